@@ -1,0 +1,29 @@
+//! The words that server and agent speak over HTTP: serde types with their JSON names, no I/O.
+//!
+//! Both sides ignore fields that they don't know, so that an old server serves a newer agent and the other way round.
+//! Every optional field is `null` or absent on the way in, and `null`, never absent, on the way out.
+
+mod error;
+mod job;
+mod node;
+mod output;
+
+pub use error::ErrorBody;
+pub use job::{ClaimedJob, CompleteRequest, PendingAnswer};
+pub use node::{HeartbeatAnswer, HeartbeatRequest, OsInfo};
+pub use output::{Chunk, ChunkDataError, OutputAnswer, OutputRequest, Stream};
+
+/// The most bytes that a request body may have, after decompression.
+pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most characters of an agent's `errorMsg` that the server keeps; the rest is cut.
+pub const MAX_ERROR_MSG_CHARS: usize = 4096;
+
+/// The largest byte count that JSON carries exactly: 2^53.
+pub const MAX_BYTE_COUNT: u64 = 1 << 53;
+
+/// How long an agent may hold output back while nobody watches the job, in milliseconds.
+pub const FLUSH_MS: u64 = 1500;
+
+/// How long an agent may hold output back while somebody watches the job, in milliseconds.
+pub const FLUSH_MS_WATCHED: u64 = 50;
