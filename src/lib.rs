@@ -1,1 +1,5 @@
-//! placeholder
+//! HyprBox Jobs: the server.
+
+pub mod clock;
+pub mod http;
+pub mod store;

@@ -1,0 +1,111 @@
+//! The one source of "now": UTC, in whole milliseconds.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// A moment in UTC, in milliseconds since 1970. Written as RFC 3339 with milliseconds everywhere outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// The present moment, by the machine's clock.
+pub fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
+impl Timestamp {
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// The moment that lies `millis` milliseconds after 1970; kept within the years that RFC 3339 can write.
+    pub fn from_millis(millis: i64) -> Self {
+        const YEAR_9999: i64 = 253_402_207_200_999;
+        Self(millis.clamp(0, YEAR_9999))
+    }
+
+    /// This moment moved by `millis` milliseconds, back where negative.
+    pub fn plus_millis(self, millis: i64) -> Self {
+        Self::from_millis(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds from `earlier` to this moment; negative where `earlier` lies after it.
+    pub fn millis_since(self, earlier: Timestamp) -> i64 {
+        self.0 - earlier.0
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = jiff::Timestamp::from_millisecond(self.0).map_err(|_| fmt::Error)?;
+        write!(f, "{at:.3}")
+    }
+}
+
+/// Text that is no time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a time: {0:?}")]
+pub struct NotATime(String);
+
+impl FromStr for Timestamp {
+    type Err = NotATime;
+
+    /// Reads RFC 3339, and what SQLite's `datetime('now')` gives (`2026-11-24 09:30:00`, in UTC).
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || NotATime(text.to_owned());
+        if let Ok(at) = text.parse::<jiff::Timestamp>() {
+            return Ok(Self(at.as_millisecond()));
+        }
+        let civil: jiff::civil::DateTime = text.parse().map_err(|_| wrong())?;
+        let at = jiff::tz::TimeZone::UTC
+            .to_timestamp(civil)
+            .map_err(|_| wrong())?;
+        Ok(Self(at.as_millisecond()))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl utoipa::PartialSchema for Timestamp {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(
+                utoipa::openapi::KnownFormat::DateTime,
+            )))
+            .description(Some("RFC 3339, UTC, with milliseconds"))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for Timestamp {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_with_milliseconds_and_read_back() {
+        let at = Timestamp::from_millis(1_795_512_600_120);
+        assert_eq!(at.to_string(), "2026-11-24T09:30:00.120Z");
+        assert_eq!("2026-11-24T09:30:00.120Z".parse(), Ok(at));
+        assert_eq!(
+            Timestamp::from_millis(0).to_string(),
+            "1970-01-01T00:00:00.000Z"
+        );
+    }
+
+    #[test]
+    fn reads_what_an_operator_types() {
+        let second = Timestamp::from_millis(1_795_512_600_000);
+        assert_eq!("2026-11-24 09:30:00".parse(), Ok(second));
+        assert_eq!("2026-11-24T10:30:00+01:00".parse(), Ok(second));
+        assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+}

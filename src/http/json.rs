@@ -1,0 +1,100 @@
+//! JSON bodies. People's requests are read strictly; an agent's fields that this server doesn't know are ignored.
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::{ApiError, FieldErrors, read_body};
+
+/// A person's JSON body: every unknown field is a 400 that names it. The raw bytes come along for idempotency.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+/// An agent's JSON body: unknown fields are ignored.
+#[derive(Debug)]
+pub struct AgentJson<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
+        let bytes = json_bytes(request).await?;
+        let mut unknown = FieldErrors::default();
+        let value = parse(&bytes, &mut |path| {
+            unknown.add(path, "is not a field of this request")
+        })?;
+        unknown.into_result()?;
+        Ok(Self(value))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for AgentJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
+        let bytes = json_bytes(request).await?;
+        Ok(Self(parse(&bytes, &mut |_| {})?))
+    }
+}
+
+async fn json_bytes(request: Request) -> Result<Bytes, ApiError> {
+    let (parts, body) = request.into_parts();
+    if !is_json(&parts.headers) {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Content-Type must be application/json",
+        ));
+    }
+    read_body(&parts.headers, body).await
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(value)) = headers
+        .get(header::CONTENT_TYPE)
+        .map(|value| value.to_str())
+    else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+fn parse<T: DeserializeOwned>(
+    bytes: &[u8],
+    unknown: &mut dyn FnMut(String),
+) -> Result<T, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let value = serde_ignored::deserialize(tracked, |path| unknown(path.to_string()))
+        .map_err(|error| wrong_json(&error, &track.path().to_string()))?;
+    json.end().map_err(|error| wrong_json(&error, "."))?;
+    Ok(value)
+}
+
+fn wrong_json(error: &serde_json::Error, path: &str) -> ApiError {
+    let words = error.to_string();
+    // serde's words end with a place in the text, which a person with a form can't use.
+    let reason = words.split(" at line ").next().unwrap_or(&words);
+    if !error.is_data() {
+        return ApiError::bad_request("bad_json", format!("The body is not JSON: {words}"));
+    }
+    let missing = reason
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.strip_suffix('`'));
+    match (missing, path) {
+        (Some(name), ".") => field_error(name, "is needed"),
+        (Some(name), parent) => field_error(&format!("{parent}.{name}"), "is needed"),
+        (None, ".") => ApiError::bad_request(
+            "bad_input",
+            format!("The body is of the wrong shape: {reason}"),
+        ),
+        (None, path) => field_error(path, reason),
+    }
+}
+
+fn field_error(field: &str, message: &str) -> ApiError {
+    ApiError::bad_request("bad_input", format!("{field}: {message}")).with_field(field, message)
+}

@@ -1,0 +1,16 @@
+//! What every route shares: one error type, the extractors whose refusals are that error, limits and headers.
+
+mod body;
+mod error;
+mod headers;
+mod json;
+mod path;
+mod query;
+
+pub use error::{ApiError, FieldErrors};
+pub use headers::{API_CSP, RequestId, answer_headers};
+pub use json::{AgentJson, JsonBody};
+pub use path::Path;
+pub use query::Query;
+
+pub(crate) use body::read_body;

@@ -1,0 +1,182 @@
+//! From whatever version the database has to today's, forward only, in one transaction, after a copy was made.
+
+use std::io::Read;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::OpenError;
+use super::sqlite::{backup_path, cant_open};
+
+/// The version that this program reads and writes.
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// The whole schema, for a fresh database.
+const SCHEMA: &str = include_str!("../../schema.sql");
+
+/// Views for operators, made anew at each start: they hold nothing. Postgres has a file of its own.
+const VIEWS: &str = include_str!("sql/views.sqlite.sql");
+
+/// The steps from an older version: the version that a step leads to, and its SQL (migrations/NNNN_what.sql).
+const MIGRATIONS: &[(i64, &str)] = &[];
+
+/// Marks the file as ours (`PRAGMA application_id`): "hbox".
+const APPLICATION_ID: i64 = 0x6862_6f78;
+
+/// Looks at the file's first bytes alone, before SQLite does, so that a file that isn't ours stays as it is.
+pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), OpenError> {
+    let mut header = [0; 100];
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(OpenError(format!(
+                "can't read the database {}: {error}",
+                path.display()
+            )));
+        }
+    };
+    let length = file.metadata().map_or(0, |about| about.len());
+    if length == 0 {
+        return Ok(());
+    }
+    if file.read_exact(&mut header).is_err() || &header[..16] != b"SQLite format 3\0" {
+        return Err(OpenError(format!(
+            "{} is not a HyprBox database: move it away, or set HYPRBOX_DATABASE_URL to another file",
+            path.display()
+        )));
+    }
+    let number = |at: usize| {
+        i64::from(u32::from_be_bytes([
+            header[at],
+            header[at + 1],
+            header[at + 2],
+            header[at + 3],
+        ]))
+    };
+    refuse_version(path, number(60))
+}
+
+/// Looks again through SQLite, which also reads what stands in the log beside the file. Changes nothing.
+pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let wrong = |error: rusqlite::Error| cant_open(path, &error);
+    let version = number("PRAGMA user_version").map_err(wrong)?;
+    let tables = number("SELECT count(*) FROM sqlite_schema").map_err(wrong)?;
+    let application = number("PRAGMA application_id").map_err(wrong)?;
+    if tables > 0 && (version == 0 || application != APPLICATION_ID) {
+        return Err(OpenError(format!(
+            "{} is another program's database: set HYPRBOX_DATABASE_URL to another file",
+            path.display()
+        )));
+    }
+    refuse_version(path, version)
+}
+
+fn refuse_version(path: &Path, version: i64) -> Result<(), OpenError> {
+    if version <= SCHEMA_VERSION {
+        return Ok(());
+    }
+    Err(OpenError(format!(
+        "{} is from a newer version of hyprbox (schema {version}, this one knows {SCHEMA_VERSION}): install that version or a later one",
+        path.display()
+    )))
+}
+
+/// Makes a fresh database, or brings an older one up to date.
+pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let wrong = |error: rusqlite::Error| cant_open(path, &error);
+    let version: i64 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(wrong)?;
+    if version > 0 && version < SCHEMA_VERSION {
+        copy_before_upgrade(connection, path, version)?;
+    }
+    let transaction = connection
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(wrong)?;
+    if version == 0 {
+        transaction.execute_batch(SCHEMA).map_err(wrong)?;
+        transaction
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .map_err(wrong)?;
+    } else {
+        apply(&transaction, version, MIGRATIONS).map_err(wrong)?;
+    }
+    transaction.execute_batch(VIEWS).map_err(wrong)?;
+    transaction
+        .pragma_update(None, "user_version", SCHEMA_VERSION)
+        .map_err(wrong)?;
+    transaction.commit().map_err(wrong)
+}
+
+fn apply(connection: &Connection, from: i64, steps: &[(i64, &str)]) -> rusqlite::Result<()> {
+    for (to, sql) in steps {
+        if *to > from {
+            tracing::info!(version = to, "upgrading the database");
+            connection.execute_batch(sql)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_before_upgrade(
+    connection: &Connection,
+    path: &Path,
+    version: i64,
+) -> Result<(), OpenError> {
+    let copy = backup_path(path, version);
+    if copy.exists() {
+        // A copy from an upgrade that broke off: that one is the older truth.
+        return Ok(());
+    }
+    connection
+        .execute("VACUUM INTO ?1", [copy.to_string_lossy()])
+        .map_err(|error| {
+            OpenError(format!(
+                "can't copy the database to {} before the upgrade: {error}",
+                copy.display()
+            ))
+        })?;
+    tracing::info!(copy = %copy.display(), "the database was copied before its upgrade");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_run_in_order_and_only_those_that_are_newer() {
+        let connection = Connection::open_in_memory().expect("opens");
+        let steps = [
+            (1, "CREATE TABLE wrong (id TEXT)"),
+            (2, "CREATE TABLE things (id TEXT)"),
+            (3, "ALTER TABLE things ADD COLUMN size BIGINT"),
+        ];
+        apply(&connection, 1, &steps).expect("applies");
+        connection
+            .execute("INSERT INTO things (id, size) VALUES ('a', 1)", [])
+            .expect("both steps ran");
+        assert!(
+            connection.prepare("SELECT * FROM wrong").is_err(),
+            "the step that led to the old version ran again"
+        );
+    }
+
+    #[test]
+    fn a_fresh_database_has_todays_version_and_opens_again() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("hyprbox.db");
+        for _ in 0..2 {
+            refuse_foreign_file(&path).expect("ours");
+            let mut connection = Connection::open(&path).expect("opens");
+            refuse_newer(&connection, &path).expect("not newer");
+            bring_up_to_date(&mut connection, &path).expect("up to date");
+            let version: i64 = connection
+                .query_row("PRAGMA user_version", [], |row| row.get(0))
+                .expect("version");
+            assert_eq!(version, SCHEMA_VERSION);
+        }
+    }
+}

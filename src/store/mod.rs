@@ -1,0 +1,149 @@
+//! The only folder that speaks SQL: a cheap handle with two doors, [`Store::read`] and [`Store::write`], and a small
+//! function per statement beside the record that it gives.
+//!
+//! What a transaction changed is told, once it is durable, to the one listener that the server gave at the start
+//! (`events`). The store knows no HTTP and decides nothing: conditions are in the SQL, their meaning is the caller's.
+
+pub mod attempt;
+pub mod audit;
+pub mod idempotency;
+pub mod job;
+mod migrate;
+pub mod node;
+pub mod output;
+pub mod session;
+mod sqlite;
+mod tx;
+pub mod user;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use migrate::SCHEMA_VERSION;
+pub(crate) use tx::values;
+pub use tx::{FromValue, Row, Statement, Tx, Value, read_all};
+
+/// What a committed transaction changed, told to the listener in the order of the commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A job's status, or its wish to be cancelled.
+    Job {
+        /// The job.
+        id: String,
+        /// Its node, which may have work now.
+        node_id: String,
+    },
+    /// A job has new output.
+    Output {
+        /// The job.
+        job_id: String,
+    },
+    /// A node's facts, presence or existence.
+    Node {
+        /// The node.
+        id: String,
+    },
+    /// Users, sessions or tokens: whatever was remembered of credentials is void.
+    Credentials,
+    /// Somebody else wrote to the database: anything may have changed.
+    Foreign,
+}
+
+/// Hears of every [`Change`] after its commit and before the writer's answer. It must not block.
+pub type Listener = Arc<dyn Fn(&[Change]) + Send + Sync>;
+
+/// What can go wrong between the server and its database.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Too many writes wait, or another program holds the database's lock.
+    #[error("the database is busy")]
+    Busy,
+    /// The disk, or the quota, is full.
+    #[error("the disk of the database is full")]
+    Full,
+    /// The database can't be read or written at all.
+    #[error("the database can't be used: {0}")]
+    Unusable(String),
+    /// A statement failed: a fault of this program, or of a schema changed by hand.
+    #[error("a statement failed: {0}")]
+    Statement(String),
+    /// A value in the database is not of the type that the program wants.
+    #[error("column {column} is no {wanted}")]
+    Decode {
+        /// Its number in the SELECT, from 1.
+        column: usize,
+        /// The Rust type.
+        wanted: &'static str,
+    },
+    /// The server is going down.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// Why the database can't be opened: one line for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OpenError(pub String);
+
+/// The database's handle; clones share it.
+#[derive(Clone)]
+pub struct Store {
+    backend: Arc<sqlite::Sqlite>,
+}
+
+impl Store {
+    /// Opens the SQLite file, makes it or brings it up to date. Nothing on the disk changes where this fails because the
+    /// file is another program's or a newer version's.
+    pub fn open_sqlite(path: &Path, listener: Listener) -> Result<Self, OpenError> {
+        Ok(Self {
+            backend: Arc::new(sqlite::Sqlite::open(path, listener)?),
+        })
+    }
+
+    /// Reads, in one snapshot of the database. `work` runs on a blocking thread.
+    pub async fn read<T, E>(
+        &self,
+        work: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let backend = Arc::clone(&self.backend);
+        tokio::task::spawn_blocking(move || backend.read(work))
+            .await
+            .unwrap_or_else(|stopped| Err(join_error(&stopped).into()))
+    }
+
+    /// Writes: `work` runs inside one transaction, together with others that wait; what it did is durable when this
+    /// returns `Ok`, and undone when it gives an `Err`. It must be short: no network, no rendering, no waiting.
+    pub async fn write<T, E>(
+        &self,
+        work: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (answer, wait) = tokio::sync::oneshot::channel();
+        self.backend.enqueue(sqlite::write_of(work, answer))?;
+        wait.await
+            .unwrap_or_else(|_| Err(StoreError::Stopping.into()))
+    }
+
+    /// Finishes the writes that wait and closes the database. Later calls answer [`StoreError::Stopping`].
+    pub async fn close(&self) {
+        let backend = Arc::clone(&self.backend);
+        if let Err(stopped) = tokio::task::spawn_blocking(move || backend.close()).await {
+            tracing::error!(error = %stopped, "closing the database failed");
+        }
+    }
+}
+
+fn join_error(stopped: &tokio::task::JoinError) -> StoreError {
+    if stopped.is_panic() {
+        StoreError::Statement("a read panicked".to_owned())
+    } else {
+        StoreError::Stopping
+    }
+}

@@ -1,0 +1,244 @@
+//! What a database must supply: statements in, rows out, inside one transaction.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use super::{Change, StoreError};
+use crate::clock::Timestamp;
+
+/// One transaction, on either database. It can only be had from [`super::Store::read`] and [`super::Store::write`].
+pub trait Tx {
+    /// Runs a statement that gives rows. `params` are `$1`, `$2`, … in order.
+    fn query(&mut self, statement: &Statement, params: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// Runs a statement that changes rows and says how many.
+    fn execute(&mut self, statement: &Statement, params: &[Value]) -> Result<u64, StoreError>;
+
+    /// Tells the rest of the server, once this transaction is durable, what it changed.
+    fn note(&mut self, change: Change);
+
+    /// The row of a statement that gives one at the most.
+    fn query_one(
+        &mut self,
+        statement: &Statement,
+        params: &[Value],
+    ) -> Result<Option<Row>, StoreError> {
+        Ok(self.query(statement, params)?.into_iter().next())
+    }
+}
+
+/// SQL in the dialect that both databases share, with parameters `$1`, `$2`, …
+///
+/// The marker `/* skip locked */` is a comment to SQLite, which has one writer; Postgres reads `FOR UPDATE SKIP LOCKED`.
+#[derive(Debug)]
+pub struct Statement {
+    neutral: Cow<'static, str>,
+    sqlite: OnceLock<String>,
+}
+
+impl Statement {
+    /// A statement known when the program is built.
+    pub const fn new(sql: &'static str) -> Self {
+        Self {
+            neutral: Cow::Borrowed(sql),
+            sqlite: OnceLock::new(),
+        }
+    }
+
+    /// A statement put together at run time, from fixed parts alone: never from input.
+    pub fn composed(sql: String) -> Self {
+        Self {
+            neutral: Cow::Owned(sql),
+            sqlite: OnceLock::new(),
+        }
+    }
+
+    /// The text for SQLite. It binds `$n` by first appearance, so `$n` becomes `?n`, which binds by number.
+    pub(super) fn for_sqlite(&self) -> &str {
+        self.sqlite.get_or_init(|| {
+            let code: Vec<&str> = self
+                .neutral
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("--"))
+                .collect();
+            code.join("\n").replace('$', "?")
+        })
+    }
+}
+
+/// A value on its way into or out of the database.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// SQL NULL.
+    Null,
+    /// BIGINT.
+    Int(i64),
+    /// TEXT.
+    Text(String),
+    /// BYTEA.
+    Bytes(Vec<u8>),
+    /// TIMESTAMPTZ.
+    Time(Timestamp),
+}
+
+/// `values![a, b, c]`: the parameters of a statement, each by `Value::from`.
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { &[$($crate::store::Value::from($value)),*] };
+}
+pub(crate) use values;
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Value::Text(value.to_owned())
+    }
+}
+impl From<&String> for Value {
+    fn from(value: &String) -> Self {
+        Value::Text(value.clone())
+    }
+}
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Value::Text(value)
+    }
+}
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Value::Int(value)
+    }
+}
+impl From<u64> for Value {
+    fn from(value: u64) -> Self {
+        // Counts are bounded to 2^53 at the door, so nothing is lost here.
+        Value::Int(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Value::Int(i64::from(value))
+    }
+}
+impl From<&[u8]> for Value {
+    fn from(value: &[u8]) -> Self {
+        Value::Bytes(value.to_vec())
+    }
+}
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Value::Bytes(value)
+    }
+}
+impl From<[u8; 32]> for Value {
+    fn from(value: [u8; 32]) -> Self {
+        Value::Bytes(value.to_vec())
+    }
+}
+impl From<Timestamp> for Value {
+    fn from(value: Timestamp) -> Self {
+        Value::Time(value)
+    }
+}
+impl<T> From<Option<T>> for Value
+where
+    Value: From<T>,
+{
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Value::from)
+    }
+}
+
+/// A row of a result, read column by column in the order of the SELECT.
+#[derive(Debug)]
+pub struct Row {
+    values: std::vec::IntoIter<Value>,
+    column: usize,
+}
+
+impl Row {
+    pub(super) fn new(values: Vec<Value>) -> Self {
+        Self {
+            values: values.into_iter(),
+            column: 0,
+        }
+    }
+
+    /// The next column. A type that doesn't fit is a [`StoreError::Decode`] that names the column's number.
+    pub fn take<T: FromValue>(&mut self) -> Result<T, StoreError> {
+        self.column += 1;
+        let value = self.values.next().unwrap_or(Value::Null);
+        T::from_value(value).ok_or(StoreError::Decode {
+            column: self.column,
+            wanted: std::any::type_name::<T>(),
+        })
+    }
+}
+
+/// A Rust type that a column can be read as.
+pub trait FromValue: Sized {
+    /// `None` where the value doesn't fit.
+    fn from_value(value: Value) -> Option<Self>;
+}
+
+impl FromValue for String {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Text(text) = value {
+            Some(text)
+        } else {
+            None
+        }
+    }
+}
+impl FromValue for i64 {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Int(int) = value {
+            Some(int)
+        } else {
+            None
+        }
+    }
+}
+impl FromValue for u64 {
+    fn from_value(value: Value) -> Option<Self> {
+        i64::from_value(value).and_then(|int| u64::try_from(int).ok())
+    }
+}
+impl FromValue for bool {
+    fn from_value(value: Value) -> Option<Self> {
+        i64::from_value(value).map(|int| int != 0)
+    }
+}
+impl FromValue for Vec<u8> {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Bytes(bytes) => Some(bytes),
+            Value::Text(text) => Some(text.into_bytes()),
+            Value::Null | Value::Int(_) | Value::Time(_) => None,
+        }
+    }
+}
+impl FromValue for Timestamp {
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Time(at) => Some(at),
+            Value::Text(text) => text.parse().ok(),
+            Value::Null | Value::Int(_) | Value::Bytes(_) => None,
+        }
+    }
+}
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: Value) -> Option<Self> {
+        if value == Value::Null {
+            Some(None)
+        } else {
+            T::from_value(value).map(Some)
+        }
+    }
+}
+
+/// Reads every row with `record`.
+pub fn read_all<T>(
+    rows: Vec<Row>,
+    record: impl Fn(&mut Row) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    rows.into_iter().map(|mut row| record(&mut row)).collect()
+}
