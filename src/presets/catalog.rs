@@ -1,0 +1,176 @@
+//! All presets that can be queued: the built-in ones, and those of the operator's folder, which add to them and
+//! override them. The folder is looked at again whenever somebody asks ([`Catalog::refresh`]), since a look costs one
+//! `stat` per file; files are read only when that shows a change.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::folder::Folder;
+use super::schema::Preset;
+
+/// The presets that come with the program. A test holds this list to the files in `presets/`.
+const BUILT_IN: &[(&str, &str)] = &[
+    (
+        "server-light",
+        include_str!("../../presets/server-light.yaml"),
+    ),
+    (
+        "system-report",
+        include_str!("../../presets/system-report.yaml"),
+    ),
+];
+
+/// Where a preset comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// It came with the program.
+    BuiltIn,
+    /// From the presets folder.
+    Folder,
+    /// From the presets folder, in place of a built-in one of the same name.
+    Override,
+}
+
+/// A preset with its text and its origin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CatalogEntry {
+    /// What the text says.
+    pub preset: Preset,
+    /// The YAML text.
+    pub source: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Something wrong in the presets folder. Whatever was good before stays in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FileError {
+    /// The file's name in the folder; the folder itself where that can't be read.
+    pub file: String,
+    /// From 1; `null` where the fault is of the file as a whole.
+    pub line: Option<usize>,
+    /// From 1, in characters.
+    pub column: Option<usize>,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+/// The presets at one moment. Never changes; a later one replaces it.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    entries: BTreeMap<String, Arc<CatalogEntry>>,
+    errors: Vec<FileError>,
+}
+
+impl Snapshot {
+    /// The preset of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<CatalogEntry>> {
+        self.entries.get(name)
+    }
+
+    /// All presets, by name.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<CatalogEntry>> {
+        self.entries.values()
+    }
+
+    /// What is wrong in the presets folder, by file and line.
+    pub fn errors(&self) -> &[FileError] {
+        &self.errors
+    }
+}
+
+/// The catalog: share it in an `Arc`.
+#[derive(Debug)]
+pub struct Catalog {
+    built_in: BTreeMap<String, Arc<CatalogEntry>>,
+    folder: Option<Mutex<Watched>>,
+    current: RwLock<Arc<Snapshot>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    folder: Folder,
+    /// When the last look began. A caller that asked before that has been answered by it.
+    looked_at: Option<Instant>,
+}
+
+impl Catalog {
+    /// The built-in presets, and those of `folder`. A folder that can't be read stops nothing: it is logged, listed
+    /// among the errors, and looked for again at each refresh.
+    pub fn open(folder: Option<&Path>) -> Self {
+        let catalog = Self {
+            built_in: built_in(),
+            folder: folder.map(|path| {
+                Mutex::new(Watched {
+                    folder: Folder::new(PathBuf::from(path)),
+                    looked_at: None,
+                })
+            }),
+            current: RwLock::default(),
+        };
+        catalog.publish(&[], Vec::new());
+        catalog.refresh();
+        catalog
+    }
+
+    /// The presets as of the last refresh. Cheap: no I/O, no copy.
+    pub fn current(&self) -> Arc<Snapshot> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
+    }
+
+    /// Looks at the folder and takes over what changed; afterwards [`Catalog::current`] has every change that was
+    /// complete before the call. Blocking: one `readdir`, one `stat` per file. Callers at the same time share one look.
+    pub fn refresh(&self) {
+        let Some(folder) = &self.folder else { return };
+        let asked_at = Instant::now();
+        let mut watched = folder.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.looked_at.is_some_and(|began| began >= asked_at) {
+            return;
+        }
+        watched.looked_at = Some(Instant::now());
+        if watched.folder.look() {
+            let presets = watched.folder.presets();
+            self.publish(&presets, watched.folder.errors());
+        }
+    }
+
+    fn publish(&self, from_folder: &[(Preset, String)], errors: Vec<FileError>) {
+        let mut entries = self.built_in.clone();
+        for (preset, source) in from_folder {
+            let origin = if self.built_in.contains_key(&preset.name) {
+                Origin::Override
+            } else {
+                Origin::Folder
+            };
+            let entry = CatalogEntry {
+                preset: preset.clone(),
+                source: source.clone(),
+                origin,
+            };
+            entries.insert(preset.name.clone(), Arc::new(entry));
+        }
+        let snapshot = Arc::new(Snapshot { entries, errors });
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+}
+
+fn built_in() -> BTreeMap<String, Arc<CatalogEntry>> {
+    let mut entries = BTreeMap::new();
+    for (name, source) in BUILT_IN {
+        let preset = Preset::parse(name, source).expect("a test parses every built-in preset");
+        let entry = CatalogEntry {
+            preset,
+            source: (*source).to_owned(),
+            origin: Origin::BuiltIn,
+        };
+        entries.insert((*name).to_owned(), Arc::new(entry));
+    }
+    entries
+}

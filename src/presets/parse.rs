@@ -1,0 +1,313 @@
+//! YAML text → [`Preset`]. First serde reads the shape (`shape`), strictly: it stops at the first fault, at its exact
+//! position. Then the checks of meaning run over all of it and collect what they find, each with the path that `locate`
+//! turns into a line.
+
+use super::locate::{Aim, Segment, locate};
+use super::params::{check_value, json_from_yaml};
+use super::schema::{
+    DEFAULT_TIMEOUT_SECONDS, Fault, MAX_MAX_LENGTH, Param, ParamKind, Pattern, Preset, Risk, Step,
+};
+use super::shape::{RawParam, RawPreset, RawStep, RawType};
+use super::words::{has_command, is_line, is_os_id, is_param_name, is_preset_name, parse_duration};
+
+/// See [`Preset::parse`].
+pub(super) fn parse(stem: &str, text: &str) -> Result<Preset, Vec<Fault>> {
+    let raw: RawPreset = serde_yaml::from_str(text).map_err(|error| vec![shape_fault(&error)])?;
+    let mut checks = Checks {
+        text,
+        faults: Vec::new(),
+    };
+    let preset = checks.preset(stem, raw);
+    if checks.faults.is_empty() {
+        return Ok(preset);
+    }
+    checks
+        .faults
+        .sort_by_key(|fault| (fault.line, fault.column));
+    Err(checks.faults)
+}
+
+/// serde's own error, with the position taken out of the text and put into its fields.
+fn shape_fault(error: &serde_yaml::Error) -> Fault {
+    let location = error.location();
+    let mut message = error.to_string();
+    if let Some(at) = &location {
+        let suffix = format!(" at line {} column {}", at.line(), at.column());
+        if let Some(bare) = message.strip_suffix(&suffix) {
+            message.truncate(bare.len());
+        }
+    }
+    if message == "EOF while parsing a value" {
+        message = "the file is empty; a preset has at least name, targets and steps".to_owned();
+    }
+    Fault {
+        line: location.as_ref().map(serde_yaml::Location::line),
+        column: location.as_ref().map(serde_yaml::Location::column),
+        message,
+    }
+}
+
+/// The checks of meaning. They build the preset as they go, with a stand-in where something is wrong, so that one
+/// run finds all faults; the preset counts only if there were none.
+struct Checks<'a> {
+    text: &'a str,
+    faults: Vec<Fault>,
+}
+
+impl Checks<'_> {
+    fn fault(&mut self, path: &[Segment<'_>], aim: Aim, message: impl Into<String>) {
+        let at = locate(self.text, path, aim);
+        self.faults.push(Fault {
+            line: at.map(|(line, _)| line),
+            column: at.map(|(_, column)| column),
+            message: message.into(),
+        });
+    }
+
+    fn value(&mut self, path: &[Segment<'_>], message: impl Into<String>) {
+        self.fault(path, Aim::Value, message);
+    }
+
+    fn preset(&mut self, stem: &str, raw: RawPreset) -> Preset {
+        let key = Segment::Key;
+        if !is_preset_name(&raw.name) {
+            self.value(
+                &[key("name")],
+                "name must be of a-z, 0-9 and - ([a-z0-9-]+), 100 characters at most",
+            );
+        } else if raw.name != stem {
+            let message = format!(
+                "name must be the file's own: {stem} (or rename the file to {}.yaml)",
+                raw.name
+            );
+            self.value(&[key("name")], message);
+        }
+        if raw.title.as_deref().is_some_and(|title| !is_line(title)) {
+            self.value(
+                &[key("title")],
+                "title must be one line of 1 to 200 characters",
+            );
+        }
+        self.targets(&raw.targets);
+        let timeout = raw.timeout.as_deref().map(parse_duration);
+        if let Some(Err(message)) = &timeout {
+            self.value(&[key("timeout")], message.clone());
+        }
+        let params = raw.params.map_or_else(Vec::new, |params| params.0);
+        let params = params
+            .into_iter()
+            .map(|(name, raw)| self.param(name, raw))
+            .collect();
+        if raw.steps.is_empty() {
+            self.value(&[key("steps")], "steps must hold at least one step");
+        }
+        for (index, step) in raw.steps.iter().enumerate() {
+            self.step(index, step);
+        }
+        Preset {
+            title: raw.title.unwrap_or_else(|| raw.name.clone()),
+            name: raw.name,
+            description: raw.description.unwrap_or_default().trim().to_owned(),
+            targets: raw.targets,
+            risk: raw.risk.unwrap_or(Risk::Medium),
+            timeout_seconds: timeout
+                .and_then(Result::ok)
+                .unwrap_or(DEFAULT_TIMEOUT_SECONDS),
+            params,
+            steps: raw.steps.into_iter().map(Step::from).collect(),
+        }
+    }
+
+    fn targets(&mut self, targets: &[String]) {
+        let path = [Segment::Key("targets")];
+        if targets.is_empty() {
+            self.value(
+                &path,
+                "targets must name at least one distribution (an ID of /etc/os-release), or be [any]",
+            );
+        }
+        for (index, target) in targets.iter().enumerate() {
+            let path = [Segment::Key("targets"), Segment::Index(index)];
+            if !is_os_id(target) {
+                self.value(
+                    &path,
+                    "a target is an ID of /etc/os-release: a-z, 0-9, ., _ and -, such as debian",
+                );
+            } else if targets[..index].contains(target) {
+                self.value(&path, format!("target {target} is there twice"));
+            } else if target == "any" && targets.len() > 1 {
+                self.value(&path, "any stands alone: it is every Linux");
+            }
+        }
+    }
+
+    fn step(&mut self, index: usize, step: &RawStep) {
+        let at = |field| {
+            [
+                Segment::Key("steps"),
+                Segment::Index(index),
+                Segment::Key(field),
+            ]
+        };
+        if !is_line(&step.name) {
+            self.value(
+                &at("name"),
+                "a step's name must be one line of 1 to 200 characters",
+            );
+        }
+        let texts = [
+            ("unless", step.unless.as_deref()),
+            ("run", Some(step.run.as_str())),
+            ("verify", step.verify.as_deref()),
+        ];
+        for (field, text) in texts {
+            let Some(text) = text else { continue };
+            if text.contains('\0') {
+                self.value(&at(field), format!("{field} must not hold a NUL character"));
+            } else if !has_command(text) {
+                self.value(&at(field), format!("{field} holds no command"));
+            }
+        }
+    }
+
+    fn param(&mut self, name: String, raw: RawParam) -> Param {
+        let faults_before = self.faults.len();
+        let here = [Segment::Key("params"), Segment::Key(&name)];
+        let at = |field| [here[0], here[1], Segment::Key(field)];
+        if !is_param_name(&name) {
+            self.fault(
+                &here,
+                Aim::Key,
+                format!("param name {name:?} must match [a-z][a-z0-9_]{{0,62}}"),
+            );
+        }
+        for (field, owner) in raw.foreign_fields() {
+            let message = format!(
+                "{field} is not for a param of type {}: it belongs to {owner}",
+                raw.r#type.name()
+            );
+            self.fault(&at(field), Aim::Key, message);
+        }
+        let kind = self.kind(&name, &raw);
+        let secret = kind == ParamKind::Secret;
+        if secret && raw.required == Some(false) {
+            self.value(&at("required"), "a secret is always required");
+        }
+        if secret && raw.default.is_some() {
+            self.fault(
+                &at("default"),
+                Aim::Key,
+                "a secret never has a default: it would stand in this file",
+            );
+        } else if raw.required == Some(true) && raw.default.is_some() {
+            self.fault(
+                &at("default"),
+                Aim::Key,
+                "a required param never uses a default: leave out one of the two",
+            );
+        }
+        // A default is judged by the param's limits only once those are known to be right.
+        let judge = self.faults.len() == faults_before;
+        let default = raw.default.filter(|_| judge).and_then(|yaml| {
+            let checked = json_from_yaml(&yaml).and_then(|json| check_value(&kind, &json));
+            checked
+                .map_err(|message| self.value(&at("default"), format!("default {message}")))
+                .ok()
+        });
+        Param {
+            description: raw.description.unwrap_or_default().trim().to_owned(),
+            required: secret || raw.required.unwrap_or(false),
+            default,
+            kind,
+            name,
+        }
+    }
+
+    fn kind(&mut self, name: &str, raw: &RawParam) -> ParamKind {
+        let at = |field| {
+            [
+                Segment::Key("params"),
+                Segment::Key(name),
+                Segment::Key(field),
+            ]
+        };
+        match raw.r#type {
+            RawType::Bool => ParamKind::Bool,
+            RawType::Port => ParamKind::Port,
+            RawType::Secret => ParamKind::Secret,
+            RawType::Int => {
+                if matches!((raw.min, raw.max), (Some(min), Some(max)) if min > max) {
+                    self.value(&at("max"), "max must not be less than min");
+                }
+                ParamKind::Int {
+                    min: raw.min,
+                    max: raw.max,
+                }
+            }
+            RawType::String => {
+                if raw
+                    .max_length
+                    .is_some_and(|max| !(1..=MAX_MAX_LENGTH).contains(&max))
+                {
+                    self.value(
+                        &at("maxLength"),
+                        format!("maxLength must be 1 to {MAX_MAX_LENGTH} characters"),
+                    );
+                }
+                let pattern = raw.pattern.as_deref().map(Pattern::new);
+                if let Some(Err(message)) = &pattern {
+                    self.value(&at("pattern"), format!("pattern: {message}"));
+                }
+                ParamKind::String {
+                    pattern: pattern.and_then(Result::ok),
+                    max_length: raw.max_length,
+                }
+            }
+            RawType::Enum => ParamKind::Enum {
+                values: self.values(name, raw.values.as_deref()),
+            },
+        }
+    }
+
+    fn values(&mut self, name: &str, raw: Option<&[serde_yaml::Value]>) -> Vec<String> {
+        let here = [Segment::Key("params"), Segment::Key(name)];
+        let raw = raw.unwrap_or_default();
+        if raw.is_empty() {
+            self.fault(&here, Aim::Key, "an enum needs values: a list of texts");
+        }
+        let mut values = Vec::with_capacity(raw.len());
+        for (index, value) in raw.iter().enumerate() {
+            let path = [
+                here[0],
+                here[1],
+                Segment::Key("values"),
+                Segment::Index(index),
+            ];
+            match value.as_str() {
+                None => self.value(
+                    &path,
+                    "a value of an enum is text: put numbers, true, false and null in quotes",
+                ),
+                Some(value) if value.contains('\0') => {
+                    self.value(&path, "a value must not hold a NUL character");
+                }
+                Some(value) if values.iter().any(|known| known == value) => {
+                    self.value(&path, format!("value {value:?} is there twice"));
+                }
+                Some(value) => values.push(value.to_owned()),
+            }
+        }
+        values
+    }
+}
+
+impl From<RawStep> for Step {
+    fn from(raw: RawStep) -> Self {
+        Self {
+            name: raw.name,
+            unless: raw.unless,
+            run: raw.run,
+            verify: raw.verify,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What a preset is once its file was accepted. Every value of these types has passed the checks in `parse`, so that
+//! `params` and `render` need none of their own.
+
+use std::fmt;
+
+use regex::Regex;
+
+use super::parse;
+
+/// The largest preset file that is read, in bytes. A preset is text that people read; what is larger is a mistake,
+/// and it is refused before the YAML parser sees it.
+pub const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// How long a job may run where its preset has no `timeout`: ten minutes, as in the documentation's example.
+pub const DEFAULT_TIMEOUT_SECONDS: u32 = 600;
+
+/// The longest timeout, for a preset as for a job: a week.
+pub const MAX_TIMEOUT_SECONDS: u32 = 604_800;
+
+/// The fewest characters of a secret. Shorter ones could not be masked in the output without masking half of it.
+pub const MIN_SECRET_CHARS: usize = 4;
+
+/// The most characters of a secret, and of a string whose param has no `maxLength`.
+pub const MAX_TEXT_CHARS: usize = 65_536;
+
+/// The largest `maxLength` that a preset may ask for.
+pub const MAX_MAX_LENGTH: usize = 1_048_576;
+
+/// One bash procedure, as a preset file describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preset {
+    /// `[a-z0-9-]+`, and the file's stem.
+    pub name: String,
+    /// One line for lists; the name where the file has none.
+    pub title: String,
+    /// Any text; empty where the file has none.
+    pub description: String,
+    /// IDs of /etc/os-release, in the file's order; `["any"]` alone for every Linux.
+    pub targets: Vec<String>,
+    /// How much can go wrong; medium where the file says nothing.
+    pub risk: Risk,
+    /// 1 to [`MAX_TIMEOUT_SECONDS`]; [`DEFAULT_TIMEOUT_SECONDS`] where the file says nothing.
+    pub timeout_seconds: u32,
+    /// In the file's order, which is the form's.
+    pub params: Vec<Param>,
+    /// At least one.
+    pub steps: Vec<Step>,
+}
+
+impl Preset {
+    /// Reads a preset from the text of the file whose name without extension is `stem`.
+    ///
+    /// # Errors
+    /// Every fault of the file that can be told apart, in the file's order. A fault of the YAML itself or of its shape
+    /// (an unknown key, a list where text belongs) hides those behind it.
+    pub fn parse(stem: &str, text: &str) -> Result<Self, Vec<Fault>> {
+        parse::parse(stem, text)
+    }
+
+    /// Whether the preset is for every Linux, so that its script has no distro guard.
+    pub fn targets_any(&self) -> bool {
+        self.targets.iter().any(|target| target == "any")
+    }
+
+    /// The param of that name.
+    pub fn param(&self, name: &str) -> Option<&Param> {
+        self.params.iter().find(|param| param.name == name)
+    }
+}
+
+/// How much a preset can break, in its author's judgement. Shown beside the button that queues it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Risk {
+    /// Changes nothing, or nothing that matters.
+    Low,
+    /// Changes the system in ways that can be undone.
+    Medium,
+    /// Can cut off access or lose data.
+    High,
+}
+
+/// One parameter of a preset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// `[a-z][a-z0-9_]{0,62}`: also the variable's name in bash.
+    pub name: String,
+    /// Any text; empty where the file has none.
+    pub description: String,
+    /// Always true for a secret; never true beside a default.
+    pub required: bool,
+    /// Keeps the kind's own limits.
+    pub default: Option<ParamValue>,
+    /// Type and limits.
+    pub kind: ParamKind,
+}
+
+/// The type of a param with its limits.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ParamKind {
+    /// Text without NUL.
+    String {
+        /// The whole value has to match.
+        pattern: Option<Pattern>,
+        /// In characters; [`MAX_TEXT_CHARS`] where there is none.
+        max_length: Option<usize>,
+    },
+    /// A whole number.
+    Int {
+        /// The least, included.
+        min: Option<i64>,
+        /// The most, included.
+        max: Option<i64>,
+    },
+    /// `true` or `false`, in bash as in JSON.
+    Bool,
+    /// One of a list of texts.
+    Enum {
+        /// At least one, none twice, in the file's order.
+        values: Vec<String>,
+    },
+    /// 1 to 65535.
+    Port,
+    /// Text that is never in the script, never shown and never on the node's disk.
+    Secret,
+}
+
+impl ParamKind {
+    /// The word after `type:` in a preset file.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::String { .. } => "string",
+            Self::Int { .. } => "int",
+            Self::Bool => "bool",
+            Self::Enum { .. } => "enum",
+            Self::Port => "port",
+            Self::Secret => "secret",
+        }
+    }
+}
+
+/// A regular expression that a whole value must match, as the `pattern` attribute of an HTML input does: a pattern
+/// that its author forgot to anchor must not let `x; rm -rf /` pass because of its `x`. Anchors in it do no harm.
+#[derive(Clone)]
+pub struct Pattern {
+    source: String,
+    whole: Regex,
+}
+
+impl Pattern {
+    /// Compiles `source` (the `regex` crate's syntax: no look-around, no back-references, linear time).
+    pub(super) fn new(source: &str) -> Result<Self, String> {
+        // Compiled alone first: `a)|(b` is no expression, and must not become one inside the group.
+        compile(source)?;
+        let whole = compile(&format!(r"\A(?:{source})\z"))?;
+        Ok(Self {
+            source: source.to_owned(),
+            whole,
+        })
+    }
+
+    /// As written in the preset file.
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether all of `value` matches.
+    pub fn matches(&self, value: &str) -> bool {
+        self.whole.is_match(value)
+    }
+}
+
+fn compile(source: &str) -> Result<Regex, String> {
+    regex::RegexBuilder::new(source)
+        .size_limit(1 << 20)
+        .build()
+        .map_err(|error| {
+            let regex::Error::Syntax(text) = &error else {
+                return error.to_string();
+            };
+            // The crate draws a picture over several lines; its last one says what is wrong.
+            let last = text.lines().last().unwrap_or("not a regular expression");
+            last.trim_start_matches("error: ").to_owned()
+        })
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({:?})", self.source)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+/// The value of a param that is no secret.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum ParamValue {
+    /// Of a `string` or an `enum`.
+    Text(String),
+    /// Of an `int` or a `port`.
+    Int(i64),
+    /// Of a `bool`.
+    Bool(bool),
+}
+
+impl fmt::Display for ParamValue {
+    /// As bash sees it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Int(number) => number.fmt(f),
+            Self::Bool(truth) => truth.fmt(f),
+        }
+    }
+}
+
+/// One step of a preset; each text is bash, with at least one command in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// One line, announced when the step's turn comes.
+    pub name: String,
+    /// A condition: when it ends with 0 the step is already done, and is skipped.
+    pub unless: Option<String>,
+    /// What the step does.
+    pub run: String,
+    /// Runs after `run`; when it ends with anything but 0 the step has failed.
+    pub verify: Option<String>,
+}
+
+/// Something wrong in a preset file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// From 1; none where the fault is of the file as a whole.
+    pub line: Option<usize>,
+    /// From 1, in characters.
+    pub column: Option<usize>,
+    /// What is wrong and what was expected.
+    pub message: String,
+}

@@ -1,0 +1,366 @@
+//! What a rendered script does, told by a real bash.
+
+use serde_json::json;
+
+use super::bash::{Ran, preset, rendered, run, run_script, steps, values};
+use crate::presets::render;
+
+fn ran(code: i32, stdout: &str, stderr: &str) -> Ran {
+    Ran {
+        code: Some(code),
+        stdout: stdout.to_owned(),
+        stderr: stderr.to_owned(),
+    }
+}
+
+/// Steps, exit code, standard output, standard error.
+#[test]
+fn steps_behave() {
+    let table: &[(&str, &str, i32, &str, &str)] = &[
+        (
+            "each step announces itself",
+            "- { name: One, run: echo 1 }\n- { name: It's two, run: echo 2 }",
+            0,
+            "==> [1/2] One\n1\n==> [2/2] It's two\n2\n",
+            "",
+        ),
+        (
+            "a step that is already done is skipped, its verify too",
+            "- { name: One, unless: 'true', run: echo no, verify: 'false' }\n- { name: Two, run: echo 2 }",
+            0,
+            "==> [1/2] One (already done)\n==> [2/2] Two\n2\n",
+            "",
+        ),
+        (
+            "of unless the last exit status counts, whatever failed before it",
+            "- { name: One, unless: \"false\\ntrue\", run: echo no }\n- { name: Two, unless: \"true\\nfalse\", run: echo 2 }",
+            0,
+            "==> [1/2] One (already done)\n==> [2/2] Two\n2\n",
+            "",
+        ),
+        (
+            "a pipe in unless is not failed by a reader that has seen enough",
+            "- { name: One, unless: yes 2>/dev/null | grep -q y, run: echo no }",
+            0,
+            "==> [1/1] One (already done)\n",
+            "",
+        ),
+        (
+            "an unset variable in unless means not done",
+            "- { name: One, unless: 'exec 2>/dev/null; test -z \"$nowhere\"', run: echo 1 }",
+            0,
+            "==> [1/1] One\n1\n",
+            "",
+        ),
+        (
+            "a failed run ends the script with its own code",
+            "- { name: One, run: exit 42 }\n- { name: Two, run: echo no }",
+            42,
+            "==> [1/2] One\n",
+            "",
+        ),
+        (
+            "set -e holds in run to the end, behind an unless too",
+            "- { name: One, unless: 'false', run: \"echo a\\nsh -c 'exit 7'\\necho no\", verify: 'true' }",
+            7,
+            "==> [1/1] One\na\n",
+            "",
+        ),
+        (
+            "set -e holds in a function that run calls",
+            "- { name: One, run: \"f() { false; echo no; }\\nf\" }",
+            1,
+            "==> [1/1] One\n",
+            "",
+        ),
+        (
+            "pipefail and set -u hold in run",
+            "- { name: One, run: \"false | true\\necho no\" }",
+            1,
+            "==> [1/1] One\n",
+            "",
+        ),
+        (
+            "a failed verify",
+            "- { name: One, run: echo 1, verify: exit 9 }\n- { name: Two, run: echo no }",
+            1,
+            "==> [1/2] One\n1\n",
+            "==> [1/2] verify failed: One\n",
+        ),
+        (
+            "set -e holds in verify to the end",
+            "- { name: One, run: 'true', verify: \"false\\ntrue\" }",
+            1,
+            "==> [1/1] One\n",
+            "==> [1/1] verify failed: One\n",
+        ),
+        (
+            "set -e is back on after a verify",
+            "- { name: One, run: 'true', verify: 'true' }\n- { name: Two, run: \"false\\necho no\" }",
+            1,
+            "==> [1/2] One\n==> [2/2] Two\n",
+            "",
+        ),
+        (
+            "exit 0 ends the step, not the script",
+            "- { name: One, run: \"echo 1\\nexit 0\\necho no\" }\n- { name: Two, run: echo 2 }",
+            0,
+            "==> [1/2] One\n1\n==> [2/2] Two\n2\n",
+            "",
+        ),
+        (
+            "variables, functions and the folder don't outlive a step",
+            "- { name: One, run: \"x=1; f() { :; }; cd /tmp; set +u\" }\n- { name: Two, run: 'declare -F f; pwd; echo \"${x-gone}\"', unless: 'declare -F f' }",
+            1,
+            "==> [1/2] One\n==> [2/2] Two\n",
+            "",
+        ),
+        (
+            "a step that reads standard input gets nothing, and eats nothing of the script",
+            "- { name: One, unless: \"cat\\nfalse\", run: \"cat\\nread -r line || echo end\", verify: cat }\n- { name: Two, run: echo 2 }",
+            0,
+            "==> [1/2] One\nend\n==> [2/2] Two\n2\n",
+            "",
+        ),
+        (
+            "a here-document, flush left and to the last line",
+            "- name: One\n  run: |\n    cat <<EOF\n      $((1 + 1)) )\n    EOF\n- { name: Two, run: \"cat <<'EOF'\\nit's\\nEOF\" }",
+            0,
+            "==> [1/2] One\n  2 )\n==> [2/2] Two\nit's\n",
+            "",
+        ),
+        (
+            "a comment, a backslash and a semicolon at the end",
+            "- { name: One, run: 'echo 1 # one' }\n- { name: Two, run: 'echo 2 \\' }\n- { name: Three, run: 'echo 3;' }",
+            0,
+            "==> [1/3] One\n1\n==> [2/3] Two\n2\n==> [3/3] Three\n3\n",
+            "",
+        ),
+        (
+            "a name with everything bash could stumble over",
+            "- { name: \"$(id) `id` 'a' \\\"b\\\" \\\\ %s !! * ü\", run: 'true' }",
+            0,
+            "==> [1/1] $(id) `id` 'a' \"b\" \\ %s !! * ü\n",
+            "",
+        ),
+    ];
+    for (what, yaml, code, stdout, stderr) in table {
+        assert_eq!(run(&steps(yaml)), ran(*code, stdout, stderr), "{what}");
+    }
+}
+
+/// Texts that leave something open. Nothing of any step may run, and the script says so with 2.
+#[test]
+fn an_open_step_runs_nothing() {
+    let table = [
+        (
+            "a quote in two steps",
+            r#"echo "it's""#,
+            "echo it's",
+            "echo it's",
+        ),
+        ("one quote", "echo 1", "echo it's", "echo 3"),
+        ("a parenthesis too many", "echo 1", "echo 2\n)", "echo 3"),
+        ("a parenthesis too few", "echo 1", "(echo 2", "echo 3"),
+        (
+            "too many here, too few there",
+            "echo 1",
+            "echo 2\n)",
+            "(\necho 3",
+        ),
+        (
+            "a brace too few and one too many",
+            "echo 1",
+            "{ echo 2",
+            "echo 3; }",
+        ),
+        (
+            "a here-document that ends in the next step",
+            "echo 1",
+            "cat <<EOF\n2\n  EOF",
+            "cat <<EOF\n3\nEOF\necho 4",
+        ),
+        (
+            "a here-document that never ends",
+            "echo 1",
+            "cat <<EOF\n2",
+            "echo 3",
+        ),
+        (
+            "command substitutions",
+            "echo 1",
+            "echo $(echo 2",
+            "echo 3)",
+        ),
+        ("backticks", "echo 1", "echo `echo 2", "echo 3`"),
+        ("expansions", "echo 1", "echo ${x:-2", "echo 3}"),
+        ("arithmetic", "echo 1", "((2", "echo 3))"),
+        (
+            "an if without its end",
+            "echo 1",
+            "if true; then echo 2",
+            "echo 3; fi",
+        ),
+        (
+            "a case without its end",
+            "echo 1",
+            "case 2 in\n2) echo 2 ;;",
+            "echo 3",
+        ),
+        ("a pipe into nothing", "echo 1", "echo 2 |", "echo 3"),
+        ("an and without its end", "echo 1", "echo 2 &&", "echo 3"),
+        ("a function without its body", "echo 1", "f()", "echo 3"),
+    ];
+    for (what, one, two, three) in table {
+        let yaml: Vec<String> = [one, two, three]
+            .iter()
+            .map(|run| format!("- {{ name: Step, run: {} }}", json!(run)))
+            .collect();
+        let ran = run(&steps(&yaml.join("\n")));
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (Some(2), ""),
+            "{what}: {ran:?}"
+        );
+        assert!(!ran.stderr.is_empty(), "{what}");
+    }
+}
+
+/// The same between the parts of one step: here the text that swallows is a condition.
+#[test]
+fn an_open_unless_runs_nothing() {
+    let preset = steps("- { name: One, unless: echo it's, run: echo no, verify: echo it's }");
+    let ran = run(&preset);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+    assert_eq!(
+        ran.stderr,
+        "hyprbox: a step leaves a quote or a here-document open; nothing was run\n"
+    );
+}
+
+/// However much of the script arrives, short of its last lines, nothing runs.
+#[test]
+fn a_part_of_a_script_runs_nothing() {
+    let script = rendered(&steps("- { name: One, run: echo 1, verify: echo v }")).text;
+    let whole = script.trim_end().len();
+    for length in (0..whole).step_by(7) {
+        let ran = run_script(&script[..length], &[], b"");
+        assert_eq!(ran.stdout, "", "the first {length} bytes");
+    }
+}
+
+fn own_id() -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("ID="))
+        .map_or("unknown".to_owned(), |id| id.trim_matches('"').to_owned())
+}
+
+#[test]
+fn the_distro_guard() {
+    let for_others = preset("targets: [plan9, templeos]\nsteps:\n- { name: One, run: echo 1 }");
+    let script = rendered(&for_others).text;
+    let refusal = format!(
+        "distro guard: this preset targets plan9, templeos; this node is {}\n",
+        own_id()
+    );
+    assert_eq!(run(&for_others), ran(2, "", &refusal));
+    for force in ["", "0", "true"] {
+        let ran_anyway = run_script(&script, &[("HYPRBOX_FORCE", force)], b"");
+        assert_eq!(ran_anyway, ran(2, "", &refusal));
+    }
+    let done = ran(0, "==> [1/1] One\n1\n", "");
+    assert_eq!(run_script(&script, &[("HYPRBOX_FORCE", "1")], b""), done);
+
+    let for_this = format!(
+        "targets: [plan9, {}]\nsteps:\n- {{ name: One, run: echo 1 }}",
+        own_id()
+    );
+    assert_eq!(run(&preset(&for_this)), done);
+    assert_eq!(run(&steps("- { name: One, run: echo 1 }")), done);
+}
+
+/// The guard reads what os-release(5) allows, and what people leave in such files.
+#[test]
+fn the_guard_reads_os_release() {
+    let preset = preset("targets: [arch]\nsteps:\n- { name: One, run: echo 1 }");
+    let script = rendered(&preset).text;
+    let guarded = |os_release: &str| {
+        let file = tempfile::NamedTempFile::new().expect("a temp file");
+        std::fs::write(file.path(), os_release).expect("written");
+        let path = file.path().display().to_string();
+        run_script(&script.replace("/etc/os-release", &path), &[], b"")
+    };
+    for arch in [
+        "ID=arch\n",
+        "ID=arch",
+        "ID=\"arch\"\n",
+        "ID='arch'\r\n",
+        "NAME=x\nID_LIKE=debian\nID=arch  \nVERSION_ID=1\n",
+        "PRETTY_NAME=\"$(touch /nowhere/x; exit 5)\"\nID=arch\n",
+    ] {
+        assert_eq!(guarded(arch).code, Some(0), "{arch:?}");
+    }
+    for (text, id) in [
+        ("", "unknown"),
+        ("ID=\n", "unknown"),
+        ("NAME=arch\nVARIANT_ID=arch\n", "unknown"),
+        ("ID=archarm\n", "archarm"),
+        ("ID=arch*\nID=void\n", "void"),
+    ] {
+        let refusal = format!("distro guard: this preset targets arch; this node is {id}\n");
+        assert_eq!(guarded(text), ran(2, "", &refusal), "{text:?}");
+    }
+}
+
+#[test]
+fn params_are_read_only_and_quoted() {
+    let preset = preset(
+        "targets: [any]\n\
+         params:\n  text: { type: string }\n  number: { type: int, default: -7 }\n  truth: { type: bool, default: false }\n  \
+           choice: { type: enum, values: ['on', a b], default: a b }\n  ssh_port: { type: port, default: 22 }\n\
+         steps:\n  - name: Show\n    run: |\n      printf '[%s]' \"$text\" \"$number\" \"$truth\" \"$choice\" \"$ssh_port\"\n      \
+           if (text=new) 2>/dev/null; then echo writable; fi\n",
+    );
+    let ran_with = |params| run_script(&render(&preset, &values(&preset, params)).text, &[], b"");
+    assert_eq!(
+        ran_with(json!({})).stdout,
+        "==> [1/1] Show\n[][-7][false][a b][22]"
+    );
+    let given = json!({"text": "a'b\n'", "number": i64::MIN, "truth": true, "choice": "on", "ssh_port": 65535});
+    assert_eq!(
+        ran_with(given).stdout,
+        "==> [1/1] Show\n[a'b\n'][-9223372036854775808][true][on][65535]"
+    );
+}
+
+#[test]
+fn secrets_come_from_descriptor_3() {
+    let preset = preset(
+        "targets: [any]\n\
+         params:\n  zeta: { type: secret }\n  user: { type: string, default: me }\n  alpha: { type: secret }\n\
+         steps:\n  - name: Use\n    run: |\n      printf '[%s]' \"$alpha\" \"$zeta\" \"$user\"\n      \
+           { : <&3; } 2>/dev/null && echo open\n      env | grep -c 'line' || true\n",
+    );
+    let values = values(&preset, json!({"zeta": "z\nline\n", "alpha": "a'$x\\"}));
+    let script = render(&preset, &values).text;
+    assert!(
+        !script.contains("a'") && !script.contains("line\n\n"),
+        "{script}"
+    );
+    let framed: Vec<u8> = values
+        .secrets()
+        .values()
+        .flat_map(|secret| secret.bytes().chain([0]))
+        .collect();
+    assert_eq!(
+        run_script(&script, &[], &framed),
+        ran(0, "==> [1/1] Use\n[a'$x\\][z\nline\n][me]0\n", "")
+    );
+    // One that is cut off or missing ends the script before its first step.
+    for short in [&framed[..3], &framed[..framed.len() - 1], b""] {
+        let ran = run_script(&script, &[], short);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{short:?}");
+        assert!(ran.stderr.contains("did not arrive\n"), "{}", ran.stderr);
+    }
+}
