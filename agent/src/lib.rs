@@ -1,1 +1,118 @@
-//! placeholder
+//! The HyprBox Jobs agent: claims a node's jobs, runs them in bash, streams their output.
+//!
+//! [`run`] is the whole agent; the server's demo runs it inside its own process. [`supervise`] is the small process that
+//! each job lives under, so that it outlives the agent.
+//!
+//! On a system other than Linux the agent only sends heartbeats.
+
+mod backoff;
+mod client;
+pub mod config;
+mod heartbeat;
+mod host;
+#[cfg(target_os = "linux")]
+mod job;
+#[cfg(target_os = "linux")]
+mod journal;
+#[cfg(target_os = "linux")]
+mod output;
+#[cfg(target_os = "linux")]
+mod poll;
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(target_os = "linux")]
+mod spool;
+#[cfg(target_os = "linux")]
+mod state;
+#[cfg(target_os = "linux")]
+pub mod supervise;
+#[cfg(target_os = "linux")]
+mod wake;
+
+use std::future::Future;
+use std::sync::Arc;
+
+pub use client::ClientError;
+pub use config::{Config, ConfigError};
+#[cfg(target_os = "linux")]
+pub use state::StateError;
+
+use client::Client;
+
+/// Why the agent can't run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No way to the server can be made from the configuration.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Another agent works with the same state folder.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Runs the agent until `shutdown` is done; then hands over within 2 s and returns, while jobs go on under their
+/// supervisors.
+///
+/// The future is `Send` and runs on any tokio runtime with its time and I/O drivers on, of one thread or of many. It
+/// starts supervisors as `supervise <folder>` of the current executable, which must pass that on to
+/// [`supervise::main`].
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    let client = Arc::new(Client::new(&config)?);
+    tracing::info!(
+        "hyprbox-agent {} for node {} at {}",
+        env!("CARGO_PKG_VERSION"),
+        config.node_id,
+        config.api_url
+    );
+    run_on_this_system(&config, &client, shutdown).await
+}
+
+#[cfg(target_os = "linux")]
+async fn run_on_this_system(
+    config: &Config,
+    client: &Arc<Client>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    let state = state::State::open_waiting(&config.state_dir).await;
+    if let Err(e @ StateError::Taken(_)) = state {
+        return Err(e.into());
+    }
+    let known = std::sync::Mutex::new(state.as_ref().ok().map(|s| s.instance().to_owned()));
+    let instance = || {
+        known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    };
+    tokio::select! {
+        () = shutdown => {}
+        () = heartbeat::beat(config, client, &instance) => {}
+        () = poll::work(config, Arc::clone(client), state) => {}
+    }
+    heartbeat::say_stopping(config, client, instance()).await;
+    tracing::info!("stopped; jobs that run go on");
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn run_on_this_system(
+    config: &Config,
+    client: &Arc<Client>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    tracing::warn!(
+        "job polling is off on {}: this agent only sends heartbeats",
+        std::env::consts::OS
+    );
+    let instance = || None;
+    tokio::select! {
+        () = shutdown => {}
+        () = heartbeat::beat(config, client, &instance) => {}
+    }
+    heartbeat::say_stopping(config, client, None).await;
+    Ok(())
+}

@@ -1,2 +1,139 @@
-//! placeholder
-fn main() {}
+//! `hyprbox-agent`: flags and environment into a [`Config`], then one of the commands. The only place that exits.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use hyprbox_agent::config::Raw;
+use hyprbox_agent::{Config, ConfigError};
+
+const HELP: &str = "\
+hyprbox-agent: runs a node's HyprBox jobs
+
+Usage: hyprbox-agent COMMAND [OPTIONS]
+
+Commands:
+  run         run until SIGTERM; jobs that run then go on, and the next agent finds them again
+  check       try the server's address, the token and bash, and say how to mend what is wrong
+  stop-jobs   end this node's running jobs, as before the agent is removed
+
+Options, each with the environment variable that it wins over:
+  --api-url URL       HYPRBOX_API_URL        the server's address
+  --node-id ID        HYPRBOX_NODE_ID        this node's id
+  --node-token TOKEN  HYPRBOX_NODE_TOKEN     this node's token; better in the environment, where no `ps` shows it
+  --interval TIME     HYPRBOX_INTERVAL       between heartbeats: 1s to 1h, as 1500ms, 30s, 5m [30s]
+  --state-dir DIR     HYPRBOX_STATE_DIR      [$STATE_DIRECTORY or /var/lib/hyprbox-agent]
+  --ca-file FILE      HYPRBOX_CA_FILE        certificate authorities to trust [the system's]
+  --insecure-http     HYPRBOX_INSECURE_HTTP  1: plain http to a server on another machine
+  --force             HYPRBOX_FORCE          1: scripts skip their distro guard
+  --help, --version
+
+HYPRBOX_LOG sets what is logged: error, warn, info, debug or trace [info].
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<OsString> = args.collect();
+    let asks = |flag: &str| command == flag || rest.iter().any(|a| a == flag);
+    if asks("--help") || command == "-h" || command == "help" {
+        return say(HELP);
+    }
+    if asks("--version") || command == "-V" {
+        return say(concat!("hyprbox-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
+    let result = match command.to_str() {
+        Some("run") => configured(rest).and_then(run),
+        #[cfg(target_os = "linux")]
+        Some("supervise") => return supervise(&rest),
+        Some("") => Err("no command given; see hyprbox-agent --help".to_owned()),
+        _ => Err(format!(
+            "{:?} is no command; allowed are run, check and stop-jobs; see hyprbox-agent --help",
+            command.to_string_lossy()
+        )),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => {
+            let _ = writeln!(std::io::stderr(), "hyprbox-agent: {line}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn configured(args: Vec<OsString>) -> Result<Config, String> {
+    let env = |name: &str| std::env::var_os(name).map(|v| v.to_string_lossy().into_owned());
+    let one_line = |e: ConfigError| e.to_string();
+    let config = Raw::parse(args, &env)
+        .and_then(|raw| raw.config())
+        .map_err(one_line)?;
+    start_log(env("HYPRBOX_LOG").as_deref())?;
+    Ok(config)
+}
+
+fn run(config: Config) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("no runtime to be had: {e}"))?;
+    runtime.block_on(async {
+        let shutdown = shutdown().map_err(|e| format!("signals can't be heard: {e}"))?;
+        hyprbox_agent::run(config, shutdown)
+            .await
+            .map_err(|e| e.to_string())
+    })
+}
+
+/// Done when the agent is asked to stop.
+#[cfg(unix)]
+fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
+    Ok(async {
+        // An error means that Ctrl-C can't be heard; then the process is ended from outside.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn supervise(args: &[OsString]) -> ExitCode {
+    let Some(dir) = args.first() else {
+        return ExitCode::from(2);
+    };
+    let code = hyprbox_agent::supervise::main(std::path::Path::new(dir));
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+fn start_log(level: Option<&str>) -> Result<(), String> {
+    let level = level.filter(|l| !l.is_empty()).unwrap_or("info");
+    let filter: tracing_subscriber::filter::LevelFilter = level.parse().map_err(|_| {
+        format!("HYPRBOX_LOG: {level:?} is not allowed; allowed is error, warn, info, debug, trace or off")
+    })?;
+    tracing_subscriber::fmt()
+        .with_max_level(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
+}
+
+fn say(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,320 @@
+//! Every setting of the agent: its name, unit, default and what is allowed. A flag wins over the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the agent needs to know to run.
+#[derive(Clone)]
+pub struct Config {
+    /// The server's address, without a trailing slash: `https://jobs.example.org`.
+    pub api_url: String,
+    /// This node's slug, as the server knows it.
+    pub node_id: String,
+    /// The node's token (`hbn_…`). Never printed, never handed on to a job.
+    pub node_token: String,
+    /// Time between two heartbeats, 1 s to 1 h.
+    pub interval: Duration,
+    /// Where the instance id, the journal and the output spool live.
+    pub state_dir: PathBuf,
+    /// A PEM file of the only certificate authorities to trust; the system's roots if absent.
+    pub ca_file: Option<PathBuf>,
+    /// Lets plain http go to a server that is not on this machine.
+    pub insecure_http: bool,
+    /// Hands `HYPRBOX_FORCE=1` to each script, which then skips its distro guard.
+    pub force: bool,
+}
+
+impl std::fmt::Debug for Config {
+    // By hand, so that the token can't reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("api_url", &self.api_url)
+            .field("node_id", &self.node_id)
+            .field("interval", &self.interval)
+            .field("state_dir", &self.state_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A setting that can't be used. Its text is one line: the setting's name, its value, what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A value that is not allowed.
+    #[error("{name}: {value:?} is not allowed; allowed is {allowed}")]
+    Bad {
+        /// The variable or flag that it came from.
+        name: String,
+        /// The value as given.
+        value: String,
+        /// What would do.
+        allowed: String,
+    },
+    /// A secret value that is not allowed, and therefore not shown.
+    #[error("{name}: the value (not shown) is not allowed; allowed is {allowed}")]
+    BadSecret {
+        /// The variable or flag that it came from.
+        name: String,
+        /// What would do.
+        allowed: String,
+    },
+    /// A setting that is needed and not there.
+    #[error("{var} (or {flag}) is not set; allowed is {allowed}")]
+    Missing {
+        /// The environment variable.
+        var: &'static str,
+        /// The flag.
+        flag: &'static str,
+        /// What would do.
+        allowed: String,
+    },
+    /// A flag that doesn't exist, or one without its value.
+    #[error("{0}; see hyprbox-agent --help")]
+    Usage(String),
+}
+
+/// One setting's names.
+struct Setting {
+    var: &'static str,
+    flag: &'static str,
+}
+
+const API_URL: Setting = Setting {
+    var: "HYPRBOX_API_URL",
+    flag: "--api-url",
+};
+const NODE_ID: Setting = Setting {
+    var: "HYPRBOX_NODE_ID",
+    flag: "--node-id",
+};
+const NODE_TOKEN: Setting = Setting {
+    var: "HYPRBOX_NODE_TOKEN",
+    flag: "--node-token",
+};
+const INTERVAL: Setting = Setting {
+    var: "HYPRBOX_INTERVAL",
+    flag: "--interval",
+};
+const STATE_DIR: Setting = Setting {
+    var: "HYPRBOX_STATE_DIR",
+    flag: "--state-dir",
+};
+const CA_FILE: Setting = Setting {
+    var: "HYPRBOX_CA_FILE",
+    flag: "--ca-file",
+};
+const INSECURE_HTTP: Setting = Setting {
+    var: "HYPRBOX_INSECURE_HTTP",
+    flag: "--insecure-http",
+};
+const FORCE: Setting = Setting {
+    var: "HYPRBOX_FORCE",
+    flag: "--force",
+};
+
+const URL_ALLOWED: &str = "the server's address, such as https://jobs.example.org";
+const NODE_ID_ALLOWED: &str =
+    "the node's id: 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit";
+const TOKEN_ALLOWED: &str = "the token that the server showed once, hbn_…";
+const INTERVAL_ALLOWED: &str = "a time from 1s to 1h, such as 1500ms, 30s, 5m or 1h";
+
+/// Settings by name as they were given, before they are checked.
+pub struct Raw<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    flags: Vec<(String, String)>,
+}
+
+impl<'a> Raw<'a> {
+    /// Reads the flags that come after the command's name; `env` gives the environment's variables.
+    pub fn parse(
+        args: impl IntoIterator<Item = std::ffi::OsString>,
+        env: &'a dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let usage = |e: lexopt::Error| ConfigError::Usage(e.to_string());
+        let mut flags = Vec::new();
+        let mut parser = lexopt::Parser::from_args(args);
+        while let Some(arg) = parser.next().map_err(usage)? {
+            let lexopt::Arg::Long(name) = arg else {
+                return Err(usage(arg.unexpected()));
+            };
+            let flag = format!("--{name}");
+            let value = match flag.as_str() {
+                "--insecure-http" | "--force" => parser
+                    .optional_value()
+                    .map_or_else(|| "1".to_owned(), |v| v.to_string_lossy().into_owned()),
+                "--api-url" | "--node-id" | "--node-token" | "--interval" | "--state-dir"
+                | "--ca-file" => {
+                    let value = parser.value().map_err(usage)?;
+                    value.to_string_lossy().into_owned()
+                }
+                _ => return Err(usage(arg.unexpected())),
+            };
+            flags.push((flag, value));
+        }
+        Ok(Self { env, flags })
+    }
+
+    /// The value of one setting and the name that it came from. An empty variable counts as unset.
+    fn get(&self, setting: &Setting) -> Option<(String, String)> {
+        let flag = self.flags.iter().rev().find(|(f, _)| f == setting.flag);
+        if let Some((_, value)) = flag {
+            return Some((setting.flag.to_owned(), value.clone()));
+        }
+        let value = (self.env)(setting.var)?;
+        (!value.is_empty()).then(|| (setting.var.to_owned(), value))
+    }
+
+    fn needed(&self, setting: &Setting, allowed: &str) -> Result<(String, String), ConfigError> {
+        self.get(setting).ok_or_else(|| ConfigError::Missing {
+            var: setting.var,
+            flag: setting.flag,
+            allowed: allowed.to_owned(),
+        })
+    }
+
+    fn switch(&self, setting: &Setting) -> Result<bool, ConfigError> {
+        match self.get(setting) {
+            None => Ok(false),
+            Some((name, value)) => match value.as_str() {
+                "1" => Ok(true),
+                "0" => Ok(false),
+                _ => Err(bad(&name, &value, "1, or nothing at all")),
+            },
+        }
+    }
+
+    /// The state folder alone, which is all that `stop-jobs` needs.
+    pub fn state_dir(&self) -> Result<PathBuf, ConfigError> {
+        let given = self.get(&STATE_DIR).or_else(|| {
+            let value = (self.env)("STATE_DIRECTORY")?;
+            // systemd gives a list where a unit has several; ours is the first.
+            let first = value.split(':').next().unwrap_or_default().to_owned();
+            (!first.is_empty()).then(|| ("STATE_DIRECTORY".to_owned(), first))
+        });
+        let (name, value) = given.unwrap_or_else(|| {
+            (
+                STATE_DIR.var.to_owned(),
+                "/var/lib/hyprbox-agent".to_owned(),
+            )
+        });
+        std::path::absolute(&value).map_err(|_| bad(&name, &value, "a folder's path"))
+    }
+
+    /// Checks everything.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let insecure_http = self.switch(&INSECURE_HTTP)?;
+        let (name, value) = self.needed(&API_URL, URL_ALLOWED)?;
+        let api_url = check_url(&name, &value, insecure_http)?;
+        let (name, value) = self.needed(&NODE_ID, NODE_ID_ALLOWED)?;
+        if !is_slug(&value) {
+            return Err(bad(&name, &value, NODE_ID_ALLOWED));
+        }
+        let node_id = value;
+        let (name, value) = self.needed(&NODE_TOKEN, TOKEN_ALLOWED)?;
+        let node_token = value.trim().to_owned();
+        if node_token.is_empty() || !node_token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(ConfigError::BadSecret {
+                name,
+                allowed: TOKEN_ALLOWED.to_owned(),
+            });
+        }
+        let interval = match self.get(&INTERVAL) {
+            None => Duration::from_secs(30),
+            Some((name, value)) => parse_duration(&value)
+                .filter(|d| (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(d))
+                .ok_or_else(|| bad(&name, &value, INTERVAL_ALLOWED))?,
+        };
+        let ca_file = match self.get(&CA_FILE) {
+            None => None,
+            Some((name, value)) => {
+                let allowed = "a readable file of PEM certificates";
+                let pem = std::fs::read(&value)
+                    .map_err(|e| bad(&name, &value, &format!("{allowed} ({e})")))?;
+                match reqwest::Certificate::from_pem_bundle(&pem) {
+                    Ok(certs) if !certs.is_empty() => Some(PathBuf::from(value)),
+                    Ok(_) | Err(_) => return Err(bad(&name, &value, allowed)),
+                }
+            }
+        };
+        Ok(Config {
+            api_url,
+            node_id,
+            node_token,
+            interval,
+            state_dir: self.state_dir()?,
+            ca_file,
+            insecure_http,
+            force: self.switch(&FORCE)?,
+        })
+    }
+}
+
+fn bad(name: &str, value: &str, allowed: &str) -> ConfigError {
+    ConfigError::Bad {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        allowed: allowed.to_owned(),
+    }
+}
+
+/// `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
+fn is_slug(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// `1h`, `5m`, `30s`, `1500ms`: one whole number with one unit.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        "h" => Some(Duration::from_secs(number.checked_mul(3600)?)),
+        _ => None,
+    }
+}
+
+/// True for an address that never leaves this machine, so that plain http is safe there.
+pub(crate) fn is_loopback(url: &reqwest::Url) -> bool {
+    let Some(host) = url.host_str() else {
+        return false;
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost"
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+fn check_url(name: &str, value: &str, insecure_http: bool) -> Result<String, ConfigError> {
+    // An address may carry a password before the @, so it is not shown then.
+    let url = match reqwest::Url::parse(value) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            return Err(ConfigError::BadSecret {
+                name: name.to_owned(),
+                allowed: format!("{URL_ALLOWED}, without a user and password in it"),
+            });
+        }
+        Ok(url) => url,
+        Err(_) => return Err(bad(name, value, URL_ALLOWED)),
+    };
+    let plain = match url.scheme() {
+        "https" => false,
+        "http" => true,
+        _ => return Err(bad(name, value, URL_ALLOWED)),
+    };
+    if !url.has_host() || url.query().is_some() || url.fragment().is_some() {
+        return Err(bad(name, value, URL_ALLOWED));
+    }
+    if plain && !is_loopback(&url) && !insecure_http {
+        let allowed = "an https address: over plain http anyone on the way can read the node token and the \
+             output and put in scripts that run here as this user (HYPRBOX_INSECURE_HTTP=1 takes that risk)";
+        return Err(bad(name, value, allowed));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}

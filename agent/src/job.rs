@@ -1,0 +1,356 @@
+//! One job, from the start of its supervisor to the server's word that its end is known.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyprbox_protocol::{CompleteRequest, FLUSH_MS};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::host;
+use crate::journal::{EndedBy, Exit, JobDir, Started};
+use crate::output::body;
+use crate::poll::Context;
+use crate::spool::{BATCH_BYTES, Batch, SpoolReader, totals_on_disk};
+use crate::supervise::end_marked;
+use crate::wake::{Heard, Wake};
+
+/// Between two looks at a supervisor that is just ending or starting.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Smaller than this a batch isn't made, whatever the way to the server refuses.
+const SMALLEST_BATCH: usize = 8 * 1024;
+
+/// Starts the supervisor of an accepted job: this same program, even where its file was replaced meanwhile.
+pub(crate) fn start_supervisor(
+    dir: &JobDir,
+    secrets: &std::collections::BTreeMap<String, String>,
+) -> io::Result<Child> {
+    let stdin = if secrets.is_empty() {
+        Stdio::null()
+    } else {
+        // In memory, so that no secret is ever on the disk; and whole, so that nobody waits for a reader.
+        let mut memory = File::from(memfd_create(c"secrets", MFdFlags::MFD_CLOEXEC)?);
+        memory.write_all(&serde_json::to_vec(secrets).map_err(io::Error::other)?)?;
+        memory.rewind()?;
+        memory.into()
+    };
+    Command::new("/proc/self/exe")
+        .arg0("hyprbox-agent")
+        .arg("supervise")
+        .arg(dir.path())
+        // The node's token is in our environment, and goes no further.
+        .env_clear()
+        .current_dir("/")
+        .stdin(stdin)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found after a restart.
+pub(crate) async fn follow(ctx: Arc<Context>, dir: JobDir, supervisor: Option<Child>) {
+    let found = supervisor.is_none();
+    let mut follower = Follower {
+        reader: SpoolReader::new(dir.path()),
+        ctx,
+        dir,
+        supervisor,
+        batch: Batch::default(),
+        batch_bytes: BATCH_BYTES,
+        sought: None,
+        flush: Duration::from_millis(FLUSH_MS),
+    };
+    let end = follower.forward(found).await;
+    let request = follower.report(&end);
+    complete(&follower.ctx, follower.dir.id(), &request).await;
+    follower.dir.remove();
+    if let Some(child) = follower.supervisor {
+        follower.ctx.bury(child);
+    }
+}
+
+/// Tells the server how a job ended until it has heard, or wants to hear nothing of it.
+pub(crate) async fn complete(ctx: &Context, id: &str, request: &CompleteRequest) {
+    let mut backoff = Backoff::default();
+    loop {
+        match ctx.client.complete(id, &ctx.instance, request).await {
+            Ok(()) => return,
+            Err(e) if matches!(e.status(), Some(404 | 409)) => {
+                tracing::warn!("[jobrunner] job {id}: the server doesn't take its end: {e}");
+                return;
+            }
+            Err(e) => {
+                tracing::warn!("[jobrunner] complete error: {e}");
+                ctx.wait_out(&e, &mut backoff).await;
+            }
+        }
+    }
+}
+
+/// How a job ended, as far as this node knows.
+enum End {
+    /// As its supervisor wrote down.
+    Told(Exit),
+    /// The supervisor could not tell; this is why.
+    Lost(String),
+}
+
+/// What became of a batch.
+#[derive(PartialEq, Eq)]
+enum Sent {
+    /// There was none.
+    Nothing,
+    /// It has arrived, and there may be more at once.
+    More,
+    /// It has arrived.
+    All,
+    /// The server wants no more output of this job.
+    Unwanted,
+}
+
+struct Follower {
+    ctx: Arc<Context>,
+    dir: JobDir,
+    supervisor: Option<Child>,
+    reader: SpoolReader,
+    batch: Batch,
+    /// The most bytes that a batch may have.
+    batch_bytes: usize,
+    /// Where the server sent us last, other than where we would have gone on.
+    sought: Option<[u64; 2]>,
+    flush: Duration,
+}
+
+impl Follower {
+    /// Sends the output as it comes, until the job has ended and all of it is sent.
+    async fn forward(&mut self, found: bool) -> End {
+        let mut wanted = true;
+        if found {
+            wanted = self.ask_where_to_go_on().await;
+        }
+        let wake = Wake::open(&self.dir).ok();
+        let mut heard = Heard {
+            full: false,
+            look: found || wake.is_none(),
+        };
+        let mut end = None;
+        let mut send_at = Instant::now();
+        let mut more = found;
+        loop {
+            while end.is_none() {
+                if heard.look {
+                    end = self.look_for_the_end().await;
+                    if end.is_some() {
+                        break;
+                    }
+                    heard.look = false;
+                }
+                let Some(wake) = &wake else {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    heard.look = true;
+                    break;
+                };
+                if more && (heard.full || Instant::now() >= send_at) {
+                    break;
+                }
+                tokio::select! {
+                    () = wake.listen(&mut heard) => more = true,
+                    () = tokio::time::sleep_until(send_at), if more => {}
+                }
+            }
+            if let Some(end) = &end {
+                self.reader.end_at(self.totals(end));
+            }
+            let sent = if wanted {
+                self.send_next().await
+            } else {
+                Sent::Nothing
+            };
+            match end.take() {
+                Some(end) if matches!(sent, Sent::Nothing | Sent::Unwanted) => return end,
+                still => end = still,
+            }
+            wanted &= sent != Sent::Unwanted;
+            more = sent == Sent::More;
+            heard.full = more;
+            if sent != Sent::Nothing {
+                send_at = Instant::now() + self.flush;
+            }
+        }
+    }
+
+    /// Takes the next batch and sends it until it has arrived.
+    async fn send_next(&mut self) -> Sent {
+        let from = self.reader.next();
+        if let Err(e) = self.reader.fill(&mut self.batch, self.batch_bytes) {
+            tracing::error!(
+                "[jobrunner] job {}: output can't be read: {e}",
+                self.dir.id()
+            );
+        }
+        if self.batch.pieces.is_empty() {
+            return Sent::Nothing;
+        }
+        let expected = self.reader.next();
+        match self.call(body(&self.batch)).await {
+            Ok(next) if next == expected => self.sought = None,
+            // The server knows better: it has lost its last moments, or had these bytes before. But one that says
+            // the same place twice does not listen, and would never let the job end.
+            Ok(next) if self.sought != Some(next) => {
+                self.sought = Some(next);
+                self.reader.seek(next);
+            }
+            Ok(_) => {}
+            Err(413) if self.batch_bytes > SMALLEST_BATCH => {
+                // Something on the way takes only smaller ones.
+                self.batch_bytes /= 2;
+                self.reader.seek(from);
+            }
+            Err(_) => return Sent::Unwanted,
+        }
+        if self.batch.is_full(self.batch_bytes) {
+            Sent::More
+        } else {
+            Sent::All
+        }
+    }
+
+    /// Finds the place after a restart. False when the server wants no more of this job's output.
+    async fn ask_where_to_go_on(&mut self) -> bool {
+        let next = self.call(body(&Batch::default())).await;
+        if let Ok(next) = next {
+            self.reader.seek(next);
+        }
+        next.is_ok()
+    }
+
+    /// One `output` call, tried until it is answered: with where to go on, or with the status that says that the
+    /// server doesn't take it.
+    async fn call(&mut self, body: bytes::Bytes) -> Result<[u64; 2], u16> {
+        let id = self.dir.id();
+        let mut backoff = Backoff::default();
+        loop {
+            let answer = self.ctx.client.output(id, &self.ctx.instance, body.clone());
+            match answer.await {
+                Ok(answer) => {
+                    self.flush = Duration::from_millis(answer.flush_ms.min(FLUSH_MS));
+                    if answer.cancel {
+                        cancel(&self.dir);
+                    }
+                    return Ok([answer.stdout_bytes, answer.stderr_bytes]);
+                }
+                Err(e) => {
+                    tracing::warn!("[jobrunner] output error: {e}");
+                    if let Some(status @ (400 | 404 | 409 | 413)) = e.status() {
+                        return Err(status);
+                    }
+                    self.ctx.wait_out(&e, &mut backoff).await;
+                }
+            }
+        }
+    }
+
+    /// The job's end, if it has come.
+    async fn look_for_the_end(&mut self) -> Option<End> {
+        if let Some(exit) = self.dir.read("exit") {
+            return Some(End::Told(exit));
+        }
+        // A supervisor that is our child may not have its lock yet; one that we found has had it all along.
+        let alive = match &mut self.supervisor {
+            Some(child) => matches!(child.try_wait(), Ok(None)),
+            None => false,
+        };
+        let lock = if alive { None } else { self.dir.try_lock() };
+        if lock.is_none() {
+            // Not over yet, or just now, with the exit record on its way.
+            tokio::time::sleep(LOOK_AGAIN).await;
+            return None;
+        }
+        if let Some(exit) = self.dir.read("exit") {
+            return Some(End::Told(exit));
+        }
+        Some(End::Lost(self.why_lost().await))
+    }
+
+    /// Why nobody wrote down how the job ended; clears away what may be left of it.
+    async fn why_lost(&self) -> String {
+        let Some(started) = self.dir.read::<Started>("started") else {
+            if self.dir.has("started") {
+                return "the job's journal is not readable".to_owned();
+            }
+            return "the job's supervisor could not start it; see the agent's state folder"
+                .to_owned();
+        };
+        if started.boot_id != host::boot_id() {
+            return RESTARTED.to_owned();
+        }
+        let id = self.dir.id().to_owned();
+        let ended = tokio::task::spawn_blocking(move || end_marked(&id)).await;
+        if let Err(e) = ended {
+            tracing::error!("[jobrunner] what was left of a job can't be ended: {e}");
+        }
+        if self.dir.has("exit") {
+            return "the record of the job's end is not readable".to_owned();
+        }
+        "the job's supervisor was killed, and the script was ended with it".to_owned()
+    }
+
+    fn totals(&self, end: &End) -> [u64; 2] {
+        match end {
+            End::Told(exit) => [exit.stdout_bytes, exit.stderr_bytes],
+            End::Lost(_) => totals_on_disk(self.dir.path()).unwrap_or_default(),
+        }
+    }
+
+    fn report(&self, end: &End) -> CompleteRequest {
+        let [stdout_bytes, stderr_bytes] = self.totals(end);
+        let totals = CompleteRequest {
+            stdout_bytes: Some(stdout_bytes),
+            stderr_bytes: Some(stderr_bytes),
+            ..CompleteRequest::default()
+        };
+        match end {
+            End::Lost(why) => CompleteRequest {
+                error_msg: Some(why.clone()),
+                ..totals
+            },
+            End::Told(exit) => {
+                let started: Option<Started> = self.dir.read("started");
+                let rebooted = started.is_some_and(|s| s.boot_id != host::boot_id());
+                let by_shutdown = rebooted && exit.at_shutdown && exit.signal.is_some();
+                CompleteRequest {
+                    exit_code: exit.exit_code.map(i64::from),
+                    signal: exit.signal.clone(),
+                    error_msg: if by_shutdown && exit.ended_by == EndedBy::Itself {
+                        Some(RESTARTED.to_owned())
+                    } else {
+                        exit.error_msg.clone()
+                    },
+                    cancelled: (exit.ended_by == EndedBy::Cancel).then_some(true),
+                    timed_out: (exit.ended_by == EndedBy::Timeout).then_some(true),
+                    ..totals
+                }
+            }
+        }
+    }
+}
+
+const RESTARTED: &str = "node restarted while the job was running";
+
+/// Has a job ended because the server asked for it. True if it wasn't asked before.
+pub(crate) fn cancel(dir: &JobDir) -> bool {
+    if dir.has("cancel") {
+        return false;
+    }
+    tracing::info!("[jobrunner] job {}: cancel asked for", dir.id());
+    if let Err(e) = dir.ask_to_end(EndedBy::Cancel) {
+        tracing::error!("[jobrunner] job {}: can't be cancelled: {e}", dir.id());
+    }
+    true
+}

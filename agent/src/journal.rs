@@ -1,0 +1,252 @@
+//! What was accepted, started and ended: one folder for each job, shared by the agent and the job's supervisor.
+//!
+//! | file | written by | says |
+//! | --- | --- | --- |
+//! | `job.json`, `script` | agent, before the folder gets its name | accepted |
+//! | `lock` | held by the supervisor while it lives | somebody looks after the job |
+//! | `started` | supervisor, on the disk for good before bash starts | never start it again |
+//! | `cancel` | agent | end it, and why |
+//! | `stdout.*`, `stderr.*`, `index.*` | supervisor | the spool |
+//! | `exit` | supervisor, on the disk for good | how it ended |
+//! | `wake`, `control` | pipes | something happened; look |
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use hyprbox_protocol::ClaimedJob;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
+
+use crate::state::StateError;
+
+/// What the supervisor needs to know, in `job.json`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Spec {
+    pub(crate) id: String,
+    pub(crate) preset: String,
+    pub(crate) timeout_seconds: u64,
+    /// The whole environment of the script.
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) boot_id: String,
+}
+
+/// Written just before bash starts, in `started`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Started {
+    pub(crate) boot_id: String,
+    /// The job's own cgroup, where it has one.
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
+/// Who ended the script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum EndedBy {
+    /// Nobody: it ended by itself, or something outside of the agent killed it.
+    Itself,
+    /// The server's cancel.
+    Cancel,
+    /// Its timeout.
+    Timeout,
+    /// `hyprbox-agent stop-jobs`.
+    Stop,
+}
+
+impl EndedBy {
+    /// What is written into the `control` pipe.
+    fn word(self) -> u8 {
+        match self {
+            EndedBy::Itself => 0,
+            EndedBy::Cancel => b'c',
+            EndedBy::Timeout => b't',
+            EndedBy::Stop => b's',
+        }
+    }
+
+    /// What a word of the `control` pipe asks for.
+    pub(crate) fn from_word(word: u8) -> Option<Self> {
+        [EndedBy::Cancel, EndedBy::Timeout, EndedBy::Stop]
+            .into_iter()
+            .find(|by| by.word() == word)
+    }
+}
+
+/// How a job ended, in `exit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Exit {
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) signal: Option<String>,
+    pub(crate) ended_by: EndedBy,
+    pub(crate) error_msg: Option<String>,
+    pub(crate) stdout_bytes: u64,
+    pub(crate) stderr_bytes: u64,
+    /// The supervisor was sent SIGTERM while the job ran, as at a shutdown of the machine.
+    pub(crate) at_shutdown: bool,
+}
+
+/// One job's folder.
+#[derive(Debug, Clone)]
+pub(crate) struct JobDir {
+    id: String,
+    path: PathBuf,
+}
+
+/// What became of a claimed job.
+pub(crate) enum Accepted {
+    /// Written down; its supervisor may start.
+    New(JobDir),
+    /// It has started before, and never does again.
+    StartedBefore,
+}
+
+/// Writes a claimed job down. Nothing is synced here: a job that is lost with the power comes again, as it isn't
+/// among `running`.
+pub(crate) fn accept(jobs: &Path, job: &ClaimedJob, spec: &Spec) -> Result<Accepted, StateError> {
+    let dir = JobDir {
+        id: job.id.clone(),
+        path: jobs.join(&job.id),
+    };
+    if dir.path.exists() && (dir.has("started") || !dir.remove_unstarted()) {
+        return Ok(Accepted::StartedBefore);
+    }
+    let making = jobs.join(format!("{}.new", job.id));
+    let write = || -> io::Result<()> {
+        if making.exists() {
+            std::fs::remove_dir_all(&making)?;
+        }
+        DirBuilder::new().mode(0o700).create(&making)?;
+        write_private(&making.join("script"), job.script.as_bytes())?;
+        let text = serde_json::to_vec(spec).map_err(io::Error::other)?;
+        write_private(&making.join("job.json"), &text)?;
+        for pipe in ["wake", "control"] {
+            nix::unistd::mkfifo(&making.join(pipe), Mode::from_bits_truncate(0o600))?;
+        }
+        std::fs::rename(&making, &dir.path)
+    };
+    write().map_err(|e| {
+        let _ = std::fs::remove_dir_all(&making);
+        StateError::io(&making)(e)
+    })?;
+    Ok(Accepted::New(dir))
+}
+
+/// The jobs that have started and whose end the server has not acknowledged, after a start of the agent. Those that
+/// were only accepted are removed: the server gives them again.
+pub(crate) fn recover(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(jobs).map_err(StateError::io(jobs))? {
+        let entry = entry.map_err(StateError::io(jobs))?;
+        let path = entry.path();
+        let Some(id) = entry.file_name().to_str().map(str::to_owned) else {
+            continue;
+        };
+        if id.ends_with(".new") || id.ends_with(".old") {
+            std::fs::remove_dir_all(&path).map_err(StateError::io(&path))?;
+        } else if is_job_id(&id) {
+            let dir = JobDir { id, path };
+            if dir.has("started") || !dir.remove_unstarted() {
+                found.push(dir);
+            }
+        }
+    }
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(found)
+}
+
+/// True for an id that is safe as a file's name and in a URL.
+pub(crate) fn is_job_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+impl JobDir {
+    pub(crate) fn at(path: &Path) -> Self {
+        let id = path.file_name().unwrap_or_default();
+        Self {
+            id: id.to_string_lossy().into_owned(),
+            path: path.to_owned(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.file(name).exists()
+    }
+
+    /// Reads one of the folder's JSON files; `None` where it is missing or not whole.
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(&std::fs::read(self.file(name)).ok()?).ok()
+    }
+
+    /// Takes the supervisor's lock: `None` while one lives.
+    pub(crate) fn try_lock(&self) -> Option<Flock<File>> {
+        let path = self.file("lock");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+            .ok()?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
+    }
+
+    /// Asks the job's supervisor to end it: by the file, which one that is only starting finds, and then by the
+    /// pipe, which works on a full disk too.
+    pub(crate) fn ask_to_end(&self, by: EndedBy) -> io::Result<()> {
+        let making = self.file("cancel.tmp");
+        let text = serde_json::to_vec(&by).map_err(io::Error::other)?;
+        let written = std::fs::write(&making, text)
+            .and_then(|()| std::fs::rename(making, self.file("cancel")));
+        let control = File::options()
+            .write(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(self.file("control"));
+        // Without a supervisor the pipe can't be opened; then the file is what counts.
+        match control.and_then(|mut pipe| pipe.write_all(&[by.word()])) {
+            Ok(()) => Ok(()),
+            Err(_) => written,
+        }
+    }
+
+    /// Removes a job that was accepted and has not started; false where its supervisor is just starting it.
+    fn remove_unstarted(&self) -> bool {
+        // With the lock held no supervisor can start it, and one that waits for it finds the folder gone.
+        let Some(_lock) = self.try_lock() else {
+            return false;
+        };
+        !self.has("started") && self.remove()
+    }
+
+    /// Forgets a job whose end the server has acknowledged.
+    pub(crate) fn remove(&self) -> bool {
+        // Renamed first: half a folder under the job's name would say something else.
+        let old = self.path.with_extension("old");
+        std::fs::rename(&self.path, &old).is_ok() && std::fs::remove_dir_all(&old).is_ok()
+    }
+}
+
+fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(content)
+}

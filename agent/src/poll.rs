@@ -1,0 +1,382 @@
+//! The loop that claims jobs and hears of cancels. One poll is open at a time, and one job runs at a time.
+
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyprbox_protocol::{ClaimedJob, CompleteRequest, PendingAnswer};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::backoff::{Backoff, LONGEST};
+use crate::client::{CallError, Client, PollRequest};
+use crate::config::Config;
+use crate::host;
+use crate::job;
+use crate::journal::{self, Accepted, JobDir, Spec};
+use crate::state::{State, StateError};
+
+/// How long an idle poll stays open at the server.
+const IDLE_WAIT_SECONDS: u64 = 30;
+/// The longest that a poll for cancels stays open, however long the lease.
+const BUSY_WAIT_SECONDS: u64 = 20;
+/// A job that ends sooner than this needs no poll for its cancel.
+const FIRST_CANCEL_POLL: Duration = Duration::from_millis(300);
+/// Between two looks at a state folder that can't be used.
+const STATE_RETRY: Duration = Duration::from_secs(5);
+
+/// What all of the agent's jobs share.
+pub(crate) struct Context {
+    pub(crate) client: Arc<Client>,
+    pub(crate) instance: String,
+    lease_seconds: AtomicU64,
+    /// Supervisors that have ended, or are about to.
+    ended: Mutex<Vec<Child>>,
+}
+
+impl Context {
+    /// Waits as long as an error of a running job's call calls for: never so long that the lease is at risk when the
+    /// server is back.
+    pub(crate) async fn wait_out(&self, error: &CallError, backoff: &mut Backoff) {
+        let cap = self.life_every();
+        let wait = backoff.next(cap);
+        let asked = error.retry_after().unwrap_or_default().min(cap);
+        self.client.pause(wait.max(asked)).await;
+    }
+
+    /// How often a running job's agent must show life.
+    fn life_every(&self) -> Duration {
+        let lease = self.lease_seconds.load(Ordering::Relaxed).max(1);
+        (Duration::from_secs(lease) / 3).min(LONGEST)
+    }
+
+    /// Takes a supervisor whose job is done with, so that it leaves no zombie.
+    pub(crate) fn bury(&self, child: Child) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.push(child);
+        ended.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+}
+
+/// Polls for ever. The state folder may become usable only later.
+pub(crate) async fn work(config: &Config, client: Arc<Client>, opened: Result<State, StateError>) {
+    let mut opened = opened;
+    let mut told = String::new();
+    let mut backoff = Backoff::default();
+    let state = loop {
+        let error = match opened {
+            Ok(state) => break state,
+            Err(e) => e.to_string(),
+        };
+        if told != error {
+            tracing::error!("{error}; no jobs are taken until this is mended");
+            told = error;
+        }
+        // Without an instance id nothing can be claimed; the poll is made to find a bad token.
+        let poll = PollRequest {
+            instance: None,
+            wait_seconds: 0,
+            capacity: 0,
+            running: &[],
+        };
+        match client.pending(&poll).await {
+            Ok(_) => {
+                backoff.reset();
+                tokio::time::sleep(STATE_RETRY).await;
+            }
+            Err(e) => {
+                log_poll_error(&e);
+                client.pause(backoff.next(LONGEST)).await;
+            }
+        }
+        opened = State::open(&config.state_dir);
+    };
+    let ctx = Arc::new(Context {
+        client,
+        instance: state.instance().to_owned(),
+        lease_seconds: AtomicU64::new(90),
+        ended: Mutex::new(Vec::new()),
+    });
+    Poller {
+        config,
+        state,
+        ctx,
+        jobs: JoinSet::new(),
+        running: BTreeMap::new(),
+        unhealthy: None,
+        backoff: Backoff::default(),
+        early_answers: 0,
+        poll_at: Instant::now(),
+    }
+    .run()
+    .await;
+}
+
+struct Poller<'a> {
+    config: &'a Config,
+    state: State,
+    ctx: Arc<Context>,
+    jobs: JoinSet<String>,
+    /// Jobs whose end is not acknowledged; without a folder where they could not even be written down.
+    running: BTreeMap<String, Option<JobDir>>,
+    /// What is wrong with the state folder now.
+    unhealthy: Option<String>,
+    backoff: Backoff,
+    /// How many answers in a row came at once and brought nothing.
+    early_answers: u32,
+    /// No poll begins before.
+    poll_at: Instant,
+}
+
+impl Poller<'_> {
+    async fn run(mut self) {
+        self.take_up_what_was_running();
+        loop {
+            let idle = self.jobs.is_empty();
+            let capacity = u8::from(idle && self.unhealthy.is_none());
+            let wait_seconds = self.wait_seconds(idle);
+            let running: Vec<String> = self.running.keys().cloned().collect();
+            let client = Arc::clone(&self.ctx.client);
+            let instance = self.ctx.instance.clone();
+            let poll_at = self.poll_at;
+            let poll = async {
+                tokio::time::sleep_until(poll_at).await;
+                let asked_at = Instant::now();
+                let request = PollRequest {
+                    instance: Some(&instance),
+                    wait_seconds,
+                    capacity,
+                    running: &running,
+                };
+                (asked_at, client.pending(&request).await)
+            };
+            tokio::select! {
+                biased;
+                // The poll that is open takes no job, so it is dropped for one that does.
+                Some(ended) = self.jobs.join_next() => {
+                    if let Ok(id) = ended {
+                        self.running.remove(&id);
+                    }
+                    self.poll_at = Instant::now();
+                }
+                (asked_at, answer) = poll => match answer {
+                    Ok(answer) => self.hear(answer, asked_at, wait_seconds, capacity),
+                    Err(e) => {
+                        log_poll_error(&e);
+                        self.early_answers = 0;
+                        let cap = if idle { LONGEST } else { self.ctx.life_every() };
+                        let wait = self.backoff.next(cap).max(e.retry_after().unwrap_or_default().min(cap));
+                        tokio::select! {
+                            () = self.ctx.client.pause(wait) => {}
+                            Some(ended) = self.jobs.join_next() => {
+                                if let Ok(id) = ended {
+                                    self.running.remove(&id);
+                                }
+                            }
+                        }
+                        self.poll_at = Instant::now();
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long the next poll may stay open.
+    fn wait_seconds(&self, idle: bool) -> u64 {
+        if !idle {
+            // Life is shown by each poll, so a running job's polls are shorter than a third of its lease.
+            let life = self.ctx.life_every().as_secs();
+            return life.saturating_sub(1).min(BUSY_WAIT_SECONDS);
+        }
+        if self.unhealthy.is_some() {
+            return STATE_RETRY.as_secs();
+        }
+        IDLE_WAIT_SECONDS
+    }
+
+    /// After a start of the agent: the jobs that went on without it.
+    fn take_up_what_was_running(&mut self) {
+        match journal::recover(&self.state.jobs()) {
+            Ok(dirs) => {
+                for dir in dirs {
+                    tracing::info!("[jobrunner] job {}: found again", dir.id());
+                    self.follow(dir, None);
+                }
+            }
+            Err(e) => self.note_health(Err(e)),
+        }
+    }
+
+    fn follow(&mut self, dir: JobDir, supervisor: Option<Child>) {
+        let id = dir.id().to_owned();
+        self.running.insert(id.clone(), Some(dir.clone()));
+        let ctx = Arc::clone(&self.ctx);
+        self.jobs.spawn(async move {
+            job::follow(ctx, dir, supervisor).await;
+            id
+        });
+    }
+
+    fn hear(&mut self, answer: PendingAnswer, asked_at: Instant, wait_seconds: u64, capacity: u8) {
+        self.backoff.reset();
+        self.ctx
+            .lease_seconds
+            .store(answer.lease_seconds, Ordering::Relaxed);
+        let mut news = false;
+        for id in &answer.cancel {
+            if let Some(Some(dir)) = self.running.get(id) {
+                news |= job::cancel(dir);
+            }
+        }
+        let claimed = answer.job;
+        if let Some(job) = claimed {
+            news = true;
+            let lease = Duration::from_secs(wait_seconds + answer.lease_seconds);
+            if capacity == 0 || self.running.contains_key(&job.id) {
+                tracing::warn!("[jobrunner] job {} came unasked and is left alone", job.id);
+            } else if asked_at.elapsed() >= lease {
+                tracing::warn!(
+                    "[jobrunner] job {} came after its lease and is left alone",
+                    job.id
+                );
+            } else {
+                self.begin(&job);
+            }
+        } else if self.jobs.is_empty() {
+            self.note_health(self.state.probe());
+        }
+        self.pace(news, asked_at, wait_seconds);
+    }
+
+    /// When the next poll may begin. A server that answers at once without news (because a cancel stays listed, or as
+    /// it doesn't know `wait`) is asked ever less often, down to once a second.
+    fn pace(&mut self, news: bool, asked_at: Instant, wait_seconds: u64) {
+        let now = Instant::now();
+        let in_time = now.duration_since(asked_at) >= Duration::from_secs(wait_seconds.clamp(1, 2));
+        self.early_answers = if news || in_time {
+            0
+        } else {
+            self.early_answers + 1
+        };
+        self.poll_at = now + early_pause(self.early_answers);
+        if !self.jobs.is_empty() {
+            if news {
+                self.poll_at = self.poll_at.max(now + FIRST_CANCEL_POLL);
+            }
+            self.poll_at = self.poll_at.min(now + self.ctx.life_every().mul_f64(0.8));
+        }
+    }
+
+    fn note_health(&mut self, health: Result<(), StateError>) {
+        let now = health.err().map(|e| e.to_string());
+        match (&now, &self.unhealthy) {
+            (Some(error), known) if known.as_ref() != Some(error) => {
+                tracing::error!("{error}; no jobs are taken until this is mended");
+            }
+            (None, Some(_)) => tracing::info!("state folder: usable again; jobs are taken"),
+            _ => {}
+        }
+        self.unhealthy = now;
+    }
+
+    /// Writes a claimed job down and starts it.
+    fn begin(&mut self, job: &ClaimedJob) {
+        if !journal::is_job_id(&job.id) {
+            tracing::error!("[jobrunner] a job with an id that is none: {:?}", job.id);
+            return;
+        }
+        let spec = Spec {
+            id: job.id.clone(),
+            preset: job.preset.clone(),
+            timeout_seconds: job.timeout_seconds,
+            env: self.script_env(&job.id),
+            boot_id: host::boot_id(),
+        };
+        let started = match journal::accept(&self.state.jobs(), job, &spec) {
+            Ok(Accepted::New(dir)) => job::start_supervisor(&dir, &job.secrets)
+                .map(|child| (dir, child))
+                .map_err(|e| format!("the job's supervisor can't be started: {e}")),
+            Ok(Accepted::StartedBefore) => {
+                tracing::warn!(
+                    "[jobrunner] job {} has started before and never does again",
+                    job.id
+                );
+                return;
+            }
+            Err(e) => {
+                let text = e.to_string();
+                self.note_health(Err(e));
+                Err(text)
+            }
+        };
+        match started {
+            Ok((dir, child)) => {
+                tracing::info!("[jobrunner] job {}: {} started", job.id, job.preset);
+                self.follow(dir, Some(child));
+            }
+            Err(error) => self.refuse(job.id.clone(), error),
+        }
+    }
+
+    /// Tells the server that a job's script never ran.
+    fn refuse(&mut self, id: String, error: String) {
+        tracing::error!("[jobrunner] job {id}: {error}");
+        self.running.insert(id.clone(), None);
+        let ctx = Arc::clone(&self.ctx);
+        self.jobs.spawn(async move {
+            let request = CompleteRequest {
+                error_msg: Some(error),
+                stdout_bytes: Some(0),
+                stderr_bytes: Some(0),
+                ..CompleteRequest::default()
+            };
+            job::complete(&ctx, &id, &request).await;
+            id
+        });
+    }
+
+    /// All that a script finds in its environment.
+    fn script_env(&self, id: &str) -> BTreeMap<String, String> {
+        let own = |name: &str, otherwise: &str| {
+            let value = std::env::var(name).ok().filter(|v| !v.is_empty());
+            (
+                name.to_owned(),
+                value.unwrap_or_else(|| otherwise.to_owned()),
+            )
+        };
+        let home = if nix::unistd::geteuid().is_root() {
+            "/root"
+        } else {
+            "/"
+        };
+        let mut env = BTreeMap::from([
+            own(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            ),
+            own("HOME", home),
+            own("LANG", "C.UTF-8"),
+            ("HYPRBOX_JOB_ID".to_owned(), id.to_owned()),
+            ("HYPRBOX_NODE_ID".to_owned(), self.config.node_id.clone()),
+        ]);
+        if self.config.force {
+            env.insert("HYPRBOX_FORCE".to_owned(), "1".to_owned());
+        }
+        env
+    }
+}
+
+/// The founding document's words, by which operators look for trouble.
+fn log_poll_error(error: &CallError) {
+    tracing::warn!("[jobrunner] poll error: {error}");
+}
+
+/// The pause after so many answers in a row that came at once and brought nothing.
+fn early_pause(answers: u32) -> Duration {
+    match answers {
+        0 | 1 => Duration::ZERO,
+        n => Duration::from_millis(50 << n.min(7)).min(Duration::from_secs(1)),
+    }
+}

@@ -1,0 +1,378 @@
+//! The agent's side of the spool: what to send next, in the order in which it was read.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use hyprbox_protocol::Stream;
+
+use super::{
+    INDEX_HEAD, MAX_PIECES, SEGMENT_BYTES, STDERR_BIT, index_path, numbered, segment_path, slot,
+};
+
+/// Records of the index read at once.
+const RECORDS_AT_ONCE: usize = 1024;
+
+/// A part of one stream inside a [`Batch`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) stream: Stream,
+    /// Where it lies in its stream.
+    pub(crate) offset: u64,
+    /// Where it lies in the batch's bytes.
+    pub(crate) range: Range<usize>,
+}
+
+/// What one call sends. Kept from call to call, so that its memory is.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) pieces: Vec<Piece>,
+}
+
+impl Batch {
+    /// True where no more goes in, and there may therefore be more.
+    pub(crate) fn is_full(&self, max: usize) -> bool {
+        self.bytes.len() >= max || self.pieces.len() >= MAX_PIECES
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.pieces.clear();
+    }
+
+    /// Notes that the bytes since `from` in the buffer are of `stream`, at `offset`.
+    fn note(&mut self, stream: Stream, offset: u64, from: usize) {
+        let end = self.bytes.len();
+        match self.pieces.last_mut() {
+            Some(p) if p.stream == stream && p.offset + p.range.len() as u64 == offset => {
+                p.range.end = end;
+            }
+            _ if from < end => self.pieces.push(Piece {
+                stream,
+                offset,
+                range: from..end,
+            }),
+            _ => {}
+        }
+    }
+}
+
+/// Follows one job's spool.
+pub(crate) struct SpoolReader {
+    dir: PathBuf,
+    /// Where each stream goes on.
+    next: [u64; 2],
+    /// What lies before these offsets is sent without regard to order: the index says nothing of it.
+    unordered: [u64; 2],
+    /// No byte before these offsets is left on disk.
+    floor: [u64; 2],
+    /// How much there is in all, once the job has ended.
+    end: Option<[u64; 2]>,
+    index: Option<Cursor>,
+    segments: [Option<(u64, File)>; 2],
+}
+
+/// A place in the index.
+struct Cursor {
+    number: u64,
+    file: File,
+    /// Where in the file the records after those in `records` lie.
+    position: u64,
+    records: Vec<u32>,
+    /// The record that comes next.
+    at: usize,
+    /// Offsets of both streams where that record begins.
+    offsets: [u64; 2],
+}
+
+impl SpoolReader {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            next: [0; 2],
+            unordered: [0; 2],
+            floor: [0; 2],
+            end: None,
+            index: None,
+            segments: [None, None],
+        }
+    }
+
+    /// Goes on at these offsets, which the server named.
+    pub(crate) fn seek(&mut self, next: [u64; 2]) {
+        self.next = next;
+        self.unordered = [0; 2];
+        self.index = None;
+    }
+
+    /// Where each stream goes on after the last batch.
+    pub(crate) fn next(&self) -> [u64; 2] {
+        self.next
+    }
+
+    /// The job has ended with this much output.
+    pub(crate) fn end_at(&mut self, totals: [u64; 2]) {
+        self.end = Some(totals);
+    }
+
+    /// Takes what comes next, at most `max` bytes; an empty batch says that there is nothing now.
+    pub(crate) fn fill(&mut self, batch: &mut Batch, max: usize) -> io::Result<()> {
+        batch.clear();
+        loop {
+            for stream in Stream::ALL {
+                let to = self.unordered[slot(stream)];
+                self.take(stream, to, batch, max)?;
+            }
+            if batch.is_full(max) {
+                return Ok(());
+            }
+            let record = self.peek()?;
+            if (0..2).any(|s| self.next[s] < self.unordered[s]) {
+                // The part of the index that was just opened begins later than we go on.
+                continue;
+            }
+            let Some((stream, end)) = record else {
+                if let Some(end) = self.end
+                    && end != self.unordered
+                {
+                    self.unordered = end;
+                    continue;
+                }
+                self.hold_back_half_a_character(batch);
+                return Ok(());
+            };
+            self.take(stream, end, batch, max)?;
+            if batch.is_full(max) {
+                self.hold_back_half_a_character(batch);
+                return Ok(());
+            }
+            self.advance(stream, end);
+        }
+    }
+
+    /// Moves bytes of `stream` up to offset `to` into the batch, as far as there is room; what the disk no longer has
+    /// is passed over.
+    fn take(&mut self, stream: Stream, to: u64, batch: &mut Batch, max: usize) -> io::Result<()> {
+        let s = slot(stream);
+        while self.next[s] < to && !batch.is_full(max) {
+            if self.next[s] < self.floor[s] {
+                self.next[s] = self.floor[s].min(to);
+                continue;
+            }
+            let from = self.next[s];
+            let block_end = (from / SEGMENT_BYTES + 1) * SEGMENT_BYTES;
+            let room = (max - batch.bytes.len()) as u64;
+            let want = usize::try_from(to.min(block_end) - from)
+                .unwrap_or(usize::MAX)
+                .min(usize::try_from(room).unwrap_or(usize::MAX));
+            let before = batch.bytes.len();
+            batch.bytes.resize(before + want, 0);
+            let got = self.read_at(stream, from, &mut batch.bytes[before..]);
+            batch.bytes.truncate(before + *got.as_ref().unwrap_or(&0));
+            let got = got?;
+            if got == 0 {
+                self.floor[s] = self.next_start(stream, from)?.unwrap_or(to);
+            } else {
+                batch.note(stream, from, before);
+                self.next[s] += got as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads from the segment that has offset `from`; 0 where none has.
+    fn read_at(&mut self, stream: Stream, from: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let s = slot(stream);
+        let block = from / SEGMENT_BYTES * SEGMENT_BYTES;
+        if let Some((start, file)) = &self.segments[s]
+            && (block..=from).contains(start)
+        {
+            let got = file.read_at(buf, from - start)?;
+            if got > 0 {
+                return Ok(got);
+            }
+        }
+        self.segments[s] = None;
+        // Mostly one segment fills its block; after a write that failed another begins in the middle.
+        let starts = numbered(&self.dir, stream.as_str())?;
+        let Some(start) = starts.into_iter().rev().find(|start| *start <= from) else {
+            return Ok(0);
+        };
+        if start < block {
+            return Ok(0);
+        }
+        match File::open(segment_path(&self.dir, stream, start)) {
+            Ok(file) => {
+                let got = file.read_at(buf, from - start)?;
+                self.segments[s] = Some((start, file));
+                Ok(got)
+            }
+            // The window slid on meanwhile.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The first offset after `from` that is still on disk.
+    fn next_start(&self, stream: Stream, from: u64) -> io::Result<Option<u64>> {
+        let starts = numbered(&self.dir, stream.as_str())?;
+        Ok(starts.into_iter().find(|start| *start > from))
+    }
+
+    /// The next read in the index: its stream, and the offset where it ends.
+    fn peek(&mut self) -> io::Result<Option<(Stream, u64)>> {
+        if self.index.is_none() {
+            let oldest = numbered(&self.dir, "index")?.first().copied();
+            self.index = match oldest {
+                None => None,
+                Some(number) => self.open_index(number)?,
+            };
+            self.note_where_the_index_begins();
+        }
+        loop {
+            let Some(cursor) = &mut self.index else {
+                return Ok(None);
+            };
+            if let Some(record) = cursor.next_record()? {
+                let stream = if record & STDERR_BIT == 0 {
+                    Stream::Stdout
+                } else {
+                    Stream::Stderr
+                };
+                let end = cursor.offsets[slot(stream)] + u64::from(record & !STDERR_BIT);
+                return Ok(Some((stream, end)));
+            }
+            let number = cursor.number;
+            let gone = cursor.file.metadata()?.nlink() == 0;
+            let following = if gone {
+                numbered(&self.dir, "index")?
+                    .into_iter()
+                    .find(|n| *n > number)
+            } else {
+                Some(number + 1)
+            };
+            let Some(next) = following else {
+                return Ok(None);
+            };
+            let Some(opened) = self.open_index(next)? else {
+                return Ok(None);
+            };
+            // The writer may have added to the last segment just before it began this one.
+            let last = self.index.as_mut().expect("checked above");
+            if last.next_record()?.is_some() {
+                continue;
+            }
+            self.index = Some(opened);
+            self.note_where_the_index_begins();
+        }
+    }
+
+    /// What the index begins after, it can't order.
+    fn note_where_the_index_begins(&mut self) {
+        if let Some(cursor) = &self.index {
+            for (unordered, begins) in self.unordered.iter_mut().zip(cursor.offsets) {
+                *unordered = begins.max(*unordered);
+            }
+        }
+    }
+
+    fn open_index(&self, number: u64) -> io::Result<Option<Cursor>> {
+        let file = match File::open(index_path(&self.dir, number)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut head = [0; INDEX_HEAD as usize];
+        if file.read_exact_at(&mut head, 0).is_err() {
+            return Ok(None);
+        }
+        let offset =
+            |range: Range<usize>| u64::from_le_bytes(head[range].try_into().expect("eight bytes"));
+        Ok(Some(Cursor {
+            number,
+            file,
+            position: INDEX_HEAD,
+            records: Vec::new(),
+            at: 0,
+            offsets: [offset(0..8), offset(8..16)],
+        }))
+    }
+
+    /// The record that was peeked is done with.
+    fn advance(&mut self, stream: Stream, end: u64) {
+        if let Some(cursor) = &mut self.index
+            && end > cursor.offsets[slot(stream)]
+        {
+            cursor.at += 1;
+            cursor.offsets[slot(stream)] = end;
+        }
+    }
+
+    /// A batch should not end inside a character: the whole chunk would have to travel as base64. What is held back
+    /// goes first in the next batch, and alone if nothing follows.
+    fn hold_back_half_a_character(&mut self, batch: &mut Batch) {
+        let half = half_a_character(&batch.bytes);
+        if let Some(piece) = batch.pieces.last_mut()
+            && (1..piece.range.len()).contains(&half)
+        {
+            piece.range.end -= half;
+            batch.bytes.truncate(piece.range.end);
+            let s = slot(piece.stream);
+            self.unordered[s] = self.unordered[s].max(self.next[s]);
+            self.next[s] -= half as u64;
+        }
+    }
+}
+
+impl Cursor {
+    fn next_record(&mut self) -> io::Result<Option<u32>> {
+        if self.at == self.records.len() {
+            let mut raw = [0; RECORDS_AT_ONCE * 4];
+            let got = self.file.read_at(&mut raw, self.position)?;
+            let whole = got / 4 * 4;
+            if whole == 0 {
+                return Ok(None);
+            }
+            self.records.clear();
+            self.records.extend(
+                raw[..whole]
+                    .chunks_exact(4)
+                    .map(|r| u32::from_le_bytes(r.try_into().expect("four bytes"))),
+            );
+            self.position += whole as u64;
+            self.at = 0;
+        }
+        Ok(self.records.get(self.at).copied())
+    }
+}
+
+/// How many bytes at the end are the beginning of a UTF-8 character that is not whole.
+fn half_a_character(bytes: &[u8]) -> usize {
+    for back in 1..=bytes.len().min(3) {
+        let byte = bytes[bytes.len() - back];
+        let needs = match byte {
+            0x80..=0xBF => continue,
+            0xC2..=0xDF => 2,
+            0xE0..=0xEF => 3,
+            0xF0..=0xF4 => 4,
+            _ => 1,
+        };
+        return if needs > back { back } else { 0 };
+    }
+    0
+}
+
+/// How much output there is in all, as far as the disk tells: for a job whose supervisor can't tell any more.
+pub(crate) fn totals_on_disk(dir: &Path) -> io::Result<[u64; 2]> {
+    let mut totals = [0; 2];
+    for stream in Stream::ALL {
+        if let Some(start) = numbered(dir, stream.as_str())?.last() {
+            let len = std::fs::metadata(segment_path(dir, stream, *start))?.len();
+            totals[slot(stream)] = start + len;
+        }
+    }
+    Ok(totals)
+}

@@ -1,0 +1,480 @@
+//! One run of bash: reads what it writes, ends it when asked, and sees that nothing is left of it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+use hyprbox_protocol::Stream;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, pipe2};
+
+use super::mask::Mask;
+use super::{never_ran, tree};
+use crate::journal::{EndedBy, Exit, JobDir, Spec};
+use crate::process::{Bash, start_bash};
+use crate::spool::{SpoolWriter, slot};
+
+/// From SIGTERM to SIGKILL.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long children that bash left behind may still write.
+const LINGER: Duration = Duration::from_secs(2);
+/// One read of a pipe.
+const READ_BYTES: usize = 256 * 1024;
+/// What the kernel keeps of a pipe that we are slow to read: fewer and larger reads in a flood.
+const PIPE_BYTES: i32 = 256 * 1024;
+/// After this much new output the agent is told that a batch is full.
+const FULL_BYTES: usize = 256 * 1024;
+/// The least time between two words of new output to the agent.
+const POKE_EVERY: Duration = Duration::from_millis(2);
+/// What is still read of a pipe when all is over, should somebody outside of the job go on writing into it.
+const LAST_READS: usize = 16;
+
+/// To the agent: there is new output.
+const DATA: u8 = b'd';
+/// To the agent: there is so much of it that it need not wait for more.
+pub(crate) const FULL: u8 = b'f';
+/// To the agent: the exit record is there.
+pub(crate) const ENDED: u8 = b'e';
+
+/// A job's pipes, spool and signals.
+pub(super) struct Run {
+    job: JobDir,
+    spool: SpoolWriter,
+    wake: File,
+    control: File,
+    signals: SignalFd,
+    /// Our ends of bash's pipes, until they are at their end.
+    pipes: [Option<File>; 2],
+    masks: [Option<Mask>; 2],
+    /// The secrets as the script reads them, `name=value` and a NUL each, and our end of the pipe for them.
+    secrets: Vec<u8>,
+    secrets_pipe: Option<File>,
+    buffer: Vec<u8>,
+    masked: Vec<u8>,
+    last_poke: Option<Instant>,
+    poke_due: bool,
+    since_full: usize,
+    last_stderr_byte: u8,
+    at_shutdown: bool,
+    bash: Pid,
+    /// How bash ended, once it has.
+    bash_end: Option<WaitStatus>,
+    /// True once no child of any kind is left.
+    childless: bool,
+    ended_by: EndedBy,
+    /// When whatever is left is killed.
+    kill_at: Option<Instant>,
+    left_behind: usize,
+    survivors: Vec<tree::Process>,
+    over: bool,
+}
+
+impl Run {
+    /// Opens everything that needs no bash.
+    pub(super) fn prepare(job: &JobDir, secrets: &[(String, String)]) -> io::Result<Self> {
+        let fifo = |name| {
+            // For both directions, so that neither opening nor writing ever waits for the agent.
+            File::options()
+                .read(true)
+                .write(true)
+                .custom_flags(OFlag::O_NONBLOCK.bits())
+                .open(job.file(name))
+        };
+        let mut watched = SigSet::empty();
+        for signal in [
+            Signal::SIGCHLD,
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+        ] {
+            watched.add(signal);
+        }
+        watched.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let mask = || Mask::new(secrets.iter().map(|(_, value)| value.as_str()));
+        let lines = secrets
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\0"));
+        Ok(Self {
+            job: job.clone(),
+            spool: SpoolWriter::new(job.path()),
+            wake: fifo("wake")?,
+            control: fifo("control")?,
+            signals: SignalFd::with_flags(&watched, flags)?,
+            pipes: [None, None],
+            masks: [mask(), mask()],
+            secrets: lines.collect::<String>().into_bytes(),
+            secrets_pipe: None,
+            buffer: vec![0; READ_BYTES],
+            masked: Vec::new(),
+            last_poke: None,
+            poke_due: false,
+            since_full: 0,
+            last_stderr_byte: b'\n',
+            at_shutdown: false,
+            bash: Pid::from_raw(0),
+            bash_end: None,
+            childless: false,
+            ended_by: EndedBy::Itself,
+            kill_at: None,
+            left_behind: 0,
+            survivors: Vec::new(),
+            over: false,
+        })
+    }
+
+    /// Runs the script and tells how it ended.
+    pub(super) fn until_the_end(&mut self, spec: &Spec) -> Exit {
+        if let Some(by) = self.job.read::<EndedBy>("cancel") {
+            return never_ran(by, None);
+        }
+        if let Err(e) = self.start(spec) {
+            return never_ran(EndedBy::Itself, Some(format!("can't start /bin/bash: {e}")));
+        }
+        // A timeout past the end of the clock is none.
+        let deadline = Instant::now().checked_add(Duration::from_secs(spec.timeout_seconds));
+        while !self.over {
+            let now = Instant::now();
+            let timeout = deadline.filter(|_| self.kill_at.is_none());
+            if timeout.is_some_and(|at| at <= now) {
+                self.terminate(EndedBy::Timeout);
+            } else if self.kill_at.is_some_and(|at| at <= now) {
+                self.kill_all();
+            } else {
+                self.poke_if_due(now);
+                let poke = self
+                    .last_poke
+                    .filter(|_| self.poke_due)
+                    .map(|at| at + POKE_EVERY);
+                let until = [timeout, self.kill_at, poke].into_iter().flatten().min();
+                self.wait(until.map(|at| at.saturating_duration_since(now)));
+            }
+        }
+        self.exit(spec)
+    }
+
+    fn start(&mut self, spec: &Spec) -> io::Result<()> {
+        let (stdout, stdout_end) = self.pipe()?;
+        let (stderr, stderr_end) = self.pipe()?;
+        let mut secrets_end = None;
+        if !self.secrets.is_empty() {
+            let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+            fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            self.secrets_pipe = Some(File::from(write));
+            secrets_end = Some(read);
+        }
+        self.bash = start_bash(Bash {
+            script: &self.job.file("script"),
+            env: &spec.env,
+            stdout: stdout_end,
+            stderr: stderr_end,
+            secrets: secrets_end,
+            cgroup_procs: None,
+        })?;
+        self.pipes = [Some(stdout), Some(stderr)];
+        Ok(())
+    }
+
+    /// A pipe for one stream: our end, which never blocks, and bash's.
+    fn pipe(&self) -> io::Result<(File, OwnedFd)> {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // Refused where this user has too many pipes already; the usual size works too.
+        let _ = fcntl(&read, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
+        Ok((File::from(read), write))
+    }
+
+    /// Waits until something happens, and deals with it.
+    fn wait(&mut self, time: Option<Duration>) {
+        let timeout = match time {
+            None => PollTimeout::NONE,
+            // Rounded up, so as not to spin through the last millisecond.
+            Some(time) => PollTimeout::try_from(time.as_millis() + 1).unwrap_or(PollTimeout::MAX),
+        };
+        // Pipes come before signals, so that the end of bash is seen after its last words.
+        let read = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = Vec::with_capacity(5);
+        let mut who = Vec::with_capacity(5);
+        for stream in Stream::ALL {
+            if let Some(pipe) = &self.pipes[slot(stream)] {
+                fds.push(read(pipe.as_fd()));
+                who.push(Who::Pipe(stream));
+            }
+        }
+        if let Some(pipe) = &self.secrets_pipe {
+            fds.push(PollFd::new(pipe.as_fd(), PollFlags::POLLOUT));
+            who.push(Who::Secrets);
+        }
+        fds.push(read(self.control.as_fd()));
+        who.push(Who::Control);
+        fds.push(read(self.signals.as_fd()));
+        who.push(Who::Signals);
+        if poll(&mut fds, timeout).is_err() {
+            // Interrupted, or the kernel is out of memory for a moment: the loop comes round again.
+            return;
+        }
+        for (fd, who) in fds.iter().zip(&mut who) {
+            if fd.any() == Some(false) {
+                *who = Who::Nobody;
+            }
+        }
+        for who in who {
+            match who {
+                Who::Nobody => {}
+                Who::Signals => self.hear_signals(),
+                Who::Control => self.hear_control(),
+                Who::Pipe(stream) => {
+                    self.read_once(stream);
+                }
+                Who::Secrets => self.write_secrets(),
+            }
+        }
+        self.over |=
+            self.bash_end.is_some() && self.childless && self.pipes.iter().all(Option::is_none);
+    }
+
+    fn hear_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            // SIGTERM comes to every process when the machine shuts down. The job is not ended for it: it gets its own.
+            self.at_shutdown |= signal.ssi_signo.cast_signed() == Signal::SIGTERM as i32;
+        }
+        self.reap();
+    }
+
+    fn reap(&mut self) {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => return,
+                Ok(status) if status.pid() == Some(self.bash) => {
+                    self.bash_end = Some(status);
+                    let linger = Instant::now() + LINGER;
+                    self.kill_at = Some(self.kill_at.map_or(linger, |at| at.min(linger)));
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => {
+                    self.childless = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear_control(&mut self) {
+        let mut words = [0; 64];
+        let heard = self.control.read(&mut words).unwrap_or(0);
+        let Some(by) = words[..heard]
+            .iter()
+            .find_map(|word| EndedBy::from_word(*word))
+        else {
+            return;
+        };
+        if self.bash_end.is_some() {
+            // It ended by itself before; there is only its rest to clear away, and no reason to wait with that.
+            self.kill_at = Some(Instant::now());
+        } else if self.ended_by == EndedBy::Itself {
+            self.terminate(by);
+        }
+    }
+
+    /// Asks all of the job's processes to end.
+    fn terminate(&mut self, by: EndedBy) {
+        self.reap();
+        if self.bash_end.is_some() {
+            return;
+        }
+        self.ended_by = by;
+        self.kill_at = Some(Instant::now() + GRACE);
+        // A stopped process hears SIGTERM only once it goes on.
+        for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+            let _ = killpg(self.bash, signal);
+        }
+        for process in tree::descendants() {
+            if process.group != self.bash.as_raw() {
+                for signal in [Signal::SIGTERM, Signal::SIGCONT] {
+                    let _ = kill(Pid::from_raw(process.pid), signal);
+                }
+            }
+        }
+    }
+
+    /// Kills all of the job's processes and reads their last words.
+    fn kill_all(&mut self) {
+        let (killed, survivors) = tree::end_descendants(|| self.reap());
+        if self.ended_by == EndedBy::Itself {
+            self.left_behind = killed;
+        }
+        self.survivors = survivors;
+        for stream in Stream::ALL {
+            for _ in 0..LAST_READS {
+                if !self.read_once(stream) {
+                    break;
+                }
+            }
+        }
+        self.over = true;
+    }
+
+    /// Reads a pipe once; false where there is nothing to read now.
+    fn read_once(&mut self, stream: Stream) -> bool {
+        let s = slot(stream);
+        let Some(pipe) = &mut self.pipes[s] else {
+            return false;
+        };
+        match pipe.read(&mut self.buffer) {
+            Ok(0) => self.pipes[s] = None,
+            Ok(n) => {
+                self.keep(stream, n);
+                return true;
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return true,
+            Err(_) => self.pipes[s] = None,
+        }
+        false
+    }
+
+    /// Puts the first `n` bytes of the buffer into the spool, without the secrets.
+    fn keep(&mut self, stream: Stream, n: usize) {
+        let bytes = match &mut self.masks[slot(stream)] {
+            None => &self.buffer[..n],
+            Some(mask) => {
+                self.masked.clear();
+                mask.push(&self.buffer[..n], &mut self.masked);
+                &self.masked
+            }
+        };
+        self.spool.append(stream, bytes);
+        if let (Stream::Stderr, Some(last)) = (stream, bytes.last()) {
+            self.last_stderr_byte = *last;
+        }
+        self.poke_due |= !bytes.is_empty();
+        self.since_full += bytes.len();
+        if self.since_full >= FULL_BYTES {
+            self.since_full = 0;
+            self.poke(FULL);
+        }
+    }
+
+    fn write_secrets(&mut self) {
+        let Some(pipe) = &mut self.secrets_pipe else {
+            return;
+        };
+        match pipe.write(&self.secrets) {
+            Ok(n) => {
+                self.secrets.drain(..n);
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+            // The script has closed its end without reading.
+            Err(_) => self.secrets.clear(),
+        }
+        if self.secrets.is_empty() {
+            self.secrets_pipe = None;
+        }
+    }
+
+    fn poke_if_due(&mut self, now: Instant) {
+        let rested = self.last_poke.is_none_or(|at| now >= at + POKE_EVERY);
+        if self.poke_due && rested {
+            self.poke(DATA);
+        }
+    }
+
+    /// Wakes the agent. Without one the pipe fills up, which nobody minds.
+    pub(super) fn poke(&mut self, word: u8) {
+        let _ = self.wake.write(&[word]);
+        self.last_poke = Some(Instant::now());
+        self.poke_due = false;
+    }
+
+    fn exit(&mut self, spec: &Spec) -> Exit {
+        for stream in Stream::ALL {
+            if let Some(mask) = &mut self.masks[slot(stream)] {
+                self.masked.clear();
+                mask.finish(&mut self.masked);
+                self.spool.append(stream, &self.masked);
+                if let (Stream::Stderr, Some(last)) = (stream, self.masked.last()) {
+                    self.last_stderr_byte = *last;
+                }
+            }
+        }
+        if self.left_behind > 0 {
+            let open_line = if self.last_stderr_byte == b'\n' {
+                ""
+            } else {
+                "\n"
+            };
+            let what = match self.left_behind {
+                1 => "1 process".to_owned(),
+                n => format!("{n} processes"),
+            };
+            let line = format!("{open_line}hyprbox: ended {what} that the script left behind\n");
+            self.spool.append(Stream::Stderr, line.as_bytes());
+        }
+        let (exit_code, signal) = match self.bash_end {
+            Some(WaitStatus::Exited(_, code)) => (Some(code), None),
+            Some(WaitStatus::Signaled(_, signal, _)) => (None, Some(signal.as_str().to_owned())),
+            _ => (None, None),
+        };
+        let [stdout_bytes, stderr_bytes] = self.spool.totals();
+        Exit {
+            error_msg: error_msg(self.ended_by, signal.as_deref(), spec, &self.survivors),
+            exit_code,
+            signal,
+            ended_by: self.ended_by,
+            stdout_bytes,
+            stderr_bytes,
+            at_shutdown: self.at_shutdown,
+        }
+    }
+
+    /// See [`SpoolWriter::sync`].
+    pub(super) fn sync(&self) {
+        self.spool.sync();
+    }
+
+    /// See [`SpoolWriter::make_room`].
+    pub(super) fn make_room(&mut self) {
+        self.spool.make_room();
+    }
+}
+
+/// What [`Run::wait`] heard of.
+enum Who {
+    Nobody,
+    Signals,
+    Control,
+    Pipe(Stream),
+    Secrets,
+}
+
+/// Why the job failed, where its exit code doesn't say.
+fn error_msg(
+    ended_by: EndedBy,
+    signal: Option<&str>,
+    spec: &Spec,
+    survivors: &[tree::Process],
+) -> Option<String> {
+    let mut text = match (ended_by, signal) {
+        (EndedBy::Itself, Some(signal)) => Some(format!("killed by {signal}")),
+        (EndedBy::Itself | EndedBy::Cancel, _) => None,
+        (EndedBy::Timeout, _) => Some(format!("timed out after {} s", spec.timeout_seconds)),
+        (EndedBy::Stop, _) => Some("ended by hyprbox-agent stop-jobs".to_owned()),
+    };
+    if !survivors.is_empty() {
+        let names: Vec<String> = survivors
+            .iter()
+            .take(20)
+            .map(|p| format!("{} (pid {})", p.name, p.pid))
+            .collect();
+        let alive = format!("still alive after SIGKILL: {}", names.join(", "));
+        text = Some(text.map_or(alive.clone(), |t| format!("{t}; {alive}")));
+    }
+    text
+}
