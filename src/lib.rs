@@ -1,5 +1,7 @@
 //! HyprBox Jobs: the server.
 
+pub mod audit;
+pub mod auth;
 pub mod clock;
 pub mod http;
 pub mod store;

@@ -15,6 +15,7 @@ pub mod session;
 mod sqlite;
 mod tx;
 pub mod user;
+pub mod user_token;
 
 use std::path::Path;
 use std::sync::Arc;

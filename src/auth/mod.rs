@@ -1,0 +1,126 @@
+//! Who is asking: people (sessions, personal tokens) and nodes (their tokens), and what a role may do.
+//!
+//! A route names whom it lets in by an extractor: [`SignedIn`], [`Viewer`], [`Operator`], [`Admin`] or [`NodeIdentity`].
+//! They find [`Auth`] in the request's extensions. What is known of a credential is remembered in memory until anybody's
+//! credentials change ([`Auth::forget`]), so that an idle agent's poll asks no database. Which node may touch which job is
+//! left to `jobs`.
+
+mod address;
+mod cache;
+mod credential;
+mod extract;
+mod last_use;
+mod login;
+mod one_time;
+mod origin;
+mod password;
+mod people;
+mod personal;
+mod register;
+mod role;
+mod routes;
+mod session;
+mod token;
+mod user;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use ipnet::IpNet;
+
+pub use address::{ClientAddress, PeerAddress};
+pub use credential::Credential;
+pub use extract::{Admin, Caller, NodeIdentity, NotForeign, Operator, SignedIn, Viewer};
+pub use password::check_password;
+pub use people::{NewUser, UserChange};
+pub use personal::PersonalToken;
+pub use register::Registration;
+pub use role::Role;
+pub use routes::routes;
+pub use session::SESSION_COOKIE;
+pub use token::{NODE, PERSONAL, SESSION, mint};
+pub use user::{User, check_email};
+
+use crate::http::ApiError;
+use crate::store::Store;
+
+/// What the server's configuration says of signing in.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// Where people reach the server: `https://jobs.example.org`. With https the cookie is Secure.
+    pub public_url: String,
+    /// Whether strangers may make accounts (of role PENDING).
+    pub allow_public_registration: bool,
+    /// Peers whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// The one who knows who is asking; clones share it.
+#[derive(Clone)]
+pub struct Auth {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: AuthConfig,
+    public: Option<origin::Origin>,
+    store: Store,
+    setup_code: String,
+    cache: cache::Cache,
+    last_use: last_use::LastUse,
+    passwords: password::Passwords,
+    one_time: one_time::OneTime,
+}
+
+impl Auth {
+    /// Over this store, with a setup code of its own.
+    pub fn new(config: AuthConfig, store: Store) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                public: origin::Origin::parse(&config.public_url),
+                config,
+                store,
+                setup_code: register::new_setup_code(),
+                cache: cache::Cache::default(),
+                last_use: last_use::LastUse::default(),
+                passwords: password::Passwords::new(),
+                one_time: one_time::OneTime::default(),
+            }),
+        }
+    }
+
+    /// Forgets whatever was remembered of credentials. Called after the commit that changed some, before its answer: the
+    /// very next request with a revoked token then finds it gone. A lookup that is under way, and may have read before
+    /// that commit, is not remembered either.
+    pub fn forget(&self) {
+        self.inner.cache.forget();
+    }
+
+    /// The person who sent this request: what a page needs that shows something else to those who aren't signed in.
+    pub async fn authenticate(&self, parts: &Parts) -> Result<User, ApiError> {
+        self.caller(parts).await.map(|caller| caller.user)
+    }
+
+    /// A 403 unless `Sec-Fetch-Site` or `Origin` proves that the request comes from our own pages. Every change that is
+    /// authenticated by the cookie goes through here already.
+    pub fn require_same_origin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        origin::require_same(headers, self.inner.public.as_ref())
+    }
+
+    /// A 403 when `Sec-Fetch-Site` or `Origin` says that the request is foreign: for sign-in, setup and their forms, which
+    /// work without a cookie. See [`NotForeign`] for the extractor.
+    pub fn refuse_foreign(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        origin::refuse_foreign(headers, self.inner.public.as_ref())
+    }
+
+    fn of(parts: &Parts) -> Result<Auth, ApiError> {
+        let found = parts.extensions.get::<Auth>();
+        found
+            .cloned()
+            .ok_or_else(|| ApiError::internal("no Auth among the request's extensions"))
+    }
+}

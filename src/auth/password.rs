@@ -1,0 +1,204 @@
+//! Passwords: argon2id with OWASP's parameters, off the async threads, two at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::token::random_bytes;
+use crate::http::ApiError;
+
+/// OWASP's second choice for argon2id: 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+/// Hashes at a time: each takes a core and 19 MiB.
+const AT_ONCE: usize = 2;
+/// Requests that may wait for their turn; one more is a 503. With two cores that is a wait of some seconds.
+const WAITING_MAX: usize = 256;
+/// Blocks of 1 KiB to ask the allocator for: past 32 MiB glibc always maps the memory and gives it back at once, where
+/// smaller pieces stay with the process for good. Only what is used is ever touched.
+const BLOCKS_ASKED: usize = 33 * 1024;
+/// Stands in for the hash of a user who doesn't exist, so that the answer takes as long. Of no password.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$aHlwcmJveC1ub2JvZHk\
+                      $AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// Longer input (in bytes) is no password: it is cut before the hash, and wrong in any case.
+const BYTES_MAX: usize = 4 * CHARS_MAX;
+const CHARS_MIN: usize = 10;
+const CHARS_MAX: usize = 1_024;
+
+/// Whether this may become somebody's password. `Err` says what it must be.
+pub fn check_password(password: &str) -> Result<(), &'static str> {
+    if (CHARS_MIN..=CHARS_MAX).contains(&password.chars().count()) {
+        Ok(())
+    } else {
+        Err("must have 10 to 1,024 characters")
+    }
+}
+
+/// The place where passwords are hashed.
+pub(super) struct Passwords {
+    turns: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+/// The right to hash once.
+pub(super) struct Turn(OwnedSemaphorePermit);
+
+impl Passwords {
+    pub(super) fn new() -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits for a turn; a 503 when too many do.
+    pub(super) async fn turn(&self) -> Result<Turn, ApiError> {
+        let _waits = Waits::begin(&self.waiting)?;
+        let permit = Arc::clone(&self.turns).acquire_owned().await;
+        permit.map(Turn).map_err(ApiError::internal)
+    }
+}
+
+/// Counts one that waits, also where its request is dropped meanwhile.
+struct Waits<'w>(&'w AtomicUsize);
+
+impl<'w> Waits<'w> {
+    fn begin(count: &'w AtomicUsize) -> Result<Self, ApiError> {
+        let waits = Waits(count);
+        if count.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
+            return Err(ApiError::unavailable(
+                "busy",
+                "Too many sign-ins at once; try again in a moment",
+            ));
+        }
+        Ok(waits)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Turn {
+    /// The PHC string of a new password.
+    pub(super) async fn hash(self, password: String) -> Result<String, ApiError> {
+        self.run(move || hash_with(password.as_bytes(), &random_bytes::<16>()))
+            .await?
+            .map_err(ApiError::internal)
+    }
+
+    /// Whether `password` is the one of `hash`; without a hash it isn't, after the same time.
+    pub(super) async fn verify(
+        self,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, ApiError> {
+        self.run(move || {
+            // An operator may have put "!" there, to lock somebody out.
+            let hash = hash.filter(|hash| PasswordHash::new(hash).is_ok());
+            let possible = hash.is_some() && password.len() <= BYTES_MAX;
+            let cut = &password.as_bytes()[..password.len().min(BYTES_MAX)];
+            let same = verify_with(cut, hash.as_deref().unwrap_or(NOBODY));
+            same.map(|same| same && possible)
+        })
+        .await?
+        .map_err(ApiError::internal)
+    }
+
+    /// The turn lasts as long as the work does, even where nobody waits for its result any more.
+    async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(self.0);
+            result
+        })
+        .await
+        .map_err(ApiError::internal)
+    }
+}
+
+type HashResult<T> = Result<T, argon2::password_hash::Error>;
+
+fn hash_with(password: &[u8], salt: &[u8]) -> HashResult<String> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
+    let mut out = [0; Params::DEFAULT_OUTPUT_LEN];
+    derive(password, salt, &params, &mut out)?;
+    let hash = PasswordHash {
+        algorithm: ARGON2ID_IDENT,
+        version: Some(Version::default().into()),
+        params: ParamsString::try_from(&params)?,
+        salt: Some(Salt::new(salt)?),
+        hash: Some(Output::new(&out)?),
+    };
+    Ok(hash.to_string())
+}
+
+/// With the parameters of the hash itself, so that older ones hold when the constants above change.
+fn verify_with(password: &[u8], hash: &str) -> HashResult<bool> {
+    let hash = PasswordHash::new(hash)?;
+    let params = Params::try_from(&hash)?;
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
+        return Ok(false);
+    };
+    let mut out = vec![0; expected.as_bytes().len()];
+    derive(password, salt, &params, &mut out)?;
+    // Output's `==` takes the same time for every difference.
+    Ok(hash.algorithm == ARGON2ID_IDENT && Output::new(&out)? == *expected)
+}
+
+fn derive(password: &[u8], salt: &[u8], params: &Params, out: &mut [u8]) -> HashResult<()> {
+    let mut memory = Vec::with_capacity(BLOCKS_ASKED.max(params.block_count()));
+    memory.resize(params.block_count(), Block::default());
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::default(), params.clone());
+    argon2.hash_password_into_with_memory(password, salt, out, &mut memory)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_to_a_thousand_characters() {
+        assert!(check_password("ninechars").is_err());
+        assert!(check_password("tencharact").is_ok());
+        assert!(check_password("ääääääääää").is_ok());
+        assert!(check_password(&"€".repeat(1_024)).is_ok());
+        assert!(check_password(&"€".repeat(1_025)).is_err());
+    }
+
+    #[test]
+    fn hashes_have_owasps_parameters_and_salts_of_their_own() {
+        let hash = hash_with(b"correct horse", &random_bytes::<16>()).expect("hashes");
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
+        assert_eq!(verify_with(b"correct horse", &hash), Ok(true));
+        assert_eq!(verify_with(b"correct hors", &hash), Ok(false));
+        let again = hash_with(b"correct horse", &random_bytes::<16>()).expect("hashes");
+        assert_ne!(hash, again);
+    }
+
+    #[tokio::test]
+    async fn nobody_has_no_password_and_the_same_cost() {
+        let today = Params::new(MEMORY_KIB, PASSES, LANES, Some(32)).expect("params");
+        let nobody = PasswordHash::new(NOBODY).expect("a hash");
+        assert_eq!(Params::try_from(&nobody), Ok(today));
+        let passwords = Passwords::new();
+        for password in ["", "correct horse", &"x".repeat(100_000)] {
+            let turn = passwords.turn().await.expect("a turn");
+            let verified = turn.verify(password.to_owned(), None).await;
+            assert!(!verified.expect("verifies"));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Oneself, whatever one's role.
+
+use axum::Json;
+use axum::extract::State;
+use hyprbox_protocol::ErrorBody;
+use serde::Deserialize;
+
+use crate::auth::{Auth, Caller, ClientAddress, SignedIn, User};
+use crate::http::{ApiError, FieldErrors, JsonBody};
+
+/// Another password of one's own.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChangeMeRequest {
+    /// The one of today.
+    #[schema(required = true, value_type = String)]
+    old_password: Option<String>,
+    /// 10 to 1,024 characters.
+    #[schema(required = true, value_type = String)]
+    password: Option<String>,
+}
+
+/// The user that one is.
+#[utoipa::path(get, path = "/api/auth/me", tag = "people",
+    operation_id = "show_me",
+    security(("bearer" = []), ("cookie" = [])),
+    responses(
+        (status = 200, description = "Oneself", body = User),
+        (status = 401, description = "Not signed in", body = ErrorBody),
+    ))]
+pub(super) async fn show(SignedIn(user): SignedIn) -> Json<User> {
+    Json(user)
+}
+
+/// Changes one's own password; one's other sessions are revoked.
+#[utoipa::path(patch, path = "/api/auth/me", tag = "people",
+    operation_id = "change_me",
+    security(("bearer" = []), ("cookie" = [])),
+    request_body = ChangeMeRequest,
+    responses(
+        (status = 200, description = "Oneself", body = User),
+        (status = 400, description = "Fields are wrong", body = ErrorBody),
+        (status = 401, description = "Not signed in, or `wrong_password`", body = ErrorBody),
+        (status = 403, description = "With the cookie: no proof of origin", body = ErrorBody),
+        (status = 409, description = "The password was changed in the meantime", body = ErrorBody),
+        (status = 429, description = "Ten wrong passwords within a minute; see Retry-After", body = ErrorBody),
+    ))]
+pub(super) async fn change(
+    State(auth): State<Auth>,
+    caller: Caller,
+    from: ClientAddress,
+    JsonBody(body): JsonBody<ChangeMeRequest>,
+) -> Result<Json<User>, ApiError> {
+    let mut faults = FieldErrors::default();
+    faults.check(body.old_password.is_some(), "oldPassword", "is needed");
+    faults.check(body.password.is_some(), "password", "is needed");
+    faults.into_result()?;
+    let old = body.old_password.unwrap_or_default();
+    let new = body.password.unwrap_or_default();
+    let user = auth.change_own_password(&caller, &old, &new, from).await?;
+    Ok(Json(user))
+}

@@ -1,0 +1,116 @@
+//! In and out.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyprbox_protocol::ErrorBody;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{Auth, Caller, ClientAddress, NotForeign, Registration, User};
+use crate::http::{ApiError, FieldErrors, JsonBody};
+
+/// A new account.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RegisterRequest {
+    /// At most 254 characters; stored in lower case.
+    #[serde(default)]
+    #[schema(required = true)]
+    email: String,
+    /// 10 to 1,024 characters.
+    #[serde(default)]
+    #[schema(required = true)]
+    password: String,
+    /// At most 255 characters; without it, the email's part before the `@`.
+    name: Option<String>,
+    /// For the first user: what the server printed at its start.
+    setup_code: Option<String>,
+}
+
+/// Email and password.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub(crate) struct LoginRequest {
+    /// Upper or lower case.
+    #[schema(required = true, value_type = String)]
+    email: Option<String>,
+    /// The password.
+    #[schema(required = true, value_type = String)]
+    password: Option<String>,
+}
+
+/// A session.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct SignedInAnswer {
+    /// For `Authorization: Bearer`; holds for 30 days from its last use.
+    token: String,
+    /// Whose it is.
+    user: User,
+}
+
+/// Makes an account: the first user's (with the setup code), later ones where registration is public.
+#[utoipa::path(post, path = "/api/auth/register", tag = "people", security(()),
+    request_body = RegisterRequest,
+    responses(
+        (status = 201, description = "The account, and a session", body = SignedInAnswer),
+        (status = 400, description = "Fields are wrong", body = ErrorBody),
+        (status = 403, description = "No setup code, registration is closed, or a foreign origin", body = ErrorBody),
+        (status = 409, description = "The email is taken", body = ErrorBody),
+    ))]
+pub(super) async fn register(
+    State(auth): State<Auth>,
+    _: NotForeign,
+    from: ClientAddress,
+    JsonBody(body): JsonBody<RegisterRequest>,
+) -> Result<(StatusCode, Json<SignedInAnswer>), ApiError> {
+    let wanted = Registration {
+        email: body.email,
+        password: body.password,
+        name: body.name,
+        setup_code: body.setup_code,
+    };
+    let (token, user) = auth.register(wanted, from).await?;
+    Ok((StatusCode::CREATED, Json(SignedInAnswer { token, user })))
+}
+
+/// Starts a session; also sets the cookie `hb_token`.
+#[utoipa::path(post, path = "/api/auth/login", tag = "people", security(()),
+    request_body = LoginRequest,
+    responses(
+        (status = 200, description = "A session", body = SignedInAnswer),
+        (status = 400, description = "Fields are wrong", body = ErrorBody),
+        (status = 401, description = "Email or password is wrong", body = ErrorBody),
+        (status = 403, description = "A foreign origin", body = ErrorBody),
+        (status = 429, description = "Ten wrong passwords within a minute; see Retry-After", body = ErrorBody),
+    ))]
+pub(super) async fn login(
+    State(auth): State<Auth>,
+    _: NotForeign,
+    from: ClientAddress,
+    JsonBody(body): JsonBody<LoginRequest>,
+) -> Result<Response, ApiError> {
+    let mut faults = FieldErrors::default();
+    faults.check(body.email.is_some(), "email", "is needed");
+    faults.check(body.password.is_some(), "password", "is needed");
+    faults.into_result()?;
+    let email = body.email.unwrap_or_default();
+    let password = body.password.unwrap_or_default();
+    let (token, user) = auth.login(&email, &password, from).await?;
+    let cookie = [(header::SET_COOKIE, auth.cookie_for(&token))];
+    Ok((cookie, Json(SignedInAnswer { token, user })).into_response())
+}
+
+/// Ends this session.
+#[utoipa::path(post, path = "/api/auth/logout", tag = "people",
+    security(("bearer" = []), ("cookie" = [])),
+    responses(
+        (status = 204, description = "The session is revoked"),
+        (status = 401, description = "Not signed in", body = ErrorBody),
+        (status = 403, description = "With the cookie: no proof of origin", body = ErrorBody),
+        (status = 409, description = "A personal token has no session", body = ErrorBody),
+    ))]
+pub(super) async fn logout(State(auth): State<Auth>, caller: Caller) -> Result<Response, ApiError> {
+    auth.logout(&caller).await?;
+    let cookie = [(header::SET_COOKIE, auth.clearing_cookie())];
+    Ok((StatusCode::NO_CONTENT, cookie).into_response())
+}

@@ -1,0 +1,97 @@
+//! One's personal tokens.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use hyprbox_protocol::ErrorBody;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{Auth, PersonalToken, Viewer};
+use crate::http::{ApiError, JsonBody, Path};
+
+/// A token to make.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AddTokenRequest {
+    /// What it is for; 1 to 255 characters.
+    #[serde(default)]
+    #[schema(required = true)]
+    name: String,
+    /// 1 to 3,650; without it, the token holds until it is revoked.
+    expires_in_days: Option<i64>,
+}
+
+/// A new token.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct AddTokenAnswer {
+    /// Its id.
+    id: String,
+    /// The token itself, shown this once.
+    token: String,
+}
+
+/// One's tokens.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct TokensAnswer {
+    /// Newest first.
+    tokens: Vec<PersonalToken>,
+}
+
+/// One's personal tokens, without their secrets.
+#[utoipa::path(get, path = "/api/auth/tokens", tag = "people",
+    operation_id = "list_personal_tokens",
+    security(("bearer" = []), ("cookie" = [])),
+    responses(
+        (status = 200, description = "Newest first", body = TokensAnswer),
+        (status = 401, description = "Not signed in", body = ErrorBody),
+        (status = 403, description = "PENDING", body = ErrorBody),
+    ))]
+pub(super) async fn list(
+    State(auth): State<Auth>,
+    Viewer(user): Viewer,
+) -> Result<Json<TokensAnswer>, ApiError> {
+    let tokens = auth.tokens(&user).await?;
+    Ok(Json(TokensAnswer { tokens }))
+}
+
+/// Makes a personal token, with one's own role.
+#[utoipa::path(post, path = "/api/auth/tokens", tag = "people",
+    operation_id = "add_personal_token",
+    security(("bearer" = []), ("cookie" = [])),
+    request_body = AddTokenRequest,
+    responses(
+        (status = 201, description = "The token, shown this once", body = AddTokenAnswer),
+        (status = 400, description = "Fields are wrong", body = ErrorBody),
+        (status = 401, description = "Not signed in", body = ErrorBody),
+        (status = 403, description = "PENDING, or with the cookie: no proof of origin", body = ErrorBody),
+    ))]
+pub(super) async fn add(
+    State(auth): State<Auth>,
+    Viewer(user): Viewer,
+    JsonBody(body): JsonBody<AddTokenRequest>,
+) -> Result<(StatusCode, Json<AddTokenAnswer>), ApiError> {
+    let (id, token) = auth
+        .add_token(&user, &body.name, body.expires_in_days)
+        .await?;
+    Ok((StatusCode::CREATED, Json(AddTokenAnswer { id, token })))
+}
+
+/// Revokes one of one's personal tokens.
+#[utoipa::path(delete, path = "/api/auth/tokens/{id}", tag = "people",
+    operation_id = "revoke_personal_token",
+    security(("bearer" = []), ("cookie" = [])),
+    params(("id" = String, Path, description = "The token's id")),
+    responses(
+        (status = 204, description = "Revoked: the very next call with it is a 401"),
+        (status = 401, description = "Not signed in", body = ErrorBody),
+        (status = 403, description = "PENDING, or with the cookie: no proof of origin", body = ErrorBody),
+        (status = 404, description = "Not there, or not yours", body = ErrorBody),
+    ))]
+pub(super) async fn revoke(
+    State(auth): State<Auth>,
+    Viewer(user): Viewer,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    auth.revoke_token(&user, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

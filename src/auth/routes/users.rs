@@ -1,0 +1,136 @@
+//! Everybody, for ADMINs.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use hyprbox_protocol::ErrorBody;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{Admin, Auth, NewUser, Role, User, UserChange};
+use crate::http::{ApiError, JsonBody, Path};
+
+/// A user to add.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AddUserRequest {
+    /// At most 254 characters; stored in lower case.
+    #[serde(default)]
+    #[schema(required = true)]
+    email: String,
+    /// 10 to 1,024 characters.
+    #[serde(default)]
+    #[schema(required = true)]
+    password: String,
+    /// At most 255 characters; without it, the email's part before the `@`.
+    name: Option<String>,
+    /// What they may do.
+    #[serde(default)]
+    #[schema(required = true, value_type = Role)]
+    role: String,
+}
+
+/// What to change; at least one of both.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChangeUserRequest {
+    /// Another role.
+    #[schema(value_type = Option<Role>)]
+    role: Option<String>,
+    /// Another password, 10 to 1,024 characters.
+    password: Option<String>,
+}
+
+/// Everybody.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct UsersAnswer {
+    /// In the order in which they came.
+    users: Vec<User>,
+}
+
+/// Everybody who has an account.
+#[utoipa::path(get, path = "/api/users", tag = "users", operation_id = "list_users",
+    security(("bearer" = []), ("cookie" = [])),
+    responses(
+        (status = 200, description = "In the order in which they came", body = UsersAnswer),
+        (status = 401, description = "Not signed in", body = ErrorBody),
+        (status = 403, description = "Not an ADMIN", body = ErrorBody),
+    ))]
+pub(super) async fn list(
+    State(auth): State<Auth>,
+    _: Admin,
+) -> Result<Json<UsersAnswer>, ApiError> {
+    let users = auth.users().await?;
+    Ok(Json(UsersAnswer { users }))
+}
+
+/// Adds a user.
+#[utoipa::path(post, path = "/api/users", tag = "users", operation_id = "add_user",
+    security(("bearer" = []), ("cookie" = [])),
+    request_body = AddUserRequest,
+    responses(
+        (status = 201, description = "The user", body = User),
+        (status = 400, description = "Fields are wrong", body = ErrorBody),
+        (status = 401, description = "Not signed in", body = ErrorBody),
+        (status = 403, description = "Not an ADMIN, or with the cookie: no proof of origin", body = ErrorBody),
+        (status = 409, description = "The email is taken", body = ErrorBody),
+    ))]
+pub(super) async fn add(
+    State(auth): State<Auth>,
+    Admin(admin): Admin,
+    JsonBody(body): JsonBody<AddUserRequest>,
+) -> Result<(StatusCode, Json<User>), ApiError> {
+    let wanted = NewUser {
+        email: body.email,
+        password: body.password,
+        name: body.name,
+        role: body.role,
+    };
+    let user = auth.add_user(&admin, wanted).await?;
+    Ok((StatusCode::CREATED, Json(user)))
+}
+
+/// Changes a user's role or password and revokes their sessions.
+#[utoipa::path(patch, path = "/api/users/{id}", tag = "users", operation_id = "change_user",
+    security(("bearer" = []), ("cookie" = [])),
+    params(("id" = String, Path, description = "The user's id")),
+    request_body = ChangeUserRequest,
+    responses(
+        (status = 200, description = "The user as they are now", body = User),
+        (status = 400, description = "Fields are wrong", body = ErrorBody),
+        (status = 401, description = "Not signed in", body = ErrorBody),
+        (status = 403, description = "Not an ADMIN, or with the cookie: no proof of origin", body = ErrorBody),
+        (status = 404, description = "No such user", body = ErrorBody),
+        (status = 409, description = "The last ADMIN stays one", body = ErrorBody),
+    ))]
+pub(super) async fn change(
+    State(auth): State<Auth>,
+    Admin(admin): Admin,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody<ChangeUserRequest>,
+) -> Result<Json<User>, ApiError> {
+    let change = UserChange {
+        role: body.role,
+        password: body.password,
+    };
+    auth.change_user(&admin, &id, change).await.map(Json)
+}
+
+/// Removes a user, their sessions and their tokens; their jobs stay.
+#[utoipa::path(delete, path = "/api/users/{id}", tag = "users", operation_id = "remove_user",
+    security(("bearer" = []), ("cookie" = [])),
+    params(("id" = String, Path, description = "The user's id")),
+    responses(
+        (status = 204, description = "Removed"),
+        (status = 401, description = "Not signed in", body = ErrorBody),
+        (status = 403, description = "Not an ADMIN, or with the cookie: no proof of origin", body = ErrorBody),
+        (status = 404, description = "No such user", body = ErrorBody),
+        (status = 409, description = "The last ADMIN stays", body = ErrorBody),
+    ))]
+pub(super) async fn remove(
+    State(auth): State<Auth>,
+    Admin(admin): Admin,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    auth.remove_user(&admin, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,2 @@
+-- A right password resets the count. $1 account, $2 address.
+DELETE FROM login_attempts WHERE account = $1 AND address = $2

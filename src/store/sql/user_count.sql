@@ -1,0 +1,2 @@
+-- How many users there are: with none, the next one sets the server up.
+SELECT CAST(count(*) AS BIGINT) FROM users

@@ -1,0 +1,98 @@
+//! Tokens that people make for scripts and CI.
+
+use super::user::{UserRecord, record};
+use super::{Statement, StoreError, Tx, read_all, values};
+use crate::clock::Timestamp;
+
+/// A personal token without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserTokenRecord {
+    /// UUIDv7.
+    pub id: String,
+    /// What its user calls it.
+    pub name: String,
+    /// The first characters, to tell tokens apart.
+    pub prefix: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it is no longer taken; `None`: never.
+    pub expires_at: Option<Timestamp>,
+    /// As far as it was written down.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// What a personal token leads to.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The token's user.
+    pub user: UserRecord,
+    /// The token's id.
+    pub id: String,
+    /// From when on it is no longer taken. Whether that is past is the caller's to say.
+    pub expires_at: Option<Timestamp>,
+    /// As far as it was written down.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Adds a token.
+pub fn insert(
+    tx: &mut dyn Tx,
+    user_id: &str,
+    token: &UserTokenRecord,
+    token_sha256: [u8; 32],
+) -> Result<(), StoreError> {
+    static INSERT: Statement = Statement::new(include_str!("sql/user_token_insert.sql"));
+    let params = values![
+        &token.id,
+        user_id,
+        &token.name,
+        &token.prefix,
+        token_sha256,
+        token.created_at,
+        token.expires_at
+    ];
+    tx.execute(&INSERT, params).map(|_| ())
+}
+
+/// The token with this hash, and its user.
+pub fn find(tx: &mut dyn Tx, token_sha256: [u8; 32]) -> Result<Option<Found>, StoreError> {
+    static FIND: Statement = Statement::new(include_str!("sql/user_token_find.sql"));
+    let row = tx.query_one(&FIND, values![token_sha256])?;
+    row.map(|mut row| {
+        Ok(Found {
+            user: record(&mut row)?,
+            id: row.take()?,
+            expires_at: row.take()?,
+            last_used_at: row.take()?,
+        })
+    })
+    .transpose()
+}
+
+/// A user's tokens, newest first.
+pub fn list(tx: &mut dyn Tx, user_id: &str) -> Result<Vec<UserTokenRecord>, StoreError> {
+    static LIST: Statement = Statement::new(include_str!("sql/user_token_list.sql"));
+    read_all(tx.query(&LIST, values![user_id])?, |row| {
+        Ok(UserTokenRecord {
+            id: row.take()?,
+            name: row.take()?,
+            prefix: row.take()?,
+            created_at: row.take()?,
+            expires_at: row.take()?,
+            last_used_at: row.take()?,
+        })
+    })
+}
+
+/// Revokes a token of that user and gives its name; `None` when they have no such token.
+pub fn delete(tx: &mut dyn Tx, id: &str, user_id: &str) -> Result<Option<String>, StoreError> {
+    static DELETE: Statement = Statement::new(include_str!("sql/user_token_delete.sql"));
+    let row = tx.query_one(&DELETE, values![id, user_id])?;
+    row.map(|mut row| row.take()).transpose()
+}
+
+/// Notes the last use.
+pub fn touch(tx: &mut dyn Tx, id: &str, at: Timestamp) -> Result<(), StoreError> {
+    static TOUCH: Statement = Statement::new(include_str!("sql/user_token_touch.sql"));
+    tx.execute(&TOUCH, values![id, at]).map(|_| ())
+}
