@@ -7,12 +7,12 @@ use super::params::{check_value, json_from_yaml};
 use super::schema::{
     DEFAULT_TIMEOUT_SECONDS, Fault, MAX_MAX_LENGTH, Param, ParamKind, Pattern, Preset, Risk, Step,
 };
-use super::shape::{RawParam, RawPreset, RawStep, RawType};
+use super::shape::{RawParam, RawPreset, RawStep, RawType, read};
 use super::words::{has_command, is_line, is_os_id, is_param_name, is_preset_name, parse_duration};
 
 /// See [`Preset::parse`].
 pub(super) fn parse(stem: &str, text: &str) -> Result<Preset, Vec<Fault>> {
-    let raw: RawPreset = serde_yaml::from_str(text).map_err(|error| vec![shape_fault(&error)])?;
+    let raw = read(text).map_err(|fault| vec![fault])?;
     let mut checks = Checks {
         text,
         faults: Vec::new(),
@@ -25,26 +25,6 @@ pub(super) fn parse(stem: &str, text: &str) -> Result<Preset, Vec<Fault>> {
         .faults
         .sort_by_key(|fault| (fault.line, fault.column));
     Err(checks.faults)
-}
-
-/// serde's own error, with the position taken out of the text and put into its fields.
-fn shape_fault(error: &serde_yaml::Error) -> Fault {
-    let location = error.location();
-    let mut message = error.to_string();
-    if let Some(at) = &location {
-        let suffix = format!(" at line {} column {}", at.line(), at.column());
-        if let Some(bare) = message.strip_suffix(&suffix) {
-            message.truncate(bare.len());
-        }
-    }
-    if message == "EOF while parsing a value" {
-        message = "the file is empty; a preset has at least name, targets and steps".to_owned();
-    }
-    Fault {
-        line: location.as_ref().map(serde_yaml::Location::line),
-        column: location.as_ref().map(serde_yaml::Location::column),
-        message,
-    }
 }
 
 /// The checks of meaning. They build the preset as they go, with a stand-in where something is wrong, so that one
@@ -210,8 +190,17 @@ impl Checks<'_> {
         let judge = self.faults.len() == faults_before;
         let default = raw.default.filter(|_| judge).and_then(|yaml| {
             let checked = json_from_yaml(&yaml).and_then(|json| check_value(&kind, &json));
+            let wants_text = matches!(kind, ParamKind::String { .. } | ParamKind::Enum { .. });
+            let is_bare = yaml.is_number() || yaml.is_bool();
             checked
-                .map_err(|message| self.value(&at("default"), format!("default {message}")))
+                .map_err(|message| {
+                    let hint = if wants_text && is_bare {
+                        ": put it in quotes"
+                    } else {
+                        ""
+                    };
+                    self.value(&at("default"), format!("default {message}{hint}"));
+                })
                 .ok()
         });
         Param {
@@ -245,22 +234,23 @@ impl Checks<'_> {
                 }
             }
             RawType::String => {
-                if raw
-                    .max_length
-                    .is_some_and(|max| !(1..=MAX_MAX_LENGTH).contains(&max))
-                {
-                    self.value(
-                        &at("maxLength"),
-                        format!("maxLength must be 1 to {MAX_MAX_LENGTH} characters"),
-                    );
-                }
+                let max_length = raw.max_length.map(usize::try_from);
+                let max_length = match max_length {
+                    None => None,
+                    Some(Ok(max)) if (1..=MAX_MAX_LENGTH).contains(&max) => Some(max),
+                    Some(_) => {
+                        let message = format!("maxLength must be 1 to {MAX_MAX_LENGTH} characters");
+                        self.value(&at("maxLength"), message);
+                        None
+                    }
+                };
                 let pattern = raw.pattern.as_deref().map(Pattern::new);
                 if let Some(Err(message)) = &pattern {
                     self.value(&at("pattern"), format!("pattern: {message}"));
                 }
                 ParamKind::String {
                     pattern: pattern.and_then(Result::ok),
-                    max_length: raw.max_length,
+                    max_length,
                 }
             }
             RawType::Enum => ParamKind::Enum {

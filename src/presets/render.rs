@@ -4,11 +4,12 @@
 //! - **Values.** Each is a single-quoted, read-only variable; nothing is spliced into a step's text.
 //! - **Steps.** Their text stands in the script as written, each in a subshell that is a function's body, so that people
 //!   can read and diff it and shellcheck can look into it. (Quoted text for `eval` was the alternative: it can't break
-//!   out, but hides every step from both.) What a step leaves open, a quote, a parenthesis or a here-document, could
-//!   swallow what follows it. Hence the whole script is one `{ … }` group, which bash parses to its end before it runs
-//!   any of it, and before the first step the script makes sure that every function is there: a step that swallowed its
-//!   neighbour took that one's header with it. Either all steps were read as written, or none runs and the script exits
-//!   with 2. (`)` … `(` in one text does get out of its function. Whoever writes that writes for root anyway.)
+//!   out, but hides every step from both.) What a step leaves open or closes too often, a quote, a parenthesis or a
+//!   here-document, could make it swallow what follows or get out of its function. Hence three things: the whole script
+//!   is one `{ … }` group, which bash parses to its end before it runs any of it, with an EXIT trap for when it can't; while the functions are defined, a
+//!   DEBUG trap ends the script at any command that runs; then `declare -F` makes sure that every function is there, since
+//!   a step that swallowed its neighbour took that one's header with it. Either all steps were read as written, or none
+//!   runs and the script exits with 2.
 //! - **Arriving in part.** The group again: without its last line nothing runs.
 //! - **Reading standard input.** The script itself comes that way; each step gets /dev/null.
 //!
@@ -49,15 +50,13 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
     macro_rules! line {
         ($($arg:tt)*) => {{ let _ = writeln!(text, $($arg)*); }};
     }
-    line!("set -euo pipefail");
+    text.push_str(OPENING);
     line!("# HyprBox Jobs, preset {}: {}", preset.name, preset.title);
-    line!();
-    line!("# One group, which bash reads to its end before it runs any of it.");
-    line!("{{");
     line!();
     text.push_str(&guard(preset));
     text.push_str(&params(preset, values));
     text.push_str(&secrets(preset));
+    text.push_str(ONLY_DEFINITIONS);
     let count = preset.steps.len();
     for (index, step) in preset.steps.iter().enumerate() {
         line!("# Step {} of {count}: {}", index + 1, step.name);
@@ -74,6 +73,20 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
     let sha256 = hex(&Sha256::digest(text.as_bytes()));
     Script { text, sha256 }
 }
+
+/// Bash reads the group to its end before it runs any of it. The EXIT trap turns into a failure what would look like
+/// success, a script of which nothing ran, and says so.
+const OPENING: &str = r#"set -euo pipefail
+hyprbox_torn() {
+  trap - DEBUG EXIT
+  echo 'hyprbox: the script is not whole, or a step is no bash in itself; nothing was run' >&2
+  exit 2
+}
+trap hyprbox_torn EXIT
+{ # One group, which bash reads to its end before it runs any of it.
+trap - EXIT
+
+"#;
 
 /// Ends the script on a distribution that the preset is not for. /etc/os-release is read, not sourced: it may set any
 /// variable, and is no place to run code from. An ID has no other characters than those kept, so that quotes, blanks
@@ -175,7 +188,16 @@ fn functions(number: usize, step: &Step) -> String {
     text
 }
 
-/// Ends the script where a step has swallowed another (see the module's documentation).
+/// What goes before the functions. `functrace` makes subshells inherit the DEBUG trap, whose own end is the one command
+/// that it lets through. EXIT is for a step that closes the group and hides the rest: `) }<<'EOF'`.
+const ONLY_DEFINITIONS: &str = r#"# Definitions only: whatever runs among them has got out of its step.
+trap hyprbox_torn EXIT
+set -o functrace
+trap '[[ $BASH_COMMAND == "trap - DEBUG" ]] || hyprbox_torn' DEBUG
+
+"#;
+
+/// What goes after them.
 fn wholeness(preset: &Preset) -> String {
     let mut names = String::new();
     for (index, step) in preset.steps.iter().enumerate() {
@@ -184,11 +206,11 @@ fn wholeness(preset: &Preset) -> String {
         }
     }
     format!(
-        "# A quote or a here-document left open in one step would have swallowed another.\n\
-         declare -F{names} >/dev/null || {{\n  \
-           echo 'hyprbox: a step leaves a quote or a here-document open; nothing was run' >&2\n  \
-           exit 2\n\
-         }}\n\n"
+        "trap - DEBUG\n\
+         set +o functrace\n\
+         # A step that swallowed another took that one's name with it.\n\
+         declare -F{names} >/dev/null || hyprbox_torn\n\
+         trap - EXIT\n\n"
     )
 }
 

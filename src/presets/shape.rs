@@ -3,9 +3,37 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Unexpected, Visitor};
 
-use super::schema::Risk;
+use super::locate::twice;
+use super::schema::{Fault, Risk};
+
+/// Reads the shape, and stops at the first fault.
+pub(super) fn read(text: &str) -> Result<RawPreset, Fault> {
+    match twice(text) {
+        Some(error) => Err(fault(&error)),
+        None => serde_yaml::from_str(text).map_err(|error| fault(&error)),
+    }
+}
+
+/// serde's own error, with the position taken out of the text and put into its fields.
+fn fault(error: &serde_yaml::Error) -> Fault {
+    let location = error.location();
+    let mut message = error.to_string();
+    if let Some(at) = &location {
+        let place = format!(" at line {} column {}", at.line(), at.column());
+        message = message.replacen(&place, "", 1);
+    }
+    if message.contains("more than one document") {
+        message = "a file holds one preset, and this one has a second YAML document behind ---"
+            .to_owned();
+    }
+    Fault {
+        line: location.as_ref().map(serde_yaml::Location::line),
+        column: location.as_ref().map(serde_yaml::Location::column),
+        message,
+    }
+}
 
 #[derive(serde::Deserialize)]
 #[serde(
@@ -36,8 +64,11 @@ pub(super) struct RawParam {
     #[serde(default, deserialize_with = "present")]
     pub(super) default: Option<serde_yaml::Value>,
     pub(super) pattern: Option<String>,
-    pub(super) max_length: Option<usize>,
+    #[serde(default, deserialize_with = "whole_number")]
+    pub(super) max_length: Option<i64>,
+    #[serde(default, deserialize_with = "whole_number")]
     pub(super) min: Option<i64>,
+    #[serde(default, deserialize_with = "whole_number")]
     pub(super) max: Option<i64>,
     pub(super) values: Option<Vec<serde_yaml::Value>>,
 }
@@ -99,7 +130,30 @@ fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<serde_yaml::Value>,
     serde_yaml::Value::deserialize(d).map(Some)
 }
 
-/// The params in the file's order, which a map type would lose; a name given twice is refused.
+/// An i64 whose fault says what people call one.
+fn whole_number<'de, D: Deserializer<'de>>(d: D) -> Result<Option<i64>, D::Error> {
+    struct Whole;
+
+    impl Visitor<'_> for Whole {
+        type Value = i64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number of 64 bits")
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<i64, E> {
+            Ok(number)
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<i64, E> {
+            i64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+    }
+
+    d.deserialize_any(Whole).map(Some)
+}
+
+/// The params in the file's order, which a map type would lose. None is there twice: that was looked for before.
 pub(super) struct RawParams(pub(super) Vec<(String, RawParam)>);
 
 impl<'de> Deserialize<'de> for RawParams {
@@ -115,10 +169,7 @@ impl<'de> Deserialize<'de> for RawParams {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawParams, A::Error> {
                 let mut params: Vec<(String, RawParam)> = Vec::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if params.iter().any(|(known, _)| *known == name) {
-                        return Err(A::Error::custom(format!("param {name} is there twice")));
-                    }
+                while let Some(name) = map.next_key()? {
                     params.push((name, map.next_value()?));
                 }
                 Ok(RawParams(params))

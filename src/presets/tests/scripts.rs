@@ -210,6 +210,42 @@ fn an_open_step_runs_nothing() {
         ("a pipe into nothing", "echo 1", "echo 2 |", "echo 3"),
         ("an and without its end", "echo 1", "echo 2 &&", "echo 3"),
         ("a function without its body", "echo 1", "f()", "echo 3"),
+        (
+            "out of the group, and the rest hidden in a here-document: bash alone would exit with 0",
+            "echo 1",
+            ">/dev/null case x in x) ; }<<'EOF'",
+            "'",
+        ),
+        (
+            "out of its function and back",
+            "echo 1",
+            "echo 2\n)\necho out\n(\necho 3",
+            "echo 4",
+        ),
+        (
+            "out by a subshell",
+            "echo 1",
+            "echo 2\n)\n(echo out)\n(\necho 3",
+            "echo 4",
+        ),
+        (
+            "out by a pipe",
+            "echo 1",
+            "echo 2\n)\n(echo out) | cat | (\ncat",
+            "echo 4",
+        ),
+        (
+            "out of the group and back",
+            "echo 1",
+            "echo 2\n)\n}\necho out\n{ (\necho 3",
+            "echo 4",
+        ),
+        (
+            "out of the group, in a subshell",
+            "echo 1",
+            "echo 2\n)\n}\n(echo out)\n{\n(",
+            "echo 4",
+        ),
     ];
     for (what, one, two, three) in table {
         let yaml: Vec<String> = [one, two, three]
@@ -234,18 +270,19 @@ fn an_open_unless_runs_nothing() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
     assert_eq!(
         ran.stderr,
-        "hyprbox: a step leaves a quote or a here-document open; nothing was run\n"
+        "hyprbox: the script is not whole, or a step is no bash in itself; nothing was run\n"
     );
 }
 
-/// However much of the script arrives, short of its last lines, nothing runs.
+/// However much of the script arrives, short of its last line, nothing runs; from its third line on, that is an error.
 #[test]
 fn a_part_of_a_script_runs_nothing() {
     let script = rendered(&steps("- { name: One, run: echo 1, verify: echo v }")).text;
-    let whole = script.trim_end().len();
-    for length in (0..whole).step_by(7) {
+    let opened = script.find("\n{ ").expect("a group");
+    for length in (0..script.trim_end().len()).step_by(7) {
         let ran = run_script(&script[..length], &[], b"");
         assert_eq!(ran.stdout, "", "the first {length} bytes");
+        assert!(length < opened || ran.code == Some(2), "{length}: {ran:?}");
     }
 }
 
