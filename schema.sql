@@ -120,6 +120,12 @@ CREATE INDEX jobs_queued ON jobs (node_id, created_at, id) WHERE status = 'QUEUE
 CREATE INDEX jobs_running ON jobs (node_id, id) WHERE status = 'RUNNING';
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 
+-- Values of secret params, sealed with the key file, until their job ends (a trigger erases them then).
+CREATE TABLE job_secrets (
+    job_id TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+    sealed BYTEA NOT NULL                        -- nonce, then ChaCha20-Poly1305 of a JSON object; bound to the job's id
+);
+
 -- Output as it came: a row per chunk. Rows that fall out of the tail go in the transaction that pushes them out; the
 -- row at the edge stays whole, and the reader starts at jobs.stdout_start / stderr_start.
 CREATE TABLE chunks (
@@ -153,4 +159,10 @@ CREATE TABLE audit_entries (
     job_id  TEXT,
     node_id TEXT,
     detail  TEXT                                 -- in words
+);
+
+-- One row that /readyz writes, to know that the database takes a write.
+CREATE TABLE readiness (
+    id BIGINT PRIMARY KEY,                       -- always 1
+    at TIMESTAMPTZ NOT NULL
 );

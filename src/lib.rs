@@ -1,7 +1,21 @@
-//! HyprBox Jobs: the server.
+//! HyprBox Jobs: the server. A person queues a preset on a node; the server freezes the rendered script, exactly one agent
+//! claims it, its output streams in and out again, and what was run stays readable.
+//!
+//! Imports point one way: `store ← http ← auth ← audit, events, presets, nodes ← jobs ← ops, dashboard ← app ← main`.
+//! docs/architecture.md has the map and the way of one job through it.
 
+pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod clock;
+pub mod config;
+pub mod dashboard;
+pub mod events;
 pub mod http;
+pub mod jobs;
+pub mod metrics;
+pub mod nodes;
+pub mod ops;
+pub mod presets;
+mod server;
 pub mod store;

@@ -1,2 +1,137 @@
-//! placeholder
-fn main() {}
+//! The program `hyprbox`: flags → configuration → a command. The only place that exits.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command};
+use hyprbox::app::{self, App};
+use hyprbox::config::{Config, serve_command};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+/// A start that failed because of what the operator set.
+const BAD_CONFIGURATION: u8 = 2;
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    match matches.subcommand() {
+        Some(("serve", flags)) => serve(flags),
+        Some(("supervise", arguments)) => supervise(arguments),
+        // clap demands a subcommand, and knows these alone.
+        _ => ExitCode::from(BAD_CONFIGURATION),
+    }
+}
+
+fn command() -> Command {
+    Command::new("hyprbox")
+        .about("HyprBox Jobs: queue presets as jobs on your machines, and watch them live")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(serve_command())
+        .subcommand(
+            Command::new("supervise")
+                .hide(true)
+                .about("Runs one job of the demo's agent; started by it")
+                .arg(
+                    Arg::new("folder")
+                        .required(true)
+                        .value_parser(clap::value_parser!(PathBuf)),
+                ),
+        )
+}
+
+fn complain(error: impl std::fmt::Display) -> ExitCode {
+    eprintln!("hyprbox: {error}");
+    ExitCode::from(BAD_CONFIGURATION)
+}
+
+fn serve(flags: &ArgMatches) -> ExitCode {
+    let config = match Config::read(flags, &|name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(error) => return complain(error),
+    };
+    start_log(&config);
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(error),
+    };
+    match runtime.block_on(serve_until_signal(&config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(error),
+    }
+}
+
+fn start_log(config: &Config) {
+    let filter = EnvFilter::new(&config.log);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if config.log_json {
+        log.json().init();
+    } else {
+        log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init();
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Blocking threads read the database, as many as it has readers and a few for hashing and rendering.
+        .max_blocking_threads(32)
+        .build()
+}
+
+async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
+    let (stop, stopping) = watch::channel(false);
+    // Bound first: where another server has the address, not even a folder is made.
+    let listener = app::bind(config).await?;
+    let app = App::build(config, &listener, stopping).await?;
+    announce(&app, &listener).await?;
+    tokio::spawn(async move {
+        terminated().await;
+        tracing::info!("stopping");
+        // An error says that the server is down already.
+        let _down = stop.send(true);
+    });
+    app.serve(listener).await;
+    Ok(())
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the setup code is for the person who started the server, not for its log"
+)]
+async fn announce(app: &App, listener: &tokio::net::TcpListener) -> Result<(), app::StartError> {
+    let address = listener.local_addr().map_err(app::StartError::of)?;
+    tracing::info!(%address, url = %app.public_url, "listening");
+    if !app.has_users().await? {
+        let (url, code) = (&app.public_url, app.auth.setup_code());
+        println!("No users yet. Make the first one, an ADMIN, at {url}/setup?code={code}");
+        println!("Setup code: {code}");
+    }
+    Ok(())
+}
+
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!("signals can't be heard; only a kill ends this server");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn supervise(arguments: &ArgMatches) -> ExitCode {
+    match arguments.get_one::<PathBuf>("folder") {
+        Some(_folder) => ExitCode::SUCCESS,
+        None => ExitCode::from(BAD_CONFIGURATION),
+    }
+}

@@ -3,6 +3,8 @@
 //! An attempt is written down before its password is looked at, in the transaction that counts: guesses sent at once then
 //! count one another. A right password takes the account's attempts from that address away.
 
+use std::sync::{Mutex, PoisonError};
+
 use axum::http::StatusCode;
 
 use super::password::check_password;
@@ -34,13 +36,37 @@ fn reserve(tx: &mut dyn Tx, account: &str, address: &str, now: Timestamp) -> Res
         now.plus_millis(WINDOW_MILLIS),
     )?;
     let recent = attempt::recent(tx, account, address, WRONG_MAX)?;
-    if let Some(seconds) = closed_for(&recent, now) {
-        return Err(ApiError::too_many(
+    refusal(&recent, now)?;
+    Ok(attempt::insert(tx, account, address, now)?)
+}
+
+fn refusal(recent: &[Timestamp], now: Timestamp) -> Result<(), ApiError> {
+    closed_for(recent, now).map_or(Ok(()), |seconds| {
+        Err(ApiError::too_many(
             format!("Too many wrong passwords; try again in {seconds} s"),
             seconds,
-        ));
+        ))
+    })
+}
+
+/// Wrong passwords that the audit log takes in a minute.
+const FAILURES_MAX: u32 = 120;
+const LAST_OF_MINUTE: &str = "; more of this minute are in the server's log alone";
+
+/// How many wrong passwords the audit log took in the minute that began then.
+#[derive(Default)]
+pub(super) struct Failures(Mutex<Option<(Timestamp, u32)>>);
+
+impl Failures {
+    /// A place in the audit log and whether it is this minute's last; `None` when there is none left.
+    fn take(&self, now: Timestamp) -> Option<bool> {
+        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, taken) = minute
+            .filter(|(began, _)| now.millis_since(*began).abs() < WINDOW_MILLIS)
+            .unwrap_or((now, 0));
+        *minute = Some((began, (taken + 1).min(FAILURES_MAX)));
+        (taken < FAILURES_MAX).then_some(taken + 1 == FAILURES_MAX)
     }
-    Ok(attempt::insert(tx, account, address, now)?)
 }
 
 impl Auth {
@@ -127,11 +153,12 @@ impl Auth {
         password: &str,
         from: ClientAddress,
     ) -> Result<Option<Account>, ApiError> {
-        // The turn comes first: of one account at most as many attempts are open as there are turns.
+        let (key, address) = (key.to_owned(), from.0.to_string());
+        self.refuse_closed(&key, &address).await?;
+        // The turn comes before the attempt: no more are open at once than there are turns.
         let turn = self.inner.passwords.turn().await?;
-        let key = key.to_owned();
         let find = move |tx: &mut dyn Tx| {
-            reserve(tx, &key, &from.0.to_string(), clock::now())?;
+            reserve(tx, &key, &address, clock::now())?;
             Ok(user::find_by_email(tx, &key)?)
         };
         let account = self.inner.store.write::<_, ApiError>(find).await?;
@@ -140,13 +167,29 @@ impl Auth {
         Ok(account.filter(|_| right))
     }
 
+    /// A 429 where the door is closed already, before anybody queues for a turn. Whether it really is open,
+    /// [`reserve`] decides.
+    async fn refuse_closed(&self, key: &str, address: &str) -> Result<(), ApiError> {
+        let (key, address) = (key.to_owned(), address.to_owned());
+        let recent = move |tx: &mut dyn Tx| attempt::recent(tx, &key, &address, WRONG_MAX);
+        let recent = self.inner.store.read(recent).await?;
+        refusal(&recent, clock::now())
+    }
+
+    /// Tells the log, and the audit log as far as its share of the minute goes: strangers must not be able to fill
+    /// the disk.
     async fn note_failure(
         &self,
         actor: String,
         action: &'static str,
         from: ClientAddress,
     ) -> Result<(), ApiError> {
-        let detail = format!("from {}", from.0);
+        tracing::warn!(account = actor, address = %from.0, "wrong password");
+        let Some(is_last) = self.inner.failures.take(clock::now()) else {
+            return Ok(());
+        };
+        let more = if is_last { LAST_OF_MINUTE } else { "" };
+        let detail = format!("from {}{more}", from.0);
         let note =
             move |tx: &mut dyn Tx| audit::insert(tx, Entry::by(&actor, action).saying(&detail));
         self.inner.store.write(note).await.map_err(ApiError::from)
@@ -178,5 +221,17 @@ mod tests {
             Some(60),
             "clock set back"
         );
+    }
+
+    #[test]
+    fn strangers_cant_fill_the_audit_log() {
+        let (failures, now) = (Failures::default(), Timestamp::from_millis(1_000_000));
+        let taken: Vec<Option<bool>> = (0..200).map(|_| failures.take(now)).collect();
+        assert_eq!(taken.iter().flatten().count(), 120);
+        assert_eq!(
+            taken.iter().position(|place| *place == Some(true)),
+            Some(119)
+        );
+        assert_eq!(failures.take(now.plus_millis(60_000)), Some(false));
     }
 }

@@ -73,6 +73,7 @@ struct Inner {
     cache: cache::Cache,
     last_use: last_use::LastUse,
     passwords: password::Passwords,
+    failures: login::Failures,
     one_time: one_time::OneTime,
 }
 
@@ -88,6 +89,7 @@ impl Auth {
                 cache: cache::Cache::default(),
                 last_use: last_use::LastUse::default(),
                 passwords: password::Passwords::new(),
+                failures: login::Failures::default(),
                 one_time: one_time::OneTime::default(),
             }),
         }

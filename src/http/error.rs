@@ -174,6 +174,15 @@ impl FieldErrors {
         }
     }
 
+    /// The faults by field, where there are any.
+    pub fn into_map(self) -> Result<(), BTreeMap<String, String>> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(self.0)
+        }
+    }
+
     /// A 400 that names every field at fault, or nothing.
     pub fn into_result(self) -> Result<(), ApiError> {
         let Some((field, message)) = self.0.first_key_value() else {

@@ -7,9 +7,13 @@ use serde::de::DeserializeOwned;
 
 use super::{ApiError, FieldErrors, read_body};
 
-/// A person's JSON body: every unknown field is a 400 that names it. The raw bytes come along for idempotency.
+/// A person's JSON body: every unknown field is a 400 that names it.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
+
+/// The same, with the JSON as it came, by which a repeated request is known.
+#[derive(Debug)]
+pub struct JsonWithValue<T>(pub T, pub serde_json::Value);
 
 /// An agent's JSON body: unknown fields are ignored.
 #[derive(Debug)]
@@ -19,13 +23,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parse_strictly(&json_bytes(request).await?)?))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonWithValue<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
         let bytes = json_bytes(request).await?;
-        let mut unknown = FieldErrors::default();
-        let value = parse(&bytes, &mut |path| {
-            unknown.add(path, "is not a field of this request")
-        })?;
-        unknown.into_result()?;
-        Ok(Self(value))
+        let value = parse_strictly(&bytes)?;
+        let json = serde_json::from_slice(&bytes).map_err(|error| wrong_json(&error, "."))?;
+        Ok(Self(value, json))
     }
 }
 
@@ -59,6 +68,15 @@ fn is_json(headers: &HeaderMap) -> bool {
     };
     let essence = value.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
+}
+
+fn parse_strictly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut unknown = FieldErrors::default();
+    let value = parse(bytes, &mut |path| {
+        unknown.add(path, "is not a field of this request")
+    })?;
+    unknown.into_result()?;
+    Ok(value)
 }
 
 fn parse<T: DeserializeOwned>(

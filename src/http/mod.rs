@@ -9,7 +9,7 @@ mod query;
 
 pub use error::{ApiError, FieldErrors};
 pub use headers::{API_CSP, RequestId, answer_headers};
-pub use json::{AgentJson, JsonBody};
+pub use json::{AgentJson, JsonBody, JsonWithValue};
 pub use path::Path;
 pub use query::Query;
 

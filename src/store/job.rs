@@ -1,1 +1,447 @@
-//! placeholder
+//! Jobs: the record, and each statement that reads or changes one.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::tx::{FromValue, Row, Statement, Tx, Value, read_all};
+use super::{StoreError, values};
+use crate::clock::Timestamp;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum JobStatus {
+    /// Waits for its node's agent.
+    Queued,
+    /// An agent has claimed it.
+    Running,
+    /// The script ended with 0.
+    Succeeded,
+    /// The script ended with another code, or could not be brought to its end.
+    Failed,
+    /// A person called it off.
+    Cancelled,
+}
+
+impl JobStatus {
+    /// The name on the wire and in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobStatus::Queued => "QUEUED",
+            JobStatus::Running => "RUNNING",
+            JobStatus::Succeeded => "SUCCEEDED",
+            JobStatus::Failed => "FAILED",
+            JobStatus::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// The status of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [
+            Self::Queued,
+            Self::Running,
+            Self::Succeeded,
+            Self::Failed,
+            Self::Cancelled,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == name)
+    }
+
+    /// Whether it never changes again (but for a job that the lease failed).
+    pub fn is_terminal(self) -> bool {
+        match self {
+            JobStatus::Queued | JobStatus::Running => false,
+            JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => true,
+        }
+    }
+}
+
+impl fmt::Display for JobStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromValue for JobStatus {
+    fn from_value(value: Value) -> Option<Self> {
+        String::from_value(value).and_then(|name| Self::parse(&name))
+    }
+}
+
+impl From<JobStatus> for Value {
+    fn from(status: JobStatus) -> Self {
+        Value::from(status.as_str())
+    }
+}
+
+/// How much of one stream there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// All bytes that were produced: the offset of the next one.
+    pub bytes: u64,
+    /// Of these, bytes that are not kept.
+    pub dropped: u64,
+    /// The offset of the first kept byte.
+    pub start: u64,
+}
+
+/// A job without its script and output.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// UUIDv7.
+    pub id: String,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// The preset's name.
+    pub preset: String,
+    /// The node's id.
+    pub node_id: String,
+    /// The user's id.
+    pub created_by: String,
+    /// The user's email when it was queued.
+    pub created_by_email: String,
+    /// When it was queued.
+    pub created_at: Timestamp,
+    /// When it was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it reached a terminal state.
+    pub finished_at: Option<Timestamp>,
+    /// Bash's exit code.
+    pub exit_code: Option<i64>,
+    /// The signal that ended bash.
+    pub signal: Option<String>,
+    /// Why it failed, where the exit code doesn't say.
+    pub error_msg: Option<String>,
+    /// How long the script may run.
+    pub timeout_seconds: u64,
+    /// When a person asked to cancel it while it ran.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// When it was completed after the lease had failed it.
+    pub recovered_at: Option<Timestamp>,
+    /// When the lease failed it.
+    pub lost_at: Option<Timestamp>,
+    /// The agent instance of its claim.
+    pub claimed_by: Option<String>,
+    /// SHA-256 of the completion that was taken.
+    pub complete_digest: Option<Vec<u8>>,
+    /// SHA-256 of the script, hex.
+    pub script_sha256: String,
+    /// Bytes of both streams that arrived.
+    pub position: u64,
+    /// What there is of stdout.
+    pub stdout: StreamCounts,
+    /// What there is of stderr.
+    pub stderr: StreamCounts,
+    /// When output last arrived.
+    pub last_output_at: Option<Timestamp>,
+    /// JSON object of the params used.
+    pub params: String,
+}
+
+macro_rules! select_jobs {
+    ($rest:literal) => {
+        Statement::new(concat!(
+            "SELECT ",
+            include_str!("sql/job_columns.sql"),
+            " FROM jobs ",
+            $rest
+        ))
+    };
+}
+
+static INSERT: Statement = Statement::new(include_str!("sql/job_insert.sql"));
+static FIND: Statement = select_jobs!("WHERE id = $1");
+static SCRIPT: Statement = Statement::new("SELECT script FROM jobs WHERE id = $1");
+static RUNNING_ON: Statement =
+    select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
+static RUNNING: Statement = Statement::new(include_str!("sql/job_running.sql"));
+static CLAIM: Statement = Statement::new(include_str!("sql/job_claim.sql"));
+static CANCEL_QUEUED: Statement = Statement::new(include_str!("sql/job_cancel_queued.sql"));
+static CANCEL_RUNNING: Statement = Statement::new(include_str!("sql/job_cancel_running.sql"));
+static CANCEL_NODE: Statement = Statement::new(include_str!("sql/job_cancel_node.sql"));
+static FINISH: Statement = Statement::new(include_str!("sql/job_finish.sql"));
+static LOSE: Statement = Statement::new(include_str!("sql/job_lose.sql"));
+static COUNT_QUEUED: Statement = Statement::new(include_str!("sql/job_count_queued.sql"));
+static COUNT_QUEUED_ON: Statement = Statement::new(
+    "SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE node_id = $1 AND status = 'QUEUED'",
+);
+static COUNT_UNFINISHED: Statement = Statement::new(include_str!("sql/job_count_unfinished.sql"));
+static UNFINISHED: Statement =
+    select_jobs!("WHERE status = 'QUEUED' OR status = 'RUNNING' ORDER BY id");
+static FINISHED_SINCE: Statement =
+    select_jobs!("WHERE finished_at >= $1 ORDER BY finished_at LIMIT 1000");
+static PRUNE: Statement = Statement::new(include_str!("sql/job_prune.sql"));
+
+fn record(row: &mut Row) -> Result<Job, StoreError> {
+    let counts = |row: &mut Row| {
+        Ok::<_, StoreError>(StreamCounts {
+            bytes: row.take()?,
+            dropped: row.take()?,
+            start: row.take()?,
+        })
+    };
+    Ok(Job {
+        id: row.take()?,
+        status: row.take()?,
+        preset: row.take()?,
+        node_id: row.take()?,
+        created_by: row.take()?,
+        created_by_email: row.take()?,
+        created_at: row.take()?,
+        started_at: row.take()?,
+        finished_at: row.take()?,
+        exit_code: row.take()?,
+        signal: row.take()?,
+        error_msg: row.take()?,
+        timeout_seconds: row.take()?,
+        cancel_requested_at: row.take()?,
+        recovered_at: row.take()?,
+        lost_at: row.take()?,
+        claimed_by: row.take()?,
+        complete_digest: row.take()?,
+        script_sha256: row.take()?,
+        position: row.take()?,
+        stdout: counts(row)?,
+        stderr: counts(row)?,
+        last_output_at: row.take()?,
+        params: row.take()?,
+    })
+}
+
+/// What a new job is made of.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// UUIDv7.
+    pub id: String,
+    /// The preset's name.
+    pub preset: String,
+    /// The node's id.
+    pub node_id: String,
+    /// The user's id.
+    pub created_by: String,
+    /// The user's email.
+    pub created_by_email: String,
+    /// Now.
+    pub created_at: Timestamp,
+    /// How long the script may run.
+    pub timeout_seconds: u64,
+    /// SHA-256 of the script, hex.
+    pub script_sha256: String,
+    /// JSON object of the params used.
+    pub params: String,
+    /// What will run.
+    pub script: String,
+}
+
+/// Inserts a job, QUEUED.
+pub fn insert(tx: &mut dyn Tx, job: &NewJob) -> Result<(), StoreError> {
+    tx.execute(
+        &INSERT,
+        values![
+            &job.id,
+            &job.preset,
+            &job.node_id,
+            &job.created_by,
+            &job.created_by_email,
+            job.created_at,
+            job.timeout_seconds,
+            &job.script_sha256,
+            &job.params,
+            &job.script,
+        ],
+    )
+    .map(|_| ())
+}
+
+/// The job of that id.
+pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<Job>, StoreError> {
+    tx.query_one(&FIND, values![id])?
+        .map(|mut row| record(&mut row))
+        .transpose()
+}
+
+/// The frozen script of that job; empty where there is no such job.
+pub fn script(tx: &mut dyn Tx, id: &str) -> Result<String, StoreError> {
+    tx.query_one(&SCRIPT, values![id])?
+        .map_or(Ok(String::new()), |mut row| row.take())
+}
+
+/// What a list of jobs is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Only this user's.
+    pub created_by: Option<String>,
+    /// Only this node's.
+    pub node_id: Option<String>,
+    /// Only these states; any where empty.
+    pub statuses: Vec<JobStatus>,
+    /// Only this preset's.
+    pub preset: Option<String>,
+    /// Only those older than the job of this id.
+    pub before: Option<String>,
+}
+
+/// Jobs, newest first.
+pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>, StoreError> {
+    // Put together from fixed parts, as `x IS NULL OR …` would keep the database from its indexes.
+    let mut sql = String::from(concat!(
+        "SELECT ",
+        include_str!("sql/job_columns.sql"),
+        " FROM jobs WHERE 1 = 1"
+    ));
+    let mut params = Vec::new();
+    let mut condition = |column: &str, value: Value| {
+        params.push(value);
+        sql.push_str(&format!(" AND {column} ${}", params.len()));
+    };
+    if let Some(user) = &filter.created_by {
+        condition("created_by =", user.into());
+    }
+    if let Some(node) = &filter.node_id {
+        condition("node_id =", node.into());
+    }
+    if let Some(preset) = &filter.preset {
+        condition("preset =", preset.into());
+    }
+    if let Some(id) = &filter.before {
+        condition("id <", id.into());
+    }
+    if !filter.statuses.is_empty() {
+        let names: Vec<String> = filter
+            .statuses
+            .iter()
+            .map(|status| format!("'{status}'"))
+            .collect();
+        sql.push_str(&format!(" AND status IN ({})", names.join(", ")));
+    }
+    params.push(limit.into());
+    sql.push_str(&format!(" ORDER BY id DESC LIMIT ${}", params.len()));
+    read_all(tx.query(&Statement::composed(sql), &params)?, record)
+}
+
+/// The RUNNING jobs of a node, oldest first.
+pub fn running_on(tx: &mut dyn Tx, node_id: &str) -> Result<Vec<Job>, StoreError> {
+    read_all(tx.query(&RUNNING_ON, values![node_id])?, record)
+}
+
+/// Every RUNNING job: its id, its node and the agent instance of its claim.
+pub fn running(tx: &mut dyn Tx) -> Result<Vec<(String, String, Option<String>)>, StoreError> {
+    read_all(tx.query(&RUNNING, &[])?, |row| {
+        Ok((row.take()?, row.take()?, row.take()?))
+    })
+}
+
+/// Every job that has not ended, oldest first.
+pub fn unfinished(tx: &mut dyn Tx) -> Result<Vec<Job>, StoreError> {
+    read_all(tx.query(&UNFINISHED, &[])?, record)
+}
+
+/// Jobs that ended at `since` or later, a thousand at the most.
+pub fn finished_since(tx: &mut dyn Tx, since: Timestamp) -> Result<Vec<Job>, StoreError> {
+    read_all(tx.query(&FINISHED_SINCE, values![since])?, record)
+}
+
+/// Claims the oldest QUEUED job of a node; its id, or `None` where there is none (or another caller won).
+pub fn claim_next(
+    tx: &mut dyn Tx,
+    node_id: &str,
+    instance: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<String>, StoreError> {
+    tx.query_one(&CLAIM, values![node_id, now, instance.map(str::to_owned)])?
+        .map(|mut row| row.take())
+        .transpose()
+}
+
+/// QUEUED → CANCELLED; false where the job is not QUEUED.
+pub fn cancel_queued(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(tx.execute(&CANCEL_QUEUED, values![id, now])? == 1)
+}
+
+/// Notes that a RUNNING job is to be cancelled; false where it is not RUNNING. The first time asked stays.
+pub fn request_cancel(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(tx.execute(&CANCEL_RUNNING, values![id, now])? == 1)
+}
+
+/// Cancels every QUEUED job of a node that is being deleted; their ids.
+pub fn cancel_all_queued(
+    tx: &mut dyn Tx,
+    node_id: &str,
+    now: Timestamp,
+) -> Result<Vec<String>, StoreError> {
+    read_all(tx.query(&CANCEL_NODE, values![node_id, now])?, |row| {
+        row.take()
+    })
+}
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// The terminal state.
+    pub status: JobStatus,
+    /// Bash's exit code.
+    pub exit_code: Option<i64>,
+    /// The signal that ended bash.
+    pub signal: Option<String>,
+    /// Why it failed.
+    pub error_msg: Option<String>,
+    /// SHA-256 of the completion.
+    pub digest: [u8; 32],
+    /// What there is of stdout in the end.
+    pub stdout: StreamCounts,
+    /// What there is of stderr in the end.
+    pub stderr: StreamCounts,
+}
+
+/// RUNNING, or lost to the lease and not yet recovered → the ending; false where the job is in another state.
+pub fn finish(tx: &mut dyn Tx, id: &str, end: &Ending, now: Timestamp) -> Result<bool, StoreError> {
+    let changed = tx.execute(
+        &FINISH,
+        values![
+            id,
+            end.status,
+            now,
+            end.exit_code,
+            end.signal.clone(),
+            end.error_msg.clone(),
+            end.digest,
+            end.stdout.bytes,
+            end.stdout.dropped,
+            end.stderr.bytes,
+            end.stderr.dropped,
+        ],
+    )?;
+    Ok(changed == 1)
+}
+
+/// RUNNING → FAILED "agent disappeared", marked as lost; false where the job is not RUNNING.
+pub fn lose(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+    Ok(tx.execute(&LOSE, values![id, now])? == 1)
+}
+
+/// QUEUED jobs by node; nodes without any are left out.
+pub fn count_queued(tx: &mut dyn Tx) -> Result<Vec<(String, u64)>, StoreError> {
+    read_all(tx.query(&COUNT_QUEUED, &[])?, |row| {
+        Ok((row.take()?, row.take()?))
+    })
+}
+
+/// QUEUED jobs of a node.
+pub fn count_queued_on(tx: &mut dyn Tx, node_id: &str) -> Result<u64, StoreError> {
+    tx.query_one(&COUNT_QUEUED_ON, values![node_id])?
+        .map_or(Ok(0), |mut row| row.take())
+}
+
+/// How many jobs are QUEUED, and how many RUNNING.
+pub fn count_unfinished(tx: &mut dyn Tx) -> Result<Vec<(JobStatus, u64)>, StoreError> {
+    read_all(tx.query(&COUNT_UNFINISHED, &[])?, |row| {
+        Ok((row.take()?, row.take()?))
+    })
+}
+
+/// Deletes jobs that ended before `before`, with their output, a hundred at the most; how many.
+pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<u64, StoreError> {
+    tx.execute(&PRUNE, values![before])
+}

@@ -14,8 +14,8 @@ pub const SCHEMA_VERSION: i64 = 1;
 /// The whole schema, for a fresh database.
 const SCHEMA: &str = include_str!("../../schema.sql");
 
-/// Views for operators, made anew at each start: they hold nothing. Postgres has a file of its own.
-const VIEWS: &str = include_str!("sql/views.sqlite.sql");
+/// Views and triggers, made anew at each start: they hold nothing. Each database has a file of its own.
+const DERIVED: &str = include_str!("sql/derived.sqlite.sql");
 
 /// The steps from an older version: the version that a step leads to, and its SQL (migrations/NNNN_what.sql).
 const MIGRATIONS: &[(i64, &str)] = &[];
@@ -103,7 +103,7 @@ pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Resu
     } else {
         apply(&transaction, version, MIGRATIONS).map_err(wrong)?;
     }
-    transaction.execute_batch(VIEWS).map_err(wrong)?;
+    transaction.execute_batch(DERIVED).map_err(wrong)?;
     transaction
         .pragma_update(None, "user_version", SCHEMA_VERSION)
         .map_err(wrong)?;

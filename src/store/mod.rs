@@ -11,6 +11,8 @@ pub mod job;
 mod migrate;
 pub mod node;
 pub mod output;
+pub mod readiness;
+pub mod secret;
 pub mod session;
 mod sqlite;
 mod tx;

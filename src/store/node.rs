@@ -1,1 +1,212 @@
-//! placeholder
+//! Nodes, their tokens and the agent instances that used them.
+
+use std::collections::BTreeMap;
+
+use super::tx::{Row, Statement, Tx, read_all};
+use super::{StoreError, values};
+use crate::clock::Timestamp;
+
+static INSERT: Statement = Statement::new(include_str!("sql/node_insert.sql"));
+static FIND: Statement = Statement::new(concat!(
+    "SELECT ",
+    include_str!("sql/node_columns.sql"),
+    " FROM nodes WHERE id = $1"
+));
+static LIST: Statement = Statement::new(concat!(
+    "SELECT ",
+    include_str!("sql/node_columns.sql"),
+    " FROM nodes ORDER BY id"
+));
+static DELETE: Statement = Statement::new("DELETE FROM nodes WHERE id = $1");
+static SET_FACTS: Statement = Statement::new(include_str!("sql/node_set_facts.sql"));
+static SET_SEEN: Statement = Statement::new(include_str!("sql/node_set_seen.sql"));
+static TOKEN_INSERT: Statement = Statement::new(include_str!("sql/node_token_insert.sql"));
+static TOKEN_LIST: Statement = Statement::new(include_str!("sql/node_token_list.sql"));
+static TOKEN_REVOKE: Statement = Statement::new(include_str!("sql/node_token_revoke.sql"));
+static INSTANCE_SEEN: Statement = Statement::new(include_str!("sql/node_instance_seen.sql"));
+static INSTANCE_LIST: Statement = Statement::new(include_str!("sql/node_instance_list.sql"));
+
+/// What an agent tells of its node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct NodeFacts {
+    /// The node's own name for itself.
+    pub hostname: Option<String>,
+    /// `ID` of os-release.
+    pub os_id: Option<String>,
+    /// `VERSION_ID` of os-release.
+    pub os_version_id: Option<String>,
+    /// `PRETTY_NAME` of os-release.
+    pub os_pretty_name: Option<String>,
+    /// The agent's version.
+    pub agent_version: Option<String>,
+    /// The heartbeat's interval.
+    pub interval_ms: u64,
+}
+
+/// A node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The slug.
+    pub id: String,
+    /// A name for people.
+    pub name: String,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// The last sign of life that was written down.
+    pub last_seen_at: Option<Timestamp>,
+    /// Whether the agent said goodbye then.
+    pub stopping: bool,
+    /// What its agent told.
+    pub facts: NodeFacts,
+}
+
+/// A node's token, without its secret.
+#[derive(Debug, Clone)]
+pub struct NodeToken {
+    /// UUIDv7.
+    pub id: String,
+    /// The token's first characters.
+    pub prefix: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used.
+    pub last_used_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+fn record(row: &mut Row) -> Result<Node, StoreError> {
+    Ok(Node {
+        id: row.take()?,
+        name: row.take()?,
+        labels: serde_json::from_str(&row.take::<String>()?).unwrap_or_default(),
+        created_at: row.take()?,
+        last_seen_at: row.take()?,
+        stopping: row.take()?,
+        facts: NodeFacts {
+            interval_ms: row.take()?,
+            hostname: row.take()?,
+            os_id: row.take()?,
+            os_version_id: row.take()?,
+            os_pretty_name: row.take()?,
+            agent_version: row.take()?,
+        },
+    })
+}
+
+/// Adds a node; false where the id is taken.
+pub fn insert(
+    tx: &mut dyn Tx,
+    id: &str,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let labels = serde_json::to_string(labels).unwrap_or_else(|_| "{}".to_owned());
+    Ok(tx.execute(&INSERT, values![id, name, labels, now])? == 1)
+}
+
+/// The node of that id.
+pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError> {
+    tx.query_one(&FIND, values![id])?
+        .map(|mut row| record(&mut row))
+        .transpose()
+}
+
+/// Every node, by id.
+pub fn list(tx: &mut dyn Tx) -> Result<Vec<Node>, StoreError> {
+    read_all(tx.query(&LIST, &[])?, record)
+}
+
+/// Deletes a node with its tokens; false where there is none.
+pub fn delete(tx: &mut dyn Tx, id: &str) -> Result<bool, StoreError> {
+    Ok(tx.execute(&DELETE, values![id])? == 1)
+}
+
+/// Writes down what the agent told of its node.
+pub fn set_facts(tx: &mut dyn Tx, id: &str, facts: &NodeFacts) -> Result<(), StoreError> {
+    let facts = facts.clone();
+    tx.execute(
+        &SET_FACTS,
+        values![
+            id,
+            facts.interval_ms,
+            facts.hostname,
+            facts.os_id,
+            facts.os_version_id,
+            facts.os_pretty_name,
+            facts.agent_version
+        ],
+    )
+    .map(|_| ())
+}
+
+/// Writes down a node's last sign of life.
+pub fn set_seen(
+    tx: &mut dyn Tx,
+    id: &str,
+    seen: Timestamp,
+    stopping: bool,
+) -> Result<(), StoreError> {
+    tx.execute(&SET_SEEN, values![id, seen, stopping])
+        .map(|_| ())
+}
+
+/// Adds a token to a node that is there.
+pub fn token_insert(
+    tx: &mut dyn Tx,
+    id: &str,
+    node_id: &str,
+    prefix: &str,
+    sha256: [u8; 32],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(&TOKEN_INSERT, values![id, node_id, prefix, sha256, now])
+        .map(|_| ())
+}
+
+/// A node's tokens, oldest first, the revoked ones too.
+pub fn token_list(tx: &mut dyn Tx, node_id: &str) -> Result<Vec<NodeToken>, StoreError> {
+    read_all(tx.query(&TOKEN_LIST, values![node_id])?, |row| {
+        Ok(NodeToken {
+            id: row.take()?,
+            prefix: row.take()?,
+            created_at: row.take()?,
+            last_used_at: row.take()?,
+            revoked_at: row.take()?,
+        })
+    })
+}
+
+/// Revokes a node's token; false where the node has no such token. Revoked again, the first time stands.
+pub fn token_revoke(
+    tx: &mut dyn Tx,
+    node_id: &str,
+    id: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(tx.execute(&TOKEN_REVOKE, values![node_id, id, now])? == 1)
+}
+
+/// Writes down that an agent instance used a token of the node.
+pub fn instance_seen(
+    tx: &mut dyn Tx,
+    node_id: &str,
+    instance: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(&INSTANCE_SEEN, values![node_id, instance, now])
+        .map(|_| ())
+}
+
+/// The agent instances of a node: id, first and last seen; the latest first, 32 at the most.
+pub fn instances(
+    tx: &mut dyn Tx,
+    node_id: &str,
+) -> Result<Vec<(String, Timestamp, Timestamp)>, StoreError> {
+    read_all(tx.query(&INSTANCE_LIST, values![node_id])?, |row| {
+        Ok((row.take()?, row.take()?, row.take()?))
+    })
+}

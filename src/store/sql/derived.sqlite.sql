@@ -14,3 +14,12 @@ SELECT
             AS TEXT), '' ORDER BY start_offset)
         FROM chunks WHERE chunks.job_id = jobs.id AND stream = 'stderr'), '') AS stderr
 FROM jobs;
+
+-- Secrets go when their job ends, whoever ends it: overwritten first, as freed pages are not.
+DROP TRIGGER IF EXISTS jobs_erase_secrets;
+CREATE TRIGGER jobs_erase_secrets AFTER UPDATE OF status ON jobs
+WHEN NEW.status IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+BEGIN
+    UPDATE job_secrets SET sealed = zeroblob(length(sealed)) WHERE job_id = NEW.id;
+    DELETE FROM job_secrets WHERE job_id = NEW.id;
+END;

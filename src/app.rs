@@ -1,0 +1,266 @@
+//! Puts the parts together, once, and runs what must run beside the requests.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use axum::{Extension, Router, middleware};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::auth::{Auth, AuthConfig};
+use crate::config::{Config, DatabaseUrl};
+use crate::events::Hub;
+use crate::http::{ApiError, answer_headers};
+use crate::jobs::{Jobs, Limits, SecretKey};
+use crate::metrics::Metrics;
+use crate::nodes::{Nodes, RunClock};
+use crate::ops::{self, Ops};
+use crate::presets::Catalog;
+use crate::store::{Change, Store};
+use crate::{audit, dashboard, server};
+
+/// How often signs of life and last uses are written down.
+const WRITE_SEEN_EVERY: Duration = Duration::from_secs(5);
+/// How often the presets folder is looked at when nobody asks, so that a broken file is logged soon.
+const PRESETS_EVERY: Duration = Duration::from_secs(2);
+
+/// Why the server can't start: one line for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl StartError {
+    /// In the error's own words.
+    pub fn of(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The server, ready to serve.
+pub struct App {
+    /// Signing in, for the caller that makes a first user or a one-time link.
+    pub auth: Auth,
+    /// The life of jobs, for the caller that queues one itself.
+    pub jobs: Jobs,
+    /// Where people reach it.
+    pub public_url: String,
+    router: Router,
+    store: Store,
+    catalog: Arc<Catalog>,
+    clock: Arc<RunClock>,
+    stopping: watch::Receiver<bool>,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "HyprBox Jobs",
+    description = "Queues presets as jobs on nodes, and tells what came of them."
+))]
+struct ApiDocument;
+
+/// Binds the address that the configuration names.
+pub async fn bind(config: &Config) -> Result<TcpListener, StartError> {
+    TcpListener::bind(config.listen).await.map_err(|error| {
+        StartError(format!(
+            "can't listen on HYPRBOX_LISTEN={}: {error}; set it to a free address and port",
+            config.listen
+        ))
+    })
+}
+
+impl App {
+    /// Opens the data and builds the parts. `stopping` turns true when the server is to go down.
+    pub async fn build(
+        config: &Config,
+        listener: &TcpListener,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<Self, StartError> {
+        let address = listener.local_addr().map_err(StartError::of)?;
+        let public_url = config
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{address}"));
+        make_data_dir(&config.data_dir)?;
+        let hub = Arc::new(Hub::default());
+        let auth_cell = Arc::new(OnceLock::new());
+        let store = open_store(config, Arc::clone(&hub), Arc::clone(&auth_cell))?;
+        let key = SecretKey::load_or_create(&config.secret_key_file).map_err(StartError::of)?;
+        let auth = Auth::new(
+            AuthConfig {
+                public_url: public_url.clone(),
+                allow_public_registration: config.allow_public_registration,
+                trusted_proxies: config.trusted_proxies.clone(),
+            },
+            store.clone(),
+        );
+        // Nothing was remembered yet, so a change before this line had nothing to void.
+        let _first = auth_cell.set(auth.clone());
+        let catalog = Arc::new(Catalog::open(config.presets_dir.as_deref()));
+        let clock = Arc::new(RunClock::default());
+        let nodes = Nodes::load(store.clone(), hub, Arc::clone(&clock))
+            .await
+            .map_err(StartError::of)?;
+        let limits = Limits {
+            stdout_max_bytes: config.stdout_max_bytes,
+            lease_seconds: config.lease_seconds,
+            keep_days: config.keep_days,
+        };
+        let jobs = Jobs::new(
+            nodes.clone(),
+            Arc::clone(&catalog),
+            Metrics::default(),
+            limits,
+            key,
+            stopping.clone(),
+        );
+        let ops = Ops::new(jobs.clone(), config.metrics_token.clone());
+        let router = router(&auth, &nodes, &jobs, ops, &public_url);
+        if let Some((email, password)) = &config.admin {
+            auth.ensure_admin(email, password)
+                .await
+                .map_err(|error| StartError(error.message))?;
+        }
+        Ok(Self {
+            auth,
+            jobs,
+            public_url,
+            router,
+            store,
+            catalog,
+            clock,
+            stopping,
+        })
+    }
+
+    /// Whether anybody can sign in yet.
+    pub async fn has_users(&self) -> Result<bool, StartError> {
+        self.auth
+            .has_users()
+            .await
+            .map_err(|error| StartError(error.message))
+    }
+
+    /// Serves until `stopping` turns true, then ends cleanly.
+    pub async fn serve(self, listener: TcpListener) {
+        let background = tokio::spawn(run_beside(
+            self.auth.clone(),
+            self.jobs.nodes.clone(),
+            self.catalog,
+            self.clock,
+        ));
+        let sweeping = tokio::spawn(self.jobs.clone().sweep_for_ever());
+        server::serve(listener, self.router, self.stopping).await;
+        background.abort();
+        sweeping.abort();
+        if let Err(error) = self.jobs.nodes.write_seen().await {
+            tracing::warn!(%error, "the last signs of life could not be written");
+        }
+        self.store.close().await;
+    }
+}
+
+fn make_data_dir(path: &Path) -> Result<(), StartError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| {
+            StartError(format!(
+                "can't make the data folder HYPRBOX_DATA_DIR={}: {error}",
+                path.display()
+            ))
+        })
+}
+
+fn open_store(
+    config: &Config,
+    hub: Arc<Hub>,
+    auth: Arc<OnceLock<Auth>>,
+) -> Result<Store, StartError> {
+    let listener = move |changes: &[Change]| {
+        let void = |change: &Change| matches!(change, Change::Credentials | Change::Foreign);
+        if let (true, Some(auth)) = (changes.iter().any(void), auth.get()) {
+            auth.forget();
+        }
+        hub.publish(changes);
+    };
+    match &config.database {
+        DatabaseUrl::Sqlite(path) => {
+            Store::open_sqlite(path, Arc::new(listener)).map_err(StartError::of)
+        }
+    }
+}
+
+fn router(auth: &Auth, nodes: &Nodes, jobs: &Jobs, ops: Ops, public_url: &str) -> Router {
+    let (routes, api) = OpenApiRouter::with_openapi(ApiDocument::openapi())
+        .merge(crate::auth::routes(auth.clone()))
+        .merge(audit::routes(jobs.store.clone()))
+        .merge(nodes.routes())
+        .merge(jobs.routes())
+        .merge(ops::routes(ops))
+        .split_for_parts();
+    routes
+        .merge(ops::document(api))
+        .merge(dashboard::routes(
+            auth.clone(),
+            jobs.clone(),
+            public_url.to_owned(),
+        ))
+        .fallback(dashboard::not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(Extension(auth.clone()))
+        .layer(CatchPanicLayer::custom(|_| {
+            ApiError::internal("a handler panicked").into_response()
+        }))
+        .layer(middleware::from_fn(answer_headers))
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::new(
+        axum::http::StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "This address does not take this method",
+    )
+}
+
+/// Counts time, tells of nodes that turned, writes down what was seen, and looks at the presets.
+async fn run_beside(auth: Auth, nodes: Nodes, catalog: Arc<Catalog>, clock: Arc<RunClock>) {
+    let every = |period| {
+        let mut interval = tokio::time::interval(period);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        interval
+    };
+    let (mut tick, mut seen, mut presets) = (
+        every(RunClock::TICK),
+        every(WRITE_SEEN_EVERY),
+        every(PRESETS_EVERY),
+    );
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                clock.tick();
+                nodes.announce_turned();
+            }
+            _ = seen.tick() => {
+                let written = nodes.write_seen().await;
+                if let Err(error) = written.and(auth.flush_last_used().await) {
+                    tracing::warn!(%error, "signs of life could not be written; the next try writes them");
+                }
+            }
+            _ = presets.tick() => {
+                let catalog = Arc::clone(&catalog);
+                // A panic in there is logged by its own thread; the presets stay as they were.
+                let _looked = tokio::task::spawn_blocking(move || catalog.refresh()).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Claim: QUEUED → RUNNING for exactly one caller; what was claimed and never arrived goes again to the same agent instance.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hyprbox_protocol::{ClaimedJob, PendingAnswer};
+use tokio::time::Instant;
+
+use super::finish::fail_unsealed;
+use super::{JobError, Jobs};
+use crate::clock;
+use crate::store::job::{self, Job};
+use crate::store::{Change, Tx, secret};
+
+/// Pollers remembered per node.
+const POLLERS_MAX: usize = 64;
+
+/// What an agent asks for.
+#[derive(Debug, Clone)]
+pub struct Poll {
+    /// Its node.
+    pub node_id: String,
+    /// Its instance; the founding document's agent has none.
+    pub instance: Option<String>,
+    /// Whether it would take a job.
+    pub wants_job: bool,
+    /// Jobs that it has started and whose completion was not acknowledged.
+    pub running: Vec<String>,
+    /// How long the call may stay open.
+    pub wait: Duration,
+}
+
+/// For each poller, the state of the world in which it last found nothing: until that changes, no database is asked.
+#[derive(Debug, Default)]
+pub(super) struct Polls(Mutex<HashMap<String, HashMap<u64, u64>>>);
+
+impl Polls {
+    fn found_nothing(&self, node_id: &str, poller: u64, generation: u64) {
+        let mut nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !nodes.contains_key(node_id) {
+            nodes.insert(node_id.to_owned(), HashMap::new());
+        }
+        if let Some(pollers) = nodes.get_mut(node_id) {
+            if pollers.len() >= POLLERS_MAX {
+                pollers.clear();
+            }
+            pollers.insert(poller, generation);
+        }
+    }
+
+    fn may_find(&self, node_id: &str, poller: u64, generation: u64) -> bool {
+        let nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(node_id).and_then(|pollers| pollers.get(&poller)) != Some(&generation)
+    }
+
+    /// A node that is gone.
+    pub(super) fn forget(&self, node_id: &str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(node_id);
+    }
+}
+
+impl Poll {
+    /// Two polls that ask the same question have the same number.
+    fn poller(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.instance, self.wants_job, &self.running).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Jobs {
+    /// Claims a job, or hears of cancels; waits for one of the two as long as the poll says.
+    pub async fn poll(&self, poll: Poll) -> Result<PendingAnswer, JobError> {
+        let signal = self.hub.node(&poll.node_id);
+        let deadline = Instant::now() + poll.wait;
+        let poller = poll.poller();
+        let mut last_look = false;
+        loop {
+            let generation = signal.generation();
+            if self.polls.may_find(&poll.node_id, poller, generation) {
+                let answer = self.look(&poll).await?;
+                if answer.job.is_some() || !answer.cancel.is_empty() {
+                    return Ok(answer);
+                }
+                self.polls.found_nothing(&poll.node_id, poller, generation);
+            }
+            if last_look || poll.wait.is_zero() {
+                return Ok(self.nothing());
+            }
+            tokio::select! {
+                () = signal.changed_since(generation) => {}
+                () = tokio::time::sleep_until(deadline) => last_look = true,
+                () = self.stopped() => return Ok(self.nothing()),
+            }
+        }
+    }
+
+    fn nothing(&self) -> PendingAnswer {
+        PendingAnswer {
+            job: None,
+            cancel: Vec::new(),
+            lease_seconds: self.limits.lease_seconds,
+        }
+    }
+
+    async fn look(&self, poll: &Poll) -> Result<PendingAnswer, JobError> {
+        let mut answer = self.nothing();
+        let asked = poll.clone();
+        if !poll.wants_job {
+            answer.cancel = self
+                .store
+                .read(move |tx| {
+                    Ok::<_, JobError>(cancels(&job::running_on(tx, &asked.node_id)?, &asked))
+                })
+                .await?;
+            return Ok(answer);
+        }
+        let (found, cancel) = self.store.write(move |tx| find_work(tx, &asked)).await?;
+        answer.cancel = cancel;
+        if let Some(found) = found {
+            answer.job = self.open(found).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Unseals the job's secrets. A job whose key is gone ends here, and the poller looks again.
+    async fn open(&self, found: Found) -> Result<Option<ClaimedJob>, JobError> {
+        let Found {
+            job,
+            script,
+            sealed,
+            again,
+        } = found;
+        if !again {
+            self.metrics.claimed(&job);
+        }
+        let secrets = match sealed
+            .map(|sealed| self.0.key.unseal(&job.id, &sealed))
+            .transpose()
+        {
+            Ok(secrets) => secrets.unwrap_or_default(),
+            Err(reason) => {
+                let failed = self
+                    .store
+                    .write(move |tx| fail_unsealed(tx, &job.id, &reason.to_string()))
+                    .await?;
+                self.metrics.finished(&failed);
+                return Ok(None);
+            }
+        };
+        Ok(Some(ClaimedJob {
+            id: job.id,
+            preset: job.preset,
+            script,
+            script_sha256: job.script_sha256,
+            timeout_seconds: job.timeout_seconds,
+            created_at: job.created_at.to_string(),
+            secrets,
+        }))
+    }
+}
+
+/// A job for the poller.
+struct Found {
+    job: Job,
+    script: String,
+    sealed: Option<Vec<u8>>,
+    /// It was claimed before, by the same agent instance.
+    again: bool,
+}
+
+fn find_work(tx: &mut dyn Tx, poll: &Poll) -> Result<(Option<Found>, Vec<String>), JobError> {
+    let running = job::running_on(tx, &poll.node_id)?;
+    let cancel = cancels(&running, poll);
+    if let Some(job) = running.into_iter().find(|job| is_undelivered(job, poll)) {
+        return Ok((Some(load(tx, job, true)?), cancel));
+    }
+    let Some(id) = job::claim_next(tx, &poll.node_id, poll.instance.as_deref(), clock::now())?
+    else {
+        return Ok((None, cancel));
+    };
+    tx.note(Change::Job {
+        id: id.clone(),
+        node_id: poll.node_id.clone(),
+    });
+    let job = job::find(tx, &id)?.ok_or(JobError::NotFound)?;
+    Ok((Some(load(tx, job, false)?), cancel))
+}
+
+fn load(tx: &mut dyn Tx, job: Job, again: bool) -> Result<Found, JobError> {
+    let script = job::script(tx, &job.id)?;
+    let sealed = secret::find(tx, &job.id)?;
+    Ok(Found {
+        job,
+        script,
+        sealed,
+        again,
+    })
+}
+
+/// A claim whose answer got lost: this very instance made it, and does not know the job.
+fn is_undelivered(job: &Job, poll: &Poll) -> bool {
+    job.claimed_by.is_some() && job.claimed_by == poll.instance && !poll.running.contains(&job.id)
+}
+
+fn cancels(running: &[Job], poll: &Poll) -> Vec<String> {
+    let of_poller =
+        |job: &&Job| job.cancel_requested_at.is_some() && job.claimed_by == poll.instance;
+    running
+        .iter()
+        .filter(of_poller)
+        .map(|job| job.id.clone())
+        .collect()
+}

@@ -1,0 +1,68 @@
+//! What can stand in a job's way, and how it is said.
+
+use std::collections::BTreeMap;
+
+use crate::http::{ApiError, FieldErrors};
+use crate::nodes::no_such_node;
+use crate::store::StoreError;
+use crate::store::job::JobStatus;
+
+/// Why a job can't be queued, claimed, written to or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// Not there, or somebody else's.
+    #[error("Job not found")]
+    NotFound,
+    /// No preset of that name.
+    #[error("Preset not found")]
+    PresetNotFound,
+    /// No node of that id.
+    #[error("Node not found")]
+    NodeNotFound,
+    /// Fields at fault.
+    #[error("fields are wrong")]
+    Fields(BTreeMap<String, String>),
+    /// The same Idempotency-Key came with another body before.
+    #[error("This Idempotency-Key was used for another request; use a new key for a new job")]
+    KeyReused,
+    /// The job's state forbids it.
+    #[error("The job is {0}")]
+    WrongState(JobStatus),
+    /// Claimed by another agent instance, or by none.
+    #[error("The job was claimed by another agent instance")]
+    NotYourClaim,
+    /// The node has a running job.
+    #[error("The node has a running job; cancel it, or wait for its end")]
+    NodeBusy,
+    /// The job's secrets could not be sealed.
+    #[error("The secrets could not be sealed")]
+    CantSeal,
+    /// The store's own.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<JobError> for ApiError {
+    fn from(error: JobError) -> Self {
+        let words = error.to_string();
+        match error {
+            JobError::NotFound => ApiError::not_found("job_not_found", words),
+            JobError::PresetNotFound => ApiError::not_found("preset_not_found", words),
+            JobError::NodeNotFound => no_such_node(),
+            JobError::Fields(fields) => {
+                let mut faults = FieldErrors::default();
+                faults.extend(fields);
+                faults
+                    .into_result()
+                    .err()
+                    .unwrap_or_else(|| ApiError::bad_request("bad_input", words))
+            }
+            JobError::KeyReused => ApiError::conflict("idempotency_key_reused", words),
+            JobError::WrongState(_) => ApiError::conflict("wrong_state", words),
+            JobError::NotYourClaim => ApiError::conflict("not_your_claim", words),
+            JobError::NodeBusy => ApiError::conflict("node_busy", words),
+            JobError::CantSeal => ApiError::internal(words),
+            JobError::Store(error) => error.into(),
+        }
+    }
+}

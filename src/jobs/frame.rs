@@ -1,0 +1,380 @@
+//! Output as a viewer gets it: bytes in the order in which they were read, cut into events of whole characters.
+
+use hyprbox_protocol::Stream;
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::store::job::{Job, JobStatus};
+use crate::store::output::{self, StoredChunk};
+use crate::store::{StoreError, Tx};
+
+/// Bytes of output in one event at the most.
+const EVENT_BYTES: usize = 64 * 1024;
+/// Bytes read from the store at a time.
+const WINDOW_BYTES: u64 = 256 * 1024;
+
+/// The state of a job, as the stream's `status` event tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StatusEvent {
+    pub(super) status: JobStatus,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) cancel_requested_at: Option<Timestamp>,
+}
+
+/// The end of a job, as the stream's `done` event tells it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DoneEvent {
+    status: JobStatus,
+    exit_code: Option<i64>,
+    error_msg: Option<String>,
+    finished_at: Option<Timestamp>,
+}
+
+/// A piece of one stream, as the stream's `output` event tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct OutputEvent {
+    pub(super) stream: Stream,
+    pub(super) offset: u64,
+    pub(super) end: u64,
+    pub(super) data: String,
+}
+
+impl From<&Job> for StatusEvent {
+    fn from(job: &Job) -> Self {
+        Self {
+            status: job.status,
+            started_at: job.started_at,
+            cancel_requested_at: job.cancel_requested_at,
+        }
+    }
+}
+
+impl From<&Job> for DoneEvent {
+    fn from(job: &Job) -> Self {
+        Self {
+            status: job.status,
+            exit_code: job.exit_code,
+            error_msg: job.error_msg.clone(),
+            finished_at: job.finished_at,
+        }
+    }
+}
+
+/// How far both streams were told, in bytes since the job began: stdout, stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Offsets {
+    pub(super) stdout: u64,
+    pub(super) stderr: u64,
+}
+
+impl Offsets {
+    pub(super) fn of(self, stream: Stream) -> u64 {
+        match stream {
+            Stream::Stdout => self.stdout,
+            Stream::Stderr => self.stderr,
+        }
+    }
+
+    pub(super) fn set(&mut self, stream: Stream, offset: u64) {
+        match stream {
+            Stream::Stdout => self.stdout = offset,
+            Stream::Stderr => self.stderr = offset,
+        }
+    }
+}
+
+/// Bytes of one stream that were read and not told, as they may be the beginning of a character.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Offset of the first of them; where the stream goes on when there are none.
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+/// Reads a job's output from the store, event by event, from wherever a viewer is.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    job_id: String,
+    /// Every chunk before this position was read; `None`: to be looked up from the offsets.
+    position: Option<u64>,
+    stdout: Pending,
+    stderr: Pending,
+}
+
+impl Cursor {
+    /// A cursor that goes on where a viewer's offsets are.
+    pub(super) fn at(job_id: &str, offsets: Offsets) -> Self {
+        let pending = |offset| Pending {
+            offset,
+            bytes: Vec::new(),
+        };
+        Self {
+            job_id: job_id.to_owned(),
+            position: None,
+            stdout: pending(offsets.stdout),
+            stderr: pending(offsets.stderr),
+        }
+    }
+
+    /// How far the events told so far go.
+    pub(super) fn offsets(&self) -> Offsets {
+        Offsets {
+            stdout: self.stdout.offset,
+            stderr: self.stderr.offset,
+        }
+    }
+
+    fn pending(&mut self, stream: Stream) -> &mut Pending {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// Reads on: the next events, and whether there may be more at once. `end` is the job's position in this transaction.
+    pub(super) fn read(
+        &mut self,
+        tx: &mut dyn Tx,
+        end: u64,
+    ) -> Result<(Vec<OutputEvent>, bool), StoreError> {
+        let position = match self.position {
+            Some(position) => position,
+            None => self.look_up(tx, end)?,
+        };
+        let chunks = output::window(tx, &self.job_id, position, WINDOW_BYTES)?;
+        let more = !chunks.is_empty();
+        let mut events = Vec::new();
+        for chunk in chunks {
+            self.position = Some(chunk.position + chunk.data.len() as u64);
+            self.take(chunk, &mut events);
+        }
+        if self.position.is_none() {
+            self.position = Some(position);
+        }
+        Ok((events, more))
+    }
+
+    /// The end of the job: what was held back is no character's beginning.
+    pub(super) fn finish(&mut self) -> Vec<OutputEvent> {
+        let mut events = Vec::new();
+        for stream in Stream::ALL {
+            flush(self.pending(stream), stream, true, &mut events);
+        }
+        events
+    }
+
+    /// The position of the earliest chunk that holds something not told yet; `end` where there is none.
+    fn look_up(&self, tx: &mut dyn Tx, end: u64) -> Result<u64, StoreError> {
+        let mut earliest = end;
+        for (stream, pending) in [
+            (Stream::Stdout, &self.stdout),
+            (Stream::Stderr, &self.stderr),
+        ] {
+            let at = pending.offset + pending.bytes.len() as u64;
+            if let Some(position) = output::position_after(tx, &self.job_id, stream, at)? {
+                earliest = earliest.min(position);
+            }
+        }
+        Ok(earliest)
+    }
+
+    fn take(&mut self, chunk: StoredChunk, events: &mut Vec<OutputEvent>) {
+        let stream = chunk.stream;
+        let pending = self.pending(stream);
+        let at = pending.offset + pending.bytes.len() as u64;
+        let end = chunk.start_offset + chunk.data.len() as u64;
+        if end <= at {
+            return;
+        }
+        if chunk.start_offset > at {
+            // Bytes are missing before this chunk: nothing can complete what was held back.
+            flush(pending, stream, true, events);
+            pending.offset = chunk.start_offset;
+        }
+        let known = usize::try_from(at.saturating_sub(chunk.start_offset)).unwrap_or(usize::MAX);
+        pending
+            .bytes
+            .extend_from_slice(chunk.data.get(known..).unwrap_or_default());
+        flush(pending, stream, false, events);
+    }
+}
+
+/// Turns what is pending into events; the beginning of a character is held back, unless this is the `end`.
+fn flush(pending: &mut Pending, stream: Stream, end: bool, events: &mut Vec<OutputEvent>) {
+    while !pending.bytes.is_empty() {
+        let most = pending.bytes.len().min(EVENT_BYTES);
+        let whole = if end && most == pending.bytes.len() {
+            most
+        } else {
+            most - cut_character(&pending.bytes[..most])
+        };
+        if whole == 0 {
+            return;
+        }
+        let data = String::from_utf8_lossy(&pending.bytes[..whole]).into_owned();
+        let next = pending.offset + whole as u64;
+        add(
+            events,
+            OutputEvent {
+                stream,
+                offset: pending.offset,
+                end: next,
+                data,
+            },
+        );
+        pending.offset = next;
+        pending.bytes.drain(..whole);
+    }
+}
+
+/// Adds an event, to the one before where it goes on there.
+fn add(events: &mut Vec<OutputEvent>, event: OutputEvent) {
+    if let Some(last) = events.last_mut()
+        && last.stream == event.stream
+        && last.end == event.offset
+        && event.end - last.offset <= EVENT_BYTES as u64
+    {
+        last.data.push_str(&event.data);
+        last.end = event.end;
+    } else {
+        events.push(event);
+    }
+}
+
+/// How many bytes at the end of `bytes` are the beginning of a character that is not whole: 0 to 3.
+fn cut_character(bytes: &[u8]) -> usize {
+    for length in 1..=bytes.len().min(3) {
+        let tail = &bytes[bytes.len() - length..];
+        if tail[0] & 0b1100_0000 == 0b1000_0000 {
+            continue;
+        }
+        // A first byte: whole or hopeless characters are no beginnings.
+        let incomplete =
+            matches!(std::str::from_utf8(tail), Err(error) if error.error_len().is_none());
+        return if incomplete { length } else { 0 };
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(stream: Stream, start_offset: u64, position: u64, data: &[u8]) -> StoredChunk {
+        StoredChunk {
+            stream,
+            start_offset,
+            position,
+            arrived_at: crate::clock::now(),
+            data: data.to_vec(),
+        }
+    }
+
+    fn told(chunks: &[StoredChunk]) -> (Vec<(u64, u64, String)>, Cursor) {
+        let mut cursor = Cursor::at("j", Offsets::default());
+        let mut events = Vec::new();
+        for chunk in chunks {
+            cursor.take(chunk.clone(), &mut events);
+        }
+        events.extend(cursor.finish());
+        (
+            events
+                .into_iter()
+                .map(|event| (event.offset, event.end, event.data))
+                .collect(),
+            cursor,
+        )
+    }
+
+    #[test]
+    fn the_beginning_of_a_character_is_found() {
+        for (bytes, held) in [
+            (&b"abc"[..], 0),
+            (b"a\xc3", 1),
+            (b"a\xe2\x82", 2),
+            (b"\xf0\x9f\x98", 3),
+            (b"a\xc3\xa9", 0),
+            (b"\x80\x80\x80\x80", 0),
+            (b"a\xff", 0),
+            (b"", 0),
+        ] {
+            assert_eq!(cut_character(bytes), held, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_character_cut_by_a_chunk_is_told_whole_even_across_the_other_stream() {
+        let (events, _) = told(&[
+            chunk(Stream::Stdout, 0, 0, b"h\xc3"),
+            chunk(Stream::Stderr, 0, 2, b"x"),
+            chunk(Stream::Stdout, 2, 3, b"\xa9y"),
+        ]);
+        let expected = [
+            (0, 1, "h".to_owned()),
+            (0, 1, "x".to_owned()),
+            (1, 4, "\u{e9}y".to_owned()),
+        ];
+        assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn a_gap_shows_as_an_offset_past_the_last_end() {
+        let (events, cursor) = told(&[
+            chunk(Stream::Stdout, 0, 0, b"ab\xc3"),
+            chunk(Stream::Stdout, 10, 3, b"\xa9z"),
+        ]);
+        let expected = [
+            (0, 3, "ab\u{fffd}".to_owned()),
+            (10, 12, "\u{fffd}z".to_owned()),
+        ];
+        assert_eq!(events, expected);
+        assert_eq!(
+            cursor.offsets(),
+            Offsets {
+                stdout: 12,
+                stderr: 0
+            }
+        );
+    }
+
+    #[test]
+    fn what_was_told_is_not_told_again() {
+        let mut cursor = Cursor::at(
+            "j",
+            Offsets {
+                stdout: 3,
+                stderr: 0,
+            },
+        );
+        let mut events = Vec::new();
+        cursor.take(chunk(Stream::Stdout, 0, 0, b"abcdef"), &mut events);
+        cursor.take(chunk(Stream::Stdout, 0, 0, b"abcdef"), &mut events);
+        assert_eq!(
+            events,
+            [OutputEvent {
+                stream: Stream::Stdout,
+                offset: 3,
+                end: 6,
+                data: "def".into()
+            }]
+        );
+    }
+
+    #[test]
+    fn large_output_comes_in_bounded_events() {
+        let (events, _) = told(&[chunk(
+            Stream::Stdout,
+            0,
+            0,
+            &vec![b'a'; EVENT_BYTES * 2 + 1],
+        )]);
+        assert_eq!(events.len(), 3);
+        assert!(
+            events
+                .iter()
+                .all(|(offset, end, _)| end - offset <= EVENT_BYTES as u64)
+        );
+    }
+}

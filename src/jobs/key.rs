@@ -1,0 +1,188 @@
+//! The key file: it seals secret params in the database, and keys the digests of idempotent requests, so that a stolen
+//! database alone tells neither.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit, Mac};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use sha2::Sha256;
+
+/// Why the key file can't be used: one line for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct KeyError(String);
+
+/// What was sealed can't be opened: the key is another one, or the bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("secret can't be unsealed")]
+pub struct CantUnseal;
+
+/// The key of this server.
+pub struct SecretKey {
+    seal: LessSafeKey,
+    digest: [u8; 32],
+}
+
+impl SecretKey {
+    /// Reads the key file, or makes it, 0600, with 32 random bytes in hex.
+    pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
+        match std::fs::OpenOptions::new().read(true).open(path) {
+            Ok(file) => Self::read(path, file),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::create(path),
+            Err(error) => Err(cant(path, "read", &error)),
+        }
+    }
+
+    fn read(path: &Path, file: std::fs::File) -> Result<Self, KeyError> {
+        let mut text = String::new();
+        file.take(1_024)
+            .read_to_string(&mut text)
+            .map_err(|error| cant(path, "read", &error))?;
+        let bytes = from_hex(text.trim()).ok_or_else(|| {
+            KeyError(format!(
+                "HYPRBOX_SECRET_KEY_FILE={:?} is not usable: it must hold 64 hex digits",
+                path.display()
+            ))
+        })?;
+        Ok(Self::from_bytes(&bytes))
+    }
+
+    fn create(path: &Path) -> Result<Self, KeyError> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)
+            .map_err(|error| KeyError(format!("no random bytes to be had: {error}")))?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| cant(path, "make", &error))?;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        file.write_all(format!("{hex}\n").as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(|error| cant(path, "write", &error))?;
+        Ok(Self::from_bytes(&bytes))
+    }
+
+    fn from_bytes(bytes: &[u8; 32]) -> Self {
+        // Two keys from one, so that neither use tells anything of the other.
+        let sealing = mac(bytes, b"hyprbox seal");
+        let seal = UnboundKey::new(&CHACHA20_POLY1305, &sealing)
+            .expect("the algorithm's key has 32 bytes");
+        Self {
+            seal: LessSafeKey::new(seal),
+            digest: mac(bytes, b"hyprbox digest"),
+        }
+    }
+
+    /// A digest that only this key can make.
+    pub fn digest(&self, message: &[u8]) -> [u8; 32] {
+        mac(&self.digest, message)
+    }
+
+    /// Seals the secrets of a job; what comes out opens for that job alone.
+    pub fn seal(
+        &self,
+        job_id: &str,
+        secrets: &BTreeMap<String, String>,
+    ) -> Result<Vec<u8>, CantUnseal> {
+        let mut nonce = [0; NONCE_LEN];
+        getrandom::fill(&mut nonce).map_err(|_| CantUnseal)?;
+        let mut sealed = serde_json::to_vec(secrets).map_err(|_| CantUnseal)?;
+        self.seal
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(job_id),
+                &mut sealed,
+            )
+            .map_err(|_| CantUnseal)?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// Opens what [`SecretKey::seal`] made for that job.
+    pub fn unseal(
+        &self,
+        job_id: &str,
+        sealed: &[u8],
+    ) -> Result<BTreeMap<String, String>, CantUnseal> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CantUnseal)?;
+        let mut opened = sealed.to_vec();
+        let plain = self
+            .seal
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(job_id),
+                &mut opened,
+            )
+            .map_err(|_| CantUnseal)?;
+        serde_json::from_slice(plain).map_err(|_| CantUnseal)
+    }
+}
+
+fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    if digits.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn cant(path: &Path, verb: &str, error: &std::io::Error) -> KeyError {
+    KeyError(format!(
+        "can't {verb} the key file {} (HYPRBOX_SECRET_KEY_FILE): {error}",
+        path.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_read_again() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("secret.key");
+        let made = SecretKey::load_or_create(&path).expect("made");
+        let read = SecretKey::load_or_create(&path).expect("read");
+        assert_eq!(made.digest(b"x"), read.digest(b"x"));
+        assert_eq!(
+            std::fs::metadata(&path)
+                .expect("there")
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
+        std::fs::write(&path, "too short").expect("written");
+        assert!(SecretKey::load_or_create(&path).is_err());
+    }
+
+    #[test]
+    fn what_is_sealed_opens_for_its_job_and_key_alone() {
+        let (key, other) = (
+            SecretKey::from_bytes(&[1; 32]),
+            SecretKey::from_bytes(&[2; 32]),
+        );
+        let secrets = BTreeMap::from([("token".to_owned(), "hunter22".to_owned())]);
+        let sealed = key.seal("job", &secrets).expect("seals");
+        assert!(!sealed.windows(8).any(|window| window == b"hunter22"));
+        assert_eq!(key.unseal("job", &sealed), Ok(secrets));
+        assert_eq!(key.unseal("another", &sealed), Err(CantUnseal));
+        assert_eq!(other.unseal("job", &sealed), Err(CantUnseal));
+        assert_eq!(key.unseal("job", &sealed[..5]), Err(CantUnseal));
+    }
+}

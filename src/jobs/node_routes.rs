@@ -1,0 +1,156 @@
+//! The calls on nodes that count or end jobs.
+
+use std::collections::HashMap;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use hyprbox_protocol::ErrorBody;
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{JobError, Jobs};
+use crate::audit;
+use crate::auth::{Admin, User, Viewer};
+use crate::clock;
+use crate::http::{ApiError, Path};
+use crate::nodes::NodeView;
+use crate::store::job;
+use crate::store::{Change, Tx, node};
+
+/// Every node.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct NodeList {
+    /// By id.
+    pub nodes: Vec<NodeView>,
+}
+
+impl Jobs {
+    /// Every node, with what runs and waits on it.
+    pub async fn all_nodes(&self) -> Result<Vec<NodeView>, JobError> {
+        let (nodes, running, queued) = self
+            .store
+            .read(|tx| {
+                Ok::<_, JobError>((node::list(tx)?, job::running(tx)?, job::count_queued(tx)?))
+            })
+            .await?;
+        let mut running: HashMap<String, String> = running
+            .into_iter()
+            .map(|(id, node_id, _)| (node_id, id))
+            .collect();
+        let mut queued: HashMap<String, u64> = queued.into_iter().collect();
+        let view = |node: node::Node| {
+            let (runs, waiting) = (
+                running.remove(&node.id),
+                queued.remove(&node.id).unwrap_or(0),
+            );
+            self.nodes.view(node, runs, waiting)
+        };
+        Ok(nodes.into_iter().map(view).collect())
+    }
+
+    /// One node, with what runs and waits on it.
+    pub async fn one_node(&self, id: String) -> Result<NodeView, JobError> {
+        let (node, runs, waiting) = self
+            .store
+            .read(move |tx| {
+                let node = node::find(tx, &id)?.ok_or(JobError::NodeNotFound)?;
+                let runs = job::running_on(tx, &id)?.pop().map(|job| job.id);
+                Ok::<_, JobError>((node, runs, job::count_queued_on(tx, &id)?))
+            })
+            .await?;
+        Ok(self.nodes.view(node, runs, waiting))
+    }
+
+    /// Deletes a node with its tokens; its QUEUED jobs become CANCELLED, its finished ones stay.
+    pub async fn delete_node(&self, user: User, id: String) -> Result<(), JobError> {
+        let node_id = id.clone();
+        let cancelled = self
+            .store
+            .write(move |tx| delete_node(tx, &user, &node_id))
+            .await?;
+        self.nodes.presence.forget(&id);
+        self.hub.forget_node(&id);
+        self.polls.forget(&id);
+        for job in cancelled {
+            self.metrics.finished(&job);
+        }
+        Ok(())
+    }
+}
+
+fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, JobError> {
+    node::find(tx, id)?.ok_or(JobError::NodeNotFound)?;
+    if !job::running_on(tx, id)?.is_empty() {
+        return Err(JobError::NodeBusy);
+    }
+    let cancelled = job::cancel_all_queued(tx, id, clock::now())?;
+    node::delete(tx, id)?;
+    let entry = audit::Entry {
+        actor: &user.email,
+        action: "node.delete",
+        job_id: None,
+        node_id: Some(id),
+        detail: Some(&format!("{} queued jobs cancelled", cancelled.len())),
+    };
+    audit::record(tx, entry)?;
+    for job_id in &cancelled {
+        tx.note(Change::Job {
+            id: job_id.clone(),
+            node_id: id.to_owned(),
+        });
+    }
+    tx.note(Change::Node { id: id.to_owned() });
+    tx.note(Change::Credentials);
+    let mut ended = Vec::with_capacity(cancelled.len());
+    for job_id in &cancelled {
+        ended.extend(job::find(tx, job_id)?);
+    }
+    Ok(ended)
+}
+
+/// Lists nodes.
+#[utoipa::path(get, path = "/api/nodes", tag = "nodes",
+    responses((status = 200, body = NodeList), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn list(
+    State(jobs): State<Jobs>,
+    Viewer(_): Viewer,
+) -> Result<axum::Json<NodeList>, ApiError> {
+    Ok(axum::Json(NodeList {
+        nodes: jobs.all_nodes().await?,
+    }))
+}
+
+/// Shows a node.
+#[utoipa::path(get, path = "/api/nodes/{id}", tag = "nodes", params(("id" = String, Path)),
+    responses((status = 200, body = NodeView), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn show(
+    State(jobs): State<Jobs>,
+    Viewer(_): Viewer,
+    Path(id): Path<String>,
+) -> Result<axum::Json<NodeView>, ApiError> {
+    Ok(axum::Json(jobs.one_node(id).await?))
+}
+
+/// Deletes a node.
+#[utoipa::path(delete, path = "/api/nodes/{id}", tag = "nodes", params(("id" = String, Path)),
+    responses((status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody, description = "It has a running job")),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn delete(
+    State(jobs): State<Jobs>,
+    Admin(user): Admin,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    jobs.delete_node(user, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) fn routes() -> OpenApiRouter<Jobs> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show, delete))
+}

@@ -1,0 +1,332 @@
+//! The endpoints of jobs for people.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyprbox_protocol::{ErrorBody, Stream};
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::log::{self, Selection};
+use super::queue::Idempotency;
+use super::{JobDetail, JobError, JobView, Jobs, QueueRequest, Queued, diff};
+use crate::audit;
+use crate::auth::{Operator, Role, User, Viewer};
+use crate::http::{ApiError, JsonWithValue, Path, Query};
+use crate::store::job::{self, Job, JobFilter, JobStatus};
+use crate::store::{StoreError, Tx};
+
+/// Whose jobs are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The caller's own.
+    Mine,
+    /// Everybody's: for a VIEWER or an ADMIN that says `scope=all`.
+    All,
+}
+
+impl Scope {
+    /// What the query asks for, if the user may.
+    pub fn of(user: &User, query: &Query) -> Result<Self, ApiError> {
+        match query.get("scope") {
+            None | Some("mine") => Ok(Self::Mine),
+            Some("all") if matches!(user.role, Role::Viewer | Role::Admin) => Ok(Self::All),
+            Some("all") => Err(ApiError::forbidden(
+                "scope=all is for the roles VIEWER and ADMIN",
+            )),
+            Some(_) => Err(query.wrong("scope", "mine or all")),
+        }
+    }
+
+    /// Whether `user` sees `job` under it.
+    pub fn sees(self, user: &User, job: &Job) -> bool {
+        self == Self::All || job.created_by == user.id
+    }
+}
+
+/// The job, if the user may see it; a look at it under `scope=all` is written to the audit log.
+pub async fn find_for(
+    jobs: &Jobs,
+    user: &User,
+    scope: Scope,
+    id: String,
+    action: &'static str,
+) -> Result<Job, JobError> {
+    let viewer = user.clone();
+    let job = jobs
+        .store
+        .read(move |tx| {
+            job::find(tx, &id)?
+                .filter(|job| scope.sees(&viewer, job))
+                .ok_or(JobError::NotFound)
+        })
+        .await?;
+    if scope == Scope::All {
+        let (actor, job_id, node_id) = (user.email.clone(), job.id.clone(), job.node_id.clone());
+        jobs.store
+            .write(move |tx| {
+                let entry = audit::Entry {
+                    actor: &actor,
+                    action,
+                    job_id: Some(&job_id),
+                    node_id: Some(&node_id),
+                    detail: Some("scope=all"),
+                };
+                audit::record(tx, entry)
+            })
+            .await
+            .map_err(JobError::Store)?;
+    }
+    Ok(job)
+}
+
+/// A page of jobs.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobPage {
+    /// Newest first.
+    pub jobs: Vec<JobView>,
+    /// Send it back as `cursor` for the next page; `null` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Queues a job.
+#[utoipa::path(post, path = "/api/jobs", tag = "jobs", request_body = QueueRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable characters; for 24 h the same key with the same body gives the same job")),
+    responses((status = 201, body = JobView), (status = 200, body = JobView, description = "The same request made it before"),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn queue(
+    State(jobs): State<Jobs>,
+    Operator(user): Operator,
+    headers: HeaderMap,
+    JsonWithValue(request, json): JsonWithValue<QueueRequest>,
+) -> Result<Response, ApiError> {
+    let idempotency = idempotency_key(&headers)?.map(|key| Idempotency { key, body: json });
+    let (status, job) = match jobs.queue(&user, request, idempotency).await? {
+        Queued::New(job) => (StatusCode::CREATED, job),
+        Queued::Before(job) => (StatusCode::OK, job),
+    };
+    let location = format!("/api/jobs/{}", job.id);
+    Ok((
+        status,
+        [(header::LOCATION, location)],
+        axum::Json(JobView::from(job)),
+    )
+        .into_response())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=255).contains(&key.len()));
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        let words = "must be 1 to 255 printable ASCII characters";
+        ApiError::bad_request("bad_input", format!("Idempotency-Key: {words}"))
+            .with_field("Idempotency-Key", words)
+    })
+}
+
+/// Lists jobs.
+#[utoipa::path(get, path = "/api/jobs", tag = "jobs",
+    params(("nodeId" = Option<String>, Query), ("status" = Option<Vec<JobStatus>>, Query, description = "May repeat"),
+        ("preset" = Option<String>, Query), ("limit" = Option<u64>, Query, description = "1 to 200; 50 if absent"),
+        ("cursor" = Option<String>, Query), ("scope" = Option<String>, Query, description = "all: everybody's, for VIEWER and ADMIN")),
+    responses((status = 200, body = JobPage), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn list(
+    State(jobs): State<Jobs>,
+    Viewer(user): Viewer,
+    query: Query,
+) -> Result<axum::Json<JobPage>, ApiError> {
+    let scope = Scope::of(&user, &query)?;
+    let limit = query.parse("limit", 1..=200, "1 to 200")?.unwrap_or(50);
+    let filter = filter_of(&user, scope, &query)?;
+    Ok(axum::Json(jobs.page(filter, limit).await?))
+}
+
+fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiError> {
+    let status = |name: &str| {
+        JobStatus::parse(name)
+            .ok_or_else(|| query.wrong("status", "QUEUED, RUNNING, SUCCEEDED, FAILED or CANCELLED"))
+    };
+    let before = query.get("cursor").map(|cursor| {
+        uuid::Uuid::parse_str(cursor)
+            .map(|id| id.to_string())
+            .map_err(|_| query.wrong("cursor", "a nextCursor of this list"))
+    });
+    Ok(JobFilter {
+        created_by: (scope == Scope::Mine).then(|| user.id.clone()),
+        node_id: query.get("nodeId").map(str::to_owned),
+        statuses: query.all("status").map(status).collect::<Result<_, _>>()?,
+        preset: query.get("preset").map(str::to_owned),
+        before: before.transpose()?,
+    })
+}
+
+impl Jobs {
+    /// A page of jobs, newest first.
+    pub async fn page(&self, filter: JobFilter, limit: u64) -> Result<JobPage, JobError> {
+        // One more than asked for tells whether there is a next page.
+        let mut found = self
+            .store
+            .read(move |tx| Ok::<_, JobError>(job::list(tx, &filter, limit + 1)?))
+            .await?;
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = found.len() > wanted;
+        found.truncate(wanted);
+        let next_cursor = found.last().filter(|_| has_more).map(|job| job.id.clone());
+        Ok(JobPage {
+            jobs: found.into_iter().map(JobView::from).collect(),
+            next_cursor,
+        })
+    }
+
+    /// A job that was found, with its script and kept output.
+    pub async fn detail(&self, id: String) -> Result<JobDetail, JobError> {
+        self.store
+            .read(move |tx| {
+                let job = job::find(tx, &id)?.ok_or(JobError::NotFound)?;
+                let script = job::script(tx, &id)?;
+                let (stdout, stderr) = (
+                    text(tx, &job, Stream::Stdout)?,
+                    text(tx, &job, Stream::Stderr)?,
+                );
+                Ok(JobDetail {
+                    job: job.into(),
+                    script,
+                    stdout,
+                    stderr,
+                })
+            })
+            .await
+    }
+}
+
+fn text(tx: &mut dyn Tx, job: &Job, stream: Stream) -> Result<String, StoreError> {
+    let bytes = log::kept(tx, job, Selection::One(stream))?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// A job with its script and output.
+#[utoipa::path(get, path = "/api/jobs/{id}", tag = "jobs",
+    params(("id" = String, Path), ("scope" = Option<String>, Query)),
+    responses((status = 200, body = JobDetail), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn detail(
+    State(jobs): State<Jobs>,
+    Viewer(user): Viewer,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<axum::Json<JobDetail>, ApiError> {
+    let scope = Scope::of(&user, &query)?;
+    let job = find_for(&jobs, &user, scope, id, "job.look").await?;
+    Ok(axum::Json(jobs.detail(job.id).await?))
+}
+
+/// The kept output as it was written.
+#[utoipa::path(get, path = "/api/jobs/{id}/log", tag = "jobs",
+    params(("id" = String, Path), ("stream" = Option<String>, Query, description = "stdout, stderr or both (the default)"),
+        ("scope" = Option<String>, Query), ("Range" = Option<String>, Header)),
+    responses((status = 200, content_type = "text/plain"), (status = 206, content_type = "text/plain"),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 416, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn kept_log(
+    State(jobs): State<Jobs>,
+    Viewer(user): Viewer,
+    Path(id): Path<String>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let scope = Scope::of(&user, &query)?;
+    let selection = Selection::parse(query.get("stream"))
+        .ok_or_else(|| query.wrong("stream", "stdout, stderr or both"))?;
+    let job = find_for(&jobs, &user, scope, id, "job.look").await?;
+    let bytes = jobs
+        .store
+        .read(move |tx| {
+            // Found again, so that the row and its chunks are of one moment.
+            let job = job::find(tx, &job.id)?.ok_or(JobError::NotFound)?;
+            Ok::<_, JobError>(log::kept(tx, &job, selection)?)
+        })
+        .await?;
+    log::text_response(bytes, &headers)
+}
+
+/// Cancels a job.
+#[utoipa::path(post, path = "/api/jobs/{id}/cancel", tag = "jobs",
+    params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: somebody else's, for ADMIN")),
+    responses((status = 200, body = JobView, description = "It was QUEUED and is CANCELLED"),
+        (status = 202, body = JobView, description = "It is RUNNING; its agent will stop it"),
+        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn cancel(
+    State(jobs): State<Jobs>,
+    Operator(user): Operator,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let scope = Scope::of(&user, &query)?;
+    let job = jobs.cancel(&user, id, scope == Scope::All).await?;
+    let status = if job.status == JobStatus::Running {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, axum::Json(JobView::from(job))).into_response())
+}
+
+/// Unified diff of two jobs' scripts.
+#[utoipa::path(get, path = "/api/jobs/{a}/diff/{b}", tag = "jobs",
+    params(("a" = String, Path), ("b" = String, Path), ("scope" = Option<String>, Query)),
+    responses((status = 200, content_type = "text/x-diff"), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn diff_scripts(
+    State(jobs): State<Jobs>,
+    Viewer(user): Viewer,
+    Path((a, b)): Path<(String, String)>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let scope = Scope::of(&user, &query)?;
+    let a = find_for(&jobs, &user, scope, a, "job.look").await?;
+    let b = find_for(&jobs, &user, scope, b, "job.look").await?;
+    let diff = jobs.diff(a.id, b.id).await?;
+    let mut response = Bytes::from(diff).into_response();
+    let kind = HeaderValue::from_static("text/x-diff; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+impl Jobs {
+    /// Unified diff of the scripts of two jobs that were found.
+    pub async fn diff(&self, a: String, b: String) -> Result<String, JobError> {
+        self.store
+            .read(move |tx| {
+                let (old, new) = (job::script(tx, &a)?, job::script(tx, &b)?);
+                Ok(diff::unified((&a, &old), (&b, &new)))
+            })
+            .await
+    }
+}
+
+pub(super) fn routes() -> OpenApiRouter<Jobs> {
+    OpenApiRouter::new()
+        .routes(routes!(queue, list))
+        .routes(routes!(detail))
+        .routes(routes!(kept_log))
+        .routes(routes!(cancel))
+        .routes(routes!(diff_scripts))
+}

@@ -1,0 +1,282 @@
+//! `GET /api/jobs/:id/stream`: the state and the kept tail, then what is new as it comes, then `done`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use hyprbox_protocol::ErrorBody;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Jobs;
+use super::follow::{Follower, Told};
+use super::frame::{Offsets, StatusEvent};
+use super::routes::{Scope, find_for};
+use crate::auth::Viewer;
+use crate::http::{ApiError, Path, Query};
+use crate::store::job::{Job, JobStatus};
+
+/// How often a silent stream says that it lives, so that no proxy closes it.
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Events that wait for a slow client; then its own task waits, and nobody else.
+pub(super) const CLIENT_QUEUE: usize = 8;
+
+/// Where a viewer is: the state it was last told, and how far both streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EventId {
+    state: char,
+    pub(super) offsets: Offsets,
+}
+
+impl EventId {
+    pub(super) fn new(status: Option<&StatusEvent>, offsets: Offsets) -> Self {
+        Self {
+            state: status.map_or('-', state_letter),
+            offsets,
+        }
+    }
+
+    /// Whether the viewer was told nothing of the state yet.
+    pub(super) fn is_opening(&self) -> bool {
+        self.state == '-'
+    }
+
+    /// Whether the viewer was told that status already.
+    pub(super) fn knows(&self, status: &StatusEvent) -> bool {
+        self.state == state_letter(status)
+    }
+}
+
+fn state_letter(status: &StatusEvent) -> char {
+    match (status.status, status.cancel_requested_at) {
+        (JobStatus::Queued, _) => 'q',
+        (JobStatus::Running, None) => 'r',
+        (JobStatus::Running, Some(_)) => 'c',
+        (JobStatus::Succeeded, _) => 's',
+        (JobStatus::Failed, _) => 'f',
+        (JobStatus::Cancelled, _) => 'x',
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}{}-{}",
+            self.state, self.offsets.stdout, self.offsets.stderr
+        )
+    }
+}
+
+/// Text that is no event's id.
+#[derive(Debug)]
+pub(super) struct NoEventId;
+
+impl FromStr for EventId {
+    type Err = NoEventId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let state = text
+            .chars()
+            .next()
+            .filter(|c| "-qrcsfx".contains(*c))
+            .ok_or(NoEventId)?;
+        let (stdout, stderr) = text[1..].split_once('-').ok_or(NoEventId)?;
+        let number = |digits: &str| {
+            let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse().ok().filter(|_| plain).ok_or(NoEventId)
+        };
+        Ok(Self {
+            state,
+            offsets: Offsets {
+                stdout: number(stdout)?,
+                stderr: number(stderr)?,
+            },
+        })
+    }
+}
+
+/// An event as it goes over the wire.
+pub(super) fn sse(event: &str, id: &str, data: &impl Serialize) -> Bytes {
+    let json = serde_json::to_vec(data).expect("events are plain structs");
+    let mut bytes = BytesMut::with_capacity(json.len() + event.len() + id.len() + 32);
+    for part in [
+        b"id: ",
+        id.as_bytes(),
+        b"\nevent: ",
+        event.as_bytes(),
+        b"\ndata: ",
+        &json,
+        b"\n\n",
+    ] {
+        bytes.extend_from_slice(part);
+    }
+    bytes.freeze()
+}
+
+/// What opens every stream: how soon a client that lost it comes back.
+pub(super) const OPENING: Bytes = Bytes::from_static(b"retry: 1000\n\n");
+/// What a silent stream sends.
+pub(super) const ALIVE: Bytes = Bytes::from_static(b": alive\n\n");
+
+/// A response whose body is what comes through `receiver`.
+pub(super) fn event_stream(receiver: mpsc::Receiver<Bytes>) -> Response {
+    let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver
+            .recv()
+            .await
+            .map(|bytes| (Ok::<_, std::convert::Infallible>(bytes), receiver))
+    });
+    let mut response = Response::new(Body::from_stream(stream));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-store"),
+    );
+    // nginx would hold events back otherwise.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// Live tail of a job.
+#[utoipa::path(get, path = "/api/jobs/{id}/stream", tag = "jobs",
+    params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: somebody else's job, for VIEWER and ADMIN"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
+    responses((status = 200, content_type = "text/event-stream", description = "Events status, output and done"),
+        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn stream(
+    State(jobs): State<Jobs>,
+    Viewer(user): Viewer,
+    Path(id): Path<String>,
+    query: Query,
+    parts: Parts,
+) -> Result<Response, ApiError> {
+    let scope = Scope::of(&user, &query)?;
+    let job = find_for(&jobs, &user, scope, id, "job.look").await?;
+    let (client, receiver) = mpsc::channel(CLIENT_QUEUE);
+    let told = resume_point(
+        last_event_id(&parts.headers).and_then(|id| id.parse().ok()),
+        &job,
+    );
+    let counted = jobs.tails.viewing();
+    tokio::spawn(async move {
+        let _counted = counted;
+        let follower = Follower::new(jobs.clone(), &job, told, client.clone(), as_sent);
+        let told_all = async {
+            // An error says that the client has gone: then there is nobody to tell.
+            if client.send(OPENING).await.is_ok() {
+                follower.run().await;
+            }
+        };
+        tokio::select! {
+            () = told_all => {}
+            () = keep_alive(&client) => {}
+            () = no_longer_allowed(&jobs, parts) => {}
+            () = jobs.stopped() => {}
+        }
+    });
+    Ok(event_stream(receiver))
+}
+
+pub(super) fn routes() -> OpenApiRouter<Jobs> {
+    OpenApiRouter::new().routes(routes!(stream))
+}
+
+/// The id after which a client that comes back wants to go on.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok())
+}
+
+/// Says now and then that the stream lives; ends when the client has gone.
+pub(super) async fn keep_alive(client: &mpsc::Sender<Bytes>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(KEEPALIVE) => {}
+            () = client.closed() => return,
+        }
+        // A full queue shows that the stream is anything but silent.
+        if let Err(TrySendError::Closed(_)) = client.try_send(ALIVE) {
+            return;
+        }
+    }
+}
+
+/// Ends when the credentials that opened the stream no longer would: a session that was revoked, a role that was lowered.
+pub(super) async fn no_longer_allowed(jobs: &Jobs, parts: Parts) {
+    let mut credentials = jobs.hub.credentials();
+    loop {
+        if credentials.changed().await.is_err() {
+            return;
+        }
+        let mut again = parts.clone();
+        if Viewer::from_request_parts(&mut again, &()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn as_sent(id: &EventId, told: Told) -> Bytes {
+    match told {
+        Told::Output {
+            framed: Some(bytes),
+            ..
+        } => bytes,
+        Told::Output {
+            event,
+            framed: None,
+        } => sse("output", &id.to_string(), event.as_ref()),
+        Told::Status(status) => sse("status", &id.to_string(), &status),
+        Told::Done(done) => sse("done", &id.to_string(), &done),
+    }
+}
+
+/// Where a viewer that sends this id goes on; from the start where the id can't be this job's.
+pub(super) fn resume_point(last_id: Option<EventId>, job: &Job) -> EventId {
+    let start = EventId::new(None, Offsets::default());
+    let fits = |id: &EventId| {
+        id.offsets.stdout <= job.stdout.bytes && id.offsets.stderr <= job.stderr.bytes
+    };
+    last_id.filter(fits).unwrap_or(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_back_as_they_went() {
+        for text in ["-0-0", "r12-7", "s4194304-0"] {
+            let id: EventId = text.parse().ok().expect(text);
+            assert_eq!(id.to_string(), text);
+        }
+        for text in [
+            "",
+            "r",
+            "r1",
+            "r-1",
+            "r1-",
+            "z1-1",
+            "r+1-1",
+            "r1-99999999999999999999999",
+            "\u{e9}1-1",
+        ] {
+            assert!(text.parse::<EventId>().is_err(), "{text}");
+        }
+    }
+}

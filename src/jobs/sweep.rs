@@ -1,0 +1,115 @@
+//! What time does to jobs: leases that run out, keys and jobs that grow old.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::queue::KEY_AGE_MS;
+use super::{JobError, Jobs};
+use crate::audit;
+use crate::clock;
+use crate::store::job::{self, Job};
+use crate::store::{Change, Tx, idempotency};
+
+/// How often leases are looked at.
+const TICK: Duration = Duration::from_millis(500);
+/// How often what is old is thrown away, and everybody is told to look again.
+const SLOW_TICK: Duration = Duration::from_secs(30);
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
+
+impl Jobs {
+    /// Sweeps until the server goes down.
+    pub async fn sweep_for_ever(self) {
+        let mut first_seen = HashMap::new();
+        let mut tick = tokio::time::interval(TICK);
+        let mut slow = tokio::time::interval(SLOW_TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let swept = tokio::select! {
+                _ = tick.tick() => self.sweep_leases(&mut first_seen).await,
+                _ = slow.tick() => self.throw_away().await,
+                () = self.stopped() => return,
+            };
+            if let Err(error) = swept {
+                tracing::warn!(%error, "a sweep failed; the next one tries again");
+            }
+        }
+    }
+
+    /// Fails RUNNING jobs whose agent instance gave no sign of life for a lease. `first_seen` holds, on the run clock, when
+    /// this server first saw each RUNNING job: its lease counts from there at the earliest.
+    async fn sweep_leases(&self, first_seen: &mut HashMap<String, u64>) -> Result<(), JobError> {
+        let running = self
+            .store
+            .read(|tx| Ok::<_, JobError>(job::running(tx)?))
+            .await?;
+        let now_ms = self.nodes.presence.now_ms();
+        let known = std::mem::take(first_seen);
+        let mut overdue = Vec::new();
+        for (id, node_id, instance) in running {
+            let seen = known.get(&id).copied().unwrap_or(now_ms);
+            first_seen.insert(id.clone(), seen);
+            let life = self
+                .nodes
+                .presence
+                .last_life_ms(&node_id, instance.as_deref())
+                .unwrap_or(0);
+            if now_ms.saturating_sub(seen.max(life)) >= self.limits.lease_seconds * 1_000 {
+                overdue.push(id);
+            }
+        }
+        for id in overdue {
+            let lost = self.store.write(move |tx| lose(tx, &id)).await?;
+            if let Some(job) = lost {
+                tracing::warn!(job = %job.id, node = %job.node_id, "agent disappeared: its lease ran out");
+                self.metrics.finished(&job);
+            }
+        }
+        Ok(())
+    }
+
+    async fn throw_away(&self) -> Result<(), JobError> {
+        let now = clock::now();
+        self.store
+            .write(move |tx| idempotency::prune(tx, now.plus_millis(-KEY_AGE_MS)))
+            .await?;
+        // A nudge that was lost costs one of these, and no more.
+        self.hub.look_everywhere();
+        let Some(days) = self
+            .limits
+            .keep_days
+            .and_then(|days| i64::try_from(days).ok())
+        else {
+            return Ok(());
+        };
+        while self
+            .store
+            .write(move |tx| job::prune(tx, now.plus_millis(-days * DAY_MS)))
+            .await?
+            > 0
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+}
+
+fn lose(tx: &mut dyn Tx, id: &str) -> Result<Option<Job>, JobError> {
+    if !job::lose(tx, id, clock::now())? {
+        // It ended between the look and here.
+        return Ok(None);
+    }
+    let job = job::find(tx, id)?.ok_or(JobError::NotFound)?;
+    let entry = audit::Entry {
+        actor: "server",
+        action: "job.lose",
+        job_id: Some(id),
+        node_id: Some(&job.node_id),
+        detail: Some("agent disappeared: no sign of life for a whole lease"),
+    };
+    audit::record(tx, entry)?;
+    tx.note(Change::Job {
+        id: job.id.clone(),
+        node_id: job.node_id.clone(),
+    });
+    Ok(Some(job))
+}

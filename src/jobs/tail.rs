@@ -1,0 +1,245 @@
+//! Live tails: each watched job has one pump that reads what is new from the store, frames it once, and shares the bytes
+//! with every viewer. A viewer that lags or resumes reads the store at its own offsets and joins again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, broadcast};
+
+use super::frame::{Cursor, Offsets, OutputEvent, StatusEvent};
+use super::stream::{EventId, sse};
+use crate::events::Hub;
+use crate::metrics::Metrics;
+use crate::store::job::{self, Job};
+use crate::store::{Store, StoreError};
+
+/// Frames that a viewer may fall behind before it reads the store instead.
+const BACKLOG: usize = 256;
+/// How often the pump looks without a nudge, in case one was lost.
+const SLOW_POLL: Duration = Duration::from_secs(5);
+
+/// Something that happened to a watched job.
+#[derive(Debug, Clone)]
+pub(super) enum Frame {
+    /// New output. `before` is how far both streams were told, `framed` the event as the job's own stream sends it.
+    Output {
+        before: Offsets,
+        event: Arc<OutputEvent>,
+        framed: Bytes,
+    },
+    /// Another status, or a wish to cancel.
+    Status(StatusEvent),
+    /// The end; everything was told before.
+    Done,
+}
+
+/// The tails of every watched job.
+pub(super) struct Tails {
+    store: Store,
+    hub: Arc<Hub>,
+    metrics: Metrics,
+    watched: Arc<Mutex<HashMap<String, broadcast::Sender<Frame>>>>,
+}
+
+type Watched = HashMap<String, broadcast::Sender<Frame>>;
+
+fn locked(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tails {
+    pub(super) fn new(store: Store, hub: Arc<Hub>, metrics: Metrics) -> Self {
+        Self {
+            store,
+            hub,
+            metrics,
+            watched: Arc::default(),
+        }
+    }
+
+    /// Counts a viewer while what is returned lives.
+    pub(super) fn viewing(&self) -> crate::metrics::Viewing {
+        self.metrics.viewing()
+    }
+
+    /// Whether somebody looks at that job now.
+    pub(super) fn is_watched(&self, job_id: &str) -> bool {
+        locked(&self.watched)
+            .get(job_id)
+            .is_some_and(|tail| tail.receiver_count() > 0)
+    }
+
+    /// Joins the live tail of a job that has not ended; the first viewer starts its pump.
+    pub(super) fn join(&self, job_id: &str) -> broadcast::Receiver<Frame> {
+        let mut watched = locked(&self.watched);
+        if let Some(tail) = watched.get(job_id) {
+            return tail.subscribe();
+        }
+        let (tail, viewer) = broadcast::channel(BACKLOG);
+        watched.insert(job_id.to_owned(), tail.clone());
+        let pump = Pump {
+            store: self.store.clone(),
+            hub: Arc::clone(&self.hub),
+            watched: Arc::clone(&self.watched),
+            nudge: self.hub.watch_job(job_id),
+            job_id: job_id.to_owned(),
+            tail,
+        };
+        tokio::spawn(pump.run());
+        viewer
+    }
+}
+
+/// What one look at a job's rows found.
+pub(super) struct Look {
+    pub(super) job: Option<Job>,
+    pub(super) cursor: Cursor,
+    pub(super) events: Vec<OutputEvent>,
+    /// There may be more to read at once.
+    pub(super) more: bool,
+}
+
+/// Reads what a cursor has not told yet, with the job's row of the same moment. A job that has ended gives up what was held
+/// back of a cut character.
+pub(super) async fn look(
+    store: &Store,
+    job_id: String,
+    mut cursor: Cursor,
+) -> Result<Look, StoreError> {
+    store
+        .read(move |tx| {
+            let job = job::find(tx, &job_id)?;
+            let Some(row) = &job else {
+                return Ok(Look {
+                    job,
+                    cursor,
+                    events: Vec::new(),
+                    more: false,
+                });
+            };
+            let (mut events, more) = cursor.read(tx, row.position)?;
+            if !more && row.status.is_terminal() {
+                events.extend(cursor.finish());
+            }
+            Ok(Look {
+                job,
+                cursor,
+                events,
+                more,
+            })
+        })
+        .await
+}
+
+struct Pump {
+    store: Store,
+    hub: Arc<Hub>,
+    watched: Arc<Mutex<Watched>>,
+    nudge: Arc<Notify>,
+    job_id: String,
+    tail: broadcast::Sender<Frame>,
+}
+
+impl Pump {
+    async fn run(self) {
+        let mut status = None;
+        let mut cursor = self.start().await;
+        loop {
+            cursor = match self.step(cursor, &mut status).await {
+                Step::On(cursor) => cursor,
+                Step::Ended => break,
+            };
+            // The slow poll is for a nudge that was lost: then it costs seconds, never a byte.
+            let _slow = tokio::time::timeout(SLOW_POLL, self.nudge.notified()).await;
+            if self.is_deserted() {
+                return;
+            }
+        }
+        locked(&self.watched).remove(&self.job_id);
+        self.hub.unwatch_job(&self.job_id);
+    }
+
+    /// The end of what is there now, less a character that is not whole: viewers read up to there by themselves.
+    async fn start(&self) -> Cursor {
+        let job_id = self.job_id.clone();
+        let found = self.store.read(move |tx| job::find(tx, &job_id)).await;
+        let near_end = |counts: job::StreamCounts| counts.bytes.saturating_sub(3).max(counts.start);
+        let offsets = match found {
+            Ok(Some(job)) => Offsets {
+                stdout: near_end(job.stdout),
+                stderr: near_end(job.stderr),
+            },
+            Ok(None) | Err(_) => Offsets::default(),
+        };
+        Cursor::at(&self.job_id, offsets)
+    }
+
+    async fn step(&self, mut cursor: Cursor, status: &mut Option<StatusEvent>) -> Step {
+        loop {
+            let before = cursor.offsets();
+            let look = match look(&self.store, self.job_id.clone(), cursor).await {
+                Ok(look) => look,
+                Err(error) => {
+                    tracing::warn!(%error, job = %self.job_id, "a live tail could not read; it tries again");
+                    return Step::On(Cursor::at(&self.job_id, before));
+                }
+            };
+            let Some(job) = look.job else {
+                return Step::Ended;
+            };
+            let now = StatusEvent::from(&job);
+            self.send_output(before, look.events, &now);
+            if look.more {
+                cursor = look.cursor;
+                continue;
+            }
+            if job.status.is_terminal() {
+                self.send(Frame::Done);
+                return Step::Ended;
+            }
+            if status.as_ref() != Some(&now) {
+                self.send(Frame::Status(now.clone()));
+                *status = Some(now);
+            }
+            return Step::On(look.cursor);
+        }
+    }
+
+    fn send_output(&self, mut before: Offsets, events: Vec<OutputEvent>, status: &StatusEvent) {
+        for event in events {
+            let mut after = before;
+            after.set(event.stream, event.end);
+            let id = EventId::new(Some(status), after).to_string();
+            let framed = sse("output", &id, &event);
+            self.send(Frame::Output {
+                before,
+                event: Arc::new(event),
+                framed,
+            });
+            before = after;
+        }
+    }
+
+    fn send(&self, frame: Frame) {
+        // An error says that every viewer has gone.
+        let _nobody = self.tail.send(frame);
+    }
+
+    /// True when nobody watches any more; then the job is unwatched, under the lock under which viewers join.
+    fn is_deserted(&self) -> bool {
+        let mut watched = locked(&self.watched);
+        if self.tail.receiver_count() > 0 {
+            return false;
+        }
+        watched.remove(&self.job_id);
+        self.hub.unwatch_job(&self.job_id);
+        true
+    }
+}
+
+enum Step {
+    On(Cursor),
+    Ended,
+}

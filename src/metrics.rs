@@ -1,0 +1,197 @@
+//! Counters for `/metrics`. Labels are few: never a job's or a user's id.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::clock::Timestamp;
+use crate::store::job::{Job, JobStatus};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    preset: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPreset {
+    preset: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStatus {
+    status: &'static str,
+}
+
+/// What is counted; clones share it.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    queued: Family<ByPreset, Counter>,
+    finished: Family<Outcome, Counter>,
+    queue_seconds: Histogram,
+    duration_seconds: Histogram,
+    log_bytes: Counter,
+    viewers: Gauge,
+    jobs: Family<ByStatus, Gauge>,
+    nodes: Family<ByStatus, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.005, 3.0, 14));
+        let inner = Inner {
+            registry: Registry::with_prefix("hyprbox"),
+            queued: Family::default(),
+            finished: Family::default(),
+            queue_seconds: seconds(),
+            duration_seconds: seconds(),
+            log_bytes: Counter::default(),
+            viewers: Gauge::<i64, AtomicI64>::default(),
+            jobs: Family::default(),
+            nodes: Family::default(),
+        };
+        Self(Arc::new(inner.registered()))
+    }
+}
+
+impl Inner {
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register(
+            "jobs_queued",
+            "Jobs queued since the start, by preset",
+            self.queued.clone(),
+        );
+        registry.register(
+            "jobs_finished",
+            "Jobs that ended since the start, by preset and outcome",
+            self.finished.clone(),
+        );
+        registry.register_with_unit(
+            "job_queue",
+            "Time from queue to claim",
+            Unit::Seconds,
+            self.queue_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "job_duration",
+            "Time from claim to end",
+            Unit::Seconds,
+            self.duration_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "log",
+            "Output that arrived since the start",
+            Unit::Bytes,
+            self.log_bytes.clone(),
+        );
+        registry.register("sse_clients", "Open live tails", self.viewers.clone());
+        registry.register("jobs", "Jobs in the database, by status", self.jobs.clone());
+        registry.register("nodes", "Nodes, by status", self.nodes.clone());
+        self
+    }
+}
+
+/// An open live tail, counted while it lives.
+pub struct Viewing(Gauge);
+
+impl Drop for Viewing {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    /// A job was queued.
+    pub fn queued(&self, preset: &str) {
+        self.0
+            .queued
+            .get_or_create(&ByPreset {
+                preset: preset.to_owned(),
+            })
+            .inc();
+    }
+
+    /// A job was claimed.
+    pub fn claimed(&self, job: &Job) {
+        if let Some(started_at) = job.started_at {
+            self.0
+                .queue_seconds
+                .observe(seconds_between(job.created_at, started_at));
+        }
+    }
+
+    /// A job ended.
+    pub fn finished(&self, job: &Job) {
+        let outcome = match job.status {
+            JobStatus::Succeeded => "succeeded",
+            JobStatus::Failed => "failed",
+            JobStatus::Cancelled => "cancelled",
+            // Asked to cancel, but not ended yet.
+            JobStatus::Queued | JobStatus::Running => return,
+        };
+        self.0
+            .finished
+            .get_or_create(&Outcome {
+                preset: job.preset.clone(),
+                outcome,
+            })
+            .inc();
+        if let (Some(started_at), Some(finished_at)) = (job.started_at, job.finished_at) {
+            self.0
+                .duration_seconds
+                .observe(seconds_between(started_at, finished_at));
+        }
+    }
+
+    /// Output arrived.
+    pub fn output(&self, bytes: u64) {
+        self.0.log_bytes.inc_by(bytes);
+    }
+
+    /// A live tail was opened; it counts until what is returned goes.
+    pub fn viewing(&self) -> Viewing {
+        self.0.viewers.inc();
+        Viewing(self.0.viewers.clone())
+    }
+
+    /// The whole page, with the gauges set to what the caller counted.
+    pub fn page(&self, jobs: &[(JobStatus, u64)], online: usize, nodes: usize) -> String {
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for (status, count) in jobs {
+            self.0
+                .jobs
+                .get_or_create(&ByStatus {
+                    status: status.as_str(),
+                })
+                .set(gauge(*count));
+        }
+        self.0
+            .nodes
+            .get_or_create(&ByStatus { status: "ONLINE" })
+            .set(gauge(online as u64));
+        self.0
+            .nodes
+            .get_or_create(&ByStatus { status: "OFFLINE" })
+            .set(gauge((nodes - online) as u64));
+        let mut page = String::new();
+        match text::encode(&mut page, &self.0.registry) {
+            Ok(()) => page,
+            // Writing to a String does not fail.
+            Err(_) => String::new(),
+        }
+    }
+}
+
+fn seconds_between(start: Timestamp, end: Timestamp) -> f64 {
+    end.millis_since(start).max(0) as f64 / 1_000.0
+}

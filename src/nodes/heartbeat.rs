@@ -1,0 +1,189 @@
+//! A node's sign of life, and what it tells of itself.
+
+use axum::extract::State;
+use hyprbox_protocol::{ErrorBody, HeartbeatAnswer, HeartbeatRequest, OsInfo};
+
+use super::Nodes;
+use crate::audit;
+use crate::auth::NodeIdentity;
+use crate::clock;
+use crate::http::{AgentJson, ApiError, FieldErrors, Path};
+use crate::store::node::NodeFacts;
+use crate::store::{Change, StoreError};
+
+/// A heartbeat's interval, in milliseconds, where the agent doesn't tell one.
+const INTERVAL_MS: u64 = 30_000;
+
+/// A sign of life.
+#[utoipa::path(post, path = "/api/nodes/{id}/heartbeat", tag = "agents",
+    params(("id" = String, Path, description = "The node, which must be the token's")),
+    request_body = HeartbeatRequest,
+    responses((status = 200, body = HeartbeatAnswer), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody)),
+    security(("node" = [])))]
+pub(super) async fn heartbeat(
+    State(nodes): State<Nodes>,
+    node: NodeIdentity,
+    Path(id): Path<String>,
+    AgentJson(request): AgentJson<HeartbeatRequest>,
+) -> Result<axum::Json<HeartbeatAnswer>, ApiError> {
+    node.must_be(&id)?;
+    let facts = facts_of(&request)?;
+    nodes.sign_of_life(&id, request.instance.as_deref()).await?;
+    let stopping = request.stopping.unwrap_or(false);
+    let news = nodes.presence.heartbeat(&id, &facts, stopping);
+    if news || stopping {
+        nodes.write_facts(id, facts, stopping).await?;
+    }
+    Ok(axum::Json(HeartbeatAnswer {}))
+}
+
+impl NodeIdentity {
+    /// A 403 unless the token is that node's.
+    pub fn must_be(&self, node_id: &str) -> Result<(), ApiError> {
+        if self.node_id == node_id {
+            return Ok(());
+        }
+        let words = format!(
+            "This token is for the node {}, not for the one named here",
+            self.node_id
+        );
+        Err(ApiError::forbidden(words))
+    }
+}
+
+impl Nodes {
+    /// Notes that the node's agent lives. A second live instance on the node's tokens is let in, and written down.
+    pub async fn sign_of_life(
+        &self,
+        node_id: &str,
+        instance: Option<&str>,
+    ) -> Result<(), ApiError> {
+        if let Some(instance) = instance
+            && self.presence.sign_of_life(node_id, Some(instance))
+        {
+            return self
+                .write_second_instance(node_id.to_owned(), instance.to_owned())
+                .await;
+        }
+        if instance.is_none() {
+            self.presence.sign_of_life(node_id, None);
+        }
+        Ok(())
+    }
+
+    async fn write_second_instance(
+        &self,
+        node_id: String,
+        instance: String,
+    ) -> Result<(), ApiError> {
+        tracing::warn!(%node_id, %instance, "a second agent instance uses this node's tokens");
+        self.store
+            .write(move |tx| {
+                let entry = audit::Entry {
+                    actor: &format!("node:{node_id}"),
+                    action: "node.second_instance",
+                    job_id: None,
+                    node_id: Some(&node_id),
+                    detail: Some(&format!(
+                        "agent instance {instance} came while another one was alive"
+                    )),
+                };
+                audit::record(tx, entry)?;
+                crate::store::node::instance_seen(tx, &node_id, &instance, clock::now())?;
+                tx.note(Change::Node { id: node_id });
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn write_facts(
+        &self,
+        id: String,
+        facts: NodeFacts,
+        stopping: bool,
+    ) -> Result<(), StoreError> {
+        self.store
+            .write(move |tx| {
+                crate::store::node::set_facts(tx, &id, &facts)?;
+                crate::store::node::set_seen(tx, &id, clock::now(), stopping)?;
+                tx.note(Change::Node { id });
+                Ok(())
+            })
+            .await
+    }
+
+    /// Writes down the signs of life since the last call.
+    pub async fn write_seen(&self) -> Result<(), StoreError> {
+        let unwritten = self.presence.take_unwritten();
+        for some in unwritten.chunks(500) {
+            let some = some.to_vec();
+            self.store
+                .write(move |tx| {
+                    for node in &some {
+                        crate::store::node::set_seen(
+                            tx,
+                            &node.node_id,
+                            node.seen_at,
+                            node.stopping,
+                        )?;
+                        for instance in &node.instances {
+                            crate::store::node::instance_seen(
+                                tx,
+                                &node.node_id,
+                                instance,
+                                node.seen_at,
+                            )?;
+                        }
+                    }
+                    Ok::<_, StoreError>(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Tells everybody of nodes that turned ONLINE or OFFLINE.
+    pub fn announce_turned(&self) {
+        let turned: Vec<Change> = self
+            .presence
+            .turned()
+            .into_iter()
+            .map(|id| Change::Node { id })
+            .collect();
+        self.hub.publish(&turned);
+    }
+}
+
+fn facts_of(request: &HeartbeatRequest) -> Result<NodeFacts, ApiError> {
+    let mut faults = FieldErrors::default();
+    let mut text = |field: &str, value: &Option<String>, max: usize| {
+        let value = value.as_deref().filter(|value| !value.is_empty())?;
+        let fits = value.chars().count() <= max && !value.chars().any(char::is_control);
+        faults.check(
+            fits,
+            field,
+            &format!("must be at most {max} characters, none of them a control character"),
+        );
+        Some(value.to_owned())
+    };
+    text("instance", &request.instance, 128);
+    let os = request.os.clone().unwrap_or_else(OsInfo::default);
+    let facts = NodeFacts {
+        hostname: text("hostname", &request.hostname, 253),
+        os_id: text("os.id", &os.id, 255),
+        os_version_id: text("os.versionId", &os.version_id, 255),
+        os_pretty_name: text("os.prettyName", &os.pretty_name, 255),
+        agent_version: text("agentVersion", &request.agent_version, 255),
+        interval_ms: request
+            .interval_seconds
+            .map_or(INTERVAL_MS, |seconds| (seconds * 1_000.0) as u64),
+    };
+    let interval_fits = request
+        .interval_seconds
+        .is_none_or(|seconds| (1.0..=3_600.0).contains(&seconds));
+    faults.check(interval_fits, "intervalSeconds", "must be 1 to 3600");
+    faults.into_result()?;
+    Ok(facts)
+}

@@ -1,0 +1,52 @@
+//! Nodes: who they are, whether they live, and the tokens of their agents. It knows nothing of jobs.
+
+mod heartbeat;
+mod presence;
+mod routes;
+mod slug;
+mod tokens;
+
+use std::sync::Arc;
+
+pub use presence::{NodeStatus, Presence, RunClock};
+pub use routes::AddNode;
+pub use routes::{NodeInstance, NodeView};
+pub use slug::is_slug;
+pub(crate) use tokens::no_such_node;
+pub use tokens::{MintedToken, TokenView};
+
+use crate::events::Hub;
+use crate::store::Store;
+
+/// The nodes' part of the server; clones share it.
+#[derive(Clone)]
+pub struct Nodes {
+    pub(crate) store: Store,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) presence: Arc<Presence>,
+}
+
+impl Nodes {
+    /// Knows the nodes that the database has, and how long ago each was seen.
+    pub async fn load(
+        store: Store,
+        hub: Arc<Hub>,
+        clock: Arc<RunClock>,
+    ) -> Result<Self, crate::store::StoreError> {
+        let known = store.read(|tx| crate::store::node::list(tx)).await?;
+        let presence = Arc::new(Presence::new(clock));
+        for node in &known {
+            presence.know(node);
+        }
+        Ok(Self {
+            store,
+            hub,
+            presence,
+        })
+    }
+
+    /// The endpoints of nodes that neither count nor end jobs.
+    pub fn routes(&self) -> utoipa_axum::router::OpenApiRouter {
+        routes::routes(self.clone())
+    }
+}

@@ -1,0 +1,315 @@
+//! Who lives: signs of life, kept in memory and written down every few seconds.
+//!
+//! Lengths of time are counted on a clock that runs only while this server does, so that neither a step of the machine's
+//! clock nor a pause of the process makes a node, or a job's lease, look older than it is.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::clock::{self, Timestamp};
+use crate::store::node::{Node, NodeFacts};
+
+/// The least time without a sign of life before a node is OFFLINE, in milliseconds.
+const OFFLINE_AFTER_MIN_MS: u64 = 90_000;
+/// Agent instances remembered per node; a node that makes up more loses the oldest.
+const INSTANCES_MAX: usize = 32;
+
+/// Milliseconds that the server has run. A gap between two ticks counts as one tick: the process was stopped then.
+#[derive(Debug)]
+pub struct RunClock {
+    ran_ms: AtomicU64,
+    last_tick: Mutex<Instant>,
+}
+
+impl Default for RunClock {
+    fn default() -> Self {
+        Self {
+            ran_ms: AtomicU64::new(0),
+            last_tick: Mutex::new(Instant::now()),
+        }
+    }
+}
+
+impl RunClock {
+    /// How often [`RunClock::tick`] is to be called.
+    pub const TICK: Duration = Duration::from_millis(250);
+    /// The most that one tick may count.
+    const TICK_MAX: Duration = Duration::from_millis(1_000);
+
+    /// Counts the time since the last tick.
+    pub fn tick(&self) {
+        let mut last = self
+            .last_tick
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let passed = last.elapsed().min(Self::TICK_MAX);
+        *last = Instant::now();
+        self.ran_ms.fetch_add(
+            u64::try_from(passed.as_millis()).unwrap_or(0),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Milliseconds run so far.
+    pub fn ran_ms(&self) -> u64 {
+        self.ran_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether a node's agent lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum NodeStatus {
+    /// It gave a sign of life within three intervals (90 s at the least).
+    Online,
+    /// It did not, or said goodbye.
+    Offline,
+}
+
+#[derive(Debug, Default)]
+struct Life {
+    seen_at: Option<Timestamp>,
+    /// On the run clock; negative where it was before this server's start.
+    seen_ms: Option<i64>,
+    stopping: bool,
+    interval_ms: u64,
+    facts: Option<NodeFacts>,
+    /// On the run clock.
+    instances: HashMap<String, u64>,
+    /// Seen since it was last written down.
+    unwritten: bool,
+    /// What the rest of the server was last told.
+    told: Option<NodeStatus>,
+}
+
+impl Life {
+    fn status(&self, now_ms: u64) -> NodeStatus {
+        let patience = (3 * self.interval_ms).max(OFFLINE_AFTER_MIN_MS);
+        let now = i64::try_from(now_ms).unwrap_or(i64::MAX);
+        match self.seen_ms {
+            Some(seen)
+                if !self.stopping && now - seen < i64::try_from(patience).unwrap_or(i64::MAX) =>
+            {
+                NodeStatus::Online
+            }
+            Some(_) | None => NodeStatus::Offline,
+        }
+    }
+}
+
+/// A node's sign of life that is to be written down.
+#[derive(Debug, Clone)]
+pub struct Unwritten {
+    /// The node.
+    pub node_id: String,
+    /// When it was last seen.
+    pub seen_at: Timestamp,
+    /// Whether it said goodbye then.
+    pub stopping: bool,
+    /// Its instances that are alive.
+    pub instances: Vec<String>,
+}
+
+/// Signs of life of every node.
+#[derive(Debug)]
+pub struct Presence {
+    clock: Arc<RunClock>,
+    nodes: Mutex<HashMap<String, Life>>,
+}
+
+impl Presence {
+    pub(super) fn new(clock: Arc<RunClock>) -> Self {
+        Self {
+            clock,
+            nodes: Mutex::default(),
+        }
+    }
+
+    /// The run clock's present.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.ran_ms()
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, HashMap<String, Life>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what the database knows of a node.
+    pub fn know(&self, node: &Node) {
+        let now_ms = i64::try_from(self.clock.ran_ms()).unwrap_or(i64::MAX);
+        let mut nodes = self.nodes();
+        let life = nodes.entry(node.id.clone()).or_default();
+        if life.seen_at.is_none() {
+            life.seen_at = node.last_seen_at;
+            life.seen_ms = node
+                .last_seen_at
+                .map(|at| now_ms - clock::now().millis_since(at).max(0));
+            life.stopping = node.stopping;
+        }
+        life.interval_ms = node.facts.interval_ms;
+        life.facts = Some(node.facts.clone());
+    }
+
+    /// A node that was deleted.
+    pub fn forget(&self, node_id: &str) {
+        self.nodes().remove(node_id);
+    }
+
+    /// Every call of an agent: the node lives, and so does that instance of its agent. True when the instance is new here
+    /// and another one of the same node was alive just now.
+    pub fn sign_of_life(&self, node_id: &str, instance: Option<&str>) -> bool {
+        let now_ms = self.clock.ran_ms();
+        let mut nodes = self.nodes();
+        let Some(life) = nodes.get_mut(node_id) else {
+            // Deleted meanwhile.
+            return false;
+        };
+        life.seen_at = Some(clock::now());
+        life.seen_ms = Some(i64::try_from(now_ms).unwrap_or(i64::MAX));
+        life.stopping = false;
+        life.unwritten = true;
+        instance.is_some_and(|instance| note_instance(&mut life.instances, instance, now_ms))
+    }
+
+    /// What a heartbeat told; true when it is news that must be written down.
+    pub fn heartbeat(&self, node_id: &str, facts: &NodeFacts, stopping: bool) -> bool {
+        let mut nodes = self.nodes();
+        let Some(life) = nodes.get_mut(node_id) else {
+            return false;
+        };
+        life.stopping = stopping;
+        life.interval_ms = facts.interval_ms;
+        let news = life.facts.as_ref() != Some(facts);
+        life.facts = Some(facts.clone());
+        news
+    }
+
+    /// Whether the node lives, and when it was last seen.
+    pub fn of(&self, node_id: &str) -> (NodeStatus, Option<Timestamp>) {
+        let now_ms = self.clock.ran_ms();
+        self.nodes()
+            .get(node_id)
+            .map_or((NodeStatus::Offline, None), |life| {
+                (life.status(now_ms), life.seen_at)
+            })
+    }
+
+    /// When, on the run clock, the instance that claimed a job last gave a sign of life; for a claim without an instance, when
+    /// its node did. `None`: not since this server's start.
+    pub fn last_life_ms(&self, node_id: &str, instance: Option<&str>) -> Option<u64> {
+        let nodes = self.nodes();
+        let life = nodes.get(node_id)?;
+        match instance {
+            Some(instance) => life.instances.get(instance).copied(),
+            None => life.seen_ms.and_then(|seen| u64::try_from(seen).ok()),
+        }
+    }
+
+    /// How many instances of the node's agent live now.
+    pub fn live_instances(&self, node_id: &str) -> usize {
+        let now_ms = self.clock.ran_ms();
+        let alive = |seen: &&u64| now_ms.saturating_sub(**seen) < OFFLINE_AFTER_MIN_MS;
+        self.nodes()
+            .get(node_id)
+            .map_or(0, |life| life.instances.values().filter(alive).count())
+    }
+
+    /// How many nodes are ONLINE, and how many there are.
+    pub fn count_online(&self) -> (usize, usize) {
+        let now_ms = self.clock.ran_ms();
+        let nodes = self.nodes();
+        (
+            nodes
+                .values()
+                .filter(|life| life.status(now_ms) == NodeStatus::Online)
+                .count(),
+            nodes.len(),
+        )
+    }
+
+    /// Nodes whose status is another one than was last told; they count as told now.
+    pub fn turned(&self) -> Vec<String> {
+        let now_ms = self.clock.ran_ms();
+        let turn = |(id, life): (&String, &mut Life)| {
+            let status = life.status(now_ms);
+            let before = life.told.replace(status);
+            (before != Some(status)).then(|| id.clone())
+        };
+        self.nodes().iter_mut().filter_map(turn).collect()
+    }
+
+    /// The signs of life since the last call.
+    pub fn take_unwritten(&self) -> Vec<Unwritten> {
+        let write = |(id, life): (&String, &mut Life)| {
+            let seen_at = life
+                .seen_at
+                .filter(|_| std::mem::take(&mut life.unwritten))?;
+            let instances = life.instances.keys().cloned().collect();
+            Some(Unwritten {
+                node_id: id.clone(),
+                seen_at,
+                stopping: life.stopping,
+                instances,
+            })
+        };
+        self.nodes().iter_mut().filter_map(write).collect()
+    }
+}
+
+fn note_instance(instances: &mut HashMap<String, u64>, instance: &str, now_ms: u64) -> bool {
+    if let Some(seen) = instances.get_mut(instance) {
+        *seen = now_ms;
+        return false;
+    }
+    let another_lives = instances
+        .values()
+        .any(|seen| now_ms.saturating_sub(*seen) < OFFLINE_AFTER_MIN_MS);
+    if instances.len() >= INSTANCES_MAX
+        && let Some(oldest) = instances
+            .iter()
+            .min_by_key(|(_, seen)| **seen)
+            .map(|(id, _)| id.clone())
+    {
+        instances.remove(&oldest);
+    }
+    instances.insert(instance.to_owned(), now_ms);
+    another_lives
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life(seen_ms: i64, interval_ms: u64, stopping: bool) -> Life {
+        Life {
+            seen_ms: Some(seen_ms),
+            interval_ms,
+            stopping,
+            ..Life::default()
+        }
+    }
+
+    #[test]
+    fn online_for_three_intervals_and_ninety_seconds_at_the_least() {
+        assert_eq!(life(0, 1_000, false).status(89_999), NodeStatus::Online);
+        assert_eq!(life(0, 1_000, false).status(90_000), NodeStatus::Offline);
+        assert_eq!(life(0, 60_000, false).status(179_999), NodeStatus::Online);
+        assert_eq!(life(0, 60_000, false).status(180_000), NodeStatus::Offline);
+        assert_eq!(life(0, 60_000, true).status(1), NodeStatus::Offline);
+        assert_eq!(life(-100_000, 30_000, false).status(1), NodeStatus::Offline);
+        assert_eq!(Life::default().status(0), NodeStatus::Offline);
+    }
+
+    #[test]
+    fn a_second_instance_is_news_while_the_first_lives() {
+        let mut instances = HashMap::new();
+        assert!(!note_instance(&mut instances, "a", 0));
+        assert!(!note_instance(&mut instances, "a", 5));
+        assert!(note_instance(&mut instances, "b", 10));
+        assert!(!note_instance(&mut instances, "c", 200_000));
+    }
+}

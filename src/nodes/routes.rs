@@ -1,0 +1,201 @@
+//! Adding a node, and how a node is shown.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use hyprbox_protocol::{ErrorBody, OsInfo};
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::tokens::{self, mint_into};
+use super::{NodeStatus, Nodes, heartbeat, is_slug};
+use crate::audit;
+use crate::auth::{Admin, User};
+use crate::clock::{self, Timestamp};
+use crate::http::{ApiError, FieldErrors, JsonBody};
+use crate::store::Change;
+use crate::store::node::{self, Node};
+
+/// Labels that a node may have.
+const LABELS_MAX: usize = 32;
+
+/// The body of `POST /api/nodes`.
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+pub struct AddNode {
+    /// The slug: `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
+    pub id: String,
+    /// A name for people; the id where it is absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// At most 32, keys of 63 characters and values of 255.
+    #[serde(default)]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// A node with its first token, which is shown this once.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct AddedNode {
+    /// The node.
+    pub node: NodeView,
+    /// `hbn_…`
+    pub token: String,
+}
+
+/// An agent instance that has used a node's tokens.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeInstance {
+    /// The random id that the agent made for itself.
+    pub instance: String,
+    /// When it first came.
+    pub first_seen_at: Timestamp,
+    /// When it was last seen.
+    pub last_seen_at: Timestamp,
+}
+
+/// A node as the API shows it.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeView {
+    /// The slug.
+    pub id: String,
+    /// A name for people.
+    pub name: String,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether its agent lives.
+    pub status: NodeStatus,
+    /// Its last sign of life.
+    pub last_seen_at: Option<Timestamp>,
+    /// What the machine calls itself.
+    pub hostname: Option<String>,
+    /// Its distribution.
+    pub os: OsInfo,
+    /// Its agent's version.
+    pub agent_version: Option<String>,
+    /// The job that runs on it.
+    pub running_job_id: Option<String>,
+    /// Jobs that wait for it.
+    pub queued_jobs: u64,
+    /// How many agent instances are alive; more than one means that two machines share its tokens.
+    pub live_instances: usize,
+}
+
+impl Nodes {
+    /// How `node` is shown; what runs and waits on it is the caller's to say.
+    pub fn view(&self, node: Node, running_job_id: Option<String>, queued_jobs: u64) -> NodeView {
+        let (status, last_seen_at) = self.presence.of(&node.id);
+        NodeView {
+            live_instances: self.presence.live_instances(&node.id),
+            id: node.id,
+            name: node.name,
+            labels: node.labels,
+            status,
+            last_seen_at,
+            hostname: node.facts.hostname,
+            os: OsInfo {
+                id: node.facts.os_id,
+                version_id: node.facts.os_version_id,
+                pretty_name: node.facts.os_pretty_name,
+            },
+            agent_version: node.facts.agent_version,
+            running_job_id,
+            queued_jobs,
+        }
+    }
+
+    /// Adds a node with its first token.
+    pub async fn add(&self, user: User, request: AddNode) -> Result<AddedNode, ApiError> {
+        check(&request)?;
+        let (node, token) = self
+            .store
+            .write(move |tx| {
+                let name = request
+                    .name
+                    .filter(|name| !name.is_empty())
+                    .unwrap_or_else(|| request.id.clone());
+                let labels = request.labels.unwrap_or_default();
+                if !node::insert(tx, &request.id, &name, &labels, clock::now())? {
+                    let words = format!("There is a node {} already", request.id);
+                    return Err(ApiError::conflict("node_exists", words));
+                }
+                let minted = mint_into(tx, &request.id)?;
+                let entry = audit::Entry {
+                    actor: &user.email,
+                    action: "node.add",
+                    job_id: None,
+                    node_id: Some(&request.id),
+                    detail: None,
+                };
+                audit::record(tx, entry)?;
+                let node = node::find(tx, &request.id)?.ok_or_else(tokens::no_such_node)?;
+                tx.note(Change::Node { id: request.id });
+                Ok((node, minted.token))
+            })
+            .await?;
+        self.presence.know(&node);
+        Ok(AddedNode {
+            node: self.view(node, None, 0),
+            token,
+        })
+    }
+}
+
+fn check(request: &AddNode) -> Result<(), ApiError> {
+    let mut faults = FieldErrors::default();
+    let short =
+        |text: &str, max: usize| text.chars().count() <= max && !text.chars().any(char::is_control);
+    faults.check(
+        is_slug(&request.id),
+        "id",
+        "must be 1 to 63 characters of a-z, 0-9 and -, with no - at either end",
+    );
+    let name = request.name.as_deref().unwrap_or_default();
+    faults.check(
+        short(name, 255),
+        "name",
+        "must be at most 255 characters, none of them a control character",
+    );
+    let labels = request.labels.iter().flatten();
+    faults.check(
+        labels.clone().count() <= LABELS_MAX,
+        "labels",
+        "must be at most 32",
+    );
+    for (key, value) in labels {
+        let fits = !key.is_empty() && short(key, 63) && short(value, 255);
+        faults.check(
+            fits,
+            &format!("labels.{key}"),
+            "must have a key of 1 to 63 characters and a value of at most 255",
+        );
+    }
+    faults.into_result()
+}
+
+/// Adds a node.
+#[utoipa::path(post, path = "/api/nodes", tag = "nodes", request_body = AddNode,
+    responses((status = 201, body = AddedNode), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 409, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn add(
+    State(nodes): State<Nodes>,
+    Admin(user): Admin,
+    JsonBody(request): JsonBody<AddNode>,
+) -> Result<(StatusCode, axum::Json<AddedNode>), ApiError> {
+    Ok((
+        StatusCode::CREATED,
+        axum::Json(nodes.add(user, request).await?),
+    ))
+}
+
+pub(super) fn routes(nodes: Nodes) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(add))
+        .routes(routes!(heartbeat::heartbeat))
+        .routes(routes!(tokens::add, tokens::list))
+        .routes(routes!(tokens::revoke))
+        .with_state(nodes)
+}

@@ -1,0 +1,175 @@
+//! Tokens of a node's agents: made, listed without their secret, revoked.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use hyprbox_protocol::ErrorBody;
+use serde::Serialize;
+
+use super::Nodes;
+use crate::audit;
+use crate::auth::{self, Admin, User};
+use crate::clock::{self, Timestamp};
+use crate::http::{ApiError, Path};
+use crate::store::node::{self, NodeToken};
+use crate::store::{Change, Tx};
+
+/// A token that was just made: its secret is shown this once.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct MintedToken {
+    /// The token's id.
+    pub id: String,
+    /// `hbn_…`
+    pub token: String,
+}
+
+/// A token as it is listed.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenView {
+    id: String,
+    prefix: String,
+    created_at: Timestamp,
+    last_used_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+}
+
+/// A node's tokens.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct TokenList {
+    tokens: Vec<TokenView>,
+}
+
+impl From<NodeToken> for TokenView {
+    fn from(token: NodeToken) -> Self {
+        Self {
+            id: token.id,
+            prefix: token.prefix,
+            created_at: token.created_at,
+            last_used_at: token.last_used_at,
+            revoked_at: token.revoked_at,
+        }
+    }
+}
+
+/// Makes a token for a node, inside the caller's transaction.
+pub(super) fn mint_into(tx: &mut dyn Tx, node_id: &str) -> Result<MintedToken, ApiError> {
+    let (token, sha256, prefix) = auth::mint("hbn_");
+    let id = uuid::Uuid::now_v7().to_string();
+    node::token_insert(tx, &id, node_id, &prefix, sha256, clock::now())?;
+    Ok(MintedToken { id, token })
+}
+
+/// Makes another token.
+#[utoipa::path(post, path = "/api/nodes/{id}/tokens", tag = "nodes", params(("id" = String, Path)),
+    responses((status = 201, body = MintedToken), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+pub(super) async fn add(
+    State(nodes): State<Nodes>,
+    Admin(user): Admin,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, axum::Json<MintedToken>), ApiError> {
+    Ok((
+        StatusCode::CREATED,
+        axum::Json(nodes.add_token(user, id).await?),
+    ))
+}
+
+/// Lists the tokens.
+#[utoipa::path(get, path = "/api/nodes/{id}/tokens", tag = "nodes", params(("id" = String, Path)),
+    responses((status = 200, body = TokenList), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+pub(super) async fn list(
+    State(nodes): State<Nodes>,
+    Admin(_): Admin,
+    Path(id): Path<String>,
+) -> Result<axum::Json<TokenList>, ApiError> {
+    let tokens = nodes
+        .tokens(id)
+        .await?
+        .into_iter()
+        .map(TokenView::from)
+        .collect();
+    Ok(axum::Json(TokenList { tokens }))
+}
+
+/// Revokes a token: the very next call with it is a 401.
+#[utoipa::path(delete, path = "/api/nodes/{id}/tokens/{token_id}", tag = "nodes",
+    params(("id" = String, Path), ("token_id" = String, Path)),
+    responses((status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)),
+    security(("bearer" = []), ("cookie" = [])))]
+pub(super) async fn revoke(
+    State(nodes): State<Nodes>,
+    Admin(user): Admin,
+    Path((id, token_id)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    nodes.revoke_token(user, id, token_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Nodes {
+    /// Makes another token for a node.
+    pub async fn add_token(&self, user: User, node_id: String) -> Result<MintedToken, ApiError> {
+        self.store
+            .write(move |tx| {
+                node::find(tx, &node_id)?.ok_or_else(no_such_node)?;
+                let minted = mint_into(tx, &node_id)?;
+                record(tx, &user, "node.token_add", &node_id, &minted.id)?;
+                Ok(minted)
+            })
+            .await
+    }
+
+    /// A node's tokens.
+    pub async fn tokens(&self, node_id: String) -> Result<Vec<NodeToken>, ApiError> {
+        self.store
+            .read(move |tx| {
+                node::find(tx, &node_id)?.ok_or_else(no_such_node)?;
+                Ok(node::token_list(tx, &node_id)?)
+            })
+            .await
+    }
+
+    /// Revokes a token of a node.
+    pub async fn revoke_token(
+        &self,
+        user: User,
+        node_id: String,
+        token_id: String,
+    ) -> Result<(), ApiError> {
+        self.store
+            .write(move |tx| {
+                if !node::token_revoke(tx, &node_id, &token_id, clock::now())? {
+                    return Err(ApiError::not_found("token_not_found", "Token not found"));
+                }
+                record(tx, &user, "node.token_revoke", &node_id, &token_id)?;
+                tx.note(Change::Credentials);
+                Ok(())
+            })
+            .await
+    }
+}
+
+fn record(
+    tx: &mut dyn Tx,
+    user: &User,
+    action: &'static str,
+    node_id: &str,
+    token_id: &str,
+) -> Result<(), crate::store::StoreError> {
+    let entry = audit::Entry {
+        actor: &user.email,
+        action,
+        job_id: None,
+        node_id: Some(node_id),
+        detail: Some(token_id),
+    };
+    audit::record(tx, entry)
+}
+
+/// The 404 of a node.
+pub(crate) fn no_such_node() -> ApiError {
+    ApiError::not_found("node_not_found", "Node not found")
+}

@@ -1,0 +1,6 @@
+//! What those who run the server ask of it: does it live, does it take work, what does it count, what can it do.
+
+mod readiness;
+mod routes;
+
+pub use routes::{Ops, document, routes};

@@ -1,0 +1,3 @@
+-- $1 job, $2 now. lost_at tells the lease's verdict from an operator's.
+UPDATE jobs SET status = 'FAILED', error_msg = 'agent disappeared', finished_at = $2, lost_at = $2
+WHERE id = $1 AND status = 'RUNNING'
