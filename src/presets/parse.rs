@@ -290,14 +290,3 @@ impl Checks<'_> {
         values
     }
 }
-
-impl From<RawStep> for Step {
-    fn from(raw: RawStep) -> Self {
-        Self {
-            name: raw.name,
-            unless: raw.unless,
-            run: raw.run,
-            verify: raw.verify,
-        }
-    }
-}

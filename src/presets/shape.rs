@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Unexpected, Visitor};
 
 use super::locate::twice;
-use super::schema::{Fault, Risk};
+use super::schema::{Fault, Risk, Step};
 
 /// Reads the shape, and stops at the first fault.
 pub(super) fn read(text: &str) -> Result<RawPreset, Fault> {
@@ -177,5 +177,16 @@ impl<'de> Deserialize<'de> for RawParams {
         }
 
         deserializer.deserialize_map(InOrder)
+    }
+}
+
+impl From<RawStep> for Step {
+    fn from(raw: RawStep) -> Self {
+        Self {
+            name: raw.name,
+            unless: raw.unless,
+            run: raw.run,
+            verify: raw.verify,
+        }
     }
 }

@@ -16,6 +16,14 @@ pub(super) struct Ran {
     pub(super) stderr: String,
 }
 
+pub(super) fn ran(code: i32, stdout: &str, stderr: &str) -> Ran {
+    Ran {
+        code: Some(code),
+        stdout: stdout.to_owned(),
+        stderr: stderr.to_owned(),
+    }
+}
+
 /// A preset of the given YAML after the name line.
 pub(super) fn preset(rest: &str) -> Preset {
     let text = format!("name: test\ntitle: Test\n{rest}");

@@ -28,95 +28,26 @@ fn assert_faults(text: &str, expected: &[(usize, usize, &str)]) {
 }
 
 #[test]
+#[rustfmt::skip] // one fault, one line
 fn the_shape() {
     let table: &[(&str, usize, usize, &str)] = &[
         ("", 1, 1, "missing field `name`"),
         ("# nothing\n", 2, 1, "missing field `name`"),
-        (
-            "- a\n",
-            1,
-            1,
-            "invalid type: sequence, expected a preset: a mapping with name, targets and steps",
-        ),
-        (
-            "name: test\ntargets: [any]\n",
-            1,
-            1,
-            "missing field `steps`",
-        ),
-        (
-            "name: test\nsteps:\n  - { name: One, run: 'true' }\n",
-            1,
-            1,
-            "missing field `targets`",
-        ),
-        (
-            "name: test\ntargets: [any]\nstepz: []\n",
-            3,
-            1,
-            "unknown field `stepz`, expected one of `name`, `title`, `description`, `targets`, `risk`, `timeout`, `params`, `steps`",
-        ),
+        ("- a\n", 1, 1, "invalid type: sequence, expected a preset: a mapping with name, targets and steps"),
+        ("name: test\ntargets: [any]\n", 1, 1, "missing field `steps`"),
+        ("name: test\nsteps:\n  - { name: One, run: 'true' }\n", 1, 1, "missing field `targets`"),
+        ("name: test\ntargets: [any]\nstepz: []\n", 3, 1, "unknown field `stepz`, expected one of `name`, `title`, `description`, `targets`, `risk`, `timeout`, `params`, `steps`"),
         ("name: test\nname: test\n", 2, 1, "`name` is there twice"),
-        (
-            "name: test\ntargets: debian\nsteps: []\n",
-            2,
-            10,
-            "targets: invalid type: string \"debian\", expected a sequence",
-        ),
-        (
-            "name: test\nsteps:\n  - name: One\n    run: a\n    run: b\n",
-            5,
-            5,
-            "steps[0]: `run` is there twice",
-        ),
-        (
-            "name: test\nrisk: extreme\n",
-            2,
-            7,
-            "risk: unknown variant `extreme`, expected one of `low`, `medium`, `high`",
-        ),
-        (
-            "name: test\ntargets: [any]\nsteps:\n  - echo 1\n",
-            4,
-            5,
-            "steps[0]: invalid type: string \"echo 1\", expected a step: a mapping with name and run",
-        ),
-        (
-            "name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: echo 1\n  - name: Two\n",
-            6,
-            5,
-            "steps[1]: missing field `run`",
-        ),
-        (
-            "name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: echo 1\n    when: x\n",
-            6,
-            5,
-            "steps[0]: unknown field `when`, expected one of `name`, `unless`, `run`, `verify`",
-        ),
-        (
-            "name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: [a]\n",
-            5,
-            10,
-            "steps[0].run: invalid type: sequence, expected a string",
-        ),
-        (
-            "name: test\ntargets: [any\nsteps: []\n",
-            3,
-            6,
-            "did not find expected ',' or ']', while parsing a flow sequence at line 2 column 10",
-        ),
-        (
-            "name: test\n\ttitle: x\n",
-            2,
-            1,
-            "found a tab character that violates indentation, while scanning a plain scalar at line 1 column 7",
-        ),
-        (
-            "name: test\ntargets: [any]\nsteps: []\n---\nname: other\n",
-            0,
-            0,
-            "a file holds one preset, and this one has a second YAML document behind ---",
-        ),
+        ("name: test\ntargets: debian\nsteps: []\n", 2, 10, "targets: invalid type: string \"debian\", expected a sequence"),
+        ("name: test\nsteps:\n  - name: One\n    run: a\n    run: b\n", 5, 5, "steps[0]: `run` is there twice"),
+        ("name: test\nrisk: extreme\n", 2, 7, "risk: unknown variant `extreme`, expected one of `low`, `medium`, `high`"),
+        ("name: test\ntargets: [any]\nsteps:\n  - echo 1\n", 4, 5, "steps[0]: invalid type: string \"echo 1\", expected a step: a mapping with name and run"),
+        ("name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: echo 1\n  - name: Two\n", 6, 5, "steps[1]: missing field `run`"),
+        ("name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: echo 1\n    when: x\n", 6, 5, "steps[0]: unknown field `when`, expected one of `name`, `unless`, `run`, `verify`"),
+        ("name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: [a]\n", 5, 10, "steps[0].run: invalid type: sequence, expected a string"),
+        ("name: test\ntargets: [any\nsteps: []\n", 3, 6, "did not find expected ',' or ']', while parsing a flow sequence at line 2 column 10"),
+        ("name: test\n\ttitle: x\n", 2, 1, "found a tab character that violates indentation, while scanning a plain scalar at line 1 column 7"),
+        ("name: test\ntargets: [any]\nsteps: []\n---\nname: other\n", 0, 0, "a file holds one preset, and this one has a second YAML document behind ---"),
     ];
     for (text, line, column, message) in table {
         assert_faults(text, &[(*line, *column, message)]);
@@ -124,39 +55,15 @@ fn the_shape() {
 }
 
 #[test]
+#[rustfmt::skip] // one fault, one line
 fn the_shape_of_params() {
     let table: &[(&str, usize, usize, &str)] = &[
-        (
-            "p: port",
-            4,
-            6,
-            "params.p: invalid type: string \"port\", expected a param: a mapping with type",
-        ),
+        ("p: port", 4, 6, "params.p: invalid type: string \"port\", expected a param: a mapping with type"),
         ("p: {}", 4, 6, "params.p: missing field `type`"),
-        (
-            "p: { type: ports }",
-            4,
-            14,
-            "params.p.type: unknown variant `ports`, expected one of `string`, `int`, `bool`, `enum`, `port`, `secret`",
-        ),
-        (
-            "p: { type: port, defualt: 22 }",
-            4,
-            20,
-            "params.p: unknown field `defualt`, expected one of `type`, `description`, `required`, `default`, `pattern`, `maxLength`, `min`, `max`, `values`",
-        ),
-        (
-            "p: { type: int, min: 0.5 }",
-            4,
-            24,
-            "params.p.min: invalid type: floating point `0.5`, expected a whole number of 64 bits",
-        ),
-        (
-            "p: { type: port }\n  q: { type: port }\n  p: { type: int }",
-            6,
-            3,
-            "params: `p` is there twice",
-        ),
+        ("p: { type: ports }", 4, 14, "params.p.type: unknown variant `ports`, expected one of `string`, `int`, `bool`, `enum`, `port`, `secret`"),
+        ("p: { type: port, defualt: 22 }", 4, 20, "params.p: unknown field `defualt`, expected one of `type`, `description`, `required`, `default`, `pattern`, `maxLength`, `min`, `max`, `values`"),
+        ("p: { type: int, min: 0.5 }", 4, 24, "params.p.min: invalid type: floating point `0.5`, expected a whole number of 64 bits"),
+        ("p: { type: port }\n  q: { type: port }\n  p: { type: int }", 6, 3, "params: `p` is there twice"),
     ];
     for (param, line, column, message) in table {
         assert_faults(&with_param(param), &[(*line, *column, message)]);
@@ -164,194 +71,40 @@ fn the_shape_of_params() {
 }
 
 #[test]
+#[rustfmt::skip] // one fault, one line
 fn the_meaning_of_params() {
     let table: &[(&str, usize, usize, &str)] = &[
-        (
-            "SSH-port: { type: port }",
-            4,
-            3,
-            "param name \"SSH-port\" must match [a-z][a-z0-9_]{0,62}",
-        ),
-        (
-            "p: { type: port, default: 0 }",
-            4,
-            29,
-            "default must be 1 to 65535",
-        ),
-        (
-            "p: { type: port, default: 22.0 }",
-            4,
-            29,
-            "default must be a whole number, 1 to 65535",
-        ),
-        (
-            "p: { type: port, default: '22' }",
-            4,
-            29,
-            "default must be a whole number, 1 to 65535",
-        ),
-        (
-            "p: { type: port, default: }",
-            4,
-            29,
-            "default must not be null: leave it out",
-        ),
-        (
-            "p: { type: port, min: 1024 }",
-            4,
-            20,
-            "min is not for a param of type port: it belongs to int",
-        ),
-        (
-            "p: { type: int, pattern: x, values: [a] }",
-            4,
-            19,
-            "pattern is not for a param of type int: it belongs to string",
-        ),
-        (
-            "p: { type: int, min: 2, max: 1 }",
-            4,
-            32,
-            "max must not be less than min",
-        ),
-        (
-            "p: { type: int, min: 2, default: 1 }",
-            4,
-            36,
-            "default must be at least 2",
-        ),
-        (
-            "p: { type: int, default: 9223372036854775808 }",
-            4,
-            28,
-            "default must be -9223372036854775808 to 9223372036854775807",
-        ),
-        (
-            "p: { type: bool, default: yes }",
-            4,
-            29,
-            "default must be true or false",
-        ),
-        (
-            "p: { type: string, default: 22 }",
-            4,
-            31,
-            "default must be a string: put it in quotes",
-        ),
-        (
-            "p: { type: string, default: [a] }",
-            4,
-            31,
-            "default must be a plain value",
-        ),
-        (
-            "p: { type: string, default: \"a\\0b\" }",
-            4,
-            31,
-            "default must not hold a NUL character: bash can't",
-        ),
-        (
-            "p: { type: string, maxLength: 2, default: abc }",
-            4,
-            45,
-            "default must have at most 2 characters",
-        ),
-        (
-            "p: { type: string, maxLength: -1 }",
-            4,
-            33,
-            "maxLength must be 1 to 1048576 characters",
-        ),
-        (
-            "p: { type: string, pattern: '[a-z]', default: ab }",
-            4,
-            49,
-            "default must match [a-z]",
-        ),
-        (
-            "p: { type: string, pattern: '(', default: ab }",
-            4,
-            31,
-            "pattern: unclosed group",
-        ),
-        (
-            "p: { type: string, pattern: 'a)|(b' }",
-            4,
-            31,
-            "pattern: unopened group",
-        ),
-        (
-            "p: { type: string, pattern: '(?=a)' }",
-            4,
-            31,
-            "pattern: look-around, including look-ahead and look-behind, is not supported",
-        ),
-        (
-            "p: { type: string, pattern: '((a{99}){99}){99}' }",
-            4,
-            31,
-            "pattern: Compiled regex exceeds size limit of 1048576 bytes.",
-        ),
-        (
-            "p: { type: string, required: true, default: x }",
-            4,
-            38,
-            "a required param never uses a default: leave out one of the two",
-        ),
-        (
-            "p: { type: enum }",
-            4,
-            3,
-            "an enum needs values: a list of texts",
-        ),
-        (
-            "p: { type: enum, values: [] }",
-            4,
-            3,
-            "an enum needs values: a list of texts",
-        ),
-        (
-            "p: { type: enum, values: [a, 1] }",
-            4,
-            32,
-            "a value of an enum is text: put numbers, true, false and null in quotes",
-        ),
-        (
-            "p: { type: enum, values: [a, b, a] }",
-            4,
-            35,
-            "value \"a\" is there twice",
-        ),
-        (
-            "p: { type: enum, values: [a, b], default: c }",
-            4,
-            45,
-            "default must be one of a, b",
-        ),
-        (
-            "p: { type: enum, values: ['1', '2'], default: 1 }",
-            4,
-            49,
-            "default must be one of 1, 2: put it in quotes",
-        ),
-        (
-            "p: { type: secret, default: swordfish }",
-            4,
-            22,
-            "a secret never has a default: it would stand in this file",
-        ),
-        (
-            "p: { type: secret, required: false }",
-            4,
-            32,
-            "a secret is always required",
-        ),
-        (
-            "p: { type: secret, pattern: x }",
-            4,
-            22,
-            "pattern is not for a param of type secret: it belongs to string",
-        ),
+        ("SSH-port: { type: port }", 4, 3, "param name \"SSH-port\" must match [a-z][a-z0-9_]{0,62}"),
+        ("p: { type: port, default: 0 }", 4, 29, "default must be 1 to 65535"),
+        ("p: { type: port, default: 22.0 }", 4, 29, "default must be a whole number, 1 to 65535"),
+        ("p: { type: port, default: '22' }", 4, 29, "default must be a whole number, 1 to 65535"),
+        ("p: { type: port, default: }", 4, 29, "default must not be null: leave it out"),
+        ("p: { type: port, min: 1024 }", 4, 20, "min is not for a param of type port: it belongs to int"),
+        ("p: { type: int, pattern: x, values: [a] }", 4, 19, "pattern is not for a param of type int: it belongs to string"),
+        ("p: { type: int, min: 2, max: 1 }", 4, 32, "max must not be less than min"),
+        ("p: { type: int, min: 2, default: 1 }", 4, 36, "default must be at least 2"),
+        ("p: { type: int, default: 9223372036854775808 }", 4, 28, "default must be -9223372036854775808 to 9223372036854775807"),
+        ("p: { type: bool, default: yes }", 4, 29, "default must be true or false"),
+        ("p: { type: string, default: 22 }", 4, 31, "default must be a string: put it in quotes"),
+        ("p: { type: string, default: [a] }", 4, 31, "default must be a plain value"),
+        ("p: { type: string, default: \"a\\0b\" }", 4, 31, "default must not hold a NUL character: bash can't"),
+        ("p: { type: string, maxLength: 2, default: abc }", 4, 45, "default must have at most 2 characters"),
+        ("p: { type: string, maxLength: -1 }", 4, 33, "maxLength must be 1 to 1048576 characters"),
+        ("p: { type: string, pattern: '[a-z]', default: ab }", 4, 49, "default must match [a-z]"),
+        ("p: { type: string, pattern: '(', default: ab }", 4, 31, "pattern: unclosed group"),
+        ("p: { type: string, pattern: 'a)|(b' }", 4, 31, "pattern: unopened group"),
+        ("p: { type: string, pattern: '(?=a)' }", 4, 31, "pattern: look-around, including look-ahead and look-behind, is not supported"),
+        ("p: { type: string, pattern: '((a{99}){99}){99}' }", 4, 31, "pattern: Compiled regex exceeds size limit of 1048576 bytes."),
+        ("p: { type: string, required: true, default: x }", 4, 38, "a required param never uses a default: leave out one of the two"),
+        ("p: { type: enum }", 4, 3, "an enum needs values: a list of texts"),
+        ("p: { type: enum, values: [] }", 4, 3, "an enum needs values: a list of texts"),
+        ("p: { type: enum, values: [a, 1] }", 4, 32, "a value of an enum is text: put numbers, true, false and null in quotes"),
+        ("p: { type: enum, values: [a, b, a] }", 4, 35, "value \"a\" is there twice"),
+        ("p: { type: enum, values: [a, b], default: c }", 4, 45, "default must be one of a, b"),
+        ("p: { type: enum, values: ['1', '2'], default: 1 }", 4, 49, "default must be one of 1, 2: put it in quotes"),
+        ("p: { type: secret, default: swordfish }", 4, 22, "a secret never has a default: it would stand in this file"),
+        ("p: { type: secret, required: false }", 4, 32, "a secret is always required"),
+        ("p: { type: secret, pattern: x }", 4, 22, "pattern is not for a param of type secret: it belongs to string"),
     ];
     for (param, line, column, message) in table {
         let text = with_param(param);
@@ -363,6 +116,7 @@ fn the_meaning_of_params() {
 
 /// The whole file in one go, in the file's order.
 #[test]
+#[rustfmt::skip] // one fault, one line
 fn all_faults_at_once() {
     let text = "\
 timeout: 10 minutes
@@ -386,59 +140,27 @@ params:
     assert_faults(
         text,
         &[
-            (
-                1,
-                10,
-                "\"10 minutes\" must be a time such as 90s, 10m, 2h or 1h30m, from 1s to 7d",
-            ),
-            (
-                2,
-                7,
-                "name must be of a-z, 0-9 and - ([a-z0-9-]+), 100 characters at most",
-            ),
+            (1, 10, "\"10 minutes\" must be a time such as 90s, 10m, 2h or 1h30m, from 1s to 7d"),
+            (2, 7, "name must be of a-z, 0-9 and - ([a-z0-9-]+), 100 characters at most"),
             (3, 8, "title must be one line of 1 to 200 characters"),
-            (
-                4,
-                11,
-                "a target is an ID of /etc/os-release: a-z, 0-9, ., _ and -, such as debian",
-            ),
+            (4, 11, "a target is an ID of /etc/os-release: a-z, 0-9, ., _ and -, such as debian"),
             (4, 19, "any stands alone: it is every Linux"),
             (4, 32, "target ubuntu is there twice"),
-            (
-                6,
-                11,
-                "a step's name must be one line of 1 to 200 characters",
-            ),
+            (6, 11, "a step's name must be one line of 1 to 200 characters"),
             (9, 13, "unless holds no command"),
             (10, 10, "run holds no command"),
-            (
-                11,
-                11,
-                "a step's name must be one line of 1 to 200 characters",
-            ),
+            (11, 11, "a step's name must be one line of 1 to 200 characters"),
             (12, 10, "run must not hold a NUL character"),
             (14, 3, "param name \"Port\" must match [a-z][a-z0-9_]{0,62}"),
-            (
-                14,
-                23,
-                "min is not for a param of type port: it belongs to int",
-            ),
+            (14, 23, "min is not for a param of type port: it belongs to int"),
             (17, 18, "value \"on\" is there twice"),
         ],
     );
     assert_faults(
         "name: other\ntargets: []\nsteps: []\n",
         &[
-            (
-                1,
-                7,
-                "name must be the file's own: test (or rename the file to other.yaml)",
-            ),
-            (
-                2,
-                10,
-                "targets must name at least one distribution (an ID of /etc/os-release), or be [any]",
-            ),
+            (1, 7, "name must be the file's own: test (or rename the file to other.yaml)"),
+            (2, 10, "targets must name at least one distribution (an ID of /etc/os-release), or be [any]"),
             (3, 8, "steps must hold at least one step"),
         ],
     );

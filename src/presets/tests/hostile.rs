@@ -14,10 +14,12 @@ fn echo_preset() -> Preset {
     )
 }
 
-/// Without files of past failures: one that is worth keeping becomes a case of a table.
+/// `cases` runs, or as many as PROPTEST_CASES says. Without files of past failures: one that is worth keeping becomes a
+/// case of a table.
 pub(super) fn config(cases: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {
-        cases,
+        cases: asked.and_then(|n| n.parse().ok()).unwrap_or(cases),
         failure_persistence: None,
         ..ProptestConfig::default()
     }
@@ -108,7 +110,7 @@ fn assert_round_trip(value: &str, hidden: &str) {
 }
 
 proptest! {
-    #![proptest_config(config(200))]
+    #![proptest_config(config(100))]
 
     #[test]
     fn any_value_arrives_as_it_is(value in text(), hidden in text()) {
@@ -199,7 +201,7 @@ fn scraps() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(config(600))]
+    #![proptest_config(config(300))]
 
     /// Either the first step runs first and the second after it, or nothing runs at all.
     #[test]

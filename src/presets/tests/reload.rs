@@ -3,68 +3,11 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::watched::{Watched, yaml};
 use crate::presets::{Catalog, Origin, Snapshot};
-
-/// A folder and a catalog on it.
-struct Watched {
-    dir: tempfile::TempDir,
-    catalog: Catalog,
-}
-
-impl Watched {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a temp folder");
-        let catalog = Catalog::open(Some(dir.path()));
-        Self { dir, catalog }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).expect("written");
-    }
-
-    fn look(&self) -> Arc<Snapshot> {
-        self.catalog.refresh();
-        self.catalog.current()
-    }
-
-    /// The title of a preset after a look; none if there is no such preset.
-    fn title(&self, name: &str) -> Option<String> {
-        self.look()
-            .get(name)
-            .map(|entry| entry.preset.title.clone())
-    }
-
-    /// `file:line:column: message` of every error after a look.
-    fn errors(&self) -> Vec<String> {
-        let place = |number: Option<usize>| number.map_or(String::new(), |n| n.to_string());
-        self.look()
-            .errors()
-            .iter()
-            .map(|e| {
-                format!(
-                    "{}:{}:{}: {}",
-                    e.file,
-                    place(e.line),
-                    place(e.column),
-                    e.message
-                )
-            })
-            .collect()
-    }
-}
-
-fn yaml(name: &str, title: &str) -> String {
-    format!(
-        "name: {name}\ntitle: {title}\ntargets: [any]\nsteps:\n- {{ name: One, run: 'true' }}\n"
-    )
-}
 
 #[test]
 fn files_come_change_and_go() {
