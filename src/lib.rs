@@ -10,6 +10,7 @@ pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod dashboard;
+pub mod demo;
 pub mod events;
 pub mod http;
 pub mod jobs;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let matches = command().get_matches();
     match matches.subcommand() {
         Some(("serve", flags)) => serve(flags),
+        Some(("demo", flags)) => demo(flags.get_flag("once")),
         Some(("supervise", arguments)) => supervise(arguments),
         // clap demands a subcommand, and knows these alone.
         _ => ExitCode::from(BAD_CONFIGURATION),
@@ -29,6 +30,16 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve_command())
+        .subcommand(
+            Command::new("demo")
+                .about("Shows it all on this machine: a server, an agent, and a job that reports and changes nothing")
+                .arg(
+                    Arg::new("once")
+                        .long("once")
+                        .action(clap::ArgAction::SetTrue)
+                        .help("End with the job, with its exit code, instead of serving on until Ctrl-C"),
+                ),
+        )
         .subcommand(
             Command::new("supervise")
                 .hide(true)
@@ -129,9 +140,28 @@ async fn terminated() {
     }
 }
 
-fn supervise(arguments: &ArgMatches) -> ExitCode {
-    match arguments.get_one::<PathBuf>("folder") {
-        Some(_folder) => ExitCode::SUCCESS,
-        None => ExitCode::from(BAD_CONFIGURATION),
+fn demo(once: bool) -> ExitCode {
+    let filter = EnvFilter::try_from_env("HYPRBOX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let ran = runtime()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(hyprbox::demo::run(once)));
+    match ran {
+        Ok(exit_code) => ExitCode::from(exit_code),
+        Err(error) => {
+            eprintln!("hyprbox: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+/// The demo's agent starts its supervisors as this program.
+fn supervise(arguments: &ArgMatches) -> ExitCode {
+    let code = arguments
+        .get_one::<PathBuf>("folder")
+        .map_or(1, |folder| hyprbox_agent::supervise::main(folder));
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

@@ -27,7 +27,8 @@ const GRACE: Duration = Duration::from_secs(4);
 /// Serves until `stopping` turns true, then lets open requests end.
 pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
-    let mut stop = stopping.clone();
+    let stop = stopped(stopping.clone());
+    tokio::pin!(stop);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -41,7 +42,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: watch
                 }
             },
             Some(_) = connections.join_next() => {}
-            _ = stop.wait_for(|stopping| *stopping) => break,
+            () = &mut stop => break,
         }
     }
     drop(listener);
@@ -51,11 +52,16 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: watch
     }
 }
 
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // What the wait gives holds a lock, and is let go at once. An error says that whoever could stop us is gone.
+    let _stopped = stopping.wait_for(|stopping| *stopping).await.is_ok();
+}
+
 async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) {
     // A head and a body that go out as two packets would wait for each other's acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
@@ -79,13 +85,9 @@ async fn serve_connection(
         .max_buf_size(BUFFER_BYTES);
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let stop = async {
-        // What it gives holds a lock, which must not live on across the wait below.
-        let _stopped = stopping.wait_for(|stopping| *stopping).await.is_ok();
-    };
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        () = stop => None,
+        () = stopped(stopping) => None,
     };
     let ended = match ended {
         Some(ended) => ended,

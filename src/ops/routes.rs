@@ -80,8 +80,7 @@ async fn metrics(State(ops): State<Ops>, request: Request) -> Result<Response, A
         .map_err(|error: StoreError| ApiError::from(error))?;
     let (online, nodes) = ops.0.jobs.nodes.presence.count_online();
     let page = ops.0.jobs.metrics.page(&counted, online, nodes);
-    let kind =
-        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }
 

@@ -1,0 +1,142 @@
+//! The few calls of the API that the demo makes, as any program would.
+
+use anyhow::Context;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::sse::{Event, Events};
+
+/// How the demo's job ended.
+#[derive(Debug)]
+pub(super) struct JobEnd {
+    pub(super) id: String,
+    pub(super) status: String,
+    pub(super) exit_code: u8,
+    pub(super) queued_to_claimed_ms: Option<i64>,
+}
+
+/// The fields of a job that the demo looks at.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Job {
+    id: String,
+    status: String,
+    exit_code: Option<u8>,
+    created_at: String,
+    started_at: Option<String>,
+}
+
+/// A person's way to the API.
+pub(super) struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Client {
+    pub(super) fn new(url: &str, token: String) -> anyhow::Result<Self> {
+        // reqwest wants a provider even for plain http; whoever installed one first did the same.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .build()
+            .context("no HTTP client")?;
+        Ok(Self {
+            http,
+            url: url.to_owned(),
+            token,
+        })
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        let answer = request.bearer_auth(&self.token).send().await?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap_or_default();
+        anyhow::bail!(
+            "the server answered {status}: {}",
+            body["error"].as_str().unwrap_or("no reason given")
+        )
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<reqwest::Response> {
+        self.send(self.http.get(format!("{}{path}", self.url)))
+            .await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+        let answer = self
+            .send(self.http.post(format!("{}{path}", self.url)).json(&body))
+            .await?;
+        answer.json().await.context("an answer that is no JSON")
+    }
+
+    /// Adds a node and gives its token.
+    pub(super) async fn add_node(&self, id: &str) -> anyhow::Result<String> {
+        let added = self.post("/api/nodes", json!({ "id": id })).await?;
+        added["token"]
+            .as_str()
+            .map(str::to_owned)
+            .context("no token in the answer")
+    }
+
+    pub(super) async fn is_online(&self, id: &str) -> anyhow::Result<bool> {
+        let node: Value = self.get(&format!("/api/nodes/{id}")).await?.json().await?;
+        Ok(node["status"] == "ONLINE")
+    }
+
+    /// Queues a job and gives its id.
+    pub(super) async fn queue(
+        &self,
+        preset: &str,
+        node: &str,
+        pace: u64,
+    ) -> anyhow::Result<String> {
+        let job = self
+            .post(
+                "/api/jobs",
+                json!({ "preset": preset, "nodeId": node, "params": { "pace": pace } }),
+            )
+            .await?;
+        job["id"]
+            .as_str()
+            .map(str::to_owned)
+            .context("no id in the answer")
+    }
+
+    /// Follows a job to its end; `tell` gets its output as it comes.
+    pub(super) async fn follow(
+        &self,
+        id: &str,
+        mut tell: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<JobEnd> {
+        let mut events = Events::new(self.get(&format!("/api/jobs/{id}/stream")).await?);
+        while let Some(Event { name, data }) = events.next().await? {
+            match name.as_str() {
+                "output" => {
+                    let output: Value = serde_json::from_str(&data)?;
+                    tell(output["data"].as_str().unwrap_or_default())?;
+                }
+                "done" => break,
+                _ => {}
+            }
+        }
+        let job: Job = self.get(&format!("/api/jobs/{id}")).await?.json().await?;
+        let at = |text: &str| text.parse::<crate::clock::Timestamp>().ok();
+        let claimed = job
+            .started_at
+            .as_deref()
+            .and_then(at)
+            .zip(at(&job.created_at));
+        Ok(JobEnd {
+            id: job.id,
+            status: job.status,
+            // A job that ended without a code did not end well.
+            exit_code: job.exit_code.unwrap_or(1),
+            queued_to_claimed_ms: claimed.map(|(started, created)| started.millis_since(created)),
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! `hyprbox demo`: a server, an agent and one job in one process, told in the terminal. Everything but the processes' being
+//! one is the real thing: the job goes over HTTP, through the database, and runs in bash under its own supervisor.
+
+mod client;
+mod sse;
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+use crate::app::App;
+use crate::auth::ClientAddress;
+use crate::config::Config;
+use client::{Client, JobEnd};
+
+/// The demo's only node.
+const NODE: &str = "demo";
+/// The demo's only user.
+const EMAIL: &str = "demo@example.org";
+/// Changes nothing on the machine that it reports on.
+const PRESET: &str = "system-report";
+/// Waits of the preset, so that there is something to watch, in milliseconds.
+const PACE_MS: u64 = 450;
+/// How long the agent may take to come.
+const AGENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs the demo. With `once`, or without a terminal, it ends with the job; else it serves on until Ctrl-C. Gives the
+/// job's exit code.
+pub async fn run(once: bool) -> anyhow::Result<u8> {
+    let folder = tempfile::tempdir().context("no temporary folder to be had")?;
+    let listener = listen().await?;
+    let (stop, stopping) = watch::channel(false);
+    let app = build(&folder, &listener, stopping).await?;
+    let (url, auth) = (app.public_url.clone(), app.auth.clone());
+    let (token, user) = auth
+        .login(
+            EMAIL,
+            &password(&folder),
+            ClientAddress(std::net::Ipv4Addr::LOCALHOST.into()),
+        )
+        .await
+        .map_err(|error| anyhow::anyhow!(error.message))?;
+    let serving = tokio::spawn(app.serve(listener));
+    let client = Client::new(&url, token)?;
+    let agent = start_agent(&client, &url, folder.path()).await?;
+    let end = run_job(&client).await?;
+    let path = format!(
+        "{url}/once/{}?to=/jobs/{}",
+        auth.one_time_code(&user.id),
+        end.id
+    );
+    if !once && std::io::stdout().is_terminal() {
+        say(&format!(
+            "\n  See it in the browser, already signed in (the link works once):\n  {path}\n\n  Serving until Ctrl-C.\n"
+        ))?;
+        tokio::signal::ctrl_c()
+            .await
+            .context("Ctrl-C can't be heard")?;
+    } else {
+        say(&format!(
+            "\n  Its page was {path}\n  This demo ends with its job; run it in a terminal, without --once, and it serves on.\n"
+        ))?;
+    }
+    agent.stop().await;
+    // An error says that the server is down already.
+    let _down = stop.send(true);
+    serving.await.context("the server panicked")?;
+    Ok(end.exit_code)
+}
+
+async fn listen() -> anyhow::Result<TcpListener> {
+    let usual = SocketAddr::from(([127, 0, 0, 1], 4000));
+    match TcpListener::bind(usual).await {
+        Ok(listener) => Ok(listener),
+        // A real server may have the usual port; any other will do.
+        Err(_) => TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .context("can't listen on 127.0.0.1"),
+    }
+}
+
+/// The folder's random name is known to nobody else, and goes when the demo ends.
+fn password(folder: &TempDir) -> String {
+    format!("demo {}", folder.path().display())
+}
+
+async fn build(
+    folder: &TempDir,
+    listener: &TcpListener,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<App> {
+    let data_dir = folder.path().join("server");
+    let words = [
+        "serve".into(),
+        "--data-dir".into(),
+        data_dir.into_os_string(),
+    ];
+    let flags = crate::config::serve_command()
+        .try_get_matches_from(words)
+        .context("the demo's own flags")?;
+    let mut config = Config::read(&flags, &|_| None)?;
+    config.admin = Some((EMAIL.to_owned(), password(folder)));
+    Ok(App::build(&config, listener, stopping).await?)
+}
+
+/// An agent that runs in this process.
+struct Agent {
+    stop: oneshot::Sender<()>,
+    running: tokio::task::JoinHandle<Result<(), hyprbox_agent::RunError>>,
+}
+
+impl Agent {
+    async fn stop(self) {
+        // An error says that the agent has ended by itself, which the next line tells.
+        let _ended = self.stop.send(());
+        match self.running.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the agent ended badly"),
+            Err(error) => tracing::warn!(%error, "the agent panicked"),
+        }
+    }
+}
+
+async fn start_agent(client: &Client, url: &str, folder: &Path) -> anyhow::Result<Agent> {
+    let node_token = client.add_node(NODE).await?;
+    let config = hyprbox_agent::Config {
+        api_url: url.to_owned(),
+        node_id: NODE.to_owned(),
+        node_token,
+        interval: Duration::from_secs(30),
+        state_dir: folder.join("agent"),
+        ca_file: None,
+        insecure_http: false,
+        force: false,
+    };
+    let (stop, stopped) = oneshot::channel();
+    let running = tokio::spawn(hyprbox_agent::run(config, async {
+        // An error says that the demo's own end is gone.
+        let _gone = stopped.await;
+    }));
+    let deadline = Instant::now() + AGENT_PATIENCE;
+    while !client.is_online(NODE).await? {
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "the agent did not come within {AGENT_PATIENCE:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(Agent { stop, running })
+}
+
+async fn run_job(client: &Client) -> anyhow::Result<JobEnd> {
+    say(&format!(
+        "\n  HyprBox Jobs: queueing the preset {PRESET} for the node {NODE}\n\n"
+    ))?;
+    let clicked = Instant::now();
+    let id = client.queue(PRESET, NODE, PACE_MS).await?;
+    let accepted = clicked.elapsed();
+    let mut first_output = None;
+    let end = client
+        .follow(&id, |text| {
+            first_output.get_or_insert_with(|| clicked.elapsed());
+            say(&text.replace('\n', "\n  "))
+        })
+        .await?;
+    say(&summary(&end, accepted, first_output, clicked.elapsed()))?;
+    Ok(end)
+}
+
+fn summary(
+    end: &JobEnd,
+    accepted: Duration,
+    first_output: Option<Duration>,
+    all: Duration,
+) -> String {
+    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1_000.0);
+    let claimed = end
+        .queued_to_claimed_ms
+        .map_or("never".to_owned(), |ms| format!("{ms} ms"));
+    let first = first_output.map_or("none".to_owned(), ms);
+    format!(
+        "\n  {} (exit code {})\n\n  asked → queued (durable)   {}\n  queued → claimed           {claimed}\n  asked → first output here  {first}\n  asked → done               {:.2} s\n",
+        end.status,
+        end.exit_code,
+        ms(accepted),
+        all.as_secs_f64(),
+    )
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "telling it in the terminal is what the demo is for"
+)]
+fn say(text: &str) -> anyhow::Result<()> {
+    print!("{text}");
+    std::io::stdout().flush().context("the terminal has gone")
+}
