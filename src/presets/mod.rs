@@ -12,7 +12,7 @@
 //! | [`catalog`] | built-in presets and those of a folder, reloaded when files change; keeps the last good version |
 //! | `folder` | that folder, file by file: what changed, what was good last |
 //! | [`params`] | a request's JSON params against the preset → [`Values`], or every error at once |
-//! | [`render`] | preset + values → the script that is frozen; pure |
+//! | [`mod@render`] | preset + values → the script that is frozen; pure |
 //! | [`view`] | the shapes that the API shows |
 //!
 //! Nothing here knows HTTP, the database or jobs; the routes beside it and the jobs above it call in.

@@ -90,7 +90,7 @@ impl Values {
             .collect()
     }
 
-    /// The secrets by name, in the order in which the script reads them (see [`super::render`]).
+    /// The secrets by name, in the order in which the script reads them (see [`mod@super::render`]).
     pub fn secrets(&self) -> &BTreeMap<String, String> {
         &self.secrets
     }
