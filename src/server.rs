@@ -7,7 +7,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use hyper::body::Incoming;
+use axum::http::header;
+use axum::response::Response;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +18,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use crate::auth::PeerAddress;
+use crate::http::Drainable;
 
 /// How long a client may take over a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,14 +73,7 @@ async fn serve_connection(
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(peer));
         let router = router.clone();
-        async move {
-            Ok::<_, Infallible>(
-                router
-                    .oneshot(request.map(Body::new))
-                    .await
-                    .unwrap_or_else(|never| match never {}),
-            )
-        }
+        async move { Ok::<_, Infallible>(answer(router, request).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -100,4 +96,23 @@ async fn serve_connection(
         // Clients break off all the time.
         tracing::debug!(%error, %peer, "a connection ended badly");
     }
+}
+
+async fn answer(router: Router, request: Request<Incoming>) -> Response {
+    // Most requests have no body; and one that waits for our word before it sends its body is not to be told to send it.
+    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+        return route(router, request.map(Body::new)).await;
+    }
+    let (parts, body) = request.into_parts();
+    let body = Drainable::new(body);
+    let response = route(router, Request::from_parts(parts, Body::new(body.clone()))).await;
+    body.drain().await;
+    response
+}
+
+async fn route(router: Router, request: Request) -> Response {
+    router
+        .oneshot(request)
+        .await
+        .unwrap_or_else(|never| match never {})
 }

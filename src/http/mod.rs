@@ -1,6 +1,7 @@
 //! What every route shares: one error type, the extractors whose refusals are that error, limits and headers.
 
 mod body;
+mod drain;
 mod error;
 mod headers;
 mod json;
@@ -14,3 +15,4 @@ pub use path::Path;
 pub use query::Query;
 
 pub(crate) use body::read_body;
+pub(crate) use drain::Drainable;

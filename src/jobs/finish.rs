@@ -59,7 +59,7 @@ fn complete(
     if job.status != JobStatus::Queued {
         must_hold(&job, instance)?;
     }
-    if job.complete_digest.as_deref() == Some(&digest[..]) {
+    if job.status.is_terminal() && job.complete_digest.as_deref() == Some(&digest[..]) {
         return Ok((job, false));
     }
     if job.status != JobStatus::Running && !is_lost(&job) {
