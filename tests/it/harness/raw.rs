@@ -1,0 +1,67 @@
+//! A bare connection, for what no client library lets one send.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use super::{PATIENCE, Server};
+
+/// An open connection.
+pub(crate) struct Raw(TcpStream);
+
+impl Raw {
+    pub(crate) fn open(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.address()).expect("connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("a deadline");
+        stream.set_nodelay(true).expect("no delay");
+        Self(stream)
+    }
+
+    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).expect("writes");
+    }
+
+    /// Writes; false where the server has closed already, as it may for what it refuses.
+    pub(crate) fn may_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.0.write_all(bytes.as_ref()).is_ok()
+    }
+
+    pub(crate) fn no_more(&self) {
+        // An error says that the other side was quicker.
+        let _closed = self.0.shutdown(Shutdown::Write);
+    }
+
+    /// Everything up to the end of the connection, or of what it has to give.
+    pub(crate) fn rest(mut self) -> String {
+        let mut bytes = Vec::new();
+        // A reset after the answer is an end, too.
+        let _reset = self.0.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The head of the answer: its status line and headers.
+    pub(crate) fn head(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let mut one = [0];
+        while !bytes.ends_with(b"\r\n\r\n") {
+            let read = self.0.read(&mut one).expect("an answer in time");
+            assert_ne!(
+                read,
+                0,
+                "closed after {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
+            bytes.push(one[0]);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&mut self) -> u16 {
+        let head = self.head();
+        let word = head.split(' ').nth(1).expect("a status line");
+        word.parse().expect("a status")
+    }
+}

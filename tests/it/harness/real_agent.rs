@@ -1,0 +1,116 @@
+//! The real agent, as a process beside the server.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::{FakeAgent, Server, eventually};
+
+/// A running agent. Dropping it kills it, and with it what it runs.
+pub(crate) struct RealAgent {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// The agent's program, which `cargo test` puts beside the server's.
+fn program() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_hyprbox")).with_file_name("hyprbox-agent");
+    assert!(
+        path.is_file(),
+        "{} is missing: `cargo build` makes it, and plain `cargo test` does",
+        path.display()
+    );
+    path
+}
+
+impl RealAgent {
+    /// Starts it for the node of `identity`.
+    pub(crate) fn start(server: &Server, identity: &FakeAgent) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        let variables = [
+            ("HYPRBOX_API_URL", server.url()),
+            ("HYPRBOX_NODE_TOKEN", &identity.token),
+            ("HYPRBOX_NODE_ID", &identity.node_id),
+            ("HYPRBOX_STATE_DIR", state.to_str().expect("UTF-8")),
+            ("HYPRBOX_INTERVAL", "1s"),
+        ];
+        let variables: Vec<_> = variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let log = Arc::default();
+        let child = spawn(&folder, &variables, &log);
+        Self {
+            folder,
+            variables,
+            child,
+            log,
+        }
+    }
+
+    /// SIGKILL to the agent alone; what it runs goes on.
+    pub(crate) fn kill9(&mut self) {
+        // An error says that it is gone already.
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+
+    /// Starts it again over the same state folder.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(&self.folder, &self.variables, &self.log);
+    }
+
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+        eventually("the agent's end", || {
+            self.child.try_wait().expect("a child")
+        })
+    }
+
+    /// Whether a line of its log holds these words.
+    pub(crate) fn logged(&self, words: &str) -> bool {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().any(|line| line.contains(words))
+    }
+}
+
+impl Drop for RealAgent {
+    fn drop(&mut self) {
+        self.kill9();
+        if std::thread::panicking() {
+            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            eprintln!("--- the agent's log\n{}", log.join("\n"));
+        }
+    }
+}
+
+fn spawn(folder: &TempDir, variables: &[(String, String)], log: &Arc<Mutex<Vec<String>>>) -> Child {
+    let mut child = Command::new(program())
+        .arg("run")
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", folder.path())
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the agent starts");
+    let (stderr, log) = (child.stderr.take().expect("a pipe"), Arc::clone(log));
+    std::thread::spawn(move || {
+        use std::io::{BufRead, BufReader};
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            log.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(line);
+        }
+    });
+    child
+}

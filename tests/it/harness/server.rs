@@ -1,0 +1,333 @@
+//! The server, as a process with a folder of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::call::client;
+use super::{Call, Database, PASSWORD, Person, eventually, presets};
+
+/// A server to be: its folder and its settings.
+pub(crate) struct Setup {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+    flags: Vec<String>,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let presets = folder.path().join("presets");
+        std::fs::create_dir(&presets).expect("a folder");
+        presets::write_all(&presets);
+        let setup = Self {
+            folder,
+            variables: Vec::new(),
+            flags: Vec::new(),
+        };
+        let (data, url) = (setup.data_dir(), setup.database().url());
+        setup
+            .with("HYPRBOX_LISTEN", "127.0.0.1:0")
+            .with("HYPRBOX_DATA_DIR", data.to_str().expect("UTF-8"))
+            .with("HYPRBOX_DATABASE_URL", &url)
+            .with("HYPRBOX_PRESETS_DIR", presets.to_str().expect("UTF-8"))
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn presets_dir(&self) -> PathBuf {
+        self.folder.path().join("presets")
+    }
+
+    /// The folder that holds all of it.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn database(&self) -> Database {
+        Database::fresh(&self.data_dir())
+    }
+
+    /// Sets a variable, in place of what it was.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self
+    }
+
+    pub(crate) fn flag(mut self, flag: &str, value: &str) -> Self {
+        self.flags.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// `hyprbox serve` with these settings and nothing else of the environment.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hyprbox"));
+        command
+            .arg("serve")
+            .args(&self.flags)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.folder.path())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn start(self) -> Server {
+        Server::run(self)
+    }
+}
+
+/// Lines of the server's two outputs, as they come.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn all(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn follow(&self, output: impl Read + Send + 'static) {
+        let lines = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                lines.all().push(line);
+            }
+        });
+    }
+
+    /// What comes after `mark` in a line that has it, up to the next space.
+    fn word_after(&self, mark: &str) -> Option<String> {
+        let lines = self.all();
+        let rest = lines.iter().rev().find_map(|line| line.split_once(mark))?.1;
+        rest.split_whitespace().next().map(str::to_owned)
+    }
+}
+
+/// A running server. Dropping it kills it.
+pub(crate) struct Server {
+    setup: Setup,
+    child: Child,
+    log: Lines,
+    said: Lines,
+    client: reqwest::Client,
+    url: String,
+    admin: Option<Person>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill9();
+        if std::thread::panicking() {
+            let log = self.log.all();
+            let from = log.len().saturating_sub(30);
+            eprintln!("--- the server's last words\n{}", log[from..].join("\n"));
+        }
+    }
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Setup::new().start()
+    }
+
+    /// With variables set.
+    pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
+        let setup = variables
+            .iter()
+            .fold(Setup::new(), |setup, (name, value)| setup.with(name, value));
+        setup.start()
+    }
+
+    fn run(setup: Setup) -> Self {
+        let (log, said) = (Lines::default(), Lines::default());
+        let child = spawn(&setup, &log, &said);
+        let mut server = Self {
+            setup,
+            child,
+            log,
+            said,
+            client: client(),
+            url: String::new(),
+            admin: None,
+        };
+        server.wait_until_it_listens();
+        server
+    }
+
+    fn wait_until_it_listens(&mut self) {
+        let address = eventually("the server to listen", || {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                panic!("it ended with {status}: {}", self.log.all().join("\n"));
+            }
+            self.log.word_after(" address=")
+        });
+        self.url = format!("http://{address}");
+    }
+
+    /// Starts it again, on another port, over the same folder.
+    pub(crate) fn start_again(&mut self) {
+        let ended = self.child.try_wait().expect("a child");
+        assert!(ended.is_some(), "it still runs");
+        (self.log, self.said) = (Lines::default(), Lines::default());
+        self.child = spawn(&self.setup, &self.log, &self.said);
+        self.client = client();
+        self.wait_until_it_listens();
+        if let Some(admin) = &mut self.admin {
+            admin.moved_to(&self.client, &self.url);
+        }
+    }
+
+    /// Stops it cleanly and starts it again.
+    pub(crate) fn restart(&mut self) {
+        let status = self.terminate();
+        assert!(status.success(), "{status}");
+        self.start_again();
+    }
+
+    /// A setting for the next start.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.setup.set(name, value);
+    }
+
+    /// Kills it, and changes a row of every kind that the statement names.
+    pub(crate) fn kill_and_change(&mut self, sql: &str) {
+        self.kill9();
+        assert_ne!(self.database().execute(sql), 0, "{sql}");
+    }
+
+    /// SIGKILL, and gone.
+    pub(crate) fn kill9(&mut self) {
+        // An error says that it is gone already.
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        kill(Pid::from_raw(pid), signal).expect("it runs");
+    }
+
+    /// SIGTERM, and what it ended with.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.ended()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        eventually("the server's end", || {
+            self.child.try_wait().expect("a child")
+        })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// `127.0.0.1:40123`
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    pub(crate) fn database(&self) -> Database {
+        self.setup.database()
+    }
+
+    pub(crate) fn presets_dir(&self) -> PathBuf {
+        self.setup.presets_dir()
+    }
+
+    /// Whether a line of the log holds all of these.
+    pub(crate) fn logged(&self, words: &[&str]) -> bool {
+        let log = self.log.all();
+        log.iter()
+            .any(|line| words.iter().all(|word| line.contains(word)))
+    }
+
+    pub(crate) fn setup_code(&self) -> String {
+        eventually("the setup code", || self.said.word_after("Setup code: "))
+    }
+
+    /// Everything on standard output so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.all().join("\n")
+    }
+
+    pub(crate) fn call(&self, method: &str, path: &str) -> Call {
+        Call::new(&self.client, &self.url, method, path)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Call {
+        self.call("GET", path)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> Call {
+        self.call("POST", path).json(body)
+    }
+
+    /// The first user, an ADMIN; made at the first call.
+    pub(crate) fn admin(&mut self) -> Person {
+        if let Some(admin) = &self.admin {
+            return admin.clone();
+        }
+        let code = self.setup_code();
+        let body = json!({"email": "admin@example.org", "password": PASSWORD, "setupCode": code});
+        let answer = self.post("/api/auth/register", &body).gives(201).json();
+        let admin = Person::new(&self.client, &self.url, &answer);
+        self.admin = Some(admin.clone());
+        admin
+    }
+
+    /// Another user of that role, logged in.
+    pub(crate) fn person(&mut self, name: &str, role: &str) -> Person {
+        let email = format!("{name}@example.org");
+        let body = json!({"email": email, "password": PASSWORD, "name": name, "role": role});
+        self.admin().post("/api/users", &body).gives(201);
+        self.login(&email, PASSWORD)
+    }
+
+    pub(crate) fn login(&self, email: &str, password: &str) -> Person {
+        let body = json!({"email": email, "password": password});
+        let answer = self.post("/api/auth/login", &body).ok();
+        Person::new(&self.client, &self.url, &answer)
+    }
+}
+
+fn spawn(setup: &Setup, log: &Lines, said: &Lines) -> Child {
+    let mut child = setup
+        .command()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    log.follow(child.stderr.take().expect("a pipe"));
+    said.follow(child.stdout.take().expect("a pipe"));
+    child
+}

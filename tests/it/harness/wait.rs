@@ -1,0 +1,24 @@
+//! Waiting: always for a condition, always with an end.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up on it: far more than it takes, so that a busy machine fails nothing.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Looks until there is something; fails, saying `what` did not come, when patience ends.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "waited {PATIENCE:?} in vain for {what}"
+        );
+        std::thread::sleep(LOOK_EVERY);
+    }
+}

@@ -1,0 +1,10 @@
+//! The server from outside: its real binary as a process, spoken to over HTTP as people and agents do. A file per
+//! behaviour; `harness` is what they all stand on.
+#![cfg(target_os = "linux")]
+
+mod auth;
+mod claim;
+mod harness;
+mod list;
+mod nodes;
+mod queue;
