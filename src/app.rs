@@ -158,7 +158,8 @@ impl App {
         server::serve(listener, self.router, self.stopping).await;
         background.abort();
         sweeping.abort();
-        if let Err(error) = self.jobs.nodes.write_seen().await {
+        let written = self.jobs.nodes.write_seen().await;
+        if let Err(error) = written.and(self.auth.flush_last_used().await) {
             tracing::warn!(%error, "the last signs of life could not be written");
         }
         self.store.close().await;

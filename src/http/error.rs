@@ -130,12 +130,15 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        // For the dashboard, which shows the same error as a page.
+        let shown = self.clone();
         let body = ErrorBody {
             error: self.message,
             code: self.code.to_owned(),
             fields: self.fields,
         };
         let mut response = (self.status, axum::Json(body)).into_response();
+        response.extensions_mut().insert(shown);
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()

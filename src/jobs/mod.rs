@@ -27,7 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use error::JobError;
 pub use key::{KeyError, SecretKey};
-pub use queue::{QueueRequest, Queued};
+pub use queue::{Idempotency, QueueRequest, Queued};
 pub use routes::{JobPage, Scope, find_for};
 pub use view::{JobDetail, JobView};
 

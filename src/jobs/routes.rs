@@ -190,6 +190,23 @@ impl Jobs {
         })
     }
 
+    /// The kept output of both streams of a job that was found, in the order in which it was read.
+    pub async fn output(&self, id: String) -> Result<Vec<u8>, JobError> {
+        self.store
+            .read(move |tx| {
+                let job = job::find(tx, &id)?.ok_or(JobError::NotFound)?;
+                Ok::<_, JobError>(log::kept(tx, &job, Selection::Both)?)
+            })
+            .await
+    }
+
+    /// The frozen script of a job that was found.
+    pub async fn script(&self, id: String) -> Result<String, JobError> {
+        self.store
+            .read(move |tx| Ok::<_, JobError>(job::script(tx, &id)?))
+            .await
+    }
+
     /// A job that was found, with its script and kept output.
     pub async fn detail(&self, id: String) -> Result<JobDetail, JobError> {
         self.store

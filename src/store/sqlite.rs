@@ -4,6 +4,7 @@
 //! the commit: with `synchronous=FULL` one fsync then serves many, and no writer ever meets `SQLITE_BUSY` from another
 //! (docs/decisions/0002-one-writer.md has the figures).
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -181,6 +182,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let cant = |error: rusqlite::Error| cant_open(path, &error);
     migrate::refuse_foreign_file(path)?;
+    make_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -196,6 +198,23 @@ fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     connection.set_prepared_statement_cache_capacity(128);
     migrate::bring_up_to_date(&mut connection, path)?;
     Ok(connection)
+}
+
+/// Makes the file before SQLite does, for its owner alone: hashes and output are in it. Its log takes over the mode.
+fn make_private(path: &Path) -> Result<(), OpenError> {
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(OpenError(format!(
+            "can't make the database {}: {error}",
+            path.display()
+        ))),
+    }
 }
 
 fn open_readers(path: &Path) -> Result<Pool, OpenError> {
@@ -278,7 +297,12 @@ fn write_group(
 ) {
     let mut done = Vec::with_capacity(GROUP);
     if let Err(error) = run_cached(connection, "BEGIN IMMEDIATE") {
-        first.answer(Err(error));
+        // Another program holds the lock. Those who wait have waited as long as the first: one after the other, each
+        // with a patience of its own, they would wait for minutes.
+        first.answer(Err(error.clone()));
+        for write in waiting.try_iter().take(QUEUE) {
+            write.answer(Err(error.clone()));
+        }
         return;
     }
     let mut notes = Vec::new();
