@@ -115,7 +115,8 @@ impl Jobs {
             answer.cancel = self
                 .store
                 .read(move |tx| {
-                    Ok::<_, JobError>(cancels(&job::running_on(tx, &asked.node_id)?, &asked))
+                    let own = job::running_of(tx, &asked.node_id, asked.instance.as_deref())?;
+                    Ok::<_, JobError>(cancels(&own))
                 })
                 .await?;
             return Ok(answer);
@@ -175,9 +176,10 @@ struct Found {
 }
 
 fn find_work(tx: &mut dyn Tx, poll: &Poll) -> Result<(Option<Found>, Vec<String>), JobError> {
-    let running = job::running_on(tx, &poll.node_id)?;
-    let cancel = cancels(&running, poll);
-    if let Some(job) = running.into_iter().find(|job| is_undelivered(job, poll)) {
+    // Its own alone: what others run on the node is no concern of this poller, and may be much.
+    let own = job::running_of(tx, &poll.node_id, poll.instance.as_deref())?;
+    let cancel = cancels(&own);
+    if let Some(job) = own.into_iter().find(|job| is_undelivered(job, poll)) {
         return Ok((Some(load(tx, job, true)?), cancel));
     }
     let Some(id) = job::claim_next(tx, &poll.node_id, poll.instance.as_deref(), clock::now())?
@@ -203,17 +205,15 @@ fn load(tx: &mut dyn Tx, job: Job, again: bool) -> Result<Found, JobError> {
     })
 }
 
-/// A claim whose answer got lost: this very instance made it, and does not know the job.
+/// A claim whose answer got lost: of the poller's own jobs, one that it does not know. Without an instance nobody can tell.
 fn is_undelivered(job: &Job, poll: &Poll) -> bool {
-    job.claimed_by.is_some() && job.claimed_by == poll.instance && !poll.running.contains(&job.id)
+    job.claimed_by.is_some() && !poll.running.contains(&job.id)
 }
 
-fn cancels(running: &[Job], poll: &Poll) -> Vec<String> {
-    let of_poller =
-        |job: &&Job| job.cancel_requested_at.is_some() && job.claimed_by == poll.instance;
-    running
-        .iter()
-        .filter(of_poller)
+/// The poller's own jobs whose cancel was asked for.
+fn cancels(own: &[Job]) -> Vec<String> {
+    own.iter()
+        .filter(|job| job.cancel_requested_at.is_some())
         .map(|job| job.id.clone())
         .collect()
 }

@@ -156,6 +156,9 @@ static FIND: Statement = select_jobs!("WHERE id = $1");
 static SCRIPT: Statement = Statement::new("SELECT script FROM jobs WHERE id = $1");
 static RUNNING_ON: Statement =
     select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
+static RUNNING_OF: Statement = select_jobs!(
+    "WHERE node_id = $1 AND status = 'RUNNING' AND claimed_by IS NOT DISTINCT FROM $2 ORDER BY id"
+);
 static RUNNING: Statement = Statement::new(include_str!("sql/job_running.sql"));
 static CLAIM: Statement = Statement::new(include_str!("sql/job_claim.sql"));
 static CANCEL_QUEUED: Statement = Statement::new(include_str!("sql/job_cancel_queued.sql"));
@@ -324,6 +327,15 @@ pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>,
 /// The RUNNING jobs of a node, oldest first.
 pub fn running_on(tx: &mut dyn Tx, node_id: &str) -> Result<Vec<Job>, StoreError> {
     read_all(tx.query(&RUNNING_ON, values![node_id])?, record)
+}
+
+/// The RUNNING jobs of a node that one agent instance has claimed (or callers without one), oldest first.
+pub fn running_of(
+    tx: &mut dyn Tx,
+    node_id: &str,
+    instance: Option<&str>,
+) -> Result<Vec<Job>, StoreError> {
+    read_all(tx.query(&RUNNING_OF, values![node_id, instance])?, record)
 }
 
 /// Every RUNNING job: its id, its node and the agent instance of its claim.
