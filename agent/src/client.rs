@@ -31,7 +31,7 @@ pub enum ClientError {
 pub(crate) enum CallError {
     /// 401 or 403: the token is wrong, revoked or another node's.
     #[error("unauthorized — check HYPRBOX_NODE_TOKEN")]
-    Unauthorized,
+    Unauthorized { status: u16 },
     /// Any other answer that is no success.
     #[error("HTTP {status}: {text}")]
     Status {
@@ -51,8 +51,8 @@ impl CallError {
     /// The status of an answer that came.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
-            CallError::Status { status, .. } => Some(*status),
-            CallError::Unauthorized | CallError::Network(_) | CallError::Answer(_) => None,
+            CallError::Status { status, .. } | CallError::Unauthorized { status } => Some(*status),
+            CallError::Network(_) | CallError::Answer(_) => None,
         }
     }
 
@@ -60,7 +60,7 @@ impl CallError {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             CallError::Status { retry_after, .. } => *retry_after,
-            CallError::Unauthorized | CallError::Network(_) | CallError::Answer(_) => None,
+            CallError::Unauthorized { .. } | CallError::Network(_) | CallError::Answer(_) => None,
         }
     }
 }
@@ -246,7 +246,9 @@ pub(crate) struct PollRequest<'a> {
 async fn refusal(answer: Response) -> CallError {
     let status = answer.status();
     if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-        return CallError::Unauthorized;
+        return CallError::Unauthorized {
+            status: status.as_u16(),
+        };
     }
     let retry_after = answer
         .headers()

@@ -160,6 +160,18 @@ pub(crate) fn recover(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
     Ok(found)
 }
 
+/// The jobs that a supervisor looks after now.
+pub(crate) fn alive(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(jobs).map_err(StateError::io(jobs))? {
+        let dir = JobDir::at(&entry.map_err(StateError::io(jobs))?.path());
+        if is_job_id(&dir.id) && dir.has("lock") && dir.try_lock().is_none() {
+            found.push(dir);
+        }
+    }
+    Ok(found)
+}
+
 /// True for an id that is safe as a file's name and in a URL.
 pub(crate) fn is_job_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')

@@ -6,6 +6,8 @@
 //! On a system other than Linux the agent only sends heartbeats.
 
 mod backoff;
+#[cfg(target_os = "linux")]
+pub mod check;
 mod client;
 pub mod config;
 mod heartbeat;
@@ -24,6 +26,8 @@ mod process;
 mod spool;
 #[cfg(target_os = "linux")]
 mod state;
+#[cfg(target_os = "linux")]
+pub mod stop;
 #[cfg(target_os = "linux")]
 pub mod supervise;
 #[cfg(target_os = "linux")]

@@ -45,6 +45,16 @@ fn main() -> ExitCode {
     let result = match command.to_str() {
         Some("run") => configured(rest).and_then(run),
         #[cfg(target_os = "linux")]
+        Some("check") => match configured(rest).and_then(check) {
+            Ok(code) => return code,
+            Err(line) => Err(line),
+        },
+        #[cfg(target_os = "linux")]
+        Some("stop-jobs") => match stop_jobs(rest) {
+            Ok(code) => return code,
+            Err(line) => Err(line),
+        },
+        #[cfg(target_os = "linux")]
         Some("supervise") => return supervise(&rest),
         Some("") => Err("no command given; see hyprbox-agent --help".to_owned()),
         _ => Err(format!(
@@ -61,8 +71,11 @@ fn main() -> ExitCode {
     }
 }
 
+fn env(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|v| v.to_string_lossy().into_owned())
+}
+
 fn configured(args: Vec<OsString>) -> Result<Config, String> {
-    let env = |name: &str| std::env::var_os(name).map(|v| v.to_string_lossy().into_owned());
     let one_line = |e: ConfigError| e.to_string();
     let config = Raw::parse(args, &env)
         .and_then(|raw| raw.config())
@@ -71,12 +84,49 @@ fn configured(args: Vec<OsString>) -> Result<Config, String> {
     Ok(config)
 }
 
-fn run(config: Config) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| format!("no runtime to be had: {e}"))?;
-    runtime.block_on(async {
+        .map_err(|e| format!("no runtime to be had: {e}"))
+}
+
+#[cfg(target_os = "linux")]
+fn check(config: Config) -> Result<ExitCode, String> {
+    let report = runtime()?.block_on(hyprbox_agent::check::check(&config));
+    let text: String = report
+        .iter()
+        .map(|finding| format!("{finding}\n"))
+        .collect();
+    say(&text);
+    Ok(if report.iter().all(|finding| finding.mend.is_none()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn stop_jobs(args: Vec<OsString>) -> Result<ExitCode, String> {
+    let dir = Raw::parse(args, &env)
+        .and_then(|raw| raw.state_dir())
+        .map_err(|e| e.to_string())?;
+    let stopped = hyprbox_agent::stop::stop_jobs(&dir).map_err(|e| e.to_string())?;
+    for job in &stopped.ended {
+        say(&format!("job {job} ended\n"));
+    }
+    for job in &stopped.left {
+        say(&format!("job {job} is still running\n"));
+    }
+    Ok(if stopped.left.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn run(config: Config) -> Result<(), String> {
+    runtime()?.block_on(async {
         let shutdown = shutdown().map_err(|e| format!("signals can't be heard: {e}"))?;
         hyprbox_agent::run(config, shutdown)
             .await

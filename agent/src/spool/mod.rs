@@ -69,3 +69,6 @@ fn numbered(dir: &Path, name: &str) -> std::io::Result<Vec<u64>> {
     found.sort_unstable();
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

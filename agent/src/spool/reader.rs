@@ -183,37 +183,30 @@ impl SpoolReader {
         Ok(())
     }
 
-    /// Reads from the segment that has offset `from`; 0 where none has.
+    /// Reads from the segment that has offset `from`; 0 where none has. A segment that can't be read counts as one that
+    /// is not there: the rest of the output still gets through.
     fn read_at(&mut self, stream: Stream, from: u64, buf: &mut [u8]) -> io::Result<usize> {
         let s = slot(stream);
         let block = from / SEGMENT_BYTES * SEGMENT_BYTES;
         if let Some((start, file)) = &self.segments[s]
             && (block..=from).contains(start)
+            && let Ok(got @ 1..) = file.read_at(buf, from - start)
         {
-            let got = file.read_at(buf, from - start)?;
-            if got > 0 {
-                return Ok(got);
-            }
+            return Ok(got);
         }
         self.segments[s] = None;
         // Mostly one segment fills its block; after a write that failed another begins in the middle.
         let starts = numbered(&self.dir, stream.as_str())?;
-        let Some(start) = starts.into_iter().rev().find(|start| *start <= from) else {
+        let start = starts.into_iter().rev().find(|start| *start <= from);
+        let Some(start) = start.filter(|start| *start >= block) else {
             return Ok(0);
         };
-        if start < block {
+        let Ok(file) = File::open(segment_path(&self.dir, stream, start)) else {
             return Ok(0);
-        }
-        match File::open(segment_path(&self.dir, stream, start)) {
-            Ok(file) => {
-                let got = file.read_at(buf, from - start)?;
-                self.segments[s] = Some((start, file));
-                Ok(got)
-            }
-            // The window slid on meanwhile.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(e) => Err(e),
-        }
+        };
+        let got = file.read_at(buf, from - start).unwrap_or(0);
+        self.segments[s] = Some((start, file));
+        Ok(got)
     }
 
     /// The first offset after `from` that is still on disk.

@@ -53,7 +53,7 @@ pub(super) struct Run {
     /// Our ends of bash's pipes, until they are at their end.
     pipes: [Option<File>; 2],
     masks: [Option<Mask>; 2],
-    /// The secrets as the script reads them, `name=value` and a NUL each, and our end of the pipe for them.
+    /// The secrets as the script reads them, each with a NUL, in the order of their names; and our end of the pipe.
     secrets: Vec<u8>,
     secrets_pipe: Option<File>,
     buffer: Vec<u8>,
@@ -99,9 +99,7 @@ impl Run {
         watched.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let mask = || Mask::new(secrets.iter().map(|(_, value)| value.as_str()));
-        let lines = secrets
-            .iter()
-            .map(|(name, value)| format!("{name}={value}\0"));
+        let values = secrets.iter().map(|(_, value)| format!("{value}\0"));
         Ok(Self {
             job: job.clone(),
             spool: SpoolWriter::new(job.path()),
@@ -110,7 +108,7 @@ impl Run {
             signals: SignalFd::with_flags(&watched, flags)?,
             pipes: [None, None],
             masks: [mask(), mask()],
-            secrets: lines.collect::<String>().into_bytes(),
+            secrets: values.collect::<String>().into_bytes(),
             secrets_pipe: None,
             buffer: vec![0; READ_BYTES],
             masked: Vec::new(),
@@ -307,6 +305,7 @@ impl Run {
     /// Kills all of the job's processes and reads their last words.
     fn kill_all(&mut self) {
         let (killed, survivors) = tree::end_descendants(|| self.reap());
+        self.reap();
         if self.ended_by == EndedBy::Itself {
             self.left_behind = killed;
         }

@@ -1,0 +1,204 @@
+//! The real agent binary in a folder of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::server::{DEADLINE, Server};
+
+/// A node's folders; its agent may come and go.
+pub struct Node {
+    pub dir: tempfile::TempDir,
+    pub env: Vec<(String, String)>,
+}
+
+/// An agent that runs. Killed when dropped, and its jobs with it.
+pub struct Agent {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    state: PathBuf,
+}
+
+impl Node {
+    pub fn new(server: &Server) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let env = [
+            ("HYPRBOX_API_URL", format!("http://{}", server.addr)),
+            ("HYPRBOX_NODE_ID", "node-1".to_owned()),
+            (
+                "HYPRBOX_NODE_TOKEN",
+                format!("hbn_very-secret-{}", server.addr.port()),
+            ),
+            (
+                "HYPRBOX_STATE_DIR",
+                dir.path().join("state").display().to_string(),
+            ),
+            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            ("HOME", "/root".to_owned()),
+        ];
+        Self {
+            dir,
+            env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        }
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub fn token(&self) -> String {
+        let token = self
+            .env
+            .iter()
+            .find(|(name, _)| name == "HYPRBOX_NODE_TOKEN");
+        token.expect("set above").1.clone()
+    }
+
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.into()));
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hyprbox-agent"));
+        command
+            .args(args)
+            .env_clear()
+            .envs(self.env.iter().cloned());
+        command
+    }
+
+    pub fn output(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("starts")
+    }
+
+    pub fn start(&self) -> Agent {
+        let mut child = self
+            .command(&["run"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut log = lines.lock().expect("no test panics with it");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Agent {
+            child,
+            log,
+            state: self.state(),
+        }
+    }
+}
+
+impl Agent {
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no test panics with it").clone()
+    }
+
+    pub fn wait_log(&self, text: &str) {
+        wait_until(text, || self.log().contains(text));
+    }
+
+    /// Kills the agent alone; its supervisors go on.
+    pub fn kill9(mut self) {
+        self.child.kill().expect("runs");
+        self.child.wait().expect("a child");
+        self.state = PathBuf::new();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn term(mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        kill(Pid::from_raw(self.pid()), Signal::SIGTERM).expect("runs");
+        let status = self.child.wait().expect("a child");
+        self.state = PathBuf::new();
+        (status, began.elapsed())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the agent's log:\n{}", self.log());
+        }
+        if self.state.as_os_str().is_empty() {
+            return;
+        }
+        end_jobs(&self.state);
+    }
+}
+
+/// Supervisors of the jobs in a state folder.
+pub fn supervisors(state: &Path) -> Vec<i32> {
+    processes(|_, cmdline| {
+        cmdline.contains("supervise\0") && cmdline.contains(&format!("{}/", state.display()))
+    })
+}
+
+/// Kills all that runs of a node's jobs, as when the power goes.
+pub fn end_jobs(state: &Path) {
+    let jobs: Vec<String> = std::fs::read_dir(state.join("jobs"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|job| format!("HYPRBOX_JOB_ID={}", job.file_name().display()))
+        .collect();
+    wait_until("nothing runs of the jobs", || {
+        let mut left = supervisors(state);
+        left.extend(jobs.iter().flat_map(|job| marked(job)));
+        for pid in &left {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        left.is_empty()
+    });
+}
+
+/// Processes with `mark` in their environment or command line.
+pub fn marked(mark: &str) -> Vec<i32> {
+    processes(|environ, cmdline| environ.contains(mark) || cmdline.contains(mark))
+}
+
+fn processes(is_one: impl Fn(&str, &str) -> bool) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("mounted").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        let read = |file: &str| {
+            let bytes = std::fs::read(entry.path().join(file)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        if is_one(&read("environ"), &read("cmdline")) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Waits for what no event tells of.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,174 @@
+//! How jobs end: cancel, timeout, signals, and what scripts leave behind.
+
+use std::time::{Duration, Instant};
+
+use crate::agent::{Node, marked, wait_until};
+use crate::server::Server;
+
+/// A shell line that starts a process which ignores SIGTERM, in a session of its own, its parent gone.
+fn runaway(name: &str) -> String {
+    format!(
+        "(setsid bash -c \"trap '' TERM; exec -a {name} sleep 300\" > /dev/null 2>&1 < /dev/null &)\n"
+    )
+}
+
+#[test]
+fn a_cancel_reaches_all_that_listens_to_sigterm() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("trap 'echo bye; exit 5' TERM; sleep 300 & echo ready; wait");
+    server.wait_output(&id, "ready");
+    server.cancel(&id);
+    let end = server.wait_end(&id);
+    assert_eq!(end.cancelled, Some(true));
+    assert_eq!(end.exit_code, Some(5));
+    assert_eq!(end.error_msg, None);
+    assert_eq!(server.stdout(&id), "ready\nbye\n");
+    assert!(marked(&format!("HYPRBOX_JOB_ID={id}")).is_empty());
+}
+
+#[test]
+fn a_cancel_ends_what_ignores_it_or_has_gone_away() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let script = format!(
+        "trap '' TERM\n{}{}for i in 1 2 3; do (trap '' TERM; while :; do sleep 0.01; done) & done\n\
+         echo ready; while :; do sleep 1; done",
+        runaway("hb-gone-1"),
+        runaway("hb-gone-2")
+    );
+    let id = server.queue(&script);
+    server.wait_output(&id, "ready");
+    wait_until("both have gone away", || marked("hb-gone-").len() >= 2);
+    let began = Instant::now();
+    server.cancel(&id);
+    let end = server.wait_end(&id);
+    assert!(
+        began.elapsed() >= Duration::from_secs(10),
+        "they get ten seconds"
+    );
+    assert_eq!(end.cancelled, Some(true));
+    assert_eq!(end.signal.as_deref(), Some("SIGKILL"));
+    assert_eq!(end.exit_code, None);
+    assert_eq!(end.error_msg, None);
+    assert!(marked(&format!("HYPRBOX_JOB_ID={id}")).is_empty());
+    let polls = server.world().polls.iter().filter(|p| p.at > began).count();
+    assert!(
+        polls < 40,
+        "a cancel that stays listed is asked for again and again: {polls}"
+    );
+}
+
+#[test]
+fn a_timeout_ends_the_script() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue_with("echo ready; exec sleep 300", |job| job.timeout_seconds = 1);
+    let end = server.wait_end(&id);
+    assert_eq!(end.timed_out, Some(true));
+    assert_eq!(end.cancelled, None);
+    assert_eq!(end.signal.as_deref(), Some("SIGTERM"));
+    assert_eq!(end.error_msg.as_deref(), Some("timed out after 1 s"));
+}
+
+#[test]
+fn a_script_that_ended_first_keeps_its_end() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    // Bash ends at once; its child still writes when the cancel comes.
+    let id = server.queue("(echo child; sleep 300) & exit 4");
+    server.wait_output(&id, "child");
+    server.cancel(&id);
+    let end = server.wait_end(&id);
+    assert_eq!(end.exit_code, Some(4));
+    assert_eq!(end.cancelled, None);
+}
+
+#[test]
+fn what_is_left_behind_is_ended_and_told() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let script = format!(
+        "{}(sleep 0.5; echo late; printf half >&2; exec sleep 300) & echo early",
+        runaway("hb-left-behind")
+    );
+    let id = server.queue(&script);
+    let end = server.wait_end(&id);
+    assert_eq!(end.exit_code, Some(0));
+    assert_eq!(end.error_msg, None);
+    assert_eq!(server.stdout(&id), "early\nlate\n");
+    assert_eq!(
+        server.stderr(&id),
+        "half\nhyprbox: ended 2 processes that the script left behind\n"
+    );
+    assert_eq!(end.stderr_bytes, Some(server.stderr(&id).len() as u64));
+    assert!(marked(&format!("HYPRBOX_JOB_ID={id}")).is_empty());
+}
+
+#[test]
+fn a_child_that_ends_in_time_is_waited_for() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("(sleep 0.3; echo late) & echo early");
+    server.wait_end(&id);
+    assert_eq!(server.stdout(&id), "early\nlate\n");
+    assert_eq!(server.stderr(&id), "");
+}
+
+#[test]
+fn a_signal_from_elsewhere_is_named() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("kill -9 $$");
+    let end = server.wait_end(&id);
+    assert_eq!(end.exit_code, None);
+    assert_eq!(end.signal.as_deref(), Some("SIGKILL"));
+    assert_eq!(end.error_msg.as_deref(), Some("killed by SIGKILL"));
+    assert_eq!(end.cancelled, None);
+}
+
+#[test]
+fn a_cancel_in_the_answer_to_output_counts() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("while :; do echo tick; sleep 0.05; done");
+    server.wait_output(&id, "tick");
+    // Polls are refused from here on, so only the answers to output tell of it.
+    for _ in 0..100 {
+        server.fault("pending", crate::server::Fault::Status(500));
+    }
+    server.cancel(&id);
+    assert_eq!(server.wait_end(&id).cancelled, Some(true));
+}
+
+#[test]
+fn stop_jobs_ends_what_runs() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("echo ready; sleep 300");
+    server.wait_output(&id, "ready");
+    let output = node.output(&["stop-jobs"]);
+    assert!(output.status.success());
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("job {id} ended\n")
+    );
+    let end = server.wait_end(&id);
+    assert_eq!(
+        end.error_msg.as_deref(),
+        Some("ended by hyprbox-agent stop-jobs")
+    );
+    assert_eq!(end.cancelled, None);
+    assert!(marked(&format!("HYPRBOX_JOB_ID={id}")).is_empty());
+    let again = node.output(&["stop-jobs"]);
+    assert!(again.status.success() && again.stdout.is_empty());
+}

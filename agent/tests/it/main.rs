@@ -1,0 +1,15 @@
+//! The real agent binary against a small server over real HTTP.
+#![cfg(target_os = "linux")]
+#![expect(
+    unreachable_pub,
+    reason = "the items are shared between the files of one test program"
+)]
+
+mod agent;
+mod config;
+mod ends;
+mod network;
+mod restart;
+mod runs;
+mod server;
+mod state;

@@ -1,0 +1,291 @@
+//! Agents that are killed, replaced or rebooted in the middle of a job.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::agent::{Node, end_jobs, marked, supervisors, wait_until};
+use crate::server::{Fault, Server};
+
+/// A script that says how often it was started, then waits for `go` before it ends.
+fn counted(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "echo started >> {dir}/starts; echo ready\n\
+         until [ -e {dir}/go ]; do sleep 0.01; done; echo done; exit 7"
+    )
+}
+
+fn starts(dir: &Path) -> usize {
+    let text = std::fs::read_to_string(dir.join("starts")).unwrap_or_default();
+    text.lines().count()
+}
+
+#[test]
+fn a_killed_agent_finds_its_job_again() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let dir = node.dir.path().to_owned();
+    let mut agent = node.start();
+    let id = server.queue(&counted(&dir));
+    server.wait_output(&id, "ready");
+    for _ in 0..3 {
+        agent.kill9();
+        agent = node.start();
+        agent.wait_log("found again");
+    }
+    std::fs::write(dir.join("go"), "").unwrap();
+    let end = server.wait_end(&id);
+    assert_eq!(end.exit_code, Some(7));
+    assert_eq!(end.error_msg, None);
+    assert_eq!(server.stdout(&id), "ready\ndone\n");
+    assert_eq!(starts(&dir), 1);
+    assert_eq!(server.world().jobs[&id].claims, 1);
+}
+
+#[test]
+fn a_job_that_ended_without_an_agent_is_told_later() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let dir = node.dir.path().to_owned();
+    let agent = node.start();
+    let id = server.queue(&format!(
+        "{}; seq 1 1000000",
+        counted(&dir).replace("; exit 7", "")
+    ));
+    server.wait_output(&id, "ready");
+    agent.kill9();
+    std::fs::write(dir.join("go"), "").unwrap();
+    wait_until("the supervisor ends", || {
+        supervisors(&node.state()).is_empty()
+    });
+    let _agent = node.start();
+    let end = server.wait_end(&id);
+    assert_eq!(end.exit_code, Some(0));
+    let expected: String = (1..=1_000_000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(server.stdout(&id), format!("ready\ndone\n{expected}"));
+    // The next job comes on time.
+    let next = server.queue("echo next");
+    assert_eq!(server.wait_end(&next).exit_code, Some(0));
+}
+
+#[test]
+fn sigterm_hands_over() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let dir = node.dir.path().to_owned();
+    let agent = node.start();
+    let id = server.queue(&counted(&dir));
+    server.wait_output(&id, "ready");
+    let (status, took) = agent.term();
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(supervisors(&node.state()).len(), 1);
+    let _agent = node.start();
+    std::fs::write(dir.join("go"), "").unwrap();
+    assert_eq!(server.wait_end(&id).exit_code, Some(7));
+    assert_eq!(starts(&dir), 1);
+}
+
+#[test]
+fn a_supervisor_ignores_sigterm() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let dir = node.dir.path().to_owned();
+    let _agent = node.start();
+    let id = server.queue(&counted(&dir));
+    server.wait_output(&id, "ready");
+    for pid in supervisors(&node.state()) {
+        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    }
+    std::fs::write(dir.join("go"), "").unwrap();
+    assert_eq!(server.wait_end(&id).exit_code, Some(7));
+}
+
+#[test]
+fn a_killed_supervisor_takes_its_job_with_it() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("(setsid sleep 300 &); sleep 300 & echo ready; sleep 300");
+    server.wait_output(&id, "ready");
+    for pid in supervisors(&node.state()) {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+    let end = server.wait_end(&id);
+    assert_eq!(end.exit_code, None);
+    let why = end.error_msg.unwrap();
+    assert!(why.contains("supervisor was killed"), "{why}");
+    assert_eq!(server.stdout(&id), "ready\n");
+    assert_eq!(end.stdout_bytes, Some(6));
+    assert!(marked(&format!("HYPRBOX_JOB_ID={id}")).is_empty());
+    let next = server.queue("exit 0");
+    assert_eq!(server.wait_end(&next).exit_code, Some(0));
+}
+
+#[test]
+fn a_reboot_is_told() {
+    let server = Server::start();
+    let mut node = Node::new(&server);
+    let boot = node.dir.path().join("boot");
+    std::fs::write(&boot, "first\n").unwrap();
+    node.set("HYPRBOX_BOOT_ID_FILE", boot.display().to_string());
+    let agent = node.start();
+    let id = server.queue("echo ready; sleep 300");
+    server.wait_output(&id, "ready");
+    agent.kill9();
+    end_jobs(&node.state());
+    std::fs::write(&boot, "second\n").unwrap();
+    let _agent = node.start();
+    let end = server.wait_end(&id);
+    assert_eq!(end.exit_code, None);
+    assert_eq!(
+        end.error_msg.as_deref(),
+        Some("node restarted while the job was running")
+    );
+    assert_eq!(server.stdout(&id), "ready\n");
+    assert_eq!(server.world().jobs[&id].claims, 1);
+}
+
+#[test]
+fn a_shutdown_that_ends_the_script_first_is_a_reboot_too() {
+    let server = Server::start();
+    let mut node = Node::new(&server);
+    let boot = node.dir.path().join("boot");
+    std::fs::write(&boot, "first").unwrap();
+    node.set("HYPRBOX_BOOT_ID_FILE", boot.display().to_string());
+    let agent = node.start();
+    let id = server.queue("echo ready; exec sleep 300");
+    server.wait_output(&id, "ready");
+    agent.term();
+    // As a shutdown does it: SIGTERM to everyone.
+    let mut all = supervisors(&node.state());
+    all.extend(marked(&format!("HYPRBOX_JOB_ID={id}")));
+    for pid in all {
+        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    }
+    wait_until("the supervisor ends", || {
+        supervisors(&node.state()).is_empty()
+    });
+    std::fs::write(&boot, "second").unwrap();
+    let _agent = node.start();
+    assert_eq!(
+        server.wait_end(&id).error_msg.as_deref(),
+        Some("node restarted while the job was running")
+    );
+}
+
+#[test]
+fn a_job_that_was_only_accepted_comes_again() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    // An agent that died between writing a job down and starting its supervisor.
+    let agent = node.start();
+    server.wait_for("a poll", |world| world.polls.first().map(drop));
+    agent.kill9();
+    let id = server.queue("echo once");
+    let dir = node.state().join("jobs").join(&id);
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("job.json"), "half of i").unwrap();
+    std::fs::create_dir(node.state().join("jobs").join("half.new")).unwrap();
+    let _agent = node.start();
+    assert_eq!(server.wait_end(&id).exit_code, Some(0));
+    assert_eq!(server.stdout(&id), "once\n");
+    assert!(!node.state().join("jobs").join("half.new").exists());
+}
+
+#[test]
+fn a_lost_claim_comes_again_and_runs_once() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let dir = node.dir.path().to_owned();
+    server.fault("pending", Fault::LoseAnswer);
+    std::fs::write(dir.join("go"), "").unwrap();
+    let id = server.queue(&counted(&dir));
+    let _agent = node.start();
+    assert_eq!(server.wait_end(&id).exit_code, Some(7));
+    assert_eq!(starts(&dir), 1);
+    assert_eq!(server.world().jobs[&id].claims, 2);
+}
+
+#[test]
+fn a_started_job_never_starts_again_whatever_the_server_says() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let dir = node.dir.path().to_owned();
+    let agent = node.start();
+    let id = server.queue(&counted(&dir));
+    server.wait_output(&id, "ready");
+    agent.kill9();
+    let agent = node.start();
+    agent.wait_log("found again");
+    // A server that has forgotten whom it gave the job to.
+    server.change(|world| world.queue.push_back(id.clone()));
+    std::fs::write(dir.join("go"), "").unwrap();
+    server.wait_end(&id);
+    assert_eq!(starts(&dir), 1);
+}
+
+#[test]
+fn agents_killed_all_the_time_lose_nothing() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let log = node.dir.path().join("log");
+    let script = format!(
+        "echo x >> {}; for i in $(seq 1 40); do echo out $i; echo err $i >&2; sleep 0.005; done; exit 9",
+        log.display()
+    );
+    let ids: Vec<String> = (0..8).map(|_| server.queue(&script)).collect();
+    let mut agent = node.start();
+    let mut kills = 0;
+    loop {
+        // Each agent lives for a few calls, then dies in the middle of whatever it does.
+        let count = |world: &crate::server::World| world.calls.len() + world.polls.len();
+        let calls = count(&server.world());
+        let over = server.wait_for("another call", |world| {
+            let over = ids.iter().all(|id| world.jobs[id].end.is_some());
+            (over || count(world) >= calls + 3 + kills % 5).then_some(over)
+        });
+        if over {
+            break;
+        }
+        agent.kill9();
+        kills += 1;
+        agent = node.start();
+    }
+    let out: String = (1..=40).map(|n| format!("out {n}\n")).collect();
+    for id in &ids {
+        assert_eq!(
+            server.wait_end(id).exit_code,
+            Some(9),
+            "after {kills} kills"
+        );
+        assert_eq!(server.stdout(id), out);
+        assert_eq!(server.stderr(id), out.replace("out", "err"));
+    }
+    assert_eq!(
+        std::fs::read_to_string(log).unwrap(),
+        "x\n".repeat(ids.len())
+    );
+}
+
+#[test]
+fn another_machine_is_another_instance() {
+    let server = Server::start();
+    let mut node = Node::new(&server);
+    let machine = node.dir.path().join("machine");
+    node.set("HYPRBOX_MACHINE_ID_FILE", machine.display().to_string());
+    let mut seen = Vec::new();
+    for id in ["one", "one", "two"] {
+        std::fs::write(&machine, id).unwrap();
+        server.change(|world| world.heartbeats.clear());
+        let agent = node.start();
+        let first = |world: &mut crate::server::World| world.heartbeats.first()?.instance.clone();
+        seen.push(server.wait_for("a heartbeat", first));
+        agent.kill9();
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_ne!(seen[1], seen[2]);
+}

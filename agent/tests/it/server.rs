@@ -1,0 +1,445 @@
+//! A small server that speaks the agent's part of the API over real HTTP, and misbehaves when told to.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use hyprbox_protocol::{
+    ClaimedJob, CompleteRequest, HeartbeatRequest, OutputAnswer, OutputRequest, PendingAnswer,
+    Stream,
+};
+
+/// How long a test waits for something that must come.
+pub const DEADLINE: Duration = Duration::from_secs(40);
+
+/// What one test's server knows. Cheap to share.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+    pub addr: SocketAddr,
+}
+
+struct Shared {
+    world: Mutex<World>,
+    changed: Condvar,
+}
+
+/// How the next calls of a kind go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The request is carried out and the connection closed without an answer.
+    LoseAnswer,
+    /// The connection is closed before the request is looked at.
+    LoseRequest,
+    /// It is carried out twice, the second answer sent.
+    Twice,
+    /// A status is answered instead.
+    Status(u16),
+}
+
+#[derive(Default)]
+pub struct World {
+    pub jobs: BTreeMap<String, Job>,
+    pub queue: VecDeque<String>,
+    pub heartbeats: Vec<HeartbeatRequest>,
+    pub polls: Vec<Poll>,
+    /// Calls in the order in which they came: `output <id>`, `complete <id>`.
+    pub calls: Vec<String>,
+    /// Faults to come, by kind of call: `pending`, `output`, `complete`, `heartbeat`.
+    pub faults: HashMap<&'static str, VecDeque<Fault>>,
+    /// While true every connection is closed at once.
+    pub down: bool,
+    pub lease_seconds: u64,
+    pub flush_ms: u64,
+    /// Answers every poll at once, as a server that knows no `wait`.
+    pub never_wait: bool,
+    /// The heads of all requests.
+    pub heads: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Poll {
+    pub at: Instant,
+    pub capacity: u32,
+    pub instance: Option<String>,
+    pub running: Vec<String>,
+}
+
+pub struct Job {
+    pub claim: ClaimedJob,
+    pub claimed_by: Option<String>,
+    /// Times that the job was given out.
+    pub claims: u32,
+    pub cancel: bool,
+    pub streams: [Vec<u8>; 2],
+    /// Bytes that never came, by stream.
+    pub dropped: [u64; 2],
+    /// The pieces in the order of their arrival.
+    pub arrivals: Vec<(Stream, Vec<u8>)>,
+    pub end: Option<CompleteRequest>,
+    /// What every call about it is answered, in place of its due.
+    pub answer: Option<u16>,
+}
+
+impl Job {
+    fn next(&self) -> [u64; 2] {
+        [0, 1].map(|s| self.dropped[s] + self.streams[s].len() as u64)
+    }
+
+    pub fn text(&self, stream: usize) -> String {
+        String::from_utf8_lossy(&self.streams[stream]).into_owned()
+    }
+}
+
+impl Server {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let server = Self {
+            addr: listener.local_addr().expect("an address"),
+            shared: Arc::new(Shared {
+                world: Mutex::new(World {
+                    lease_seconds: 90,
+                    flush_ms: 50,
+                    ..World::default()
+                }),
+                changed: Condvar::new(),
+            }),
+        };
+        let this = server.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let this = this.clone();
+                std::thread::spawn(move || this.serve(&stream));
+            }
+        });
+        server
+    }
+
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.shared.world.lock().expect("no test panics with it")
+    }
+
+    /// Changes something and wakes whoever waits for it.
+    pub fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        let result = change(&mut self.world());
+        self.shared.changed.notify_all();
+        result
+    }
+
+    /// Waits until `look` finds something.
+    pub fn wait_for<T>(&self, what: &str, mut look: impl FnMut(&mut World) -> Option<T>) -> T {
+        let deadline = Instant::now() + DEADLINE;
+        let mut world = self.world();
+        loop {
+            if let Some(found) = look(&mut world) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "never came: {what}; calls: {:?}",
+                world.calls
+            );
+            world = self
+                .shared
+                .changed
+                .wait_timeout(world, left)
+                .expect("no test panics with it")
+                .0;
+        }
+    }
+
+    pub fn queue(&self, script: &str) -> String {
+        self.queue_with(script, |_| {})
+    }
+
+    pub fn queue_with(&self, script: &str, edit: impl FnOnce(&mut ClaimedJob)) -> String {
+        let id = uuid::Uuid::new_v4().to_string();
+        let mut claim = ClaimedJob {
+            id: id.clone(),
+            preset: "test".to_owned(),
+            script: script.to_owned(),
+            script_sha256: String::new(),
+            timeout_seconds: 600,
+            created_at: String::new(),
+            secrets: BTreeMap::new(),
+        };
+        edit(&mut claim);
+        let job = Job {
+            claim,
+            claimed_by: None,
+            claims: 0,
+            cancel: false,
+            streams: [Vec::new(), Vec::new()],
+            dropped: [0; 2],
+            arrivals: Vec::new(),
+            end: None,
+            answer: None,
+        };
+        self.change(|world| {
+            world.jobs.insert(id.clone(), job);
+            world.queue.push_back(id.clone());
+        });
+        id
+    }
+
+    pub fn cancel(&self, id: &str) {
+        self.change(|world| world.jobs.get_mut(id).expect("queued").cancel = true);
+    }
+
+    pub fn wait_end(&self, id: &str) -> CompleteRequest {
+        self.wait_for("the job's end", |world| world.jobs[id].end.clone())
+    }
+
+    /// Waits until a stream's text so far has `text` in it.
+    pub fn wait_output(&self, id: &str, text: &str) {
+        self.wait_for(text, |world| {
+            let job = &world.jobs[id];
+            (job.text(0).contains(text) || job.text(1).contains(text)).then_some(())
+        });
+    }
+
+    pub fn stdout(&self, id: &str) -> String {
+        self.world().jobs[id].text(0)
+    }
+
+    pub fn stderr(&self, id: &str) -> String {
+        self.world().jobs[id].text(1)
+    }
+
+    pub fn fault(&self, call: &'static str, fault: Fault) {
+        self.change(|world| world.faults.entry(call).or_default().push_back(fault));
+    }
+
+    fn serve(&self, stream: &TcpStream) {
+        stream.set_nodelay(true).expect("a TCP socket");
+        let mut reader = BufReader::new(stream);
+        while let Some(request) = read_request(&mut reader) {
+            let fault = {
+                let mut world = self.world();
+                if world.down {
+                    return;
+                }
+                world.heads.push(request.head.clone());
+                let faults = world.faults.get_mut(request.kind());
+                faults.and_then(VecDeque::pop_front)
+            };
+            let answer = match fault {
+                Some(Fault::LoseRequest) => return,
+                Some(Fault::LoseAnswer) => {
+                    self.answer(&request);
+                    return;
+                }
+                Some(Fault::Twice) => {
+                    self.answer(&request);
+                    self.answer(&request)
+                }
+                Some(Fault::Status(status)) => (status, refusal(status)),
+                None => self.answer(&request),
+            };
+            if self.world().down || respond(stream, &answer).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, request: &Request) -> (u16, String) {
+        let answer = match request.kind() {
+            "pending" => self.pending(request),
+            "heartbeat" => {
+                let beat = serde_json::from_slice(&request.body).expect("a heartbeat");
+                self.world().heartbeats.push(beat);
+                (200, "{}".to_owned())
+            }
+            "output" => self.output(request),
+            "complete" => self.complete(request),
+            other => panic!("no such call: {other}"),
+        };
+        self.shared.changed.notify_all();
+        answer
+    }
+
+    fn pending(&self, request: &Request) -> (u16, String) {
+        let poll = Poll {
+            at: Instant::now(),
+            capacity: request
+                .query("capacity")
+                .map_or(1, |c| c.parse().expect("a number")),
+            instance: request.query("agent"),
+            running: request
+                .query("running")
+                .map(|r| r.split(',').map(str::to_owned).collect())
+                .unwrap_or_default(),
+        };
+        let wait = request
+            .query("wait")
+            .map_or(0, |w| w.parse().expect("a number"));
+        let deadline = Instant::now() + Duration::from_secs(wait);
+        let mut world = self.world();
+        world.polls.push(poll.clone());
+        self.shared.changed.notify_all();
+        loop {
+            let cancel: Vec<String> = world
+                .jobs
+                .iter()
+                .filter(|(_, j)| j.cancel && j.end.is_none() && j.claimed_by.is_some())
+                .map(|(id, _)| id.clone())
+                .collect();
+            let job = (poll.capacity > 0)
+                .then(|| next_job(&mut world, &poll))
+                .flatten();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let over = left.is_zero() || world.never_wait || world.down;
+            if job.is_some() || !cancel.is_empty() || over {
+                let answer = PendingAnswer {
+                    job,
+                    cancel,
+                    lease_seconds: world.lease_seconds,
+                };
+                return (200, serde_json::to_string(&answer).expect("serialises"));
+            }
+            world = self
+                .shared
+                .changed
+                .wait_timeout(world, left)
+                .expect("no test panics with it")
+                .0;
+        }
+    }
+
+    fn output(&self, request: &Request) -> (u16, String) {
+        let id = request.job_id();
+        let mut world = self.world();
+        world.calls.push(format!("output {id}"));
+        let flush_ms = world.flush_ms;
+        let job = world.jobs.get_mut(id).expect("a job that was queued");
+        if let Some(status) = job.answer {
+            return (status, refusal(status));
+        }
+        if job.claimed_by != request.query("agent") || job.end.is_some() {
+            return (409, refusal(409));
+        }
+        let body: OutputRequest = serde_json::from_slice(&request.body).expect("an output");
+        for chunk in body.chunks.expect("chunks") {
+            let (stream, offset) = (chunk.stream, chunk.offset);
+            let s = usize::from(stream == Stream::Stderr);
+            let bytes = chunk.into_bytes().expect("bytes");
+            let next = job.next()[s];
+            if offset > next {
+                job.dropped[s] += offset - next;
+            }
+            let known = usize::try_from(job.next()[s] - offset).expect("small");
+            if let Some(new) = bytes.get(known..).filter(|new| !new.is_empty()) {
+                job.streams[s].extend_from_slice(new);
+                job.arrivals.push((stream, new.to_vec()));
+            }
+        }
+        let [stdout_bytes, stderr_bytes] = job.next();
+        let answer = OutputAnswer {
+            stdout_bytes,
+            stderr_bytes,
+            flush_ms,
+            cancel: job.cancel,
+        };
+        (200, serde_json::to_string(&answer).expect("serialises"))
+    }
+
+    fn complete(&self, request: &Request) -> (u16, String) {
+        let id = request.job_id();
+        let mut world = self.world();
+        world.calls.push(format!("complete {id}"));
+        let job = world.jobs.get_mut(id).expect("a job that was queued");
+        if let Some(status) = job.answer {
+            return (status, refusal(status));
+        }
+        let end: CompleteRequest = serde_json::from_slice(&request.body).expect("a complete");
+        if job.claimed_by != request.query("agent") || job.end.as_ref().is_some_and(|e| *e != end) {
+            return (409, refusal(409));
+        }
+        job.end = Some(end);
+        (200, "{}".to_owned())
+    }
+}
+
+/// The job that a poll claims, or one that it claimed before and doesn't list.
+fn next_job(world: &mut World, poll: &Poll) -> Option<ClaimedJob> {
+    let lost = world.jobs.iter().find(|(id, job)| {
+        job.claimed_by.is_some()
+            && job.claimed_by == poll.instance
+            && job.end.is_none()
+            && job.answer.is_none()
+            && !poll.running.contains(id)
+    });
+    let id = lost
+        .map(|(id, _)| id.clone())
+        .or_else(|| world.queue.pop_front())?;
+    let job = world.jobs.get_mut(&id).expect("queued");
+    job.claimed_by = poll.instance.clone();
+    job.claims += 1;
+    Some(job.claim.clone())
+}
+
+struct Request {
+    head: String,
+    target: String,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// The last word of the path.
+    fn kind(&self) -> &'static str {
+        let path = self.target.split('?').next().unwrap_or_default();
+        ["pending", "heartbeat", "output", "complete"]
+            .into_iter()
+            .find(|kind| path.ends_with(kind))
+            .unwrap_or("other")
+    }
+
+    fn job_id(&self) -> &str {
+        self.target.split('/').nth(3).expect("/api/jobs/:id/…")
+    }
+
+    fn query(&self, name: &str) -> Option<String> {
+        let (_, query) = self.target.split_once('?')?;
+        query.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            (key == name).then(|| value.to_owned())
+        })
+    }
+}
+
+fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let length = head
+        .lines()
+        .find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length: ")?
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let target = head.split(' ').nth(1)?.to_owned();
+    Some(Request { head, target, body })
+}
+
+fn respond(mut stream: &TcpStream, (status, body): &(u16, String)) -> std::io::Result<()> {
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes())
+}
+
+fn refusal(status: u16) -> String {
+    format!(r#"{{"error": "refused with {status}", "code": "test"}}"#)
+}
