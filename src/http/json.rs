@@ -83,6 +83,11 @@ fn parse<T: DeserializeOwned>(
     bytes: &[u8],
     unknown: &mut dyn FnMut(String),
 ) -> Result<T, ApiError> {
+    // serde would also read a struct from a list of its fields' values.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let words = "The body is of the wrong shape: it must be a JSON object";
+        return Err(ApiError::bad_request("bad_input", words));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
