@@ -3,8 +3,12 @@
 #![cfg(target_os = "linux")]
 
 mod auth;
+mod cancel;
 mod claim;
+mod complete;
 mod harness;
+mod lease;
 mod list;
 mod nodes;
+mod output;
 mod queue;
