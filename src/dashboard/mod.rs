@@ -1,18 +1,92 @@
 //! The pages for people.
+//!
+//! One page per file. A handler names whom it lets in by the same extractors as the API's, calls the same functions, and
+//! answers with markup; an error on the way is the API's [`ApiError`], which [`shell`] shows as a page in the same words.
+//! Everything that changes something is an urlencoded post to the page's own path, so that reading, queueing and
+//! cancelling work without JavaScript. What is live is done by the modules in `assets/`, which fetch the page again and
+//! swap the regions that changed: each thing is drawn in one place, here.
 
-use axum::Router;
-use axum::http::Uri;
+mod account;
+mod assets;
+mod audit;
+mod compare;
+mod form;
+mod job;
+mod job_words;
+mod jobs;
+mod layout;
+mod local;
+mod login;
+mod node;
+mod node_added;
+mod nodes;
+mod not_found;
+mod overview;
+mod param;
+mod parts;
+mod plain;
+mod preset;
+mod presets;
+mod setup;
+mod shell;
+mod users;
+mod words;
+
+use std::sync::Arc;
+
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+
+pub use not_found::not_found;
 
 use crate::auth::Auth;
-use crate::http::ApiError;
 use crate::jobs::Jobs;
 
-/// Every page.
-pub fn routes(_auth: Auth, _jobs: Jobs, _public_url: String) -> Router {
-    Router::new()
+/// What the pages are made from.
+#[derive(Clone)]
+struct Site {
+    auth: Auth,
+    jobs: Jobs,
+    /// Where people and agents reach the server.
+    public_url: Arc<str>,
 }
 
-/// An address that nothing is at: JSON under /api, a page elsewhere.
-pub async fn not_found(_uri: Uri) -> ApiError {
-    ApiError::not_found("not_found", "There is nothing at this address")
+/// Every page.
+pub fn routes(auth: Auth, jobs: Jobs, public_url: String) -> Router {
+    let site = Site {
+        auth,
+        jobs,
+        public_url: public_url.into(),
+    };
+    Router::new()
+        .route("/", get(overview::show))
+        .route("/setup", get(setup::show).post(setup::submit))
+        .route("/login", get(login::show).post(login::submit))
+        .route("/logout", post(login::logout))
+        .route("/once/{code}", get(login::once))
+        .route("/nodes", get(nodes::show).post(node_added::submit))
+        .route("/nodes/{id}", get(node::show))
+        .route("/nodes/{id}/delete", post(node::delete))
+        .route("/nodes/{id}/tokens", post(node_added::add_token))
+        .route(
+            "/nodes/{id}/tokens/{token_id}/revoke",
+            post(node::revoke_token),
+        )
+        .route("/presets", get(presets::show))
+        .route("/presets/{name}", get(preset::show).post(preset::submit))
+        .route("/jobs", get(jobs::show))
+        .route("/jobs/{id}", get(job::show))
+        .route("/jobs/{id}/cancel", post(job::cancel))
+        .route("/jobs/{id}/compare", get(compare::show))
+        .route("/account", get(account::show))
+        .route("/account/password", post(account::change_password))
+        .route("/account/tokens", post(account::add_token))
+        .route("/account/tokens/{id}/revoke", post(account::revoke_token))
+        .route("/users", get(users::show).post(users::add))
+        .route("/users/{id}", post(users::change))
+        .route("/users/{id}/remove", post(users::remove))
+        .route("/audit", get(audit::show))
+        .layer(middleware::from_fn_with_state(site.clone(), shell::wrap))
+        .route("/assets/{version}/{*file}", get(assets::serve))
+        .with_state(site)
 }

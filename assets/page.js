@@ -1,0 +1,95 @@
+// What every page has: times that go on, copy buttons, questions before what can't be undone, colours, keys.
+
+import { tick } from './time.js';
+
+tick();
+setInterval(() => document.hidden || tick(), 1000);
+document.addEventListener('visibilitychange', () => document.hidden || tick());
+
+// Forms that ask first.
+document.addEventListener('submit', (event) => {
+  const question = event.target.dataset.ask;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+
+// Copy buttons appear where the browser can copy.
+function showCopyButtons(root = document) {
+  for (const button of root.querySelectorAll('[data-copy]')) button.hidden = !navigator.clipboard;
+}
+showCopyButtons();
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest('[data-copy]');
+  if (!button) return;
+  await navigator.clipboard.writeText(button.previousElementSibling.textContent);
+  button.textContent = 'Copied';
+  setTimeout(() => (button.textContent = 'Copy'), 1500);
+});
+
+// Colours: as the system, light, dark.
+const toggle = document.getElementById('theme');
+const root = document.documentElement;
+const themes = { system: 'as the system', light: 'light', dark: 'dark' };
+function showTheme() {
+  toggle.setAttribute('aria-label', `Colours: ${themes[root.dataset.theme ?? 'system']}`);
+  toggle.title = toggle.getAttribute('aria-label');
+}
+toggle.hidden = false;
+showTheme();
+toggle.addEventListener('click', () => {
+  const names = Object.keys(themes);
+  const next = names[(names.indexOf(root.dataset.theme ?? 'system') + 1) % names.length];
+  if (next === 'system') delete root.dataset.theme;
+  else root.dataset.theme = next;
+  try {
+    localStorage.setItem('theme', next);
+  } catch {
+    // Not kept, then.
+  }
+  showTheme();
+});
+
+// Keys: `g` and a letter go somewhere, `/` searches, `?` tells them all. Never while somebody types.
+const places = { o: '/', j: '/jobs', n: '/nodes', p: '/presets' };
+let goes = 0;
+document.addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select')) return;
+  if (Date.now() - goes < 1500 && places[event.key] && document.querySelector('.top nav')) location.assign(places[event.key]);
+  goes = event.key === 'g' ? Date.now() : 0;
+  if (event.key === '/') {
+    const search = document.querySelector('input[type=search]');
+    if (search) {
+      event.preventDefault();
+      search.focus();
+    }
+  }
+  if (event.key === '?') showKeys();
+});
+
+function showKeys() {
+  let dialog = document.getElementById('keys');
+  if (!dialog) {
+    dialog = document.createElement('dialog');
+    dialog.id = 'keys';
+    dialog.setAttribute('aria-labelledby', 'keys-h');
+    const heading = document.createElement('h2');
+    heading.id = 'keys-h';
+    heading.textContent = 'Keys';
+    const list = document.createElement('dl');
+    const keys = [['g o', 'overview'], ['g j', 'jobs'], ['g n', 'nodes'], ['g p', 'presets'], ['/', 'search'],
+      ['f', 'follow a job’s output'], ['w', 'wrap its lines'], ['e', 'its first error'], ['?', 'this list']];
+    for (const [key, does] of keys) {
+      const [term, words] = [document.createElement('dt'), document.createElement('dd')];
+      term.textContent = key;
+      words.textContent = does;
+      list.append(term, words);
+    }
+    const form = document.createElement('form');
+    form.method = 'dialog';
+    const close = document.createElement('button');
+    close.textContent = 'Close';
+    form.append(close);
+    dialog.append(heading, list, form);
+    document.body.append(dialog);
+  }
+  dialog.showModal();
+}

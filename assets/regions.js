@@ -1,0 +1,54 @@
+// The parts of a page that change (`data-region`): the page is fetched again and they are swapped, so that everything is
+// drawn in one place, the server. No more often than once a second, and never two fetches at once.
+
+import { tick } from './time.js';
+
+const PAUSE = 1000;
+let [timer, busy, again, last] = [0, false, false, 0];
+
+/** Swaps the regions soon. */
+export function refresh() {
+  if (timer) return;
+  if (busy) {
+    again = true;
+    return;
+  }
+  timer = setTimeout(run, Math.max(50, last + PAUSE - Date.now()));
+}
+
+async function run() {
+  [timer, busy, again] = [0, true, false];
+  try {
+    const sources = new Set();
+    for (const region of document.querySelectorAll('[data-region]')) sources.add(region.dataset.from ?? location.href);
+    for (const source of sources) await swapFrom(source);
+  } catch {
+    // The stream's own sign says that the line is down; it asks again when it is back.
+  }
+  [busy, last] = [false, Date.now()];
+  if (again) refresh();
+}
+
+async function swapFrom(source) {
+  const response = await fetch(source, { cache: 'no-store', headers: { Accept: 'text/html' } });
+  // Signed out meanwhile: the page itself leads to the sign-in.
+  if (response.redirected) return location.reload();
+  if (!response.ok) return;
+  const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
+  for (const region of document.querySelectorAll('[data-region]')) {
+    if ((region.dataset.from ?? location.href) !== source) continue;
+    const next = fresh.getElementById(region.id);
+    if (next) swap(region, next);
+  }
+}
+
+function swap(region, next) {
+  tick(next);
+  if (region.innerHTML === next.innerHTML) return;
+  // The keyboard stays where it was: on the same link or button, if there still is one.
+  const held = region.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+  region.replaceChildren(...next.childNodes);
+  if (held) [...region.querySelectorAll('a, button')].find((element) => keyOf(element) === held)?.focus();
+}
+
+const keyOf = (element) => `${element.getAttribute('href')} ${element.textContent}`;

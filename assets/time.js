@@ -1,0 +1,46 @@
+// Times and lengths of time, in the same words as the server's (src/dashboard/words.rs), kept up to date.
+
+const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
+
+// The server's clock, as the reader's may be wrong.
+const skew = Number(document.documentElement.dataset.now) - Date.now();
+export const now = () => Date.now() + skew;
+
+export function span(ms) {
+  ms = Math.max(0, ms);
+  const whole = (unit) => Math.floor(ms / unit);
+  const two = (big, name, small, smallName) => {
+    const rest = Math.floor((ms % big) / small);
+    return rest ? `${whole(big)} ${name} ${rest} ${smallName}` : `${whole(big)} ${name}`;
+  };
+  if (ms < 10 * SECOND) return `${whole(SECOND)}.${Math.floor((ms % SECOND) / 100)} s`;
+  if (ms < MINUTE) return `${whole(SECOND)} s`;
+  if (ms < HOUR) return two(MINUTE, 'min', SECOND, 's');
+  if (ms < DAY) return two(HOUR, 'h', MINUTE, 'min');
+  return two(DAY, 'd', HOUR, 'h');
+}
+
+export function ago(ms) {
+  if (ms < 5 * SECOND) return 'just now';
+  if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s ago`;
+  if (ms < HOUR) return `${Math.floor(ms / MINUTE)} min ago`;
+  if (ms < 2 * DAY) return `${Math.floor(ms / HOUR)} h ago`;
+  return `${Math.floor(ms / DAY)} d ago`;
+}
+
+const local = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+
+function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// Writes every time on the page anew.
+export function tick(root = document) {
+  const at = now();
+  for (const element of root.querySelectorAll('time[data-ago]')) set(element, ago(at - Date.parse(element.dateTime)));
+  for (const element of root.querySelectorAll('[data-since]')) set(element, span(at - Number(element.dataset.since)));
+  for (const element of root.querySelectorAll('time[data-local]')) {
+    element.title ||= element.textContent;
+    set(element, local.format(new Date(element.dateTime)));
+  }
+}

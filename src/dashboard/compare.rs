@@ -1,0 +1,176 @@
+//! `/jobs/{id}/compare`: a job beside the one before it (or `?with=`): state, params, script, and where the outputs part.
+
+use axum::extract::State;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::job::param_value;
+use super::layout::{self, Page};
+use super::{Site, parts, plain, words};
+use crate::auth::{User, Viewer};
+use crate::http::{ApiError, Path, Query};
+use crate::jobs::{JobView, Scope, find_for};
+use crate::store::job::JobFilter;
+
+/// Lines shown from where the outputs part.
+const LINES: usize = 12;
+
+/// The page.
+pub(super) async fn show(
+    State(site): State<Site>,
+    Viewer(user): Viewer,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<Markup, ApiError> {
+    let scope = parts::scope_of(&user, &query)?;
+    let new = JobView::from(find_for(&site.jobs, &user, scope, id, "job.look").await?);
+    let old = match query.get("with") {
+        Some(id) => Some(
+            find_for(&site.jobs, &user, scope, id.to_owned(), "job.look")
+                .await?
+                .into(),
+        ),
+        None => before(&site, &user, scope, &new).await?,
+    };
+    let compared = match &old {
+        Some(old) => sections(&site, scope, old, &new).await?,
+        None => html! { p.none { "There is no earlier job of this preset on this node." } },
+    };
+    let body = html! {
+        p.crumbs { a href=(parts::job_address(&new.id, scope)) { (new.preset) " on " (new.node_id) } }
+        h1 { "Compared with the run before" }
+        (compared)
+    };
+    let page = Page::new("Compare", body)
+        .for_user(Some(&user))
+        .under("/jobs");
+    Ok(layout::draw(&page))
+}
+
+/// The last job of the same preset on the same node before this one.
+async fn before(
+    site: &Site,
+    user: &User,
+    scope: Scope,
+    job: &JobView,
+) -> Result<Option<JobView>, ApiError> {
+    let filter = JobFilter {
+        created_by: (scope == Scope::Mine).then(|| user.id.clone()),
+        node_id: Some(job.node_id.clone()),
+        preset: Some(job.preset.clone()),
+        before: Some(job.id.clone()),
+        ..JobFilter::default()
+    };
+    Ok(site.jobs.page(filter, 1).await?.jobs.pop())
+}
+
+async fn sections(
+    site: &Site,
+    scope: Scope,
+    old: &JobView,
+    new: &JobView,
+) -> Result<Markup, ApiError> {
+    let diff = site.jobs.diff(old.id.clone(), new.id.clone()).await?;
+    let old_output = site.jobs.output(old.id.clone()).await?;
+    let new_output = site.jobs.output(new.id.clone()).await?;
+    Ok(html! {
+        (jobs_table(scope, old, new))
+        section { h2 { "Params" } (params(&old.params, &new.params)) }
+        section { h2 { "Script" } (script(&diff)) }
+        section { h2 { "Output" } (outputs(&plain::text(&old_output).0, &plain::text(&new_output).0)) }
+    })
+}
+
+fn jobs_table(scope: Scope, old: &JobView, new: &JobView) -> Markup {
+    html! {
+        table {
+            thead { tr { th scope="col" { "Run" } th scope="col" { "State" } th scope="col" { "Queued" } th scope="col" { "Took" } th scope="col" { "Exit code" } } }
+            tbody { @for (name, job) in [("Before", old), ("This one", new)] {
+                tr {
+                    td.main { a href=(parts::job_address(&job.id, scope)) { (name) } }
+                    td { (parts::job_state(job)) }
+                    td data-label="Queued" { (words::moment(job.created_at)) }
+                    td data-label="Took" { (parts::took(job)) }
+                    td data-label="Exit code" { @match job.exit_code { Some(code) => { (code) } None => { "–" } } }
+                }
+            } }
+        }
+    }
+}
+
+fn params(old: &Value, new: &Value) -> Markup {
+    let empty = serde_json::Map::new();
+    let (old, new) = (
+        old.as_object().unwrap_or(&empty),
+        new.as_object().unwrap_or(&empty),
+    );
+    let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let changed: Vec<_> = names
+        .into_iter()
+        .filter(|name| old.get(*name) != new.get(*name))
+        .collect();
+    html! {
+        @if changed.is_empty() { p.none { "The same." } }
+        @else {
+            table {
+                thead { tr { th scope="col" { "Param" } th scope="col" { "Before" } th scope="col" { "Now" } } }
+                tbody { @for name in changed {
+                    tr { td.main { code { (name) } } td data-label="Before" { (or_none(old.get(name))) } td data-label="Now" { (or_none(new.get(name))) } }
+                } }
+            }
+        }
+    }
+}
+
+fn or_none(value: Option<&Value>) -> Markup {
+    html! { @match value { Some(value) => { (param_value(value)) } None => { span.dim { "not given" } } } }
+}
+
+fn script(diff: &str) -> Markup {
+    // The first two lines name the files, which the table has done.
+    let lines = diff.lines().skip(2);
+    html! {
+        @if diff.is_empty() { p.none { "The same, byte for byte." } }
+        @else {
+            pre.code.tall.diff tabindex="0" { @for line in lines {
+                @match line.as_bytes().first() {
+                    Some(b'+') => { ins { (words::visible(line)) } "\n" }
+                    Some(b'-') => { del { (words::visible(line)) } "\n" }
+                    Some(b'@') => { span.hunk { (line) } "\n" }
+                    _ => { (words::visible(line)) "\n" }
+                }
+            } }
+        }
+    }
+}
+
+fn outputs(old: &str, new: &str) -> Markup {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let parting = old
+        .iter()
+        .zip(&new)
+        .take_while(|(old, new)| old == new)
+        .count();
+    html! {
+        @if parting == old.len() && parting == new.len() { p.none { "The same." } }
+        @else {
+            p { "They part at line " (parting + 1) "." }
+            div.sides {
+                (side("Before", &old, parting)) (side("This one", &new, parting))
+            }
+        }
+    }
+}
+
+fn side(name: &str, lines: &[&str], from: usize) -> Markup {
+    let shown = lines.iter().skip(from.saturating_sub(2)).take(LINES);
+    html! {
+        div {
+            h3 { (name) }
+            pre.code tabindex="0" {
+                @for line in shown { (words::visible(line)) "\n" }
+                @if from >= lines.len() { "(no more lines)" }
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Forms: their bodies as they come in, their fields as they are shown.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{StatusCode, header};
+use maud::{Markup, html};
+
+use super::words;
+use crate::http::{ApiError, Query, read_body};
+
+/// The pairs of an urlencoded post.
+pub(super) struct Form(pub(super) Query);
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        let kind = parts.headers.get(header::CONTENT_TYPE);
+        let is_form = kind
+            .and_then(|kind| kind.to_str().ok())
+            .is_some_and(|kind| {
+                let essence = kind.split(';').next().unwrap_or_default().trim();
+                essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+            });
+        // A form without a field has no body, and some clients then leave the header out.
+        let body = read_body(&parts.headers, body).await?;
+        if !is_form && !body.is_empty() {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "Content-Type must be application/x-www-form-urlencoded",
+            ));
+        }
+        Ok(Self(Query::parse_pairs(&body)))
+    }
+}
+
+impl Form {
+    /// The value of a field; empty where it is absent. Lines end as Unix has them.
+    pub(super) fn text(&self, name: &str) -> String {
+        self.0.get(name).unwrap_or_default().replace("\r\n", "\n")
+    }
+
+    /// The value of a field that may be left empty.
+    pub(super) fn filled(&self, name: &str) -> Option<String> {
+        Some(self.text(name)).filter(|text| !text.is_empty())
+    }
+}
+
+/// What was wrong with a form that is shown again.
+#[derive(Default)]
+pub(super) struct Faults<'e> {
+    message: Option<&'e str>,
+    fields: Option<&'e BTreeMap<String, String>>,
+}
+
+impl<'e> Faults<'e> {
+    /// Those of an error.
+    pub(super) fn of(error: Option<&'e ApiError>) -> Self {
+        Self {
+            message: error.map(|error| error.message.as_str()),
+            fields: error.map(|error| &error.fields),
+        }
+    }
+
+    /// What is wrong with the field of that path.
+    pub(super) fn at(&self, path: &str) -> Option<&'e str> {
+        self.fields?.get(path).map(String::as_str)
+    }
+
+    /// What is to be told above the form: the whole message, where no shown field has its part of it.
+    pub(super) fn summary(&self, shown: &[&str]) -> Markup {
+        let hidden: Vec<_> = self.fields.into_iter().flatten().collect();
+        let at_fields = !hidden.is_empty();
+        let unseen = hidden
+            .iter()
+            .filter(|(path, _)| !shown.contains(&path.as_str()));
+        html! {
+            @if let Some(message) = self.message {
+                div.alert role="alert" {
+                    @if at_fields { p { "Some of it can't be used as it is. See the fields below." } }
+                    @else { p { (message.trim_end_matches('.')) "." } }
+                    @for (path, fault) in unseen { p { (path) " " (fault) "." } }
+                }
+            }
+        }
+    }
+}
+
+/// An input with its label, what is to be known of it, and what is wrong with it.
+#[derive(Default)]
+pub(super) struct Input<'f> {
+    pub(super) name: &'f str,
+    pub(super) label: &'f str,
+    /// `text` where it is empty.
+    pub(super) kind: &'f str,
+    pub(super) value: &'f str,
+    pub(super) hint: Option<&'f str>,
+    pub(super) fault: Option<&'f str>,
+    pub(super) autocomplete: &'f str,
+    pub(super) is_optional: bool,
+    pub(super) pattern: Option<&'f str>,
+    pub(super) min_length: Option<u32>,
+    pub(super) max_length: Option<u32>,
+    pub(super) has_focus: bool,
+}
+
+impl Input<'_> {
+    /// As it is shown.
+    pub(super) fn draw(&self) -> Markup {
+        let id = format!("f-{}", self.name);
+        let kind = if self.kind.is_empty() {
+            "text"
+        } else {
+            self.kind
+        };
+        let control = html! {
+            input id=(id) name=(self.name) type=(kind) value=(self.value) autocomplete=(self.autocomplete)
+                required[!self.is_optional] pattern=[self.pattern] minlength=[self.min_length]
+                maxlength=[self.max_length] autofocus[self.has_focus] autocapitalize="none" spellcheck="false"
+                aria-invalid=[self.fault.map(|_| "true")] aria-describedby=(described_by(&id));
+        };
+        around(&id, self.label, self.hint, self.fault, control)
+    }
+}
+
+/// The ids that a control's `aria-describedby` names.
+pub(super) fn described_by(id: &str) -> String {
+    format!("{id}-hint {id}-fault")
+}
+
+/// Label, hint and fault around a control.
+pub(super) fn around(
+    id: &str,
+    label: &str,
+    hint: Option<&str>,
+    fault: Option<&str>,
+    control: Markup,
+) -> Markup {
+    html! {
+        div.field {
+            label for=(id) { (label) }
+            @if let Some(hint) = hint { p.hint id=(format!("{id}-hint")) { (words::visible(hint)) } }
+            (control)
+            p.fault id=(format!("{id}-fault")) { @if let Some(fault) = fault { (words::sentence(fault)) } }
+        }
+    }
+}
+
+/// A button that is a form of its own.
+pub(super) fn button(action: &str, class: &str, words: &str, ask: Option<&str>) -> Markup {
+    html! {
+        form.inline method="post" action=(action) data-ask=[ask] {
+            button class=(class) { (words) }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! `/jobs/{id}`: one job with its live output.
+
+use axum::extract::State;
+use axum::response::Redirect;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::layout::{self, Page};
+use super::{Site, form, job_words, parts, plain, words};
+use crate::auth::{Operator, Role, User, Viewer};
+use crate::http::{ApiError, Path, Query};
+use crate::jobs::{JobError, JobView, Scope, find_for};
+use crate::nodes::NodeView;
+use crate::store::job::{Job, JobStatus};
+
+/// How often those without JavaScript get a running job's page anew, in seconds.
+const RELOAD_SECONDS: u32 = 3;
+
+/// What the page is drawn from.
+struct Shown {
+    user: User,
+    scope: Scope,
+    job: JobView,
+    last_output: Option<crate::clock::Timestamp>,
+    node: Option<NodeView>,
+    script: String,
+    title: String,
+}
+
+/// The page; `?view=plain` for those without JavaScript.
+pub(super) async fn show(
+    State(site): State<Site>,
+    Viewer(user): Viewer,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<Markup, ApiError> {
+    let scope = parts::scope_of(&user, &query)?;
+    let job = find_for(&site.jobs, &user, scope, id, "job.look").await?;
+    let is_plain = query.get("view") == Some("plain");
+    let output = match is_plain {
+        true => Some(site.jobs.output(job.id.clone()).await?),
+        false => None,
+    };
+    let shown = gather(&site, user, scope, job).await?;
+    let api = format!("/api/jobs/{}", shown.job.id);
+    let section = match &output {
+        Some(output) => plain_output(output),
+        None => live_output(&api, scope),
+    };
+    let is_over = shown.job.status.is_terminal();
+    let title = format!("{} on {}", shown.job.preset, shown.job.node_id);
+    let body = body(&site, &shown, &api, &section);
+    let page = Page::new(&title, body)
+        .for_user(Some(&shown.user))
+        .under("/jobs");
+    Ok(layout::draw(&match is_plain {
+        true if is_over => page,
+        true => page.refreshed_every(RELOAD_SECONDS),
+        false => page
+            .with_module("job.js")
+            .without_script(plain_address(&shown.job.id, scope)),
+    }))
+}
+
+/// Cancels the job.
+pub(super) async fn cancel(
+    State(site): State<Site>,
+    Operator(user): Operator,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<Redirect, ApiError> {
+    let scope = parts::scope_of(&user, &query)?;
+    let back = parts::job_address(&id, scope);
+    match site.jobs.cancel(&user, id, scope == Scope::All).await {
+        // It ended between the look and the click: the page says how.
+        Ok(_) | Err(JobError::WrongState(_)) => Ok(Redirect::to(&back)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn gather(site: &Site, user: User, scope: Scope, job: Job) -> Result<Shown, ApiError> {
+    let node = match site.jobs.one_node(job.node_id.clone()).await {
+        Ok(node) => Some(node),
+        Err(JobError::NodeNotFound) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let script = site.jobs.script(job.id.clone()).await?;
+    let presets = site.jobs.presets().await?;
+    let entry = presets.get(&job.preset);
+    Ok(Shown {
+        user,
+        scope,
+        last_output: job.last_output_at,
+        title: entry.map_or_else(|| job.preset.clone(), |entry| entry.preset.title.clone()),
+        job: job.into(),
+        node,
+        script,
+    })
+}
+
+fn plain_address(id: &str, scope: Scope) -> String {
+    match scope {
+        Scope::All => format!("/jobs/{id}?view=plain&scope=all"),
+        Scope::Mine => format!("/jobs/{id}?view=plain"),
+    }
+}
+
+fn body(site: &Site, shown: &Shown, api: &str, output: &Markup) -> Markup {
+    let Shown { job, scope, .. } = shown;
+    html! {
+        p.crumbs { a href=(format!("/jobs{}", parts::scope_query(*scope))) { "Jobs" } }
+        div.head {
+            h1 { bdi { (words::visible(&shown.title)) } span.dim { " on " } a href=(format!("/nodes/{}", job.node_id)) { (job.node_id) } }
+            div #job-actions .actions data-region { (actions(shown)) }
+        }
+        div #job-state .banner data-region role="status" { (job_words::draw(job, shown.node.as_ref())) }
+        div #job-facts data-region { (facts(shown)) }
+        div.folds {
+            (params(&job.params))
+            details {
+                summary { "Script" }
+                p.dim { "What was frozen when the job was queued, byte for byte. SHA-256 " code { (job.script_sha256) } }
+                pre.code.tall tabindex="0" { (words::visible(&shown.script)) }
+            }
+            details { summary { "The same from a script" } (parts::copyable(&curl(&site.public_url, job), "the command")) }
+        }
+        section.output aria-labelledby="output-h" {
+            div.head {
+                h2 #output-h { "Output" }
+                (downloads(api, job, *scope))
+            }
+            (output)
+        }
+    }
+}
+
+fn actions(shown: &Shown) -> Markup {
+    let Shown {
+        job, scope, user, ..
+    } = shown;
+    let query = parts::scope_query(*scope);
+    let cancel = format!("/jobs/{}/cancel{query}", job.id);
+    let again = format!(
+        "/presets/{}?from={}{}",
+        job.preset,
+        job.id,
+        query.replace('?', "&")
+    );
+    let may_cancel = user.role >= Role::Operator
+        && !job.status.is_terminal()
+        && job.cancel_requested_at.is_none();
+    let ask = (job.status == JobStatus::Running)
+        .then_some("Stop the script on the node? What it did so far stays done.");
+    html! {
+        @if may_cancel { (form::button(&cancel, "danger", "Cancel", ask)) }
+        @if user.role >= Role::Operator { a.button href=(again) { "Run again" } }
+        a.button href=(format!("/jobs/{}/compare{query}", job.id)) { "Compare" }
+    }
+}
+
+fn facts(shown: &Shown) -> Markup {
+    let job = &shown.job;
+    let waited_until = job.started_at.or(job.finished_at);
+    html! {
+        dl.facts {
+            div { dt { "Queued" } dd { (words::moment(job.created_at)) } }
+            div { dt { "By" } dd { bdi { (job.created_by_email) } } }
+            div { dt { "Waited" } dd {
+                @match waited_until {
+                    Some(end) => { (words::span(end.millis_since(job.created_at))) }
+                    None => { (words::running_since(job.created_at)) }
+                }
+            } }
+            div { dt { "Ran" } dd { (parts::took(job)) @if !job.status.is_terminal() { " of " (limit(job)) " at most" } } }
+            @if let (JobStatus::Running, Some(at)) = (job.status, shown.last_output) {
+                div { dt { "Last output" } dd { (words::since(at)) } }
+            }
+            @if let Some(code) = job.exit_code { div { dt { "Exit code" } dd { (code) } } }
+            @if let Some(signal) = &job.signal { div { dt { "Signal" } dd { (words::visible(signal)) } } }
+            div { dt { "Output" } dd { (sizes(job)) } }
+            div { dt { "Job" } dd { code { (job.id) } } }
+        }
+    }
+}
+
+fn limit(job: &JobView) -> String {
+    words::span(
+        i64::try_from(job.timeout_seconds)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000),
+    )
+}
+
+fn sizes(job: &JobView) -> String {
+    let dropped = job.stdout_dropped + job.stderr_dropped;
+    let all = words::bytes(job.stdout_bytes + job.stderr_bytes);
+    match dropped {
+        0 => all,
+        dropped => format!("{all}, the first {} not kept", words::bytes(dropped)),
+    }
+}
+
+fn params(params: &Value) -> Markup {
+    let given = params.as_object();
+    html! {
+        @if let Some(given) = given.filter(|given| !given.is_empty()) {
+            details {
+                summary { "Params " span.dim { (given.len()) } }
+                dl.facts.params { @for (name, value) in given {
+                    div { dt { code { (name) } } dd { (param_value(value)) } }
+                } }
+            }
+        }
+    }
+}
+
+/// A param's value as it was given.
+pub(super) fn param_value(value: &Value) -> Markup {
+    let text = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
+    html! { @if text.is_empty() { span.dim { "empty" } } @else { code.value { (words::visible(&text)) } } }
+}
+
+fn downloads(api: &str, job: &JobView, scope: Scope) -> Markup {
+    let scope = if scope == Scope::All {
+        "&scope=all"
+    } else {
+        ""
+    };
+    let link = |stream: &str, words: &str| {
+        let file = format!("job-{}-{stream}.log", job.id);
+        html! { a href=(format!("{api}/log?stream={stream}{scope}")) download=(file) { (words) } }
+    };
+    html! { p.downloads { "Download " (link("both", "all")) " · " (link("stdout", "stdout")) " · " (link("stderr", "stderr")) } }
+}
+
+/// The place where `job.js` builds the log.
+fn live_output(api: &str, scope: Scope) -> Markup {
+    let stream = format!("{api}/stream{}", parts::scope_query(scope));
+    html! {
+        div #log .log data-stream=(stream) { noscript { p { "Loading the page for browsers without JavaScript…" } } }
+    }
+}
+
+fn plain_output(output: &[u8]) -> Markup {
+    let (text, is_cut) = plain::text(output);
+    html! {
+        p { "This is the page for browsers without JavaScript: the end of the output, loaded anew every few seconds." }
+        @if is_cut { p.dim { "The output is longer than what is shown here; download it to see all of it." } }
+        @if text.is_empty() { p.none { "No output yet." } } @else { pre.code tabindex="0" { (words::visible(&text)) } }
+    }
+}
+
+/// A command that queues the same job.
+fn curl(public_url: &str, job: &JobView) -> String {
+    let body =
+        serde_json::json!({"preset": job.preset, "nodeId": job.node_id, "params": job.params});
+    let quoted = body.to_string().replace('\'', r"'\''");
+    format!(
+        "curl -sS -H \"Authorization: Bearer $HYPRBOX_TOKEN\" -H 'Content-Type: application/json' \\\n  -d '{quoted}' \\\n  {public_url}/api/jobs"
+    )
+}

@@ -1,0 +1,139 @@
+//! How a job stands, in a sentence, and what to do next.
+
+use maud::{Markup, html};
+
+use super::{parts, words};
+use crate::jobs::JobView;
+use crate::nodes::{NodeStatus, NodeView};
+use crate::store::job::JobStatus;
+
+/// The state with its sentence. `node` is none once it was deleted.
+pub(super) fn draw(job: &JobView, node: Option<&NodeView>) -> Markup {
+    let advice = advice(job);
+    html! {
+        (parts::job_state(job)) " "
+        span.sentence { (sentence(job, node)) }
+        @if job.recovered_at.is_some() {
+            p { "The agent reported this late: the server had given the job up by then." }
+        }
+        @if !advice.is_empty() { p { (advice) } }
+    }
+}
+
+fn sentence(job: &JobView, node: Option<&NodeView>) -> Markup {
+    match job.status {
+        JobStatus::Queued => waiting(job, node),
+        JobStatus::Running => running(job),
+        JobStatus::Succeeded => html! { "in " (parts::took(job)) "." },
+        JobStatus::Failed => html! { (failure(job)) " after " (parts::took(job)) "." },
+        JobStatus::Cancelled => html! {
+            @match (&job.error_msg, job.started_at) {
+                (Some(why), _) => { (words::visible(why)) "." }
+                (None, None) => { "before it started." }
+                (None, Some(_)) => { "after " (parts::took(job)) "." }
+            }
+        },
+    }
+}
+
+fn waiting(job: &JobView, node: Option<&NodeView>) -> Markup {
+    let id = &job.node_id;
+    html! {
+        @match node.map(|node| (node, node.status)) {
+            None => { "Waiting for " (id) ", which is no node any more." }
+            Some((node, NodeStatus::Offline)) => {
+                "Waiting for " (id) ", "
+                @match node.last_seen_at {
+                    Some(at) => { "last seen " (words::since(at)) ". The job starts when its agent is back." }
+                    None => { "whose agent was never seen. The job starts when it comes." }
+                }
+            }
+            Some((node, NodeStatus::Online)) if node.running_job_id.is_some() => {
+                "Waiting until " (id) " has finished another job."
+            }
+            Some((_, NodeStatus::Online)) => { "Waiting for " (id) " to take it." }
+        }
+    }
+}
+
+fn running(job: &JobView) -> Markup {
+    html! {
+        @match job.cancel_requested_at {
+            Some(at) => {
+                "A cancel was asked for " (words::since(at)) ". The script still runs until " (job.node_id) " says that it has stopped."
+            }
+            None => { "on " (job.node_id) " for " (parts::took(job)) "." }
+        }
+    }
+}
+
+fn failure(job: &JobView) -> String {
+    match (&job.error_msg, job.exit_code, &job.signal) {
+        (Some(why), Some(code), _) if code != 0 => {
+            format!("{}, exit code {code},", words::visible(why))
+        }
+        (Some(why), _, _) => words::visible(why).into_owned(),
+        (None, Some(code), _) => format!("with exit code {code}"),
+        (None, None, Some(signal)) => format!("killed by {signal}"),
+        (None, None, None) => "without saying why".to_owned(),
+    }
+}
+
+/// What to do next about a failure; empty where there is nothing to say.
+fn advice(job: &JobView) -> &'static str {
+    if job.status != JobStatus::Failed {
+        return "";
+    }
+    let why = job.error_msg.as_deref().unwrap_or_default();
+    if why.starts_with("agent disappeared") {
+        "The node was not heard of for too long: it may be down, cut off, or its agent was stopped. Nobody knows how the \
+         script ended; look at the node before you run it again."
+    } else if why.starts_with("timed out") {
+        "It was stopped for running too long. Give it more time under More, or see in the output where it hung."
+    } else if why.starts_with("node restarted") {
+        "The machine restarted under the script. Look at its state before you run it again."
+    } else if why.contains("can't be unsealed") {
+        "The server's key file is another one than when the job was queued. Queue it again, and type its secrets again."
+    } else {
+        advice_on_code(job.exit_code, job.signal.as_deref())
+    }
+}
+
+fn advice_on_code(code: Option<i64>, signal: Option<&str>) -> &'static str {
+    match (code, signal) {
+        (_, Some("SIGKILL")) | (Some(137), _) => {
+            "Something killed it, most often the kernel for want of memory: see dmesg on the node."
+        }
+        (_, Some("SIGTERM")) | (Some(143), _) => "Something on the node asked it to end (SIGTERM).",
+        (Some(2), _) => {
+            "Exit code 2 is the distro guard's: if the output says so, the preset is for another system. Else the script \
+             ended with it: see the last lines."
+        }
+        (Some(126), _) => "A command in the script is there but can't be executed.",
+        (Some(127), _) => "A command in the script is not installed on the node.",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_that_have_a_meaning_are_explained() {
+        for (code, signal, word) in [
+            (Some(2), None, "guard"),
+            (Some(126), None, "executed"),
+            (Some(127), None, "installed"),
+            (Some(137), None, "memory"),
+            (None, Some("SIGKILL"), "memory"),
+            (None, Some("SIGTERM"), "SIGTERM"),
+        ] {
+            assert!(
+                advice_on_code(code, signal).contains(word),
+                "{code:?} {signal:?}"
+            );
+        }
+        assert_eq!(advice_on_code(Some(1), None), "");
+    }
+}

@@ -1,0 +1,179 @@
+//! `/jobs`: filtered and paged.
+
+use axum::extract::State;
+use maud::{Markup, html};
+
+use super::layout::{self, Page};
+use super::{Site, local, parts};
+use crate::auth::{User, Viewer};
+use crate::http::{ApiError, Query};
+use crate::jobs::{JobPage, Scope};
+use crate::nodes::NodeView;
+use crate::presets::Snapshot;
+use crate::store::job::{JobFilter, JobStatus};
+
+/// Jobs on a page.
+const PAGE: u64 = 50;
+
+/// States by the words of the filter.
+const STATES: [(&str, &str, &[JobStatus]); 6] = [
+    (
+        "open",
+        "Queued or running",
+        &[JobStatus::Queued, JobStatus::Running],
+    ),
+    ("queued", "Queued", &[JobStatus::Queued]),
+    ("running", "Running", &[JobStatus::Running]),
+    ("succeeded", "Succeeded", &[JobStatus::Succeeded]),
+    ("failed", "Failed", &[JobStatus::Failed]),
+    ("cancelled", "Cancelled", &[JobStatus::Cancelled]),
+];
+
+/// What the page is asked for, kept in its links.
+struct Asked<'q> {
+    node: &'q str,
+    preset: &'q str,
+    state: &'q str,
+    cursor: &'q str,
+}
+
+/// The page.
+pub(super) async fn show(
+    State(site): State<Site>,
+    Viewer(user): Viewer,
+    query: Query,
+) -> Result<Markup, ApiError> {
+    let scope = parts::scope_of(&user, &query)?;
+    let asked = Asked::of(&query);
+    let page = site.jobs.page(asked.filter(&user, scope)?, PAGE).await?;
+    let nodes = site.jobs.all_nodes().await?;
+    let presets = site.jobs.presets().await?;
+    let body = body(&user, scope, &asked, &page, &nodes, &presets);
+    let drawn = Page::new("Jobs", body).for_user(Some(&user)).under("/jobs");
+    Ok(layout::draw(&drawn.live(parts::events(scope))))
+}
+
+impl<'q> Asked<'q> {
+    fn of(query: &'q Query) -> Self {
+        let text = |name| query.get(name).unwrap_or_default();
+        Self {
+            node: text("node"),
+            preset: text("preset"),
+            state: text("state"),
+            cursor: text("cursor"),
+        }
+    }
+
+    fn filter(&self, user: &User, scope: Scope) -> Result<JobFilter, ApiError> {
+        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let state = STATES.iter().find(|(name, _, _)| *name == self.state);
+        let before = match self.cursor {
+            "" => None,
+            cursor => Some(uuid::Uuid::parse_str(cursor).map_err(|_| {
+                ApiError::bad_request("bad_input", "This link to older jobs is not whole")
+            })?),
+        };
+        Ok(JobFilter {
+            created_by: (scope == Scope::Mine).then(|| user.id.clone()),
+            node_id: given(self.node),
+            statuses: state
+                .map(|(_, _, statuses)| statuses.to_vec())
+                .unwrap_or_default(),
+            preset: given(self.preset),
+            before: before.map(|id| id.to_string()),
+        })
+    }
+
+    fn pairs(&self, scope: Scope) -> Vec<(&'static str, &'q str)> {
+        let all = if scope == Scope::All { "all" } else { "" };
+        let pairs = [
+            ("node", self.node),
+            ("preset", self.preset),
+            ("state", self.state),
+            ("scope", all),
+        ];
+        pairs
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect()
+    }
+}
+
+fn body(
+    user: &User,
+    scope: Scope,
+    asked: &Asked<'_>,
+    page: &JobPage,
+    nodes: &[NodeView],
+    presets: &Snapshot,
+) -> Markup {
+    let pairs = asked.pairs(scope);
+    let none = if pairs.iter().any(|(name, _)| *name != "scope") {
+        "No job matches."
+    } else {
+        "No jobs yet."
+    };
+    html! {
+        div.head { h1 { "Jobs" } (parts::scope_switch(user, scope, "/jobs", &pairs)) }
+        (filters(scope, asked, nodes, presets))
+        div #jobs data-region { (parts::job_table(&page.jobs, scope, none)) (pager(asked, page, pairs)) }
+    }
+}
+
+fn pager(asked: &Asked<'_>, page: &JobPage, pairs: Vec<(&str, &str)>) -> Markup {
+    let address = |more: Option<&str>| {
+        let mut pairs = pairs.clone();
+        pairs.extend(more.map(|cursor| ("cursor", cursor)));
+        format!("/jobs?{}", local::query(&pairs))
+    };
+    html! {
+        nav.pager aria-label="Pages" {
+            @if !asked.cursor.is_empty() { a.button href=(address(None)) { "Newest" } }
+            @if let Some(cursor) = &page.next_cursor { a.button rel="next" href=(address(Some(cursor))) { "Older" } }
+        }
+    }
+}
+
+fn filters(scope: Scope, asked: &Asked<'_>, nodes: &[NodeView], presets: &Snapshot) -> Markup {
+    let nodes = nodes
+        .iter()
+        .map(|node| (node.id.as_str(), node.id.as_str()))
+        .collect();
+    let presets = presets
+        .entries()
+        .map(|entry| (entry.preset.name.as_str(), entry.preset.name.as_str()))
+        .collect();
+    let states = STATES
+        .iter()
+        .map(|(name, words, _)| (*name, *words))
+        .collect();
+    html! {
+        form.filters action="/jobs" {
+            @if scope == Scope::All { input type="hidden" name="scope" value="all"; }
+            (select("state", "State", "Any state", asked.state, states))
+            (select("node", "Node", "Any node", asked.node, nodes))
+            (select("preset", "Preset", "Any preset", asked.preset, presets))
+            button { "Filter" }
+        }
+    }
+}
+
+fn select<'o>(
+    name: &str,
+    label: &str,
+    any: &str,
+    chosen: &'o str,
+    mut options: Vec<(&'o str, &'o str)>,
+) -> Markup {
+    // What is filtered by may be gone: jobs stay when a node or a preset goes.
+    if !chosen.is_empty() && !options.iter().any(|(value, _)| *value == chosen) {
+        options.insert(0, (chosen, chosen));
+    }
+    html! {
+        label.unseen for=(format!("by-{name}")) { (label) }
+        select id=(format!("by-{name}")) name=(name) {
+            option value="" { (any) }
+            @for (value, words) in options { option value=(value) selected[value == chosen] { (words) } }
+        }
+    }
+}

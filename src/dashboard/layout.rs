@@ -1,0 +1,150 @@
+//! The frame of every page: head, navigation, and the modules it needs.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets;
+use crate::auth::{Role, User};
+use crate::clock;
+
+/// One page, before it is drawn.
+pub(super) struct Page<'p> {
+    title: &'p str,
+    user: Option<&'p User>,
+    here: &'p str,
+    module: Option<&'static str>,
+    live: Option<String>,
+    refresh_seconds: Option<u32>,
+    without_script: Option<String>,
+    body: Markup,
+}
+
+impl<'p> Page<'p> {
+    /// A page for nobody in particular.
+    pub(super) fn new(title: &'p str, body: Markup) -> Self {
+        Self {
+            title,
+            user: None,
+            here: "",
+            module: None,
+            live: None,
+            refresh_seconds: None,
+            without_script: None,
+            body,
+        }
+    }
+
+    /// With the navigation of this person.
+    pub(super) fn for_user(self, user: Option<&'p User>) -> Self {
+        Self { user, ..self }
+    }
+
+    /// Under this entry of the navigation.
+    pub(super) fn under(self, here: &'p str) -> Self {
+        Self { here, ..self }
+    }
+
+    /// With a module of its own.
+    pub(super) fn with_module(self, module: &'static str) -> Self {
+        Self {
+            module: Some(module),
+            ..self
+        }
+    }
+
+    /// Its regions are fetched again when this stream of events says that something changed.
+    pub(super) fn live(self, events: String) -> Self {
+        Self {
+            live: Some(events),
+            ..self.with_module("live.js")
+        }
+    }
+
+    /// Loaded again after some seconds, for those without JavaScript.
+    pub(super) fn refreshed_every(self, seconds: u32) -> Self {
+        Self {
+            refresh_seconds: Some(seconds),
+            ..self
+        }
+    }
+
+    /// Where those without JavaScript are sent.
+    pub(super) fn without_script(self, address: String) -> Self {
+        Self {
+            without_script: Some(address),
+            ..self
+        }
+    }
+}
+
+/// The whole page.
+pub(super) fn draw(page: &Page<'_>) -> Markup {
+    let style = assets::url("app.css");
+    html! {
+        (DOCTYPE)
+        html lang="en" data-now=(clock::now().as_millis()) {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (page.title) " · HyprBox Jobs" }
+                link rel="icon" type="image/svg+xml" href=(assets::url("favicon.svg"));
+                link rel="stylesheet" href=(style);
+                script src=(assets::url("theme.js")) {}
+                script type="module" src=(assets::url("page.js")) {}
+                @if let Some(module) = page.module {
+                    @for part in assets::parts_of(module) {
+                        link rel="modulepreload" href=(assets::url(part));
+                    }
+                    script type="module" src=(assets::url(module)) {}
+                }
+                @if let Some(seconds) = page.refresh_seconds {
+                    meta http-equiv="refresh" content=(seconds);
+                }
+                @if let Some(address) = &page.without_script {
+                    noscript { meta http-equiv="refresh" content=(format!("0; url={address}")); }
+                }
+            }
+            body data-live=[page.live.as_deref()] {
+                a.skip href="#main" { "Skip to the content" }
+                (header(page))
+                p #line-down .line-down role="status" hidden { "The connection to the server is lost. Trying again…" }
+                main #main tabindex="-1" { (page.body) }
+            }
+        }
+    }
+}
+
+fn header(page: &Page<'_>) -> Markup {
+    html! {
+        header.top {
+            a.brand href="/" {
+                img src=(assets::url("favicon.svg")) alt="" width="22" height="22";
+                span { "HyprBox" }
+            }
+            @if let Some(user) = page.user {
+                nav aria-label="Main" {
+                    @if user.role >= Role::Viewer {
+                        (entry(page, "/", "Overview"))
+                        (entry(page, "/jobs", "Jobs"))
+                        (entry(page, "/nodes", "Nodes"))
+                        (entry(page, "/presets", "Presets"))
+                    }
+                    @if user.role == Role::Admin {
+                        (entry(page, "/users", "Users"))
+                        (entry(page, "/audit", "Audit"))
+                    }
+                }
+                div.who {
+                    a.me href="/account" title=(format!("{} · {}", user.email, user.role)) { bdi { (user.name) } }
+                    form method="post" action="/logout" { button.quiet { "Sign out" } }
+                }
+            }
+            button #theme .quiet.icon type="button" hidden aria-label="Colours: as the system" {}
+        }
+    }
+}
+
+fn entry(page: &Page<'_>, address: &str, words: &str) -> Markup {
+    let current = (page.here == address).then_some("page");
+    html! { a href=(address) aria-current=[current] { (words) } }
+}

@@ -1,0 +1,107 @@
+//! `/login`, `/logout`, and the one-time link that signs in.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+
+use super::form::{Faults, Form, Input};
+use super::layout::{self, Page};
+use super::{Site, local};
+use crate::auth::{Caller, ClientAddress, NotForeign};
+use crate::http::{ApiError, Path, Query};
+
+/// The form. Where nobody can sign in yet, the way to the setup.
+pub(super) async fn show(State(site): State<Site>, query: Query) -> Result<Response, ApiError> {
+    if !site.auth.has_users().await? {
+        return Ok(Redirect::to("/setup").into_response());
+    }
+    Ok(page("", local::path(query.get("to")), None).into_response())
+}
+
+/// Starts a session.
+pub(super) async fn submit(
+    State(site): State<Site>,
+    _: NotForeign,
+    from: ClientAddress,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let (email, to) = (form.text("email"), form.text("to"));
+    let to = local::path(Some(&to));
+    let password = form.0.get("password").unwrap_or_default();
+    match site.auth.login(&email, password, from).await {
+        Ok((token, _)) => Ok(signed_in(&site, &token, to)),
+        Err(error) if error.status.is_server_error() => Err(error),
+        Err(error) => {
+            let again = page(&email, to, Some(&error));
+            let mut response = (error.status, again).into_response();
+            if let Some(seconds) = error.retry_after {
+                response
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, seconds.into());
+            }
+            Ok(response)
+        }
+    }
+}
+
+/// Ends the session.
+pub(super) async fn logout(State(site): State<Site>, caller: Caller) -> Result<Response, ApiError> {
+    site.auth.logout(&caller).await?;
+    let cookie = [(header::SET_COOKIE, site.auth.clearing_cookie())];
+    Ok((cookie, Redirect::to("/login")).into_response())
+}
+
+/// Signs in whoever has the link, once, and goes on to `?to=`.
+pub(super) async fn once(
+    State(site): State<Site>,
+    Path(code): Path<String>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let to = local::path(query.get("to"));
+    match site.auth.redeem(&code).await {
+        Ok(token) => Ok(signed_in(&site, &token, to)),
+        Err(error) if error.status == StatusCode::UNAUTHORIZED => {
+            Ok((error.status, page("", to, Some(&error))).into_response())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn signed_in(site: &Site, token: &str, to: &str) -> Response {
+    let cookie = [(header::SET_COOKIE, site.auth.cookie_for(token))];
+    (cookie, Redirect::to(to)).into_response()
+}
+
+fn page(email: &str, to: &str, error: Option<&ApiError>) -> Markup {
+    let faults = Faults::of(error);
+    let mail = Input {
+        name: "email",
+        label: "Email",
+        kind: "email",
+        value: email,
+        autocomplete: "username",
+        has_focus: email.is_empty(),
+        ..Input::default()
+    };
+    let password = Input {
+        name: "password",
+        label: "Password",
+        kind: "password",
+        autocomplete: "current-password",
+        has_focus: !email.is_empty(),
+        ..Input::default()
+    };
+    let body = html! {
+        div.card.narrow {
+            h1 { "Sign in" }
+            (faults.summary(&[]))
+            form method="post" action="/login" {
+                input type="hidden" name="to" value=(to);
+                (mail.draw()) (password.draw())
+                button.primary { "Sign in" }
+            }
+        }
+    };
+    layout::draw(&Page::new("Sign in", body))
+}

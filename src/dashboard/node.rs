@@ -1,0 +1,170 @@
+//! `/nodes/{id}`: one node, its jobs and its tokens.
+
+use axum::extract::State;
+use axum::response::Redirect;
+use maud::{Markup, html};
+
+use super::layout::{self, Page};
+use super::nodes::or_dash;
+use super::{Site, form, parts, words};
+use crate::auth::{Admin, Role, User, Viewer};
+use crate::http::{ApiError, Path, Query};
+use crate::jobs::{JobView, Scope};
+use crate::nodes::{NodeStatus, NodeView};
+use crate::store::job::JobFilter;
+use crate::store::node::NodeToken;
+
+/// Jobs shown; the others are on the page of jobs.
+const LATEST: u64 = 20;
+
+/// The page.
+pub(super) async fn show(
+    State(site): State<Site>,
+    Viewer(user): Viewer,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<Markup, ApiError> {
+    let scope = parts::scope_of(&user, &query)?;
+    let node = site.jobs.one_node(id).await?;
+    let filter = JobFilter {
+        created_by: (scope == Scope::Mine).then(|| user.id.clone()),
+        node_id: Some(node.id.clone()),
+        ..JobFilter::default()
+    };
+    let jobs = site.jobs.page(filter, LATEST).await?.jobs;
+    let tokens = match user.role {
+        Role::Admin => Some(site.jobs.nodes.tokens(node.id.clone()).await?),
+        Role::Pending | Role::Viewer | Role::Operator => None,
+    };
+    let body = body(&user, scope, &node, &jobs, tokens.as_deref());
+    let page = Page::new(&node.id, body)
+        .for_user(Some(&user))
+        .under("/nodes");
+    Ok(layout::draw(&page.live(parts::events(scope))))
+}
+
+/// Deletes the node.
+pub(super) async fn delete(
+    State(site): State<Site>,
+    Admin(user): Admin,
+    Path(id): Path<String>,
+) -> Result<Redirect, ApiError> {
+    site.jobs.delete_node(user, id).await?;
+    Ok(Redirect::to("/nodes"))
+}
+
+/// Revokes a token.
+pub(super) async fn revoke_token(
+    State(site): State<Site>,
+    Admin(user): Admin,
+    Path((id, token_id)): Path<(String, String)>,
+) -> Result<Redirect, ApiError> {
+    let back = format!("/nodes/{id}");
+    site.jobs.nodes.revoke_token(user, id, token_id).await?;
+    Ok(Redirect::to(&back))
+}
+
+/// A node's state in a sentence.
+pub(super) fn state(node: &NodeView) -> Markup {
+    html! {
+        (parts::node_state(node)) " "
+        @match (node.status, node.last_seen_at) {
+            (NodeStatus::Online, _) => { "The agent is connected. Last sign of life " (parts::last_seen(node)) "." }
+            (NodeStatus::Offline, None) => { "Waiting for the agent's first sign of life. This turns green by itself." }
+            (NodeStatus::Offline, Some(at)) => { "Last seen " (words::since(at)) ". Its queued jobs wait until it is back." }
+        }
+    }
+}
+
+fn body(
+    user: &User,
+    scope: Scope,
+    node: &NodeView,
+    jobs: &[JobView],
+    tokens: Option<&[NodeToken]>,
+) -> Markup {
+    let address = format!("/nodes/{}", node.id);
+    let queue = format!("/presets?node={}", node.id);
+    html! {
+        p.crumbs { a href="/nodes" { "Nodes" } }
+        div.head {
+            h1 { (node.id) }
+            @if user.role >= Role::Operator { a.button.primary href=(queue) { "Run a preset here" } }
+        }
+        div #node-state .banner data-region role="status" { (state(node)) }
+        div #node-facts data-region { (facts(node)) }
+        section aria-labelledby="jobs-h" {
+            div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(user, scope, &address, &[])) }
+            div #jobs data-region { (parts::job_table(jobs, scope, "No jobs on this node.")) }
+        }
+        @if let Some(tokens) = tokens { (token_section(&address, node, tokens)) }
+    }
+}
+
+fn facts(node: &NodeView) -> Markup {
+    html! {
+        @if node.live_instances > 1 {
+            p.alert role="alert" {
+                (node.live_instances) " agents use this node's tokens at once. One node is one machine: make another node "
+                "for the other machine, or revoke its token below."
+            }
+        }
+        dl.facts {
+            div { dt { "Hostname" } dd { (or_dash(node.hostname.as_deref())) } }
+            div { dt { "System" } dd { (or_dash(node.os.pretty_name.as_deref())) } }
+            div { dt { "Agent" } dd { (or_dash(node.agent_version.as_deref())) } }
+            div { dt { "Runs" } dd {
+                @match &node.running_job_id {
+                    Some(id) => { a href=(format!("/jobs/{id}")) { "a job" } }
+                    None => { "nothing" }
+                }
+            } }
+            div { dt { "Waiting" } dd { (words::count(node.queued_jobs, "job", "jobs")) } }
+            @for (key, value) in &node.labels {
+                div { dt { bdi { (words::visible(key)) } } dd { bdi { (words::visible(value)) } } }
+            }
+        }
+    }
+}
+
+fn token_section(address: &str, node: &NodeView, tokens: &[NodeToken]) -> Markup {
+    let delete = format!(
+        "Delete {}? Its tokens stop working and its waiting jobs are cancelled.",
+        node.id
+    );
+    html! {
+        section aria-labelledby="tokens-h" {
+            h2 #tokens-h { "Tokens" }
+            table.tokens {
+                thead { tr {
+                    th scope="col" { "Token" } th scope="col" { "Made" } th scope="col" { "Last used" } th scope="col" {}
+                } }
+                tbody { @for token in tokens { (token_row(address, token)) } }
+            }
+            div.actions {
+                (form::button(&format!("{address}/tokens"), "", "Make a token", None))
+                (form::button(&format!("{address}/delete"), "danger", "Delete the node", Some(&delete)))
+            }
+        }
+    }
+}
+
+fn token_row(address: &str, token: &NodeToken) -> Markup {
+    let revoke = format!("{address}/tokens/{}/revoke", token.id);
+    let ask = "Revoke this token? An agent that uses it is shut out at once.";
+    html! {
+        tr {
+            td.main { code { (token.prefix) "…" } }
+            td data-label="Made" { (words::since(token.created_at)) }
+            td data-label="Last used" {
+                @match token.last_used_at { Some(at) => { (words::since(at)) } None => { "never" } }
+            }
+            td.num {
+                @match token.revoked_at {
+                    Some(at) => { "revoked " (words::since(at)) }
+                    None => { (form::button(&revoke, "danger", "Revoke", Some(ask))) }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Adding a node or a token: the token is shown this once, with the command that starts an agent.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+
+use super::form::Form;
+use super::layout::{self, Page};
+use super::{Site, node, nodes, parts};
+use crate::auth::{Admin, User};
+use crate::http::{ApiError, Path};
+use crate::jobs::Scope;
+use crate::nodes::{AddNode, NodeView};
+
+/// Adds a node.
+pub(super) async fn submit(
+    State(site): State<Site>,
+    Admin(user): Admin,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let id = form.text("id").trim().to_owned();
+    let request = AddNode {
+        id: id.clone(),
+        name: None,
+        labels: None,
+    };
+    match site.jobs.nodes.add(user.clone(), request).await {
+        Ok(added) => Ok((
+            StatusCode::CREATED,
+            page(&site, &user, &added.node, &added.token),
+        )
+            .into_response()),
+        Err(error) if error.status.is_server_error() => Err(error),
+        Err(mut error) => {
+            if error.code == "node_exists" {
+                error = error.with_field("id", "is taken by another node");
+            }
+            let again = nodes::page(&site, &user, &id, Some(&error)).await?;
+            Ok((error.status, again).into_response())
+        }
+    }
+}
+
+/// Makes another token of a node.
+pub(super) async fn add_token(
+    State(site): State<Site>,
+    Admin(user): Admin,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let minted = site.jobs.nodes.add_token(user.clone(), id.clone()).await?;
+    let node = site.jobs.one_node(id).await?;
+    let page = page(&site, &user, &node, &minted.token);
+    Ok((StatusCode::CREATED, page).into_response())
+}
+
+fn page(site: &Site, user: &User, node: &NodeView, token: &str) -> Markup {
+    let address = format!("/nodes/{}", node.id);
+    let body = html! {
+        h1 { "Start the agent on " (node.id) }
+        // The same region as on the node's own page, from where it is kept up to date: it turns green by itself.
+        div #node-state .banner data-region data-from=(address) role="status" { (node::state(node)) }
+        section.card {
+            h2 { "The token of this node" }
+            p { "It is shown this once; the server keeps only its fingerprint." }
+            (parts::copyable(token, "the token"))
+        }
+        section.card {
+            h2 { "The command" }
+            p { "On " strong { (node.id) } ", as root or as the user that jobs are to run as:" }
+            (parts::copyable(&command(&site.public_url, &node.id, token), "the command"))
+            @if is_in_the_clear(&site.public_url) {
+                p.alert {
+                    strong { "The address of this server is plain http. " }
+                    "Whoever can read the traffic between the node and the server can read this token and every job's "
+                    "output, and run commands on the node. Use it in a network that you trust, or put the server behind "
+                    "https and set HYPRBOX_PUBLIC_URL."
+                }
+            }
+        }
+        p { a href=(address) { "Go to the node" } }
+    };
+    let page = Page::new("Start the agent", body).for_user(Some(user));
+    layout::draw(&page.under("/nodes").live(parts::events(Scope::Mine)))
+}
+
+/// The line that starts an agent. The values hold nothing that a shell would read otherwise: a URL that the
+/// configuration checked, a slug, and a token of letters and digits.
+fn command(public_url: &str, node_id: &str, token: &str) -> String {
+    let insecure = if is_in_the_clear(public_url) {
+        "HYPRBOX_INSECURE_HTTP=1 "
+    } else {
+        ""
+    };
+    format!(
+        "{insecure}HYPRBOX_API_URL={public_url} HYPRBOX_NODE_ID={node_id} HYPRBOX_NODE_TOKEN={token} hyprbox-agent run"
+    )
+}
+
+/// Whether agents would talk to this address in the clear, over a network.
+fn is_in_the_clear(public_url: &str) -> bool {
+    let Some(rest) = public_url.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let address = host.parse::<std::net::IpAddr>();
+    host != "localhost" && !address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_named_where_it_is_a_danger() {
+        for safe in [
+            "https://jobs.example.org",
+            "http://127.0.0.1:4000",
+            "http://localhost:4000",
+            "http://[::1]:4000",
+        ] {
+            assert!(!is_in_the_clear(safe), "{safe}");
+            assert!(!command(safe, "a", "hbn_x").contains("INSECURE"));
+        }
+        for unsafe_url in [
+            "http://10.0.0.7:4000",
+            "http://jobs.example.org/",
+            "http://localhost.evil",
+        ] {
+            assert!(is_in_the_clear(unsafe_url), "{unsafe_url}");
+        }
+        assert_eq!(
+            command("http://10.0.0.7:4000", "prod-1", "hbn_x"),
+            "HYPRBOX_INSECURE_HTTP=1 HYPRBOX_API_URL=http://10.0.0.7:4000 HYPRBOX_NODE_ID=prod-1 \
+             HYPRBOX_NODE_TOKEN=hbn_x hyprbox-agent run"
+        );
+    }
+}

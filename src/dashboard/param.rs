@@ -1,0 +1,280 @@
+//! A preset's params as fields of a form, and the form's text as the JSON that the API takes.
+//!
+//! What can't be read as its type goes on as the text that was typed: `presets` then says what it must be, in the same
+//! words as over the API.
+
+use maud::{Markup, html};
+use serde_json::{Map, Value};
+
+use super::form::{Form, around, described_by};
+use crate::presets::{Param, ParamKind, ParamValue};
+
+/// From how many characters on a string gets a field of several lines.
+const LONG_TEXT: usize = 255;
+
+/// A param's field.
+pub(super) fn draw(param: &Param, value: Option<&str>, fault: Option<&str>) -> Markup {
+    let id = format!("f-p.{}", param.name);
+    let hint = hint(param);
+    let label = if param.required {
+        param.name.clone()
+    } else {
+        format!("{} (optional)", param.name)
+    };
+    // What has a default is not left empty by accident: no need to call it optional.
+    let label = if param.default.is_some() {
+        &param.name
+    } else {
+        &label
+    };
+    let control = control(param, &id, value.unwrap_or_default(), fault.is_some());
+    around(
+        &id,
+        label,
+        Some(&hint)
+            .filter(|hint| !hint.is_empty())
+            .map(String::as_str),
+        fault,
+        control,
+    )
+}
+
+fn hint(param: &Param) -> String {
+    let mut parts = Vec::new();
+    if !param.description.trim().is_empty() {
+        parts.push(param.description.trim().to_owned());
+    }
+    parts.extend(limits(&param.kind));
+    if let Some(default) = &param.default {
+        parts.push(format!("default {default}"));
+    }
+    parts.join(" · ")
+}
+
+fn limits(kind: &ParamKind) -> Option<String> {
+    match kind {
+        ParamKind::Int { min, max } => match (min, max) {
+            (Some(min), Some(max)) => Some(format!("{min} to {max}")),
+            (Some(min), None) => Some(format!("{min} or more")),
+            (None, Some(max)) => Some(format!("{max} or less")),
+            (None, None) => Some("a whole number".to_owned()),
+        },
+        ParamKind::Port => Some("1 to 65535".to_owned()),
+        ParamKind::String {
+            pattern,
+            max_length,
+        } => {
+            let pattern = pattern
+                .as_ref()
+                .map(|pattern| format!("matches {}", pattern.as_str()));
+            let length = max_length.map(|most| format!("at most {most} characters"));
+            let both: Vec<String> = pattern.into_iter().chain(length).collect();
+            Some(both.join(", ")).filter(|words| !words.is_empty())
+        }
+        ParamKind::Secret => Some("never shown again, never in the script".to_owned()),
+        ParamKind::Bool | ParamKind::Enum { .. } => None,
+    }
+}
+
+fn control(param: &Param, id: &str, value: &str, is_wrong: bool) -> Markup {
+    let name = format!("p.{}", param.name);
+    let wrong = is_wrong.then_some("true");
+    let about = described_by(id);
+    match &param.kind {
+        ParamKind::Bool if has_two_states(param) => html! {
+            // Said by a field of its own, as an empty checkbox says nothing.
+            input type="hidden" name=(name) value="false";
+            input.check id=(id) type="checkbox" name=(name) value="true" checked[value == "true"]
+                aria-describedby=(about) aria-invalid=[wrong];
+        },
+        ParamKind::Bool => choice(
+            param,
+            id,
+            &["true".to_owned(), "false".to_owned()],
+            value,
+            wrong,
+        ),
+        ParamKind::Enum { values } => choice(param, id, values, value, wrong),
+        ParamKind::Int { .. } | ParamKind::Port => {
+            let (min, max) = bounds(&param.kind);
+            html! {
+                input id=(id) type="number" inputmode="numeric" step="1" min=[min] max=[max] name=(name) value=(value)
+                    required[param.required] autocomplete="off" aria-describedby=(about) aria-invalid=[wrong];
+            }
+        }
+        ParamKind::Secret => html! {
+            textarea.secret id=(id) name=(name) rows="1" required[param.required] autocomplete="off" spellcheck="false"
+                autocapitalize="none" aria-describedby=(about) aria-invalid=[wrong] {}
+        },
+        ParamKind::String {
+            pattern,
+            max_length,
+        } => {
+            let is_long = pattern.is_none() && max_length.is_none_or(|most| most > LONG_TEXT);
+            html! {
+                @if is_long || value.contains('\n') {
+                    // The parser drops a line end right after the tag: one that is meant needs another before it.
+                    textarea id=(id) name=(name) rows="1" required[param.required] autocomplete="off" spellcheck="false"
+                        aria-describedby=(about) aria-invalid=[wrong] { "\n" (value) }
+                } @else {
+                    input id=(id) type="text" name=(name) value=(value) required[param.required] autocomplete="off"
+                        maxlength=[max_length] spellcheck="false" autocapitalize="none"
+                        aria-describedby=(about) aria-invalid=[wrong];
+                }
+            }
+        }
+    }
+}
+
+fn has_two_states(param: &Param) -> bool {
+    param.default.is_some()
+}
+
+fn bounds(kind: &ParamKind) -> (Option<i64>, Option<i64>) {
+    match kind {
+        ParamKind::Int { min, max } => (*min, *max),
+        ParamKind::Port => (Some(1), Some(65_535)),
+        ParamKind::String { .. } | ParamKind::Bool | ParamKind::Enum { .. } | ParamKind::Secret => {
+            (None, None)
+        }
+    }
+}
+
+fn choice(param: &Param, id: &str, values: &[String], value: &str, wrong: Option<&str>) -> Markup {
+    html! {
+        select id=(id) name=(format!("p.{}", param.name)) required[param.required] aria-invalid=[wrong]
+            aria-describedby=(described_by(id)) {
+            @if param.default.is_none() { option value="" { "Choose…" } }
+            @for known in values { option value=(known) selected[known == value] { (known) } }
+        }
+    }
+}
+
+/// What a fresh form has in this field.
+pub(super) fn default_text(param: &Param) -> String {
+    param
+        .default
+        .as_ref()
+        .map(ParamValue::to_string)
+        .unwrap_or_default()
+}
+
+/// A job's value as the form's text; a secret has to be typed again.
+pub(super) fn text_of(param: &Param, value: Option<&Value>) -> String {
+    match (value, &param.kind) {
+        (None, _) | (_, ParamKind::Secret) => String::new(),
+        (Some(Value::String(text)), _) => text.clone(),
+        (Some(value), _) => value.to_string(),
+    }
+}
+
+/// What was typed in this field; of a checkbox the last of its values counts.
+pub(super) fn typed(param: &Param, form: &Form) -> Option<String> {
+    let name = format!("p.{}", param.name);
+    form.0
+        .all(&name)
+        .last()
+        .map(|text| text.replace("\r\n", "\n"))
+}
+
+/// The params of a request, as JSON.
+pub(super) fn json<'p>(params: impl Iterator<Item = &'p Param>, form: &Form) -> Map<String, Value> {
+    params
+        .filter_map(|param| Some((param.name.clone(), value(param, typed(param, form)?)?)))
+        .collect()
+}
+
+/// One value; none where the field says that it is not given.
+fn value(param: &Param, typed: String) -> Option<Value> {
+    match &param.kind {
+        ParamKind::Int { .. } | ParamKind::Port => {
+            let typed = typed.trim();
+            (!typed.is_empty()).then(|| {
+                typed
+                    .parse::<i64>()
+                    .map_or_else(|_| Value::from(typed), Value::from)
+            })
+        }
+        ParamKind::Bool => match typed.as_str() {
+            "" => None,
+            "true" => Some(Value::from(true)),
+            "false" => Some(Value::from(false)),
+            _ => Some(Value::from(typed)),
+        },
+        ParamKind::Enum { .. } | ParamKind::Secret => {
+            (!typed.is_empty()).then(|| Value::from(typed))
+        }
+        // Emptied, where there was a default: then empty is what is meant.
+        ParamKind::String { .. } => {
+            (!typed.is_empty() || param.default.is_some()).then(|| Value::from(typed))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Query;
+    use crate::presets::Preset;
+
+    const PRESET: &str = "
+name: forms
+params:
+  port: { type: port, default: 22 }
+  count: { type: int, min: 1 }
+  on: { type: bool, default: true }
+  maybe: { type: bool }
+  color: { type: enum, values: [red, blue] }
+  greeting: { type: string, default: hello }
+  note: { type: string }
+  token: { type: secret }
+steps:
+  - name: Nothing
+    run: 'true'
+";
+
+    fn read(body: &str) -> Value {
+        let preset = Preset::parse("forms", PRESET).expect("a preset");
+        let form = Form(Query::parse_pairs(body.as_bytes()));
+        Value::Object(json(preset.params.iter(), &form))
+    }
+
+    #[test]
+    fn text_becomes_json_of_its_type() {
+        let body = "p.port=+2222+&p.count=7&p.on=false&p.on=true&p.maybe=false&p.color=red&p.greeting=a%0D%0Ab&p.note=x\
+            &p.token=s3cret";
+        let wanted = serde_json::json!({"port": 2222, "count": 7, "on": true, "maybe": false, "color": "red",
+            "greeting": "a\nb", "note": "x", "token": "s3cret"});
+        assert_eq!(read(body), wanted);
+    }
+
+    #[test]
+    fn an_empty_field_is_not_given_unless_it_had_a_default() {
+        let body = "p.port=&p.count=&p.on=false&p.maybe=&p.color=&p.greeting=&p.note=&p.token=&p.unknown=x";
+        assert_eq!(read(body), serde_json::json!({"on": false, "greeting": ""}));
+    }
+
+    #[test]
+    fn what_is_no_number_goes_on_as_it_was_typed() {
+        assert_eq!(
+            read("p.port=22.0&p.count=1e3"),
+            serde_json::json!({"port": "22.0", "count": "1e3"})
+        );
+        assert_eq!(
+            read("p.count=99999999999999999999"),
+            serde_json::json!({"count": "99999999999999999999"})
+        );
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_again() {
+        let preset = Preset::parse("forms", PRESET).expect("a preset");
+        let token = preset.param("token").expect("there");
+        assert_eq!(text_of(token, Some(&Value::from("***"))), "");
+        assert!(
+            !draw(token, Some("hunter22"), None)
+                .into_string()
+                .contains("hunter22")
+        );
+    }
+}

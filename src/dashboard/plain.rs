@@ -1,0 +1,92 @@
+//! Output as plain text, for pages without JavaScript: the end of it, without what moves a terminal's cursor.
+
+/// Bytes of the end that are shown.
+const SHOWN: usize = 64 * 1024;
+
+/// The end of the output as text, and whether that is not all of it.
+pub(super) fn text(output: &[u8]) -> (String, bool) {
+    let from = output.len().saturating_sub(SHOWN);
+    // From a line's beginning, where there is one.
+    let cut = match output[from..].iter().position(|byte| *byte == b'\n') {
+        Some(at) if from > 0 => from + at + 1,
+        _ => from,
+    };
+    (strip(&String::from_utf8_lossy(&output[cut..])), from > 0)
+}
+
+/// Takes escape sequences away; of a line that was written over, the last version stays.
+fn strip(text: &str) -> String {
+    let mut lines = String::with_capacity(text.len());
+    let mut line = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' => {
+                lines.push_str(&line);
+                lines.push('\n');
+                line.clear();
+            }
+            '\r' if chars.peek() != Some(&'\n') => line.clear(),
+            '\u{1b}' => skip_escape(&mut chars),
+            '\t' => line.push(c),
+            c if c.is_control() => {}
+            c => line.push(c),
+        }
+    }
+    lines + &line
+}
+
+/// Skips what follows an ESC. A string (a title, a link) ends with its line at the latest: what is never ended must not
+/// swallow the output.
+fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match chars.next_if(|c| *c != '\n') {
+        Some('[') => {
+            while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
+            chars.next_if(|c| ('@'..='~').contains(c));
+        }
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            while let Some(c) = chars.next_if(|c| *c != '\n') {
+                match c {
+                    '\u{7}' | '\u{9c}' => return,
+                    '\u{1b}' => {
+                        chars.next_if(|c| *c == '\\');
+                        return;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Some('(' | ')' | '#' | '%') => {
+            chars.next_if(|c| *c != '\n');
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_text() {
+        for (raw, wanted) in [
+            ("plain\n", "plain\n"),
+            ("\u{1b}[1;31mred\u{1b}[0m\n", "red\n"),
+            ("10%\r100%\r\ndone", "100%\ndone"),
+            ("\u{1b}]0;title\u{7}x\u{1b}]8;;http://e\u{1b}\\y", "xy"),
+            ("\u{1b}]never ended\nnext", "\nnext"),
+            ("a\0b\u{8}\u{1b}", "ab"),
+            ("\u{1b}(Bz\u{1b}[", "z"),
+        ] {
+            assert_eq!(strip(raw), wanted, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_from_a_whole_line_on() {
+        let long = "0123456789\n".repeat(10_000);
+        let (shown, is_cut) = text(long.as_bytes());
+        assert!(is_cut && shown.starts_with("0123456789\n") && shown.len() <= SHOWN);
+        assert_eq!(text(b"a\nb"), ("a\nb".to_owned(), false));
+    }
+}

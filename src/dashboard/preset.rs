@@ -1,0 +1,323 @@
+//! `/presets/{name}`: the form that queues it, with a look at the script before.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use serde_json::{Map, Value};
+
+use super::form::{Faults, Form, Input, around, described_by};
+use super::layout::{self, Page};
+use super::{Site, param, parts, presets, words};
+use crate::auth::{Operator, Role, User, Viewer};
+use crate::http::{ApiError, Path, Query};
+use crate::jobs::{Idempotency, JobError, QueueRequest, Queued, find_for};
+use crate::nodes::{NodeStatus, NodeView};
+use crate::presets::{CatalogEntry, Preset};
+
+/// What the form has in it.
+struct Filled {
+    node: String,
+    timeout: String,
+    /// By param, in the preset's order.
+    values: Vec<String>,
+    /// Makes a form that is sent twice one job.
+    key: String,
+}
+
+/// The form: fresh, or (`?from=`) as it was for a job that is to be run again.
+pub(super) async fn show(
+    State(site): State<Site>,
+    Viewer(user): Viewer,
+    Path(name): Path<String>,
+    query: Query,
+) -> Result<Markup, ApiError> {
+    let entry = entry(&site, &name).await?;
+    let mut filled = Filled::fresh(&entry.preset);
+    filled.node = query.get("node").unwrap_or_default().to_owned();
+    if let Some(id) = query.get("from") {
+        filled
+            .fill_from(&site, &user, &entry.preset, &query, id)
+            .await?;
+    }
+    page(&site, &user, &entry, &filled, None, None).await
+}
+
+/// Queues a job, or shows the script that would be frozen.
+pub(super) async fn submit(
+    State(site): State<Site>,
+    Operator(user): Operator,
+    Path(name): Path<String>,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let entry = entry(&site, &name).await?;
+    let mut filled = Filled::typed(&entry.preset, &form);
+    let params = param::json(entry.preset.params.iter(), &form);
+    let answer = if form.0.get("do") == Some("preview") {
+        let script = preview(&site, &name, params, &filled.timeout).await;
+        script.map(Answer::Preview)
+    } else {
+        queue(&site, &user, name, params, &filled)
+            .await
+            .map(Answer::Queued)
+    };
+    match answer {
+        Ok(Answer::Queued(id)) => Ok(Redirect::to(&format!("/jobs/{id}")).into_response()),
+        Ok(Answer::Preview(script)) => {
+            let page = page(&site, &user, &entry, &filled, None, Some(&script)).await?;
+            Ok(page.into_response())
+        }
+        Err(error) if is_for_the_form(&error) => {
+            if error.code == "idempotency_key_reused" {
+                filled.key = new_key();
+            }
+            let page = page(&site, &user, &entry, &filled, Some(&error), None).await?;
+            Ok((error.status, page).into_response())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+enum Answer {
+    Queued(String),
+    Preview(String),
+}
+
+fn is_for_the_form(error: &ApiError) -> bool {
+    error.status == StatusCode::BAD_REQUEST
+        || ["node_not_found", "idempotency_key_reused"].contains(&error.code)
+}
+
+async fn entry(site: &Site, name: &str) -> Result<Arc<CatalogEntry>, ApiError> {
+    let presets = site.jobs.presets().await?;
+    let entry = presets.get(name).cloned();
+    Ok(entry.ok_or(JobError::PresetNotFound)?)
+}
+
+async fn preview(
+    site: &Site,
+    name: &str,
+    params: Map<String, Value>,
+    timeout: &str,
+) -> Result<String, ApiError> {
+    let timeout = timeout_of(timeout)?;
+    let rendered = site.jobs.render(name.to_owned(), params, timeout).await?;
+    Ok(rendered.0.text)
+}
+
+async fn queue(
+    site: &Site,
+    user: &User,
+    preset: String,
+    params: Map<String, Value>,
+    filled: &Filled,
+) -> Result<String, ApiError> {
+    if filled.node.is_empty() {
+        return Err(
+            ApiError::bad_request("bad_input", "Choose a node").with_field("nodeId", "is required")
+        );
+    }
+    let timeout_seconds = timeout_of(&filled.timeout)?;
+    let body = serde_json::json!({"preset": preset, "nodeId": filled.node, "params": params, "timeoutSeconds": timeout_seconds});
+    let request = QueueRequest {
+        preset,
+        node_id: filled.node.clone(),
+        params: Some(params),
+        timeout_seconds,
+    };
+    let key = filled.key.clone();
+    let idempotency = (!key.is_empty()).then_some(Idempotency { key, body });
+    match site.jobs.queue(user, request, idempotency).await {
+        Ok(Queued::New(job) | Queued::Before(job)) => Ok(job.id),
+        Err(JobError::NodeNotFound) => {
+            Err(ApiError::from(JobError::NodeNotFound).with_field("nodeId", "is no node any more"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Seconds; none where the field was left empty.
+fn timeout_of(typed: &str) -> Result<Option<i64>, ApiError> {
+    if typed.is_empty() {
+        return Ok(None);
+    }
+    let seconds = typed.parse().map_err(|_| {
+        ApiError::bad_request("bad_input", "timeoutSeconds: must be 1 to 604800")
+            .with_field("timeoutSeconds", "must be 1 to 604800")
+    });
+    seconds.map(Some)
+}
+
+fn new_key() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+impl Filled {
+    fn fresh(preset: &Preset) -> Self {
+        Self {
+            node: String::new(),
+            timeout: String::new(),
+            values: preset.params.iter().map(param::default_text).collect(),
+            key: new_key(),
+        }
+    }
+
+    fn typed(preset: &Preset, form: &Form) -> Self {
+        let key = form.text("key");
+        let is_key =
+            (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+        let typed = |param| param::typed(param, form).unwrap_or_default();
+        Self {
+            node: form.text("node"),
+            timeout: form.text("timeout").trim().to_owned(),
+            values: preset.params.iter().map(typed).collect(),
+            key: if is_key { key } else { String::new() },
+        }
+    }
+
+    async fn fill_from(
+        &mut self,
+        site: &Site,
+        user: &User,
+        preset: &Preset,
+        query: &Query,
+        id: &str,
+    ) -> Result<(), ApiError> {
+        let scope = parts::scope_of(user, query)?;
+        let job = find_for(&site.jobs, user, scope, id.to_owned(), "job.look").await?;
+        let params: Value = serde_json::from_str(&job.params).unwrap_or_default();
+        self.node = job.node_id;
+        if job.timeout_seconds != u64::from(preset.timeout_seconds) {
+            self.timeout = job.timeout_seconds.to_string();
+        }
+        for (value, param) in self.values.iter_mut().zip(&preset.params) {
+            *value = param::text_of(param, params.get(&param.name));
+        }
+        Ok(())
+    }
+}
+
+async fn page(
+    site: &Site,
+    user: &User,
+    entry: &CatalogEntry,
+    filled: &Filled,
+    error: Option<&ApiError>,
+    script: Option<&str>,
+) -> Result<Markup, ApiError> {
+    let preset = &entry.preset;
+    let nodes = site.jobs.all_nodes().await?;
+    let body = html! {
+        p.crumbs { a href="/presets" { "Presets" } }
+        div.head { h1 { bdi { (words::visible(&preset.title)) } } (presets::risk(preset.risk)) }
+        p.dim { code { (preset.name) } " · for " (presets::targets(preset)) }
+        @for part in preset.description.split("\n\n").filter(|part| !part.trim().is_empty()) {
+            p.prose { (words::visible(part.trim())) }
+        }
+        @if user.role >= Role::Operator { (form(preset, &nodes, filled, error)) }
+        @else { p.none { "Your role is VIEWER; queueing needs OPERATOR." } }
+        div #preview {
+            @if let Some(script) = script {
+                section.card aria-labelledby="preview-h" {
+                    h2 #preview-h tabindex="-1" { "The script, as it would be frozen now" }
+                    pre.code.tall tabindex="0" { (words::visible(script)) }
+                }
+            }
+        }
+        details { summary { "The preset's file" } pre.code.tall tabindex="0" { (words::visible(&entry.source)) } }
+    };
+    let page = Page::new(&preset.title, body)
+        .for_user(Some(user))
+        .under("/presets");
+    Ok(layout::draw(&page.with_module("queue.js")))
+}
+
+fn form(preset: &Preset, nodes: &[NodeView], filled: &Filled, error: Option<&ApiError>) -> Markup {
+    let faults = Faults::of(error);
+    let paths: Vec<String> = preset
+        .params
+        .iter()
+        .map(|param| format!("params.{}", param.name))
+        .collect();
+    let mut shown = vec!["nodeId", "timeoutSeconds"];
+    shown.extend(paths.iter().map(String::as_str));
+    let is_reused = error.is_some_and(|error| error.code == "idempotency_key_reused");
+    let limit = format!(
+        "Seconds; the preset's own limit is {}",
+        words::span(i64::from(preset.timeout_seconds) * 1_000)
+    );
+    let timeout = Input {
+        name: "timeout",
+        label: "Stop it after (optional)",
+        value: &filled.timeout,
+        hint: Some(&limit),
+        fault: faults.at("timeoutSeconds"),
+        autocomplete: "off",
+        is_optional: true,
+        pattern: Some("[0-9]{1,6}"),
+        ..Input::default()
+    };
+    html! {
+        form #queue .card method="post" action=(format!("/presets/{}", preset.name)) {
+            div #faults {
+                @if is_reused {
+                    div.alert role="alert" { p { "This form has queued a job already. Press Queue again for another one." } }
+                } @else { (faults.summary(&shown)) }
+            }
+            input type="hidden" name="key" value=(filled.key);
+            (node_picker(preset, nodes, &filled.node, faults.at("nodeId")))
+            @for ((param, path), value) in preset.params.iter().zip(&paths).zip(&filled.values) {
+                (param::draw(param, Some(value), faults.at(path)))
+            }
+            details open[faults.at("timeoutSeconds").is_some() || !filled.timeout.is_empty()] {
+                summary { "More" }
+                (timeout.draw())
+            }
+            div.actions {
+                button.primary name="do" value="queue" { "Queue" }
+                button name="do" value="preview" formnovalidate { "Show the script" }
+            }
+        }
+    }
+}
+
+fn node_picker(preset: &Preset, nodes: &[NodeView], chosen: &str, fault: Option<&str>) -> Markup {
+    // With one node there is nothing to choose.
+    let only = if nodes.len() == 1 {
+        nodes.first()
+    } else {
+        None
+    };
+    let chosen = only.map_or(chosen, |node| node.id.as_str());
+    let id = "f-node";
+    let control = html! {
+        select id=(id) name="node" required aria-describedby=(described_by(id)) aria-invalid=[fault.map(|_| "true")] {
+            @if only.is_none() { option value="" { "Choose…" } }
+            @for node in nodes {
+                option value=(node.id) selected[node.id == chosen] { (node_words(preset, node)) }
+            }
+        }
+    };
+    let hint = nodes
+        .is_empty()
+        .then_some("There is no node yet; an ADMIN adds one under Nodes");
+    around(id, "Node", hint, fault, control)
+}
+
+fn node_words(preset: &Preset, node: &NodeView) -> String {
+    let mut words = node.id.clone();
+    let system = node.os.pretty_name.as_deref().or(node.os.id.as_deref());
+    if let Some(system) = system.filter(|system| !system.is_empty()) {
+        words.push_str(&format!(" · {}", words::visible(system)));
+    }
+    if node.status == NodeStatus::Offline {
+        words.push_str(" · offline, the job would wait");
+    }
+    let fits = |id: &String| preset.targets_any() || preset.targets.contains(id);
+    if node.os.id.as_ref().is_some_and(|id| !fits(id)) {
+        words.push_str(" · not a target of this preset");
+    }
+    words
+}

@@ -1,0 +1,119 @@
+//! `/presets`: what there is to run, and the files that can't be read.
+
+use axum::extract::State;
+use maud::{Markup, html};
+
+use super::layout::{self, Page};
+use super::{Site, local, words};
+use crate::auth::Viewer;
+use crate::http::{ApiError, Query};
+use crate::presets::{CatalogEntry, FileError, Origin, Preset, Risk, Snapshot};
+
+/// The page; `?q=` searches, `?node=` goes along to the form.
+pub(super) async fn show(
+    State(site): State<Site>,
+    Viewer(user): Viewer,
+    query: Query,
+) -> Result<Markup, ApiError> {
+    let presets = site.jobs.presets().await?;
+    let body = body(
+        &presets,
+        query.get("q").unwrap_or_default().trim(),
+        query.get("node"),
+    );
+    let page = Page::new("Presets", body)
+        .for_user(Some(&user))
+        .under("/presets");
+    Ok(layout::draw(&page))
+}
+
+fn body(presets: &Snapshot, sought: &str, node: Option<&str>) -> Markup {
+    let found: Vec<_> = presets
+        .entries()
+        .filter(|entry| matches(&entry.preset, sought))
+        .collect();
+    html! {
+        div.head {
+            h1 { "Presets" }
+            form.search role="search" action="/presets" {
+                @if let Some(node) = node { input type="hidden" name="node" value=(node); }
+                label.unseen for="q" { "Search presets" }
+                input #q type="search" name="q" value=(sought) placeholder="Search";
+                button { "Search" }
+            }
+        }
+        (broken(presets.errors()))
+        @if found.is_empty() { p.none { "No preset matches." } }
+        ul.cards { @for entry in found { (card(entry, node)) } }
+    }
+}
+
+fn matches(preset: &Preset, sought: &str) -> bool {
+    let sought = sought.to_lowercase();
+    let texts = [&preset.name, &preset.title, &preset.description];
+    let has = |text: &String| text.to_lowercase().contains(&sought);
+    texts.into_iter().any(has) || preset.targets.iter().any(has)
+}
+
+fn broken(errors: &[FileError]) -> Markup {
+    html! {
+        @if !errors.is_empty() {
+            div.alert role="alert" {
+                p { "Some files in the presets folder can't be read; what was good before stays in use." }
+                ul { @for error in errors {
+                    li {
+                        code { bdi { (words::visible(&error.file)) } @if let Some(line) = error.line { ":" (line) } }
+                        " " (words::visible(&error.message))
+                    }
+                } }
+            }
+        }
+    }
+}
+
+fn card(entry: &CatalogEntry, node: Option<&str>) -> Markup {
+    let preset = &entry.preset;
+    let address = match node {
+        Some(node) => format!(
+            "/presets/{}?{}",
+            preset.name,
+            local::query(&[("node", node)])
+        ),
+        None => format!("/presets/{}", preset.name),
+    };
+    let about = preset.description.lines().next().unwrap_or_default();
+    html! {
+        li.card {
+            div.head { a.strong href=(address) { bdi { (words::visible(&preset.title)) } } (risk(preset.risk)) }
+            p.dim { code { (preset.name) } " · " (targets(preset)) @if let Some(origin) = origin(entry.origin) { " · " (origin) } }
+            @if !about.is_empty() { p { (words::visible(about)) } }
+        }
+    }
+}
+
+/// How much can go wrong.
+pub(super) fn risk(risk: Risk) -> Markup {
+    let (name, word) = match risk {
+        Risk::Low => ("low", "Low risk"),
+        Risk::Medium => ("medium", "Medium risk"),
+        Risk::High => ("high", "High risk"),
+    };
+    html! { span.risk data-risk=(name) { (word) } }
+}
+
+/// Which systems it is for.
+pub(super) fn targets(preset: &Preset) -> String {
+    if preset.targets_any() {
+        "any Linux".to_owned()
+    } else {
+        preset.targets.join(", ")
+    }
+}
+
+fn origin(origin: Origin) -> Option<&'static str> {
+    match origin {
+        Origin::BuiltIn => None,
+        Origin::Folder => Some("from the presets folder"),
+        Origin::Override => Some("from the presets folder, in place of the built-in one"),
+    }
+}

@@ -1,0 +1,99 @@
+//! What every page goes through: its headers, and errors shown as pages.
+
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::html;
+
+use super::layout::{self, Page};
+use super::{Site, local};
+use crate::auth::{Auth, Role, User};
+use crate::http::ApiError;
+
+/// Nothing but our own files, nothing inline, and nobody frames us.
+const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Middleware around every page.
+pub(super) async fn wrap(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let asked = parts.clone();
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        response = show(&site.auth, asked, error).await;
+    }
+    protect(response.headers_mut());
+    response
+}
+
+/// The headers of a page.
+pub(super) fn protect(headers: &mut HeaderMap) {
+    let csp = HeaderValue::from_static(PAGE_CSP);
+    headers.insert(header::CONTENT_SECURITY_POLICY, csp);
+    // Pages show what the signed-in person may see, tokens too: neither a proxy nor the next user of the browser may.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+/// The error as a page; those who aren't signed in are asked to, and come back.
+pub(super) async fn show(auth: &Auth, mut asked: Parts, error: ApiError) -> Response {
+    if error.status == StatusCode::UNAUTHORIZED {
+        return to_login(auth, &asked).await;
+    }
+    // Who is asking is only for the navigation here; the proof of origin was the request's own matter.
+    asked.method = Method::GET;
+    let user = auth.authenticate(&asked).await.ok();
+    let mut response = (error.status, page(user.as_ref(), &error)).into_response();
+    if let Some(seconds) = error.retry_after {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+async fn to_login(auth: &Auth, asked: &Parts) -> Response {
+    // A database that can't be asked is told on the login page soon enough.
+    if !auth.has_users().await.unwrap_or(true) {
+        return Redirect::to("/setup").into_response();
+    }
+    let path = asked.uri.path_and_query().map_or("/", |path| path.as_str());
+    let to = if asked.method == Method::GET {
+        path
+    } else {
+        "/"
+    };
+    Redirect::to(&local::with_to("/login", to)).into_response()
+}
+
+fn page(user: Option<&User>, error: &ApiError) -> maud::Markup {
+    let is_pending = user.is_some_and(|user| user.role == Role::Pending);
+    let body = html! {
+        div.card.narrow {
+            h1 { (heading(error.status)) }
+            @if is_pending {
+                p { "Your account is waiting for a role. Ask an ADMIN to give you one; then load this page again." }
+            } @else {
+                p { (error.message) "." }
+            }
+            @for (field, fault) in &error.fields {
+                p.fault { (field) ": " (fault) }
+            }
+            p { a href="/" { "Go to the overview" } }
+        }
+    };
+    layout::draw(&Page::new("Error", body).for_user(user))
+}
+
+fn heading(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        403 => "That is not allowed",
+        404 => "Not found",
+        409 => "That can't be done now",
+        413 => "Too large",
+        429 => "Too many attempts",
+        503 => "The server can't answer right now",
+        500.. => "Something went wrong",
+        _ => "That can't be read",
+    }
+}

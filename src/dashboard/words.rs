@@ -1,0 +1,162 @@
+//! Times and texts in words. `assets/time.js` says the same of times while the page is open.
+
+use std::borrow::Cow;
+
+use maud::{Markup, html};
+
+use crate::clock::{self, Timestamp};
+
+const SECOND: i64 = 1_000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// A length of time: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+pub(super) fn span(millis: i64) -> String {
+    let two = |big: i64, big_unit: &str, small: i64, small_unit: &str| match small {
+        0 => format!("{big} {big_unit}"),
+        small => format!("{big} {big_unit} {small} {small_unit}"),
+    };
+    match millis.max(0) {
+        // Cut, not rounded: what is under ten seconds must not read as ten.
+        ms if ms < 10 * SECOND => format!("{}.{} s", ms / SECOND, ms % SECOND / 100),
+        ms if ms < MINUTE => format!("{} s", ms / SECOND),
+        ms if ms < HOUR => two(ms / MINUTE, "min", ms % MINUTE / SECOND, "s"),
+        ms if ms < DAY => two(ms / HOUR, "h", ms % HOUR / MINUTE, "min"),
+        ms => two(ms / DAY, "d", ms % DAY / HOUR, "h"),
+    }
+}
+
+/// How long ago, in one unit: `just now`, `12 s ago`, `3 h ago`.
+pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
+    match now.millis_since(at) {
+        ms if ms < 5 * SECOND => "just now".to_owned(),
+        ms if ms < MINUTE => format!("{} s ago", ms / SECOND),
+        ms if ms < HOUR => format!("{} min ago", ms / MINUTE),
+        ms if ms < 2 * DAY => format!("{} h ago", ms / HOUR),
+        ms => format!("{} d ago", ms / DAY),
+    }
+}
+
+/// `2026-11-24 09:30:00 UTC`
+pub(super) fn plain_time(at: Timestamp) -> String {
+    let text = at.to_string();
+    let (date, time) = text.split_once('T').unwrap_or((&text, ""));
+    format!("{date} {} UTC", time.get(..8).unwrap_or(time))
+}
+
+/// How long ago, kept up to date while the page is open; the time itself beside it.
+pub(super) fn since(at: Timestamp) -> Markup {
+    html! {
+        time datetime=(at.to_string()) data-ago title=(plain_time(at)) { (ago(at, clock::now())) }
+    }
+}
+
+/// The time itself, which scripts turn into the reader's own zone.
+pub(super) fn moment(at: Timestamp) -> Markup {
+    html! { time datetime=(at.to_string()) data-local { (plain_time(at)) } }
+}
+
+/// How long it has been going on, counted on while the page is open.
+pub(super) fn running_since(at: Timestamp) -> Markup {
+    let passed = clock::now().millis_since(at);
+    html! { span data-since=(at.as_millis()) { (span(passed)) } }
+}
+
+/// A number of bytes: `0 B`, `812 B`, `3.4 KiB`, `4.0 MiB`.
+pub(super) fn bytes(count: u64) -> String {
+    const KIB: u64 = 1_024;
+    match count {
+        n if n < KIB => format!("{n} B"),
+        n if n < KIB * KIB => format!("{:.1} KiB", n as f64 / KIB as f64),
+        n if n < KIB * KIB * KIB => format!("{:.1} MiB", n as f64 / (KIB * KIB) as f64),
+        n => format!("{:.1} GiB", n as f64 / (KIB * KIB * KIB) as f64),
+    }
+}
+
+/// `1 job`, `2 jobs`.
+pub(super) fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// The text with what can't be seen made visible: marks that turn the order of characters around (a script that
+/// reads otherwise than it runs), and control characters. Line ends and tabs stay.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    let hides = |c: char| {
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{61c}' | '\u{feff}')
+            || (c.is_control() && c != '\n' && c != '\t')
+    };
+    if !text.contains(hides) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if hides(c) {
+            shown.push_str(&format!("⟨U+{:04X}⟩", u32::from(c)));
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// A message that goes on from a field's name, as a sentence of its own: `Must be 1 to 65535.`
+pub(super) fn sentence(message: &str) -> String {
+    let mut chars = message.chars();
+    let first: String = chars
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
+    format!("{first}{}.", chars.as_str().trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_time() {
+        for (millis, words) in [
+            (-5, "0.0 s"),
+            (420, "0.4 s"),
+            (9_999, "9.9 s"),
+            (12_300, "12 s"),
+            (200_000, "3 min 20 s"),
+            (180_000, "3 min"),
+            (2 * HOUR + 5 * MINUTE, "2 h 5 min"),
+            (3 * DAY + 4 * HOUR, "3 d 4 h"),
+        ] {
+            assert_eq!(span(millis), words);
+        }
+    }
+
+    #[test]
+    fn times_past() {
+        let at = Timestamp::from_millis(1_000_000_000_000);
+        for (millis, words) in [
+            (-1, "just now"),
+            (12_000, "12 s ago"),
+            (3 * HOUR, "3 h ago"),
+            (47 * HOUR, "47 h ago"),
+            (5 * DAY, "5 d ago"),
+        ] {
+            assert_eq!(ago(at, at.plus_millis(millis)), words);
+        }
+        assert_eq!(plain_time(at), "2001-09-09 01:46:40 UTC");
+    }
+
+    #[test]
+    fn what_hides_is_shown() {
+        assert_eq!(visible("a\tb\n"), "a\tb\n");
+        assert_eq!(visible("x\u{202e}y\0\u{1b}"), "x⟨U+202E⟩y⟨U+0000⟩⟨U+001B⟩");
+    }
+
+    #[test]
+    fn sizes_and_sentences() {
+        assert_eq!(bytes(812), "812 B");
+        assert_eq!(bytes(4_194_304), "4.0 MiB");
+        assert_eq!(sentence("must be 1 to 65535"), "Must be 1 to 65535.");
+        assert_eq!(sentence(""), ".");
+    }
+}
