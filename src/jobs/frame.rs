@@ -101,6 +101,8 @@ pub(super) struct Cursor {
     position: Option<u64>,
     stdout: Pending,
     stderr: Pending,
+    /// Where the kept tails begin: the chunk at that edge is stored whole, and what fell off its head is not told.
+    kept: Offsets,
 }
 
 impl Cursor {
@@ -115,6 +117,7 @@ impl Cursor {
             position: None,
             stdout: pending(offsets.stdout),
             stderr: pending(offsets.stderr),
+            kept: Offsets::default(),
         }
     }
 
@@ -133,15 +136,19 @@ impl Cursor {
         }
     }
 
-    /// Reads on: the next events, and whether there may be more at once. `end` is the job's position in this transaction.
+    /// Reads on: the next events, and whether there may be more at once. `job` is the row of this transaction.
     pub(super) fn read(
         &mut self,
         tx: &mut dyn Tx,
-        end: u64,
+        job: &Job,
     ) -> Result<(Vec<OutputEvent>, bool), StoreError> {
+        self.kept = Offsets {
+            stdout: job.stdout.start,
+            stderr: job.stderr.start,
+        };
         let position = match self.position {
             Some(position) => position,
-            None => self.look_up(tx, end)?,
+            None => self.look_up(tx, job.position)?,
         };
         let chunks = output::window(tx, &self.job_id, position, WINDOW_BYTES)?;
         let more = !chunks.is_empty();
@@ -182,18 +189,20 @@ impl Cursor {
 
     fn take(&mut self, chunk: StoredChunk, events: &mut Vec<OutputEvent>) {
         let stream = chunk.stream;
+        let begin = chunk.start_offset.max(self.kept.of(stream));
         let pending = self.pending(stream);
         let at = pending.offset + pending.bytes.len() as u64;
         let end = chunk.start_offset + chunk.data.len() as u64;
-        if end <= at {
+        if end <= at.max(begin) {
             return;
         }
-        if chunk.start_offset > at {
+        if begin > at {
             // Bytes are missing before this chunk: nothing can complete what was held back.
             flush(pending, stream, true, events);
-            pending.offset = chunk.start_offset;
+            pending.offset = begin;
         }
-        let known = usize::try_from(at.saturating_sub(chunk.start_offset)).unwrap_or(usize::MAX);
+        let from = at.max(begin);
+        let known = usize::try_from(from - chunk.start_offset).unwrap_or(usize::MAX);
         pending
             .bytes
             .extend_from_slice(chunk.data.get(known..).unwrap_or_default());

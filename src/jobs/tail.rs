@@ -119,7 +119,7 @@ pub(super) async fn look(
                     more: false,
                 });
             };
-            let (mut events, more) = cursor.read(tx, row.position)?;
+            let (mut events, more) = cursor.read(tx, row)?;
             if !more && row.status.is_terminal() {
                 events.extend(cursor.finish());
             }
@@ -190,6 +190,11 @@ impl Pump {
                 return Step::Ended;
             };
             let now = StatusEvent::from(&job);
+            // The state goes first: the ids of the output tell which state the viewer knows.
+            if !job.status.is_terminal() && status.as_ref() != Some(&now) {
+                self.send(Frame::Status(now.clone()));
+                *status = Some(now.clone());
+            }
             self.send_output(before, look.events, &now);
             if look.more {
                 cursor = look.cursor;
@@ -198,10 +203,6 @@ impl Pump {
             if job.status.is_terminal() {
                 self.send(Frame::Done);
                 return Step::Ended;
-            }
-            if status.as_ref() != Some(&now) {
-                self.send(Frame::Status(now.clone()));
-                *status = Some(now);
             }
             return Step::On(look.cursor);
         }
