@@ -53,6 +53,12 @@ impl Database {
         self.connect().execute(sql, []).expect(sql)
     }
 
+    /// Runs several statements.
+    #[track_caller]
+    pub(crate) fn execute_all(&self, sql: &str) {
+        self.connect().execute_batch(sql).expect(sql);
+    }
+
     /// The one number that a query gives.
     #[track_caller]
     pub(crate) fn number(&self, sql: &str) -> i64 {

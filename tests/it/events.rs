@@ -1,0 +1,298 @@
+//! The one stream of a whole dashboard: nodes, jobs, and the output of the jobs that it names.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Event, FakeAgent, Field, Person, Server, Sse, chunk};
+
+fn ready() -> (Server, Person, FakeAgent) {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("n1");
+    (server, admin, agent)
+}
+
+/// The first event that says that of a job.
+fn job_is(stream: &mut Sse, id: &str, status: &str) -> Event {
+    let is = |event: &Event| {
+        event.name == "job" && event.data["id"] == id && event.data["status"] == status
+    };
+    stream.until(is).pop().expect("the event")
+}
+
+fn node_is(stream: &mut Sse, id: &str, field: &str, value: &Value) -> Event {
+    let is = |event: &Event| {
+        event.name == "node" && event.data["id"] == id && event.data[field] == *value
+    };
+    stream.until(is).pop().expect("the event")
+}
+
+/// The next events are those that a stream opens with; they end where an event that was waited for comes.
+fn opening(person: &Person, query: &str, fence: impl FnOnce()) -> Vec<Event> {
+    let mut stream = person.get(&format!("/api/events{query}")).open();
+    let first = stream.next();
+    assert_eq!(stream.retry, Some(1000));
+    fence();
+    let is_fence = |event: &Event| event.name == "node" && event.data["id"] == "fence";
+    let mut events = vec![first];
+    events.extend(stream.until(is_fence));
+    events.pop();
+    events
+}
+
+#[test]
+fn it_opens_with_nodes_and_jobs_that_have_not_ended() {
+    let (_server, admin, agent) = ready();
+    admin.add_node("n2");
+    let (ended, running, queued) = (admin.queue("n1"), admin.queue("n1"), admin.queue("n2"));
+    agent.claim();
+    agent.succeed(&ended);
+    agent.claim();
+    let events = opening(&admin, "", || {
+        admin.add_node("fence");
+    });
+    let of = |name: &str| -> Vec<Value> {
+        let named = events.iter().filter(|event| event.name == name);
+        named.map(|event| event.data.clone()).collect()
+    };
+    let nodes = of("node");
+    for id in ["n1", "n2"] {
+        let shown = admin.get(&format!("/api/nodes/{id}")).ok();
+        assert!(nodes.contains(&shown), "{shown} is not among {nodes:#?}");
+    }
+    let mut jobs = of("job");
+    jobs.dedup();
+    assert_eq!(jobs.len(), 2, "{jobs:#?}");
+    let listed = admin.get("/api/jobs").ok().list("jobs");
+    for id in [&running, &queued] {
+        let summary = listed.iter().find(|job| job["id"] == **id).expect("listed");
+        assert!(jobs.contains(summary), "{summary} is not among {jobs:#?}");
+    }
+    assert!(of("output").is_empty());
+}
+
+#[test]
+fn it_tells_what_becomes_of_jobs_and_nodes() {
+    let (_server, admin, agent) = ready();
+    let mut stream = admin.get("/api/events").open();
+    node_is(&mut stream, "n1", "status", &json!("OFFLINE"));
+    agent.beat();
+    node_is(&mut stream, "n1", "status", &json!("ONLINE"));
+    let id = admin.queue("n1");
+    job_is(&mut stream, &id, "QUEUED");
+    node_is(&mut stream, "n1", "queuedJobs", &json!(1));
+    agent.claim();
+    job_is(&mut stream, &id, "RUNNING");
+    node_is(&mut stream, "n1", "runningJobId", &json!(id));
+    admin.cancel(&id).gives(202);
+    let asked = stream.until(|event| event.data["cancelRequestedAt"].is_string());
+    assert_eq!(
+        asked.last().map(|event| &event.data["id"]),
+        Some(&json!(id))
+    );
+    agent
+        .complete(&id, &json!({"exitCode": 143, "cancelled": true}))
+        .ok();
+    let end = job_is(&mut stream, &id, "CANCELLED");
+    let summary = admin.get("/api/jobs").ok()["jobs"][0].clone();
+    assert_eq!(end.data, summary);
+    agent
+        .heartbeat(&json!({"instance": "one", "stopping": true, "intervalSeconds": 30}))
+        .ok();
+    node_is(&mut stream, "n1", "status", &json!("OFFLINE"));
+}
+
+/// What was told of a job's output; holds that nothing comes twice.
+#[derive(Debug, Default, PartialEq)]
+struct Heard {
+    text: String,
+    end: u64,
+}
+
+impl Heard {
+    #[track_caller]
+    fn take(&mut self, event: &Event, id: &str, stream: &str) {
+        let is_it = event.data["jobId"] == id && event.data["stream"] == stream;
+        if event.name == "output" && is_it {
+            let offset = event.data.count("offset");
+            assert_eq!(offset, self.end, "lost or twice: {event:?}");
+            self.text.push_str(&event.data.field("data"));
+            self.end = event.data.count("end");
+        }
+    }
+}
+
+#[test]
+fn output_comes_of_the_named_jobs_alone() {
+    let (_server, admin, agent) = ready();
+    let other = admin.add_node("n2");
+    let (first, second, silent) = (admin.queue("n1"), admin.queue("n2"), admin.add_node("n3"));
+    let unnamed = admin.queue("n3");
+    agent.claim();
+    other.claim();
+    silent.claim();
+    agent.say(&first, 0, "kept ");
+    silent.say(&unnamed, 0, "unheard");
+    let mut stream = admin
+        .get(&format!("/api/events?job={first}&job={second}"))
+        .open();
+    let mut heard = [Heard::default(), Heard::default(), Heard::default()];
+    let mut follow = |stream: &mut Sse, until: [u64; 3]| {
+        while heard[0].end < until[0] || heard[1].end < until[1] || heard[2].end < until[2] {
+            let event = stream.next();
+            assert_ne!(event.data["jobId"], unnamed, "{event:?}");
+            heard[0].take(&event, &first, "stdout");
+            heard[1].take(&event, &first, "stderr");
+            heard[2].take(&event, &second, "stdout");
+        }
+    };
+    follow(&mut stream, [5, 0, 0]);
+    agent.output(
+        &first,
+        &[chunk("stderr", 0, "oops"), chunk("stdout", 5, "new")],
+    );
+    other.say(&second, 0, "other");
+    silent.say(&unnamed, 7, "still");
+    follow(&mut stream, [8, 4, 5]);
+    let texts = heard.map(|heard| heard.text);
+    assert_eq!(texts, ["kept new", "oops", "other"]);
+    // All of a named job's output comes before its end.
+    agent.say(&first, 8, " last");
+    agent.succeed(&first);
+    let mut last = false;
+    loop {
+        let event = stream.next();
+        last |= event.name == "output" && event.data["end"] == 13;
+        if event.name == "job" && event.data["id"] == first && event.data["status"] == "SUCCEEDED" {
+            break;
+        }
+    }
+    assert!(last, "its end came before its output");
+}
+
+#[test]
+fn every_id_resumes_the_output_where_it_was() {
+    let (_server, admin, agent) = ready();
+    let id = admin.queue("n1");
+    agent.claim();
+    let path = format!("/api/events?job={id}");
+    let mut stream = admin.get(&path).open();
+    let mut events = Vec::new();
+    let mut said = 0;
+    for number in 0..6 {
+        let text = format!("line {number} caf\u{e9}\n");
+        agent.say(&id, said, &text);
+        said += text.len() as u64;
+        events.extend(stream.until(|event| event.name == "output" && event.data["end"] == said));
+    }
+    let mut whole = Heard::default();
+    events
+        .iter()
+        .for_each(|event| whole.take(event, &id, "stdout"));
+    for (index, event) in events.iter().enumerate() {
+        let mut heard = Heard::default();
+        let before = events[..=index].iter();
+        before.for_each(|event| heard.take(event, &id, "stdout"));
+        let mut resumed = admin.get(&path).header("last-event-id", &event.id).open();
+        let mut names = Vec::new();
+        while heard.end < said {
+            let event = resumed.next();
+            heard.take(&event, &id, "stdout");
+            names.push(event.name);
+        }
+        assert_eq!(heard, whole, "after {event:?}");
+    }
+    // A job that ended while nobody looked is told after all.
+    let last = events.last().expect("events").id.clone();
+    drop(stream);
+    agent.succeed(&id);
+    let mut resumed = admin.get(&path).header("last-event-id", &last).open();
+    job_is(&mut resumed, &id, "SUCCEEDED");
+    let mut unnamed = admin
+        .get("/api/events")
+        .header("last-event-id", &last)
+        .open();
+    job_is(&mut unnamed, &id, "SUCCEEDED");
+    for unknown in ["nonsense", "", "1,x", "-5"] {
+        let mut stream = admin.get(&path).header("last-event-id", unknown).open();
+        let mut heard = Heard::default();
+        while heard.end < said {
+            heard.take(&stream.next(), &id, "stdout");
+        }
+        assert_eq!(heard, whole, "{unknown}");
+    }
+}
+
+#[test]
+fn a_viewer_over_a_crash_of_the_server_hears_it_all() {
+    let (mut server, admin, agent) = ready();
+    let id = admin.queue("n1");
+    agent.claim();
+    let path = format!("/api/events?job={id}");
+    let mut stream = admin.get(&path).open();
+    let mut heard = Heard::default();
+    agent.say(&id, 0, "before\n");
+    while heard.end < 7 {
+        heard.take(&stream.next(), &id, "stdout");
+    }
+    let last = stream.last_id.clone();
+    agent.say(&id, 7, "unheard\n");
+    server.kill9();
+    stream.breaks();
+    server.start_again();
+    let (admin, agent) = (server.admin(), agent.at(&server));
+    agent.say(&id, 15, "after\n");
+    let mut stream = admin.get(&path).header("last-event-id", &last).open();
+    while heard.end < 21 {
+        heard.take(&stream.next(), &id, "stdout");
+    }
+    assert_eq!(heard.text, "before\nunheard\nafter\n");
+    agent.succeed(&id);
+    job_is(&mut stream, &id, "SUCCEEDED");
+}
+
+#[test]
+fn it_shows_what_the_user_may_see() {
+    let (mut server, admin, agent) = ready();
+    let (ann, bob) = (
+        server.person("ann", "OPERATOR"),
+        server.person("bob", "OPERATOR"),
+    );
+    let vera = server.person("vera", "VIEWER");
+    let of_ann = ann.queue("n1");
+    let named = format!("/api/events?job={of_ann}");
+    bob.get(&named).refused(404, "job_not_found");
+    admin.get(&named).refused(404, "job_not_found");
+    bob.get("/api/events?scope=all").refused(403, "forbidden");
+    let mut of_bob = bob.get("/api/events").open();
+    let mut of_vera = vera.get("/api/events?scope=all").open();
+    let mut named = vera.get(&format!("{named}&scope=all")).open();
+    node_is(&mut of_bob, "n1", "queuedJobs", &json!(1));
+    job_is(&mut of_vera, &of_ann, "QUEUED");
+    agent.claim();
+    agent.say(&of_ann, 0, "x");
+    named.until(|event| event.name == "output");
+    agent.succeed(&of_ann);
+    let of_himself = bob.queue("n1");
+    job_is(&mut of_vera, &of_ann, "SUCCEEDED");
+    job_is(&mut of_vera, &of_himself, "QUEUED");
+    let events = of_bob.until(|event| event.name == "job");
+    assert_eq!(
+        events.last().map(|event| &event.data["id"]),
+        Some(&json!(of_himself))
+    );
+}
+
+#[test]
+fn what_an_operator_does_is_told() {
+    let (server, admin, agent) = ready();
+    let id = admin.queue("n1");
+    agent.claim();
+    let mut stream = admin.get("/api/events").open();
+    job_is(&mut stream, &id, "RUNNING");
+    let now = server.database().now();
+    server.database().execute(&format!(
+        "UPDATE jobs SET status='FAILED', error_msg='agent disappeared', finished_at={now} WHERE id='{id}'"
+    ));
+    let event = job_is(&mut stream, &id, "FAILED");
+    assert_eq!(event.data["errorMsg"], "agent disappeared");
+}
