@@ -69,7 +69,7 @@ pub(crate) async fn follow(ctx: Arc<Context>, dir: JobDir, supervisor: Option<Ch
     let end = follower.forward(found).await;
     let request = follower.report(&end);
     complete(&follower.ctx, follower.dir.id(), &request).await;
-    follower.dir.remove();
+    follower.dir.remove_acknowledged();
     if let Some(child) = follower.supervisor {
         follower.ctx.bury(child);
     }
@@ -298,7 +298,7 @@ impl Follower {
         if self.dir.has("exit") {
             return "the record of the job's end is not readable".to_owned();
         }
-        "the job's supervisor was killed, and the script was ended with it".to_owned()
+        "the job's supervisor was killed, or could not write down how the script ended; what was left of it was ended".to_owned()
     }
 
     fn totals(&self, end: &End) -> [u64; 2] {

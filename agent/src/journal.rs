@@ -7,7 +7,7 @@
 //! | `started` | supervisor, on the disk for good before bash starts | never start it again |
 //! | `cancel` | agent | end it, and why |
 //! | `stdout.*`, `stderr.*`, `index.*` | supervisor | the spool |
-//! | `exit` | supervisor, on the disk for good | how it ended |
+//! | `exit` | supervisor, on the disk for good unless the server knows at once | how it ended |
 //! | `wake`, `control` | pipes | something happened; look |
 
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::state::StateError;
+use crate::supervise::ACKNOWLEDGED;
 
 /// What the supervisor needs to know, in `job.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,8 +41,6 @@ pub(crate) struct Spec {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Started {
     pub(crate) boot_id: String,
-    /// The job's own cgroup, where it has one.
-    pub(crate) cgroup: Option<PathBuf>,
 }
 
 /// Who ended the script.
@@ -226,15 +225,19 @@ impl JobDir {
         let text = serde_json::to_vec(&by).map_err(io::Error::other)?;
         let written = std::fs::write(&making, text)
             .and_then(|()| std::fs::rename(making, self.file("cancel")));
-        let control = File::options()
-            .write(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(self.file("control"));
         // Without a supervisor the pipe can't be opened; then the file is what counts.
-        match control.and_then(|mut pipe| pipe.write_all(&[by.word()])) {
+        match self.tell_supervisor(by.word()) {
             Ok(()) => Ok(()),
             Err(_) => written,
         }
+    }
+
+    fn tell_supervisor(&self, word: u8) -> io::Result<()> {
+        File::options()
+            .write(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(self.file("control"))?
+            .write_all(&[word])
     }
 
     /// Removes a job that was accepted and has not started; false where its supervisor is just starting it.
@@ -247,7 +250,13 @@ impl JobDir {
     }
 
     /// Forgets a job whose end the server has acknowledged.
-    pub(crate) fn remove(&self) -> bool {
+    pub(crate) fn remove_acknowledged(&self) -> bool {
+        // Mostly the supervisor waits for this, and then need not write anything to the disk for good.
+        let _ = self.tell_supervisor(ACKNOWLEDGED);
+        self.remove()
+    }
+
+    fn remove(&self) -> bool {
         // Renamed first: half a folder under the job's name would say something else.
         let old = self.path.with_extension("old");
         std::fs::rename(&self.path, &old).is_ok() && std::fs::remove_dir_all(&old).is_ok()

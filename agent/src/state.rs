@@ -143,7 +143,7 @@ fn instance(dir: &Path) -> Result<String, StateError> {
 }
 
 /// Writes a file so that after a crash it is either the old one or the whole new one.
-pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let making = path.with_extension("tmp");
     let mut file = File::create(&making)?;
     file.write_all(content)?;

@@ -42,6 +42,8 @@ const DATA: u8 = b'd';
 pub(crate) const FULL: u8 = b'f';
 /// To the agent: the exit record is there.
 pub(crate) const ENDED: u8 = b'e';
+/// From the agent: the server knows the job's end.
+pub(crate) const ACKNOWLEDGED: u8 = b'a';
 
 /// A job's pipes, spool and signals.
 pub(super) struct Run {
@@ -430,6 +432,25 @@ impl Run {
             stdout_bytes,
             stderr_bytes,
             at_shutdown: self.at_shutdown,
+        }
+    }
+
+    /// Waits for the agent's word that the server knows the job's end.
+    pub(super) fn is_acknowledged_within(&mut self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let mut fds = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, timeout);
+            let mut words = [0; 64];
+            let heard = self.control.read(&mut words).unwrap_or(0);
+            if words[..heard].contains(&ACKNOWLEDGED) {
+                return true;
+            }
+            if left.is_zero() || ready.is_err() {
+                return false;
+            }
         }
     }
 
