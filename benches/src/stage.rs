@@ -16,7 +16,7 @@ pub(crate) const NODE: &str = "bench";
 pub(crate) const FLOOD_BYTES: u64 = 200 * 1024 * 1024;
 /// What `flood` runs.
 pub(crate) const FLOOD: &str =
-    "yes 'the quick brown fox jumps over the lazy dog 0123456789' | head -c 209715200";
+    "head -c 209715200 < <(yes 'the quick brown fox jumps over the lazy dog 0123456789')";
 
 /// Everything that runs.
 pub(crate) struct Stage {

@@ -13,6 +13,7 @@ use hyprbox_protocol::ErrorBody;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -34,8 +35,10 @@ use crate::store::job::{self, Job};
 const NAMED_MAX: usize = 64;
 /// What is told again after a resume, in milliseconds: events that were under way when the id was made.
 const OVERLAP_MS: i64 = 5_000;
+/// The oldest place to resume from, in milliseconds; an older client starts over, as a page that is opened does.
+const RESUME_MAX_MS: i64 = 15 * 60 * 1_000;
 /// Changes that come within this time are read together.
-const TOGETHER: Duration = Duration::from_millis(50);
+const TOGETHER: Duration = Duration::from_millis(20);
 
 /// Output of a named job.
 #[derive(Debug, Serialize)]
@@ -117,6 +120,7 @@ async fn events(
         named.push(find_for(&jobs, &user, scope, id.to_owned(), "job.look").await?);
     }
     let resumed = last_event_id(&parts.headers).and_then(Place::parse);
+    let resumed = resumed.filter(|place| clock::now().millis_since(place.at) < RESUME_MAX_MS);
     let (client, receiver) = mpsc::channel(CLIENT_QUEUE);
     let counted = jobs.tails.viewing();
     tokio::spawn(async move {
@@ -150,6 +154,45 @@ enum FoundWhat {
     Output(Arc<OutputEvent>),
     Done,
     Other,
+}
+
+/// What changed and was not told yet: a burst is read once.
+struct Changed {
+    job_ids: BTreeSet<String>,
+    node_ids: BTreeSet<String>,
+    due: Instant,
+}
+
+impl Default for Changed {
+    fn default() -> Self {
+        Self {
+            job_ids: BTreeSet::new(),
+            node_ids: BTreeSet::new(),
+            due: Instant::now(),
+        }
+    }
+}
+
+impl Changed {
+    fn has_any(&self) -> bool {
+        !self.job_ids.is_empty() || !self.node_ids.is_empty()
+    }
+
+    fn note(&mut self, change: Change) {
+        if !self.has_any() {
+            self.due = Instant::now() + TOGETHER;
+        }
+        match change {
+            Change::Job { id, node_id } => {
+                self.job_ids.insert(id);
+                self.node_ids.insert(node_id);
+            }
+            Change::Node { id } => {
+                self.node_ids.insert(id);
+            }
+            Change::Output { .. } | Change::Credentials | Change::Foreign => {}
+        }
+    }
 }
 
 /// One dashboard's task.
@@ -209,14 +252,18 @@ impl Board {
     async fn run(mut self) -> Result<(), Gone> {
         self.send(OPENING).await?;
         self.open().await?;
+        let mut changed = Changed::default();
         loop {
             tokio::select! {
                 change = self.changes.recv() => match change {
-                    Ok(change) => self.take_changes(change).await?,
-                    Err(RecvError::Lagged(_)) => self.open_again().await?,
+                    Ok(Change::Foreign) | Err(RecvError::Lagged(_)) => self.open_again().await?,
+                    Ok(change) => changed.note(change),
                     Err(RecvError::Closed) => return Err(Gone),
                 },
                 Some(found) = self.found.recv() => self.take_found(found).await?,
+                () = tokio::time::sleep_until(changed.due), if changed.has_any() => {
+                    self.tell_changed(std::mem::take(&mut changed)).await?;
+                }
             }
         }
     }
@@ -263,37 +310,10 @@ impl Board {
         self.tell("job", &JobView::from(job)).await
     }
 
-    async fn take_changes(&mut self, first: Change) -> Result<(), Gone> {
-        // What comes in a burst is read once.
-        tokio::time::sleep(TOGETHER).await;
-        let (mut job_ids, mut node_ids) = (BTreeSet::new(), BTreeSet::new());
-        let mut next = Some(first);
-        while let Some(change) = next {
-            match change {
-                Change::Job { id, node_id } => {
-                    job_ids.insert(id);
-                    node_ids.insert(node_id);
-                }
-                Change::Node { id } => {
-                    node_ids.insert(id);
-                }
-                Change::Foreign => return self.open_again().await,
-                Change::Output { .. } | Change::Credentials => {}
-            }
-            next = match self.changes.try_recv() {
-                Ok(change) => Some(change),
-                Err(broadcast::error::TryRecvError::Lagged(_)) => return self.open_again().await,
-                Err(_) => None,
-            };
-        }
-        self.tell_changed(job_ids, node_ids).await
-    }
-
-    async fn tell_changed(
-        &mut self,
-        job_ids: BTreeSet<String>,
-        node_ids: BTreeSet<String>,
-    ) -> Result<(), Gone> {
+    async fn tell_changed(&mut self, changed: Changed) -> Result<(), Gone> {
+        let Changed {
+            job_ids, node_ids, ..
+        } = changed;
         let read = move |tx: &mut dyn crate::store::Tx| {
             job_ids
                 .iter()

@@ -174,7 +174,7 @@ static COUNT_UNFINISHED: Statement = Statement::new(include_str!("sql/job_count_
 static UNFINISHED: Statement =
     select_jobs!("WHERE status = 'QUEUED' OR status = 'RUNNING' ORDER BY id");
 static FINISHED_SINCE: Statement =
-    select_jobs!("WHERE finished_at >= $1 ORDER BY finished_at LIMIT 1000");
+    select_jobs!("WHERE finished_at >= $1 ORDER BY finished_at DESC LIMIT 5000");
 static PRUNE: Statement = Statement::new(include_str!("sql/job_prune.sql"));
 
 fn record(row: &mut Row) -> Result<Job, StoreError> {
@@ -350,7 +350,7 @@ pub fn unfinished(tx: &mut dyn Tx) -> Result<Vec<Job>, StoreError> {
     read_all(tx.query(&UNFINISHED, &[])?, record)
 }
 
-/// Jobs that ended at `since` or later, a thousand at the most.
+/// Jobs that ended at `since` or later; the last five thousand, the latest first.
 pub fn finished_since(tx: &mut dyn Tx, since: Timestamp) -> Result<Vec<Job>, StoreError> {
     read_all(tx.query(&FINISHED_SINCE, values![since])?, record)
 }
