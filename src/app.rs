@@ -1,7 +1,7 @@
 //! Puts the parts together, once, and runs what must run beside the requests.
 
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -86,11 +86,14 @@ impl App {
             .public_url
             .clone()
             .unwrap_or_else(|| format!("http://{address}"));
-        make_data_dir(&config.data_dir)?;
+        let mut made = Made::default();
+        made.data_dir(&config.data_dir)?;
+        // Before the database, which would be brought up to date for nothing where the key can't be used.
+        let key = made.key(&config.secret_key_file)?;
         let hub = Arc::new(Hub::default());
         let auth_cell = Arc::new(OnceLock::new());
         let store = open_store(config, Arc::clone(&hub), Arc::clone(&auth_cell))?;
-        let key = SecretKey::load_or_create(&config.secret_key_file).map_err(StartError::of)?;
+        made.keep();
         let auth = Auth::new(
             AuthConfig {
                 public_url: public_url.clone(),
@@ -166,20 +169,61 @@ impl App {
     }
 }
 
-fn make_data_dir(path: &Path) -> Result<(), StartError> {
-    if path.is_dir() {
-        return Ok(());
+/// What this start made on the disk, in order. A start that fails takes it away again.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in self.0.drain(..).rev() {
+            let removed = if path.is_dir() {
+                std::fs::remove_dir(&path)
+            } else {
+                std::fs::remove_file(&path)
+            };
+            if let Err(error) = removed {
+                tracing::warn!(%error, path = %path.display(), "what this start made could not be taken away");
+            }
+        }
     }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| {
-            StartError(format!(
-                "can't make the data folder HYPRBOX_DATA_DIR={}: {error}",
-                path.display()
-            ))
-        })
+}
+
+impl Made {
+    fn data_dir(&mut self, path: &Path) -> Result<(), StartError> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let missing: Vec<PathBuf> = path
+            .ancestors()
+            .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+            .map(Path::to_path_buf)
+            .collect();
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| {
+                StartError(format!(
+                    "can't make the data folder HYPRBOX_DATA_DIR={}: {error}",
+                    path.display()
+                ))
+            })?;
+        self.0.extend(missing.into_iter().rev());
+        Ok(())
+    }
+
+    fn key(&mut self, path: &Path) -> Result<SecretKey, StartError> {
+        let is_new = !path.exists();
+        let key = SecretKey::load_or_create(path).map_err(StartError::of)?;
+        if is_new {
+            self.0.push(path.to_owned());
+        }
+        Ok(key)
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
 }
 
 fn open_store(

@@ -230,11 +230,19 @@ fn wrong(name: &'static str, value: &str, allowed: impl Into<String>) -> ConfigE
     }
 }
 
+/// Of a database's URL all but the password is shown; of another secret, nothing.
 fn hide(name: &str, value: &str) -> String {
-    match value.split_once("://") {
-        Some((scheme, _)) if name == "HYPRBOX_DATABASE_URL" => format!("{scheme}://…"),
-        None if name == "HYPRBOX_DATABASE_URL" => value.to_owned(),
-        _ => "***".to_owned(),
+    if name != "HYPRBOX_DATABASE_URL" {
+        return "***".to_owned();
+    }
+    let authority = value.find("://").map_or(0, |at| at + 3);
+    let password = value[authority..].rfind('@').and_then(|end| {
+        let colon = value[authority..authority + end].find(':')?;
+        Some((authority + colon + 1, authority + end))
+    });
+    match password {
+        Some((from, to)) => format!("{}***{}", &value[..from], &value[to..]),
+        None => value.to_owned(),
     }
 }
 
@@ -480,6 +488,7 @@ mod tests {
             ("HYPRBOX_PUBLIC_URL", "ftp://x", "http"),
             ("HYPRBOX_PUBLIC_URL", "http://x/path", "path"),
             ("HYPRBOX_DATABASE_URL", "mysql:x", "sqlite"),
+            ("HYPRBOX_DATABASE_URL", "mysql://h/d", "sqlite"),
             ("HYPRBOX_PRESETS_DIR", "/nonexistent", "folder"),
             ("HYPRBOX_STDOUT_MAX_BYTES", "1", "65536"),
             ("HYPRBOX_LEASE_SECONDS", "2", "86400"),
@@ -507,7 +516,7 @@ mod tests {
             .expect_err("no feature")
             .to_string();
         assert!(
-            line.contains("--features postgres") && !line.contains("hidden"),
+            line.contains("--features postgres") && line.contains("postgres://u:***@h/d"),
             "{line}"
         );
     }
