@@ -77,6 +77,12 @@ impl Setup {
         self
     }
 
+    /// A flag and its value in one word, as values that begin with a dash need it.
+    pub(crate) fn word(mut self, word: &str) -> Self {
+        self.flags.push(word.to_owned());
+        self
+    }
+
     /// `hyprbox serve` with these settings and nothing else of the environment.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hyprbox"));
@@ -93,6 +99,20 @@ impl Setup {
 
     pub(crate) fn start(self) -> Server {
         Server::run(self)
+    }
+
+    /// Runs it until it has logged a line, and gives what it logged.
+    pub(crate) fn try_lines(self) -> String {
+        let (log, said) = (Lines::default(), Lines::default());
+        let mut child = spawn(&self, &log, &said);
+        eventually("a line of the log", || {
+            (!log.all().is_empty()).then_some(())
+        });
+        // An error says that it is gone already.
+        let _gone = child.kill();
+        let _status = child.wait();
+        let lines = log.all();
+        format!("{}\n", lines.join("\n"))
     }
 }
 
@@ -124,7 +144,7 @@ impl Lines {
 
 /// A running server. Dropping it kills it.
 pub(crate) struct Server {
-    setup: Setup,
+    setup: Option<Setup>,
     child: Child,
     log: Lines,
     said: Lines,
@@ -161,7 +181,7 @@ impl Server {
         let (log, said) = (Lines::default(), Lines::default());
         let child = spawn(&setup, &log, &said);
         let mut server = Self {
-            setup,
+            setup: Some(setup),
             child,
             log,
             said,
@@ -188,7 +208,7 @@ impl Server {
         let ended = self.child.try_wait().expect("a child");
         assert!(ended.is_some(), "it still runs");
         (self.log, self.said) = (Lines::default(), Lines::default());
-        self.child = spawn(&self.setup, &self.log, &self.said);
+        self.child = spawn(self.setup(), &self.log, &self.said);
         self.client = client();
         self.wait_until_it_listens();
         if let Some(admin) = &mut self.admin {
@@ -205,7 +225,10 @@ impl Server {
 
     /// A setting for the next start.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        self.setup.set(name, value);
+        self.setup
+            .as_mut()
+            .expect("not taken apart")
+            .set(name, value);
     }
 
     /// Kills it, and changes a row of every kind that the statement names.
@@ -253,15 +276,21 @@ impl Server {
     }
 
     pub(crate) fn setup(&self) -> &Setup {
-        &self.setup
+        self.setup.as_ref().expect("not taken apart")
+    }
+
+    /// Kills it; its folder and settings stay.
+    pub(crate) fn into_setup(mut self) -> Setup {
+        self.kill9();
+        self.setup.take().expect("not taken apart")
     }
 
     pub(crate) fn database(&self) -> Database {
-        self.setup.database()
+        self.setup().database()
     }
 
     pub(crate) fn presets_dir(&self) -> PathBuf {
-        self.setup.presets_dir()
+        self.setup().presets_dir()
     }
 
     /// Whether a line of the log holds all of these.

@@ -1,0 +1,456 @@
+//! Configuration: a bad value stops the start with one line and changes nothing; a flag wins; SIGTERM is a clean end.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Output;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::harness::{PASSWORD, Server, Setup, chunk, eventually};
+
+/// What a folder holds: each path with its mode and the digest of what is in it.
+type Tree = BTreeMap<String, (u32, Vec<u8>)>;
+
+fn tree(folder: &Path) -> Tree {
+    let mut tree = Tree::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("reads") {
+            let path = entry.expect("an entry").path();
+            let mode = path.symlink_metadata().expect("there").permissions().mode();
+            let digest = if path.is_dir() {
+                folders.push(path.clone());
+                Vec::new()
+            } else {
+                Sha256::digest(std::fs::read(&path).expect("reads")).to_vec()
+            };
+            tree.insert(path.display().to_string(), (mode, digest));
+        }
+    }
+    tree
+}
+
+fn refused(setup: &Setup) -> String {
+    let output = setup.command().output().expect("it runs");
+    one_line(&output)
+}
+
+/// A start that was refused says so in one line, on standard error, and ends with 2.
+#[track_caller]
+fn one_line(output: &Output) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(output.stdout, b"", "{stderr}");
+    // The log is no part of it; lines of it begin with a time.
+    let lines: Vec<&str> = stderr
+        .lines()
+        .filter(|line| !line.starts_with(|c: char| c.is_ascii_digit()))
+        .collect();
+    assert_eq!(lines.len(), 1, "{stderr}");
+    lines[0].to_owned()
+}
+
+/// A bad value of each variable, and a word of what is allowed.
+const BAD: &[(&str, &str, &str)] = &[
+    ("HYPRBOX_LISTEN", "nowhere", "port"),
+    ("HYPRBOX_LISTEN", "127.0.0.1:99999", "port"),
+    ("HYPRBOX_LISTEN", "127.0.0.1", "port"),
+    ("HYPRBOX_PUBLIC_URL", "jobs.example.org", "http"),
+    ("HYPRBOX_PUBLIC_URL", "ftp://jobs.example.org", "http"),
+    (
+        "HYPRBOX_DATABASE_URL",
+        "mysql://localhost/hyprbox",
+        "sqlite",
+    ),
+    ("HYPRBOX_DATABASE_URL", "sqlite:", "sqlite"),
+    ("HYPRBOX_PRESETS_DIR", "/nonexistent/presets", "folder"),
+    ("HYPRBOX_STDOUT_MAX_BYTES", "65535", "65536"),
+    ("HYPRBOX_STDOUT_MAX_BYTES", "1073741825", "1073741824"),
+    ("HYPRBOX_STDOUT_MAX_BYTES", "4 MiB", "number"),
+    ("HYPRBOX_LEASE_SECONDS", "2", "3"),
+    ("HYPRBOX_LEASE_SECONDS", "86401", "86400"),
+    ("HYPRBOX_LEASE_SECONDS", "-3", "number"),
+    ("HYPRBOX_ADMIN_EMAIL", "nobody", "email"),
+    ("HYPRBOX_ALLOW_PUBLIC_REGISTRATION", "perhaps", "true"),
+    ("HYPRBOX_KEEP_DAYS", "0", "1"),
+    ("HYPRBOX_KEEP_DAYS", "x", "number"),
+    ("HYPRBOX_TRUSTED_PROXIES", "10.0.0.0/33", "networks"),
+    ("HYPRBOX_TRUSTED_PROXIES", "proxy.example.org", "networks"),
+    ("HYPRBOX_LOG", "a=b=c", "filter"),
+    ("HYPRBOX_LOG_FORMAT", "xml", "json"),
+];
+
+fn flag_of(variable: &str) -> String {
+    let name = variable.trim_start_matches("HYPRBOX_").to_lowercase();
+    format!("--{}", name.replace('_', "-"))
+}
+
+#[test]
+fn a_bad_value_is_one_line_and_changes_nothing() {
+    for (variable, value, allowed) in BAD {
+        let by_variable = Setup::new().with(variable, value);
+        let by_flag = Setup::new().word(&format!("{}={value}", flag_of(variable)));
+        for setup in [by_variable, by_flag] {
+            let before = tree(setup.folder());
+            let line = refused(&setup);
+            assert!(
+                line.contains(variable) || line.contains(&flag_of(variable)),
+                "{variable}: {line}"
+            );
+            assert!(line.contains(value) && line.contains(allowed), "{line}");
+            assert_eq!(tree(setup.folder()), before, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_secret_is_not_repeated() {
+    for (variable, value) in [
+        ("HYPRBOX_ADMIN_PASSWORD", "too short"),
+        ("HYPRBOX_METRICS_TOKEN", "tiny"),
+        (
+            "HYPRBOX_DATABASE_URL",
+            "postgres://me:hidden@localhost/jobs",
+        ),
+    ] {
+        let setup = Setup::new().with("HYPRBOX_ADMIN_EMAIL", "a@example.org");
+        let setup = if variable == "HYPRBOX_ADMIN_PASSWORD" {
+            setup
+        } else {
+            setup.with("HYPRBOX_ADMIN_PASSWORD", PASSWORD)
+        };
+        let setup = setup.with(variable, value);
+        let before = tree(setup.folder());
+        let line = refused(&setup);
+        let secret = if value.contains("hidden") {
+            "hidden"
+        } else {
+            value
+        };
+        assert!(line.contains(variable) && !line.contains(secret), "{line}");
+        assert_eq!(tree(setup.folder()), before);
+    }
+}
+
+#[test]
+fn postgres_without_its_feature_says_how_to_get_it() {
+    let setup = Setup::new().with("HYPRBOX_DATABASE_URL", "postgres://localhost/jobs");
+    if cfg!(feature = "postgres") {
+        return;
+    }
+    let line = refused(&setup);
+    assert!(line.contains("--features postgres"), "{line}");
+}
+
+#[test]
+fn an_admins_email_without_a_password_is_half_a_setting() {
+    let setup = Setup::new().with("HYPRBOX_ADMIN_EMAIL", "a@example.org");
+    assert!(refused(&setup).contains("HYPRBOX_ADMIN_PASSWORD"));
+    let setup = Setup::new().with("HYPRBOX_ADMIN_PASSWORD", PASSWORD);
+    assert!(refused(&setup).contains("HYPRBOX_ADMIN_EMAIL"));
+}
+
+#[test]
+fn an_unknown_flag_or_word_is_refused() {
+    for arguments in [&["serve", "--nonsense"][..], &["nonsense"], &[]] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hyprbox"))
+            .args(arguments)
+            .env_clear()
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_said_and_nothing_is_made() {
+    let server = Server::start();
+    let setup = Setup::new().with("HYPRBOX_LISTEN", server.address());
+    let before = tree(setup.folder());
+    let line = refused(&setup);
+    assert!(
+        line.contains("HYPRBOX_LISTEN") && line.contains(server.address()),
+        "{line}"
+    );
+    assert_eq!(tree(setup.folder()), before);
+}
+
+#[test]
+fn a_data_folder_that_can_not_be_written_is_said() {
+    // Root may write everywhere but where nobody can: below a file, and into /proc.
+    let setup = Setup::new();
+    let file = setup.folder().join("file");
+    std::fs::write(&file, "a file").expect("writes");
+    let below = file.join("data");
+    for folder in [below.as_path(), Path::new("/proc/hyprbox"), file.as_path()] {
+        let setup = Setup::new()
+            .with("HYPRBOX_DATA_DIR", folder.to_str().expect("UTF-8"))
+            .without("HYPRBOX_DATABASE_URL");
+        let before = tree(setup.folder());
+        let line = refused(&setup);
+        assert!(line.contains(folder.to_str().expect("UTF-8")), "{line}");
+        assert_eq!(tree(setup.folder()), before);
+    }
+    assert_eq!(std::fs::read(&file).expect("reads"), b"a file");
+}
+
+/// A database of this server's, cleanly closed.
+fn used() -> Setup {
+    let mut server = Server::start();
+    server.admin();
+    assert!(server.terminate().success());
+    server.into_setup()
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_left_alone() {
+    let setup = used();
+    let connection = setup.database().connect();
+    connection
+        .execute_batch("PRAGMA user_version = 1000000;")
+        .expect("sets");
+    drop(connection);
+    let before = tree(&setup.data_dir());
+    let line = refused(&setup);
+    assert!(line.contains("newer"), "{line}");
+    assert_eq!(tree(&setup.data_dir()), before);
+}
+
+#[test]
+fn a_file_that_is_no_database_of_ours_is_left_alone() {
+    let other = {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("other.db");
+        let connection = rusqlite::Connection::open(&path).expect("opens");
+        connection
+            .execute_batch("CREATE TABLE songs (title TEXT); INSERT INTO songs VALUES ('x');")
+            .expect("makes");
+        drop(connection);
+        std::fs::read(&path).expect("reads")
+    };
+    for bytes in [
+        b"These are a person's notes.\n".to_vec(),
+        vec![0; 10_000],
+        b"SQLite format 3\0 and then nothing of the kind".to_vec(),
+        other,
+    ] {
+        let setup = Setup::new();
+        std::fs::create_dir(setup.data_dir()).expect("makes");
+        let path = setup.data_dir().join("hyprbox.db");
+        std::fs::write(&path, &bytes).expect("writes");
+        let before = tree(setup.folder());
+        let line = refused(&setup);
+        assert!(line.contains("hyprbox.db"), "{line}");
+        assert_eq!(tree(setup.folder()), before, "{line}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_takes_away_what_it_made() {
+    // The data folder is new, and the database elsewhere is none of ours; or the key can be written nowhere.
+    let setup = Setup::new();
+    let notes = setup.folder().join("notes.txt");
+    std::fs::write(&notes, "These are a person's notes.\n").expect("writes");
+    let url = format!("sqlite:{}", notes.display());
+    let deep = setup.folder().join("a/b/c");
+    let setup = setup
+        .with("HYPRBOX_DATABASE_URL", &url)
+        .with("HYPRBOX_DATA_DIR", deep.to_str().expect("UTF-8"));
+    let before = tree(setup.folder());
+    assert!(refused(&setup).contains("notes.txt"));
+    assert_eq!(tree(setup.folder()), before);
+
+    let setup = Setup::new().with("HYPRBOX_SECRET_KEY_FILE", "/proc/hyprbox/key");
+    let before = tree(setup.folder());
+    let line = refused(&setup);
+    assert!(line.contains("HYPRBOX_SECRET_KEY_FILE"), "{line}");
+    assert_eq!(tree(setup.folder()), before);
+}
+
+#[test]
+fn a_key_file_that_holds_no_key_is_said() {
+    for contents in ["", "not a key\n", "00ff"] {
+        let setup = used();
+        let key = setup.data_dir().join("secret.key");
+        assert_eq!(
+            key.metadata().expect("there").permissions().mode() & 0o777,
+            0o600
+        );
+        std::fs::write(&key, contents).expect("writes");
+        let before = tree(&setup.data_dir());
+        let line = refused(&setup);
+        assert!(line.contains("secret.key"), "{line}");
+        assert_eq!(tree(&setup.data_dir()), before, "{line}");
+    }
+}
+
+#[test]
+fn the_data_folder_is_its_owners_alone() {
+    let server = Server::start();
+    let mode = |path: &Path| path.metadata().expect("there").permissions().mode() & 0o777;
+    let data = server.setup().data_dir();
+    assert_eq!(mode(&data), 0o700);
+    assert_eq!(mode(&data.join("secret.key")), 0o600);
+}
+
+#[test]
+fn a_flag_wins_over_its_variable() {
+    let mut server = Setup::new()
+        .with("HYPRBOX_LEASE_SECONDS", "7")
+        .flag("--lease-seconds", "11")
+        .start();
+    let agent = server.admin().add_node("n1");
+    assert_eq!(agent.poll("").ok()["leaseSeconds"], 11);
+    // Also over a bad one.
+    let mut server = Setup::new()
+        .with("HYPRBOX_LEASE_SECONDS", "nonsense")
+        .flag("--lease-seconds", "12")
+        .start();
+    let agent = server.admin().add_node("n1");
+    assert_eq!(agent.poll("").ok()["leaseSeconds"], 12);
+}
+
+#[test]
+fn the_data_folder_follows_systemd_or_home() {
+    let state = tempfile::tempdir().expect("a folder");
+    let folder = state.path().join("hyprbox");
+    let server = Setup::new()
+        .without("HYPRBOX_DATA_DIR")
+        .without("HYPRBOX_DATABASE_URL")
+        .with("STATE_DIRECTORY", folder.to_str().expect("UTF-8"))
+        .start();
+    assert!(folder.join("hyprbox.db").is_file());
+    drop(server);
+    let server = Setup::new()
+        .without("HYPRBOX_DATA_DIR")
+        .without("HYPRBOX_DATABASE_URL")
+        .start();
+    let home = server.setup().folder().join(".local/share/hyprbox");
+    assert!(home.join("hyprbox.db").is_file());
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let server = Setup::new().flag("--log-format", "json").try_lines();
+    let (line, _) = server.split_once('\n').expect("a line");
+    let entry: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert!(
+        entry["level"].is_string() && entry["fields"].is_object(),
+        "{entry}"
+    );
+}
+
+#[test]
+fn sigterm_is_a_clean_end() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut server = Server::start();
+        let admin = server.admin();
+        let agent = admin.add_node("n1");
+        let id = admin.queue("n1");
+        agent.claim();
+        agent.output(&id, &[chunk("stdout", 0, "kept\n")]);
+        let mut streams = [
+            admin.get(&format!("/api/jobs/{id}/stream")).open(),
+            admin.get("/api/events").open(),
+        ];
+        streams.iter_mut().for_each(|stream| {
+            stream.next();
+        });
+        let other = admin.add_node("n2");
+        let poll = other.poll("wait=60").send_later();
+        eventually("the poll to be open", || {
+            (admin.get("/api/nodes/n2").ok()["status"] == "ONLINE").then_some(())
+        });
+        let asked = std::time::Instant::now();
+        server.signal(signal);
+        // Both end as if they had been told all: no connection is cut.
+        let answer = poll.join().expect("an answer").is(200).json();
+        assert_eq!(answer["job"], serde_json::Value::Null);
+        streams.iter_mut().for_each(|stream| stream.ends());
+        let status = server.ended();
+        assert_eq!(status.code(), Some(0), "{signal}");
+        assert!(
+            asked.elapsed() < std::time::Duration::from_secs(5),
+            "{signal}: {:?}",
+            asked.elapsed()
+        );
+        server.start_again();
+        assert_eq!(server.admin().log(&id, "stdout"), b"kept\n");
+    }
+}
+
+#[test]
+fn a_slow_client_does_not_keep_it_from_ending() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("n1");
+    // Half a head, half a body, and a connection that waits.
+    let mut half_head = crate::harness::Raw::open(&server);
+    half_head.write("GET /healthz HTT");
+    let mut half_body = crate::harness::Raw::open(&server);
+    half_body.write(format!(
+        "POST /api/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 1000\r\n\r\n{{",
+        admin.token
+    ));
+    let mut idle = crate::harness::Raw::open(&server);
+    idle.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(idle.status(), 200);
+    let asked = std::time::Instant::now();
+    assert_eq!(server.terminate().code(), Some(0));
+    assert!(
+        asked.elapsed() < std::time::Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+}
+
+#[test]
+fn what_was_queued_before_the_end_is_there_after_it() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("n1");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let acknowledged = std::thread::scope(|scope| {
+        let queueing: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut ids = Vec::new();
+                    let body = json!({"preset": "note", "nodeId": "n1"});
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        // Once it goes down the connection may be refused; what was answered counts.
+                        match admin.post("/api/jobs", &body).try_send() {
+                            Ok(answer) if answer.status == 201 => {
+                                ids.push(crate::harness::id_of(&answer.json()));
+                            }
+                            Ok(answer) => assert_eq!(answer.status, 503, "{answer:?}"),
+                            Err(_) => break,
+                        }
+                    }
+                    ids
+                })
+            })
+            .collect();
+        eventually("some jobs", || {
+            let count = "SELECT count(*) FROM jobs";
+            (server.database().number(count) > 20).then_some(())
+        });
+        let status = server.terminate();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(status.code(), Some(0));
+        queueing
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("queued"))
+            .collect::<Vec<String>>()
+    });
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
+    // All of it is in the one file, before anybody opens it again.
+    let log = server.setup().data_dir().join("hyprbox.db-wal");
+    assert_eq!(log.metadata().map_or(0, |log| log.len()), 0);
+    let kept = server.database().texts("SELECT id FROM jobs");
+    assert!(acknowledged.iter().all(|id| kept.contains(id)));
+}
