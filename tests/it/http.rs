@@ -1,0 +1,570 @@
+//! What holds for every answer, and what no client may bring about: a 500, or a server that stands still.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Field, PATIENCE, Person, Raw, Server};
+
+fn ready() -> (Server, Person) {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("n1");
+    (server, admin)
+}
+
+#[track_caller]
+fn has_the_headers(answer: &Answer) {
+    assert_eq!(
+        answer.header("x-content-type-options"),
+        "nosniff",
+        "{answer:?}"
+    );
+    assert_eq!(
+        answer.header("referrer-policy"),
+        "no-referrer",
+        "{answer:?}"
+    );
+    let policy = answer.header("content-security-policy");
+    assert!(
+        policy.contains("frame-ancestors 'none'"),
+        "{policy}: {answer:?}"
+    );
+}
+
+#[test]
+fn every_answer_has_the_headers() {
+    let (server, admin) = ready();
+    let id = admin.queue("n1");
+    let too_large = vec![b' '; 8 * 1024 * 1024 + 1];
+    let queue = || admin.call("POST", "/api/jobs");
+    let answers = [
+        (admin.get("/api/jobs").send(), 200),
+        (
+            admin
+                .post("/api/jobs", &json!({"preset": "note", "nodeId": "n1"}))
+                .send(),
+            201,
+        ),
+        (admin.post("/api/jobs", &json!({})).send(), 400),
+        (server.get("/api/jobs").send(), 401),
+        (admin.get("/api/none").send(), 404),
+        (admin.call("PUT", "/api/jobs").send(), 405),
+        (queue().body("application/json", too_large).send(), 413),
+        (queue().body("text/plain", "{}").send(), 415),
+        (admin.get(&format!("/api/jobs/{id}/log")).send(), 200),
+        (admin.get("/healthz").send(), 200),
+        (admin.get("/readyz").send(), 200),
+        (admin.get("/metrics").send(), 200),
+        (admin.get("/api/openapi.json").send(), 200),
+        (server.get("/no/such/page").send(), 404),
+    ];
+    for (answer, status) in answers {
+        has_the_headers(&answer.is(status));
+    }
+    let mut raw = Raw::open(&server);
+    raw.write(format!(
+        "GET /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+        admin.token
+    ));
+    let head = raw.head().to_lowercase();
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    for header in ["nosniff", "no-referrer", "frame-ancestors 'none'"] {
+        assert!(head.contains(header), "{header}: {head}");
+    }
+}
+
+#[test]
+fn an_unknown_path_under_api_is_a_json_404() {
+    let (server, admin) = ready();
+    for path in [
+        "/api",
+        "/api/",
+        "/api/none",
+        "/api/jobs/",
+        "/api//jobs",
+        "/api/jobs/x/y/z",
+        "/api/../api/none",
+        "/api/%2e%2e/x",
+        "/api/%00",
+        "/api/%ff",
+        "/api/nodes/n1/none",
+        "/api/auth",
+    ] {
+        for call in [
+            server.get(path),
+            admin.get(path),
+            admin.post(path, &json!({})),
+        ] {
+            let answer = call.gives(404);
+            assert!(!answer.code().is_empty(), "{path}");
+        }
+    }
+}
+
+#[test]
+fn another_method_is_a_405() {
+    let (server, admin) = ready();
+    for (method, path) in [
+        ("PUT", "/api/jobs"),
+        ("DELETE", "/api/jobs"),
+        ("POST", "/api/presets"),
+        ("GET", "/api/auth/login"),
+        ("PUT", "/api/nodes/n1"),
+        ("GET", "/api/nodes/n1/heartbeat"),
+        ("DELETE", "/api/openapi.json"),
+        ("POST", "/healthz"),
+        ("TRACE", "/api/jobs"),
+        ("NONSENSE", "/api/jobs"),
+    ] {
+        let answer = admin.call(method, path).gives(405);
+        assert_eq!(answer.code(), "method_not_allowed", "{method} {path}");
+        assert!(!answer.header("allow").is_empty(), "{method} {path}");
+        server.call(method, path).gives(405);
+    }
+}
+
+#[test]
+fn a_body_that_is_no_json_is_refused() {
+    let (server, admin) = ready();
+    let send = |kind: &str, body: &[u8]| admin.call("POST", "/api/jobs").body(kind, body).send();
+    let good = br#"{"preset":"note","nodeId":"n1"}"#;
+    for kind in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON",
+    ] {
+        send(kind, good).is(201);
+    }
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+        "",
+    ] {
+        send(kind, good).is(415);
+    }
+    admin.call("POST", "/api/jobs").gives(415);
+    let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+    let deep_object = [
+        br#"{"a":"#.repeat(50_000),
+        b"1".to_vec(),
+        b"}".repeat(50_000),
+    ]
+    .concat();
+    let deep_params = [
+        br#"{"preset":"note","nodeId":"n1","params":{"text":"#.to_vec(),
+        b"[".repeat(10_000),
+        b"]".repeat(10_000),
+        b"}}".to_vec(),
+    ]
+    .concat();
+    let bodies: &[&[u8]] = &[
+        b"",
+        b" ",
+        b"{",
+        b"}",
+        b"null",
+        b"0",
+        b"\"text\"",
+        b"[]",
+        b"[\"note\",\"n1\"]",
+        b"{\"preset\":\"note\",\"nodeId\":\"n1\"} x",
+        b"{\"preset\":\"note\",\"preset\":\"note\",\"nodeId\":\"n1\"}",
+        b"{\"preset\":\"note\",\"nodeId\":\"n1\",}",
+        b"{'preset':'note','nodeId':'n1'}",
+        b"{\"preset\":\"note\xff\",\"nodeId\":\"n1\"}",
+        b"{\"preset\":\"\\ud800\",\"nodeId\":\"n1\"}",
+        b"{\"preset\":\"note\",\"nodeId\":\"n1\",\"timeoutSeconds\":1e999}",
+        b"{\"preset\":\"note\",\"nodeId\":\"n1\",\"timeoutSeconds\":NaN}",
+        b"\xef\xbb\xbf{\"preset\":\"note\",\"nodeId\":\"n1\"}",
+        b"\x00",
+        &deep,
+        &deep_object,
+        &deep_params,
+    ];
+    for body in bodies {
+        let answer = send("application/json", body).is(400);
+        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        assert!(!answer.code().is_empty(), "{shown}");
+    }
+    server.get("/healthz").gives(200);
+}
+
+/// Values that may break something, wherever a text or a number stands.
+fn odd_values() -> Vec<Value> {
+    vec![
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!(1e308),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(""),
+        json!("\u{0}"),
+        json!("a\u{0}b"),
+        json!("\u{fffd}\u{202e}\u{1f4a5}"),
+        json!("'; DROP TABLE jobs; --"),
+        json!("../../../etc/passwd"),
+        json!("x".repeat(100_000)),
+        json!([]),
+        json!([null]),
+        json!({}),
+        json!({"": ""}),
+    ]
+}
+
+#[test]
+fn no_value_in_a_body_is_a_500() {
+    let (server, admin) = ready();
+    let made = admin.call("POST", "/api/nodes/n1/tokens").gives(201).json();
+    let token = made.field("token");
+    let id = admin.queue("n1");
+    server
+        .get("/api/jobs/pending?nodeId=n1&agent=one")
+        .bearer(&token)
+        .ok();
+    let person = |method: &str, path: &str| admin.call(method, path);
+    let agent = |method: &str, path: &str| server.call(method, path).bearer(&token);
+    let output = format!("/api/jobs/{id}/output?agent=one");
+    let complete = format!("/api/jobs/{id}/complete?agent=one");
+    let mut count = 0;
+    for odd in odd_values() {
+        let calls = [
+            (
+                server.call("POST", "/api/auth/register"),
+                json!({"email": odd, "password": odd, "name": odd, "setupCode": odd}),
+            ),
+            (
+                server.call("POST", "/api/auth/login"),
+                json!({"email": odd, "password": "x"}),
+            ),
+            (person("POST", "/api/auth/tokens"), json!({"name": odd})),
+            (
+                person("POST", "/api/auth/tokens"),
+                json!({"name": "x", "expiresInDays": odd}),
+            ),
+            (
+                person("POST", "/api/users"),
+                json!({"email": odd, "password": odd, "name": odd, "role": odd}),
+            ),
+            (
+                person("PATCH", "/api/users/none"),
+                json!({"role": odd, "password": odd}),
+            ),
+            (
+                person("POST", "/api/nodes"),
+                json!({"id": odd, "name": "x"}),
+            ),
+            (
+                person("POST", "/api/nodes"),
+                json!({"id": "odd", "name": odd, "labels": odd}),
+            ),
+            (
+                person("POST", "/api/nodes"),
+                json!({"id": "odd", "labels": {"key": odd}}),
+            ),
+            (
+                person("POST", "/api/presets/note/render"),
+                json!({"params": odd}),
+            ),
+            (
+                person("POST", "/api/presets/note/render"),
+                json!({"params": {"text": odd, "port": odd}}),
+            ),
+            (
+                person("POST", "/api/jobs"),
+                json!({"preset": odd, "nodeId": odd}),
+            ),
+            (
+                person("POST", "/api/jobs"),
+                json!({"preset": "note", "nodeId": "n1", "params": odd, "timeoutSeconds": odd}),
+            ),
+            (
+                agent("POST", "/api/nodes/n1/heartbeat"),
+                json!({"instance": odd, "hostname": odd, "os": odd, "agentVersion": odd, "intervalSeconds": odd, "stopping": odd}),
+            ),
+            (
+                agent("POST", "/api/nodes/n1/heartbeat"),
+                json!({"os": {"id": odd}, "intervalSeconds": odd}),
+            ),
+            (
+                agent("POST", &output),
+                json!({"chunks": odd, "stdout": odd}),
+            ),
+            (agent("POST", &output), json!({"chunks": [odd]})),
+            (
+                agent("POST", &output),
+                json!({"chunks": [{"stream": odd, "offset": 0, "data": "x"}]}),
+            ),
+            (
+                agent("POST", &output),
+                json!({"chunks": [{"stream": "stdout", "offset": odd, "data": ""}]}),
+            ),
+            (
+                agent("POST", &output),
+                json!({"chunks": [{"stream": "stdout", "offset": 0, "dataBase64": odd}]}),
+            ),
+            (
+                agent("POST", &complete),
+                json!({"exitCode": odd, "stdoutBytes": -1}),
+            ),
+            (
+                agent("POST", &complete),
+                json!({"exitCode": "x", "errorMsg": odd, "signal": odd}),
+            ),
+            (
+                agent("POST", &complete),
+                json!({"exitCode": "x", "cancelled": odd, "timedOut": odd, "stderrBytes": odd}),
+            ),
+        ];
+        for (call, body) in calls {
+            let answer = call.json(&body).send();
+            assert!(answer.status < 500, "{body}: {answer:?}");
+            has_the_headers(&answer);
+            if answer.status >= 400 {
+                assert!(!answer.code().is_empty());
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 400, "{count}");
+    assert_eq!(admin.job(&id)["status"], "RUNNING");
+}
+
+#[test]
+fn no_value_in_a_path_or_a_query_is_a_500() {
+    let (server, admin) = ready();
+    let made = admin.call("POST", "/api/nodes/n1/tokens").gives(201).json();
+    let token = made.field("token");
+    let long = "x".repeat(5_000);
+    for odd in [
+        "%00",
+        "%ff%fe",
+        "%F0%9F%92%A5",
+        "..%2f..",
+        "%27%3B--",
+        "-1",
+        "NaN",
+        "1e9",
+        "%0d%0aX-Y:%20z",
+        "+",
+        "",
+        &long,
+    ] {
+        for path in [
+            format!("/api/jobs/{odd}"),
+            format!("/api/jobs/{odd}/log"),
+            format!("/api/jobs/{odd}/stream"),
+            format!("/api/jobs/{odd}/diff/{odd}"),
+            format!("/api/jobs?limit={odd}"),
+            format!("/api/jobs?cursor={odd}"),
+            format!("/api/jobs?status={odd}"),
+            format!("/api/jobs?nodeId={odd}&preset={odd}"),
+            format!("/api/jobs?scope={odd}"),
+            format!("/api/jobs?{odd}={odd}"),
+            format!("/api/nodes/{odd}"),
+            format!("/api/nodes/{odd}/tokens"),
+            format!("/api/presets/{odd}"),
+            format!("/api/audit?cursor={odd}"),
+            format!("/api/audit?jobId={odd}&actor={odd}"),
+            format!("/api/events?job={odd}"),
+        ] {
+            // A stream that names no job opens, and is not waited for.
+            if path == "/api/events?job=" {
+                continue;
+            }
+            let answer = admin.get(&path).send();
+            assert!(answer.status < 500, "{answer:?}");
+            has_the_headers(&answer);
+        }
+        for path in [
+            format!("/api/jobs/pending?nodeId={odd}"),
+            format!("/api/jobs/pending?nodeId=n1&agent={odd}&running={odd}&wait=0"),
+            format!("/api/jobs/pending?nodeId=n1&wait={odd}&capacity={odd}"),
+        ] {
+            let answer = server.get(&path).bearer(&token).send();
+            assert!(answer.status < 500, "{answer:?}");
+        }
+        for path in [
+            format!("/api/jobs/{odd}/output?agent={odd}"),
+            format!("/api/jobs/{odd}/complete?agent={odd}"),
+            format!("/api/nodes/{odd}/heartbeat"),
+        ] {
+            let answer = server
+                .post(&path, &json!({"exitCode": 0}))
+                .bearer(&token)
+                .send();
+            assert!((400..500).contains(&answer.status), "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn odd_requests_are_answered_or_cut_off_and_harm_nobody() {
+    let (server, admin) = ready();
+    let auth = format!("Authorization: Bearer {}", admin.token);
+    let long = "x".repeat(200_000);
+    for request in [
+        "\r\n\r\n".to_owned(),
+        "NONSENSE\r\n\r\n".to_owned(),
+        "GET /\r\n\r\n".to_owned(),
+        "GET / HTTP/9.9\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\n\r\n".to_owned(),
+        "\u{0}\u{1}\u{2}\r\n\r\n".to_owned(),
+        "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {long}\r\n\r\n"),
+        format!("GET /api/jobs HTTP/1.1\r\nHost: x\r\n{auth}\r\n{auth}\r\n\r\n"),
+        format!("POST /api/jobs HTTP/1.1\r\nHost: x\r\n{auth}\r\nContent-Length: -1\r\n\r\n"),
+        format!(
+            "POST /api/jobs HTTP/1.1\r\nHost: x\r\n{auth}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"
+        ),
+        format!(
+            "POST /api/jobs HTTP/1.1\r\nHost: x\r\n{auth}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n"
+        ),
+        format!(
+            "POST /api/jobs HTTP/1.1\r\nHost: x\r\n{auth}\r\nContent-Type: application/json\r\nContent-Length: 99999999999999999999\r\n\r\n"
+        ),
+        format!(
+            "POST /api/jobs HTTP/1.1\r\nHost: x\r\n{auth}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+        ),
+    ] {
+        let mut raw = Raw::open(&server);
+        raw.may_write(&request);
+        raw.no_more();
+        let answer = raw.rest();
+        let status = answer.split(' ').nth(1).unwrap_or("cut off");
+        let is_fine = status == "cut off" || status.starts_with(['2', '3', '4']) || status == "505";
+        assert!(is_fine, "{}: {answer}", &request[..request.len().min(80)]);
+        server.get("/healthz").gives(200);
+    }
+}
+
+#[test]
+fn two_tokens_in_one_request_are_none() {
+    let (server, admin) = ready();
+    let mut raw = Raw::open(&server);
+    raw.write(format!(
+        "GET /api/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {0}\r\nAuthorization: Bearer {0}\r\n\r\n",
+        admin.token
+    ));
+    assert_eq!(raw.status(), 401);
+}
+
+#[test]
+fn slow_clients_hold_nobody_up() {
+    let (server, admin) = ready();
+    let mut slow: Vec<Raw> = (0..200).map(|_| Raw::open(&server)).collect();
+    for (index, raw) in slow.iter_mut().enumerate() {
+        match index % 3 {
+            0 => raw.write("GET /api/jobs HTTP/1.1\r\nHo"),
+            1 => raw.write(format!(
+                "POST /api/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+                 Content-Type: application/json\r\nContent-Length: 31\r\n\r\n{{\"preset\"",
+                admin.token
+            )),
+            _ => {}
+        }
+    }
+    for _ in 0..20 {
+        admin.queue("n1");
+    }
+    // One of them takes its time, byte by byte, and is served.
+    let mut one = slow.swap_remove(1);
+    for byte in br#":"note","nodeId":"n1"}"# {
+        one.write([*byte]);
+    }
+    drop(slow);
+    assert_eq!(one.status(), 201);
+    assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 21);
+}
+
+#[test]
+fn a_client_that_goes_away_takes_nothing_along() {
+    let (server, admin) = ready();
+    let began = std::time::Instant::now();
+    for index in 0..50 {
+        let mut raw = Raw::open(&server);
+        let path = [
+            "/api/jobs",
+            "/api/events",
+            "/api/jobs/pending?nodeId=n1&wait=60",
+        ][index % 3];
+        raw.write(format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+            admin.token
+        ));
+    }
+    server.get("/healthz").gives(200);
+    admin.queue("n1");
+    assert!(began.elapsed() < PATIENCE);
+    assert!(!server.logged(&["panicked"]), "nothing panicked");
+}
+
+#[test]
+fn http_1_0_is_answered() {
+    let (server, admin) = ready();
+    let mut raw = Raw::open(&server);
+    raw.write(format!(
+        "GET /api/jobs HTTP/1.0\r\nAuthorization: Bearer {}\r\n\r\n",
+        admin.token
+    ));
+    let answer = raw.rest();
+    assert!(
+        answer.contains(" 200 ") && answer.contains("\"nextCursor\":null"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_times_form_is_the_same_everywhere() {
+    let (mut server, admin) = ready();
+    let agent = admin.add_node("n2");
+    agent.beat();
+    let id = admin.queue("n2");
+    agent.claim();
+    admin.cancel(&id).gives(202);
+    agent.succeed(&id);
+    server.restart();
+    let admin = server.admin();
+    let texts = [
+        admin.job(&id),
+        admin.get("/api/nodes/n2").ok(),
+        admin.get("/api/nodes/n2/tokens").ok(),
+        admin.get("/api/auth/me").ok(),
+        admin.get("/api/audit").ok(),
+    ];
+    let mut count = 0;
+    for value in &texts {
+        each_time(value, &mut |name, text| {
+            let plain = text.bytes().enumerate().all(|(at, byte)| match at {
+                4 | 7 => byte == b'-',
+                10 => byte == b'T',
+                13 | 16 => byte == b':',
+                19 => byte == b'.',
+                23 => byte == b'Z',
+                _ => byte.is_ascii_digit(),
+            });
+            assert!(plain && text.len() == 24, "{name}: {text}");
+            count += 1;
+        });
+    }
+    assert!(count >= 10, "{count}");
+}
+
+/// Every field whose name ends with `At`, and `at` itself.
+fn each_time(value: &Value, found: &mut dyn FnMut(&str, &str)) {
+    if let Some(fields) = value.as_object() {
+        for (name, value) in fields {
+            match value.as_str() {
+                Some(text) if name.ends_with("At") || name == "at" => found(name, text),
+                _ => each_time(value, found),
+            }
+        }
+    }
+    for item in value.as_array().into_iter().flatten() {
+        each_time(item, found);
+    }
+}
