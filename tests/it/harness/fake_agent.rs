@@ -56,8 +56,13 @@ impl FakeAgent {
 
     /// The same agent, after the server moved.
     pub(crate) fn at(&self, server: &super::Server) -> Self {
+        self.at_url(server.url())
+    }
+
+    /// The same agent, wherever the server is now.
+    pub(crate) fn at_url(&self, url: &str) -> Self {
         Self {
-            url: server.url().to_owned(),
+            url: url.to_owned(),
             ..self.clone()
         }
     }

@@ -35,6 +35,14 @@ impl Person {
         self.url = url.to_owned();
     }
 
+    /// The same person, wherever the server is now.
+    pub(crate) fn at_url(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The same person, who shows another token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self {

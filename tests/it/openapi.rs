@@ -1,0 +1,650 @@
+//! Every operation that the server's own description names, held to what no operation may get wrong: who may call it,
+//! whose things it shows, what it makes of nonsense, and which states forbid it. An operation that the table below does
+//! not have fails the test, so that none is added without its checks.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Call, FakeAgent, Field, PASSWORD, Person, Server, id_of};
+
+const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
+
+/// The least that opens an operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Who {
+    Anybody,
+    /// Of any role, even PENDING.
+    Person,
+    Viewer,
+    Operator,
+    Admin,
+    Node,
+}
+
+/// How an operation is called so that nothing is wrong with the call.
+struct Entry {
+    operation: &'static str,
+    who: Who,
+    /// The path of something that is there.
+    path: fn(&World) -> String,
+    body: Option<Value>,
+    /// What an unknown id in the path gives; `None` where there is none.
+    unknown: Option<u16>,
+    /// Somebody else's is not there.
+    is_owned: bool,
+    /// A state that forbids it.
+    conflict: Option<fn(&World) -> Answer>,
+}
+
+struct World {
+    server: Server,
+    admin: Person,
+    pending: Person,
+    viewer: Person,
+    operator: Person,
+    other: Person,
+    agent: FakeAgent,
+    stranger: FakeAgent,
+    /// The operator's, QUEUED.
+    job: String,
+    /// The operator's, RUNNING on `agent`.
+    running: String,
+    /// The operator's, SUCCEEDED.
+    ended: String,
+    token: String,
+    node_token: String,
+}
+
+fn world() -> World {
+    let mut server = Server::with(&[("HYPRBOX_ALLOW_PUBLIC_REGISTRATION", "true")]);
+    let admin = server.admin();
+    let body = json!({"email": "pending@example.org", "password": PASSWORD});
+    server.post("/api/auth/register", &body).gives(201);
+    let pending = server.login("pending@example.org", PASSWORD);
+    let viewer = server.person("viewer", "VIEWER");
+    let operator = server.person("operator", "OPERATOR");
+    let other = server.person("other", "OPERATOR");
+    let (agent, stranger) = (admin.add_node("n1"), admin.add_node("n2"));
+    let ended = operator.queue("n1");
+    agent.claim();
+    agent.succeed(&ended);
+    let running = operator.queue("n1");
+    agent.claim();
+    let job = operator.queue("n1");
+    let token = operator
+        .post("/api/auth/tokens", &json!({"name": "ci"}))
+        .gives(201)
+        .json();
+    let node_token = admin.call("POST", "/api/nodes/n1/tokens").gives(201).json();
+    World {
+        token: id_of(&token),
+        node_token: id_of(&node_token),
+        server,
+        admin,
+        pending,
+        viewer,
+        operator,
+        other,
+        agent,
+        stranger,
+        job,
+        running,
+        ended,
+    }
+}
+
+impl World {
+    /// Somebody whose role just suffices.
+    fn fit(&self, who: Who) -> &Person {
+        match who {
+            Who::Anybody | Who::Person => &self.pending,
+            Who::Viewer | Who::Operator => &self.operator,
+            Who::Admin | Who::Node => &self.admin,
+        }
+    }
+
+    fn fit_call(&self, who: Who, method: &str, path: &str) -> Call {
+        match who {
+            Who::Anybody => self.server.call(method, path),
+            Who::Node => self.agent.call(method, path),
+            Who::Person | Who::Viewer | Who::Operator | Who::Admin => {
+                self.fit(who).call(method, path)
+            }
+        }
+    }
+
+    /// Those whose role is too low.
+    fn too_low(&self, who: Who) -> Vec<&Person> {
+        match who {
+            Who::Anybody | Who::Person | Who::Node => vec![],
+            Who::Viewer => vec![&self.pending],
+            Who::Operator => vec![&self.pending, &self.viewer],
+            Who::Admin => vec![&self.pending, &self.viewer, &self.operator],
+        }
+    }
+}
+
+fn entry(operation: &'static str, who: Who, path: fn(&World) -> String) -> Entry {
+    Entry {
+        operation,
+        who,
+        path,
+        body: None,
+        unknown: None,
+        is_owned: false,
+        conflict: None,
+    }
+}
+
+impl Entry {
+    fn body(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    fn unknown(mut self, status: u16) -> Self {
+        self.unknown = Some(status);
+        self
+    }
+
+    fn owned(mut self) -> Self {
+        self.is_owned = true;
+        self.unknown(404)
+    }
+
+    fn conflict(mut self, conflict: fn(&World) -> Answer) -> Self {
+        self.conflict = Some(conflict);
+        self
+    }
+
+    fn method(&self) -> &str {
+        self.operation.split(' ').next().unwrap_or_default()
+    }
+
+    fn template(&self) -> &str {
+        self.operation.split(' ').nth(1).unwrap_or_default()
+    }
+
+    fn with_body(&self, call: Call) -> Call {
+        match &self.body {
+            Some(body) => call.json(body),
+            None => call,
+        }
+    }
+
+    fn call(&self, world: &World) -> Call {
+        self.with_body(world.fit_call(self.who, self.method(), &(self.path)(world)))
+    }
+
+    /// The path with one param after the other unknown.
+    fn unknown_paths(&self, world: &World) -> Vec<String> {
+        let path = (self.path)(world);
+        let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+        let parts: Vec<&str> = path.split('/').collect();
+        let params = self.template().split('/').enumerate();
+        params
+            .filter(|(_, part)| part.starts_with('{'))
+            .map(|(at, _)| {
+                let mut parts = parts.clone();
+                parts[at] = UNKNOWN;
+                format!("{}?{query}", parts.join("/"))
+            })
+            .collect()
+    }
+}
+
+fn fixed<const N: usize>(entries: [Entry; N]) -> Vec<Entry> {
+    entries.into()
+}
+
+fn people() -> Vec<Entry> {
+    let credentials = json!({"email": "admin@example.org", "password": PASSWORD});
+    fixed([
+        entry("POST /api/auth/register", Who::Anybody, |_| "/api/auth/register".into())
+            .body(json!({"email": "new@example.org", "password": PASSWORD}))
+            .conflict(|world| {
+                let body = json!({"email": "admin@example.org", "password": PASSWORD});
+                world.server.post("/api/auth/register", &body).send()
+            }),
+        entry("POST /api/auth/login", Who::Anybody, |_| "/api/auth/login".into()).body(credentials),
+        entry("POST /api/auth/logout", Who::Person, |_| "/api/auth/logout".into()).conflict(|world| {
+            let made = world
+                .operator
+                .post("/api/auth/tokens", &json!({"name": "no session"}))
+                .gives(201);
+            let script = world.operator.with_token(&made.json().field("token"));
+            script.call("POST", "/api/auth/logout").send()
+        }),
+        entry("GET /api/auth/me", Who::Person, |_| "/api/auth/me".into()),
+        // The password is changed by nobody else here: that state is reached by a race alone.
+        entry("PATCH /api/auth/me", Who::Person, |_| "/api/auth/me".into())
+            .body(json!({"oldPassword": PASSWORD, "password": PASSWORD})),
+        entry("GET /api/auth/tokens", Who::Viewer, |_| "/api/auth/tokens".into()),
+        entry("POST /api/auth/tokens", Who::Viewer, |_| "/api/auth/tokens".into())
+            .body(json!({"name": "one more"})),
+        entry("DELETE /api/auth/tokens/{id}", Who::Viewer, |world| {
+            format!("/api/auth/tokens/{}", world.token)
+        })
+        .owned(),
+        entry("GET /api/users", Who::Admin, |_| "/api/users".into()),
+        entry("POST /api/users", Who::Admin, |_| "/api/users".into())
+            .body(json!({"email": "more@example.org", "password": PASSWORD, "name": "x", "role": "VIEWER"}))
+            .conflict(|world| {
+                let body = json!({"email": "viewer@example.org", "password": PASSWORD, "name": "x",
+                    "role": "VIEWER"});
+                world.admin.post("/api/users", &body).send()
+            }),
+        entry("PATCH /api/users/{id}", Who::Admin, |world| format!("/api/users/{}", world.viewer.id))
+            .body(json!({"role": "VIEWER"}))
+            .unknown(404)
+            .conflict(|world| {
+                let path = format!("/api/users/{}", world.admin.id);
+                world.admin.call("PATCH", &path).json(&json!({"role": "VIEWER"})).send()
+            }),
+        entry("DELETE /api/users/{id}", Who::Admin, |world| format!("/api/users/{}", world.viewer.id))
+            .unknown(404)
+            .conflict(|world| world.admin.delete(&format!("/api/users/{}", world.admin.id)).send()),
+        entry("GET /api/audit", Who::Admin, |_| "/api/audit".into()),
+    ])
+}
+
+fn nodes() -> Vec<Entry> {
+    fixed([
+        entry("GET /api/nodes", Who::Viewer, |_| "/api/nodes".into()),
+        entry("POST /api/nodes", Who::Admin, |_| "/api/nodes".into())
+            .body(json!({"id": "n3"}))
+            .conflict(|world| world.admin.post("/api/nodes", &json!({"id": "n1"})).send()),
+        entry("GET /api/nodes/{id}", Who::Viewer, |_| {
+            "/api/nodes/n1".into()
+        })
+        .unknown(404),
+        entry("DELETE /api/nodes/{id}", Who::Admin, |_| {
+            "/api/nodes/n2".into()
+        })
+        .unknown(404)
+        .conflict(|world| world.admin.delete("/api/nodes/n1").send()),
+        entry("GET /api/nodes/{id}/tokens", Who::Admin, |_| {
+            "/api/nodes/n1/tokens".into()
+        })
+        .unknown(404),
+        entry("POST /api/nodes/{id}/tokens", Who::Admin, |_| {
+            "/api/nodes/n1/tokens".into()
+        })
+        .unknown(404),
+        entry(
+            "DELETE /api/nodes/{id}/tokens/{token_id}",
+            Who::Admin,
+            |world| format!("/api/nodes/n1/tokens/{}", world.node_token),
+        )
+        .unknown(404),
+        entry("POST /api/nodes/{id}/heartbeat", Who::Node, |_| {
+            "/api/nodes/n1/heartbeat".into()
+        })
+        .body(json!({"instance": "one", "intervalSeconds": 30}))
+        .unknown(403),
+        entry("GET /api/presets", Who::Viewer, |_| "/api/presets".into()),
+        entry("GET /api/presets/{name}", Who::Viewer, |_| {
+            "/api/presets/note".into()
+        })
+        .unknown(404),
+        entry("POST /api/presets/{name}/render", Who::Viewer, |_| {
+            "/api/presets/note/render".into()
+        })
+        .body(json!({"params": {}}))
+        .unknown(404),
+    ])
+}
+
+fn jobs() -> Vec<Entry> {
+    fixed([
+        entry("POST /api/jobs", Who::Operator, |_| "/api/jobs".into())
+            .body(json!({"preset": "note", "nodeId": "n1"}))
+            .conflict(|world| {
+                let queue = |preset: &str| {
+                    let body = json!({"preset": preset, "nodeId": "n1", "params": {}});
+                    let call = world.operator.post("/api/jobs", &body);
+                    call.header("idempotency-key", "taken").send()
+                };
+                queue("note");
+                queue("system-report")
+            }),
+        entry("GET /api/jobs", Who::Viewer, |_| "/api/jobs".into()),
+        entry("GET /api/jobs/{id}", Who::Viewer, |world| {
+            format!("/api/jobs/{}", world.job)
+        })
+        .owned(),
+        entry("GET /api/jobs/{id}/log", Who::Viewer, |world| {
+            format!("/api/jobs/{}/log", world.job)
+        })
+        .owned(),
+        entry("GET /api/jobs/{id}/stream", Who::Viewer, |world| {
+            format!("/api/jobs/{}/stream", world.ended)
+        })
+        .owned(),
+        entry("POST /api/jobs/{id}/cancel", Who::Operator, |world| {
+            format!("/api/jobs/{}/cancel", world.job)
+        })
+        .owned()
+        .conflict(|world| world.operator.cancel(&world.ended).send()),
+        entry("GET /api/jobs/{a}/diff/{b}", Who::Viewer, |world| {
+            format!("/api/jobs/{}/diff/{}", world.job, world.ended)
+        })
+        .owned(),
+        entry("GET /api/jobs/pending", Who::Node, |_| {
+            "/api/jobs/pending?nodeId=n1&agent=one".into()
+        }),
+        entry("POST /api/jobs/{id}/output", Who::Node, |world| {
+            format!("/api/jobs/{}/output?agent=one", world.running)
+        })
+        .body(json!({"chunks": []}))
+        .unknown(404)
+        .conflict(|world| {
+            world
+                .agent
+                .output_call(&world.ended, &json!({"chunks": []}))
+                .send()
+        }),
+        entry("POST /api/jobs/{id}/complete", Who::Node, |world| {
+            format!("/api/jobs/{}/complete?agent=one", world.running)
+        })
+        .body(json!({"exitCode": 0}))
+        .unknown(404)
+        .conflict(|world| {
+            world
+                .agent
+                .complete(&world.ended, &json!({"exitCode": 1}))
+                .send()
+        }),
+        entry("GET /api/events", Who::Viewer, |_| "/api/events".into()),
+    ])
+}
+
+fn operations() -> Vec<Entry> {
+    fixed([
+        entry("GET /healthz", Who::Anybody, |_| "/healthz".into()),
+        entry("GET /readyz", Who::Anybody, |_| "/readyz".into()),
+        entry("GET /metrics", Who::Admin, |_| "/metrics".into()),
+    ])
+}
+
+fn table() -> Vec<Entry> {
+    [people(), nodes(), jobs(), operations()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The operations of the description, as `METHOD /path`, each with what is said of it.
+fn described(server: &Server) -> Vec<(String, Value)> {
+    let document = server.get("/api/openapi.json").ok();
+    let paths = document["paths"].as_object().expect("paths").clone();
+    let mut found = Vec::new();
+    for (path, item) in paths {
+        for method in [
+            "get", "put", "post", "delete", "patch", "head", "options", "trace",
+        ] {
+            if let Some(operation) = item.get(method) {
+                found.push((
+                    format!("{} {path}", method.to_uppercase()),
+                    operation.clone(),
+                ));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_operation_has_its_checks() {
+    let server = Server::start();
+    let mut described: Vec<String> = described(&server)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let mut known: Vec<String> = table()
+        .iter()
+        .map(|entry| entry.operation.to_owned())
+        .collect();
+    described.sort();
+    known.sort();
+    assert_eq!(
+        described, known,
+        "left: described by the server; right: in this test's table"
+    );
+}
+
+/// Each entry of the table beside what the description says of its operation.
+fn each(world: &World, mut check: impl FnMut(&Entry, &Value)) {
+    let described = described(&world.server);
+    for entry in table() {
+        let found = described.iter().find(|(name, _)| name == entry.operation);
+        let Some((_, operation)) = found else {
+            panic!("{} is not described", entry.operation);
+        };
+        check(&entry, operation);
+    }
+}
+
+#[test]
+fn the_description_says_who_may_and_what_may_go_wrong() {
+    let world = world();
+    each(&world, |entry, operation| {
+        let name = entry.operation;
+        let schemes: Vec<String> = operation["security"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|one| one.as_object().expect("a scheme").keys().cloned())
+            .collect();
+        let expected: &[&str] = match entry.who {
+            Who::Anybody => &[],
+            Who::Node => &["node"],
+            Who::Person | Who::Viewer | Who::Operator | Who::Admin => &["bearer", "cookie"],
+        };
+        assert_eq!(schemes, expected, "{name}");
+        let says = |status: u16| operation["responses"].get(status.to_string()).is_some();
+        assert!(says(401) || entry.who == Who::Anybody, "401 of {name}");
+        if entry.body.is_some() {
+            assert!(operation["requestBody"].is_object(), "the body of {name}");
+            assert!(says(400), "400 of {name}");
+        } else {
+            assert!(operation.get("requestBody").is_none(), "a body of {name}");
+        }
+        if let Some(status) = entry.unknown {
+            assert!(says(status), "{status} of {name}");
+        }
+        let races_alone = name == "PATCH /api/auth/me";
+        assert_eq!(
+            says(409),
+            entry.conflict.is_some() || races_alone,
+            "409 of {name}"
+        );
+    });
+}
+
+#[test]
+fn without_credentials_or_with_those_of_the_wrong_kind_it_is_a_401() {
+    let world = world();
+    each(&world, |entry, _| {
+        if entry.who == Who::Anybody {
+            return;
+        }
+        let (method, path) = (entry.method(), (entry.path)(&world));
+        let bare = || entry.with_body(world.server.call(method, &path));
+        let wrong_kind = match entry.who {
+            Who::Node => &world.admin.token,
+            Who::Anybody | Who::Person | Who::Viewer | Who::Operator | Who::Admin => {
+                &world.agent.token
+            }
+        };
+        for call in [
+            bare(),
+            bare().bearer("nonsense"),
+            bare().cookie("nonsense"),
+            bare().bearer(wrong_kind),
+            bare().cookie(&world.agent.token),
+        ] {
+            let answer = call.refused(401, "unauthorized");
+            assert_eq!(answer.header("www-authenticate"), "Bearer", "{answer:?}");
+        }
+        // Who has no credentials learns nothing of what is there.
+        for path in entry.unknown_paths(&world) {
+            entry.with_body(world.server.call(method, &path)).gives(401);
+        }
+    });
+}
+
+#[test]
+fn with_too_low_a_role_it_is_a_403() {
+    let world = world();
+    each(&world, |entry, _| {
+        for person in world.too_low(entry.who) {
+            let call = person.call(entry.method(), &(entry.path)(&world));
+            let answer = entry.with_body(call).refused(403, "forbidden");
+            assert!(answer.fields().is_empty(), "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn a_change_with_the_cookie_alone_is_a_403() {
+    let world = world();
+    each(&world, |entry, _| {
+        if matches!(entry.who, Who::Anybody | Who::Node) || entry.method() == "GET" {
+            return;
+        }
+        let person = world.fit(entry.who);
+        let path = (entry.path)(&world);
+        let call = || entry.with_body(person.browser(entry.method(), &path));
+        call().refused(403, "cross_origin");
+        call()
+            .header("origin", "http://evil.example")
+            .refused(403, "cross_origin");
+    });
+}
+
+#[test]
+fn nonsense_is_a_400_and_another_type_a_415() {
+    let world = world();
+    each(&world, |entry, operation| {
+        if operation.get("requestBody").is_none() {
+            return;
+        }
+        let path = (entry.path)(&world);
+        let send = |kind: &str, body: &[u8]| {
+            let call = world.fit_call(entry.who, entry.method(), &path);
+            call.body(kind, body)
+        };
+        for body in [
+            &b""[..],
+            b"{",
+            b"[]",
+            b"null",
+            b"7",
+            b"\"x\"",
+            b"{\"\xff\":1}",
+            b"{} {}",
+        ] {
+            send("application/json", body).gives(400);
+        }
+        send("text/plain", b"{}").gives(415);
+        send("application/x-www-form-urlencoded", b"a=b").gives(415);
+        let mut more = entry.body.clone().expect("the table has a body");
+        more["unheardOf"] = json!(1);
+        let answer = send("application/json", more.to_string().as_bytes()).send();
+        if entry.who == Who::Node {
+            assert!(answer.status < 400, "ignored: {answer:?}");
+        } else {
+            assert_eq!(answer.status, 400, "{answer:?}");
+            assert_eq!(answer.fields(), ["unheardOf"]);
+        }
+    });
+}
+
+#[test]
+fn what_is_not_there_is_a_404() {
+    let world = world();
+    each(&world, |entry, _| {
+        let paths = entry.unknown_paths(&world);
+        assert_eq!(
+            paths.is_empty(),
+            entry.unknown.is_none(),
+            "{}",
+            entry.operation
+        );
+        for path in paths {
+            let call = world.fit_call(entry.who, entry.method(), &path);
+            entry
+                .with_body(call)
+                .gives(entry.unknown.unwrap_or_default());
+        }
+    });
+}
+
+#[test]
+fn what_is_somebody_elses_is_not_there() {
+    let world = world();
+    each(&world, |entry, _| {
+        if !entry.is_owned {
+            return;
+        }
+        for person in [&world.other, &world.admin] {
+            let call = person.call(entry.method(), &(entry.path)(&world));
+            entry.with_body(call).gives(404);
+        }
+        // It is there for its owner.
+        let answer = entry.call(&world).send();
+        assert!(answer.status < 300, "{answer:?}");
+    });
+}
+
+#[test]
+fn another_nodes_token_opens_nothing() {
+    let world = world();
+    each(&world, |entry, _| {
+        if entry.who != Who::Node {
+            return;
+        }
+        let call = world.stranger.call(entry.method(), &(entry.path)(&world));
+        let answer = entry.with_body(call).send();
+        let is_job = entry.template().starts_with("/api/jobs/{");
+        assert_eq!(answer.status, if is_job { 404 } else { 403 }, "{answer:?}");
+    });
+}
+
+#[test]
+fn a_state_that_forbids_it_is_a_409() {
+    let world = world();
+    each(&world, |entry, _| {
+        if let Some(conflict) = entry.conflict {
+            let answer = conflict(&world);
+            assert_eq!(answer.status, 409, "{}: {answer:?}", entry.operation);
+            assert!(!answer.code().is_empty());
+        }
+    });
+}
+
+#[test]
+fn nothing_of_it_is_a_500_and_the_right_call_works() {
+    // A world for each: the right call to one may take away what the next one needs.
+    let count = table().len();
+    let worlds = world();
+    for index in 0..count {
+        let table = table();
+        let entry = &table[index];
+        if entry.operation == "GET /api/events" {
+            // It never ends.
+            continue;
+        }
+        let takes_away = matches!(entry.method(), "DELETE")
+            || entry.operation.contains("logout")
+            || entry.operation.contains("cancel")
+            || entry.operation.contains("complete")
+            || entry.operation.starts_with("PATCH");
+        let answer = if takes_away {
+            entry.call(&world()).send()
+        } else {
+            entry.call(&worlds).send()
+        };
+        assert!((200..300).contains(&answer.status), "{answer:?}");
+    }
+}
