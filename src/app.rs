@@ -25,8 +25,10 @@ use crate::presets::Catalog;
 use crate::store::{Change, Store};
 use crate::{audit, dashboard, server};
 
-/// How often signs of life and last uses are written down.
+/// How often signs of life and last uses are written down. Where other servers look at them, four times a lease at least.
 const WRITE_SEEN_EVERY: Duration = Duration::from_secs(5);
+/// How often a server takes over what others wrote down of nodes' lives; four times a lease at least.
+const TAKE_OVER_EVERY: Duration = Duration::from_secs(2);
 /// How often the presets folder is looked at when nobody asks, so that a broken file is logged soon.
 const PRESETS_EVERY: Duration = Duration::from_secs(2);
 
@@ -54,6 +56,7 @@ pub struct App {
     store: Store,
     catalog: Arc<Catalog>,
     clock: Arc<RunClock>,
+    lease_seconds: u64,
     stopping: watch::Receiver<bool>,
 }
 
@@ -137,6 +140,7 @@ impl App {
             store,
             catalog,
             clock,
+            lease_seconds: config.lease_seconds,
             stopping,
         })
     }
@@ -156,11 +160,19 @@ impl App {
             self.jobs.nodes.clone(),
             self.catalog,
             self.clock,
+            self.lease_seconds,
         ));
+        let taking_over = self
+            .store
+            .is_shared()
+            .then(|| tokio::spawn(take_over_lives(self.jobs.nodes.clone(), self.lease_seconds)));
         let sweeping = tokio::spawn(self.jobs.clone().sweep_for_ever());
         server::serve(listener, self.router, self.stopping).await;
         background.abort();
         sweeping.abort();
+        if let Some(taking_over) = taking_over {
+            taking_over.abort();
+        }
         let written = self.jobs.nodes.write_seen().await;
         if let Err(error) = written.and(self.auth.flush_last_used().await) {
             tracing::warn!(%error, "the last signs of life could not be written");
@@ -242,6 +254,10 @@ fn open_store(
         DatabaseUrl::Sqlite(path) => {
             Store::open_sqlite(path, Arc::new(listener)).map_err(StartError::of)
         }
+        #[cfg(feature = "postgres")]
+        DatabaseUrl::Postgres(url) => {
+            Store::open_postgres(url, Arc::new(listener)).map_err(StartError::of)
+        }
     }
 }
 
@@ -277,16 +293,58 @@ async fn method_not_allowed() -> ApiError {
     )
 }
 
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}
+
+fn quarter_of(lease_seconds: u64) -> Duration {
+    Duration::from_secs(lease_seconds) / 4
+}
+
+/// Takes over what other servers wrote down of nodes' lives: every now and then, and soon after one of them tells of a
+/// node.
+async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
+    /// The least time between two looks.
+    const PAUSE: Duration = Duration::from_millis(200);
+    let mut tick = every(TAKE_OVER_EVERY.min(quarter_of(lease_seconds)));
+    let mut changes = nodes.hub.changes();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            change = changes.recv() => match change {
+                Ok(Change::Node { .. } | Change::Foreign) => {
+                    tokio::time::sleep(PAUSE).await;
+                    changes = changes.resubscribe();
+                }
+                Ok(Change::Job { .. } | Change::Output { .. } | Change::Credentials) => continue,
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            },
+        }
+        if let Err(error) = nodes.take_over_lives(lease_seconds).await {
+            tracing::warn!(%error, "signs of life that other servers heard could not be read; the next look reads them");
+        }
+    }
+}
+
 /// Counts time, tells of nodes that turned, writes down what was seen, and looks at the presets.
-async fn run_beside(auth: Auth, nodes: Nodes, catalog: Arc<Catalog>, clock: Arc<RunClock>) {
-    let every = |period| {
-        let mut interval = tokio::time::interval(period);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        interval
+async fn run_beside(
+    auth: Auth,
+    nodes: Nodes,
+    catalog: Arc<Catalog>,
+    clock: Arc<RunClock>,
+    lease_seconds: u64,
+) {
+    let write_seen_every = if nodes.store.is_shared() {
+        WRITE_SEEN_EVERY.min(quarter_of(lease_seconds))
+    } else {
+        WRITE_SEEN_EVERY
     };
     let (mut tick, mut seen, mut presets) = (
         every(RunClock::TICK),
-        every(WRITE_SEEN_EVERY),
+        every(write_seen_every),
         every(PRESETS_EVERY),
     );
     loop {

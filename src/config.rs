@@ -20,6 +20,9 @@ pub struct ConfigError {
 pub enum DatabaseUrl {
     /// A file.
     Sqlite(PathBuf),
+    /// A server, by its URL: it holds a password, so it is never shown.
+    #[cfg(feature = "postgres")]
+    Postgres(String),
 }
 
 /// The configuration of the server.
@@ -365,11 +368,27 @@ fn database(source: &Source<'_>, data_dir: &std::path::Path) -> Result<DatabaseU
             return Ok(DatabaseUrl::Sqlite(PathBuf::from(path)));
         }
     }
-    let allowed = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        "sqlite:PATH with this program; for postgres:// build it with `cargo build --release --features postgres`"
-    } else {
-        "sqlite:PATH or postgres://…"
-    };
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return postgres(url);
+    }
+    Err(wrong(
+        "HYPRBOX_DATABASE_URL",
+        &url,
+        "sqlite:PATH or postgres://…",
+    ))
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(url: String) -> Result<DatabaseUrl, ConfigError> {
+    match crate::store::check_postgres_url(&url) {
+        Ok(()) => Ok(DatabaseUrl::Postgres(url)),
+        Err(allowed) => Err(wrong("HYPRBOX_DATABASE_URL", &url, allowed)),
+    }
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(url: String) -> Result<DatabaseUrl, ConfigError> {
+    let allowed = "sqlite:PATH with this program; for postgres:// build it with `cargo build --release --features postgres`";
     Err(wrong("HYPRBOX_DATABASE_URL", &url, allowed))
 }
 
@@ -512,11 +531,17 @@ mod tests {
 
     #[test]
     fn a_password_in_the_database_url_is_not_repeated() {
-        let line = read(&[], &[("HYPRBOX_DATABASE_URL", "postgres://u:hidden@h/d")])
-            .expect_err("no feature")
+        let url = "postgres://u:hidden@h/d?sslmode=require";
+        let line = read(&[], &[("HYPRBOX_DATABASE_URL", url)])
+            .expect_err("no feature, or no TLS")
             .to_string();
+        let why = if cfg!(feature = "postgres") {
+            "without TLS"
+        } else {
+            "--features postgres"
+        };
         assert!(
-            line.contains("--features postgres") && line.contains("postgres://u:***@h/d"),
+            line.contains(why) && line.contains("postgres://u:***@h/d"),
             "{line}"
         );
     }

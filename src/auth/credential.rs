@@ -124,7 +124,13 @@ impl Auth {
         let kind = TokenKind::of(token).ok_or_else(unknown)?;
         let sha256 = digest(token);
         let now = clock::now();
-        let known = match self.inner.cache.get(&sha256, now) {
+        // Where other servers revoke, too, what is remembered here may be void: the database is asked each time.
+        let remembered = if self.inner.store.is_shared() {
+            None
+        } else {
+            self.inner.cache.get(&sha256, now)
+        };
+        let known = match remembered {
             Some(known) => known,
             None => {
                 let generation = self.inner.cache.generation();

@@ -34,7 +34,10 @@ impl LastUse {
 
     fn all(&self) -> Vec<(Credential, Timestamp)> {
         let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.iter().map(|(of, at)| (of.clone(), *at)).collect()
+        let mut all: Vec<_> = noted.iter().map(|(of, at)| (of.clone(), *at)).collect();
+        // In one order on every server: two that write the same rows in another order would wait for one another.
+        all.sort_unstable_by(|(one, _), (other, _)| place_of(one).cmp(&place_of(other)));
+        all
     }
 
     /// Drops what is written down now, unless it was used again meanwhile.
@@ -82,6 +85,14 @@ impl Auth {
     /// When a personal or a node's token was used last, where that is not in the database yet: for lists.
     pub fn last_used(&self, credential: &Credential) -> Option<Timestamp> {
         self.inner.last_use.of(credential)
+    }
+}
+
+fn place_of(credential: &Credential) -> (u8, &[u8]) {
+    match credential {
+        Credential::Session(sha256) => (0, sha256),
+        Credential::UserToken(id) => (1, id.as_bytes()),
+        Credential::NodeToken(id) => (2, id.as_bytes()),
     }
 }
 

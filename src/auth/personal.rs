@@ -57,7 +57,7 @@ impl Auth {
         let (id, user) = (record.id.clone(), user.clone());
         let add = move |tx: &mut dyn Tx| {
             // The user may have been removed since the request was let in.
-            if user::find(tx, &user.id)?.is_none() {
+            if user::find_held(tx, &user.id)?.is_none() {
                 return Err(ApiError::unauthorized("Sign in again"));
             }
             user_token::insert(tx, &user.id, &record, sha256)?;

@@ -149,6 +149,7 @@ impl Auth {
         role_of_newcomer(users, is_code, is_public)?;
         let (checked, hash) = self.prepare(&wanted).await?;
         let add = move |tx: &mut dyn Tx| {
+            user::lock_first(tx)?;
             let role = role_of_newcomer(user::count(tx)?, is_code, is_public)?;
             let (user, account) = insert(tx, checked, role, hash)?;
             let token = session::start(tx, &account)?.ok_or_else(|| {
@@ -174,6 +175,7 @@ impl Auth {
         };
         let (checked, hash) = self.prepare(&wanted).await?;
         let add = move |tx: &mut dyn Tx| {
+            user::lock_first(tx)?;
             if user::count(tx)? > 0 {
                 return Ok(false);
             }

@@ -52,7 +52,7 @@ fn complete(
     id: &str,
     request: CompleteRequest,
 ) -> Result<(Job, bool), JobError> {
-    let job = job::find(tx, id)?
+    let job = job::find_locked(tx, id)?
         .filter(|job| job.node_id == node_id)
         .ok_or(JobError::NotFound)?;
     let digest = digest_of(&request);
@@ -91,7 +91,7 @@ fn complete(
 
 /// Fails a claimed job whose secrets can't be opened.
 pub(super) fn fail_unsealed(tx: &mut dyn Tx, id: &str, reason: &str) -> Result<Job, JobError> {
-    let job = job::find(tx, id)?.ok_or(JobError::NotFound)?;
+    let job = job::find_locked(tx, id)?.ok_or(JobError::NotFound)?;
     let request = CompleteRequest {
         error_msg: Some(reason.to_owned()),
         ..CompleteRequest::default()

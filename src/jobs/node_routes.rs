@@ -80,11 +80,12 @@ impl Jobs {
 }
 
 fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, JobError> {
-    node::find(tx, id)?.ok_or(JobError::NodeNotFound)?;
+    // Locked, so that nothing is queued meanwhile; and what runs is looked at last: a claim that came before is seen then.
+    node::find_locked(tx, id)?.ok_or(JobError::NodeNotFound)?;
+    let cancelled = job::cancel_all_queued(tx, id, clock::now())?;
     if !job::running_on(tx, id)?.is_empty() {
         return Err(JobError::NodeBusy);
     }
-    let cancelled = job::cancel_all_queued(tx, id, clock::now())?;
     node::delete(tx, id)?;
     let entry = audit::Entry {
         actor: &user.email,

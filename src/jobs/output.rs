@@ -121,7 +121,8 @@ fn append(
     pieces: Vec<Piece>,
     max_bytes: u64,
 ) -> Result<(Job, u64), JobError> {
-    let mut job = job::find(tx, id)?
+    // The row's lock puts appends in order: each gives its bytes the positions that follow the last one's.
+    let mut job = job::find_locked(tx, id)?
         .filter(|job| job.node_id == node_id)
         .ok_or(JobError::NotFound)?;
     if job.status != JobStatus::Queued {

@@ -211,12 +211,13 @@ fn insert(
     key: Option<(String, [u8; 32])>,
 ) -> Result<Queued, JobError> {
     if let Some((key, digest)) = key {
+        idempotency::lock(tx, &job.created_by, &key)?;
         if let Some(before) = find_made(tx, &job.created_by, &key, digest)? {
             return Ok(Queued::Before(before));
         }
         idempotency::insert(tx, &job.created_by, &key, digest, &job.id, job.created_at)?;
     }
-    node::find(tx, &job.node_id)?.ok_or(JobError::NodeNotFound)?;
+    node::find_held(tx, &job.node_id)?.ok_or(JobError::NodeNotFound)?;
     job::insert(tx, job)?;
     if let Some(sealed) = sealed {
         secret::insert(tx, &job.id, sealed)?;
@@ -255,7 +256,7 @@ fn find_made(
 }
 
 fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job, JobError> {
-    let job = job::find(tx, id)?
+    let job = job::find_locked(tx, id)?
         .filter(|job| any_owner || job.created_by == user.id)
         .ok_or(JobError::NotFound)?;
     let now = clock::now();

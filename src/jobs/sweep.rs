@@ -30,6 +30,10 @@ impl Jobs {
                 () = self.stopped() => return,
             };
             if let Err(error) = swept {
+                if self.store.is_shared() {
+                    // Nobody could write down what they heard: every lease starts anew.
+                    first_seen.clear();
+                }
                 tracing::warn!(%error, "a sweep failed; the next one tries again");
             }
         }
@@ -57,8 +61,12 @@ impl Jobs {
                 overdue.push(id);
             }
         }
+        let lease_seconds = self.limits.lease_seconds;
         for id in overdue {
-            let lost = self.store.write(move |tx| lose(tx, &id)).await?;
+            let lost = self
+                .store
+                .write(move |tx| lose(tx, &id, lease_seconds))
+                .await?;
             if let Some(job) = lost {
                 tracing::warn!(job = %job.id, node = %job.node_id, "agent disappeared: its lease ran out");
                 self.metrics.finished(&job);
@@ -93,9 +101,9 @@ impl Jobs {
     }
 }
 
-fn lose(tx: &mut dyn Tx, id: &str) -> Result<Option<Job>, JobError> {
-    if !job::lose(tx, id, clock::now())? {
-        // It ended between the look and here.
+fn lose(tx: &mut dyn Tx, id: &str, lease_seconds: u64) -> Result<Option<Job>, JobError> {
+    if !job::lose(tx, id, clock::now(), lease_seconds)? {
+        // It ended between the look and here, or another server hears its agent.
         return Ok(None);
     }
     let job = job::find(tx, id)?.ok_or(JobError::NotFound)?;

@@ -8,11 +8,15 @@ use crate::audit;
 use crate::auth::NodeIdentity;
 use crate::clock;
 use crate::http::{AgentJson, ApiError, FieldErrors, Path};
-use crate::store::node::NodeFacts;
+use crate::store::node::{Life, NodeFacts, Seen};
 use crate::store::{Change, StoreError};
 
 /// A heartbeat's interval, in milliseconds, where the agent doesn't tell one.
 const INTERVAL_MS: u64 = 30_000;
+/// Nodes per transaction, so that other writes come through between them.
+const LIVES: usize = 500;
+/// Instances that other servers heard within this time are of interest, in milliseconds.
+const INSTANCES_WITHIN_MS: u64 = 180_000;
 
 /// A sign of life.
 #[utoipa::path(post, path = "/api/nodes/{id}/heartbeat", tag = "agents",
@@ -90,7 +94,7 @@ impl Nodes {
                     )),
                 };
                 audit::record(tx, entry)?;
-                crate::store::node::instance_seen(tx, &node_id, &instance, clock::now())?;
+                crate::store::node::write_lives(tx, &[alive(&node_id, false, Some(instance))])?;
                 tx.note(Change::Node { id: node_id });
                 Ok::<_, StoreError>(())
             })
@@ -106,8 +110,8 @@ impl Nodes {
     ) -> Result<(), StoreError> {
         self.store
             .write(move |tx| {
+                crate::store::node::write_lives(tx, &[alive(&id, stopping, None)])?;
                 crate::store::node::set_facts(tx, &id, &facts)?;
-                crate::store::node::set_seen(tx, &id, clock::now(), stopping)?;
                 tx.note(Change::Node { id });
                 Ok(())
             })
@@ -117,30 +121,28 @@ impl Nodes {
     /// Writes down the signs of life since the last call.
     pub async fn write_seen(&self) -> Result<(), StoreError> {
         let unwritten = self.presence.take_unwritten();
-        for some in unwritten.chunks(500) {
-            let some = some.to_vec();
-            self.store
-                .write(move |tx| {
-                    for node in &some {
-                        crate::store::node::set_seen(
-                            tx,
-                            &node.node_id,
-                            node.seen_at,
-                            node.stopping,
-                        )?;
-                        for instance in &node.instances {
-                            crate::store::node::instance_seen(
-                                tx,
-                                &node.node_id,
-                                instance,
-                                node.seen_at,
-                            )?;
-                        }
-                    }
-                    Ok::<_, StoreError>(())
-                })
-                .await?;
+        for (index, some) in unwritten.chunks(LIVES).enumerate() {
+            let lives = some.to_vec();
+            let written = self
+                .store
+                .write(move |tx| crate::store::node::write_lives(tx, &lives))
+                .await;
+            if written.is_err() {
+                self.presence.give_back(&unwritten[index * LIVES..]);
+            }
+            written?;
         }
+        Ok(())
+    }
+
+    /// Takes over what other servers wrote down of nodes' lives; those within a lease count for leases.
+    pub async fn take_over_lives(&self, lease_seconds: u64) -> Result<(), StoreError> {
+        let within_ms = lease_seconds.saturating_mul(2_000).max(INSTANCES_WITHIN_MS);
+        let (nodes, instances) = self
+            .store
+            .read(move |tx| crate::store::node::lives(tx, within_ms))
+            .await?;
+        self.presence.take_over(&nodes, &instances);
         Ok(())
     }
 
@@ -153,6 +155,20 @@ impl Nodes {
             .map(|id| Change::Node { id })
             .collect();
         self.hub.publish(&turned);
+    }
+}
+
+/// A node that is seen now.
+fn alive(node_id: &str, stopping: bool, instance: Option<String>) -> Life {
+    let seen = Seen {
+        at: clock::now(),
+        ago_ms: 0,
+    };
+    Life {
+        node_id: node_id.to_owned(),
+        seen,
+        stopping,
+        instances: instance.into_iter().map(|id| (id, seen)).collect(),
     }
 }
 

@@ -34,7 +34,7 @@ impl Nodes {
         clock: Arc<RunClock>,
     ) -> Result<Self, crate::store::StoreError> {
         let known = store.read(|tx| crate::store::node::list(tx)).await?;
-        let presence = Arc::new(Presence::new(clock));
+        let presence = Arc::new(Presence::new(clock, store.is_shared()));
         for node in &known {
             presence.know(node);
         }

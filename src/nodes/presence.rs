@@ -1,9 +1,10 @@
 //! Who lives: signs of life, kept in memory and written down every few seconds.
 //!
 //! Lengths of time are counted on a clock that runs only while this server does, so that neither a step of the machine's
-//! clock nor a pause of the process makes a node, or a job's lease, look older than it is.
+//! clock nor a pause of the process makes a node, or a job's lease, look older than it is. Where several servers share
+//! the database, each takes over what the others wrote down: how long ago that was, the database's clock says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::clock::{self, Timestamp};
-use crate::store::node::{Node, NodeFacts};
+use crate::store::node::{self, KnownInstance, KnownLife, Node, NodeFacts, Seen};
 
 /// The least time without a sign of life before a node is OFFLINE, in milliseconds.
 const OFFLINE_AFTER_MIN_MS: u64 = 90_000;
@@ -78,22 +79,37 @@ struct Life {
     stopping: bool,
     interval_ms: u64,
     facts: Option<NodeFacts>,
-    /// On the run clock.
-    instances: HashMap<String, u64>,
+    instances: HashMap<String, Instance>,
     /// Seen since it was last written down.
     unwritten: bool,
     /// What the rest of the server was last told.
     told: Option<NodeStatus>,
 }
 
+/// An agent instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Instance {
+    /// Its last sign of life, on the run clock; negative where it was before this server's start.
+    seen_ms: i64,
+    /// Seen since it was last written down.
+    unwritten: bool,
+}
+
+impl Instance {
+    fn is_alive(&self, now_ms: u64) -> bool {
+        signed(now_ms) - self.seen_ms < signed(OFFLINE_AFTER_MIN_MS)
+    }
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
 impl Life {
     fn status(&self, now_ms: u64) -> NodeStatus {
         let patience = (3 * self.interval_ms).max(OFFLINE_AFTER_MIN_MS);
-        let now = i64::try_from(now_ms).unwrap_or(i64::MAX);
         match self.seen_ms {
-            Some(seen)
-                if !self.stopping && now - seen < i64::try_from(patience).unwrap_or(i64::MAX) =>
-            {
+            Some(seen) if !self.stopping && signed(now_ms) - seen < signed(patience) => {
                 NodeStatus::Online
             }
             Some(_) | None => NodeStatus::Offline,
@@ -101,30 +117,20 @@ impl Life {
     }
 }
 
-/// A node's sign of life that is to be written down.
-#[derive(Debug, Clone)]
-pub struct Unwritten {
-    /// The node.
-    pub node_id: String,
-    /// When it was last seen.
-    pub seen_at: Timestamp,
-    /// Whether it said goodbye then.
-    pub stopping: bool,
-    /// Its instances that are alive.
-    pub instances: Vec<String>,
-}
-
 /// Signs of life of every node.
 #[derive(Debug)]
 pub struct Presence {
     clock: Arc<RunClock>,
+    /// Other servers add nodes, too.
+    shared: bool,
     nodes: Mutex<HashMap<String, Life>>,
 }
 
 impl Presence {
-    pub(super) fn new(clock: Arc<RunClock>) -> Self {
+    pub(super) fn new(clock: Arc<RunClock>, shared: bool) -> Self {
         Self {
             clock,
+            shared,
             nodes: Mutex::default(),
         }
     }
@@ -140,7 +146,7 @@ impl Presence {
 
     /// Takes over what the database knows of a node.
     pub fn know(&self, node: &Node) {
-        let now_ms = i64::try_from(self.clock.ran_ms()).unwrap_or(i64::MAX);
+        let now_ms = signed(self.clock.ran_ms());
         let mut nodes = self.nodes();
         let life = nodes.entry(node.id.clone()).or_default();
         if life.seen_at.is_none() {
@@ -154,6 +160,40 @@ impl Presence {
         life.facts = Some(node.facts.clone());
     }
 
+    /// Takes over what other servers wrote down.
+    pub fn take_over(&self, known: &[KnownLife], instances: &[KnownInstance]) {
+        let now_ms = signed(self.clock.ran_ms());
+        let mut nodes = self.nodes();
+        let ids: HashSet<&str> = known.iter().map(|life| life.node_id.as_str()).collect();
+        nodes.retain(|id, _| ids.contains(id.as_str()));
+        for node in known {
+            let life = nodes.entry(node.node_id.clone()).or_default();
+            life.interval_ms = node.interval_ms;
+            let Some(seen) = node.seen else { continue };
+            let seen_ms = now_ms.saturating_sub(signed(seen.ago_ms));
+            if life.seen_ms.is_none_or(|before| before < seen_ms) {
+                life.seen_ms = Some(seen_ms);
+                life.seen_at = Some(seen.at);
+                life.stopping = node.stopping;
+            }
+        }
+        for known in instances {
+            let Some(life) = nodes.get_mut(&known.node_id) else {
+                continue;
+            };
+            let seen_ms = now_ms.saturating_sub(signed(known.ago_ms));
+            if let Some(instance) = life.instances.get_mut(&known.instance) {
+                instance.seen_ms = instance.seen_ms.max(seen_ms);
+            } else if life.instances.len() < INSTANCES_MAX {
+                let instance = Instance {
+                    seen_ms,
+                    unwritten: false,
+                };
+                life.instances.insert(known.instance.clone(), instance);
+            }
+        }
+    }
+
     /// A node that was deleted.
     pub fn forget(&self, node_id: &str) {
         self.nodes().remove(node_id);
@@ -164,12 +204,15 @@ impl Presence {
     pub fn sign_of_life(&self, node_id: &str, instance: Option<&str>) -> bool {
         let now_ms = self.clock.ran_ms();
         let mut nodes = self.nodes();
-        let Some(life) = nodes.get_mut(node_id) else {
+        let life = match nodes.get_mut(node_id) {
+            Some(life) => life,
+            // Its token was let in: another server added it just now.
+            None if self.shared => nodes.entry(node_id.to_owned()).or_default(),
             // Deleted meanwhile.
-            return false;
+            None => return false,
         };
         life.seen_at = Some(clock::now());
-        life.seen_ms = Some(i64::try_from(now_ms).unwrap_or(i64::MAX));
+        life.seen_ms = Some(signed(now_ms));
         life.stopping = false;
         life.unwritten = true;
         instance.is_some_and(|instance| note_instance(&mut life.instances, instance, now_ms))
@@ -204,15 +247,19 @@ impl Presence {
         let nodes = self.nodes();
         let life = nodes.get(node_id)?;
         match instance {
-            Some(instance) => life.instances.get(instance).copied(),
-            None => life.seen_ms.and_then(|seen| u64::try_from(seen).ok()),
+            Some(instance) => life
+                .instances
+                .get(instance)
+                .map(|instance| instance.seen_ms),
+            None => life.seen_ms,
         }
+        .and_then(|seen| u64::try_from(seen).ok())
     }
 
     /// How many instances of the node's agent live now.
     pub fn live_instances(&self, node_id: &str) -> usize {
         let now_ms = self.clock.ran_ms();
-        let alive = |seen: &&u64| now_ms.saturating_sub(**seen) < OFFLINE_AFTER_MIN_MS;
+        let alive = |instance: &&Instance| instance.is_alive(now_ms);
         self.nodes()
             .get(node_id)
             .map_or(0, |life| life.instances.values().filter(alive).count())
@@ -243,40 +290,72 @@ impl Presence {
     }
 
     /// The signs of life since the last call.
-    pub fn take_unwritten(&self) -> Vec<Unwritten> {
+    pub fn take_unwritten(&self) -> Vec<node::Life> {
+        let (now_ms, now) = (signed(self.clock.ran_ms()), clock::now());
+        let seen = |ms: i64| {
+            let ago_ms = now_ms.saturating_sub(ms).max(0);
+            Seen {
+                at: now.plus_millis(-ago_ms),
+                ago_ms: ago_ms.unsigned_abs(),
+            }
+        };
         let write = |(id, life): (&String, &mut Life)| {
-            let seen_at = life
-                .seen_at
+            let seen_ms = life
+                .seen_ms
                 .filter(|_| std::mem::take(&mut life.unwritten))?;
-            let instances = life.instances.keys().cloned().collect();
-            Some(Unwritten {
+            let fresh = |(id, instance): (&String, &mut Instance)| {
+                let fresh = std::mem::take(&mut instance.unwritten);
+                fresh.then(|| (id.clone(), seen(instance.seen_ms)))
+            };
+            Some(node::Life {
                 node_id: id.clone(),
-                seen_at,
+                seen: Seen {
+                    at: life.seen_at.unwrap_or(now),
+                    ..seen(seen_ms)
+                },
                 stopping: life.stopping,
-                instances,
+                instances: life.instances.iter_mut().filter_map(fresh).collect(),
             })
         };
         self.nodes().iter_mut().filter_map(write).collect()
     }
+
+    /// What was taken could not be written: it is to be taken again.
+    pub fn give_back(&self, lives: &[node::Life]) {
+        let mut nodes = self.nodes();
+        for taken in lives {
+            let Some(life) = nodes.get_mut(&taken.node_id) else {
+                continue;
+            };
+            life.unwritten = true;
+            for (id, _) in &taken.instances {
+                if let Some(instance) = life.instances.get_mut(id) {
+                    instance.unwritten = true;
+                }
+            }
+        }
+    }
 }
 
-fn note_instance(instances: &mut HashMap<String, u64>, instance: &str, now_ms: u64) -> bool {
-    if let Some(seen) = instances.get_mut(instance) {
-        *seen = now_ms;
+fn note_instance(instances: &mut HashMap<String, Instance>, id: &str, now_ms: u64) -> bool {
+    let now = Instance {
+        seen_ms: signed(now_ms),
+        unwritten: true,
+    };
+    if let Some(instance) = instances.get_mut(id) {
+        *instance = now;
         return false;
     }
-    let another_lives = instances
-        .values()
-        .any(|seen| now_ms.saturating_sub(*seen) < OFFLINE_AFTER_MIN_MS);
+    let another_lives = instances.values().any(|instance| instance.is_alive(now_ms));
     if instances.len() >= INSTANCES_MAX
         && let Some(oldest) = instances
             .iter()
-            .min_by_key(|(_, seen)| **seen)
+            .min_by_key(|(_, instance)| instance.seen_ms)
             .map(|(id, _)| id.clone())
     {
         instances.remove(&oldest);
     }
-    instances.insert(instance.to_owned(), now_ms);
+    instances.insert(id.to_owned(), now);
     another_lives
 }
 

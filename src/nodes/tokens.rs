@@ -114,7 +114,7 @@ impl Nodes {
     pub async fn add_token(&self, user: User, node_id: String) -> Result<MintedToken, ApiError> {
         self.store
             .write(move |tx| {
-                node::find(tx, &node_id)?.ok_or_else(no_such_node)?;
+                node::find_held(tx, &node_id)?.ok_or_else(no_such_node)?;
                 let minted = mint_into(tx, &node_id)?;
                 record(tx, &user, "node.token_add", &node_id, &minted.id)?;
                 Ok(minted)

@@ -3,9 +3,15 @@
 use super::{Row, Statement, StoreError, Tx, read_all, values};
 use crate::clock::Timestamp;
 
+/// Whoever counts attempts, or takes some away, is the only one: guesses sent to several servers at once count one another.
+fn lock(tx: &mut dyn Tx) -> Result<(), StoreError> {
+    tx.lock("login_attempts")
+}
+
 /// Forgets attempts up to `old` and, should the clock have been set back, those after `future`.
 pub fn prune(tx: &mut dyn Tx, old: Timestamp, future: Timestamp) -> Result<(), StoreError> {
     static PRUNE: Statement = Statement::new(include_str!("sql/attempt_prune.sql"));
+    lock(tx)?;
     tx.execute(&PRUNE, values![old, future]).map(|_| ())
 }
 
@@ -39,5 +45,6 @@ pub fn insert(
 /// Resets the count.
 pub fn clear(tx: &mut dyn Tx, account: &str, address: &str) -> Result<(), StoreError> {
     static CLEAR: Statement = Statement::new(include_str!("sql/attempt_clear.sql"));
+    lock(tx)?;
     tx.execute(&CLEAR, values![account, address]).map(|_| ())
 }

@@ -34,6 +34,11 @@ pub fn find(
         .transpose()
 }
 
+/// Makes this transaction the only one with that key: of two requests at once the second finds what the first one made.
+pub fn lock(tx: &mut dyn Tx, user_id: &str, key: &str) -> Result<(), StoreError> {
+    tx.lock(&format!("idempotency {user_id} {key}"))
+}
+
 /// Remembers a key; one that was there, too old to count, is replaced.
 pub fn insert(
     tx: &mut dyn Tx,

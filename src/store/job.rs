@@ -153,6 +153,7 @@ macro_rules! select_jobs {
 
 static INSERT: Statement = Statement::new(include_str!("sql/job_insert.sql"));
 static FIND: Statement = select_jobs!("WHERE id = $1");
+static FIND_LOCKED: Statement = select_jobs!("WHERE id = $1 /* for update */");
 static SCRIPT: Statement = Statement::new("SELECT script FROM jobs WHERE id = $1");
 static RUNNING_ON: Statement =
     select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
@@ -166,6 +167,7 @@ static CANCEL_RUNNING: Statement = Statement::new(include_str!("sql/job_cancel_r
 static CANCEL_NODE: Statement = Statement::new(include_str!("sql/job_cancel_node.sql"));
 static FINISH: Statement = Statement::new(include_str!("sql/job_finish.sql"));
 static LOSE: Statement = Statement::new(include_str!("sql/job_lose.sql"));
+static LOSE_SHARED: Statement = Statement::new(include_str!("sql/job_lose.postgres.sql"));
 static COUNT_QUEUED: Statement = Statement::new(include_str!("sql/job_count_queued.sql"));
 static COUNT_QUEUED_ON: Statement = Statement::new(
     "SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE node_id = $1 AND status = 'QUEUED'",
@@ -261,6 +263,13 @@ pub fn insert(tx: &mut dyn Tx, job: &NewJob) -> Result<(), StoreError> {
 /// The job of that id.
 pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<Job>, StoreError> {
     tx.query_one(&FIND, values![id])?
+        .map(|mut row| record(&mut row))
+        .transpose()
+}
+
+/// The job of that id, for a transaction that changes it: nobody else does until that one ends.
+pub fn find_locked(tx: &mut dyn Tx, id: &str) -> Result<Option<Job>, StoreError> {
+    tx.query_one(&FIND_LOCKED, values![id])?
         .map(|mut row| record(&mut row))
         .transpose()
 }
@@ -428,9 +437,20 @@ pub fn finish(tx: &mut dyn Tx, id: &str, end: &Ending, now: Timestamp) -> Result
     Ok(changed == 1)
 }
 
-/// RUNNING → FAILED "agent disappeared", marked as lost; false where the job is not RUNNING.
-pub fn lose(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, StoreError> {
-    Ok(tx.execute(&LOSE, values![id, now])? == 1)
+/// RUNNING → FAILED "agent disappeared", marked as lost; false where the job is not RUNNING, or (in a database that other
+/// servers write to, too) where one of them wrote down a sign of its agent's life within the lease.
+pub fn lose(
+    tx: &mut dyn Tx,
+    id: &str,
+    now: Timestamp,
+    lease_seconds: u64,
+) -> Result<bool, StoreError> {
+    let changed = if tx.is_shared() {
+        tx.execute(&LOSE_SHARED, values![id, lease_seconds * 1_000])?
+    } else {
+        tx.execute(&LOSE, values![id, now])?
+    };
+    Ok(changed == 1)
 }
 
 /// QUEUED jobs by node; nodes without any are left out.

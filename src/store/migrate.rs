@@ -12,7 +12,7 @@ use super::sqlite::{backup_path, cant_open};
 pub const SCHEMA_VERSION: i64 = 1;
 
 /// The whole schema, for a fresh database.
-const SCHEMA: &str = include_str!("../../schema.sql");
+pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// Views and triggers, made anew at each start: they hold nothing. Each database has a file of its own.
 const DERIVED: &str = include_str!("sql/derived.sqlite.sql");

@@ -11,6 +11,8 @@ pub mod job;
 mod migrate;
 pub mod node;
 pub mod output;
+#[cfg(feature = "postgres")]
+mod postgres;
 pub mod readiness;
 pub mod secret;
 pub mod session;
@@ -23,6 +25,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use migrate::SCHEMA_VERSION;
+#[cfg(feature = "postgres")]
+pub use postgres::check_url as check_postgres_url;
 pub(crate) use tx::values;
 pub use tx::{FromValue, Row, Statement, Tx, Value, read_all};
 
@@ -91,16 +95,42 @@ pub struct OpenError(pub String);
 /// The database's handle; clones share it.
 #[derive(Clone)]
 pub struct Store {
-    backend: Arc<sqlite::Sqlite>,
+    backend: Backend,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Sqlite(Arc<sqlite::Sqlite>),
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<postgres::Postgres>),
 }
 
 impl Store {
     /// Opens the SQLite file, makes it or brings it up to date. Nothing on the disk changes where this fails because the
     /// file is another program's or a newer version's.
     pub fn open_sqlite(path: &Path, listener: Listener) -> Result<Self, OpenError> {
+        let sqlite = sqlite::Sqlite::open(path, listener)?;
         Ok(Self {
-            backend: Arc::new(sqlite::Sqlite::open(path, listener)?),
+            backend: Backend::Sqlite(Arc::new(sqlite)),
         })
+    }
+
+    /// Connects to Postgres, makes the tables or brings them up to date. `url` has passed [`check_postgres_url`].
+    #[cfg(feature = "postgres")]
+    pub fn open_postgres(url: &str, listener: Listener) -> Result<Self, OpenError> {
+        let postgres = postgres::Postgres::open(url, listener)?;
+        Ok(Self {
+            backend: Backend::Postgres(Arc::new(postgres)),
+        })
+    }
+
+    /// Whether other servers may share this database: then what is kept in this one's memory is not all there is.
+    pub fn is_shared(&self) -> bool {
+        match &self.backend {
+            Backend::Sqlite(_) => false,
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(_) => true,
+        }
     }
 
     /// Reads, in one snapshot of the database. `work` runs on a blocking thread.
@@ -112,10 +142,16 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let backend = Arc::clone(&self.backend);
-        tokio::task::spawn_blocking(move || backend.read(work))
-            .await
-            .unwrap_or_else(|stopped| Err(join_error(&stopped).into()))
+        match &self.backend {
+            Backend::Sqlite(sqlite) => {
+                let sqlite = Arc::clone(sqlite);
+                tokio::task::spawn_blocking(move || sqlite.read(work))
+                    .await
+                    .unwrap_or_else(|stopped| Err(join_error(&stopped).into()))
+            }
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(postgres) => postgres.read(work).await,
+        }
     }
 
     /// Writes: `work` runs inside one transaction, together with others that wait; what it did is durable when this
@@ -128,24 +164,36 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (answer, wait) = tokio::sync::oneshot::channel();
-        self.backend.enqueue(sqlite::write_of(work, answer))?;
-        wait.await
-            .unwrap_or_else(|_| Err(StoreError::Stopping.into()))
+        match &self.backend {
+            Backend::Sqlite(sqlite) => {
+                let (answer, wait) = tokio::sync::oneshot::channel();
+                sqlite.enqueue(sqlite::write_of(work, answer))?;
+                wait.await
+                    .unwrap_or_else(|_| Err(StoreError::Stopping.into()))
+            }
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(postgres) => postgres.write(work).await,
+        }
     }
 
     /// Finishes the writes that wait and closes the database. Later calls answer [`StoreError::Stopping`].
     pub async fn close(&self) {
-        let backend = Arc::clone(&self.backend);
-        if let Err(stopped) = tokio::task::spawn_blocking(move || backend.close()).await {
-            tracing::error!(error = %stopped, "closing the database failed");
+        match &self.backend {
+            Backend::Sqlite(sqlite) => {
+                let sqlite = Arc::clone(sqlite);
+                if let Err(stopped) = tokio::task::spawn_blocking(move || sqlite.close()).await {
+                    tracing::error!(error = %stopped, "closing the database failed");
+                }
+            }
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(postgres) => postgres.close().await,
         }
     }
 }
 
 fn join_error(stopped: &tokio::task::JoinError) -> StoreError {
     if stopped.is_panic() {
-        StoreError::Statement("a read panicked".to_owned())
+        StoreError::Statement("a transaction panicked".to_owned())
     } else {
         StoreError::Stopping
     }

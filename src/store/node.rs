@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use super::tx::{Row, Statement, Tx, read_all};
 use super::{StoreError, values};
 use crate::clock::Timestamp;
@@ -11,6 +13,16 @@ static FIND: Statement = Statement::new(concat!(
     "SELECT ",
     include_str!("sql/node_columns.sql"),
     " FROM nodes WHERE id = $1"
+));
+static FIND_HELD: Statement = Statement::new(concat!(
+    "SELECT ",
+    include_str!("sql/node_columns.sql"),
+    " FROM nodes WHERE id = $1 /* for key share */"
+));
+static FIND_LOCKED: Statement = Statement::new(concat!(
+    "SELECT ",
+    include_str!("sql/node_columns.sql"),
+    " FROM nodes WHERE id = $1 /* for update */"
 ));
 static LIST: Statement = Statement::new(concat!(
     "SELECT ",
@@ -24,6 +36,12 @@ static TOKEN_INSERT: Statement = Statement::new(include_str!("sql/node_token_ins
 static TOKEN_LIST: Statement = Statement::new(include_str!("sql/node_token_list.sql"));
 static TOKEN_REVOKE: Statement = Statement::new(include_str!("sql/node_token_revoke.sql"));
 static INSTANCE_SEEN: Statement = Statement::new(include_str!("sql/node_instance_seen.sql"));
+static SEEN_SHARED: Statement = Statement::new(include_str!("sql/node_set_seen.postgres.sql"));
+static INSTANCE_SEEN_SHARED: Statement =
+    Statement::new(include_str!("sql/node_instance_seen.postgres.sql"));
+static LIFE: Statement = Statement::new(include_str!("sql/node_life.postgres.sql"));
+static INSTANCE_LIFE: Statement =
+    Statement::new(include_str!("sql/node_instance_life.postgres.sql"));
 static INSTANCE_LIST: Statement = Statement::new(include_str!("sql/node_instance_list.sql"));
 
 /// What an agent tells of its node.
@@ -115,6 +133,20 @@ pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError> {
         .transpose()
 }
 
+/// The node of that id, which nobody deletes until this transaction ends: for one that adds something of the node's.
+pub fn find_held(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError> {
+    tx.query_one(&FIND_HELD, values![id])?
+        .map(|mut row| record(&mut row))
+        .transpose()
+}
+
+/// The node of that id, which nobody else changes, or adds to, until this transaction ends.
+pub fn find_locked(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError> {
+    tx.query_one(&FIND_LOCKED, values![id])?
+        .map(|mut row| record(&mut row))
+        .transpose()
+}
+
 /// Every node, by id.
 pub fn list(tx: &mut dyn Tx) -> Result<Vec<Node>, StoreError> {
     read_all(tx.query(&LIST, &[])?, record)
@@ -143,15 +175,117 @@ pub fn set_facts(tx: &mut dyn Tx, id: &str, facts: &NodeFacts) -> Result<(), Sto
     .map(|_| ())
 }
 
-/// Writes down a node's last sign of life.
-pub fn set_seen(
-    tx: &mut dyn Tx,
-    id: &str,
-    seen: Timestamp,
-    stopping: bool,
-) -> Result<(), StoreError> {
-    tx.execute(&SET_SEEN, values![id, seen, stopping])
+/// A sign of life: when it was, by this server's clock, and how long ago, which the database's own clock can count from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// When.
+    pub at: Timestamp,
+    /// Milliseconds from then to now.
+    pub ago_ms: u64,
+}
+
+/// What is to be written down of a node's life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life {
+    /// The node.
+    pub node_id: String,
+    /// When it was last seen.
+    pub seen: Seen,
+    /// Whether it said goodbye then.
+    pub stopping: bool,
+    /// Its instances that were seen since they were last written down.
+    pub instances: Vec<(String, Seen)>,
+}
+
+/// Writes down signs of life. In a database that other servers write to, too, a later one that is there already stays.
+pub fn write_lives(tx: &mut dyn Tx, lives: &[Life]) -> Result<(), StoreError> {
+    if tx.is_shared() {
+        return write_lives_shared(tx, lives);
+    }
+    for life in lives {
+        tx.execute(
+            &SET_SEEN,
+            values![&life.node_id, life.seen.at, life.stopping],
+        )?;
+        for (instance, seen) in &life.instances {
+            instance_seen(tx, &life.node_id, instance, *seen)?;
+        }
+    }
+    Ok(())
+}
+
+/// All at once, as two statements.
+fn write_lives_shared(tx: &mut dyn Tx, lives: &[Life]) -> Result<(), StoreError> {
+    // Two servers that write the same rows in another order would wait for one another.
+    tx.lock("node_lives")?;
+    let nodes: Vec<_> = lives
+        .iter()
+        .map(|life| json!({"id": life.node_id, "ago": life.seen.ago_ms, "stopping": i64::from(life.stopping)}))
+        .collect();
+    tx.execute(&SEEN_SHARED, values![json!(nodes).to_string()])?;
+    let instance = |(life, instance, seen): (&Life, &str, Seen)| json!({"id": life.node_id, "instance": instance, "ago": seen.ago_ms});
+    let instances: Vec<_> = lives
+        .iter()
+        .flat_map(|life| {
+            let of_node = life.instances.iter();
+            of_node.map(move |(id, seen)| instance((life, id, *seen)))
+        })
+        .collect();
+    if instances.is_empty() {
+        return Ok(());
+    }
+    tx.execute(&INSTANCE_SEEN_SHARED, values![json!(instances).to_string()])
         .map(|_| ())
+}
+
+/// What the database knows of a node's life.
+#[derive(Debug, Clone)]
+pub struct KnownLife {
+    /// The node.
+    pub node_id: String,
+    /// Its last sign of life; `ago_ms` is by the database's clock.
+    pub seen: Option<Seen>,
+    /// Whether it said goodbye then.
+    pub stopping: bool,
+    /// The heartbeat's interval.
+    pub interval_ms: u64,
+}
+
+/// What the database knows of an agent instance's life.
+#[derive(Debug, Clone)]
+pub struct KnownInstance {
+    /// The node.
+    pub node_id: String,
+    /// The instance.
+    pub instance: String,
+    /// Milliseconds since its last sign of life, by the database's clock.
+    pub ago_ms: u64,
+}
+
+/// The lives of all nodes, and of the instances seen within `within_ms`: what other servers wrote down, too. Only where
+/// [`Tx::is_shared`].
+pub fn lives(
+    tx: &mut dyn Tx,
+    within_ms: u64,
+) -> Result<(Vec<KnownLife>, Vec<KnownInstance>), StoreError> {
+    let nodes = read_all(tx.query(&LIFE, &[])?, |row| {
+        let (node_id, stopping, interval_ms) = (row.take()?, row.take()?, row.take()?);
+        let (at, ago_ms): (Option<Timestamp>, Option<u64>) = (row.take()?, row.take()?);
+        Ok(KnownLife {
+            node_id,
+            seen: at.zip(ago_ms).map(|(at, ago_ms)| Seen { at, ago_ms }),
+            stopping,
+            interval_ms,
+        })
+    })?;
+    let instances = read_all(tx.query(&INSTANCE_LIFE, values![within_ms])?, |row| {
+        Ok(KnownInstance {
+            node_id: row.take()?,
+            instance: row.take()?,
+            ago_ms: row.take()?,
+        })
+    })?;
+    Ok((nodes, instances))
 }
 
 /// Adds a token to a node that is there.
@@ -195,9 +329,9 @@ pub fn instance_seen(
     tx: &mut dyn Tx,
     node_id: &str,
     instance: &str,
-    now: Timestamp,
+    seen: Seen,
 ) -> Result<(), StoreError> {
-    tx.execute(&INSTANCE_SEEN, values![node_id, instance, now])
+    tx.execute(&INSTANCE_SEEN, values![node_id, instance, seen.at])
         .map(|_| ())
 }
 

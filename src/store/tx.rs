@@ -17,6 +17,17 @@ pub trait Tx {
     /// Tells the rest of the server, once this transaction is durable, what it changed.
     fn note(&mut self, change: Change);
 
+    /// Holds off every other transaction that locks the same name until this one ends: for a look and a change that must
+    /// be one, where no row is there to lock. With one writer there is nothing to do.
+    fn lock(&mut self, _name: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether other servers write to this database, too: then its clock counts, not ours.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// The row of a statement that gives one at the most.
     fn query_one(
         &mut self,
@@ -29,11 +40,15 @@ pub trait Tx {
 
 /// SQL in the dialect that both databases share, with parameters `$1`, `$2`, …
 ///
-/// The marker `/* skip locked */` is a comment to SQLite, which has one writer; Postgres reads `FOR UPDATE SKIP LOCKED`.
+/// The markers `/* skip locked */`, `/* for update */` (nobody else changes the row), `/* for share */` (nobody changes it)
+/// and `/* for key share */` (nobody deletes it) are comments to SQLite, which has one writer; Postgres reads them as they
+/// are, the first as `FOR UPDATE SKIP LOCKED`.
 #[derive(Debug)]
 pub struct Statement {
     neutral: Cow<'static, str>,
     sqlite: OnceLock<String>,
+    #[cfg(feature = "postgres")]
+    postgres: OnceLock<String>,
 }
 
 impl Statement {
@@ -42,6 +57,8 @@ impl Statement {
         Self {
             neutral: Cow::Borrowed(sql),
             sqlite: OnceLock::new(),
+            #[cfg(feature = "postgres")]
+            postgres: OnceLock::new(),
         }
     }
 
@@ -50,19 +67,35 @@ impl Statement {
         Self {
             neutral: Cow::Owned(sql),
             sqlite: OnceLock::new(),
+            #[cfg(feature = "postgres")]
+            postgres: OnceLock::new(),
         }
     }
 
     /// The text for SQLite. It binds `$n` by first appearance, so `$n` becomes `?n`, which binds by number.
     pub(super) fn for_sqlite(&self) -> &str {
-        self.sqlite.get_or_init(|| {
-            let code: Vec<&str> = self
-                .neutral
-                .lines()
-                .filter(|line| !line.trim_start().starts_with("--"))
-                .collect();
-            code.join("\n").replace('$', "?")
+        self.sqlite.get_or_init(|| self.code().replace('$', "?"))
+    }
+
+    /// The text for Postgres: the markers become what they stand for.
+    #[cfg(feature = "postgres")]
+    pub(super) fn for_postgres(&self) -> &str {
+        self.postgres.get_or_init(|| {
+            self.code()
+                .replace("/* skip locked */", "FOR UPDATE SKIP LOCKED")
+                .replace("/* for update */", "FOR UPDATE")
+                .replace("/* for share */", "FOR SHARE")
+                .replace("/* for key share */", "FOR KEY SHARE")
         })
+    }
+
+    fn code(&self) -> String {
+        let code: Vec<&str> = self
+            .neutral
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("--"))
+            .collect();
+        code.join("\n")
     }
 }
 

@@ -1,0 +1,422 @@
+//! Postgres: the same two doors over a pool of connections, on blocking threads.
+//!
+//! Each write is one transaction (READ COMMITTED: row locks decide, and a condition is looked at again once the lock is
+//! had), each read one snapshot. What a commit changed is told to this server at once and to others by NOTIFY, ids alone.
+//! How many may work and wait is bounded; a connection that was lost is replaced when it is next needed.
+
+mod listen;
+mod schema;
+mod session;
+mod url;
+mod value;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::session::Sessions;
+pub use self::url::check as check_url;
+use super::{Change, Listener, OpenError, StoreError, Tx};
+
+/// Connections that write at once. Their commits share the disk's flushes, so more than there are processors pays.
+const WRITERS: usize = 12;
+/// Connections that read at once.
+const READERS: usize = 8;
+/// Callers that may wait at either door; one more is [`StoreError::Busy`].
+const QUEUE: usize = 2_048;
+/// How long a caller waits at a door before it is [`StoreError::Busy`].
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a caller waits for a new connection where one is needed.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// How long those who are inside may take to leave when the server goes down.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+
+const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+type Pool = r2d2::Pool<Sessions>;
+
+/// The server processes of this program's own connections: what they notify was told here already.
+#[derive(Debug, Default)]
+struct OwnPids(Mutex<HashSet<i32>>);
+
+impl OwnPids {
+    fn locked(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open Postgres database.
+pub(super) struct Postgres {
+    pool: Mutex<Option<Pool>>,
+    reads: Door,
+    writes: Door,
+    listener: Listener,
+    stop_listening: Arc<AtomicBool>,
+    listening: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Postgres {
+    /// Connects, brings the schema up to date and begins to listen.
+    pub(super) fn open(url: &str, listener: Listener) -> Result<Self, OpenError> {
+        let config = url::config(url).map_err(OpenError)?;
+        let named = url::shown(&config);
+        let schema_config = config.clone();
+        // The client has a runtime of its own, which can't be started on a thread of ours.
+        on_plain_thread(move || schema::bring_up_to_date(&schema_config))
+            .map_err(|error| OpenError(format!("HYPRBOX_DATABASE_URL={named}: {error}")))?;
+        let own = Arc::new(OwnPids::default());
+        let stop_listening = Arc::new(AtomicBool::new(false));
+        let listening = listen::start(
+            config.clone(),
+            Arc::clone(&own),
+            Arc::clone(&listener),
+            Arc::clone(&stop_listening),
+        )
+        .map_err(|error| OpenError(format!("can't start a thread: {error}")))?;
+        let pool = r2d2::Pool::builder()
+            .max_size((WRITERS + READERS) as u32)
+            .min_idle(Some(2))
+            .test_on_check_out(false)
+            .connection_timeout(CONNECT_PATIENCE)
+            .error_handler(Box::new(session::LogErrors))
+            .build_unchecked(Sessions::new(config, own));
+        Ok(Self {
+            pool: Mutex::new(Some(pool)),
+            reads: Door::new(READERS),
+            writes: Door::new(WRITERS),
+            listener,
+            stop_listening,
+            listening: Mutex::new(Some(listening)),
+        })
+    }
+
+    pub(super) async fn read<T, E>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let inside = self.reads.enter().await?;
+        self.on_blocking_thread(inside, BEGIN_READ, work).await
+    }
+
+    pub(super) async fn write<T, E>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let inside = self.writes.enter().await?;
+        self.on_blocking_thread(inside, BEGIN_WRITE, work).await
+    }
+
+    async fn on_blocking_thread<T, E>(
+        self: &Arc<Self>,
+        inside: OwnedSemaphorePermit,
+        begin: &'static str,
+        work: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let postgres = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let done = postgres.transact(begin, work);
+            drop(inside);
+            done
+        })
+        .await
+        .unwrap_or_else(|stopped| Err(super::join_error(&stopped).into()))
+    }
+
+    /// Runs `work` in one transaction.
+    fn transact<T, E: From<StoreError>>(
+        &self,
+        begin: &str,
+        work: impl FnOnce(&mut dyn Tx) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut session = self.begin(begin)?;
+        let mut tx = session.tx();
+        // A panic must cost its own caller an error, and leave no transaction open.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut tx)))
+            .unwrap_or_else(|_| {
+                Err(StoreError::Statement("a transaction panicked".to_owned()).into())
+            });
+        let (notes, failed) = tx.into_parts();
+        match (outcome, failed) {
+            (Ok(value), None) => {
+                let committed = session.commit(&notes);
+                // A commit whose answer got lost may have gone through: then others must look, and looking harms nothing.
+                if !notes.is_empty() {
+                    (self.listener)(&notes);
+                }
+                committed?;
+                Ok(value)
+            }
+            // A transaction with a failed statement can't be committed, whatever its work made of that.
+            (Ok(_), Some(failed)) => {
+                session.roll_back();
+                Err(failed.into())
+            }
+            (Err(own), _) => {
+                session.roll_back();
+                Err(own)
+            }
+        }
+    }
+
+    /// A connection in a transaction that was just begun. Those that were lost since their last use are left behind.
+    fn begin(&self, begin: &str) -> Result<r2d2::PooledConnection<Sessions>, StoreError> {
+        let pool = {
+            let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+            pool.as_ref().ok_or(StoreError::Stopping)?.clone()
+        };
+        for _ in 0..WRITERS + READERS {
+            let mut session = pool
+                .get()
+                .map_err(|error| StoreError::Unusable(error.to_string()))?;
+            match session.run(begin) {
+                Ok(()) => return Ok(session),
+                Err(_) if session.is_lost() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
+    /// Lets those who wait come to their end, stops listening and closes the connections.
+    pub(super) async fn close(self: &Arc<Self>) {
+        tokio::join!(self.reads.close(), self.writes.close());
+        self.stop_listening.store(true, Ordering::Release);
+        let postgres = Arc::clone(self);
+        let closing = tokio::task::spawn_blocking(move || {
+            let taken = |thread: &Mutex<Option<JoinHandle<()>>>| {
+                thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+            };
+            if let Some(thread) = taken(&postgres.listening)
+                && thread.join().is_err()
+            {
+                tracing::error!("the thread that listens to the database panicked");
+            }
+            postgres.drop_pool();
+        });
+        if let Err(error) = closing.await {
+            tracing::error!(%error, "closing the database failed");
+        }
+    }
+
+    fn drop_pool(&self) {
+        let pool = self
+            .pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(pool) = pool {
+            // Closing a connection blocks, which aborts the program on a thread of the async runtime.
+            on_plain_thread(move || drop(pool));
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop_listening.store(true, Ordering::Release);
+        self.drop_pool();
+    }
+}
+
+fn on_plain_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match std::thread::spawn(work).join() {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Lets a bounded number in, and a bounded number wait, for a bounded time.
+struct Door {
+    places: Arc<Semaphore>,
+    size: u32,
+    waiting: AtomicUsize,
+    closed: AtomicBool,
+}
+
+impl Door {
+    fn new(size: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(size)),
+            size: size as u32,
+            waiting: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    async fn enter(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Stopping);
+        }
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let waiting = Waiting::at(&self.waiting);
+        if waiting.before >= QUEUE {
+            return Err(StoreError::Busy);
+        }
+        match tokio::time::timeout(PATIENCE, Arc::clone(&self.places).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_closed)) => Err(StoreError::Stopping),
+            Err(_too_long) => Err(StoreError::Busy),
+        }
+    }
+
+    /// Lets nobody in any more, and waits until those inside, and those who waited, have left.
+    async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let everybody = self.places.acquire_many(self.size);
+        if tokio::time::timeout(LEAVE_WITHIN, everybody).await.is_err() {
+            tracing::warn!("the database was closed over transactions that took too long");
+        }
+        self.places.close();
+    }
+}
+
+/// Counts one who waits, until it is dropped.
+struct Waiting<'d> {
+    count: &'d AtomicUsize,
+    before: usize,
+}
+
+impl<'d> Waiting<'d> {
+    fn at(count: &'d AtomicUsize) -> Self {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        Self { count, before }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The payload that tells other servers of changes: a line each, ids alone. Of jobs a trigger tells, so that what is
+/// changed by hand is heard, too.
+fn payload_of(notes: &[Change]) -> Vec<String> {
+    /// Postgres takes 8,000 bytes.
+    const PAYLOAD_MAX: usize = 7_900;
+    let mut told = HashSet::new();
+    let mut payloads: Vec<String> = Vec::new();
+    for note in notes {
+        let Some(line) = line_of(note).filter(|line| told.insert(line.clone())) else {
+            continue;
+        };
+        match payloads.last_mut() {
+            Some(last) if last.len() + 1 + line.len() <= PAYLOAD_MAX => {
+                last.push('\n');
+                last.push_str(&line);
+            }
+            _ => payloads.push(line),
+        }
+    }
+    payloads
+}
+
+fn line_of(note: &Change) -> Option<String> {
+    let line = |letter: char, id: &str| {
+        // Ids are ours; one that isn't, made by hand, is told as "anything".
+        let plain = id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let fits = plain && (1..=255).contains(&id.len());
+        Some(if fits {
+            format!("{letter} {id}")
+        } else {
+            "*".to_owned()
+        })
+    };
+    match note {
+        Change::Job { .. } => None,
+        Change::Output { job_id } => line('o', job_id),
+        Change::Node { id } => line('n', id),
+        Change::Credentials => Some("c".to_owned()),
+        Change::Foreign => Some("*".to_owned()),
+    }
+}
+
+/// What a line of a payload tells. One that a newer version sends is "anything".
+fn change_of(line: &str) -> Change {
+    let mut words = line.split(' ');
+    match (words.next(), words.next(), words.next()) {
+        (Some("j"), Some(id), Some(node_id)) => Change::Job {
+            id: id.to_owned(),
+            node_id: node_id.to_owned(),
+        },
+        (Some("o"), Some(job_id), None) => Change::Output {
+            job_id: job_id.to_owned(),
+        },
+        (Some("n"), Some(id), None) => Change::Node { id: id.to_owned() },
+        (Some("c"), None, None) => Change::Credentials,
+        _ => Change::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_to_others_is_read_back() {
+        let output = |id: &str| Change::Output { job_id: id.into() };
+        let node = Change::Node { id: "n-1".into() };
+        let notes = [
+            output("a"),
+            node.clone(),
+            output("a"),
+            Change::Credentials,
+            output("it's"),
+        ];
+        let payloads = payload_of(&notes);
+        assert_eq!(payloads, ["o a\nn n-1\nc\n*"]);
+        let read: Vec<Change> = payloads[0].lines().map(change_of).collect();
+        assert_eq!(
+            read,
+            [output("a"), node, Change::Credentials, Change::Foreign]
+        );
+        assert_eq!(change_of("z 1 2"), Change::Foreign);
+    }
+
+    #[test]
+    fn many_changes_take_several_payloads() {
+        let notes: Vec<Change> = (0..1_000)
+            .map(|number| Change::Output {
+                job_id: format!("0193-{number}"),
+            })
+            .collect();
+        let payloads = payload_of(&notes);
+        assert!(payloads.iter().all(|payload| payload.len() < 8_000));
+        let lines: usize = payloads.iter().map(|payload| payload.lines().count()).sum();
+        assert_eq!(lines, 1_000);
+    }
+
+    #[tokio::test]
+    async fn a_door_bounds_who_waits() {
+        let door = Door::new(1);
+        let inside = door.enter().await.expect("free");
+        door.waiting.store(QUEUE, Ordering::Relaxed);
+        assert!(matches!(door.enter().await, Err(StoreError::Busy)));
+        door.waiting.store(0, Ordering::Relaxed);
+        drop(inside);
+        assert!(door.enter().await.is_ok());
+        door.close().await;
+        assert!(matches!(door.enter().await, Err(StoreError::Stopping)));
+    }
+}

@@ -1,0 +1,126 @@
+//! Hears what other servers, and people with psql, change: one thread with a connection of its own.
+//!
+//! What comes together is told together, each change once. While the connection is down nothing is heard, so after each
+//! new one everybody is told to look again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use postgres::fallible_iterator::FallibleIterator;
+use postgres::{Client, Config, NoTls, Notification};
+
+use super::session::{CHANNEL, describe};
+use super::{OwnPids, change_of};
+use crate::store::{Change, Listener};
+
+/// How often the thread looks whether it is to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often a quiet connection is asked whether it still is one.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+/// Pauses between attempts to connect.
+const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+
+pub(super) fn start(
+    config: Config,
+    own: Arc<OwnPids>,
+    listener: Listener,
+    stop: Arc<AtomicBool>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("store-listen".to_owned())
+        .spawn(move || {
+            let ears = Ears {
+                own,
+                listener,
+                stop,
+            };
+            ears.listen_for_ever(&config);
+        })
+}
+
+struct Ears {
+    own: Arc<OwnPids>,
+    listener: Listener,
+    stop: Arc<AtomicBool>,
+}
+
+impl Ears {
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn listen_for_ever(&self, config: &Config) {
+        let mut pause = RETRY[0];
+        while !self.is_over() {
+            let heard = connect(config).and_then(|client| {
+                pause = RETRY[0];
+                self.hear(client)
+            });
+            let Err(error) = heard else {
+                return;
+            };
+            if self.is_over() {
+                return;
+            }
+            tracing::warn!(
+                error = describe(&error),
+                "can't hear other servers; connecting again"
+            );
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(RETRY[1]);
+        }
+    }
+
+    /// Until the connection is lost, or the server goes down.
+    fn hear(&self, mut client: Client) -> Result<(), postgres::Error> {
+        (self.listener)(&[Change::Foreign]);
+        let mut asked = Instant::now();
+        while !self.is_over() {
+            let changes = self.next_changes(&mut client)?;
+            if !changes.is_empty() {
+                (self.listener)(&changes);
+            }
+            if asked.elapsed() >= ASK_EVERY {
+                client.batch_execute("SELECT 1")?;
+                asked = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// What others changed; empty when it was quiet.
+    fn next_changes(&self, client: &mut Client) -> Result<Vec<Change>, postgres::Error> {
+        let mut notifications = client.notifications();
+        let Some(first) = notifications.timeout_iter(LOOK_EVERY).next()? else {
+            return Ok(Vec::new());
+        };
+        let mut told = HashSet::new();
+        let mut changes = Vec::new();
+        self.take(&first, &mut told, &mut changes);
+        let mut waiting = notifications.iter();
+        while let Some(next) = waiting.next()? {
+            self.take(&next, &mut told, &mut changes);
+        }
+        Ok(changes)
+    }
+
+    fn take(&self, heard: &Notification, told: &mut HashSet<String>, changes: &mut Vec<Change>) {
+        if self.own.locked().contains(&heard.process_id()) {
+            return;
+        }
+        for line in heard.payload().lines() {
+            if told.insert(line.to_owned()) {
+                changes.push(change_of(line));
+            }
+        }
+    }
+}
+
+fn connect(config: &Config) -> Result<Client, postgres::Error> {
+    let mut client = config.connect(NoTls)?;
+    client.batch_execute(&format!("SET statement_timeout = '10s'; LISTEN {CHANNEL}"))?;
+    Ok(client)
+}

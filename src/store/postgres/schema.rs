@@ -1,0 +1,146 @@
+//! From whatever version the database has to today's, forward only, in one transaction. Of several servers that start at
+//! once one does the work; the others wait for it, and find it done.
+
+use postgres::error::SqlState;
+use postgres::{Client, Config, NoTls, Transaction};
+use sha2::{Digest, Sha256};
+
+use super::session::describe;
+use crate::store::migrate::{SCHEMA, SCHEMA_VERSION};
+
+/// What makes a fresh database Postgres's own.
+const FRESH: &str = include_str!("../sql/fresh.postgres.sql");
+/// Views, functions and triggers.
+const DERIVED: &str = include_str!("../sql/derived.postgres.sql");
+/// The steps from an older version: the version that a step leads to, and its SQL (migrations/NNNN_what.postgres.sql).
+const MIGRATIONS: &[(i64, &str)] = &[];
+
+/// The advisory lock of those who change the schema: "hbox".
+const LOCK: i64 = 0x6862_6f78;
+/// The oldest server that this is meant for.
+const SERVER_MIN: i32 = 140_000;
+
+/// Makes a fresh database, or brings an older one up to date. The error is one line, without the URL.
+pub(super) fn bring_up_to_date(config: &Config) -> Result<(), String> {
+    let mut client = config
+        .connect(NoTls)
+        .map_err(|error| format!("can't reach the database: {}", describe(&error)))?;
+    check_server(&mut client)?;
+    let mut transaction = client.transaction().map_err(in_words)?;
+    transaction
+        .batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL client_min_messages = warning")
+        .map_err(in_words)?;
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
+        .map_err(in_words)?;
+    let derived = hex(&Sha256::digest(DERIVED));
+    let changed = match found(&mut transaction)? {
+        None => {
+            make(&mut transaction).map_err(in_words)?;
+            true
+        }
+        Some((version, _)) if version > SCHEMA_VERSION => {
+            return Err(format!(
+                "the database is from a newer version of hyprbox (schema {version}, this one knows {SCHEMA_VERSION}): install that version or a later one"
+            ));
+        }
+        Some((version, made)) => {
+            upgrade(&mut transaction, version, MIGRATIONS).map_err(in_words)?;
+            version < SCHEMA_VERSION || made != derived
+        }
+    };
+    if changed {
+        transaction.batch_execute(DERIVED).map_err(in_words)?;
+        transaction
+            .execute(
+                "UPDATE schema_version SET version = $1, derived_sha256 = $2",
+                &[&SCHEMA_VERSION, &derived],
+            )
+            .map_err(in_words)?;
+    }
+    transaction.commit().map_err(in_words)
+}
+
+fn in_words(error: postgres::Error) -> String {
+    if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return format!(
+            "{}: let the user own the database, or grant it CREATE on its schema",
+            describe(&error)
+        );
+    }
+    describe(&error)
+}
+
+fn check_server(client: &mut Client) -> Result<(), String> {
+    let row = client
+        .query_one(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_schema()::text",
+            &[],
+        )
+        .map_err(in_words)?;
+    let (version, encoding, schema): (i32, String, Option<String>) =
+        (row.get(0), row.get(1), row.get(2));
+    if version < SERVER_MIN {
+        return Err("PostgreSQL 14 or later is needed".to_owned());
+    }
+    if encoding != "UTF8" {
+        return Err(format!(
+            "the database's encoding is {encoding}: make one with ENCODING 'UTF8'"
+        ));
+    }
+    if schema.is_none() {
+        return Err("the user's search_path names no schema that is there".to_owned());
+    }
+    Ok(())
+}
+
+/// The version, and the digest of what was derived; `None` in a database without tables of ours.
+fn found(transaction: &mut Transaction<'_>) -> Result<Option<(i64, String)>, String> {
+    let others = "another program's tables are in this database: make one for hyprbox alone";
+    let tables = transaction
+        .query_one(
+            "SELECT count(*) FILTER (WHERE table_name = 'schema_version'), count(*) FROM information_schema.tables
+             WHERE table_schema = current_schema() AND table_name IN ('schema_version', 'users', 'sessions', 'nodes', 'jobs', 'chunks')",
+            &[],
+        )
+        .map_err(in_words)?;
+    match (tables.get::<_, i64>(0), tables.get::<_, i64>(1)) {
+        (0, 0) => return Ok(None),
+        (0, _) => return Err(others.to_owned()),
+        _ => {}
+    }
+    let row = transaction
+        .query_opt("SELECT version, derived_sha256 FROM schema_version", &[])
+        .map_err(|_| others.to_owned())?;
+    row.map(|row| Some((row.get(0), row.get(1))))
+        .ok_or_else(|| others.to_owned())
+}
+
+fn make(transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
+    transaction.batch_execute(SCHEMA)?;
+    transaction.batch_execute(FRESH)?;
+    transaction
+        .execute(
+            "INSERT INTO schema_version (version, derived_sha256) VALUES ($1, '')",
+            &[&SCHEMA_VERSION],
+        )
+        .map(|_| ())
+}
+
+fn upgrade(
+    transaction: &mut Transaction<'_>,
+    from: i64,
+    steps: &[(i64, &str)],
+) -> Result<(), postgres::Error> {
+    for (to, sql) in steps {
+        if *to > from {
+            tracing::info!(version = to, "upgrading the database");
+            transaction.batch_execute(sql)?;
+        }
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

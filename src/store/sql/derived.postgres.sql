@@ -1,0 +1,64 @@
+-- Views, functions and triggers, which hold nothing: made anew at the first start with another text of this file.
+
+-- Bytes as text. Where they are no UTF-8, the lines at fault show those bytes as \ooo, and a backslash as \\.
+CREATE OR REPLACE FUNCTION hyprbox_line(escaped TEXT) RETURNS TEXT LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN convert_from(decode(escaped, 'escape'), 'UTF8');
+EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+    RETURN escaped;
+END $$;
+
+CREATE OR REPLACE FUNCTION hyprbox_text(bytes BYTEA) RETURNS TEXT LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN convert_from(bytes, 'UTF8');
+EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+    RETURN (SELECT string_agg(hyprbox_line(line), E'\n' ORDER BY number)
+            FROM unnest(string_to_array(encode(bytes, 'escape'), E'\n')) WITH ORDINALITY AS lines (line, number));
+END $$;
+
+-- job_logs: the kept output as text, for operators who type SQL. The chunk at the tail's edge is cut here.
+CREATE OR REPLACE VIEW job_logs AS
+SELECT
+    jobs.id AS job_id,
+    coalesce((
+        SELECT hyprbox_text(string_agg(
+            CASE WHEN start_offset < jobs.stdout_start
+                THEN substring(data FROM CAST(jobs.stdout_start - start_offset + 1 AS INTEGER)) ELSE data END,
+            '' ORDER BY start_offset))
+        FROM chunks WHERE chunks.job_id = jobs.id AND stream = 'stdout'), '') AS stdout,
+    coalesce((
+        SELECT hyprbox_text(string_agg(
+            CASE WHEN start_offset < jobs.stderr_start
+                THEN substring(data FROM CAST(jobs.stderr_start - start_offset + 1 AS INTEGER)) ELSE data END,
+            '' ORDER BY start_offset))
+        FROM chunks WHERE chunks.job_id = jobs.id AND stream = 'stderr'), '') AS stderr
+FROM jobs;
+
+-- Every server hears of each job that is queued or changes its state, whoever changes it, by hand too.
+CREATE OR REPLACE FUNCTION hyprbox_tell_job() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('hyprbox', 'j ' || NEW.id || ' ' || NEW.node_id);
+    RETURN NULL;
+END $$;
+
+DROP TRIGGER IF EXISTS jobs_tell_queued ON jobs;
+CREATE TRIGGER jobs_tell_queued AFTER INSERT ON jobs
+FOR EACH ROW EXECUTE FUNCTION hyprbox_tell_job();
+
+DROP TRIGGER IF EXISTS jobs_tell_changed ON jobs;
+CREATE TRIGGER jobs_tell_changed AFTER UPDATE OF status, cancel_requested_at ON jobs
+FOR EACH ROW
+WHEN (OLD.status IS DISTINCT FROM NEW.status OR OLD.cancel_requested_at IS DISTINCT FROM NEW.cancel_requested_at)
+EXECUTE FUNCTION hyprbox_tell_job();
+
+-- Secrets go when their job ends, whoever ends it.
+CREATE OR REPLACE FUNCTION hyprbox_erase_secrets() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM job_secrets WHERE job_id = NEW.id;
+    RETURN NULL;
+END $$;
+
+DROP TRIGGER IF EXISTS jobs_erase_secrets ON jobs;
+CREATE TRIGGER jobs_erase_secrets AFTER UPDATE OF status ON jobs
+FOR EACH ROW WHEN (NEW.status IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))
+EXECUTE FUNCTION hyprbox_erase_secrets();

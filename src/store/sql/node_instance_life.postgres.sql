@@ -1,0 +1,3 @@
+-- Agent instances that were seen within $1 milliseconds, and how many milliseconds ago.
+SELECT node_id, instance, CAST(greatest(extract(epoch FROM now() - last_seen_at) * 1000, 0) AS BIGINT)
+FROM node_instances WHERE last_seen_at > now() - $1 * INTERVAL '1 millisecond'
