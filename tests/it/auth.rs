@@ -305,8 +305,11 @@ fn a_session_that_nobody_used_for_30_days_is_over() {
     let mut server = Server::start();
     let admin = server.admin();
     let other = server.login(&admin.email, PASSWORD);
-    let old = |days: u32| format!("strftime('%Y-%m-%dT%H:%M:%fZ','now','-{days} days')");
-    let used = |days: u32| format!("UPDATE sessions SET last_used_at = {}", old(days));
+    let database = server.database();
+    let used = |days: u32| {
+        let then = database.ago(&format!("{days} days"));
+        format!("UPDATE sessions SET last_used_at = {then}")
+    };
     server.kill_and_change(&used(29));
     server.start_again();
     server.get("/api/auth/me").bearer(&other.token).ok();

@@ -332,8 +332,9 @@ fn an_operators_datetime_is_read() {
     let (server, admin, agent) = ready();
     let id = admin.queue("n1");
     agent.claim();
+    let now = server.database().now_in_seconds();
     server.database().execute(&format!(
-        "UPDATE jobs SET status='FAILED', error_msg='agent disappeared', finished_at=datetime('now') WHERE id='{id}'"
+        "UPDATE jobs SET status='FAILED', error_msg='agent disappeared', finished_at={now} WHERE id='{id}'"
     ));
     let finished = admin.job(&id).field("finishedAt");
     assert!(

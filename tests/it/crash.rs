@@ -17,6 +17,8 @@ const AGENTS: usize = 4;
 const BACKLOG: usize = 24;
 /// The longest that the server lives, in milliseconds.
 const LIFE_MAX_MS: u64 = 120;
+/// The same where it must first connect to its database.
+const LIFE_MAX_CONNECTING_MS: u64 = 360;
 
 /// Repeats a run: the seed that it printed.
 const SEED: &str = "HYPRBOX_TEST_SEED";
@@ -194,8 +196,12 @@ fn fifty_kills_at_random_moments_lose_nothing_and_run_nothing_twice() {
             let agent = nodes[number % 2].instance(&format!("agent-{number}"));
             scope.spawn(move || known.or_all_over(|| work(&agent, number, known)));
         }
+        let life_max_ms = match server.database().sqlite() {
+            Some(_) => LIFE_MAX_MS,
+            None => LIFE_MAX_CONNECTING_MS,
+        };
         for kill in 1..=KILLS {
-            std::thread::sleep(Duration::from_millis(random.below(LIFE_MAX_MS)));
+            std::thread::sleep(Duration::from_millis(random.below(life_max_ms)));
             server.kill9();
             if kill % 10 == 0 {
                 assert_eq!(server.database().integrity(), ["ok"], "after kill {kill}");

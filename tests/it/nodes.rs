@@ -245,10 +245,10 @@ fn a_node_that_was_silent_for_three_intervals_is_offline() {
         let body = json!({"instance": "one", "intervalSeconds": seconds});
         agent.heartbeat(&body).ok();
     }
+    let database = server.database();
     let seen = |seconds: u32| {
-        format!(
-            "UPDATE nodes SET last_seen_at = strftime('%Y-%m-%dT%H:%M:%fZ','now','-{seconds} seconds')"
-        )
+        let then = database.ago(&format!("{seconds} seconds"));
+        format!("UPDATE nodes SET last_seen_at = {then}")
     };
     // Ninety seconds at the least, three intervals where those are longer. The server looks at its own clock, so
     // that what it last saw is set back while it is down.

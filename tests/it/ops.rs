@@ -1,6 +1,5 @@
 //! Operations: does it live, does it take work, what does it count, who did what.
 
-use rusqlite::TransactionBehavior;
 use serde_json::{Value, json};
 
 use crate::harness::{Field, Person, Server, eventually, id_of};
@@ -17,10 +16,7 @@ fn it_is_not_ready_while_the_store_takes_no_write() {
     let mut server = Server::start();
     let admin = server.admin();
     admin.add_node("n1");
-    let mut connection = server.database().connect();
-    let lock = connection
-        .transaction_with_behavior(TransactionBehavior::Exclusive)
-        .expect("locks");
+    let hold = server.database().hold();
     let refused = server.get("/readyz").gives(503);
     assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
     assert!(!refused.code().is_empty());
@@ -31,7 +27,7 @@ fn it_is_not_ready_while_the_store_takes_no_write() {
     let body = json!({"preset": "note", "nodeId": "n1"});
     let refused = admin.post("/api/jobs", &body).gives(503);
     assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
-    drop(lock);
+    drop(hold);
     eventually("it to be ready again", || {
         (server.get("/readyz").send().status == 200).then_some(())
     });

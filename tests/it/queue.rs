@@ -286,10 +286,10 @@ fn a_key_is_forgotten_after_a_day() {
         call.header("idempotency-key", "daily").send()
     };
     let first = id_of(&queue(&admin).is(201).json());
+    let database = server.database();
     let made = |hours: u32| {
-        format!(
-            "UPDATE idempotency_keys SET created_at = strftime('%Y-%m-%dT%H:%M:%fZ','now','-{hours} hours')"
-        )
+        let then = database.ago(&format!("{hours} hours"));
+        format!("UPDATE idempotency_keys SET created_at = {then}")
     };
     server.kill_and_change(&made(23));
     server.start_again();

@@ -362,11 +362,11 @@ fn a_state_that_came_with_output_is_not_lost_on_a_resume() {
     let mut stream = open(&admin, &id);
     stream.until(|event| event.data["status"] == "RUNNING");
     // Both in one transaction, so that the server sees both in one look.
-    let now = server.database().now();
+    let (now, both) = (server.database().now(), server.database().bytes("both"));
     server.database().execute_all(&format!(
         "BEGIN;
          INSERT INTO chunks (job_id, stream, start_offset, position, arrived_at, data)
-             VALUES ('{id}', 'stdout', 0, 0, {now}, CAST('both' AS BLOB));
+             VALUES ('{id}', 'stdout', 0, 0, {now}, {both});
          UPDATE jobs SET cancel_requested_at = {now}, position = 4, stdout_bytes = 4 WHERE id = '{id}';
          COMMIT;"
     ));
@@ -551,7 +551,7 @@ fn what_an_operator_does_reaches_open_streams() {
         ("status", &json!("RUNNING"))
     );
     server.database().execute(&format!(
-        "UPDATE jobs SET status='CANCELLED', finished_at=datetime('now') WHERE id='{queued}'"
+        "UPDATE jobs SET status='CANCELLED', finished_at={now} WHERE id='{queued}'"
     ));
     let done = next(1);
     assert_eq!(

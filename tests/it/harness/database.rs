@@ -1,97 +1,214 @@
 //! The database as its operator sees it: the only place in the tests that speaks SQL. One suite, every database:
-//! `HYPRBOX_TEST_DATABASE_URL` picks; without it, each server has a SQLite file of its own.
+//! `HYPRBOX_TEST_DATABASE_URL` picks; without it, each server has a SQLite file of its own. `tests/with-postgres` sets it
+//! to a PostgreSQL server's, where each server under test has a database of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+
+#[cfg(feature = "postgres")]
+use super::postgres::Postgres;
 
 /// Picks the database of the tests.
 const PICK: &str = "HYPRBOX_TEST_DATABASE_URL";
 
 /// One server's database.
-pub(crate) struct Database {
-    path: PathBuf,
+#[derive(Clone)]
+pub(crate) enum Database {
+    Sqlite(PathBuf),
+    #[cfg(feature = "postgres")]
+    Postgres(std::sync::Arc<Postgres>),
+}
+
+/// Keeps every write out of a database until it is dropped.
+#[expect(dead_code, reason = "held, not looked at")]
+pub(crate) enum Hold {
+    Sqlite(Connection),
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Client),
 }
 
 impl Database {
-    /// A fresh one, in the server's data folder.
-    pub(super) fn fresh(data_dir: &std::path::Path) -> Self {
+    /// A fresh one; SQLite's is in the server's data folder.
+    pub(super) fn fresh(data_dir: &Path) -> Self {
         match std::env::var(PICK) {
-            Err(_) => {}
-            Ok(url) if url.is_empty() || url == "sqlite:" => {}
-            Ok(url) => {
-                let scheme = url.split(':').next().unwrap_or_default();
-                panic!("{PICK}: the tests can't make databases of {scheme} yet; leave it unset");
-            }
+            Ok(url) if url.starts_with("postgres") => Self::fresh_postgres(&url),
+            Ok(url) if !url.is_empty() && url != "sqlite:" => panic!("{PICK}: {url}?"),
+            _ => Self::Sqlite(data_dir.join("hyprbox.db")),
         }
-        Self {
-            path: data_dir.join("hyprbox.db"),
+    }
+
+    #[cfg(feature = "postgres")]
+    fn fresh_postgres(url: &str) -> Self {
+        Self::Postgres(std::sync::Arc::new(Postgres::fresh(url)))
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn fresh_postgres(_: &str) -> Self {
+        panic!("{PICK} is Postgres's: test with --features postgres, or unset it");
+    }
+
+    /// The file, for what only SQLite has; `None` on another database.
+    pub(crate) fn sqlite(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => None,
         }
     }
 
     /// The value of `HYPRBOX_DATABASE_URL` that means it.
     pub(crate) fn url(&self) -> String {
-        format!("sqlite:{}", self.path.display())
+        match self {
+            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres.url().to_owned(),
+        }
     }
 
     /// The time of now in the database's own SQL, as an operator types it.
     pub(crate) fn now(&self) -> &'static str {
-        "strftime('%Y-%m-%dT%H:%M:%fZ','now')"
+        match self {
+            Self::Sqlite(_) => "strftime('%Y-%m-%dT%H:%M:%fZ','now')",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "now()",
+        }
     }
 
-    pub(crate) fn connect(&self) -> Connection {
-        let connection = Connection::open(&self.path).expect("opens");
-        connection
-            .busy_timeout(super::PATIENCE)
-            .expect("a patient connection");
-        connection
+    /// The same in whole seconds.
+    pub(crate) fn now_in_seconds(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "datetime('now')",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "date_trunc('second', now())",
+        }
+    }
+
+    /// A time in the past: `ago("3 days")`.
+    pub(crate) fn ago(&self, length: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("strftime('%Y-%m-%dT%H:%M:%fZ','now','-{length}')"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => format!("now() - INTERVAL '{length}'"),
+        }
+    }
+
+    /// Bytes in the database's own SQL.
+    pub(crate) fn bytes(&self, text: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("CAST('{text}' AS BLOB)"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => format!("convert_to('{text}', 'UTF8')"),
+        }
     }
 
     /// Runs an operator's statement; how many rows it changed.
     #[track_caller]
     pub(crate) fn execute(&self, sql: &str) -> usize {
-        self.connect().execute(sql, []).expect(sql)
+        match self {
+            Self::Sqlite(path) => connect(path).execute(sql, []).expect(sql),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres.execute(sql),
+        }
     }
 
     /// Runs several statements.
     #[track_caller]
     pub(crate) fn execute_all(&self, sql: &str) {
-        self.connect().execute_batch(sql).expect(sql);
+        match self {
+            Self::Sqlite(path) => connect(path).execute_batch(sql).expect(sql),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => {
+                postgres.execute(sql);
+            }
+        }
     }
 
     /// The one number that a query gives.
     #[track_caller]
     pub(crate) fn number(&self, sql: &str) -> i64 {
-        self.connect()
-            .query_row(sql, [], |row| row.get(0))
-            .expect(sql)
+        match self {
+            Self::Sqlite(path) => connect(path)
+                .query_row(sql, [], |row| row.get(0))
+                .expect(sql),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres.texts(sql)[0].parse().expect(sql),
+        }
     }
 
     /// The first column of every row, as text.
     #[track_caller]
     pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
-        let connection = self.connect();
-        let mut statement = connection.prepare(sql).expect(sql);
-        let rows = statement
-            .query_map([], |row| row.get::<_, String>(0))
-            .expect(sql);
-        rows.collect::<Result<_, _>>().expect(sql)
+        match self {
+            Self::Sqlite(path) => {
+                let connection = connect(path);
+                let mut statement = connection.prepare(sql).expect(sql);
+                let rows = statement
+                    .query_map([], |row| row.get::<_, String>(0))
+                    .expect(sql);
+                rows.collect::<Result<_, _>>().expect(sql)
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres.texts(sql),
+        }
+    }
+
+    /// Keeps every write out, as another program may.
+    pub(crate) fn hold(&self) -> Hold {
+        match self {
+            Self::Sqlite(path) => {
+                let connection = connect(path);
+                connection.execute_batch("BEGIN EXCLUSIVE").expect("locks");
+                Hold::Sqlite(connection)
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => Hold::Postgres(postgres.hold()),
+        }
+    }
+
+    /// Says that another version of the server made the schema.
+    pub(crate) fn set_version(&self, version: i64) {
+        match self {
+            Self::Sqlite(path) => connect(path)
+                .execute_batch(&format!("PRAGMA user_version = {version};"))
+                .expect("sets"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => {
+                postgres.execute(&format!("UPDATE schema_version SET version = {version}"));
+            }
+        }
     }
 
     /// What the database says of its own soundness.
     pub(crate) fn integrity(&self) -> Vec<String> {
-        self.texts("PRAGMA integrity_check")
+        match self {
+            Self::Sqlite(_) => self.texts("PRAGMA integrity_check"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres.integrity(),
+        }
     }
 
-    /// Whether any byte of the files of the database holds `needle`.
+    /// Whether the database holds `needle` anywhere: in any byte of SQLite's files, in any row of Postgres.
     pub(crate) fn files_hold(&self, needle: &str) -> bool {
-        ["", "-wal", "-shm"].iter().any(|suffix| {
-            let mut path = self.path.clone().into_os_string();
-            path.push(suffix);
-            let bytes = std::fs::read(path).unwrap_or_default();
-            bytes
-                .windows(needle.len())
-                .any(|window| window == needle.as_bytes())
-        })
+        match self {
+            Self::Sqlite(path) => ["", "-wal", "-shm"].iter().any(|suffix| {
+                let mut path = path.clone().into_os_string();
+                path.push(suffix);
+                let bytes = std::fs::read(path).unwrap_or_default();
+                bytes
+                    .windows(needle.len())
+                    .any(|window| window == needle.as_bytes())
+            }),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres.holds(needle),
+        }
     }
+}
+
+fn connect(path: &Path) -> Connection {
+    let connection = Connection::open(path).expect("opens");
+    connection
+        .busy_timeout(super::PATIENCE)
+        .expect("a patient connection");
+    connection
 }

@@ -6,6 +6,8 @@ mod database;
 mod fake_agent;
 mod job;
 mod person;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod presets;
 mod raw;
 mod real_agent;

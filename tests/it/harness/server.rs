@@ -16,6 +16,7 @@ use super::{Call, Database, PASSWORD, Person, eventually, presets};
 /// A server to be: its folder and its settings.
 pub(crate) struct Setup {
     folder: TempDir,
+    database: Database,
     variables: Vec<(String, String)>,
     flags: Vec<String>,
 }
@@ -27,6 +28,7 @@ impl Setup {
         std::fs::create_dir(&presets).expect("a folder");
         presets::write_all(&presets);
         let setup = Self {
+            database: Database::fresh(&folder.path().join("data")),
             folder,
             variables: Vec::new(),
             flags: Vec::new(),
@@ -53,7 +55,7 @@ impl Setup {
     }
 
     pub(crate) fn database(&self) -> Database {
-        Database::fresh(&self.data_dir())
+        self.database.clone()
     }
 
     /// Sets a variable, in place of what it was.
