@@ -2,6 +2,7 @@
 //! behaviour; `harness` is what they all stand on.
 #![cfg(target_os = "linux")]
 
+mod agent;
 mod auth;
 mod cancel;
 mod claim;
