@@ -1,7 +1,7 @@
 //! A node's sign of life, and what it tells of itself.
 
 use axum::extract::State;
-use hyprbox_protocol::{ErrorBody, HeartbeatAnswer, HeartbeatRequest, OsInfo};
+use hyprbox_protocol::{ErrorBody, HeartbeatAnswer, HeartbeatRequest};
 
 use super::Nodes;
 use crate::audit;
@@ -185,7 +185,7 @@ fn facts_of(request: &HeartbeatRequest) -> Result<NodeFacts, ApiError> {
         Some(value.to_owned())
     };
     text("instance", &request.instance, 128);
-    let os = request.os.clone().unwrap_or_else(OsInfo::default);
+    let os = request.os.clone().unwrap_or_default();
     let facts = NodeFacts {
         hostname: text("hostname", &request.hostname, 253),
         os_id: text("os.id", &os.id, 255),
