@@ -3,6 +3,7 @@
 import { open, lineSign } from './stream.js';
 import { refresh } from './regions.js';
 import { Log } from './log.js';
+import { now } from './time.js';
 
 const place = document.getElementById('log');
 const build = (tag, properties = {}, ...children) => {
@@ -144,13 +145,19 @@ let isRunning = false;
 let isFirst = true;
 const close = open(place.dataset.stream, {
   line: lineSign(),
-  status({ status }) {
+  status({ status, cancelRequestedAt }) {
     isRunning = status === 'QUEUED' || status === 'RUNNING';
     if (isRunning && isFirst && !location.hash) setFollows(true);
-    if (!isFirst) refresh();
     isFirst = false;
+    const name = status === 'RUNNING' && cancelRequestedAt ? 'stopping' : status.toLowerCase();
+    // It may have changed since the page was drawn.
+    if (document.querySelector('#job-state .state').dataset.state !== name) refresh();
   },
-  output: (event) => log.take(event),
+  output(event) {
+    const last = document.querySelector('#last-output time');
+    if (last) last.dateTime = new Date(now()).toISOString();
+    return log.take(event);
+  },
   done() {
     close();
     isRunning = false;
@@ -159,3 +166,6 @@ const close = open(place.dataset.stream, {
   },
 });
 readHash();
+
+// What no event tells: a node that comes back, the first output's time.
+setInterval(() => isRunning && !document.hidden && refresh(), 10000);

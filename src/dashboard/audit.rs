@@ -122,7 +122,7 @@ fn table(entries: &[AuditRecord]) -> Markup {
 fn subject(entry: &AuditRecord) -> Markup {
     html! {
         @if let Some(node) = &entry.node_id { a href=(format!("/nodes/{node}")) { (node) } " " }
-        @if let Some(job) = &entry.job_id { a href=(format!("/jobs/{job}?scope=all")) { "job " (job.get(..8).unwrap_or(job)) } }
+        @if let Some(job) = &entry.job_id { a href=(format!("/jobs/{job}?scope=all")) { "job …" (job.get(28..).unwrap_or(job)) } }
         @if entry.node_id.is_none() && entry.job_id.is_none() { "–" }
     }
 }

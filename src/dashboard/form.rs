@@ -149,6 +149,24 @@ pub(super) fn around(
     }
 }
 
+/// A checkbox with its label beside it, hint and fault below.
+pub(super) fn toggle(
+    id: &str,
+    label: &str,
+    hint: Option<&str>,
+    fault: Option<&str>,
+    control: Markup,
+) -> Markup {
+    html! {
+        div.field.toggle {
+            (control)
+            label for=(id) { (label) }
+            @if let Some(hint) = hint { p.hint id=(format!("{id}-hint")) { (words::visible(hint)) } }
+            p.fault id=(format!("{id}-fault")) { @if let Some(fault) = fault { (words::sentence(fault)) } }
+        }
+    }
+}
+
 /// A button that is a form of its own.
 pub(super) fn button(action: &str, class: &str, words: &str, ask: Option<&str>) -> Markup {
     html! {

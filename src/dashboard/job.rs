@@ -173,7 +173,7 @@ fn facts(shown: &Shown) -> Markup {
             } }
             div { dt { "Ran" } dd { (parts::took(job)) @if !job.status.is_terminal() { " of " (limit(job)) " at most" } } }
             @if let (JobStatus::Running, Some(at)) = (job.status, shown.last_output) {
-                div { dt { "Last output" } dd { (words::since(at)) } }
+                div { dt { "Last output" } dd #last-output { (words::since(at)) } }
             }
             @if let Some(code) = job.exit_code { div { dt { "Exit code" } dd { (code) } } }
             @if let Some(signal) = &job.signal { div { dt { "Signal" } dd { (words::visible(signal)) } } }

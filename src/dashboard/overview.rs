@@ -109,7 +109,8 @@ fn node_card(node: &NodeView) -> Markup {
                 (parts::node_state(node))
             }
             p.dim {
-                @if node.status == NodeStatus::Offline { "Last seen " (parts::last_seen(node)) }
+                @if node.last_seen_at.is_none() { "Never seen" }
+                @else if node.status == NodeStatus::Offline { "Last seen " (parts::last_seen(node)) }
                 @else if let Some(system) = &node.os.pretty_name { (words::visible(system)) }
                 @else { "Seen " (parts::last_seen(node)) }
             }

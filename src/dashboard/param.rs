@@ -6,7 +6,7 @@
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::form::{Form, around, described_by};
+use super::form::{Form, around, described_by, toggle};
 use crate::presets::{Param, ParamKind, ParamValue};
 
 /// From how many characters on a string gets a field of several lines.
@@ -28,15 +28,11 @@ pub(super) fn draw(param: &Param, value: Option<&str>, fault: Option<&str>) -> M
         &label
     };
     let control = control(param, &id, value.unwrap_or_default(), fault.is_some());
-    around(
-        &id,
-        label,
-        Some(&hint)
-            .filter(|hint| !hint.is_empty())
-            .map(String::as_str),
-        fault,
-        control,
-    )
+    let hint = Some(hint.as_str()).filter(|hint| !hint.is_empty());
+    match param.kind {
+        ParamKind::Bool if has_two_states(param) => toggle(&id, label, hint, fault, control),
+        _ => around(&id, label, hint, fault, control),
+    }
 }
 
 fn hint(param: &Param) -> String {
@@ -84,7 +80,7 @@ fn control(param: &Param, id: &str, value: &str, is_wrong: bool) -> Markup {
         ParamKind::Bool if has_two_states(param) => html! {
             // Said by a field of its own, as an empty checkbox says nothing.
             input type="hidden" name=(name) value="false";
-            input.check id=(id) type="checkbox" name=(name) value="true" checked[value == "true"]
+            input id=(id) type="checkbox" name=(name) value="true" checked[value == "true"]
                 aria-describedby=(about) aria-invalid=[wrong];
         },
         ParamKind::Bool => choice(

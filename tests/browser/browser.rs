@@ -1,0 +1,273 @@
+//! A browser as a person uses it: look, type, press. Every wait is for a condition, with an end.
+
+use std::path::Path;
+
+use base64::Engine;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::driver::Driver;
+use crate::harness::{Person, Server, eventually};
+
+/// The key under which WebDriver names an element.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A headless Chromium on one server.
+pub(crate) struct Browser {
+    driver: Driver,
+    url: String,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// One without a session on the server.
+    pub(crate) fn on(server: &Server) -> Self {
+        Self::with(server, &[])
+    }
+
+    /// One in which that person is signed in.
+    pub(crate) fn of(server: &Server, person: &Person) -> Self {
+        let browser = Self::on(server);
+        browser.sign_in(person);
+        browser
+    }
+
+    /// One with more settings.
+    pub(crate) fn with(server: &Server, more: &[(&str, Value)]) -> Self {
+        let profile = tempfile::tempdir().expect("a folder");
+        let mut options = json!({"args": [
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--lang=en-GB",
+            "--force-color-profile=srgb", format!("--user-data-dir={}", profile.path().display()),
+        ]});
+        for (name, value) in more {
+            options[*name] = value.clone();
+        }
+        let driver = Driver::start(&json!({
+            "browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"},
+            "unhandledPromptBehavior": "ignore",
+        }));
+        let browser = Self {
+            driver,
+            url: server.url().to_owned(),
+            _profile: profile,
+        };
+        browser.size(1200, 900);
+        browser
+    }
+
+    /// Gives the browser that person's session.
+    pub(crate) fn sign_in(&self, person: &Person) {
+        self.driver.devtools(
+            "Network.setCookie",
+            json!({"name": "hb_token", "value": person.token, "url": self.url, "httpOnly": true, "sameSite": "Lax"}),
+        );
+    }
+
+    /// The window's size, in CSS pixels.
+    pub(crate) fn size(&self, width: u32, height: u32) {
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500});
+        self.driver
+            .devtools("Emulation.setDeviceMetricsOverride", metrics);
+    }
+
+    /// The system's colours: `light` or `dark`.
+    pub(crate) fn colours(&self, scheme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.driver.devtools("Emulation.setEmulatedMedia", features);
+    }
+
+    /// Goes to a path of the server, or to a whole address.
+    #[track_caller]
+    pub(crate) fn open(&self, address: &str) {
+        let url = if address.starts_with('/') {
+            format!("{}{address}", self.url)
+        } else {
+            address.to_owned()
+        };
+        self.driver
+            .post("/url", &json!({"url": url}))
+            .unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    pub(crate) fn reload(&self) {
+        self.driver.post("/refresh", &json!({})).expect("reloads");
+    }
+
+    /// Path, query and fragment of where it is.
+    pub(crate) fn path(&self) -> String {
+        let url = self.driver.get("/url").expect("an address");
+        let url = url.as_str().expect("text");
+        url.strip_prefix(&self.url).unwrap_or(url).to_owned()
+    }
+
+    /// What a JavaScript expression gives.
+    #[track_caller]
+    pub(crate) fn js(&self, expression: &str) -> Value {
+        let body = json!({"script": format!("return {expression}"), "args": []});
+        self.driver
+            .post("/execute/sync", &body)
+            .unwrap_or_else(|error| panic!("{expression}: {error}"))
+    }
+
+    /// Waits until a JavaScript expression gives something true; what it gave. A page that is being left has no answer.
+    #[track_caller]
+    pub(crate) fn until(&self, expression: &str) -> Value {
+        let body = json!({"script": format!("return {expression}"), "args": []});
+        eventually(expression, || {
+            let value = self.driver.post("/execute/sync", &body).ok()?;
+            let is_true = !matches!(&value, Value::Null | Value::Bool(false))
+                && value != json!(0)
+                && value != json!("");
+            is_true.then_some(value)
+        })
+    }
+
+    /// Waits until the page shows these words. What is far out of sight counts as not shown.
+    #[track_caller]
+    pub(crate) fn see(&self, words: &str) {
+        let words = json!(words);
+        self.until(&format!("document.body.innerText.includes({words})"));
+    }
+
+    /// What the page shows now.
+    pub(crate) fn shown(&self) -> String {
+        self.js("document.body.innerText")
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// The text of the first element that matches.
+    #[track_caller]
+    pub(crate) fn text(&self, css: &str) -> String {
+        let css = json!(css);
+        self.until(&format!("document.querySelector({css})"));
+        self.js(&format!("document.querySelector({css}).textContent.trim()"))
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    #[track_caller]
+    fn element(&self, using: &str, value: &str) -> String {
+        let body = json!({"using": using, "value": value});
+        eventually(value, || {
+            let found = self.driver.post("/element", &body).ok()?;
+            Some(found[ELEMENT].as_str()?.to_owned())
+        })
+    }
+
+    /// Types into a field, in place of what is there.
+    #[track_caller]
+    pub(crate) fn fill(&self, css: &str, text: &str) {
+        let id = self.element("css selector", css);
+        self.driver
+            .post(&format!("/element/{id}/clear"), &json!({}))
+            .unwrap_or_else(|error| panic!("{css}: {error}"));
+        self.driver
+            .post(&format!("/element/{id}/value"), &json!({"text": text}))
+            .unwrap_or_else(|error| panic!("{css}: {error}"));
+    }
+
+    /// Chooses an option of a select.
+    #[track_caller]
+    pub(crate) fn choose(&self, css: &str, value: &str) {
+        let id = self.element(
+            "css selector",
+            &format!("{css} option[value={}]", json!(value)),
+        );
+        self.click(&id);
+    }
+
+    /// Presses the button, link or summary that says exactly this.
+    #[track_caller]
+    pub(crate) fn press(&self, words: &str) {
+        let xpath =
+            format!("//*[self::button or self::a or self::summary][normalize-space()='{words}']");
+        let id = self.element("xpath", &xpath);
+        self.click(&id);
+    }
+
+    #[track_caller]
+    fn click(&self, id: &str) {
+        self.driver
+            .post(&format!("/element/{id}/click"), &json!({}))
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Sends keys to whatever has the focus.
+    pub(crate) fn keys(&self, keys: &str) {
+        let actions: Vec<Value> = keys
+            .chars()
+            .flat_map(|key| {
+                [
+                    json!({"type": "keyDown", "value": key}),
+                    json!({"type": "keyUp", "value": key}),
+                ]
+            })
+            .collect();
+        let body = json!({"actions": [{"type": "key", "id": "keys", "actions": actions}]});
+        self.driver.post("/actions", &body).expect("keys");
+    }
+
+    /// Says yes to what the page asks.
+    #[track_caller]
+    pub(crate) fn say_yes(&self) {
+        eventually("a question", || {
+            self.driver.post("/alert/accept", &json!({})).ok()
+        });
+    }
+
+    /// Keeps a picture of the whole page in `tests/output/`.
+    pub(crate) fn picture(&self, name: &str) {
+        let params = json!({"format": "png", "captureBeyondViewport": true});
+        let picture = self.driver.devtools("Page.captureScreenshot", params);
+        self.keep(name, &picture["data"]);
+    }
+
+    /// Keeps a picture of what is in the window.
+    pub(crate) fn view(&self, name: &str) {
+        let picture = self
+            .driver
+            .devtools("Page.captureScreenshot", json!({"format": "png"}));
+        self.keep(name, &picture["data"]);
+    }
+
+    fn keep(&self, name: &str, data: &Value) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/output");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let png = base64::engine::general_purpose::STANDARD
+            .decode(data.as_str().expect("a picture"))
+            .expect("base64");
+        std::fs::write(folder.join(format!("{name}.png")), png).expect("writes");
+    }
+
+    /// What the browser has complained of since the last call: errors, warnings, refused loads.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let log = self
+            .driver
+            .post("/se/log", &json!({"type": "browser"}))
+            .expect("a log");
+        let is_bad = |entry: &&Value| entry["level"] == "SEVERE" || entry["level"] == "WARNING";
+        let entries = log.as_array().expect("entries").iter().filter(is_bad);
+        entries
+            .map(|entry| entry["message"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    /// Fails if the browser has complained of anything.
+    #[track_caller]
+    pub(crate) fn is_content(&self) {
+        let complaints = self.complaints();
+        assert!(complaints.is_empty(), "at {}: {complaints:#?}", self.path());
+    }
+
+    /// Closes or opens the eyes of the tab: `document.hidden`, as when another tab is in front.
+    pub(crate) fn hidden(&self, hidden: bool) {
+        self.js(&format!(
+            "(Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}}), \
+             document.dispatchEvent(new Event('visibilitychange')))"
+        ));
+    }
+}

@@ -1,0 +1,165 @@
+//! The form that queues a preset, and what an ADMIN does by forms.
+
+use serde_json::json;
+
+use crate::browser::Browser;
+use crate::harness::{Field, Server, write_preset};
+
+#[test]
+fn what_is_wrong_is_said_at_its_field_and_what_was_typed_stays() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("node-1");
+    let browser = Browser::of(&server, &admin);
+    browser.open("/presets/note");
+    browser.js("(document.getElementById('queue').noValidate = true)");
+    browser.fill("[id='f-p.text']", "kept <b>text</b>");
+    browser.fill("[id='f-p.port']", "70000");
+    browser.fill("[id='f-p.count']", "9");
+    browser.press("Queue");
+    browser.see("Must be 1 to 65535.");
+    browser.see("Must be 1 to 5.");
+    assert_eq!(
+        browser.js("document.getElementById('f-p.text').value"),
+        "kept <b>text</b>"
+    );
+    assert_eq!(
+        browser.js("document.getElementById('f-p.port').getAttribute('aria-invalid')"),
+        "true"
+    );
+    browser.picture("preset-faults");
+    browser.fill("[id='f-p.port']", "2222");
+    browser.fill("[id='f-p.count']", "2");
+    browser.press("Queue");
+    browser.until("location.pathname.startsWith('/jobs/')");
+    let job = admin.get("/api/jobs").ok().list("jobs")[0].clone();
+    let wanted = json!({"text": "kept <b>text</b>", "port": 2222, "count": 2, "loud": false, "colour": "red"});
+    assert_eq!(job["params"], wanted);
+}
+
+#[test]
+fn the_script_is_shown_before_and_a_secret_stays_typed_and_out_of_it() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("node-1");
+    let browser = Browser::of(&server, &admin);
+    browser.open("/presets/vault");
+    browser.press("Show the script");
+    browser.see("Is required.");
+    browser.fill("[id='f-p.key']", "hunter22");
+    browser.press("Show the script");
+    browser.see("The script, as it would be frozen now");
+    assert!(!browser.text("#preview").contains("hunter22"));
+    assert_eq!(
+        browser.js("document.getElementById('f-p.key').value"),
+        "hunter22"
+    );
+    browser.press("Queue");
+    browser.until("location.pathname.startsWith('/jobs/')");
+    let job = admin.get("/api/jobs").ok().list("jobs")[0].clone();
+    assert_eq!(job["params"], json!({"key": "***"}));
+}
+
+#[test]
+fn a_form_that_is_sent_twice_is_one_job_and_run_again_fills_it_in() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("node-1");
+    let browser = Browser::of(&server, &admin);
+    browser.open("/presets/note");
+    browser.fill("[id='f-p.text']", "twice");
+    let send = "fetch('/presets/note', {method: 'POST', body: new URLSearchParams(new FormData(document.getElementById('queue')))})";
+    browser.js(&format!(
+        "Promise.all([{send}, {send}]).then((both) => (window.both = both.map((r) => r.url)))"
+    ));
+    let both = browser.until("window.both");
+    assert_eq!(both[0], both[1]);
+    assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 1);
+
+    browser.open(both[0].as_str().expect("an address"));
+    browser.press("Run again");
+    browser.see("Says a text");
+    assert_eq!(
+        browser.js("document.getElementById('f-p.text').value"),
+        "twice"
+    );
+    assert_eq!(
+        browser.js("document.getElementById('f-node').value"),
+        "node-1"
+    );
+    browser.press("Queue");
+    browser.until("location.pathname.startsWith('/jobs/')");
+    assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 2);
+    browser.press("Compare");
+    browser.see("The same, byte for byte.");
+    browser.is_content();
+}
+
+#[test]
+fn an_admin_manages_nodes_users_and_tokens() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("node-1");
+    let browser = Browser::of(&server, &admin);
+    browser.open("/nodes/node-1");
+    browser.press("Make a token");
+    browser.see("It is shown this once");
+    assert!(browser.text("section.card pre").starts_with("hbn_"));
+    browser.press("Go to the node");
+    browser.until("document.querySelectorAll('.tokens tbody tr').length === 2");
+    browser.press("Revoke");
+    browser.say_yes();
+    browser.see("revoked");
+
+    browser.open("/users");
+    browser.press("Add a user");
+    browser.fill("#f-email", "ben@example.org");
+    browser.fill("#f-password", "short");
+    browser.js("(document.querySelector('form[action=\"/users\"]').noValidate = true)");
+    browser.press("Add");
+    browser.see("Must have 10 to 1,024 characters.");
+    browser.fill("#f-password", "long enough, it is");
+    browser.press("Add");
+    browser.until("document.querySelectorAll('.users tbody tr').length === 2");
+    browser.picture("users");
+
+    browser.open("/account");
+    browser.press("Make a token");
+    browser.fill("#f-name", "ci");
+    browser.press("Make");
+    browser.see("Your new token");
+    let token = browser.text("section.card pre");
+    let me = admin.with_token(&token).get("/api/auth/me").ok();
+    assert_eq!(me.field("email"), admin.email);
+
+    browser.open("/audit?action=user.add");
+    browser.see("ben@example.org as VIEWER");
+    browser.picture("audit");
+    let csv = admin.get("/audit?as=csv").gives(200).text();
+    assert!(csv.starts_with("at,actor,action,job,node,detail\r\n"));
+
+    browser.open("/nodes/node-1");
+    browser.press("Delete the node");
+    browser.say_yes();
+    browser.see("No nodes yet.");
+}
+
+#[test]
+fn a_broken_preset_file_is_shown_with_its_line() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    write_preset(
+        &server.presets_dir(),
+        "broken",
+        "name: broken\nsteps:\n  - name: x\n    rum: y\n",
+    );
+    let browser = Browser::of(&server, &admin);
+    browser.open("/presets");
+    browser.see("Some files in the presets folder can't be read");
+    assert!(browser.text(".alert li").contains("broken.yaml"));
+    browser.picture("presets-broken");
+    browser.fill("#q", "says a");
+    browser.press("Search");
+    browser.until("document.querySelectorAll('.cards li').length === 1");
+    browser.is_content();
+}

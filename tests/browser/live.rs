@@ -1,0 +1,211 @@
+//! What a job does, as it is watched.
+
+use serde_json::json;
+
+use crate::browser::Browser;
+use crate::harness::{Field, Server, chunk, eventually};
+
+#[test]
+fn lines_appear_as_they_come_and_the_end_without_a_reload() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    agent.beat();
+    let id = admin.queue("node-1");
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    browser.see("Waiting for node-1 to take it.");
+    browser.js("(window.notReloaded = true)");
+
+    agent.claim();
+    browser.until("document.querySelector('#job-state [data-state=running]')");
+    agent.say(&id, 0, "one\ntw");
+    browser.until("document.querySelectorAll('.l').length === 2");
+    agent.output(
+        &id,
+        &[
+            chunk("stderr", 0, "careful\n"),
+            chunk("stdout", 6, "o\n10%\r100%\n"),
+        ],
+    );
+    browser.until("document.querySelectorAll('.l').length === 4");
+    let lines = browser.js("[...document.querySelectorAll('.l')].map((l) => [l.dataset.n, l.textContent, l.classList.contains('err')])");
+    assert_eq!(
+        lines,
+        json!([
+            ["1", "one", false],
+            ["2", "two", false],
+            ["3", "careful", true],
+            ["4", "100%", false]
+        ])
+    );
+
+    agent.complete(&id, &json!({"exitCode": 3})).ok();
+    browser.until("document.querySelector('#job-state [data-state=failed]')");
+    browser.see("with exit code 3");
+    assert_eq!(browser.js("window.notReloaded"), true);
+    browser.is_content();
+}
+
+#[test]
+fn cancel_is_shown_as_done_when_the_agent_has_said_so() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    agent.beat();
+    let id = admin.queue("node-1");
+    agent.claim();
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    browser.press("Cancel");
+    browser.say_yes();
+    browser.see("A cancel was asked for");
+    browser.until("document.querySelector('#job-state [data-state=stopping]')");
+    assert!(!browser.shown().contains("Cancelled"));
+    let poll = agent.poll("capacity=0").ok();
+    assert_eq!(poll.list("cancel"), [json!(id)]);
+    agent
+        .complete(
+            &id,
+            &json!({"exitCode": null, "signal": "SIGTERM", "cancelled": true}),
+        )
+        .ok();
+    browser.until("document.querySelector('#job-state [data-state=cancelled]')");
+
+    let queued = admin.queue("node-1");
+    browser.open(&format!("/jobs/{queued}"));
+    browser.press("Cancel");
+    browser.see("before it started.");
+    browser.is_content();
+}
+
+#[test]
+fn a_hidden_tab_lets_go_of_its_stream_and_resumes_without_a_gap_or_a_double_line() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    agent.say(&id, 0, "1\n");
+    browser.until("document.querySelectorAll('.l').length === 1");
+    let watched = || agent.output(&id, &[]).count("flushMs") == 50;
+    eventually("the agent to hear that somebody watches", || {
+        watched().then_some(())
+    });
+    browser.hidden(true);
+    eventually("the agent to hear that nobody watches", || {
+        (!watched()).then_some(())
+    });
+    agent.say(&id, 2, "2\n");
+    browser.hidden(false);
+    browser.until("document.querySelectorAll('.l').length === 2");
+    agent.say(&id, 4, "3\n");
+    browser.until("document.querySelectorAll('.l').length === 3");
+    assert_eq!(
+        browser.js("[...document.querySelectorAll('.l')].map((l) => l.textContent).join()"),
+        "1,2,3"
+    );
+    browser.is_content();
+}
+
+#[test]
+fn the_overview_keeps_itself_up_to_date() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let browser = Browser::of(&server, &admin);
+    browser.open("/");
+    browser.see("No nodes yet.");
+    let agent = admin.add_node("node-1");
+    browser.see("node-1");
+    agent.beat();
+    browser.until("document.querySelector('#nodes [data-state=online]')");
+    let id = admin.queue("node-1");
+    browser.until("document.querySelector('#now [data-state=queued]')");
+    agent.claim();
+    browser.until("document.querySelector('#now [data-state=running]')");
+    agent.succeed(&id);
+    browser.until("document.querySelector('#latest [data-state=succeeded]')");
+    browser.see("Nothing runs or waits.");
+    browser.is_content();
+}
+
+#[test]
+fn scrolling_up_stops_the_following_and_new_lines_are_offered() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    let browser = Browser::of(&server, &admin);
+    browser.size(1000, 600);
+    browser.open(&format!("/jobs/{id}"));
+    let first: String = (1..=300).map(|n| format!("line {n}\n")).collect();
+    agent.say(&id, 0, &first);
+    let at_end = "(document.documentElement.scrollHeight - innerHeight - scrollY < 60)";
+    browser.until(&format!(
+        "document.querySelectorAll('.l').length === 300 && {at_end}"
+    ));
+    browser.js("scrollBy(0, -2000)");
+    browser
+        .until("document.querySelector('.tools [aria-pressed=false]')?.textContent === 'Follow'");
+    agent.say(&id, first.len() as u64, "more\nand more\n");
+    browser.see("2 new lines");
+    assert_eq!(browser.js(at_end), false);
+    browser.view("job-new-lines");
+    browser.press("2 new lines ↓");
+    browser.until(at_end);
+    browser.until("document.querySelector('.new-lines').hidden");
+    // And by keyboard.
+    browser.keys("f");
+    browser
+        .until("document.querySelector('.tools [aria-pressed=false]')?.textContent === 'Follow'");
+    browser.is_content();
+}
+
+#[test]
+fn a_line_can_be_linked() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    let text: String = (1..=500).map(|n| format!("line {n}\n")).collect();
+    agent.say(&id, 0, &text);
+    agent.output(&id, &[chunk("stderr", 0, "an error\n")]);
+    agent.succeed(&id);
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}#L250-L252"));
+    browser.until("document.querySelectorAll('.target').length === 3");
+    browser.until(
+        "(() => { const box = document.querySelector('.target').getBoundingClientRect(); \
+         return box.top > 0 && box.bottom < innerHeight; })()",
+    );
+    browser.press("First error");
+    browser.until("document.querySelector('.target')?.textContent === 'an error'");
+    browser.is_content();
+}
+
+#[test]
+fn a_server_that_restarts_is_a_sign_and_then_nothing() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    let address = server.address().to_owned();
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    agent.say(&id, 0, "before\n");
+    browser.see("before");
+    server.terminate();
+    browser.see("The connection to the server is lost.");
+    server.set("HYPRBOX_LISTEN", &address);
+    server.start_again();
+    let agent = agent.at(&server);
+    agent.say(&id, 7, "after\n");
+    browser.see("after");
+    browser.until("document.getElementById('line-down').hidden");
+    assert_eq!(browser.js("document.querySelectorAll('.l').length"), 2);
+}

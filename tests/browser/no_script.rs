@@ -1,0 +1,233 @@
+//! Without JavaScript, and without a browser: the pages as plain forms, and what they refuse.
+
+use crate::browser::Browser;
+use crate::harness::{Answer, Field, PASSWORD, Person, Server, chunk};
+
+/// A form as a browser sends it, without proof of where it comes from.
+fn form(person: &Person, path: &str, body: &str) -> crate::harness::Call {
+    person
+        .browser("POST", path)
+        .body("application/x-www-form-urlencoded", body)
+}
+
+fn own(person: &Person, path: &str, body: &str) -> Answer {
+    form(person, path, body)
+        .header("sec-fetch-site", "same-origin")
+        .send()
+}
+
+#[test]
+fn reading_queueing_and_cancelling_need_no_script() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let off = serde_json::json!({"profile.managed_default_content_settings.javascript": 2});
+    let browser = Browser::with(&server, &[("prefs", off)]);
+    browser.sign_in(&admin);
+    browser.open("/presets/note");
+    browser.fill("[id='f-p.text']", "no script");
+    browser.press("Show the script");
+    assert!(browser.text("#preview").contains("no script"));
+    browser.press("Queue");
+    let id = admin.get("/api/jobs").ok().list("jobs")[0].field("id");
+    browser.until("location.search.includes('view=plain')");
+    assert_eq!(browser.path(), format!("/jobs/{id}?view=plain"));
+    agent.claim();
+    agent.output(
+        &id,
+        &[chunk("stdout", 0, "\u{1b}[31mred\u{1b}[0m <i>x</i>\n")],
+    );
+    // The page loads itself anew.
+    browser.see("red <i>x</i>");
+    browser.picture("no-script");
+    browser.press("Cancel");
+    browser.see("A cancel was asked for");
+}
+
+#[test]
+fn a_change_without_proof_of_its_origin_is_refused() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    for path in [
+        "/logout",
+        "/nodes",
+        "/nodes/node-1/tokens",
+        "/nodes/node-1/delete",
+        "/presets/note",
+        &format!("/jobs/{id}/cancel"),
+        "/account/tokens",
+        "/account/password",
+        "/users",
+    ] {
+        let answer = form(&admin, path, "node=node-1&id=other").gives(403);
+        assert!(
+            answer.text().contains("the server&#39;s own pages")
+                || answer.text().contains("server's own pages"),
+            "{answer:?}"
+        );
+        let foreign = form(&admin, path, "")
+            .header("sec-fetch-site", "cross-site")
+            .send();
+        assert_eq!(foreign.status, 403, "{path}");
+    }
+    let login = format!(
+        "email={}&password={}",
+        admin.email,
+        PASSWORD.replace(' ', "+")
+    );
+    let foreign = server
+        .call("POST", "/login")
+        .body("application/x-www-form-urlencoded", login.clone())
+        .header("origin", "https://evil.example");
+    foreign.gives(403);
+    assert_eq!(admin.job(&id).field("status"), "QUEUED");
+    assert_eq!(own(&admin, &format!("/jobs/{id}/cancel"), "").status, 303);
+    assert_eq!(admin.job(&id).field("status"), "CANCELLED");
+}
+
+#[test]
+fn nobody_is_led_away_from_the_server() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    for to in [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "/%09/evil.example",
+        "javascript:alert(1)",
+    ] {
+        let body = format!(
+            "email={}&password={}&to={to}",
+            admin.email,
+            PASSWORD.replace(' ', "+")
+        );
+        let answer = server
+            .call("POST", "/login")
+            .body("application/x-www-form-urlencoded", body)
+            .gives(303);
+        assert_eq!(answer.header("location"), "/", "{to}");
+        assert!(
+            answer
+                .header("set-cookie")
+                .contains("HttpOnly; SameSite=Lax")
+        );
+    }
+    let body = format!(
+        "email={}&password={}&to=%2Fjobs%3Fstate%3Dopen",
+        admin.email,
+        PASSWORD.replace(' ', "+")
+    );
+    let answer = server
+        .call("POST", "/login")
+        .body("application/x-www-form-urlencoded", body)
+        .gives(303);
+    assert_eq!(answer.header("location"), "/jobs?state=open");
+    let answer = server.get("/once/never-made?to=//evil.example").gives(401);
+    assert!(answer.text().contains("used already"), "{answer:?}");
+    assert!(!answer.text().contains("evil"));
+}
+
+#[test]
+fn roles_hold_on_pages_too() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("node-1");
+    let theirs = admin.queue("node-1");
+    let operator = server.person("op", "OPERATOR");
+    let viewer = server.person("view", "VIEWER");
+    let page = |person: &Person, path: &str| {
+        person
+            .browser("GET", path)
+            .header("accept", "text/html")
+            .send()
+            .status
+    };
+    for path in ["/users", "/audit"] {
+        assert_eq!(
+            (
+                page(&operator, path),
+                page(&viewer, path),
+                page(&admin, path)
+            ),
+            (403, 403, 200),
+            "{path}"
+        );
+    }
+    assert_eq!(page(&operator, &format!("/jobs/{theirs}")), 404);
+    assert_eq!(page(&operator, &format!("/jobs/{theirs}?scope=all")), 403);
+    assert_eq!(
+        page(&viewer, &format!("/jobs/{theirs}")),
+        200,
+        "a VIEWER sees everybody's"
+    );
+    assert_eq!(own(&operator, "/nodes", "id=x").status, 403);
+    assert_eq!(own(&viewer, "/presets/note", "node=node-1").status, 403);
+    assert_eq!(
+        own(&operator, &format!("/jobs/{theirs}/cancel"), "").status,
+        404
+    );
+    assert_eq!(
+        own(
+            &operator,
+            &format!("/presets/note?from={theirs}"),
+            "node=node-1"
+        )
+        .status,
+        303
+    );
+    assert_eq!(
+        page(&operator, &format!("/presets/note?from={theirs}")),
+        404
+    );
+}
+
+#[test]
+fn every_page_has_its_headers_and_assets_are_kept() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let answer = admin.browser("GET", "/").gives(200);
+    let csp = answer.header("content-security-policy");
+    assert!(
+        csp.starts_with("default-src 'none'; script-src 'self'") && !csp.contains("unsafe"),
+        "{csp}"
+    );
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    let page = answer.text();
+    assert!(
+        !page.contains(" style=") && !page.contains(" onclick="),
+        "nothing inline"
+    );
+    let asset = page
+        .split("href=\"")
+        .find(|rest| rest.contains("app.css\""))
+        .expect("a style")
+        .split('"')
+        .next();
+    let asset = asset.expect("an address");
+    let plain = server.get(asset).gives(200);
+    assert_eq!(
+        plain.header("cache-control"),
+        "public, max-age=31536000, immutable"
+    );
+    let packed = server
+        .get(asset)
+        .header("accept-encoding", "gzip")
+        .gives(200);
+    assert_eq!(packed.header("content-encoding"), "gzip");
+    assert!(packed.body.len() < plain.body.len() / 2);
+    server
+        .get(asset)
+        .header("if-none-match", &plain.header("etag"))
+        .gives(304);
+    server.get("/assets/0000000000000000/app.css").gives(404);
+    // A body that is no form.
+    let answer = admin
+        .browser("POST", "/nodes")
+        .header("sec-fetch-site", "same-origin")
+        .body("application/json", "{}")
+        .send();
+    assert_eq!(answer.status, 415);
+}
