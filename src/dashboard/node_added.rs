@@ -85,7 +85,7 @@ fn page(site: &Site, user: &User, node: &NodeView, token: &str) -> Markup {
 }
 
 /// The line that starts an agent. The values hold nothing that a shell would read otherwise: a URL that the
-/// configuration checked, a slug, and a token of letters and digits.
+/// configuration checked, a slug, and a token of letters, digits, `-` and `_`.
 fn command(public_url: &str, node_id: &str, token: &str) -> String {
     let insecure = if is_in_the_clear(public_url) {
         "HYPRBOX_INSECURE_HTTP=1 "

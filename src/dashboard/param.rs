@@ -29,9 +29,10 @@ pub(super) fn draw(param: &Param, value: Option<&str>, fault: Option<&str>) -> M
     };
     let control = control(param, &id, value.unwrap_or_default(), fault.is_some());
     let hint = Some(hint.as_str()).filter(|hint| !hint.is_empty());
-    match param.kind {
-        ParamKind::Bool if has_two_states(param) => toggle(&id, label, hint, fault, control),
-        _ => around(&id, label, hint, fault, control),
+    if param.kind == ParamKind::Bool && has_two_states(param) {
+        toggle(&id, label, hint, fault, control)
+    } else {
+        around(&id, label, hint, fault, control)
     }
 }
 

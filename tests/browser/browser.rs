@@ -90,10 +90,6 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 
-    pub(crate) fn reload(&self) {
-        self.driver.post("/refresh", &json!({})).expect("reloads");
-    }
-
     /// Path, query and fragment of where it is.
     pub(crate) fn path(&self) -> String {
         let url = self.driver.get("/url").expect("an address");
@@ -261,6 +257,50 @@ impl Browser {
     pub(crate) fn is_content(&self) {
         let complaints = self.complaints();
         assert!(complaints.is_empty(), "at {}: {complaints:#?}", self.path());
+    }
+
+    /// Runs this on every page before anything of the page's own.
+    pub(crate) fn on_every_page(&self, script: &str) {
+        let params = json!({"source": script});
+        self.driver
+            .devtools("Page.addScriptToEvaluateOnNewDocument", params);
+    }
+
+    /// Opens another tab and goes there; gives its handle.
+    #[track_caller]
+    pub(crate) fn new_tab(&self) -> String {
+        let opened = self
+            .driver
+            .post("/window/new", &json!({"type": "tab"}))
+            .expect("a tab");
+        let handle = opened["handle"].as_str().expect("a handle").to_owned();
+        self.to_tab(&handle);
+        handle
+    }
+
+    /// Brings a tab to the front.
+    #[track_caller]
+    pub(crate) fn to_tab(&self, handle: &str) {
+        self.driver
+            .post("/window", &json!({"handle": handle}))
+            .expect("a tab");
+        self.driver.devtools("Page.bringToFront", json!({}));
+    }
+
+    /// Presses Tab until the focus is on what says exactly this.
+    #[track_caller]
+    pub(crate) fn tab_to(&self, words: &str) {
+        let words = json!(words);
+        for _ in 0..60 {
+            self.keys("\u{e004}");
+            let held = self.js(
+                "(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()",
+            );
+            if held == words {
+                return;
+            }
+        }
+        panic!("Tab does not lead to {words}");
     }
 
     /// Closes or opens the eyes of the tab: `document.hidden`, as when another tab is in front.

@@ -5,7 +5,7 @@ use crate::harness::{PASSWORD, RealAgent, Server};
 
 #[test]
 fn from_the_setup_link_to_a_job_that_was_watched() {
-    let mut server = Server::start();
+    let server = Server::start();
     let browser = Browser::on(&server);
     browser.open(&format!("/setup?code={}", server.setup_code()));
     browser.picture("first-1-setup");

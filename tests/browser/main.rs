@@ -14,8 +14,11 @@ mod forms;
 )]
 mod harness;
 mod hostile;
+mod keyboard;
 mod live;
 mod long_log;
 mod looks;
 mod no_script;
 mod sign_in;
+mod speed;
+mod tabs;
