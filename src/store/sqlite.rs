@@ -252,12 +252,28 @@ pub(super) fn cant_open(path: &Path, error: &rusqlite::Error) -> OpenError {
 }
 
 fn checkpoint_loop(connection: &Connection, stopped: &Receiver<()>) {
+    let (mut version, mut is_whole) = (None, false);
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(CHECKPOINT_EVERY) {
-        // Busy is the ordinary case under load; the next tick goes on from there.
-        if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-            tracing::debug!(%error, "checkpoint put off");
+        // A server that idles is to cost nothing: no commit since, nothing left to move.
+        let seen = data_version(connection);
+        if seen == version && is_whole {
+            continue;
         }
+        version = seen;
+        is_whole = checkpoint(connection);
     }
+}
+
+/// Moves what it can from the log; true when that is all of it. Busy is the ordinary case under load, and the next tick
+/// goes on from there.
+fn checkpoint(connection: &Connection) -> bool {
+    let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
+    });
+    moved.unwrap_or_else(|error| {
+        tracing::debug!(%error, "checkpoint put off");
+        false
+    })
 }
 
 fn write_loop(connection: Connection, waiting: &Receiver<Box<dyn Write>>, listener: &Listener) {
