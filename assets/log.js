@@ -90,7 +90,10 @@ export class Log {
 
   draw() {
     this.frame = 0;
-    if (this.waiting.length > ROWS_MAX) this.waiting.splice(0, this.waiting.length - ROWS_MAX);
+    if (this.waiting.length > ROWS_MAX) {
+      this.waiting.splice(0, this.waiting.length - ROWS_MAX);
+      this.sayTrimmed();
+    }
     const until = performance.now() + FRAME_MS;
     let drawn = 0;
     while (drawn < this.waiting.length && (drawn % 64 !== 0 || performance.now() < until)) {
@@ -147,8 +150,16 @@ export class Log {
       this.blocks.shift().remove();
       this.rows.splice(0, BLOCK);
       excess -= BLOCK;
-      this.isTrimmed = true;
+      this.sayTrimmed();
     }
+  }
+
+  sayTrimmed() {
+    if (this.trimmed) return;
+    this.trimmed = document.createElement('div');
+    this.trimmed.className = 'l gap';
+    this.trimmed.textContent = 'Earlier lines are not shown here: there are too many. The download has what is kept.';
+    this.root.prepend(this.trimmed);
   }
 
   isTarget(row) {

@@ -30,7 +30,10 @@ pub(super) async fn show(
                 .await?
                 .into(),
         ),
-        None => before(&site, &user, scope, &new).await?,
+        None => {
+            let before = Some(new.id.clone());
+            last_run(&site, &user, scope, (&new.node_id, &new.preset), before).await?
+        }
     };
     let compared = match &old {
         Some(old) => sections(&site, scope, old, &new).await?,
@@ -47,18 +50,19 @@ pub(super) async fn show(
     Ok(layout::draw(&page))
 }
 
-/// The last job of the same preset on the same node before this one.
-async fn before(
+/// The last job of a preset on a node; where `before` is given, the last one before that job.
+pub(super) async fn last_run(
     site: &Site,
     user: &User,
     scope: Scope,
-    job: &JobView,
+    (node, preset): (&str, &str),
+    before: Option<String>,
 ) -> Result<Option<JobView>, ApiError> {
     let filter = JobFilter {
         created_by: (scope == Scope::Mine).then(|| user.id.clone()),
-        node_id: Some(job.node_id.clone()),
-        preset: Some(job.preset.clone()),
-        before: Some(job.id.clone()),
+        node_id: Some(node.to_owned()),
+        preset: Some(preset.to_owned()),
+        before,
         ..JobFilter::default()
     };
     Ok(site.jobs.page(filter, 1).await?.jobs.pop())
@@ -126,7 +130,8 @@ fn or_none(value: Option<&Value>) -> Markup {
     html! { @match value { Some(value) => { (param_value(value)) } None => { span.dim { "not given" } } } }
 }
 
-fn script(diff: &str) -> Markup {
+/// A unified diff of two scripts.
+pub(super) fn script(diff: &str) -> Markup {
     // The first two lines name the files, which the table has done.
     let lines = diff.lines().skip(2);
     html! {

@@ -27,6 +27,7 @@ mod parts;
 mod plain;
 mod preset;
 mod presets;
+mod preview;
 mod setup;
 mod shell;
 mod users;
@@ -63,7 +64,8 @@ pub fn routes(auth: Auth, jobs: Jobs, public_url: String) -> Router {
         .route("/setup", get(setup::show).post(setup::submit))
         .route("/login", get(login::show).post(login::submit))
         .route("/logout", post(login::logout))
-        .route("/once/{code}", get(login::once))
+        // A program that only looks whether the link is there must not use it up.
+        .route("/once/{code}", get(login::once).head(login::show))
         .route("/nodes", get(nodes::show).post(node_added::submit))
         .route("/nodes/{id}", get(node::show))
         .route("/nodes/{id}/delete", post(node::delete))

@@ -92,7 +92,7 @@ fn body(
             @if user.role >= Role::Operator { a.button.primary href=(queue) { "Run a preset here" } }
         }
         div #node-state .banner data-region role="status" { (state(node)) }
-        div #node-facts data-region { (facts(node)) }
+        div #node-facts data-region { (facts(node, jobs, scope)) }
         section aria-labelledby="jobs-h" {
             div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(user, scope, &address, &[])) }
             div #jobs data-region { (parts::job_table(jobs, scope, "No jobs on this node.")) }
@@ -101,7 +101,8 @@ fn body(
     }
 }
 
-fn facts(node: &NodeView) -> Markup {
+fn facts(node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup {
+    let is_shown = |id: &String| jobs.iter().any(|job| job.id == *id);
     html! {
         @if node.live_instances > 1 {
             p.alert role="alert" {
@@ -115,7 +116,8 @@ fn facts(node: &NodeView) -> Markup {
             div { dt { "Agent" } dd { (or_dash(node.agent_version.as_deref())) } }
             div { dt { "Runs" } dd {
                 @match &node.running_job_id {
-                    Some(id) => { a href=(format!("/jobs/{id}")) { "a job" } }
+                    Some(id) if is_shown(id) => { a href=(parts::job_address(id, scope)) { "a job" } }
+                    Some(_) => { "somebody else's job" }
                     None => { "nothing" }
                 }
             } }

@@ -216,6 +216,7 @@ mod tests {
 
     const PRESET: &str = "
 name: forms
+targets: [any]
 params:
   port: { type: port, default: 22 }
   count: { type: int, min: 1 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::form::{Faults, Form, Input, around, described_by};
 use super::layout::{self, Page};
+use super::preview::Preview;
 use super::{Site, param, parts, presets, words};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
@@ -56,8 +57,9 @@ pub(super) async fn submit(
     let mut filled = Filled::typed(&entry.preset, &form);
     let params = param::json(entry.preset.params.iter(), &form);
     let answer = if form.0.get("do") == Some("preview") {
-        let script = preview(&site, &name, params, &filled.timeout).await;
-        script.map(Answer::Preview)
+        preview(&site, &user, &name, params, &filled)
+            .await
+            .map(|preview| Answer::Preview(Box::new(preview)))
     } else {
         queue(&site, &user, name, params, &filled)
             .await
@@ -65,8 +67,8 @@ pub(super) async fn submit(
     };
     match answer {
         Ok(Answer::Queued(id)) => Ok(Redirect::to(&format!("/jobs/{id}")).into_response()),
-        Ok(Answer::Preview(script)) => {
-            let page = page(&site, &user, &entry, &filled, None, Some(&script)).await?;
+        Ok(Answer::Preview(preview)) => {
+            let page = page(&site, &user, &entry, &filled, None, Some(&preview)).await?;
             Ok(page.into_response())
         }
         Err(error) if is_for_the_form(&error) => {
@@ -82,7 +84,7 @@ pub(super) async fn submit(
 
 enum Answer {
     Queued(String),
-    Preview(String),
+    Preview(Box<Preview>),
 }
 
 fn is_for_the_form(error: &ApiError) -> bool {
@@ -98,13 +100,13 @@ async fn entry(site: &Site, name: &str) -> Result<Arc<CatalogEntry>, ApiError> {
 
 async fn preview(
     site: &Site,
-    name: &str,
+    user: &User,
+    preset: &str,
     params: Map<String, Value>,
-    timeout: &str,
-) -> Result<String, ApiError> {
-    let timeout = timeout_of(timeout)?;
-    let rendered = site.jobs.render(name.to_owned(), params, timeout).await?;
-    Ok(rendered.0.text)
+    filled: &Filled,
+) -> Result<Preview, ApiError> {
+    let timeout = timeout_of(&filled.timeout)?;
+    Preview::make(site, user, preset, params, timeout, &filled.node).await
 }
 
 async fn queue(
@@ -205,7 +207,7 @@ async fn page(
     entry: &CatalogEntry,
     filled: &Filled,
     error: Option<&ApiError>,
-    script: Option<&str>,
+    preview: Option<&Preview>,
 ) -> Result<Markup, ApiError> {
     let preset = &entry.preset;
     let nodes = site.jobs.all_nodes().await?;
@@ -218,14 +220,7 @@ async fn page(
         }
         @if user.role >= Role::Operator { (form(preset, &nodes, filled, error)) }
         @else { p.none { "Your role is VIEWER; queueing needs OPERATOR." } }
-        div #preview {
-            @if let Some(script) = script {
-                section.card aria-labelledby="preview-h" {
-                    h2 #preview-h tabindex="-1" { "The script, as it would be frozen now" }
-                    pre.code.tall tabindex="0" { (words::visible(script)) }
-                }
-            }
-        }
+        div #preview { @if let Some(preview) = preview { (preview.draw()) } }
         details { summary { "The preset's file" } pre.code.tall tabindex="0" { (words::visible(&entry.source)) } }
     };
     let page = Page::new(&preset.title, body)

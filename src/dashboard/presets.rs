@@ -81,7 +81,12 @@ fn card(entry: &CatalogEntry, node: Option<&str>) -> Markup {
         ),
         None => format!("/presets/{}", preset.name),
     };
-    let about = preset.description.lines().next().unwrap_or_default();
+    let about = preset
+        .description
+        .split("\n\n")
+        .next()
+        .unwrap_or_default()
+        .trim();
     html! {
         li.card {
             div.head { a.strong href=(address) { bdi { (words::visible(&preset.title)) } } (risk(preset.risk)) }

@@ -87,6 +87,13 @@ fn a_form_that_is_sent_twice_is_one_job_and_run_again_fills_it_in() {
         browser.js("document.getElementById('f-node').value"),
         "node-1"
     );
+    browser.press("Show the script");
+    browser.see("The same, byte for byte, as in your last run there");
+    browser.fill("[id='f-p.text']", "thrice");
+    browser.press("Show the script");
+    browser.see("+readonly text='thrice'");
+    browser.picture("preset-preview");
+    browser.fill("[id='f-p.text']", "twice");
     browser.press("Queue");
     browser.until("location.pathname.startsWith('/jobs/')");
     assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 2);

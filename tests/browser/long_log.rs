@@ -51,6 +51,57 @@ fn a_hundred_thousand_lines_are_all_there() {
 }
 
 #[test]
+fn more_lines_than_a_page_can_bear_are_left_to_the_download() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    agent.say(&id, 0, &"x\n".repeat(400_000));
+    agent.say(&id, 800_000, "the end\n");
+    agent.succeed(&id);
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    browser.until(
+        "document.querySelector('.block:last-child .l:last-child')?.textContent === 'the end'",
+    );
+    assert_eq!(
+        browser.js("document.querySelector('.block:last-child .l:last-child').dataset.n"),
+        "400001"
+    );
+    let count = browser
+        .js("document.querySelectorAll('.l').length")
+        .as_u64()
+        .unwrap_or(0);
+    assert!((100_000..=120_400).contains(&count), "{count} rows");
+    browser.see("Earlier lines are not shown here");
+    browser.is_content();
+}
+
+#[test]
+fn bytes_that_fell_off_the_head_are_told() {
+    let mut server = Server::with(&[("HYPRBOX_STDOUT_MAX_BYTES", "65536")]);
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    let text: String = (0..10_000).map(|n| format!("line {n:05}\n")).collect();
+    agent.say(&id, 0, &text);
+    agent.succeed(&id);
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    browser.until("document.getElementById('log').textContent.includes('line 09999')");
+    assert_eq!(
+        browser.text(".l:first-child"),
+        "44,464 bytes of stdout are missing here: only the end of long output is kept. \
+         Lines are counted from here."
+    );
+    browser.see("not kept");
+    browser.view("job-gap");
+    browser.is_content();
+}
+
+#[test]
 fn two_thousand_lines_a_second_keep_the_page_smooth() {
     let mut server = Server::start();
     let admin = server.admin();

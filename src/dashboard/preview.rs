@@ -1,0 +1,85 @@
+//! The look before Queue: the script as it would be frozen, and what is new about it since the last run there.
+
+use maud::{Markup, html};
+use serde_json::{Map, Value};
+use similar::TextDiff;
+
+use super::{Site, compare, parts, words};
+use crate::auth::User;
+use crate::http::ApiError;
+use crate::jobs::{JobView, Scope};
+
+/// What would be frozen.
+pub(super) struct Preview {
+    script: String,
+    last: Option<LastRun>,
+}
+
+/// The last run of the same preset on the same node, and the unified diff from its script to this one.
+struct LastRun {
+    job: JobView,
+    diff: String,
+}
+
+impl Preview {
+    /// Renders the preset. All faults of the params come at once, as when it is queued.
+    pub(super) async fn make(
+        site: &Site,
+        user: &User,
+        preset: &str,
+        params: Map<String, Value>,
+        timeout_seconds: Option<i64>,
+        node: &str,
+    ) -> Result<Self, ApiError> {
+        let rendered = site
+            .jobs
+            .render(preset.to_owned(), params, timeout_seconds)
+            .await?;
+        let script = rendered.0.text;
+        let last = compare::last_run(site, user, Scope::Mine, (node, preset), None).await?;
+        let last = match last {
+            Some(job) => {
+                let old = site.jobs.script(job.id.clone()).await?;
+                let diff = unified(&old, &script);
+                Some(LastRun { job, diff })
+            }
+            None => None,
+        };
+        Ok(Self { script, last })
+    }
+
+    /// As it is shown below the form.
+    pub(super) fn draw(&self) -> Markup {
+        html! {
+            section.card aria-labelledby="preview-h" {
+                h2 #preview-h tabindex="-1" { "The script, as it would be frozen now" }
+                @if let Some(last) = &self.last { (last.draw()) }
+                pre.code.tall tabindex="0" { (words::visible(&self.script)) }
+            }
+        }
+    }
+}
+
+impl LastRun {
+    fn draw(&self) -> Markup {
+        let address = parts::job_address(&self.job.id, Scope::Mine);
+        html! {
+            @if self.diff.is_empty() {
+                p { "The same, byte for byte, as in your " a href=(address) { "last run" } " there (" (parts::job_state(&self.job)) ")." }
+            } @else {
+                p { "What is new since your " a href=(address) { "last run" } " there (" (parts::job_state(&self.job)) "):" }
+                (compare::script(&self.diff))
+                h3 { "All of it" }
+            }
+        }
+    }
+}
+
+/// With the two lines of file names that every unified diff begins with.
+fn unified(old: &str, new: &str) -> String {
+    TextDiff::from_lines(old, new)
+        .unified_diff()
+        .context_radius(3)
+        .header("last", "now")
+        .to_string()
+}
