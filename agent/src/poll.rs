@@ -105,6 +105,7 @@ pub(crate) async fn work(config: &Config, client: Arc<Client>, opened: Result<St
         ctx,
         jobs: JoinSet::new(),
         running: BTreeMap::new(),
+        recovered: false,
         unhealthy: None,
         backoff: Backoff::default(),
         early_answers: 0,
@@ -121,6 +122,8 @@ struct Poller<'a> {
     jobs: JoinSet<String>,
     /// Jobs whose end is not acknowledged; without a folder where they could not even be written down.
     running: BTreeMap<String, Option<JobDir>>,
+    /// True once the jobs of earlier agents are taken up.
+    recovered: bool,
     /// What is wrong with the state folder now.
     unhealthy: Option<String>,
     backoff: Backoff,
@@ -132,7 +135,7 @@ struct Poller<'a> {
 
 impl Poller<'_> {
     async fn run(mut self) {
-        self.take_up_what_was_running();
+        self.look_at_state();
         loop {
             let idle = self.jobs.is_empty();
             let capacity = u8::from(idle && self.unhealthy.is_none());
@@ -196,17 +199,20 @@ impl Poller<'_> {
         IDLE_WAIT_SECONDS
     }
 
-    /// After a start of the agent: the jobs that went on without it.
-    fn take_up_what_was_running(&mut self) {
-        match journal::recover(&self.state.jobs()) {
-            Ok(dirs) => {
-                for dir in dirs {
-                    tracing::info!("[jobrunner] job {}: found again", dir.id());
-                    self.follow(dir, None);
-                }
+    /// Looks whether jobs can be written down, and takes up those that went on without an agent, once after its start.
+    fn look_at_state(&mut self) {
+        let health = self.state.probe().and_then(|()| {
+            if self.recovered {
+                return Ok(());
             }
-            Err(e) => self.note_health(Err(e)),
-        }
+            for dir in journal::recover(&self.state.jobs())? {
+                tracing::info!("[jobrunner] job {}: found again", dir.id());
+                self.follow(dir, None);
+            }
+            self.recovered = true;
+            Ok(())
+        });
+        self.note_health(health);
     }
 
     fn follow(&mut self, dir: JobDir, supervisor: Option<Child>) {
@@ -245,7 +251,7 @@ impl Poller<'_> {
                 self.begin(&job);
             }
         } else if self.jobs.is_empty() {
-            self.note_health(self.state.probe());
+            self.look_at_state();
         }
         self.pace(news, asked_at, wait_seconds);
     }

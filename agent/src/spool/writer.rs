@@ -1,7 +1,7 @@
 //! The supervisor's side of the spool: appends, and lets the oldest go.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use hyprbox_protocol::Stream;
@@ -74,37 +74,71 @@ impl SpoolWriter {
         }
     }
 
-    fn write_piece(&mut self, stream: Stream, at: u64, piece: &[u8]) -> std::io::Result<()> {
-        let segment = &mut self.segments[slot(stream)];
+    fn write_piece(&mut self, stream: Stream, at: u64, piece: &[u8]) -> io::Result<()> {
         if at.is_multiple_of(SEGMENT_BYTES) {
-            segment.file = None;
+            self.segments[slot(stream)].file = None;
         }
-        if segment.file.is_none() {
-            // The window slides before the new segment is made: on a full disk this is what makes room.
-            while let Some(oldest) = segment.starts.front().copied() {
-                if at / SEGMENT_BYTES - oldest / SEGMENT_BYTES < KEPT_SEGMENTS {
-                    break;
-                }
-                segment.starts.pop_front();
-                let _ = std::fs::remove_file(segment_path(&self.dir, stream, oldest));
-            }
-            let path = segment_path(&self.dir, stream, at);
-            segment.file = Some(File::options().append(true).create_new(true).open(path)?);
-            segment.starts.push_back(at);
+        if self.segments[slot(stream)].file.is_none() {
+            self.open_segment(stream, at)?;
         }
-        let file = segment.file.as_mut().expect("opened above");
-        file.write_all(piece).inspect_err(|_| {
+        self.write_all(stream, piece).inspect_err(|_| {
             // Whatever part of it was written stays; the next bytes begin a segment at their own offset.
-            segment.file = None;
+            self.segments[slot(stream)].file = None;
         })
     }
 
-    fn write_record(
-        &mut self,
-        stream: Stream,
-        len: usize,
-        before: [u64; 2],
-    ) -> std::io::Result<()> {
+    fn open_segment(&mut self, stream: Stream, at: u64) -> io::Result<()> {
+        let path = segment_path(&self.dir, stream, at);
+        let open = || File::options().append(true).create_new(true).open(&path);
+        let file = loop {
+            match open() {
+                Err(e) if e.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {}
+                done => break done?,
+            }
+        };
+        let segment = &mut self.segments[slot(stream)];
+        segment.file = Some(file);
+        segment.starts.push_back(at);
+        while let Some(oldest) = segment.starts.front().copied() {
+            if at / SEGMENT_BYTES - oldest / SEGMENT_BYTES < KEPT_SEGMENTS {
+                break;
+            }
+            segment.starts.pop_front();
+            let _ = std::fs::remove_file(segment_path(&self.dir, stream, oldest));
+        }
+        Ok(())
+    }
+
+    /// Writes into the open segment. On a full disk the newest output takes the place of the oldest, as that is where a
+    /// failure shows.
+    fn write_all(&mut self, stream: Stream, mut piece: &[u8]) -> io::Result<()> {
+        while !piece.is_empty() {
+            let file = self.segments[slot(stream)].file.as_mut();
+            match file.expect("opened by the caller").write(piece) {
+                Ok(written) => piece = &piece[written..],
+                Err(e) if e.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segment of the stream that has more of them; false where none can go.
+    fn drop_oldest(&mut self) -> bool {
+        let more = Stream::ALL
+            .into_iter()
+            .max_by_key(|stream| self.segments[slot(*stream)].starts.len());
+        let Some(stream) = more else { return false };
+        let segment = &mut self.segments[slot(stream)];
+        // The one that is being written gives no room back: it stays open.
+        if segment.starts.len() < 2 {
+            return false;
+        }
+        let oldest = segment.starts.pop_front().expect("there are two");
+        std::fs::remove_file(segment_path(&self.dir, stream, oldest)).is_ok()
+    }
+
+    fn write_record(&mut self, stream: Stream, len: usize, before: [u64; 2]) -> io::Result<()> {
         if self.index.records == INDEX_RECORDS {
             self.index.file = None;
         }
@@ -143,18 +177,6 @@ impl SpoolWriter {
         for file in files.chain([&self.index.file]).flatten() {
             // What can't be synced is reported as output that may be missing after a power loss, which it is anyway.
             let _ = file.sync_data();
-        }
-    }
-
-    /// Gives up the oldest half of the kept output, to make room for the exit record on a full disk.
-    pub(crate) fn make_room(&mut self) {
-        for stream in Stream::ALL {
-            let starts = &mut self.segments[slot(stream)].starts;
-            for _ in 0..starts.len().div_ceil(2) {
-                if let Some(oldest) = starts.pop_front() {
-                    let _ = std::fs::remove_file(segment_path(&self.dir, stream, oldest));
-                }
-            }
         }
     }
 }

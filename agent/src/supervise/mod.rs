@@ -8,7 +8,7 @@ mod run;
 mod tree;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +25,9 @@ pub(crate) use tree::end_marked;
 
 /// How long the end of a job waits for the server's word before it goes to the disk for good.
 const ACKNOWLEDGED_SOON: Duration = Duration::from_millis(50);
+
+/// Room for the exit record: more than its longest message takes.
+const RECORD_BYTES: usize = 4096;
 
 /// Why a supervisor gave up before the job's end. The agent sees the lock free without an exit record.
 #[derive(Debug, thiserror::Error)]
@@ -64,15 +67,16 @@ fn supervise(dir: &Path) -> Result<(), SuperviseError> {
     let spec: Spec = job.read("job.json").ok_or(SuperviseError::NoSpec)?;
     prctl::set_child_subreaper(true).map_err(io::Error::from)?;
     let mut run = Run::prepare(&job, &secrets)?;
+    let mut record = reserve_exit(&job)?;
     mark_started(&job, &spec)?;
     let exit = run.until_the_end(&spec);
-    let written = write_exit(&job, &exit, &mut run)?;
+    write_exit(&job, &exit, &mut record)?;
     // A living agent tells the server at once, and a job that the server has taken needs no disk: only without that
     // is the end put there for good. A power loss in between is a restart of the node while the job ran.
     run.poke(ENDED);
     if !run.is_acknowledged_within(ACKNOWLEDGED_SOON) {
         run.sync();
-        written.sync_all()?;
+        record.sync_all()?;
         File::open(job.path())?.sync_all()?;
     }
     Ok(())
@@ -113,23 +117,21 @@ fn mark_started(job: &JobDir, spec: &Spec) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Writes how the job ended, whole under its name, and gives the file for a later sync.
-fn write_exit(job: &JobDir, exit: &Exit, run: &mut Run) -> io::Result<File> {
+/// Makes the file for the exit record, with its room on the disk, so that the end of a job can be told even when the
+/// job has filled the disk up.
+fn reserve_exit(job: &JobDir) -> io::Result<File> {
+    let mut file = File::create(job.file("exit.tmp"))?;
+    file.write_all(&[b' '; RECORD_BYTES])?;
+    Ok(file)
+}
+
+/// Writes how the job ended into the room that was kept, and gives it its name.
+fn write_exit(job: &JobDir, exit: &Exit, record: &mut File) -> io::Result<()> {
     let text = serde_json::to_vec(exit).map_err(io::Error::other)?;
-    let making = job.file("exit.tmp");
-    let write = || {
-        let mut file = File::create(&making)?;
-        file.write_all(&text)?;
-        std::fs::rename(&making, job.file("exit"))?;
-        Ok(file)
-    };
-    match write() {
-        Err(e) if io::Error::kind(&e) == io::ErrorKind::StorageFull => {
-            run.make_room();
-            write()
-        }
-        done => done,
-    }
+    record.rewind()?;
+    record.write_all(&text)?;
+    record.set_len(text.len() as u64)?;
+    std::fs::rename(job.file("exit.tmp"), job.file("exit"))
 }
 
 /// The record of a script that never ran.

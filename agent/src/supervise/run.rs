@@ -458,11 +458,6 @@ impl Run {
     pub(super) fn sync(&self) {
         self.spool.sync();
     }
-
-    /// See [`SpoolWriter::make_room`].
-    pub(super) fn make_room(&mut self) {
-        self.spool.make_room();
-    }
 }
 
 /// What [`Run::wait`] heard of.

@@ -228,20 +228,20 @@ fn a_started_job_never_starts_again_whatever_the_server_says() {
     assert_eq!(starts(&dir), 1);
 }
 
-#[test]
-fn agents_killed_all_the_time_lose_nothing() {
+/// Several jobs whose agents die in the middle of whatever they do, over a line as `edit` makes it.
+fn nothing_is_lost(jobs: usize, edit: impl FnOnce(&mut crate::server::World)) {
     let server = Server::start();
+    server.change(edit);
     let node = Node::new(&server);
     let log = node.dir.path().join("log");
     let script = format!(
         "echo x >> {}; for i in $(seq 1 40); do echo out $i; echo err $i >&2; sleep 0.005; done; exit 9",
         log.display()
     );
-    let ids: Vec<String> = (0..8).map(|_| server.queue(&script)).collect();
+    let ids: Vec<String> = (0..jobs).map(|_| server.queue(&script)).collect();
     let mut agent = node.start();
     let mut kills = 0;
     loop {
-        // Each agent lives for a few calls, then dies in the middle of whatever it does.
         let count = |world: &crate::server::World| world.calls.len() + world.polls.len();
         let calls = count(&server.world());
         let over = server.wait_for("another call", |world| {
@@ -255,20 +255,27 @@ fn agents_killed_all_the_time_lose_nothing() {
         kills += 1;
         agent = node.start();
     }
+    eprintln!("{kills} kills, {} calls hurt", server.world().hurt);
     let out: String = (1..=40).map(|n| format!("out {n}\n")).collect();
     for id in &ids {
-        assert_eq!(
-            server.wait_end(id).exit_code,
-            Some(9),
-            "after {kills} kills"
-        );
+        assert_eq!(server.wait_end(id).exit_code, Some(9));
         assert_eq!(server.stdout(id), out);
         assert_eq!(server.stderr(id), out.replace("out", "err"));
     }
-    assert_eq!(
-        std::fs::read_to_string(log).unwrap(),
-        "x\n".repeat(ids.len())
-    );
+    let runs = std::fs::read_to_string(log).expect("they ran");
+    assert_eq!(runs, "x\n".repeat(ids.len()), "each once");
+}
+
+#[test]
+fn agents_killed_all_the_time_lose_nothing() {
+    nothing_is_lost(8, |_| {});
+}
+
+#[test]
+fn agents_killed_over_a_bad_line_lose_nothing() {
+    let seed = std::env::var("HYPRBOX_TEST_SEED").map_or(1, |s| s.parse().expect("a number"));
+    eprintln!("HYPRBOX_TEST_SEED={seed}");
+    nothing_is_lost(6, |world| world.chaos = Some(seed));
 }
 
 #[test]

@@ -49,6 +49,10 @@ pub struct World {
     pub calls: Vec<String>,
     /// Faults to come, by kind of call: `pending`, `output`, `complete`, `heartbeat`.
     pub faults: HashMap<&'static str, VecDeque<Fault>>,
+    /// With this seed, a quarter of the calls about jobs goes wrong.
+    pub chaos: Option<u64>,
+    /// Faults that chaos has made.
+    pub hurt: u64,
     /// While true every connection is closed at once.
     pub down: bool,
     pub lease_seconds: u64,
@@ -81,6 +85,24 @@ pub struct Job {
     pub end: Option<CompleteRequest>,
     /// What every call about it is answered, in place of its due.
     pub answer: Option<u16>,
+}
+
+impl World {
+    fn chaos(&mut self, kind: &str) -> Option<Fault> {
+        let state = self.chaos.as_mut().filter(|_| kind != "heartbeat")?;
+        *state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let fault = match (*state >> 33) % 16 {
+            0 => Fault::LoseAnswer,
+            1 => Fault::LoseRequest,
+            2 => Fault::Twice,
+            3 => Fault::Status(503),
+            _ => return None,
+        };
+        self.hurt += 1;
+        Some(fault)
+    }
 }
 
 impl Job {
@@ -224,7 +246,9 @@ impl Server {
                 }
                 world.heads.push(request.head.clone());
                 let faults = world.faults.get_mut(request.kind());
-                faults.and_then(VecDeque::pop_front)
+                faults
+                    .and_then(VecDeque::pop_front)
+                    .or_else(|| world.chaos(request.kind()))
             };
             let answer = match fault {
                 Some(Fault::LoseRequest) => return,

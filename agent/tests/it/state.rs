@@ -97,3 +97,94 @@ fn two_agents_never_share_a_folder() {
     let line = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(line.contains("is used by another agent"), "{line}");
 }
+
+/// A small file system of its own for a node's state. `None` where this user may not mount one.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(node: &Node) -> Option<Self> {
+        let dir = node.state();
+        std::fs::create_dir(&dir).expect("made");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
+            .arg(&dir)
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !mounted {
+            eprintln!("not tried: this user may not mount a tmpfs");
+        }
+        mounted.then_some(Self(dir))
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("fill")).expect("made");
+        while std::io::Write::write(&mut file, &[0; 4096]).is_ok() {}
+    }
+
+    fn clear(&self) {
+        std::fs::remove_file(self.0.join("fill")).expect("was there");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let lazily = ["-l".as_ref(), self.0.as_os_str()];
+        let _ = std::process::Command::new("umount").args(lazily).status();
+    }
+}
+
+#[test]
+fn a_full_disk() {
+    let server = Server::start();
+    let node = node(&server);
+    let Some(disk) = SmallDisk::mount(&node) else {
+        return;
+    };
+    disk.fill();
+    is_told_and_recovers(&node, &server, |_| disk.clear());
+}
+
+#[test]
+fn a_disk_that_fills_up_between_two_jobs() {
+    let server = Server::start();
+    let node = node(&server);
+    let Some(disk) = SmallDisk::mount(&node) else {
+        return;
+    };
+    let agent = node.start();
+    server.wait_for("a poll", |world| world.polls.first().map(drop));
+    disk.fill();
+    let id = server.queue("exit 0");
+    let end = server.wait_end(&id);
+    let why = end.error_msg.unwrap();
+    assert!(why.contains("No space left on device"), "{why}");
+    agent.wait_log("no jobs are taken until this is mended");
+    let next = server.queue("exit 0");
+    disk.clear();
+    assert_eq!(server.wait_end(&next).exit_code, Some(0));
+}
+
+#[test]
+fn a_job_that_fills_the_disk_still_has_its_end() {
+    let server = Server::start();
+    let node = node(&server);
+    let Some(disk) = SmallDisk::mount(&node) else {
+        return;
+    };
+    let _agent = node.start();
+    let fill = disk.0.join("fill").display().to_string();
+    let id = server.queue(&format!(
+        "cat /dev/zero > {fill} 2> /dev/null; seq 1 500000; exit 5"
+    ));
+    let end = server.wait_end(&id);
+    assert_eq!(end.exit_code, Some(5));
+    let written: u64 = (1..=500_000)
+        .map(|n: u64| n.to_string().len() as u64 + 1)
+        .sum();
+    assert_eq!(end.stdout_bytes, Some(written));
+    disk.clear();
+    // And one whose own output is larger than the disk keeps the newest.
+    let id = server.queue("seq 1 2000000; exit 6");
+    assert_eq!(server.wait_end(&id).exit_code, Some(6));
+    assert!(server.stdout(&id).ends_with("\n1999999\n2000000\n"));
+}
