@@ -97,14 +97,19 @@ impl App {
         let auth_cell = Arc::new(OnceLock::new());
         let store = open_store(config, Arc::clone(&hub), Arc::clone(&auth_cell))?;
         made.keep();
-        let auth = Auth::new(
-            AuthConfig {
-                public_url: public_url.clone(),
-                allow_public_registration: config.allow_public_registration,
-                trusted_proxies: config.trusted_proxies.clone(),
-            },
-            store.clone(),
-        );
+        let auth_config = AuthConfig {
+            public_url: public_url.clone(),
+            allow_public_registration: config.allow_public_registration,
+            trusted_proxies: config.trusted_proxies.clone(),
+        };
+        let auth = if store.is_shared() {
+            // Whichever server the first user reaches must know the code that any of them printed.
+            let [bytes @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+                key.digest(b"setup code");
+            Auth::sharing(auth_config, store.clone(), bytes)
+        } else {
+            Auth::new(auth_config, store.clone())
+        };
         // Nothing was remembered yet, so a change before this line had nothing to void.
         let _first = auth_cell.set(auth.clone());
         let catalog = Arc::new(Catalog::open(config.presets_dir.as_deref()));
@@ -318,7 +323,12 @@ async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
                     tokio::time::sleep(PAUSE).await;
                     changes = changes.resubscribe();
                 }
-                Ok(Change::Job { .. } | Change::Output { .. } | Change::Credentials) => continue,
+                Ok(
+                    Change::Job { .. }
+                    | Change::Output { .. }
+                    | Change::Watched { .. }
+                    | Change::Credentials,
+                ) => continue,
                 Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
                 Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
             },

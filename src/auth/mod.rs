@@ -80,12 +80,22 @@ struct Inner {
 impl Auth {
     /// Over this store, with a setup code of its own.
     pub fn new(config: AuthConfig, store: Store) -> Self {
+        Self::with_setup_code(config, store, register::new_setup_code())
+    }
+
+    /// Over a store that other servers share: each that is given the same bytes, which nobody else knows, takes the same
+    /// setup code.
+    pub fn sharing(config: AuthConfig, store: Store, bytes: [u8; 16]) -> Self {
+        Self::with_setup_code(config, store, register::setup_code_of(bytes))
+    }
+
+    fn with_setup_code(config: AuthConfig, store: Store, setup_code: String) -> Self {
         Self {
             inner: Arc::new(Inner {
                 public: origin::Origin::parse(&config.public_url),
                 config,
                 store,
-                setup_code: register::new_setup_code(),
+                setup_code,
                 cache: cache::Cache::default(),
                 last_use: last_use::LastUse::default(),
                 passwords: password::Passwords::new(),

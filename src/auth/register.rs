@@ -18,7 +18,11 @@ const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
 /// Sixteen characters in four groups: 80 bits.
 pub(super) fn new_setup_code() -> String {
-    let picks = random_bytes::<16>().map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
+    setup_code_of(random_bytes())
+}
+
+pub(super) fn setup_code_of(bytes: [u8; 16]) -> String {
+    let picks = bytes.map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
     let groups: Vec<String> = picks
         .chunks(4)
         .map(|group| group.iter().collect())
@@ -125,7 +129,7 @@ pub(super) fn insert(
 }
 
 impl Auth {
-    /// The code that the first user needs; made anew at each start.
+    /// The code that the first user needs; made anew at each start, unless several servers must print the same one.
     pub fn setup_code(&self) -> &str {
         &self.inner.setup_code
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, broadcast, watch};
 
@@ -11,6 +12,8 @@ use crate::store::Change;
 
 /// Changes that a slow listener may fall behind before it must read everything anew.
 const BACKLOG: usize = 4_096;
+/// How long it counts that another server told of a watcher; it tells again every few seconds.
+const WATCHED_FOR: Duration = Duration::from_secs(12);
 
 /// Where a node's pollers wait. Its generation moves with each change that may concern them.
 #[derive(Debug, Default)]
@@ -52,6 +55,8 @@ pub struct Hub {
     jobs: Mutex<HashMap<String, Arc<Notify>>>,
     all: broadcast::Sender<Change>,
     credentials: watch::Sender<u64>,
+    /// Jobs that somebody watches on another server, and until when that counts.
+    watched_elsewhere: Mutex<HashMap<String, Instant>>,
 }
 
 impl Default for Hub {
@@ -61,6 +66,7 @@ impl Default for Hub {
             jobs: Mutex::default(),
             all: broadcast::channel(BACKLOG).0,
             credentials: watch::channel(0).0,
+            watched_elsewhere: Mutex::default(),
         }
     }
 }
@@ -115,6 +121,10 @@ impl Hub {
                     self.nudge_job(job_id);
                     continue;
                 }
+                Change::Watched { job_id } => {
+                    self.note_watched(job_id);
+                    continue;
+                }
                 Change::Node { id } => {
                     if let Some(signal) = locked(&self.nodes).get(id) {
                         signal.bump();
@@ -131,6 +141,28 @@ impl Hub {
             }
             // An error says that nobody listens.
             let _nobody = self.all.send(change.clone());
+        }
+    }
+
+    fn note_watched(&self, job_id: &str) {
+        let now = Instant::now();
+        let mut watched = locked(&self.watched_elsewhere);
+        watched.retain(|_, until| *until > now);
+        watched.insert(job_id.to_owned(), now + WATCHED_FOR);
+    }
+
+    /// Whether another server told lately that somebody watches that job.
+    pub fn is_watched_elsewhere(&self, job_id: &str) -> bool {
+        let watched = locked(&self.watched_elsewhere);
+        watched
+            .get(job_id)
+            .is_some_and(|until| *until > Instant::now())
+    }
+
+    /// Wakes a node's pollers.
+    pub fn wake_node(&self, id: &str) {
+        if let Some(signal) = locked(&self.nodes).get(id) {
+            signal.bump();
         }
     }
 

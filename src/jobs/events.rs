@@ -190,7 +190,10 @@ impl Changed {
             Change::Node { id } => {
                 self.node_ids.insert(id);
             }
-            Change::Output { .. } | Change::Credentials | Change::Foreign => {}
+            Change::Output { .. }
+            | Change::Watched { .. }
+            | Change::Credentials
+            | Change::Foreign => {}
         }
     }
 }

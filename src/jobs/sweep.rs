@@ -14,6 +14,8 @@ use crate::store::{Change, Tx, idempotency};
 const TICK: Duration = Duration::from_millis(500);
 /// How often what is old is thrown away, and everybody is told to look again.
 const SLOW_TICK: Duration = Duration::from_secs(30);
+/// How often a server that shares its database looks for news that another one could not tell it.
+const NEWS_TICK: Duration = Duration::from_secs(2);
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 impl Jobs {
@@ -22,11 +24,14 @@ impl Jobs {
         let mut first_seen = HashMap::new();
         let mut tick = tokio::time::interval(TICK);
         let mut slow = tokio::time::interval(SLOW_TICK);
+        let mut news = tokio::time::interval(NEWS_TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        news.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let swept = tokio::select! {
                 _ = tick.tick() => self.sweep_leases(&mut first_seen).await,
                 _ = slow.tick() => self.throw_away().await,
+                _ = news.tick(), if self.store.is_shared() => self.look_for_news().await,
                 () = self.stopped() => return,
             };
             if let Err(error) = swept {
@@ -71,6 +76,18 @@ impl Jobs {
                 tracing::warn!(job = %job.id, node = %job.node_id, "agent disappeared: its lease ran out");
                 self.metrics.finished(&job);
             }
+        }
+        Ok(())
+    }
+
+    /// A server that was killed after a commit told nobody of it.
+    async fn look_for_news(&self) -> Result<(), JobError> {
+        let nodes = self
+            .store
+            .read(|tx| Ok::<_, JobError>(job::nodes_with_news(tx)?))
+            .await?;
+        for node_id in nodes {
+            self.hub.wake_node(&node_id);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, broadcast};
@@ -13,7 +13,7 @@ use super::stream::{EventId, sse};
 use crate::events::Hub;
 use crate::metrics::Metrics;
 use crate::store::job::{self, Job};
-use crate::store::{Store, StoreError};
+use crate::store::{Change, Store, StoreError};
 
 /// Frames that a viewer may fall behind before it reads the store instead.
 const BACKLOG: usize = 256;
@@ -66,9 +66,10 @@ impl Tails {
 
     /// Whether somebody looks at that job now.
     pub(super) fn is_watched(&self, job_id: &str) -> bool {
-        locked(&self.watched)
+        let here = locked(&self.watched)
             .get(job_id)
-            .is_some_and(|tail| tail.receiver_count() > 0)
+            .is_some_and(|tail| tail.receiver_count() > 0);
+        here || self.hub.is_watched_elsewhere(job_id)
     }
 
     /// Joins the live tail of a job that has not ended; the first viewer starts its pump.
@@ -145,8 +146,10 @@ struct Pump {
 impl Pump {
     async fn run(self) {
         let mut status = None;
+        let mut told_others = None;
         let mut cursor = self.start().await;
         loop {
+            self.tell_others(&mut told_others);
             cursor = match self.step(cursor, &mut status).await {
                 Step::On(cursor) => cursor,
                 Step::Ended => break,
@@ -159,6 +162,24 @@ impl Pump {
         }
         locked(&self.watched).remove(&self.job_id);
         self.hub.unwatch_job(&self.job_id);
+    }
+
+    /// Tells servers that share the database, now and then, that the job is watched: its agent may speak to one of them.
+    fn tell_others(&self, told: &mut Option<Instant>) {
+        if !self.store.is_shared() || told.is_some_and(|told| told.elapsed() < SLOW_POLL) {
+            return;
+        }
+        *told = Some(Instant::now());
+        let (store, job_id) = (self.store.clone(), self.job_id.clone());
+        tokio::spawn(async move {
+            let told = store.write(move |tx| {
+                tx.note(Change::Watched { job_id });
+                Ok::<_, StoreError>(())
+            });
+            if let Err(error) = told.await {
+                tracing::debug!(%error, "others were not told of a watcher");
+            }
+        });
     }
 
     /// The end of what is there now, less a character that is not whole: viewers read up to there by themselves.

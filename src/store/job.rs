@@ -168,6 +168,7 @@ static CANCEL_NODE: Statement = Statement::new(include_str!("sql/job_cancel_node
 static FINISH: Statement = Statement::new(include_str!("sql/job_finish.sql"));
 static LOSE: Statement = Statement::new(include_str!("sql/job_lose.sql"));
 static LOSE_SHARED: Statement = Statement::new(include_str!("sql/job_lose.postgres.sql"));
+static RECENT: Statement = Statement::new(include_str!("sql/job_recent.postgres.sql"));
 static COUNT_QUEUED: Statement = Statement::new(include_str!("sql/job_count_queued.sql"));
 static COUNT_QUEUED_ON: Statement = Statement::new(
     "SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE node_id = $1 AND status = 'QUEUED'",
@@ -451,6 +452,12 @@ pub fn lose(
         tx.execute(&LOSE, values![id, now])?
     };
     Ok(changed == 1)
+}
+
+/// Nodes with a job that was queued, or is to be cancelled, since a minute and that still is: another server may have told
+/// of it in vain. Only where [`Tx::is_shared`].
+pub fn nodes_with_news(tx: &mut dyn Tx) -> Result<Vec<String>, StoreError> {
+    read_all(tx.query(&RECENT, &[])?, Row::take)
 }
 
 /// QUEUED jobs by node; nodes without any are left out.

@@ -45,6 +45,11 @@ pub enum Change {
         /// The job.
         job_id: String,
     },
+    /// Somebody watches a job on one of the servers that share the database: its agent is to send output at once.
+    Watched {
+        /// The job.
+        job_id: String,
+    },
     /// A node's facts, presence or existence.
     Node {
         /// The node.

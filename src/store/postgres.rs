@@ -1,12 +1,13 @@
 //! Postgres: the same two doors over a pool of connections, on blocking threads.
 //!
 //! Each write is one transaction (READ COMMITTED: row locks decide, and a condition is looked at again once the lock is
-//! had), each read one snapshot. What a commit changed is told to this server at once and to others by NOTIFY, ids alone.
+//! had), each read one snapshot. What a commit changed is told to this server at once, and to others by NOTIFY: ids alone.
 //! How many may work and wait is bounded; a connection that was lost is replaced when it is next needed.
 
 mod listen;
 mod schema;
 mod session;
+mod tell;
 mod url;
 mod value;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::session::Sessions;
+use self::tell::Teller;
 pub use self::url::check as check_url;
 use super::{Change, Listener, OpenError, StoreError, Tx};
 
@@ -56,8 +58,9 @@ pub(super) struct Postgres {
     reads: Door,
     writes: Door,
     listener: Listener,
+    teller: Teller,
     stop_listening: Arc<AtomicBool>,
-    listening: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Postgres {
@@ -70,6 +73,9 @@ impl Postgres {
         on_plain_thread(move || schema::bring_up_to_date(&schema_config))
             .map_err(|error| OpenError(format!("HYPRBOX_DATABASE_URL={named}: {error}")))?;
         let own = Arc::new(OwnPids::default());
+        let no_thread = |error| OpenError(format!("can't start a thread: {error}"));
+        let (teller, telling) =
+            Teller::start(config.clone(), Arc::clone(&own)).map_err(no_thread)?;
         let stop_listening = Arc::new(AtomicBool::new(false));
         let listening = listen::start(
             config.clone(),
@@ -77,10 +83,10 @@ impl Postgres {
             Arc::clone(&listener),
             Arc::clone(&stop_listening),
         )
-        .map_err(|error| OpenError(format!("can't start a thread: {error}")))?;
+        .map_err(no_thread)?;
         let pool = r2d2::Pool::builder()
             .max_size((WRITERS + READERS) as u32)
-            .min_idle(Some(2))
+            .min_idle(Some(4))
             .test_on_check_out(false)
             .connection_timeout(CONNECT_PATIENCE)
             .error_handler(Box::new(session::LogErrors))
@@ -90,8 +96,9 @@ impl Postgres {
             reads: Door::new(READERS),
             writes: Door::new(WRITERS),
             listener,
+            teller,
             stop_listening,
-            listening: Mutex::new(Some(listening)),
+            threads: Mutex::new(vec![listening, telling]),
         })
     }
 
@@ -156,9 +163,10 @@ impl Postgres {
         match (outcome, failed) {
             (Ok(value), None) => {
                 let committed = session.commit(&notes);
-                // A commit whose answer got lost may have gone through: then others must look, and looking harms nothing.
+                // A commit whose answer got lost may have gone through: then all must look, and looking harms nothing.
                 if !notes.is_empty() {
                     (self.listener)(&notes);
+                    self.teller.tell(&notes);
                 }
                 committed?;
                 Ok(value)
@@ -181,7 +189,8 @@ impl Postgres {
             let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
             pool.as_ref().ok_or(StoreError::Stopping)?.clone()
         };
-        for _ in 0..WRITERS + READERS {
+        // All that are idle may have been lost at once, and as many again before new ones are had.
+        for _ in 0..2 * (WRITERS + READERS) {
             let mut session = pool
                 .get()
                 .map_err(|error| StoreError::Unusable(error.to_string()))?;
@@ -198,15 +207,17 @@ impl Postgres {
     pub(super) async fn close(self: &Arc<Self>) {
         tokio::join!(self.reads.close(), self.writes.close());
         self.stop_listening.store(true, Ordering::Release);
+        self.teller.stop();
         let postgres = Arc::clone(self);
         let closing = tokio::task::spawn_blocking(move || {
-            let taken = |thread: &Mutex<Option<JoinHandle<()>>>| {
-                thread.lock().unwrap_or_else(PoisonError::into_inner).take()
-            };
-            if let Some(thread) = taken(&postgres.listening)
-                && thread.join().is_err()
-            {
-                tracing::error!("the thread that listens to the database panicked");
+            let mut threads = postgres
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            for thread in threads.drain(..) {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of the store panicked");
+                }
             }
             postgres.drop_pool();
         });
@@ -231,6 +242,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.stop_listening.store(true, Ordering::Release);
+        self.teller.stop();
         self.drop_pool();
     }
 }
@@ -308,47 +320,45 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The payload that tells other servers of changes: a line each, ids alone. Of jobs a trigger tells, so that what is
-/// changed by hand is heard, too.
-fn payload_of(notes: &[Change]) -> Vec<String> {
-    /// Postgres takes 8,000 bytes.
+/// Joins lines into payloads of the size that Postgres takes: 8,000 bytes.
+fn payloads_of(lines: &[String]) -> Vec<String> {
     const PAYLOAD_MAX: usize = 7_900;
-    let mut told = HashSet::new();
     let mut payloads: Vec<String> = Vec::new();
-    for note in notes {
-        let Some(line) = line_of(note).filter(|line| told.insert(line.clone())) else {
-            continue;
-        };
+    for line in lines {
         match payloads.last_mut() {
             Some(last) if last.len() + 1 + line.len() <= PAYLOAD_MAX => {
                 last.push('\n');
-                last.push_str(&line);
+                last.push_str(line);
             }
-            _ => payloads.push(line),
+            _ => payloads.push(line.clone()),
         }
     }
     payloads
 }
 
-fn line_of(note: &Change) -> Option<String> {
-    let line = |letter: char, id: &str| {
+/// The line that tells other servers of a change: ids alone. Letters, digits, `-`, `*` and blanks: it needs no quoting.
+fn line_of(change: &Change) -> String {
+    let line = |letter: char, ids: &[&str]| {
         // Ids are ours; one that isn't, made by hand, is told as "anything".
-        let plain = id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        let fits = plain && (1..=255).contains(&id.len());
-        Some(if fits {
-            format!("{letter} {id}")
+        let is_plain = |id: &&str| {
+            (1..=255).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        if ids.iter().all(is_plain) {
+            format!("{letter} {}", ids.join(" "))
         } else {
             "*".to_owned()
-        })
+        }
     };
-    match note {
-        Change::Job { .. } => None,
-        Change::Output { job_id } => line('o', job_id),
-        Change::Node { id } => line('n', id),
-        Change::Credentials => Some("c".to_owned()),
-        Change::Foreign => Some("*".to_owned()),
+    match change {
+        Change::Job { id, node_id } => line('j', &[id, node_id]),
+        Change::Output { job_id } => line('o', &[job_id]),
+        Change::Watched { job_id } => line('w', &[job_id]),
+        Change::Node { id } => line('n', &[id]),
+        Change::Credentials => "c".to_owned(),
+        Change::Foreign => "*".to_owned(),
     }
 }
 
@@ -363,6 +373,9 @@ fn change_of(line: &str) -> Change {
         (Some("o"), Some(job_id), None) => Change::Output {
             job_id: job_id.to_owned(),
         },
+        (Some("w"), Some(job_id), None) => Change::Watched {
+            job_id: job_id.to_owned(),
+        },
         (Some("n"), Some(id), None) => Change::Node { id: id.to_owned() },
         (Some("c"), None, None) => Change::Credentials,
         _ => Change::Foreign,
@@ -375,33 +388,29 @@ mod tests {
 
     #[test]
     fn what_is_told_to_others_is_read_back() {
+        let job = Change::Job {
+            id: "0193-a".into(),
+            node_id: "n-1".into(),
+        };
         let output = |id: &str| Change::Output { job_id: id.into() };
         let node = Change::Node { id: "n-1".into() };
-        let notes = [
-            output("a"),
-            node.clone(),
-            output("a"),
-            Change::Credentials,
-            output("it's"),
-        ];
-        let payloads = payload_of(&notes);
-        assert_eq!(payloads, ["o a\nn n-1\nc\n*"]);
+        let told = [output("a"), job, node, Change::Credentials];
+        let lines: Vec<String> = told.iter().map(line_of).collect();
+        let payloads = payloads_of(&lines);
+        assert_eq!(payloads, ["o a\nj 0193-a n-1\nn n-1\nc"]);
         let read: Vec<Change> = payloads[0].lines().map(change_of).collect();
-        assert_eq!(
-            read,
-            [output("a"), node, Change::Credentials, Change::Foreign]
-        );
+        assert_eq!(read, told);
+        assert_eq!(line_of(&output("it's")), "*");
+        assert_eq!(change_of("*"), Change::Foreign);
         assert_eq!(change_of("z 1 2"), Change::Foreign);
     }
 
     #[test]
     fn many_changes_take_several_payloads() {
-        let notes: Vec<Change> = (0..1_000)
-            .map(|number| Change::Output {
-                job_id: format!("0193-{number}"),
-            })
+        let lines: Vec<String> = (0..1_000)
+            .map(|number| format!("o 0193-{number}"))
             .collect();
-        let payloads = payload_of(&notes);
+        let payloads = payloads_of(&lines);
         assert!(payloads.iter().all(|payload| payload.len() < 8_000));
         let lines: usize = payloads.iter().map(|payload| payload.lines().count()).sum();
         assert_eq!(lines, 1_000);

@@ -20,5 +20,6 @@ mod ops;
 mod output;
 mod presets;
 mod queue;
+mod replicas;
 mod seed;
 mod stream;

@@ -7,8 +7,8 @@ use postgres::error::SqlState;
 use postgres::types::ToSql;
 use postgres::{Client, Config, NoTls};
 
+use super::OwnPids;
 use super::value::{Column, type_of};
-use super::{OwnPids, payload_of};
 use crate::store::{Change, Row, Statement, StoreError, Tx, Value};
 
 /// The channel of every notification.
@@ -18,8 +18,9 @@ const PREPARED_MAX: usize = 256;
 
 /// What a session begins with. A statement that takes longer is [`StoreError::Busy`]; a transaction whose program has
 /// stopped moving gives up its locks. Where the database as a whole is set to answer before it is durable, we are not.
+/// `hyprbox.tells` keeps the trigger on jobs from telling what we tell ourselves, after the commit.
 const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s';
-    SET idle_in_transaction_session_timeout = '15s'; SET timezone = 'UTC';
+    SET idle_in_transaction_session_timeout = '15s'; SET timezone = 'UTC'; SET hyprbox.tells = 'itself';
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// Makes the pool's connections.
@@ -114,15 +115,13 @@ impl Session {
         ran.map_err(|error| self.note_error(&error))
     }
 
-    /// Commits, and tells other servers what changed.
+    /// Commits. That credentials changed is told to other servers with the commit itself.
     pub(super) fn commit(&mut self, notes: &[Change]) -> Result<(), StoreError> {
-        let mut sql = String::new();
-        for payload in payload_of(notes) {
-            // Letters, digits, blanks and line ends alone: nothing in it needs quoting.
-            sql.push_str(&format!("SELECT pg_notify('{CHANNEL}', '{payload}'); "));
-        }
-        sql.push_str("COMMIT");
-        let committed = self.run(&sql);
+        let committed = if notes.contains(&Change::Credentials) {
+            self.run(&format!("SELECT pg_notify('{CHANNEL}', 'c'); COMMIT"))
+        } else {
+            self.run("COMMIT")
+        };
         if committed.is_err() {
             self.roll_back();
         }
@@ -273,6 +272,7 @@ fn store_error(error: &postgres::Error) -> StoreError {
     ];
     // Class 53: too many connections, out of memory.
     if busy.contains(state) || state.code().starts_with("53") {
+        tracing::warn!(error = describe(error), "the database is busy");
         return StoreError::Busy;
     }
     // Classes 08 (connection), 57 (going down, starting up), 58 (system) and XX (internal, corrupt).

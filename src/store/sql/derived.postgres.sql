@@ -34,10 +34,13 @@ SELECT
         FROM chunks WHERE chunks.job_id = jobs.id AND stream = 'stderr'), '') AS stderr
 FROM jobs;
 
--- Every server hears of each job that is queued or changes its state, whoever changes it, by hand too.
+-- Servers hear of each job that is queued, or changes its state, by another hand than theirs. They themselves tell one
+-- another after their commits, many at a time: Postgres lets transactions that notify commit one by one.
 CREATE OR REPLACE FUNCTION hyprbox_tell_job() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_notify('hyprbox', 'j ' || NEW.id || ' ' || NEW.node_id);
+    IF current_setting('hyprbox.tells', true) IS DISTINCT FROM 'itself' THEN
+        PERFORM pg_notify('hyprbox', 'j ' || NEW.id || ' ' || NEW.node_id);
+    END IF;
     RETURN NULL;
 END $$;
 

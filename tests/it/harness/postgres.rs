@@ -33,9 +33,12 @@ impl Postgres {
     #[track_caller]
     pub(super) fn execute(&self, sql: &str) -> usize {
         let done = run(&mut connect(&self.url), sql);
-        let counts = done.iter().rev().find_map(|message| match message {
-            SimpleQueryMessage::CommandComplete(count) => Some(*count),
-            _ => None,
+        let counts = done.iter().rev().find_map(|message| {
+            if let SimpleQueryMessage::CommandComplete(count) = message {
+                Some(*count)
+            } else {
+                None
+            }
         });
         usize::try_from(counts.unwrap_or_default()).expect("a count")
     }
@@ -43,9 +46,12 @@ impl Postgres {
     #[track_caller]
     pub(super) fn texts(&self, sql: &str) -> Vec<String> {
         let rows = run(&mut connect(&self.url), sql);
-        let text = |message| match message {
-            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
-            _ => None,
+        let text = |message| {
+            if let SimpleQueryMessage::Row(row) = message {
+                Some(row.get(0).unwrap_or_default().to_owned())
+            } else {
+                None
+            }
         };
         rows.into_iter().filter_map(text).collect()
     }

@@ -1,0 +1,481 @@
+//! Several servers over one database: what one does, the others know. PostgreSQL alone has this.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Answer, Call, FakeAgent, Field, PASSWORD, Person, Server, Setup, chunk, eventually, id_of,
+};
+
+/// Two servers, where the database is one for several.
+fn two(variables: &[(&str, &str)]) -> Option<(Server, Server)> {
+    let first = Server::with(variables);
+    let second = beside(&first, variables)?;
+    Some((first, second))
+}
+
+/// Another server over the first one's database, with its key.
+fn beside(first: &Server, variables: &[(&str, &str)]) -> Option<Server> {
+    let database = first.database();
+    if database.sqlite().is_some() {
+        return None;
+    }
+    let key = first.setup().data_dir().join("secret.key");
+    let setup = variables
+        .iter()
+        .fold(Setup::new(), |setup, (name, value)| setup.with(name, value))
+        .with("HYPRBOX_DATABASE_URL", &database.url())
+        .with("HYPRBOX_SECRET_KEY_FILE", key.to_str().expect("UTF-8"));
+    Some(setup.start())
+}
+
+fn at(person: &Person, server: &Server) -> Person {
+    person.at_url(server.url())
+}
+
+#[test]
+fn one_setup_code_opens_every_server_once() {
+    let Some((first, second)) = two(&[]) else {
+        return;
+    };
+    let code = first.setup_code();
+    assert_eq!(code, second.setup_code());
+    let register = |server: &Server, name: &str| {
+        let email = format!("{name}@example.org");
+        let body = json!({"email": email, "password": PASSWORD, "setupCode": code});
+        server.post("/api/auth/register", &body).send_later()
+    };
+    let both = [register(&first, "one"), register(&second, "two")];
+    let mut statuses = both.map(|call| call.join().expect("an answer").status);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 403]);
+}
+
+#[test]
+fn a_poll_that_waits_at_one_server_gets_what_is_queued_at_another() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    let agent = admin.add_node("n1").at(&second);
+    for _ in 0..5 {
+        let poll = agent.poll("wait=30").send_later();
+        std::thread::sleep(Duration::from_millis(200));
+        let queued = Instant::now();
+        let id = admin.queue("n1");
+        let answer = poll.join().expect("an answer").is(200).json();
+        assert_eq!(id_of(&answer["job"]), id);
+        assert!(
+            queued.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            queued.elapsed()
+        );
+        // Its cancel crosses over, too.
+        let poll = agent
+            .poll(&format!("wait=30&capacity=0&running={id}"))
+            .send_later();
+        std::thread::sleep(Duration::from_millis(100));
+        let asked = Instant::now();
+        admin.cancel(&id).gives(202);
+        let answer = poll.join().expect("an answer").is(200).json();
+        assert_eq!(answer["cancel"], json!([id]));
+        assert!(
+            asked.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            asked.elapsed()
+        );
+        agent.succeed(&id);
+    }
+}
+
+#[test]
+fn a_live_tail_at_one_server_shows_what_another_one_gets() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    let agent = admin.add_node("n1");
+    let id = admin.queue("n1");
+    agent.claim();
+    let mut tail = at(&admin, &second)
+        .get(&format!("/api/jobs/{id}/stream"))
+        .open();
+    tail.until(|event| event.data["status"] == "RUNNING");
+    // The agent's server knows that somebody watches elsewhere.
+    let mut offset = 0;
+    eventually("the agent to be told to send at once", || {
+        let answer = agent.say(&id, offset, "x");
+        offset += 1;
+        (answer["flushMs"] == 50).then_some(())
+    });
+    tail.output("stdout", offset);
+    let mut delays = Vec::new();
+    for _ in 0..20 {
+        let sent = Instant::now();
+        agent.say(&id, offset, "line\n");
+        offset += 5;
+        assert_eq!(tail.output("stdout", offset), "line\n");
+        delays.push(sent.elapsed());
+    }
+    delays.sort_unstable();
+    eprintln!(
+        "across servers: median {:?}, slowest {:?}",
+        delays[10], delays[19]
+    );
+    assert!(delays[10] < Duration::from_millis(500), "{delays:?}");
+    agent.succeed(&id);
+    let events = tail.until_done();
+    assert_eq!(events.last().expect("done").data["status"], "SUCCEEDED");
+}
+
+#[test]
+fn an_operators_change_reaches_every_server() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    let agent = admin.add_node("n1");
+    let id = admin.queue("n1");
+    agent.claim();
+    let mut tails = [&first, &second].map(|server| {
+        at(&admin, server)
+            .get(&format!("/api/jobs/{id}/stream"))
+            .open()
+    });
+    let changed = first.database().execute(&format!(
+        "UPDATE jobs SET status='FAILED', error_msg='agent disappeared', finished_at=now() WHERE id='{id}' AND status='RUNNING'"
+    ));
+    assert_eq!(changed, 1);
+    for tail in &mut tails {
+        let events = tail.until_done();
+        let done = events.last().expect("done");
+        assert_eq!(done.data["errorMsg"], "agent disappeared");
+    }
+    agent.complete(&id, &json!({"exitCode": 0})).gives(409);
+}
+
+#[test]
+fn no_server_fails_a_job_whose_agent_another_one_hears() {
+    let lease = [("HYPRBOX_LEASE_SECONDS", "3")];
+    let Some((mut first, second)) = two(&lease) else {
+        return;
+    };
+    let admin = first.admin();
+    let heard = admin.add_node("n1");
+    let silent = admin.add_node("n2");
+    let (kept, without_instance) = (admin.queue("n1"), admin.queue("n1"));
+    assert_eq!(heard.claim_id(), kept);
+    assert_eq!(heard.founding().claim_id(), without_instance);
+    for _ in 0..3 {
+        let lost = admin.queue("n2");
+        silent.at(&second).claim();
+        let claimed = Instant::now();
+        eventually("the silent one to be lost", || {
+            // Now here, now there, as behind a balancer; every third of a lease.
+            heard.beat();
+            std::thread::sleep(Duration::from_millis(900));
+            (admin.job(&lost)["status"] == "FAILED").then_some(())
+        });
+        assert!(claimed.elapsed() >= Duration::from_secs(3));
+        assert!(
+            claimed.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            claimed.elapsed()
+        );
+        assert_eq!(
+            admin.audit(&format!("jobId={lost}&action=job.lose")).len(),
+            1
+        );
+    }
+    for id in [&kept, &without_instance] {
+        assert_eq!(admin.job(id)["status"], "RUNNING");
+    }
+    heard.at(&second).succeed(&kept);
+}
+
+#[test]
+fn every_server_knows_the_nodes_and_whether_they_live() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    let agent = admin.add_node("n1");
+    let there = at(&admin, &second);
+    let status = |person: &Person| person.get("/api/nodes/n1").ok()["status"].clone();
+    assert_eq!(status(&there), "OFFLINE");
+    // The second server has not heard of the node before its agent comes there.
+    let facts = json!({"instance": "one", "hostname": "box", "intervalSeconds": 30});
+    agent.at(&second).heartbeat(&facts).ok();
+    assert_eq!(admin.get("/api/nodes/n1").ok()["hostname"], "box");
+    for person in [&admin, &there] {
+        eventually("it to be ONLINE", || {
+            (status(person) == "ONLINE").then_some(())
+        });
+    }
+    let goodbye = json!({"instance": "one", "hostname": "box", "stopping": true});
+    agent.heartbeat(&goodbye).ok();
+    for person in [&admin, &there] {
+        eventually("it to be OFFLINE", || {
+            (status(person) == "OFFLINE").then_some(())
+        });
+    }
+    admin.delete("/api/nodes/n1").gives(204);
+    there.get("/api/nodes/n1").gives(404);
+    agent.at(&second).poll("").gives(401);
+}
+
+#[test]
+fn what_is_revoked_at_one_server_is_void_at_the_other_at_once() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    admin.add_node("n1");
+    for _ in 0..20 {
+        let made = admin.call("POST", "/api/nodes/n1/tokens").gives(201).json();
+        let poll = |server: &Server| {
+            server
+                .get("/api/jobs/pending?nodeId=n1&capacity=0")
+                .bearer(&made.field("token"))
+        };
+        poll(&second).ok();
+        let path = format!("/api/nodes/n1/tokens/{}", id_of(&made));
+        admin.delete(&path).gives(204);
+        poll(&second).gives(401);
+        let other = first.login(&admin.email, PASSWORD);
+        let there = at(&other, &second);
+        there.get("/api/auth/me").ok();
+        other.call("POST", "/api/auth/logout").gives(204);
+        there.get("/api/auth/me").gives(401);
+    }
+}
+
+#[test]
+fn wrong_passwords_count_at_every_server() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    first.admin();
+    let try_at = |server: &Server| {
+        let body = json!({"email": "admin@example.org", "password": "wrong password"});
+        server.post("/api/auth/login", &body).send_later()
+    };
+    let tries: Vec<_> = (0..20)
+        .map(|number| {
+            try_at(if usize::is_multiple_of(number, 2) {
+                &first
+            } else {
+                &second
+            })
+        })
+        .collect();
+    let mut statuses = BTreeMap::new();
+    for call in tries {
+        *statuses
+            .entry(call.join().expect("an answer").status)
+            .or_insert(0) += 1;
+    }
+    assert_eq!(statuses, BTreeMap::from([(401, 10), (429, 10)]));
+}
+
+#[test]
+fn an_idempotency_key_makes_one_job_at_whichever_server() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    admin.add_node("n1");
+    let body = json!({"preset": "note", "nodeId": "n1"});
+    for key in ["a", "b", "c"] {
+        let calls: Vec<_> = (0..16)
+            .map(|number| {
+                let server = if usize::is_multiple_of(number, 2) {
+                    &first
+                } else {
+                    &second
+                };
+                let call = at(&admin, server).post("/api/jobs", &body);
+                call.header("idempotency-key", key).send_later()
+            })
+            .collect();
+        let answers: Vec<Value> = calls
+            .into_iter()
+            .map(|call| {
+                let answer = call.join().expect("an answer");
+                assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+                answer.json()
+            })
+            .collect();
+        assert!(answers.iter().all(|job| id_of(job) == id_of(&answers[0])));
+    }
+    assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 3);
+}
+
+#[test]
+fn a_node_is_not_deleted_under_a_job_that_is_queued_or_claimed_elsewhere() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    let there = at(&admin, &second);
+    for number in 0..20 {
+        let name = format!("n{number}");
+        let agent = admin.add_node(&name).at(&second);
+        admin.queue(&name);
+        let body = json!({"preset": "note", "nodeId": name});
+        let queue = there.post("/api/jobs", &body).send_later();
+        let claim = agent.poll("").send_later();
+        let delete = admin.delete(&format!("/api/nodes/{name}")).send();
+        let queued = queue.join().expect("an answer");
+        let claimed = claim.join().expect("an answer");
+        assert!(matches!(queued.status, 201 | 404), "{queued:?}");
+        assert!(matches!(claimed.status, 200 | 401), "{claimed:?}");
+        let running = claimed.status == 200 && !claimed.json()["job"].is_null();
+        let open = "status=QUEUED&status=RUNNING";
+        let left = admin.get(&format!("/api/jobs?nodeId={name}&{open}")).ok();
+        match delete.status {
+            204 => assert_eq!(left.list("jobs").len(), 0, "running: {running}"),
+            409 => assert!(running, "{delete:?}"),
+            _ => panic!("{delete:?}"),
+        }
+    }
+}
+
+#[test]
+fn appends_at_two_servers_give_every_byte_one_place() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    let agent = admin.add_node("n1");
+    let id = admin.queue("n1");
+    agent.claim();
+    let text: String = (0..400).map(|number| format!("{number:04}\n")).collect();
+    // The same bytes at both at once, in steps that overlap otherwise, and more to the other stream.
+    std::thread::scope(|scope| {
+        for (server, step) in [(&first, 35), (&second, 50)] {
+            let (agent, text, id) = (agent.at(server), &text, &id);
+            scope.spawn(move || {
+                for start in (0..text.len()).step_by(step) {
+                    let end = (start + step).min(text.len());
+                    let chunks = [
+                        chunk("stdout", start as u64, &text[start..end]),
+                        chunk("stderr", start as u64, &text[start..end]),
+                    ];
+                    agent.output(id, &chunks);
+                }
+            });
+        }
+    });
+    for stream in ["stdout", "stderr"] {
+        let kept = String::from_utf8(admin.log(&id, stream)).expect("text");
+        assert!(kept == text || job_dropped(&admin, &id) > 0, "{kept}");
+    }
+    let places = "SELECT count(DISTINCT position) - count(*) FROM chunks";
+    assert_eq!(first.database().number(places), 0);
+    let sum = "SELECT max(position + length(data)) - (SELECT max(position) FROM jobs) FROM chunks";
+    assert_eq!(first.database().number(sum), 0);
+}
+
+/// A faster server may leave the slower one's start behind: never, as each sends in order from 0.
+fn job_dropped(admin: &Person, id: &str) -> u64 {
+    let job = admin.job(id);
+    job.count("stdoutDropped") + job.count("stderrDropped")
+}
+
+#[test]
+fn pullers_at_two_servers_claim_each_job_once() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    const JOBS: usize = 200;
+    let admin = first.admin();
+    let agent = admin.add_node("n1");
+    let ids: Vec<String> = (0..JOBS).map(|_| admin.queue("n1")).collect();
+    let began = Instant::now();
+    let mut claimed: Vec<String> = std::thread::scope(|scope| {
+        let pull = |number: usize| {
+            let server = if usize::is_multiple_of(number, 2) {
+                &first
+            } else {
+                &second
+            };
+            let agent: FakeAgent = agent.instance(&format!("puller-{number}")).at(server);
+            scope.spawn(move || {
+                let mut mine: Vec<String> = Vec::new();
+                loop {
+                    let running = mine.join(",");
+                    let answer = agent.poll(&format!("running={running}")).ok();
+                    if answer["job"].is_null() {
+                        return mine;
+                    }
+                    mine.push(id_of(&answer["job"]));
+                }
+            })
+        };
+        let pullers: Vec<_> = (0..32).map(pull).collect();
+        let claims = pullers
+            .into_iter()
+            .map(|puller| puller.join().expect("no panic"));
+        claims.flatten().collect()
+    });
+    eprintln!("{JOBS} claims at two servers in {:?}", began.elapsed());
+    claimed.sort_unstable();
+    assert_eq!(claimed, ids, "ids are in the order of queueing");
+}
+
+#[test]
+fn servers_that_start_at_once_make_one_schema() {
+    let setup = Setup::new();
+    if setup.database().sqlite().is_some() {
+        return;
+    }
+    let url = setup.database().url();
+    let servers: Vec<_> = (0..6)
+        .map(|_| {
+            let url = url.clone();
+            std::thread::spawn(move || Setup::new().with("HYPRBOX_DATABASE_URL", &url).start())
+        })
+        .collect();
+    for server in servers {
+        server.join().expect("it starts").get("/readyz").gives(200);
+    }
+    let versions = "SELECT count(*) FROM schema_version";
+    assert_eq!(setup.database().number(versions), 1);
+}
+
+#[test]
+fn connections_that_are_cut_are_made_anew() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    let agent = admin.add_node("n1").at(&second);
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    for _ in 0..5 {
+        let poll = agent.poll("wait=30").send_later();
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(first.database().number(cut) > 0);
+        // What was cut in the middle is a 503, and nothing else; the very next try finds a connection.
+        let body = json!({"preset": "note", "nodeId": "n1"});
+        let queue = || admin.post("/api/jobs", &body);
+        let id = id_of(&patiently(queue().send(), queue).is(201).json());
+        let waited = poll.join().expect("an answer");
+        let answer = patiently(waited, || agent.poll("wait=30")).is(200).json();
+        assert_eq!(id_of(&answer["job"]), id);
+        agent.succeed(&id);
+        assert_eq!(admin.job(&id)["status"], "SUCCEEDED");
+    }
+}
+
+/// Tries again once where the answer is a 503 that says when.
+fn patiently(answer: Answer, again: impl Fn() -> Call) -> Answer {
+    if answer.status != 503 {
+        return answer;
+    }
+    assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+    std::thread::sleep(Duration::from_millis(500));
+    again().send()
+}
