@@ -177,8 +177,8 @@ impl Follower {
                 still => end = still,
             }
             wanted &= sent != Sent::Unwanted;
-            more = sent == Sent::More;
-            heard.full = more;
+            heard.full = sent == Sent::More;
+            more = heard.full || self.reader.holds_back();
             if sent != Sent::Nothing {
                 send_at = Instant::now() + self.flush;
             }
@@ -205,12 +205,14 @@ impl Follower {
             Ok(next) if self.sought != Some(next) => {
                 self.sought = Some(next);
                 self.reader.seek(next);
+                return Sent::More;
             }
             Ok(_) => {}
             Err(413) if self.batch_bytes > SMALLEST_BATCH => {
                 // Something on the way takes only smaller ones.
                 self.batch_bytes /= 2;
                 self.reader.seek(from);
+                return Sent::More;
             }
             Err(_) => return Sent::Unwanted,
         }

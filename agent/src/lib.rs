@@ -95,7 +95,7 @@ async fn run_on_this_system(
     tokio::select! {
         () = shutdown => {}
         () = heartbeat::beat(config, client, &instance) => {}
-        () = poll::work(config, Arc::clone(client), state) => {}
+        () = poll::work(config, Arc::clone(client), state, &known) => {}
     }
     heartbeat::say_stopping(config, client, instance()).await;
     tracing::info!("stopped; jobs that run go on");

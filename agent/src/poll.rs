@@ -60,8 +60,13 @@ impl Context {
     }
 }
 
-/// Polls for ever. The state folder may become usable only later.
-pub(crate) async fn work(config: &Config, client: Arc<Client>, opened: Result<State, StateError>) {
+/// Polls for ever. The state folder may become usable only later; then the heartbeat learns of the `instance`.
+pub(crate) async fn work(
+    config: &Config,
+    client: Arc<Client>,
+    opened: Result<State, StateError>,
+    instance: &Mutex<Option<String>>,
+) {
     let mut opened = opened;
     let mut told = String::new();
     let mut backoff = Backoff::default();
@@ -93,6 +98,7 @@ pub(crate) async fn work(config: &Config, client: Arc<Client>, opened: Result<St
         }
         opened = State::open(&config.state_dir);
     };
+    *instance.lock().unwrap_or_else(PoisonError::into_inner) = Some(state.instance().to_owned());
     let ctx = Arc::new(Context {
         client,
         instance: state.instance().to_owned(),

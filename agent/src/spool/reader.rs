@@ -113,6 +113,11 @@ impl SpoolReader {
         self.next
     }
 
+    /// True where the last batch left half a character behind, which is to go at the next flush whatever follows.
+    pub(crate) fn holds_back(&self) -> bool {
+        (0..2).any(|s| self.next[s] < self.unordered[s])
+    }
+
     /// The job has ended with this much output.
     pub(crate) fn end_at(&mut self, totals: [u64; 2]) {
         self.end = Some(totals);
@@ -130,7 +135,7 @@ impl SpoolReader {
                 return Ok(());
             }
             let record = self.peek()?;
-            if (0..2).any(|s| self.next[s] < self.unordered[s]) {
+            if self.holds_back() {
                 // The part of the index that was just opened begins later than we go on.
                 continue;
             }

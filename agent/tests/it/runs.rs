@@ -122,6 +122,19 @@ fn bytes_that_are_no_text_arrive_as_they_are() {
 }
 
 #[test]
+fn half_a_character_is_not_held_back_for_long() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("printf 'ab\\xe2\\x82'; sleep 300");
+    server.wait_for("the half character", |world| {
+        (world.jobs[&id].streams[0] == b"ab\xe2\x82").then_some(())
+    });
+    server.cancel(&id);
+    server.wait_end(&id);
+}
+
+#[test]
 fn a_flood_arrives_whole_or_with_its_gap_counted() {
     let server = Server::start();
     let node = Node::new(&server);

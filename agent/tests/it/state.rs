@@ -20,6 +20,9 @@ fn is_told_and_recovers(node: &Node, server: &Server, mend: impl FnOnce(&Path)) 
     mend(&node.state());
     assert_eq!(server.wait_end(&id).exit_code, Some(0));
     assert!(agent.log().contains("state folder"));
+    server.wait_for("a heartbeat with the instance", |world| {
+        world.heartbeats.last()?.instance.clone()
+    });
 }
 
 fn node(server: &Server) -> Node {
