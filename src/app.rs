@@ -29,6 +29,8 @@ use crate::{audit, dashboard, server};
 const WRITE_SEEN_EVERY: Duration = Duration::from_secs(5);
 /// How often a server takes over what others wrote down of nodes' lives; four times a lease at least.
 const TAKE_OVER_EVERY: Duration = Duration::from_secs(2);
+/// How long the last of them may take when the server goes down.
+const LAST_WRITES_WITHIN: Duration = Duration::from_secs(1);
 /// How often the presets folder is looked at when nobody asks, so that a broken file is logged soon.
 const PRESETS_EVERY: Duration = Duration::from_secs(2);
 
@@ -178,9 +180,16 @@ impl App {
         if let Some(taking_over) = taking_over {
             taking_over.abort();
         }
-        let written = self.jobs.nodes.write_seen().await;
-        if let Err(error) = written.and(self.auth.flush_last_used().await) {
-            tracing::warn!(%error, "the last signs of life could not be written");
+        let write = async {
+            self.jobs.nodes.write_seen().await?;
+            self.auth.flush_last_used().await
+        };
+        match tokio::time::timeout(LAST_WRITES_WITHIN, write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the last signs of life could not be written");
+            }
+            Err(_) => tracing::warn!("the last signs of life could not be written in time"),
         }
         self.store.close().await;
     }

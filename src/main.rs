@@ -67,7 +67,10 @@ fn serve(flags: &ArgMatches) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(error),
     };
-    match runtime.block_on(serve_until_signal(&config)) {
+    let served = runtime.block_on(serve_until_signal(&config));
+    // A thread may wait for a database that never answers; what was promised is durable already.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(error),
     }

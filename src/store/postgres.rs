@@ -34,8 +34,12 @@ const QUEUE: usize = 2_048;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a caller waits for a new connection where one is needed.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// The same while the database is known to be out of reach: the pool goes on trying by itself.
+const CONNECT_IMPATIENCE: Duration = Duration::from_millis(200);
 /// How long those who are inside may take to leave when the server goes down.
-const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+const LEAVE_WITHIN: Duration = Duration::from_millis(1_500);
+/// How long the threads of this store may take to end then: one may wait for an answer that never comes.
+const END_WITHIN: Duration = Duration::from_secs(1);
 
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
@@ -55,6 +59,8 @@ impl OwnPids {
 /// An open Postgres database.
 pub(super) struct Postgres {
     pool: Mutex<Option<Pool>>,
+    /// The last who wanted a connection got none.
+    is_out_of_reach: AtomicBool,
     reads: Door,
     writes: Door,
     listener: Listener,
@@ -89,10 +95,11 @@ impl Postgres {
             .min_idle(Some(4))
             .test_on_check_out(false)
             .connection_timeout(CONNECT_PATIENCE)
-            .error_handler(Box::new(session::LogErrors))
+            .error_handler(Box::new(session::LogErrors::default()))
             .build_unchecked(Sessions::new(config, own));
         Ok(Self {
             pool: Mutex::new(Some(pool)),
+            is_out_of_reach: AtomicBool::new(false),
             reads: Door::new(READERS),
             writes: Door::new(WRITERS),
             listener,
@@ -191,9 +198,14 @@ impl Postgres {
         };
         // All that are idle may have been lost at once, and as many again before new ones are had.
         for _ in 0..2 * (WRITERS + READERS) {
-            let mut session = pool
-                .get()
-                .map_err(|error| StoreError::Unusable(error.to_string()))?;
+            let patience = if self.is_out_of_reach.load(Ordering::Relaxed) {
+                CONNECT_IMPATIENCE
+            } else {
+                CONNECT_PATIENCE
+            };
+            let got = pool.get_timeout(patience);
+            self.is_out_of_reach.store(got.is_err(), Ordering::Relaxed);
+            let mut session = got.map_err(|error| StoreError::Unusable(error.to_string()))?;
             match session.run(begin) {
                 Ok(()) => return Ok(session),
                 Err(_) if session.is_lost() => {}
@@ -221,8 +233,12 @@ impl Postgres {
             }
             postgres.drop_pool();
         });
-        if let Err(error) = closing.await {
-            tracing::error!(%error, "closing the database failed");
+        match tokio::time::timeout(END_WITHIN, closing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "closing the database failed"),
+            Err(_) => {
+                tracing::warn!("the database does not answer; its connections are left as they are")
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod nodes;
 mod openapi;
 mod ops;
 mod output;
+mod postgres;
 mod presets;
 mod queue;
 mod replicas;

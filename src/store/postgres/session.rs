@@ -1,7 +1,8 @@
 //! One connection: its prepared statements, its transaction, and what its errors mean.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use postgres::error::SqlState;
 use postgres::types::ToSql;
@@ -59,13 +60,21 @@ impl r2d2::ManageConnection for Sessions {
 #[error("{0}")]
 pub(super) struct SessionError(String);
 
-/// Tells the log when the pool can't connect.
-#[derive(Debug)]
-pub(super) struct LogErrors;
+/// Tells the log when the pool can't connect; not more often than [`LogErrors::EVERY`].
+#[derive(Debug, Default)]
+pub(super) struct LogErrors(Mutex<Option<Instant>>);
+
+impl LogErrors {
+    const EVERY: Duration = Duration::from_secs(5);
+}
 
 impl r2d2::HandleError<SessionError> for LogErrors {
     fn handle_error(&self, error: SessionError) {
-        tracing::warn!(%error, "can't connect to the database; trying again");
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= Self::EVERY) {
+            *last = Some(Instant::now());
+            tracing::warn!(%error, "can't connect to the database; trying again");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod call;
 mod database;
 mod fake_agent;
 mod job;
+mod line;
 mod person;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -19,6 +20,7 @@ pub(crate) use call::{Answer, Call};
 pub(crate) use database::Database;
 pub(crate) use fake_agent::{FakeAgent, bytes_chunk, chunk};
 pub(crate) use job::{Field, id_of, ids_of};
+pub(crate) use line::Line;
 pub(crate) use person::{PASSWORD, Person};
 pub(crate) use presets::write_preset;
 pub(crate) use raw::Raw;

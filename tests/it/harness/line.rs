@@ -1,0 +1,94 @@
+//! A line to the database that can be cut, as when it restarts or a cable is pulled.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A port of its own that leads to another one.
+pub(crate) struct Line {
+    port: u16,
+    state: Arc<State>,
+}
+
+struct State {
+    to: String,
+    is_cut: AtomicBool,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Line {
+    /// A line to `to`, an address and port.
+    pub(crate) fn to(to: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let state = Arc::new(State {
+            to: to.to_owned(),
+            is_cut: AtomicBool::new(false),
+            open: Mutex::default(),
+        });
+        let of_thread = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                of_thread.join(near);
+            }
+        });
+        Self { port, state }
+    }
+
+    /// A line to a database, and the URL that leads over it.
+    pub(crate) fn to_database(url: &str) -> (Self, String) {
+        let (before, rest) = url.split_once('@').expect("a user");
+        let (address, name) = rest.split_once('/').expect("a database");
+        let line = Self::to(address);
+        let through = format!("{before}@127.0.0.1:{}/{name}", line.port);
+        (line, through)
+    }
+
+    /// Breaks what is open off, and lets nothing new through.
+    pub(crate) fn cut(&self) {
+        self.state.is_cut.store(true, Ordering::SeqCst);
+        let mut open = self
+            .state
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for stream in open.drain(..) {
+            // An error says that it was closed already.
+            let _closed = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub(crate) fn mend(&self) {
+        self.state.is_cut.store(false, Ordering::SeqCst);
+    }
+}
+
+impl State {
+    fn join(&self, near: TcpStream) {
+        if self.is_cut.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(far) = TcpStream::connect(&self.to) else {
+            return;
+        };
+        let twice = |stream: &TcpStream| stream.try_clone().expect("a second handle");
+        {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.extend([twice(&near), twice(&far)]);
+        }
+        let (near_too, far_too) = (twice(&near), twice(&far));
+        std::thread::spawn(move || pass_on(near, far));
+        std::thread::spawn(move || pass_on(far_too, near_too));
+    }
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(length) = from.read(&mut buffer) {
+        if length == 0 || to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _closed = to.shutdown(Shutdown::Both);
+}

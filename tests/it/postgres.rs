@@ -1,0 +1,171 @@
+//! What only PostgreSQL has: a line that may be cut, and a start that may find nobody at its end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Call, Field, Line, Setup, chunk, eventually, id_of};
+
+/// A server to be over a line to its database; `None` on another one.
+fn over_a_line() -> Option<(Setup, Line)> {
+    let setup = Setup::new();
+    if setup.database().sqlite().is_some() {
+        return None;
+    }
+    let (line, url) = Line::to_database(&setup.database().url());
+    Some((setup.with("HYPRBOX_DATABASE_URL", &url), line))
+}
+
+/// What a server that can't start says: one line, and exit code 2.
+fn refused(setup: &Setup) -> String {
+    let output = setup.command().output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("hyprbox:"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    lines[0].to_owned()
+}
+
+/// Sends a call until it is no longer a 503 that says when to come again.
+fn until_taken(call: impl Fn() -> Call) -> Answer {
+    eventually("the server to take it", || {
+        let answer = call().send();
+        if answer.status != 503 {
+            return Some(answer);
+        }
+        assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+        std::thread::sleep(Duration::from_millis(50));
+        None
+    })
+}
+
+#[test]
+fn a_start_without_a_database_is_one_line() {
+    let Some((setup, line)) = over_a_line() else {
+        return;
+    };
+    line.cut();
+    let said = refused(&setup);
+    assert!(
+        said.contains("HYPRBOX_DATABASE_URL=postgres://hyprbox@127.0.0.1:"),
+        "{said}"
+    );
+    let url = setup.database().url();
+    let password = url.split([':', '@']).nth(2).expect("a password");
+    assert!(!said.contains(password), "{said}");
+    let wrong = url.replace(password, "not-the-password");
+    let said = refused(&Setup::new().with("HYPRBOX_DATABASE_URL", &wrong));
+    assert!(said.contains("password authentication failed"), "{said}");
+    assert!(!said.contains("not-the-password"), "{said}");
+    let said =
+        refused(&Setup::new().with("HYPRBOX_DATABASE_URL", &format!("{url}?sslmode=require")));
+    assert!(said.contains("without TLS"), "{said}");
+}
+
+#[test]
+fn another_programs_database_is_left_alone() {
+    let setup = Setup::new();
+    let database = setup.database();
+    if database.sqlite().is_some() {
+        return;
+    }
+    database.execute("CREATE TABLE jobs (id TEXT)");
+    let said = refused(&setup);
+    assert!(said.contains("another program"), "{said}");
+    assert_eq!(
+        database
+            .number("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"),
+        1
+    );
+}
+
+#[test]
+fn while_the_line_is_cut_everything_is_a_503_and_then_nothing_is_lost() {
+    let Some((setup, line)) = over_a_line() else {
+        return;
+    };
+    let mut server = setup.with("HYPRBOX_LEASE_SECONDS", "3").start();
+    let admin = server.admin();
+    let agent = admin.add_node("n1");
+    let id = admin.queue("n1");
+    agent.claim();
+    let waiting = admin.add_node("n2");
+    let poll = waiting.poll("wait=60").send_later();
+    let mut tail = admin.get(&format!("/api/jobs/{id}/stream")).open();
+    let text: String = (0..200).map(|number| format!("{number:04}\n")).collect();
+    let sent = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            for start in (0..text.len()).step_by(5) {
+                let body =
+                    json!({"chunks": [chunk("stdout", start as u64, &text[start..start + 5])]});
+                until_taken(|| agent.output_call(&id, &body)).is(200);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            sent.store(true, Ordering::SeqCst);
+        });
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(400));
+            line.cut();
+            let asked = Instant::now();
+            let refused = server.get("/readyz").send();
+            assert!(matches!(refused.status, 200 | 503), "{refused:?}");
+            let refused = admin.get("/api/jobs").gives(503);
+            assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
+            assert!(
+                asked.elapsed() < Duration::from_secs(12),
+                "{:?}",
+                asked.elapsed()
+            );
+            server.get("/healthz").gives(200);
+            line.mend();
+            until_taken(|| admin.get("/api/jobs")).is(200);
+        }
+        // Longer than a lease, in which nobody could write down that the agent lives.
+        line.cut();
+        std::thread::sleep(Duration::from_secs(4));
+        line.mend();
+        sending.join().expect("sent");
+    });
+    assert!(sent.load(Ordering::SeqCst));
+    let report = json!({"exitCode": 0});
+    let job = until_taken(|| agent.complete(&id, &report)).is(200).json();
+    assert_eq!(job["status"], "SUCCEEDED");
+    assert_eq!(job["recoveredAt"], Value::Null, "the lease failed it");
+    assert!(admin.log(&id, "stdout") == text.as_bytes());
+    // The tail either held out or was told to come again; what it said is right so far.
+    drop(tail.next_within(Duration::from_millis(1)));
+    let queued = admin.queue("n2");
+    let answer = poll.join().expect("an answer");
+    let answer = if answer.status == 503 {
+        until_taken(|| waiting.poll("wait=60"))
+    } else {
+        answer
+    };
+    assert_eq!(id_of(&answer.is(200).json()["job"]), queued);
+    let status = server.terminate();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_server_ends_in_time_though_its_database_is_gone() {
+    let Some((setup, line)) = over_a_line() else {
+        return;
+    };
+    let mut server = setup.start();
+    let admin = server.admin();
+    admin.add_node("n1");
+    line.cut();
+    let began = Instant::now();
+    let status = server.terminate();
+    assert!(status.success(), "{status}");
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+}
