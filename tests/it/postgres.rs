@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Call, Field, Line, Setup, chunk, eventually, id_of};
+use crate::harness::{Answer, Call, Line, Setup, chunk, eventually, id_of};
 
 /// A server to be over a line to its database; `None` on another one.
 fn over_a_line() -> Option<(Setup, Line)> {
