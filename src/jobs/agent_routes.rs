@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use hyprbox_protocol::{CompleteRequest, ErrorBody, OutputAnswer, OutputRequest, PendingAnswer};
 use utoipa_axum::router::OpenApiRouter;
@@ -69,13 +70,14 @@ async fn pending(
     State(jobs): State<Jobs>,
     node: NodeIdentity,
     query: Query,
+    parts: Parts,
 ) -> Result<axum::Json<PendingAnswer>, ApiError> {
     let poll = poll_of(&query)?;
     node.must_be(&poll.node_id)?;
     jobs.nodes
         .sign_of_life(&poll.node_id, poll.instance.as_deref())
         .await?;
-    Ok(axum::Json(jobs.poll(poll).await?))
+    Ok(axum::Json(jobs.poll(poll, &parts).await?))
 }
 
 /// A claim changes the job's state, so that looking alone must not make one.

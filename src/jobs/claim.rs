@@ -5,12 +5,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use hyprbox_protocol::{ClaimedJob, PendingAnswer};
 use tokio::time::Instant;
 
 use super::finish::fail_unsealed;
 use super::{JobError, Jobs};
+use crate::auth::NodeIdentity;
 use crate::clock;
+use crate::http::ApiError;
 use crate::store::job::{self, Job};
 use crate::store::{Change, Tx, secret};
 
@@ -74,8 +78,9 @@ impl Poll {
 }
 
 impl Jobs {
-    /// Claims a job, or hears of cancels; waits for one of the two as long as the poll says.
-    pub async fn poll(&self, poll: Poll) -> Result<PendingAnswer, JobError> {
+    /// Claims a job, or hears of cancels; waits for one of the two as long as the poll says. After each wait `caller`'s
+    /// token is looked at anew: one that was revoked meanwhile must not bring its holder a job.
+    pub async fn poll(&self, poll: Poll, caller: &Parts) -> Result<PendingAnswer, ApiError> {
         let signal = self.hub.node(&poll.node_id);
         let deadline = Instant::now() + poll.wait;
         let poller = poll.poller();
@@ -97,6 +102,7 @@ impl Jobs {
                 () = tokio::time::sleep_until(deadline) => last_look = true,
                 () = self.stopped() => return Ok(self.nothing()),
             }
+            NodeIdentity::from_request_parts(&mut caller.clone(), &()).await?;
         }
     }
 

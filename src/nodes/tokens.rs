@@ -146,6 +146,8 @@ impl Nodes {
                 }
                 record(tx, &user, "node.token_revoke", &node_id, &token_id)?;
                 tx.note(Change::Credentials);
+                // Its open polls ask again whether they may.
+                tx.note(Change::Node { id: node_id });
                 Ok(())
             })
             .await
