@@ -1,8 +1,11 @@
 //! Nodes: their slugs and labels, their tokens, their signs of life, and their end.
 
+use std::thread::JoinHandle;
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Field, Server, eventually, id_of};
+use crate::harness::{Answer, FakeAgent, Field, PATIENCE, Server, eventually, id_of};
 
 #[test]
 fn a_node_is_called_by_a_slug() {
@@ -341,18 +344,38 @@ fn a_deleted_node_takes_its_tokens_and_queued_jobs_along() {
 }
 
 #[test]
-fn deleting_a_node_ends_an_open_poll() {
+fn an_open_poll_ends_with_its_node_or_its_token() {
     let mut server = Server::start();
     let admin = server.admin();
     let agent = admin.add_node("n1");
-    let poll = agent.poll("wait=60").send_later();
-    eventually("the poll to be open", || {
-        (admin.get("/api/nodes/n1").ok()["status"] == "ONLINE").then_some(())
-    });
+    let open = |agent: &FakeAgent| {
+        let poll = agent.poll("wait=60").send_later();
+        eventually("the poll to be open", || {
+            (admin.get("/api/nodes/n1").ok()["status"] == "ONLINE").then_some(())
+        });
+        poll
+    };
+    let is_refused = |poll: JoinHandle<Answer>, began: Instant| {
+        poll.join().expect("an answer").refused(401, "unauthorized");
+        assert!(began.elapsed() < PATIENCE, "not at the end of its wait");
+    };
+    let made = admin.call("POST", "/api/nodes/n1/tokens").gives(201).json();
+    let mut second = agent.clone();
+    second.token = made.field("token");
+    let (poll, began) = (open(&second), Instant::now());
+    let goodbye = json!({"instance": "one", "stopping": true});
+    agent.heartbeat(&goodbye).ok();
+    let path = format!("/api/nodes/n1/tokens/{}", id_of(&made));
+    admin.delete(&path).gives(204);
+    // A job that comes after the revocation is not for whoever still waits with that token.
+    let id = admin.queue("n1");
+    is_refused(poll, began);
+    assert_eq!(admin.job(&id)["status"], "QUEUED");
+    assert_eq!(agent.claim_id(), id);
+    agent.succeed(&id);
+    agent.heartbeat(&goodbye).ok();
+
+    let (poll, began) = (open(&agent), Instant::now());
     admin.delete("/api/nodes/n1").gives(204);
-    let answer = poll.join().expect("an answer");
-    assert!(
-        answer.status == 401 || answer.json()["job"] == Value::Null,
-        "{answer:?}"
-    );
+    is_refused(poll, began);
 }

@@ -127,9 +127,7 @@ impl Call {
     /// Sends it, and demands an error of that status and code.
     #[track_caller]
     pub(crate) fn refused(self, status: u16, code: &str) -> Answer {
-        let answer = self.gives(status);
-        assert_eq!(answer.code(), code, "{answer:?}");
-        answer
+        self.send().refused(status, code)
     }
 
     /// Opens it as a stream of events.
@@ -166,6 +164,14 @@ impl Answer {
     pub(crate) fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
+    }
+
+    /// An error of that status and code.
+    #[track_caller]
+    pub(crate) fn refused(self, status: u16, code: &str) -> Self {
+        let answer = self.is(status);
+        assert_eq!(answer.code(), code, "{answer:?}");
+        answer
     }
 
     pub(crate) fn text(&self) -> String {
