@@ -24,8 +24,6 @@ pub(crate) struct Bash<'a> {
     pub(crate) stderr: OwnedFd,
     /// Read end of the pipe with the secrets.
     pub(crate) secrets: Option<OwnedFd>,
-    /// The `cgroup.procs` that it enters before its first instruction.
-    pub(crate) cgroup_procs: Option<File>,
 }
 
 /// Starts `/bin/bash -s` with the script as its standard input: a file, as bash reads a pipe byte by byte.
@@ -39,11 +37,7 @@ pub(crate) fn start_bash(bash: Bash<'_>) -> io::Result<Pid> {
         .stdin(File::open(bash.script)?)
         .stdout(Stdio::from(bash.stdout))
         .stderr(Stdio::from(bash.stderr));
-    isolate(
-        &mut command,
-        bash.secrets.as_ref().map(AsRawFd::as_raw_fd),
-        bash.cgroup_procs.as_ref().map(AsRawFd::as_raw_fd),
-    );
+    isolate(&mut command, bash.secrets.as_ref().map(AsRawFd::as_raw_fd));
     let child = command.spawn()?;
     Ok(Pid::from_raw(child.id().cast_signed()))
 }
@@ -55,7 +49,7 @@ pub(crate) fn start_bash(bash: Bash<'_>) -> io::Result<Pid> {
     unsafe_code,
     reason = "pre_exec is the only place where a child can be put into a session and given a death signal"
 )]
-fn isolate(command: &mut Command, secrets: Option<RawFd>, cgroup_procs: Option<RawFd>) {
+fn isolate(command: &mut Command, secrets: Option<RawFd>) {
     let supervisor = getpid();
     let prepare = move || {
         setsid()?;
@@ -64,13 +58,6 @@ fn isolate(command: &mut Command, secrets: Option<RawFd>, cgroup_procs: Option<R
         if getppid() != supervisor {
             // The supervisor died before the death signal was set.
             return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if let Some(fd) = cgroup_procs {
-            // SAFETY: writes one byte of a constant to a descriptor that the parent keeps open across the fork.
-            let written = unsafe { libc::write(fd, b"0".as_ptr().cast(), 1) };
-            if written != 1 {
-                return Err(io::Error::last_os_error());
-            }
         }
         // SAFETY: marks every descriptor from 3 up close-on-exec; touches no memory. A kernel without the call
         // (before 5.11) leaves what the agent's own parent leaked, which is harmless.

@@ -1,6 +1,6 @@
 //! The process that outlives the agent: one for each job, the same binary as `supervise <folder>`.
 //!
-//! It owns bash, its pipes, its timeout and its end, and writes everything into the job's folder (see [`crate::journal`]). It
+//! It owns bash, its pipes, its timeout and its end, and writes everything into the job's folder (see `journal.rs`). It
 //! knows nothing of the server, has no runtime and no threads, and never sees the node's token.
 
 mod mask;

@@ -1,4 +1,8 @@
 //! The processes of a job, found in /proc, and their end.
+//!
+//! The supervisor is a subreaper, so that all of a job's processes stay its descendants, whatever they call. A cgroup for
+//! each job would find the same ones, but to move a process into one costs 7 to 16 ms (measured on Linux 6.18: the kernel
+//! waits for all of its cores), several times what a short job takes in all.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
