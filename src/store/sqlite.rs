@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -29,6 +29,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 /// Pages of log past which the writer itself checkpoints, so that the log can't outrun the checkpointer: 64 MB.
 const LOG_PAGES_MAX: i64 = 16_384;
+/// How long the writer then waits for readers. One that stays (an operator's shell, a backup) must not hold up every write.
+const RESTART_PATIENCE: Duration = Duration::from_millis(50);
+/// After such a wait in vain, how long until the next one.
+const RESTART_AGAIN: Duration = Duration::from_secs(1);
+/// How long the last checkpoint may wait for readers when the server goes down; what is left is read at the next start.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(300);
 /// How often the writer looks for commits of other programs.
 const FOREIGN_EVERY: Duration = Duration::from_secs(1);
 
@@ -278,9 +284,13 @@ fn checkpoint(connection: &Connection) -> bool {
 
 fn write_loop(connection: Connection, waiting: &Receiver<Box<dyn Write>>, listener: &Listener) {
     let mut version = data_version(&connection);
+    let mut restart_from = Instant::now();
     loop {
         match waiting.recv_timeout(FOREIGN_EVERY) {
-            Ok(first) => write_group(&connection, first, waiting, listener),
+            Ok(first) => {
+                write_group(&connection, first, waiting, listener);
+                bound_the_log(&connection, &mut restart_from);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -291,9 +301,10 @@ fn write_loop(connection: Connection, waiting: &Receiver<Box<dyn Write>>, listen
             listener(&[Change::Foreign]);
         }
     }
-    if let Err(error) =
+    let last = connection.busy_timeout(CLOSE_PATIENCE).and_then(|()| {
         connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);")
-    {
+    });
+    if let Err(error) = last {
         tracing::warn!(%error, "the last checkpoint failed; the log stays beside the database and is read at the next start");
     }
 }
@@ -338,7 +349,6 @@ fn write_group(
     for write in done {
         write.answer(commit.clone());
     }
-    bound_the_log(connection);
 }
 
 fn commit_group(connection: &Connection) -> Result<(), StoreError> {
@@ -377,16 +387,36 @@ fn run_one(connection: &Connection, write: &mut dyn Write, notes: &mut Vec<Chang
     }
 }
 
-fn bound_the_log(connection: &Connection) {
+/// Keeps the log from growing for ever under a load that the checkpointer can't keep up with; not before `restart_from`.
+fn bound_the_log(connection: &Connection, restart_from: &mut Instant) {
+    if Instant::now() < *restart_from {
+        return;
+    }
     let pages = connection
         .prepare_cached("PRAGMA wal_checkpoint(NOOP)")
         .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(1)))
         .unwrap_or(0);
-    if pages > LOG_PAGES_MAX
-        && let Err(error) = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
-    {
-        tracing::debug!(%error, "the log could not be restarted");
+    if pages <= LOG_PAGES_MAX {
+        return;
     }
+    match restart_the_log(connection) {
+        Ok(true) => {}
+        Ok(false) => *restart_from = Instant::now() + RESTART_AGAIN,
+        Err(error) => {
+            tracing::debug!(%error, "the log could not be restarted");
+            *restart_from = Instant::now() + RESTART_AGAIN;
+        }
+    }
+}
+
+/// False where a reader kept the log from being restarted.
+fn restart_the_log(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.busy_timeout(RESTART_PATIENCE)?;
+    let restarted = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
+        Ok(row.get::<_, i64>(0)? == 0)
+    });
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    restarted
 }
 
 fn run_cached(connection: &Connection, sql: &str) -> Result<(), StoreError> {
