@@ -16,10 +16,22 @@ const BACKLOG: usize = 4_096;
 const WATCHED_FOR: Duration = Duration::from_secs(12);
 
 /// Where a node's pollers wait. Its generation moves with each change that may concern them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NodeSignal {
     generation: AtomicU64,
     changed: Notify,
+}
+
+impl Default for NodeSignal {
+    /// Generations of two signals never meet: what was found out about a node that is gone says nothing of one that was
+    /// added under its id.
+    fn default() -> Self {
+        static SIGNALS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            generation: AtomicU64::new(SIGNALS.fetch_add(1, Ordering::Relaxed) << 40),
+            changed: Notify::new(),
+        }
+    }
 }
 
 impl NodeSignal {
