@@ -73,7 +73,12 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
         let mut tail = self.jobs.tails.join(&self.job_id);
         self.catch_up().await?;
         loop {
-            match tail.recv().await {
+            let frame = tokio::select! {
+                frame = tail.recv() => frame,
+                // Else a job that says nothing would count as watched until it does.
+                () = self.viewer.closed() => return Err(Gone),
+            };
+            match frame {
                 Ok(frame) => self.pass_on(frame).await?,
                 Err(RecvError::Lagged(_)) => self.catch_up().await?,
                 Err(RecvError::Closed) => {
