@@ -206,7 +206,10 @@ struct Board {
     place: Place,
     since: Option<Timestamp>,
     changes: broadcast::Receiver<Change>,
-    named: Vec<Job>,
+    /// Named jobs whose end is told by their follower, after the last of their output.
+    followed: BTreeSet<String>,
+    /// Jobs that were told and had not ended.
+    unfinished: BTreeSet<String>,
     found: mpsc::Receiver<Found>,
     client: mpsc::Sender<Bytes>,
 }
@@ -246,7 +249,8 @@ impl Board {
             place,
             since,
             changes,
-            named,
+            followed: named.into_iter().map(|job| job.id).collect(),
+            unfinished: BTreeSet::new(),
             found,
             client,
         }
@@ -281,16 +285,27 @@ impl Board {
         self.send(bytes).await
     }
 
-    /// Each node, each job that has not ended, and after a resume those that ended meanwhile.
+    /// Each node, each job that has not ended, and those that ended meanwhile: after a resume by when they did, and by
+    /// what was told before, as an operator who ends a job by hand may write no time, or one in another form.
     async fn open(&mut self) -> Result<(), Gone> {
         let nodes = self.jobs.all_nodes().await.map_err(gone)?;
         for node in nodes {
             self.tell("node", &node).await?;
         }
         let since = self.since;
+        let told = std::mem::take(&mut self.unfinished);
         let read = move |tx: &mut dyn crate::store::Tx| {
             let mut found = since.map_or(Ok(Vec::new()), |since| job::finished_since(tx, since))?;
-            found.extend(job::unfinished(tx)?);
+            let unfinished = job::unfinished(tx)?;
+            let known: BTreeSet<&String> =
+                found.iter().chain(&unfinished).map(|job| &job.id).collect();
+            let ended: Vec<&String> = told.iter().filter(|id| !known.contains(id)).collect();
+            let ended = ended
+                .into_iter()
+                .map(|id| job::find(tx, id))
+                .collect::<Result<Vec<_>, _>>()?;
+            found.extend(ended.into_iter().flatten());
+            found.extend(unfinished);
             Ok::<_, JobError>(found)
         };
         let found = self.jobs.store.read(read).await.map_err(gone)?;
@@ -310,6 +325,11 @@ impl Board {
         if !self.scope.sees(&self.user, &job) {
             return Ok(());
         }
+        if job.status.is_terminal() {
+            self.unfinished.remove(&job.id);
+        } else {
+            self.unfinished.insert(job.id.clone());
+        }
         self.tell("job", &JobView::from(job)).await
     }
 
@@ -326,9 +346,7 @@ impl Board {
         };
         let found = self.jobs.store.read(read).await.map_err(gone)?;
         for job in found.into_iter().flatten() {
-            // The end of a named job is told after the last of its output.
-            let is_named = self.named.iter().any(|named| named.id == job.id);
-            if !(is_named && job.status.is_terminal()) {
+            if !(job.status.is_terminal() && self.followed.contains(&job.id)) {
                 self.tell_job(job).await?;
             }
         }
@@ -361,6 +379,8 @@ impl Board {
                 .await
             }
             FoundWhat::Done => {
+                // What comes after it, a late completion, nobody else tells.
+                self.followed.remove(&job_id);
                 let read =
                     move |tx: &mut dyn crate::store::Tx| Ok::<_, JobError>(job::find(tx, &job_id)?);
                 match self.jobs.store.read(read).await.map_err(gone)? {
