@@ -111,7 +111,7 @@ fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, 
 }
 
 /// Lists nodes.
-#[utoipa::path(get, path = "/api/nodes", tag = "nodes",
+#[utoipa::path(get, path = "/api/nodes", tag = "nodes", operation_id = "list_nodes",
     responses((status = 200, body = NodeList), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn list(
@@ -124,7 +124,7 @@ async fn list(
 }
 
 /// Shows a node.
-#[utoipa::path(get, path = "/api/nodes/{id}", tag = "nodes", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/nodes/{id}", tag = "nodes", operation_id = "show_node", params(("id" = String, Path)),
     responses((status = 200, body = NodeView), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody)),
     security(("bearer" = []), ("cookie" = [])))]
@@ -137,7 +137,7 @@ async fn show(
 }
 
 /// Deletes a node.
-#[utoipa::path(delete, path = "/api/nodes/{id}", tag = "nodes", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/api/nodes/{id}", tag = "nodes", operation_id = "delete_node", params(("id" = String, Path)),
     responses((status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody), (status = 409, body = ErrorBody, description = "It has a running job")),
     security(("bearer" = []), ("cookie" = [])))]

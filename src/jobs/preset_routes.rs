@@ -49,7 +49,7 @@ impl Jobs {
 }
 
 /// Lists presets, and the preset files that are wrong.
-#[utoipa::path(get, path = "/api/presets", tag = "presets",
+#[utoipa::path(get, path = "/api/presets", tag = "presets", operation_id = "list_presets",
     responses((status = 200, body = PresetList), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn list(
@@ -60,7 +60,7 @@ async fn list(
 }
 
 /// Shows a preset.
-#[utoipa::path(get, path = "/api/presets/{name}", tag = "presets", params(("name" = String, Path)),
+#[utoipa::path(get, path = "/api/presets/{name}", tag = "presets", operation_id = "show_preset", params(("name" = String, Path)),
     responses((status = 200, body = PresetView), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody)),
     security(("bearer" = []), ("cookie" = [])))]

@@ -135,7 +135,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 }
 
 /// Lists jobs.
-#[utoipa::path(get, path = "/api/jobs", tag = "jobs",
+#[utoipa::path(get, path = "/api/jobs", tag = "jobs", operation_id = "list_jobs",
     params(("nodeId" = Option<String>, Query), ("status" = Option<Vec<JobStatus>>, Query, description = "May repeat"),
         ("preset" = Option<String>, Query), ("limit" = Option<u64>, Query, description = "1 to 200; 50 if absent"),
         ("cursor" = Option<String>, Query), ("scope" = Option<String>, Query, description = "all: everybody's, for VIEWER and ADMIN")),

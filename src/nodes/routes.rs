@@ -176,7 +176,7 @@ fn check(request: &AddNode) -> Result<(), ApiError> {
 }
 
 /// Adds a node.
-#[utoipa::path(post, path = "/api/nodes", tag = "nodes", request_body = AddNode,
+#[utoipa::path(post, path = "/api/nodes", tag = "nodes", operation_id = "add_node", request_body = AddNode,
     responses((status = 201, body = AddedNode), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 403, body = ErrorBody), (status = 409, body = ErrorBody)),
     security(("bearer" = []), ("cookie" = [])))]

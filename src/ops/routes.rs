@@ -9,7 +9,9 @@ use bytes::Bytes;
 use hyprbox_protocol::ErrorBody;
 use serde::Serialize;
 use subtle::ConstantTimeEq;
+use utoipa::openapi::path::PathItem;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -120,6 +122,11 @@ pub fn document(mut api: utoipa::openapi::OpenApi) -> axum::Router {
     components.add_security_scheme("node", bearer("A node's token (hbn_…)"));
     let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("hb_token")));
     components.add_security_scheme("cookie", cookie);
+    for (path, item) in &mut api.paths.paths {
+        if path.starts_with("/api/") {
+            add_common_faults(item);
+        }
+    }
     let json = Bytes::from(api.to_json().unwrap_or_else(|error| {
         tracing::error!(%error, "the description of the API could not be written");
         "{}".to_owned()
@@ -129,4 +136,41 @@ pub fn document(mut api: utoipa::openapi::OpenApi) -> axum::Router {
         (StatusCode::OK, [(header::CONTENT_TYPE, kind)], json)
     };
     axum::Router::new().route("/api/openapi.json", axum::routing::get(serve))
+}
+
+/// What may go wrong with any call of the API: its body, where it has one, and the store.
+fn add_common_faults(item: &mut PathItem) {
+    let operations = [
+        &mut item.get,
+        &mut item.post,
+        &mut item.patch,
+        &mut item.delete,
+    ];
+    for operation in operations.into_iter().flatten() {
+        let mut faults = vec![(
+            "503",
+            "The store is busy, or its disk is full; try again after Retry-After",
+        )];
+        if operation.request_body.is_some() {
+            faults.push(("413", "The body is larger than 8 MiB"));
+            faults.push((
+                "415",
+                "The body is not JSON, or packed otherwise than by gzip",
+            ));
+        }
+        for (status, words) in faults {
+            let body = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("ErrorBody")))
+                .build();
+            let fault = ResponseBuilder::new()
+                .description(words)
+                .content("application/json", body)
+                .build();
+            operation
+                .responses
+                .responses
+                .entry(status.to_owned())
+                .or_insert(fault.into());
+        }
+    }
 }
