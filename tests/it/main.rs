@@ -22,5 +22,6 @@ mod postgres;
 mod presets;
 mod queue;
 mod replicas;
+mod review;
 mod seed;
 mod stream;
