@@ -1,6 +1,7 @@
 // A job's page: its output as it comes, its state as it changes.
 
-import { open, lineSign } from './stream.js';
+import { lineSign } from './stream.js';
+import { follow } from './share.js';
 import { refresh } from './regions.js';
 import { Log } from './log.js';
 import { now } from './time.js';
@@ -143,7 +144,7 @@ document.addEventListener('keydown', (event) => {
 // The stream.
 let isRunning = false;
 let isFirst = true;
-const close = open(place.dataset.stream, {
+follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
   line: lineSign(),
   status({ status, cancelRequestedAt }) {
     isRunning = status === 'QUEUED' || status === 'RUNNING';
@@ -159,7 +160,6 @@ const close = open(place.dataset.stream, {
     return log.take(event);
   },
   done() {
-    close();
     isRunning = false;
     refresh();
     if (log.isEmpty) empty.textContent = 'No output.';

@@ -1,6 +1,7 @@
 // Pages that show how things stand: whenever a job or a node changes, they are brought up to date.
 
-import { open, lineSign } from './stream.js';
+import { lineSign } from './stream.js';
+import { watch } from './share.js';
 import { refresh } from './regions.js';
 
-open(document.body.dataset.live, { job: refresh, node: refresh, line: lineSign() });
+watch(document.body.dataset.live, { changed: refresh, line: lineSign() });

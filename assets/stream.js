@@ -4,10 +4,12 @@
 const WAIT_MIN = 500, WAIT_MAX = 15000;
 
 /**
- * Opens `url` and calls `on[event](data)` for each event, which may give a promise: then the next one waits for it.
- * `on.line(isUp)` hears of the connection. Returns a function that ends it for good.
+ * Opens `address()` and calls `on[event](data)` for each event, which may give a promise: then the next one waits for it.
+ * `on.line(isUp)` hears of the connection. `from()` says after which id it starts, instead of the last one that came;
+ * `gate(signal)` is waited for before each connection, and what it gives is called when that one is over.
+ * Gives `close()`, which ends it for good, and `again()`, which asks anew at once.
  */
-export function open(url, on) {
+export function open(address, on, { from, gate } = {}) {
   let lastId = '';
   let wait = WAIT_MIN;
   let timer = 0;
@@ -15,9 +17,11 @@ export function open(url, on) {
   let ended = false;
 
   async function run(abort) {
-    const headers = lastId ? { 'Last-Event-ID': lastId } : {};
-    const response = await fetch(url, { headers, signal: abort.signal, cache: 'no-store' });
+    const id = from ? from() : lastId;
+    const headers = id ? { 'Last-Event-ID': id } : {};
+    const response = await fetch(address(), { headers, signal: abort.signal, cache: 'no-store' });
     if (response.status === 401) return location.reload();
+    if (response.status === 404) on.refused?.();
     if (!response.ok) throw new Error(`the stream answered ${response.status}`);
     on.line?.(true);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -27,15 +31,15 @@ export function open(url, on) {
       if (done) return;
       text += value;
       let end;
-      let from = 0;
-      while ((end = text.indexOf('\n\n', from)) >= 0) {
-        const block = text.slice(from, end);
-        from = end + 2;
+      let start = 0;
+      while ((end = text.indexOf('\n\n', start)) >= 0) {
+        const block = text.slice(start, end);
+        start = end + 2;
         wait = WAIT_MIN;
         await dispatch(block);
         if (ended || abort.signal.aborted) return;
       }
-      text = text.slice(from);
+      text = text.slice(start);
     }
   }
 
@@ -55,12 +59,15 @@ export function open(url, on) {
     if (ended || running || document.hidden) return;
     const abort = (running = new AbortController());
     let failed = false;
+    let release = null;
     try {
-      await run(abort);
+      release = await gate?.(abort.signal);
+      if (!abort.signal.aborted) await run(abort);
     } catch (error) {
       failed = !abort.signal.aborted;
       if (failed && !(error instanceof TypeError)) console.warn(error);
     }
+    release?.();
     if (running === abort) running = null;
     if (ended || abort.signal.aborted) return;
     if (failed) on.line?.(false);
@@ -80,18 +87,26 @@ export function open(url, on) {
     else start();
   }
 
+  function again() {
+    pause();
+    wait = WAIT_MIN;
+    start();
+  }
+
+  const listeners = new AbortController();
+  const { signal } = listeners;
   function close() {
     ended = true;
     pause();
-    document.removeEventListener('visibilitychange', look);
+    listeners.abort();
   }
 
-  document.addEventListener('visibilitychange', look);
-  addEventListener('pagehide', pause);
-  addEventListener('pageshow', start);
-  addEventListener('online', () => { wait = WAIT_MIN; start(); });
+  document.addEventListener('visibilitychange', look, { signal });
+  addEventListener('pagehide', pause, { signal });
+  addEventListener('pageshow', start, { signal });
+  addEventListener('online', () => { wait = WAIT_MIN; start(); }, { signal });
   start();
-  return close;
+  return { close, again };
 }
 
 /** Shows or hides the sign that the connection is lost; not for the blink of a restart. */

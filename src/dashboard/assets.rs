@@ -85,8 +85,15 @@ pub(super) fn url(name: &str) -> String {
 /// The modules that `module` imports, so that the browser fetches them at once and not one after the other.
 pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
     match module {
-        "job.js" => &["stream.js", "regions.js", "ansi.js", "log.js", "time.js"],
-        "live.js" => &["stream.js", "regions.js", "time.js"],
+        "job.js" => &[
+            "stream.js",
+            "share.js",
+            "regions.js",
+            "ansi.js",
+            "log.js",
+            "time.js",
+        ],
+        "live.js" => &["stream.js", "share.js", "regions.js", "time.js"],
         _ => &[],
     }
 }

@@ -45,7 +45,7 @@ pub(super) async fn show(
     let api = format!("/api/jobs/{}", shown.job.id);
     let section = match &output {
         Some(output) => plain_output(output),
-        None => live_output(&api, scope),
+        None => live_output(&shown.job.id, &api, scope),
     };
     let is_over = shown.job.status.is_terminal();
     let title = format!("{} on {}", shown.job.preset, shown.job.node_id);
@@ -236,10 +236,10 @@ fn downloads(api: &str, job: &JobView, scope: Scope) -> Markup {
 }
 
 /// The place where `job.js` builds the log.
-fn live_output(api: &str, scope: Scope) -> Markup {
+fn live_output(id: &str, api: &str, scope: Scope) -> Markup {
     let stream = format!("{api}/stream{}", parts::scope_query(scope));
     html! {
-        div #log .log data-stream=(stream) { noscript { p { "Loading the page for browsers without JavaScript…" } } }
+        div #log .log data-job=(id) data-stream=(stream) data-events=(parts::events(scope)) { noscript { p { "Loading the page for browsers without JavaScript…" } } }
     }
 }
 

@@ -106,7 +106,7 @@ pub(super) fn draw(page: &Page<'_>) -> Markup {
                     noscript { meta http-equiv="refresh" content=(format!("0; url={address}")); }
                 }
             }
-            body data-live=[page.live.as_deref()] {
+            body data-live=[page.live.as_deref()] data-user=[page.user.map(|user| user.id.as_str())] {
                 a.skip href="#main" { "Skip to the content" }
                 (header(page))
                 p #line-down .line-down role="status" hidden { "The connection to the server is lost. Trying again…" }

@@ -278,6 +278,34 @@ impl Browser {
         handle
     }
 
+    /// Opens a window beside the others, which stay visible, and goes there; gives its handle.
+    #[track_caller]
+    pub(crate) fn new_window(&self) -> String {
+        let opened = self
+            .driver
+            .post("/window/new", &json!({"type": "window"}))
+            .expect("a window");
+        let handle = opened["handle"].as_str().expect("a handle").to_owned();
+        self.look_at(&handle);
+        handle
+    }
+
+    /// Turns to a window without bringing it to the front.
+    #[track_caller]
+    pub(crate) fn look_at(&self, handle: &str) {
+        self.driver
+            .post("/window", &json!({"handle": handle}))
+            .expect("a window");
+    }
+
+    /// Closes the window that it looks at.
+    #[track_caller]
+    pub(crate) fn close_window(&self) {
+        self.driver
+            .send(reqwest::Method::DELETE, "/window", None)
+            .expect("closes");
+    }
+
     /// Brings a tab to the front.
     #[track_caller]
     pub(crate) fn to_tab(&self, handle: &str) {

@@ -85,7 +85,8 @@ impl Driver {
             .unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
-    fn send(
+    /// Any command; what it gives.
+    pub(crate) fn send(
         &self,
         method: reqwest::Method,
         command: &str,

@@ -29,8 +29,8 @@ fn reading_queueing_and_cancelling_need_no_script() {
     browser.press("Show the script");
     assert!(browser.text("#preview").contains("no script"));
     browser.press("Queue");
-    let id = admin.get("/api/jobs").ok().list("jobs")[0].field("id");
     browser.until("location.search.includes('view=plain')");
+    let id = admin.get("/api/jobs").ok().list("jobs")[0].field("id");
     assert_eq!(browser.path(), format!("/jobs/{id}?view=plain"));
     agent.claim();
     agent.output(
