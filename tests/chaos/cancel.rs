@@ -57,7 +57,7 @@ fn nothing_is_left_of_a_cancelled_script_that_does_all_it_can_to_stay() {
     };
     eventually("the last process to go", || left().is_empty().then_some(()));
     let took = began.elapsed();
-    println!("{at_work} processes, all gone after {took:.1?}");
+    eprintln!("{at_work} processes, all gone after {took:.1?}");
     assert!(took < ALL_GONE, "{took:?}");
     let job = eventually("the job's end", || {
         let job = admin.job(&id);

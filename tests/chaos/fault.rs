@@ -92,10 +92,12 @@ impl Faults {
             return None;
         }
         let fault = random.pick(&ALL);
-        let millis = match fault {
-            Fault::AgainLater => random.between(50, 2_500),
-            _ => random.between(20, 600),
+        let longest = if fault == Fault::AgainLater {
+            2_500
+        } else {
+            600
         };
+        let millis = random.between(20, longest);
         Some(Hurt {
             fault,
             time: Duration::from_millis(millis),

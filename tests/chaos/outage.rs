@@ -128,7 +128,7 @@ fn two_hundred_megabytes_while_the_server_is_away() {
         (job["status"] != "RUNNING").then_some(job)
     });
     let agent_memory = peak_memory(node.pid()).expect("it runs");
-    println!(
+    eprintln!(
         "{stdout_bytes} + {stderr_bytes} bytes in {away:.0?} without a server; at most: agent {agent_memory}, supervisor {supervisor_memory}, \
          spool {largest:?} bytes"
     );

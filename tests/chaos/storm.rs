@@ -160,7 +160,7 @@ fn run(seed: u64) {
     let began = Instant::now();
     let count = setting("HYPRBOX_CHAOS_JOBS", 60);
     let server_kills = setting("HYPRBOX_CHAOS_SERVER_KILLS", 4);
-    println!(
+    eprintln!(
         "HYPRBOX_CHAOS_SEED={seed} HYPRBOX_CHAOS_JOBS={count} HYPRBOX_CHAOS_SERVER_KILLS={server_kills}"
     );
     let setup = Setup::new().with("HYPRBOX_LEASE_SECONDS", &LEASE_SECONDS.to_string());
@@ -227,7 +227,7 @@ fn run(seed: u64) {
                         place.node.start();
                         Absence::Over
                     }
-                    same => same,
+                    same @ (Absence::NotYet | Absence::Away | Absence::Over) => same,
                 };
                 if open.is_empty() && kills == server_kills {
                     break;
@@ -254,7 +254,7 @@ fn run(seed: u64) {
 fn check(storm: &mut Storm, faults: &Faults, away_id: &str, server_kills: u64, began: Instant) {
     let agent_kills: u64 = storm.places.iter().map(|place| place.kills).sum();
     let (calls, hurt) = faults.counts();
-    println!(
+    eprintln!(
         "seed {}: {} jobs in {:.0} s; {server_kills} kills of the server, {agent_kills} of an agent; {hurt} of {calls} calls hurt: {}",
         storm.seed,
         storm.jobs.len(),

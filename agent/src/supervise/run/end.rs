@@ -20,8 +20,9 @@ impl Run {
                 Ok(WaitStatus::StillAlive) => return,
                 Ok(status) if status.pid() == Some(self.bash) => {
                     self.bash_end = Some(status);
-                    let linger = Instant::now() + LINGER;
-                    self.kill_at = Some(self.kill_at.map_or(linger, |at| at.min(linger)));
+                    // Those that were asked to end keep the time that they were given: the script's own bash mostly
+                    // goes at once, while its step still cleans up.
+                    self.kill_at.get_or_insert_with(|| Instant::now() + LINGER);
                 }
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(_) => {
