@@ -99,16 +99,17 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
     let (stop, stopping) = watch::channel(false);
-    // Bound first: where another server has the address, not even a folder is made.
-    let listener = app::bind(config).await?;
-    let app = App::build(config, &listener, stopping).await?;
-    announce(&app, &listener).await?;
+    // Listened for before anything is opened, so that a stop in the middle of the start is a clean one, too.
     tokio::spawn(async move {
         terminated().await;
         tracing::info!("stopping");
         // An error says that the server is down already.
         let _down = stop.send(true);
     });
+    // Bound first: where another server has the address, not even a folder is made.
+    let listener = app::bind(config).await?;
+    let app = App::build(config, &listener, stopping).await?;
+    announce(&app, &listener).await?;
     app.serve(listener).await;
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyprbox_protocol::{CompleteRequest, ErrorBody, OutputAnswer, OutputRequest, PendingAnswer};
 use utoipa_axum::router::OpenApiRouter;
@@ -83,7 +83,8 @@ async fn pending(
 /// A claim changes the job's state, so that looking alone must not make one.
 async fn no_head() -> Response {
     let words = "Use GET: a HEAD could claim a job and lose it";
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", words).into_response()
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", words);
+    ([(header::ALLOW, "GET")], error).into_response()
 }
 
 /// Takes output.

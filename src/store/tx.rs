@@ -254,7 +254,12 @@ impl FromValue for Timestamp {
         match value {
             Value::Time(at) => Some(at),
             Value::Text(text) => text.parse().ok(),
-            Value::Null | Value::Int(_) | Value::Bytes(_) => None,
+            // An operator's unixepoch(): in seconds, and in milliseconds where it is too large for those.
+            Value::Int(int) if int < 100_000_000_000 => {
+                Some(Timestamp::from_millis(int.saturating_mul(1_000)))
+            }
+            Value::Int(int) => Some(Timestamp::from_millis(int)),
+            Value::Null | Value::Bytes(_) => None,
         }
     }
 }
