@@ -17,9 +17,10 @@ const build = (tag, properties = {}, ...children) => {
 const followButton = build('button', { type: 'button', textContent: 'Follow' });
 const wrapButton = build('button', { type: 'button', textContent: 'Wrap' });
 const errorButton = build('button', { type: 'button', textContent: 'First error' });
+const linkButton = build('button', { type: 'button', textContent: 'Copy link', hidden: true });
 const stepList = build('ol');
 const steps = build('details', { className: 'steps', hidden: true }, build('summary', { textContent: 'Steps' }), stepList);
-const tools = build('div', { className: 'tools' }, steps, followButton, wrapButton, errorButton);
+const tools = build('div', { className: 'tools' }, steps, linkButton, followButton, wrapButton, errorButton);
 const lines = build('div', { className: 'lines', tabIndex: 0 });
 const newLines = build('button', { type: 'button', className: 'new-lines primary', hidden: true });
 const empty = build('p', { className: 'none', textContent: 'No output yet.' });
@@ -84,7 +85,7 @@ function readHash() {
   const match = /^#L(\d+)(?:-L(\d+))?$/.exec(location.hash);
   if (!match) {
     wanted = null;
-    log.mark(0, 0);
+    mark(0, 0);
     return;
   }
   const [from, to] = [Number(match[1]), Number(match[2] ?? match[1])];
@@ -93,8 +94,17 @@ function readHash() {
   showWanted();
 }
 
+const hashOf = ([from, to]) => (from === to ? `#L${from}` : `#L${from}-L${to}`);
+
+function mark(from, to) {
+  const row = log.mark(from, to);
+  linkButton.hidden = !log.target || !navigator.clipboard;
+  linkButton.textContent = 'Copy link';
+  return row;
+}
+
 function showWanted() {
-  const row = log.mark(...wanted);
+  const row = mark(...wanted);
   if (!row) return;
   wanted = null;
   row.element.scrollIntoView({ block: 'center' });
@@ -106,9 +116,9 @@ lines.addEventListener('click', (event) => {
   if (!row || event.target !== row || event.clientX - row.getBoundingClientRect().left > gutter()) return;
   const number = Number(row.dataset.n);
   const from = event.shiftKey && log.target ? log.target[0] : number;
-  const hash = from === number ? `#L${number}` : `#L${Math.min(from, number)}-L${Math.max(from, number)}`;
-  history.replaceState(null, '', hash);
-  log.mark(Math.min(from, number), Math.max(from, number));
+  const range = [Math.min(from, number), Math.max(from, number)];
+  history.replaceState(null, '', hashOf(range));
+  mark(...range);
 });
 
 const gutter = () => parseFloat(getComputedStyle(lines).getPropertyValue('--gutter')) * parseFloat(getComputedStyle(lines).fontSize);
@@ -123,7 +133,7 @@ function toFirstError() {
   const row = log.firstError ?? log.firstStderr;
   if (!row?.element?.isConnected) return;
   setFollows(false);
-  log.mark(row.number, row.number);
+  mark(row.number, row.number);
   row.element.scrollIntoView({ block: 'center' });
 }
 
@@ -132,6 +142,10 @@ errorButton.hidden = true;
 followButton.addEventListener('click', () => setFollows(!follows));
 wrapButton.addEventListener('click', () => setWrap(lines.classList.contains('nowrap')));
 errorButton.addEventListener('click', toFirstError);
+linkButton.addEventListener('click', async () => {
+  await navigator.clipboard.writeText(new URL(hashOf(log.target), location).href);
+  linkButton.textContent = 'Copied';
+});
 newLines.addEventListener('click', () => setFollows(true));
 addEventListener('hashchange', readHash);
 document.addEventListener('keydown', (event) => {

@@ -182,8 +182,14 @@ fn a_line_can_be_linked() {
         "(() => { const box = document.querySelector('.target').getBoundingClientRect(); \
          return box.top > 0 && box.bottom < innerHeight; })()",
     );
+    browser.js("(navigator.clipboard.writeText = async (text) => { window.copied = text; })");
+    browser.press("Copy link");
+    browser.until("window.copied?.endsWith('#L250-L252')");
     browser.press("First error");
     browser.until("document.querySelector('.target')?.textContent === 'an error'");
+    browser.view("job-link");
+    browser.press("Copy link");
+    browser.until("window.copied?.endsWith('#L501')");
     browser.is_content();
 }
 
