@@ -22,6 +22,7 @@ async fn main() -> anyhow::Result<()> {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let mut table = rows::sizes()?;
     table.push(rows::cold_start(if quick { 5 } else { 20 }).await?);
+    table.push(rows::supervision(samples)?);
     let stage = Stage::set()
         .await
         .context("the server and its agent could not be started")?;

@@ -71,6 +71,18 @@ pub(crate) async fn dispatch(stage: &Stage, samples: usize) -> anyhow::Result<Ve
     ])
 }
 
+/// What a job's own supervisor costs, over the same bash spawned plainly.
+pub(crate) fn supervision(samples: usize) -> anyhow::Result<Row> {
+    let bash = limit::bash_spawns(samples)?;
+    let supervised = limit::supervised(&binary("hyprbox-agent")?, samples)?;
+    Ok(Row {
+        what: "one script under its supervisor, to the record of its end".to_owned(),
+        figure: spread(&supervised),
+        limit: format!("bash -s alone: {}", spread(&bash)),
+        ratio: Some(quantile(&supervised, 0.5) / quantile(&bash, 0.5)),
+    })
+}
+
 /// Many jobs queued at once for one node, which runs one at a time.
 pub(crate) async fn throughput(stage: &Stage, jobs: usize) -> anyhow::Result<Row> {
     let start = Instant::now();
