@@ -34,7 +34,7 @@ fn instance_of(query: &Query) -> Result<Option<String>, ApiError> {
     }
 }
 
-fn poll_of(query: &Query) -> Result<Poll, ApiError> {
+fn poll_of(node: &NodeIdentity, query: &Query) -> Result<Poll, ApiError> {
     let node_id = query
         .get("nodeId")
         .ok_or_else(|| query.wrong("nodeId", "given: the node's id"))?
@@ -46,6 +46,7 @@ fn poll_of(query: &Query) -> Result<Poll, ApiError> {
     let running = query.get("running").unwrap_or_default();
     Ok(Poll {
         node_id,
+        token_id: node.token_id.clone(),
         instance: instance_of(query)?,
         wants_job: capacity > 0,
         running: running
@@ -72,7 +73,7 @@ async fn pending(
     query: Query,
     parts: Parts,
 ) -> Result<axum::Json<PendingAnswer>, ApiError> {
-    let poll = poll_of(&query)?;
+    let poll = poll_of(&node, &query)?;
     node.must_be(&poll.node_id)?;
     jobs.nodes
         .sign_of_life(&poll.node_id, poll.instance.as_deref())

@@ -16,7 +16,7 @@ use crate::auth::NodeIdentity;
 use crate::clock;
 use crate::http::ApiError;
 use crate::store::job::{self, Job};
-use crate::store::{Change, Tx, secret};
+use crate::store::{Change, Tx, node, secret};
 
 /// Pollers remembered per node.
 const POLLERS_MAX: usize = 64;
@@ -26,6 +26,8 @@ const POLLERS_MAX: usize = 64;
 pub struct Poll {
     /// Its node.
     pub node_id: String,
+    /// The node token that it came with, which must still be good when a job is handed out.
+    pub token_id: String,
     /// Its instance; the founding document's agent has none.
     pub instance: Option<String>,
     /// Whether it would take a job.
@@ -182,6 +184,10 @@ struct Found {
 }
 
 fn find_work(tx: &mut dyn Tx, poll: &Poll) -> Result<(Option<Found>, Vec<String>), JobError> {
+    // In the claim's own transaction: a revocation that came first leaves nothing to hand out, however close it was.
+    if !node::token_is_good(tx, &poll.token_id)? {
+        return Err(JobError::TokenGone);
+    }
     // Its own alone: what others run on the node is no concern of this poller, and may be much.
     let own = job::running_of(tx, &poll.node_id, poll.instance.as_deref())?;
     let cancel = cancels(&own);

@@ -31,6 +31,9 @@ pub enum JobError {
     /// Claimed by another agent instance, or by none.
     #[error("The job was claimed by another agent instance")]
     NotYourClaim,
+    /// The node's token was revoked while its agent asked for work.
+    #[error("The token is unknown, revoked or has run out")]
+    TokenGone,
     /// The node has a running job.
     #[error("The node has a running job; cancel it, or wait for its end")]
     NodeBusy,
@@ -60,6 +63,7 @@ impl From<JobError> for ApiError {
             JobError::KeyReused => ApiError::conflict("idempotency_key_reused", words),
             JobError::WrongState(_) => ApiError::conflict("wrong_state", words),
             JobError::NotYourClaim => ApiError::conflict("not_your_claim", words),
+            JobError::TokenGone => ApiError::unauthorized(words),
             JobError::NodeBusy => ApiError::conflict("node_busy", words),
             JobError::CantSeal => ApiError::internal(words),
             JobError::Store(error) => error.into(),
