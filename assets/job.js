@@ -149,7 +149,7 @@ linkButton.addEventListener('click', async () => {
 newLines.addEventListener('click', () => setFollows(true));
 addEventListener('hashchange', readHash);
 document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select, dialog')) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select, dialog[open]')) return;
   if (event.key === 'f') setFollows(!follows);
   if (event.key === 'w') setWrap(lines.classList.contains('nowrap'));
   if (event.key === 'e') toFirstError();

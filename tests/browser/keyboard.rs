@@ -52,6 +52,8 @@ fn sign_in_queue_watch_and_cancel() {
     browser.view("keys");
     browser.keys(ESCAPE);
     browser.until("!document.getElementById('keys').open");
+    // The focus goes back a moment after the list is gone; a key in between is the list's.
+    browser.until("!document.activeElement.closest('dialog')");
     browser.keys("w");
     browser.until("document.querySelector('.lines.nowrap')");
     browser.until("document.querySelector('#job-state [data-state=running]')");
