@@ -23,6 +23,7 @@ use crate::nodes::{Nodes, RunClock};
 use crate::ops::{self, Ops};
 use crate::presets::Catalog;
 use crate::store::{Change, Store};
+use crate::tls::Tls;
 use crate::{audit, dashboard, server};
 
 /// How often signs of life and last uses are written down. Where other servers look at them, four times a lease at least.
@@ -59,6 +60,7 @@ pub struct App {
     catalog: Arc<Catalog>,
     clock: Arc<RunClock>,
     lease_seconds: u64,
+    tls: Option<Tls>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -87,10 +89,14 @@ impl App {
         stopping: watch::Receiver<bool>,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr().map_err(StartError::of)?;
-        let public_url = config
-            .public_url
-            .clone()
-            .unwrap_or_else(|| format!("http://{address}"));
+        let public_url = config.public_url.clone().unwrap_or_else(|| {
+            let scheme = if config.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
+            format!("{scheme}://{address}")
+        });
         let mut made = Made::default();
         made.data_dir(&config.data_dir)?;
         // Before the database, which would be brought up to date for nothing where the key can't be used.
@@ -148,6 +154,7 @@ impl App {
             catalog,
             clock,
             lease_seconds: config.lease_seconds,
+            tls: config.tls.clone(),
             stopping,
         })
     }
@@ -174,11 +181,15 @@ impl App {
             .is_shared()
             .then(|| tokio::spawn(take_over_lives(self.jobs.nodes.clone(), self.lease_seconds)));
         let sweeping = tokio::spawn(self.jobs.clone().sweep_for_ever());
-        server::serve(listener, self.router, self.stopping).await;
+        let renewing = self.tls.clone().map(|tls| {
+            tls.warn_of_an_open_key();
+            tokio::spawn(tls.follow_renewals())
+        });
+        server::serve(listener, self.tls, self.router, self.stopping).await;
         background.abort();
         sweeping.abort();
-        if let Some(taking_over) = taking_over {
-            taking_over.abort();
+        for task in [taking_over, renewing].into_iter().flatten() {
+            task.abort();
         }
         let write = async {
             self.jobs.nodes.write_seen().await?;

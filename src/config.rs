@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command};
 use ipnet::IpNet;
 
+use crate::tls::Tls;
+
 /// A setting that can't be used: one line that names the variable, the value and what is allowed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{name}={value:?} is not usable: it must be {allowed}")]
@@ -30,7 +32,8 @@ pub enum DatabaseUrl {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Base of links, without a slash at its end; `None`: `http://` and the address that is listened on.
+    /// Base of links, without a slash at its end; `None`: `http://`, or `https://` with TLS of its own, and
+    /// the address that is listened on.
     pub public_url: Option<String>,
     /// Where the data is.
     pub database: DatabaseUrl,
@@ -50,6 +53,8 @@ pub struct Config {
     pub admin: Option<(String, String)>,
     /// Whether strangers may make accounts (of role PENDING).
     pub allow_public_registration: bool,
+    /// The certificate and key of its own TLS; `None`: plain http.
+    pub tls: Option<Tls>,
     /// Days that finished jobs are kept; `None`: for ever.
     pub keep_days: Option<u64>,
     /// Peers whose `X-Forwarded-For` counts.
@@ -76,7 +81,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         variable: "HYPRBOX_PUBLIC_URL",
         flag: "public-url",
-        help: "URL that people and agents use [http://<listen>]",
+        help: "URL that people and agents use [http://<listen>, https:// with a certificate]",
     },
     Setting {
         variable: "HYPRBOX_DATABASE_URL",
@@ -131,12 +136,12 @@ const SETTINGS: &[Setting] = &[
     Setting {
         variable: "HYPRBOX_TLS_CERT",
         flag: "tls-cert",
-        help: "Certificate chain for TLS, PEM",
+        help: "PEM file of the certificate and its chain: the server then speaks https alone",
     },
     Setting {
         variable: "HYPRBOX_TLS_KEY",
         flag: "tls-key",
-        help: "Private key for TLS, PEM",
+        help: "PEM file of the certificate's private key; both files are read anew when they change",
     },
     Setting {
         variable: "HYPRBOX_KEEP_DAYS",
@@ -250,7 +255,7 @@ fn hide(name: &str, value: &str) -> String {
 }
 
 impl Config {
-    /// Reads the flags of `hyprbox serve` over the environment. Touches nothing but `$HOME`'s name and the presets folder.
+    /// Reads the flags of `hyprbox serve` over the environment. Changes nothing on the disk.
     pub fn read(
         flags: &ArgMatches,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -264,7 +269,6 @@ impl Config {
                 |value| value.parse().ok(),
             )?
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
-        tls(&source)?;
         Ok(Self {
             listen,
             public_url: source.read(
@@ -302,6 +306,7 @@ impl Config {
                     boolean,
                 )?
                 .unwrap_or(false),
+            tls: tls(&source)?,
             keep_days: source.number("HYPRBOX_KEEP_DAYS", 1, 36_500)?,
             trusted_proxies: source
                 .read(
@@ -421,14 +426,23 @@ fn admin(source: &Source<'_>) -> Result<Option<(String, String)>, ConfigError> {
     }
 }
 
-fn tls(source: &Source<'_>) -> Result<(), ConfigError> {
-    for name in ["HYPRBOX_TLS_CERT", "HYPRBOX_TLS_KEY"] {
-        if let Some(value) = source.text(name) {
-            let allowed = "unset for now: this version serves plain http; put a TLS proxy such as caddy in front of it";
-            return Err(wrong(name, &value, allowed));
+fn tls(source: &Source<'_>) -> Result<Option<Tls>, ConfigError> {
+    let file = |name| source.text(name).map(PathBuf::from);
+    let (cert, key) = match (file("HYPRBOX_TLS_CERT"), file("HYPRBOX_TLS_KEY")) {
+        (Some(cert), Some(key)) => (cert, key),
+        (None, None) => return Ok(None),
+        (Some(_), None) => {
+            let allowed = "set where HYPRBOX_TLS_CERT is";
+            return Err(wrong("HYPRBOX_TLS_KEY", "", allowed));
         }
-    }
-    Ok(())
+        (None, Some(_)) => {
+            let allowed = "set where HYPRBOX_TLS_KEY is";
+            return Err(wrong("HYPRBOX_TLS_CERT", "", allowed));
+        }
+    };
+    Tls::load(cert, key)
+        .map(Some)
+        .map_err(|fault| wrong(fault.name, &fault.value, fault.allowed))
 }
 
 fn boolean(value: &str) -> Option<bool> {

@@ -20,3 +20,4 @@ pub mod ops;
 pub mod presets;
 mod server;
 pub mod store;
+pub mod tls;

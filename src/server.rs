@@ -1,4 +1,5 @@
-//! Connections: accepted, served over HTTP/1, and brought to a clean end when the server goes down.
+//! Connections: accepted, served over HTTP/1, by TLS where there is a certificate, and brought to a clean end when the server goes
+//! down.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,23 +13,38 @@ use axum::response::Response;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use crate::auth::PeerAddress;
 use crate::http::Drainable;
+use crate::tls::Tls;
 
 /// How long a client may take over a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a request's head at the most, and of what is read ahead: ten thousand agents wait in these buffers.
 const BUFFER_BYTES: usize = 16 * 1024;
+/// How long a client may take to agree on TLS.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// What plain HTTP gets where TLS is spoken.
+const PLAIN_REFUSED: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\
+    X-Content-Type-Options: nosniff\r\nContent-Length: 63\r\n\r\n\
+    {\"error\":\"This address speaks https alone\",\"code\":\"https_only\"}";
 /// How long open requests may take to end when the server goes down.
 const GRACE: Duration = Duration::from_secs(4);
 
 /// Serves until `stopping` turns true, then lets open requests end.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    stopping: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     let stop = stopped(stopping.clone());
     tokio::pin!(stop);
@@ -36,7 +52,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stopping: watch
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(serve_connection(stream, peer, router.clone(), stopping.clone()));
+                    let (tls, router) = (tls.clone(), router.clone());
+                    connections.spawn(serve_connection(stream, peer, tls, router, stopping.clone()));
                 }
                 Err(error) => {
                     // Most likely too many open files: waiting is all that helps, and ending would help nobody.
@@ -63,6 +80,7 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
+    tls: Option<Tls>,
     router: Router,
     stopping: watch::Receiver<bool>,
 ) {
@@ -70,6 +88,40 @@ async fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
+    let Some(tls) = tls else {
+        return serve_http(stream, peer, router, stopping).await;
+    };
+    let greeted = tokio::select! {
+        greeted = tokio::time::timeout(GREETING_TIMEOUT, greet(stream, &tls)) => greeted,
+        // Nobody asked anything yet.
+        () = stopped(stopping.clone()) => return,
+    };
+    match greeted {
+        Ok(Ok(Some(stream))) => serve_http(stream, peer, router, stopping).await,
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS greeting failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS greeting took too long"),
+    }
+}
+
+/// Agrees with the client on TLS. `None`: it spoke plain HTTP, and was told so.
+async fn greet(mut stream: TcpStream, tls: &Tls) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    // A greeting begins with 0x16, a plain request with its method.
+    if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+        stream.write_all(PLAIN_REFUSED).await?;
+        stream.shutdown().await?;
+        return Ok(None);
+    }
+    tls.acceptor().accept(stream).await.map(Some)
+}
+
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    router: Router,
+    stopping: watch::Receiver<bool>,
+) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(peer));
         let router = router.clone();

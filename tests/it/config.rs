@@ -33,7 +33,7 @@ fn tree(folder: &Path) -> Tree {
     tree
 }
 
-fn refused(setup: &Setup) -> String {
+pub(crate) fn refused(setup: &Setup) -> String {
     let output = setup.command().output().expect("it runs");
     one_line(&output)
 }

@@ -25,3 +25,4 @@ mod replicas;
 mod review;
 mod seed;
 mod stream;
+mod tls;

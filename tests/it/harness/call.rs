@@ -1,9 +1,12 @@
 //! One HTTP call, and its answer.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::HeaderMap;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 
 use super::{RUNTIME, Sse};
@@ -12,14 +15,19 @@ use super::{RUNTIME, Sse};
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A client of its own connections, so that a server that was killed leaves nothing to others.
-pub(super) fn client() -> reqwest::Client {
+pub(super) fn client(ca_file: Option<&Path>) -> reqwest::Client {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // An error means that another test was quicker.
         let _installed = rustls::crypto::ring::default_provider().install_default();
     }
-    // Without roots: reading the system's for each server would take longer than most tests.
+    // Without the system's roots: reading them for each server would take longer than most tests.
+    let mut roots = rustls::RootCertStore::empty();
+    if let Some(ca_file) = ca_file {
+        let ca = CertificateDer::from_pem_file(ca_file).expect("a certificate");
+        roots.add(ca).expect("a root");
+    }
     let tls = rustls::ClientConfig::builder()
-        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_root_certificates(roots)
         .with_no_client_auth();
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)

@@ -14,6 +14,7 @@ mod raw;
 mod real_agent;
 mod server;
 mod sse;
+mod tls;
 mod wait;
 
 pub(crate) use call::{Answer, Call};
@@ -27,6 +28,7 @@ pub(crate) use raw::Raw;
 pub(crate) use real_agent::RealAgent;
 pub(crate) use server::{Server, Setup};
 pub(crate) use sse::{Event, Sse};
+pub(crate) use tls::{Authority, TlsLine, write as write_file};
 pub(crate) use wait::{PATIENCE, eventually};
 
 use std::sync::LazyLock;

@@ -32,6 +32,15 @@ fn program() -> PathBuf {
 impl RealAgent {
     /// Starts it for the node of `identity`.
     pub(crate) fn start(server: &Server, identity: &FakeAgent) -> Self {
+        Self::of(server, identity, server.setup().ca_file())
+    }
+
+    /// Starts it with certificate authorities of its own.
+    pub(crate) fn trusting(server: &Server, identity: &FakeAgent, ca_file: &Path) -> Self {
+        Self::of(server, identity, Some(ca_file))
+    }
+
+    fn of(server: &Server, identity: &FakeAgent, ca_file: Option<&Path>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state");
         let variables = [
@@ -40,6 +49,10 @@ impl RealAgent {
             ("HYPRBOX_NODE_ID", &identity.node_id),
             ("HYPRBOX_STATE_DIR", state.to_str().expect("UTF-8")),
             ("HYPRBOX_INTERVAL", "1s"),
+            (
+                "HYPRBOX_CA_FILE",
+                ca_file.map_or("", |path| path.to_str().expect("UTF-8")),
+            ),
         ];
         let variables: Vec<_> = variables
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::call::client;
-use super::{Call, Database, PASSWORD, Person, eventually, presets};
+use super::{Authority, Call, Database, PASSWORD, Person, eventually, presets};
 
 /// A server to be: its folder and its settings.
 pub(crate) struct Setup {
@@ -19,6 +19,7 @@ pub(crate) struct Setup {
     database: Database,
     variables: Vec<(String, String)>,
     flags: Vec<String>,
+    ca_file: Option<PathBuf>,
 }
 
 impl Setup {
@@ -32,6 +33,7 @@ impl Setup {
             folder,
             variables: Vec::new(),
             flags: Vec::new(),
+            ca_file: None,
         };
         let (data, url) = (setup.data_dir(), setup.database().url());
         setup
@@ -62,6 +64,19 @@ impl Setup {
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.set(name, value);
         self
+    }
+
+    /// Its own TLS, with that authority's certificate.
+    pub(crate) fn with_tls(mut self, authority: &Authority) -> Self {
+        self.ca_file = Some(authority.ca_file());
+        let (cert, key) = (authority.cert(), authority.key());
+        self.with("HYPRBOX_TLS_CERT", cert.to_str().expect("UTF-8"))
+            .with("HYPRBOX_TLS_KEY", key.to_str().expect("UTF-8"))
+    }
+
+    /// The authority whose certificate the server shows.
+    pub(crate) fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
     }
 
     fn set(&mut self, name: &str, value: &str) {
@@ -182,12 +197,13 @@ impl Server {
     fn run(setup: Setup) -> Self {
         let (log, said) = (Lines::default(), Lines::default());
         let child = spawn(&setup, &log, &said);
+        let client = client(setup.ca_file());
         let mut server = Self {
             setup: Some(setup),
             child,
             log,
             said,
-            client: client(),
+            client,
             url: String::new(),
             admin: None,
         };
@@ -202,7 +218,11 @@ impl Server {
             }
             self.log.word_after(" address=")
         });
-        self.url = format!("http://{address}");
+        let scheme = match self.setup().ca_file() {
+            Some(_) => "https",
+            None => "http",
+        };
+        self.url = format!("{scheme}://{address}");
     }
 
     /// Starts it again, on another port, over the same folder.
@@ -211,7 +231,7 @@ impl Server {
         assert!(ended.is_some(), "it still runs");
         (self.log, self.said) = (Lines::default(), Lines::default());
         self.child = spawn(self.setup(), &self.log, &self.said);
-        self.client = client();
+        self.client = client(self.setup().ca_file());
         self.wait_until_it_listens();
         if let Some(admin) = &mut self.admin {
             admin.moved_to(&self.client, &self.url);
@@ -270,7 +290,7 @@ impl Server {
 
     /// `127.0.0.1:40123`
     pub(crate) fn address(&self) -> &str {
-        self.url.trim_start_matches("http://")
+        self.url.rsplit('/').next().expect("an address")
     }
 
     pub(crate) fn setup(&self) -> &Setup {
