@@ -310,8 +310,12 @@ fn node_words(preset: &Preset, node: &NodeView) -> String {
     if node.status == NodeStatus::Offline {
         words.push_str(" · offline, the job would wait");
     }
-    let fits = |id: &String| preset.targets_any() || preset.targets.contains(id);
-    if node.os.id.as_ref().is_some_and(|id| !fits(id)) {
+    if node
+        .os
+        .id
+        .as_ref()
+        .is_some_and(|id| !preset.targets_os(id, ""))
+    {
         words.push_str(" · not a target of this preset");
     }
     words

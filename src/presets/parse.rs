@@ -69,6 +69,13 @@ impl Checks<'_> {
             );
         }
         self.targets(&raw.targets);
+        if raw.derivatives.is_some() && raw.targets.iter().any(|target| target == "any") {
+            self.fault(
+                &[key("derivatives")],
+                Aim::Key,
+                "any is every Linux, derivatives among them: leave out derivatives",
+            );
+        }
         let timeout = raw.timeout.as_deref().map(parse_duration);
         if let Some(Err(message)) = &timeout {
             self.value(&[key("timeout")], message.clone());
@@ -88,6 +95,7 @@ impl Checks<'_> {
             title: raw.title.unwrap_or_else(|| raw.name.clone()),
             name: raw.name,
             description: raw.description.unwrap_or_default().trim().to_owned(),
+            derivatives: raw.derivatives.unwrap_or(false),
             targets: raw.targets,
             risk: raw.risk.unwrap_or(Risk::Medium),
             timeout_seconds: timeout

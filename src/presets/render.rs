@@ -97,6 +97,9 @@ fn guard(preset: &Preset) -> String {
     }
     let pattern = preset.targets.join(" | ");
     let list = preset.targets.join(", ");
+    if preset.derivatives {
+        return guard_with_derivatives(&pattern, &list);
+    }
     format!(
         r#"# Distro guard; HYPRBOX_FORCE=1 passes it.
 hyprbox_guard() (
@@ -115,6 +118,36 @@ hyprbox_guard() (
       exit 2
       ;;
   esac
+)
+if [[ ${{HYPRBOX_FORCE:-}} != 1 ]]; then
+  hyprbox_guard
+fi
+
+"#
+    )
+}
+
+/// Passes, besides, what names a target in `ID_LIKE`: a list of IDs, of which blanks alone separate one from the next.
+fn guard_with_derivatives(pattern: &str, list: &str) -> String {
+    format!(
+        r#"# Distro guard; HYPRBOX_FORCE=1 passes it.
+hyprbox_guard() (
+  id='' like=''
+  if [[ -r /etc/os-release ]]; then
+    while IFS='=' read -r key value || [[ -n $key ]]; do
+      case $key in
+        ID) id=${{value//[!a-zA-Z0-9._-]/}} ;;
+        ID_LIKE) like=${{value//[!a-zA-Z0-9._ -]/}} ;;
+      esac
+    done </etc/os-release
+  fi
+  for name in "${{id:=unknown}}" $like; do
+    case $name in
+      {pattern}) exit 0 ;;
+    esac
+  done
+  printf '%s\n' "distro guard: this preset targets {list} and derivatives; this node is $id" >&2
+  exit 2
 )
 if [[ ${{HYPRBOX_FORCE:-}} != 1 ]]; then
   hyprbox_guard

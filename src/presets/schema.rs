@@ -37,6 +37,9 @@ pub struct Preset {
     pub description: String,
     /// IDs of /etc/os-release, in the file's order; `["any"]` alone for every Linux.
     pub targets: Vec<String>,
+    /// Whether it is also for distributions that name one of the targets in `ID_LIKE`, as Linux Mint names ubuntu and
+    /// debian; false where the file says nothing.
+    pub derivatives: bool,
     /// How much can go wrong; medium where the file says nothing.
     pub risk: Risk,
     /// 1 to [`MAX_TIMEOUT_SECONDS`]; [`DEFAULT_TIMEOUT_SECONDS`] where the file says nothing.
@@ -60,6 +63,15 @@ impl Preset {
     /// Whether the preset is for every Linux, so that its script has no distro guard.
     pub fn targets_any(&self) -> bool {
         self.targets.iter().any(|target| target == "any")
+    }
+
+    /// Whether the preset is for a machine whose /etc/os-release has these `ID` and `ID_LIKE`; the latter as it stands
+    /// there, several separated by blanks, empty where there is none. The script's own guard decides alike.
+    pub fn targets_os(&self, id: &str, id_like: &str) -> bool {
+        let is_target = |id: &str| self.targets.iter().any(|target| target == id);
+        self.targets_any()
+            || is_target(id)
+            || self.derivatives && id_like.split_ascii_whitespace().any(is_target)
     }
 
     /// The param of that name.

@@ -45,6 +45,7 @@ pub(super) struct RawPreset {
     pub(super) title: Option<String>,
     pub(super) description: Option<String>,
     pub(super) targets: Vec<String>,
+    pub(super) derivatives: Option<bool>,
     pub(super) risk: Option<Risk>,
     pub(super) timeout: Option<String>,
     pub(super) params: Option<RawParams>,

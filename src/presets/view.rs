@@ -39,6 +39,8 @@ pub struct PresetView {
     pub description: String,
     /// IDs of /etc/os-release, or `any` alone.
     pub targets: Vec<String>,
+    /// Whether it is also for distributions that name one of the targets in `ID_LIKE`.
+    pub derivatives: bool,
     /// How much can go wrong.
     pub risk: Risk,
     /// How long a job of it may run unless the request says otherwise.
@@ -59,6 +61,7 @@ impl From<&CatalogEntry> for PresetView {
             title: preset.title.clone(),
             description: preset.description.clone(),
             targets: preset.targets.clone(),
+            derivatives: preset.derivatives,
             risk: preset.risk,
             timeout_seconds: preset.timeout_seconds,
             params: preset.params.iter().map(ParamView::from).collect(),

@@ -36,7 +36,7 @@ fn the_shape() {
         ("- a\n", 1, 1, "invalid type: sequence, expected a preset: a mapping with name, targets and steps"),
         ("name: test\ntargets: [any]\n", 1, 1, "missing field `steps`"),
         ("name: test\nsteps:\n  - { name: One, run: 'true' }\n", 1, 1, "missing field `targets`"),
-        ("name: test\ntargets: [any]\nstepz: []\n", 3, 1, "unknown field `stepz`, expected one of `name`, `title`, `description`, `targets`, `risk`, `timeout`, `params`, `steps`"),
+        ("name: test\ntargets: [any]\nstepz: []\n", 3, 1, "unknown field `stepz`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `steps`"),
         ("name: test\nname: test\n", 2, 1, "`name` is there twice"),
         ("name: test\ntargets: debian\nsteps: []\n", 2, 10, "targets: invalid type: string \"debian\", expected a sequence"),
         ("name: test\nsteps:\n  - name: One\n    run: a\n    run: b\n", 5, 5, "steps[0]: `run` is there twice"),

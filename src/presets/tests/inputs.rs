@@ -69,6 +69,56 @@ fn the_guard_reads_os_release() {
     }
 }
 
+/// With `derivatives`, a target in `ID_LIKE` passes the guard too; and whoever picks a node is told the same.
+#[test]
+fn the_guard_and_derivatives() {
+    let yaml = "targets: [debian, ubuntu]\nderivatives: true\nsteps:\n- { name: One, run: echo 1 }";
+    let with = preset(yaml);
+    let without = preset(&yaml.replace("derivatives: true\n", ""));
+    for (os_release, id, like, fits, fits_alone) in [
+        ("ID=debian\n", "debian", "", true, true),
+        (
+            "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n",
+            "linuxmint",
+            "ubuntu debian",
+            true,
+            false,
+        ),
+        (
+            "ID_LIKE='arch  ubuntu'\r\nID=pop",
+            "pop",
+            "arch  ubuntu",
+            true,
+            false,
+        ),
+        ("ID=fedora\nID_LIKE=\n", "fedora", "", false, false),
+        ("ID=x\nID_LIKE=debianish\n", "x", "debianish", false, false),
+        ("ID=x\nID_LIKE=\"*\"\n", "x", "*", false, false),
+        ("ID=x\nVARIANT_ID_LIKE=debian\n", "x", "", false, false),
+        ("", "unknown", "", false, false),
+    ] {
+        for (preset, fits, and) in [
+            (&with, fits, " and derivatives"),
+            (&without, fits_alone, ""),
+        ] {
+            assert_eq!(preset.targets_os(id, like), fits, "{os_release:?}");
+            let file = tempfile::NamedTempFile::new().expect("a temp file");
+            std::fs::write(file.path(), os_release).expect("written");
+            let path = file.path().display().to_string();
+            let script = rendered(preset).text.replace("/etc/os-release", &path);
+            let refusal = format!(
+                "distro guard: this preset targets debian, ubuntu{and}; this node is {id}\n"
+            );
+            let expected = if fits {
+                ran(0, "==> [1/1] One\n1\n", "")
+            } else {
+                ran(2, "", &refusal)
+            };
+            assert_eq!(run_script(&script, &[], b""), expected, "{os_release:?}");
+        }
+    }
+}
+
 #[test]
 fn params_are_read_only_and_quoted() {
     let preset = preset(

@@ -240,7 +240,7 @@ fn presets_as_shown() {
     assert_eq!(
         demo,
         Some(&json!({
-            "name": "demo", "title": "Demo", "description": "What it does.", "targets": ["debian", "ubuntu"],
+            "name": "demo", "title": "Demo", "description": "What it does.", "targets": ["debian", "ubuntu"], "derivatives": false,
             "risk": "high", "timeoutSeconds": 90, "source": text, "origin": "folder",
             "params": [
                 param("port", "port", json!({"default": 22, "description": "Where", "min": 1, "max": 65535})),

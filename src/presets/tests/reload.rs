@@ -83,7 +83,7 @@ fn a_wrong_file_keeps_its_last_good_version() {
     assert_eq!(
         watched.errors(),
         [
-            "mine.yaml:3:1: unknown field `target`, expected one of `name`, `title`, `description`, `targets`, `risk`, `timeout`, `params`, `steps`"
+            "mine.yaml:3:1: unknown field `target`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `steps`"
         ]
     );
     watched.write("mine.yaml", &half);
