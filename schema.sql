@@ -55,7 +55,8 @@ CREATE TABLE nodes (
     stopping       BIGINT NOT NULL DEFAULT 0,    -- 1: the agent said goodbye after last_seen_at
     interval_ms    BIGINT NOT NULL DEFAULT 30000, -- the agent's heartbeat interval
     hostname       TEXT,
-    os_id          TEXT,
+    os_id          TEXT,                         -- these four as in /etc/os-release
+    os_id_like     TEXT,                         -- what it is like, in its own order: 'ubuntu debian'
     os_version_id  TEXT,
     os_pretty_name TEXT,
     agent_version  TEXT
@@ -103,13 +104,17 @@ CREATE TABLE jobs (
     claimed_by          TEXT,                    -- agent instance of the claim; null for a claim without one
     complete_digest     BYTEA,                   -- SHA-256 of the completion taken, so that its repeat is known
     script_sha256       TEXT NOT NULL,           -- 64 hex digits
+    pid                 BIGINT,                  -- bash on the node; the agent tells it with the first output
+    lines               BIGINT,                  -- lines of both streams that have begun; null: not counted from the start
     position            BIGINT NOT NULL DEFAULT 0, -- bytes of both streams that arrived, in the order the agent read them
     stdout_bytes        BIGINT NOT NULL DEFAULT 0, -- all that was produced
     stdout_dropped      BIGINT NOT NULL DEFAULT 0, -- of these, not kept: fell off the head, or never arrived
     stdout_start        BIGINT NOT NULL DEFAULT 0, -- offset of the first kept byte
+    stdout_open         BIGINT NOT NULL DEFAULT 0, -- 1: its last line has no end yet
     stderr_bytes        BIGINT NOT NULL DEFAULT 0,
     stderr_dropped      BIGINT NOT NULL DEFAULT 0,
     stderr_start        BIGINT NOT NULL DEFAULT 0,
+    stderr_open         BIGINT NOT NULL DEFAULT 0,
     last_output_at      TIMESTAMPTZ,
     params              TEXT NOT NULL,           -- JSON object: those used, defaults filled in
     script              TEXT NOT NULL            -- frozen when queued: what runs, byte for byte
@@ -134,6 +139,7 @@ CREATE TABLE chunks (
     start_offset BIGINT NOT NULL,                -- bytes of the stream before this chunk, since the job began
     position     BIGINT NOT NULL,                -- bytes of both streams that had arrived before it
     arrived_at   TIMESTAMPTZ NOT NULL,
+    line         BIGINT,                         -- lines of both streams that had begun once its first byte was there
     data         BYTEA NOT NULL
 );
 CREATE UNIQUE INDEX chunks_place ON chunks (job_id, stream, start_offset);

@@ -60,6 +60,7 @@ fn parse_os_release(text: &str) -> OsInfo {
     };
     OsInfo {
         id: field("ID"),
+        id_like: field("ID_LIKE"),
         version_id: field("VERSION_ID"),
         pretty_name: field("PRETTY_NAME"),
     }
@@ -74,6 +75,7 @@ mod tests {
         let text = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID='12'\nID=debian\nID_LIKE=x\n";
         let os = parse_os_release(text);
         assert_eq!(os.id.as_deref(), Some("debian"));
+        assert_eq!(os.id_like.as_deref(), Some("x"));
         assert_eq!(os.version_id.as_deref(), Some("12"));
         assert_eq!(
             os.pretty_name.as_deref(),

@@ -64,6 +64,7 @@ pub(crate) async fn follow(ctx: Arc<Context>, dir: JobDir, supervisor: Option<Ch
         batch: Batch::default(),
         batch_bytes: BATCH_BYTES,
         sought: None,
+        tells_pid: true,
         flush: Duration::from_millis(FLUSH_MS),
     };
     let end = follower.forward(found).await;
@@ -124,6 +125,8 @@ struct Follower {
     batch_bytes: usize,
     /// Where the server sent us last, other than where we would have gone on.
     sought: Option<[u64; 2]>,
+    /// Whether the server has yet to be told bash's process.
+    tells_pid: bool,
     flush: Duration,
 }
 
@@ -198,7 +201,7 @@ impl Follower {
             return Sent::Nothing;
         }
         let expected = self.reader.next();
-        match self.call(body(&self.batch)).await {
+        match self.call(body(&self.batch, self.pid())).await {
             Ok(next) if next == expected => self.sought = None,
             // The server knows better: it has lost its last moments, or had these bytes before. But one that says
             // the same place twice does not listen, and would never let the job end.
@@ -225,11 +228,16 @@ impl Follower {
 
     /// Finds the place after a restart. False when the server wants no more of this job's output.
     async fn ask_where_to_go_on(&mut self) -> bool {
-        let next = self.call(body(&Batch::default())).await;
+        let next = self.call(body(&Batch::default(), self.pid())).await;
         if let Ok(next) = next {
             self.reader.seek(next);
         }
         next.is_ok()
+    }
+
+    /// Bash's process, where the server has yet to be told.
+    fn pid(&self) -> Option<u32> {
+        self.tells_pid.then(|| self.dir.read("pid")).flatten()
     }
 
     /// One `output` call, tried until it is answered: with where to go on, or with the status that says that the
@@ -241,6 +249,7 @@ impl Follower {
             let answer = self.ctx.client.output(id, &self.ctx.instance, body.clone());
             match answer.await {
                 Ok(answer) => {
+                    self.tells_pid = false;
                     self.flush = Duration::from_millis(answer.flush_ms.min(FLUSH_MS));
                     if answer.cancel {
                         cancel(&self.dir);

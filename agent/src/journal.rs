@@ -5,6 +5,7 @@
 //! | `job.json`, `script` | agent, before the folder gets its name | accepted |
 //! | `lock` | held by the supervisor while it lives | somebody looks after the job |
 //! | `started` | supervisor, on the disk for good before bash starts | never start it again |
+//! | `pid` | supervisor | bash's process, for people |
 //! | `cancel` | agent | end it, and why |
 //! | `stdout.*`, `stderr.*`, `index.*` | supervisor | the spool |
 //! | `exit` | supervisor, on the disk for good unless the server knows at once | how it ended |

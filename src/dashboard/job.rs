@@ -22,6 +22,7 @@ struct Shown {
     scope: Scope,
     job: JobView,
     last_output: Option<crate::clock::Timestamp>,
+    pid: Option<u64>,
     node: Option<NodeView>,
     script: String,
     title: String,
@@ -91,6 +92,7 @@ async fn gather(site: &Site, user: User, scope: Scope, job: Job) -> Result<Shown
         user,
         scope,
         last_output: job.last_output_at,
+        pid: job.pid,
         title: entry.map_or_else(|| job.preset.clone(), |entry| entry.preset.title.clone()),
         job: job.into(),
         node,
@@ -175,6 +177,7 @@ fn facts(shown: &Shown) -> Markup {
             @if let (JobStatus::Running, Some(at)) = (job.status, shown.last_output) {
                 div { dt { "Last output" } dd #last-output { (words::since(at)) } }
             }
+            @if let (JobStatus::Running, Some(pid)) = (job.status, shown.pid) { div { dt { "Process" } dd { (pid) } } }
             @if let Some(code) = job.exit_code { div { dt { "Exit code" } dd { (code) } } }
             @if let Some(signal) = &job.signal { div { dt { "Signal" } dd { (words::visible(signal)) } } }
             div { dt { "Output" } dd { (sizes(job)) } }

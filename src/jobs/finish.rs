@@ -193,6 +193,7 @@ fn with_total(counts: StreamCounts, told: Option<u64>) -> StreamCounts {
         bytes: counts.bytes + missing,
         dropped: counts.dropped + missing,
         start: counts.start,
+        is_open: counts.is_open,
     }
 }
 
@@ -243,11 +244,14 @@ mod tests {
             claimed_by: None,
             complete_digest: None,
             script_sha256: String::new(),
+            pid: None,
+            lines: Some(1),
             position: 0,
             stdout: StreamCounts {
                 bytes: 10,
                 dropped: 2,
                 start: 2,
+                is_open: true,
             },
             stderr: StreamCounts::default(),
             last_output_at: None,
@@ -338,7 +342,8 @@ mod tests {
             StreamCounts {
                 bytes: 25,
                 dropped: 17,
-                start: 2
+                start: 2,
+                is_open: true,
             }
         );
         assert_eq!(end.stderr, StreamCounts::default());

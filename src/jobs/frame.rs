@@ -277,6 +277,7 @@ mod tests {
             start_offset,
             position,
             arrived_at: crate::clock::now(),
+            line: None,
             data: data.to_vec(),
         }
     }

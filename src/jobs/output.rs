@@ -10,10 +10,14 @@ use super::{JobError, Jobs};
 use crate::clock::{self, Timestamp};
 use crate::http::FieldErrors;
 use crate::store::job::{self, Job, JobStatus, StreamCounts};
-use crate::store::{Change, StoreError, Tx, output};
+use crate::store::output::{self, StoredChunk};
+use crate::store::{Change, StoreError, Tx};
 
 /// Bytes per row: chunks that follow one another within a call are joined up to this, larger ones are cut.
 const ROW_BYTES: usize = 64 * 1024;
+
+/// A job that ends sooner has no process that people would look for.
+const SHOWN_AFTER_MS: i64 = 1_000;
 
 /// A run of bytes on its way into a stream.
 struct Piece {
@@ -32,12 +36,21 @@ impl Jobs {
         id: String,
         request: OutputRequest,
     ) -> Result<OutputAnswer, JobError> {
+        let pid = request.pid;
         let pieces = pieces_of(request)?;
         let max_bytes = self.limits.stdout_max_bytes;
         let job_id = id.clone();
         let (job, arrived) = self
             .store
-            .write(move |tx| append(tx, &node_id, instance.as_deref(), &id, pieces, max_bytes))
+            .write(move |tx| {
+                append(
+                    tx,
+                    (&node_id, instance.as_deref()),
+                    &id,
+                    (pid, pieces),
+                    max_bytes,
+                )
+            })
             .await?;
         self.metrics.output(arrived);
         let watched = self.tails.is_watched(&job_id);
@@ -115,10 +128,9 @@ fn join(pieces: &mut Vec<Piece>, piece: Piece) {
 
 fn append(
     tx: &mut dyn Tx,
-    node_id: &str,
-    instance: Option<&str>,
+    (node_id, instance): (&str, Option<&str>),
     id: &str,
-    pieces: Vec<Piece>,
+    (pid, pieces): (Option<u32>, Vec<Piece>),
     max_bytes: u64,
 ) -> Result<(Job, u64), JobError> {
     // The row's lock puts appends in order: each gives its bytes the positions that follow the last one's.
@@ -133,6 +145,11 @@ fn append(
     }
     let before = (job.position, job.stdout, job.stderr);
     let now = clock::now();
+    if let Some(pid) = pid
+        && job.pid != Some(pid.into())
+    {
+        set_pid(tx, &mut job, pid, now)?;
+    }
     for piece in pieces {
         place(tx, &mut job, piece, now)?;
     }
@@ -142,12 +159,26 @@ fn append(
     for stream in Stream::ALL {
         trim(tx, &mut job, stream, max_bytes)?;
     }
-    output::set_counts(tx, id, job.position, job.stdout, job.stderr, now)?;
+    output::set_counts(tx, &job, now)?;
     tx.note(Change::Output {
         job_id: id.to_owned(),
     });
     let arrived = job.position - before.0;
     Ok((job, arrived))
+}
+
+fn set_pid(tx: &mut dyn Tx, job: &mut Job, pid: u32, now: Timestamp) -> Result<(), StoreError> {
+    job.pid = Some(pid.into());
+    job::set_pid(tx, &job.id, pid)?;
+    let began = job.started_at.unwrap_or(job.created_at);
+    // Whoever looks at the job's start sees it with that anyhow.
+    if now.millis_since(began) > SHOWN_AFTER_MS {
+        tx.note(Change::Job {
+            id: job.id.clone(),
+            node_id: job.node_id.clone(),
+        });
+    }
+    Ok(())
 }
 
 fn counts_of(job: &mut Job, stream: Stream) -> &mut StreamCounts {
@@ -172,7 +203,7 @@ fn place_of(offset: u64, end: u64) -> Place {
 }
 
 fn place(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result<(), StoreError> {
-    let mut position = job.position;
+    let (mut position, mut lines) = (job.position, job.lines);
     let id = job.id.clone();
     let counts = counts_of(job, piece.stream);
     let offset = piece.offset.unwrap_or(counts.bytes);
@@ -188,12 +219,34 @@ fn place(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result
         counts.start = counts.bytes;
     }
     for row in new.chunks(ROW_BYTES) {
-        output::insert(tx, &id, piece.stream, counts.bytes, position, now, row)?;
+        let (line, after) = lines_of(row, counts.is_open, lines);
+        let chunk = StoredChunk {
+            stream: piece.stream,
+            start_offset: counts.bytes,
+            position,
+            arrived_at: now,
+            line,
+            data: row.to_vec(),
+        };
+        output::insert(tx, &id, &chunk)?;
         counts.bytes += row.len() as u64;
+        counts.is_open = !row.ends_with(b"\n");
         position += row.len() as u64;
+        lines = after;
     }
-    job.position = position;
+    (job.position, job.lines) = (position, lines);
     Ok(())
+}
+
+/// Lines that have begun once the first byte of `row` is there, and once all of it is. A line begins with its first byte;
+/// where the stream's last one `is_open`, the row goes on with that.
+fn lines_of(row: &[u8], is_open: bool, lines: Option<u64>) -> (Option<u64>, Option<u64>) {
+    let first = lines.map(|lines| lines + u64::from(!is_open));
+    let ends = row[..row.len().saturating_sub(1)]
+        .iter()
+        .filter(|byte| **byte == b'\n')
+        .count();
+    (first, first.map(|first| first + ends as u64))
 }
 
 /// Drops what the stream keeps beyond `max_bytes`, from its head.
@@ -257,6 +310,16 @@ mod tests {
         assert_eq!(cut(&rows, 0, 20), (25, 0));
         assert_eq!(cut(&rows, 0, 22), (27, 0));
         assert_eq!(cut(&rows, 0, 35), (35, 5));
+    }
+
+    #[test]
+    fn a_line_begins_with_its_first_byte() {
+        let after = |row: &[u8], is_open| lines_of(row, is_open, Some(7));
+        assert_eq!(after(b"a\n", false), (Some(8), Some(8)));
+        assert_eq!(after(b"a\nb", false), (Some(8), Some(9)));
+        assert_eq!(after(b"a\nb\n\n", true), (Some(7), Some(9)));
+        assert_eq!(after(b"\n", true), (Some(7), Some(7)));
+        assert_eq!(lines_of(b"a\nb", false, None), (None, None));
     }
 
     #[test]

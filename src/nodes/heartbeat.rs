@@ -189,6 +189,7 @@ fn facts_of(request: &HeartbeatRequest) -> Result<NodeFacts, ApiError> {
     let facts = NodeFacts {
         hostname: text("hostname", &request.hostname, 253),
         os_id: text("os.id", &os.id, 255),
+        os_id_like: text("os.idLike", &os.id_like, 255),
         os_version_id: text("os.versionId", &os.version_id, 255),
         os_pretty_name: text("os.prettyName", &os.pretty_name, 255),
         agent_version: text("agentVersion", &request.agent_version, 255),

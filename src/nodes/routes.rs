@@ -97,6 +97,7 @@ impl Nodes {
             hostname: node.facts.hostname,
             os: OsInfo {
                 id: node.facts.os_id,
+                id_like: node.facts.os_id_like,
                 version_id: node.facts.os_version_id,
                 pretty_name: node.facts.os_pretty_name,
             },

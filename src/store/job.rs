@@ -85,6 +85,8 @@ pub struct StreamCounts {
     pub dropped: u64,
     /// The offset of the first kept byte.
     pub start: u64,
+    /// Whether its last line has no end yet.
+    pub is_open: bool,
 }
 
 /// A job without its script and output.
@@ -128,6 +130,10 @@ pub struct Job {
     pub complete_digest: Option<Vec<u8>>,
     /// SHA-256 of the script, hex.
     pub script_sha256: String,
+    /// Bash's process on the node, once its agent has told it.
+    pub pid: Option<u64>,
+    /// Lines of both streams that have begun; `None` where they were not counted from the start.
+    pub lines: Option<u64>,
     /// Bytes of both streams that arrived.
     pub position: u64,
     /// What there is of stdout.
@@ -169,6 +175,7 @@ static FINISH: Statement = Statement::new(include_str!("sql/job_finish.sql"));
 static LOSE: Statement = Statement::new(include_str!("sql/job_lose.sql"));
 static LOSE_SHARED: Statement = Statement::new(include_str!("sql/job_lose.postgres.sql"));
 static RECENT: Statement = Statement::new(include_str!("sql/job_recent.postgres.sql"));
+static SET_PID: Statement = Statement::new("UPDATE jobs SET pid = $2 WHERE id = $1");
 static COUNT_QUEUED: Statement = Statement::new(include_str!("sql/job_count_queued.sql"));
 static COUNT_QUEUED_ON: Statement = Statement::new(
     "SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE node_id = $1 AND status = 'QUEUED'",
@@ -186,6 +193,7 @@ fn record(row: &mut Row) -> Result<Job, StoreError> {
             bytes: row.take()?,
             dropped: row.take()?,
             start: row.take()?,
+            is_open: row.take()?,
         })
     };
     Ok(Job {
@@ -208,6 +216,8 @@ fn record(row: &mut Row) -> Result<Job, StoreError> {
         claimed_by: row.take()?,
         complete_digest: row.take()?,
         script_sha256: row.take()?,
+        pid: row.take()?,
+        lines: row.take()?,
         position: row.take()?,
         stdout: counts(row)?,
         stderr: counts(row)?,
@@ -273,6 +283,12 @@ pub fn find_locked(tx: &mut dyn Tx, id: &str) -> Result<Option<Job>, StoreError>
     tx.query_one(&FIND_LOCKED, values![id])?
         .map(|mut row| record(&mut row))
         .transpose()
+}
+
+/// Writes down bash's process on the node.
+pub fn set_pid(tx: &mut dyn Tx, id: &str, pid: u32) -> Result<(), StoreError> {
+    tx.execute(&SET_PID, values![id, u64::from(pid)])
+        .map(|_| ())
 }
 
 /// The frozen script of that job; empty where there is no such job.

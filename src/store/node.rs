@@ -53,6 +53,8 @@ pub struct NodeFacts {
     pub hostname: Option<String>,
     /// `ID` of os-release.
     pub os_id: Option<String>,
+    /// `ID_LIKE` of os-release.
+    pub os_id_like: Option<String>,
     /// `VERSION_ID` of os-release.
     pub os_version_id: Option<String>,
     /// `PRETTY_NAME` of os-release.
@@ -109,6 +111,7 @@ fn record(row: &mut Row) -> Result<Node, StoreError> {
             interval_ms: row.take()?,
             hostname: row.take()?,
             os_id: row.take()?,
+            os_id_like: row.take()?,
             os_version_id: row.take()?,
             os_pretty_name: row.take()?,
             agent_version: row.take()?,
@@ -169,6 +172,7 @@ pub fn set_facts(tx: &mut dyn Tx, id: &str, facts: &NodeFacts) -> Result<(), Sto
             facts.interval_ms,
             facts.hostname,
             facts.os_id,
+            facts.os_id_like,
             facts.os_version_id,
             facts.os_pretty_name,
             facts.agent_version

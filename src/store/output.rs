@@ -2,7 +2,7 @@
 
 use hyprbox_protocol::Stream;
 
-use super::job::StreamCounts;
+use super::job::Job;
 use super::tx::{FromValue, Row, Statement, Tx, Value, read_all};
 use super::{StoreError, values};
 use crate::clock::Timestamp;
@@ -41,47 +41,46 @@ pub struct StoredChunk {
     pub position: u64,
     /// When it arrived.
     pub arrived_at: Timestamp,
+    /// Lines of both streams that had begun once its first byte was there; `None` where they are not counted.
+    pub line: Option<u64>,
     /// The bytes.
     pub data: Vec<u8>,
 }
 
 /// Inserts a chunk. Its place must be free.
-pub fn insert(
-    tx: &mut dyn Tx,
-    job_id: &str,
-    stream: Stream,
-    start_offset: u64,
-    position: u64,
-    now: Timestamp,
-    data: &[u8],
-) -> Result<(), StoreError> {
+pub fn insert(tx: &mut dyn Tx, job_id: &str, chunk: &StoredChunk) -> Result<(), StoreError> {
     tx.execute(
         &INSERT,
-        values![job_id, stream, start_offset, position, now, data],
+        values![
+            job_id,
+            chunk.stream,
+            chunk.start_offset,
+            chunk.position,
+            chunk.arrived_at,
+            chunk.line,
+            chunk.data.as_slice()
+        ],
     )
     .map(|_| ())
 }
 
-/// Writes the counts of both streams back to the job.
-pub fn set_counts(
-    tx: &mut dyn Tx,
-    job_id: &str,
-    position: u64,
-    stdout: StreamCounts,
-    stderr: StreamCounts,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+/// Writes what is counted of a job's output back to it.
+pub fn set_counts(tx: &mut dyn Tx, job: &Job, now: Timestamp) -> Result<(), StoreError> {
+    let Job { stdout, stderr, .. } = job;
     tx.execute(
         &COUNT,
         values![
-            job_id,
-            position,
+            &job.id,
+            job.lines,
+            job.position,
             stdout.bytes,
             stdout.dropped,
             stdout.start,
+            stdout.is_open,
             stderr.bytes,
             stderr.dropped,
             stderr.start,
+            stderr.is_open,
             now
         ],
     )
@@ -126,6 +125,7 @@ fn chunk(row: &mut Row) -> Result<StoredChunk, StoreError> {
         start_offset: row.take()?,
         position: row.take()?,
         arrived_at: row.take()?,
+        line: row.take()?,
         data: row.take()?,
     })
 }

@@ -446,3 +446,40 @@ fn an_agent_that_is_stopped_says_goodbye() {
     assert_eq!(status(&world.admin), "OFFLINE");
     assert_eq!(world.node.node_id, "n1");
 }
+
+#[test]
+fn whoever_looks_at_a_running_job_sees_its_process() {
+    let world = world();
+    let go = world.file("go");
+    let id = world.run(&format!("echo on its way; {}", wait_for(&go)));
+    let pid = eventually("the process to be told", || {
+        let pid = world
+            .server
+            .database()
+            .texts(&format!(
+                "SELECT CAST(coalesce(pid, 0) AS TEXT) FROM jobs WHERE id = '{id}'"
+            ))
+            .remove(0);
+        (pid != "0").then_some(pid)
+    });
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
+    assert_eq!(command, b"/bin/bash\0-s\0");
+    let page = world
+        .admin
+        .browser("GET", &format!("/jobs/{id}"))
+        .gives(200);
+    assert!(
+        page.text()
+            .contains(&format!("<dt>Process</dt><dd>{pid}</dd>"))
+    );
+    touch(&go);
+    world.done(&id);
+    let page = world
+        .admin
+        .browser("GET", &format!("/jobs/{id}"))
+        .gives(200);
+    assert!(
+        !page.text().contains("<dt>Process</dt>"),
+        "the number may be another's by now"
+    );
+}

@@ -26,3 +26,4 @@ mod review;
 mod seed;
 mod stream;
 mod tls;
+mod upgrade;

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct OsInfo {
     /// `ID`: `debian`, `ubuntu`, `arch`.
     pub id: Option<String>,
+    /// `ID_LIKE`: `ubuntu debian`, most like it first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_like: Option<String>,
     /// `VERSION_ID`: `12`.
     pub version_id: Option<String>,
     /// `PRETTY_NAME`: `Debian GNU/Linux 12 (bookworm)`.

@@ -90,6 +90,9 @@ pub struct OutputRequest {
     /// In the order in which the agent read them; an empty list asks where to go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunks: Option<Vec<Chunk>>,
+    /// The process of bash, for people who look at the node; the agent tells it once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     /// Appended to stdout as it comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout: Option<String>,

@@ -6,14 +6,21 @@ use postgres::{Client, Config, NoTls, Transaction};
 use sha2::{Digest, Sha256};
 
 use super::session::describe;
-use crate::store::migrate::{SCHEMA, SCHEMA_VERSION};
+use crate::store::migrate::{LINES_AND_PIDS, SCHEMA, SCHEMA_VERSION};
 
 /// What makes a fresh database Postgres's own.
 const FRESH: &str = include_str!("../sql/fresh.postgres.sql");
 /// Views, functions and triggers.
 const DERIVED: &str = include_str!("../sql/derived.postgres.sql");
 /// The steps from an older version: the version that a step leads to, and its SQL (migrations/NNNN_what.postgres.sql).
-const MIGRATIONS: &[(i64, &str)] = &[];
+const MIGRATIONS: &[(i64, &[&str])] = &[(
+    2,
+    &[
+        LINES_AND_PIDS,
+        // As in a fresh database.
+        r#"ALTER TABLE nodes ALTER COLUMN os_id_like TYPE TEXT COLLATE "C""#,
+    ],
+)];
 
 /// The advisory lock of those who change the schema: "hbox".
 const LOCK: i64 = 0x6862_6f78;
@@ -130,12 +137,14 @@ fn make(transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
 fn upgrade(
     transaction: &mut Transaction<'_>,
     from: i64,
-    steps: &[(i64, &str)],
+    steps: &[(i64, &[&str])],
 ) -> Result<(), postgres::Error> {
-    for (to, sql) in steps {
+    for (to, parts) in steps {
         if *to > from {
             tracing::info!(version = to, "upgrading the database");
-            transaction.batch_execute(sql)?;
+            parts
+                .iter()
+                .try_for_each(|sql| transaction.batch_execute(sql))?;
         }
     }
     Ok(())

@@ -1,3 +1,4 @@
-UPDATE jobs SET position = $2, stdout_bytes = $3, stdout_dropped = $4, stdout_start = $5,
-    stderr_bytes = $6, stderr_dropped = $7, stderr_start = $8, last_output_at = $9
+UPDATE jobs SET lines = $2, position = $3,
+    stdout_bytes = $4, stdout_dropped = $5, stdout_start = $6, stdout_open = $7,
+    stderr_bytes = $8, stderr_dropped = $9, stderr_start = $10, stderr_open = $11, last_output_at = $12
 WHERE id = $1

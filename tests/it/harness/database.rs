@@ -179,6 +179,45 @@ impl Database {
         }
     }
 
+    /// Makes it as the first release did.
+    pub(crate) fn make_version_1(&self) {
+        let schema = include_str!("../../../src/store/migrations/0001_begin.sql");
+        match self {
+            Self::Sqlite(path) => {
+                let folder = path.parent().expect("it is in a folder");
+                std::fs::create_dir_all(folder).expect("makes the folder");
+                self.execute_all(schema);
+                self.execute_all("PRAGMA application_id = 0x68626f78; PRAGMA user_version = 1;");
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => {
+                self.execute_all(schema);
+                self.execute_all(include_str!("../../../src/store/sql/fresh.postgres.sql"));
+                self.execute_all("INSERT INTO schema_version VALUES (1, '')");
+            }
+        }
+    }
+
+    /// Every column with its type, and every index, in an order that doesn't depend on when they were made.
+    pub(crate) fn shape(&self) -> Vec<String> {
+        match self {
+            Self::Sqlite(_) => self.texts(
+                "SELECT tables.name || ' ' || columns.name || ' ' || columns.type || ' ' || columns.\"notnull\" || ' '
+                     || coalesce(dflt_value, '-') || ' ' || pk
+                 FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'
+                 UNION SELECT sql FROM sqlite_schema WHERE type IN ('index', 'view', 'trigger') AND sql IS NOT NULL
+                 ORDER BY 1",
+            ),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => self.texts(
+                "SELECT concat_ws(' ', table_name, column_name, data_type, collation_name, is_nullable, column_default)
+                 FROM information_schema.columns WHERE table_schema = current_schema()
+                 UNION SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()
+                 ORDER BY 1",
+            ),
+        }
+    }
+
     /// What the database says of its own soundness.
     pub(crate) fn integrity(&self) -> Vec<String> {
         match self {

@@ -80,6 +80,14 @@ impl Person {
         FakeAgent::new(&self.client, &self.url, id, &token)
     }
 
+    /// An agent of a node that is there, with a token of its own.
+    #[track_caller]
+    pub(crate) fn agent_of(&self, id: &str) -> FakeAgent {
+        let made = self.post(&format!("/api/nodes/{id}/tokens"), &json!({}));
+        let token = made.gives(201).json().field("token");
+        FakeAgent::new(&self.client, &self.url, id, &token)
+    }
+
     /// Queues the preset `note`; its id.
     #[track_caller]
     pub(crate) fn queue(&self, node_id: &str) -> String {

@@ -179,6 +179,8 @@ impl Run {
             secrets: secrets_end,
         })?;
         self.pipes = [Some(stdout), Some(stderr)];
+        // Only to be shown: where it can't be written, it is not known.
+        let _ = std::fs::write(self.job.file("pid"), self.bash.to_string());
         Ok(())
     }
 
