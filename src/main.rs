@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 use hyprbox::app::{self, App};
 use hyprbox::config::{Config, serve_command};
+use hyprbox::ops;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
@@ -17,6 +18,8 @@ fn main() -> ExitCode {
     match matches.subcommand() {
         Some(("serve", flags)) => serve(flags),
         Some(("demo", flags)) => demo(flags.get_flag("once")),
+        Some(("backup", arguments)) => tell(ops::backup::run(arguments)),
+        Some(("restore", arguments)) => tell(ops::restore::run(arguments)),
         Some(("supervise", arguments)) => supervise(arguments),
         // clap demands a subcommand, and knows these alone.
         _ => ExitCode::from(BAD_CONFIGURATION),
@@ -40,6 +43,8 @@ fn command() -> Command {
                         .help("End with the job, with its exit code, instead of serving on until Ctrl-C"),
                 ),
         )
+        .subcommand(ops::backup::command())
+        .subcommand(ops::restore::command())
         .subcommand(
             Command::new("supervise")
                 .hide(true)
@@ -55,6 +60,21 @@ fn command() -> Command {
 fn complain(error: impl std::fmt::Display) -> ExitCode {
     eprintln!("hyprbox: {error}");
     ExitCode::from(BAD_CONFIGURATION)
+}
+
+/// What an operator's command came to.
+#[expect(clippy::print_stdout, reason = "it is what the command was asked for")]
+fn tell(outcome: Result<String, String>) -> ExitCode {
+    match outcome {
+        Ok(said) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("hyprbox: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn serve(flags: &ArgMatches) -> ExitCode {

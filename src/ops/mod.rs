@@ -1,6 +1,8 @@
 //! What those who run the server ask of it: does it live, does it take work, what does it count, what can it do.
 
+pub mod backup;
 mod readiness;
+pub mod restore;
 mod routes;
 
 pub use routes::{Ops, document, routes};

@@ -6,6 +6,7 @@
 
 pub mod attempt;
 pub mod audit;
+pub mod copy;
 pub mod idempotency;
 pub mod job;
 mod migrate;

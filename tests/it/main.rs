@@ -4,6 +4,7 @@
 
 mod agent;
 mod auth;
+mod backup;
 mod cancel;
 mod claim;
 mod complete;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
@@ -102,16 +102,26 @@ impl Setup {
 
     /// `hyprbox serve` with these settings and nothing else of the environment.
     pub(crate) fn command(&self) -> Command {
+        let mut command = self.program();
+        command.arg("serve").args(&self.flags);
+        command
+    }
+
+    /// `hyprbox` with these settings and nothing else of the environment.
+    pub(crate) fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hyprbox"));
         command
-            .arg("serve")
-            .args(&self.flags)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", self.folder.path())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
+    }
+
+    /// Runs a command of `hyprbox` to its end.
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
+        self.program().args(words).output().expect("it runs")
     }
 
     pub(crate) fn start(self) -> Server {

@@ -1,0 +1,160 @@
+//! Every setting of `hyprbox serve`: its variable, its flag (which wins), its default and what is allowed.
+
+mod operator;
+mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use ipnet::IpNet;
+
+pub(crate) use operator::{DataPlace, data_place};
+pub use settings::serve_command;
+pub(crate) use settings::with_data_place;
+pub use source::ConfigError;
+use source::Source;
+use values::{admin, boolean, data_dir, database, networks, public_url, tls};
+
+use crate::tls::Tls;
+
+/// Where the data is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server, by its URL: it holds a password, so it is never shown.
+    #[cfg(feature = "postgres")]
+    Postgres(String),
+}
+
+/// The configuration of the server.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Base of links, without a slash at its end; `None`: `http://`, or `https://` with TLS of its own, and
+    /// the address that is listened on.
+    pub public_url: Option<String>,
+    /// Where the data is.
+    pub database: DatabaseUrl,
+    /// Made 0700 if missing.
+    pub data_dir: PathBuf,
+    /// Preset files that add to and override the built-in ones.
+    pub presets_dir: Option<PathBuf>,
+    /// Kept bytes per stream of a job.
+    pub stdout_max_bytes: u64,
+    /// How long a RUNNING job lives without a sign of life, in seconds.
+    pub lease_seconds: u64,
+    /// Seals secret params and keys the digests of idempotent requests.
+    pub secret_key_file: PathBuf,
+    /// Bearer token that may read `/metrics`.
+    pub metrics_token: Option<String>,
+    /// The first ADMIN, made at start where there are no users.
+    pub admin: Option<(String, String)>,
+    /// Whether strangers may make accounts (of role PENDING).
+    pub allow_public_registration: bool,
+    /// The certificate and key of its own TLS; `None`: plain http.
+    pub tls: Option<Tls>,
+    /// Days that finished jobs are kept; `None`: for ever.
+    pub keep_days: Option<u64>,
+    /// Peers whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Filter of the log.
+    pub log: String,
+    /// Whether the log is JSON.
+    pub log_json: bool,
+}
+
+impl Config {
+    /// Reads the flags of `hyprbox serve` over the environment. Changes nothing on the disk.
+    pub fn read(
+        flags: &ArgMatches,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let source = Source { flags, environment };
+        let data_dir = data_dir(&source)?;
+        let listen = source
+            .read(
+                "HYPRBOX_LISTEN",
+                "an address and a port, as in 127.0.0.1:4000 or [::]:4000",
+                |value| value.parse().ok(),
+            )?
+            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
+        Ok(Self {
+            listen,
+            public_url: source.read(
+                "HYPRBOX_PUBLIC_URL",
+                "an http:// or https:// URL without a path",
+                public_url,
+            )?,
+            database: database(&source, &data_dir)?,
+            presets_dir: source.read("HYPRBOX_PRESETS_DIR", "a folder that exists", |value| {
+                Some(PathBuf::from(value)).filter(|path| path.is_dir())
+            })?,
+            stdout_max_bytes: source
+                .number("HYPRBOX_STDOUT_MAX_BYTES", 65_536, 1 << 30)?
+                .unwrap_or(4_194_304),
+            lease_seconds: source
+                .number("HYPRBOX_LEASE_SECONDS", 3, 86_400)?
+                .unwrap_or(90),
+            secret_key_file: secret_key_file(&source, &data_dir),
+            metrics_token: source.read(
+                "HYPRBOX_METRICS_TOKEN",
+                "at least 16 printable ASCII characters",
+                |value| {
+                    let fits =
+                        value.len() >= 16 && value.bytes().all(|byte| byte.is_ascii_graphic());
+                    fits.then(|| value.to_owned())
+                },
+            )?,
+            admin: admin(&source)?,
+            allow_public_registration: source
+                .read(
+                    "HYPRBOX_ALLOW_PUBLIC_REGISTRATION",
+                    "true or false",
+                    boolean,
+                )?
+                .unwrap_or(false),
+            tls: tls(&source)?,
+            keep_days: source.number("HYPRBOX_KEEP_DAYS", 1, 36_500)?,
+            trusted_proxies: source
+                .read(
+                    "HYPRBOX_TRUSTED_PROXIES",
+                    "addresses and networks, comma-separated, as in 127.0.0.1,10.0.0.0/8",
+                    networks,
+                )?
+                .unwrap_or_default(),
+            log: source
+                .read(
+                    "HYPRBOX_LOG",
+                    "a filter such as info or hyprbox=debug,info",
+                    |value| {
+                        value
+                            .parse::<tracing_subscriber::EnvFilter>()
+                            .is_ok()
+                            .then(|| value.to_owned())
+                    },
+                )?
+                .unwrap_or_else(|| "info".to_owned()),
+            log_json: source
+                .read("HYPRBOX_LOG_FORMAT", "text or json", |value| match value {
+                    "json" => Some(true),
+                    "text" => Some(false),
+                    _ => None,
+                })?
+                .unwrap_or(false),
+            data_dir,
+        })
+    }
+}
+
+fn secret_key_file(source: &Source<'_>, data_dir: &Path) -> PathBuf {
+    source
+        .text("HYPRBOX_SECRET_KEY_FILE")
+        .map_or_else(|| data_dir.join("secret.key"), PathBuf::from)
+}

@@ -1,0 +1,97 @@
+//! Where the data is, for the commands that an operator types beside the server: by a flag, by the environment, or as the
+//! service's own file says.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+
+use super::source::Source;
+use super::values::{data_dir, database};
+use super::{DatabaseUrl, secret_key_file};
+
+/// What the packaged service reads its environment from.
+const SERVICE_FILE: &str = "/etc/hyprbox/server.env";
+
+/// Where the data is.
+pub(crate) struct DataPlace {
+    pub(crate) database: DatabaseUrl,
+    pub(crate) secret_key_file: PathBuf,
+}
+
+/// Where the data of this machine's server is.
+pub(crate) fn data_place(flags: &ArgMatches) -> Result<DataPlace, String> {
+    let service = read_service_file(SERVICE_FILE);
+    let of_service = service.as_ref().ok();
+    let environment = |name: &str| {
+        let own = std::env::var(name).ok().filter(|value| !value.is_empty());
+        own.or_else(|| of_service?.get(name).cloned())
+    };
+    let source = Source {
+        flags,
+        environment: &environment,
+    };
+    let is_told = ["HYPRBOX_DATA_DIR", "HYPRBOX_DATABASE_URL"]
+        .iter()
+        .any(|name| source.text(name).is_some());
+    if let (Err(error), false) = (&service, is_told) {
+        return Err(format!(
+            "can't read {SERVICE_FILE}: {error}; run this with sudo, or say with --data-dir where the data is"
+        ));
+    }
+    let data_dir = data_dir(&source).map_err(|error| error.to_string())?;
+    Ok(DataPlace {
+        database: database(&source, &data_dir).map_err(|error| error.to_string())?,
+        secret_key_file: secret_key_file(&source, &data_dir),
+    })
+}
+
+fn read_service_file(path: &str) -> io::Result<HashMap<String, String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(parse(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Lines of `NAME=value`, as systemd reads them, but for escapes and values over several lines, which no setting has.
+fn parse(text: &str) -> HashMap<String, String> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with(['#', ';']))
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| {
+            let value = value.trim();
+            let bare = ['"', '\'']
+                .iter()
+                .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+            (name.trim().to_owned(), bare.unwrap_or(value).to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_services_file_is_read_as_systemd_reads_it() {
+        let text = "# a comment\n; another\n\nHYPRBOX_DATA_DIR=/var/lib/hyprbox\n HYPRBOX_LOG = \"info\"\nX='a b'\nno line\n";
+        let read = parse(text);
+        assert_eq!(read.len(), 3, "{read:?}");
+        assert_eq!(read["HYPRBOX_DATA_DIR"], "/var/lib/hyprbox");
+        assert_eq!(read["HYPRBOX_LOG"], "info");
+        assert_eq!(read["X"], "a b");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_says_nothing() {
+        assert!(
+            read_service_file("/nonexistent/server.env")
+                .expect("reads")
+                .is_empty()
+        );
+        assert!(read_service_file("/").is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! Values by the name of their variable, and what is said of one that can't be used.
+
+use clap::ArgMatches;
+
+/// A setting that can't be used: one line that names the variable, the value and what is allowed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{name}={value:?} is not usable: it must be {allowed}")]
+pub struct ConfigError {
+    name: &'static str,
+    value: String,
+    allowed: String,
+}
+
+/// Reads values by variable's name: a flag's first, then the environment's. An empty value is as good as none.
+pub(super) struct Source<'s> {
+    pub(super) flags: &'s ArgMatches,
+    pub(super) environment: &'s dyn Fn(&str) -> Option<String>,
+}
+
+impl Source<'_> {
+    pub(super) fn text(&self, name: &'static str) -> Option<String> {
+        // A command that has no such flag has none that is given.
+        let flag = self.flags.try_get_one::<String>(name).ok().flatten();
+        flag.cloned()
+            .or_else(|| (self.environment)(name))
+            .filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn read<T>(
+        &self,
+        name: &'static str,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.text(name) else {
+            return Ok(None);
+        };
+        parse(&value)
+            .map(Some)
+            .ok_or_else(|| wrong(name, &value, allowed))
+    }
+
+    pub(super) fn number(
+        &self,
+        name: &'static str,
+        min: u64,
+        max: u64,
+    ) -> Result<Option<u64>, ConfigError> {
+        self.read(
+            name,
+            &format!("a whole number from {min} to {max}"),
+            |value| {
+                value
+                    .parse()
+                    .ok()
+                    .filter(|number| (min..=max).contains(number))
+            },
+        )
+    }
+}
+
+pub(super) fn wrong(name: &'static str, value: &str, allowed: impl Into<String>) -> ConfigError {
+    // A secret is never repeated, not even a bad one.
+    let secret = matches!(
+        name,
+        "HYPRBOX_ADMIN_PASSWORD" | "HYPRBOX_METRICS_TOKEN" | "HYPRBOX_DATABASE_URL"
+    );
+    let shown = if secret {
+        hide(name, value)
+    } else {
+        value.to_owned()
+    };
+    ConfigError {
+        name,
+        value: shown,
+        allowed: allowed.into(),
+    }
+}
+
+/// Of a database's URL all but the password is shown; of another secret, nothing.
+fn hide(name: &str, value: &str) -> String {
+    if name != "HYPRBOX_DATABASE_URL" {
+        return "***".to_owned();
+    }
+    let authority = value.find("://").map_or(0, |at| at + 3);
+    let password = value[authority..].rfind('@').and_then(|end| {
+        let colon = value[authority..authority + end].find(':')?;
+        Some((authority + colon + 1, authority + end))
+    });
+    match password {
+        Some((from, to)) => format!("{}***{}", &value[..from], &value[to..]),
+        None => value.to_owned(),
+    }
+}

@@ -1,0 +1,323 @@
+//! Backups and what becomes of them: whole under load or not there at all, restored only where nothing is lost by it.
+
+use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::{FakeAgent, Person, Server, Setup, bytes_chunk, eventually, id_of};
+
+/// SQLite's files are copied; PostgreSQL has tools of its own.
+fn is_sqlite() -> bool {
+    Setup::new().database().sqlite().is_some()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[track_caller]
+fn done(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A command that failed says so in one line on standard error.
+#[track_caller]
+fn complaint(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert_eq!(output.stdout, b"");
+    stderr
+}
+
+/// A job with `bytes` of output.
+fn fill(admin: &Person, agent: &FakeAgent, bytes: usize) {
+    let id = admin.queue(&agent.node_id);
+    agent.claim();
+    let piece = vec![b'x'; 1 << 20];
+    for offset in (0..bytes).step_by(piece.len()) {
+        let chunk = bytes_chunk("stdout", offset as u64, &piece);
+        agent.output(&id, &[chunk]);
+    }
+    agent.succeed(&id);
+}
+
+fn ids(path: &Path) -> HashSet<String> {
+    let connection = rusqlite::Connection::open(path).expect("opens");
+    let mut statement = connection.prepare("SELECT id FROM jobs").expect("prepares");
+    let ids = statement.query_map([], |row| row.get(0)).expect("queries");
+    ids.map(|id| id.expect("an id")).collect()
+}
+
+/// Names in a folder that a backup in the making has.
+fn partials(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("reads");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .filter(|path| text(path).contains(".hyprbox-backup-"))
+        .collect()
+}
+
+#[test]
+fn a_backup_under_load_has_every_job_that_was_acknowledged_before() {
+    if !is_sqlite() {
+        return;
+    }
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("n1");
+    for _ in 0..5 {
+        fill(&admin, &agent, 4 << 20);
+    }
+    admin.add_node("n2");
+    let file = server.setup().folder().join("backup.db");
+    let (enough, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let began = Instant::now();
+    let (acknowledged, before, copied, took) = std::thread::scope(|scope| {
+        let load = |_| {
+            let admin = admin.clone();
+            let (enough, over) = (&enough, &over);
+            scope.spawn(move || {
+                let mut acknowledged = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    let asked = Instant::now();
+                    let id = admin.queue("n2");
+                    acknowledged.push((id, Instant::now(), asked.elapsed()));
+                    enough.fetch_or(acknowledged.len() >= 50, Ordering::Relaxed);
+                }
+                acknowledged
+            })
+        };
+        let threads: Vec<_> = (0..4).map(load).collect();
+        eventually("jobs", || enough.load(Ordering::Relaxed).then_some(()));
+        let before = Instant::now();
+        done(&server.setup().run(&["backup", text(&file)]));
+        let copied = before.elapsed();
+        let after = Instant::now();
+        // The load goes on beyond the copy, or nothing would prove that it stood in no one's way.
+        while after.elapsed() < Duration::from_millis(500) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        over.store(true, Ordering::Relaxed);
+        let took = began.elapsed();
+        let load = threads.into_iter();
+        let acknowledged: Vec<_> = load
+            .flat_map(|thread| thread.join().expect("load"))
+            .collect();
+        (acknowledged, before, copied, took)
+    });
+    let rate = acknowledged.len() as f64 / took.as_secs_f64();
+    let slowest = acknowledged.iter().map(|(_, _, took)| *took).max();
+    println!("{rate:.0} jobs/s, the slowest in {slowest:?}; the copy took {copied:?}");
+    assert!(rate >= 100.0, "{rate} jobs/s");
+    let during = |at: &Instant| *at > before && *at < before + copied;
+    assert!(acknowledged.iter().any(|(_, at, _)| during(at)), "no load");
+
+    assert_eq!(mode(&file), 0o600);
+    let held = ids(&file);
+    let early = acknowledged.iter().filter(|(_, at, _)| *at < before);
+    let missing: Vec<_> = early.filter(|(id, _, _)| !held.contains(id)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+
+    let restored = Setup::new();
+    let database = restored.database();
+    done(&restored.run(&["restore", text(&file)]));
+    assert_eq!(database.integrity(), ["ok"]);
+    assert_eq!(ids(database.sqlite().expect("a file")), held);
+    let restored = restored.start();
+    let admin = restored.login("admin@example.org", crate::harness::PASSWORD);
+    let (first, _, _) = &acknowledged[0];
+    assert_eq!(id_of(&admin.job(first)), *first);
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().expect("there").permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_backup_is_whole_or_not_there() {
+    if !is_sqlite() {
+        return;
+    }
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("n1");
+    for _ in 0..10 {
+        fill(&admin, &agent, 4 << 20);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("backup.db");
+    let mut killed = server.setup().program();
+    let mut killed = killed
+        .args(["backup", text(&file)])
+        .spawn()
+        .expect("starts");
+    eventually("the copy's beginning", || {
+        partials(folder.path()).iter().find_map(|partial| {
+            let bytes = partial.metadata().ok()?.len();
+            (bytes > 1 << 20).then_some(())
+        })
+    });
+    killed.kill().expect("kills");
+    let status = killed.wait().expect("its end");
+    // Were it quicker than the kill, there is all of it.
+    assert_eq!(file.exists(), status.success());
+    if !status.success() {
+        done(&server.setup().run(&["backup", text(&file)]));
+    }
+    // Not overwritten, not even where a link leads nowhere.
+    let before = std::fs::read(&file).expect("reads");
+    let line = complaint(&server.setup().run(&["backup", text(&file)]));
+    assert!(line.contains("not overwritten"), "{line}");
+    assert_eq!(std::fs::read(&file).expect("reads"), before);
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink("/nonexistent/x", &link).expect("links");
+    complaint(&server.setup().run(&["backup", text(&link)]));
+    let line = complaint(&server.setup().run(&["backup", "/nonexistent/b.db"]));
+    assert!(line.contains("/nonexistent/b.db"), "{line}");
+    // A stopped server's data, too.
+    assert!(server.terminate().success());
+    let second = folder.path().join("second.db");
+    done(&server.setup().run(&["backup", text(&second)]));
+    assert_eq!(ids(&second).len(), 10);
+    let left: Vec<_> = partials(folder.path());
+    assert!(left.len() <= usize::from(!status.success()), "{left:?}");
+}
+
+#[test]
+fn a_backup_of_nothing_says_where_it_looked() {
+    if !is_sqlite() {
+        return;
+    }
+    let setup = Setup::new();
+    let file = setup.folder().join("backup.db");
+    let line = complaint(&setup.run(&["backup", text(&file)]));
+    assert!(line.contains("HYPRBOX_DATA_DIR"), "{line}");
+    assert!(!file.exists() && !setup.data_dir().exists());
+}
+
+#[test]
+fn a_restore_replaces_only_when_told_and_keeps_the_old_one() {
+    if !is_sqlite() {
+        return;
+    }
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("n1");
+    fill(&admin, &agent, 1 << 20);
+    let file = server.setup().folder().join("backup.db");
+    done(&server.setup().run(&["backup", text(&file)]));
+    let late = admin.queue("n1");
+
+    let restore = ["restore", text(&file)];
+    let replace = ["restore", "--replace", text(&file)];
+    assert!(complaint(&server.setup().run(&restore)).contains("--replace"));
+    let line = complaint(&server.setup().run(&replace));
+    assert!(line.contains("hyprbox (process "), "{line}");
+    assert!(line.contains("stop the server"), "{line}");
+    assert_eq!(id_of(&admin.job(&late)), late);
+
+    // Killed: its last writes are in the log alone.
+    server.kill9();
+    assert!(complaint(&server.setup().run(&restore)).contains("--replace"));
+    let said = done(&server.setup().run(&replace));
+    let kept = said.split("the old one is ").nth(1).expect("kept").trim();
+    assert!(ids(Path::new(kept)).contains(&late), "{said}");
+    assert_eq!(server.database().integrity(), ["ok"]);
+    server.start_again();
+    let admin = server.admin();
+    admin
+        .get(&format!("/api/jobs/{late}"))
+        .refused(404, "job_not_found");
+    // What the agent's node was is still known: its token holds.
+    agent.at(&server).finds_nothing("");
+}
+
+#[test]
+fn a_database_that_is_damaged_can_be_replaced() {
+    if !is_sqlite() {
+        return;
+    }
+    let mut server = Server::start();
+    server.admin();
+    let file = server.setup().folder().join("backup.db");
+    done(&server.setup().run(&["backup", text(&file)]));
+    assert!(server.terminate().success());
+    let database = server.database();
+    let path = database.sqlite().expect("a file");
+    std::fs::write(path, "no database at all\n".repeat(1_000)).expect("writes");
+    done(&server.setup().run(&["restore", "--replace", text(&file)]));
+    server.start_again();
+    server.login("admin@example.org", crate::harness::PASSWORD);
+}
+
+#[test]
+fn what_is_no_sound_backup_is_not_restored() {
+    if !is_sqlite() {
+        return;
+    }
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("n1");
+    fill(&admin, &agent, 1 << 20);
+    let folder = server.setup().folder().to_owned();
+    let file = folder.join("backup.db");
+    done(&server.setup().run(&["backup", text(&file)]));
+    let whole = std::fs::read(&file).expect("reads");
+
+    let empty = Setup::new();
+    let refuse = |name: &str, bytes: &[u8], words: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).expect("writes");
+        let line = complaint(&empty.run(&["restore", text(&path)]));
+        assert!(line.contains(words), "{name}: {line}");
+        assert!(line.contains(name), "{name}: {line}");
+        assert!(!empty.data_dir().exists(), "{name}");
+    };
+    refuse("empty.db", b"", "is empty");
+    refuse(
+        "words.db",
+        &b"words ".repeat(1_000),
+        "not a HyprBox database",
+    );
+    refuse("cut.db", &whole[..whole.len() / 2], "");
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 40_000].fill(0xff);
+    refuse("damaged.db", &damaged, "damaged");
+    let change = |name: &str, sql: &str, words: &str| {
+        let path = folder.join("changed.db");
+        std::fs::write(&path, &whole).expect("writes");
+        let connection = rusqlite::Connection::open(&path).expect("opens");
+        connection.execute_batch(sql).expect("changes");
+        connection.close().expect("closes");
+        refuse(name, &std::fs::read(&path).expect("reads"), words);
+    };
+    change("newer.db", "PRAGMA user_version=999", "newer");
+    change("other.db", "PRAGMA application_id=1", "another program");
+    change(
+        "torn.db",
+        "PRAGMA foreign_keys=OFF; DELETE FROM jobs",
+        "belongs to no row of jobs",
+    );
+    let absent = complaint(&empty.run(&["restore", "/nonexistent/b.db"]));
+    assert!(absent.contains("/nonexistent/b.db"), "{absent}");
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn on_postgres_they_name_its_own_tools() {
+    if is_sqlite() {
+        return;
+    }
+    let setup = Setup::new();
+    for words in [&["backup", "x.db"], &["restore", "x.db"]] {
+        let line = complaint(&setup.run(words));
+        assert!(line.contains("pg_dump"), "{line}");
+    }
+}
