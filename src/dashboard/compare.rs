@@ -75,8 +75,8 @@ async fn sections(
     new: &JobView,
 ) -> Result<Markup, ApiError> {
     let diff = site.jobs.diff(old.id.clone(), new.id.clone()).await?;
-    let old_output = site.jobs.output(old.id.clone()).await?;
-    let new_output = site.jobs.output(new.id.clone()).await?;
+    let old_output = site.jobs.output_end(old.id.clone(), plain::READ).await?;
+    let new_output = site.jobs.output_end(new.id.clone(), plain::READ).await?;
     Ok(html! {
         (jobs_table(scope, old, new))
         section { h2 { "Params" } (params(&old.params, &new.params)) }

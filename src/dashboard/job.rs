@@ -39,7 +39,7 @@ pub(super) async fn show(
     let job = find_for(&site.jobs, &user, scope, id, "job.look").await?;
     let is_plain = query.get("view") == Some("plain");
     let output = match is_plain {
-        true => Some(site.jobs.output(job.id.clone()).await?),
+        true => Some(site.jobs.output_end(job.id.clone(), plain::READ).await?),
         false => None,
     };
     let shown = gather(&site, user, scope, job).await?;
@@ -231,11 +231,20 @@ fn downloads(api: &str, job: &JobView, scope: Scope) -> Markup {
     } else {
         ""
     };
-    let link = |stream: &str, words: &str| {
-        let file = format!("job-{}-{stream}.log", job.id);
-        html! { a href=(format!("{api}/log?stream={stream}{scope}")) download=(file) { (words) } }
+    let link = |query: &str, end: &str, words: &str| {
+        let file = format!("job-{}-{end}", job.id);
+        html! { a href=(format!("{api}/log?{query}{scope}")) download=(file) { (words) } }
     };
-    html! { p.downloads { "Download " (link("both", "all")) " · " (link("stdout", "stdout")) " · " (link("stderr", "stderr")) } }
+    html! {
+        p.downloads {
+            "Download "
+            (link("stream=both", "both.log", "all")) " · "
+            (link("stream=stdout", "stdout.log", "stdout")) " · "
+            (link("stream=stderr", "stderr.log", "stderr")) " · "
+            (link("times=true", "times.log", "with times")) " · "
+            (link("format=gzip", "both.log.gz", ".gz"))
+        }
+    }
 }
 
 /// The place where `job.js` builds the log.

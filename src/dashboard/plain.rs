@@ -3,6 +3,9 @@
 /// Bytes of the end that are shown.
 const SHOWN: usize = 64 * 1024;
 
+/// Bytes to read of the end: one more than is shown tells that there is more.
+pub(super) const READ: u64 = SHOWN as u64 + 1;
+
 /// The end of the output as text, and whether that is not all of it.
 pub(super) fn text(output: &[u8]) -> (String, bool) {
     let from = output.len().saturating_sub(SHOWN);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::kept::KeptError;
 use crate::http::{ApiError, FieldErrors};
 use crate::nodes::no_such_node;
 use crate::store::StoreError;
@@ -43,6 +44,16 @@ pub enum JobError {
     /// The store's own.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<KeptError> for JobError {
+    fn from(error: KeptError) -> Self {
+        match error {
+            // Within one moment nothing falls: the job itself is gone.
+            KeptError::Fallen => Self::NotFound,
+            KeptError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<JobError> for ApiError {

@@ -253,7 +253,7 @@ fn add(events: &mut Vec<OutputEvent>, event: OutputEvent) {
 }
 
 /// How many bytes at the end of `bytes` are the beginning of a character that is not whole: 0 to 3.
-fn cut_character(bytes: &[u8]) -> usize {
+pub(super) fn cut_character(bytes: &[u8]) -> usize {
     for length in 1..=bytes.len().min(3) {
         let tail = &bytes[bytes.len() - length..];
         if tail[0] & 0b1100_0000 == 0b1000_0000 {

@@ -2,12 +2,14 @@
 
 mod agent_routes;
 mod claim;
+mod detail;
 mod diff;
 mod error;
 mod events;
 mod finish;
 mod follow;
 mod frame;
+mod kept;
 mod key;
 mod log;
 mod node_routes;
@@ -105,6 +107,8 @@ impl Jobs {
     pub fn routes(&self) -> OpenApiRouter {
         OpenApiRouter::new()
             .merge(routes::routes())
+            .merge(detail::routes())
+            .merge(log::routes())
             .merge(stream::routes())
             .merge(events::routes())
             .merge(agent_routes::routes())

@@ -4,19 +4,19 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use hyprbox_protocol::{ErrorBody, Stream};
+use hyprbox_protocol::ErrorBody;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::log::{self, Selection};
+use super::kept::Reading;
 use super::queue::Idempotency;
-use super::{JobDetail, JobError, JobView, Jobs, QueueRequest, Queued, diff};
+use super::{JobError, JobView, Jobs, QueueRequest, Queued, diff, log};
 use crate::audit;
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, JsonWithValue, Path, Query};
+use crate::store::Tx;
 use crate::store::job::{self, Job, JobFilter, JobStatus};
-use crate::store::{StoreError, Tx};
 
 /// Whose jobs are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,13 +54,28 @@ pub async fn find_for(
     id: String,
     action: &'static str,
 ) -> Result<Job, JobError> {
+    let found = find_with(jobs, user, scope, id, action, |_, _| Ok(())).await?;
+    Ok(found.0)
+}
+
+/// The same, and what `read` makes of it in the same moment.
+pub(super) async fn find_with<T: Send + 'static>(
+    jobs: &Jobs,
+    user: &User,
+    scope: Scope,
+    id: String,
+    action: &'static str,
+    read: impl FnOnce(&mut dyn Tx, &Job) -> Result<T, JobError> + Send + 'static,
+) -> Result<(Job, T), JobError> {
     let viewer = user.clone();
-    let job = jobs
+    let (job, more) = jobs
         .store
         .read(move |tx| {
-            job::find(tx, &id)?
+            let job = job::find(tx, &id)?
                 .filter(|job| scope.sees(&viewer, job))
-                .ok_or(JobError::NotFound)
+                .ok_or(JobError::NotFound)?;
+            let more = read(tx, &job)?;
+            Ok::<_, JobError>((job, more))
         })
         .await?;
     if scope == Scope::All {
@@ -79,7 +94,7 @@ pub async fn find_for(
             .await
             .map_err(JobError::Store)?;
     }
-    Ok(job)
+    Ok((job, more))
 }
 
 /// A page of jobs.
@@ -190,12 +205,20 @@ impl Jobs {
         })
     }
 
-    /// The kept output of both streams of a job that was found, in the order in which it was read.
-    pub async fn output(&self, id: String) -> Result<Vec<u8>, JobError> {
+    /// The last `bytes` bytes of the kept output of a job that was found, in the order in which both streams were read.
+    pub async fn output_end(&self, id: String, bytes: u64) -> Result<Vec<u8>, JobError> {
         self.store
             .read(move |tx| {
                 let job = job::find(tx, &id)?.ok_or(JobError::NotFound)?;
-                Ok::<_, JobError>(log::kept(tx, &job, Selection::Both)?)
+                let mut reading = Reading::new(&job, None).end(bytes);
+                let mut end = Vec::new();
+                loop {
+                    let chunks = reading.read(tx).map_err(JobError::from)?;
+                    if chunks.is_empty() {
+                        return Ok(end);
+                    }
+                    end.extend_from_slice(&log::joined(&chunks));
+                }
             })
             .await
     }
@@ -206,79 +229,6 @@ impl Jobs {
             .read(move |tx| Ok::<_, JobError>(job::script(tx, &id)?))
             .await
     }
-
-    /// A job that was found, with its script and kept output.
-    pub async fn detail(&self, id: String) -> Result<JobDetail, JobError> {
-        self.store
-            .read(move |tx| {
-                let job = job::find(tx, &id)?.ok_or(JobError::NotFound)?;
-                let script = job::script(tx, &id)?;
-                let (stdout, stderr) = (
-                    text(tx, &job, Stream::Stdout)?,
-                    text(tx, &job, Stream::Stderr)?,
-                );
-                Ok(JobDetail {
-                    job: job.into(),
-                    script,
-                    stdout,
-                    stderr,
-                })
-            })
-            .await
-    }
-}
-
-fn text(tx: &mut dyn Tx, job: &Job, stream: Stream) -> Result<String, StoreError> {
-    let bytes = log::kept(tx, job, Selection::One(stream))?;
-    Ok(String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
-}
-
-/// A job with its script and output.
-#[utoipa::path(get, path = "/api/jobs/{id}", tag = "jobs",
-    params(("id" = String, Path), ("scope" = Option<String>, Query)),
-    responses((status = 200, body = JobDetail), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)),
-    security(("bearer" = []), ("cookie" = [])))]
-async fn detail(
-    State(jobs): State<Jobs>,
-    Viewer(user): Viewer,
-    Path(id): Path<String>,
-    query: Query,
-) -> Result<axum::Json<JobDetail>, ApiError> {
-    let scope = Scope::of(&user, &query)?;
-    let job = find_for(&jobs, &user, scope, id, "job.look").await?;
-    Ok(axum::Json(jobs.detail(job.id).await?))
-}
-
-/// The kept output as it was written.
-#[utoipa::path(get, path = "/api/jobs/{id}/log", tag = "jobs",
-    params(("id" = String, Path), ("stream" = Option<String>, Query, description = "stdout, stderr or both (the default)"),
-        ("scope" = Option<String>, Query), ("Range" = Option<String>, Header)),
-    responses((status = 200, content_type = "text/plain"), (status = 206, content_type = "text/plain"),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 416, body = ErrorBody)),
-    security(("bearer" = []), ("cookie" = [])))]
-async fn kept_log(
-    State(jobs): State<Jobs>,
-    Viewer(user): Viewer,
-    Path(id): Path<String>,
-    query: Query,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let scope = Scope::of(&user, &query)?;
-    let selection = Selection::parse(query.get("stream"))
-        .ok_or_else(|| query.wrong("stream", "stdout, stderr or both"))?;
-    let job = find_for(&jobs, &user, scope, id, "job.look").await?;
-    let bytes = jobs
-        .store
-        .read(move |tx| {
-            // Found again, so that the row and its chunks are of one moment.
-            let job = job::find(tx, &job.id)?.ok_or(JobError::NotFound)?;
-            Ok::<_, JobError>(log::kept(tx, &job, selection)?)
-        })
-        .await?;
-    log::text_response(bytes, &headers)
 }
 
 /// Cancels a job.
@@ -342,8 +292,6 @@ impl Jobs {
 pub(super) fn routes() -> OpenApiRouter<Jobs> {
     OpenApiRouter::new()
         .routes(routes!(queue, list))
-        .routes(routes!(detail))
-        .routes(routes!(kept_log))
         .routes(routes!(cancel))
         .routes(routes!(diff_scripts))
 }

@@ -12,6 +12,8 @@ static COUNT: Statement = Statement::new(include_str!("sql/output_count.sql"));
 static OLDEST: Statement = Statement::new(include_str!("sql/chunk_oldest.sql"));
 static DROP: Statement = Statement::new(include_str!("sql/chunk_drop.sql"));
 static WINDOW: Statement = Statement::new(include_str!("sql/chunk_window.sql"));
+static KEPT: Statement = Statement::new(include_str!("sql/chunk_kept.sql"));
+static LENGTHS: Statement = Statement::new(include_str!("sql/chunk_lengths.sql"));
 static HOLDING: Statement = Statement::new(include_str!("sql/chunk_holding.sql"));
 static FOLLOWING: Statement = Statement::new(include_str!("sql/chunk_following.sql"));
 
@@ -117,6 +119,53 @@ pub fn window(
     bytes: u64,
 ) -> Result<Vec<StoredChunk>, StoreError> {
     read_all(tx.query(&WINDOW, values![job_id, position, bytes])?, chunk)
+}
+
+/// The same of `only` one stream, or of both: the other one's bytes are not read.
+pub fn kept_window(
+    tx: &mut dyn Tx,
+    job_id: &str,
+    only: Option<Stream>,
+    position: u64,
+    bytes: u64,
+) -> Result<Vec<StoredChunk>, StoreError> {
+    let found = tx.query(&KEPT, values![job_id, position, bytes, pattern(only)])?;
+    read_all(found, chunk)
+}
+
+/// Where a kept chunk is, without its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkPlace {
+    /// Which stream.
+    pub stream: Stream,
+    /// Bytes of the stream before it, since the job began.
+    pub start_offset: u64,
+    /// Bytes of both streams that had arrived before it.
+    pub position: u64,
+    /// How many bytes it has.
+    pub length: u64,
+}
+
+/// The places of the chunks from `position` on, in order, 4,096 at the most; of `only` one stream, or of both.
+pub fn kept_places(
+    tx: &mut dyn Tx,
+    job_id: &str,
+    only: Option<Stream>,
+    position: u64,
+) -> Result<Vec<ChunkPlace>, StoreError> {
+    let found = tx.query(&LENGTHS, values![job_id, position, pattern(only)])?;
+    read_all(found, |row| {
+        Ok(ChunkPlace {
+            stream: row.take()?,
+            start_offset: row.take()?,
+            position: row.take()?,
+            length: row.take()?,
+        })
+    })
+}
+
+fn pattern(only: Option<Stream>) -> &'static str {
+    only.map_or("std%", Stream::as_str)
 }
 
 fn chunk(row: &mut Row) -> Result<StoredChunk, StoreError> {

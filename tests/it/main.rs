@@ -15,6 +15,7 @@ mod harness;
 mod http;
 mod lease;
 mod list;
+mod log;
 mod nodes;
 mod openapi;
 mod ops;
