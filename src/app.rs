@@ -20,7 +20,7 @@ use crate::http::{ApiError, answer_headers};
 use crate::jobs::{Jobs, Limits, SecretKey};
 use crate::metrics::Metrics;
 use crate::nodes::{Nodes, RunClock};
-use crate::ops::{self, Ops};
+use crate::ops::{self, BackupPlan, Ops};
 use crate::presets::Catalog;
 use crate::store::{Change, Store};
 use crate::tls::Tls;
@@ -61,6 +61,7 @@ pub struct App {
     clock: Arc<RunClock>,
     lease_seconds: u64,
     tls: Option<Tls>,
+    backups: Option<(BackupPlan, PathBuf)>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -98,9 +99,13 @@ impl App {
             format!("{scheme}://{address}")
         });
         let mut made = Made::default();
-        made.data_dir(&config.data_dir)?;
+        made.folder(&config.data_dir, "HYPRBOX_DATA_DIR")?;
         // Before the database, which would be brought up to date for nothing where the key can't be used.
         let key = made.key(&config.secret_key_file)?;
+        let backups = backups_of(config);
+        if let Some((plan, _)) = &backups {
+            made.folder(&plan.dir, "HYPRBOX_BACKUP_DIR")?;
+        }
         let hub = Arc::new(Hub::default());
         let auth_cell = Arc::new(OnceLock::new());
         let store = open_store(config, Arc::clone(&hub), Arc::clone(&auth_cell))?;
@@ -155,6 +160,7 @@ impl App {
             clock,
             lease_seconds: config.lease_seconds,
             tls: config.tls.clone(),
+            backups,
             stopping,
         })
     }
@@ -185,10 +191,19 @@ impl App {
             tls.warn_of_an_open_key();
             tokio::spawn(tls.follow_renewals())
         });
+        let backing_up = self.backups.map(|(plan, database)| {
+            let metrics = self.jobs.metrics.clone();
+            tokio::spawn(ops::schedule::follow(
+                plan,
+                database,
+                metrics,
+                self.stopping.clone(),
+            ))
+        });
         server::serve(listener, self.tls, self.router, self.stopping).await;
         background.abort();
         sweeping.abort();
-        for task in [taking_over, renewing].into_iter().flatten() {
+        for task in [taking_over, renewing, backing_up].into_iter().flatten() {
             task.abort();
         }
         let write = async {
@@ -226,7 +241,7 @@ impl Drop for Made {
 }
 
 impl Made {
-    fn data_dir(&mut self, path: &Path) -> Result<(), StartError> {
+    fn folder(&mut self, path: &Path, variable: &str) -> Result<(), StartError> {
         if path.is_dir() {
             return Ok(());
         }
@@ -241,7 +256,7 @@ impl Made {
             .create(path)
             .map_err(|error| {
                 StartError(format!(
-                    "can't make the data folder HYPRBOX_DATA_DIR={}: {error}",
+                    "can't make the folder {variable}={}: {error}",
                     path.display()
                 ))
             })?;
@@ -260,6 +275,15 @@ impl Made {
 
     fn keep(mut self) {
         self.0.clear();
+    }
+}
+
+fn backups_of(config: &Config) -> Option<(BackupPlan, PathBuf)> {
+    match (&config.backups, &config.database) {
+        (Some(plan), DatabaseUrl::Sqlite(database)) => Some((plan.clone(), database.clone())),
+        #[cfg(feature = "postgres")]
+        (Some(_), DatabaseUrl::Postgres(_)) => None,
+        (None, _) => None,
     }
 }
 

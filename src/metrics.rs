@@ -20,6 +20,11 @@ struct Outcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByPreset {
     preset: String,
 }
@@ -28,6 +33,9 @@ struct ByPreset {
 struct ByStatus {
     status: &'static str,
 }
+
+/// For a gauge that is left out until there is something to say.
+type NoLabels = [(&'static str, &'static str); 0];
 
 /// What is counted; clones share it.
 #[derive(Clone)]
@@ -43,6 +51,9 @@ struct Inner {
     viewers: Gauge,
     jobs: Family<ByStatus, Gauge>,
     nodes: Family<ByStatus, Gauge>,
+    backups: Family<ByOutcome, Counter>,
+    backup_last: Family<NoLabels, Gauge>,
+    backup_size: Family<NoLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -58,6 +69,9 @@ impl Default for Metrics {
             viewers: Gauge::<i64, AtomicI64>::default(),
             jobs: Family::default(),
             nodes: Family::default(),
+            backups: Family::default(),
+            backup_last: Family::default(),
+            backup_size: Family::default(),
         };
         Self(Arc::new(inner.registered()))
     }
@@ -97,6 +111,23 @@ impl Inner {
         registry.register("sse_clients", "Open live tails", self.viewers.clone());
         registry.register("jobs", "Jobs in the database, by status", self.jobs.clone());
         registry.register("nodes", "Nodes, by status", self.nodes.clone());
+        registry.register(
+            "backups",
+            "Scheduled backups since the start, by outcome",
+            self.backups.clone(),
+        );
+        registry.register_with_unit(
+            "backup_last_success_timestamp",
+            "When the newest backup was taken",
+            Unit::Seconds,
+            self.backup_last.clone(),
+        );
+        registry.register_with_unit(
+            "backup_size",
+            "Size of the newest backup that was taken since the start",
+            Unit::Bytes,
+            self.backup_size.clone(),
+        );
         self
     }
 }
@@ -156,6 +187,27 @@ impl Metrics {
     /// Output arrived.
     pub fn output(&self, bytes: u64) {
         self.0.log_bytes.inc_by(bytes);
+    }
+
+    /// A backup taken before the start is there.
+    pub fn backup_there(&self, at: Timestamp) {
+        let seconds = at.as_millis() / 1_000;
+        self.0.backup_last.get_or_create(&[]).set(seconds);
+    }
+
+    /// A scheduled backup was taken.
+    pub fn backup_succeeded(&self, at: Timestamp, bytes: u64) {
+        self.backup_there(at);
+        let size = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.0.backup_size.get_or_create(&[]).set(size);
+        let outcome = "succeeded";
+        self.0.backups.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// A scheduled backup failed.
+    pub fn backup_failed(&self) {
+        let outcome = "failed";
+        self.0.backups.get_or_create(&ByOutcome { outcome }).inc();
     }
 
     /// A live tail was opened; it counts until what is returned goes.

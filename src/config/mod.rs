@@ -18,8 +18,9 @@ pub use settings::serve_command;
 pub(crate) use settings::with_data_place;
 pub use source::ConfigError;
 use source::Source;
-use values::{admin, boolean, data_dir, database, networks, public_url, tls};
+use values::{admin, backups, boolean, data_dir, database, networks, public_url, tls};
 
+use crate::ops::BackupPlan;
 use crate::tls::Tls;
 
 /// Where the data is.
@@ -62,6 +63,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Days that finished jobs are kept; `None`: for ever.
     pub keep_days: Option<u64>,
+    /// The backups that the server takes by itself.
+    pub backups: Option<BackupPlan>,
     /// Peers whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Filter of the log.
@@ -85,6 +88,7 @@ impl Config {
                 |value| value.parse().ok(),
             )?
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4000)));
+        let database = database(&source, &data_dir)?;
         Ok(Self {
             listen,
             public_url: source.read(
@@ -92,7 +96,8 @@ impl Config {
                 "an http:// or https:// URL without a path",
                 public_url,
             )?,
-            database: database(&source, &data_dir)?,
+            backups: backups(&source, &database)?,
+            database,
             presets_dir: source.read("HYPRBOX_PRESETS_DIR", "a folder that exists", |value| {
                 Some(PathBuf::from(value)).filter(|path| path.is_dir())
             })?,

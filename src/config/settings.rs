@@ -86,6 +86,21 @@ const SETTINGS: &[Setting] = &[
         help: "Days that finished jobs are kept [for ever]",
     },
     Setting {
+        variable: "HYPRBOX_BACKUP_DIR",
+        flag: "backup-dir",
+        help: "Folder that backups of the database are put into",
+    },
+    Setting {
+        variable: "HYPRBOX_BACKUP_EVERY",
+        flag: "backup-every",
+        help: "Time from one backup to the next [24h]",
+    },
+    Setting {
+        variable: "HYPRBOX_BACKUP_KEEP",
+        flag: "backup-keep",
+        help: "How many backups are kept [7]",
+    },
+    Setting {
         variable: "HYPRBOX_TRUSTED_PROXIES",
         flag: "trusted-proxies",
         help: "Addresses and networks whose X-Forwarded-For counts, comma-separated",

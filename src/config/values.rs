@@ -1,11 +1,13 @@
 //! Settings that need more than a look: each from text to what the server uses.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::DatabaseUrl;
 use super::source::{ConfigError, Source, wrong};
+use crate::ops::BackupPlan;
 use crate::tls::Tls;
 
 pub(super) fn data_dir(source: &Source<'_>) -> Result<PathBuf, ConfigError> {
@@ -115,6 +117,68 @@ pub(super) fn tls(source: &Source<'_>) -> Result<Option<Tls>, ConfigError> {
     Tls::load(cert, key)
         .map(Some)
         .map_err(|fault| wrong(fault.name, &fault.value, fault.allowed))
+}
+
+/// The backups that `serve` takes; the other two settings mean nothing without a folder.
+pub(super) fn backups(
+    source: &Source<'_>,
+    database: &DatabaseUrl,
+) -> Result<Option<BackupPlan>, ConfigError> {
+    const ALLOWED: &str = "a time from 1s to 365d, such as 30m, 24h or 7d";
+    let every = source.read("HYPRBOX_BACKUP_EVERY", ALLOWED, duration)?;
+    let keep = source.number("HYPRBOX_BACKUP_KEEP", 1, 10_000)?;
+    let Some(dir) = source.text("HYPRBOX_BACKUP_DIR") else {
+        return match (every, keep) {
+            (None, None) => Ok(None),
+            (Some(_), _) => Err(wrong(
+                "HYPRBOX_BACKUP_DIR",
+                "",
+                "set where HYPRBOX_BACKUP_EVERY is",
+            )),
+            (None, Some(_)) => Err(wrong(
+                "HYPRBOX_BACKUP_DIR",
+                "",
+                "set where HYPRBOX_BACKUP_KEEP is",
+            )),
+        };
+    };
+    match database {
+        DatabaseUrl::Sqlite(_) => {}
+        #[cfg(feature = "postgres")]
+        DatabaseUrl::Postgres(_) => {
+            let allowed = "unset with a PostgreSQL database: that is backed up by pg_dump";
+            return Err(wrong("HYPRBOX_BACKUP_DIR", &dir, allowed));
+        }
+    }
+    let path = PathBuf::from(&dir);
+    if path.exists() && !path.is_dir() {
+        return Err(wrong("HYPRBOX_BACKUP_DIR", &dir, "a folder"));
+    }
+    Ok(Some(BackupPlan {
+        dir: path,
+        every: every.unwrap_or(Duration::from_secs(24 * 3_600)),
+        keep: keep
+            .and_then(|keep| usize::try_from(keep).ok())
+            .unwrap_or(7),
+    }))
+}
+
+/// `30s`, `30m`, `24h`, `7d`: one whole number with one unit.
+fn duration(value: &str) -> Option<Duration> {
+    const LONGEST: u64 = 365 * 24 * 3_600;
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = value.split_at(digits);
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 24 * 3_600,
+        _ => return None,
+    };
+    let seconds = number.parse::<u64>().ok()?.checked_mul(unit)?;
+    (1..=LONGEST)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
 }
 
 pub(super) fn boolean(value: &str) -> Option<bool> {

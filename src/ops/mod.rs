@@ -4,5 +4,7 @@ pub mod backup;
 mod readiness;
 pub mod restore;
 mod routes;
+pub(crate) mod schedule;
 
 pub use routes::{Ops, document, routes};
+pub use schedule::Plan as BackupPlan;

@@ -88,12 +88,12 @@ fn a_backup_under_load_has_every_job_that_was_acknowledged_before() {
                     let asked = Instant::now();
                     let id = admin.queue("n2");
                     acknowledged.push((id, Instant::now(), asked.elapsed()));
-                    enough.fetch_or(acknowledged.len() >= 50, Ordering::Relaxed);
+                    enough.fetch_or(acknowledged.len() >= 20, Ordering::Relaxed);
                 }
                 acknowledged
             })
         };
-        let threads: Vec<_> = (0..4).map(load).collect();
+        let threads: Vec<_> = (0..16).map(load).collect();
         eventually("jobs", || enough.load(Ordering::Relaxed).then_some(()));
         let before = Instant::now();
         done(&server.setup().run(&["backup", text(&file)]));
@@ -309,6 +309,106 @@ fn what_is_no_sound_backup_is_not_restored() {
     assert!(absent.contains("/nonexistent/b.db"), "{absent}");
 }
 
+fn backups(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<_> = paths
+        .filter(|path| text(path).contains("/hyprbox-2"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn the_server_takes_backups_by_itself_and_keeps_the_newest() {
+    if !is_sqlite() {
+        return;
+    }
+    let setup = Setup::new();
+    let folder = setup.folder().join("deep/backups");
+    let setup = setup
+        .with("HYPRBOX_BACKUP_DIR", text(&folder))
+        .with("HYPRBOX_BACKUP_EVERY", "1s")
+        .with("HYPRBOX_BACKUP_KEEP", "2");
+    let mut server = setup.start();
+    let admin = server.admin();
+    let first = eventually("a backup", || backups(&folder).first().cloned());
+    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(&first), 0o600);
+    // Files with other names are somebody's, however old.
+    let other = folder.join("hyprbox-2020.db");
+    std::fs::write(&other, "").expect("writes");
+    let id = admin.queue(&admin.add_node("n1").node_id);
+    eventually("the job in a backup, and the first one gone", || {
+        let newest = backups(&folder).into_iter().rfind(|path| *path != other)?;
+        (ids(&newest).contains(&id) && !first.exists()).then_some(())
+    });
+    assert!(other.exists());
+    let page = admin.get("/metrics").gives(200).text();
+    let said = |start: &str| page.lines().any(|line| line.starts_with(start));
+    assert!(
+        said("hyprbox_backups_total{outcome=\"succeeded\"}"),
+        "{page}"
+    );
+    assert!(
+        said("hyprbox_backup_last_success_timestamp_seconds"),
+        "{page}"
+    );
+    assert!(said("hyprbox_backup_size_bytes"), "{page}");
+    let kept = backups(&folder).len();
+    assert!((3..=4).contains(&kept), "{kept}");
+}
+
+#[test]
+fn a_restart_takes_no_backup_before_its_time() {
+    if !is_sqlite() {
+        return;
+    }
+    let setup = Setup::new();
+    let folder = setup.folder().join("backups");
+    let mut server = setup.with("HYPRBOX_BACKUP_DIR", text(&folder)).start();
+    let first = eventually("a backup", || backups(&folder).first().cloned());
+    server.restart();
+    let admin = server.admin();
+    eventually("the last backup's time", || {
+        let page = admin.get("/metrics").gives(200).text();
+        let name = "hyprbox_backup_last_success_timestamp_seconds";
+        page.lines()
+            .any(|line| line.starts_with(name))
+            .then_some(())
+    });
+    assert_eq!(backups(&folder), [first]);
+}
+
+#[test]
+fn a_backup_that_fails_is_logged_counted_and_tried_again() {
+    if !is_sqlite() {
+        return;
+    }
+    let setup = Setup::new();
+    let folder = setup.folder().join("backups");
+    let mut server = setup
+        .with("HYPRBOX_BACKUP_DIR", text(&folder))
+        .with("HYPRBOX_BACKUP_EVERY", "1s")
+        .start();
+    let admin = server.admin();
+    eventually("a backup", || backups(&folder).first().cloned());
+    let away = server.setup().folder().join("away");
+    std::fs::rename(&folder, &away).expect("renames");
+    eventually("a complaint", || {
+        server
+            .logged(&["ERROR", "the backup failed", "backups"])
+            .then_some(())
+    });
+    let page = admin.get("/metrics").gives(200).text();
+    assert!(
+        page.contains("hyprbox_backups_total{outcome=\"failed\"}"),
+        "{page}"
+    );
+    std::fs::create_dir(&folder).expect("a folder");
+    eventually("another backup", || backups(&folder).first().cloned());
+}
+
 #[cfg(feature = "postgres")]
 #[test]
 fn on_postgres_they_name_its_own_tools() {
@@ -320,4 +420,7 @@ fn on_postgres_they_name_its_own_tools() {
         let line = complaint(&setup.run(words));
         assert!(line.contains("pg_dump"), "{line}");
     }
+    let folder = setup.folder().join("backups");
+    let line = crate::config::refused(&setup.with("HYPRBOX_BACKUP_DIR", text(&folder)));
+    assert!(line.contains("pg_dump"), "{line}");
 }
