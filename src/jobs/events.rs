@@ -18,12 +18,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::follow::{Follower, Told};
-use super::frame::{Offsets, OutputEvent};
+use super::frame::Offsets;
+use super::log::wants_times;
 use super::routes::{Scope, find_for};
 use super::stream::{
     CLIENT_QUEUE, EventId, OPENING, event_stream, keep_alive, last_event_id, no_longer_allowed,
     resume_point, sse,
 };
+use super::tail::Framed;
 use super::{JobError, JobView, Jobs};
 use crate::auth::{User, Viewer};
 use crate::clock::{self, Timestamp};
@@ -43,10 +45,10 @@ const TOGETHER: Duration = Duration::from_millis(20);
 /// Output of a named job.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct NamedOutput<'e> {
+struct NamedOutput<'e, O> {
     job_id: &'e str,
     #[serde(flatten)]
-    output: &'e OutputEvent,
+    output: O,
 }
 
 /// When the stream was where, and how far each named job was told.
@@ -99,6 +101,7 @@ impl Place {
 #[utoipa::path(get, path = "/api/events", tag = "jobs",
     params(("job" = Option<Vec<String>>, Query, description = "Jobs whose output is wanted; may repeat, 64 at the most"),
         ("scope" = Option<String>, Query, description = "all: everybody's jobs, for VIEWER and ADMIN"),
+        ("times" = Option<bool>, Query, description = "true: output events also have at and line, as those of a job's own stream"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
     responses((status = 200, content_type = "text/event-stream", description = "Events job, node and output"),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
@@ -111,6 +114,7 @@ async fn events(
     parts: Parts,
 ) -> Result<Response, ApiError> {
     let scope = Scope::of(&user, &query)?;
+    let times = wants_times(&query)?;
     let ids: BTreeSet<&str> = query.all("job").collect();
     if ids.len() > NAMED_MAX {
         return Err(query.wrong("job", "given 64 times at the most"));
@@ -125,7 +129,14 @@ async fn events(
     let counted = jobs.tails.viewing();
     tokio::spawn(async move {
         let _counted = counted;
-        let board = Board::new(jobs.clone(), user, scope, named, resumed, client.clone());
+        let board = Board::new(
+            jobs.clone(),
+            user,
+            (scope, times),
+            named,
+            resumed,
+            client.clone(),
+        );
         tokio::select! {
             _gone = board.run() => {}
             () = keep_alive(&client) => {}
@@ -151,7 +162,7 @@ struct Found {
 }
 
 enum FoundWhat {
-    Output(Arc<OutputEvent>),
+    Output(Arc<Framed>),
     Done,
     Other,
 }
@@ -203,6 +214,8 @@ struct Board {
     jobs: Jobs,
     user: User,
     scope: Scope,
+    /// Output is told with its times.
+    times: bool,
     place: Place,
     since: Option<Timestamp>,
     changes: broadcast::Receiver<Change>,
@@ -218,7 +231,7 @@ impl Board {
     fn new(
         jobs: Jobs,
         user: User,
-        scope: Scope,
+        (scope, times): (Scope, bool),
         named: Vec<Job>,
         resumed: Option<Place>,
         client: mpsc::Sender<Bytes>,
@@ -246,6 +259,7 @@ impl Board {
             jobs,
             user,
             scope,
+            times,
             place,
             since,
             changes,
@@ -369,14 +383,14 @@ impl Board {
         let job_id = job_id.clone();
         match found.what {
             FoundWhat::Output(output) => {
-                self.tell(
-                    "output",
-                    &NamedOutput {
-                        job_id: &job_id,
-                        output: &output,
-                    },
-                )
-                .await
+                let (job_id, event) = (job_id.as_str(), &output.event);
+                if self.times {
+                    let output = event.timed();
+                    self.tell("output", &NamedOutput { job_id, output }).await
+                } else {
+                    let output = event;
+                    self.tell("output", &NamedOutput { job_id, output }).await
+                }
             }
             FoundWhat::Done => {
                 // What comes after it, a late completion, nobody else tells.
@@ -395,7 +409,7 @@ impl Board {
 
 fn what_of(told: Told) -> FoundWhat {
     match told {
-        Told::Output { event, .. } => FoundWhat::Output(event),
+        Told::Output(output) => FoundWhat::Output(output),
         Told::Done(_) => FoundWhat::Done,
         Told::Status(_) => FoundWhat::Other,
     }

@@ -2,24 +2,20 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::Jobs;
-use super::frame::{Cursor, DoneEvent, OutputEvent, StatusEvent};
+use super::frame::{Cursor, DoneEvent, StatusEvent};
 use super::stream::EventId;
-use super::tail::{Frame, look};
+use super::tail::{Frame, Framed, look};
 use crate::store::job::Job;
 
 /// Something that the viewer is told.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// Output; `framed` where the live tail has the event's bytes ready.
-    Output {
-        event: Arc<OutputEvent>,
-        framed: Option<Bytes>,
-    },
+    /// Output.
+    Output(Arc<Framed>),
     /// Another state.
     Status(StatusEvent),
     /// The end.
@@ -97,23 +93,16 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
 
     async fn pass_on(&mut self, frame: Frame) -> Result<(), Gone> {
         match frame {
-            Frame::Output {
-                before,
-                event,
-                framed,
-            } => {
-                if event.end <= self.told.offsets.of(event.stream) {
+            Frame::Output { before, output } => {
+                let (stream, end) = (output.event.stream, output.event.end);
+                if end <= self.told.offsets.of(stream) {
                     return Ok(());
                 }
                 if before != self.told.offsets {
                     return self.catch_up().await;
                 }
-                self.told.offsets.set(event.stream, event.end);
-                self.tell(Told::Output {
-                    event,
-                    framed: Some(framed),
-                })
-                .await
+                self.told.offsets.set(stream, end);
+                self.tell(Told::Output(output)).await
             }
             Frame::Status(status) => self.tell_status(status).await,
             Frame::Done => self.catch_up().await,
@@ -147,11 +136,8 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
             }
             for event in look.events {
                 self.told.offsets.set(event.stream, event.end);
-                self.tell(Told::Output {
-                    event: Arc::new(event),
-                    framed: None,
-                })
-                .await?;
+                let output = Arc::new(Framed::new(event, self.told));
+                self.tell(Told::Output(output)).await?;
             }
             if look.more {
                 cursor = look.cursor;

@@ -10,6 +10,8 @@ use crate::store::{StoreError, Tx};
 
 /// Bytes of output in one event at the most.
 const EVENT_BYTES: usize = 64 * 1024;
+/// Output that came within this many milliseconds may be told in one event: its `at` is right to that.
+const EVENT_MS: i64 = 100;
 /// Bytes read from the store at a time.
 const WINDOW_BYTES: u64 = 256 * 1024;
 
@@ -39,6 +41,32 @@ pub(super) struct OutputEvent {
     pub(super) offset: u64,
     pub(super) end: u64,
     pub(super) data: String,
+    /// When it arrived.
+    #[serde(skip)]
+    pub(super) at: Timestamp,
+    /// Lines of both streams that had begun once its first byte was there: the number of the line that this byte begins.
+    /// `None` where they are not counted.
+    #[serde(skip)]
+    pub(super) line: Option<u64>,
+}
+
+/// The same for those who ask for times.
+#[derive(Debug, Serialize)]
+pub(super) struct TimedOutput<'e> {
+    #[serde(flatten)]
+    output: &'e OutputEvent,
+    at: Timestamp,
+    line: Option<u64>,
+}
+
+impl OutputEvent {
+    pub(super) fn timed(&self) -> TimedOutput<'_> {
+        TimedOutput {
+            output: self,
+            at: self.at,
+            line: self.line,
+        }
+    }
 }
 
 impl From<&Job> for StatusEvent {
@@ -86,11 +114,15 @@ impl Offsets {
 }
 
 /// Bytes of one stream that were read and not told, as they may be the beginning of a character.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pending {
     /// Offset of the first of them; where the stream goes on when there are none.
     offset: u64,
     bytes: Vec<u8>,
+    /// Lines that had begun with the first of them.
+    line: Option<u64>,
+    /// When the last of them arrived.
+    at: Timestamp,
 }
 
 /// Reads a job's output from the store, event by event, from wherever a viewer is.
@@ -111,6 +143,8 @@ impl Cursor {
         let pending = |offset| Pending {
             offset,
             bytes: Vec::new(),
+            line: None,
+            at: Timestamp::from_millis(0),
         };
         Self {
             job_id: job_id.to_owned(),
@@ -203,9 +237,14 @@ impl Cursor {
         }
         let from = at.max(begin);
         let known = usize::try_from(from - chunk.start_offset).unwrap_or(usize::MAX);
+        if pending.bytes.is_empty() {
+            let before = chunk.data.get(..known).unwrap_or_default();
+            pending.line = chunk.line.map(|line| line + line_ends(before));
+        }
         pending
             .bytes
             .extend_from_slice(chunk.data.get(known..).unwrap_or_default());
+        pending.at = chunk.arrived_at;
         flush(pending, stream, false, events);
     }
 }
@@ -231,9 +270,13 @@ fn flush(pending: &mut Pending, stream: Stream, end: bool, events: &mut Vec<Outp
                 offset: pending.offset,
                 end: next,
                 data,
+                at: pending.at,
+                line: pending.line,
             },
         );
         pending.offset = next;
+        let ended = line_ends(&pending.bytes[..whole]);
+        pending.line = pending.line.map(|line| line + ended);
         pending.bytes.drain(..whole);
     }
 }
@@ -244,12 +287,17 @@ fn add(events: &mut Vec<OutputEvent>, event: OutputEvent) {
         && last.stream == event.stream
         && last.end == event.offset
         && event.end - last.offset <= EVENT_BYTES as u64
+        && event.at.millis_since(last.at) <= EVENT_MS
     {
         last.data.push_str(&event.data);
         last.end = event.end;
     } else {
         events.push(event);
     }
+}
+
+fn line_ends(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// How many bytes at the end of `bytes` are the beginning of a character that is not whole: 0 to 3.
@@ -276,7 +324,7 @@ mod tests {
             stream,
             start_offset,
             position,
-            arrived_at: crate::clock::now(),
+            arrived_at: Timestamp::from_millis(0),
             line: None,
             data: data.to_vec(),
         }
@@ -367,9 +415,63 @@ mod tests {
                 stream: Stream::Stdout,
                 offset: 3,
                 end: 6,
-                data: "def".into()
+                data: "def".into(),
+                at: Timestamp::from_millis(0),
+                line: None,
             }]
         );
+    }
+
+    #[test]
+    fn lines_are_counted_from_wherever_the_reading_begins() {
+        let numbered = |stream, start_offset, position, line, data| StoredChunk {
+            line: Some(line),
+            ..chunk(stream, start_offset, position, data)
+        };
+        let chunks = [
+            numbered(Stream::Stdout, 0, 0, 1, b"a\nb\nc"),
+            numbered(Stream::Stderr, 0, 5, 4, b"x\n"),
+            numbered(Stream::Stdout, 5, 7, 4, b"c\nd\n"),
+        ];
+        let lines = |stdout| {
+            let mut cursor = Cursor::at("j", Offsets { stdout, stderr: 0 });
+            let mut events = Vec::new();
+            for chunk in &chunks {
+                cursor.take(chunk.clone(), &mut events);
+            }
+            events
+                .iter()
+                .map(|event| (event.data.clone(), event.line))
+                .collect::<Vec<_>>()
+        };
+        let told = |texts: [(&str, u64); 3]| {
+            texts
+                .map(|(text, line)| (text.to_owned(), Some(line)))
+                .to_vec()
+        };
+        assert_eq!(lines(0), told([("a\nb\nc", 1), ("x\n", 4), ("c\nd\n", 4)]));
+        assert_eq!(lines(2), told([("b\nc", 2), ("x\n", 4), ("c\nd\n", 4)]));
+        assert_eq!(lines(4), told([("c", 3), ("x\n", 4), ("c\nd\n", 4)]));
+        assert_eq!(
+            lines(7),
+            [("x\n".to_owned(), Some(4)), ("d\n".to_owned(), Some(5))]
+        );
+    }
+
+    #[test]
+    fn what_came_later_is_an_event_of_its_own() {
+        let later = StoredChunk {
+            arrived_at: Timestamp::from_millis(EVENT_MS + 1),
+            ..chunk(Stream::Stdout, 1, 1, b"b")
+        };
+        let (events, _) = told(&[chunk(Stream::Stdout, 0, 0, b"a"), later.clone()]);
+        assert_eq!(events.len(), 2);
+        let soon = StoredChunk {
+            arrived_at: Timestamp::from_millis(EVENT_MS),
+            ..later
+        };
+        let (events, _) = told(&[chunk(Stream::Stdout, 0, 0, b"a"), soon]);
+        assert_eq!(events.len(), 1);
     }
 
     #[test]

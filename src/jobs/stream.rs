@@ -20,6 +20,7 @@ use utoipa_axum::routes;
 use super::Jobs;
 use super::follow::{Follower, Told};
 use super::frame::{Offsets, StatusEvent};
+use super::log::wants_times;
 use super::routes::{Scope, find_for};
 use crate::auth::Viewer;
 use crate::http::{ApiError, Path, Query};
@@ -154,9 +155,11 @@ pub(super) fn event_stream(receiver: mpsc::Receiver<Bytes>) -> Response {
 /// Live tail of a job.
 #[utoipa::path(get, path = "/api/jobs/{id}/stream", tag = "jobs",
     params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: somebody else's job, for VIEWER and ADMIN"),
+        ("times" = Option<bool>, Query, description = "true: output events also have at, when it arrived, and line, how many lines of both streams had begun once its first byte was there (null for a job of before they were counted)"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
     responses((status = 200, content_type = "text/event-stream", description = "Events status, output and done"),
-        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn stream(
     State(jobs): State<Jobs>,
@@ -166,6 +169,7 @@ async fn stream(
     parts: Parts,
 ) -> Result<Response, ApiError> {
     let scope = Scope::of(&user, &query)?;
+    let times = wants_times(&query)?;
     let job = find_for(&jobs, &user, scope, id, "job.look").await?;
     let (client, receiver) = mpsc::channel(CLIENT_QUEUE);
     let told = resume_point(
@@ -175,7 +179,8 @@ async fn stream(
     let counted = jobs.tails.viewing();
     tokio::spawn(async move {
         let _counted = counted;
-        let follower = Follower::new(jobs.clone(), &job, told, client.clone(), as_sent);
+        let map = move |id: &EventId, told| as_sent(times, id, told);
+        let follower = Follower::new(jobs.clone(), &job, told, client.clone(), map);
         let told_all = async {
             // An error says that the client has gone: then there is nobody to tell.
             if client.send(OPENING).await.is_ok() {
@@ -234,16 +239,9 @@ async fn would_open(parts: &Parts) -> bool {
     viewer.is_ok_and(|Viewer(user)| Scope::of(&user, &query).is_ok())
 }
 
-fn as_sent(id: &EventId, told: Told) -> Bytes {
+fn as_sent(times: bool, id: &EventId, told: Told) -> Bytes {
     match told {
-        Told::Output {
-            framed: Some(bytes),
-            ..
-        } => bytes,
-        Told::Output {
-            event,
-            framed: None,
-        } => sse("output", &id.to_string(), event.as_ref()),
+        Told::Output(output) => output.bytes(times),
         Told::Status(status) => sse("status", &id.to_string(), &status),
         Told::Done(done) => sse("done", &id.to_string(), &done),
     }

@@ -2,7 +2,7 @@
 //! with every viewer. A viewer that lags or resumes reads the store at its own offsets and joins again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,16 +23,48 @@ const SLOW_POLL: Duration = Duration::from_secs(5);
 /// Something that happened to a watched job.
 #[derive(Debug, Clone)]
 pub(super) enum Frame {
-    /// New output. `before` is how far both streams were told, `framed` the event as the job's own stream sends it.
+    /// New output. `before` is how far both streams were told.
     Output {
         before: Offsets,
-        event: Arc<OutputEvent>,
-        framed: Bytes,
+        output: Arc<Framed>,
     },
     /// Another status, or a wish to cancel.
     Status(StatusEvent),
     /// The end; everything was told before.
     Done,
+}
+
+/// Output with its event as the job's own stream sends it, in either form; each is made once, when the first viewer wants it.
+#[derive(Debug)]
+pub(super) struct Framed {
+    pub(super) event: OutputEvent,
+    id: EventId,
+    plain: OnceLock<Bytes>,
+    timed: OnceLock<Bytes>,
+}
+
+impl Framed {
+    pub(super) fn new(event: OutputEvent, id: EventId) -> Self {
+        Self {
+            event,
+            id,
+            plain: OnceLock::new(),
+            timed: OnceLock::new(),
+        }
+    }
+
+    /// As it is sent, with or without times.
+    pub(super) fn bytes(&self, times: bool) -> Bytes {
+        let id = || self.id.to_string();
+        let (form, made): (_, fn(&Self, &str) -> Bytes) = if times {
+            (&self.timed, |framed, id| {
+                sse("output", id, &framed.event.timed())
+            })
+        } else {
+            (&self.plain, |framed, id| sse("output", id, &framed.event))
+        };
+        form.get_or_init(|| made(self, &id())).clone()
+    }
 }
 
 /// The tails of every watched job.
@@ -233,13 +265,9 @@ impl Pump {
         for event in events {
             let mut after = before;
             after.set(event.stream, event.end);
-            let id = EventId::new(Some(status), after).to_string();
-            let framed = sse("output", &id, &event);
-            self.send(Frame::Output {
-                before,
-                event: Arc::new(event),
-                framed,
-            });
+            let id = EventId::new(Some(status), after);
+            let output = Arc::new(Framed::new(event, id));
+            self.send(Frame::Output { before, output });
             before = after;
         }
     }

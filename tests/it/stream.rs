@@ -693,3 +693,59 @@ fn many_viewers_see_the_same() {
         assert_eq!(seen.stdout.gaps, []);
     }
 }
+
+#[test]
+fn times_and_lines_come_to_those_who_ask() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("n1");
+    let id = admin.queue("n1");
+    agent.claim();
+    agent.output(
+        &id,
+        &[
+            chunk("stdout", 0, "one\ntwo\nthr"),
+            chunk("stderr", 0, "x\n"),
+        ],
+    );
+    let paths = [
+        format!("/api/jobs/{id}/stream"),
+        format!("/api/jobs/{id}/stream?times=true"),
+        format!("/api/events?job={id}&times=true"),
+    ];
+    let mut streams: Vec<_> = paths.iter().map(|path| admin.get(path).open()).collect();
+    let is_output = |event: &Event| event.name == "output";
+    let mut kept = Vec::new();
+    for stream in &mut streams {
+        kept.push(stream.until(is_output).pop().expect("output").data);
+        stream.until(is_output);
+    }
+    // What is new, framed once for all.
+    agent.say(&id, 11, "ee\nfour\n");
+    let new = streams
+        .iter_mut()
+        .map(|stream| stream.until(is_output).pop());
+    let new: Vec<Value> = new.map(|event| event.expect("output").data).collect();
+    assert_eq!(
+        kept[0],
+        json!({"stream": "stdout", "offset": 0, "end": 11, "data": "one\ntwo\nthr"})
+    );
+    assert_eq!(
+        new[0],
+        json!({"stream": "stdout", "offset": 11, "end": 19, "data": "ee\nfour\n"})
+    );
+    for index in [1, 2] {
+        assert_eq!(kept[index]["line"], 1);
+        assert_eq!(
+            new[index]["line"], 4,
+            "as many had begun with its first byte"
+        );
+        assert_eq!(new[index]["at"], new[1]["at"]);
+        assert!(kept[index].field("at") <= new[index].field("at"));
+        assert_eq!(new[index]["data"], new[0]["data"]);
+    }
+    for path in &paths[1..] {
+        let path = path.replace("times=true", "times=1");
+        assert_eq!(admin.get(&path).gives(400).fields(), ["times"]);
+    }
+}
