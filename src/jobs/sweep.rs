@@ -8,7 +8,7 @@ use super::{JobError, Jobs};
 use crate::audit;
 use crate::clock;
 use crate::store::job::{self, Job};
-use crate::store::{Change, Tx, idempotency};
+use crate::store::{Change, Tx, idempotency, space};
 
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -16,21 +16,40 @@ const TICK: Duration = Duration::from_millis(500);
 const SLOW_TICK: Duration = Duration::from_secs(30);
 /// How often a server that shares its database looks for news that another one could not tell it.
 const NEWS_TICK: Duration = Duration::from_secs(2);
+/// Pause between steps of a work that can wait, for those that can't.
+const BETWEEN_STEPS: Duration = Duration::from_millis(50);
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 impl Jobs {
     /// Sweeps until the server goes down.
     pub async fn sweep_for_ever(self) {
+        // Beside each other: what is thrown away may be much, and a lease must not wait for it.
+        tokio::join!(self.watch_for_ever(), self.throw_away_for_ever());
+    }
+
+    async fn throw_away_for_ever(&self) {
+        let mut slow = tokio::time::interval(SLOW_TICK);
+        slow.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let thrown_away = tokio::select! {
+                thrown_away = async { slow.tick().await; self.throw_away().await } => thrown_away,
+                () = self.stopped() => return,
+            };
+            if let Err(error) = thrown_away {
+                tracing::warn!(%error, "what is old could not be thrown away; the next try does it");
+            }
+        }
+    }
+
+    async fn watch_for_ever(&self) {
         let mut first_seen = HashMap::new();
         let mut tick = tokio::time::interval(TICK);
-        let mut slow = tokio::time::interval(SLOW_TICK);
         let mut news = tokio::time::interval(NEWS_TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         news.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let swept = tokio::select! {
                 _ = tick.tick() => self.sweep_leases(&mut first_seen).await,
-                _ = slow.tick() => self.throw_away().await,
                 _ = news.tick(), if self.store.is_shared() => self.look_for_news().await,
                 () = self.stopped() => return,
             };
@@ -99,20 +118,15 @@ impl Jobs {
             .await?;
         // A nudge that was lost costs one of these, and no more.
         self.hub.look_everywhere();
-        let Some(days) = self
-            .limits
-            .keep_days
-            .and_then(|days| i64::try_from(days).ok())
-        else {
-            return Ok(());
-        };
-        while self
-            .store
-            .write(move |tx| job::prune(tx, now.plus_millis(-days * DAY_MS)))
-            .await?
-            > 0
-        {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let days = self.limits.keep_days;
+        if let Some(days) = days.and_then(|days| i64::try_from(days).ok()) {
+            let before = now.plus_millis(-days * DAY_MS);
+            while self.store.write(move |tx| job::prune(tx, before)).await? > 0 {
+                tokio::time::sleep(BETWEEN_STEPS).await;
+            }
+        }
+        while self.store.write(space::give_back).await? {
+            tokio::time::sleep(BETWEEN_STEPS).await;
         }
         Ok(())
     }

@@ -186,6 +186,7 @@ static UNFINISHED: Statement =
 static FINISHED_SINCE: Statement =
     select_jobs!("WHERE finished_at >= $1 ORDER BY finished_at DESC LIMIT 5000");
 static PRUNE: Statement = Statement::new(include_str!("sql/job_prune.sql"));
+static PRUNE_SHARED: Statement = Statement::new(include_str!("sql/job_prune.postgres.sql"));
 
 fn record(row: &mut Row) -> Result<Job, StoreError> {
     let counts = |row: &mut Row| {
@@ -498,5 +499,10 @@ pub fn count_unfinished(tx: &mut dyn Tx) -> Result<Vec<(JobStatus, u64)>, StoreE
 
 /// Deletes jobs that ended before `before`, with their output, a hundred at the most; how many.
 pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<u64, StoreError> {
-    tx.execute(&PRUNE, values![before])
+    let prune = if tx.is_shared() {
+        &PRUNE_SHARED
+    } else {
+        &PRUNE
+    };
+    tx.execute(prune, values![before])
 }

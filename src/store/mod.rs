@@ -17,6 +17,7 @@ mod postgres;
 pub mod readiness;
 pub mod secret;
 pub mod session;
+pub mod space;
 mod sqlite;
 mod tx;
 pub mod user;

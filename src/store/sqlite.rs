@@ -197,7 +197,8 @@ fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     migrate::refuse_newer(&connection, path)?;
     connection
         .execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;
+            // The first takes effect in a fresh file alone, and before anything is in it.
+            "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;
              PRAGMA wal_autocheckpoint=0; PRAGMA secure_delete=FAST; PRAGMA cache_size=-4096;",
         )
         .map_err(cant)?;

@@ -13,6 +13,7 @@ mod crash;
 mod events;
 mod harness;
 mod http;
+mod keep;
 mod lease;
 mod list;
 mod log;
