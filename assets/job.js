@@ -1,7 +1,6 @@
 // A job's page: its output as it comes, its state as it changes.
 
-import { lineSign } from './stream.js';
-import { follow } from './share.js';
+import { follow, lineSign } from './share.js';
 import { refresh } from './regions.js';
 import { Log } from './log.js';
 import { now } from './time.js';

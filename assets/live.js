@@ -1,7 +1,6 @@
-// Pages that show how things stand: whenever a job or a node changes, they are brought up to date.
+// Pages that show how things stand: whenever something that they show changes, they are brought up to date.
 
-import { lineSign } from './stream.js';
-import { watch } from './share.js';
-import { refresh } from './regions.js';
+import { lineSign, watch } from './share.js';
+import { refreshFor } from './regions.js';
 
-watch(document.body.dataset.live, { changed: refresh, line: lineSign() });
+watch(document.body.dataset.live, { changed: refreshFor, line: lineSign() });

@@ -1,10 +1,19 @@
 // The parts of a page that change (`data-region`): the page is fetched again and they are swapped, so that everything is
-// drawn in one place, the server. No more often than once a second, and never two fetches at once.
+// drawn in one place, the server. No more often than once a second, and never two fetches at once; where the server takes
+// long to draw the page, it gets rest in between.
 
 import { tick } from './time.js';
 
-const PAUSE = 1000;
-let [timer, busy, again, last] = [0, false, false, 0];
+const PAUSE = 1000, REST = 5;
+let [timer, busy, again, next] = [0, false, false, 0];
+
+/** Swaps the regions soon, if news (see `watch`) is of something that they show: `data-shows` names it. */
+export function refreshFor(news) {
+  const shows = (region, { job, node }) => region.dataset.shows.split(' ').some((what) =>
+    what === `node:${node}` || what === `job:${job}` || what === (job ? 'jobs' : 'nodes'));
+  const regions = [...document.querySelectorAll('[data-region]')];
+  if (!news || regions.some((region) => news.some((one) => shows(region, one)))) refresh();
+}
 
 /** Swaps the regions soon. */
 export function refresh() {
@@ -13,11 +22,12 @@ export function refresh() {
     again = true;
     return;
   }
-  timer = setTimeout(run, Math.max(50, last + PAUSE - Date.now()));
+  timer = setTimeout(run, Math.max(50, next - Date.now()));
 }
 
 async function run() {
   [timer, busy, again] = [0, true, false];
+  const began = Date.now();
   try {
     const sources = new Set();
     for (const region of document.querySelectorAll('[data-region]')) sources.add(region.dataset.from ?? location.href);
@@ -25,7 +35,8 @@ async function run() {
   } catch {
     // The stream's own sign says that the line is down; it asks again when it is back.
   }
-  [busy, last] = [false, Date.now()];
+  busy = false;
+  next = Date.now() + Math.max(PAUSE, REST * (Date.now() - began));
   if (again) refresh();
 }
 
@@ -35,6 +46,7 @@ async function swapFrom(source) {
   if (response.redirected) return location.reload();
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
+  if (fresh.body.dataset.user !== document.body.dataset.user) return location.reload();
   for (const region of document.querySelectorAll('[data-region]')) {
     if ((region.dataset.from ?? location.href) !== source) continue;
     const next = fresh.getElementById(region.id);

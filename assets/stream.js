@@ -1,121 +1,101 @@
-// A stream of server-sent events by fetch: unlike EventSource it can be closed while the tab is hidden (each open one
-// holds one of the browser's six connections to the server) and go on later from the last event, by `Last-Event-ID`.
+// A stream of server-sent events by fetch: it says in words of its own where it goes on (`Last-Event-ID`), works in a
+// worker, hears how it was refused, and can be asked for again at once. Nothing here knows a page.
 
 const WAIT_MIN = 500, WAIT_MAX = 15000;
+// The server says every 15 s that it lives. A connection that says nothing for longer than this is dead.
+const SILENT_MAX = 40000;
 
 /**
- * Opens `address()` and calls `on[event](data)` for each event, which may give a promise: then the next one waits for it.
- * `on.line(isUp)` hears of the connection. `from()` says after which id it starts, instead of the last one that came;
- * `gate(signal)` is waited for before each connection, and what it gives is called when that one is over.
- * Gives `close()`, which ends it for good, and `again()`, which asks anew at once.
+ * A stream that is kept open, until `close()`. `on.address()` and `on.from()` say what is asked for, and after which
+ * event's id; `on.event(name, data, id)` hears each event, `on.line(isUp)` of the connection, and
+ * `on.refused(status, error)` how the server declined.
  */
-export function open(address, on, { from, gate } = {}) {
-  let lastId = '';
-  let wait = WAIT_MIN;
-  let timer = 0;
-  let running = null;
-  let ended = false;
+export class Stream {
+  #on;
+  #wait = WAIT_MIN;
+  #abort = null;
+  #timer = 0;
 
-  async function run(abort) {
-    const id = from ? from() : lastId;
-    const headers = id ? { 'Last-Event-ID': id } : {};
-    const response = await fetch(address(), { headers, signal: abort.signal, cache: 'no-store' });
-    if (response.status === 401) return location.reload();
-    if (response.status === 404) on.refused?.();
-    if (!response.ok) throw new Error(`the stream answered ${response.status}`);
-    on.line?.(true);
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    let text = '';
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      text += value;
-      let end;
-      let start = 0;
-      while ((end = text.indexOf('\n\n', start)) >= 0) {
-        const block = text.slice(start, end);
-        start = end + 2;
-        wait = WAIT_MIN;
-        await dispatch(block);
-        if (ended || abort.signal.aborted) return;
+  constructor(on) {
+    this.#on = on;
+    addEventListener('online', () => this.#abort && this.open());
+  }
+
+  get isOpen() {
+    return this.#abort !== null;
+  }
+
+  /** Opens it, or asks anew if it is open: at once in both cases. */
+  open() {
+    this.close();
+    this.#wait = WAIT_MIN;
+    this.#run((this.#abort = new AbortController()));
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    this.#abort?.abort();
+    this.#abort = null;
+  }
+
+  async #run(mine) {
+    // A connection that died in silence is ended by itself; one that was closed has another's number here, or none.
+    const dead = new AbortController();
+    mine.signal.addEventListener('abort', () => dead.abort());
+    let failed = false;
+    try {
+      await this.#read(mine, dead);
+    } catch {
+      failed = true;
+    }
+    if (this.#abort !== mine) return;
+    if (failed) this.#on.line(false);
+    // Not all browsers at once, when a server that many look at comes back.
+    this.#timer = setTimeout(() => this.#run(mine), this.#wait * (0.7 + Math.random() * 0.6));
+    this.#wait = Math.min(this.#wait * 2, WAIT_MAX);
+  }
+
+  async #read(mine, dead) {
+    let silence = setTimeout(() => dead.abort(), SILENT_MAX);
+    try {
+      const headers = { 'Last-Event-ID': this.#on.from() };
+      const response = await fetch(this.#on.address(), { headers, signal: dead.signal, cache: 'no-store' });
+      if (response.status >= 400 && response.status < 500 && response.status !== 429) {
+        const error = await response.json().catch(() => ({}));
+        if (this.#abort === mine) this.#on.refused(response.status, error);
       }
-      text = text.slice(start);
+      if (!response.ok || !response.headers.get('Content-Type')?.startsWith('text/event-stream')) {
+        throw new Error(`the stream answered ${response.status}`);
+      }
+      if (this.#abort !== mine) return;
+      this.#on.line(true);
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      let text = '';
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done || this.#abort !== mine) return;
+        clearTimeout(silence);
+        silence = setTimeout(() => dead.abort(), SILENT_MAX);
+        this.#wait = WAIT_MIN;
+        const blocks = (text + value).split('\n\n');
+        text = blocks.pop();
+        for (const block of blocks) {
+          this.#tell(block);
+          if (this.#abort !== mine) return;
+        }
+      }
+    } finally {
+      clearTimeout(silence);
     }
   }
 
-  async function dispatch(block) {
-    let [event, data, id] = ['message', '', null];
+  #tell(block) {
+    let [name, data, id] = ['message', '', ''];
     for (const line of block.split('\n')) {
       if (line.startsWith('data: ')) data = line.slice(6);
-      else if (line.startsWith('event: ')) event = line.slice(7);
+      else if (line.startsWith('event: ')) name = line.slice(7);
       else if (line.startsWith('id: ')) id = line.slice(4);
     }
-    if (data && on[event]) await on[event](JSON.parse(data));
-    if (id !== null) lastId = id;
+    if (data) this.#on.event(name, JSON.parse(data), id);
   }
-
-  async function start() {
-    clearTimeout(timer);
-    if (ended || running || document.hidden) return;
-    const abort = (running = new AbortController());
-    let failed = false;
-    let release = null;
-    try {
-      release = await gate?.(abort.signal);
-      if (!abort.signal.aborted) await run(abort);
-    } catch (error) {
-      failed = !abort.signal.aborted;
-      if (failed && !(error instanceof TypeError)) console.warn(error);
-    }
-    release?.();
-    if (running === abort) running = null;
-    if (ended || abort.signal.aborted) return;
-    if (failed) on.line?.(false);
-    // Not all at once, when a server that many look at comes back.
-    timer = setTimeout(start, wait * (0.7 + Math.random() * 0.6));
-    wait = Math.min(wait * 2, WAIT_MAX);
-  }
-
-  function pause() {
-    clearTimeout(timer);
-    running?.abort();
-    running = null;
-  }
-
-  function look() {
-    if (document.hidden) pause();
-    else start();
-  }
-
-  function again() {
-    pause();
-    wait = WAIT_MIN;
-    start();
-  }
-
-  const listeners = new AbortController();
-  const { signal } = listeners;
-  function close() {
-    ended = true;
-    pause();
-    listeners.abort();
-  }
-
-  document.addEventListener('visibilitychange', look, { signal });
-  addEventListener('pagehide', pause, { signal });
-  addEventListener('pageshow', start, { signal });
-  addEventListener('online', () => { wait = WAIT_MIN; start(); }, { signal });
-  start();
-  return { close, again };
-}
-
-/** Shows or hides the sign that the connection is lost; not for the blink of a restart. */
-export function lineSign() {
-  const sign = document.getElementById('line-down');
-  let timer = 0;
-  return (isUp) => {
-    clearTimeout(timer);
-    if (isUp) sign.hidden = true;
-    else timer = setTimeout(() => (sign.hidden = false), 1000);
-  };
 }

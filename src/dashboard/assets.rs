@@ -13,6 +13,7 @@ use bytes::Bytes;
 use rust_embed::Embed;
 use sha2::{Digest, Sha256};
 
+use super::shell::PAGE_CSP;
 use crate::http::{ApiError, Path};
 
 #[derive(Embed)]
@@ -86,14 +87,16 @@ pub(super) fn url(name: &str) -> String {
 pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
     match module {
         "job.js" => &[
-            "stream.js",
             "share.js",
+            "line.js",
+            "stream.js",
             "regions.js",
             "ansi.js",
             "log.js",
             "time.js",
         ],
-        "live.js" => &["stream.js", "share.js", "regions.js", "time.js"],
+        "worker.js" => &["line.js", "stream.js"],
+        "live.js" => &["share.js", "line.js", "stream.js", "regions.js", "time.js"],
         _ => &[],
     }
 }
@@ -123,7 +126,11 @@ pub(super) async fn serve(
     if has(header::IF_NONE_MATCH, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
-    let kind = [(header::CONTENT_TYPE, asset.kind)];
+    let kind = [
+        (header::CONTENT_TYPE, asset.kind),
+        // A worker is bound by its own file's policy, not by that of the page.
+        (header::CONTENT_SECURITY_POLICY, PAGE_CSP),
+    ];
     if has(header::ACCEPT_ENCODING, "gzip") {
         let encoding = [(header::CONTENT_ENCODING, "gzip")];
         return Ok((common, kind, encoding, asset.gzip.clone()).into_response());
@@ -137,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_module_that_is_named_is_there() {
-        for entry in ["job.js", "live.js", "queue.js"] {
+        for entry in ["job.js", "live.js", "worker.js", "queue.js"] {
             for name in parts_of(entry).iter().chain([&entry]) {
                 assert!(shelf().assets.contains_key(*name), "{name}");
             }
@@ -146,7 +153,7 @@ mod tests {
 
     #[test]
     fn imports_are_preloaded() {
-        for entry in ["job.js", "live.js"] {
+        for entry in ["job.js", "live.js", "worker.js"] {
             let mut names = vec![entry];
             while let Some(name) = names.pop() {
                 let text = Files::get(name).expect(name);
@@ -166,7 +173,14 @@ mod tests {
     #[test]
     fn the_job_page_is_light() {
         let all = parts_of("job.js").iter().copied();
-        let names = all.chain(["job.js", "page.js", "theme.js", "app.css", "favicon.svg"]);
+        let names = all.chain([
+            "job.js",
+            "worker.js",
+            "page.js",
+            "theme.js",
+            "app.css",
+            "favicon.svg",
+        ]);
         let bytes: usize = names.map(|name| shelf().assets[name].gzip.len()).sum();
         assert!(bytes < 60_000, "{bytes} bytes");
     }

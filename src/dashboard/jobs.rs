@@ -116,7 +116,7 @@ fn body(
     html! {
         div.head { h1 { "Jobs" } (parts::scope_switch(user, scope, "/jobs", &pairs)) }
         (filters(scope, asked, nodes, presets))
-        div #jobs data-region { (parts::job_table(&page.jobs, scope, none)) (pager(asked, page, pairs)) }
+        div #jobs data-region data-shows="jobs" { (parts::job_table(&page.jobs, scope, none)) (pager(asked, page, pairs)) }
     }
 }
 

@@ -85,17 +85,18 @@ fn body(
 ) -> Markup {
     let address = format!("/nodes/{}", node.id);
     let queue = format!("/presets?node={}", node.id);
+    let shows = format!("node:{}", node.id);
     html! {
         p.crumbs { a href="/nodes" { "Nodes" } }
         div.head {
             h1 { (node.id) }
             @if user.role >= Role::Operator { a.button.primary href=(queue) { "Run a preset here" } }
         }
-        div #node-state .banner data-region role="status" { (state(node)) }
-        div #node-facts data-region { (facts(node, jobs, scope)) }
+        div #node-state .banner data-region data-shows=(shows) role="status" { (state(node)) }
+        div #node-facts data-region data-shows=(shows) { (facts(node, jobs, scope)) }
         section aria-labelledby="jobs-h" {
             div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(user, scope, &address, &[])) }
-            div #jobs data-region { (parts::job_table(jobs, scope, "No jobs on this node.")) }
+            div #jobs data-region data-shows=(shows) { (parts::job_table(jobs, scope, "No jobs on this node.")) }
         }
         @if let Some(tokens) = tokens { (token_section(&address, node, tokens)) }
     }

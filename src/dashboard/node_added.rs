@@ -59,7 +59,7 @@ fn page(site: &Site, user: &User, node: &NodeView, token: &str) -> Markup {
     let body = html! {
         h1 { "Start the agent on " (node.id) }
         // The same region as on the node's own page, from where it is kept up to date: it turns green by itself.
-        div #node-state .banner data-region data-from=(address) role="status" { (node::state(node)) }
+        div #node-state .banner data-region data-shows=(format!("node:{}", node.id)) data-from=(address) role="status" { (node::state(node)) }
         section.card {
             h2 { "The token of this node" }
             p { "It is shown this once; the server keeps only its fingerprint." }

@@ -31,7 +31,7 @@ pub(super) async fn page(
     let body = html! {
         h1 { "Nodes" }
         @if user.role == Role::Admin { (add_form(id, nodes.is_empty(), error)) }
-        div #nodes data-region { (table(&nodes)) }
+        div #nodes data-region data-shows="nodes" { (table(&nodes)) }
     };
     let page = Page::new("Nodes", body)
         .for_user(Some(user))

@@ -59,18 +59,18 @@ fn body(
         }
         section aria-labelledby="nodes-h" {
             h2 #nodes-h { "Nodes" }
-            div #nodes data-region { (node_cards(user, nodes)) }
+            div #nodes data-region data-shows="nodes" { (node_cards(user, nodes)) }
         }
         section aria-labelledby="now-h" {
             h2 #now-h { "Now" }
-            div #now data-region { (parts::job_table(now, scope, "Nothing runs or waits.")) }
+            div #now data-region data-shows="jobs" { (parts::job_table(now, scope, "Nothing runs or waits.")) }
         }
         section aria-labelledby="latest-h" {
             div.head {
                 h2 #latest-h { "Latest" }
                 a href=(all) { "All jobs" }
             }
-            div #latest data-region {
+            div #latest data-region data-shows="jobs" {
                 (parts::job_table(latest, scope, "No job has ended yet."))
                 @if latest.is_empty() && user.role >= Role::Operator {
                     p { a.button href="/presets" { "Choose a preset to run" } }

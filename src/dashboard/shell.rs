@@ -13,7 +13,7 @@ use crate::auth::{Auth, Role, User};
 use crate::http::ApiError;
 
 /// Nothing but our own files, nothing inline, and nobody frames us.
-const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+pub(super) const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Middleware around every page.

@@ -1,6 +1,8 @@
 //! Who must look again: nudges from committed changes to whoever waits. A nudge carries ids, never data; one that gets lost
 //! costs a slow poll, never a byte.
 
+mod recent;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, broadcast, watch};
 
+pub use recent::{ChangedIds, REMEMBERED_MS};
+
+use self::recent::Recent;
+use crate::clock::{self, Timestamp};
 use crate::store::Change;
 
 /// Changes that a slow listener may fall behind before it must read everything anew.
@@ -66,6 +72,7 @@ pub struct Hub {
     nodes: Mutex<HashMap<String, Arc<NodeSignal>>>,
     jobs: Mutex<HashMap<String, Arc<Notify>>>,
     all: broadcast::Sender<Change>,
+    recent: Mutex<Recent>,
     credentials: watch::Sender<u64>,
     /// Jobs that somebody watches on another server, and until when that counts.
     watched_elsewhere: Mutex<HashMap<String, Instant>>,
@@ -77,6 +84,7 @@ impl Default for Hub {
             nodes: Mutex::default(),
             jobs: Mutex::default(),
             all: broadcast::channel(BACKLOG).0,
+            recent: Mutex::new(Recent::from(clock::now())),
             credentials: watch::channel(0).0,
             watched_elsewhere: Mutex::default(),
         }
@@ -112,6 +120,11 @@ impl Hub {
     /// Every change from now on; a listener that lags must read everything anew.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.all.subscribe()
+    }
+
+    /// Which jobs and nodes changed at `since` or later; none where that is not known: then anything may have.
+    pub fn changed_since(&self, since: Timestamp) -> Option<ChangedIds> {
+        locked(&self.recent).since(since)
     }
 
     /// Moves when somebody's credentials may have changed: whoever is let in for long must be asked again.
@@ -151,6 +164,7 @@ impl Hub {
                     continue;
                 }
             }
+            locked(&self.recent).note(change, clock::now());
             // An error says that nobody listens.
             let _nobody = self.all.send(change.clone());
         }

@@ -60,6 +60,11 @@ pub(super) struct TimedOutput<'e> {
 }
 
 impl OutputEvent {
+    /// Whether each byte of it stands in `data` as it was: no U+FFFD in place of some.
+    fn is_exact(&self) -> bool {
+        self.data.len() as u64 == self.end - self.offset
+    }
+
     pub(super) fn timed(&self) -> TimedOutput<'_> {
         TimedOutput {
             output: self,
@@ -287,6 +292,9 @@ fn add(events: &mut Vec<OutputEvent>, event: OutputEvent) {
         && last.stream == event.stream
         && last.end == event.offset
         && event.end - last.offset <= EVENT_BYTES as u64
+        // A client can then cut it again wherever an event could end: each byte of it is there.
+        && last.is_exact()
+        && event.is_exact()
         && event.at.millis_since(last.at) <= EVENT_MS
     {
         last.data.push_str(&event.data);
@@ -384,7 +392,8 @@ mod tests {
             chunk(Stream::Stdout, 10, 3, b"\xa9z"),
         ]);
         let expected = [
-            (0, 3, "ab\u{fffd}".to_owned()),
+            (0, 2, "ab".to_owned()),
+            (2, 3, "\u{fffd}".to_owned()),
             (10, 12, "\u{fffd}z".to_owned()),
         ];
         assert_eq!(events, expected);
@@ -472,6 +481,24 @@ mod tests {
         };
         let (events, _) = told(&[chunk(Stream::Stdout, 0, 0, b"a"), soon]);
         assert_eq!(events.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_text_stays_an_event_of_its_own() {
+        let texts = |chunks: &[StoredChunk]| {
+            let (events, _) = told(chunks);
+            events
+                .into_iter()
+                .map(|(_, _, text)| text)
+                .collect::<Vec<_>>()
+        };
+        let chunks = [
+            chunk(Stream::Stdout, 0, 0, b"a"),
+            chunk(Stream::Stdout, 1, 1, b"b"),
+            chunk(Stream::Stdout, 2, 2, b"\xff-"),
+            chunk(Stream::Stdout, 4, 4, b"c"),
+        ];
+        assert_eq!(texts(&chunks), ["ab", "\u{fffd}-", "c"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The life of a job, from the queue to its end; the only folder that changes a job's state.
 
 mod agent_routes;
+mod board;
 mod claim;
 mod detail;
 mod diff;
@@ -65,6 +66,7 @@ pub struct Parts {
     key: SecretKey,
     polls: claim::Polls,
     tails: tail::Tails,
+    looks: events::Looks,
     stopping: watch::Receiver<bool>,
 }
 
@@ -99,6 +101,7 @@ impl Jobs {
             key,
             polls,
             tails,
+            looks: events::Looks::default(),
             stopping,
         }))
     }

@@ -1,6 +1,6 @@
 //! The calls on nodes that count or end jobs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,6 +17,9 @@ use crate::http::{ApiError, Path};
 use crate::nodes::NodeView;
 use crate::store::job;
 use crate::store::{Change, Tx, node};
+
+/// Nodes read one by one; of more than this, all are read at once.
+const ONE_BY_ONE_MAX: usize = 100;
 
 /// Every node.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -47,6 +50,28 @@ impl Jobs {
             self.nodes.view(node, runs, waiting)
         };
         Ok(nodes.into_iter().map(view).collect())
+    }
+
+    /// The nodes of these ids that are there, by id, with what runs and waits on them.
+    pub(super) async fn some_nodes(
+        &self,
+        ids: BTreeSet<String>,
+    ) -> Result<Vec<NodeView>, JobError> {
+        if ids.len() > ONE_BY_ONE_MAX {
+            let mut nodes = self.all_nodes().await?;
+            nodes.retain(|node| ids.contains(&node.id));
+            return Ok(nodes);
+        }
+        let mut nodes = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.one_node(id).await {
+                Ok(node) => nodes.push(node),
+                // Deleted meanwhile.
+                Err(JobError::NodeNotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(nodes)
     }
 
     /// One node, with what runs and waits on it.

@@ -67,9 +67,23 @@ pub(super) async fn find_with<T: Send + 'static>(
     action: &'static str,
     read: impl FnOnce(&mut dyn Tx, &Job) -> Result<T, JobError> + Send + 'static,
 ) -> Result<(Job, T), JobError> {
+    let (job, more) = find(jobs, user, scope, id, read).await?;
+    if scope == Scope::All {
+        note_look(jobs, user, &job, action).await?;
+    }
+    Ok((job, more))
+}
+
+/// The job, if the user may see it, and what `read` makes of it; nobody writes down that they looked.
+pub(super) async fn find<T: Send + 'static>(
+    jobs: &Jobs,
+    user: &User,
+    scope: Scope,
+    id: String,
+    read: impl FnOnce(&mut dyn Tx, &Job) -> Result<T, JobError> + Send + 'static,
+) -> Result<(Job, T), JobError> {
     let viewer = user.clone();
-    let (job, more) = jobs
-        .store
+    jobs.store
         .read(move |tx| {
             let job = job::find(tx, &id)?
                 .filter(|job| scope.sees(&viewer, job))
@@ -77,24 +91,30 @@ pub(super) async fn find_with<T: Send + 'static>(
             let more = read(tx, &job)?;
             Ok::<_, JobError>((job, more))
         })
-        .await?;
-    if scope == Scope::All {
-        let (actor, job_id, node_id) = (user.email.clone(), job.id.clone(), job.node_id.clone());
-        jobs.store
-            .write(move |tx| {
-                let entry = audit::Entry {
-                    actor: &actor,
-                    action,
-                    job_id: Some(&job_id),
-                    node_id: Some(&node_id),
-                    detail: Some("scope=all"),
-                };
-                audit::record(tx, entry)
-            })
-            .await
-            .map_err(JobError::Store)?;
-    }
-    Ok((job, more))
+        .await
+}
+
+/// Writes to the audit log that the user looked at somebody's job.
+pub(super) async fn note_look(
+    jobs: &Jobs,
+    user: &User,
+    job: &Job,
+    action: &'static str,
+) -> Result<(), JobError> {
+    let (actor, job_id, node_id) = (user.email.clone(), job.id.clone(), job.node_id.clone());
+    jobs.store
+        .write(move |tx| {
+            let entry = audit::Entry {
+                actor: &actor,
+                action,
+                job_id: Some(&job_id),
+                node_id: Some(&node_id),
+                detail: Some("scope=all"),
+            };
+            audit::record(tx, entry)
+        })
+        .await
+        .map_err(JobError::Store)
 }
 
 /// A page of jobs.

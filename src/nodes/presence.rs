@@ -158,6 +158,9 @@ impl Presence {
         }
         life.interval_ms = node.facts.interval_ms;
         life.facts = Some(node.facts.clone());
+        // That it is there was told otherwise: only a turn is news.
+        let status = life.status(self.clock.ran_ms());
+        life.told.get_or_insert(status);
     }
 
     /// Takes over what other servers wrote down.

@@ -32,14 +32,30 @@ impl Browser {
         browser
     }
 
+    /// One in which that person is signed in, and that knows the server by this name: an address in a network of
+    /// machines, which without https is no secure context.
+    pub(crate) fn at_host(server: &Server, host: &str, person: &Person) -> Self {
+        let rule = format!("--host-resolver-rules=MAP {host} 127.0.0.1");
+        let mut browser = Self::start(server, &[rule.as_str()], &[]);
+        browser.url = server.url().replace("127.0.0.1", host);
+        browser.sign_in(person);
+        browser
+    }
+
     /// One with more settings.
     pub(crate) fn with(server: &Server, more: &[(&str, Value)]) -> Self {
+        Self::start(server, &[], more)
+    }
+
+    fn start(server: &Server, flags: &[&str], more: &[(&str, Value)]) -> Self {
         let profile = tempfile::tempdir().expect("a folder");
         let mut options = json!({"args": [
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--lang=en-GB",
             "--force-color-profile=srgb", format!("--user-data-dir={}", profile.path().display()),
         ]});
+        let args = options["args"].as_array_mut().expect("arguments");
+        args.extend(flags.iter().map(|flag| json!(flag)));
         for (name, value) in more {
             options[*name] = value.clone();
         }
@@ -304,6 +320,13 @@ impl Browser {
         self.driver
             .send(reqwest::Method::DELETE, "/window", None)
             .expect("closes");
+    }
+
+    /// Kills the process that draws the window it looks at.
+    pub(crate) fn crash(&self) {
+        // The answer is that the tab has crashed.
+        let params = json!({"cmd": "Page.crash", "params": {}});
+        let _crashed = self.driver.post("/goog/cdp/execute", &params);
     }
 
     /// Brings a tab to the front.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Event, FakeAgent, Field, Person, Server, Sse, chunk};
+use crate::harness::{Event, FakeAgent, Field, Person, Server, Sse, chunk, eventually};
 
 fn ready() -> (Server, Person, FakeAgent) {
     let mut server = Server::start();
@@ -295,4 +295,99 @@ fn what_an_operator_does_is_told() {
     ));
     let event = job_is(&mut stream, &id, "FAILED");
     assert_eq!(event.data["errorMsg"], "agent disappeared");
+}
+
+#[test]
+fn after_a_resume_comes_what_changed_and_not_everything_again() {
+    let (_server, admin, _agent) = ready();
+    let quiet = admin.add_node("quiet");
+    let id = admin.queue("quiet");
+    quiet.claim();
+    let mut stream = admin.get("/api/events").open();
+    let seen = job_is(&mut stream, &id, "RUNNING");
+    let told = |since: &str, fence: &str| -> (Vec<String>, String) {
+        let mut stream = admin
+            .get("/api/events")
+            .header("last-event-id", since)
+            .open();
+        admin.add_node(fence);
+        let is_fence = |event: &Event| event.name == "node" && event.data["id"] == fence;
+        let mut events = stream.until(is_fence);
+        let last = events.pop().expect("the fence");
+        let ids = events.iter().map(|event| event.data.field("id"));
+        (ids.collect(), last.id)
+    };
+    let (ids, mut place) = told(&seen.id, "fence");
+    assert!(ids.contains(&id), "{ids:?}");
+    // Five seconds are told again, as something may have been under way.
+    let past_overlap = |place: &str| (place.parse::<u64>().expect("a time") + 5_000).to_string();
+    let mut number = 0;
+    eventually("only what came later", || {
+        number += 1;
+        let (ids, last) = told(&past_overlap(&place), &format!("fence-{number}"));
+        place = last;
+        let is_old = |told: &String| ["n1", "quiet", id.as_str()].contains(&told.as_str());
+        (!ids.iter().any(is_old)).then_some(())
+    });
+    let later = past_overlap(&place);
+    // It hears of the job's end all the same.
+    let mut stream = admin
+        .get("/api/events")
+        .header("last-event-id", &later)
+        .open();
+    quiet.succeed(&id);
+    job_is(&mut stream, &id, "SUCCEEDED");
+}
+
+#[test]
+fn a_named_job_tells_its_state_too_however_often_it_is_named() {
+    let (_server, admin, agent) = ready();
+    let id = admin.queue("n1");
+    let path = format!("/api/events?job={id}");
+    let mut first = admin.get(&path).open();
+    job_is(&mut first, &id, "QUEUED");
+    agent.claim();
+    let running = job_is(&mut first, &id, "RUNNING");
+    let mut again = admin.get(&path).header("last-event-id", &running.id).open();
+    job_is(&mut again, &id, "RUNNING");
+    agent.say(&id, 0, "all of it");
+    agent.succeed(&id);
+    for stream in [&mut first, &mut again] {
+        let mut events = stream.until(|event| event.data["status"] == "SUCCEEDED");
+        events.pop();
+        assert_eq!(events.last().expect("output").data["end"], 9);
+    }
+    // And of one that ended long ago: its output, then its end.
+    let mut late = admin.get(&path).open();
+    let mut events = late.until(|event| event.name == "job");
+    events.retain(|event| event.name != "node");
+    assert_eq!(events[0].data["end"], 9);
+    assert_eq!(events[1].data["status"], "SUCCEEDED");
+}
+
+#[test]
+fn jobs_that_are_gone_are_named() {
+    let (mut server, admin, _agent) = ready();
+    let id = admin.queue("n1");
+    let of_ann = server.person("ann", "OPERATOR").queue("n1");
+    let path = format!("/api/events?job={id}&job={of_ann}&job=nonsense");
+    let refused = admin.get(&path).refused(404, "job_not_found");
+    assert_eq!(
+        refused.fields(),
+        [format!("job.{of_ann}"), "job.nonsense".to_owned()]
+    );
+}
+
+#[test]
+fn a_stream_that_is_opened_again_is_one_look() {
+    let (mut server, admin, _agent) = ready();
+    let of_ann = server.person("ann", "OPERATOR").queue("n1");
+    let path = format!("/api/events?scope=all&job={of_ann}");
+    for _ in 0..3 {
+        let mut stream = admin.get(&path).open();
+        job_is(&mut stream, &of_ann, "QUEUED");
+    }
+    let looks = admin.audit(&format!("job={of_ann}"));
+    let count = looks.iter().filter(|(_, action)| action == "job.look");
+    assert_eq!(count.count(), 1, "{looks:?}");
 }
