@@ -5,11 +5,12 @@
 //! How many may work and wait is bounded; a connection that was lost is replaced when it is next needed.
 
 mod listen;
-mod schema;
-mod session;
+pub(super) mod schema;
+pub(super) mod session;
 mod tell;
-mod url;
-mod value;
+mod tls;
+pub(super) mod url;
+pub(super) mod value;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::session::Sessions;
 use self::tell::Teller;
+use self::url::Endpoint;
 pub use self::url::check as check_url;
 use super::{Change, Listener, OpenError, StoreError, Tx};
 
@@ -72,19 +74,19 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Connects, brings the schema up to date and begins to listen.
     pub(super) fn open(url: &str, listener: Listener) -> Result<Self, OpenError> {
-        let config = url::config(url).map_err(OpenError)?;
-        let named = url::shown(&config);
-        let schema_config = config.clone();
+        let endpoint = Endpoint::parse(url).map_err(OpenError)?;
+        let named = endpoint.shown();
+        let for_schema = endpoint.clone();
         // The client has a runtime of its own, which can't be started on a thread of ours.
-        on_plain_thread(move || schema::bring_up_to_date(&schema_config))
+        on_plain_thread(move || schema::bring_up_to_date(&for_schema))
             .map_err(|error| OpenError(format!("HYPRBOX_DATABASE_URL={named}: {error}")))?;
         let own = Arc::new(OwnPids::default());
         let no_thread = |error| OpenError(format!("can't start a thread: {error}"));
         let (teller, telling) =
-            Teller::start(config.clone(), Arc::clone(&own)).map_err(no_thread)?;
+            Teller::start(endpoint.clone(), Arc::clone(&own)).map_err(no_thread)?;
         let stop_listening = Arc::new(AtomicBool::new(false));
         let listening = listen::start(
-            config.clone(),
+            endpoint.clone(),
             Arc::clone(&own),
             Arc::clone(&listener),
             Arc::clone(&stop_listening),
@@ -96,7 +98,7 @@ impl Postgres {
             .test_on_check_out(false)
             .connection_timeout(CONNECT_PATIENCE)
             .error_handler(Box::new(session::LogErrors::default()))
-            .build_unchecked(Sessions::new(config, own));
+            .build_unchecked(Sessions::new(endpoint, own));
         Ok(Self {
             pool: Mutex::new(Some(pool)),
             is_out_of_reach: AtomicBool::new(false),

@@ -22,6 +22,7 @@ mod openapi;
 mod ops;
 mod output;
 mod postgres;
+mod postgres_tls;
 mod presets;
 mod queue;
 mod replicas;

@@ -10,9 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use postgres::fallible_iterator::FallibleIterator;
-use postgres::{Client, Config, NoTls, Notification};
+use postgres::{Client, Notification};
 
 use super::session::{CHANNEL, describe};
+use super::url::Endpoint;
 use super::{OwnPids, change_of};
 use crate::store::{Change, Listener};
 
@@ -24,7 +25,7 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
 pub(super) fn start(
-    config: Config,
+    endpoint: Endpoint,
     own: Arc<OwnPids>,
     listener: Listener,
     stop: Arc<AtomicBool>,
@@ -37,7 +38,7 @@ pub(super) fn start(
                 listener,
                 stop,
             };
-            ears.listen_for_ever(&config);
+            ears.listen_for_ever(&endpoint);
         })
 }
 
@@ -52,10 +53,10 @@ impl Ears {
         self.stop.load(Ordering::Acquire)
     }
 
-    fn listen_for_ever(&self, config: &Config) {
+    fn listen_for_ever(&self, endpoint: &Endpoint) {
         let mut pause = RETRY[0];
         while !self.is_over() {
-            let heard = connect(config).and_then(|client| {
+            let heard = connect(endpoint).and_then(|client| {
                 pause = RETRY[0];
                 self.hear(client)
             });
@@ -119,8 +120,8 @@ impl Ears {
     }
 }
 
-fn connect(config: &Config) -> Result<Client, postgres::Error> {
-    let mut client = config.connect(NoTls)?;
+fn connect(endpoint: &Endpoint) -> Result<Client, postgres::Error> {
+    let mut client = endpoint.connect()?;
     client.batch_execute(&format!("SET statement_timeout = '10s'; LISTEN {CHANNEL}"))?;
     Ok(client)
 }

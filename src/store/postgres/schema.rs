@@ -2,10 +2,11 @@
 //! once one does the work; the others wait for it, and find it done.
 
 use postgres::error::SqlState;
-use postgres::{Client, Config, NoTls, Transaction};
+use postgres::{Client, Transaction};
 use sha2::{Digest, Sha256};
 
 use super::session::describe;
+use super::url::Endpoint;
 use crate::store::migrate::{LINES_AND_PIDS, SCHEMA, SCHEMA_VERSION};
 
 /// What makes a fresh database Postgres's own.
@@ -28,9 +29,9 @@ const LOCK: i64 = 0x6862_6f78;
 const SERVER_MIN: i32 = 140_000;
 
 /// Makes a fresh database, or brings an older one up to date. The error is one line, without the URL.
-pub(super) fn bring_up_to_date(config: &Config) -> Result<(), String> {
-    let mut client = config
-        .connect(NoTls)
+pub(super) fn bring_up_to_date(endpoint: &Endpoint) -> Result<(), String> {
+    let mut client = endpoint
+        .connect()
         .map_err(|error| format!("can't reach the database: {}", describe(&error)))?;
     check_server(&mut client)?;
     let mut transaction = client.transaction().map_err(in_words)?;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use postgres::Client;
 use postgres::error::SqlState;
-use postgres::types::ToSql;
-use postgres::{Client, Config, NoTls};
 
 use super::OwnPids;
-use super::value::{Column, type_of};
+use super::url::Endpoint;
+use super::value::{Column, as_params, type_of};
 use crate::store::{Change, Row, Statement, StoreError, Tx, Value};
 
 /// The channel of every notification.
@@ -26,13 +26,13 @@ const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s';
 
 /// Makes the pool's connections.
 pub(super) struct Sessions {
-    config: Config,
+    endpoint: Endpoint,
     own: Arc<OwnPids>,
 }
 
 impl Sessions {
-    pub(super) fn new(config: Config, own: Arc<OwnPids>) -> Self {
-        Self { config, own }
+    pub(super) fn new(endpoint: Endpoint, own: Arc<OwnPids>) -> Self {
+        Self { endpoint, own }
     }
 }
 
@@ -41,7 +41,7 @@ impl r2d2::ManageConnection for Sessions {
     type Error = SessionError;
 
     fn connect(&self) -> Result<Session, SessionError> {
-        Session::open(&self.config, Arc::clone(&self.own))
+        Session::open(&self.endpoint, Arc::clone(&self.own))
             .map_err(|error| SessionError(describe(&error)))
     }
 
@@ -90,8 +90,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    fn open(config: &Config, own: Arc<OwnPids>) -> Result<Self, postgres::Error> {
-        let mut client = config.connect(NoTls)?;
+    fn open(endpoint: &Endpoint, own: Arc<OwnPids>) -> Result<Self, postgres::Error> {
+        let mut client = endpoint.connect()?;
         client.batch_execute(SETTINGS)?;
         let pid = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
         own.locked().insert(pid);
@@ -200,10 +200,6 @@ impl Drop for Session {
     }
 }
 
-fn as_params(params: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
-    params.iter().map(|value| value as _).collect()
-}
-
 fn row_of(row: &postgres::Row) -> Result<Row, postgres::Error> {
     let values: Result<Vec<Value>, postgres::Error> = (0..row.len())
         .map(|column| row.try_get::<_, Column>(column).map(|Column(value)| value))
@@ -306,7 +302,7 @@ fn has_io_cause(error: &postgres::Error) -> bool {
 }
 
 /// An error in one line, with its causes.
-pub(super) fn describe(error: &postgres::Error) -> String {
+pub(in crate::store) fn describe(error: &postgres::Error) -> String {
     if let Some(told) = error.as_db_error() {
         return format!("{} ({})", told.message(), told.code().code());
     }
@@ -318,6 +314,11 @@ pub(super) fn describe(error: &postgres::Error) -> String {
             words = format!("{words}: {more}");
         }
         cause = inner.source();
+    }
+    if words.contains("server does not support TLS") {
+        words.push_str(
+            ": turn ssl on there, or connect with sslmode=disable over a line that nobody reads",
+        );
     }
     words.replace('\n', " ")
 }

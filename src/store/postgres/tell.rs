@@ -11,9 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use postgres::{Client, Config, NoTls};
+use postgres::Client;
 
 use super::session::{CHANNEL, describe};
+use super::url::Endpoint;
 use super::{OwnPids, line_of, payloads_of};
 use crate::store::Change;
 
@@ -37,12 +38,12 @@ pub(super) struct Teller {
 
 impl Teller {
     pub(super) fn start(
-        config: Config,
+        endpoint: Endpoint,
         own: Arc<OwnPids>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let waiting = Arc::new((Mutex::default(), Condvar::new()));
         let mouth = Mouth {
-            config,
+            endpoint,
             own,
             waiting: Arc::clone(&waiting),
         };
@@ -83,7 +84,7 @@ fn locked(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 }
 
 struct Mouth {
-    config: Config,
+    endpoint: Endpoint,
     own: Arc<OwnPids>,
     waiting: Arc<(Mutex<Waiting>, Condvar)>,
 }
@@ -140,7 +141,7 @@ impl Mouth {
             if let Some((_, pid)) = client.take() {
                 self.own.locked().remove(&pid);
             }
-            let mut fresh = self.config.connect(NoTls)?;
+            let mut fresh = self.endpoint.connect()?;
             fresh.batch_execute("SET statement_timeout = '10s'")?;
             let pid = fresh.query_one("SELECT pg_backend_pid()", &[])?.get(0);
             self.own.locked().insert(pid);

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use postgres::Config;
-use postgres::config::{Host, SslMode, TargetSessionAttrs};
+use postgres::config::{Host, TargetSessionAttrs};
+use postgres::{Client, Config};
 
+use super::tls::{self, Tls};
+
+/// What connections are called in `pg_stat_activity`.
+pub(super) const APPLICATION: &str = "hyprbox";
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this long without an answer a connection counts as lost: the other end may be gone without a word.
@@ -12,48 +16,81 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// Says what is wrong with a URL, in words that follow "it must be"; the password is never among them.
 pub fn check(url: &str) -> Result<(), String> {
-    config(url).map(|_| ())
+    Endpoint::parse(url).map(|_| ())
 }
 
-pub(super) fn config(url: &str) -> Result<Config, String> {
-    const SHAPE: &str = "a URL such as postgres://user:password@host:5432/database";
-    const NO_TLS: &str = "without sslmode=require: this version speaks to Postgres without TLS; use a private network, a tunnel or a socket";
-    // These two are unknown to the parser.
-    if ["sslmode=verify-ca", "sslmode=verify-full"]
-        .iter()
-        .any(|mode| url.contains(mode))
-    {
-        return Err(NO_TLS.to_owned());
+/// Where the database is, and how the line to it is kept from others.
+#[derive(Clone)]
+pub(in crate::store) struct Endpoint {
+    config: Config,
+    tls: Tls,
+}
+
+impl Endpoint {
+    /// The error is in words that follow "it must be".
+    pub(in crate::store) fn parse(url: &str) -> Result<Self, String> {
+        const SHAPE: &str = "a URL such as postgres://user:password@host:5432/database";
+        let (url, mode, roots) = without_tls(url);
+        let (mode, tls) = tls::of(mode.as_deref(), roots.as_deref())?;
+        let mut config: Config = url.parse().map_err(|error: postgres::Error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
+            format!("{SHAPE}{}", cause.unwrap_or_default())
+        })?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(SHAPE.to_owned());
+        }
+        config.ssl_mode(mode);
+        // Of several hosts, the one that takes writes.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        if config.get_application_name().is_none() {
+            config.application_name(APPLICATION);
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        config
+            .keepalives_idle(Duration::from_secs(5))
+            .keepalives_interval(Duration::from_secs(3))
+            .keepalives_retries(3)
+            .tcp_user_timeout(SILENCE_MAX);
+        Ok(Self { config, tls })
     }
-    let mut config: Config = url.parse().map_err(|error: postgres::Error| {
-        let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
-        format!("{SHAPE}{}", cause.unwrap_or_default())
-    })?;
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(NO_TLS.to_owned());
+
+    /// A new connection. It has a runtime of its own, which can't be started on a thread of another one.
+    pub(in crate::store) fn connect(&self) -> Result<Client, postgres::Error> {
+        self.config.connect(self.tls.clone())
     }
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(SHAPE.to_owned());
+
+    /// `postgres://user@host:port/database`
+    pub(in crate::store) fn shown(&self) -> String {
+        shown(&self.config)
     }
-    config.ssl_mode(SslMode::Disable);
-    // Of several hosts, the one that takes writes.
-    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-    if config.get_application_name().is_none() {
-        config.application_name("hyprbox");
+}
+
+/// Takes `sslmode` and `sslrootcert` out of a URL: the client's own parser knows less of them.
+fn without_tls(url: &str) -> (String, Option<String>, Option<String>) {
+    let Some((before, query)) = url.split_once('?') else {
+        return (url.to_owned(), None, None);
+    };
+    let (mut mode, mut roots, mut rest) = (None, None, Vec::new());
+    for pair in query.split('&') {
+        // In a URL of Postgres a plus is a plus.
+        let literal = pair.replace('+', "%2B");
+        match form_urlencoded::parse(literal.as_bytes()).next() {
+            Some((name, value)) if name == "sslmode" => mode = Some(value.into_owned()),
+            Some((name, value)) if name == "sslrootcert" => roots = Some(value.into_owned()),
+            _ => rest.push(pair),
+        }
     }
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_TIMEOUT);
-    }
-    config
-        .keepalives_idle(Duration::from_secs(5))
-        .keepalives_interval(Duration::from_secs(3))
-        .keepalives_retries(3)
-        .tcp_user_timeout(SILENCE_MAX);
-    Ok(config)
+    let rest = match rest.join("&") {
+        rest if rest.is_empty() => before.to_owned(),
+        rest => format!("{before}?{rest}"),
+    };
+    (rest, mode, roots)
 }
 
 /// `postgres://user@host:port/database`
-pub(super) fn shown(config: &Config) -> String {
+fn shown(config: &Config) -> String {
     let user = config
         .get_user()
         .map(|user| format!("{user}@"))
@@ -77,22 +114,30 @@ pub(super) fn shown(config: &Config) -> String {
 mod tests {
     use super::*;
 
+    fn endpoint(url: &str) -> Endpoint {
+        Endpoint::parse(url).expect("a URL")
+    }
+
     #[test]
     fn shown_without_the_password() {
-        let config = config("postgres://ann:hidden@db.example.org:5433/jobs").expect("a URL");
-        assert_eq!(shown(&config), "postgres://ann@db.example.org:5433/jobs");
-        let two = "postgresql://ann:hidden@one:5433,two:5434/jobs";
-        assert_eq!(
-            shown(&super::config(two).expect("a URL")),
-            "postgres://ann@one:5433,two:5434/jobs"
-        );
+        let one = endpoint("postgres://ann:hidden@db.example.org:5433/jobs?sslmode=require");
+        assert_eq!(one.shown(), "postgres://ann@db.example.org:5433/jobs");
+        let two = endpoint("postgresql://ann:hidden@one:5433,two:5434/jobs");
+        assert_eq!(two.shown(), "postgres://ann@one:5433,two:5434/jobs");
     }
 
     #[test]
     fn what_cant_be_used_is_said_without_the_password() {
         for (url, word) in [
-            ("postgres://ann:hidden@db/jobs?sslmode=require", "TLS"),
-            ("postgres://ann:hidden@db/jobs?sslmode=verify-full", "TLS"),
+            ("postgres://ann:hidden@db/jobs?sslmode=maybe", "verify-full"),
+            (
+                "postgres://ann:hidden@db/jobs?sslrootcert=%2Fnot%2Fthere",
+                "/not/there",
+            ),
+            (
+                "postgres://ann:hidden@db/jobs?sslmode=prefer&sslrootcert=a",
+                "verify-full",
+            ),
             ("postgres://ann:hidden@db:port/jobs", "postgres://user"),
             ("postgres://ann:hidden@db/jobs?colour=red", "colour"),
             ("postgres:///jobs", "postgres://user"),
@@ -103,6 +148,27 @@ mod tests {
                 "{url}: {said}"
             );
         }
-        assert!(check("postgres://ann:hidden@db/jobs?sslmode=prefer").is_ok());
+    }
+
+    #[test]
+    fn a_mode_is_taken_out_and_the_rest_is_kept() {
+        use postgres::config::SslMode;
+        for (url, mode) in [
+            ("postgres://ann@db/jobs", SslMode::Prefer),
+            ("postgres://ann@db/jobs?sslmode=disable", SslMode::Disable),
+            (
+                "postgres://ann@db/jobs?connect_timeout=7&sslmode=require",
+                SslMode::Require,
+            ),
+        ] {
+            let config = endpoint(url).config;
+            assert_eq!(config.get_ssl_mode(), mode, "{url}");
+            let timeout = if url.contains('7') {
+                Duration::from_secs(7)
+            } else {
+                CONNECT_TIMEOUT
+            };
+            assert_eq!(config.get_connect_timeout(), Some(&timeout), "{url}");
+        }
     }
 }

@@ -50,8 +50,13 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
+/// Values as the client takes them.
+pub(in crate::store) fn as_params(values: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
+    values.iter().map(|value| value as _).collect()
+}
+
 /// A column of a row.
-pub(super) struct Column(pub(super) Value);
+pub(in crate::store) struct Column(pub(in crate::store) Value);
 
 impl<'a> FromSql<'a> for Column {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {

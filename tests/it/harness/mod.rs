@@ -2,6 +2,7 @@
 //! streams, and its database as an operator sees it. Tests are plain threads; one runtime in the background does the I/O.
 
 mod call;
+mod cluster;
 mod database;
 mod fake_agent;
 mod job;
@@ -18,6 +19,7 @@ mod tls;
 mod wait;
 
 pub(crate) use call::{Answer, Call};
+pub(crate) use cluster::Cluster;
 pub(crate) use database::Database;
 pub(crate) use fake_agent::{FakeAgent, bytes_chunk, chunk};
 pub(crate) use job::{Field, id_of, ids_of};
@@ -41,3 +43,9 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
         .build()
         .expect("a runtime")
 });
+
+/// A port that nobody has at the moment.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
