@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Some(("demo", flags)) => demo(flags.get_flag("once")),
         Some(("backup", arguments)) => tell(ops::backup::run(arguments)),
         Some(("restore", arguments)) => tell(ops::restore::run(arguments)),
+        Some(("doctor", arguments)) => doctor(arguments),
         Some(("supervise", arguments)) => supervise(arguments),
         // clap demands a subcommand, and knows these alone.
         _ => ExitCode::from(BAD_CONFIGURATION),
@@ -45,6 +46,7 @@ fn command() -> Command {
         )
         .subcommand(ops::backup::command())
         .subcommand(ops::restore::command())
+        .subcommand(ops::doctor::command())
         .subcommand(
             Command::new("supervise")
                 .hide(true)
@@ -74,6 +76,17 @@ fn tell(outcome: Result<String, String>) -> ExitCode {
             eprintln!("hyprbox: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "it is what the command was asked for")]
+fn doctor(arguments: &ArgMatches) -> ExitCode {
+    let (findings, is_well) = ops::doctor::run(arguments);
+    println!("{findings}");
+    if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

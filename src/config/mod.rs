@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 use ipnet::IpNet;
 
-pub(crate) use operator::{DataPlace, data_place};
+pub(crate) use operator::{DataPlace, data_place, operators_config};
 pub use settings::serve_command;
-pub(crate) use settings::with_data_place;
+pub(crate) use settings::{with_data_place, with_every_flag};
 pub use source::ConfigError;
 use source::Source;
 use values::{admin, backups, boolean, data_dir, database, networks, public_url, tls};

@@ -9,7 +9,7 @@ use clap::ArgMatches;
 
 use super::source::Source;
 use super::values::{data_dir, database};
-use super::{DatabaseUrl, secret_key_file};
+use super::{Config, DatabaseUrl, secret_key_file};
 
 /// What the packaged service reads its environment from.
 const SERVICE_FILE: &str = "/etc/hyprbox/server.env";
@@ -45,6 +45,17 @@ pub(crate) fn data_place(flags: &ArgMatches) -> Result<DataPlace, String> {
         database: database(&source, &data_dir).map_err(|error| error.to_string())?,
         secret_key_file: secret_key_file(&source, &data_dir),
     })
+}
+
+/// All settings of this machine's server.
+pub(crate) fn operators_config(flags: &ArgMatches) -> Result<Config, String> {
+    let service = read_service_file(SERVICE_FILE)
+        .map_err(|error| format!("can't read {SERVICE_FILE}: {error}; run this with sudo"))?;
+    let environment = |name: &str| {
+        let own = std::env::var(name).ok().filter(|value| !value.is_empty());
+        own.or_else(|| service.get(name).cloned())
+    };
+    Config::read(flags, &environment).map_err(|error| error.to_string())
 }
 
 fn read_service_file(path: &str) -> io::Result<HashMap<String, String>> {

@@ -119,10 +119,9 @@ const SETTINGS: &[Setting] = &[
 
 /// `hyprbox serve` with its flags.
 pub fn serve_command() -> Command {
-    with_flags(
+    with_every_flag(
         Command::new("serve")
             .about("Runs the server. Each flag has a variable, which it overrides."),
-        |_| true,
     )
 }
 
@@ -134,6 +133,11 @@ pub(crate) fn with_data_place(command: Command) -> Command {
             "HYPRBOX_DATABASE_URL" | "HYPRBOX_DATA_DIR" | "HYPRBOX_SECRET_KEY_FILE"
         )
     })
+}
+
+/// Adds all of them.
+pub(crate) fn with_every_flag(command: Command) -> Command {
+    with_flags(command, |_| true)
 }
 
 fn with_flags(command: Command, wanted: impl Fn(&str) -> bool) -> Command {

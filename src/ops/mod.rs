@@ -1,6 +1,7 @@
 //! What those who run the server ask of it: does it live, does it take work, what does it count, what can it do.
 
 pub mod backup;
+pub mod doctor;
 mod readiness;
 pub mod restore;
 mod routes;

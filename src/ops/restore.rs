@@ -120,27 +120,39 @@ fn hold(database: &Path) -> Result<Option<File>, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("can't open {}: {error}", database.display())),
     };
-    let mut lock = libc::flock {
+    if fcntl(&file, FcntlArg::F_SETLK(&whole_file())).is_ok() {
+        return Ok(Some(file));
+    }
+    let holder = holder_of(&file).unwrap_or_else(|| "another program".to_owned());
+    Err(format!(
+        "{holder} has the database {} open: stop the server first",
+        database.display()
+    ))
+}
+
+/// The program that has the database open, as `hyprbox (process 123)`.
+pub(super) fn holder(database: &Path) -> Option<String> {
+    holder_of(&File::open(database).ok()?)
+}
+
+fn holder_of(file: &File) -> Option<String> {
+    let mut lock = whole_file();
+    fcntl(file, FcntlArg::F_GETLK(&mut lock)).ok()?;
+    if lock.l_type == libc::F_UNLCK as libc::c_short {
+        return None;
+    }
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", lock.l_pid)).ok()?;
+    Some(format!("{} (process {})", name.trim(), lock.l_pid))
+}
+
+fn whole_file() -> libc::flock {
+    libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: 0,
         l_len: 0,
         l_pid: 0,
-    };
-    if fcntl(&file, FcntlArg::F_SETLK(&lock)).is_ok() {
-        return Ok(Some(file));
     }
-    // An error leaves it without a name, which is as good.
-    let _asked = fcntl(&file, FcntlArg::F_GETLK(&mut lock));
-    let holder = std::fs::read_to_string(format!("/proc/{}/comm", lock.l_pid));
-    let holder = holder.map_or_else(
-        |_| "another program".to_owned(),
-        |name| format!("{} (process {})", name.trim(), lock.l_pid),
-    );
-    Err(format!(
-        "{holder} has the database {} open: stop the server first",
-        database.display()
-    ))
 }
 
 /// Keeps the old database beside, its log first: the new one must never meet it. Until the new one is renamed over it, the old

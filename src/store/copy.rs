@@ -123,7 +123,7 @@ pub fn settle(database: &Path) {
     }
 }
 
-fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -131,7 +131,7 @@ fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// What `integrity_check` or `quick_check` finds; nothing in a sound database.
-fn faults(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
+pub(super) fn faults(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(&format!("PRAGMA {check}({FAULTS_TOLD})"))?;
     let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
     let texts: Vec<String> = lines.collect::<Result<_, _>>()?;

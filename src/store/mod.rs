@@ -7,6 +7,7 @@
 pub mod attempt;
 pub mod audit;
 pub mod copy;
+pub mod diagnosis;
 pub mod idempotency;
 pub mod job;
 mod migrate;

@@ -10,6 +10,7 @@ mod claim;
 mod complete;
 mod config;
 mod crash;
+mod doctor;
 mod events;
 mod harness;
 mod http;

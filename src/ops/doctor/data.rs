@@ -1,0 +1,179 @@
+//! The database and its backups.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Finding;
+use crate::clock;
+use crate::config::{Config, DatabaseUrl};
+use crate::ops::{restore, schedule};
+use crate::store::SCHEMA_VERSION;
+use crate::store::diagnosis::{Diagnosis, diagnose};
+
+/// A clock that is behind the database by more was set back.
+const CLOCK_SLACK_MS: i64 = 60_000;
+/// How long a server may take to accept.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// Names that are told of many.
+const TOLD: usize = 5;
+
+/// Whether there is a database already.
+pub(super) fn exists(config: &Config) -> bool {
+    match &config.database {
+        DatabaseUrl::Sqlite(path) => path.exists(),
+        #[cfg(feature = "postgres")]
+        DatabaseUrl::Postgres(_) => true,
+    }
+}
+
+/// The server that has it open, what is in it, and what that says of the rest.
+pub(super) fn database(path: &Path, config: &Config) -> Vec<Finding> {
+    let shown = path.display();
+    if !path.exists() {
+        return vec![Finding::warn(
+            "database",
+            format!("{shown} is not there yet"),
+            "start the server, which makes it; or set HYPRBOX_DATA_DIR to the server's",
+        )];
+    }
+    let mut findings = vec![server(path, config)];
+    match diagnose(path) {
+        Ok(found) => findings.extend(of(path, &found)),
+        Err(error) => findings.push(Finding::fail(
+            "database",
+            format!("{shown}: {error}"),
+            "run this as the server's user, or with sudo; of a damaged one, `hyprbox restore` brings back a backup",
+        )),
+    }
+    findings
+}
+
+fn server(database: &Path, config: &Config) -> Finding {
+    let Some(holder) = restore::holder(database) else {
+        let seen = "no program has the database open";
+        return Finding::warn("server", seen, "start it, where it is meant to run");
+    };
+    match TcpStream::connect_timeout(&config.listen, CONNECT_WITHIN) {
+        Ok(_) => Finding::ok("server", format!("{holder}, {} answers", config.listen)),
+        Err(error) => Finding::warn(
+            "server",
+            format!("{holder}, but {} does not answer: {error}", config.listen),
+            "give this the server's HYPRBOX_LISTEN; if it is that, restart the server",
+        ),
+    }
+}
+
+fn of(path: &Path, found: &Diagnosis) -> Vec<Finding> {
+    vec![
+        soundness(path, found),
+        schema(found.version),
+        clock(found),
+        agents(&found.agents),
+        jobs(found),
+    ]
+}
+
+fn soundness(path: &Path, found: &Diagnosis) -> Finding {
+    if found.faults.is_empty() {
+        return Finding::ok("database", format!("{} is sound", path.display()));
+    }
+    Finding::fail(
+        "database",
+        format!("{} is damaged: {}", path.display(), found.faults.join("; ")),
+        "look at the disk (dmesg, smartctl); stop the server, and `hyprbox restore --replace` the newest backup",
+    )
+}
+
+fn schema(version: i64) -> Finding {
+    let seen = format!("version {version}, this program's is {SCHEMA_VERSION}");
+    if version > SCHEMA_VERSION {
+        Finding::fail("schema", seen, "install the newer hyprbox that made it")
+    } else if version < SCHEMA_VERSION {
+        Finding::warn("schema", seen, "restart the server, which upgrades it")
+    } else {
+        Finding::ok("schema", seen)
+    }
+}
+
+fn clock(found: &Diagnosis) -> Finding {
+    let now = clock::now();
+    match found.newest {
+        Some(newest) if newest.millis_since(now) > CLOCK_SLACK_MS => Finding::fail(
+            "clock",
+            format!("it is {now}, but the database has a time of {newest}"),
+            "set this machine's clock (timedatectl), and keep it so by NTP",
+        ),
+        _ => Finding::ok(
+            "clock",
+            format!("{now}, not before the database's last time"),
+        ),
+    }
+}
+
+fn agents(agents: &[(String, String)]) -> Finding {
+    let own = env!("CARGO_PKG_VERSION");
+    let others = agents.iter().filter(|(_, version)| version != own);
+    let others: Vec<String> = others
+        .map(|(node, version)| format!("{node} has {version}"))
+        .collect();
+    if others.is_empty() {
+        let seen = format!("{} known, none of another version than {own}", agents.len());
+        return Finding::ok("agents", seen);
+    }
+    Finding::warn(
+        "agents",
+        format!("the server is {own}, but {}", few(&others)),
+        "upgrade them; running jobs go on meanwhile",
+    )
+}
+
+fn jobs(found: &Diagnosis) -> Finding {
+    let overdue = found.overdue.iter();
+    let waiting = found.waiting.iter();
+    let stuck: Vec<String> = overdue
+        .map(|(job, node)| format!("{job} on {node} runs far past its timeout"))
+        .chain(
+            waiting.map(|(node, count)| format!("{count} have waited for {node} for over a day")),
+        )
+        .collect();
+    if stuck.is_empty() {
+        return Finding::ok("jobs", "none is stuck");
+    }
+    Finding::warn(
+        "jobs",
+        few(&stuck),
+        "look whether the node is ONLINE, and run `hyprbox-agent check` there",
+    )
+}
+
+/// The scheduled backups.
+pub(super) fn backups(config: &Config) -> Finding {
+    let Some(plan) = &config.backups else {
+        return Finding::warn(
+            "backups",
+            "the server takes none by itself",
+            "set HYPRBOX_BACKUP_DIR, unless something else backs the database up",
+        );
+    };
+    let shown = plan.dir.display();
+    let Some(newest) = schedule::newest(&plan.dir) else {
+        let mend = "look for `the backup failed` in the server's log";
+        return Finding::fail("backups", format!("{shown} has none"), mend);
+    };
+    let seen = format!("the newest in {shown} is of {newest}");
+    let age = u128::try_from(clock::now().millis_since(newest)).unwrap_or(0);
+    if age > plan.every.as_millis().saturating_mul(2) {
+        let mend = "look for `the backup failed` in the server's log";
+        return Finding::fail("backups", seen, mend);
+    }
+    Finding::ok("backups", seen)
+}
+
+fn few(all: &[String]) -> String {
+    let told = all[..all.len().min(TOLD)].join("; ");
+    match all.len().saturating_sub(TOLD) {
+        0 => told,
+        more => format!("{told}; and {more} more"),
+    }
+}

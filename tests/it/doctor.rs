@@ -1,0 +1,142 @@
+//! `hyprbox doctor`: well on a sound server, and a word with its mend for each thing that is not.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Field, Server, Setup};
+
+/// The findings by what was looked at, and whether the command ended well.
+fn findings(setup: &Setup, more: &[&str]) -> (Vec<Value>, bool) {
+    let words: Vec<&str> = ["doctor", "--json"].iter().chain(more).copied().collect();
+    let output = setup.run(&words);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["ok"], output.status.success(), "{answer}");
+    let findings = answer.list("findings");
+    for finding in &findings {
+        let is_well = finding["health"] == "ok";
+        assert_eq!(finding["mend"].is_null(), is_well, "{finding}");
+        assert!(!finding.field("seen").is_empty(), "{finding}");
+    }
+    (findings, output.status.success())
+}
+
+#[track_caller]
+fn of(findings: &[Value], what: &str) -> (String, String) {
+    let found = findings.iter().find(|finding| finding["what"] == what);
+    let found = found.unwrap_or_else(|| panic!("no {what} in {findings:?}"));
+    (found.field("health"), found.field("seen"))
+}
+
+#[track_caller]
+fn says(setup: &Setup, what: &str, health: &str, words: &str) {
+    let (findings, is_well) = findings(setup, &[]);
+    let (found, seen) = of(&findings, what);
+    assert_eq!(found, health, "{seen}");
+    assert!(seen.contains(words), "{seen}");
+    assert!(health != "fail" || !is_well, "{findings:?}");
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+}
+
+fn is_sqlite() -> bool {
+    Setup::new().database().sqlite().is_some()
+}
+
+#[test]
+fn a_sound_server_is_well() {
+    if !is_sqlite() {
+        return;
+    }
+    let setup = Setup::new();
+    let backups = setup.folder().join("backups");
+    let setup = setup.with("HYPRBOX_BACKUP_DIR", backups.to_str().expect("UTF-8"));
+    let mut server = setup.start();
+    let agent = server.admin().add_node("n1");
+    let beat = json!({"instance": "one", "agentVersion": env!("CARGO_PKG_VERSION"), "intervalSeconds": 30});
+    agent.heartbeat(&beat).gives(200);
+    crate::harness::eventually("a backup", || {
+        let mut entries = std::fs::read_dir(&backups).ok()?;
+        entries.find_map(|entry| {
+            let name = entry.ok()?.file_name();
+            name.to_str()?.ends_with(".db").then_some(())
+        })
+    });
+    let address = server.address().to_owned();
+    let (findings, is_well) = findings(server.setup(), &["--listen", &address]);
+    assert!(is_well, "{findings:?}");
+    for finding in &findings {
+        let (what, health) = (finding.field("what"), finding.field("health"));
+        assert!(health == "ok" || what == "disk", "{finding}");
+    }
+    let (_, seen) = of(&findings, "server");
+    assert!(seen.contains("hyprbox (process "), "{seen}");
+    // And in words.
+    let output = server.setup().run(&["doctor", "--listen", &address]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("ok     database: "), "{text}");
+    assert_eq!(text.lines().count(), findings.len(), "{text}");
+}
+
+#[test]
+fn what_is_not_well_is_named_with_its_mend() {
+    if !is_sqlite() {
+        return;
+    }
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("n1");
+    let beat = json!({"instance": "one", "agentVersion": "0.0.9", "intervalSeconds": 30});
+    agent.heartbeat(&beat).gives(200);
+    admin.queue("n1");
+    assert!(server.terminate().success());
+    let database = server.database();
+    let path = database.sqlite().expect("a file").to_owned();
+    let setup = server.into_setup();
+    let key = setup.data_dir().join("secret.key");
+
+    says(&setup, "server", "warn", "no program");
+    says(&setup, "agents", "warn", "n1 has 0.0.9");
+    says(&setup, "backups", "warn", "none by itself");
+    says(&setup, "jobs", "ok", "none");
+    database.execute("UPDATE jobs SET created_at = datetime('now', '-2 days')");
+    says(&setup, "jobs", "warn", "1 have waited for n1");
+    database.execute(
+        "UPDATE jobs SET status = 'RUNNING', started_at = datetime('now', '-2 days'), timeout_seconds = 60",
+    );
+    says(&setup, "jobs", "warn", "past its timeout");
+    database.execute("UPDATE jobs SET created_at = '2999-01-01T00:00:00.000Z'");
+    says(&setup, "clock", "fail", "2999");
+
+    chmod(&setup.data_dir(), 0o755);
+    says(&setup, "data folder", "warn", "open to other users");
+    chmod(&key, 0o644);
+    says(&setup, "key", "fail", "other users");
+    std::fs::remove_file(&key).expect("removes");
+    says(&setup, "key", "fail", "but the database is");
+
+    let version = database.number("PRAGMA user_version");
+    database.set_version(version + 1);
+    says(&setup, "schema", "fail", "version");
+    let setup = setup.with("HYPRBOX_BACKUP_DIR", "/nonexistent/backups");
+    says(&setup, "backups", "fail", "has none");
+    std::fs::write(&path, "no database\n".repeat(1_000)).expect("writes");
+    says(&setup, "database", "fail", "not a database");
+    let setup = setup.with("HYPRBOX_LEASE_SECONDS", "1");
+    says(&setup, "settings", "fail", "HYPRBOX_LEASE_SECONDS");
+}
+
+#[test]
+fn before_the_first_start_nothing_fails() {
+    if !is_sqlite() {
+        return;
+    }
+    let setup = Setup::new();
+    says(&setup, "database", "warn", "not there yet");
+    says(&setup, "data folder", "warn", "not there yet");
+    says(&setup, "key", "ok", "will be made");
+    assert!(!setup.data_dir().exists());
+}
