@@ -74,6 +74,14 @@ CREATE TABLE node_tokens (
 );
 CREATE INDEX node_tokens_node ON node_tokens (node_id);
 
+-- One-time codes with which a machine becomes a node's agent (hbe_…): one a node, gone with its use.
+CREATE TABLE node_enrolments (
+    node_id     TEXT PRIMARY KEY REFERENCES nodes (id) ON DELETE CASCADE,
+    code_sha256 BYTEA NOT NULL UNIQUE,
+    created_at  TIMESTAMPTZ NOT NULL,
+    expires_at  TIMESTAMPTZ NOT NULL
+);
+
 -- Agent instances that have used a node's tokens: two alive at once are shown on the node.
 CREATE TABLE node_instances (
     node_id       TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,

@@ -43,7 +43,7 @@ fn reserve(tx: &mut dyn Tx, account: &str, address: &str, now: Timestamp) -> Res
 fn refusal(recent: &[Timestamp], now: Timestamp) -> Result<(), ApiError> {
     closed_for(recent, now).map_or(Ok(()), |seconds| {
         Err(ApiError::too_many(
-            format!("Too many wrong passwords; try again in {seconds} s"),
+            format!("Too many wrong tries; try again in {seconds} s"),
             seconds,
         ))
     })
@@ -193,6 +193,38 @@ impl Auth {
         let note =
             move |tx: &mut dyn Tx| audit::insert(tx, Entry::by(&actor, action).saying(&detail));
         self.inner.store.write(note).await.map_err(ApiError::from)
+    }
+}
+
+/// A guess that is written down already: of a secret that isn't a password, counted by the same rule.
+pub struct Guess {
+    account: &'static str,
+    address: String,
+}
+
+impl Guess {
+    /// Takes the guesses from this address away, as a right one does.
+    pub fn was_right(&self, tx: &mut dyn Tx) -> Result<(), ApiError> {
+        Ok(attempt::clear(tx, self.account, &self.address)?)
+    }
+}
+
+impl Auth {
+    /// Writes a guess down before it is looked at; a 429 after ten wrong ones within a minute.
+    pub async fn guess(
+        &self,
+        account: &'static str,
+        from: ClientAddress,
+    ) -> Result<Guess, ApiError> {
+        let address = from.0.to_string();
+        self.refuse_closed(account, &address).await?;
+        let guess = Guess {
+            account,
+            address: address.clone(),
+        };
+        let write = move |tx: &mut dyn Tx| reserve(tx, account, &address, clock::now());
+        self.inner.store.write::<_, ApiError>(write).await?;
+        Ok(guess)
     }
 }
 

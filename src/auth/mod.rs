@@ -35,6 +35,7 @@ use ipnet::IpNet;
 pub use address::{ClientAddress, PeerAddress};
 pub use credential::Credential;
 pub use extract::{Admin, Caller, NodeIdentity, NotForeign, Operator, SignedIn, Viewer};
+pub use login::Guess;
 pub use password::check_password;
 pub use people::{NewUser, UserChange};
 pub use personal::PersonalToken;
@@ -42,7 +43,7 @@ pub use register::Registration;
 pub use role::Role;
 pub use routes::routes;
 pub use session::SESSION_COOKIE;
-pub use token::{NODE, PERSONAL, SESSION, mint};
+pub use token::{ENROLMENT, NODE, PERSONAL, SESSION, digest_of_code, mint};
 pub use user::{User, check_email};
 
 use crate::http::ApiError;

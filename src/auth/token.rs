@@ -13,6 +13,9 @@ pub const PERSONAL: &str = "hbu_";
 /// Of nodes' tokens.
 pub const NODE: &str = "hbn_";
 
+/// Of one-time codes that enrol a node's agent. They open nothing else.
+pub const ENROLMENT: &str = "hbe_";
+
 /// Longer texts are no tokens, and aren't hashed to find that out.
 const LENGTH_MAX: usize = 128;
 /// Characters of a token that a list shows.
@@ -49,6 +52,12 @@ pub fn mint(prefix: &str) -> (String, [u8; 32], String) {
     let sha256 = digest(&token);
     let shown = token.chars().take(SHOWN).collect();
     (token, sha256, shown)
+}
+
+/// The SHA-256 of a one-time code; `None` where the text can't be one.
+pub fn digest_of_code(code: &str) -> Option<[u8; 32]> {
+    let is_code = code.len() <= LENGTH_MAX && code.starts_with(ENROLMENT);
+    is_code.then(|| digest(code))
 }
 
 /// The SHA-256 of a token.

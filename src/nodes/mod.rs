@@ -1,5 +1,6 @@
 //! Nodes: who they are, whether they live, and the tokens of their agents. It knows nothing of jobs.
 
+mod enrol;
 mod heartbeat;
 mod presence;
 mod routes;
@@ -8,6 +9,7 @@ mod tokens;
 
 use std::sync::Arc;
 
+pub use enrol::Enrolment;
 pub use presence::{NodeStatus, Presence, RunClock};
 pub use routes::AddNode;
 pub use routes::{NodeInstance, NodeView};

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::tokens::{self, mint_into};
-use super::{NodeStatus, Nodes, heartbeat, is_slug};
+use super::{NodeStatus, Nodes, enrol, heartbeat, is_slug};
 use crate::audit;
 use crate::auth::{Admin, User};
 use crate::clock::{self, Timestamp};
@@ -198,5 +198,7 @@ pub(super) fn routes(nodes: Nodes) -> OpenApiRouter {
         .routes(routes!(heartbeat::heartbeat))
         .routes(routes!(tokens::add, tokens::list))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(enrol::add))
+        .routes(routes!(enrol::enrol))
         .with_state(nodes)
 }

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod audit;
 pub mod copy;
 pub mod diagnosis;
+pub mod enrolment;
 pub mod idempotency;
 pub mod job;
 mod migrate;

@@ -11,6 +11,7 @@ mod complete;
 mod config;
 mod crash;
 mod doctor;
+mod enrol;
 mod events;
 mod harness;
 mod http;

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Call, FakeAgent, Field, PASSWORD, Person, Server, id_of};
 
+/// Stands for a code that holds.
+const CODE: &str = "hbe_";
 const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
 
 /// The least that opens an operation.
@@ -52,6 +54,8 @@ struct World {
     ended: String,
     token: String,
     node_token: String,
+    /// A one-time code that nobody used yet.
+    code: String,
 }
 
 fn world() -> World {
@@ -75,7 +79,13 @@ fn world() -> World {
         .gives(201)
         .json();
     let node_token = admin.call("POST", "/api/nodes/n1/tokens").gives(201).json();
+    admin.add_node("n4");
+    let enrolment = admin
+        .call("POST", "/api/nodes/n4/enrolments")
+        .gives(201)
+        .json();
     World {
+        code: enrolment.field("code"),
         token: id_of(&token),
         node_token: id_of(&node_token),
         server,
@@ -172,7 +182,11 @@ impl Entry {
     }
 
     fn call(&self, world: &World) -> Call {
-        self.with_body(world.fit_call(self.who, self.method(), &(self.path)(world)))
+        let call = world.fit_call(self.who, self.method(), &(self.path)(world));
+        match &self.body {
+            Some(body) if body["code"] == CODE => call.json(&json!({"code": world.code})),
+            _ => self.with_body(call),
+        }
     }
 
     /// The path with one param after the other unknown.
@@ -276,6 +290,11 @@ fn nodes() -> Vec<Entry> {
             |world| format!("/api/nodes/n1/tokens/{}", world.node_token),
         )
         .unknown(404),
+        entry("POST /api/nodes/{id}/enrolments", Who::Admin, |_| {
+            "/api/nodes/n1/enrolments".into()
+        })
+        .unknown(404),
+        entry("POST /api/enrol", Who::Anybody, |_| "/api/enrol".into()).body(json!({"code": CODE})),
         entry("POST /api/nodes/{id}/heartbeat", Who::Node, |_| {
             "/api/nodes/n1/heartbeat".into()
         })

@@ -7,21 +7,30 @@ use sha2::{Digest, Sha256};
 
 use super::session::describe;
 use super::url::Endpoint;
-use crate::store::migrate::{LINES_AND_PIDS, SCHEMA, SCHEMA_VERSION};
+use crate::store::migrate::{ENROLMENTS, LINES_AND_PIDS, SCHEMA, SCHEMA_VERSION};
 
 /// What makes a fresh database Postgres's own.
 const FRESH: &str = include_str!("../sql/fresh.postgres.sql");
 /// Views, functions and triggers.
 const DERIVED: &str = include_str!("../sql/derived.postgres.sql");
 /// The steps from an older version: the version that a step leads to, and its SQL (migrations/NNNN_what.postgres.sql).
-const MIGRATIONS: &[(i64, &[&str])] = &[(
-    2,
-    &[
-        LINES_AND_PIDS,
-        // As in a fresh database.
-        r#"ALTER TABLE nodes ALTER COLUMN os_id_like TYPE TEXT COLLATE "C""#,
-    ],
-)];
+const MIGRATIONS: &[(i64, &[&str])] = &[
+    (
+        2,
+        &[
+            LINES_AND_PIDS,
+            // As in a fresh database.
+            r#"ALTER TABLE nodes ALTER COLUMN os_id_like TYPE TEXT COLLATE "C""#,
+        ],
+    ),
+    (
+        3,
+        &[
+            ENROLMENTS,
+            r#"ALTER TABLE node_enrolments ALTER COLUMN node_id TYPE TEXT COLLATE "C""#,
+        ],
+    ),
+];
 
 /// The advisory lock of those who change the schema: "hbox".
 const LOCK: i64 = 0x6862_6f78;

@@ -15,7 +15,7 @@ BEGIN
     FOR name, field IN
         SELECT table_name, column_name FROM information_schema.columns
         WHERE table_schema = current_schema() AND data_type = 'text' AND table_name IN ('users', 'sessions',
-            'user_tokens', 'login_attempts', 'nodes', 'node_tokens', 'node_instances', 'jobs', 'job_secrets', 'chunks',
+            'user_tokens', 'login_attempts', 'nodes', 'node_tokens', 'node_instances', 'node_enrolments', 'jobs', 'job_secrets', 'chunks',
             'idempotency_keys', 'audit_entries')
     LOOP
         EXECUTE format('ALTER TABLE %I ALTER COLUMN %I TYPE TEXT COLLATE "C"', name, field);
