@@ -1,39 +1,93 @@
 //! `cargo run --release -p hyprbox-bench`: measures the built server and agent as a user runs them, each figure beside the
-//! machine's own limit, measured in the same run. Prints a table; `--quick` takes fewer samples.
+//! machine's own limit, measured in the same run. See `--help`.
 #![allow(
     clippy::print_stdout,
     reason = "a table on standard output is what this program is for"
 )]
 
+mod clock;
 mod limit;
+mod lines;
+mod machine;
+mod noop;
+mod options;
+mod process;
+mod report;
 mod row;
 mod rows;
+mod sample;
+mod seed;
 mod stage;
+mod viewer;
+mod wire;
 
-use anyhow::Context;
-use row::Row;
-use stage::Stage;
+use options::{HELP, Options};
+use report::Report;
+use stage::Bench;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let samples = if quick { 40 } else { 300 };
-    // reqwest wants a provider even for plain http.
-    let _installed = rustls::crypto::ring::default_provider().install_default();
-    let mut table = rows::sizes()?;
-    table.push(rows::cold_start(if quick { 5 } else { 20 }).await?);
-    table.push(rows::supervision(samples)?);
-    let stage = Stage::set()
-        .await
-        .context("the server and its agent could not be started")?;
-    table.extend(rows::idle(&stage).await?);
-    table.extend(rows::dispatch(&stage, samples).await?);
-    table.push(rows::throughput(&stage, samples).await?);
-    table.extend(rows::flood(&stage).await?);
-    stage.strike().await?;
-    println!("{}", Row::heading());
-    for row in &table {
-        println!("{row}");
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        // What it starts itself as.
+        Some("write-lines") => {
+            let seconds = arguments.get(1).and_then(|seconds| seconds.parse().ok());
+            return Ok(lines::write(seconds.unwrap_or(1))?);
+        }
+        Some("serve-noop") => return runtime()?.block_on(noop::serve()),
+        _ => {}
+    }
+    let options = Options::parse(arguments.into_iter())?;
+    if options.help {
+        print!("{HELP}");
+        return Ok(());
+    }
+    if options.list {
+        println!("{}", rows::NAMES.join("\n"));
+        return Ok(());
+    }
+    let report = match &options.from {
+        Some(path) => Report::read(path)?,
+        None => runtime()?.block_on(measure(&options))?,
+    };
+    if let Some(path) = &options.json {
+        report.write(path)?;
+    }
+    if options.markdown {
+        print!("{}", report.markdown());
+    } else {
+        print!("{}", report.table());
     }
     Ok(())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}
+
+async fn measure(options: &Options) -> anyhow::Result<Report> {
+    // reqwest wants a provider even for plain http. An error says that there is one.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let unknown = options
+        .rows
+        .iter()
+        .find(|row| !rows::NAMES.contains(&row.as_str()));
+    if let Some(row) = unknown {
+        anyhow::bail!("{row} is no row; see --list");
+    }
+    let bench = Bench::new(options)?;
+    let mut report = Report {
+        machine: machine::describe(),
+        quick: options.quick,
+        rows: Vec::new(),
+    };
+    for name in rows::NAMES {
+        if !options.rows.is_empty() && !options.rows.iter().any(|row| row == name) {
+            continue;
+        }
+        eprintln!("{name} …");
+        report.rows.push(rows::measure(name, &bench).await);
+    }
+    Ok(report)
 }

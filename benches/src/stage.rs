@@ -1,4 +1,4 @@
-//! A server and an agent of this build, with a node, a user and the presets that the rows need.
+//! Servers and agents of this build, each with folders of its own, as a user runs them.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,135 +9,132 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-/// The node that everything runs on.
-pub(crate) const NODE: &str = "bench";
+use crate::options::Options;
 
-/// Bytes that the preset `flood` writes.
-pub(crate) const FLOOD_BYTES: u64 = 200 * 1024 * 1024;
+/// What is measured, and how thoroughly.
+pub(crate) struct Bench {
+    pub(crate) quick: bool,
+    pub(crate) server: PathBuf,
+    pub(crate) agent: PathBuf,
+    /// The hard limit of open files, for this process and each that it starts.
+    pub(crate) open_files: u64,
+}
+
+impl Bench {
+    pub(crate) fn new(options: &Options) -> anyhow::Result<Self> {
+        let program = |given: &Option<PathBuf>, name: &str| -> anyhow::Result<PathBuf> {
+            let path = match given {
+                Some(path) => std::path::absolute(path)?,
+                None => std::env::current_exe()?.with_file_name(name),
+            };
+            anyhow::ensure!(
+                path.exists(),
+                "{} is not there: run `cargo build --release --workspace` first",
+                path.display()
+            );
+            Ok(path)
+        };
+        Ok(Self {
+            quick: options.quick,
+            server: program(&options.server, "hyprbox")?,
+            agent: program(&options.agent, "hyprbox-agent")?,
+            open_files: crate::process::raise_open_files()?,
+        })
+    }
+
+    /// A size: the first, or with `--quick` the second.
+    pub(crate) fn size(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+}
+
 /// What `flood` runs.
 pub(crate) const FLOOD: &str =
     "head -c 209715200 < <(yes 'the quick brown fox jumps over the lazy dog 0123456789')";
 
-/// Everything that runs.
-pub(crate) struct Stage {
-    _folder: TempDir,
-    server: Child,
-    agent: Child,
+/// A running server; killed when it is dropped.
+pub(crate) struct Server {
+    pub(crate) folder: TempDir,
+    pub(crate) pid: u32,
+    /// As in 127.0.0.1:4000.
+    pub(crate) address: String,
+    /// An ADMIN's.
+    pub(crate) token: String,
+    /// How long its start took until it was ready, in milliseconds.
+    pub(crate) start_ms: f64,
+    child: Child,
     http: reqwest::Client,
-    url: String,
-    token: String,
 }
 
-/// The binary of that name, beside this one.
-pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    anyhow::ensure!(
-        path.exists(),
-        "{} is not there: run `cargo build --release` first",
-        path.display()
-    );
-    Ok(path)
-}
-
-/// A server on a port of its own; ready when this returns. Also how long that took, in milliseconds.
-pub(crate) async fn start_server(folder: &Path) -> anyhow::Result<(Child, String, f64)> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port();
-    let url = format!("http://127.0.0.1:{port}");
-    let start = Instant::now();
-    let server = Command::new(binary("hyprbox")?)
-        .args([
-            "serve",
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--data-dir",
-        ])
-        .arg(folder.join("data"))
-        .arg("--presets-dir")
-        .arg(folder)
-        .env("HYPRBOX_ADMIN_EMAIL", "bench@example.org")
-        .env("HYPRBOX_ADMIN_PASSWORD", "bench bench bench")
-        .env("HYPRBOX_LOG", "warn")
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    let http = reqwest::Client::builder().no_proxy().build()?;
-    while !ready(&http, &url).await {
-        anyhow::ensure!(
-            start.elapsed() < Duration::from_secs(10),
-            "the server did not get ready"
-        );
-        tokio::time::sleep(Duration::from_millis(1)).await;
+impl Server {
+    /// One with a fresh database.
+    pub(crate) async fn start(bench: &Bench) -> anyhow::Result<Self> {
+        Self::start_in(bench, tempfile::tempdir()?).await
     }
-    Ok((server, url, start.elapsed().as_secs_f64() * 1_000.0))
-}
 
-async fn ready(http: &reqwest::Client, url: &str) -> bool {
-    let answer = http.get(format!("{url}/readyz")).send().await;
-    answer.is_ok_and(|answer| answer.status().is_success())
-}
-
-/// The presets that the rows use.
-pub(crate) fn write_presets(folder: &Path) -> anyhow::Result<()> {
-    let preset = |name: &str, run: &str| {
-        let yaml = format!(
-            "name: {name}\ntargets: [any]\nsteps:\n  - name: go\n    run: |\n      {run}\n"
-        );
-        std::fs::write(folder.join(format!("{name}.yaml")), yaml)
-            .context("presets can't be written")
-    };
-    preset("hello", "echo hi")?;
-    preset("flood", FLOOD)
-}
-
-impl Stage {
-    pub(crate) async fn set() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
+    /// One with what lies in `folder`.
+    pub(crate) async fn start_in(bench: &Bench, folder: TempDir) -> anyhow::Result<Self> {
         write_presets(folder.path())?;
-        let (server, url, _) = start_server(folder.path()).await?;
         let http = reqwest::Client::builder()
             .no_proxy()
             .tcp_nodelay(true)
             .build()?;
-        let login = json!({ "email": "bench@example.org", "password": "bench bench bench" });
-        let signed_in: Value = http
-            .post(format!("{url}/api/auth/login"))
-            .json(&login)
-            .send()
-            .await?
-            .json()
-            .await?;
-        let token = signed_in["token"].as_str().context("no token")?.to_owned();
-        let added = http
-            .post(format!("{url}/api/nodes"))
-            .bearer_auth(&token)
-            .json(&json!({ "id": NODE }));
-        let added: Value = added.send().await?.json().await?;
-        let agent = Command::new(binary("hyprbox-agent")?)
-            .arg("run")
-            .env("HYPRBOX_API_URL", &url)
-            .env("HYPRBOX_NODE_ID", NODE)
-            .env(
-                "HYPRBOX_NODE_TOKEN",
-                added["token"].as_str().context("no node token")?,
-            )
-            .env("HYPRBOX_STATE_DIR", folder.path().join("agent"))
-            .stderr(Stdio::null())
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port();
+        let address = format!("127.0.0.1:{port}");
+        let start = Instant::now();
+        let child = Command::new(&bench.server)
+            .args(["serve", "--listen", &address, "--data-dir"])
+            .arg(folder.path().join("data"))
+            .arg("--presets-dir")
+            .arg(folder.path())
+            .env("HYPRBOX_ADMIN_EMAIL", "bench@example.org")
+            .env("HYPRBOX_ADMIN_PASSWORD", "bench bench bench")
+            .env("HYPRBOX_LOG", "error")
+            .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
-        let stage = Self {
-            _folder: folder,
-            server,
-            agent,
+        let mut server = Self {
+            folder,
+            pid: child.id().context("it has ended")?,
+            address,
+            token: String::new(),
+            start_ms: 0.0,
+            child,
             http,
-            url,
-            token,
         };
-        while stage.get(&format!("/api/nodes/{NODE}")).await?["status"] != "ONLINE" {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        while !server.is_ready().await {
+            anyhow::ensure!(
+                start.elapsed() < Duration::from_secs(60),
+                "the server did not get ready"
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Ok(stage)
+        server.start_ms = start.elapsed().as_secs_f64() * 1_000.0;
+        server.sign_in().await?;
+        Ok(server)
+    }
+
+    async fn is_ready(&self) -> bool {
+        let answer = self.http.get(self.url("/readyz")).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    async fn sign_in(&mut self) -> anyhow::Result<()> {
+        let login = json!({ "email": "bench@example.org", "password": "bench bench bench" });
+        let signed_in = self.post("/api/auth/login", &login).await?;
+        self.token = signed_in["token"].as_str().context("no token")?.to_owned();
+        Ok(())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Where its database is.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("data/hyprbox.db")
     }
 
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
@@ -145,30 +142,32 @@ impl Stage {
     }
 
     pub(crate) async fn answer(&self, path: &str) -> anyhow::Result<reqwest::Response> {
-        let answer = self
-            .http
-            .get(format!("{}{path}", self.url))
-            .bearer_auth(&self.token)
-            .send()
-            .await?;
-        Ok(answer.error_for_status()?)
+        let request = self.http.get(self.url(path)).bearer_auth(&self.token);
+        Ok(request.send().await?.error_for_status()?)
     }
 
-    pub(crate) async fn queue(&self, preset: &str) -> anyhow::Result<String> {
-        let body = json!({ "preset": preset, "nodeId": NODE });
-        let answer = self
-            .http
-            .post(format!("{}/api/jobs", self.url))
-            .bearer_auth(&self.token)
-            .json(&body)
-            .send()
-            .await?;
-        let job: Value = answer.error_for_status()?.json().await?;
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.post(self.url(path)).json(body);
+        let request = match self.token.as_str() {
+            "" => request,
+            token => request.bearer_auth(token),
+        };
+        Ok(request.send().await?.error_for_status()?.json().await?)
+    }
+
+    /// Queues a job and gives its id.
+    pub(crate) async fn queue(&self, preset: &str, node: &str) -> anyhow::Result<String> {
+        let body = json!({ "preset": preset, "nodeId": node });
+        let job = self.post("/api/jobs", &body).await?;
         job["id"].as_str().map(str::to_owned).context("no id")
     }
 
-    /// Milliseconds from here to the first event `output`, and to `done`, of a job that was just queued.
-    pub(crate) async fn watch(&self, id: &str, start: Instant) -> anyhow::Result<(f64, f64)> {
+    /// Milliseconds since `start` to the first event `output`, if there was one, and to `done`, at a subscriber who comes now.
+    pub(crate) async fn watch(
+        &self,
+        id: &str,
+        start: Instant,
+    ) -> anyhow::Result<(Option<f64>, f64)> {
         let mut answer = self.answer(&format!("/api/jobs/{id}/stream")).await?;
         let (mut seen, mut first) = (Vec::new(), None);
         let since = || start.elapsed().as_secs_f64() * 1_000.0;
@@ -179,7 +178,7 @@ impl Stage {
                 first = Some(since());
             }
             if has(b"event: done") {
-                return Ok((first.context("no output")?, since()));
+                return Ok((first, since()));
             }
             // Only the end of what was seen can hold a word that is cut.
             seen.drain(..seen.len().saturating_sub(32));
@@ -187,27 +186,79 @@ impl Stage {
         anyhow::bail!("the stream ended without done")
     }
 
-    /// Kilobytes of resident memory of the server and of its agent: now, and at the most so far.
-    pub(crate) fn memory(&self) -> anyhow::Result<[(u64, u64); 2]> {
-        Ok([memory_of(&self.server)?, memory_of(&self.agent)?])
+    /// A new node's token.
+    pub(crate) async fn add_node(&self, node: &str) -> anyhow::Result<String> {
+        let added = self.post("/api/nodes", &json!({ "id": node })).await?;
+        let token = added["token"].as_str().context("no node token")?;
+        Ok(token.to_owned())
     }
 
-    pub(crate) async fn strike(mut self) -> anyhow::Result<()> {
-        self.agent.kill().await?;
-        self.server.kill().await?;
-        Ok(())
+    /// An agent of that node, which waits for work when this returns.
+    pub(crate) async fn start_agent(&self, bench: &Bench, node: &str) -> anyhow::Result<Agent> {
+        let token = self.add_node(node).await?;
+        let agent = self.spawn_agent(bench, node, &token)?;
+        while self.get(&format!("/api/nodes/{node}")).await?["status"] != "ONLINE" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(agent)
+    }
+
+    /// The same, not waited for.
+    pub(crate) fn spawn_agent(
+        &self,
+        bench: &Bench,
+        node: &str,
+        token: &str,
+    ) -> anyhow::Result<Agent> {
+        let child = Command::new(&bench.agent)
+            .arg("run")
+            .env("HYPRBOX_API_URL", self.url(""))
+            .env("HYPRBOX_NODE_ID", node)
+            .env("HYPRBOX_NODE_TOKEN", token)
+            .env(
+                "HYPRBOX_STATE_DIR",
+                self.folder.path().join(format!("agent-{node}")),
+            )
+            .env("HYPRBOX_LOG", "error")
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Agent {
+            pid: child.id().context("it has ended")?,
+            _child: child,
+        })
+    }
+
+    /// Ends it cleanly and gives its folder.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<TempDir> {
+        let pid = nix::unistd::Pid::from_raw(self.pid.cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+        self.child.wait().await?;
+        Ok(self.folder)
     }
 }
 
-fn memory_of(child: &Child) -> anyhow::Result<(u64, u64)> {
-    let pid = child.id().context("it has ended")?;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let field = |name: &str| -> anyhow::Result<u64> {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .context("no such field")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
+/// A running agent; killed when it is dropped.
+pub(crate) struct Agent {
+    pub(crate) pid: u32,
+    _child: Child,
+}
+
+/// The presets that the rows use.
+fn write_presets(folder: &Path) -> anyhow::Result<()> {
+    let preset = |name: &str, run: &str| {
+        let yaml = format!(
+            "name: {name}\ntargets: [any]\nsteps:\n  - name: go\n    run: |\n      {run}\n"
+        );
+        std::fs::write(folder.join(format!("{name}.yaml")), yaml)
+            .context("presets can't be written")
     };
-    Ok((field("VmRSS:")?, field("VmHWM:")?))
+    let this = std::env::current_exe()?;
+    preset("true", "true")?;
+    preset("stamp", "echo \"at $EPOCHREALTIME\"")?;
+    preset("flood", FLOOD)?;
+    for seconds in [3, 10] {
+        let run = format!("exec '{}' write-lines {seconds}", this.display());
+        preset(&format!("lines-{seconds}"), &run)?;
+    }
+    Ok(())
 }

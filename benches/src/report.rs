@@ -1,0 +1,139 @@
+//! What was measured, as a table, as Markdown and as JSON.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::row::{Figure, Row, number};
+
+/// A whole run.
+pub(crate) struct Report {
+    /// What machine it was, and how busy.
+    pub(crate) machine: Value,
+    pub(crate) quick: bool,
+    pub(crate) rows: Vec<Row>,
+}
+
+impl Report {
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
+        let value: Value = serde_json::from_slice(&text)?;
+        let rows = value["rows"].as_array().context("no rows in there")?;
+        Ok(Self {
+            machine: value["machine"].clone(),
+            quick: value["quick"].as_bool().unwrap_or(false),
+            rows: rows.iter().filter_map(Row::from_json).collect(),
+        })
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let rows: Vec<_> = self.rows.iter().map(Row::to_json).collect();
+        let value = json!({ "machine": self.machine, "quick": self.quick, "rows": rows });
+        let text = serde_json::to_string_pretty(&value)? + "\n";
+        std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
+    }
+
+    /// For a terminal: columns under one another.
+    pub(crate) fn table(&self) -> String {
+        let lines: Vec<[String; 6]> = self.rows.iter().flat_map(cells).collect();
+        let mut widths = HEADING.map(|word| word.chars().count());
+        for line in &lines {
+            for (width, cell) in widths.iter_mut().zip(line) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let padded = |cells: &[String; 6]| {
+            let cell = |(cell, width): (&String, &usize)| format!("{cell:<width$}");
+            let line: Vec<_> = cells.iter().zip(&widths).map(cell).collect();
+            line.join("  ").trim_end().to_owned() + "\n"
+        };
+        let mut text = padded(&HEADING.map(str::to_owned));
+        for line in &lines {
+            text.push_str(&padded(line));
+        }
+        text.push('\n');
+        for row in &self.rows {
+            text.push_str(&format!("{}: {}\n", row.name, ran(row)));
+        }
+        text
+    }
+
+    /// For `docs/performance.md`.
+    pub(crate) fn markdown(&self) -> String {
+        let word = |name: &str| self.machine[name].as_str().unwrap_or("?").to_owned();
+        let size = if self.quick { ", `--quick`" } else { "" };
+        let mut text = format!(
+            "{} cores, {}, {}, Linux {}; load before the run {}{size}.\n\n| {} |\n|{}\n",
+            self.machine["cores"],
+            word("processor"),
+            word("memory"),
+            word("kernel"),
+            word("load"),
+            HEADING.join(" | "),
+            " --- |".repeat(HEADING.len()),
+        );
+        for line in self.rows.iter().flat_map(cells) {
+            text.push_str(&format!("| {} |\n", line.join(" | ")));
+        }
+        text.push_str("\nWhat was run:\n\n");
+        for row in &self.rows {
+            text.push_str(&format!("- **{}**: {}\n", row.name, ran(row)));
+        }
+        text
+    }
+}
+
+const HEADING: [&str; 6] = [
+    "row",
+    "figure",
+    "measured",
+    "the limit beside it",
+    "ratio",
+    "target",
+];
+
+fn ran(row: &Row) -> &str {
+    row.skipped.as_deref().unwrap_or(&row.ran)
+}
+
+fn cells(row: &Row) -> Vec<[String; 6]> {
+    if let Some(why) = &row.skipped {
+        let none = String::new;
+        return vec![[
+            row.name.clone(),
+            format!("not measured: {why}"),
+            none(),
+            none(),
+            none(),
+            none(),
+        ]];
+    }
+    let line = |figure: &Figure| {
+        let limit = figure.limit.as_ref();
+        [
+            row.name.clone(),
+            figure.what.clone(),
+            format!("{} {}", number(figure.value), figure.unit),
+            limit.map_or("–".to_owned(), |(value, of)| {
+                format!("{} {} ({of})", number(*value), figure.unit)
+            }),
+            figure.ratio().map_or("–".to_owned(), number),
+            target(figure),
+        ]
+    };
+    row.figures.iter().map(line).collect()
+}
+
+fn target(figure: &Figure) -> String {
+    let words: Vec<_> = figure
+        .targets
+        .iter()
+        .map(|target| target.words(&figure.unit))
+        .collect();
+    match figure.is_met() {
+        None => "–".to_owned(),
+        Some(true) => format!("{}: met", words.join(", ")),
+        Some(false) => format!("{}: **missed**", words.join(", ")),
+    }
+}

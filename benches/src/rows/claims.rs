@@ -1,0 +1,106 @@
+//! Claims through HTTP by eight callers, each durable before it is answered, over a history.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use crate::limit;
+use crate::row::{Figure, Row, Target};
+use crate::sample::quantile;
+use crate::seed::{self, Seed, node, node_token};
+use crate::stage::{Bench, Server};
+use crate::wire::{Connection, get, job_id};
+
+/// Callers at once.
+const CALLERS: usize = 8;
+
+pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
+    let (nodes, history) = (bench.size(10_000, 2_000), bench.size(100_000, 10_000));
+    let server = Server::start(bench).await?;
+    let database = server.database();
+    let folder = server.stop().await?;
+    let seeded = Seed::open(&database)?;
+    seeded.nodes(nodes)?;
+    seeded.history(history)?;
+    seeded.queue(nodes)?;
+    seeded.queue(nodes)?;
+    drop(seeded);
+    let copied = folder.path().join("raw.db");
+    seed::copy(&database, &copied)?;
+    let server = Server::start_in(bench, folder).await?;
+    let nobody = Arc::new(vec![String::new(); nodes]);
+    // Tokens are looked up, and nodes known, before the clock starts: an agent comes again and again.
+    round(&server, &nobody, 0).await?;
+    let names: Vec<String> = (0..nodes).map(node).collect();
+    let (mut claimed, mut rates, mut times, mut raw) = (nobody, vec![], vec![], vec![]);
+    let mut distinct = HashSet::new();
+    for _ in 0..2 {
+        let start = Instant::now();
+        let (now, took) = round(&server, &claimed, 1).await?;
+        rates.push(nodes as f64 / start.elapsed().as_secs_f64());
+        times.extend(took);
+        distinct.extend(now.iter().cloned());
+        claimed = Arc::new(now);
+        raw.push(limit::claims::claims_per_second(&copied, &names, CALLERS)?);
+    }
+    anyhow::ensure!(
+        distinct.len() == 2 * nodes && !distinct.contains(""),
+        "not every claim got a job of its own"
+    );
+    let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
+    let figures = vec![
+        Figure::new("claims, durable", mean(&rates), "claims/s")
+            .beside(mean(&raw), "raw rusqlite, 8 to a commit")
+            .to_reach(Target::RatioAtLeast(0.6)),
+        Figure::new("one claim, p50", quantile(&times, 0.5), "ms"),
+        Figure::new("one claim, p99", quantile(&times, 0.99), "ms"),
+        Figure::new("one claim, the slowest", quantile(&times, 1.0), "ms"),
+    ];
+    let ran = format!(
+        "{} claims by {CALLERS} callers, of {nodes} nodes with two jobs each, over {history} finished jobs; in turn with the \
+         claim's UPDATE and its script's SELECT in a loop over a copy of the same database",
+        2 * nodes
+    );
+    Ok(Row::new("claims", ran, figures))
+}
+
+/// Each node polls once, with the job that it has from before: what each claimed, and how long each call took in
+/// milliseconds.
+async fn round(
+    server: &Server,
+    before: &Arc<Vec<String>>,
+    capacity: u8,
+) -> anyhow::Result<(Vec<String>, Vec<f64>)> {
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..CALLERS {
+        let (address, before) = (server.address.clone(), Arc::clone(before));
+        callers.spawn(async move {
+            let mut connection = Connection::open(&address).await?;
+            let (mut claimed, mut times) = (Vec::new(), Vec::new());
+            for (number, running) in before.iter().enumerate().skip(caller).step_by(CALLERS) {
+                let node = node(number);
+                let path = format!(
+                    "/api/jobs/pending?nodeId={node}&wait=0&capacity={capacity}&agent=i{number}&running={running}"
+                );
+                let request = get(&path, &node_token(number));
+                let start = Instant::now();
+                let answer = connection.call(&request).await?;
+                times.push(start.elapsed().as_secs_f64() * 1_000.0);
+                anyhow::ensure!(answer.status == 200, "a poll was answered {}", answer.status);
+                claimed.push((number, job_id(answer.body).unwrap_or_default()));
+            }
+            Ok((claimed, times))
+        });
+    }
+    let (mut claimed, mut times) = (vec![String::new(); before.len()], Vec::new());
+    while let Some(ended) = callers.join_next().await {
+        let (ids, took) = ended.context("a caller panicked")??;
+        for (number, id) in ids {
+            claimed[number] = id;
+        }
+        times.extend(took);
+    }
+    Ok((claimed, times))
+}

@@ -1,0 +1,41 @@
+//! A server and an agent that have nothing to do.
+
+use std::time::Duration;
+
+use crate::process;
+use crate::row::{Figure, Row, Target};
+use crate::stage::{Bench, Server};
+
+pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
+    let seconds = bench.size(30, 5);
+    let server = Server::start(bench).await?;
+    // Started anew, as nobody's first minutes are idle.
+    let server = Server::start_in(bench, server.stop().await?).await?;
+    let agent = server.start_agent(bench, "bench").await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let cpu = |pid| process::cpu_seconds(pid);
+    let before = [cpu(server.pid)?, cpu(agent.pid)?];
+    tokio::time::sleep(Duration::from_secs(seconds as u64)).await;
+    let percent = |after: f64, before: f64| (after - before) / seconds as f64 * 100.0;
+    let mib = |pid| -> anyhow::Result<f64> { Ok(process::memory(pid)?.now as f64 / 1024.0) };
+    let figures = vec![
+        Figure::new("server, RSS", mib(server.pid)?, "MiB").to_reach(Target::AtMost(15.0)),
+        Figure::new("agent, RSS", mib(agent.pid)?, "MiB").to_reach(Target::AtMost(5.0)),
+        Figure::new(
+            "server's processor",
+            percent(cpu(server.pid)?, before[0]),
+            "% of a core",
+        )
+        .to_reach(Target::AtMost(0.1)),
+        Figure::new(
+            "agent's processor",
+            percent(cpu(agent.pid)?, before[1]),
+            "% of a core",
+        )
+        .to_reach(Target::AtMost(0.1)),
+    ];
+    let ran = format!(
+        "one server with one node, its agent in a long-poll, one sign-in before; three seconds after the start, over {seconds} s"
+    );
+    Ok(Row::new("idle", ran, figures))
+}

@@ -1,0 +1,56 @@
+//! The rows of the table, a file each.
+
+mod claims;
+mod cold_start;
+mod dispatch;
+mod end_to_end;
+mod fleet;
+mod flood;
+mod history;
+mod idle;
+mod live;
+mod polls;
+mod sizes;
+mod supervision;
+mod throughput;
+
+use crate::row::Row;
+use crate::stage::Bench;
+
+/// Their names, in the table's order.
+pub(crate) const NAMES: [&str; 13] = [
+    "dispatch",
+    "end-to-end",
+    "throughput",
+    "claims",
+    "polls",
+    "live",
+    "flood",
+    "fleet",
+    "history",
+    "cold-start",
+    "idle",
+    "sizes",
+    "supervision",
+];
+
+/// Measures one; a row that can't be says why.
+pub(crate) async fn measure(name: &str, bench: &Bench) -> Row {
+    let measured = match name {
+        "dispatch" => dispatch::measure(bench).await,
+        "end-to-end" => end_to_end::measure(bench).await,
+        "throughput" => throughput::measure(bench).await,
+        "claims" => claims::measure(bench).await,
+        "polls" => polls::measure(bench).await,
+        "live" => live::measure(bench).await,
+        "flood" => flood::measure(bench).await,
+        "fleet" => fleet::measure(bench).await,
+        "history" => history::measure(bench).await,
+        "cold-start" => cold_start::measure(bench).await,
+        "idle" => idle::measure(bench).await,
+        "sizes" => sizes::measure(bench),
+        "supervision" => supervision::measure(bench),
+        _ => Err(anyhow::anyhow!("no such row; see --list")),
+    };
+    measured.unwrap_or_else(|error| Row::skipped(name, format!("{error:#}")))
+}

@@ -1,0 +1,144 @@
+//! A client of HTTP/1.1 that costs next to nothing, so that what is measured is the server.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// One kept-alive connection.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// An answer with a body of a known length.
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
+}
+
+impl Connection {
+    pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
+        // Ten thousand come at once: a full backlog is a reason to come again.
+        let mut tries = 0;
+        let stream = loop {
+            match TcpStream::connect(address).await {
+                Ok(stream) => break stream,
+                Err(_) if tries < 50 => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Sends a whole request and reads its answer.
+    pub(crate) async fn call(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
+        self.send(request).await?;
+        self.answer().await
+    }
+
+    pub(crate) async fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(request).await?)
+    }
+
+    pub(crate) async fn answer(&mut self) -> anyhow::Result<Answer<'_>> {
+        self.buffer.clear();
+        let (status, body_at, length) = loop {
+            self.read_more().await?;
+            if let Some(head) = head_of(&self.buffer)? {
+                break head;
+            }
+        };
+        while self.buffer.len() < body_at + length {
+            self.read_more().await?;
+        }
+        Ok(Answer {
+            status,
+            body: &self.buffer[body_at..body_at + length],
+        })
+    }
+
+    async fn read_more(&mut self) -> anyhow::Result<()> {
+        // A poll that waits must not hold a large buffer: ten thousand of them do.
+        self.buffer.reserve(1024);
+        let read = self.stream.read_buf(&mut self.buffer).await?;
+        anyhow::ensure!(read > 0, "the server closed the connection");
+        Ok(())
+    }
+
+    /// The stream, for what is no plain answer.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+}
+
+/// Status, where the body begins, and how long it is; `None` while the head is not whole.
+fn head_of(bytes: &[u8]) -> anyhow::Result<Option<(u16, usize, usize)>> {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = std::str::from_utf8(&bytes[..end])?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .context("no status")?;
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .map_or(Ok(0), |(_, value)| value.trim().parse())?;
+    Ok(Some((status, end + 4, length)))
+}
+
+/// A GET as bytes.
+pub(crate) fn get(path: &str, token: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n").into()
+}
+
+/// A POST of JSON as bytes.
+pub(crate) fn post(path: &str, token: &str, body: &[u8]) -> Vec<u8> {
+    let mut request = format!(
+        "POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// The id of the job in a poll's answer, if there is one.
+pub(crate) fn job_id(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, rest) = text.split_once(r#""job":{"id":""#)?;
+    Some(rest.split('"').next()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_once_it_is_whole() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\n\r\n{}";
+        assert_eq!(head_of(answer).expect("good"), Some((200, 44, 2)));
+        assert_eq!(head_of(&answer[..30]).expect("good"), None);
+        assert!(head_of(b"what\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_claimed_job_is_found_in_the_answer() {
+        let with = br#"{"job":{"id":"0190-a","preset":"true"},"cancel":[]}"#;
+        assert_eq!(job_id(with).as_deref(), Some("0190-a"));
+        assert_eq!(job_id(br#"{"job":null,"cancel":[]}"#), None);
+    }
+}
