@@ -31,6 +31,8 @@ export class Reader {
     this.rest = '';
     let at = 0;
     while (at < text.length) {
+      // A line begins with its first byte, whatever that is: so the server counts them.
+      this.row ??= this.newRow(false);
       if (this.inString) {
         at = this.skipString(text, at);
         continue;
@@ -95,11 +97,10 @@ export class Reader {
   csi(params, final) {
     if (final === 'm') this.style.set(params);
     else if (final === 'K') this.erase(params);
-    else if (final === 'G') this.column = Math.min(this.row?.length ?? 0, Math.max(0, (parseInt(params, 10) || 1) - 1));
+    else if (final === 'G') this.column = Math.min(this.row.length, Math.max(0, (parseInt(params, 10) || 1) - 1));
   }
 
   erase(params) {
-    if (!this.row) return;
     if (params === '2') this.row.cut(0);
     else if (params === '' || params === '0') this.row.cut(this.column);
     this.column = Math.min(this.column, this.row.length);
@@ -108,7 +109,6 @@ export class Reader {
 
   put(text) {
     text = text.replace(HIDDEN, mark);
-    this.row ??= this.newRow(false);
     while (this.column + text.length > ROW_MAX) {
       const room = Math.max(0, ROW_MAX - this.column);
       this.row.write(this.column, text.slice(0, room), this.style.classes);
@@ -123,10 +123,20 @@ export class Reader {
   }
 
   endLine() {
-    this.row ??= this.newRow(false);
+    this.row.hasEnded = true;
     this.ended(this.row);
     this.row = null;
     this.column = 0;
+  }
+
+  /** What comes next does not go on where the last row is; true where that one's line had no end. */
+  break() {
+    const wasOpen = Boolean(this.row);
+    this.row = null;
+    this.column = 0;
+    this.rest = '';
+    this.inString = false;
+    return wasOpen;
   }
 }
 
@@ -135,9 +145,11 @@ export class Row {
   constructor(stream, number) {
     this.stream = stream;
     this.number = number;
+    this.at = 0;
     this.pieces = [];
     this.length = 0;
     this.element = null;
+    this.hasEnded = false;
   }
 
   get text() {

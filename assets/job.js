@@ -3,7 +3,10 @@
 import { follow, lineSign } from './share.js';
 import { refresh } from './regions.js';
 import { Log } from './log.js';
-import { now } from './time.js';
+import { Steps } from './steps.js';
+import { Links } from './links.js';
+import { Follow } from './scroll.js';
+import { now, span } from './time.js';
 
 const place = document.getElementById('log');
 const build = (tag, properties = {}, ...children) => {
@@ -11,174 +14,197 @@ const build = (tag, properties = {}, ...children) => {
   element.append(...children);
   return element;
 };
+const button = (textContent, properties) => build('button', { type: 'button', textContent, ...properties });
 
 // The tools above the log, and the log itself.
-const followButton = build('button', { type: 'button', textContent: 'Follow' });
-const wrapButton = build('button', { type: 'button', textContent: 'Wrap' });
-const errorButton = build('button', { type: 'button', textContent: 'First error' });
-const linkButton = build('button', { type: 'button', textContent: 'Copy link', hidden: true });
+const followButton = button('Follow');
+const wrapButton = button('Wrap');
+const timesButton = button('Times');
+const errorButton = button('First error', { hidden: true });
+const linkButton = button('Copy link', { hidden: true });
+const foldButton = button('Fold all', { hidden: true });
+const tools = build('div', { className: 'tools' }, linkButton, foldButton, followButton, wrapButton, timesButton, errorButton);
 const stepList = build('ol');
-const steps = build('details', { className: 'steps', hidden: true }, build('summary', { textContent: 'Steps' }), stepList);
-const tools = build('div', { className: 'tools' }, steps, linkButton, followButton, wrapButton, errorButton);
-const lines = build('div', { className: 'lines', tabIndex: 0 });
-const newLines = build('button', { type: 'button', className: 'new-lines primary', hidden: true });
+const stepCount = build('h3');
+const outline = build('nav', { className: 'outline', hidden: true }, stepCount, stepList);
+const notice = build('p', { className: 'notice', hidden: true });
+const lines = build('div', { className: 'lines', tabIndex: 0, hidden: true });
+const newLines = button('', { className: 'new-lines primary', hidden: true });
 const empty = build('p', { className: 'none', textContent: 'No output yet.' });
+const silence = build('p', { className: 'silence', hidden: true });
 lines.setAttribute('role', 'log');
 // Not announced line by line: that would drown the reader. The state above is.
 lines.setAttribute('aria-live', 'off');
 lines.setAttribute('aria-label', 'Output');
 tools.setAttribute('role', 'toolbar');
 tools.setAttribute('aria-label', 'Output');
-place.replaceChildren(tools, lines, empty, newLines);
+outline.setAttribute('aria-label', 'Steps');
+notice.setAttribute('role', 'status');
+place.replaceChildren(outline, tools, notice, lines, silence, empty, newLines);
+// The heads of steps stick below the tools, which may take several lines.
+new ResizeObserver(() => place.style.setProperty('--tools', `${tools.offsetHeight}px`)).observe(tools);
 
-// Follow: the end stays in sight, until the reader scrolls up.
-const NEAR = 60;
-let follows = false;
-let unseen = 0;
-let lastTop = scrollY;
-const root = document.documentElement;
-const isAtEnd = () => root.scrollHeight - innerHeight - scrollY < NEAR;
-const toEnd = () => scrollTo({ top: root.scrollHeight, behavior: 'instant' });
-
-function setFollows(on) {
-  follows = on;
-  followButton.setAttribute('aria-pressed', String(on));
-  if (on) {
-    unseen = 0;
-    newLines.hidden = true;
-    toEnd();
-  }
-}
-
-addEventListener('scroll', () => {
-  if (scrollY < lastTop - 2 && !isAtEnd()) setFollows(false);
-  else if (isAtEnd() && !follows && isRunning && unseen) setFollows(true);
-  lastTop = scrollY;
-}, { passive: true });
-
-function onRows(count) {
-  empty.hidden = true;
-  if (follows) toEnd();
-  else if (isRunning && !isAtEnd()) {
-    unseen += count;
-    newLines.textContent = `${unseen.toLocaleString('en')} new ${unseen === 1 ? 'line' : 'lines'} ↓`;
-    newLines.hidden = false;
-  }
-  errorButton.hidden = !(log.firstError ?? log.firstStderr);
-  if (wanted) showWanted();
-}
-
-function onStep({ number, of, name, row }) {
-  steps.hidden = false;
-  const link = build('a', { href: `#L${row.number}`, textContent: name });
-  stepList.append(build('li', { value: number }, link));
-  steps.firstElementChild.textContent = `Steps ${stepList.childElementCount} of ${of}`;
-}
-
-const log = new Log(lines, { onStep, onRows });
-
-// Links to lines: #L12, #L12-L20. A click on a number makes one, with Shift a range.
-let wanted = null;
-
-function readHash() {
-  const match = /^#L(\d+)(?:-L(\d+))?$/.exec(location.hash);
-  if (!match) {
-    wanted = null;
-    mark(0, 0);
-    return;
-  }
-  const [from, to] = [Number(match[1]), Number(match[2] ?? match[1])];
-  wanted = [Math.min(from, to), Math.max(from, to)];
-  setFollows(false);
-  showWanted();
-}
-
-const hashOf = ([from, to]) => (from === to ? `#L${from}` : `#L${from}-L${to}`);
-
-function mark(from, to) {
-  const row = log.mark(from, to);
-  linkButton.hidden = !log.target || !navigator.clipboard;
-  linkButton.textContent = 'Copy link';
-  return row;
-}
-
-function showWanted() {
-  const row = mark(...wanted);
-  if (!row) return;
-  wanted = null;
-  row.element.scrollIntoView({ block: 'center' });
-}
-
-lines.addEventListener('click', (event) => {
-  const row = event.target.closest('.l[data-n]');
-  // The number is drawn before the text, in the padding.
-  if (!row || event.target !== row || event.clientX - row.getBoundingClientRect().left > gutter()) return;
-  const number = Number(row.dataset.n);
-  const from = event.shiftKey && log.target ? log.target[0] : number;
-  const range = [Math.min(from, number), Math.max(from, number)];
-  history.replaceState(null, '', hashOf(range));
-  mark(...range);
+const following = new Follow(followButton, newLines);
+const steps = new Steps(lines, stepList, () => {
+  outline.hidden = foldButton.hidden = !steps.parts.length;
+  stepCount.textContent = steps.count;
+  foldButton.textContent = steps.isAllFolded ? 'Unfold all' : 'Fold all';
 });
+const log = new Log(lines, steps, {
+  onRows(count) {
+    lines.hidden = false;
+    empty.hidden = true;
+    following.drawn(count);
+    errorButton.hidden = !log.firstError;
+    links.look(isOver);
+  },
+});
+const links = new Links(log, steps, { notice, button: linkButton, went: () => following.set(false) });
 
-const gutter = () => parseFloat(getComputedStyle(lines).getPropertyValue('--gutter')) * parseFloat(getComputedStyle(lines).fontSize);
+// What this browser keeps of how the log is shown.
+function keep(name, value) {
+  try {
+    localStorage.setItem(`log-${name}`, value);
+  } catch {
+    // Not kept, then.
+  }
+}
 
-// The buttons, and their keys.
+function kept(name) {
+  try {
+    return localStorage.getItem(`log-${name}`);
+  } catch {
+    return null;
+  }
+}
+
 function setWrap(on) {
   lines.classList.toggle('nowrap', !on);
   wrapButton.setAttribute('aria-pressed', String(on));
+  keep('wrap', on);
+}
+
+const TIMES = { off: 'Times', day: 'Times: of day', since: 'Times: since the start' };
+
+function setTimes(mode) {
+  lines.classList.toggle('times', mode !== 'off');
+  timesButton.textContent = TIMES[mode];
+  timesButton.setAttribute('aria-pressed', String(mode !== 'off'));
+  log.setTimes(mode, startedAt);
+  keep('times', mode);
+}
+
+function nextTimes() {
+  const names = Object.keys(TIMES);
+  setTimes(names[(names.indexOf(log.times) + 1) % names.length]);
 }
 
 function toFirstError() {
-  const row = log.firstError ?? log.firstStderr;
-  if (!row?.element?.isConnected) return;
-  setFollows(false);
-  mark(row.number, row.number);
-  row.element.scrollIntoView({ block: 'center' });
+  const row = log.firstError;
+  if (row?.element?.isConnected) links.goTo(row);
 }
 
-setWrap(true);
-errorButton.hidden = true;
-followButton.addEventListener('click', () => setFollows(!follows));
+function toStep(way) {
+  const part = steps.beside(way);
+  if (!part) return;
+  following.set(false);
+  part.head.scrollIntoView({ block: 'start' });
+  part.button.focus({ preventScroll: true });
+}
+
+// As the page was drawn.
+const drawnAs = document.querySelector('#job-state .state').dataset.state;
+let isOver = ['succeeded', 'failed', 'cancelled'].includes(drawnAs);
+let startedAt = 0;
+if (isOver) following.end();
+// Of a job that has failed, the step in which it did is to be seen first.
+steps.foldsDone = drawnAs === 'failed';
+setWrap(kept('wrap') !== 'false');
+setTimes(TIMES[kept('times')] ? kept('times') : 'off');
 wrapButton.addEventListener('click', () => setWrap(lines.classList.contains('nowrap')));
+timesButton.addEventListener('click', nextTimes);
 errorButton.addEventListener('click', toFirstError);
-linkButton.addEventListener('click', async () => {
-  await navigator.clipboard.writeText(new URL(hashOf(log.target), location).href);
-  linkButton.textContent = 'Copied';
-});
-newLines.addEventListener('click', () => setFollows(true));
-addEventListener('hashchange', readHash);
+foldButton.addEventListener('click', () => steps.foldAll());
+const keys = {
+  f: () => following.toggle(),
+  w: () => setWrap(lines.classList.contains('nowrap')),
+  t: nextTimes,
+  e: toFirstError,
+  j: () => toStep(1),
+  k: () => toStep(-1),
+  z: () => steps.foldAll(),
+};
+let before = '';
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select, dialog[open]')) return;
-  if (event.key === 'f') setFollows(!follows);
-  if (event.key === 'w') setWrap(lines.classList.contains('nowrap'));
-  if (event.key === 'e') toFirstError();
+  // After `g` it is a place to go to.
+  if (before !== 'g') keys[event.key]?.();
+  before = event.key;
+});
+// All of a step's head folds it, but for the number, which links, and text that is being selected.
+lines.addEventListener('click', (event) => {
+  const head = event.target.closest('.part-head');
+  if (!head || event.defaultPrevented || event.target.closest('button') || !getSelection().isCollapsed) return;
+  steps.fold(head.parentElement.ofStep);
+});
+// The time as it is written everywhere else.
+lines.addEventListener('pointerover', (event) => {
+  const element = event.target.closest('.l[data-t]');
+  if (element) element.title = log.times === 'off' ? '' : new Date(element.row.at).toISOString();
 });
 
 // The stream.
-let isRunning = false;
+const QUIET_MS = 5 * 60 * 1000;
+let lastAt = 0;
 let isFirst = true;
+
+function knowStart(at) {
+  if (startedAt || !at) return;
+  startedAt = Date.parse(at);
+  if (log.times === 'since') log.setTimes('since', startedAt);
+}
+
 follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
   line: lineSign(),
-  status({ status, cancelRequestedAt }) {
-    isRunning = status === 'QUEUED' || status === 'RUNNING';
-    if (isRunning && isFirst && !location.hash) setFollows(true);
+  status({ status, startedAt: at, cancelRequestedAt }) {
+    isOver = false;
+    knowStart(at);
+    following.isRunning = true;
+    if (isFirst && !location.hash) following.set(true);
     isFirst = false;
     const name = status === 'RUNNING' && cancelRequestedAt ? 'stopping' : status.toLowerCase();
     // It may have changed since the page was drawn.
     if (document.querySelector('#job-state .state').dataset.state !== name) refresh();
   },
   output(event) {
+    lastAt = event.at ? Date.parse(event.at) : now();
     const last = document.querySelector('#last-output time');
-    if (last) last.dateTime = new Date(now()).toISOString();
+    if (last) last.dateTime = new Date(lastAt).toISOString();
+    else if (following.isRunning) refresh();
     return log.take(event);
   },
-  done() {
-    isRunning = false;
+  done({ status, startedAt: at, finishedAt }) {
+    isOver = true;
+    knowStart(at);
     refresh();
-    if (log.isEmpty) empty.textContent = 'No output.';
+    log.afterAll(() => {
+      following.end();
+      if (log.isEmpty) empty.textContent = 'No output.';
+      const failed = steps.end(status, Date.parse(finishedAt));
+      errorButton.hidden = !log.firstError;
+      links.look(true);
+      if (failed && steps.foldsDone && !location.hash && !scrollY && failed.head.getBoundingClientRect().top > innerHeight * 0.7) {
+        failed.head.scrollIntoView({ block: 'center' });
+      }
+    });
   },
 });
-readHash();
+links.read();
 
-// What no event tells: a node that comes back, the first output's time.
-setInterval(() => isRunning && !document.hidden && refresh(), 10000);
+// What no event tells: a node that comes back.
+setInterval(() => !isOver && !document.hidden && refresh(), 10000);
+setInterval(() => {
+  const since = now() - Math.max(lastAt, startedAt);
+  silence.hidden = isOver || !startedAt || since < QUIET_MS;
+  if (!silence.hidden) silence.textContent = `No output for ${span(since)}. The script may be waiting for something.`;
+}, 1000);

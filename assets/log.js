@@ -2,40 +2,64 @@
 // New rows are drawn once per frame, and no more than a frame has time for.
 
 import { Reader, Row } from './ansi.js';
+import { clock } from './clock.js';
 
 const BLOCK = 200;
 // Rows on the page at the most, some 500 bytes each. What came before is in the download.
 const ROWS_MAX = 120000;
 // Rows that may wait to be drawn; then the stream waits.
 const WAITING_MAX = 20000;
-const FRAME_MS = 12;
-const STEP = /^==> \[(\d+)\/(\d+)\] (.+)$/;
+const FRAME_MS = 8;
+const ERRORS_MAX = 1000;
 const ERROR = /\b(error|fatal|failed|failure|panic|traceback|exception|denied|cannot|can't)\b|no such file|not found/i;
 
+/** A number of bytes, in the same words as the server's (src/dashboard/words.rs). */
+function size(bytes) {
+  const units = ['KiB', 'MiB', 'GiB'];
+  if (bytes < 1024) return `${bytes} B`;
+  let unit = 0;
+  for (bytes /= 1024; bytes >= 1024 && unit < 2; unit += 1) bytes /= 1024;
+  return `${bytes.toFixed(1)} ${units[unit]}`;
+}
+
 export class Log {
-  /** Builds the log in `root`. `onStep({number, of, name, row})` hears of each step that begins. */
-  constructor(root, { onStep, onRows }) {
-    Object.assign(this, { root, onStep, onRows });
+  /** Builds the log in `root`, with the sections that `steps` makes. `onRows(count)` hears of rows that were drawn. */
+  constructor(root, steps, { onRows }) {
+    Object.assign(this, { root, steps, onRows });
     this.readers = {};
     this.ends = { stdout: 0, stderr: 0 };
+    // Numbers: of the last line that began, of the next one where the server says, of the first that is kept.
     this.lines = 0;
+    this.next = 0;
     this.first = 1;
     this.blocks = [];
     this.rows = [];
     this.waiting = [];
     this.changed = new Set();
+    this.grown = new Set();
     this.drained = null;
+    this.whenDrawn = null;
     this.target = null;
-    this.firstError = null;
+    this.errors = [];
+    this.firstStderr = null;
+    this.times = 'off';
+    this.inSight = new IntersectionObserver((seen) => this.stampSeen(seen), { rootMargin: '100% 0px' });
   }
 
   /** Takes an `output` event; gives a promise where the stream is to wait. */
-  take({ stream, offset, end, data }) {
+  take({ stream, offset, end, data, at, line }) {
     const known = this.ends[stream];
     if (end <= known) return undefined;
-    if (offset > known) this.gap(stream, offset - known);
+    const reader = this.reader(stream);
+    if (offset > known) this.gap(stream, offset - known, known === 0, line);
     this.ends[stream] = end;
-    this.reader(stream).write(data);
+    this.at = at ? Date.parse(at) : 0;
+    if (line) {
+      if (!reader.row && !reader.isContinued) this.next = line;
+      else this.lines = Math.max(this.lines, line);
+    }
+    reader.write(data);
+    this.next = 0;
     this.schedule();
     if (this.waiting.length < WAITING_MAX) return undefined;
     return new Promise((resolve) => (this.drained = resolve));
@@ -50,23 +74,42 @@ export class Log {
   }
 
   newRow(stream, isContinued) {
-    const row = new Row(stream, isContinued ? 0 : (this.lines += 1));
+    const reader = this.readers[stream];
+    const row = new Row(stream, isContinued || reader.isContinued ? 0 : this.number());
+    reader.isContinued = false;
+    row.at = this.at;
     this.waiting.push(row);
     return row;
+  }
+
+  number() {
+    const number = this.next || this.lines + 1;
+    this.next = 0;
+    // No line has begun with it: the head fell off amid this one, whose number nobody knows.
+    if (number === this.lines) return 0;
+    if (!this.lines) this.first = number;
+    this.lines = Math.max(this.lines, number);
+    return number;
   }
 
   // A row without a reader: something that the page itself says.
   say(text) {
     const row = new Row('page', 0);
     row.append(text, '');
+    row.hasEnded = true;
     this.waiting.push(row);
   }
 
-  gap(stream, bytes) {
-    const before = this.lines ? '' : ' Lines are counted from here.';
-    this.reader(stream).row = null;
-    this.reader(stream).column = 0;
-    this.say(`${bytes.toLocaleString('en')} bytes of ${stream} are missing here: only the end of long output is kept.${before}`);
+  gap(stream, bytes, isHead, line) {
+    const reader = this.reader(stream);
+    // A line that goes on after the gap has its number before it.
+    reader.isContinued = reader.break();
+    this.steps.noteGap();
+    this.hasFallen ||= isHead;
+    const what = isHead
+      ? `The first ${size(bytes)} of ${stream} are not kept: of long output only the end is.`
+      : `${size(bytes)} of ${stream} are missing here: they never came, or fell off before this page could read them.`;
+    this.say(line || this.lines ? what : `${what} Lines are counted from here.`);
   }
 
   noteChange(row) {
@@ -74,14 +117,26 @@ export class Log {
   }
 
   endRow(row) {
-    const step = row.stream === 'stdout' && row.length < 500 && STEP.exec(row.text);
-    if (step) {
-      row.step = true;
-      this.noteChange(row);
-      this.onStep?.({ number: Number(step[1]), of: Number(step[2]), name: step[3], row });
+    const step = this.steps.of(row);
+    if (step) this.makeStep(row, step);
+    else if (!row.length) this.noteChange(row);
+    if (row.stream !== 'stderr') return;
+    this.firstStderr ??= row;
+    if (this.errors.length < ERRORS_MAX && row.length < 2000 && ERROR.test(row.text)) this.errors.push(row);
+  }
+
+  // A line that turns out to be a step's after it was drawn: it and what follows are drawn anew.
+  makeStep(row, step) {
+    row.step = step;
+    if (!row.element) return;
+    const moved = this.rows.splice(this.rows.lastIndexOf(row));
+    for (const each of moved) {
+      each.element.remove();
+      each.element = null;
+      this.changed.delete(each);
     }
-    if (!this.firstError && row.stream === 'stderr' && row.length < 2000 && ERROR.test(row.text)) this.firstError = row;
-    this.firstStderr ??= row.stream === 'stderr' ? row : undefined;
+    while (this.blocks.length && !this.blocks.at(-1).childElementCount) this.blocks.pop().remove();
+    this.waiting.unshift(...moved);
   }
 
   schedule() {
@@ -103,40 +158,73 @@ export class Log {
     this.waiting.splice(0, drawn);
     for (const row of this.changed) this.fill(row);
     this.changed.clear();
+    for (const block of this.grown) block.style.setProperty('--rows', block.childElementCount);
+    this.grown.clear();
     this.trim();
     if (drawn) this.onRows?.(drawn);
     if (this.waiting.length) this.schedule();
+    else {
+      this.whenDrawn?.();
+      this.whenDrawn = null;
+    }
     if (this.drained && this.waiting.length < WAITING_MAX / 2) {
       this.drained();
       this.drained = null;
     }
   }
 
+  /** Calls `then` once everything that was taken is drawn. */
+  afterAll(then) {
+    this.whenDrawn = then;
+    this.schedule();
+  }
+
   append(row) {
+    row.element = document.createElement('div');
+    row.element.row = row;
+    this.fill(row);
+    this.rows.push(row);
+    if (row.step) {
+      this.steps.begin(row.step);
+      this.stamp(row);
+      return;
+    }
+    const body = this.steps.body;
     let block = this.blocks.at(-1);
-    if (!block || block.childElementCount >= BLOCK) {
+    if (!block || block.parentElement !== body || block.childElementCount >= BLOCK) {
       block = document.createElement('div');
       block.className = 'block';
       this.blocks.push(block);
-      this.root.append(block);
+      body.append(block);
+      if (this.times !== 'off') this.inSight.observe(block);
     }
-    row.element = document.createElement('div');
-    this.fill(row);
-    this.rows.push(row);
+    if (block.dataset.times) this.stamp(row);
     block.append(row.element);
+    this.grown.add(block);
+  }
+
+  dress(row) {
+    let names = 'l';
+    if (row.stream === 'stderr') names += ' err';
+    else if (row.stream === 'page') names += ' gap';
+    if (row.step) names += ' step';
+    // Begun with what can't be seen.
+    if (!row.length && !row.hasEnded) names += ' begun';
+    if (this.isTarget(row)) names += ' target';
+    if (row.element.className !== names) row.element.className = names;
   }
 
   fill(row) {
     const element = row.element;
-    const names = ['l'];
-    if (row.stream === 'stderr') names.push('err');
-    if (row.stream === 'page') names.push('gap');
-    if (row.step) names.push('step');
-    if (this.isTarget(row)) names.push('target');
-    element.className = names.join(' ');
-    if (row.number) element.dataset.n = row.number;
-    element.replaceChildren(...row.pieces.map(({ text, classes }) => {
-      if (!classes) return document.createTextNode(text);
+    this.dress(row);
+    if (row.number) element.setAttribute('data-n', row.number);
+    const { pieces } = row;
+    if (pieces.length <= 1 && !pieces[0]?.classes) {
+      element.textContent = pieces[0]?.text ?? '';
+      return;
+    }
+    element.replaceChildren(...pieces.map(({ text, classes }) => {
+      if (!classes) return text;
       const span = document.createElement('span');
       span.className = classes;
       span.textContent = text;
@@ -144,12 +232,39 @@ export class Log {
     }));
   }
 
+  // Times are written on the rows of the blocks that come into sight: on all at once they would stop the page.
+  setTimes(mode, since) {
+    Object.assign(this, { times: mode, since });
+    this.inSight.disconnect();
+    for (const block of this.blocks) delete block.dataset.times;
+    if (mode === 'off') return;
+    for (const block of this.blocks) this.inSight.observe(block);
+    for (const part of this.steps.parts) this.stamp(part.row);
+  }
+
+  stampSeen(seen) {
+    for (const { target, isIntersecting } of seen) {
+      if (!isIntersecting || target.dataset.times === this.times) continue;
+      target.dataset.times = this.times;
+      for (const element of target.children) this.stamp(element.row);
+    }
+  }
+
+  stamp(row) {
+    if (row?.at && this.times !== 'off') row.element.setAttribute('data-t', clock(row.at, this.times === 'since' ? this.since : 0));
+  }
+
   trim() {
     let excess = this.rows.length - ROWS_MAX;
-    while (excess >= BLOCK) {
-      this.blocks.shift().remove();
-      this.rows.splice(0, BLOCK);
-      excess -= BLOCK;
+    while (excess >= BLOCK && this.blocks.length > 1) {
+      const block = this.blocks.shift();
+      const last = block.lastElementChild?.row;
+      // Heads of steps before it stay; they are few.
+      const gone = this.rows.indexOf(last) + 1;
+      this.rows.splice(0, gone);
+      this.inSight.unobserve(block);
+      block.remove();
+      excess -= gone;
       this.sayTrimmed();
     }
   }
@@ -166,35 +281,29 @@ export class Log {
     return this.target && row.number >= this.target[0] && row.number <= this.target[1];
   }
 
-  /** Marks lines `from` to `to` and gives the first one's row, once it is there. */
+  /** Marks lines `from` to `to` and gives the first of them that is there. */
   mark(from, to) {
     const before = this.target;
     this.target = from ? [from, to] : null;
+    let found = null;
     for (const [first, last] of [before, this.target].filter(Boolean)) {
-      for (let n = first; n <= Math.min(last, this.lines); n += 1) {
-        const row = this.find(n);
-        if (row) this.fill(row);
+      const start = this.rows.findIndex((row) => row.number >= first);
+      for (let at = start; at >= 0 && at < this.rows.length && this.rows[at].number <= last; at += 1) {
+        const row = this.rows[at];
+        this.dress(row);
+        if (this.isTarget(row)) found ??= row;
       }
     }
-    return from ? this.find(from) : null;
+    return found;
   }
 
-  /** The row of a line. Rows are in the order of their numbers, some have none. */
-  find(number) {
-    let [low, high] = [0, this.rows.length - 1];
-    while (low <= high) {
-      let middle = (low + high) >> 1;
-      const at = middle;
-      while (middle > low && !this.rows[middle].number) middle -= 1;
-      const found = this.rows[middle].number;
-      if (found === number) return this.rows[middle];
-      if (found && found > number) high = middle - 1;
-      else low = at + 1;
-    }
-    return null;
+  /** The error to look at first: in the step that failed, if there is one. */
+  get firstError() {
+    const inFailed = (row) => row.element?.closest('[data-step=failed]');
+    return this.errors.find(inFailed) ?? this.errors[0] ?? this.firstStderr;
   }
 
-  /** Everything, once nothing waits: the job has ended. */
+  /** Nothing came and nothing waits. */
   get isEmpty() {
     return !this.rows.length && !this.waiting.length;
   }

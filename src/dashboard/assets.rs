@@ -93,6 +93,10 @@ pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
             "regions.js",
             "ansi.js",
             "log.js",
+            "clock.js",
+            "steps.js",
+            "links.js",
+            "scroll.js",
             "time.js",
         ],
         "worker.js" => &["line.js", "stream.js"],
@@ -179,6 +183,7 @@ mod tests {
             "page.js",
             "theme.js",
             "app.css",
+            "log.css",
             "favicon.svg",
         ]);
         let bytes: usize = names.map(|name| shelf().assets[name].gzip.len()).sum();

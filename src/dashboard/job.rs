@@ -52,6 +52,7 @@ pub(super) async fn show(
     let title = format!("{} on {}", shown.job.preset, shown.job.node_id);
     let body = body(&site, &shown, &api, &section);
     let page = Page::new(&title, body)
+        .with_style("log.css")
         .for_user(Some(&shown.user))
         .under("/jobs");
     Ok(layout::draw(&match is_plain {

@@ -12,6 +12,7 @@ pub(super) struct Page<'p> {
     user: Option<&'p User>,
     here: &'p str,
     module: Option<&'static str>,
+    style: Option<&'static str>,
     live: Option<String>,
     refresh_seconds: Option<u32>,
     without_script: Option<String>,
@@ -26,6 +27,7 @@ impl<'p> Page<'p> {
             user: None,
             here: "",
             module: None,
+            style: None,
             live: None,
             refresh_seconds: None,
             without_script: None,
@@ -47,6 +49,14 @@ impl<'p> Page<'p> {
     pub(super) fn with_module(self, module: &'static str) -> Self {
         Self {
             module: Some(module),
+            ..self
+        }
+    }
+
+    /// With a stylesheet of its own.
+    pub(super) fn with_style(self, style: &'static str) -> Self {
+        Self {
+            style: Some(style),
             ..self
         }
     }
@@ -91,6 +101,7 @@ pub(super) fn draw(page: &Page<'_>) -> Markup {
                 title { (page.title) " · HyprBox Jobs" }
                 link rel="icon" type="image/svg+xml" href=(assets::url("favicon.svg"));
                 link rel="stylesheet" href=(style);
+                @if let Some(style) = page.style { link rel="stylesheet" href=(assets::url(style)); }
                 script src=(assets::url("theme.js")) {}
                 script type="module" src=(assets::url("page.js")) {}
                 @if let Some(module) = page.module {

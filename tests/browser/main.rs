@@ -21,4 +21,5 @@ mod looks;
 mod no_script;
 mod sign_in;
 mod speed;
+mod steps;
 mod tabs;

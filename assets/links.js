@@ -1,0 +1,100 @@
+// Links to lines: #L12, #L12-L20. A click on a number makes one, with Shift a range.
+
+const hashOf = ([from, to]) => (from === to ? `#L${from}` : `#L${from}-L${to}`);
+const say = (n) => n.toLocaleString('en');
+
+export class Links {
+  /** `notice` says why a line is not shown, `button` copies the link, `went()` hears that the page goes to a line. */
+  constructor(log, steps, { notice, button, went }) {
+    Object.assign(this, { log, steps, notice, button, went, wanted: null });
+    log.root.addEventListener('click', (event) => this.clicked(event));
+    addEventListener('hashchange', () => this.read());
+    button.addEventListener('click', async () => {
+      await navigator.clipboard.writeText(new URL(hashOf(log.target), location).href);
+      button.textContent = 'Copied';
+    });
+  }
+
+  read() {
+    const match = /^#L(\d{1,15})(?:-L(\d{1,15}))?$/.exec(location.hash);
+    this.notice.hidden = true;
+    if (!match) {
+      this.wanted = null;
+      this.mark(0, 0);
+      return;
+    }
+    const [from, to] = [Number(match[1]), Number(match[2] ?? match[1])];
+    this.wanted = [Math.min(from, to), Math.max(from, to)];
+    this.went();
+    this.look(this.isOver);
+  }
+
+  /** Goes to the lines that are wanted, if they are there; else says why not, as far as that is known. */
+  look(isOver) {
+    this.isOver = isOver;
+    if (!this.wanted) return;
+    const { log } = this;
+    const [from, to] = this.wanted;
+    const row = this.mark(from, to);
+    if (row) {
+      this.wanted = null;
+      this.show(row);
+    }
+    this.tell(this.why(from, to, row));
+  }
+
+  why(from, to, row) {
+    const { log } = this;
+    const first = log.rows.find(({ number }) => number)?.number;
+    const lines = from === to ? `Line ${say(from)} is` : `Lines ${say(from)} to ${say(Math.min(to, first - 1))} are`;
+    if (first && from < first && (!row || row.number !== from)) {
+      return log.trimmed && from >= log.first
+        ? `${lines} not shown here: there are too many. The download has what is kept.`
+        : `${lines} not kept any more: what is left begins with line ${say(log.first)}.`;
+    }
+    if (row || from <= log.lines) return '';
+    if (this.isOver) return log.lines ? `There is no line ${say(from)}: the last one is ${say(log.lines)}.` : '';
+    return `Line ${say(from)} has not come yet.`;
+  }
+
+  tell(words) {
+    if (this.notice.textContent !== words) this.notice.textContent = words;
+    this.notice.hidden = !words;
+  }
+
+  show(row) {
+    this.steps.show(row.element);
+    row.element.scrollIntoView({ block: 'center' });
+  }
+
+  mark(from, to) {
+    const row = this.log.mark(from, to);
+    this.button.hidden = !this.log.target || !navigator.clipboard;
+    this.button.textContent = 'Copy link';
+    return row;
+  }
+
+  /** Marks a row's line, and goes there. */
+  goTo(row) {
+    this.went();
+    this.mark(row.number, row.number);
+    this.show(row);
+  }
+
+  clicked(event) {
+    const element = event.target.closest('.l[data-n]');
+    // The number is drawn before the text, in the padding.
+    if (!element || event.target !== element || event.clientX - element.getBoundingClientRect().left > this.gutter()) return;
+    event.preventDefault();
+    const number = Number(element.dataset.n);
+    const from = event.shiftKey && this.log.target ? this.log.target[0] : number;
+    const range = [Math.min(from, number), Math.max(from, number)];
+    history.replaceState(null, '', hashOf(range));
+    this.mark(...range);
+  }
+
+  gutter() {
+    const style = getComputedStyle(this.log.root);
+    return parseFloat(style.getPropertyValue('--gutter')) * parseFloat(style.fontSize);
+  }
+}

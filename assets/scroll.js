@@ -1,0 +1,65 @@
+// Follow: the end of the log stays in sight, until the reader scrolls up. Then new lines are counted and offered.
+
+const NEAR = 60;
+const root = document.documentElement;
+
+export class Follow {
+  /** `button` turns it on and off, `offer` tells of new lines and goes to them. */
+  constructor(button, offer) {
+    Object.assign(this, { button, offer, on: false, isRunning: false, unseen: 0, lastTop: scrollY });
+    button.setAttribute('aria-pressed', 'false');
+    button.addEventListener('click', () => this.toggle());
+    offer.addEventListener('click', () => this.set(true));
+    addEventListener('scroll', () => this.scrolled(), { passive: true });
+  }
+
+  get isAtEnd() {
+    return root.scrollHeight - innerHeight - scrollY < NEAR;
+  }
+
+  set(on) {
+    this.on = on && this.isRunning;
+    if (!this.isRunning) return;
+    this.button.setAttribute('aria-pressed', String(on));
+    if (!on) return;
+    this.unseen = 0;
+    this.offer.hidden = true;
+    this.toEnd();
+  }
+
+  toggle() {
+    if (this.isRunning) this.set(!this.on);
+    else this.toEnd();
+  }
+
+  /** Nothing more comes. */
+  end() {
+    if (this.on) this.toEnd();
+    this.isRunning = this.on = false;
+    this.offer.hidden = true;
+    this.button.textContent = 'To the end';
+    this.button.removeAttribute('aria-pressed');
+  }
+
+  toEnd() {
+    scrollTo({ top: root.scrollHeight, behavior: 'instant' });
+  }
+
+  scrolled() {
+    // Folding may shorten the page, which is no scrolling up.
+    const isShorter = root.scrollHeight < this.lastHeight;
+    if (scrollY < this.lastTop - 2 && !isShorter && !this.isAtEnd) this.set(false);
+    else if (!this.on && this.isRunning && this.unseen && this.isAtEnd) this.set(true);
+    [this.lastTop, this.lastHeight] = [scrollY, root.scrollHeight];
+  }
+
+  /** So many rows were drawn. */
+  drawn(count) {
+    if (this.on) this.toEnd();
+    else if (this.isRunning && !this.isAtEnd) {
+      this.unseen += count;
+      this.offer.textContent = `${this.unseen.toLocaleString('en')} new ${this.unseen === 1 ? 'line' : 'lines'} ↓`;
+      this.offer.hidden = false;
+    }
+  }
+}
