@@ -7,6 +7,7 @@ mod detail;
 mod diff;
 mod error;
 mod events;
+mod exact;
 mod finish;
 mod follow;
 mod frame;

@@ -18,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Jobs;
+use super::exact::{self, Wanted};
 use super::follow::{Follower, Told};
 use super::frame::{Offsets, StatusEvent};
 use super::log::wants_times;
@@ -156,6 +157,7 @@ pub(super) fn event_stream(receiver: mpsc::Receiver<Bytes>) -> Response {
 #[utoipa::path(get, path = "/api/jobs/{id}/stream", tag = "jobs",
     params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: somebody else's job, for VIEWER and ADMIN"),
         ("times" = Option<bool>, Query, description = "true: output events also have at, when it arrived, and line, how many lines of both streams had begun once its first byte was there (null for a job of before they were counted)"),
+        ("output" = Option<String>, Query, description = "exact: output as chunks with `data`, or `dataBase64` where it is no UTF-8, in the order in which it was read; none: no output; events then have the counts of bytes, too"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
     responses((status = 200, content_type = "text/event-stream", description = "Events status, output and done"),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
@@ -170,21 +172,32 @@ async fn stream(
 ) -> Result<Response, ApiError> {
     let scope = Scope::of(&user, &query)?;
     let times = wants_times(&query)?;
+    let wanted = query.get("output").map(|name| {
+        Wanted::parse(name).ok_or_else(|| query.wrong("output", "exact, none or absent"))
+    });
+    let wanted = wanted.transpose()?;
     let job = find_for(&jobs, &user, scope, id, "job.look").await?;
     let (client, receiver) = mpsc::channel(CLIENT_QUEUE);
-    let told = resume_point(
-        last_event_id(&parts.headers).and_then(|id| id.parse().ok()),
-        &job,
-    );
+    let last_id = last_event_id(&parts.headers);
+    let position = exact::resume_point(last_id, &job);
+    let told = resume_point(last_id.and_then(|id| id.parse().ok()), &job);
     let counted = jobs.tails.viewing();
     tokio::spawn(async move {
         let _counted = counted;
-        let map = move |id: &EventId, told| as_sent(times, id, told);
-        let follower = Follower::new(jobs.clone(), &job, told, client.clone(), map);
         let told_all = async {
             // An error says that the client has gone: then there is nobody to tell.
-            if client.send(OPENING).await.is_ok() {
-                follower.run().await;
+            if client.send(OPENING).await.is_err() {
+                return;
+            }
+            match wanted {
+                Some(wanted) => {
+                    exact::follow(&jobs, &job, wanted, position, client.clone()).await;
+                }
+                None => {
+                    let map = move |id: &EventId, told| as_sent(times, id, told);
+                    let follower = Follower::new(jobs.clone(), &job, told, client.clone(), map);
+                    follower.run().await;
+                }
             }
         };
         tokio::select! {

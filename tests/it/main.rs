@@ -13,6 +13,7 @@ mod crash;
 mod doctor;
 mod enrol;
 mod events;
+mod exact;
 mod harness;
 mod http;
 mod keep;
