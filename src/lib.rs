@@ -1,12 +1,14 @@
 //! HyprBox Jobs: the server. A person queues a preset on a node; the server freezes the rendered script, exactly one agent
 //! claims it, its output streams in and out again, and what was run stays readable.
 //!
-//! Imports point one way: `store ← http ← auth ← audit, events, presets, nodes ← jobs ← ops, dashboard ← app ← main`.
+//! Imports point one way: `store ← http ← auth ← audit, events, presets, nodes ← jobs ← ops, dashboard ← app ← main`. `cli` speaks
+//! HTTP with a server, and imports its words alone.
 //! docs/architecture.md has the map and the way of one job through it.
 
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dashboard;
@@ -18,6 +20,8 @@ pub mod metrics;
 pub mod nodes;
 pub mod ops;
 pub mod presets;
+pub mod program;
 mod server;
+mod sse;
 pub mod store;
 pub mod tls;

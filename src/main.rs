@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::ArgMatches;
 use hyprbox::app::{self, App};
-use hyprbox::config::{Config, serve_command};
+use hyprbox::config::Config;
 use hyprbox::ops;
+use hyprbox::program::command;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
@@ -14,7 +15,14 @@ use tracing_subscriber::EnvFilter;
 const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
-    let matches = command().get_matches();
+    hyprbox::cli::answer_completions(command);
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return tell_usage(&error),
+    };
+    if let Some(code) = hyprbox::cli::run(&matches, command) {
+        return code;
+    }
     match matches.subcommand() {
         Some(("serve", flags)) => serve(flags),
         Some(("demo", flags)) => demo(flags.get_flag("once")),
@@ -27,36 +35,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn command() -> Command {
-    Command::new("hyprbox")
-        .about("HyprBox Jobs: queue presets as jobs on your machines, and watch them live")
-        .version(env!("CARGO_PKG_VERSION"))
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(serve_command())
-        .subcommand(
-            Command::new("demo")
-                .about("Shows it all on this machine: a server, an agent, and a job that reports and changes nothing")
-                .arg(
-                    Arg::new("once")
-                        .long("once")
-                        .action(clap::ArgAction::SetTrue)
-                        .help("End with the job, with its exit code, instead of serving on until Ctrl-C"),
-                ),
-        )
-        .subcommand(ops::backup::command())
-        .subcommand(ops::restore::command())
-        .subcommand(ops::doctor::command())
-        .subcommand(
-            Command::new("supervise")
-                .hide(true)
-                .about("Runs one job of the demo's agent; started by it")
-                .arg(
-                    Arg::new("folder")
-                        .required(true)
-                        .value_parser(clap::value_parser!(PathBuf)),
-                ),
-        )
+/// Help and versions go to standard output; a wrong command line is told on standard error.
+fn tell_usage(error: &clap::Error) -> ExitCode {
+    // With the output gone there is nobody to tell.
+    let _gone = error.print();
+    let of_client = std::env::args()
+        .nth(1)
+        .is_some_and(|name| hyprbox::cli::has_command(&name));
+    match (error.use_stderr(), of_client) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, true) => ExitCode::from(hyprbox::cli::USAGE),
+        (true, false) => ExitCode::from(BAD_CONFIGURATION),
+    }
 }
 
 fn complain(error: impl std::fmt::Display) -> ExitCode {

@@ -266,7 +266,7 @@ fn is_slug(text: &str) -> bool {
 }
 
 /// `1h`, `5m`, `30s`, `1500ms`: one whole number with one unit.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;
@@ -280,7 +280,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// True for an address that never leaves this machine, so that plain http is safe there.
-pub(crate) fn is_loopback(url: &reqwest::Url) -> bool {
+pub fn is_loopback(url: &reqwest::Url) -> bool {
     let Some(host) = url.host_str() else {
         return false;
     };

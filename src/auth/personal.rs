@@ -1,6 +1,6 @@
 //! Personal tokens: for scripts and CI, with their user's role.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::token::{self, mint};
 use super::user::{User, check_name};
@@ -16,7 +16,7 @@ const DAYS_MAX: i64 = 3_650;
 const DAY_MILLIS: i64 = 24 * 3_600 * 1_000;
 
 /// A personal token without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PersonalToken {
     /// UUIDv7.

@@ -1,6 +1,6 @@
 //! A person, and what their email, name and password must look like.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::role::Role;
 use crate::clock::Timestamp;
@@ -8,7 +8,7 @@ use crate::http::ApiError;
 use crate::store::user::UserRecord;
 
 /// A user, as the API shows them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// UUIDv7.

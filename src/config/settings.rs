@@ -120,8 +120,7 @@ const SETTINGS: &[Setting] = &[
 /// `hyprbox serve` with its flags.
 pub fn serve_command() -> Command {
     with_every_flag(
-        Command::new("serve")
-            .about("Runs the server. Each flag has a variable, which it overrides."),
+        Command::new("serve").about("Run the server; each flag has a variable, which it overrides"),
     )
 }
 

@@ -4,7 +4,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::sse::{Event, Events};
+use crate::sse::{Event, Events};
 
 /// How the demo's job ended.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Client {
         mut tell: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<JobEnd> {
         let mut events = Events::new(self.get(&format!("/api/jobs/{id}/stream")).await?);
-        while let Some(Event { name, data }) = events.next().await? {
+        while let Some(Event { name, data, .. }) = events.next().await? {
             match name.as_str() {
                 "output" => {
                     let output: Value = serde_json::from_str(&data)?;

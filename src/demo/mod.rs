@@ -2,7 +2,6 @@
 //! one is the real thing: the job goes over HTTP, through the database, and runs in bash under its own supervisor.
 
 mod client;
-mod sse;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;

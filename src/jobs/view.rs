@@ -1,13 +1,13 @@
 //! A job as the API shows it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::store::job::{Job, JobStatus};
 
 /// A job, without its script and output. A field without a value is `null`, never absent.
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobView {
     /// UUIDv7.

@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 pub use enrol::Enrolment;
 pub use presence::{NodeStatus, Presence, RunClock};
-pub use routes::AddNode;
-pub use routes::{NodeInstance, NodeView};
+pub use routes::{AddNode, AddedNode, NodeInstance, NodeView};
 pub use slug::is_slug;
 pub(crate) use tokens::no_such_node;
 pub use tokens::{MintedToken, TokenView};

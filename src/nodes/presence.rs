@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Timestamp};
 use crate::store::node::{self, KnownInstance, KnownLife, Node, NodeFacts, Seen};
@@ -62,7 +62,7 @@ impl RunClock {
 }
 
 /// Whether a node's agent lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum NodeStatus {
     /// It gave a sign of life within three intervals (90 s at the least).

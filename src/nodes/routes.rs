@@ -35,7 +35,7 @@ pub struct AddNode {
 }
 
 /// A node with its first token, which is shown this once.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AddedNode {
     /// The node.
     pub node: NodeView,
@@ -56,7 +56,7 @@ pub struct NodeInstance {
 }
 
 /// A node as the API shows it.
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeView {
     /// The slug.

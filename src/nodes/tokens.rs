@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use hyprbox_protocol::ErrorBody;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Nodes;
 use crate::audit;
@@ -14,7 +14,7 @@ use crate::store::node::{self, NodeToken};
 use crate::store::{Change, Tx};
 
 /// A token that was just made: its secret is shown this once.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MintedToken {
     /// The token's id.
     pub id: String,
@@ -23,14 +23,19 @@ pub struct MintedToken {
 }
 
 /// A token as it is listed.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenView {
-    id: String,
-    prefix: String,
-    created_at: Timestamp,
-    last_used_at: Option<Timestamp>,
-    revoked_at: Option<Timestamp>,
+    /// UUIDv7.
+    pub id: String,
+    /// The first characters, to tell tokens apart.
+    pub prefix: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When an agent used it last.
+    pub last_used_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
 }
 
 /// A node's tokens.

@@ -21,7 +21,7 @@ pub(super) struct Made {
 pub fn command() -> Command {
     config::with_data_place(
         Command::new("backup")
-            .about("Copies the whole database into a file, while the server runs")
+            .about("Copy the whole database into a file, while the server runs")
             .long_about(
                 "Copies the whole database into a file, while the server runs: all that was answered before the start is in \
                  it. The file appears whole or not at all, and none is overwritten. The key that seals secrets \

@@ -18,7 +18,7 @@ use crate::store::copy;
 pub fn command() -> Command {
     config::with_data_place(
         Command::new("restore")
-            .about("Makes a backup the database, while the server is stopped")
+            .about("Make a backup the database, while the server is stopped")
             .long_about(
                 "Makes a backup the database, while the server is stopped. The backup is checked first. Where there is a \
                  database already, --replace is needed, and the old one stays beside the new one.",

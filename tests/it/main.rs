@@ -7,6 +7,7 @@ mod auth;
 mod backup;
 mod cancel;
 mod claim;
+mod cli;
 mod complete;
 mod config;
 mod crash;

@@ -78,7 +78,7 @@ impl fmt::Display for Finding {
 pub fn command() -> Command {
     config::with_every_flag(
         Command::new("doctor")
-            .about("Looks at what the server stands on, and says how to mend what is wrong")
+            .about("Look at what the server stands on, and say how to mend what is wrong")
             .long_about(
                 "Looks at what the server stands on, and says how to mend what is wrong: settings, data folder, key, disk, \
                  database, clock, backups, agents. It changes nothing, and the server may run. It ends with 1 where \

@@ -1,4 +1,4 @@
-//! A line to the database that can be cut, as when it restarts or a cable is pulled.
+//! A line to the database, or to the server, that can be cut, as when it restarts or a cable is pulled.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -34,6 +34,11 @@ impl Line {
             }
         });
         Self { port, state }
+    }
+
+    /// The same line for HTTP.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// A line to a database, and the URL that leads over it.

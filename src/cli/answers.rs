@@ -1,0 +1,102 @@
+//! What the API answers, as far as a person is shown it. `--json` passes answers on as they come.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::auth::{PersonalToken, User};
+use crate::jobs::JobView;
+use crate::nodes::{NodeView, TokenView};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JobPage {
+    pub(super) jobs: Vec<JobView>,
+    pub(super) next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct JobDetail {
+    #[serde(flatten)]
+    pub(super) job: JobView,
+    pub(super) script: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Nodes {
+    pub(super) nodes: Vec<NodeView>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NodeTokens {
+    pub(super) tokens: Vec<TokenView>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Users {
+    pub(super) users: Vec<User>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Tokens {
+    pub(super) tokens: Vec<PersonalToken>,
+}
+
+/// A session or a token, at the moment when it is made.
+#[derive(Deserialize)]
+pub(super) struct Session {
+    pub(super) token: String,
+    pub(super) user: User,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Presets {
+    pub(super) presets: Vec<Preset>,
+    #[serde(default)]
+    pub(super) errors: Vec<PresetError>,
+}
+
+/// A preset file that can't be used.
+#[derive(Deserialize)]
+pub(super) struct PresetError {
+    pub(super) file: String,
+    pub(super) line: Option<u64>,
+    pub(super) message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Preset {
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) description: String,
+    pub(super) targets: Vec<String>,
+    pub(super) risk: String,
+    pub(super) timeout_seconds: u64,
+    pub(super) params: Vec<Param>,
+    pub(super) origin: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Param {
+    pub(super) name: String,
+    pub(super) r#type: String,
+    pub(super) required: bool,
+    #[serde(default)]
+    pub(super) default: Value,
+    pub(super) description: String,
+    #[serde(default)]
+    pub(super) min: Option<i64>,
+    #[serde(default)]
+    pub(super) max: Option<i64>,
+    #[serde(default)]
+    pub(super) pattern: Option<String>,
+    #[serde(default)]
+    pub(super) values: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Rendered {
+    pub(super) script: String,
+}

@@ -1,0 +1,476 @@
+//! The client's commands and their flags: one definition for parsing, help, completions and man pages.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use clap_complete::ArgValueCompleter;
+
+use super::complete;
+
+/// What a command ends with, told wherever one may ask.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0          done; of a followed job: it SUCCEEDED
+  1 to 255   of a followed job that FAILED: its own exit code (1 where it has none)
+  64         the command line itself was wrong
+  124        the job ran past its timeout
+  125        the server can't be reached, or could not do it; or this program could not
+  126        refused: not logged in, the token is no longer good, or the role is too low
+  127        not found: the job, node, preset, user or token
+  130        Ctrl-C: a followed job goes on
+  137        the job's agent disappeared, its node restarted, or a signal killed it
+  141        whoever read the output had enough of it, as head has
+  143        the job was CANCELLED
+
+A job's script may end with one of these itself; the last line on standard error,
+or --json, tells which it was.";
+
+const ENVIRONMENT: &str = "\
+Environment:
+  HYPRBOX_URL, HYPRBOX_TOKEN   the server and a token, in place of `hyprbox login`
+  HYPRBOX_CA_FILE              PEM file of the only certificate authorities to trust
+  HYPRBOX_INSECURE_HTTP=1      allow plain http to another machine
+  NO_COLOR, CLICOLOR_FORCE     no colours; colours always";
+
+/// Commands that talk with a server.
+#[derive(Debug, Subcommand)]
+pub(super) enum ClientCommand {
+    /// Log in to a server, and keep a token for later commands
+    #[command(after_help = ENVIRONMENT)]
+    Login(Login),
+    /// Forget the token, and revoke it on the server
+    Logout(Logout),
+    /// Queue a preset on a node
+    #[command(after_help = EXIT_CODES)]
+    Run(Run),
+    /// List, follow, cancel and compare jobs
+    Jobs(Group<JobsCommand>),
+    /// List, add and remove nodes, and their tokens
+    Nodes(Group<NodesCommand>),
+    /// List presets, and see what they would run
+    Presets(Group<PresetsCommand>),
+    /// Manage who may do what (ADMIN)
+    Users(Group<UsersCommand>),
+    /// Your personal tokens, for scripts and CI
+    Tokens(Group<TokensCommand>),
+}
+
+/// Commands that act on this machine alone.
+#[derive(Debug, Subcommand)]
+pub(super) enum LocalCommand {
+    /// Print a shell's completions, with live names of nodes and presets
+    #[command(after_help = "\
+bash:  echo 'source <(hyprbox completions bash)' >> ~/.bashrc
+zsh:   echo 'source <(hyprbox completions zsh)' >> ~/.zshrc   (after compinit)
+fish:  hyprbox completions fish > ~/.config/fish/completions/hyprbox.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages of every command into a folder
+    Man {
+        /// Made if missing
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+}
+
+/// A shell that has completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+
+pub(super) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Even into a pipe; a job's log stays as it is there
+    Always,
+    /// No colours, not even those of a log
+    Never,
+}
+
+/// Flags that every client command has.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "General options")]
+pub(super) struct Common {
+    /// The server, in place of HYPRBOX_URL or the one logged in to
+    #[arg(long, global = true, value_hint = ValueHint::Url)]
+    pub(super) url: Option<String>,
+    /// JSON for programs; one object a line while following
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// When to use colours
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub(super) color: Color,
+}
+
+/// A command with commands of its own.
+#[derive(Debug, Args)]
+pub(super) struct Group<C: Subcommand> {
+    /// For each of them.
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Which one.
+    #[command(subcommand)]
+    pub(super) command: C,
+}
+
+/// `hyprbox login`
+#[derive(Debug, Args)]
+pub(super) struct Login {
+    /// The server's address, such as https://jobs.example.org
+    #[arg(value_name = "URL", value_hint = ValueHint::Url)]
+    pub(super) server: String,
+    /// Keep this token instead of asking for email and password; it is read from HYPRBOX_TOKEN or standard input
+    #[arg(long)]
+    pub(super) token: bool,
+    /// Email of the account; asked for on the terminal where it is absent. The password is asked for there, too, or read
+    /// from standard input where that is no terminal
+    #[arg(long, conflicts_with = "token")]
+    pub(super) email: Option<String>,
+    /// JSON for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `hyprbox logout`
+#[derive(Debug, Args)]
+pub(super) struct Logout {}
+
+/// How a new job is watched.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Watch {
+    /// Show its output as it comes, and end with its exit code
+    #[arg(long, short = 'f')]
+    pub(super) follow: bool,
+    /// The first Ctrl-C (or SIGTERM) cancels the job; without this, it detaches
+    #[arg(long, requires = "follow")]
+    pub(super) cancel_on_interrupt: bool,
+}
+
+/// A preset's params.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Params {
+    /// A param; may repeat. NAME=@FILE reads the value from a file, NAME=@- from standard input (without the last
+    /// newline), and NAME=@@text means the text "@text". A secret that isn't given is asked for on the terminal.
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
+    pub(super) params: Vec<String>,
+    /// A JSON object of params, typed as the API takes them; - is standard input. -p wins over it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) params_file: Option<String>,
+}
+
+/// `hyprbox run`
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The preset; see `hyprbox presets list`
+    #[arg(add = ArgValueCompleter::new(complete::presets))]
+    pub(super) preset: String,
+    /// The node; see `hyprbox nodes list`
+    #[arg(long, short = 'n', add = ArgValueCompleter::new(complete::nodes))]
+    pub(super) node: String,
+    #[command(flatten)]
+    pub(super) params: Params,
+    /// How long the script may run, such as 90s, 10m or 2h, in place of the preset's own limit
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(super) timeout: Option<u64>,
+    #[command(flatten)]
+    pub(super) watch: Watch,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// In seconds.
+fn timeout(text: &str) -> Result<u64, String> {
+    hyprbox_agent::config::parse_duration(text)
+        .filter(|time| time.subsec_nanos() == 0 && (1..=604_800).contains(&time.as_secs()))
+        .map(|time| time.as_secs())
+        .ok_or_else(|| "must be a time from 1s to 168h, such as 90s, 10m or 2h".to_owned())
+}
+
+/// Whose jobs are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ScopeArg {
+    /// Your own
+    Mine,
+    /// Everybody's (VIEWER, ADMIN)
+    All,
+}
+
+/// The flag `--scope`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Scoped {
+    /// "all" for everybody's jobs (VIEWER and ADMIN; each look is written to the audit log)
+    #[arg(long, default_value = "mine", hide_possible_values = true)]
+    pub(super) scope: ScopeArg,
+}
+
+impl Scoped {
+    /// What a path's query says of it: `?scope=all`, or nothing.
+    pub(super) fn query(&self) -> &'static str {
+        match self.scope {
+            ScopeArg::Mine => "",
+            ScopeArg::All => "?scope=all",
+        }
+    }
+}
+
+/// One job.
+#[derive(Debug, Args)]
+pub(super) struct OneJob {
+    /// The job's id; see `hyprbox jobs list`
+    #[arg(value_name = "JOB", add = ArgValueCompleter::new(complete::jobs))]
+    pub(super) id: String,
+    #[command(flatten)]
+    pub(super) scope: Scoped,
+}
+
+/// Which of a job's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+
+pub(super) enum StreamArg {
+    Stdout,
+    Stderr,
+    /// Both, in the order in which they were read
+    Both,
+}
+
+/// `hyprbox jobs …`
+#[derive(Debug, Subcommand)]
+pub(super) enum JobsCommand {
+    /// List jobs, newest first
+    List {
+        /// Those of this node
+        #[arg(long, short = 'n', add = ArgValueCompleter::new(complete::nodes))]
+        node: Option<String>,
+        /// Those in this state; may repeat
+        #[arg(long, short = 's', ignore_case = true, value_parser = PossibleValuesParser::new(
+            ["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]))]
+        status: Vec<String>,
+        /// Those of this preset
+        #[arg(long, add = ArgValueCompleter::new(complete::presets))]
+        preset: Option<String>,
+        /// How many at the most
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        #[command(flatten)]
+        scope: Scoped,
+    },
+    /// Show a job
+    Show {
+        #[command(flatten)]
+        job: OneJob,
+        /// Print its script, exactly as it was frozen
+        #[arg(long)]
+        script: bool,
+    },
+    /// Print a job's output
+    #[command(after_help = EXIT_CODES)]
+    Log {
+        #[command(flatten)]
+        job: OneJob,
+        /// Go on until the job ends, then end with its exit code
+        #[arg(long, short = 'f')]
+        follow: bool,
+        /// Begin with the last N lines
+        #[arg(long, value_name = "N")]
+        tail: Option<usize>,
+        /// Which output
+        #[arg(long, default_value = "both")]
+        stream: StreamArg,
+    },
+    /// Wait for a job's end, then end with its exit code
+    #[command(after_help = EXIT_CODES)]
+    Wait {
+        #[command(flatten)]
+        job: OneJob,
+    },
+    /// Cancel a job; a running one gets SIGTERM, and 10 s later SIGKILL
+    Cancel {
+        #[command(flatten)]
+        job: OneJob,
+    },
+    /// Queue a job's preset again, on the same node with the same params
+    #[command(after_help = EXIT_CODES)]
+    Retry {
+        #[command(flatten)]
+        job: OneJob,
+        #[command(flatten)]
+        params: Params,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Show what differs between the scripts of two jobs
+    Diff {
+        /// The older job
+        #[arg(value_name = "JOB", add = ArgValueCompleter::new(complete::jobs))]
+        old: String,
+        /// The newer job
+        #[arg(value_name = "OTHER", add = ArgValueCompleter::new(complete::jobs))]
+        new: String,
+        #[command(flatten)]
+        scope: Scoped,
+    },
+}
+
+/// `hyprbox nodes …`
+#[derive(Debug, Subcommand)]
+pub(super) enum NodesCommand {
+    /// List nodes
+    List,
+    /// Show a node
+    Show {
+        /// The node's id
+        #[arg(value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
+        id: String,
+    },
+    /// Add a node, and print the token for its agent (ADMIN)
+    Add {
+        /// The new node's id: 1 to 63 of a-z, 0-9 and -, with no - at either end
+        #[arg(value_name = "NODE")]
+        id: String,
+        /// A name for people
+        #[arg(long)]
+        name: Option<String>,
+        /// A label; may repeat
+        #[arg(long, value_name = "KEY=VALUE")]
+        label: Vec<String>,
+    },
+    /// Remove a node with its tokens; its queued jobs are cancelled, the finished ones stay (ADMIN)
+    Remove {
+        /// The node's id
+        #[arg(value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
+        id: String,
+    },
+    /// The tokens of a node's agent (ADMIN)
+    #[command(subcommand)]
+    Token(NodeTokenCommand),
+}
+
+/// `hyprbox nodes token …`
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeTokenCommand {
+    /// List a node's tokens, without their secrets
+    List {
+        /// The node's id
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
+        node: String,
+    },
+    /// Make another token for a node, and print it
+    Add {
+        /// The node's id
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
+        node: String,
+    },
+    /// Revoke a token: the agent's next call with it is refused
+    Revoke {
+        /// The node's id
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
+        node: String,
+        /// The token's id or prefix; see `hyprbox nodes token list`
+        token: String,
+    },
+}
+
+/// `hyprbox presets …`
+#[derive(Debug, Subcommand)]
+pub(super) enum PresetsCommand {
+    /// List presets
+    List,
+    /// Show a preset and its params
+    Show {
+        /// The preset's name
+        #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
+        name: String,
+    },
+    /// Print the script that a job would run
+    Render {
+        /// The preset's name
+        #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
+        name: String,
+        #[command(flatten)]
+        params: Params,
+    },
+}
+
+/// A user's role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RoleArg(pub(super) crate::auth::Role);
+
+impl std::str::FromStr for RoleArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        crate::auth::Role::parse(&text.to_uppercase())
+            .map(RoleArg)
+            .ok_or_else(|| "must be viewer, operator, admin or pending".to_owned())
+    }
+}
+
+/// `hyprbox users …`
+#[derive(Debug, Subcommand)]
+pub(super) enum UsersCommand {
+    /// List users
+    List,
+    /// Add a user; the password is asked for on the terminal, or read from standard input
+    Add {
+        /// What they log in with
+        email: String,
+        /// viewer (reads), operator (also queues and cancels) or admin (also manages users, nodes and tokens)
+        #[arg(long)]
+        role: RoleArg,
+        /// What they are called
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Give a user another role; ends their sessions
+    Role {
+        /// The user's email
+        email: String,
+        /// viewer, operator, admin or pending
+        role: RoleArg,
+    },
+    /// Give a user another password, asked for on the terminal or read from standard input; ends their sessions
+    Password {
+        /// The user's email
+        email: String,
+    },
+    /// Remove a user with their sessions and tokens; their jobs stay
+    Remove {
+        /// The user's email
+        email: String,
+    },
+}
+
+/// `hyprbox tokens …`
+#[derive(Debug, Subcommand)]
+pub(super) enum TokensCommand {
+    /// List your tokens, without their secrets
+    List,
+    /// Make a token with your role, and print it
+    Add {
+        /// What it is for
+        name: String,
+        /// Days until it is no longer taken; without this it holds until it is removed
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+        expires_in_days: Option<u32>,
+    },
+    /// Revoke a token: the next call with it is refused
+    Remove {
+        /// The token's id or name; see `hyprbox tokens list`
+        token: String,
+    },
+}

@@ -1,0 +1,186 @@
+//! Questions on the terminal. What is secret is typed unseen, and never stands on a command line.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
+
+use nix::sys::termios::{
+    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
+};
+
+use super::error::{CliError, exit};
+
+const CTRL_C: u8 = 3;
+const CTRL_D: u8 = 4;
+const CTRL_U: u8 = 21;
+
+/// The most that is read from standard input: far more than any value may have.
+const STDIN_MAX: u64 = 1 << 20;
+
+/// The terminal of whoever started this program, if there is one.
+pub(super) fn terminal() -> Option<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/tty")
+        .ok()
+        .filter(|tty| tty.is_terminal())
+}
+
+/// Asks for a line that may be seen.
+pub(super) fn line(question: &str) -> Result<String, CliError> {
+    let mut tty = terminal().ok_or_else(|| no_terminal(question))?;
+    tty.write_all(question.as_bytes())?;
+    let typed = typed_line(&mut tty, true)?;
+    Ok(typed.trim().to_owned())
+}
+
+/// Asks for something that must not be seen.
+pub(super) fn secret(question: &str) -> Result<String, CliError> {
+    let mut tty = terminal().ok_or_else(|| no_terminal(question))?;
+    tty.write_all(question.as_bytes())?;
+    typed_line(&mut tty, false)
+}
+
+/// A password: asked for twice where there is a terminal on standard input, else standard input without its last newline.
+pub(super) fn new_password(whose: &str) -> Result<String, CliError> {
+    if !std::io::stdin().is_terminal() {
+        return stdin("the password");
+    }
+    loop {
+        let password = secret(&format!(
+            "New password for {whose} (10 characters or more): "
+        ))?;
+        if secret("The same again: ")? == password {
+            return Ok(password);
+        }
+        super::screen::note("They differ; once more.");
+    }
+}
+
+/// Standard input, without its last newline.
+pub(super) fn stdin(what: &str) -> Result<String, CliError> {
+    let mut text = Vec::new();
+    std::io::stdin()
+        .take(STDIN_MAX)
+        .read_to_end(&mut text)
+        .map_err(|error| CliError::failed(format!("standard input: {error}")))?;
+    let text = String::from_utf8(text)
+        .map_err(|_| CliError::failed(format!("{what} on standard input is no UTF-8")))?;
+    Ok(without_last_newline(text))
+}
+
+/// Editors and `echo` end a file with a newline that is not meant.
+pub(super) fn without_last_newline(mut text: String) -> String {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    text
+}
+
+fn no_terminal(question: &str) -> CliError {
+    let what = question.trim_end_matches([':', ' ']);
+    CliError::failed(format!("there is no terminal to ask on: {what}"))
+}
+
+/// Puts a terminal back as it was, whatever happens.
+struct Restore<'t> {
+    tty: &'t File,
+    before: Termios,
+}
+
+impl Drop for Restore<'_> {
+    fn drop(&mut self) {
+        // Nothing can be done about a terminal that has gone.
+        let _gone = tcsetattr(self.tty, SetArg::TCSADRAIN, &self.before);
+    }
+}
+
+/// Reads key by key, so that Ctrl-C finds the terminal put back: a program that is killed while echo is off leaves a
+/// shell in which nothing shows.
+fn typed_line(tty: &mut File, echo: bool) -> Result<String, CliError> {
+    let wrong = |error: nix::Error| CliError::failed(format!("the terminal: {error}"));
+    let before = tcgetattr(&*tty).map_err(wrong)?;
+    let mut raw = before.clone();
+    raw.local_flags -= LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG;
+    raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
+    raw.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+    let mut out = tty
+        .try_clone()
+        .map_err(|error| CliError::failed(error.to_string()))?;
+    tcsetattr(&*tty, SetArg::TCSADRAIN, &raw).map_err(wrong)?;
+    let restore = Restore { tty, before };
+    let typed = read_keys(restore.tty, &mut out, echo);
+    drop(restore);
+    out.write_all(b"\n")?;
+    typed
+}
+
+fn read_keys(mut tty: &File, out: &mut File, echo: bool) -> Result<String, CliError> {
+    let mut typed = Vec::new();
+    let mut key = [0];
+    loop {
+        let length = tty
+            .read(&mut key)
+            .map_err(|error| CliError::failed(format!("the terminal: {error}")))?;
+        match key[0] {
+            _ if length == 0 => return Err(CliError::failed("the terminal has gone")),
+            b'\r' | b'\n' => break,
+            CTRL_C => {
+                return Err(CliError::new(
+                    exit::INTERRUPTED,
+                    "interrupted; nothing was done",
+                ));
+            }
+            CTRL_D if typed.is_empty() => {
+                return Err(CliError::failed("nothing was typed; nothing was done"));
+            }
+            CTRL_U => while erase(&mut typed, out, echo)? {},
+            8 | 127 => {
+                erase(&mut typed, out, echo)?;
+            }
+            0..=31 => {}
+            byte => {
+                typed.push(byte);
+                if echo {
+                    out.write_all(&key)?;
+                }
+            }
+        }
+    }
+    String::from_utf8(typed).map_err(|_| CliError::failed("what was typed is no UTF-8"))
+}
+
+/// Takes the last character back; false where there is none.
+fn erase(typed: &mut Vec<u8>, out: &mut File, echo: bool) -> Result<bool, CliError> {
+    let Some(mut last) = typed.pop() else {
+        return Ok(false);
+    };
+    while last & 0b1100_0000 == 0b1000_0000 {
+        last = typed.pop().unwrap_or_default();
+    }
+    if echo {
+        out.write_all(b"\x08 \x08")?;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_last_newline;
+
+    #[test]
+    fn one_newline_is_not_meant() {
+        for (text, meant) in [
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            ("a", "a"),
+            ("\n", ""),
+        ] {
+            assert_eq!(without_last_newline(text.to_owned()), meant);
+        }
+    }
+}

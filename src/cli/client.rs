@@ -1,0 +1,454 @@
+//! Calls of the API, as any program could make them.
+
+use std::time::{Duration, Instant};
+
+use hyprbox_protocol::ErrorBody;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::{CliError, exit};
+use super::settings::{Access, TokenFrom, variable};
+use crate::sse::Events;
+
+/// How long a call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A stream says every 15 s that it lives; one that is silent for longer is broken.
+const SILENT: Duration = Duration::from_secs(40);
+/// How long a call that may be repeated is.
+const RETRY_FOR: Duration = Duration::from_secs(30);
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_MOST: Duration = Duration::from_secs(4);
+
+/// Why a call gave no answer to use.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// Nobody answered, or the answer broke off. `connected`: the request may have been heard.
+    Lost { words: String, connected: bool },
+    /// An answer of 400 or more.
+    Refused {
+        status: StatusCode,
+        body: ErrorBody,
+        retry_after: Option<Duration>,
+    },
+    /// An answer that isn't this server's.
+    Foreign(String),
+}
+
+impl CallError {
+    /// Whether the same call may do better in a moment.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Lost { .. } => true,
+            Self::Refused { status, .. } => matches!(status.as_u16(), 429 | 502 | 503 | 504),
+            Self::Foreign(_) => false,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Lost { .. } | Self::Foreign(_) => None,
+        }
+    }
+}
+
+/// An answer: as the server sent it, and what this program reads of it.
+pub(super) struct Answer<T> {
+    pub(super) json: Value,
+    pub(super) value: T,
+}
+
+/// The way to one server, as one person.
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: Option<(HeaderValue, TokenFrom)>,
+}
+
+impl Client {
+    /// As the person whose token it is.
+    pub(super) fn new(access: &Access) -> Result<Self, CliError> {
+        let mut client = Self::anonymous(&access.url)?;
+        client.use_token(&access.token, access.from)?;
+        Ok(client)
+    }
+
+    /// As nobody yet.
+    pub(super) fn anonymous(url: &str) -> Result<Self, CliError> {
+        Ok(Self {
+            http: http_client(url)?,
+            base: url.to_owned(),
+            token: None,
+        })
+    }
+
+    pub(super) fn use_token(&mut self, token: &str, from: TokenFrom) -> Result<(), CliError> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| CliError::new(exit::REFUSED, "the token (not shown) is none"))?;
+        value.set_sensitive(true);
+        self.token = Some((value, from));
+        Ok(())
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.base
+    }
+
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some((value, _)) => request.header(AUTHORIZATION, value.clone()),
+            None => request,
+        }
+    }
+
+    /// Reads something. Tried again for a while where the server is busy.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, CliError> {
+        let call = || self.request(Method::GET, path).timeout(CALL_TIMEOUT);
+        self.read(self.send_patiently(call, false, |_| {}).await)
+            .await
+    }
+
+    /// Changes something, with one try.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer<T>, CliError> {
+        let mut request = self.request(method, path).timeout(CALL_TIMEOUT);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.read(send(request).await).await
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<Answer<T>, CliError> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Result<(), CliError> {
+        let request = self.request(Method::DELETE, path).timeout(CALL_TIMEOUT);
+        send(request).await.map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+
+    /// Posts with an `Idempotency-Key`: however often the answer gets lost, it is done once. `told` hears of each loss.
+    pub(super) async fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+        told: impl FnMut(&CallError),
+    ) -> Result<Answer<T>, CliError> {
+        let key = uuid::Uuid::now_v7().to_string();
+        let name = HeaderName::from_static("idempotency-key");
+        let call = || {
+            let request = self.request(Method::POST, path).timeout(CALL_TIMEOUT);
+            request.header(name.clone(), &key).json(body)
+        };
+        self.read(self.send_patiently(call, true, told).await).await
+    }
+
+    /// Text, exactly as it comes.
+    pub(super) async fn bytes(&self, path: &str) -> Result<Response, CliError> {
+        let call = || self.request(Method::GET, path);
+        self.send_patiently(call, false, |_| {})
+            .await
+            .map_err(|error| self.explain(error))
+    }
+
+    /// Opens a stream of events, after the event `last_id` where there is one.
+    pub(super) async fn events(
+        &self,
+        path: &str,
+        last_id: Option<&str>,
+    ) -> Result<Events, CallError> {
+        let mut request = self.request(Method::GET, path);
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let answer = send(request).await?;
+        let kind = answer.headers().get(reqwest::header::CONTENT_TYPE);
+        if kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"text/event-stream")) {
+            return Err(CallError::Foreign("no stream of events".to_owned()));
+        }
+        Ok(Events::new(answer))
+    }
+
+    /// Sends, and again while that may help. A server that was never reached is given up at once, unless a request may
+    /// have been `heard` before.
+    async fn send_patiently(
+        &self,
+        call: impl Fn() -> RequestBuilder,
+        after_loss: bool,
+        mut told: impl FnMut(&CallError),
+    ) -> Result<Response, CallError> {
+        let began = Instant::now();
+        let mut pause = RETRY_FIRST;
+        let mut heard = false;
+        loop {
+            let error = match send(call()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let again = match &error {
+                CallError::Lost { connected, .. } => {
+                    heard |= connected;
+                    after_loss && heard
+                }
+                CallError::Refused { .. } | CallError::Foreign(_) => error.is_passing(),
+            };
+            let wait = error.retry_after().unwrap_or(pause);
+            if !again || began.elapsed() + wait > RETRY_FOR {
+                return Err(error);
+            }
+            told(&error);
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(RETRY_MOST);
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        answer: Result<Response, CallError>,
+    ) -> Result<Answer<T>, CliError> {
+        let answer = answer.map_err(|error| self.explain(error))?;
+        let body = answer
+            .bytes()
+            .await
+            .map_err(|error| self.explain(lost(&error)))?;
+        let foreign =
+            |error: serde_json::Error| self.explain(CallError::Foreign(error.to_string()));
+        // 204 has no body.
+        let json: Value = match body.is_empty() {
+            true => Value::Null,
+            false => serde_json::from_slice(&body).map_err(foreign)?,
+        };
+        let value = T::deserialize(&json).map_err(foreign)?;
+        Ok(Answer { json, value })
+    }
+
+    /// The error in words, with what to do next.
+    pub(super) fn explain(&self, error: CallError) -> CliError {
+        let base = &self.base;
+        match error {
+            CallError::Lost { words, .. } => CliError::failed(format!("can't reach {base}: {words}"))
+                .hint("is the server running, and is that its address? HYPRBOX_URL, --url or `hyprbox login URL` say another"),
+            CallError::Foreign(words) => CliError::failed(format!(
+                "what answers at {base} is not a HyprBox server of this version: {words}"
+            ))
+            .hint("check the address; behind a proxy, check what it passes on"),
+            CallError::Refused { status, body, retry_after } => {
+                self.explain_refusal(status, body, retry_after)
+            }
+        }
+    }
+
+    fn explain_refusal(
+        &self,
+        status: StatusCode,
+        body: ErrorBody,
+        retry_after: Option<Duration>,
+    ) -> CliError {
+        let words = if body.error.is_empty() {
+            format!("{} answered {status}", self.base)
+        } else {
+            body.error.clone()
+        };
+        let mut error = match status {
+            StatusCode::UNAUTHORIZED => self.explain_unauthorized(&words),
+            StatusCode::FORBIDDEN => CliError::new(exit::REFUSED, format!("refused: {words}")),
+            StatusCode::NOT_FOUND if body.code == "job_not_found" => CliError::not_found(words)
+                .hint("`hyprbox jobs list` shows your jobs; VIEWERs and ADMINs see everybody's with --scope all"),
+            StatusCode::NOT_FOUND => CliError::not_found(words),
+            StatusCode::TOO_MANY_REQUESTS => CliError::failed(words).hint(match retry_after {
+                Some(time) => format!("try again in {} s", time.as_secs()),
+                None => "try again later".to_owned(),
+            }),
+            _ if !body.fields.is_empty() => {
+                let mut error = CliError::failed("the server can't take that:");
+                error.hints = body.fields.iter().map(field_line).collect();
+                error
+            }
+            _ => CliError::failed(words),
+        };
+        error.api = Some((body.code, body.fields));
+        error
+    }
+
+    fn explain_unauthorized(&self, words: &str) -> CliError {
+        let Some((_, from)) = &self.token else {
+            return CliError::new(exit::REFUSED, words);
+        };
+        let error = CliError::new(
+            exit::REFUSED,
+            format!("{} does not take the token: {words}", self.base),
+        );
+        error.hint(match from {
+            TokenFrom::File => format!("log in again: hyprbox login {}", self.base),
+            TokenFrom::Environment => {
+                "put a good one into HYPRBOX_TOKEN: `hyprbox tokens add NAME` makes one where you are logged in".to_owned()
+            }
+        })
+    }
+}
+
+/// A field at fault, named as the command line names it.
+fn field_line((field, message): (&String, &String)) -> String {
+    let name = match field.as_str() {
+        "timeoutSeconds" => "--timeout".to_owned(),
+        "nodeId" => "--node".to_owned(),
+        "expiresInDays" => "--expires-in-days".to_owned(),
+        other => match other.split_once('.') {
+            Some(("params", name)) => format!("-p {name}"),
+            Some(("labels", key)) => format!("--label {key}"),
+            _ => other.to_owned(),
+        },
+    };
+    format!("{name}: {message}")
+}
+
+fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
+    let wrong = |error: &dyn std::error::Error| {
+        CliError::failed(format!("no TLS to be had: {}", chain(error)))
+            .hint("install ca-certificates, or set HYPRBOX_CA_FILE")
+    };
+    // reqwest wants a provider even for plain http; whoever installed one first did the same.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("hyprbox/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(SILENT)
+        .tcp_nodelay(true)
+        .http1_only();
+    let parsed = reqwest::Url::parse(url).map_err(|error| wrong(&error))?;
+    if hyprbox_agent::config::is_loopback(&parsed) {
+        // A proxy of the environment can't reach this machine's loopback.
+        builder = builder.no_proxy();
+    }
+    if let Some(path) = variable("HYPRBOX_CA_FILE") {
+        let bad = |words: String| {
+            CliError::failed(format!(
+                "HYPRBOX_CA_FILE={path:?} is not usable: it must be a readable file of PEM certificates ({words})"
+            ))
+        };
+        let pem = std::fs::read(&path).map_err(|error| bad(error.to_string()))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+            .ok()
+            .filter(|found| !found.is_empty())
+            .ok_or_else(|| bad("there are none in it".to_owned()))?;
+        builder = builder.tls_certs_only(certificates);
+    } else if parsed.scheme() == "http" {
+        // Reading the system's roots takes longer than a whole call on loopback.
+        let empty = rustls::ClientConfig::builder()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        builder = builder.tls_backend_preconfigured(empty);
+    }
+    builder.build().map_err(|error| wrong(&error))
+}
+
+/// One try.
+async fn send(request: RequestBuilder) -> Result<Response, CallError> {
+    let answer = request.send().await.map_err(|error| lost(&error))?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    if status.is_redirection() {
+        let to = answer.headers().get(LOCATION);
+        let to = to.and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
+        return Err(CallError::Foreign(format!(
+            "it redirects to {to}, which is never followed"
+        )));
+    }
+    let retry_after = answer
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
+    let body = answer.bytes().await.unwrap_or_default();
+    // A proxy's own error page is no JSON.
+    let body = serde_json::from_slice(&body).unwrap_or_else(|_| ErrorBody {
+        error: String::new(),
+        code: String::new(),
+        fields: Default::default(),
+    });
+    Err(CallError::Refused {
+        status,
+        body,
+        retry_after,
+    })
+}
+
+pub(super) fn lost(error: &reqwest::Error) -> CallError {
+    CallError::Lost {
+        connected: !error.is_connect(),
+        words: if error.is_timeout() {
+            "no answer in time".to_owned()
+        } else {
+            innermost(error)
+        },
+    }
+}
+
+/// What is at the bottom of an error says most: `Connection refused (os error 111)`.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
+/// A part of a path, whatever is in it.
+pub(super) fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    // A dot alone, or two, would name another folder.
+    match out.as_str() {
+        "." => "%2E".to_owned(),
+        ".." => "%2E%2E".to_owned(),
+        _ => out,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_stays_one() {
+        assert_eq!(segment("prod-eu-1"), "prod-eu-1");
+        assert_eq!(segment("../a?b#c d\u{e9}"), "..%2Fa%3Fb%23c%20d%C3%A9");
+        assert_eq!(segment(".."), "%2E%2E");
+    }
+
+    #[test]
+    fn fields_are_named_as_the_flags_are() {
+        let line = |field: &str| field_line((&field.to_owned(), &"is wrong".to_owned()));
+        assert_eq!(line("params.ssh_port"), "-p ssh_port: is wrong");
+        assert_eq!(line("timeoutSeconds"), "--timeout: is wrong");
+        assert_eq!(line("email"), "email: is wrong");
+    }
+}

@@ -1,0 +1,68 @@
+//! Names for a shell's completions, asked of the server while somebody waits with a finger on the tab key: silent when
+//! anything is wrong, and quick.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap_complete::CompletionCandidate;
+use serde::de::DeserializeOwned;
+
+use super::answers::{JobPage, Nodes, Presets};
+use super::client::Client;
+use super::safe;
+use super::settings;
+
+/// Nobody waits longer for a suggestion.
+const WITHIN: Duration = Duration::from_secs(1);
+
+/// Ids of nodes.
+pub(super) fn nodes(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let nodes = ask::<Nodes>("/api/nodes").map(|answer| answer.nodes);
+    let pairs = nodes.into_iter().flatten();
+    beginning_with(typed, pairs.map(|node| (node.id, node.name)))
+}
+
+/// Names of presets.
+pub(super) fn presets(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let presets = ask::<Presets>("/api/presets").map(|answer| answer.presets);
+    let pairs = presets.into_iter().flatten();
+    beginning_with(typed, pairs.map(|preset| (preset.name, preset.title)))
+}
+
+/// Ids of the newest jobs.
+pub(super) fn jobs(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let jobs = ask::<JobPage>("/api/jobs?limit=50").map(|answer| answer.jobs);
+    let words = |preset: &str, node: &str, status: &dyn std::fmt::Display| {
+        format!("{preset} on {node}, {status}")
+    };
+    let pairs = jobs.into_iter().flatten().map(|job| {
+        let words = words(&job.preset, &job.node_id, &job.status);
+        (job.id, words)
+    });
+    beginning_with(typed, pairs)
+}
+
+fn beginning_with(
+    typed: &OsStr,
+    pairs: impl Iterator<Item = (String, String)>,
+) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    pairs
+        // A shell would take anything else apart.
+        .filter(|(name, _)| {
+            name.starts_with(&*typed)
+                && !name.contains(|c: char| c.is_control() || c.is_whitespace())
+        })
+        .map(|(name, words)| CompletionCandidate::new(name).help(Some(safe::line(&words).into())))
+        .collect()
+}
+
+fn ask<T: DeserializeOwned>(path: &str) -> Option<T> {
+    let access = settings::access(None).ok()?;
+    let runtime = super::runtime().ok()?;
+    runtime.block_on(async {
+        let client = Client::new(&access).ok()?;
+        let asked = tokio::time::timeout(WITHIN, client.get::<T>(path));
+        asked.await.ok()?.ok().map(|answer| answer.value)
+    })
+}

@@ -1,0 +1,119 @@
+//! How a job ended, in words and as this program's exit code.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::exit;
+use crate::store::job::JobStatus;
+
+/// What a stream's `done` tells.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct End {
+    pub(super) status: JobStatus,
+    pub(super) exit_code: Option<i64>,
+    pub(super) error_msg: Option<String>,
+}
+
+impl End {
+    /// What this program ends with.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self.status {
+            JobStatus::Succeeded => 0,
+            JobStatus::Cancelled => exit::CANCELLED,
+            // They have not ended.
+            JobStatus::Queued | JobStatus::Running => exit::FAILED,
+            JobStatus::Failed => self.exit_code_of_failure(),
+        }
+    }
+
+    fn exit_code_of_failure(&self) -> u8 {
+        let words = self.error_msg.as_deref().unwrap_or_default();
+        if words.starts_with("timed out") {
+            return exit::TIMED_OUT;
+        }
+        let lost = ["agent disappeared", "node restarted", "killed by "];
+        if lost.iter().any(|start| words.starts_with(start)) {
+            return exit::KILLED;
+        }
+        // An errorMsg makes a job FAILED, whatever its code.
+        self.exit_code
+            .and_then(|code| u8::try_from(code).ok())
+            .filter(|code| *code != 0)
+            .unwrap_or(1)
+    }
+
+    /// `FAILED (exit code 3)`
+    pub(super) fn words(&self) -> String {
+        let mut why = Vec::new();
+        if let Some(words) = &self.error_msg {
+            why.push(words.clone());
+        }
+        if let Some(code) = self.exit_code.filter(|code| *code != 0) {
+            why.push(format!("exit code {code}"));
+        }
+        match why.is_empty() {
+            true => self.status.to_string(),
+            false => format!("{} ({})", self.status, why.join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_its_code_and_words() {
+        use JobStatus::{Cancelled, Failed, Succeeded};
+        for (status, exit_code, error_msg, code, words) in [
+            (Succeeded, Some(0), None, 0, "SUCCEEDED"),
+            (Failed, Some(3), None, 3, "FAILED (exit code 3)"),
+            (Failed, Some(255), None, 255, "FAILED (exit code 255)"),
+            (
+                Failed,
+                None,
+                Some("timed out after 600 s"),
+                124,
+                "FAILED (timed out after 600 s)",
+            ),
+            (
+                Failed,
+                None,
+                Some("agent disappeared"),
+                137,
+                "FAILED (agent disappeared)",
+            ),
+            (
+                Failed,
+                None,
+                Some("killed by SIGKILL"),
+                137,
+                "FAILED (killed by SIGKILL)",
+            ),
+            (
+                Failed,
+                None,
+                Some("node restarted while the job was running"),
+                137,
+                "FAILED (node restarted while the job was running)",
+            ),
+            (
+                Failed,
+                Some(-1),
+                Some("bash failed to start"),
+                1,
+                "FAILED (bash failed to start, exit code -1)",
+            ),
+            (Failed, Some(0), Some("odd"), 1, "FAILED (odd)"),
+            (Failed, None, None, 1, "FAILED"),
+            (Cancelled, None, None, 143, "CANCELLED"),
+        ] {
+            let end = End {
+                status,
+                exit_code,
+                error_msg: error_msg.map(str::to_owned),
+            };
+            assert_eq!((end.exit_code(), end.words().as_str()), (code, words));
+        }
+    }
+}

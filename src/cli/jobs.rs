@@ -1,0 +1,368 @@
+//! `hyprbox jobs …`
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::answers::{JobDetail, JobPage};
+use super::args::{JobsCommand, OneJob, ScopeArg, Scoped, StreamArg};
+use super::client::{Client, lost, segment};
+use super::end::End;
+use super::error::CliError;
+use super::follow::{Follow, Interrupts};
+use super::lines::{LastLines, Output};
+use super::queue;
+use super::screen::{Paint, Screen, note};
+use super::table::{Cell, Table, facts};
+use super::when;
+use crate::jobs::JobView;
+use crate::store::job::JobStatus;
+
+/// Jobs that one call of the list gives at the most.
+const PAGE: u32 = 200;
+/// A stream's tail is this long at the least: of a shorter log nothing has fallen off.
+const KEPT_LEAST: usize = 65_536;
+
+pub(super) async fn run(
+    client: Client,
+    screen: Screen,
+    command: JobsCommand,
+) -> Result<u8, CliError> {
+    match command {
+        JobsCommand::List {
+            node,
+            status,
+            preset,
+            limit,
+            scope,
+        } => {
+            let mut query = vec![];
+            query.extend(node.map(|node| ("nodeId", node)));
+            query.extend(status.into_iter().map(|s| ("status", s.to_uppercase())));
+            query.extend(preset.map(|preset| ("preset", preset)));
+            list(&client, screen, query, limit, &scope).await
+        }
+        JobsCommand::Show { job, script } => show(&client, screen, &job, script).await,
+        JobsCommand::Log {
+            job,
+            follow,
+            tail,
+            stream,
+        } => {
+            let is_mixed = screen.json && (!follow || tail.is_some());
+            if is_mixed {
+                return Err(CliError::usage(
+                    "a log is bytes: --json goes with --follow alone, and without --tail",
+                ));
+            }
+            if follow {
+                return watch(client, screen, job, Some(stream), tail).await;
+            }
+            log(&client, screen, &job, tail, stream).await
+        }
+        JobsCommand::Wait { job } => watch(client, screen, job, None, None).await,
+        JobsCommand::Cancel { job } => cancel(&client, screen, &job).await,
+        JobsCommand::Retry { job, params, watch } => {
+            queue::retry(client, screen, job, &params, &watch).await
+        }
+        JobsCommand::Diff { old, new, scope } => diff(&client, screen, &old, &new, &scope).await,
+    }
+}
+
+fn path(job: &OneJob, more: &str) -> String {
+    format!("/api/jobs/{}{more}{}", segment(&job.id), job.scope.query())
+}
+
+async fn list(
+    client: &Client,
+    screen: Screen,
+    mut query: Vec<(&'static str, String)>,
+    limit: u32,
+    scope: &Scoped,
+) -> Result<u8, CliError> {
+    if scope.scope == ScopeArg::All {
+        query.push(("scope", "all".to_owned()));
+    }
+    let (mut json, mut jobs, mut cursor) = (Vec::new(), Vec::new(), None::<String>);
+    let mut left = limit;
+    while left > 0 {
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        pairs.extend_pairs(&query);
+        pairs.append_pair("limit", &left.min(PAGE).to_string());
+        if let Some(cursor) = &cursor {
+            pairs.append_pair("cursor", cursor);
+        }
+        let page = client
+            .get::<JobPage>(&format!("/api/jobs?{}", pairs.finish()))
+            .await?;
+        left = left.saturating_sub(PAGE.min(left));
+        jobs.extend(page.value.jobs);
+        if let Value::Array(page) = &page.json["jobs"] {
+            json.extend(page.iter().cloned());
+        }
+        cursor = page.value.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if screen.json {
+        screen.value(&json!({"jobs": json, "nextCursor": cursor}))?;
+        return Ok(0);
+    }
+    if jobs.is_empty() {
+        note("No jobs. `hyprbox run PRESET --node NODE` queues one.");
+        return Ok(0);
+    }
+    screen.data(&table(&jobs, scope.scope).render(screen.colors))?;
+    if cursor.is_some() {
+        note(&format!("There are more than {limit}; --limit shows them."));
+    }
+    Ok(0)
+}
+
+fn table(jobs: &[JobView], scope: ScopeArg) -> Table {
+    let mut heading = vec!["ID", "PRESET", "NODE", "STATUS", "QUEUED", "TOOK", "EXIT"];
+    if scope == ScopeArg::All {
+        heading.push("BY");
+    }
+    let mut table = Table::new(&heading);
+    for job in jobs {
+        let exit = job.exit_code.map_or_else(String::new, |c| c.to_string());
+        let mut row: Vec<Cell> = vec![
+            job.id.as_str().into(),
+            job.preset.as_str().into(),
+            job.node_id.as_str().into(),
+            status(job),
+            when::ago(job.created_at).into(),
+            when::took(job.started_at, job.finished_at).into(),
+            exit.into(),
+        ];
+        if scope == ScopeArg::All {
+            row.push(job.created_by_email.as_str().into());
+        }
+        table.row(row);
+    }
+    table
+}
+
+fn status(job: &JobView) -> Cell {
+    let words = match (job.status, job.cancel_requested_at) {
+        (JobStatus::Running, Some(_)) => "RUNNING, to be cancelled".to_owned(),
+        (status, _) => status.to_string(),
+    };
+    Cell::painted(words, Paint::of_status(job.status))
+}
+
+async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Result<u8, CliError> {
+    let detail = client.get::<JobDetail>(&path(job, "")).await?;
+    if script {
+        screen.text(detail.value.script.as_bytes())?;
+        return Ok(0);
+    }
+    if screen.json {
+        screen.value(&detail.json)?;
+        return Ok(0);
+    }
+    let job = detail.value.job;
+    let end = End {
+        status: job.status,
+        exit_code: job.exit_code,
+        error_msg: job.error_msg.clone(),
+    };
+    let output = |bytes: u64, dropped: u64| match dropped {
+        0 => format!("{bytes} bytes"),
+        _ => format!("{bytes} bytes, the first {dropped} of them not kept"),
+    };
+    let mut pairs: Vec<(&str, Cell)> = vec![
+        ("id", job.id.as_str().into()),
+        ("preset", job.preset.as_str().into()),
+        ("node", job.node_id.as_str().into()),
+        (
+            "status",
+            Cell::painted(end.words(), Paint::of_status(job.status)),
+        ),
+        ("queued", when::moment(Some(job.created_at)).into()),
+        ("by", job.created_by_email.as_str().into()),
+        ("started", when::moment(job.started_at).into()),
+        ("finished", when::moment(job.finished_at).into()),
+        ("took", when::took(job.started_at, job.finished_at).into()),
+        ("timeout", format!("{} s", job.timeout_seconds).into()),
+        (
+            "stdout",
+            output(job.stdout_bytes, job.stdout_dropped).into(),
+        ),
+        (
+            "stderr",
+            output(job.stderr_bytes, job.stderr_dropped).into(),
+        ),
+        ("script", format!("sha256 {}", job.script_sha256).into()),
+    ];
+    if job.cancel_requested_at.is_some() {
+        pairs.push(("cancel asked", when::moment(job.cancel_requested_at).into()));
+    }
+    if job.recovered_at.is_some() {
+        pairs.push(("recovered", when::moment(job.recovered_at).into()));
+    }
+    screen.data(&facts(&pairs, screen.colors))?;
+    if let Some(params) = job.params.as_object().filter(|params| !params.is_empty()) {
+        let pairs: Vec<(&str, Cell)> = params
+            .iter()
+            .map(|(name, value)| (name.as_str(), plain(value).into()))
+            .collect();
+        screen.data(&format!("\nparams\n{}", facts(&pairs, screen.colors)))?;
+    }
+    Ok(0)
+}
+
+/// A value as one types it.
+pub(super) fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+async fn log(
+    client: &Client,
+    screen: Screen,
+    job: &OneJob,
+    tail: Option<usize>,
+    stream: StreamArg,
+) -> Result<u8, CliError> {
+    let stream = match stream {
+        StreamArg::Stdout => "stdout",
+        StreamArg::Stderr => "stderr",
+        StreamArg::Both => "both",
+    };
+    let scope = job.scope.query().replace('?', "&");
+    let path = format!("/api/jobs/{}/log?stream={stream}{scope}", segment(&job.id));
+    let mut answer = client.bytes(&path).await?;
+    let (mut output, mut last) = (Output::new(screen), tail.map(LastLines::new));
+    let mut length = 0;
+    loop {
+        let bytes = answer.chunk().await;
+        let Some(bytes) = bytes.map_err(|error| client.explain(lost(&error)))? else {
+            break;
+        };
+        length += bytes.len();
+        match &mut last {
+            Some(last) => last.push(&bytes),
+            None => output.write(&bytes)?,
+        }
+    }
+    match &mut last {
+        Some(last) => output.write(&last.take())?,
+        None if length >= KEPT_LEAST => say_dropped(client, job).await,
+        None => {}
+    }
+    output.finish()?;
+    Ok(0)
+}
+
+/// Says how much has fallen off the head of what was shown. That is a note: a failure to find out is none of the log.
+async fn say_dropped(client: &Client, job: &OneJob) {
+    let scope = job.scope.query().replace('?', "&");
+    let path = format!("/api/jobs/{}/stream?output=none{scope}", segment(&job.id));
+    let Ok(mut events) = client.events(&path, None).await else {
+        return;
+    };
+    let Ok(Some(event)) = events.next().await else {
+        return;
+    };
+    let counts: Value = serde_json::from_str(&event.data).unwrap_or_default();
+    let count = |name: &str| counts[name].as_u64().unwrap_or(0);
+    let dropped = count("stdoutDropped") + count("stderrDropped");
+    if dropped > 0 {
+        note(&format!(
+            "{dropped} bytes before or within this are not kept: the server keeps the last of each stream."
+        ));
+    }
+}
+
+async fn watch(
+    client: Client,
+    screen: Screen,
+    job: OneJob,
+    stream: Option<StreamArg>,
+    tail: Option<usize>,
+) -> Result<u8, CliError> {
+    let mut interrupts = Interrupts::new(false)?;
+    let follow = Follow {
+        client: Arc::new(client),
+        screen,
+        id: job.id,
+        scope: job.scope,
+        stream,
+        tail,
+        patient: false,
+    };
+    follow.run(&mut interrupts).await
+}
+
+async fn cancel(client: &Client, screen: Screen, job: &OneJob) -> Result<u8, CliError> {
+    let cancelled = client
+        .post::<JobView>(&path(job, "/cancel"), &Value::Null)
+        .await?;
+    if screen.json {
+        screen.value(&cancelled.json)?;
+        return Ok(0);
+    }
+    let job = cancelled.value;
+    note(&match job.status {
+        JobStatus::Running => format!(
+            "Job {} is being cancelled: its script gets SIGTERM, and SIGKILL 10 s later. Wait for its end: hyprbox jobs wait {}",
+            job.id, job.id
+        ),
+        JobStatus::Queued | JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => {
+            format!("Job {} is {}.", job.id, job.status)
+        }
+    });
+    Ok(0)
+}
+
+async fn diff(
+    client: &Client,
+    screen: Screen,
+    old: &str,
+    new: &str,
+    scope: &Scoped,
+) -> Result<u8, CliError> {
+    let path = format!(
+        "/api/jobs/{}/diff/{}{}",
+        segment(old),
+        segment(new),
+        scope.query()
+    );
+    let answer = client.bytes(&path).await?;
+    let text = answer
+        .text()
+        .await
+        .map_err(|error| client.explain(lost(&error)))?;
+    if screen.json {
+        screen.value(&json!({"diff": text}))?;
+        return Ok(0);
+    }
+    if text.is_empty() {
+        note("The two scripts are the same.");
+        return Ok(0);
+    }
+    if !screen.colors {
+        screen.text(text.as_bytes())?;
+        return Ok(0);
+    }
+    let painted: String = text.split_inclusive('\n').map(paint_line).collect();
+    screen.text(painted.as_bytes())?;
+    Ok(0)
+}
+
+/// A line of a unified diff in its colour.
+fn paint_line(line: &str) -> String {
+    let bare = line.strip_suffix('\n').unwrap_or(line);
+    let paint = match bare.as_bytes().first() {
+        _ if bare.starts_with("---") || bare.starts_with("+++") => Paint::Bold,
+        Some(b'+') => Paint::Green,
+        Some(b'-') => Paint::Red,
+        Some(b'@') => Paint::Cyan,
+        Some(_) | None => Paint::Plain,
+    };
+    format!("{}{}", paint.of(bare, true), &line[bare.len()..])
+}

@@ -1,0 +1,95 @@
+//! Where a job's output goes: on, or only its last lines.
+
+use std::collections::VecDeque;
+
+use super::error::CliError;
+use super::safe;
+use super::screen::Screen;
+
+/// Writes a job's output to standard output: as it is into a pipe or a file, harmless on a terminal.
+pub(super) struct Output {
+    screen: Screen,
+    terminal: Option<safe::Terminal>,
+}
+
+impl Output {
+    pub(super) fn new(screen: Screen) -> Self {
+        let terminal = screen
+            .stdout_is_terminal
+            .then(|| safe::Terminal::new(screen.colors));
+        Self { screen, terminal }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        match &mut self.terminal {
+            None => self.screen.bytes(bytes),
+            Some(terminal) => self.screen.bytes(&terminal.pass(bytes)),
+        }
+    }
+
+    /// Ends what a terminal must not be left with.
+    pub(super) fn finish(&mut self) -> Result<(), CliError> {
+        match &mut self.terminal {
+            None => Ok(()),
+            Some(terminal) => self.screen.bytes(&terminal.finish()),
+        }
+    }
+}
+
+/// The last lines of what was pushed; the last one may have no end yet.
+pub(super) struct LastLines {
+    most: usize,
+    lines: VecDeque<Vec<u8>>,
+}
+
+impl LastLines {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            lines: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.most == 0 {
+            return;
+        }
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match self.lines.back_mut() {
+                Some(last) if last.last() != Some(&b'\n') => last.extend_from_slice(piece),
+                _ => self.lines.push_back(piece.to_vec()),
+            }
+            if self.lines.len() > self.most {
+                self.lines.pop_front();
+            }
+        }
+    }
+
+    /// The lines, and forgets them.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.lines.drain(..).flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LastLines;
+
+    #[test]
+    fn the_last_lines_however_the_bytes_are_cut() {
+        let text = b"one\ntwo\n\nfour\nfive";
+        for (most, expected) in [
+            (0, &b""[..]),
+            (1, b"five"),
+            (2, b"four\nfive"),
+            (3, b"\nfour\nfive"),
+            (9, text),
+        ] {
+            for piece in 1..=text.len() {
+                let mut lines = LastLines::new(most);
+                text.chunks(piece).for_each(|bytes| lines.push(bytes));
+                assert_eq!(lines.take(), expected, "{most} lines in pieces of {piece}");
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! `hyprbox login` and `hyprbox logout`: a personal token of this machine's own, so that the session itself is never kept.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::io::IsTerminal;
+
+use super::answers::Session;
+use super::args::{self, Color};
+use super::ask;
+use super::client::{Client, segment};
+use super::error::{CliError, exit};
+use super::screen::{Screen, note};
+use super::settings::{self, Login, LoginFile, TokenFrom, variable};
+use crate::auth::User;
+use crate::nodes::MintedToken;
+
+pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
+    let screen = Screen::with(args.json, Color::Auto);
+    let url = settings::check_url("URL", &args.server, &variable)?;
+    let file = LoginFile::at_home()?;
+    // What can't be understood is about to be replaced.
+    let before = file.read().unwrap_or_default();
+    let (user, login) = if args.token {
+        with_token(&url).await?
+    } else {
+        with_password(&url, args.email).await?
+    };
+    file.write(&login)?;
+    if let Some(before) = before.filter(|before| before.url == url && before.token != login.token) {
+        // A token of the last login that nobody has any more; that it may be gone already is no fault.
+        let _gone = revoke(&before).await;
+    }
+    if screen.json {
+        screen.value(&json!({"url": url, "email": user.email, "role": user.role}))?;
+    } else {
+        note(&format!(
+            "Logged in to {url} as {} ({}); the token is in {}",
+            user.email,
+            user.role,
+            file.path().display()
+        ));
+    }
+    Ok(0)
+}
+
+/// A token that somebody made elsewhere.
+async fn with_token(url: &str) -> Result<(User, Login), CliError> {
+    let token = match variable("HYPRBOX_TOKEN") {
+        Some(token) => token,
+        None if std::io::stdin().is_terminal() => ask::secret("Token (hbu_\u{2026}): ")?,
+        None => ask::stdin("the token")?,
+    };
+    let token = token.trim().to_owned();
+    let mut client = Client::anonymous(url)?;
+    client.use_token(&token, TokenFrom::Environment)?;
+    let user = client.get::<User>("/api/auth/me").await?.value;
+    let login = Login {
+        url: url.to_owned(),
+        token,
+        token_id: None,
+    };
+    Ok((user, login))
+}
+
+async fn with_password(url: &str, email: Option<String>) -> Result<(User, Login), CliError> {
+    let mut client = Client::anonymous(url)?;
+    // Before anything is typed: an address that is wrong is best known now.
+    client.get::<Value>("/healthz").await?;
+    let is_piped = email.is_some() && !std::io::stdin().is_terminal();
+    if !is_piped && ask::terminal().is_none() {
+        return Err(CliError::new(
+            exit::REFUSED,
+            "there is no terminal to ask for email and password on",
+        )
+        .hint("give --email, and the password on standard input")
+        .hint("or make a token (on the page Account, or with `hyprbox tokens add NAME`) and give it to `hyprbox login URL --token` on standard input"));
+    }
+    let email = match email {
+        Some(email) => email,
+        None => ask::line("Email: ")?,
+    };
+    let password = match is_piped {
+        true => ask::stdin("the password")?,
+        false => ask::secret("Password: ")?,
+    };
+    let body = json!({"email": email, "password": password});
+    let session = client
+        .post::<Session>("/api/auth/login", &body)
+        .await?
+        .value;
+    client.use_token(&session.token, TokenFrom::Environment)?;
+    let body = json!({"name": format!("hyprbox on {}", machine())});
+    let minted = client.post::<MintedToken>("/api/auth/tokens", &body).await;
+    // Whether it ends well or not: the session has served.
+    let ended = client
+        .call::<Value>(Method::POST, "/api/auth/logout", None)
+        .await;
+    if let Err(error) = ended {
+        note(&format!(
+            "The session could not be ended: {}",
+            error.message
+        ));
+    }
+    let minted = match minted {
+        Ok(minted) => minted.value,
+        Err(error) if error.code == exit::REFUSED => {
+            return Err(error.hint("an ADMIN must give your account a role first"));
+        }
+        Err(error) => return Err(error),
+    };
+    let login = Login {
+        url: url.to_owned(),
+        token: minted.token,
+        token_id: Some(minted.id),
+    };
+    Ok((session.user, login))
+}
+
+fn machine() -> String {
+    let name = nix::unistd::gethostname().ok();
+    name.and_then(|name| name.into_string().ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "a machine without a name".to_owned())
+}
+
+/// Revokes a token that a login made.
+async fn revoke(login: &Login) -> Result<(), CliError> {
+    let Some(id) = &login.token_id else {
+        return Ok(());
+    };
+    let mut client = Client::anonymous(&login.url)?;
+    client.use_token(&login.token, TokenFrom::File)?;
+    client
+        .delete(&format!("/api/auth/tokens/{}", segment(id)))
+        .await
+}
+
+pub(super) async fn logout() -> Result<u8, CliError> {
+    let file = LoginFile::at_home()?;
+    let Some(login) = file.read()? else {
+        note("Not logged in; nothing to do.");
+        return Ok(0);
+    };
+    let revoked = revoke(&login).await;
+    file.remove()?;
+    match revoked {
+        Ok(()) if login.token_id.is_some() => {
+            note(&format!(
+                "Logged out of {}; the token is revoked.",
+                login.url
+            ));
+        }
+        Ok(()) => note(&format!(
+            "Logged out of {}. The token was given to `login --token` and still holds; `hyprbox tokens remove` revokes it.",
+            login.url
+        )),
+        Err(error) if matches!(error.code, exit::REFUSED | exit::NOT_FOUND) => {
+            note(&format!(
+                "Logged out of {}; the token was revoked before.",
+                login.url
+            ));
+        }
+        Err(error) => note(&format!(
+            "The token is forgotten here, but may still hold on the server: {}",
+            error.message
+        )),
+    }
+    Ok(0)
+}

@@ -1,0 +1,193 @@
+//! The command line. Its commands are a client of the HTTP API like any other program; only `admin password` opens the
+//! database itself. Data goes to standard output, notes to standard error, and a followed job's end is this program's.
+
+mod admin;
+mod answers;
+mod args;
+mod ask;
+mod client;
+mod complete;
+mod connection;
+mod end;
+mod error;
+mod follow;
+mod jobs;
+mod lines;
+mod login;
+mod man;
+mod nodes;
+mod params;
+mod presets;
+mod progress;
+mod queue;
+mod safe;
+mod screen;
+mod settings;
+mod table;
+mod users;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
+use serde_json::json;
+
+pub use admin::command as admin_command;
+pub use args::EXIT_CODES;
+use args::{ClientCommand, Common, LocalCommand, Shell};
+use client::Client;
+use error::{CliError, exit};
+use screen::Screen;
+
+/// What a wrong command line ends with, apart from what a job ends with.
+pub const USAGE: u8 = exit::USAGE;
+
+/// Adds the commands of this folder to the program's. What a later command needs is a variant of `args::LocalCommand`
+/// (on this machine) or `args::ClientCommand` (of a server), and an arm below.
+pub fn add_commands(command: Command) -> Command {
+    LocalCommand::augment_subcommands(ClientCommand::augment_subcommands(command))
+}
+
+/// Whether these are the commands of this folder, where a wrong command line ends with [`USAGE`].
+pub fn has_command(name: &str) -> bool {
+    ClientCommand::has_subcommand(name) || LocalCommand::has_subcommand(name) || name == admin::NAME
+}
+
+/// Runs the command that was parsed, where it is one of this folder. `whole` is the program's definition.
+pub fn run(matches: &ArgMatches, whole: fn() -> Command) -> Option<ExitCode> {
+    let (name, inner) = matches.subcommand()?;
+    if name == admin::NAME {
+        return Some(finish(with_runtime(admin::run(inner)), false));
+    }
+    if ClientCommand::has_subcommand(name) {
+        let command = ClientCommand::from_arg_matches(matches).ok()?;
+        let json = wants_json(&command);
+        return Some(finish(with_runtime(client(command)), json));
+    }
+    if LocalCommand::has_subcommand(name) {
+        let command = LocalCommand::from_arg_matches(matches).ok()?;
+        return Some(finish(local(command, whole), false));
+    }
+    None
+}
+
+fn wants_json(command: &ClientCommand) -> bool {
+    match command {
+        ClientCommand::Login(args) => args.json,
+        ClientCommand::Logout(_) => false,
+        ClientCommand::Run(args) => args.common.json,
+        ClientCommand::Jobs(group) => group.common.json,
+        ClientCommand::Nodes(group) => group.common.json,
+        ClientCommand::Presets(group) => group.common.json,
+        ClientCommand::Users(group) => group.common.json,
+        ClientCommand::Tokens(group) => group.common.json,
+    }
+}
+
+/// One thread is enough for one person, and is there sooner.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+fn with_runtime(work: impl Future<Output = Result<u8, CliError>>) -> Result<u8, CliError> {
+    let runtime = runtime().map_err(|error| CliError::failed(error.to_string()))?;
+    let done = runtime.block_on(work);
+    // Nobody waits for a connection that is closing.
+    runtime.shutdown_background();
+    done
+}
+
+/// Tells what went wrong, on standard error; to programs as JSON.
+fn finish(done: Result<u8, CliError>, json: bool) -> ExitCode {
+    let error = match done {
+        Ok(code) => return ExitCode::from(code),
+        Err(error) => error,
+    };
+    if !error.is_silent() {
+        if json {
+            let (code, fields) = error.api.clone().unwrap_or_default();
+            let told = json!({"error": error.message, "code": code, "fields": fields,
+                "hints": error.hints, "processExitCode": error.code});
+            screen::note(&told.to_string());
+        } else {
+            screen::note(&error.to_string());
+        }
+    }
+    ExitCode::from(error.code)
+}
+
+/// The way to the server that a command's flags, the environment and the login name.
+fn connect(common: &Common) -> Result<(Client, Screen), CliError> {
+    let access = settings::access(common.url.as_deref())?;
+    Ok((Client::new(&access)?, Screen::new(common)))
+}
+
+async fn client(command: ClientCommand) -> Result<u8, CliError> {
+    match command {
+        ClientCommand::Login(args) => login::login(args).await,
+        ClientCommand::Logout(_) => login::logout().await,
+        ClientCommand::Run(args) => {
+            let (client, screen) = connect(&args.common)?;
+            queue::run(client, screen, args).await
+        }
+        ClientCommand::Jobs(group) => {
+            let (client, screen) = connect(&group.common)?;
+            jobs::run(client, screen, group.command).await
+        }
+        ClientCommand::Nodes(group) => {
+            let (client, screen) = connect(&group.common)?;
+            nodes::run(client, screen, group.command).await
+        }
+        ClientCommand::Presets(group) => {
+            let (client, screen) = connect(&group.common)?;
+            presets::run(client, screen, group.command).await
+        }
+        ClientCommand::Users(group) => {
+            let (client, screen) = connect(&group.common)?;
+            users::run(client, screen, group.command).await
+        }
+        ClientCommand::Tokens(group) => {
+            let (client, screen) = connect(&group.common)?;
+            users::run_tokens(client, screen, group.command).await
+        }
+    }
+}
+
+fn local(command: LocalCommand, whole: fn() -> Command) -> Result<u8, CliError> {
+    match command {
+        LocalCommand::Completions { shell } => {
+            completions(shell)?;
+            Ok(0)
+        }
+        LocalCommand::Man { folder } => {
+            let count = man::write(&whole(), &folder)?;
+            screen::note(&format!("{count} man pages are in {}", folder.display()));
+            Ok(0)
+        }
+    }
+}
+
+/// The variable by which a shell's completions ask this program.
+const COMPLETE: &str = "HYPRBOX_COMPLETE";
+
+/// Answers a shell that asks for completions; then the program ends.
+pub fn answer_completions(whole: fn() -> Command) {
+    clap_complete::CompleteEnv::with_factory(whole)
+        .var(COMPLETE)
+        .complete();
+}
+
+fn completions(shell: Shell) -> Result<(), CliError> {
+    use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
+    let completer: &dyn EnvCompleter = match shell {
+        Shell::Bash => &Bash,
+        Shell::Zsh => &Zsh,
+        Shell::Fish => &Fish,
+    };
+    let mut text = Vec::new();
+    completer.write_registration(COMPLETE, "hyprbox", "hyprbox", "hyprbox", &mut text)?;
+    use std::io::Write;
+    Ok(std::io::stdout().write_all(&text)?)
+}

@@ -1,0 +1,235 @@
+//! `hyprbox nodes …`
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::answers::{NodeTokens, Nodes};
+use super::args::{NodeTokenCommand, NodesCommand};
+use super::client::{Client, segment};
+use super::error::CliError;
+use super::queue::{explain_node, nothing_like};
+use super::screen::{Paint, Screen, note};
+use super::table::{Cell, Table, facts};
+use super::when;
+use crate::nodes::{AddedNode, MintedToken, NodeStatus, NodeView};
+
+pub(super) async fn run(
+    client: Client,
+    screen: Screen,
+    command: NodesCommand,
+) -> Result<u8, CliError> {
+    match command {
+        NodesCommand::List => list(&client, screen).await,
+        NodesCommand::Show { id } => show(&client, screen, &id).await,
+        NodesCommand::Add { id, name, label } => {
+            add(&client, screen, &id, name, &labels(&label)?).await
+        }
+        NodesCommand::Remove { id } => {
+            remove(&client, &id).await?;
+            note(&format!(
+                "Node {id} is removed; its tokens are no longer taken."
+            ));
+            Ok(0)
+        }
+        NodesCommand::Token(command) => token(&client, screen, command).await,
+    }
+}
+
+async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
+    let nodes = client.get::<Nodes>("/api/nodes").await?;
+    if screen.json {
+        screen.value(&nodes.json)?;
+        return Ok(0);
+    }
+    let nodes = nodes.value.nodes;
+    if nodes.is_empty() {
+        note("No nodes. `hyprbox nodes add NODE` adds one.");
+        return Ok(0);
+    }
+    let mut table = Table::new(&[
+        "ID", "STATUS", "SEEN", "SYSTEM", "AGENT", "QUEUED", "RUNNING",
+    ]);
+    for node in &nodes {
+        table.row([
+            node.id.as_str().into(),
+            status(node),
+            node.last_seen_at
+                .map_or_else(|| "never".to_owned(), when::ago)
+                .into(),
+            node.os.pretty_name.clone().unwrap_or_default().into(),
+            node.agent_version.clone().unwrap_or_default().into(),
+            node.queued_jobs.to_string().into(),
+            node.running_job_id.clone().unwrap_or_default().into(),
+        ]);
+    }
+    screen.data(&table.render(screen.colors))?;
+    Ok(0)
+}
+
+fn status(node: &NodeView) -> Cell {
+    match node.status {
+        NodeStatus::Online => Cell::painted("ONLINE", Paint::Green),
+        NodeStatus::Offline => Cell::painted("OFFLINE", Paint::Dim),
+    }
+}
+
+async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError> {
+    let path = format!("/api/nodes/{}", segment(id));
+    let node = match client.get::<NodeView>(&path).await {
+        Ok(node) => node,
+        Err(error) => return Err(explain_node(client, id, error).await),
+    };
+    if screen.json {
+        screen.value(&node.json)?;
+        return Ok(0);
+    }
+    let node = node.value;
+    let labels: Vec<String> = node
+        .labels
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    let text = |text: &Option<String>| Cell::from(text.clone().unwrap_or_default());
+    let mut pairs: Vec<(&str, Cell)> = vec![
+        ("id", node.id.as_str().into()),
+        ("name", node.name.as_str().into()),
+        ("status", status(&node)),
+        ("last seen", when::moment(node.last_seen_at).into()),
+        ("hostname", text(&node.hostname)),
+        ("system", text(&node.os.pretty_name)),
+        ("agent", text(&node.agent_version)),
+        ("labels", labels.join(", ").into()),
+        ("running", text(&node.running_job_id)),
+        ("queued", node.queued_jobs.to_string().into()),
+    ];
+    if node.live_instances > 1 {
+        let words = format!(
+            "{} agents use its tokens; there should be one",
+            node.live_instances
+        );
+        pairs.push(("agents", Cell::painted(words, Paint::Yellow)));
+    }
+    screen.data(&facts(&pairs, screen.colors))?;
+    Ok(0)
+}
+
+fn labels(pairs: &[String]) -> Result<BTreeMap<&str, &str>, CliError> {
+    let split = |pair: &'_ String| -> Result<(usize, usize), CliError> {
+        pair.find('=')
+            .map(|at| (at, at + 1))
+            .ok_or_else(|| CliError::usage(format!("--label {pair}: it must be KEY=VALUE")))
+    };
+    pairs
+        .iter()
+        .map(|pair| split(pair).map(|(end, start)| (&pair[..end], &pair[start..])))
+        .collect()
+}
+
+async fn add(
+    client: &Client,
+    screen: Screen,
+    id: &str,
+    name: Option<String>,
+    labels: &BTreeMap<&str, &str>,
+) -> Result<u8, CliError> {
+    let body = json!({"id": id, "name": name, "labels": labels});
+    let added = client.post::<AddedNode>("/api/nodes", &body).await?;
+    if screen.json {
+        screen.value(&added.json)?;
+        return Ok(0);
+    }
+    tell_token(client, screen, id, &added.value.token)?;
+    Ok(0)
+}
+
+/// The token alone is the data; how to use it is a note.
+fn tell_token(client: &Client, screen: Screen, node: &str, token: &str) -> Result<(), CliError> {
+    note(&format!(
+        "The token of {node}, shown this once; start the agent there with it:\n  HYPRBOX_API_URL={} HYPRBOX_NODE_ID={node} HYPRBOX_NODE_TOKEN=hbn_\u{2026} hyprbox-agent run",
+        client.url()
+    ));
+    screen.data(&format!("{token}\n"))
+}
+
+async fn remove(client: &Client, id: &str) -> Result<(), CliError> {
+    let path = format!("/api/nodes/{}", segment(id));
+    match client.delete(&path).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(explain_node(client, id, error).await),
+    }
+}
+
+async fn token(client: &Client, screen: Screen, command: NodeTokenCommand) -> Result<u8, CliError> {
+    match command {
+        NodeTokenCommand::List { node } => {
+            let tokens = tokens(client, &node).await?;
+            if screen.json {
+                screen.value(&tokens.1)?;
+                return Ok(0);
+            }
+            let mut table = Table::new(&["ID", "PREFIX", "MADE", "USED", "REVOKED"]);
+            for token in &tokens.0.tokens {
+                let ago = |at: Option<_>| at.map_or_else(String::new, when::ago);
+                table.row([
+                    token.id.as_str().into(),
+                    token.prefix.as_str().into(),
+                    when::ago(token.created_at).into(),
+                    ago(token.last_used_at).into(),
+                    ago(token.revoked_at).into(),
+                ]);
+            }
+            screen.data(&table.render(screen.colors))?;
+        }
+        NodeTokenCommand::Add { node } => {
+            let path = format!("/api/nodes/{}/tokens", segment(&node));
+            let minted = match client.post::<MintedToken>(&path, &Value::Null).await {
+                Ok(minted) => minted,
+                Err(error) => return Err(explain_node(client, &node, error).await),
+            };
+            if screen.json {
+                screen.value(&minted.json)?;
+                return Ok(0);
+            }
+            tell_token(client, screen, &node, &minted.value.token)?;
+        }
+        NodeTokenCommand::Revoke { node, token } => {
+            let id = token_id(client, &node, &token).await?;
+            let path = format!("/api/nodes/{}/tokens/{}", segment(&node), segment(&id));
+            client.delete(&path).await?;
+            note(&format!(
+                "Token {id} of {node} is revoked; the next call with it is refused."
+            ));
+        }
+    }
+    Ok(0)
+}
+
+async fn tokens(client: &Client, node: &str) -> Result<(NodeTokens, Value), CliError> {
+    let path = format!("/api/nodes/{}/tokens", segment(node));
+    match client.get::<NodeTokens>(&path).await {
+        Ok(tokens) => Ok((tokens.value, tokens.json)),
+        Err(error) => Err(explain_node(client, node, error).await),
+    }
+}
+
+/// The id of the token that has this id or this prefix.
+async fn token_id(client: &Client, node: &str, named: &str) -> Result<String, CliError> {
+    let (tokens, _) = tokens(client, node).await?;
+    let found: Vec<_> = tokens
+        .tokens
+        .iter()
+        .filter(|token| token.id == named || token.prefix == named)
+        .collect();
+    match found.as_slice() {
+        [token] => Ok(token.id.clone()),
+        [] => {
+            let list = format!("hyprbox nodes token list {node}");
+            Err(nothing_like("token", named, [], &list))
+        }
+        _ => Err(CliError::usage(format!(
+            "{} tokens begin with {named}; name one by its id",
+            found.len()
+        ))),
+    }
+}

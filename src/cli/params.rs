@@ -1,0 +1,218 @@
+//! A preset's params from the command line: typed as the preset says, secrets kept off it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::answers::{Param, Preset};
+use super::args::Params;
+use super::ask;
+use super::error::CliError;
+use super::screen::note;
+
+/// The least that a file of params or of a value may be refused for: more than the API takes as a whole.
+const FILE_MAX: u64 = 8 * 1024 * 1024;
+
+/// What to do about a secret that wasn't given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secrets {
+    /// Ask for it on the terminal.
+    Ask,
+    /// Put something in its place: a script doesn't hold it.
+    StandIn,
+}
+
+/// The params of a request: `base`, then the file's, then those of `-p`.
+pub(super) fn resolve(
+    preset: &Preset,
+    given: &Params,
+    base: Map<String, Value>,
+    secrets: Secrets,
+) -> Result<Map<String, Value>, CliError> {
+    let mut params = base;
+    let mut stdin = Stdin::default();
+    if let Some(file) = &given.params_file {
+        params.extend(from_file(file, &mut stdin)?);
+    }
+    for (name, value) in pairs(&given.params)? {
+        let param = preset.params.iter().find(|param| param.name == name);
+        let text = text_of(name, value, &mut stdin)?;
+        if is_secret(param) && !value.starts_with('@') {
+            note(&format!(
+                "The secret {name} now stands in your shell's history; -p {name}=@FILE, -p {name}=@- or typing it when asked keeps it out."
+            ));
+        }
+        params.insert(name.to_owned(), typed(param, text));
+    }
+    for param in preset.params.iter().filter(|param| is_secret(Some(param))) {
+        if param.required && !params.contains_key(&param.name) {
+            params.insert(param.name.clone(), secret(&param.name, secrets)?);
+        }
+    }
+    Ok(params)
+}
+
+fn is_secret(param: Option<&Param>) -> bool {
+    param.is_some_and(|param| param.r#type == "secret")
+}
+
+fn secret(name: &str, secrets: Secrets) -> Result<Value, CliError> {
+    match secrets {
+        Secrets::StandIn => Ok(Value::from("not the real value")),
+        Secrets::Ask if ask::terminal().is_some() => {
+            ask::secret(&format!("{name} (secret): ")).map(Value::from)
+        }
+        Secrets::Ask => Err(CliError::usage(format!(
+            "the secret {name} is needed, and there is no terminal to ask for it on"
+        ))
+        .hint(format!(
+            "-p {name}=@FILE reads it from a file, -p {name}=@- from standard input"
+        ))),
+    }
+}
+
+fn pairs(given: &[String]) -> Result<BTreeMap<&str, &str>, CliError> {
+    let mut pairs = BTreeMap::new();
+    for pair in given {
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| CliError::usage(format!("-p {pair}: it must be NAME=VALUE")))?;
+        if pairs.insert(name, value).is_some() {
+            return Err(CliError::usage(format!("-p {name} is given twice")));
+        }
+    }
+    Ok(pairs)
+}
+
+/// Standard input has only one end.
+#[derive(Default)]
+struct Stdin(Option<String>);
+
+impl Stdin {
+    fn read(&mut self, what: &str) -> Result<String, CliError> {
+        if let Some(first) = &self.0 {
+            return Err(CliError::usage(format!(
+                "standard input can't be both {first} and {what}"
+            )));
+        }
+        self.0 = Some(what.to_owned());
+        ask::stdin(what)
+    }
+}
+
+fn text_of(name: &str, value: &str, stdin: &mut Stdin) -> Result<String, CliError> {
+    match value.strip_prefix('@') {
+        None => Ok(value.to_owned()),
+        Some("-") => stdin.read(&format!("the param {name}")),
+        Some(text) if text.starts_with('@') => Ok(text.to_owned()),
+        Some(file) => read_file(file)
+            .map(ask::without_last_newline)
+            .map_err(|error| error.hint(format!("for the text itself: -p {name}=@@{file}"))),
+    }
+}
+
+fn read_file(path: &str) -> Result<String, CliError> {
+    use std::io::Read;
+    let wrong = |words: &str| CliError::failed(format!("{path} can't be read: {words}"));
+    let file = std::fs::File::open(path).map_err(|error| wrong(&error.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| wrong(&error.to_string()))?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(wrong("it is larger than 8 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|_| wrong("it is no UTF-8"))
+}
+
+fn from_file(file: &str, stdin: &mut Stdin) -> Result<Map<String, Value>, CliError> {
+    let text = match file {
+        "-" => stdin.read("the params file")?,
+        path => read_file(path)?,
+    };
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(params)) => Ok(params),
+        Ok(_) => Err(CliError::failed(format!(
+            "{file} must hold a JSON object of params, such as {{\"ssh_port\": 2222}}"
+        ))),
+        Err(error) => Err(CliError::failed(format!("{file} is no JSON: {error}"))),
+    }
+}
+
+/// The JSON of a param's type. What isn't of the type goes as text: the server says what it must be.
+fn typed(param: Option<&Param>, text: String) -> Value {
+    let kind = param.map_or("", |param| param.r#type.as_str());
+    match (kind, text.as_str()) {
+        ("int" | "port", number) => number
+            .parse::<i64>()
+            .map_or_else(|_| Value::from(number), Value::from),
+        ("bool", "true") => Value::from(true),
+        ("bool", "false") => Value::from(false),
+        _ => Value::from(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn preset() -> Preset {
+        serde_json::from_value(json!({
+            "name": "p", "title": "P", "description": "", "targets": ["any"], "risk": "low",
+            "timeoutSeconds": 60, "origin": "folder",
+            "params": [
+                {"name": "text", "type": "string", "required": false, "description": ""},
+                {"name": "port", "type": "port", "required": false, "description": ""},
+                {"name": "loud", "type": "bool", "required": false, "description": ""},
+                {"name": "key", "type": "secret", "required": true, "description": ""},
+            ]
+        }))
+        .expect("a preset")
+    }
+
+    fn resolved(params: &[&str]) -> Result<Map<String, Value>, CliError> {
+        let given = Params {
+            params: params.iter().map(|pair| (*pair).to_owned()).collect(),
+            params_file: None,
+        };
+        resolve(&preset(), &given, Map::new(), Secrets::StandIn)
+    }
+
+    #[test]
+    fn values_are_of_their_params_type() {
+        let params = resolved(&["text=22", "port=22", "loud=true"]).expect("params");
+        assert_eq!(params["text"], "22");
+        assert_eq!(params["port"], 22);
+        assert_eq!(params["loud"], true);
+        assert!(params["key"].is_string());
+    }
+
+    #[test]
+    fn what_is_not_of_the_type_is_left_to_the_server() {
+        let params = resolved(&["port=ssh", "loud=yes", "unknown=1"]).expect("params");
+        for (name, text) in [("port", "ssh"), ("loud", "yes"), ("unknown", "1")] {
+            assert_eq!(params[name], text);
+        }
+    }
+
+    #[test]
+    fn an_at_sign_reads_and_two_are_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        std::fs::write(&file, "from the file\n\n").expect("writes");
+        let from_file = format!("key=@{}", file.display());
+        let params = resolved(&[&from_file, "text=@@home"]).expect("params");
+        assert_eq!(params["key"], "from the file\n");
+        assert_eq!(params["text"], "@home");
+        let error = resolved(&["text=@/nonexistent"]).expect_err("no such file");
+        assert!(error.to_string().contains("text=@@/nonexistent"), "{error}");
+    }
+
+    #[test]
+    fn a_pair_is_one_and_comes_once() {
+        assert!(resolved(&["text"]).is_err());
+        assert!(resolved(&["text=a", "text=b"]).is_err());
+        assert_eq!(resolved(&["text=a=b"]).expect("params")["text"], "a=b");
+    }
+}

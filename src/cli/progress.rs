@@ -1,0 +1,163 @@
+//! The progress line: one line at the bottom of a terminal, on standard error, gone before anything else is written.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::screen::{self, Screen};
+
+/// How often the time on it moves.
+pub(super) const EVERY: Duration = Duration::from_secs(1);
+/// A step's announcement in a job's output: `==> [2/5] Set the SSH port`.
+const STEP: &str = "==> [";
+
+/// What the job is at, as far as its output tells.
+pub(super) struct Progress {
+    /// Whether there is a terminal to draw on.
+    on: bool,
+    /// Whether the job's output goes to the same screen, so that a line of it must end before ours is drawn.
+    shares_screen: bool,
+    began: Instant,
+    doing: String,
+    is_drawn: bool,
+    /// The output's last line is unfinished.
+    mid_line: bool,
+    /// The beginning of the output's last line, as far as it may announce a step.
+    line: Vec<u8>,
+}
+
+impl Progress {
+    pub(super) fn new(screen: &Screen, doing: &str) -> Self {
+        Self {
+            on: screen.stderr_is_terminal && !screen.json,
+            shares_screen: screen.stdout_is_terminal,
+            began: Instant::now(),
+            doing: doing.to_owned(),
+            is_drawn: false,
+            mid_line: false,
+            line: Vec::new(),
+        }
+    }
+
+    /// Says what goes on now, in place of the last step.
+    pub(super) fn doing(&mut self, words: &str) {
+        words.clone_into(&mut self.doing);
+        self.draw();
+    }
+
+    /// Looks through output for steps.
+    pub(super) fn saw(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte != b'\n' {
+                // Steps have names of one line, 200 characters at the most.
+                if self.line.len() < 1_000 {
+                    self.line.push(*byte);
+                }
+                continue;
+            }
+            if let Some(step) = step_of(&self.line) {
+                self.doing = step;
+            }
+            self.line.clear();
+        }
+        self.mid_line = self.shares_screen && bytes.last().is_some_and(|last| *last != b'\n');
+    }
+
+    pub(super) fn draw(&mut self) {
+        if !self.on || self.mid_line {
+            return;
+        }
+        let width = terminal_size::terminal_size_of(std::io::stderr())
+            .map_or(80, |(width, _)| usize::from(width.0));
+        let line = format!("{} \u{b7} {}", self.doing, elapsed(self.began.elapsed()));
+        let line = screen::cut(&super::safe::line(&line), width.saturating_sub(1));
+        self.write(&format!("\r\x1b[K\x1b[2m{line}\x1b[0m"));
+        self.is_drawn = true;
+    }
+
+    pub(super) fn clear(&mut self) {
+        if std::mem::take(&mut self.is_drawn) {
+            self.write("\r\x1b[K");
+        }
+    }
+
+    fn write(&self, text: &str) {
+        let mut stderr = std::io::stderr();
+        // With the terminal gone there is nobody to see it.
+        let _gone = stderr
+            .write_all(text.as_bytes())
+            .and_then(|()| stderr.flush());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// `step 2 of 5: Set the SSH port`
+fn step_of(line: &[u8]) -> Option<String> {
+    let line = std::str::from_utf8(line).ok()?;
+    let (count, name) = line.strip_prefix(STEP)?.split_once("] ")?;
+    let (number, of) = count.split_once('/')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    (is_number(number) && is_number(of)).then(|| format!("step {number} of {of}: {name}"))
+}
+
+/// `0:07`, `12:34`, `1:02:03`
+pub(super) fn elapsed(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_read_from_their_announcement() {
+        assert_eq!(
+            step_of(b"==> [2/5] Set the SSH port").as_deref(),
+            Some("step 2 of 5: Set the SSH port")
+        );
+        for other in [
+            &b"==> [x/5] no"[..],
+            b"==> [/] no",
+            b" ==> [1/2] no",
+            b"==> [1/2]",
+            b"\xff",
+        ] {
+            assert_eq!(step_of(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_found_however_the_output_is_cut() {
+        let mut progress = Progress {
+            on: false,
+            shares_screen: true,
+            began: Instant::now(),
+            doing: String::new(),
+            is_drawn: false,
+            mid_line: false,
+            line: Vec::new(),
+        };
+        for bytes in [&b"x\n==> [1/"[..], b"2] Fir", b"st\nhel"] {
+            progress.saw(bytes);
+        }
+        assert_eq!(progress.doing, "step 1 of 2: First");
+        assert!(progress.mid_line);
+    }
+
+    #[test]
+    fn time_in_words() {
+        for (seconds, words) in [(7, "0:07"), (754, "12:34"), (3_723, "1:02:03")] {
+            assert_eq!(elapsed(Duration::from_secs(seconds)), words);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Queueing a job, and following it if that is wanted.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::answers::{JobDetail, Nodes, Preset, Presets};
+use super::args::{OneJob, Params, Run, ScopeArg, Scoped, StreamArg, Watch};
+use super::client::{Answer, CallError, Client, segment};
+use super::error::{CliError, closest, exit};
+use super::follow::{Follow, Interrupts};
+use super::params::{self, Secrets};
+use super::screen::{Screen, note};
+use crate::jobs::JobView;
+
+/// `hyprbox run`
+pub(super) async fn run(client: Client, screen: Screen, run: Run) -> Result<u8, CliError> {
+    let preset = find_preset(&client, &run.preset).await?;
+    let params = params::resolve(&preset, &run.params, Map::new(), Secrets::Ask)?;
+    let wanted = Wanted {
+        preset: run.preset,
+        node: run.node,
+        params,
+        timeout_seconds: run.timeout,
+    };
+    queue(client, screen, wanted, &run.watch)
+        .await
+        .map(|(code, _)| code)
+}
+
+/// `hyprbox jobs retry`
+pub(super) async fn retry(
+    client: Client,
+    screen: Screen,
+    job: OneJob,
+    given: &Params,
+    watch: &Watch,
+) -> Result<u8, CliError> {
+    let path = format!("/api/jobs/{}{}", segment(&job.id), job.scope.query());
+    let before = client.get::<JobDetail>(&path).await?.value.job;
+    let preset = find_preset(&client, &before.preset).await?;
+    let wanted = Wanted {
+        params: params::resolve(&preset, given, params_of(&before, &preset), Secrets::Ask)?,
+        preset: before.preset,
+        node: before.node_id,
+        timeout_seconds: Some(before.timeout_seconds),
+    };
+    let (code, after) = queue(client, screen, wanted, watch).await?;
+    if after.script_sha256 != before.script_sha256 && !screen.json {
+        note(&format!(
+            "Its script is another one than then; `hyprbox jobs diff {} {}` shows the difference.",
+            before.id, after.id
+        ));
+    }
+    Ok(code)
+}
+
+/// The params of a job that was, less its secrets, which nobody can read any more.
+fn params_of(job: &JobView, preset: &Preset) -> Map<String, Value> {
+    let Value::Object(mut params) = job.params.clone() else {
+        return Map::new();
+    };
+    let is_secret = |name: &str| {
+        let mut known = preset.params.iter();
+        known.any(|param| param.name == name && param.r#type == "secret")
+    };
+    params.retain(|name, _| !is_secret(name));
+    params
+}
+
+/// A preset by its name; where there is none, those that look like it.
+pub(super) async fn find_preset(client: &Client, name: &str) -> Result<Preset, CliError> {
+    let error = match client
+        .get::<Preset>(&format!("/api/presets/{}", segment(name)))
+        .await
+    {
+        Ok(preset) => return Ok(preset.value),
+        Err(error) if error.code == exit::NOT_FOUND => error,
+        Err(error) => return Err(error),
+    };
+    let Ok(known) = client.get::<Presets>("/api/presets").await else {
+        return Err(error);
+    };
+    let names = known
+        .value
+        .presets
+        .iter()
+        .map(|preset| preset.name.as_str());
+    Err(nothing_like("preset", name, names, "hyprbox presets list"))
+}
+
+/// A 404 for a node, with those that look like what was named.
+pub(super) async fn explain_node(client: &Client, node: &str, error: CliError) -> CliError {
+    let is_that = error
+        .api
+        .as_ref()
+        .is_some_and(|(code, _)| code == "node_not_found");
+    if !is_that {
+        return error;
+    }
+    let Ok(known) = client.get::<Nodes>("/api/nodes").await else {
+        return error;
+    };
+    let names = known.value.nodes.iter().map(|node| node.id.as_str());
+    nothing_like("node", node, names, "hyprbox nodes list")
+}
+
+/// There is no such thing; what looks like it, and where to see all.
+pub(super) fn nothing_like<'k>(
+    what: &str,
+    name: &str,
+    known: impl IntoIterator<Item = &'k str>,
+    list: &str,
+) -> CliError {
+    let near = closest(name, known);
+    let error = CliError::not_found(format!("there is no {what} {name:?}"));
+    if near.is_empty() {
+        return error.hint(format!("`{list}` shows those that there are"));
+    }
+    error.hint(format!(
+        "did you mean {}? `{list}` shows all",
+        near.join(" or ")
+    ))
+}
+
+struct Wanted {
+    preset: String,
+    node: String,
+    params: Map<String, Value>,
+    timeout_seconds: Option<u64>,
+}
+
+/// Queues a job; what this program ends with, and the job.
+async fn queue(
+    client: Client,
+    screen: Screen,
+    wanted: Wanted,
+    watch: &Watch,
+) -> Result<(u8, JobView), CliError> {
+    let mut interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
+    let mut body = json!({"preset": wanted.preset, "nodeId": wanted.node, "params": wanted.params});
+    if let Some(seconds) = wanted.timeout_seconds {
+        body["timeoutSeconds"] = Value::from(seconds);
+    }
+    let mut is_told = false;
+    let told = |error: &CallError| {
+        if !std::mem::replace(&mut is_told, true) {
+            note(match error {
+                CallError::Lost { .. } => {
+                    "No answer came; asking again. The job is queued once, however often that takes."
+                }
+                CallError::Refused { .. } | CallError::Foreign(_) => {
+                    "The server is busy; asking again."
+                }
+            });
+        }
+    };
+    let queued = tokio::select! {
+        queued = client.post_once::<JobView>("/api/jobs", &body, told) => queued,
+        () = interrupts.next() => {
+            return Err(CliError::new(
+                exit::INTERRUPTED,
+                "interrupted before the server's answer: the job may have been queued",
+            )
+            .hint("`hyprbox jobs list --limit 1` shows whether it was"));
+        }
+    };
+    let Answer { json, value: job } = match queued {
+        Ok(queued) => queued,
+        Err(error) => return Err(explain_node(&client, &wanted.node, error).await),
+    };
+    if !watch.follow {
+        if screen.json {
+            screen.value(&json)?;
+        } else {
+            screen.data(&format!("{}\n", job.id))?;
+            note(&format!(
+                "Queued {} on {}. Follow it: hyprbox jobs log --follow {}",
+                job.preset, job.node_id, job.id
+            ));
+        }
+        return Ok((0, job));
+    }
+    if screen.json {
+        screen.json_line(&json!({"type": "queued", "job": json}))?;
+    } else {
+        note(&format!(
+            "Job {}: {} on {}",
+            job.id, job.preset, job.node_id
+        ));
+    }
+    let follow = Follow {
+        client: Arc::new(client),
+        screen,
+        id: job.id.clone(),
+        scope: Scoped {
+            scope: ScopeArg::Mine,
+        },
+        stream: Some(StreamArg::Both),
+        tail: None,
+        patient: true,
+    };
+    Ok((follow.run(&mut interrupts).await?, job))
+}

@@ -1,0 +1,191 @@
+//! `hyprbox users …` and `hyprbox tokens …`
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::answers::{Tokens, Users};
+use super::args::{TokensCommand, UsersCommand};
+use super::ask;
+use super::client::{Client, segment};
+use super::error::CliError;
+use super::queue::nothing_like;
+use super::screen::{Screen, note};
+use super::table::Table;
+use super::when;
+use crate::auth::User;
+use crate::nodes::MintedToken;
+
+pub(super) async fn run(
+    client: Client,
+    screen: Screen,
+    command: UsersCommand,
+) -> Result<u8, CliError> {
+    match command {
+        UsersCommand::List => list(&client, screen).await,
+        UsersCommand::Add { email, role, name } => {
+            let password = ask::new_password(&email)?;
+            let body = json!({"email": email, "password": password, "role": role.0, "name": name});
+            let added = client.post::<User>("/api/users", &body).await?;
+            done(
+                screen,
+                &added.json,
+                &format!("{} is added, as {}.", added.value.email, role.0),
+            )
+        }
+        UsersCommand::Role { email, role } => {
+            let changed = change(&client, &email, &json!({"role": role.0})).await?;
+            done(
+                screen,
+                &changed,
+                &format!("{email} is {} now; their sessions have ended.", role.0),
+            )
+        }
+        UsersCommand::Password { email } => {
+            let user = find(&client, &email).await?;
+            let password = ask::new_password(&user.email)?;
+            let changed = change(&client, &email, &json!({"password": password})).await?;
+            done(
+                screen,
+                &changed,
+                &format!("{email} has the new password; their sessions have ended."),
+            )
+        }
+        UsersCommand::Remove { email } => {
+            let user = find(&client, &email).await?;
+            client
+                .delete(&format!("/api/users/{}", segment(&user.id)))
+                .await?;
+            note(&format!("{} is removed; their jobs stay.", user.email));
+            Ok(0)
+        }
+    }
+}
+
+fn done(screen: Screen, json: &Value, words: &str) -> Result<u8, CliError> {
+    if screen.json {
+        screen.value(json)?;
+    } else {
+        note(words);
+    }
+    Ok(0)
+}
+
+async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
+    let users = client.get::<Users>("/api/users").await?;
+    if screen.json {
+        screen.value(&users.json)?;
+        return Ok(0);
+    }
+    let mut table = Table::new(&["EMAIL", "ROLE", "NAME", "ADDED"]);
+    for user in &users.value.users {
+        table.row([
+            user.email.as_str().into(),
+            user.role.as_str().into(),
+            user.name.as_str().into(),
+            when::ago(user.created_at).into(),
+        ]);
+    }
+    screen.data(&table.render(screen.colors))?;
+    Ok(0)
+}
+
+/// The API knows users by their id, people by their email.
+async fn find(client: &Client, email: &str) -> Result<User, CliError> {
+    let users = client.get::<Users>("/api/users").await?.value.users;
+    let wanted = email.trim().to_lowercase();
+    let found = users.iter().find(|user| user.email == wanted).cloned();
+    found.ok_or_else(|| {
+        let emails = users.iter().map(|user| user.email.as_str());
+        nothing_like("user", email, emails, "hyprbox users list")
+    })
+}
+
+async fn change(client: &Client, email: &str, body: &Value) -> Result<Value, CliError> {
+    let user = find(client, email).await?;
+    let path = format!("/api/users/{}", segment(&user.id));
+    Ok(client
+        .call::<User>(Method::PATCH, &path, Some(body))
+        .await?
+        .json)
+}
+
+/// `hyprbox tokens …`
+pub(super) async fn run_tokens(
+    client: Client,
+    screen: Screen,
+    command: TokensCommand,
+) -> Result<u8, CliError> {
+    match command {
+        TokensCommand::List => {
+            let tokens = client.get::<Tokens>("/api/auth/tokens").await?;
+            if screen.json {
+                screen.value(&tokens.json)?;
+                return Ok(0);
+            }
+            let mut table = Table::new(&["ID", "NAME", "PREFIX", "MADE", "USED", "UNTIL"]);
+            for token in &tokens.value.tokens {
+                let until = token.expires_at.map_or_else(
+                    || "revoked".to_owned(),
+                    |at| at.to_string().chars().take(10).collect(),
+                );
+                table.row([
+                    token.id.as_str().into(),
+                    token.name.as_str().into(),
+                    token.prefix.as_str().into(),
+                    when::ago(token.created_at).into(),
+                    token
+                        .last_used_at
+                        .map_or_else(|| "never".to_owned(), when::ago)
+                        .into(),
+                    until.into(),
+                ]);
+            }
+            screen.data(&table.render(screen.colors))?;
+        }
+        TokensCommand::Add {
+            name,
+            expires_in_days,
+        } => {
+            let body = json!({"name": name, "expiresInDays": expires_in_days});
+            let minted = client
+                .post::<MintedToken>("/api/auth/tokens", &body)
+                .await?;
+            if screen.json {
+                screen.value(&minted.json)?;
+                return Ok(0);
+            }
+            note(&format!(
+                "The token {name}, shown this once; a program finds it in HYPRBOX_TOKEN:"
+            ));
+            screen.data(&format!("{}\n", minted.value.token))?;
+        }
+        TokensCommand::Remove { token } => {
+            let tokens = client.get::<Tokens>("/api/auth/tokens").await?.value.tokens;
+            let found: Vec<_> = tokens
+                .iter()
+                .filter(|known| known.id == token || known.name == token)
+                .collect();
+            let id = match found.as_slice() {
+                [one] => one.id.clone(),
+                [] => {
+                    let names = tokens.iter().map(|token| token.name.as_str());
+                    return Err(nothing_like("token", &token, names, "hyprbox tokens list"));
+                }
+                _ => {
+                    return Err(CliError::usage(format!(
+                        "{} tokens are called {token}; name one by its id",
+                        found.len()
+                    ))
+                    .hint("`hyprbox tokens list` shows the ids"));
+                }
+            };
+            client
+                .delete(&format!("/api/auth/tokens/{}", segment(&id)))
+                .await?;
+            note(&format!(
+                "The token {token} is revoked; the next call with it is refused."
+            ));
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,73 @@
+//! Times as people read them in a table.
+
+use crate::clock::{self, Timestamp};
+
+/// How long ago: `now`, `12 s ago`, `5 min ago`, `3 h ago`, `2 d ago`; the day where it is longer.
+pub(super) fn ago(at: Timestamp) -> String {
+    since(at, clock::now())
+}
+
+fn since(at: Timestamp, now: Timestamp) -> String {
+    let seconds = now.millis_since(at) / 1_000;
+    match seconds {
+        ..1 => "now".to_owned(),
+        1..60 => format!("{seconds} s ago"),
+        60..3_600 => format!("{} min ago", seconds / 60),
+        3_600..86_400 => format!("{} h ago", seconds / 3_600),
+        86_400..1_209_600 => format!("{} d ago", seconds / 86_400),
+        _ => at.to_string().chars().take(10).collect(),
+    }
+}
+
+/// How long it took, or takes so far: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 1 min`.
+pub(super) fn took(from: Option<Timestamp>, to: Option<Timestamp>) -> String {
+    let Some(from) = from else {
+        return String::new();
+    };
+    length(to.unwrap_or_else(clock::now).millis_since(from))
+}
+
+fn length(millis: i64) -> String {
+    let seconds = millis.max(0) / 1_000;
+    match seconds {
+        ..10 => format!("{}.{} s", seconds, millis.max(0) % 1_000 / 100),
+        10..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+    }
+}
+
+/// A moment, and how long ago that was.
+pub(super) fn moment(at: Option<Timestamp>) -> String {
+    at.map_or_else(String::new, |at| format!("{at} ({})", ago(at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_words() {
+        let now = Timestamp::from_millis(1_795_512_600_000);
+        for (seconds, words) in [
+            (0, "now"),
+            (-5, "now"),
+            (59, "59 s ago"),
+            (61, "1 min ago"),
+            (7_200, "2 h ago"),
+            (172_800, "2 d ago"),
+            (2_000_000, "2026-11-01"),
+        ] {
+            assert_eq!(since(now.plus_millis(-seconds * 1_000), now), words);
+        }
+        for (millis, words) in [
+            (420, "0.4 s"),
+            (12_300, "12 s"),
+            (185_000, "3 min 5 s"),
+            (7_260_000, "2 h 1 min"),
+            (-1, "0.0 s"),
+        ] {
+            assert_eq!(length(millis), words);
+        }
+    }
+}

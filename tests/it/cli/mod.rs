@@ -1,0 +1,15 @@
+//! The command line as people and programs meet it: the real binary against the real server, in pipes and on a terminal.
+
+mod admin;
+mod codes;
+mod docs;
+mod follow;
+mod login;
+mod program;
+mod queue;
+mod script;
+mod terminal;
+mod tty;
+
+use program::{Cli, Ran};
+use tty::Tty;

@@ -1,0 +1,87 @@
+//! A terminal with a person at it.
+
+use std::fs::File;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+
+use nix::pty::{Winsize, openpty};
+
+use super::Cli;
+use super::program::Bytes;
+use crate::harness::eventually;
+
+/// A command that runs on a terminal of its own. Dropping it kills it.
+pub(super) struct Tty {
+    child: Child,
+    keys: File,
+    pub(super) screen: Bytes,
+    /// Standard output, where that goes elsewhere.
+    pub(super) stdout: Option<Bytes>,
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        // An error says that it is gone already.
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+impl Tty {
+    /// Everything on the terminal.
+    pub(super) fn start(cli: &Cli, words: &[&str]) -> Self {
+        Self::begin(cli, words, false)
+    }
+
+    /// Standard output goes into a pipe.
+    pub(super) fn piped(cli: &Cli, words: &[&str]) -> Self {
+        Self::begin(cli, words, true)
+    }
+
+    fn begin(cli: &Cli, words: &[&str], is_piped: bool) -> Self {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = openpty(&size, None).expect("a terminal");
+        let slave = || Stdio::from(pty.slave.try_clone().expect("a second handle"));
+        // Makes the terminal the one that /dev/tty is, and Ctrl-C a signal.
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_hyprbox")]);
+        cli.dress(&mut command).args(words);
+        command.stdin(slave()).stderr(slave());
+        command.stdout(if is_piped { Stdio::piped() } else { slave() });
+        let mut child = command.spawn().expect("setsid is everywhere");
+        let stdout = child.stdout.take().map(Bytes::of);
+        // Its handles of the terminal go with it, so that the program's end is the terminal's.
+        drop(command);
+        drop(pty.slave);
+        let keys = File::from(pty.master);
+        Self {
+            screen: Bytes::of(keys.try_clone().expect("a second handle")),
+            child,
+            keys,
+            stdout,
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn shows(&self, words: &str) {
+        self.screen.wait_for(words);
+    }
+
+    pub(super) fn type_in(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("types");
+    }
+
+    /// Its exit code, and all that the terminal showed.
+    pub(super) fn ended(mut self) -> (i32, String) {
+        let status = eventually("the command's end", || {
+            self.child.try_wait().expect("a child")
+        });
+        let shown = String::from_utf8_lossy(&self.screen.all()).into_owned();
+        (status.code().unwrap_or(-1), shown)
+    }
+}
