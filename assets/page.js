@@ -1,5 +1,6 @@
 // What every page has: times that go on, copy buttons, questions before what can't be undone, colours, keys.
 
+import { copy } from './copy.js';
 import { tick } from './time.js';
 
 tick();
@@ -12,16 +13,13 @@ document.addEventListener('submit', (event) => {
   if (question && !window.confirm(question)) event.preventDefault();
 });
 
-// Copy buttons appear where the browser can copy.
-function showCopyButtons(root = document) {
-  for (const button of root.querySelectorAll('[data-copy]')) button.hidden = !navigator.clipboard;
-}
-showCopyButtons();
+// Copy buttons do nothing without scripts, so they are shown here.
+for (const button of document.querySelectorAll('[data-copy]')) button.hidden = false;
 document.addEventListener('click', async (event) => {
   const button = event.target.closest('[data-copy]');
   if (!button) return;
-  await navigator.clipboard.writeText(button.previousElementSibling.textContent);
-  button.textContent = 'Copied';
+  const isCopied = await copy(button.previousElementSibling.textContent);
+  button.textContent = isCopied ? 'Copied' : 'Select it and press Ctrl+C';
   setTimeout(() => (button.textContent = 'Copy'), 1500);
 });
 

@@ -24,10 +24,45 @@ form?.addEventListener('submit', async (event) => {
   heading?.scrollIntoView({ block: 'start' });
 });
 
+// Nodes are found as one types, and taken by a press.
+const node = document.querySelector('#f-node[type=search]');
+const found = document.getElementById('found-nodes');
+let asks = 0;
+
+async function find() {
+  const asked = (asks += 1);
+  const response = await fetch(`${form.action}/nodes?${new URLSearchParams({ q: node.value })}`);
+  if (!response.ok || asked !== asks) return;
+  const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
+  if (asked === asks) found.replaceChildren(...fresh.body.childNodes);
+}
+
+if (node) {
+  form.querySelector('[value=find]').hidden = true;
+  let waits = 0;
+  node.addEventListener('input', () => {
+    clearTimeout(waits);
+    waits = setTimeout(find, 150);
+  });
+  node.addEventListener('focus', () => found.childElementCount || node.value || find());
+  found.addEventListener('click', (event) => {
+    const button = event.target.closest('button');
+    if (!button) return;
+    event.preventDefault();
+    asks += 1;
+    node.value = button.value;
+    document.getElementById('f-node-hint').textContent = button.textContent;
+    document.getElementById('f-node-fault').textContent = '';
+    node.removeAttribute('aria-invalid');
+    node.focus();
+    found.replaceChildren();
+  });
+}
+
 // A second press while the first is on its way does nothing; the form's key makes sure of it in any case.
 let sent = false;
 form?.addEventListener('submit', (event) => {
-  if (event.submitter?.value === 'preview') return;
+  if (event.submitter?.value !== 'queue') return;
   if (sent) event.preventDefault();
   sent = true;
 });

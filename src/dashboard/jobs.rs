@@ -4,16 +4,19 @@ use axum::extract::State;
 use maud::{Markup, html};
 
 use super::layout::{self, Page};
+use super::node_picker::LISTED_MAX;
 use super::{Site, local, parts};
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Query};
 use crate::jobs::{JobPage, Scope};
-use crate::nodes::NodeView;
 use crate::presets::Snapshot;
 use crate::store::job::{JobFilter, JobStatus};
+use crate::store::node::FoundNode;
 
 /// Jobs on a page.
 const PAGE: u64 = 50;
+/// Nodes named that are like the one that was asked for.
+const LIKE_MAX: usize = 8;
 
 /// States by the words of the filter.
 const STATES: [(&str, &str, &[JobStatus]); 6] = [
@@ -46,11 +49,34 @@ pub(super) async fn show(
     let scope = parts::scope_of(&user, &query)?;
     let asked = Asked::of(&query);
     let page = site.jobs.page(asked.filter(&user, scope)?, PAGE).await?;
-    let nodes = site.jobs.all_nodes().await?;
+    let nodes = NodeFilter::find(&site, &asked, page.jobs.is_empty()).await?;
     let presets = site.jobs.presets().await?;
     let body = body(&user, scope, &asked, &page, &nodes, &presets);
     let drawn = Page::new("Jobs", body).for_user(Some(&user)).under("/jobs");
     Ok(layout::draw(&drawn.live(parts::events(scope))))
+}
+
+/// The nodes to filter by: a list of a few, or else a name to type.
+enum NodeFilter {
+    Listed(Vec<String>),
+    /// Those whose names are like the one that was typed, where that has no job.
+    Typed(Vec<String>),
+}
+
+impl NodeFilter {
+    async fn find(site: &Site, asked: &Asked<'_>, has_no_job: bool) -> Result<Self, ApiError> {
+        let ids = |found: Vec<FoundNode>| found.into_iter().map(|node| node.id);
+        let (_, all) = site.jobs.nodes.presence.count_online();
+        if all <= LISTED_MAX {
+            let found = site.jobs.search_nodes("").await?;
+            return Ok(Self::Listed(ids(found).collect()));
+        }
+        if asked.node.is_empty() || !has_no_job {
+            return Ok(Self::Typed(Vec::new()));
+        }
+        let found = site.jobs.search_nodes(asked.node).await?;
+        Ok(Self::Typed(ids(found).take(LIKE_MAX).collect()))
+    }
 }
 
 impl<'q> Asked<'q> {
@@ -104,7 +130,7 @@ fn body(
     scope: Scope,
     asked: &Asked<'_>,
     page: &JobPage,
-    nodes: &[NodeView],
+    nodes: &NodeFilter,
     presets: &Snapshot,
 ) -> Markup {
     let pairs = asked.pairs(scope);
@@ -116,7 +142,10 @@ fn body(
     html! {
         div.head { h1 { "Jobs" } (parts::scope_switch(user, scope, "/jobs", &pairs)) }
         (filters(scope, asked, nodes, presets))
-        div #jobs data-region data-shows="jobs" { (parts::job_table(&page.jobs, scope, none)) (pager(asked, page, pairs)) }
+        div #jobs data-region data-shows="jobs" {
+            (parts::job_table(&page.jobs, scope, none))
+            @if let NodeFilter::Typed(like) = nodes { (nodes_like(like, asked, &pairs)) }
+            (pager(asked, page, pairs)) }
     }
 }
 
@@ -134,11 +163,25 @@ fn pager(asked: &Asked<'_>, page: &JobPage, pairs: Vec<(&str, &str)>) -> Markup 
     }
 }
 
-fn filters(scope: Scope, asked: &Asked<'_>, nodes: &[NodeView], presets: &Snapshot) -> Markup {
-    let nodes = nodes
-        .iter()
-        .map(|node| (node.id.as_str(), node.id.as_str()))
-        .collect();
+/// Where nothing was found for a node's name: the nodes that may have been meant.
+fn nodes_like(like: &[String], asked: &Asked<'_>, pairs: &[(&str, &str)]) -> Markup {
+    let address = |node: &str| {
+        let mut pairs = pairs.to_vec();
+        pairs.retain(|(name, _)| *name != "node");
+        pairs.push(("node", node));
+        format!("/jobs?{}", local::query(&pairs))
+    };
+    html! {
+        @if like.iter().any(|node| node != asked.node) {
+            p { "Nodes like it: " @for (index, node) in like.iter().enumerate() {
+                @if index > 0 { ", " }
+                a href=(address(node)) { (node) }
+            } }
+        }
+    }
+}
+
+fn filters(scope: Scope, asked: &Asked<'_>, nodes: &NodeFilter, presets: &Snapshot) -> Markup {
     let presets = presets
         .entries()
         .map(|entry| (entry.preset.name.as_str(), entry.preset.name.as_str()))
@@ -151,7 +194,16 @@ fn filters(scope: Scope, asked: &Asked<'_>, nodes: &[NodeView], presets: &Snapsh
         form.filters action="/jobs" {
             @if scope == Scope::All { input type="hidden" name="scope" value="all"; }
             (select("state", "State", "Any state", asked.state, states))
-            (select("node", "Node", "Any node", asked.node, nodes))
+            @match nodes {
+                NodeFilter::Listed(ids) => {
+                    (select("node", "Node", "Any node", asked.node, ids.iter().map(|id| (id.as_str(), id.as_str())).collect()))
+                }
+                NodeFilter::Typed(_) => {
+                    label.unseen for="by-node" { "Node" }
+                    input #by-node type="search" name="node" value=(asked.node) placeholder="Node" maxlength="200"
+                        autocapitalize="none" spellcheck="false";
+                }
+            }
             (select("preset", "Preset", "Any preset", asked.preset, presets))
             button { "Filter" }
         }

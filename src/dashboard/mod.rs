@@ -19,6 +19,7 @@ mod local;
 mod login;
 mod node;
 mod node_added;
+mod node_picker;
 mod nodes;
 mod not_found;
 mod overview;
@@ -76,6 +77,7 @@ pub fn routes(auth: Auth, jobs: Jobs, public_url: String) -> Router {
         )
         .route("/presets", get(presets::show))
         .route("/presets/{name}", get(preset::show).post(preset::submit))
+        .route("/presets/{name}/nodes", get(node_picker::show_found))
         .route("/jobs", get(jobs::show))
         .route("/jobs/{id}", get(job::show))
         .route("/jobs/{id}/cancel", post(job::cancel))

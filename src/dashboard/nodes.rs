@@ -1,4 +1,4 @@
-//! `/nodes`: every node, and the form that adds one.
+//! `/nodes`: searched and paged, and the form that adds one.
 
 use axum::extract::State;
 use maud::{Markup, html};
@@ -6,18 +6,53 @@ use maud::{Markup, html};
 use super::form::{Faults, Input};
 use super::layout::{self, Page};
 use super::overview::load;
-use super::{Site, parts, words};
+use super::{Site, local, parts, words};
 use crate::auth::{Role, User, Viewer};
-use crate::http::ApiError;
+use crate::http::{ApiError, Query};
 use crate::jobs::Scope;
-use crate::nodes::NodeView;
+use crate::nodes::{NodeStatus, NodeView};
+
+/// Nodes on a page.
+const PAGE: usize = 50;
+
+/// States by the words of the filter.
+const STATES: [(&str, &str, NodeStatus); 2] = [
+    ("online", "Online", NodeStatus::Online),
+    ("offline", "Offline", NodeStatus::Offline),
+];
+
+/// What the page is asked for, kept in its links.
+#[derive(Default)]
+struct Asked {
+    sought: String,
+    state: String,
+    /// The last node of the page before.
+    after: String,
+}
+
+/// What is shown of the nodes that were found.
+struct Found {
+    nodes: Vec<NodeView>,
+    /// All that match, on every page.
+    count: usize,
+    has_more: bool,
+    online: usize,
+    all: usize,
+}
 
 /// The page.
 pub(super) async fn show(
     State(site): State<Site>,
     Viewer(user): Viewer,
+    query: Query,
 ) -> Result<Markup, ApiError> {
-    page(&site, &user, "", None).await
+    let text = |name| query.get(name).unwrap_or_default().trim().to_owned();
+    let asked = Asked {
+        sought: text("q"),
+        state: text("state"),
+        after: text("after"),
+    };
+    draw(&site, &user, &asked, "", None).await
 }
 
 /// The page, with a form that was not accepted.
@@ -27,16 +62,104 @@ pub(super) async fn page(
     id: &str,
     error: Option<&ApiError>,
 ) -> Result<Markup, ApiError> {
-    let nodes = site.jobs.all_nodes().await?;
+    draw(site, user, &Asked::default(), id, error).await
+}
+
+async fn draw(
+    site: &Site,
+    user: &User,
+    asked: &Asked,
+    id: &str,
+    error: Option<&ApiError>,
+) -> Result<Markup, ApiError> {
+    let found = find(site, asked).await?;
     let body = html! {
-        h1 { "Nodes" }
-        @if user.role == Role::Admin { (add_form(id, nodes.is_empty(), error)) }
-        div #nodes data-region data-shows="nodes" { (table(&nodes)) }
+        div.head { h1 { "Nodes" } @if found.all > 0 { (search(asked)) } }
+        @if user.role == Role::Admin { (add_form(id, found.all == 0, error)) }
+        div #nodes data-region data-shows="nodes" { (list(user, asked, &found)) }
     };
     let page = Page::new("Nodes", body)
         .for_user(Some(user))
         .under("/nodes");
     Ok(layout::draw(&page.live(parts::events(Scope::Mine))))
+}
+
+async fn find(site: &Site, asked: &Asked) -> Result<Found, ApiError> {
+    let presence = &site.jobs.nodes.presence;
+    let (online, all) = presence.count_online();
+    let state = STATES.iter().find(|(name, _, _)| *name == asked.state);
+    let mut found = site.jobs.search_nodes(&asked.sought).await?;
+    if let Some((_, _, wanted)) = state {
+        found.retain(|node| presence.of(&node.id).0 == *wanted);
+    }
+    let count = found.len();
+    let ids = found.into_iter().map(|node| node.id);
+    let mut ids: Vec<_> = ids.filter(|id| *id > asked.after).collect();
+    let has_more = ids.len() > PAGE;
+    ids.truncate(PAGE);
+    Ok(Found {
+        nodes: site.jobs.nodes_of(ids).await?,
+        count,
+        has_more,
+        online,
+        all,
+    })
+}
+
+fn search(asked: &Asked) -> Markup {
+    html! {
+        form.search role="search" action="/nodes" {
+            label.unseen for="q" { "Search nodes" }
+            input #q type="search" name="q" value=(asked.sought) placeholder="Name, system, label" maxlength="200";
+            label.unseen for="by-state" { "State" }
+            select #by-state name="state" {
+                option value="" { "Any state" }
+                @for (name, words, _) in STATES { option value=(name) selected[name == asked.state] { (words) } }
+            }
+            button { "Search" }
+        }
+    }
+}
+
+fn list(user: &User, asked: &Asked, found: &Found) -> Markup {
+    let is_narrowed = !asked.sought.is_empty() || !asked.state.is_empty();
+    html! {
+        @if found.all == 0 {
+            p.none {
+                "No nodes yet. "
+                @if user.role == Role::Admin { "Name the first one above: the next page has the command that connects it." }
+                @else { "An ADMIN adds them." }
+            }
+        } @else {
+            p.dim {
+                (found.online) " of " (found.all) " online"
+                @if is_narrowed { ", " (words::count(found.count as u64, "matches", "match")) }
+                "."
+            }
+            @if found.count == 0 { p.none { "No node matches. " a href="/nodes" { "Show all" } } }
+            @else if !found.nodes.is_empty() { (table(&found.nodes)) }
+            (pager(asked, found))
+        }
+    }
+}
+
+fn pager(asked: &Asked, found: &Found) -> Markup {
+    let address = |after: &str| {
+        let mut pairs = vec![
+            ("q", asked.sought.as_str()),
+            ("state", &asked.state),
+            ("after", after),
+        ];
+        pairs.retain(|(_, value)| !value.is_empty());
+        format!("/nodes?{}", local::query(&pairs))
+    };
+    let last = found.nodes.last().map_or("", |node| node.id.as_str());
+    html! {
+        nav.pager aria-label="Pages" {
+            @if !asked.after.is_empty() { a.button href=(address("")) { "First" } }
+            @if found.has_more { a.button rel="next" href=(address(last)) { "Next" } }
+        }
+    }
 }
 
 fn add_form(id: &str, is_first: bool, error: Option<&ApiError>) -> Markup {
@@ -67,15 +190,12 @@ fn add_form(id: &str, is_first: bool, error: Option<&ApiError>) -> Markup {
 
 fn table(nodes: &[NodeView]) -> Markup {
     html! {
-        @if nodes.is_empty() { p.none { "No nodes yet." } }
-        @else {
-            table.nodes {
-                thead { tr {
-                    th scope="col" { "State" } th scope="col" { "Node" } th scope="col" { "Last seen" }
-                    th scope="col" { "System" } th scope="col" { "Agent" } th scope="col" { "Jobs" }
-                } }
-                tbody { @for node in nodes { (row(node)) } }
-            }
+        table.nodes {
+            thead { tr {
+                th scope="col" { "State" } th scope="col" { "Node" } th scope="col" { "Last seen" }
+                th scope="col" { "System" } th scope="col" { "Agent" } th scope="col" { "Jobs" }
+            } }
+            tbody { @for node in nodes { (row(node)) } }
         }
     }
 }

@@ -30,7 +30,8 @@ pub(super) async fn show(
         statuses: statuses.to_vec(),
         ..JobFilter::default()
     };
-    let nodes = site.jobs.all_nodes().await?;
+    let nodes = worth_a_look(&site).await?;
+    let counts = site.jobs.nodes.presence.count_online();
     let now = of(&[JobStatus::Running, JobStatus::Queued]);
     let now = site.jobs.page(now, NOW_MAX).await?.jobs;
     let ended = of(&[
@@ -39,18 +40,27 @@ pub(super) async fn show(
         JobStatus::Cancelled,
     ]);
     let latest = site.jobs.page(ended, LATEST).await?.jobs;
-    let body = body(&user, scope, &nodes, &now, &latest);
+    let body = body(
+        &user,
+        scope,
+        &node_cards(&user, &nodes, counts),
+        &now,
+        &latest,
+    );
     let page = Page::new("Overview", body).for_user(Some(&user));
     Ok(layout::draw(&page.under("/").live(parts::events(scope))))
 }
 
-fn body(
-    user: &User,
-    scope: Scope,
-    nodes: &[NodeView],
-    now: &[JobView],
-    latest: &[JobView],
-) -> Markup {
+/// The nodes that are shown: what needs a look comes first.
+async fn worth_a_look(site: &Site) -> Result<Vec<NodeView>, ApiError> {
+    let presence = &site.jobs.nodes.presence;
+    let mut found = site.jobs.search_nodes("").await?;
+    found.sort_by_cached_key(|node| presence.of(&node.id).0 == NodeStatus::Online);
+    let ids = found.into_iter().take(NODES_MAX).map(|node| node.id);
+    Ok(site.jobs.nodes_of(ids.collect()).await?)
+}
+
+fn body(user: &User, scope: Scope, nodes: &Markup, now: &[JobView], latest: &[JobView]) -> Markup {
     let all = format!("/jobs{}", parts::scope_query(scope));
     html! {
         div.head {
@@ -59,7 +69,7 @@ fn body(
         }
         section aria-labelledby="nodes-h" {
             h2 #nodes-h { "Nodes" }
-            div #nodes data-region data-shows="nodes" { (node_cards(user, nodes)) }
+            div #nodes data-region data-shows="nodes" { (nodes) }
         }
         section aria-labelledby="now-h" {
             h2 #now-h { "Now" }
@@ -80,23 +90,16 @@ fn body(
     }
 }
 
-fn node_cards(user: &User, nodes: &[NodeView]) -> Markup {
-    let mut shown: Vec<&NodeView> = nodes.iter().collect();
-    // What needs a look comes first.
-    shown.sort_by_key(|node| (node.status == NodeStatus::Online, &node.id));
-    let online = nodes
-        .iter()
-        .filter(|node| node.status == NodeStatus::Online)
-        .count();
+fn node_cards(user: &User, nodes: &[NodeView], (online, all): (usize, usize)) -> Markup {
     html! {
         @if nodes.is_empty() {
             p.none { "No nodes yet." }
             @if user.role == Role::Admin { p { a.button href="/nodes" { "Add the first node" } } }
         } @else {
-            @if nodes.len() > NODES_MAX {
-                p { (online) " of " (nodes.len()) " online. " a href="/nodes" { "All nodes" } }
+            @if all > nodes.len() {
+                p { (online) " of " (all) " online. " a href="/nodes" { "All nodes" } }
             }
-            ul.cards { @for node in shown.iter().take(NODES_MAX) { (node_card(node)) } }
+            ul.cards { @for node in nodes { (node_card(node)) } }
         }
     }
 }

@@ -8,19 +8,21 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::form::{Faults, Form, Input, around, described_by};
+use super::form::{Faults, Form, Input};
 use super::layout::{self, Page};
+use super::node_picker::Picker;
 use super::preview::Preview;
 use super::{Site, param, parts, presets, words};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{Idempotency, JobError, QueueRequest, Queued, find_for};
-use crate::nodes::{NodeStatus, NodeView};
 use crate::presets::{CatalogEntry, Preset};
 
 /// What the form has in it.
 struct Filled {
     node: String,
+    /// The nodes that match are shown, to choose one.
+    shows_found: bool,
     timeout: String,
     /// By param, in the preset's order.
     values: Vec<String>,
@@ -55,6 +57,13 @@ pub(super) async fn submit(
 ) -> Result<Response, ApiError> {
     let entry = entry(&site, &name).await?;
     let mut filled = Filled::typed(&entry.preset, &form);
+    if let Some(picked) = form.0.get("pick") {
+        picked.clone_into(&mut filled.node);
+    }
+    if filled.shows_found || form.0.get("pick").is_some() {
+        let page = page(&site, &user, &entry, &filled, None, None).await?;
+        return Ok(page.into_response());
+    }
     let params = param::json(entry.preset.params.iter(), &form);
     let answer = if form.0.get("do") == Some("preview") {
         preview(&site, &user, &name, params, &filled)
@@ -133,9 +142,8 @@ async fn queue(
     let idempotency = (!key.is_empty()).then_some(Idempotency { key, body });
     match site.jobs.queue(user, request, idempotency).await {
         Ok(Queued::New(job) | Queued::Before(job)) => Ok(job.id),
-        Err(JobError::NodeNotFound) => {
-            Err(ApiError::from(JobError::NodeNotFound).with_field("nodeId", "is no node any more"))
-        }
+        Err(JobError::NodeNotFound) => Err(ApiError::from(JobError::NodeNotFound)
+            .with_field("nodeId", "is no node; choose one that is")),
         Err(error) => Err(error.into()),
     }
 }
@@ -160,6 +168,7 @@ impl Filled {
     fn fresh(preset: &Preset) -> Self {
         Self {
             node: String::new(),
+            shows_found: false,
             timeout: String::new(),
             values: preset.params.iter().map(param::default_text).collect(),
             key: new_key(),
@@ -172,7 +181,8 @@ impl Filled {
             (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
         let typed = |param| param::typed(param, form).unwrap_or_default();
         Self {
-            node: form.text("node"),
+            node: form.text("node").trim().to_owned(),
+            shows_found: form.0.get("do") == Some("find"),
             timeout: form.text("timeout").trim().to_owned(),
             values: preset.params.iter().map(typed).collect(),
             key: if is_key { key } else { String::new() },
@@ -210,7 +220,11 @@ async fn page(
     preview: Option<&Preview>,
 ) -> Result<Markup, ApiError> {
     let preset = &entry.preset;
-    let nodes = site.jobs.all_nodes().await?;
+    let picker = Picker::find(site, preset, &filled.node).await?;
+    let shows_found =
+        filled.shows_found || error.is_some_and(|error| error.fields.contains_key("nodeId"));
+    let fault = error.and_then(|error| error.fields.get("nodeId"));
+    let node = picker.draw(preset, &filled.node, fault.map(String::as_str), shows_found);
     let body = html! {
         p.crumbs { a href="/presets" { "Presets" } }
         div.head { h1 { bdi { (words::visible(&preset.title)) } } (presets::risk(preset.risk)) }
@@ -218,7 +232,7 @@ async fn page(
         @for part in preset.description.split("\n\n").filter(|part| !part.trim().is_empty()) {
             p.prose { (words::visible(part.trim())) }
         }
-        @if user.role >= Role::Operator { (form(preset, &nodes, filled, error)) }
+        @if user.role >= Role::Operator { (form(preset, &node, filled, error)) }
         @else { p.none { "Your role is VIEWER; queueing needs OPERATOR." } }
         div #preview { @if let Some(preview) = preview { (preview.draw()) } }
         details { summary { "The preset's file" } pre.code.tall tabindex="0" { (words::visible(&entry.source)) } }
@@ -229,7 +243,7 @@ async fn page(
     Ok(layout::draw(&page.with_module("queue.js")))
 }
 
-fn form(preset: &Preset, nodes: &[NodeView], filled: &Filled, error: Option<&ApiError>) -> Markup {
+fn form(preset: &Preset, node: &Markup, filled: &Filled, error: Option<&ApiError>) -> Markup {
     let faults = Faults::of(error);
     let paths: Vec<String> = preset
         .params
@@ -262,7 +276,9 @@ fn form(preset: &Preset, nodes: &[NodeView], filled: &Filled, error: Option<&Api
                 } @else { (faults.summary(&shown)) }
             }
             input type="hidden" name="key" value=(filled.key);
-            (node_picker(preset, nodes, &filled.node, faults.at("nodeId")))
+            // What Enter presses: the form's first button, which would else be one that only looks.
+            button hidden name="do" value="queue" {}
+            (node)
             @for ((param, path), value) in preset.params.iter().zip(&paths).zip(&filled.values) {
                 (param::draw(param, Some(value), faults.at(path)))
             }
@@ -276,47 +292,4 @@ fn form(preset: &Preset, nodes: &[NodeView], filled: &Filled, error: Option<&Api
             }
         }
     }
-}
-
-fn node_picker(preset: &Preset, nodes: &[NodeView], chosen: &str, fault: Option<&str>) -> Markup {
-    // With one node there is nothing to choose.
-    let only = if nodes.len() == 1 {
-        nodes.first()
-    } else {
-        None
-    };
-    let chosen = only.map_or(chosen, |node| node.id.as_str());
-    let id = "f-node";
-    let control = html! {
-        select id=(id) name="node" required aria-describedby=(described_by(id)) aria-invalid=[fault.map(|_| "true")] {
-            @if only.is_none() { option value="" { "Choose…" } }
-            @for node in nodes {
-                option value=(node.id) selected[node.id == chosen] { (node_words(preset, node)) }
-            }
-        }
-    };
-    let hint = nodes
-        .is_empty()
-        .then_some("There is no node yet; an ADMIN adds one under Nodes");
-    around(id, "Node", hint, fault, control)
-}
-
-fn node_words(preset: &Preset, node: &NodeView) -> String {
-    let mut words = node.id.clone();
-    let system = node.os.pretty_name.as_deref().or(node.os.id.as_deref());
-    if let Some(system) = system.filter(|system| !system.is_empty()) {
-        words.push_str(&format!(" · {}", words::visible(system)));
-    }
-    if node.status == NodeStatus::Offline {
-        words.push_str(" · offline, the job would wait");
-    }
-    if node
-        .os
-        .id
-        .as_ref()
-        .is_some_and(|id| !preset.targets_os(id, ""))
-    {
-        words.push_str(" · not a target of this preset");
-    }
-    words
 }

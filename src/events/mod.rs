@@ -122,9 +122,10 @@ impl Hub {
         self.all.subscribe()
     }
 
-    /// Which jobs and nodes changed at `since` or later; none where that is not known: then anything may have.
-    pub fn changed_since(&self, since: Timestamp) -> Option<ChangedIds> {
-        locked(&self.recent).since(since)
+    /// Which jobs and nodes changed at `since` or later, and in the `overlap_ms` before it; none where that is not known:
+    /// then anything may have.
+    pub fn changed_since(&self, since: Timestamp, overlap_ms: i64) -> Option<ChangedIds> {
+        locked(&self.recent).since(since, overlap_ms)
     }
 
     /// Moves when somebody's credentials may have changed: whoever is let in for long must be asked again.

@@ -68,11 +68,12 @@ impl Recent {
         }
     }
 
-    /// What changed at `since` or later; none where that is not known any more.
-    pub(super) fn since(&self, since: Timestamp) -> Option<ChangedIds> {
+    /// What changed at `since` or later, and in the `overlap_ms` before it; none where that is not known any more.
+    pub(super) fn since(&self, since: Timestamp, overlap_ms: i64) -> Option<ChangedIds> {
         if since < self.complete_from {
             return None;
         }
+        let since = since.plus_millis(-overlap_ms);
         let ids = |of: &HashMap<String, Timestamp>| {
             let late = of.iter().filter(|(_, at)| **at >= since);
             late.map(|(id, _)| id.clone()).collect()
@@ -110,13 +111,14 @@ mod tests {
         let mut recent = Recent::from(at(0));
         recent.note(&node("a"), at(10));
         recent.note(&node("b"), at(20));
-        assert_eq!(recent.since(at(-1)), None);
-        assert_eq!(recent.since(at(0)), nodes(&["a", "b"]));
-        assert_eq!(recent.since(at(11)), nodes(&["b"]));
-        assert_eq!(recent.since(at(21)), nodes(&[]));
+        assert_eq!(recent.since(at(-1), 0), None);
+        assert_eq!(recent.since(at(0), 0), nodes(&["a", "b"]));
+        assert_eq!(recent.since(at(11), 0), nodes(&["b"]));
+        assert_eq!(recent.since(at(21), 0), nodes(&[]));
+        assert_eq!(recent.since(at(21), 1), nodes(&["b"]));
         recent.note(&Change::Foreign, at(30));
-        assert_eq!(recent.since(at(20)), None);
-        assert_eq!(recent.since(at(30)), nodes(&[]));
+        assert_eq!(recent.since(at(20), 0), None);
+        assert_eq!(recent.since(at(30), 0), nodes(&[]));
     }
 
     #[test]
@@ -127,7 +129,7 @@ mod tests {
             node_id: "n".into(),
         };
         recent.note(&change, at(1));
-        let changed = recent.since(at(0)).expect("known");
+        let changed = recent.since(at(0), 0).expect("known");
         assert!(changed.jobs.contains("j") && changed.nodes.contains("n"));
     }
 
@@ -139,13 +141,13 @@ mod tests {
         }
         // The old ones make room for the new; how far back it goes is still true.
         recent.note(&node("new"), at(20 * MINUTE));
-        assert_eq!(recent.since(at(6 * MINUTE)), nodes(&["new"]));
-        assert_eq!(recent.since(at(4 * MINUTE)), None);
+        assert_eq!(recent.since(at(6 * MINUTE), 0), nodes(&["new"]));
+        assert_eq!(recent.since(at(4 * MINUTE), 0), None);
         // More than fit within the time: nothing is known but what comes from now on.
         for n in 0..=IDS_MAX {
             recent.note(&node(n), at(21 * MINUTE));
         }
         assert!(recent.nodes.len() < IDS_MAX);
-        assert_eq!(recent.since(at(20 * MINUTE)), None);
+        assert_eq!(recent.since(at(20 * MINUTE), 0), None);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ use super::{JobError, JobView, Jobs};
 use crate::auth::User;
 use crate::clock::{self, Timestamp};
 use crate::events::ChangedIds;
+use crate::nodes::NodeView;
 use crate::store::Change;
 use crate::store::job::{self, Job};
 
@@ -54,6 +55,22 @@ enum FoundWhat {
     State,
     /// The end, after the last of the output.
     End,
+}
+
+/// Something that is told of by how it stands now.
+enum News {
+    Node(Box<NodeView>),
+    Job(Box<Job>),
+}
+
+impl News {
+    fn node(node: NodeView) -> Self {
+        Self::Node(Box::new(node))
+    }
+
+    fn job(job: Job) -> Self {
+        Self::Job(Box::new(job))
+    }
 }
 
 /// What changed and was not told yet: a burst is read once.
@@ -114,7 +131,6 @@ pub(super) struct Board {
     /// Output is told with its times.
     times: bool,
     place: Place,
-    since: Option<Timestamp>,
     changes: broadcast::Receiver<Change>,
     /// Named jobs: their states are told by their followers, in order with their output.
     followed: BTreeSet<String>,
@@ -137,7 +153,10 @@ impl Board {
         let changes = jobs.hub.changes();
         let (finder, found) = mpsc::channel(CLIENT_QUEUE);
         let mut place = Place {
-            at: clock::now(),
+            at: resumed
+                .as_ref()
+                .filter(|place| place.is_recent())
+                .map_or(Timestamp::from_millis(0), |place| place.at),
             named: Vec::new(),
         };
         for (index, job) in named.iter().enumerate() {
@@ -151,14 +170,12 @@ impl Board {
             };
             tokio::spawn(Follower::new(jobs.clone(), job, told, finder.clone(), map).run());
         }
-        let since = resumed.map(|place| place.at.plus_millis(-OVERLAP_MS));
         Self {
             jobs,
             user,
             scope,
             times,
             place,
-            since,
             changes,
             followed: named.into_iter().map(|job| job.id).collect(),
             unfinished: BTreeSet::new(),
@@ -170,27 +187,51 @@ impl Board {
     /// Tells until the client has gone.
     pub(super) async fn run(mut self) -> Result<(), Gone> {
         self.send(OPENING).await?;
-        match self
-            .since
-            .and_then(|since| self.jobs.hub.changed_since(since))
-        {
-            Some(changed) => self.resume(changed).await?,
-            None => self.open().await?,
+        let now = clock::now();
+        match self.jobs.hub.changed_since(self.place.at, OVERLAP_MS) {
+            Some(changed) => self.resume(changed, now).await?,
+            None => self.open(now).await?,
         }
         let mut changed = Changed::default();
         loop {
             tokio::select! {
-                change = self.changes.recv() => match change {
-                    Ok(Change::Foreign) | Err(RecvError::Lagged(_)) => self.open_again().await?,
-                    Ok(change) => changed.note(change),
-                    Err(RecvError::Closed) => return Err(Gone),
-                },
+                change = self.changes.recv() => self.note(&mut changed, change).await?,
                 Some(found) = self.found.recv() => self.take_found(found).await?,
                 () = tokio::time::sleep_until(changed.due), if changed.has_any() => {
+                    let now = clock::now();
+                    // All that came until now is told now: the ids say so.
+                    while let Some(change) = self.next_change() {
+                        self.note(&mut changed, change).await?;
+                    }
                     let ids = changed.take();
-                    self.tell_changed(ids).await?;
+                    self.tell_changed(ids, now).await?;
                 }
             }
+        }
+    }
+
+    fn next_change(&mut self) -> Option<Result<Change, RecvError>> {
+        match self.changes.try_recv() {
+            Ok(change) => Some(Ok(change)),
+            Err(TryRecvError::Lagged(count)) => Some(Err(RecvError::Lagged(count))),
+            Err(TryRecvError::Closed) => Some(Err(RecvError::Closed)),
+            Err(TryRecvError::Empty) => None,
+        }
+    }
+
+    async fn note(
+        &mut self,
+        changed: &mut Changed,
+        change: Result<Change, RecvError>,
+    ) -> Result<(), Gone> {
+        match change {
+            // After what nobody can name, or more than could be remembered.
+            Ok(Change::Foreign) | Err(RecvError::Lagged(_)) => self.open(clock::now()).await,
+            Ok(change) => {
+                changed.note(change);
+                Ok(())
+            }
+            Err(RecvError::Closed) => Err(Gone),
         }
     }
 
@@ -199,30 +240,26 @@ impl Board {
     }
 
     async fn tell(&mut self, event: &str, data: &(impl Serialize + Sync)) -> Result<(), Gone> {
-        self.place.at = clock::now();
         let bytes = sse(event, &self.place.to_string(), data);
         self.send(bytes).await
     }
 
     /// What changed while the client was away. What has not ended it knows, and hears of when a hand ends it.
-    async fn resume(&mut self, changed: ChangedIds) -> Result<(), Gone> {
+    async fn resume(&mut self, changed: ChangedIds, now: Timestamp) -> Result<(), Gone> {
         let read = |tx: &mut dyn crate::store::Tx| Ok::<_, JobError>(job::unfinished(tx)?);
         let unfinished = self.jobs.store.read(read).await.map_err(gone)?;
         let seen = unfinished
             .into_iter()
             .filter(|job| self.scope.sees(&self.user, job));
         self.unfinished = seen.map(|job| job.id).collect();
-        self.tell_changed(changed).await
+        self.tell_changed(changed, now).await
     }
 
     /// Each node, each job that has not ended, and those that ended meanwhile: after a resume by when they did, and by
     /// what was told before, as an operator who ends a job by hand may write no time, or one in another form.
-    async fn open(&mut self) -> Result<(), Gone> {
+    async fn open(&mut self, now: Timestamp) -> Result<(), Gone> {
         let nodes = self.jobs.all_nodes().await.map_err(gone)?;
-        for node in nodes {
-            self.tell("node", &node).await?;
-        }
-        let since = self.since;
+        let since = (self.place.at.as_millis() > 0).then(|| self.place.at.plus_millis(-OVERLAP_MS));
         let told = std::mem::take(&mut self.unfinished);
         let read = move |tx: &mut dyn crate::store::Tx| {
             let mut found = since.map_or(Ok(Vec::new()), |since| job::finished_since(tx, since))?;
@@ -239,19 +276,26 @@ impl Board {
             Ok::<_, JobError>(found)
         };
         let found = self.jobs.store.read(read).await.map_err(gone)?;
-        self.tell_jobs(found).await
+        let nodes = nodes.into_iter().map(News::node);
+        let news = nodes.chain(found.into_iter().map(News::job));
+        self.tell_all(news.collect(), now).await
     }
 
-    /// After more changes than could be remembered.
-    async fn open_again(&mut self) -> Result<(), Gone> {
-        self.since = Some(self.place.at.plus_millis(-OVERLAP_MS));
-        self.open().await
-    }
-
-    async fn tell_jobs(&mut self, found: Vec<Job>) -> Result<(), Gone> {
-        for job in found {
-            if !self.followed.contains(&job.id) {
-                self.tell_job(job).await?;
+    /// Tells of all these. Only the last one's id says that everything until `now` was told: a client that is cut off in
+    /// between hears of them again.
+    async fn tell_all(&mut self, mut news: Vec<News>, now: Timestamp) -> Result<(), Gone> {
+        news.retain(|one| match one {
+            News::Node(_) => true,
+            News::Job(job) => !self.followed.contains(&job.id) && self.scope.sees(&self.user, job),
+        });
+        let last = news.len().saturating_sub(1);
+        for (index, one) in news.into_iter().enumerate() {
+            if index == last {
+                self.place.at = now;
+            }
+            match one {
+                News::Node(node) => self.tell("node", &node).await?,
+                News::Job(job) => self.tell_job(*job).await?,
             }
         }
         Ok(())
@@ -269,7 +313,7 @@ impl Board {
         self.tell("job", &JobView::from(job)).await
     }
 
-    async fn tell_changed(&mut self, changed: ChangedIds) -> Result<(), Gone> {
+    async fn tell_changed(&mut self, changed: ChangedIds, now: Timestamp) -> Result<(), Gone> {
         let ids = changed.jobs;
         let read = move |tx: &mut dyn crate::store::Tx| {
             ids.iter()
@@ -278,12 +322,11 @@ impl Board {
                 .map_err(JobError::from)
         };
         let found = self.jobs.store.read(read).await.map_err(gone)?;
-        self.tell_jobs(found.into_iter().flatten().collect())
-            .await?;
-        for node in self.jobs.some_nodes(changed.nodes).await.map_err(gone)? {
-            self.tell("node", &node).await?;
-        }
-        Ok(())
+        let nodes = changed.nodes.into_iter().collect();
+        let nodes = self.jobs.nodes_of(nodes).await.map_err(gone)?;
+        let jobs = found.into_iter().flatten().map(News::job);
+        let news = jobs.chain(nodes.into_iter().map(News::node));
+        self.tell_all(news.collect(), now).await
     }
 
     async fn take_found(&mut self, found: Found) -> Result<(), Gone> {

@@ -32,7 +32,7 @@ pub(super) const OVERLAP_MS: i64 = 5_000;
 /// A browser asks anew whenever one of its tabs comes or goes: within this time that is one look at somebody's job.
 const SAME_LOOK: Duration = Duration::from_secs(10 * 60);
 
-/// When the stream was where, and how far each named job was told.
+/// Until when the client was told all that changed, and how far each named job was.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) at: Timestamp,
@@ -68,6 +68,11 @@ impl Place {
             at,
             named: named.collect::<Option<_>>()?,
         })
+    }
+
+    /// A client that was away for long hears how things stand anew, as does one from the future: then a clock was put back.
+    pub(super) fn is_recent(&self) -> bool {
+        (-OVERLAP_MS..REMEMBERED_MS).contains(&clock::now().millis_since(self.at))
     }
 
     pub(super) fn of(&self, job_id: &str) -> Option<Offsets> {
@@ -116,10 +121,6 @@ async fn events(
     }
     let named = find_named(&jobs, &user, scope, ids).await?;
     let resumed = last_event_id(&parts.headers).and_then(Place::parse);
-    // An older client starts over, as does one from the future: then a clock was put back.
-    let resumed = resumed.filter(|place| {
-        (-OVERLAP_MS..REMEMBERED_MS).contains(&clock::now().millis_since(place.at))
-    });
     let (client, receiver) = mpsc::channel(CLIENT_QUEUE);
     let counted = jobs.tails.viewing();
     tokio::spawn(async move {

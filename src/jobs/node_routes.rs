@@ -52,37 +52,38 @@ impl Jobs {
         Ok(nodes.into_iter().map(view).collect())
     }
 
-    /// The nodes of these ids that are there, by id, with what runs and waits on them.
-    pub(super) async fn some_nodes(
-        &self,
-        ids: BTreeSet<String>,
-    ) -> Result<Vec<NodeView>, JobError> {
+    /// The nodes that a search finds, by id; those of these words, or all.
+    pub async fn search_nodes(&self, sought: &str) -> Result<Vec<node::FoundNode>, JobError> {
+        let sought = sought.to_owned();
+        Ok(self.store.read(move |tx| node::search(tx, &sought)).await?)
+    }
+
+    /// The nodes of these ids, in their order, with what runs and waits on them; without those that are not there.
+    pub async fn nodes_of(&self, ids: Vec<String>) -> Result<Vec<NodeView>, JobError> {
         if ids.len() > ONE_BY_ONE_MAX {
+            let ids: BTreeSet<String> = ids.into_iter().collect();
             let mut nodes = self.all_nodes().await?;
             nodes.retain(|node| ids.contains(&node.id));
             return Ok(nodes);
         }
-        let mut nodes = Vec::with_capacity(ids.len());
-        for id in ids {
-            match self.one_node(id).await {
-                Ok(node) => nodes.push(node),
-                // Deleted meanwhile.
-                Err(JobError::NodeNotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(nodes)
+        let found = self
+            .store
+            .read(move |tx| {
+                let found = ids.into_iter().map(|id| find_with_load(tx, &id));
+                found.collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        let views = found.into_iter().flatten();
+        Ok(views
+            .map(|(node, runs, waiting)| self.nodes.view(node, runs, waiting))
+            .collect())
     }
 
     /// One node, with what runs and waits on it.
     pub async fn one_node(&self, id: String) -> Result<NodeView, JobError> {
         let (node, runs, waiting) = self
             .store
-            .read(move |tx| {
-                let node = node::find(tx, &id)?.ok_or(JobError::NodeNotFound)?;
-                let runs = job::running_on(tx, &id)?.pop().map(|job| job.id);
-                Ok::<_, JobError>((node, runs, job::count_queued_on(tx, &id)?))
-            })
+            .read(move |tx| find_with_load(tx, &id)?.ok_or(JobError::NodeNotFound))
             .await?;
         Ok(self.nodes.view(node, runs, waiting))
     }
@@ -102,6 +103,17 @@ impl Jobs {
         }
         Ok(())
     }
+}
+
+/// A node, the job that it runs, and how many wait for it.
+type Loaded = (node::Node, Option<String>, u64);
+
+fn find_with_load(tx: &mut dyn Tx, id: &str) -> Result<Option<Loaded>, JobError> {
+    let Some(node) = node::find(tx, id)? else {
+        return Ok(None);
+    };
+    let runs = job::running_on(tx, id)?.pop().map(|job| job.id);
+    Ok(Some((node, runs, job::count_queued_on(tx, id)?)))
 }
 
 fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, JobError> {

@@ -46,6 +46,9 @@ static INSTANCE_LIFE: Statement =
     Statement::new(include_str!("sql/node_instance_life.postgres.sql"));
 static INSTANCE_LIST: Statement = Statement::new(include_str!("sql/node_instance_list.sql"));
 
+/// Words that a search looks at.
+const SEARCH_WORDS_MAX: usize = 8;
+
 /// What an agent tells of its node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct NodeFacts {
@@ -155,6 +158,43 @@ pub fn find_locked(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError
 /// Every node, by id.
 pub fn list(tx: &mut dyn Tx) -> Result<Vec<Node>, StoreError> {
     read_all(tx.query(&LIST, &[])?, record)
+}
+
+/// As much of a node as a search puts in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundNode {
+    /// The slug.
+    pub id: String,
+    /// `ID` of os-release; empty where it is not known.
+    pub os_id: String,
+    /// `ID_LIKE` of os-release.
+    pub os_id_like: String,
+}
+
+/// The nodes in whose id, name, hostname, system or labels every word is found, by id; all of them where there is no word.
+pub fn search(tx: &mut dyn Tx, sought: &str) -> Result<Vec<FoundNode>, StoreError> {
+    let mut sql = String::from(include_str!("sql/node_search.sql"));
+    let mut params = Vec::new();
+    for word in sought.split_whitespace().take(SEARCH_WORDS_MAX) {
+        let word = word
+            .to_lowercase()
+            .replace('\\', r"\\")
+            .replace('%', r"\%")
+            .replace('_', r"\_");
+        params.push(format!("%{word}%").into());
+        sql.push_str(&format!(
+            include_str!("sql/node_search_word.sql"),
+            word = params.len()
+        ));
+    }
+    sql.push_str(" ORDER BY id");
+    read_all(tx.query(&Statement::composed(sql), &params)?, |row| {
+        Ok(FoundNode {
+            id: row.take()?,
+            os_id: row.take()?,
+            os_id_like: row.take()?,
+        })
+    })
 }
 
 /// Deletes a node with its tokens; false where there is none.

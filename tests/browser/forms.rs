@@ -170,3 +170,21 @@ fn a_broken_preset_file_is_shown_with_its_line() {
     browser.until("document.querySelectorAll('.cards li').length === 1");
     browser.is_content();
 }
+
+#[test]
+fn text_is_copied_over_plain_http_too() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let browser = Browser::at_host(&server, "hyprbox.test", &admin);
+    browser.open("/nodes");
+    browser.fill("#f-id", "prod-eu-1");
+    browser.press("Add");
+    browser.see("Waiting for the agent's first sign of life.");
+    assert_eq!(browser.js("isSecureContext"), false);
+    browser.js("document.addEventListener('copy', () => { window.copied = document.activeElement.value; }) ?? true");
+    browser.press("Copy");
+    browser.see("Copied");
+    let shown = browser.text("section.card pre");
+    assert_eq!(browser.js("window.copied"), shown);
+    browser.is_content();
+}

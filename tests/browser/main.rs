@@ -5,6 +5,7 @@
 mod browser;
 mod driver;
 mod first_minutes;
+mod fleet;
 mod forms;
 #[path = "../it/harness/mod.rs"]
 #[allow(

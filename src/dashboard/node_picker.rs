@@ -1,0 +1,155 @@
+//! Choosing a node. A few are a list to choose from; of more, the one that is wanted is searched: typed, then picked from
+//! what was found, with scripts as one types, without them by a button.
+
+use axum::extract::State;
+use maud::{Markup, html};
+
+use super::form::{around, described_by};
+use super::{Site, words};
+use crate::auth::Viewer;
+use crate::http::{ApiError, Path, Query};
+use crate::jobs::JobError;
+use crate::nodes::{NodeStatus, NodeView};
+use crate::presets::Preset;
+use crate::store::node::FoundNode;
+
+/// Up to so many nodes are a list.
+pub(super) const LISTED_MAX: usize = 50;
+/// Found nodes shown.
+const FOUND_MAX: usize = 8;
+
+/// The nodes that can be chosen from.
+pub(super) struct Picker {
+    nodes: Vec<NodeView>,
+    /// All that match, whether they are shown or not.
+    count: usize,
+    /// There are so many that they are searched.
+    is_searched: bool,
+    has_any: bool,
+}
+
+impl Picker {
+    /// Those that match what was typed; first those that the preset is for, then those that are there.
+    pub(super) async fn find(site: &Site, preset: &Preset, typed: &str) -> Result<Self, ApiError> {
+        let (_, all) = site.jobs.nodes.presence.count_online();
+        let is_searched = all > LISTED_MAX;
+        let sought = if is_searched { typed } else { "" };
+        let mut found = site.jobs.search_nodes(sought).await?;
+        let count = found.len();
+        let presence = &site.jobs.nodes.presence;
+        found.sort_by_cached_key(|node| {
+            let is_there = presence.of(&node.id).0 == NodeStatus::Online;
+            let is_typed = node.id == typed;
+            (!is_typed || !is_searched, !fits(preset, node), !is_there)
+        });
+        found.truncate(if is_searched { FOUND_MAX } else { LISTED_MAX });
+        let ids = found.into_iter().map(|node| node.id).collect();
+        Ok(Self {
+            nodes: site.jobs.nodes_of(ids).await?,
+            count,
+            is_searched,
+            has_any: all > 0,
+        })
+    }
+
+    /// The field. Where nodes are searched, `shows_found` says whether what was found is shown at once.
+    pub(super) fn draw(
+        &self,
+        preset: &Preset,
+        chosen: &str,
+        fault: Option<&str>,
+        shows_found: bool,
+    ) -> Markup {
+        let id = "f-node";
+        if !self.is_searched {
+            let hint =
+                (!self.has_any).then_some("There is no node yet; an ADMIN adds one under Nodes");
+            return around(id, "Node", hint, fault, self.list(preset, chosen, fault));
+        }
+        let about = self.nodes.iter().find(|node| node.id == chosen);
+        let about = about.map(|node| node_words(preset, node));
+        let hint = about
+            .as_deref()
+            .unwrap_or("Its name, or a part of it, its system or a label");
+        let control = html! {
+            div.pick {
+                input #f-node type="search" name="node" value=(chosen) required maxlength="200" autocomplete="off"
+                    autocapitalize="none" spellcheck="false" aria-describedby=(described_by(id))
+                    aria-controls="found-nodes" aria-invalid=[fault.map(|_| "true")];
+                button name="do" value="find" formnovalidate { "Find" }
+            }
+            div #found-nodes aria-live="polite" {
+                @if shows_found { (self.found(preset)) }
+            }
+        };
+        around(id, "Node", Some(hint), fault, control)
+    }
+
+    fn list(&self, preset: &Preset, chosen: &str, fault: Option<&str>) -> Markup {
+        // With one node there is nothing to choose.
+        let only = self.nodes.first().filter(|_| self.nodes.len() == 1);
+        let chosen = only.map_or(chosen, |node| node.id.as_str());
+        html! {
+            select #f-node name="node" required aria-describedby=(described_by("f-node")) aria-invalid=[fault.map(|_| "true")] {
+                @if only.is_none() { option value="" { "Choose…" } }
+                @for node in &self.nodes {
+                    option value=(node.id) selected[node.id == chosen] { (node_words(preset, node)) }
+                }
+            }
+        }
+    }
+
+    /// What was found, each a button that takes it.
+    fn found(&self, preset: &Preset) -> Markup {
+        html! {
+            @match self.count {
+                0 => { p.dim { "No node matches." } }
+                count if count > self.nodes.len() => {
+                    p.dim { (count) " nodes match; these come first. Type more to narrow them." }
+                }
+                count => { p.dim { (words::count(count as u64, "node matches.", "nodes match.")) } }
+            }
+            @if !self.nodes.is_empty() {
+                ul.found { @for node in &self.nodes {
+                    li { button name="pick" value=(node.id) formnovalidate { (node_words(preset, node)) } }
+                } }
+            }
+        }
+    }
+}
+
+/// What was found for what is being typed, for `queue.js`.
+pub(super) async fn show_found(
+    State(site): State<Site>,
+    Viewer(_): Viewer,
+    Path(name): Path<String>,
+    query: Query,
+) -> Result<Markup, ApiError> {
+    let presets = site.jobs.presets().await?;
+    let entry = presets.get(&name).ok_or(JobError::PresetNotFound)?;
+    let typed = query.get("q").unwrap_or_default().trim();
+    let picker = Picker::find(&site, &entry.preset, typed).await?;
+    Ok(picker.found(&entry.preset))
+}
+
+/// Whether the preset is for this node; it is not known of one whose agent was never there.
+fn fits(preset: &Preset, node: &FoundNode) -> bool {
+    node.os_id.is_empty() || preset.targets_os(&node.os_id, &node.os_id_like)
+}
+
+fn node_words(preset: &Preset, node: &NodeView) -> String {
+    let mut words = node.id.clone();
+    let system = node.os.pretty_name.as_deref().or(node.os.id.as_deref());
+    if let Some(system) = system.filter(|system| !system.is_empty()) {
+        words.push_str(&format!(" · {}", words::visible(system)));
+    }
+    if node.status == NodeStatus::Offline {
+        words.push_str(" · offline, the job would wait");
+    }
+    let like = node.os.id_like.as_deref().unwrap_or_default();
+    let id = node.os.id.as_deref().filter(|id| !id.is_empty());
+    if id.is_some_and(|id| !preset.targets_os(id, like)) {
+        words.push_str(" · not a target of this preset");
+    }
+    words
+}
