@@ -13,11 +13,13 @@
 //! | `folder` | that folder, file by file: what changed, what was good last |
 //! | [`params`] | a request's JSON params against the preset → [`Values`], or every error at once |
 //! | [`mod@render`] | preset + values → the script that is frozen; pure |
+//! | [`mod@check`] | the linter for people who write presets |
 //! | [`view`] | the shapes that the API shows |
 //!
 //! Nothing here knows HTTP, the database or jobs; the routes beside it and the jobs above it call in.
 
 pub mod catalog;
+pub mod check;
 mod folder;
 mod locate;
 pub mod params;

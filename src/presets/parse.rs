@@ -12,6 +12,8 @@ use super::words::{has_command, is_line, is_os_id, is_param_name, is_preset_name
 
 /// See [`Preset::parse`].
 pub(super) fn parse(stem: &str, text: &str) -> Result<Preset, Vec<Fault>> {
+    // Some editors begin a file with a byte order mark, which YAML takes for a part of the first key.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let raw = read(text).map_err(|fault| vec![fault])?;
     let mut checks = Checks {
         text,

@@ -145,7 +145,7 @@ fn step(name: &str, run: String) -> Step {
 }
 
 /// Scraps of bash that open and close things, in any order.
-fn scraps() -> impl Strategy<Value = String> {
+pub(super) fn scraps() -> impl Strategy<Value = String> {
     let known = [
         "'",
         "\"",

@@ -1,0 +1,259 @@
+//! The linter for people who write presets: `hyprbox presets check`. Works on files alone, without a server.
+//!
+//! | file | owns |
+//! | --- | --- |
+//! | `lex` | bash text → its commands, words and expansions |
+//! | `place` | a place in a step's text → line and column of the YAML file |
+//! | `params` | params that nothing uses, variables that nothing sets, params without quotes |
+//! | `removal`, `download`, `apt`, `secrets`, `habits` | what bites as root |
+//! | `tools` | `bash -n` and shellcheck, where they are installed |
+//! | `files` | paths → files → findings |
+//! | `report` | findings for people, and as JSON |
+//!
+//! A rule says nothing rather than something wrong: whoever gets used to false alarms reads none.
+
+mod apt;
+mod download;
+mod files;
+mod habits;
+mod lex;
+mod params;
+mod place;
+mod removal;
+mod report;
+mod secrets;
+mod tools;
+
+use super::locate::Segment;
+use super::schema::{Fault, Param, ParamKind, Preset, Step};
+use lex::{Command, Expansion, Script, Word};
+use place::{Place, Scalar, of_offset};
+
+pub use files::{Checked, check_paths};
+pub use report::{human, json};
+pub use tools::Tools;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It won't do what it says, or does harm.
+    Error,
+    /// It may, one day or on some machine.
+    Warning,
+    /// It could be said better.
+    Note,
+}
+
+/// Something that a preset's author should look at.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// From 1; 1 where it is of the file as a whole.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The rule's name, such as `unquoted-param`, or shellcheck's, such as `SC2086`.
+    pub rule: String,
+    /// What is wrong, and what to do instead.
+    pub message: String,
+}
+
+/// All that is to be said about the preset in `text`, the content of the file whose name without extension is `stem`, by
+/// line and column. A file that is no preset has its faults and nothing else.
+pub fn check(stem: &str, text: &str, tools: &Tools) -> Vec<Finding> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let preset = match Preset::parse(stem, text) {
+        Ok(preset) => preset,
+        Err(faults) => return faults.into_iter().map(Finding::from).collect(),
+    };
+    let mut parts = parts(text, &preset);
+    let mut findings = Findings { list: Vec::new() };
+    tools.syntax(&mut parts, &mut findings);
+    for part in parts.iter().filter(|part| part.is_bash) {
+        params::unquoted(&preset, part, &mut findings);
+        params::undefined(&preset, &parts, part, &mut findings);
+        removal::check(&preset, part, &mut findings);
+        download::check(part, &mut findings);
+        apt::check(part, &mut findings);
+        secrets::check(&preset, part, &mut findings);
+        habits::check(part, &preset.steps, &mut findings);
+    }
+    if parts.iter().all(|part| part.is_bash) {
+        params::unused(text, &preset, &parts, &mut findings);
+        tools.shellcheck(&preset, &parts, &mut findings);
+    }
+    findings
+        .list
+        .sort_by(|a, b| (a.line, a.column, &a.rule).cmp(&(b.line, b.column, &b.rule)));
+    findings.list.dedup();
+    findings.list
+}
+
+impl From<Fault> for Finding {
+    fn from(fault: Fault) -> Self {
+        Self {
+            line: fault.line.unwrap_or(1),
+            column: fault.column.unwrap_or(1),
+            severity: Severity::Error,
+            rule: "schema".to_owned(),
+            message: fault.message,
+        }
+    }
+}
+
+/// A text of a step.
+struct Part<'a> {
+    /// Of the step, from 0.
+    step: usize,
+    /// `unless`, `run` or `verify`.
+    field: &'static str,
+    text: &'a str,
+    script: Script,
+    scalar: Scalar,
+    /// False once `bash -n` refused it: then nothing else is said of it.
+    is_bash: bool,
+}
+
+fn parts<'a>(file: &str, preset: &'a Preset) -> Vec<Part<'a>> {
+    let mut parts = Vec::new();
+    for (step, it) in preset.steps.iter().enumerate() {
+        let Step {
+            unless,
+            run,
+            verify,
+            ..
+        } = it;
+        let texts = [
+            ("unless", unless.as_deref()),
+            ("run", Some(run.as_str())),
+            ("verify", verify.as_deref()),
+        ];
+        for (field, text) in texts {
+            let Some(text) = text else { continue };
+            let path = [
+                Segment::Key("steps"),
+                Segment::Index(step),
+                Segment::Key(field),
+            ];
+            parts.push(Part {
+                step,
+                field,
+                text,
+                script: lex::read(text),
+                scalar: Scalar::find(file, &path, text),
+                is_bash: true,
+            });
+        }
+    }
+    parts
+}
+
+impl Part<'_> {
+    /// Where in the file the `offset`th character of the text is.
+    fn at(&self, offset: usize) -> Place {
+        self.scalar.place(of_offset(self.text, offset))
+    }
+
+    fn expansions<'s>(&'s self, word: &'s Word) -> impl Iterator<Item = &'s Expansion> {
+        word.expansions.iter().map(|n| &self.script.expansions[*n])
+    }
+
+    /// Whether there is a command, anywhere, that this holds for.
+    fn has(&self, is: impl Fn(&Command) -> bool) -> bool {
+        self.script.commands.iter().any(is)
+    }
+}
+
+impl Command {
+    /// The program's name without its folder, where it stands in the text. What stands before it to start it otherwise
+    /// (`sudo`, `env X=1`, `timeout 5`, `exec`) is passed over.
+    fn program(&self) -> Option<&str> {
+        self.arguments().0
+    }
+
+    /// The program's name and its arguments.
+    fn arguments(&self) -> (Option<&str>, &[Word]) {
+        let mut words = &self.words[..];
+        while let Some((first, rest)) = words.split_first() {
+            let Some(name) = first.literal.as_deref() else {
+                return (None, rest);
+            };
+            let name = name.rsplit('/').next().unwrap_or(name);
+            words = match name {
+                "sudo" | "command" | "exec" | "nice" | "ionice" | "nohup" | "env" | "eatmydata"
+                | "timeout" => {
+                    let is_before = |word: &Word| {
+                        word.raw.starts_with('-')
+                            || word.raw.contains('=')
+                            || word.raw.starts_with(|c: char| c.is_ascii_digit())
+                    };
+                    let skip = rest.iter().take_while(|word| is_before(word)).count();
+                    &rest[skip..]
+                }
+                _ => return (Some(name), rest),
+            };
+        }
+        (None, words)
+    }
+
+    /// The arguments that stand in the text.
+    fn literals(&self) -> impl Iterator<Item = &str> {
+        self.arguments()
+            .1
+            .iter()
+            .filter_map(|word| word.literal.as_deref())
+    }
+}
+
+/// Where findings go.
+struct Findings {
+    list: Vec<Finding>,
+}
+
+impl Findings {
+    fn add(
+        &mut self,
+        severity: Severity,
+        (line, column): Place,
+        rule: &str,
+        message: impl Into<String>,
+    ) {
+        self.list.push(Finding {
+            line,
+            column,
+            severity,
+            rule: rule.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    fn error(&mut self, place: Place, rule: &str, message: impl Into<String>) {
+        self.add(Severity::Error, place, rule, message);
+    }
+
+    fn warning(&mut self, place: Place, rule: &str, message: impl Into<String>) {
+        self.add(Severity::Warning, place, rule, message);
+    }
+}
+
+/// Whether a value of the param can be of no characters at all.
+fn may_be_empty(param: &Param) -> bool {
+    if !param.required && param.default.is_none() {
+        return true;
+    }
+    match &param.kind {
+        ParamKind::String { pattern, .. } => {
+            pattern.as_ref().is_none_or(|pattern| pattern.matches(""))
+        }
+        ParamKind::Enum { values } => values.iter().any(String::is_empty),
+        ParamKind::Int { .. } | ParamKind::Bool | ParamKind::Port | ParamKind::Secret => false,
+    }
+}
+
+/// Reads `text` as bash and drops what was read: for tests of texts that `bash -n` would keep from the rules.
+#[cfg(test)]
+pub(super) fn read_anything(text: &str) {
+    let _script = lex::read(text);
+}
