@@ -15,13 +15,37 @@ use super::schema::Preset;
 
 /// The presets that come with the program. A test holds this list to the files in `presets/`.
 const BUILT_IN: &[(&str, &str)] = &[
+    ("caddy-site", include_str!("../../presets/caddy-site.yaml")),
+    (
+        "docker-host",
+        include_str!("../../presets/docker-host.yaml"),
+    ),
+    ("fail2ban", include_str!("../../presets/fail2ban.yaml")),
+    (
+        "node-exporter",
+        include_str!("../../presets/node-exporter.yaml"),
+    ),
+    (
+        "postgres-server",
+        include_str!("../../presets/postgres-server.yaml"),
+    ),
+    (
+        "restic-backup",
+        include_str!("../../presets/restic-backup.yaml"),
+    ),
     (
         "server-light",
         include_str!("../../presets/server-light.yaml"),
     ),
+    ("ssh-keys", include_str!("../../presets/ssh-keys.yaml")),
+    ("swap-file", include_str!("../../presets/swap-file.yaml")),
     (
         "system-report",
         include_str!("../../presets/system-report.yaml"),
+    ),
+    (
+        "system-update",
+        include_str!("../../presets/system-update.yaml"),
     ),
 ];
 

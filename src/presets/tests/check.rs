@@ -2,7 +2,6 @@
 //! fault is left alone.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use proptest::prelude::*;
 
@@ -209,8 +208,21 @@ proptest! {
     }
 }
 
-/// The rules' own idea of syntax is no stricter than bash's: they know how to read what is shipped.
+/// The example of the documentation is a preset, and the finding that it shows is what is found.
 #[test]
-fn bash_is_there() {
-    assert!(Command::new("bash").arg("--version").output().is_ok());
+fn the_documentation_tells_the_truth() {
+    let docs = std::fs::read_to_string(folder("docs/presets.md")).expect("the page");
+    let (_, rest) = docs.split_once("```yaml\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    assert_eq!(
+        found(&check("motd", example, &Tools::installed())),
+        Vec::<String>::new()
+    );
+    let dir = tempfile::tempdir().expect("a temp folder");
+    let path = dir.path().join("motd.yaml");
+    std::fs::write(&path, example.replace("\"$text\" >", "$text >")).expect("written");
+    let told = human(&check_paths(&[path], &Tools::installed()));
+    let told = told.replace(&dir.path().display().to_string(), "my-presets");
+    let finding = told.split("\n\n").next().expect("a finding");
+    assert!(docs.contains(finding), "{told}");
 }

@@ -10,7 +10,8 @@ fn echo_preset() -> Preset {
     preset(
         "targets: [any]\n\
          params:\n  value: { type: string, maxLength: 100000 }\n  hidden: { type: secret }\n\
-         steps:\n  - name: Show\n    run: printf '%s|' \"$value\" \"$hidden\"\n",
+         steps:\n  - name: Show\n    unless: \"printf 'u%s|' \\\"$value\\\" \\\"$hidden\\\"; false\"\n    \
+           run: printf '%s|' \"$value\" \"$hidden\"\n    verify: printf 'v%s|' \"$value\" \"$hidden\"\n",
     )
 }
 
@@ -105,7 +106,9 @@ fn assert_round_trip(value: &str, hidden: &str) {
     framed.push(0);
     let ran = run_script(&script, &[], &framed);
     assert_eq!(ran.stderr, "");
-    assert_eq!(ran.stdout, format!("==> [1/1] Show\n{value}|{hidden}|"));
+    let expected =
+        format!("u{value}|u{hidden}|==> [1/1] Show\n{value}|{hidden}|v{value}|v{hidden}|");
+    assert_eq!(ran.stdout, expected);
     assert_eq!(ran.code, Some(0));
 }
 
