@@ -10,7 +10,7 @@ use crate::ops;
 
 /// `hyprbox` with everything that it can be told to do.
 pub fn command() -> Command {
-    let command = Command::new("hyprbox")
+    let command = cli::add_client_commands(Command::new("hyprbox"))
         .version(env!("CARGO_PKG_VERSION"))
         .max_term_width(100)
         .subcommand_required(true)
@@ -40,7 +40,7 @@ pub fn command() -> Command {
                         .value_parser(clap::value_parser!(PathBuf)),
                 ),
         );
-    cli::add_commands(command)
+    cli::add_local_commands(command)
         .about("HyprBox Jobs: queue presets as jobs on your machines, and watch them live")
         .after_help(cli::EXIT_CODES)
 }

@@ -28,7 +28,11 @@ pub fn command() -> Command {
         .about("The way back in, on the server's machine")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(config::with_data_place(password))
+        // The key has no part in it.
+        .subcommand(
+            config::with_data_place(password)
+                .mut_arg("HYPRBOX_SECRET_KEY_FILE", |key| key.hide(true)),
+        )
 }
 
 pub(super) async fn run(matches: &ArgMatches) -> Result<u8, CliError> {

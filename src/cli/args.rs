@@ -70,7 +70,7 @@ fish:  hyprbox completions fish > ~/.config/fish/completions/hyprbox.fish")]
     },
     /// Write the man pages of every command into a folder
     Man {
-        /// Made if missing
+        /// The folder; made if missing
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
@@ -106,7 +106,7 @@ pub(super) struct Common {
     /// JSON for programs; one object a line while following
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// When to use colours
+    /// When to use colours: auto, always or never
     #[arg(
         long,
         global = true,
@@ -134,7 +134,7 @@ pub(super) struct Login {
     /// The server's address, such as https://jobs.example.org
     #[arg(value_name = "URL", value_hint = ValueHint::Url)]
     pub(super) server: String,
-    /// Keep this token instead of asking for email and password; it is read from HYPRBOX_TOKEN or standard input
+    /// Keep a token that was made elsewhere; it is read from HYPRBOX_TOKEN or from standard input
     #[arg(long)]
     pub(super) token: bool,
     /// Email of the account; asked for on the terminal where it is absent. The password is asked for there, too, or read
@@ -166,7 +166,7 @@ pub(super) struct Watch {
 pub(super) struct Params {
     /// A param; may repeat. NAME=@FILE reads the value from a file, NAME=@- from standard input (without the last
     /// newline), and NAME=@@text means the text "@text". A secret that isn't given is asked for on the terminal.
-    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) params: Vec<String>,
     /// A JSON object of params, typed as the API takes them; - is standard input. -p wins over it.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -191,6 +191,13 @@ pub(super) struct Run {
     pub(super) watch: Watch,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+fn pair(text: &str) -> Result<String, String> {
+    match text.contains('=') {
+        true => Ok(text.to_owned()),
+        false => Err("must have a = between name and value".to_owned()),
+    }
 }
 
 /// In seconds.
@@ -346,7 +353,7 @@ pub(super) enum NodesCommand {
         #[arg(long)]
         name: Option<String>,
         /// A label; may repeat
-        #[arg(long, value_name = "KEY=VALUE")]
+        #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
         label: Vec<String>,
     },
     /// Remove a node with its tokens; its queued jobs are cancelled, the finished ones stay (ADMIN)

@@ -86,7 +86,7 @@ impl Client {
 
     pub(super) fn use_token(&mut self, token: &str, from: TokenFrom) -> Result<(), CliError> {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| CliError::new(exit::REFUSED, "the token (not shown) is none"))?;
+            .map_err(|_| CliError::new(exit::REFUSED, "the token (not shown) is no token"))?;
         value.set_sensitive(true);
         self.token = Some((value, from));
         Ok(())
@@ -239,7 +239,7 @@ impl Client {
         let base = &self.base;
         match error {
             CallError::Lost { words, .. } => CliError::failed(format!("can't reach {base}: {words}"))
-                .hint("is the server running, and is that its address? HYPRBOX_URL, --url or `hyprbox login URL` say another"),
+                .hint("is the server running at that address? `hyprbox login URL`, --url or HYPRBOX_URL names another"),
             CallError::Foreign(words) => CliError::failed(format!(
                 "what answers at {base} is not a HyprBox server of this version: {words}"
             ))
@@ -399,13 +399,16 @@ pub(super) fn lost(error: &reqwest::Error) -> CallError {
     }
 }
 
-/// What is at the bottom of an error says most: `Connection refused (os error 111)`.
+/// What is at the bottom of an error says most: `Connection refused`.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    let words = error.to_string();
+    // The number says nothing that the words don't.
+    let plain = words.split(" (os error").next().unwrap_or_default();
+    plain.to_owned()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

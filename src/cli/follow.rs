@@ -246,7 +246,7 @@ impl<'f> Follower<'f> {
             .get_or_insert((status.stdout_bytes, status.stderr_bytes));
         self.release_if_caught_up()?;
         match (status.status, &status.cancel_requested_at) {
-            (JobStatus::Queued, _) => self.progress.doing("queued, waits for its node"),
+            (JobStatus::Queued, _) => self.progress.doing("queued, waiting for its node"),
             (JobStatus::Running, None) => self.progress.doing("running"),
             (JobStatus::Running, Some(_)) => self.progress.doing("is being cancelled"),
             (JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled, _) => {}
@@ -351,7 +351,7 @@ impl<'f> Follower<'f> {
 
     fn lost(&mut self, words: &str) {
         self.note(&format!(
-            "The connection broke ({words}); the job goes on, and this comes back to it."
+            "The connection broke ({words}). The job goes on; trying to come back to it."
         ));
         self.progress.doing("reconnecting");
     }

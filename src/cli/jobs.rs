@@ -23,6 +23,18 @@ const PAGE: u32 = 200;
 /// A stream's tail is this long at the least: of a shorter log nothing has fallen off.
 const KEPT_LEAST: usize = 65_536;
 
+/// What the flags' definition can't say.
+pub(super) fn check(command: &JobsCommand, json: bool) -> Result<(), CliError> {
+    if let JobsCommand::Log { follow, tail, .. } = command
+        && json
+        && (!follow || tail.is_some())
+    {
+        let words = "a log is bytes: --json goes with --follow alone, and without --tail";
+        return Err(CliError::usage(words));
+    }
+    Ok(())
+}
+
 pub(super) async fn run(
     client: Client,
     screen: Screen,
@@ -49,12 +61,6 @@ pub(super) async fn run(
             tail,
             stream,
         } => {
-            let is_mixed = screen.json && (!follow || tail.is_some());
-            if is_mixed {
-                return Err(CliError::usage(
-                    "a log is bytes: --json goes with --follow alone, and without --tail",
-                ));
-            }
             if follow {
                 return watch(client, screen, job, Some(stream), tail).await;
             }
@@ -301,7 +307,13 @@ async fn watch(
 async fn cancel(client: &Client, screen: Screen, job: &OneJob) -> Result<u8, CliError> {
     let cancelled = client
         .post::<JobView>(&path(job, "/cancel"), &Value::Null)
-        .await?;
+        .await
+        .map_err(|error| match &error.api {
+            Some((code, _)) if code == "wrong_state" => {
+                error.hint("a job that has ended can't be cancelled")
+            }
+            _ => error,
+        })?;
     if screen.json {
         screen.value(&cancelled.json)?;
         return Ok(0);

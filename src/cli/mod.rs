@@ -42,10 +42,15 @@ use screen::Screen;
 /// What a wrong command line ends with, apart from what a job ends with.
 pub const USAGE: u8 = exit::USAGE;
 
-/// Adds the commands of this folder to the program's. What a later command needs is a variant of `args::LocalCommand`
+/// Adds the commands that talk with a server to the program's. What a later command needs is a variant of `args::LocalCommand`
 /// (on this machine) or `args::ClientCommand` (of a server), and an arm below.
-pub fn add_commands(command: Command) -> Command {
-    LocalCommand::augment_subcommands(ClientCommand::augment_subcommands(command))
+pub fn add_client_commands(command: Command) -> Command {
+    ClientCommand::augment_subcommands(command)
+}
+
+/// Adds those that act on this machine alone.
+pub fn add_local_commands(command: Command) -> Command {
+    LocalCommand::augment_subcommands(command)
 }
 
 /// Whether these are the commands of this folder, where a wrong command line ends with [`USAGE`].
@@ -133,6 +138,7 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
             queue::run(client, screen, args).await
         }
         ClientCommand::Jobs(group) => {
+            jobs::check(&group.command, group.common.json)?;
             let (client, screen) = connect(&group.common)?;
             jobs::run(client, screen, group.command).await
         }

@@ -115,7 +115,7 @@ pub(super) fn nothing_like<'k>(
     let near = closest(name, known);
     let error = CliError::not_found(format!("there is no {what} {name:?}"));
     if near.is_empty() {
-        return error.hint(format!("`{list}` shows those that there are"));
+        return error.hint(format!("`{list}` shows all"));
     }
     error.hint(format!(
         "did you mean {}? `{list}` shows all",

@@ -105,7 +105,7 @@ fn check_token(token: &str) -> Result<String, CliError> {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(CliError::new(
             exit::REFUSED,
-            "the token (not shown) is none: it must be one word, hbu_…",
+            "the token (not shown) is no token: it must be one word, such as hbu_…",
         )
         .hint("log in again, or mend HYPRBOX_TOKEN"));
     }
@@ -123,9 +123,14 @@ pub(super) fn check_url(name: &str, text: &str, env: Env<'_>) -> Result<String, 
         }
         Ok(url) => url,
         Err(_) => {
-            return Err(CliError::usage(format!(
-                "{name}: {text:?} is not usable: {example}"
-            )));
+            let words = format!("{name}: {text:?} is not usable: {example}");
+            let error = CliError::usage(words);
+            let with_scheme = format!("https://{text}");
+            let is_host = !text.contains("://") && reqwest::Url::parse(&with_scheme).is_ok();
+            return Err(match is_host {
+                true => error.hint(format!("did you mean {with_scheme}?")),
+                false => error,
+            });
         }
     };
     let is_http = matches!(url.scheme(), "http" | "https");

@@ -18,9 +18,9 @@ use crate::store::copy;
 pub fn command() -> Command {
     config::with_data_place(
         Command::new("restore")
-            .about("Make a backup the database, while the server is stopped")
+            .about("Put a backup in the database's place, while the server is stopped")
             .long_about(
-                "Makes a backup the database, while the server is stopped. The backup is checked first. Where there is a \
+                "Puts a backup in the database's place, while the server is stopped. The backup is checked first. Where there is a \
                  database already, --replace is needed, and the old one stays beside the new one.",
             )
             .arg(

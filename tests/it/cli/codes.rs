@@ -139,7 +139,7 @@ fn a_server_that_is_not_there_is_125_at_once() {
         cli.run(words)
             .ends(125)
             .says("can't reach http://127.0.0.1:1")
-            .says("is the server running");
+            .says("is the server running at that address");
     }
     let far = Cli::nobody()
         .with("HYPRBOX_URL", "http://192.0.2.1")
@@ -177,6 +177,9 @@ fn a_wrong_command_line_is_apart_from_what_a_job_ends_with() {
         &["run", "note", "--node", "n", "--timeout", "0s"],
         &["run", "note", "--node", "n", "--timeout", "1.5h"],
         &["run", "note", "--node", "n", "--cancel-on-interrupt"],
+        &["run", "note", "--node", "n", "-p", "port"],
+        &["nodes", "add", "n", "--label", "attic"],
+        &["jobs", "log", "x", "--json"],
         &["jobs"],
         &["jobs", "nonsense"],
         &["jobs", "list", "--status", "DONE"],
