@@ -1,4 +1,4 @@
-//! `/jobs/{id}/compare`: a job beside the one before it (or `?with=`): state, params, script, and where the outputs part.
+//! `/jobs/{id}/compare`: a job beside the one before it (or `?with=`): state, output, params and script, side by side.
 
 use axum::extract::State;
 use maud::{Markup, html};
@@ -6,14 +6,15 @@ use serde_json::Value;
 
 use super::job::param_value;
 use super::layout::{self, Page};
+use super::side_by_side::SideBySide;
 use super::{Site, parts, plain, words};
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobView, Scope, find_for};
 use crate::store::job::JobFilter;
 
-/// Lines shown from where the outputs part.
-const LINES: usize = 12;
+/// What the two jobs are called.
+const NAMES: (&str, &str) = ("Before", "This one");
 
 /// The page.
 pub(super) async fn show(
@@ -74,15 +75,53 @@ async fn sections(
     old: &JobView,
     new: &JobView,
 ) -> Result<Markup, ApiError> {
-    let diff = site.jobs.diff(old.id.clone(), new.id.clone()).await?;
-    let old_output = site.jobs.output_end(old.id.clone(), plain::READ).await?;
-    let new_output = site.jobs.output_end(new.id.clone(), plain::READ).await?;
+    let scripts = (
+        site.jobs.script(old.id.clone()).await?,
+        site.jobs.script(new.id.clone()).await?,
+    );
+    let outputs = (
+        site.jobs.output_end(old.id.clone(), u64::MAX).await?,
+        site.jobs.output_end(new.id.clone(), u64::MAX).await?,
+    );
+    let compare = move || {
+        let outputs = (plain::whole(&outputs.0), plain::whole(&outputs.1));
+        (
+            SideBySide::of(&scripts.0, &scripts.1),
+            SideBySide::of(&outputs.0, &outputs.1),
+        )
+    };
+    let compared = tokio::task::spawn_blocking(compare).await;
+    let (scripts, logs) = compared.map_err(ApiError::internal)?;
     Ok(html! {
         (jobs_table(scope, old, new))
+        section { h2 { "Output" } (output(scope, old, new, &logs)) }
         section { h2 { "Params" } (params(&old.params, &new.params)) }
-        section { h2 { "Script" } (script(&diff)) }
-        section { h2 { "Output" } (outputs(&plain::text(&old_output).0, &plain::text(&new_output).0)) }
+        section {
+            h2 { "Script" }
+            @if scripts.is_same() { p.none { "The same." } } @else { (scripts.draw(NAMES)) }
+        }
     })
+}
+
+fn output(scope: Scope, old: &JobView, new: &JobView, logs: &SideBySide) -> Markup {
+    let lost = |job: &JobView| job.stdout_dropped + job.stderr_dropped > 0;
+    // Where the head is gone, the lines of the job's page begin with another number.
+    let link = |job: &JobView, line: usize| {
+        let address = parts::job_address(&job.id, scope);
+        html! { @if lost(job) { (line) } @else { a href=(format!("{address}#L{line}")) { (line) } } }
+    };
+    html! {
+        @match logs.first() {
+            None => { p.none { "The same." } }
+            Some((before, now)) => {
+                p { "The first line that differs: " (link(old, before)) " before, " (link(new, now)) " in this one." }
+                @if lost(old) || lost(new) {
+                    p.dim { "The beginning of the output was not kept; lines are counted from where it begins." }
+                }
+                (logs.draw(NAMES))
+            }
+        }
+    }
 }
 
 fn jobs_table(scope: Scope, old: &JobView, new: &JobView) -> Markup {
@@ -145,37 +184,6 @@ pub(super) fn script(diff: &str) -> Markup {
                     _ => { (words::visible(line)) "\n" }
                 }
             } }
-        }
-    }
-}
-
-fn outputs(old: &str, new: &str) -> Markup {
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    let parting = old
-        .iter()
-        .zip(&new)
-        .take_while(|(old, new)| old == new)
-        .count();
-    html! {
-        @if parting == old.len() && parting == new.len() { p.none { "The same." } }
-        @else {
-            p { "They part at line " (parting + 1) "." }
-            div.sides {
-                (side("Before", &old, parting)) (side("This one", &new, parting))
-            }
-        }
-    }
-}
-
-fn side(name: &str, lines: &[&str], from: usize) -> Markup {
-    let shown = lines.iter().skip(from.saturating_sub(2)).take(LINES);
-    html! {
-        div {
-            h3 { (name) }
-            pre.code tabindex="0" {
-                @for line in shown { (words::visible(line)) "\n" }
-                @if from >= lines.len() { "(no more lines)" }
-            }
         }
     }
 }

@@ -109,6 +109,9 @@ fn advice_on_code(code: Option<i64>, signal: Option<&str>) -> &'static str {
             "Exit code 2 is the distro guard's: if the output says so, the preset is for another system. Else the script \
              ended with it: see the last lines."
         }
+        (_, Some("SIGINT")) | (Some(130), _) => {
+            "Something on the node interrupted it (SIGINT), as Ctrl+C does."
+        }
         (Some(126), _) => "A command in the script is there but can't be executed.",
         (Some(127), _) => "A command in the script is not installed on the node.",
         _ => "",
@@ -125,6 +128,7 @@ mod tests {
             (Some(2), None, "guard"),
             (Some(126), None, "executed"),
             (Some(127), None, "installed"),
+            (Some(130), None, "interrupted"),
             (Some(137), None, "memory"),
             (None, Some("SIGKILL"), "memory"),
             (None, Some("SIGTERM"), "SIGTERM"),

@@ -31,6 +31,7 @@ mod presets;
 mod preview;
 mod setup;
 mod shell;
+mod side_by_side;
 mod users;
 mod words;
 

@@ -17,6 +17,11 @@ pub(super) fn text(output: &[u8]) -> (String, bool) {
     (strip(&String::from_utf8_lossy(&output[cut..])), from > 0)
 }
 
+/// All of it as text.
+pub(super) fn whole(output: &[u8]) -> String {
+    strip(&String::from_utf8_lossy(output))
+}
+
 /// Takes escape sequences away; of a line that was written over, the last version stays.
 fn strip(text: &str) -> String {
     let mut lines = String::with_capacity(text.len());

@@ -231,3 +231,56 @@ fn every_page_has_its_headers_and_assets_are_kept() {
         .send();
     assert_eq!(answer.status, 415);
 }
+
+#[test]
+fn a_run_is_compared_with_the_one_before_over_all_of_its_output() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let run = |text: &str, changed: &str| {
+        let id = admin.queue_with("node-1", "note", serde_json::json!({"text": text}));
+        agent.claim();
+        // More than 64 KiB on both sides of what differs; colours and progress don't count.
+        let colour = if changed == "after" {
+            "\u{1b}[32m"
+        } else {
+            "10%\r50%\r"
+        };
+        let lines: Vec<String> = (1..=9_000)
+            .map(|n| match n {
+                4_500 => format!("{colour}{changed} <b>\n"),
+                n => format!("{colour}line {n}\n"),
+            })
+            .collect();
+        let mut at = 0;
+        for part in lines.chunks(3_000) {
+            let text = part.concat();
+            agent.say(&id, at, &text);
+            at += text.len() as u64;
+        }
+        agent.succeed(&id);
+        id
+    };
+    let before = run("one", "before");
+    let now = run("two", "after");
+    let path = format!("/jobs/{now}/compare");
+    let page = admin.browser("GET", &path).gives(200).text();
+    assert!(page.contains("… 4496 lines the same"), "{page}");
+    assert!(
+        page.contains("<del>before &lt;b&gt;</del>") && page.contains("<ins>after &lt;b&gt;</ins>")
+    );
+    assert!(
+        page.contains(&format!("/jobs/{now}#L4500"))
+            && page.contains(&format!("/jobs/{before}#L4500"))
+    );
+    assert!(page.len() < 64 * 1024, "{} bytes", page.len());
+
+    let browser = Browser::of(&server, &admin);
+    browser.open(&path);
+    browser.view("compare-sides");
+    browser.size(360, 900);
+    let overflow = browser.js("document.documentElement.scrollWidth - innerWidth");
+    assert_eq!(overflow, 0);
+    browser.view("compare-narrow");
+    browser.is_content();
+}
