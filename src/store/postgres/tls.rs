@@ -240,24 +240,32 @@ pub(super) struct TlsFault(String);
 
 fn fault(error: &io::Error, host: &str) -> TlsFault {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    let words = match inner {
-        Some(rustls::Error::InvalidCertificate(why)) => match why {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                format!("the server's certificate does not name {host} (in subjectAltName): connect by a name that it has")
-            }
-            // The latter is an authority of the same name.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                "no trusted authority has signed the server's certificate: set sslrootcert to the authority's certificate".to_owned()
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "the server's certificate has expired: renew it there".to_owned()
-            }
-            why => format!("the server's certificate is not usable ({why}): set sslrootcert to a copy of it, if it is the right one"),
-        },
+    TlsFault(match inner {
+        Some(rustls::Error::InvalidCertificate(why)) => unfit(why, host),
         Some(other) => other.to_string(),
         None => error.to_string(),
+    })
+}
+
+fn unfit(why: &CertificateError, host: &str) -> String {
+    use CertificateError::{
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+        UnknownIssuer,
     };
-    TlsFault(words)
+    if matches!(why, NotValidForName | NotValidForNameContext { .. }) {
+        format!(
+            "the server's certificate does not name {host} (in subjectAltName): connect by a name that it has"
+        )
+    } else if matches!(why, UnknownIssuer | BadSignature) {
+        // The latter is an authority of the same name.
+        "no trusted authority has signed the server's certificate: set sslrootcert to the authority's certificate".to_owned()
+    } else if matches!(why, Expired | ExpiredContext { .. }) {
+        "the server's certificate has expired: renew it there".to_owned()
+    } else {
+        format!(
+            "the server's certificate is not usable ({why}): set sslrootcert to a copy of it, if it is the right one"
+        )
+    }
 }
 
 /// A line that is encrypted.
