@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Some(("backup", arguments)) => tell(ops::backup::run(arguments)),
         Some(("restore", arguments)) => tell(ops::restore::run(arguments)),
         Some(("doctor", arguments)) => doctor(arguments),
+        Some(("migrate-store", flags)) => ops::migrate_store::run(flags),
         Some(("supervise", arguments)) => supervise(arguments),
         // clap demands a subcommand, and knows these alone.
         _ => ExitCode::from(BAD_CONFIGURATION),

@@ -28,6 +28,7 @@ pub fn command() -> Command {
         )
         .subcommand(ops::backup::command())
         .subcommand(ops::restore::command())
+        .subcommand(ops::migrate_store::command())
         .subcommand(ops::doctor::command())
         .subcommand(cli::admin_command())
         .subcommand(

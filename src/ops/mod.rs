@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod doctor;
+pub mod migrate_store;
 mod readiness;
 pub mod restore;
 mod routes;

@@ -12,6 +12,8 @@ pub mod enrolment;
 pub mod idempotency;
 pub mod job;
 mod migrate;
+#[cfg(feature = "postgres")]
+pub mod migrate_store;
 pub mod node;
 pub mod output;
 #[cfg(feature = "postgres")]

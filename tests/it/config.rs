@@ -149,6 +149,19 @@ fn postgres_without_its_feature_says_how_to_get_it() {
     }
     let line = refused(&setup);
     assert!(line.contains("--features postgres"), "{line}");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_hyprbox"))
+        .args([
+            "migrate-store",
+            "--from",
+            "sqlite:a",
+            "--to",
+            "postgres://localhost/jobs",
+        ])
+        .output()
+        .expect("it runs");
+    let line = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.contains("--features postgres"), "{line}");
 }
 
 #[test]

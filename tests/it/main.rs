@@ -21,6 +21,8 @@ mod keep;
 mod lease;
 mod list;
 mod log;
+#[cfg(feature = "postgres")]
+mod migrate_store;
 mod nodes;
 mod openapi;
 mod ops;

@@ -6,7 +6,7 @@ use postgres::{Client, Transaction};
 use sha2::{Digest, Sha256};
 
 use super::session::describe;
-use super::url::Endpoint;
+use super::url::{APPLICATION, Endpoint};
 use crate::store::migrate::{ENROLMENTS, LINES_AND_PIDS, SCHEMA, SCHEMA_VERSION};
 
 /// What makes a fresh database Postgres's own.
@@ -37,12 +37,95 @@ const LOCK: i64 = 0x6862_6f78;
 /// The oldest server that this is meant for.
 const SERVER_MIN: i32 = 140_000;
 
+/// There while `hyprbox migrate-store` fills a database: what it fills it from.
+const FILLING: &str =
+    "CREATE TABLE store_migration (source TEXT NOT NULL, begun_at TIMESTAMPTZ NOT NULL)";
+
 /// Makes a fresh database, or brings an older one up to date. The error is one line, without the URL.
 pub(super) fn bring_up_to_date(endpoint: &Endpoint) -> Result<(), String> {
     let mut client = endpoint
         .connect()
         .map_err(|error| format!("can't reach the database: {}", describe(&error)))?;
     check_server(&mut client)?;
+    let mut transaction = begin(&mut client)?;
+    if filled_from(&mut transaction).map_err(in_words)?.is_some() {
+        return Err(
+            "`hyprbox migrate-store` has not come to its end with this database: run it again"
+                .to_owned(),
+        );
+    }
+    make_current(&mut transaction)?;
+    transaction.commit().map_err(in_words)
+}
+
+/// The same for a database that is to be filled from `source`: fresh, or without a row, or half filled from there before.
+pub(in crate::store) fn make_ready_to_fill(
+    client: &mut Client,
+    source: &str,
+) -> Result<(), String> {
+    check_server(client)?;
+    let mut transaction = begin(client)?;
+    let servers = transaction
+        .query_one(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = $1",
+            &[&APPLICATION],
+        )
+        .map_err(in_words)?;
+    if servers.get::<_, i64>(0) > 0 {
+        return Err("a server runs over this database: stop it first".to_owned());
+    }
+    let known = filled_from(&mut transaction).map_err(in_words)?;
+    if let Some(other) = known.as_deref().filter(|known| *known != source) {
+        return Err(format!(
+            "this database is half filled from {other}: go on with that one, or give an empty one"
+        ));
+    }
+    make_current(&mut transaction)?;
+    if known.is_none() {
+        if let Some(table) = table_with_rows(&mut transaction).map_err(in_words)? {
+            return Err(format!(
+                "this database has data of its own (in {table}): give an empty one"
+            ));
+        }
+        transaction.batch_execute(FILLING).map_err(in_words)?;
+        transaction
+            .execute("INSERT INTO store_migration VALUES ($1, now())", &[&source])
+            .map_err(in_words)?;
+    }
+    transaction.commit().map_err(in_words)
+}
+
+/// Opens a filled database to servers.
+pub(in crate::store) fn filled(client: &mut Client) -> Result<(), postgres::Error> {
+    client.batch_execute("DROP TABLE store_migration")
+}
+
+fn filled_from(transaction: &mut Transaction<'_>) -> Result<Option<String>, postgres::Error> {
+    let marked = "SELECT 1 FROM information_schema.tables
+        WHERE table_schema = current_schema() AND table_name = 'store_migration'";
+    if transaction.query_opt(marked, &[])?.is_none() {
+        return Ok(None);
+    }
+    let row = transaction.query_opt("SELECT source FROM store_migration", &[])?;
+    Ok(row.map(|row| row.get(0)))
+}
+
+fn table_with_rows(transaction: &mut Transaction<'_>) -> Result<Option<String>, postgres::Error> {
+    let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()
+        AND table_type = 'BASE TABLE' AND table_name NOT IN ('schema_version', 'readiness') ORDER BY table_name";
+    for table in transaction.query(tables, &[])? {
+        let name: String = table.get(0);
+        let any = format!("SELECT 1 FROM \"{}\" LIMIT 1", name.replace('"', "\"\""));
+        if transaction.query_opt(&any, &[])?.is_some() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// A transaction that has the schema to itself.
+fn begin(client: &mut Client) -> Result<Transaction<'_>, String> {
     let mut transaction = client.transaction().map_err(in_words)?;
     transaction
         .batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL client_min_messages = warning")
@@ -50,10 +133,14 @@ pub(super) fn bring_up_to_date(endpoint: &Endpoint) -> Result<(), String> {
     transaction
         .execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
         .map_err(in_words)?;
+    Ok(transaction)
+}
+
+fn make_current(transaction: &mut Transaction<'_>) -> Result<(), String> {
     let derived = hex(&Sha256::digest(DERIVED));
-    let changed = match found(&mut transaction)? {
+    let changed = match found(transaction)? {
         None => {
-            make(&mut transaction).map_err(in_words)?;
+            make(transaction).map_err(in_words)?;
             true
         }
         Some((version, _)) if version > SCHEMA_VERSION => {
@@ -62,7 +149,7 @@ pub(super) fn bring_up_to_date(endpoint: &Endpoint) -> Result<(), String> {
             ));
         }
         Some((version, made)) => {
-            upgrade(&mut transaction, version, MIGRATIONS).map_err(in_words)?;
+            upgrade(transaction, version, MIGRATIONS).map_err(in_words)?;
             version < SCHEMA_VERSION || made != derived
         }
     };
@@ -75,7 +162,7 @@ pub(super) fn bring_up_to_date(endpoint: &Endpoint) -> Result<(), String> {
             )
             .map_err(in_words)?;
     }
-    transaction.commit().map_err(in_words)
+    Ok(())
 }
 
 fn in_words(error: postgres::Error) -> String {

@@ -77,8 +77,15 @@ fn every_documented_command_parses_and_every_command_is_documented() {
         let is_shown = examples
             .iter()
             .any(|words| words.get(1..=named.len()).is_some_and(|w| w == named));
-        let elsewhere =
-            ["serve", "demo", "backup", "restore", "doctor"].contains(&command.as_str());
+        let elsewhere = [
+            "serve",
+            "demo",
+            "backup",
+            "restore",
+            "doctor",
+            "migrate-store",
+        ]
+        .contains(&command.as_str());
         assert!(
             is_shown || elsewhere,
             "docs/cli.md has no example of `hyprbox {command}`"
