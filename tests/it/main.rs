@@ -5,6 +5,7 @@
 mod agent;
 mod auth;
 mod backup;
+mod caddy;
 mod cancel;
 mod claim;
 mod cli;
@@ -31,6 +32,7 @@ mod postgres;
 mod postgres_tls;
 mod presets;
 mod queue;
+mod replica_storm;
 mod replicas;
 mod review;
 mod seed;

@@ -12,7 +12,7 @@ pub(crate) struct Line {
 }
 
 struct State {
-    to: String,
+    to: Mutex<String>,
     is_cut: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -23,7 +23,7 @@ impl Line {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let state = Arc::new(State {
-            to: to.to_owned(),
+            to: Mutex::new(to.to_owned()),
             is_cut: AtomicBool::new(false),
             open: Mutex::default(),
         });
@@ -50,6 +50,11 @@ impl Line {
         (line, through)
     }
 
+    /// What is joined from now on leads elsewhere.
+    pub(crate) fn lead_to(&self, to: &str) {
+        *self.state.to.lock().unwrap_or_else(PoisonError::into_inner) = to.to_owned();
+    }
+
     /// Breaks what is open off, and lets nothing new through.
     pub(crate) fn cut(&self) {
         self.state.is_cut.store(true, Ordering::SeqCst);
@@ -74,7 +79,12 @@ impl State {
         if self.is_cut.load(Ordering::SeqCst) {
             return;
         }
-        let Ok(far) = TcpStream::connect(&self.to) else {
+        let to = self
+            .to
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Ok(far) = TcpStream::connect(&to) else {
             return;
         };
         let twice = |stream: &TcpStream| stream.try_clone().expect("a second handle");

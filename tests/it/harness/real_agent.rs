@@ -41,10 +41,19 @@ impl RealAgent {
     }
 
     fn of(server: &Server, identity: &FakeAgent, ca_file: Option<&Path>) -> Self {
+        Self::speaking_to(server.url(), identity, ca_file)
+    }
+
+    /// Starts it for a server that is at that URL, or will be.
+    pub(crate) fn at_url(url: &str, identity: &FakeAgent) -> Self {
+        Self::speaking_to(url, identity, None)
+    }
+
+    fn speaking_to(url: &str, identity: &FakeAgent, ca_file: Option<&Path>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state");
         let variables = [
-            ("HYPRBOX_API_URL", server.url()),
+            ("HYPRBOX_API_URL", url),
             ("HYPRBOX_NODE_TOKEN", &identity.token),
             ("HYPRBOX_NODE_ID", &identity.node_id),
             ("HYPRBOX_STATE_DIR", state.to_str().expect("UTF-8")),
