@@ -55,7 +55,7 @@ const log = new Log(lines, steps, {
     lines.hidden = false;
     empty.hidden = true;
     following.drawn(count);
-    errorButton.hidden = !log.firstError;
+    errorButton.hidden = !log.hasErrors;
     links.look(isOver);
   },
 });
@@ -191,7 +191,7 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
       following.end();
       if (log.isEmpty) empty.textContent = 'No output.';
       const failed = steps.end(status, Date.parse(finishedAt));
-      errorButton.hidden = !log.firstError;
+      errorButton.hidden = !log.hasErrors;
       links.look(true);
       if (failed && steps.foldsDone && !location.hash && !scrollY && failed.head.getBoundingClientRect().top > innerHeight * 0.7) {
         failed.head.scrollIntoView({ block: 'center' });

@@ -158,7 +158,7 @@ export class Log {
     this.waiting.splice(0, drawn);
     for (const row of this.changed) this.fill(row);
     this.changed.clear();
-    for (const block of this.grown) block.style.setProperty('--rows', block.childElementCount);
+    for (const block of this.grown) block.style.containIntrinsicSize = `auto ${block.childElementCount * 1.5}em`;
     this.grown.clear();
     this.trim();
     if (drawn) this.onRows?.(drawn);
@@ -295,6 +295,10 @@ export class Log {
       }
     }
     return found;
+  }
+
+  get hasErrors() {
+    return this.firstStderr !== null;
   }
 
   /** The error to look at first: in the step that failed, if there is one. */

@@ -322,6 +322,33 @@ impl Browser {
             .expect("closes");
     }
 
+    /// Measures from now on what the page's own thread works, by the time that it has the processor.
+    pub(crate) fn measure(&self) {
+        self.driver.devtools("Performance.disable", json!({}));
+        let params = json!({"timeDomain": "threadTicks"});
+        self.driver.devtools("Performance.enable", params);
+    }
+
+    /// What it has worked since it was measured, in words.
+    pub(crate) fn work(&self) -> String {
+        let found = self.driver.devtools("Performance.getMetrics", json!({}));
+        let metrics = found["metrics"].as_array().expect("metrics");
+        let millis = |name: &str| {
+            let metric = metrics.iter().find(|metric| metric["name"] == name);
+            metric
+                .and_then(|metric| metric["value"].as_f64())
+                .unwrap_or_default()
+                * 1_000.0
+        };
+        format!(
+            "{:.0} ms, of these scripts {:.0}, styles {:.0}, layout {:.0}",
+            millis("TaskDuration"),
+            millis("ScriptDuration"),
+            millis("RecalcStyleDuration"),
+            millis("LayoutDuration")
+        )
+    }
+
     /// Kills the process that draws the window it looks at.
     pub(crate) fn crash(&self) {
         // The answer is that the tab has crashed.

@@ -215,3 +215,35 @@ fn a_server_that_restarts_is_a_sign_and_then_nothing() {
     browser.until("document.getElementById('line-down').hidden");
     assert_eq!(browser.js("document.querySelectorAll('.l').length"), 2);
 }
+
+#[test]
+fn a_job_that_says_nothing_for_long_is_noticed() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    agent.say(&id, 0, "one\n");
+    let ago = |minutes: i64| {
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+        format!("{at:.3}")
+    };
+    server.database().execute(&format!(
+        "UPDATE jobs SET started_at = '{}', last_output_at = '{}' WHERE id = '{id}'",
+        ago(90),
+        ago(12)
+    ));
+    server.database().execute(&format!(
+        "UPDATE chunks SET arrived_at = '{}' WHERE job_id = '{id}'",
+        ago(12)
+    ));
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    browser.see("No output for 12 min");
+    assert_eq!(browser.text("#last-output"), "12 min ago");
+    browser.see("for 1 h 30 min.");
+    agent.say(&id, 4, "two\n");
+    browser.until("document.querySelector('.silence').hidden");
+    browser.until("document.querySelector('#last-output').textContent === 'just now'");
+    browser.is_content();
+}

@@ -44,13 +44,15 @@ fn a_hundred_thousand_lines_are_all_there() {
     agent.succeed(&id);
     let browser = Browser::of(&server, &admin);
     browser.on_every_page(&format!("window.wanted = 100000; {PACE}"));
+    browser.measure();
     browser.open(&format!("/jobs/{id}"));
     let pace = browser.until("window.pace.all && window.pace");
     println!(
         "100,000 coloured lines: the first after {} ms, all after {} ms, tasks over 50 ms: {}",
         pace["first"], pace["all"], pace["tasks"]
     );
-    // Through all of it, a window's height per frame.
+    println!("the page's thread worked {}", browser.work());
+    // Through all of it, in two seconds.
     let frames = browser.until(SCROLL);
     println!(
         "scrolling through them: a frame every {} ms, the slowest {} ms",
@@ -138,6 +140,33 @@ fn bytes_that_fell_off_the_head_are_told() {
 }
 
 #[test]
+fn lines_of_both_streams_keep_their_numbers_whichever_lost_its_head() {
+    let mut server = Server::with(&[("HYPRBOX_STDOUT_MAX_BYTES", "65536")]);
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    // stderr: lines 1 and 20,002, and one that begins before stdout's and ends after; stdout loses its head.
+    agent.output(&id, &[chunk("stderr", 0, "first\nbeg")]);
+    let text: String = (3..20_003).map(|n| format!("line {n}\n")).collect();
+    agent.say(&id, 0, &text);
+    agent.output(&id, &[chunk("stderr", 9, "un\n\u{1b}[0mlast\n")]);
+    agent.say(&id, text.len() as u64, "the end\n");
+    agent.succeed(&id);
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    browser.until("document.querySelector('.part-body')?.textContent.includes('the end')");
+    // The first one that is left has lost its beginning.
+    let wrong = "[...document.querySelectorAll('.l[data-n]')].map((l) => [l.dataset.n, l.textContent])\
+        .filter(([n, text]) => /\\d$/.test(text) && !`line ${n}`.endsWith(text))";
+    assert_eq!(browser.js(wrong), json!([]));
+    let others = "[...document.querySelectorAll('.l[data-n]')].map((l) => `${l.dataset.n} ${l.textContent}`)\
+        .filter((l) => / (first|begun|last|the end)$/.test(l))";
+    let wanted = json!(["1 first", "2 begun", "20003 last", "20004 the end"]);
+    browser.until(&format!("JSON.stringify({others}) === '{wanted}'"));
+}
+
+#[test]
 fn two_thousand_lines_a_second_keep_the_page_smooth() {
     let mut server = Server::start();
     let admin = server.admin();
@@ -150,6 +179,7 @@ fn two_thousand_lines_a_second_keep_the_page_smooth() {
     browser.until("document.querySelector('#job-state [data-state=running]')");
     // Not the page's own start.
     browser.js("(window.pace.tasks = [])");
+    browser.measure();
     let mut sent = 0;
     for round in 0..20_u32 {
         let text: String = (0..200)
@@ -161,6 +191,9 @@ fn two_thousand_lines_a_second_keep_the_page_smooth() {
     }
     browser.until("document.querySelectorAll('.l').length === 4000");
     let tasks = browser.js("window.pace.tasks");
-    println!("2,000 lines a second: tasks over 50 ms: {tasks}");
+    println!(
+        "2,000 lines a second for two seconds: tasks over 50 ms: {tasks}; the page's thread worked {}",
+        browser.work()
+    );
     browser.is_content();
 }
