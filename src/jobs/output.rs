@@ -40,9 +40,10 @@ impl Jobs {
         let pieces = pieces_of(request)?;
         let max_bytes = self.limits.stdout_max_bytes;
         let job_id = id.clone();
+        let bytes = pieces.iter().map(|piece| piece.data.len()).sum();
         let (job, arrived) = self
             .store
-            .write(move |tx| {
+            .write_large(bytes, move |tx| {
                 append(
                     tx,
                     (&node_id, instance.as_deref()),

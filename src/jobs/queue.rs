@@ -104,9 +104,10 @@ impl Jobs {
                     .map_err(|_| JobError::CantSeal)?,
             )
         };
+        let bytes = job.script.len() + job.params.len();
         let queued = self
             .store
-            .write(move |tx| insert(tx, &job, sealed, key))
+            .write_large(bytes, move |tx| insert(tx, &job, sealed, key))
             .await?;
         if let Queued::New(job) = &queued {
             self.metrics.queued(&job.preset);

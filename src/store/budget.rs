@@ -91,13 +91,22 @@ mod tests {
         })));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while store.budget.take(2).is_ok() {
-            assert!(std::time::Instant::now() < deadline, "the first took nothing");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the first took nothing"
+            );
             tokio::task::yield_now().await;
         }
-        assert!(matches!(large(Box::new(|| {})).await, Err(StoreError::Busy)));
+        assert!(matches!(
+            large(Box::new(|| {})).await,
+            Err(StoreError::Busy)
+        ));
         // What is small has its place in the queue as ever.
         go_on.send(()).expect("the first still waits");
-        store.write(|_| Ok::<_, StoreError>(())).await.expect("writes");
+        store
+            .write(|_| Ok::<_, StoreError>(()))
+            .await
+            .expect("writes");
         first.await.expect("no panic").expect("writes");
         large(Box::new(|| {})).await.expect("writes");
         store.close().await;

@@ -6,6 +6,7 @@
 
 pub mod attempt;
 pub mod audit;
+mod budget;
 pub mod copy;
 pub mod diagnosis;
 pub mod enrolment;
@@ -30,6 +31,7 @@ pub mod user_token;
 use std::path::Path;
 use std::sync::Arc;
 
+use budget::Budget;
 pub use migrate::SCHEMA_VERSION;
 #[cfg(feature = "postgres")]
 pub use postgres::check_url as check_postgres_url;
@@ -107,6 +109,7 @@ pub struct OpenError(pub String);
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
+    budget: Budget,
 }
 
 #[derive(Clone)]
@@ -123,6 +126,7 @@ impl Store {
         let sqlite = sqlite::Sqlite::open(path, listener)?;
         Ok(Self {
             backend: Backend::Sqlite(Arc::new(sqlite)),
+            budget: Budget::default(),
         })
     }
 
@@ -132,6 +136,7 @@ impl Store {
         let postgres = postgres::Postgres::open(url, listener)?;
         Ok(Self {
             backend: Backend::Postgres(Arc::new(postgres)),
+            budget: Budget::default(),
         })
     }
 
@@ -185,6 +190,27 @@ impl Store {
             #[cfg(feature = "postgres")]
             Backend::Postgres(postgres) => postgres.write(work).await,
         }
+    }
+
+    /// [`Store::write`] of something that holds so many bytes: what waits is bounded in bytes, too, and one that is too much
+    /// is [`StoreError::Busy`].
+    pub async fn write_large<T, E>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let part = self.budget.take(bytes)?;
+        // It goes with the work, which holds the bytes even when the caller has gone.
+        self.write(move |tx| {
+            let done = work(tx);
+            drop(part);
+            done
+        })
+        .await
     }
 
     /// Finishes the writes that wait and closes the database. Later calls answer [`StoreError::Stopping`].
