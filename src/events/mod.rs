@@ -193,11 +193,16 @@ impl Hub {
         }
     }
 
-    /// Nudges every poller and every watcher: after a change that we can't name, and now and then in case one was missed.
+    /// Nudges every poller and every watcher, after a change that we can't name.
     pub fn look_everywhere(&self) {
         for signal in locked(&self.nodes).values() {
             signal.bump();
         }
+        self.nudge_watchers();
+    }
+
+    /// Nudges every watcher, in case a nudge was missed.
+    pub fn nudge_watchers(&self) {
         for watcher in locked(&self.jobs).values() {
             watcher.notify_one();
         }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use hyprbox_protocol::{ClaimedJob, PendingAnswer};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::finish::fail_unsealed;
@@ -16,10 +17,15 @@ use crate::auth::NodeIdentity;
 use crate::clock;
 use crate::http::ApiError;
 use crate::store::job::{self, Job};
-use crate::store::{Change, Tx, node, secret};
+use crate::store::{Change, StoreError, Tx, node, secret};
 
 /// Pollers remembered per node.
 const POLLERS_MAX: usize = 64;
+/// Polls that look at the database at once. Far fewer than may wait there: after another program's write all agents look
+/// again, and ten thousand of them are to wait for their turn, neither be refused nor keep people's writes out.
+const LOOKS_AT_ONCE: usize = 256;
+/// How long a poll waits for its turn to look.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What an agent asks for.
 #[derive(Debug, Clone)]
@@ -39,12 +45,37 @@ pub struct Poll {
 }
 
 /// For each poller, the state of the world in which it last found nothing: until that changes, no database is asked.
-#[derive(Debug, Default)]
-pub(super) struct Polls(Mutex<HashMap<String, HashMap<u64, u64>>>);
+#[derive(Debug)]
+pub(super) struct Polls {
+    found_nothing: Mutex<HashMap<String, HashMap<u64, u64>>>,
+    turns: Semaphore,
+}
+
+impl Default for Polls {
+    fn default() -> Self {
+        Self {
+            found_nothing: Mutex::default(),
+            turns: Semaphore::new(LOOKS_AT_ONCE),
+        }
+    }
+}
 
 impl Polls {
+    fn nodes(&self) -> MutexGuard<'_, HashMap<String, HashMap<u64, u64>>> {
+        self.found_nothing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place among those that look.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        let turn = tokio::time::timeout(TURN_WITHIN, self.turns.acquire()).await;
+        turn.map_err(|_| StoreError::Busy)?
+            .map_err(|_| StoreError::Stopping)
+    }
+
     fn found_nothing(&self, node_id: &str, poller: u64, generation: u64) {
-        let mut nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes();
         if !nodes.contains_key(node_id) {
             nodes.insert(node_id.to_owned(), HashMap::new());
         }
@@ -57,16 +88,13 @@ impl Polls {
     }
 
     fn may_find(&self, node_id: &str, poller: u64, generation: u64) -> bool {
-        let nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = self.nodes();
         nodes.get(node_id).and_then(|pollers| pollers.get(&poller)) != Some(&generation)
     }
 
     /// A node that is gone.
     pub(super) fn forget(&self, node_id: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(node_id);
+        self.nodes().remove(node_id);
     }
 }
 
@@ -119,6 +147,7 @@ impl Jobs {
     async fn look(&self, poll: &Poll) -> Result<PendingAnswer, JobError> {
         let mut answer = self.nothing();
         let asked = poll.clone();
+        let turn = self.polls.turn().await.map_err(JobError::from)?;
         if !poll.wants_job {
             answer.cancel = self
                 .store
@@ -130,6 +159,7 @@ impl Jobs {
             return Ok(answer);
         }
         let (found, cancel) = self.store.write(move |tx| find_work(tx, &asked)).await?;
+        drop(turn);
         answer.cancel = cancel;
         if let Some(found) = found {
             answer.job = self.open(found).await?;

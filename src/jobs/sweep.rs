@@ -113,11 +113,16 @@ impl Jobs {
 
     async fn throw_away(&self) -> Result<(), JobError> {
         let now = clock::now();
-        self.store
-            .write(move |tx| idempotency::prune(tx, now.plus_millis(-KEY_AGE_MS)))
-            .await?;
-        // A nudge that was lost costs one of these, and no more.
-        self.hub.look_everywhere();
+        let work = move |tx: &mut dyn Tx| {
+            idempotency::prune(tx, now.plus_millis(-KEY_AGE_MS))?;
+            job::nodes_with_work(tx)
+        };
+        // A nudge that was lost costs one of these, and no more. Nodes without work are left in peace: ten thousand agents
+        // that all look twice a minute would keep the database busier than their jobs do.
+        for node_id in self.store.write(work).await? {
+            self.hub.wake_node(&node_id);
+        }
+        self.hub.nudge_watchers();
         let days = self.limits.keep_days;
         if let Some(days) = days.and_then(|days| i64::try_from(days).ok()) {
             let before = now.plus_millis(-days * DAY_MS);

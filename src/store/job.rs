@@ -174,6 +174,7 @@ static CANCEL_NODE: Statement = Statement::new(include_str!("sql/job_cancel_node
 static FINISH: Statement = Statement::new(include_str!("sql/job_finish.sql"));
 static LOSE: Statement = Statement::new(include_str!("sql/job_lose.sql"));
 static LOSE_SHARED: Statement = Statement::new(include_str!("sql/job_lose.postgres.sql"));
+static WITH_WORK: Statement = Statement::new(include_str!("sql/job_with_work.sql"));
 static RECENT: Statement = Statement::new(include_str!("sql/job_recent.postgres.sql"));
 static SET_PID: Statement = Statement::new("UPDATE jobs SET pid = $2 WHERE id = $1");
 static COUNT_QUEUED: Statement = Statement::new(include_str!("sql/job_count_queued.sql"));
@@ -475,6 +476,11 @@ pub fn lose(
 /// of it in vain. Only where [`Tx::is_shared`].
 pub fn nodes_with_news(tx: &mut dyn Tx) -> Result<Vec<String>, StoreError> {
     read_all(tx.query(&RECENT, &[])?, Row::take)
+}
+
+/// Nodes whose pollers have something to find: a job that waits, or a cancel.
+pub fn nodes_with_work(tx: &mut dyn Tx) -> Result<Vec<String>, StoreError> {
+    read_all(tx.query(&WITH_WORK, &[])?, Row::take)
 }
 
 /// QUEUED jobs by node; nodes without any are left out.

@@ -148,6 +148,34 @@ fn sixty_four_pullers_over_five_hundred_jobs_claim_each_once() {
 }
 
 #[test]
+fn more_pollers_than_the_store_has_room_for_wait_for_their_turn() {
+    // More than the writes that may wait, all woken by one change.
+    const POLLERS: usize = 2_300;
+    let (server, admin, agent) = ready();
+    let mut polls: Vec<Raw> = (0..POLLERS)
+        .map(|number| {
+            let mut poll = Raw::open(&server);
+            poll.write(format!(
+                "GET /api/jobs/pending?nodeId=n1&agent=many-{number}&wait=5 HTTP/1.1\r\nHost: x\r\n\
+                 Authorization: Bearer {}\r\nConnection: close\r\n\r\n",
+                agent.token
+            ));
+            poll
+        })
+        .collect();
+    let queued = admin.queue("n1");
+    let statuses: Vec<u16> = polls.iter_mut().map(Raw::status).collect();
+    let refused = statuses.iter().filter(|status| **status != 200).count();
+    assert_eq!(refused, 0, "polls that were refused");
+    let winners = polls
+        .into_iter()
+        .map(Raw::rest)
+        .filter(|body| body.contains(&queued))
+        .count();
+    assert_eq!(winners, 1);
+}
+
+#[test]
 fn an_open_poll_wakes_as_soon_as_there_is_a_job() {
     let (_server, admin, agent) = ready();
     let poll = agent.poll("wait=60").send_later();
