@@ -8,7 +8,7 @@ use super::{JobError, Jobs};
 use crate::audit;
 use crate::clock;
 use crate::store::job::{self, Job};
-use crate::store::{Change, Tx, idempotency, space};
+use crate::store::{Change, Tx, idempotency, node, space};
 
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -18,6 +18,8 @@ const SLOW_TICK: Duration = Duration::from_secs(30);
 const NEWS_TICK: Duration = Duration::from_secs(2);
 /// Pause between steps of a work that can wait, for those that can't.
 const BETWEEN_STEPS: Duration = Duration::from_millis(50);
+/// Agent instances that are remembered of each node.
+const INSTANCES_KEPT: u64 = 32;
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 impl Jobs {
@@ -115,6 +117,7 @@ impl Jobs {
         let now = clock::now();
         let work = move |tx: &mut dyn Tx| {
             idempotency::prune(tx, now.plus_millis(-KEY_AGE_MS))?;
+            node::prune_instances(tx, INSTANCES_KEPT)?;
             job::nodes_with_work(tx)
         };
         // A nudge that was lost costs one of these, and no more. Nodes without work are left in peace: ten thousand agents

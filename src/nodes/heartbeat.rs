@@ -4,6 +4,7 @@ use axum::extract::State;
 use hyprbox_protocol::{ErrorBody, HeartbeatAnswer, HeartbeatRequest};
 
 use super::Nodes;
+use super::presence::Newcomer;
 use crate::audit;
 use crate::auth::NodeIdentity;
 use crate::clock;
@@ -63,24 +64,25 @@ impl Nodes {
         node_id: &str,
         instance: Option<&str>,
     ) -> Result<(), ApiError> {
-        if let Some(instance) = instance
-            && self.presence.sign_of_life(node_id, Some(instance))
-        {
-            return self
-                .write_second_instance(node_id.to_owned(), instance.to_owned())
-                .await;
+        match (self.presence.sign_of_life(node_id, instance), instance) {
+            (Some(newcomer @ (Newcomer::Told | Newcomer::LastTold)), Some(instance)) => {
+                self.write_second_instance(node_id.to_owned(), instance.to_owned(), newcomer)
+                    .await
+            }
+            _ => Ok(()),
         }
-        if instance.is_none() {
-            self.presence.sign_of_life(node_id, None);
-        }
-        Ok(())
     }
 
     async fn write_second_instance(
         &self,
         node_id: String,
         instance: String,
+        newcomer: Newcomer,
     ) -> Result<(), ApiError> {
+        let more = match newcomer {
+            Newcomer::LastTold => "; more of this hour are not written down",
+            Newcomer::Told | Newcomer::Untold => "",
+        };
         tracing::warn!(%node_id, %instance, "a second agent instance uses this node's tokens");
         self.store
             .write(move |tx| {
@@ -90,7 +92,7 @@ impl Nodes {
                     job_id: None,
                     node_id: Some(&node_id),
                     detail: Some(&format!(
-                        "agent instance {instance} came while another one was alive"
+                        "agent instance {instance} came while another one was alive{more}"
                     )),
                 };
                 audit::record(tx, entry)?;

@@ -18,6 +18,11 @@ use crate::store::node::{self, KnownInstance, KnownLife, Node, NodeFacts, Seen};
 const OFFLINE_AFTER_MIN_MS: u64 = 90_000;
 /// Agent instances remembered per node; a node that makes up more loses the oldest.
 const INSTANCES_MAX: usize = 32;
+/// New instances beside a living one that are written to the audit log within [`NEWCOMERS_WITHIN_MS`]; the database would
+/// grow with every id that somebody makes up.
+const NEWCOMERS_MAX: u32 = 10;
+/// An hour.
+const NEWCOMERS_WITHIN_MS: u64 = 3_600_000;
 
 /// Milliseconds that the server has run. A gap between two ticks counts as one tick: the process was stopped then.
 #[derive(Debug)]
@@ -80,10 +85,47 @@ struct Life {
     interval_ms: u64,
     facts: Option<NodeFacts>,
     instances: HashMap<String, Instance>,
+    newcomers: Newcomers,
     /// Seen since it was last written down.
     unwritten: bool,
     /// What the rest of the server was last told.
     told: Option<NodeStatus>,
+}
+
+/// Instances that came while another one was alive, within the hour that began at `since_ms` on the run clock.
+#[derive(Debug, Default, Clone, Copy)]
+struct Newcomers {
+    since_ms: u64,
+    count: u32,
+}
+
+impl Newcomers {
+    /// Counts one more.
+    fn count(&mut self, now_ms: u64) -> Newcomer {
+        if now_ms.saturating_sub(self.since_ms) >= NEWCOMERS_WITHIN_MS {
+            *self = Self {
+                since_ms: now_ms,
+                count: 0,
+            };
+        }
+        self.count = self.count.saturating_add(1);
+        match self.count {
+            ..NEWCOMERS_MAX => Newcomer::Told,
+            NEWCOMERS_MAX => Newcomer::LastTold,
+            _ => Newcomer::Untold,
+        }
+    }
+}
+
+/// What becomes of an instance that is new here while another one of its node is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newcomer {
+    /// It is to be written down.
+    Told,
+    /// The same, and that more of this hour are not.
+    LastTold,
+    /// There were too many already.
+    Untold,
 }
 
 /// An agent instance.
@@ -202,9 +244,9 @@ impl Presence {
         self.nodes().remove(node_id);
     }
 
-    /// Every call of an agent: the node lives, and so does that instance of its agent. True when the instance is new here
+    /// Every call of an agent: the node lives, and so does that instance of its agent. Tells when the instance is new here
     /// and another one of the same node was alive just now.
-    pub fn sign_of_life(&self, node_id: &str, instance: Option<&str>) -> bool {
+    pub fn sign_of_life(&self, node_id: &str, instance: Option<&str>) -> Option<Newcomer> {
         let now_ms = self.clock.ran_ms();
         let mut nodes = self.nodes();
         let life = match nodes.get_mut(node_id) {
@@ -212,13 +254,13 @@ impl Presence {
             // Its token was let in: another server added it just now.
             None if self.shared => nodes.entry(node_id.to_owned()).or_default(),
             // Deleted meanwhile.
-            None => return false,
+            None => return None,
         };
         life.seen_at = Some(clock::now());
         life.seen_ms = Some(signed(now_ms));
         life.stopping = false;
         life.unwritten = true;
-        instance.is_some_and(|instance| note_instance(&mut life.instances, instance, now_ms))
+        note_instance(&mut life.instances, instance?, now_ms).then(|| life.newcomers.count(now_ms))
     }
 
     /// What a heartbeat told; true when it is news that must be written down.
@@ -384,6 +426,16 @@ mod tests {
         assert_eq!(life(0, 60_000, true).status(1), NodeStatus::Offline);
         assert_eq!(life(-100_000, 30_000, false).status(1), NodeStatus::Offline);
         assert_eq!(Life::default().status(0), NodeStatus::Offline);
+    }
+
+    #[test]
+    fn ids_that_somebody_makes_up_are_told_ten_times_an_hour() {
+        let mut newcomers = Newcomers::default();
+        let mut told = |now_ms| newcomers.count(now_ms);
+        assert!((0..9).all(|_| told(5) == Newcomer::Told));
+        assert_eq!(told(6), Newcomer::LastTold);
+        assert!((0..1_000).all(|_| told(3_599_999) == Newcomer::Untold));
+        assert_eq!(told(3_600_000), Newcomer::Told);
     }
 
     #[test]

@@ -44,6 +44,7 @@ static INSTANCE_SEEN_SHARED: Statement =
 static LIFE: Statement = Statement::new(include_str!("sql/node_life.postgres.sql"));
 static INSTANCE_LIFE: Statement =
     Statement::new(include_str!("sql/node_instance_life.postgres.sql"));
+static INSTANCE_PRUNE: Statement = Statement::new(include_str!("sql/node_instance_prune.sql"));
 static INSTANCE_LIST: Statement = Statement::new(include_str!("sql/node_instance_list.sql"));
 
 /// Words that a search looks at.
@@ -282,6 +283,14 @@ fn write_lives_shared(tx: &mut dyn Tx, lives: &[Life]) -> Result<(), StoreError>
     }
     tx.execute(&INSTANCE_SEEN_SHARED, values![json!(instances).to_string()])
         .map(|_| ())
+}
+
+/// Forgets agent instances, of each node all but the `kept` that were seen last.
+pub fn prune_instances(tx: &mut dyn Tx, kept: u64) -> Result<u64, StoreError> {
+    if tx.is_shared() {
+        tx.lock("node_lives")?;
+    }
+    tx.execute(&INSTANCE_PRUNE, values![kept])
 }
 
 /// What the database knows of a node's life.

@@ -302,6 +302,37 @@ fn a_second_instance_is_let_in_and_written_down() {
 }
 
 #[test]
+fn instances_that_an_agent_makes_up_fill_neither_the_audit_log_nor_the_database() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("n1");
+    for number in 0..60 {
+        agent.instance(&format!("made-up-{number}")).poll("").ok();
+    }
+    let page = admin
+        .get("/api/audit?nodeId=n1&action=node.second_instance&limit=200")
+        .ok();
+    let entries = page.list("entries");
+    assert_eq!(entries.len(), 10, "{page}");
+    let says_so = |entry: &&Value| entry.field("detail").contains("are not written down");
+    assert_eq!(entries.iter().filter(says_so).count(), 1, "{page}");
+    let database = server.database();
+    for number in 0..100 {
+        database.execute(&format!(
+            "INSERT INTO node_instances (node_id, instance, first_seen_at, last_seen_at)
+             VALUES ('n1', 'old-{number:02}', '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.{number:03}Z')"
+        ));
+    }
+    server.restart();
+    let kept = "SELECT count(*) FROM node_instances WHERE node_id = 'n1'";
+    eventually("the oldest to be forgotten", || {
+        (database.number(kept) <= 32).then_some(())
+    });
+    let young = "SELECT count(*) FROM node_instances WHERE instance LIKE 'made-up-%'";
+    assert!(database.number(young) > 0, "those seen last stay");
+}
+
+#[test]
 fn a_deleted_node_takes_its_tokens_and_queued_jobs_along() {
     let mut server = Server::start();
     let admin = server.admin();

@@ -1,0 +1,6 @@
+-- Of each node the $1 instances that were seen last stay: an id costs nothing to make up.
+DELETE FROM node_instances WHERE (node_id, instance) IN (
+    SELECT node_id, instance FROM (
+        SELECT node_id, instance, row_number() OVER (PARTITION BY node_id ORDER BY last_seen_at DESC, instance) AS place
+        FROM node_instances) AS placed
+    WHERE place > $1)
