@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::StatusCode;
+
 use super::kept::KeptError;
+use super::output::CHUNKS_MAX;
 use crate::http::{ApiError, FieldErrors};
 use crate::nodes::no_such_node;
 use crate::store::StoreError;
@@ -41,6 +44,9 @@ pub enum JobError {
     /// The job's secrets could not be sealed.
     #[error("The secrets could not be sealed")]
     CantSeal,
+    /// More chunks in one call than are taken.
+    #[error("more chunks than one call may have")]
+    TooManyChunks,
     /// The store's own.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -77,6 +83,13 @@ impl From<JobError> for ApiError {
             JobError::TokenGone => ApiError::unauthorized(words),
             JobError::NodeBusy => ApiError::conflict("node_busy", words),
             JobError::CantSeal => ApiError::internal(words),
+            JobError::TooManyChunks => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_many_chunks",
+                format!(
+                    "One call takes {CHUNKS_MAX} chunks at the most; send the rest in further ones"
+                ),
+            ),
             JobError::Store(error) => error.into(),
         }
     }

@@ -16,6 +16,11 @@ use crate::store::{Change, StoreError, Tx};
 /// Bytes per row: chunks that follow one another within a call are joined up to this, larger ones are cut.
 const ROW_BYTES: usize = 64 * 1024;
 
+/// Chunks of one call at the most, twice what our agent sends: where a script writes single bytes to both streams in turn,
+/// each is a row of its own, for the order of the two is kept; so many are written within a fraction of a second, and no one
+/// call holds everybody else up for longer.
+pub(super) const CHUNKS_MAX: usize = 16_384;
+
 /// A job that ends sooner has no process that people would look for.
 const SHOWN_AFTER_MS: i64 = 1_000;
 
@@ -67,7 +72,11 @@ impl Jobs {
 fn pieces_of(request: OutputRequest) -> Result<Vec<Piece>, JobError> {
     let mut faults = FieldErrors::default();
     let mut pieces = Vec::new();
-    for (index, chunk) in request.chunks.unwrap_or_default().into_iter().enumerate() {
+    let chunks = request.chunks.unwrap_or_default();
+    if chunks.len() > CHUNKS_MAX {
+        return Err(JobError::TooManyChunks);
+    }
+    for (index, chunk) in chunks.into_iter().enumerate() {
         let Chunk { stream, offset, .. } = chunk;
         match chunk.into_bytes() {
             Ok(data) if offset.saturating_add(data.len() as u64) <= MAX_BYTE_COUNT => {

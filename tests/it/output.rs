@@ -593,6 +593,32 @@ fn an_agent_hurries_while_somebody_watches() {
 }
 
 #[test]
+fn streams_that_take_turns_keep_their_order_and_a_call_has_so_many_turns_at_the_most() {
+    const CHUNKS_MAX: u64 = 16_384;
+    let Running {
+        server: _server,
+        admin,
+        agent,
+        id,
+    } = running();
+    let turns = |from: u64, count: u64| -> Vec<Value> {
+        let turn = |number: u64| match number % 2 {
+            0 => chunk("stdout", number / 2, "o"),
+            _ => chunk("stderr", number / 2, "e"),
+        };
+        (from..from + count).map(turn).collect()
+    };
+    let refused = agent.output_call(&id, &json!({"chunks": turns(0, CHUNKS_MAX + 1)}));
+    refused.refused(413, "too_many_chunks");
+    assert_eq!(agent.where_to_go_on(&id), (0, 0));
+    agent.output(&id, &turns(0, CHUNKS_MAX));
+    agent.output(&id, &turns(CHUNKS_MAX, 2));
+    let bytes = CHUNKS_MAX / 2 + 1;
+    assert_eq!(agent.where_to_go_on(&id), (bytes, bytes));
+    assert!(admin.log(&id, "both") == b"oe".repeat(bytes as usize));
+}
+
+#[test]
 fn operators_read_the_output_as_text() {
     let Running {
         server,
