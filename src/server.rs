@@ -88,9 +88,20 @@ async fn serve_connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let Some(tls) = tls else {
-        return serve_http(stream, peer, router, stopping).await;
-    };
+    match tls {
+        None => serve_http(stream, peer, router, stopping).await,
+        // Apart, so that a plain connection is no larger for it.
+        Some(tls) => Box::pin(serve_tls(stream, peer, tls, router, stopping)).await,
+    }
+}
+
+async fn serve_tls(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Tls,
+    router: Router,
+    stopping: watch::Receiver<bool>,
+) {
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(GREETING_TIMEOUT, greet(stream, &tls)) => greeted,
         // Nobody asked anything yet.

@@ -69,6 +69,17 @@ fn changes_something(method: &Method) -> bool {
     ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
+/// The token that a request of an agent shows. A cookie is nothing that an agent has.
+pub(super) fn node_token(parts: &Parts) -> Result<&str, ApiError> {
+    match shown(&parts.headers) {
+        Shown::Bearer(token) => Ok(token),
+        Shown::Nothing | Shown::Cookie(_) => Err(ApiError::unauthorized(
+            "Send Authorization: Bearer <node token>",
+        )),
+        Shown::Unreadable => Err(unreadable()),
+    }
+}
+
 impl Auth {
     /// The person who sent this request.
     pub(super) async fn caller(&self, parts: &Parts) -> Result<Caller, ApiError> {
@@ -99,17 +110,13 @@ impl Auth {
         Ok(caller.clone())
     }
 
-    /// The node that sent this request. A cookie is nothing that an agent has.
+    /// The node that sent this request.
     pub(super) async fn node(&self, parts: &Parts) -> Result<NodeIdentity, ApiError> {
-        let token = match shown(&parts.headers) {
-            Shown::Bearer(token) => token,
-            Shown::Nothing | Shown::Cookie(_) => {
-                return Err(ApiError::unauthorized(
-                    "Send Authorization: Bearer <node token>",
-                ));
-            }
-            Shown::Unreadable => return Err(unreadable()),
-        };
+        self.node_of(node_token(parts)?).await
+    }
+
+    /// The node whose token that is.
+    pub(super) async fn node_of(&self, token: &str) -> Result<NodeIdentity, ApiError> {
         match &self.identify(token).await?.identity {
             Identity::Node(node) => Ok(node.clone()),
             Identity::Person(_) => Err(ApiError::unauthorized(

@@ -3,6 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
+use super::credential::node_token;
 use super::{Auth, Credential, Role, User};
 use crate::http::ApiError;
 
@@ -38,6 +39,21 @@ pub struct NodeIdentity {
     pub node_id: String,
     /// Which of the node's tokens.
     pub token_id: String,
+}
+
+/// What a call that waits keeps of an agent: enough to ask again whether it is let in. Of the request itself nothing, as a
+/// header keeps the whole buffer in which the request came, and ten thousand agents wait.
+#[derive(Clone)]
+pub struct NodeStanding {
+    auth: Auth,
+    token: String,
+}
+
+impl NodeStanding {
+    /// A 401 once the token is revoked, or its node gone.
+    pub async fn holds(&self) -> Result<(), ApiError> {
+        self.auth.node_of(&self.token).await.map(|_| ())
+    }
 }
 
 /// Nobody in particular, but a request that no foreign page has sent: for sign-in and setup, as JSON or as a form.
@@ -103,6 +119,16 @@ impl<S: Send + Sync> FromRequestParts<S> for NodeIdentity {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         Auth::of(parts)?.node(parts).await
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NodeStanding {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let token = node_token(parts)?.to_owned();
+        let auth = Auth::of(parts)?;
+        Ok(Self { auth, token })
     }
 }
 

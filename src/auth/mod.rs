@@ -34,7 +34,9 @@ use ipnet::IpNet;
 
 pub use address::{ClientAddress, PeerAddress};
 pub use credential::Credential;
-pub use extract::{Admin, Caller, NodeIdentity, NotForeign, Operator, SignedIn, Viewer};
+pub use extract::{
+    Admin, Caller, NodeIdentity, NodeStanding, NotForeign, Operator, SignedIn, Viewer,
+};
 pub use login::Guess;
 pub use password::check_password;
 pub use people::{NewUser, UserChange};

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyprbox_protocol::{CompleteRequest, ErrorBody, OutputAnswer, OutputRequest, PendingAnswer};
@@ -12,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::claim::Poll;
 use super::{JobView, Jobs};
-use crate::auth::NodeIdentity;
+use crate::auth::{NodeIdentity, NodeStanding};
 use crate::http::{AgentJson, ApiError, Path, Query};
 
 /// Characters of an agent instance's id at the most.
@@ -71,14 +70,14 @@ async fn pending(
     State(jobs): State<Jobs>,
     node: NodeIdentity,
     query: Query,
-    parts: Parts,
+    standing: NodeStanding,
 ) -> Result<axum::Json<PendingAnswer>, ApiError> {
     let poll = poll_of(&node, &query)?;
     node.must_be(&poll.node_id)?;
     jobs.nodes
         .sign_of_life(&poll.node_id, poll.instance.as_deref())
         .await?;
-    Ok(axum::Json(jobs.poll(poll, &parts).await?))
+    Ok(axum::Json(jobs.poll(poll, &standing).await?))
 }
 
 /// A claim changes the job's state, so that looking alone must not make one.

@@ -5,15 +5,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use hyprbox_protocol::{ClaimedJob, PendingAnswer};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::finish::fail_unsealed;
 use super::{JobError, Jobs};
-use crate::auth::NodeIdentity;
+use crate::auth::NodeStanding;
 use crate::clock;
 use crate::http::ApiError;
 use crate::store::job::{self, Job};
@@ -110,7 +108,7 @@ impl Poll {
 impl Jobs {
     /// Claims a job, or hears of cancels; waits for one of the two as long as the poll says. After each wait `caller`'s
     /// token is looked at anew: one that was revoked meanwhile must not bring its holder a job.
-    pub async fn poll(&self, poll: Poll, caller: &Parts) -> Result<PendingAnswer, ApiError> {
+    pub async fn poll(&self, poll: Poll, caller: &NodeStanding) -> Result<PendingAnswer, ApiError> {
         let signal = self.hub.node(&poll.node_id);
         let deadline = Instant::now() + poll.wait;
         let poller = poll.poller();
@@ -118,7 +116,8 @@ impl Jobs {
         loop {
             let generation = signal.generation();
             if self.polls.may_find(&poll.node_id, poller, generation) {
-                let answer = self.look(&poll).await?;
+                // Apart from what waits, which is to be small.
+                let answer = Box::pin(self.look(&poll)).await?;
                 if answer.job.is_some() || !answer.cancel.is_empty() {
                     return Ok(answer);
                 }
@@ -132,7 +131,7 @@ impl Jobs {
                 () = tokio::time::sleep_until(deadline) => last_look = true,
                 () = self.stopped() => return Ok(self.nothing()),
             }
-            NodeIdentity::from_request_parts(&mut caller.clone(), &()).await?;
+            caller.holds().await?;
         }
     }
 
