@@ -23,6 +23,10 @@ use crate::wake::{Heard, Wake};
 /// Between two looks at a supervisor that is just ending or starting.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
+/// The least time between two calls while somebody watches; with more of them a thousand viewers would cost the server more
+/// than they would gain.
+const WATCHED_PAUSE: Duration = Duration::from_millis(20);
+
 /// Smaller than this a batch isn't made, whatever the way to the server refuses.
 const SMALLEST_BATCH: usize = 8 * 1024;
 
@@ -246,11 +250,12 @@ impl Follower {
         let id = self.dir.id();
         let mut backoff = Backoff::default();
         loop {
+            let asked_at = Instant::now();
             let answer = self.ctx.client.output(id, &self.ctx.instance, body.clone());
             match answer.await {
                 Ok(answer) => {
                     self.tells_pid = false;
-                    self.flush = Duration::from_millis(answer.flush_ms.min(FLUSH_MS));
+                    self.flush = hold(answer.flush_ms, asked_at.elapsed());
                     if answer.cancel {
                         cancel(&self.dir);
                     }
@@ -352,6 +357,16 @@ impl Follower {
     }
 }
 
+/// How long bytes are held back for more, after a call that `took` so long. While somebody watches, that is four times the
+/// call: soon over a quick line, and never most of a slow one's time.
+fn hold(flush_ms: u64, took: Duration) -> Duration {
+    let longest = Duration::from_millis(flush_ms.min(FLUSH_MS));
+    if flush_ms >= FLUSH_MS {
+        return longest;
+    }
+    (4 * took).max(WATCHED_PAUSE).min(longest)
+}
+
 const RESTARTED: &str = "node restarted while the job was running";
 
 /// Has a job ended because the server asked for it. True if it wasn't asked before.
@@ -364,4 +379,20 @@ pub(crate) fn cancel(dir: &JobDir) -> bool {
         tracing::error!("[jobrunner] job {}: can't be cancelled: {e}", dir.id());
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_held_as_long_as_the_line_calls_for_and_never_longer_than_asked() {
+        let ms = Duration::from_millis;
+        assert_eq!(hold(1_500, ms(1)), ms(1_500), "nobody watches");
+        assert_eq!(hold(9_000, ms(1)), ms(1_500), "never longer than the usual");
+        assert_eq!(hold(50, ms(1)), ms(20));
+        assert_eq!(hold(50, ms(8)), ms(32));
+        assert_eq!(hold(50, ms(400)), ms(50));
+        assert_eq!(hold(5, ms(400)), ms(5));
+    }
 }
