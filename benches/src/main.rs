@@ -52,6 +52,9 @@ fn main() -> anyhow::Result<()> {
     if let Some(path) = &options.json {
         report.write(path)?;
     }
+    if let Some(path) = &options.into {
+        report.put_into(path)?;
+    }
     if options.markdown {
         print!("{}", report.markdown());
     } else {

@@ -15,6 +15,7 @@ Without a ROW all are measured.
   --list           name the rows, and end
   --json FILE      write what was measured as JSON, too
   --markdown       print the table as Markdown, under a heading that says what machine it was
+  --into FILE      put that Markdown between the marks in FILE, as docs/performance.md has them
   --from FILE      measure nothing: print the table of a JSON file that --json wrote
   --server FILE    the server to measure [beside this program]
   --agent FILE     the agent to measure [beside this program]
@@ -28,6 +29,7 @@ pub(crate) struct Options {
     pub(crate) help: bool,
     pub(crate) markdown: bool,
     pub(crate) json: Option<PathBuf>,
+    pub(crate) into: Option<PathBuf>,
     pub(crate) from: Option<PathBuf>,
     pub(crate) server: Option<PathBuf>,
     pub(crate) agent: Option<PathBuf>,
@@ -53,6 +55,7 @@ impl Options {
                 "--help" | "-h" => options.help = true,
                 "--markdown" => options.markdown = true,
                 "--json" => options.json = file("--json")?,
+                "--into" => options.into = file("--into")?,
                 "--from" => options.from = file("--from")?,
                 "--server" => options.server = file("--server")?,
                 "--agent" => options.agent = file("--agent")?,

@@ -34,6 +34,15 @@ impl Report {
         std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
     }
 
+    /// Puts the Markdown between the marks of a page, in place of what an earlier run put there.
+    pub(crate) fn put_into(&self, path: &Path) -> anyhow::Result<()> {
+        let page = std::fs::read_to_string(path)
+            .with_context(|| format!("can't read {}", path.display()))?;
+        let page = between_the_marks(&page, &self.markdown())
+            .with_context(|| format!("{} has no lines {BEGIN} and {END}", path.display()))?;
+        std::fs::write(path, page).with_context(|| format!("can't write {}", path.display()))
+    }
+
     /// For a terminal: columns under one another.
     pub(crate) fn table(&self) -> String {
         let lines: Vec<[String; 6]> = self.rows.iter().flat_map(cells).collect();
@@ -82,6 +91,17 @@ impl Report {
         }
         text
     }
+}
+
+/// Where the table of a page begins.
+const BEGIN: &str = "<!-- measured: begin -->";
+/// Where it ends.
+const END: &str = "<!-- measured: end -->";
+
+fn between_the_marks(page: &str, text: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))
 }
 
 const HEADING: [&str; 6] = [
@@ -135,5 +155,22 @@ fn target(figure: &Figure) -> String {
         None => "–".to_owned(),
         Some(true) => format!("{}: met", words.join(", ")),
         Some(false) => format!("{}: **missed**", words.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_between_the_marks_is_replaced_and_nothing_else() {
+        let page = format!("# Speed\n{BEGIN}\nold\n{END}\nmore\n");
+        let new = between_the_marks(&page, "| new |\n").expect("marks");
+        assert_eq!(new, format!("# Speed\n{BEGIN}\n\n| new |\n\n{END}\nmore\n"));
+        assert_eq!(
+            between_the_marks(&new, "| new |\n").as_deref(),
+            Some(new.as_str())
+        );
+        assert_eq!(between_the_marks("no marks", ""), None);
     }
 }
