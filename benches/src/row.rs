@@ -94,7 +94,7 @@ impl Figure {
         self
     }
 
-    pub(crate) fn to_reach(mut self, target: Target) -> Self {
+    pub(crate) fn aiming_at(mut self, target: Target) -> Self {
         self.targets.push(target);
         self
     }
@@ -195,8 +195,8 @@ mod tests {
     fn a_row_comes_back_from_json_as_it_was() {
         let figure = Figure::new("p50", 7.5, "ms")
             .beside(2.5, "bash")
-            .to_reach(Target::RatioAtMost(2.5))
-            .to_reach(Target::AtMost(9.0));
+            .aiming_at(Target::RatioAtMost(2.5))
+            .aiming_at(Target::AtMost(9.0));
         let row = Row::new("dispatch", "40 jobs", vec![figure]);
         assert_eq!(Row::from_json(&row.to_json()), Some(row.clone()));
         let skipped = Row::skipped("fleet", "too few open files");
@@ -207,10 +207,10 @@ mod tests {
     fn a_figure_is_met_when_all_of_its_targets_are() {
         let figure = Figure::new("p50", 7.5, "ms").beside(2.5, "bash");
         assert_eq!(figure.is_met(), None);
-        let near = figure.to_reach(Target::AtMost(9.0));
+        let near = figure.aiming_at(Target::AtMost(9.0));
         assert_eq!(near.is_met(), Some(true));
         assert_eq!(
-            near.to_reach(Target::RatioAtMost(2.5)).is_met(),
+            near.aiming_at(Target::RatioAtMost(2.5)).is_met(),
             Some(false)
         );
     }

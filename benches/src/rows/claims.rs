@@ -53,7 +53,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let figures = vec![
         Figure::new("claims, durable", mean(&rates), "claims/s")
             .beside(mean(&raw), "raw rusqlite, 8 to a commit")
-            .to_reach(Target::RatioAtLeast(0.6)),
+            .aiming_at(Target::RatioAtLeast(0.6)),
         Figure::new("one claim, p50", quantile(&times, 0.5), "ms"),
         Figure::new("one claim, p99", quantile(&times, 0.99), "ms"),
         Figure::new("one claim, the slowest", quantile(&times, 1.0), "ms"),

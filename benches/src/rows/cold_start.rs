@@ -14,7 +14,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
         known.push(server.start_ms);
     }
     let figures = vec![
-        Figure::new("start → ready, p50", median(&known), "ms").to_reach(Target::AtMost(100.0)),
+        Figure::new("start → ready, p50", median(&known), "ms").aiming_at(Target::AtMost(100.0)),
         Figure::new(
             "the same with a fresh database and its first user, p50",
             median(&fresh),

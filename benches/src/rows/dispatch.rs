@@ -35,8 +35,8 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
         .beside(quantile(&bash, q), "bash -s alone")
     };
     let figures = vec![
-        figure("p50", 0.5).to_reach(Target::RatioAtMost(2.5)),
-        figure("p95", 0.95).to_reach(Target::RatioAtMost(4.0)),
+        figure("p50", 0.5).aiming_at(Target::RatioAtMost(2.5)),
+        figure("p95", 0.95).aiming_at(Target::RatioAtMost(4.0)),
         figure("p99", 0.99),
     ];
     let ran = format!(

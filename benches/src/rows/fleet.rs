@@ -57,9 +57,9 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     anyhow::ensure!(!refused, "an agent's poll was refused or cut off");
     let figures = vec![
         Figure::new("server, RSS of one waiting agent", each, "KiB")
-            .to_reach(Target::AtMost(14.0 * 1_000.0 / 1_024.0)),
+            .aiming_at(Target::AtMost(14.0 * 1_000.0 / 1_024.0)),
         Figure::new("server's processor while all wait", cpu, "% of a core")
-            .to_reach(Target::AtMost(1.0)),
+            .aiming_at(Target::AtMost(1.0)),
         Figure::new(
             "queue → one agent has its job, p50",
             quantile(&wakes, 0.5),
@@ -70,9 +70,9 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
             quantile(&wakes, 0.99),
             "ms",
         )
-        .to_reach(Target::AtMost(10.0)),
+        .aiming_at(Target::AtMost(10.0)),
         Figure::new("a job for each, until all have claimed", herd, "s")
-            .to_reach(Target::AtMost(5.0)),
+            .aiming_at(Target::AtMost(5.0)),
     ];
     let ran = format!(
         "{agents} nodes and their agents' polls (wait=60) from another process; RSS after they came to rest, processor over {rest} s; {} \

@@ -31,7 +31,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let figures = vec![
         Figure::new("200 MiB through a job, to SUCCEEDED", ms / 1_000.0, "s")
             .beside(pipe, "through a pipe to cat")
-            .to_reach(Target::AtMost(1.5)),
+            .aiming_at(Target::AtMost(1.5)),
         Figure::new("the same, as a rate", BYTES as f64 / ms / 1_000.0, "MB/s")
             .beside(BYTES as f64 / upload / 1e6, "raw HTTP upload"),
         Figure::new(
@@ -39,13 +39,13 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
             mb(process::memory(server.pid)?.peak),
             "MiB",
         )
-        .to_reach(Target::AtMost(48.0)),
+        .aiming_at(Target::AtMost(48.0)),
         Figure::new(
             "agent with supervisor, peak RSS",
             mb(agent + supervisor),
             "MiB",
         )
-        .to_reach(Target::AtMost(16.0)),
+        .aiming_at(Target::AtMost(16.0)),
         Figure::new("written to disk by the server", written as f64 / 1e6, "MB"),
     ];
     let ran = "one job of `yes … | head -c 209715200`, watched; all of its bytes counted, the kept 4 MiB compared byte by byte".to_owned();

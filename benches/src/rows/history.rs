@@ -29,7 +29,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let figure = |what: &str, [few, much]: &[Vec<f64>; 2]| {
         Figure::new(format!("{what} over {many} jobs, p50"), median(much), "ms")
             .beside(median(few), &format!("over {FEW} jobs"))
-            .to_reach(Target::RatioAtMost(1.5))
+            .aiming_at(Target::RatioAtMost(1.5))
     };
     let figures = vec![
         figure("claim", &times[0]),

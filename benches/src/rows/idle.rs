@@ -19,20 +19,20 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let percent = |after: f64, before: f64| (after - before) / seconds as f64 * 100.0;
     let mib = |pid| -> anyhow::Result<f64> { Ok(process::memory(pid)?.now as f64 / 1024.0) };
     let figures = vec![
-        Figure::new("server, RSS", mib(server.pid)?, "MiB").to_reach(Target::AtMost(15.0)),
-        Figure::new("agent, RSS", mib(agent.pid)?, "MiB").to_reach(Target::AtMost(5.0)),
+        Figure::new("server, RSS", mib(server.pid)?, "MiB").aiming_at(Target::AtMost(15.0)),
+        Figure::new("agent, RSS", mib(agent.pid)?, "MiB").aiming_at(Target::AtMost(5.0)),
         Figure::new(
             "server's processor",
             percent(cpu(server.pid)?, before[0]),
             "% of a core",
         )
-        .to_reach(Target::AtMost(0.1)),
+        .aiming_at(Target::AtMost(0.1)),
         Figure::new(
             "agent's processor",
             percent(cpu(agent.pid)?, before[1]),
             "% of a core",
         )
-        .to_reach(Target::AtMost(0.1)),
+        .aiming_at(Target::AtMost(0.1)),
     ];
     let ran = format!(
         "one server with one node, its agent in a long-poll, one sign-in before; three seconds after the start, over {seconds} s"

@@ -32,23 +32,23 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     };
     let crowd_name = format!("{many} viewers");
     let figures = vec![
-        delay(&one, "one viewer", "p50", 0.5).to_reach(Target::AtMost(15.0)),
-        delay(&one, "one viewer", "p95", 0.95).to_reach(Target::AtMost(60.0)),
+        delay(&one, "one viewer", "p50", 0.5).aiming_at(Target::AtMost(15.0)),
+        delay(&one, "one viewer", "p95", 0.95).aiming_at(Target::AtMost(60.0)),
         Figure::new("server's processor, one viewer", one.cpu, "% of a core"),
         delay(&crowd, &crowd_name, "p50", 0.5),
-        delay(&crowd, &crowd_name, "p99", 0.99).to_reach(Target::AtMost(250.0)),
+        delay(&crowd, &crowd_name, "p99", 0.99).aiming_at(Target::AtMost(250.0)),
         Figure::new(
             format!("bytes that arrived, {crowd_name}"),
             crowd.delivered,
             "%",
         )
-        .to_reach(Target::AtLeast(100.0)),
+        .aiming_at(Target::AtLeast(100.0)),
         Figure::new(
             format!("server's processor, {crowd_name}"),
             crowd.cpu,
             "% of a core",
         )
-        .to_reach(Target::AtMost(100.0)),
+        .aiming_at(Target::AtMost(100.0)),
     ];
     let ran = format!(
         "a job that writes a line of 10 kB each 10 ms for {seconds} s, each line with the time of its writing; {} and {} lines timed, \

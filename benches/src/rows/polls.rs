@@ -34,7 +34,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let figures = vec![
         Figure::new("polls with nothing to do", mean(&ours), "polls/s")
             .beside(mean(&theirs), "no-op axum handler")
-            .to_reach(Target::RatioAtLeast(0.8)),
+            .aiming_at(Target::RatioAtLeast(0.8)),
     ];
     let ran = format!(
         "{CALLERS} callers of a node each, for {turns} times one second, in turn with a handler in a process of its own that answers \

@@ -18,12 +18,12 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let figures = vec![
         Figure::new("one node, one job at a time", one, "jobs/s")
             .beside(bash_one, "bash -s, one at a time")
-            .to_reach(Target::AtLeast(150.0))
-            .to_reach(Target::RatioAtLeast(1.0 / 4.0)),
+            .aiming_at(Target::AtLeast(150.0))
+            .aiming_at(Target::RatioAtLeast(1.0 / 4.0)),
         Figure::new("eight agents", eight, "jobs/s")
             .beside(bash_eight, "bash -s, eight at a time")
-            .to_reach(Target::AtLeast(400.0))
-            .to_reach(Target::RatioAtLeast(1.0 / 3.5)),
+            .aiming_at(Target::AtLeast(400.0))
+            .aiming_at(Target::RatioAtLeast(1.0 / 3.5)),
         Figure::new("the disk, for comparison", syncs, "fdatasync/s of 4 KiB"),
     ];
     let ran = format!(
