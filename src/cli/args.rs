@@ -403,6 +403,14 @@ pub(super) enum PresetsCommand {
         #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
         name: String,
     },
+    /// Look preset files over, on this machine and without a server
+    #[command(after_help = "\
+Exit codes: 0 nothing was found, 1 something was, 125 a file can't be read.")]
+    Check {
+        /// Preset files; of a folder each file that ends in .yaml
+        #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
+        paths: Vec<PathBuf>,
+    },
     /// Print the script that a job would run
     Render {
         /// The preset's name

@@ -5,6 +5,7 @@ mod admin;
 mod answers;
 mod args;
 mod ask;
+mod check;
 mod client;
 mod complete;
 mod connection;
@@ -34,7 +35,7 @@ use serde_json::json;
 
 pub use admin::command as admin_command;
 pub use args::EXIT_CODES;
-use args::{ClientCommand, Common, LocalCommand, Shell};
+use args::{ClientCommand, Common, Group, LocalCommand, PresetsCommand, Shell};
 use client::Client;
 use error::{CliError, exit};
 use screen::Screen;
@@ -146,6 +147,10 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
             let (client, screen) = connect(&group.common)?;
             nodes::run(client, screen, group.command).await
         }
+        ClientCommand::Presets(Group {
+            common,
+            command: PresetsCommand::Check { paths },
+        }) => check::run(Screen::new(&common), &paths),
         ClientCommand::Presets(group) => {
             let (client, screen) = connect(&group.common)?;
             presets::run(client, screen, group.command).await

@@ -19,6 +19,8 @@ pub(super) async fn run(
 ) -> Result<u8, CliError> {
     match command {
         PresetsCommand::List => list(&client, screen).await,
+        // Without a server, and so before there is a client.
+        PresetsCommand::Check { paths } => super::check::run(screen, &paths),
         PresetsCommand::Show { name } => show(&client, screen, &name).await,
         PresetsCommand::Render { name, params } => {
             let preset = find_preset(&client, &name).await?;

@@ -1,6 +1,7 @@
 //! The command line as people and programs meet it: the real binary against the real server, in pipes and on a terminal.
 
 mod admin;
+mod check;
 mod codes;
 mod docs;
 mod follow;

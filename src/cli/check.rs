@@ -1,0 +1,33 @@
+//! `hyprbox presets check`: the linter, without a server.
+
+use std::path::PathBuf;
+
+use super::error::{CliError, exit};
+use super::screen::{Screen, note};
+use crate::presets::check::{Tools, check_paths, human, json};
+
+/// What it ends with where something was found.
+const FOUND: u8 = 1;
+
+pub(super) fn run(screen: Screen, paths: &[PathBuf]) -> Result<u8, CliError> {
+    let tools = Tools::installed();
+    let all = check_paths(paths, &tools);
+    if screen.json {
+        screen.value(&json(&all))?;
+    } else {
+        screen.data(&human(&all))?;
+        if !tools.has_bash() {
+            note("bash is not installed here: what is no bash at all goes unseen");
+        } else if !tools.has_shellcheck() {
+            note("shellcheck is not installed here; with it there may be more to say");
+        }
+    }
+    if all.iter().any(|file| file.findings.is_err()) {
+        return Ok(exit::FAILED);
+    }
+    let found = |findings: &Vec<_>| !findings.is_empty();
+    let any = all
+        .iter()
+        .any(|file| file.findings.as_ref().is_ok_and(found));
+    Ok(if any { FOUND } else { 0 })
+}
