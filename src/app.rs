@@ -19,7 +19,7 @@ use crate::events::Hub;
 use crate::http::{ApiError, answer_headers};
 use crate::jobs::{Jobs, Limits, SecretKey};
 use crate::metrics::Metrics;
-use crate::nodes::{Nodes, RunClock};
+use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, BackupPlan, Ops};
 use crate::presets::Catalog;
 use crate::store::{Change, Store};
@@ -127,7 +127,8 @@ impl App {
         let _first = auth_cell.set(auth.clone());
         let catalog = Arc::new(Catalog::open(config.presets_dir.as_deref()));
         let clock = Arc::new(RunClock::default());
-        let nodes = Nodes::load(store.clone(), hub, Arc::clone(&clock))
+        let install = Install::new(public_url.clone(), config.agent_dir.clone());
+        let nodes = Nodes::load(store.clone(), hub, Arc::clone(&clock), install.clone())
             .await
             .map_err(StartError::of)?;
         let limits = Limits {
@@ -320,6 +321,7 @@ fn router(auth: &Auth, nodes: &Nodes, jobs: &Jobs, ops: Ops, public_url: &str) -
         .split_for_parts();
     routes
         .merge(ops::document(api))
+        .merge(nodes.install.routes())
         .merge(dashboard::routes(
             auth.clone(),
             jobs.clone(),

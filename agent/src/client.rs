@@ -1,5 +1,6 @@
 //! The agent's calls to the server. Each is one attempt; when to try again is the caller's business.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -78,43 +79,11 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(config: &Config) -> Result<Self, ClientError> {
         let tls = |e: &dyn std::error::Error| ClientError::Tls(chain(e));
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // An error means that somebody was quicker, which is as good.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("hyprbox-agent/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10))
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(15))
-            .pool_idle_timeout(Duration::from_secs(50))
-            .http1_only();
-        let url = reqwest::Url::parse(&config.api_url).map_err(|e| tls(&e))?;
-        if is_loopback(&url) {
-            // A proxy of the environment can't reach this machine's loopback.
-            builder = builder.no_proxy();
-        }
-        builder = if let Some(path) = &config.ca_file {
-            let pem = std::fs::read(path).map_err(|e| ClientError::CaFile(e.to_string()))?;
-            let certs = reqwest::Certificate::from_pem_bundle(&pem)
-                .map_err(|e| ClientError::CaFile(chain(&e)))?;
-            builder.tls_certs_only(certs)
-        } else if url.scheme() == "http" {
-            // No store of roots is read where none is needed: it would be half of the idle memory.
-            let roots = rustls::RootCertStore::empty();
-            let empty = rustls::ClientConfig::builder()
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-            builder.tls_backend_preconfigured(empty)
-        } else {
-            builder
-        };
         let mut authorization =
             HeaderValue::from_str(&format!("Bearer {}", config.node_token)).map_err(|e| tls(&e))?;
         authorization.set_sensitive(true);
         Ok(Self {
-            http: builder.build().map_err(|e| tls(&e))?,
+            http: http(&config.api_url, config.ca_file.as_deref())?,
             base: config.api_url.clone(),
             node_id: config.node_id.clone(),
             authorization,
@@ -233,6 +202,44 @@ impl Client {
     }
 }
 
+/// Connections to the server at `api_url`, which trust the system's roots, or those of `ca_file` alone.
+pub(crate) fn http(api_url: &str, ca_file: Option<&Path>) -> Result<reqwest::Client, ClientError> {
+    let tls = |e: &dyn std::error::Error| ClientError::Tls(chain(e));
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error means that somebody was quicker, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("hyprbox-agent/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(10))
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(15))
+        .pool_idle_timeout(Duration::from_secs(50))
+        .http1_only();
+    let url = reqwest::Url::parse(api_url).map_err(|e| tls(&e))?;
+    if is_loopback(&url) {
+        // A proxy of the environment can't reach this machine's loopback.
+        builder = builder.no_proxy();
+    }
+    builder = if let Some(path) = ca_file {
+        let pem = std::fs::read(path).map_err(|e| ClientError::CaFile(e.to_string()))?;
+        let certs = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|e| ClientError::CaFile(chain(&e)))?;
+        builder.tls_certs_only(certs)
+    } else if url.scheme() == "http" {
+        // No store of roots is read where none is needed: it would be half of the idle memory.
+        let roots = rustls::RootCertStore::empty();
+        let empty = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        builder.tls_backend_preconfigured(empty)
+    } else {
+        builder
+    };
+    builder.build().map_err(|e| tls(&e))
+}
+
 /// One poll's question.
 #[cfg(target_os = "linux")]
 pub(crate) struct PollRequest<'a> {
@@ -295,7 +302,7 @@ fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
 }
 
 /// An error and what caused it, in one line, without saying anything twice.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -153,6 +153,38 @@ impl<'a> Raw<'a> {
         Ok(Self { env, flags })
     }
 
+    /// Settings that were read already.
+    pub(crate) fn of(
+        env: &'a dyn Fn(&str) -> Option<String>,
+        flags: Vec<(String, String)>,
+    ) -> Self {
+        Self { env, flags }
+    }
+
+    /// The address `url`, checked, and what is needed to go there: authorities, and leave for plain http.
+    pub(crate) fn way_to(
+        &self,
+        name: &str,
+        url: &str,
+    ) -> Result<(String, Option<PathBuf>, bool), ConfigError> {
+        let insecure_http = self.switch(&INSECURE_HTTP)?;
+        let url = check_url(name, url, insecure_http)?;
+        Ok((url, self.ca_file()?, insecure_http))
+    }
+
+    fn ca_file(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let Some((name, value)) = self.get(&CA_FILE) else {
+            return Ok(None);
+        };
+        let allowed = "a readable file of PEM certificates";
+        let pem =
+            std::fs::read(&value).map_err(|e| bad(&name, &value, &format!("{allowed} ({e})")))?;
+        match reqwest::Certificate::from_pem_bundle(&pem) {
+            Ok(certs) if !certs.is_empty() => Ok(Some(PathBuf::from(value))),
+            Ok(_) | Err(_) => Err(bad(&name, &value, allowed)),
+        }
+    }
+
     /// The value of one setting and the name that it came from. An empty variable counts as unset.
     fn get(&self, setting: &Setting) -> Option<(String, String)> {
         let flag = self.flags.iter().rev().find(|(f, _)| f == setting.flag);
@@ -223,25 +255,13 @@ impl<'a> Raw<'a> {
                 .filter(|d| (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(d))
                 .ok_or_else(|| bad(&name, &value, INTERVAL_ALLOWED))?,
         };
-        let ca_file = match self.get(&CA_FILE) {
-            None => None,
-            Some((name, value)) => {
-                let allowed = "a readable file of PEM certificates";
-                let pem = std::fs::read(&value)
-                    .map_err(|e| bad(&name, &value, &format!("{allowed} ({e})")))?;
-                match reqwest::Certificate::from_pem_bundle(&pem) {
-                    Ok(certs) if !certs.is_empty() => Some(PathBuf::from(value)),
-                    Ok(_) | Err(_) => return Err(bad(&name, &value, allowed)),
-                }
-            }
-        };
         Ok(Config {
             api_url,
             node_id,
             node_token,
             interval,
             state_dir: self.state_dir()?,
-            ca_file,
+            ca_file: self.ca_file()?,
             insecure_http,
             force: self.switch(&FORCE)?,
         })

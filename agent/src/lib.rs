@@ -10,6 +10,8 @@ mod backoff;
 pub mod check;
 mod client;
 pub mod config;
+#[cfg(target_os = "linux")]
+pub mod enroll;
 mod heartbeat;
 mod host;
 #[cfg(target_os = "linux")]

@@ -14,6 +14,8 @@ Usage: hyprbox-agent COMMAND [OPTIONS]
 
 Commands:
   run         run until SIGTERM; jobs that run then go on, and the next agent finds them again
+  enroll URL CODE  make this machine a node, with the one-time code from the node's page: writes
+              /etc/hyprbox/agent.env and starts the service (--env-file FILE, --no-start)
   check       try the server's address, the token and bash, and say how to mend what is wrong
   stop-jobs   end this node's running jobs, as before the agent is removed
 
@@ -45,7 +47,12 @@ fn main() -> ExitCode {
     let result = match command.to_str() {
         Some("run") => configured(rest).and_then(run),
         #[cfg(target_os = "linux")]
-        Some("check") => match configured(rest).and_then(check) {
+        Some("check") => match as_the_service(rest).and_then(check) {
+            Ok(code) => return code,
+            Err(line) => Err(line),
+        },
+        #[cfg(target_os = "linux")]
+        Some("enroll") => match enroll(rest) {
             Ok(code) => return code,
             Err(line) => Err(line),
         },
@@ -58,7 +65,7 @@ fn main() -> ExitCode {
         Some("supervise") => return supervise(&rest),
         Some("") => Err("no command given; see hyprbox-agent --help".to_owned()),
         _ => Err(format!(
-            "{:?} is no command; allowed are run, check and stop-jobs; see hyprbox-agent --help",
+            "{:?} is no command; allowed are run, enroll, check and stop-jobs; see hyprbox-agent --help",
             command.to_string_lossy()
         )),
     };
@@ -76,8 +83,25 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn configured(args: Vec<OsString>) -> Result<Config, String> {
+    configured_by(args, &env)
+}
+
+/// What the environment doesn't say is as the service on this machine has it.
+#[cfg(target_os = "linux")]
+fn as_the_service(args: Vec<OsString>) -> Result<Config, String> {
+    let service = hyprbox_agent::enroll::service_environment();
+    configured_by(args, &|name| {
+        let own = env(name).filter(|value| !value.is_empty());
+        own.or_else(|| service.get(name).cloned())
+    })
+}
+
+fn configured_by(
+    args: Vec<OsString>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, String> {
     let one_line = |e: ConfigError| e.to_string();
-    let config = Raw::parse(args, &env)
+    let config = Raw::parse(args, env)
         .and_then(|raw| raw.config())
         .map_err(one_line)?;
     start_log(env("HYPRBOX_LOG").as_deref())?;
@@ -94,16 +118,31 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 #[cfg(target_os = "linux")]
 fn check(config: Config) -> Result<ExitCode, String> {
     let report = runtime()?.block_on(hyprbox_agent::check::check(&config));
+    Ok(tell(&report))
+}
+
+#[cfg(target_os = "linux")]
+fn tell(report: &[hyprbox_agent::check::Finding]) -> ExitCode {
     let text: String = report
         .iter()
         .map(|finding| format!("{finding}\n"))
         .collect();
     say(&text);
-    Ok(if report.iter().all(|finding| finding.mend.is_none()) {
+    if report.iter().all(|finding| finding.mend.is_none()) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn enroll(args: Vec<OsString>) -> Result<ExitCode, String> {
+    let enroll = hyprbox_agent::enroll::Enroll::parse(args, &env).map_err(|e| e.to_string())?;
+    let mut told = |text: &str| {
+        say(text);
+    };
+    let report = runtime()?.block_on(enroll.run(&mut told))?;
+    Ok(tell(&report))
 }
 
 #[cfg(target_os = "linux")]

@@ -63,6 +63,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Days that finished jobs are kept; `None`: for ever.
     pub keep_days: Option<u64>,
+    /// The agents that the server ships; `None`: where the package puts them, or beside the program.
+    pub agent_dir: Option<PathBuf>,
     /// The backups that the server takes by itself.
     pub backups: Option<BackupPlan>,
     /// Peers whose `X-Forwarded-For` counts.
@@ -127,6 +129,9 @@ impl Config {
                 .unwrap_or(false),
             tls: tls(&source)?,
             keep_days: source.number("HYPRBOX_KEEP_DAYS", 1, 36_500)?,
+            agent_dir: source.read("HYPRBOX_AGENT_DIR", "a folder that exists", |value| {
+                Some(PathBuf::from(value)).filter(|path| path.is_dir())
+            })?,
             trusted_proxies: source
                 .read(
                     "HYPRBOX_TRUSTED_PROXIES",

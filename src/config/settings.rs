@@ -101,6 +101,11 @@ const SETTINGS: &[Setting] = &[
         help: "How many backups are kept [7]",
     },
     Setting {
+        variable: "HYPRBOX_AGENT_DIR",
+        flag: "agent-dir",
+        help: "Folder of the agents that nodes fetch, hyprbox-agent-x86_64 and so on [/usr/share/hyprbox/agents]",
+    },
+    Setting {
         variable: "HYPRBOX_TRUSTED_PROXIES",
         flag: "trusted-proxies",
         help: "Addresses and networks whose X-Forwarded-For counts, comma-separated",

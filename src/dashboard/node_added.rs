@@ -11,7 +11,7 @@ use super::{Site, node, nodes, parts};
 use crate::auth::{Admin, User};
 use crate::http::{ApiError, Path};
 use crate::jobs::Scope;
-use crate::nodes::{AddNode, NodeView};
+use crate::nodes::{AddNode, NodeView, is_in_the_clear};
 
 /// Adds a node.
 pub(super) async fn submit(
@@ -28,7 +28,7 @@ pub(super) async fn submit(
     match site.jobs.nodes.add(user.clone(), request).await {
         Ok(added) => Ok((
             StatusCode::CREATED,
-            page(&site, &user, &added.node, &added.token),
+            page(&site, &user, &added.node, &added.token).await?,
         )
             .into_response()),
         Err(error) if error.status.is_server_error() => Err(error),
@@ -50,23 +50,47 @@ pub(super) async fn add_token(
 ) -> Result<Response, ApiError> {
     let minted = site.jobs.nodes.add_token(user.clone(), id.clone()).await?;
     let node = site.jobs.one_node(id).await?;
-    let page = page(&site, &user, &node, &minted.token);
+    let page = page(&site, &user, &node, &minted.token).await?;
     Ok((StatusCode::CREATED, page).into_response())
 }
 
-fn page(site: &Site, user: &User, node: &NodeView, token: &str) -> Markup {
+/// The line that makes a new machine this node, with its one-time code; `None` where the server has no agent to give.
+async fn install_line(site: &Site, user: &User, node_id: &str) -> Result<Option<String>, ApiError> {
+    let nodes = &site.jobs.nodes;
+    let enrolment = nodes
+        .add_enrolment(user.clone(), node_id.to_owned())
+        .await?;
+    let install = nodes.install.clone();
+    tokio::task::spawn_blocking(move || install.command(&enrolment.code))
+        .await
+        .map_err(ApiError::internal)
+}
+
+async fn page(site: &Site, user: &User, node: &NodeView, token: &str) -> Result<Markup, ApiError> {
+    let line = install_line(site, user, &node.id).await?;
     let address = format!("/nodes/{}", node.id);
     let body = html! {
         h1 { "Start the agent on " (node.id) }
         // The same region as on the node's own page, from where it is kept up to date: it turns green by itself.
         div #node-state .banner data-region data-shows=(format!("node:{}", node.id)) data-from=(address) role="status" { (node::state(node)) }
         section.card {
+            h2 { "On a new machine" }
+            @if let Some(line) = &line {
+                p { "Paste this on " strong { (node.id) } ". It fetches the agent from this server, and starts it as a service. "
+                    "It works once, within an hour." }
+                (parts::copyable(line, "the line"))
+            } @else {
+                p { "This server has no agent to give away: put a static build into " code { (site.jobs.nodes.install.place()) }
+                    " as " code { "hyprbox-agent-x86_64" } ", or install the package hyprbox-agent on the machine." }
+            }
+        }
+        section.card {
             h2 { "The token of this node" }
             p { "It is shown this once; the server keeps only its fingerprint." }
             (parts::copyable(token, "the token"))
         }
         section.card {
-            h2 { "The command" }
+            h2 { "The command, by hand" }
             p { "On " strong { (node.id) } ", as root or as the user that jobs are to run as:" }
             (parts::copyable(&command(&site.public_url, &node.id, token), "the command"))
             @if is_in_the_clear(&site.public_url) {
@@ -81,7 +105,9 @@ fn page(site: &Site, user: &User, node: &NodeView, token: &str) -> Markup {
         p { a href=(address) { "Go to the node" } }
     };
     let page = Page::new("Start the agent", body).for_user(Some(user));
-    layout::draw(&page.under("/nodes").live(parts::events(Scope::Mine)))
+    Ok(layout::draw(
+        &page.under("/nodes").live(parts::events(Scope::Mine)),
+    ))
 }
 
 /// The line that starts an agent. The values hold nothing that a shell would read otherwise: a URL that the
@@ -95,20 +121,6 @@ fn command(public_url: &str, node_id: &str, token: &str) -> String {
     format!(
         "{insecure}HYPRBOX_API_URL={public_url} HYPRBOX_NODE_ID={node_id} HYPRBOX_NODE_TOKEN={token} hyprbox-agent run"
     )
-}
-
-/// Whether agents would talk to this address in the clear, over a network.
-fn is_in_the_clear(public_url: &str) -> bool {
-    let Some(rest) = public_url.strip_prefix("http://") else {
-        return false;
-    };
-    let authority = rest.split('/').next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    let address = host.parse::<std::net::IpAddr>();
-    host != "localhost" && !address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

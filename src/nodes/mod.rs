@@ -1,7 +1,9 @@
 //! Nodes: who they are, whether they live, and the tokens of their agents. It knows nothing of jobs.
 
+mod agents;
 mod enrol;
 mod heartbeat;
+mod install;
 mod presence;
 mod routes;
 mod slug;
@@ -10,6 +12,7 @@ mod tokens;
 use std::sync::Arc;
 
 pub use enrol::Enrolment;
+pub use install::{Install, is_in_the_clear};
 pub use presence::{NodeStatus, Presence, RunClock};
 pub use routes::{AddNode, AddedNode, NodeInstance, NodeView};
 pub use slug::is_slug;
@@ -25,6 +28,8 @@ pub struct Nodes {
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) presence: Arc<Presence>,
+    /// How an agent gets onto a machine.
+    pub install: Install,
 }
 
 impl Nodes {
@@ -33,6 +38,7 @@ impl Nodes {
         store: Store,
         hub: Arc<Hub>,
         clock: Arc<RunClock>,
+        install: Install,
     ) -> Result<Self, crate::store::StoreError> {
         let known = store.read(|tx| crate::store::node::list(tx)).await?;
         let presence = Arc::new(Presence::new(clock, store.is_shared()));
@@ -43,6 +49,7 @@ impl Nodes {
             store,
             hub,
             presence,
+            install,
         })
     }
 

@@ -83,6 +83,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("HYPRBOX_BACKUP_EVERY", "366d", "24h"),
     ("HYPRBOX_BACKUP_KEEP", "0", "1"),
     ("HYPRBOX_BACKUP_KEEP", "many", "number"),
+    ("HYPRBOX_AGENT_DIR", "/nonexistent/agents", "folder"),
     ("HYPRBOX_TRUSTED_PROXIES", "10.0.0.0/33", "networks"),
     ("HYPRBOX_TRUSTED_PROXIES", "proxy.example.org", "networks"),
     ("HYPRBOX_LOG", "a=b=c", "filter"),

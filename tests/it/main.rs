@@ -18,6 +18,7 @@ mod events;
 mod exact;
 mod harness;
 mod http;
+mod install;
 mod keep;
 mod lease;
 mod list;

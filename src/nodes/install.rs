@@ -1,0 +1,188 @@
+//! How an agent gets onto a machine: the script, the programs that it fetches, and the line to paste that begins it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use sha2::{Digest, Sha256};
+
+use super::agents::{Agents, PREFIX};
+use crate::http::{ApiError, Path};
+
+const SCRIPT: &str = include_str!("../../packaging/install.sh");
+const UNIT: &str = include_str!("../../packaging/hyprbox-agent.service");
+
+/// The agents that this server ships, and where people reach it; clones share it.
+#[derive(Clone)]
+pub struct Install(Arc<Parts>);
+
+struct Parts {
+    public_url: String,
+    agents: Agents,
+}
+
+impl Install {
+    /// `agent_dir`: where the agents are; without it where the package puts them, or beside this program.
+    pub fn new(public_url: String, agent_dir: Option<PathBuf>) -> Self {
+        Self(Arc::new(Parts {
+            public_url,
+            agents: Agents::new(agent_dir),
+        }))
+    }
+
+    /// What `GET /install.sh` gives: the script with the digest of each agent in it.
+    fn script(&self) -> String {
+        let agents = self.0.agents.all();
+        let lines: Vec<String> = agents
+            .iter()
+            .map(|(machine, sha256)| format!("{machine} {sha256}"))
+            .collect();
+        // What the package installs is in /usr/bin, what the script does in /usr/local/bin.
+        let unit = UNIT.replace("/usr/bin/", "/usr/local/bin/");
+        SCRIPT
+            .replace("@AGENTS@", &lines.join("\n"))
+            .replace("@UNIT@", unit.trim_end())
+    }
+
+    /// The line to paste on a new machine: it fetches the script, compares it with the SHA-256 that stands in the line itself, and
+    /// runs it with the one-time code. `None` where this server has no agent to give. It reads files.
+    pub fn command(&self, code: &str) -> Option<String> {
+        if self.0.agents.all().is_empty() {
+            return None;
+        }
+        let digest = Sha256::digest(self.script());
+        let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(command(&self.0.public_url, code, &sha256))
+    }
+
+    /// Where an operator may put agents, for the words that say there are none.
+    pub fn place(&self) -> String {
+        self.0.agents.place().display().to_string()
+    }
+
+    /// `/install.sh` and `/agent/…`: open, as they hold nothing secret.
+    pub fn routes(&self) -> axum::Router {
+        axum::Router::new()
+            .route("/install.sh", get(install_script))
+            .route("/agent/{file}", get(agent))
+            .with_state(self.clone())
+    }
+}
+
+/// The values hold nothing that a shell would read otherwise: a URL that the configuration checked, a code of letters,
+/// digits, `-` and `_`, and hex.
+fn command(public_url: &str, code: &str, sha256: &str) -> String {
+    let insecure = if is_in_the_clear(public_url) {
+        "HYPRBOX_INSECURE_HTTP=1 "
+    } else {
+        ""
+    };
+    format!(
+        "s=$(curl -fsSL {public_url}/install.sh) && {{ printf '%s\\n' \"$s\" | sha256sum | grep -q ^{sha256} || \
+         {{ echo 'This is not the script that the line names: nothing was done.' >&2; false; }}; }} && \
+         printf '%s\\n' \"$s\" | sudo {insecure}sh -s -- {public_url} {code}"
+    )
+}
+
+/// Whether agents would talk to this address in the clear, over a network.
+pub fn is_in_the_clear(public_url: &str) -> bool {
+    let Some(rest) = public_url.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let address = host.parse::<std::net::IpAddr>();
+    host != "localhost" && !address.is_ok_and(|address| address.is_loopback())
+}
+
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|stopped| Err(ApiError::internal(stopped)))
+}
+
+async fn install_script(State(install): State<Install>) -> Result<Response, ApiError> {
+    let script = off_thread(move || Ok(install.script())).await?;
+    Ok(answer("text/x-shellscript; charset=utf-8", script))
+}
+
+/// `hyprbox-agent-<machine>`, or its digest in a file for `sha256sum -c` where `.sha256` follows.
+async fn agent(
+    State(install): State<Install>,
+    Path(file): Path<String>,
+) -> Result<Response, ApiError> {
+    let (name, wants_digest) = match file.strip_suffix(".sha256") {
+        Some(name) => (name, true),
+        None => (file.as_str(), false),
+    };
+    let machine = name.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+    off_thread(move || {
+        let agents = &install.0.agents;
+        let path = agents.find(&machine).ok_or_else(|| {
+            let place = agents.place().display();
+            let words =
+                format!("This server has no such agent; a static build belongs into {place}");
+            ApiError::not_found("agent_not_found", words)
+        })?;
+        if wants_digest {
+            let sha256 = agents.sha256(&path).map_err(ApiError::internal)?;
+            let line = format!("{sha256}  {PREFIX}{machine}\n");
+            return Ok(answer("text/plain; charset=utf-8", line));
+        }
+        let bytes = std::fs::read(&path).map_err(ApiError::internal)?;
+        Ok(answer("application/octet-stream", bytes))
+    })
+    .await
+}
+
+fn answer(kind: &'static str, body: impl Into<Body>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (StatusCode::OK, headers, body.into()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_named_where_it_is_a_danger() {
+        for safe in [
+            "https://jobs.example.org",
+            "http://127.0.0.1:4000",
+            "http://localhost:4000",
+            "http://[::1]:4000",
+        ] {
+            assert!(!is_in_the_clear(safe), "{safe}");
+            assert!(!command(safe, "hbe_x", "00").contains("INSECURE"));
+        }
+        for unsafe_url in [
+            "http://10.0.0.7:4000",
+            "http://jobs.example.org/",
+            "http://localhost.evil",
+        ] {
+            assert!(is_in_the_clear(unsafe_url), "{unsafe_url}");
+            let line = command(unsafe_url, "hbe_x", "00");
+            assert!(
+                line.contains("sudo HYPRBOX_INSECURE_HTTP=1 sh -s -- "),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_script_ends_as_a_shell_that_cut_its_last_newline_will_print_it() {
+        assert!(SCRIPT.ends_with("\"$@\"\n") && !SCRIPT.ends_with("\n\n"));
+    }
+}
