@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -16,6 +17,8 @@ use crate::wire::{Connection, get, job_id, post};
 
 /// Open files that a process needs beside one for each agent.
 const OTHER_FILES: u64 = 200;
+/// Polls that were answered that the server is busy.
+static BUSY: AtomicU32 = AtomicU32::new(0);
 /// Agents that connect at a time.
 const ARRIVE: usize = 250;
 
@@ -73,6 +76,11 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
         .aiming_at(Target::AtMost(10.0)),
         Figure::new("a job for each, until all have claimed", herd, "s")
             .aiming_at(Target::AtMost(5.0)),
+        Figure::new(
+            "polls answered 503",
+            f64::from(BUSY.load(Ordering::Relaxed)),
+            "in all",
+        ),
     ];
     let ran = format!(
         "{agents} nodes and their agents' polls (wait=60) from another process; RSS after they came to rest, processor over {rest} s; {} \
@@ -100,6 +108,7 @@ async fn agent(
         let answer = connection.call(&get(&path, &token)).await?;
         // A server that is busy says so, and is asked again, as an agent does.
         if answer.status == 503 {
+            BUSY.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
         }
