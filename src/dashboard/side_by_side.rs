@@ -28,6 +28,16 @@ pub(super) struct SideBySide {
 /// One line, or none, of each text, by index.
 type Row = (Option<usize>, Option<usize>);
 
+/// What is drawn of a comparison.
+#[derive(Default)]
+struct Shown {
+    /// Lines that are the same before each hunk, and the hunk's rows.
+    hunks: Vec<(usize, Vec<(DiffTag, Row)>)>,
+    same_after: usize,
+    /// Whether there is more than is drawn.
+    is_cut: bool,
+}
+
 impl SideBySide {
     /// Compares them; takes up to the deadline of this thread.
     pub(super) fn of(old: &str, new: &str) -> Self {
@@ -64,29 +74,43 @@ impl SideBySide {
 
     /// As it is shown under these two headings.
     pub(super) fn draw(&self, names: (&str, &str)) -> Markup {
-        let mut left = ROWS_MAX;
-        let (mut old_at, mut new_at) = (0, 0);
+        let shown = self.shown();
         html! {
             @if self.is_cut {
                 p.dim { "They differ so much that the comparison was stopped early: some lines below would have matches further on." }
             }
             div.compare {
                 div.row.names { div { (names.0) } div { (names.1) } }
-                @for hunk in &self.hunks {
-                    @let (old_start, new_start) = hunk.first().map_or((old_at, new_at), |op| (op.old_range().start, op.new_range().start));
-                    @if left > 0 {
-                        (folded(new_start.saturating_sub(new_at).max(old_start.saturating_sub(old_at))))
-                        @for op in hunk { @for row in rows(op).take(left) { (self.row(op.tag(), row)) } }
-                    }
-                    @let _done = {
-                        left = left.saturating_sub(hunk.iter().flat_map(rows).count());
-                        (old_at, new_at) = hunk.last().map_or((old_at, new_at), |op| (op.old_range().end, op.new_range().end));
-                    };
+                @for (same_before, rows) in &shown.hunks {
+                    (folded(*same_before))
+                    @for (tag, row) in rows { (self.row(*tag, *row)) }
                 }
-                @if left > 0 { (folded(self.new.len().saturating_sub(new_at))) }
+                (folded(shown.same_after))
             }
-            @if left == 0 { p.dim { "More differs than is shown here; download both to see all of it." } }
+            @if shown.is_cut { p.dim { "More differs than is shown here; download both to see all of it." } }
         }
+    }
+
+    /// The first rows of what differs, and how many lines are folded around them.
+    fn shown(&self) -> Shown {
+        let mut shown = Shown::default();
+        let (mut left, mut new_at) = (ROWS_MAX, 0);
+        for hunk in &self.hunks {
+            let all = hunk
+                .iter()
+                .flat_map(|op| rows(op).map(|row| (op.tag(), row)));
+            let rows: Vec<_> = all.take(left).collect();
+            left -= rows.len();
+            let start = hunk.first().map_or(new_at, |op| op.new_range().start);
+            shown.hunks.push((start - new_at, rows));
+            new_at = hunk.last().map_or(new_at, |op| op.new_range().end);
+            if left == 0 {
+                shown.is_cut = true;
+                return shown;
+            }
+        }
+        shown.same_after = self.new.len() - new_at;
+        shown
     }
 
     fn row(&self, tag: DiffTag, (old, new): Row) -> Markup {
