@@ -51,7 +51,7 @@ if (node) {
     event.preventDefault();
     asks += 1;
     node.value = button.value;
-    document.getElementById('f-node-hint').textContent = button.textContent;
+    document.getElementById('f-node-hint').textContent = button.dataset.words;
     document.getElementById('f-node-fault').textContent = '';
     node.removeAttribute('aria-invalid');
     node.focus();

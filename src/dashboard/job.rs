@@ -125,7 +125,7 @@ fn body(site: &Site, shown: &Shown, api: &str, output: &Markup) -> Markup {
                 p.dim { "What was frozen when the job was queued, byte for byte. SHA-256 " code { (job.script_sha256) } }
                 pre.code.tall tabindex="0" { (words::visible(&shown.script)) }
             }
-            details { summary { "The same from a script" } (parts::copyable(&curl(&site.public_url, job), "the command")) }
+            details { summary { "The same with curl" } (parts::copyable(&curl(&site.public_url, job), "the command")) }
         }
         section.output aria-labelledby="output-h" {
             div.head {

@@ -111,7 +111,7 @@ impl Picker {
             }
             @if !self.nodes.is_empty() {
                 ul.found { @for node in &self.nodes {
-                    li { button name="pick" value=(node.id) formnovalidate { (node_words(preset, node)) } }
+                    li { (found_button(preset, node)) }
                 } }
             }
         }
@@ -132,6 +132,33 @@ pub(super) async fn show_found(
     Ok(picker.found(&entry.preset))
 }
 
+/// One that was found; `queue.js` shows all its words when it is taken.
+fn found_button(preset: &Preset, node: &NodeView) -> Markup {
+    let system = system(node).map(|system| format!(" · {}", words::visible(system)));
+    html! {
+        button name="pick" value=(node.id) data-words=(node_words(preset, node)) formnovalidate {
+            span { (node.id) @if let Some(system) = system { (system) } }
+            @match (is_target(preset, node), node.status) {
+                (false, _) => { span.dim { " not a target" } }
+                (true, NodeStatus::Offline) => { span.dim { " offline" } }
+                (true, NodeStatus::Online) => {}
+            }
+        }
+    }
+}
+
+fn system(node: &NodeView) -> Option<&str> {
+    let system = node.os.pretty_name.as_deref().or(node.os.id.as_deref());
+    system.filter(|system| !system.is_empty())
+}
+
+/// Whether the preset is for what is known of this node.
+fn is_target(preset: &Preset, node: &NodeView) -> bool {
+    let like = node.os.id_like.as_deref().unwrap_or_default();
+    let id = node.os.id.as_deref().filter(|id| !id.is_empty());
+    id.is_none_or(|id| preset.targets_os(id, like))
+}
+
 /// Whether the preset is for this node; it is not known of one whose agent was never there.
 fn fits(preset: &Preset, node: &FoundNode) -> bool {
     node.os_id.is_empty() || preset.targets_os(&node.os_id, &node.os_id_like)
@@ -139,16 +166,13 @@ fn fits(preset: &Preset, node: &FoundNode) -> bool {
 
 fn node_words(preset: &Preset, node: &NodeView) -> String {
     let mut words = node.id.clone();
-    let system = node.os.pretty_name.as_deref().or(node.os.id.as_deref());
-    if let Some(system) = system.filter(|system| !system.is_empty()) {
+    if let Some(system) = system(node) {
         words.push_str(&format!(" · {}", words::visible(system)));
     }
     if node.status == NodeStatus::Offline {
         words.push_str(" · offline, the job would wait");
     }
-    let like = node.os.id_like.as_deref().unwrap_or_default();
-    let id = node.os.id.as_deref().filter(|id| !id.is_empty());
-    if id.is_some_and(|id| !preset.targets_os(id, like)) {
+    if !is_target(preset, node) {
         words.push_str(" · not a target of this preset");
     }
     words

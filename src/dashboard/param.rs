@@ -42,7 +42,9 @@ fn hint(param: &Param) -> String {
         parts.push(param.description.trim().to_owned());
     }
     parts.extend(limits(&param.kind));
-    if let Some(default) = &param.default {
+    let default = param.default.as_ref().map(ToString::to_string);
+    // One of several lines is in the field itself.
+    if let Some(default) = default.filter(|text| !text.is_empty() && !text.contains('\n')) {
         parts.push(format!("default {default}"));
     }
     parts.join(" · ")
@@ -108,8 +110,11 @@ fn control(param: &Param, id: &str, value: &str, is_wrong: bool) -> Markup {
             max_length,
         } => {
             let is_long = pattern.is_none() && max_length.is_none_or(|most| most > LONG_TEXT);
+            let has_lines = pattern
+                .as_ref()
+                .is_some_and(|pattern| names_line_end(pattern.as_str()));
             html! {
-                @if is_long || value.contains('\n') {
+                @if is_long || has_lines || value.contains('\n') || default_text(param).contains('\n') {
                     // The parser drops a line end right after the tag: one that is meant needs another before it.
                     textarea id=(id) name=(name) rows="1" required[param.required] autocomplete="off" spellcheck="false"
                         aria-describedby=(about) aria-invalid=[wrong] { "\n" (value) }
@@ -121,6 +126,25 @@ fn control(param: &Param, id: &str, value: &str, is_wrong: bool) -> Markup {
             }
         }
     }
+}
+
+/// Whether a pattern asks for line ends: it names them, and not only to forbid them (`[^\\n]`).
+fn names_line_end(pattern: &str) -> bool {
+    let mut rest = pattern;
+    let mut is_forbidden = false;
+    while let Some(c) = rest.chars().next() {
+        let is_escape = c == '\\';
+        match c {
+            '[' if rest.starts_with("[^") => is_forbidden = true,
+            ']' => is_forbidden = false,
+            '\n' if !is_forbidden => return true,
+            '\\' if !is_forbidden && rest.starts_with("\\n") => return true,
+            _ => {}
+        }
+        let taken = rest.chars().take(1 + usize::from(is_escape));
+        rest = &rest[taken.map(char::len_utf8).sum()..];
+    }
+    false
 }
 
 fn has_two_states(param: &Param) -> bool {
@@ -262,6 +286,22 @@ steps:
             read("p.count=99999999999999999999"),
             serde_json::json!({"count": "99999999999999999999"})
         );
+    }
+
+    #[test]
+    fn a_pattern_that_names_line_ends_takes_several_lines() {
+        for (pattern, has_lines) in [
+            (r"(/[^\n]*(\n|$))+", true),
+            ("a\nb", true),
+            (r"[a-z\n]+", true),
+            (r"[^\n]+", false),
+            (r"[^\]\n]+", false),
+            (r"a\\n", false),
+            ("", false),
+            (r"ü\", false),
+        ] {
+            assert_eq!(names_line_end(pattern), has_lines, "{pattern}");
+        }
     }
 
     #[test]

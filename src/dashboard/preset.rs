@@ -227,13 +227,17 @@ async fn page(
     let node = picker.draw(preset, &filled.node, fault.map(String::as_str), shows_found);
     let body = html! {
         p.crumbs { a href="/presets" { "Presets" } }
-        div.head { h1 { bdi { (words::visible(&preset.title)) } } (presets::risk(preset.risk)) }
+        div.preset { div.head { h1 { bdi { (words::visible(&preset.title)) } } (presets::risk(preset.risk)) } }
         p.dim { code { (preset.name) } " · for " (presets::targets(preset)) }
-        @for part in preset.description.split("\n\n").filter(|part| !part.trim().is_empty()) {
-            p.prose { (words::visible(part.trim())) }
+        div.beside {
+            div.about-preset {
+                @for part in preset.description.split("\n\n").filter(|part| !part.trim().is_empty()) {
+                    p { (words::prose(part.trim())) }
+                }
+            }
+            @if user.role >= Role::Operator { (form(preset, &node, filled, error)) }
+            @else { p.none { "Your role is VIEWER; queueing needs OPERATOR." } }
         }
-        @if user.role >= Role::Operator { (form(preset, &node, filled, error)) }
-        @else { p.none { "Your role is VIEWER; queueing needs OPERATOR." } }
         div #preview { @if let Some(preview) = preview { (preview.draw()) } }
         details { summary { "The preset's file" } pre.code.tall tabindex="0" { (words::visible(&entry.source)) } }
     };

@@ -91,7 +91,7 @@ fn card(entry: &CatalogEntry, node: Option<&str>) -> Markup {
         li.card {
             div.head { a.strong href=(address) { bdi { (words::visible(&preset.title)) } } (risk(preset.risk)) }
             p.dim { code { (preset.name) } " · " (targets(preset)) @if let Some(origin) = origin(entry.origin) { " · " (origin) } }
-            @if !about.is_empty() { p { (words::visible(about)) } }
+            @if !about.is_empty() { p.about { (words::prose(about)) } }
         }
     }
 }

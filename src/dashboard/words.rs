@@ -100,6 +100,20 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Text of a preset's author: what stands between backticks is code.
+pub(super) fn prose(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // An odd one out is a backtick and nothing else.
+    if parts.len() % 2 == 0 {
+        return html! { (visible(text)) };
+    }
+    html! {
+        @for (index, part) in parts.iter().enumerate() {
+            @if index % 2 == 1 { code { (visible(part)) } } @else { (visible(part)) }
+        }
+    }
+}
+
 /// A message that goes on from a field's name, as a sentence of its own: `Must be 1 to 65535.`
 pub(super) fn sentence(message: &str) -> String {
     let mut chars = message.chars();
@@ -150,6 +164,13 @@ mod tests {
     fn what_hides_is_shown() {
         assert_eq!(visible("a\tb\n"), "a\tb\n");
         assert_eq!(visible("x\u{202e}y\0\u{1b}"), "x⟨U+202E⟩y⟨U+0000⟩⟨U+001B⟩");
+    }
+
+    #[test]
+    fn code_in_prose() {
+        let drawn = |text| prose(text).into_string();
+        assert_eq!(drawn("run `a <b>` now"), "run <code>a &lt;b&gt;</code> now");
+        assert_eq!(drawn("a ` alone"), "a ` alone");
     }
 
     #[test]

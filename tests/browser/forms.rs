@@ -98,7 +98,11 @@ fn a_form_that_is_sent_twice_is_one_job_and_run_again_fills_it_in() {
     browser.until("location.pathname.startsWith('/jobs/')");
     assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 2);
     browser.press("Compare");
-    browser.see("The same, byte for byte.");
+    browser.see("Compared with the run before");
+    assert_eq!(
+        browser.js("document.querySelectorAll('main .none').length"),
+        3
+    );
     browser.is_content();
 }
 
