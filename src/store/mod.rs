@@ -17,6 +17,8 @@ mod migrate;
 pub mod migrate_store;
 pub mod node;
 pub mod output;
+#[cfg(test)]
+mod plans;
 #[cfg(feature = "postgres")]
 mod postgres;
 pub mod readiness;
