@@ -12,6 +12,7 @@ mod cli;
 mod complete;
 mod config;
 mod crash;
+mod docs;
 mod doctor;
 mod enrol;
 mod events;

@@ -11,7 +11,7 @@ fn document() -> String {
 }
 
 /// The words of each line of a shell example that calls the program.
-fn examples(text: &str) -> Vec<Vec<String>> {
+pub(crate) fn examples(text: &str) -> Vec<Vec<String>> {
     let mut inside = false;
     let mut found = Vec::new();
     for line in text.lines() {

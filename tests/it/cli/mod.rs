@@ -3,7 +3,7 @@
 mod admin;
 mod check;
 mod codes;
-mod docs;
+pub(crate) mod docs;
 mod follow;
 mod login;
 mod program;

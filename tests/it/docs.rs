@@ -1,0 +1,134 @@
+//! What the pages for people tell one to type is there: each command of `hyprbox` parses, each of the agent, each script and each
+//! setting exists, each link leads somewhere. What a command then does, its own tests show.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cli::docs::examples;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn pages() -> Vec<(PathBuf, String)> {
+    let docs = std::fs::read_dir(root().join("docs")).expect("reads");
+    let mut paths: Vec<PathBuf> = docs.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.push(root().join("README.md"));
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("reads");
+        (path, text)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Lines of shell examples.
+fn shell_lines(text: &str) -> Vec<&str> {
+    let mut inside = false;
+    text.lines()
+        .filter(|line| {
+            if line.starts_with("```") {
+                inside = *line == "```sh";
+                return false;
+            }
+            inside
+        })
+        .collect()
+}
+
+#[test]
+fn every_command_of_the_server_parses() {
+    let mut seen = 0;
+    for (path, text) in pages() {
+        for words in examples(&text) {
+            // A package's file, a unit or a setting has the name in it, too.
+            let is_command = words
+                .get(1)
+                .is_some_and(|word| !word.starts_with("hyprbox"));
+            if !is_command
+                || !words[0].ends_with("hyprbox")
+                || words.iter().any(|word| word.contains('…'))
+            {
+                continue;
+            }
+            if let Err(error) = hyprbox::program::command().try_get_matches_from(&words) {
+                let is_help = !error.use_stderr();
+                assert!(is_help, "{}: {words:?}: {error}", path.display());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+#[test]
+fn every_command_of_the_agent_exists() {
+    let agent = Path::new(env!("CARGO_BIN_EXE_hyprbox")).with_file_name("hyprbox-agent");
+    let help = Command::new(agent).arg("--help").output().expect("runs");
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let mut seen = 0;
+    for (path, text) in pages() {
+        for line in shell_lines(&text) {
+            let Some(at) = line.find("hyprbox-agent ") else {
+                continue;
+            };
+            let command = line[at..].split_whitespace().nth(1).unwrap_or_default();
+            // `apt purge hyprbox hyprbox-agent` has none after it.
+            assert!(
+                help.contains(&format!("\n  {command} ")),
+                "{}: {line}",
+                path.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "{seen}");
+}
+
+#[test]
+fn every_script_and_every_setting_exists_and_every_link_leads_somewhere() {
+    use std::os::unix::fs::PermissionsExt;
+    let known = Command::new(env!("CARGO_BIN_EXE_hyprbox"))
+        .args(["serve", "--help"])
+        .output()
+        .expect("runs");
+    let mut known = String::from_utf8(known.stdout).expect("UTF-8");
+    for source in [
+        "agent/src/main.rs",
+        "agent/src/config.rs",
+        "packaging/install.sh",
+        "packaging/build",
+    ] {
+        known += &std::fs::read_to_string(root().join(source)).expect("reads");
+    }
+    for (path, text) in pages() {
+        for line in shell_lines(&text) {
+            for word in line.split_whitespace() {
+                if word.starts_with("tests/") || word.starts_with("packaging/") {
+                    let about = root().join(word).metadata();
+                    let mode = about.map_or(0, |about| about.permissions().mode());
+                    assert_ne!(mode & 0o111, 0, "{}: {word}", path.display());
+                }
+                if let Some((name, _)) = word.split_once('=')
+                    && name.starts_with("HYPRBOX_")
+                {
+                    assert!(known.contains(name), "{}: {name}", path.display());
+                }
+            }
+        }
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let file = link.split('#').next().unwrap_or_default();
+            let is_file = !file.is_empty() && !file.contains("://");
+            let folder = path.parent().expect("a folder");
+            assert!(
+                !is_file || folder.join(file).exists(),
+                "{}: {link}",
+                path.display()
+            );
+        }
+    }
+}
