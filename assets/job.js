@@ -112,6 +112,25 @@ function toStep(way) {
   part.button.focus({ preventScroll: true });
 }
 
+// The tab says how the job stands, to those who look at another.
+const MARKS = { queued: '…', running: '▶', stopping: '■', succeeded: '✓', failed: '✗', cancelled: '⊘' };
+
+function tellTab({ status, cancelRequestedAt }) {
+  const name = status === 'RUNNING' && cancelRequestedAt ? 'stopping' : status.toLowerCase();
+  document.title = `${MARKS[name]} ${document.title.slice(document.title.indexOf(' ') + 1)}`;
+  document.querySelector('link[rel=icon]').href = new URL(`icons/tab-${name}.svg`, import.meta.url).href;
+  return name;
+}
+
+// A hidden tab has no stream, so it asks, now and then. Not for somebody else's job: each look at that is put on record.
+const HIDDEN_MS = 10000;
+let isToldOver = false;
+setInterval(async () => {
+  if (!document.hidden || isOver || isToldOver || place.dataset.events.includes('scope=')) return;
+  const response = await fetch(`/api/jobs/${place.dataset.job}`, { cache: 'no-store' }).catch(() => null);
+  if (response?.ok) isToldOver = !['queued', 'running', 'stopping'].includes(tellTab(await response.json()));
+}, HIDDEN_MS);
+
 // As the page was drawn.
 const drawnAs = document.querySelector('#job-state .state').dataset.state;
 let isOver = ['succeeded', 'failed', 'cancelled'].includes(drawnAs);
@@ -166,13 +185,13 @@ function knowStart(at) {
 
 follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
   line: lineSign(),
-  status({ status, startedAt: at, cancelRequestedAt }) {
+  status(job) {
     isOver = false;
-    knowStart(at);
+    knowStart(job.startedAt);
     following.isRunning = true;
     if (isFirst && !location.hash) following.set(true);
     isFirst = false;
-    const name = status === 'RUNNING' && cancelRequestedAt ? 'stopping' : status.toLowerCase();
+    const name = tellTab(job);
     // It may have changed since the page was drawn.
     if (document.querySelector('#job-state .state').dataset.state !== name) refresh();
   },
@@ -183,9 +202,11 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
     else if (following.isRunning) refresh();
     return log.take(event);
   },
-  done({ status, startedAt: at, finishedAt }) {
+  done(job) {
+    const { status, startedAt, finishedAt } = job;
     isOver = true;
-    knowStart(at);
+    knowStart(startedAt);
+    tellTab(job);
     refresh();
     log.afterAll(() => {
       following.end();

@@ -1,5 +1,7 @@
 // Links to lines: #L12, #L12-L20. A click on a number makes one, with Shift a range.
 
+import { copy } from './copy.js';
+
 const hashOf = ([from, to]) => (from === to ? `#L${from}` : `#L${from}-L${to}`);
 const say = (n) => n.toLocaleString('en');
 
@@ -10,8 +12,8 @@ export class Links {
     log.root.addEventListener('click', (event) => this.clicked(event));
     addEventListener('hashchange', () => this.read());
     button.addEventListener('click', async () => {
-      await navigator.clipboard.writeText(new URL(hashOf(log.target), location).href);
-      button.textContent = 'Copied';
+      const isCopied = await copy(new URL(hashOf(log.target), location).href);
+      button.textContent = isCopied ? 'Copied' : 'Copy the address instead';
     });
   }
 
@@ -69,7 +71,7 @@ export class Links {
 
   mark(from, to) {
     const row = this.log.mark(from, to);
-    this.button.hidden = !this.log.target || !navigator.clipboard;
+    this.button.hidden = !this.log.target;
     this.button.textContent = 'Copy link';
     return row;
   }

@@ -96,6 +96,7 @@ pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
             "clock.js",
             "steps.js",
             "links.js",
+            "copy.js",
             "scroll.js",
             "time.js",
         ],

@@ -49,10 +49,12 @@ pub(super) async fn show(
         None => live_output(&shown.job.id, &api, scope),
     };
     let is_over = shown.job.status.is_terminal();
-    let title = format!("{} on {}", shown.job.preset, shown.job.node_id);
+    let (mark, icon) = parts::tab(&shown.job);
+    let title = format!("{mark} {} on {}", shown.job.preset, shown.job.node_id);
     let body = body(&site, &shown, &api, &section);
     let page = Page::new(&title, body)
         .with_style("log.css")
+        .with_icon(&icon)
         .for_user(Some(&shown.user))
         .under("/jobs");
     Ok(layout::draw(&match is_plain {

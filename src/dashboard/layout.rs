@@ -13,6 +13,7 @@ pub(super) struct Page<'p> {
     here: &'p str,
     module: Option<&'static str>,
     style: Option<&'static str>,
+    icon: &'p str,
     live: Option<String>,
     refresh_seconds: Option<u32>,
     without_script: Option<String>,
@@ -28,6 +29,7 @@ impl<'p> Page<'p> {
             here: "",
             module: None,
             style: None,
+            icon: "favicon.svg",
             live: None,
             refresh_seconds: None,
             without_script: None,
@@ -59,6 +61,11 @@ impl<'p> Page<'p> {
             style: Some(style),
             ..self
         }
+    }
+
+    /// With an icon of its own in the tab.
+    pub(super) fn with_icon(self, icon: &'p str) -> Self {
+        Self { icon, ..self }
     }
 
     /// Its regions are fetched again when this stream of events says that something changed.
@@ -99,7 +106,7 @@ pub(super) fn draw(page: &Page<'_>) -> Markup {
                 // The header's `no-referrer` would have browsers post forms with `Origin: null`, which proves nothing.
                 meta name="referrer" content="same-origin";
                 title { (page.title) " · HyprBox Jobs" }
-                link rel="icon" type="image/svg+xml" href=(assets::url("favicon.svg"));
+                link rel="icon" type="image/svg+xml" href=(assets::url(page.icon));
                 link rel="stylesheet" href=(style);
                 @if let Some(style) = page.style { link rel="stylesheet" href=(assets::url(style)); }
                 script src=(assets::url("theme.js")) {}

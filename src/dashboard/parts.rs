@@ -26,6 +26,20 @@ fn state_words(status: JobStatus, is_stopping: bool) -> (&'static str, &'static 
     }
 }
 
+/// How a job's state is told by the tab that shows it: a mark before its title, and its icon. `job.js` has the same marks.
+pub(super) fn tab(job: &JobView) -> (&'static str, String) {
+    let (name, _) = state_words(job.status, job.cancel_requested_at.is_some());
+    let mark = match name {
+        "queued" => "…",
+        "running" => "▶",
+        "stopping" => "■",
+        "succeeded" => "✓",
+        "failed" => "✗",
+        _ => "⊘",
+    };
+    (mark, format!("icons/tab-{name}.svg"))
+}
+
 /// The state of this job.
 pub(super) fn job_state(job: &JobView) -> Markup {
     state(job.status, job.cancel_requested_at.is_some())

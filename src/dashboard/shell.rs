@@ -82,7 +82,7 @@ fn page(user: Option<&User>, error: &ApiError) -> maud::Markup {
             p { a href="/" { "Go to the overview" } }
         }
     };
-    layout::draw(&Page::new("Error", body).for_user(user))
+    layout::draw(&Page::new(heading(error.status), body).for_user(user))
 }
 
 fn heading(status: StatusCode) -> &'static str {
