@@ -141,7 +141,8 @@ fn jobs_table(scope: Scope, old: &JobView, new: &JobView) -> Markup {
     }
 }
 
-fn params(old: &Value, new: &Value) -> Markup {
+/// The params that differ, beside each other.
+pub(super) fn params(old: &Value, new: &Value) -> Markup {
     let empty = serde_json::Map::new();
     let (old, new) = (
         old.as_object().unwrap_or(&empty),
@@ -174,7 +175,7 @@ pub(super) fn script(diff: &str) -> Markup {
     // The first two lines name the files, which the table has done.
     let lines = diff.lines().skip(2);
     html! {
-        @if diff.is_empty() { p.none { "The same, byte for byte." } }
+        @if diff.is_empty() { p.none { "The script is the same, byte for byte." } }
         @else {
             pre.code.tall.diff tabindex="0" { @for line in lines {
                 @match line.as_bytes().first() {

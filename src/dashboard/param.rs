@@ -41,7 +41,7 @@ fn hint(param: &Param) -> String {
     if !param.description.trim().is_empty() {
         parts.push(param.description.trim().to_owned());
     }
-    parts.extend(limits(&param.kind));
+    parts.extend(limits(param));
     let default = param.default.as_ref().map(ToString::to_string);
     // One of several lines is in the field itself.
     if let Some(default) = default.filter(|text| !text.is_empty() && !text.contains('\n')) {
@@ -50,8 +50,8 @@ fn hint(param: &Param) -> String {
     parts.join(" · ")
 }
 
-fn limits(kind: &ParamKind) -> Option<String> {
-    match kind {
+fn limits(param: &Param) -> Option<String> {
+    match &param.kind {
         ParamKind::Int { min, max } => match (min, max) {
             (Some(min), Some(max)) => Some(format!("{min} to {max}")),
             (Some(min), None) => Some(format!("{min} or more")),
@@ -63,8 +63,11 @@ fn limits(kind: &ParamKind) -> Option<String> {
             pattern,
             max_length,
         } => {
+            // Words say it better, where there are any.
+            let is_described = !param.description.trim().is_empty();
             let pattern = pattern
                 .as_ref()
+                .filter(|_| !is_described)
                 .map(|pattern| format!("matches {}", pattern.as_str()));
             let length = max_length.map(|most| format!("at most {most} characters"));
             let both: Vec<String> = pattern.into_iter().chain(length).collect();

@@ -12,6 +12,8 @@ use crate::jobs::{JobView, Scope};
 /// What would be frozen.
 pub(super) struct Preview {
     script: String,
+    /// The values used, as a job's page shows them.
+    params: Value,
     last: Option<LastRun>,
 }
 
@@ -35,7 +37,8 @@ impl Preview {
             .jobs
             .render(preset.to_owned(), params, timeout_seconds)
             .await?;
-        let script = rendered.0.text;
+        let (script, values, _) = rendered;
+        let (script, params) = (script.text, Value::Object(values.shown()));
         let last = compare::last_run(site, user, Scope::Mine, (node, preset), None).await?;
         let last = match last {
             Some(job) => {
@@ -45,7 +48,11 @@ impl Preview {
             }
             None => None,
         };
-        Ok(Self { script, last })
+        Ok(Self {
+            script,
+            params,
+            last,
+        })
     }
 
     /// As it is shown below the form.
@@ -53,7 +60,7 @@ impl Preview {
         html! {
             section.card aria-labelledby="preview-h" {
                 h2 #preview-h tabindex="-1" { "The script, as it would be frozen now" }
-                @if let Some(last) = &self.last { (last.draw()) }
+                @if let Some(last) = &self.last { (last.draw(&self.params)) }
                 pre.code.tall tabindex="0" { (words::visible(&self.script)) }
             }
         }
@@ -61,13 +68,15 @@ impl Preview {
 }
 
 impl LastRun {
-    fn draw(&self) -> Markup {
+    fn draw(&self, params: &Value) -> Markup {
+        let has_new_params = self.job.params != *params;
         let address = parts::job_address(&self.job.id, Scope::Mine);
         html! {
-            @if self.diff.is_empty() {
+            @if self.diff.is_empty() && !has_new_params {
                 p { "The same, byte for byte, as in your " a href=(address) { "last run" } " there (" (parts::job_state(&self.job)) ")." }
             } @else {
                 p { "What is new since your " a href=(address) { "last run" } " there (" (parts::job_state(&self.job)) "):" }
+                @if has_new_params { (compare::params(&self.job.params, params)) }
                 (compare::script(&self.diff))
                 h3 { "All of it" }
             }

@@ -92,6 +92,9 @@ fn a_form_that_is_sent_twice_is_one_job_and_run_again_fills_it_in() {
     browser.fill("[id='f-p.text']", "thrice");
     browser.press("Show the script");
     browser.see("+readonly text='thrice'");
+    let params = browser
+        .js("[...document.querySelectorAll('#preview tbody td')].map((cell) => cell.textContent)");
+    assert_eq!(params, json!(["text", "twice", "thrice"]));
     browser.picture("preset-preview");
     browser.fill("[id='f-p.text']", "twice");
     browser.press("Queue");
@@ -103,6 +106,42 @@ fn a_form_that_is_sent_twice_is_one_job_and_run_again_fills_it_in() {
         browser.js("document.querySelectorAll('main .none').length"),
         3
     );
+    browser.is_content();
+}
+
+#[test]
+fn a_text_of_several_lines_goes_all_the_way_as_it_was_typed() {
+    let preset = r"
+name: lines
+targets: [any]
+params:
+  folders: { type: string, pattern: '(/[^\n]*(\n|$))+', maxLength: 200, default: /etc }
+  keys: { type: string, maxLength: 4000, required: true }
+steps:
+  - name: Nothing
+    run: 'true'
+";
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("node-1");
+    write_preset(&server.presets_dir(), "lines", preset);
+    let browser = Browser::of(&server, &admin);
+    browser.open("/presets/lines");
+    browser.fill("[id='f-p.folders']", "/etc\n/srv\n");
+    browser.fill("[id='f-p.keys']", "\nkey one\n\nkey two\n");
+    browser.press("Queue");
+    browser.until("location.pathname.startsWith('/jobs/')");
+    let wanted = json!({"folders": "/etc\n/srv\n", "keys": "\nkey one\n\nkey two\n"});
+    let newest = || admin.get("/api/jobs").ok().list("jobs")[0].clone();
+    assert_eq!(newest()["params"], wanted);
+    browser.press("Run again");
+    browser.see("folders");
+    browser.press("Show the script");
+    browser.see("The same, byte for byte, as in your last run there");
+    browser.press("Queue");
+    browser.until("location.pathname.startsWith('/jobs/')");
+    assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 2);
+    assert_eq!(newest()["params"], wanted);
     browser.is_content();
 }
 
@@ -190,5 +229,17 @@ fn text_is_copied_over_plain_http_too() {
     browser.see("Copied");
     let shown = browser.text("section.card pre");
     assert_eq!(browser.js("window.copied"), shown);
+
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    agent.say(&id, 0, "one\ntwo\n");
+    browser.open(&format!("/jobs/{id}#L2"));
+    browser.js("document.addEventListener('copy', () => { window.copied = document.activeElement.value; }) ?? true");
+    browser.press("Copy link");
+    browser.see("Copied");
+    let copied = browser.js("window.copied");
+    let copied = copied.as_str().expect("text");
+    assert!(copied.ends_with(&format!("/jobs/{id}#L2")), "{copied}");
     browser.is_content();
 }
