@@ -137,6 +137,7 @@ export class Line {
       for (const tab of this.#tabs) if (tab.job === data.id && !tab.isBehind) tab.post({ job: data });
     }
     if (!this.#news.length) setTimeout(() => this.#tellNews(), NEWS_MS);
+    // The others are `node` and `node-gone`: to look again is right for both.
     this.#news.push(name === 'job' ? { job: data.id, node: data.nodeId } : { node: data.id });
   }
 

@@ -44,6 +44,8 @@ async function swapFrom(source) {
   const response = await fetch(source, { cache: 'no-store', headers: { Accept: 'text/html' } });
   // Signed out meanwhile: the page itself leads to the sign-in.
   if (response.redirected) return location.reload();
+  // What the page is about is gone: the page itself says so.
+  if (response.status === 404 && source === location.href) return location.reload();
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   if (fresh.body.dataset.user !== document.body.dataset.user) return location.reload();

@@ -61,6 +61,13 @@ enum FoundWhat {
 enum News {
     Node(Box<NodeView>),
     Job(Box<Job>),
+    /// A node that was deleted.
+    NodeGone(NodeGone),
+}
+
+#[derive(Serialize)]
+struct NodeGone {
+    id: String,
 }
 
 impl News {
@@ -285,7 +292,7 @@ impl Board {
     /// between hears of them again.
     async fn tell_all(&mut self, mut news: Vec<News>, now: Timestamp) -> Result<(), Gone> {
         news.retain(|one| match one {
-            News::Node(_) => true,
+            News::Node(_) | News::NodeGone(_) => true,
             News::Job(job) => !self.followed.contains(&job.id) && self.scope.sees(&self.user, job),
         });
         let last = news.len().saturating_sub(1);
@@ -296,6 +303,7 @@ impl Board {
             match one {
                 News::Node(node) => self.tell("node", &node).await?,
                 News::Job(job) => self.tell_job(*job).await?,
+                News::NodeGone(node) => self.tell("node-gone", &node).await?,
             }
         }
         Ok(())
@@ -322,10 +330,17 @@ impl Board {
                 .map_err(JobError::from)
         };
         let found = self.jobs.store.read(read).await.map_err(gone)?;
+        let mut deleted = changed.nodes.clone();
         let nodes = changed.nodes.into_iter().collect();
         let nodes = self.jobs.nodes_of(nodes).await.map_err(gone)?;
+        for node in &nodes {
+            deleted.remove(&node.id);
+        }
+        let deleted = deleted
+            .into_iter()
+            .map(|id| News::NodeGone(NodeGone { id }));
         let jobs = found.into_iter().flatten().map(News::job);
-        let news = jobs.chain(nodes.into_iter().map(News::node));
+        let news = jobs.chain(nodes.into_iter().map(News::node)).chain(deleted);
         self.tell_all(news.collect(), now).await
     }
 

@@ -103,7 +103,7 @@ impl Looks {
         ("scope" = Option<String>, Query, description = "all: everybody's jobs, for VIEWER and ADMIN"),
         ("times" = Option<bool>, Query, description = "true: output events also have at and line, as those of a job's own stream"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
-    responses((status = 200, content_type = "text/event-stream", description = "Events job, node and output"),
+    responses((status = 200, content_type = "text/event-stream", description = "Events job, node and output; node-gone, with the id alone, of a node that was deleted"),
         (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody, description = "fields names each job that is not there, as job.<id>")),
     security(("bearer" = []), ("cookie" = [])))]

@@ -16,9 +16,19 @@ fn lines_appear_as_they_come_and_the_end_without_a_reload() {
     browser.open(&format!("/jobs/{id}"));
     browser.see("Waiting for node-1 to take it.");
     browser.js("(window.notReloaded = true)");
+    let tab_is = |mark: &str, icon: &str| {
+        browser.until(&format!(
+            "document.title === '{mark} note on node-1 · HyprBox Jobs'"
+        ));
+        browser.until(&format!(
+            "document.querySelector('link[rel=icon]').href.endsWith('/icons/tab-{icon}.svg')"
+        ));
+    };
+    tab_is("…", "queued");
 
     agent.claim();
     browser.until("document.querySelector('#job-state [data-state=running]')");
+    tab_is("▶", "running");
     agent.say(&id, 0, "one\ntw");
     browser.until("document.querySelectorAll('.l').length === 2");
     agent.output(
@@ -43,8 +53,50 @@ fn lines_appear_as_they_come_and_the_end_without_a_reload() {
     agent.complete(&id, &json!({"exitCode": 3})).ok();
     browser.until("document.querySelector('#job-state [data-state=failed]')");
     browser.see("with exit code 3");
+    tab_is("✗", "failed");
     assert_eq!(browser.js("window.notReloaded"), true);
+    let icon = "fetch(document.querySelector('link[rel=icon]').href).then((r) => (window.icon = r.status))";
+    browser.js(icon);
+    assert_eq!(browser.until("window.icon"), 200);
     browser.is_content();
+}
+
+#[test]
+fn a_hidden_tab_still_tells_in_its_title_how_the_job_ended() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    browser.until("document.querySelector('#job-state [data-state=running]')");
+    browser.hidden(true);
+    agent.complete(&id, &json!({"exitCode": 0})).ok();
+    browser.until("document.title.startsWith('✓ note on node-1')");
+    browser.is_content();
+}
+
+#[test]
+fn a_node_that_is_deleted_leaves_the_pages_that_are_open() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("node-1");
+    admin.add_node("node-2");
+    let browser = Browser::of(&server, &admin);
+    browser.open("/nodes");
+    browser.see("node-1");
+    browser.js("(window.notReloaded = true)");
+    admin.delete("/api/nodes/node-1").gives(204);
+    browser.until("!document.getElementById('nodes').textContent.includes('node-1')");
+    assert_eq!(browser.js("window.notReloaded"), true);
+    browser.see("node-2");
+    browser.is_content();
+
+    browser.open("/nodes/node-2");
+    browser.see("Waiting for the agent's first sign of life.");
+    admin.delete("/api/nodes/node-2").gives(204);
+    browser.until("document.title.startsWith('Not found')");
 }
 
 #[test]

@@ -40,6 +40,22 @@ fn opening(person: &Person, query: &str, fence: impl FnOnce()) -> Vec<Event> {
 }
 
 #[test]
+fn a_node_that_is_deleted_is_told_as_gone_also_to_those_who_were_away() {
+    let (_server, admin, _agent) = ready();
+    let mut stream = admin.get("/api/events").open();
+    let before = node_is(&mut stream, "n1", "status", &json!("OFFLINE")).id;
+    admin.delete("/api/nodes/n1").gives(204);
+    let is_gone = |event: &Event| event.name == "node-gone";
+    let gone = stream.until(is_gone).pop().expect("the event");
+    assert_eq!(gone.data, json!({"id": "n1"}));
+
+    let again = admin.get("/api/events").header("last-event-id", &before);
+    let mut again = again.open();
+    let gone = again.until(is_gone).pop().expect("the event");
+    assert_eq!(gone.data, json!({"id": "n1"}));
+}
+
+#[test]
 fn it_opens_with_nodes_and_jobs_that_have_not_ended() {
     let (_server, admin, agent) = ready();
     admin.add_node("n2");
