@@ -66,37 +66,86 @@ fn every_page_in_both_themes_and_narrow() {
     let mut server = Server::start();
     let admin = server.admin();
     let (bad, running) = furnish(&admin);
-    let pages = [
-        ("overview", "/".to_owned()),
-        ("nodes", "/nodes".to_owned()),
-        ("node", "/nodes/prod-eu-1".to_owned()),
-        ("presets", "/presets".to_owned()),
-        ("preset", "/presets/server-light".to_owned()),
-        ("jobs", "/jobs".to_owned()),
-        ("job-failed", format!("/jobs/{bad}")),
-        ("job-running", format!("/jobs/{running}")),
-        ("compare", format!("/jobs/{bad}/compare")),
-        ("account", "/account".to_owned()),
-        ("users", "/users".to_owned()),
-        ("audit", "/audit".to_owned()),
-        ("error", "/nowhere".to_owned()),
+    let fresh = Server::start();
+    let [inside, outside, first] = [
+        Browser::of(&server, &admin),
+        Browser::on(&server),
+        Browser::on(&fresh),
     ];
-    let browser = Browser::of(&server, &admin);
+    let plain = format!("/jobs/{bad}?view=plain");
+    let compare = format!("/jobs/{bad}/compare");
+    let (bad, running) = (format!("/jobs/{bad}"), format!("/jobs/{running}"));
+    // By whom, picture, route, address.
+    let pages = [
+        (&inside, "overview", "/", "/"),
+        (&inside, "nodes", "/nodes", "/nodes"),
+        (&inside, "node", "/nodes/{id}", "/nodes/prod-eu-1"),
+        (&inside, "presets", "/presets", "/presets"),
+        (
+            &inside,
+            "preset",
+            "/presets/{name}",
+            "/presets/server-light",
+        ),
+        (&inside, "jobs", "/jobs", "/jobs"),
+        (&inside, "job-failed", "/jobs/{id}", &bad),
+        (&inside, "job-running", "/jobs/{id}", &running),
+        (&inside, "job-plain", "/jobs/{id}", &plain),
+        (&inside, "compare", "/jobs/{id}/compare", &compare),
+        (&inside, "account", "/account", "/account"),
+        (&inside, "users", "/users", "/users"),
+        (&inside, "audit", "/audit", "/audit"),
+        (&inside, "error", "", "/nowhere"),
+        (&outside, "login", "/login", "/login"),
+        (&first, "setup", "/setup", "/setup"),
+    ];
+    for route in routes() {
+        let is_here = pages.iter().any(|(_, _, of, _)| *of == route);
+        assert!(is_here, "nobody looks at {route}: give it an entry");
+    }
     for (scheme, width) in [("light", 1200), ("dark", 1200), ("dark", 360)] {
-        browser.colours(scheme);
-        browser.size(width, 900);
-        for (name, path) in &pages {
+        for browser in [&inside, &outside, &first] {
+            browser.colours(scheme);
+            browser.size(width, 900);
+        }
+        for (browser, name, _, path) in &pages {
             browser.open(path);
+            let went = browser.path();
+            assert_eq!(went.split('?').next(), path.split('?').next(), "{name}");
             browser.until("document.readyState === 'complete' && (!document.getElementById('log') || document.querySelector('.l'))");
-            check(&browser, &format!("{name} {scheme} {width}"));
+            check(browser, &format!("{name} {scheme} {width}"));
             browser.picture(&format!("{name}-{scheme}-{width}"));
         }
     }
-    let complaints = browser.complaints();
+    outside.is_content();
+    first.is_content();
+    let complaints = inside.complaints();
     assert!(
         complaints.iter().all(|line| line.contains("/nowhere")),
         "{complaints:#?}"
     );
+}
+
+/// The addresses of all pages, as the dashboard's own list of routes has them.
+fn routes() -> Vec<&'static str> {
+    // A link that is used up by a look, a part of a page, and files.
+    const NO_PAGES: [&str; 3] = [
+        "/once/{code}",
+        "/presets/{name}/nodes",
+        "/assets/{version}/{*file}",
+    ];
+    let source = include_str!("../../src/dashboard/mod.rs");
+    let calls = source.split(".route(").skip(1);
+    let routes: Vec<&str> = calls
+        .filter_map(|call| {
+            let (_, rest) = call.split_once('"')?;
+            let (route, handlers) = rest.split_once('"')?;
+            let is_page = handlers.contains("get(") && !NO_PAGES.contains(&route);
+            is_page.then_some(route)
+        })
+        .collect();
+    assert!(routes.len() > 10, "{routes:?}");
+    routes
 }
 
 /// What a person with other eyes or without a mouse would stumble over.
