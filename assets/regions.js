@@ -7,6 +7,11 @@ import { tick } from './time.js';
 const PAUSE = 1000, REST = 5;
 let [timer, busy, again, next] = [0, false, false, 0];
 
+// A form that is on its way, the one that deletes what the page is about, leads to a page of its own.
+let isLeaving = false;
+addEventListener('submit', (event) => (isLeaving = !event.defaultPrevented));
+addEventListener('pageshow', () => (isLeaving = false));
+
 /** Swaps the regions soon, if news (see `watch`) is of something that they show: `data-shows` names it. */
 export function refreshFor(news) {
   const shows = (region, { job, node }) => region.dataset.shows.split(' ').some((what) =>
@@ -45,7 +50,7 @@ async function swapFrom(source) {
   // Signed out meanwhile: the page itself leads to the sign-in.
   if (response.redirected) return location.reload();
   // What the page is about is gone: the page itself says so.
-  if (response.status === 404 && source === location.href) return location.reload();
+  if (response.status === 404 && source === location.href) return isLeaving || location.reload();
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   if (fresh.body.dataset.user !== document.body.dataset.user) return location.reload();

@@ -45,7 +45,7 @@ pub(super) async fn show(
     let shown = gather(&site, user, scope, job).await?;
     let api = format!("/api/jobs/{}", shown.job.id);
     let section = match &output {
-        Some(output) => plain_output(output),
+        Some(output) => plain_output(output, shown.job.status.is_terminal()),
         None => live_output(&shown.job.id, &api, scope),
     };
     let is_over = shown.job.status.is_terminal();
@@ -258,10 +258,10 @@ fn live_output(id: &str, api: &str, scope: Scope) -> Markup {
     }
 }
 
-fn plain_output(output: &[u8]) -> Markup {
+fn plain_output(output: &[u8], is_over: bool) -> Markup {
     let (text, is_cut) = plain::text(output);
     html! {
-        p { "This is the page for browsers without JavaScript: the end of the output, loaded anew every few seconds." }
+        p.dim { "This is the page for browsers without JavaScript: the end of the output" @if !is_over { ", loaded anew every few seconds" } "." }
         @if is_cut { p.dim { "The output is longer than what is shown here; download it to see all of it." } }
         @if text.is_empty() { p.none { "No output yet." } } @else { pre.code tabindex="0" { (words::visible(&text)) } }
     }
