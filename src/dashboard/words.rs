@@ -104,7 +104,7 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
 pub(super) fn prose(text: &str) -> Markup {
     let parts: Vec<&str> = text.split('`').collect();
     // An odd one out is a backtick and nothing else.
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return html! { (visible(text)) };
     }
     html! {
