@@ -30,10 +30,10 @@ fn from_the_setup_link_to_a_job_that_was_watched() {
     browser.press("Add");
     browser.see("Waiting for the agent's first sign of life.");
     browser.picture("first-3-token");
-    let command = browser.text("section.card:nth-of-type(2) pre");
+    let command = browser.text("section.card:nth-of-type(3) pre");
     assert!(command.ends_with("hyprbox-agent run"), "{command}");
 
-    let token = browser.text("section.card pre");
+    let token = browser.text("section.card:nth-of-type(2) pre");
     let admin = server.login("admin@example.org", PASSWORD);
     let mut identity = admin.add_node("spare");
     "prod-eu-1".clone_into(&mut identity.node_id);
