@@ -12,6 +12,7 @@ mod connection;
 mod end;
 mod error;
 mod follow;
+mod interrupts;
 mod jobs;
 mod lines;
 mod login;
@@ -23,8 +24,10 @@ mod progress;
 mod queue;
 mod safe;
 mod screen;
+mod seen;
 mod settings;
 mod table;
+mod tell;
 mod users;
 mod when;
 

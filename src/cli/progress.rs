@@ -18,6 +18,8 @@ pub(super) struct Progress {
     shares_screen: bool,
     began: Instant,
     doing: String,
+    /// The last step that was announced.
+    step: Option<String>,
     is_drawn: bool,
     /// The output's last line is unfinished.
     mid_line: bool,
@@ -32,6 +34,7 @@ impl Progress {
             shares_screen: screen.stdout_is_terminal,
             began: Instant::now(),
             doing: doing.to_owned(),
+            step: None,
             is_drawn: false,
             mid_line: false,
             line: Vec::new(),
@@ -55,11 +58,17 @@ impl Progress {
                 continue;
             }
             if let Some(step) = step_of(&self.line) {
-                self.doing = step;
+                self.doing.clone_from(&step);
+                self.step = Some(step);
             }
             self.line.clear();
         }
         self.mid_line = self.shares_screen && bytes.last().is_some_and(|last| *last != b'\n');
+    }
+
+    /// `step 2 of 5: Set the SSH port`, where one was announced.
+    pub(super) fn step(&self) -> Option<&str> {
+        self.step.as_deref()
     }
 
     pub(super) fn draw(&mut self) {
@@ -86,6 +95,13 @@ impl Progress {
         let _gone = stderr
             .write_all(text.as_bytes())
             .and_then(|()| stderr.flush());
+    }
+}
+
+/// Makes room for a note where a progress line may stand that nobody will clear.
+pub(super) fn clear_line(screen: &Screen) {
+    if screen.stderr_is_terminal && !screen.json {
+        let _gone = std::io::stderr().write_all(b"\r\x1b[K");
     }
 }
 
@@ -143,6 +159,7 @@ mod tests {
             shares_screen: true,
             began: Instant::now(),
             doing: String::new(),
+            step: None,
             is_drawn: false,
             mid_line: false,
             line: Vec::new(),

@@ -8,10 +8,16 @@ use super::answers::{JobDetail, Nodes, Preset, Presets};
 use super::args::{OneJob, Params, Run, ScopeArg, Scoped, StreamArg, Watch};
 use super::client::{Answer, CallError, Client, segment};
 use super::error::{CliError, closest, exit};
-use super::follow::{Follow, Interrupts};
+use super::follow::Follow;
+use super::interrupts::Interrupts;
 use super::params::{self, Secrets};
 use super::screen::{Screen, note};
+use super::when;
 use crate::jobs::JobView;
+use crate::nodes::{NodeStatus, NodeView};
+
+/// How long a note that is no part of the work may take.
+const ASIDE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// `hyprbox run`
 pub(super) async fn run(client: Client, screen: Screen, run: Run) -> Result<u8, CliError> {
@@ -123,6 +129,40 @@ pub(super) fn nothing_like<'k>(
     ))
 }
 
+/// Says what a job waits for, where its node won't take it at once. A failure to find out is none of the job's.
+async fn tell_wait(client: &Client, job: &JobView) {
+    let path = format!("/api/nodes/{}", segment(&job.node_id));
+    let asked = tokio::time::timeout(ASIDE, client.get::<NodeView>(&path)).await;
+    if let Ok(Ok(node)) = asked
+        && let Some(words) = wait_words(&node.value, &job.id)
+    {
+        note(&words);
+    }
+}
+
+fn wait_words(node: &NodeView, job_id: &str) -> Option<String> {
+    let id = &node.id;
+    let is_ours = node.running_job_id.as_deref() == Some(job_id);
+    match node.status {
+        _ if is_ours => None,
+        NodeStatus::Offline => Some(match node.last_seen_at {
+            Some(at) => format!(
+                "{id} is OFFLINE, last seen {}: the job waits until its agent is back.",
+                when::ago(at)
+            ),
+            None => format!(
+                "{id} is OFFLINE, its agent was never seen: the job waits until it is started there."
+            ),
+        }),
+        NodeStatus::Online => {
+            let other = node.running_job_id.as_ref()?;
+            Some(format!(
+                "{id} is busy with the job {other}: this one waits."
+            ))
+        }
+    }
+}
+
 struct Wanted {
     preset: String,
     node: String,
@@ -178,6 +218,7 @@ async fn queue(
                 "Queued {} on {}. Follow it: hyprbox jobs log --follow {}",
                 job.preset, job.node_id, job.id
             ));
+            tell_wait(&client, &job).await;
         }
         return Ok((0, job));
     }
@@ -188,6 +229,7 @@ async fn queue(
             "Job {}: {} on {}",
             job.id, job.preset, job.node_id
         ));
+        tell_wait(&client, &job).await;
     }
     let follow = Follow {
         client: Arc::new(client),

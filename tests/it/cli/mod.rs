@@ -11,6 +11,7 @@ mod queue;
 mod script;
 mod terminal;
 mod tty;
+mod waiting;
 
 use program::{Cli, Ran};
 use tty::Tty;

@@ -1,0 +1,49 @@
+//! What of a job's output was seen already, so that a connection that comes back shows no byte twice.
+
+use hyprbox_protocol::Stream;
+
+/// How far each stream was seen.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// Where the next byte of standard output is.
+    pub(super) stdout: u64,
+    /// The same of standard error.
+    pub(super) stderr: u64,
+    /// Bytes that never came.
+    pub(super) lost: u64,
+}
+
+impl Seen {
+    fn end_of(&mut self, stream: Stream) -> &mut u64 {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// The part of `bytes`, which begin at `offset`, that is new.
+    pub(super) fn fresh<'b>(&mut self, stream: Stream, offset: u64, bytes: &'b [u8]) -> &'b [u8] {
+        let end = self.end_of(stream);
+        let known = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let missing = offset.saturating_sub(*end);
+        *end = (*end).max(offset + bytes.len() as u64);
+        self.lost += missing;
+        bytes.get(known..).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_byte_is_seen_twice_and_what_is_missing_is_counted() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.fresh(Stream::Stdout, 0, b"abc"), b"abc");
+        assert_eq!(seen.fresh(Stream::Stdout, 0, b"abcdef"), b"def");
+        assert_eq!(seen.fresh(Stream::Stdout, 2, b"cd"), b"");
+        assert_eq!(seen.fresh(Stream::Stderr, 0, b"x"), b"x");
+        assert_eq!(seen.fresh(Stream::Stdout, 10, b"k"), b"k");
+        assert_eq!((seen.stdout, seen.stderr, seen.lost), (11, 1, 4));
+    }
+}
