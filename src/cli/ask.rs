@@ -65,7 +65,7 @@ pub(super) fn stdin(what: &str) -> Result<String, CliError> {
         .read_to_end(&mut text)
         .map_err(|error| CliError::failed(format!("standard input: {error}")))?;
     let text = String::from_utf8(text)
-        .map_err(|_| CliError::failed(format!("{what} on standard input is no UTF-8")))?;
+        .map_err(|_| CliError::failed(format!("{what} on standard input is not UTF-8 text")))?;
     Ok(without_last_newline(text))
 }
 
@@ -131,11 +131,11 @@ fn read_keys(mut tty: &File, out: &mut File, echo: bool) -> Result<String, CliEr
             CTRL_C => {
                 return Err(CliError::new(
                     exit::INTERRUPTED,
-                    "interrupted; nothing was done",
+                    "interrupted, nothing was done",
                 ));
             }
             CTRL_D if typed.is_empty() => {
-                return Err(CliError::failed("nothing was typed; nothing was done"));
+                return Err(CliError::failed("nothing was typed, nothing was done"));
             }
             CTRL_U => while erase(&mut typed, out, echo)? {},
             8 | 127 => {
@@ -150,7 +150,7 @@ fn read_keys(mut tty: &File, out: &mut File, echo: bool) -> Result<String, CliEr
             }
         }
     }
-    String::from_utf8(typed).map_err(|_| CliError::failed("what was typed is no UTF-8"))
+    String::from_utf8(typed).map_err(|_| CliError::failed("what was typed is not UTF-8 text"))
 }
 
 /// Takes the last character back; false where there is none.

@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant};
 
 use hyprbox_protocol::ErrorBody;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    AUTHORIZATION, HeaderName, HeaderValue, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
+};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::{CliError, exit};
+use super::error::{CliError, exit, io_words, without_number};
 use super::settings::{Access, TokenFrom, variable};
 use crate::sse::Events;
 
@@ -85,8 +87,12 @@ impl Client {
     }
 
     pub(super) fn use_token(&mut self, token: &str, from: TokenFrom) -> Result<(), CliError> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| CliError::new(exit::REFUSED, "the token (not shown) is no token"))?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+            CliError::new(
+                exit::REFUSED,
+                "the token (not shown) can't be one: it must be one word, such as hbu_…",
+            )
+        })?;
         value.set_sensitive(true);
         self.token = Some((value, from));
         Ok(())
@@ -94,6 +100,11 @@ impl Client {
 
     pub(super) fn url(&self) -> &str {
         &self.base
+    }
+
+    /// Where the token came from, if there is one.
+    pub(super) fn token_from(&self) -> Option<TokenFrom> {
+        self.token.as_ref().map(|(_, from)| *from)
     }
 
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -107,7 +118,7 @@ impl Client {
     /// Reads something. Tried again for a while where the server is busy.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, CliError> {
         let call = || self.request(Method::GET, path).timeout(CALL_TIMEOUT);
-        self.read(self.send_patiently(call, false, |_| {}).await)
+        self.read(self.send_patiently(call, None, |_| {}).await)
             .await
     }
 
@@ -152,15 +163,26 @@ impl Client {
             let request = self.request(Method::POST, path).timeout(CALL_TIMEOUT);
             request.header(name.clone(), &key).json(body)
         };
-        self.read(self.send_patiently(call, true, told).await).await
+        self.read(self.send_patiently(call, Some(false), told).await)
+            .await
     }
 
     /// Text, exactly as it comes.
     pub(super) async fn bytes(&self, path: &str) -> Result<Response, CliError> {
         let call = || self.request(Method::GET, path);
-        self.send_patiently(call, false, |_| {})
+        self.send_patiently(call, None, |_| {})
             .await
             .map_err(|error| self.explain(error))
+    }
+
+    /// The rest of such a text, from the byte `from` on, after it broke off; nothing where it is another text by now.
+    pub(super) async fn rest(&self, path: &str, tag: &HeaderValue, from: u64) -> Option<Response> {
+        let call = || {
+            let request = self.request(Method::GET, path).header(IF_RANGE, tag);
+            request.header(RANGE, format!("bytes={from}-"))
+        };
+        let answer = self.send_patiently(call, Some(true), |_| {}).await.ok()?;
+        (answer.status() == StatusCode::PARTIAL_CONTENT).then_some(answer)
     }
 
     /// Opens a stream of events, after the event `last_id` where there is one.
@@ -181,17 +203,17 @@ impl Client {
         Ok(Events::new(answer))
     }
 
-    /// Sends, and again while that may help. A server that was never reached is given up at once, unless a request may
-    /// have been `heard` before.
+    /// Sends, and again while that may help. After a loss only where `heard` says so: whether an earlier request may have
+    /// been heard. A server that was never reached is given up at once.
     async fn send_patiently(
         &self,
         call: impl Fn() -> RequestBuilder,
-        after_loss: bool,
+        heard: Option<bool>,
         mut told: impl FnMut(&CallError),
     ) -> Result<Response, CallError> {
         let began = Instant::now();
         let mut pause = RETRY_FIRST;
-        let mut heard = false;
+        let (after_loss, mut heard) = (heard.is_some(), heard.unwrap_or(false));
         loop {
             let error = match send(call()).await {
                 Ok(answer) => return Ok(answer),
@@ -233,90 +255,11 @@ impl Client {
         let value = T::deserialize(&json).map_err(foreign)?;
         Ok(Answer { json, value })
     }
-
-    /// The error in words, with what to do next.
-    pub(super) fn explain(&self, error: CallError) -> CliError {
-        let base = &self.base;
-        match error {
-            CallError::Lost { words, .. } => CliError::failed(format!("can't reach {base}: {words}"))
-                .hint("is the server running at that address? `hyprbox login URL`, --url or HYPRBOX_URL names another"),
-            CallError::Foreign(words) => CliError::failed(format!(
-                "what answers at {base} is not a HyprBox server of this version: {words}"
-            ))
-            .hint("check the address; behind a proxy, check what it passes on"),
-            CallError::Refused { status, body, retry_after } => {
-                self.explain_refusal(status, body, retry_after)
-            }
-        }
-    }
-
-    fn explain_refusal(
-        &self,
-        status: StatusCode,
-        body: ErrorBody,
-        retry_after: Option<Duration>,
-    ) -> CliError {
-        let words = if body.error.is_empty() {
-            format!("{} answered {status}", self.base)
-        } else {
-            body.error.clone()
-        };
-        let mut error = match status {
-            StatusCode::UNAUTHORIZED => self.explain_unauthorized(&words),
-            StatusCode::FORBIDDEN => CliError::new(exit::REFUSED, format!("refused: {words}")),
-            StatusCode::NOT_FOUND if body.code == "job_not_found" => CliError::not_found(words)
-                .hint("`hyprbox jobs list` shows your jobs; VIEWERs and ADMINs see everybody's with --scope all"),
-            StatusCode::NOT_FOUND => CliError::not_found(words),
-            StatusCode::TOO_MANY_REQUESTS => CliError::failed(words).hint(match retry_after {
-                Some(time) => format!("try again in {} s", time.as_secs()),
-                None => "try again later".to_owned(),
-            }),
-            _ if !body.fields.is_empty() => {
-                let mut error = CliError::failed("the server can't take that:");
-                error.hints = body.fields.iter().map(field_line).collect();
-                error
-            }
-            _ => CliError::failed(words),
-        };
-        error.api = Some((body.code, body.fields));
-        error
-    }
-
-    fn explain_unauthorized(&self, words: &str) -> CliError {
-        let Some((_, from)) = &self.token else {
-            return CliError::new(exit::REFUSED, words);
-        };
-        let error = CliError::new(
-            exit::REFUSED,
-            format!("{} does not take the token: {words}", self.base),
-        );
-        error.hint(match from {
-            TokenFrom::File => format!("log in again: hyprbox login {}", self.base),
-            TokenFrom::Environment => {
-                "put a good one into HYPRBOX_TOKEN: `hyprbox tokens add NAME` makes one where you are logged in".to_owned()
-            }
-        })
-    }
-}
-
-/// A field at fault, named as the command line names it.
-fn field_line((field, message): (&String, &String)) -> String {
-    let name = match field.as_str() {
-        "timeoutSeconds" => "--timeout".to_owned(),
-        "nodeId" => "--node".to_owned(),
-        "expiresInDays" => "--expires-in-days".to_owned(),
-        other => match other.split_once('.') {
-            Some(("params", name)) => format!("-p {name}"),
-            Some(("labels", key)) => format!("--label {key}"),
-            _ => other.to_owned(),
-        },
-    };
-    format!("{name}: {message}")
 }
 
 fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
     let wrong = |error: &dyn std::error::Error| {
-        CliError::failed(format!("no TLS to be had: {}", chain(error)))
+        CliError::failed(format!("TLS can't be set up: {}", chain(error)))
             .hint("install ca-certificates, or set HYPRBOX_CA_FILE")
     };
     // reqwest wants a provider even for plain http; whoever installed one first did the same.
@@ -339,11 +282,11 @@ fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
                 "HYPRBOX_CA_FILE={path:?} is not usable: it must be a readable file of PEM certificates ({words})"
             ))
         };
-        let pem = std::fs::read(&path).map_err(|error| bad(error.to_string()))?;
+        let pem = std::fs::read(&path).map_err(|error| bad(io_words(&error)))?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem)
             .ok()
             .filter(|found| !found.is_empty())
-            .ok_or_else(|| bad("there are none in it".to_owned()))?;
+            .ok_or_else(|| bad("there is none in it".to_owned()))?;
         builder = builder.tls_certs_only(certificates);
     } else if parsed.scheme() == "http" {
         // Reading the system's roots takes longer than a whole call on loopback.
@@ -393,6 +336,8 @@ pub(super) fn lost(error: &reqwest::Error) -> CallError {
         connected: !error.is_connect(),
         words: if error.is_timeout() {
             "no answer in time".to_owned()
+        } else if error.is_body() || error.is_decode() {
+            "it was cut short".to_owned()
         } else {
             innermost(error)
         },
@@ -405,10 +350,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    let words = error.to_string();
-    // The number says nothing that the words don't.
-    let plain = words.split(" (os error").next().unwrap_or_default();
-    plain.to_owned()
+    without_number(error.to_string())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -445,13 +387,5 @@ mod tests {
         assert_eq!(segment("prod-eu-1"), "prod-eu-1");
         assert_eq!(segment("../a?b#c d\u{e9}"), "..%2Fa%3Fb%23c%20d%C3%A9");
         assert_eq!(segment(".."), "%2E%2E");
-    }
-
-    #[test]
-    fn fields_are_named_as_the_flags_are() {
-        let line = |field: &str| field_line((&field.to_owned(), &"is wrong".to_owned()));
-        assert_eq!(line("params.ssh_port"), "-p ssh_port: is wrong");
-        assert_eq!(line("timeoutSeconds"), "--timeout: is wrong");
-        assert_eq!(line("email"), "email: is wrong");
     }
 }

@@ -11,7 +11,7 @@ use super::end::End;
 use super::error::CliError;
 use super::follow::Follow;
 use super::interrupts::Interrupts;
-use super::lines::{LastLines, Output};
+use super::log;
 use super::queue;
 use super::screen::{Paint, Screen, note};
 use super::table::{Cell, Table, facts};
@@ -21,8 +21,6 @@ use crate::store::job::JobStatus;
 
 /// Jobs that one call of the list gives at the most.
 const PAGE: u32 = 200;
-/// A stream's tail is this long at the least: of a shorter log nothing has fallen off.
-const KEPT_LEAST: usize = 65_536;
 
 /// What the flags' definition can't say.
 pub(super) fn check(command: &JobsCommand, json: bool) -> Result<(), CliError> {
@@ -30,7 +28,7 @@ pub(super) fn check(command: &JobsCommand, json: bool) -> Result<(), CliError> {
         && json
         && (!follow || tail.is_some())
     {
-        let words = "a log is bytes: --json goes with --follow alone, and without --tail";
+        let words = "a log is text: --json goes with --follow alone, and without --tail";
         return Err(CliError::usage(words));
     }
     Ok(())
@@ -65,7 +63,7 @@ pub(super) async fn run(
             if follow {
                 return watch(client, screen, job, Some(stream), tail).await;
             }
-            log(&client, screen, &job, tail, stream).await
+            log::print(&client, screen, &job, tail, stream).await
         }
         JobsCommand::Wait { job } => watch(client, screen, job, None, None).await,
         JobsCommand::Cancel { job } => cancel(&client, screen, &job).await,
@@ -87,6 +85,7 @@ async fn list(
     limit: u32,
     scope: &Scoped,
 ) -> Result<u8, CliError> {
+    let is_filtered = !query.is_empty();
     if scope.scope == ScopeArg::All {
         query.push(("scope", "all".to_owned()));
     }
@@ -117,7 +116,7 @@ async fn list(
         return Ok(0);
     }
     if jobs.is_empty() {
-        note("No jobs. `hyprbox run PRESET --node NODE` queues one.");
+        note(nothing_listed(is_filtered, scope.scope));
         return Ok(0);
     }
     screen.data(&table(&jobs, scope.scope).render(screen.colors))?;
@@ -125,6 +124,19 @@ async fn list(
         note(&format!("There are more than {limit}; --limit shows them."));
     }
     Ok(0)
+}
+
+fn nothing_listed(is_filtered: bool, scope: ScopeArg) -> &'static str {
+    match (is_filtered, scope) {
+        (true, ScopeArg::Mine) => {
+            "None of your jobs is like that; --scope all looks at everybody's (VIEWER, ADMIN)."
+        }
+        (true, ScopeArg::All) => "No job is like that.",
+        (false, ScopeArg::Mine) => {
+            "You have no jobs yet. `hyprbox run PRESET --node NODE` queues one; --scope all shows everybody's (VIEWER, ADMIN)."
+        }
+        (false, ScopeArg::All) => "There are no jobs yet.",
+    }
 }
 
 fn table(jobs: &[JobView], scope: ScopeArg) -> Table {
@@ -226,63 +238,6 @@ pub(super) fn plain(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
-}
-
-async fn log(
-    client: &Client,
-    screen: Screen,
-    job: &OneJob,
-    tail: Option<usize>,
-    stream: StreamArg,
-) -> Result<u8, CliError> {
-    let stream = match stream {
-        StreamArg::Stdout => "stdout",
-        StreamArg::Stderr => "stderr",
-        StreamArg::Both => "both",
-    };
-    let scope = job.scope.query().replace('?', "&");
-    let path = format!("/api/jobs/{}/log?stream={stream}{scope}", segment(&job.id));
-    let mut answer = client.bytes(&path).await?;
-    let (mut output, mut last) = (Output::new(screen), tail.map(LastLines::new));
-    let mut length = 0;
-    loop {
-        let bytes = answer.chunk().await;
-        let Some(bytes) = bytes.map_err(|error| client.explain(lost(&error)))? else {
-            break;
-        };
-        length += bytes.len();
-        match &mut last {
-            Some(last) => last.push(&bytes),
-            None => output.write(&bytes)?,
-        }
-    }
-    match &mut last {
-        Some(last) => output.write(&last.take())?,
-        None if length >= KEPT_LEAST => say_dropped(client, job).await,
-        None => {}
-    }
-    output.finish()?;
-    Ok(0)
-}
-
-/// Says how much has fallen off the head of what was shown. That is a note: a failure to find out is none of the log.
-async fn say_dropped(client: &Client, job: &OneJob) {
-    let scope = job.scope.query().replace('?', "&");
-    let path = format!("/api/jobs/{}/stream?output=none{scope}", segment(&job.id));
-    let Ok(mut events) = client.events(&path, None).await else {
-        return;
-    };
-    let Ok(Some(event)) = events.next().await else {
-        return;
-    };
-    let counts: Value = serde_json::from_str(&event.data).unwrap_or_default();
-    let count = |name: &str| counts[name].as_u64().unwrap_or(0);
-    let dropped = count("stdoutDropped") + count("stderrDropped");
-    if dropped > 0 {
-        note(&format!(
-            "{dropped} bytes before or within this are not kept: the server keeps the last of each stream."
-        ));
-    }
 }
 
 async fn watch(

@@ -45,14 +45,16 @@ pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
 
 /// A token that somebody made elsewhere.
 async fn with_token(url: &str) -> Result<(User, Login), CliError> {
-    let token = match variable("HYPRBOX_TOKEN") {
-        Some(token) => token,
-        None if std::io::stdin().is_terminal() => ask::secret("Token (hbu_\u{2026}): ")?,
-        None => ask::stdin("the token")?,
+    let (token, from) = match variable("HYPRBOX_TOKEN") {
+        Some(token) => (token, TokenFrom::Environment),
+        None if std::io::stdin().is_terminal() => {
+            (ask::secret("Token (hbu_\u{2026}): ")?, TokenFrom::Given)
+        }
+        None => (ask::stdin("the token")?, TokenFrom::Given),
     };
     let token = token.trim().to_owned();
     let mut client = Client::anonymous(url)?;
-    client.use_token(&token, TokenFrom::Environment)?;
+    client.use_token(&token, from)?;
     let user = client.get::<User>("/api/auth/me").await?.value;
     let login = Login {
         url: url.to_owned(),
@@ -83,12 +85,12 @@ async fn with_password(url: &str, email: Option<String>) -> Result<(User, Login)
         true => ask::stdin("the password")?,
         false => ask::secret("Password: ")?,
     };
-    let body = json!({"email": email, "password": password});
+    let body = json!({"email": &email, "password": password});
     let session = client
         .post::<Session>("/api/auth/login", &body)
         .await?
         .value;
-    client.use_token(&session.token, TokenFrom::Environment)?;
+    client.use_token(&session.token, TokenFrom::Given)?;
     let body = json!({"name": format!("hyprbox on {}", machine())});
     let minted = client.post::<MintedToken>("/api/auth/tokens", &body).await;
     // Whether it ends well or not: the session has served.
@@ -104,7 +106,12 @@ async fn with_password(url: &str, email: Option<String>) -> Result<(User, Login)
     let minted = match minted {
         Ok(minted) => minted.value,
         Err(error) if error.code == exit::REFUSED => {
-            return Err(error.hint("an ADMIN must give your account a role first"));
+            return Err(CliError {
+                hints: vec![format!(
+                    "an ADMIN must give your account a role first: hyprbox users role {email} viewer"
+                )],
+                ..error
+            });
         }
         Err(error) => return Err(error),
     };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::answers::{Param, Preset};
 use super::args::Params;
 use super::ask;
-use super::error::CliError;
+use super::error::{CliError, io_words};
 use super::screen::note;
 
 /// The least that a file of params or of a value may be refused for: more than the API takes as a whole.
@@ -39,7 +39,7 @@ pub(super) fn resolve(
         let text = text_of(name, value, &mut stdin)?;
         if is_secret(param) && !value.starts_with('@') {
             note(&format!(
-                "The secret {name} now stands in your shell's history; -p {name}=@FILE, -p {name}=@- or typing it when asked keeps it out."
+                "-p {name}: a secret on the command line stands in your shell's history; -p {name}=@FILE, -p {name}=@- or typing it when asked keeps it out."
             ));
         }
         params.insert(name.to_owned(), typed(param, text));
@@ -63,7 +63,7 @@ fn secret(name: &str, secrets: Secrets) -> Result<Value, CliError> {
             ask::secret(&format!("{name} (secret): ")).map(Value::from)
         }
         Secrets::Ask => Err(CliError::usage(format!(
-            "the secret {name} is needed, and there is no terminal to ask for it on"
+            "-p {name}: a secret is needed, and there is no terminal to ask for it on"
         ))
         .hint(format!(
             "-p {name}=@FILE reads it from a file, -p {name}=@- from standard input"
@@ -114,15 +114,15 @@ fn text_of(name: &str, value: &str, stdin: &mut Stdin) -> Result<String, CliErro
 fn read_file(path: &str) -> Result<String, CliError> {
     use std::io::Read;
     let wrong = |words: &str| CliError::failed(format!("{path} can't be read: {words}"));
-    let file = std::fs::File::open(path).map_err(|error| wrong(&error.to_string()))?;
+    let file = std::fs::File::open(path).map_err(|error| wrong(&io_words(&error)))?;
     let mut bytes = Vec::new();
     file.take(FILE_MAX + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| wrong(&error.to_string()))?;
+        .map_err(|error| wrong(&io_words(&error)))?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(wrong("it is larger than 8 MiB"));
     }
-    String::from_utf8(bytes).map_err(|_| wrong("it is no UTF-8"))
+    String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8 text"))
 }
 
 fn from_file(file: &str, stdin: &mut Stdin) -> Result<Map<String, Value>, CliError> {
@@ -135,7 +135,7 @@ fn from_file(file: &str, stdin: &mut Stdin) -> Result<Map<String, Value>, CliErr
         Ok(_) => Err(CliError::failed(format!(
             "{file} must hold a JSON object of params, such as {{\"ssh_port\": 2222}}"
         ))),
-        Err(error) => Err(CliError::failed(format!("{file} is no JSON: {error}"))),
+        Err(error) => Err(CliError::failed(format!("{file} is not JSON: {error}"))),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{CliError, exit};
+use super::error::{CliError, exit, io_words};
 
 /// What `hyprbox login` keeps.
 #[derive(Clone, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub(super) struct Access {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenFrom {
+    /// Standard input or the terminal.
+    Given,
     Environment,
     File,
 }
@@ -105,9 +107,9 @@ fn check_token(token: &str) -> Result<String, CliError> {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(CliError::new(
             exit::REFUSED,
-            "the token (not shown) is no token: it must be one word, such as hbu_…",
+            "the token (not shown) can't be one: it must be one word, such as hbu_…",
         )
-        .hint("log in again, or mend HYPRBOX_TOKEN"));
+        .hint("log in again, or set HYPRBOX_TOKEN anew"));
     }
     Ok(token.to_owned())
 }
@@ -173,7 +175,12 @@ impl LoginFile {
         let text = match std::fs::read(&self.0) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(CliError::failed(format!("{path}: {error}"))),
+            Err(error) => {
+                return Err(CliError::failed(format!(
+                    "{path} can't be read: {}",
+                    io_words(&error)
+                )));
+            }
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| {
             CliError::failed(format!("{path} can't be understood: {error}"))
@@ -184,7 +191,11 @@ impl LoginFile {
     /// Keeps it, for this user's eyes alone: the file is 0600 from its first moment, its folder 0700.
     pub(super) fn write(&self, login: &Login) -> Result<(), CliError> {
         let wrong = |error: std::io::Error| {
-            CliError::failed(format!("{} can't be written: {error}", self.0.display()))
+            CliError::failed(format!(
+                "{} can't be written: {}",
+                self.0.display(),
+                io_words(&error)
+            ))
         };
         let folder = self.0.parent().expect("the file has a folder");
         std::fs::DirBuilder::new()
@@ -214,7 +225,11 @@ impl LoginFile {
 
     pub(super) fn remove(&self) -> Result<(), CliError> {
         std::fs::remove_file(&self.0).map_err(|error| {
-            CliError::failed(format!("{} can't be removed: {error}", self.0.display()))
+            CliError::failed(format!(
+                "{} can't be removed: {}",
+                self.0.display(),
+                io_words(&error)
+            ))
         })
     }
 }

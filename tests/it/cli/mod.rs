@@ -4,6 +4,7 @@ mod admin;
 mod check;
 mod codes;
 pub(crate) mod docs;
+mod download;
 mod follow;
 mod login;
 mod program;

@@ -84,7 +84,7 @@ fn a_file_of_params_and_what_wins_over_it() {
     let id = cli.run_with(&words, r#"{"count": 2}"#).ends(0).text();
     assert_eq!(ann.job(id.trim())["params"]["count"], 2);
     cli.run_with(&words, "[1]").ends(125).says("JSON object");
-    cli.run_with(&words, "{").ends(125).says("is no JSON");
+    cli.run_with(&words, "{").ends(125).says("is not JSON");
     let twice = [
         "run",
         "note",
@@ -330,7 +330,7 @@ fn lists_for_people_and_for_programs() {
     let none = cli
         .run(&["jobs", "list", "-s", "running", "-s", "failed"])
         .ends(0)
-        .says("No jobs");
+        .says("None of your jobs is like that");
     assert!(none.stdout.is_empty());
     let eve = server.person("eve", "VIEWER");
     let all = Cli::of(&server, &eve)

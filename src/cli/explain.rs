@@ -1,0 +1,108 @@
+//! A call that failed, in words for whoever typed the command: what is wrong, and the mend.
+
+use std::time::Duration;
+
+use hyprbox_protocol::ErrorBody;
+use reqwest::StatusCode;
+
+use super::client::{CallError, Client};
+use super::error::{CliError, exit};
+use super::settings::TokenFrom;
+
+impl Client {
+    /// The error in words, with what to do next.
+    pub(super) fn explain(&self, error: CallError) -> CliError {
+        let base = self.url();
+        match error {
+            CallError::Lost { words, .. } => CliError::failed(format!("can't reach {base}: {words}"))
+                .hint("is the server running at that address? `hyprbox login URL`, --url or HYPRBOX_URL names another"),
+            CallError::Foreign(words) => CliError::failed(format!(
+                "what answers at {base} is not a HyprBox server of this version: {words}"
+            ))
+            .hint("check the address; behind a proxy, check what it passes on"),
+            CallError::Refused { status, body, retry_after } => {
+                self.explain_refusal(status, body, retry_after)
+            }
+        }
+    }
+
+    fn explain_refusal(
+        &self,
+        status: StatusCode,
+        body: ErrorBody,
+        retry_after: Option<Duration>,
+    ) -> CliError {
+        let words = if body.error.is_empty() {
+            format!("{} answered {status}", self.url())
+        } else {
+            body.error.clone()
+        };
+        let mut error = match status {
+            StatusCode::UNAUTHORIZED => self.explain_unauthorized(&words),
+            StatusCode::FORBIDDEN => CliError::new(exit::REFUSED, format!("refused: {words}"))
+                .hint("an ADMIN can give you another role: hyprbox users role EMAIL ROLE"),
+            StatusCode::NOT_FOUND if body.code == "job_not_found" => CliError::not_found(words)
+                .hint("`hyprbox jobs list` shows your jobs; VIEWERs and ADMINs see everybody's with --scope all"),
+            StatusCode::NOT_FOUND => CliError::not_found(words),
+            StatusCode::TOO_MANY_REQUESTS => CliError::failed(words).hint(match retry_after {
+                Some(time) => format!("try again in {} s", time.as_secs()),
+                None => "try again later".to_owned(),
+            }),
+            _ if !body.fields.is_empty() => {
+                let mut error = CliError::failed("the server can't take that:");
+                error.hints = body.fields.iter().map(field_line).collect();
+                error
+            }
+            _ => CliError::failed(words),
+        };
+        error.api = Some((body.code, body.fields));
+        error
+    }
+
+    fn explain_unauthorized(&self, words: &str) -> CliError {
+        let Some(from) = self.token_from() else {
+            return CliError::new(exit::REFUSED, words);
+        };
+        let error = CliError::new(
+            exit::REFUSED,
+            format!("{} does not take the token: {words}", self.url()),
+        );
+        error.hint(match from {
+            TokenFrom::File => format!("log in again: hyprbox login {}", self.url()),
+            TokenFrom::Given => {
+                "check that all of it was copied; the page Account and `hyprbox tokens add NAME` make another one".to_owned()
+            }
+            TokenFrom::Environment => {
+                "put a good one into HYPRBOX_TOKEN: `hyprbox tokens add NAME` makes one where you are logged in".to_owned()
+            }
+        })
+    }
+}
+
+/// A field at fault, named as the command line names it.
+fn field_line((field, message): (&String, &String)) -> String {
+    let name = match field.as_str() {
+        "timeoutSeconds" => "--timeout".to_owned(),
+        "nodeId" => "--node".to_owned(),
+        "expiresInDays" => "--expires-in-days".to_owned(),
+        other => match other.split_once('.') {
+            Some(("params", name)) => format!("-p {name}"),
+            Some(("labels", key)) => format!("--label {key}"),
+            _ => other.to_owned(),
+        },
+    };
+    format!("{name}: {message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_named_as_the_flags_are() {
+        let line = |field: &str| field_line((&field.to_owned(), &"is wrong".to_owned()));
+        assert_eq!(line("params.ssh_port"), "-p ssh_port: is wrong");
+        assert_eq!(line("timeoutSeconds"), "--timeout: is wrong");
+        assert_eq!(line("email"), "email: is wrong");
+    }
+}

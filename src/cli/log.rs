@@ -1,0 +1,128 @@
+//! `hyprbox jobs log` of what there is now: a download that goes on where it broke off.
+
+use bytes::Bytes;
+use reqwest::Response;
+use reqwest::header::{ETAG, HeaderValue};
+use serde_json::Value;
+
+use super::args::{OneJob, StreamArg};
+use super::client::{CallError, Client, lost, segment};
+use super::error::CliError;
+use super::lines::{LastLines, Output};
+use super::screen::{Screen, note};
+
+/// A stream's tail is this long at the least: of a shorter log nothing has fallen off.
+const KEPT_LEAST: u64 = 65_536;
+
+/// Prints what there is of it.
+pub(super) async fn print(
+    client: &Client,
+    screen: Screen,
+    job: &OneJob,
+    tail: Option<usize>,
+    stream: StreamArg,
+) -> Result<u8, CliError> {
+    let stream = match stream {
+        StreamArg::Stdout => "stdout",
+        StreamArg::Stderr => "stderr",
+        StreamArg::Both => "both",
+    };
+    let scope = job.scope.query().replace('?', "&");
+    let path = format!("/api/jobs/{}/log?stream={stream}{scope}", segment(&job.id));
+    let (mut output, mut last) = (Output::new(screen), tail.map(LastLines::new));
+    let mut download = Download::start(client, path).await?;
+    while let Some(bytes) = download.next(&job.id).await? {
+        match &mut last {
+            Some(last) => last.push(&bytes),
+            None => output.write(&bytes)?,
+        }
+    }
+    match &mut last {
+        Some(last) => output.write(&last.take())?,
+        None if download.length >= KEPT_LEAST => say_dropped(client, job).await,
+        None => {}
+    }
+    output.finish()?;
+    Ok(0)
+}
+
+/// Says how much has fallen off the head of what was shown. That is a note: a failure to find out is none of the log.
+async fn say_dropped(client: &Client, job: &OneJob) {
+    let scope = job.scope.query().replace('?', "&");
+    let path = format!("/api/jobs/{}/stream?output=none{scope}", segment(&job.id));
+    let Ok(mut events) = client.events(&path, None).await else {
+        return;
+    };
+    let Ok(Some(event)) = events.next().await else {
+        return;
+    };
+    let counts: Value = serde_json::from_str(&event.data).unwrap_or_default();
+    let count = |name: &str| counts[name].as_u64().unwrap_or(0);
+    let dropped = count("stdoutDropped") + count("stderrDropped");
+    if dropped > 0 {
+        note(&format!(
+            "{dropped} bytes before or within this are not kept: the server keeps the last of each stream."
+        ));
+    }
+}
+
+/// A log on its way.
+struct Download<'c> {
+    client: &'c Client,
+    path: String,
+    answer: Response,
+    /// Names the very bytes: those of a job that runs are other ones in a moment.
+    tag: Option<HeaderValue>,
+    /// So many bytes have come.
+    length: u64,
+    /// So many had come when it broke off.
+    broke_at: Option<u64>,
+}
+
+impl<'c> Download<'c> {
+    async fn start(client: &'c Client, path: String) -> Result<Self, CliError> {
+        let answer = client.bytes(&path).await?;
+        Ok(Self {
+            tag: answer.headers().get(ETAG).cloned(),
+            client,
+            path,
+            answer,
+            length: 0,
+            broke_at: None,
+        })
+    }
+
+    async fn next(&mut self, job_id: &str) -> Result<Option<Bytes>, CliError> {
+        loop {
+            match self.answer.chunk().await {
+                Ok(Some(bytes)) => {
+                    self.length += bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => self.resume(job_id, lost(&error)).await?,
+            }
+        }
+    }
+
+    /// Goes on at the next byte, as long as each try brings one at least.
+    async fn resume(&mut self, job_id: &str, error: CallError) -> Result<(), CliError> {
+        let brought = self.broke_at.replace(self.length) != Some(self.length);
+        if let Some(tag) = self.tag.as_ref().filter(|_| brought)
+            && let Some(answer) = self.client.rest(&self.path, tag, self.length).await
+        {
+            self.answer = answer;
+            return Ok(());
+        }
+        let why = match error {
+            CallError::Lost { words, .. } => words,
+            other @ (CallError::Refused { .. } | CallError::Foreign(_)) => {
+                self.client.explain(other).message
+            }
+        };
+        let words = format!("the log broke off after {} bytes: {why}", self.length);
+        Err(CliError::failed(words).hint(format!(
+            "print it again, or let it come back by itself: hyprbox jobs log --follow {job_id}"
+        )))
+    }
+}
