@@ -25,7 +25,7 @@ pub fn command() -> Command {
         )
         .arg(Arg::new("email").value_name("EMAIL").required(true).help("The user's email"));
     Command::new(NAME)
-        .about("The way back in, on the server's machine")
+        .about("Set a forgotten password, on the server's own machine")
         .subcommand_required(true)
         .arg_required_else_help(true)
         // The key has no part in it.

@@ -1,6 +1,8 @@
 //! The client's commands and their flags: one definition for parsing, help, completions and man pages.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
@@ -15,7 +17,7 @@ Exit codes:
   1 to 255   of a followed job that FAILED: its own exit code (1 where it has none)
   64         the command line itself was wrong
   124        the job ran past its timeout
-  125        the server can't be reached, or could not do it; or this program could not
+  125        the server can't be reached or can't do that; or this program could not
   126        refused: not logged in, the token is no longer good, or the role is too low
   127        not found: the job, node, preset, user or token
   130        Ctrl-C: a followed job goes on
@@ -50,9 +52,9 @@ pub(super) enum ClientCommand {
     Nodes(Group<NodesCommand>),
     /// List presets, and see what they would run
     Presets(Group<PresetsCommand>),
-    /// Manage who may do what (ADMIN)
+    /// Add and remove users, and say what they may do (ADMIN)
     Users(Group<UsersCommand>),
-    /// Your personal tokens, for scripts and CI
+    /// List, add and remove your personal tokens, for scripts and CI
     Tokens(Group<TokensCommand>),
 }
 
@@ -134,11 +136,12 @@ pub(super) struct Login {
     /// The server's address, such as https://jobs.example.org
     #[arg(value_name = "URL", value_hint = ValueHint::Url)]
     pub(super) server: String,
-    /// Keep a token that was made elsewhere; it is read from HYPRBOX_TOKEN or from standard input
+    /// Keep a token that was made elsewhere; it is read from HYPRBOX_TOKEN, or asked for on the terminal, or read from
+    /// standard input where that is none
     #[arg(long)]
     pub(super) token: bool,
-    /// Email of the account; asked for on the terminal where it is absent. The password is asked for there, too, or read
-    /// from standard input where that is no terminal
+    /// Email of the account; without it, it is asked for. The password is asked for on the terminal, or read from standard
+    /// input where that is none
     #[arg(long, conflicts_with = "token")]
     pub(super) email: Option<String>,
     /// JSON for programs
@@ -165,7 +168,8 @@ pub(super) struct Watch {
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Params {
     /// A param; may repeat. NAME=@FILE reads the value from a file, NAME=@- from standard input (without the last
-    /// newline), and NAME=@@text means the text "@text". A secret that isn't given is asked for on the terminal.
+    /// newline), and NAME=@@text means the text "@text". A
+    /// job's secret that isn't given is asked for on the terminal.
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) params: Vec<String>,
     /// A JSON object of params, typed as the API takes them; - is standard input. -p wins over it.
@@ -198,6 +202,27 @@ fn pair(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("must have a = between name and value".to_owned()),
     }
+}
+
+/// A whole number of a range; `what` is said of any other text.
+fn number<N>(text: &str, range: RangeInclusive<N>, what: &str) -> Result<N, String>
+where
+    N: FromStr + PartialOrd,
+{
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("must be {what}"))
+}
+
+fn limit(text: &str) -> Result<u32, String> {
+    number(text, 1..=u32::MAX, "a whole number, 1 or more")
+}
+
+fn tail(text: &str) -> Result<usize, String> {
+    number(text, 0..=usize::MAX, "a whole number of lines")
+}
+
+fn days(text: &str) -> Result<u32, String> {
+    number(text, 1..=3_650, "a whole number of days, 1 to 3650")
 }
 
 /// In seconds.
@@ -251,7 +276,6 @@ pub(super) struct OneJob {
 pub(super) enum StreamArg {
     Stdout,
     Stderr,
-    /// Both, in the order in which they were read
     Both,
 }
 
@@ -260,18 +284,18 @@ pub(super) enum StreamArg {
 pub(super) enum JobsCommand {
     /// List jobs, newest first
     List {
-        /// Those of this node
+        /// Only jobs of this node
         #[arg(long, short = 'n', add = ArgValueCompleter::new(complete::nodes))]
         node: Option<String>,
-        /// Those in this state; may repeat
+        /// Only jobs in this state; may repeat
         #[arg(long, short = 's', ignore_case = true, value_parser = PossibleValuesParser::new(
             ["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]))]
         status: Vec<String>,
-        /// Those of this preset
+        /// Only jobs of this preset
         #[arg(long, add = ArgValueCompleter::new(complete::presets))]
         preset: Option<String>,
         /// How many at the most
-        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
         limit: u32,
         #[command(flatten)]
         scope: Scoped,
@@ -293,9 +317,9 @@ pub(super) enum JobsCommand {
         #[arg(long, short = 'f')]
         follow: bool,
         /// Begin with the last N lines
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = tail)]
         tail: Option<usize>,
-        /// Which output
+        /// Which output; both is in the order in which it was read
         #[arg(long, default_value = "both")]
         stream: StreamArg,
     },
@@ -310,7 +334,7 @@ pub(super) enum JobsCommand {
         #[command(flatten)]
         job: OneJob,
     },
-    /// Queue a job's preset again, on the same node with the same params
+    /// Queue a job's preset again, as the preset is today, on the same node with the same params
     #[command(after_help = EXIT_CODES)]
     Retry {
         #[command(flatten)]
@@ -323,10 +347,10 @@ pub(super) enum JobsCommand {
     /// Show what differs between the scripts of two jobs
     Diff {
         /// The older job
-        #[arg(value_name = "JOB", add = ArgValueCompleter::new(complete::jobs))]
+        #[arg(value_name = "OLD", add = ArgValueCompleter::new(complete::jobs))]
         old: String,
         /// The newer job
-        #[arg(value_name = "OTHER", add = ArgValueCompleter::new(complete::jobs))]
+        #[arg(value_name = "NEW", add = ArgValueCompleter::new(complete::jobs))]
         new: String,
         #[command(flatten)]
         scope: Scoped,
@@ -362,7 +386,7 @@ pub(super) enum NodesCommand {
         #[arg(value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
         id: String,
     },
-    /// The tokens of a node's agent (ADMIN)
+    /// List, add and revoke the tokens of a node's agent (ADMIN)
     #[command(subcommand)]
     Token(NodeTokenCommand),
 }
@@ -411,7 +435,7 @@ Exit codes: 0 nothing was found, 1 something was, 125 a file can't be read.")]
         #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
         paths: Vec<PathBuf>,
     },
-    /// Print the script that a job would run
+    /// Print the script that a job would run; secrets are no part of it
     Render {
         /// The preset's name
         #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
@@ -425,7 +449,7 @@ Exit codes: 0 nothing was found, 1 something was, 125 a file can't be read.")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RoleArg(pub(super) crate::auth::Role);
 
-impl std::str::FromStr for RoleArg {
+impl FromStr for RoleArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -463,7 +487,7 @@ pub(super) enum UsersCommand {
         /// The user's email
         email: String,
     },
-    /// Remove a user with their sessions and tokens; their jobs stay
+    /// Remove a user, their sessions and their tokens; their jobs stay
     Remove {
         /// The user's email
         email: String,
@@ -479,11 +503,12 @@ pub(super) enum TokensCommand {
     Add {
         /// What it is for
         name: String,
-        /// Days until it is no longer taken; without this it holds until it is removed
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+        /// Days until it expires; without this it never does
+        #[arg(long, value_name = "DAYS", value_parser = days)]
         expires_in_days: Option<u32>,
     },
     /// Revoke a token: the next call with it is refused
+    #[command(visible_alias = "revoke")]
     Remove {
         /// The token's id or name; see `hyprbox tokens list`
         token: String,

@@ -44,7 +44,7 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
     }
     let nodes = nodes.value.nodes;
     if nodes.is_empty() {
-        note("No nodes. `hyprbox nodes add NODE` adds one.");
+        note("No nodes yet. `hyprbox nodes add NODE` adds one (ADMIN).");
         return Ok(0);
     }
     let mut table = Table::new(&[
@@ -230,6 +230,7 @@ async fn token_id(client: &Client, node: &str, named: &str) -> Result<String, Cl
         _ => Err(CliError::usage(format!(
             "{} tokens begin with {named}; name one by its id",
             found.len()
-        ))),
+        ))
+        .hint(format!("`hyprbox nodes token list {node}` shows the ids"))),
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn run(
             done(
                 screen,
                 &added.json,
-                &format!("{} is added, as {}.", added.value.email, role.0),
+                &format!("{} is added, with the role {}.", added.value.email, role.0),
             )
         }
         UsersCommand::Role { email, role } => {
@@ -37,7 +37,10 @@ pub(super) async fn run(
             done(
                 screen,
                 &changed,
-                &format!("{email} is {} now; their sessions have ended.", role.0),
+                &format!(
+                    "{email} has the role {} now; their sessions have ended.",
+                    role.0
+                ),
             )
         }
         UsersCommand::Password { email } => {
@@ -122,10 +125,10 @@ pub(super) async fn run_tokens(
                 screen.value(&tokens.json)?;
                 return Ok(0);
             }
-            let mut table = Table::new(&["ID", "NAME", "PREFIX", "MADE", "USED", "UNTIL"]);
+            let mut table = Table::new(&["ID", "NAME", "PREFIX", "MADE", "USED", "EXPIRES"]);
             for token in &tokens.value.tokens {
-                let until = token.expires_at.map_or_else(
-                    || "revoked".to_owned(),
+                let expires = token.expires_at.map_or_else(
+                    || "never".to_owned(),
                     |at| at.to_string().chars().take(10).collect(),
                 );
                 table.row([
@@ -137,7 +140,7 @@ pub(super) async fn run_tokens(
                         .last_used_at
                         .map_or_else(|| "never".to_owned(), when::ago)
                         .into(),
-                    until.into(),
+                    expires.into(),
                 ]);
             }
             screen.data(&table.render(screen.colors))?;
@@ -155,7 +158,7 @@ pub(super) async fn run_tokens(
                 return Ok(0);
             }
             note(&format!(
-                "The token {name}, shown this once; a program finds it in HYPRBOX_TOKEN:"
+                "The token {name}, shown this once; give it to a program as HYPRBOX_TOKEN:"
             ));
             screen.data(&format!("{}\n", minted.value.token))?;
         }

@@ -108,7 +108,10 @@ fn who_may_not_is_126() {
         &["nodes", "add", "n2"],
         &["users", "list"],
     ] {
-        cli.run(words).ends(126).says("refused: ");
+        cli.run(words)
+            .ends(126)
+            .says("refused: ")
+            .says("hyprbox users role EMAIL ROLE");
     }
     let ann = server.person("ann", "OPERATOR");
     Cli::of(&server, &ann)
@@ -184,6 +187,7 @@ fn a_wrong_command_line_is_apart_from_what_a_job_ends_with() {
         &["jobs", "nonsense"],
         &["jobs", "list", "--status", "DONE"],
         &["jobs", "list", "--limit", "0"],
+        &["jobs", "log", "x", "--tail", "-1"],
         &["users", "add", "a@b", "--role", "king"],
         &["login"],
         &["completions", "tcsh"],
@@ -191,6 +195,9 @@ fn a_wrong_command_line_is_apart_from_what_a_job_ends_with() {
         let ran = cli.run(words).ends(64);
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{ran:?}");
     }
+    cli.run(&["jobs", "log", "x", "--tail", "ten"])
+        .ends(64)
+        .says("must be a whole number of lines");
     cli.run(&["run", "--help"]).ends(0);
     // Told by the program, not by its parser.
     let cli = cli

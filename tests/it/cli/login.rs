@@ -117,7 +117,8 @@ fn a_token_that_was_made_elsewhere() {
         .says("can't be written");
     let cli = Cli::nobody();
     cli.run_with(&["login", server.url(), "--token"], "hbu_nothing\n")
-        .ends(126);
+        .ends(126)
+        .says("check that all of it was copied");
     cli.run_with(&["login", server.url(), "--token"], &format!("{token}\n"))
         .ends(0);
     assert_eq!(
@@ -128,7 +129,16 @@ fn a_token_that_was_made_elsewhere() {
     cli.run(&["logout"]).ends(0).says("still holds");
     assert_eq!(token_names(&ann), ["laptop"]);
     let cli = Cli::of(&server, &ann);
-    cli.run(&["tokens", "list"]).ends(0);
+    let list = cli.run(&["tokens", "list"]).ends(0).text();
+    assert!(
+        list.contains("EXPIRES") && !list.contains("never\n"),
+        "{list}"
+    );
+    cli.run(&["tokens", "add", "for-ever"]).ends(0);
+    let list = cli.run(&["tokens", "list"]).ends(0).text();
+    let row = list.lines().find(|line| line.contains("for-ever"));
+    assert!(row.is_some_and(|row| row.ends_with("never")), "{list}");
+    cli.run(&["tokens", "revoke", "for-ever"]).ends(0);
     cli.run(&["tokens", "remove", "laptop"]).ends(0);
     assert!(token_names(&ann).is_empty());
 }
