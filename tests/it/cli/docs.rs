@@ -123,6 +123,11 @@ fn there_is_a_man_page_of_every_command() {
         assert!(page.contains(".SH SYNOPSIS"), "{name}: {page}");
     }
     let page = std::fs::read_to_string(folder.join("hyprbox-run.1")).expect("a page");
+    // A table keeps its lines, under a heading that says what it is.
+    assert!(
+        page.contains(".SH EXIT CODES\n.nf\n\\&  0          done;"),
+        "{page}"
+    );
     assert!(page.contains("timeout") && page.contains("124"), "{page}");
     assert!(!folder.join("hyprbox-supervise.1").exists());
 }
