@@ -1,0 +1,103 @@
+//! 64 pullers over one node's queue: each job to exactly one, and how many a second.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::fleet::Fleet;
+use crate::median;
+use crate::sql::Sql;
+
+const PULLERS: usize = 64;
+/// As many as three servers have that write.
+const CONNECTIONS: usize = 36;
+
+/// The claim of `src/store/sql/job_claim.sql`, as Postgres reads it.
+const CLAIM: &str = "UPDATE jobs SET status = 'RUNNING', started_at = now(), claimed_by = 'bench'
+WHERE id = (SELECT id FROM jobs WHERE node_id = 'bench' AND status = 'QUEUED'
+            ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+  AND status = 'QUEUED'
+RETURNING id;
+";
+
+pub(crate) async fn rows(
+    three: &Arc<Fleet>,
+    one: &Arc<Fleet>,
+    sql: &Sql,
+    rounds: usize,
+    jobs: usize,
+) -> anyhow::Result<()> {
+    let script = tempfile::NamedTempFile::new()?;
+    std::fs::write(script.path(), CLAIM)?;
+    let tokens = [three.node("bench").await?, one.node("bench").await?];
+    let (mut postgres, mut sqlite, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        postgres.push(pull(three, &tokens[0], jobs).await?);
+        sqlite.push(pull(one, &tokens[1], jobs).await?);
+        // The same rows once more, for pgbench alone.
+        sql.run("UPDATE jobs SET status = 'QUEUED', started_at = NULL, claimed_by = NULL; VACUUM ANALYZE jobs")
+            .await?;
+        bare.push(
+            sql.pgbench(script.path(), CONNECTIONS, jobs / CONNECTIONS)
+                .await?,
+        );
+        sql.run("UPDATE jobs SET status = 'SUCCEEDED', finished_at = now(); VACUUM ANALYZE jobs")
+            .await?;
+    }
+    let (postgres, sqlite, bare) = (median(&postgres), median(&sqlite), median(&bare));
+    println!(
+        "{PULLERS} pullers, {jobs} jobs of one node, each claimed once (medians of {rounds}):"
+    );
+    println!("  three servers over PostgreSQL {postgres:.0} claims/s");
+    println!(
+        "  one server over SQLite        {sqlite:.0} claims/s; PostgreSQL has {:.2} of it",
+        postgres / sqlite
+    );
+    println!(
+        "  pgbench, the same UPDATE over {CONNECTIONS} connections {bare:.0}/s; through HTTP {:.2} of it",
+        postgres / bare
+    );
+    Ok(())
+}
+
+/// Claims a second.
+async fn pull(fleet: &Arc<Fleet>, token: &str, jobs: usize) -> anyhow::Result<f64> {
+    fleet.queue_many("bench", jobs).await?;
+    let start = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for puller in 0..PULLERS {
+        let (fleet, token) = (Arc::clone(fleet), token.to_owned());
+        tasks.spawn(async move {
+            let mut mine: Vec<String> = Vec::new();
+            // An instance of its own, which says what it runs: else it would get the same job again.
+            while let Some(id) = poll(&fleet, puller, &token, &mine).await? {
+                mine.push(id);
+            }
+            anyhow::Ok(mine)
+        });
+    }
+    let mut claimed = Vec::new();
+    while let Some(mine) = tasks.join_next().await {
+        claimed.extend(mine??);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let distinct: HashSet<&String> = claimed.iter().collect();
+    anyhow::ensure!(
+        claimed.len() == jobs && distinct.len() == jobs,
+        "{} claims of {} jobs, {jobs} were queued",
+        claimed.len(),
+        distinct.len()
+    );
+    Ok(jobs as f64 / seconds)
+}
+
+async fn poll(
+    fleet: &Fleet,
+    puller: usize,
+    token: &str,
+    mine: &[String],
+) -> anyhow::Result<Option<String>> {
+    let running = mine.join(",");
+    let path = format!("/api/jobs/pending?nodeId=bench&agent=p{puller}&running={running}");
+    fleet.next_job(puller, &path, token).await
+}
