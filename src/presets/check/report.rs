@@ -36,11 +36,11 @@ pub fn human(all: &[Checked]) -> String {
         (0, 0, 0) => writeln!(text, "{files}: nothing found"),
         (_, _, 0) => writeln!(
             text,
-            "{files}: {errors} errors, {others} warnings and notes"
+            "{files}; errors: {errors}, warnings and notes: {others}"
         ),
         _ => writeln!(
             text,
-            "{files}: {errors} errors, {others} warnings and notes; {unreadable} not read"
+            "{files}; errors: {errors}, warnings and notes: {others}, not read: {unreadable}"
         ),
     };
     text

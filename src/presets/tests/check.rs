@@ -172,7 +172,7 @@ fn reports() {
         format!(
             "{path}:7:6: warning: {message} [open-to-all]\n  |\n7 |     \tchmod 777 /srv\n  |     \t^\n\n\
              {missing}: can't be read: No such file or directory (os error 2)\n\n\
-             2 files: 0 errors, 1 warnings and notes; 1 not read\n"
+             2 files; errors: 0, warnings and notes: 1, not read: 1\n"
         )
     );
     assert_eq!(

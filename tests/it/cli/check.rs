@@ -27,7 +27,7 @@ fn each_outcome_has_its_exit_code() {
     assert!(bad.text().starts_with(&first), "{bad:?}");
     assert!(
         bad.text()
-            .ends_with("2 files: 0 errors, 1 warnings and notes\n"),
+            .ends_with("2 files; errors: 0, warnings and notes: 1\n"),
         "{bad:?}"
     );
 
