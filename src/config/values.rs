@@ -142,6 +142,10 @@ pub(super) fn backups(
             )),
         };
     };
+    let path = PathBuf::from(&dir);
+    if path.exists() && !path.is_dir() {
+        return Err(wrong("HYPRBOX_BACKUP_DIR", &dir, "a folder"));
+    }
     match database {
         DatabaseUrl::Sqlite(_) => {}
         #[cfg(feature = "postgres")]
@@ -149,10 +153,6 @@ pub(super) fn backups(
             let allowed = "unset with a PostgreSQL database: that is backed up by pg_dump";
             return Err(wrong("HYPRBOX_BACKUP_DIR", &dir, allowed));
         }
-    }
-    let path = PathBuf::from(&dir);
-    if path.exists() && !path.is_dir() {
-        return Err(wrong("HYPRBOX_BACKUP_DIR", &dir, "a folder"));
     }
     Ok(Some(BackupPlan {
         dir: path,

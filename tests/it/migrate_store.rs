@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -310,7 +310,8 @@ fn killed_at_any_moment_it_goes_on() {
             _ => database.number("SELECT count(*) FROM chunks"),
         }
     };
-    let mut seen = Vec::new();
+    let all = 10 * JOBS as i64;
+    let mut seen: Vec<i64> = Vec::new();
     let mut life = Duration::from_millis(60);
     let output = loop {
         let mut child = command(&from, &to)
@@ -318,7 +319,14 @@ fn killed_at_any_moment_it_goes_on() {
             .stderr(Stdio::null())
             .spawn()
             .expect("it runs");
-        std::thread::sleep(life);
+        // Killed after a while that grows, or in the middle of the largest table.
+        let until = Instant::now() + life;
+        let enough = seen.last().copied().unwrap_or(0) + all / 8;
+        while Instant::now() < until && child.try_wait().expect("a child").is_none() {
+            if (enough..all).contains(&chunks()) {
+                break;
+            }
+        }
         if let Some(status) = child.try_wait().expect("a child") {
             assert!(status.success(), "{status}");
             break child.wait_with_output().expect("its output");
@@ -329,7 +337,6 @@ fn killed_at_any_moment_it_goes_on() {
         // Each one gets a little further, or there would be no end on a slow machine.
         life = life * 5 / 4;
     };
-    let all = 10 * JOBS as i64;
     eprintln!("chunks there after each kill, of {all}: {seen:?}");
     assert!(seen.is_sorted(), "a run undid another one's work: {seen:?}");
     assert!(
