@@ -33,7 +33,8 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// What plain HTTP gets where TLS is spoken.
 const PLAIN_REFUSED: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\
-    X-Content-Type-Options: nosniff\r\nContent-Length: 63\r\n\r\n\
+    X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-store\r\n\
+    Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nContent-Length: 63\r\n\r\n\
     {\"error\":\"This address speaks https alone\",\"code\":\"https_only\"}";
 /// How long open requests may take to end when the server goes down.
 const GRACE: Duration = Duration::from_secs(4);

@@ -130,7 +130,17 @@ fn plain_http_is_told_to_speak_https() {
     plain.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     let answer = plain.rest();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    assert!(answer.contains("https"), "{answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let head = head.to_lowercase();
+    for header in [
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+        "content-security-policy: default-src 'none'",
+        &format!("content-length: {}", body.len()),
+    ] {
+        assert!(head.contains(header), "{header}: {answer}");
+    }
+    assert!(body.contains("https"), "{answer}");
 }
 
 #[test]
