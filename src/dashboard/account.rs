@@ -188,17 +188,11 @@ fn password_form(user: &User, error: Option<&ApiError>) -> Markup {
         autocomplete: "current-password",
         ..Input::default()
     };
-    let new = Input {
-        name: "password",
-        label: "New password",
-        kind: "password",
-        hint: Some("10 characters at the least"),
-        fault: faults.at("password"),
-        autocomplete: "new-password",
-        min_length: Some(10),
-        max_length: Some(1_024),
-        ..Input::default()
-    };
+    let new = Input::new_password(
+        "New password",
+        "10 characters at the least",
+        faults.at("password"),
+    );
     html! {
         section aria-labelledby="password-h" {
             h2 #password-h { "Password" }

@@ -107,7 +107,22 @@ pub(super) struct Input<'f> {
     pub(super) has_focus: bool,
 }
 
-impl Input<'_> {
+impl<'f> Input<'f> {
+    /// For a password that is chosen here, with the limits that it is checked against.
+    pub(super) fn new_password(label: &'f str, hint: &'f str, fault: Option<&'f str>) -> Self {
+        Self {
+            name: "password",
+            label,
+            kind: "password",
+            hint: Some(hint),
+            fault,
+            autocomplete: "new-password",
+            min_length: Some(10),
+            max_length: Some(1_024),
+            ..Self::default()
+        }
+    }
+
     /// As it is shown.
     pub(super) fn draw(&self) -> Markup {
         let id = format!("f-{}", self.name);

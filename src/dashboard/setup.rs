@@ -88,17 +88,11 @@ fn form(code: &str, email: &str, error: Option<&ApiError>) -> Markup {
         has_focus: !code.has_focus,
         ..Input::default()
     };
-    let password = Input {
-        name: "password",
-        label: "A password",
-        kind: "password",
-        hint: Some("10 characters at the least"),
-        fault: faults.at("password"),
-        autocomplete: "new-password",
-        min_length: Some(10),
-        max_length: Some(1_024),
-        ..Input::default()
-    };
+    let password = Input::new_password(
+        "A password",
+        "10 characters at the least",
+        faults.at("password"),
+    );
     html! {
         h1 { "Set up HyprBox Jobs" }
         p { "You become the first ADMIN, who adds nodes and users." }

@@ -111,17 +111,11 @@ fn add_form(wanted: &NewUser, error: Option<&ApiError>) -> Markup {
         is_optional: true,
         ..Input::default()
     };
-    let password = Input {
-        name: "password",
-        label: "A first password",
-        kind: "password",
-        hint: Some("10 characters at the least; they can change it under their account"),
-        fault: faults.at("password"),
-        autocomplete: "new-password",
-        min_length: Some(10),
-        max_length: Some(1_024),
-        ..Input::default()
-    };
+    let password = Input::new_password(
+        "A first password",
+        "10 characters at the least; they can change it under their account",
+        faults.at("password"),
+    );
     html! {
         details.card.add open[error.is_some()] {
             summary { "Add a user" }
