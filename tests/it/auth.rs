@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Field, PASSWORD, Person, Server, Setup, id_of};
+use crate::harness::{Field, PASSWORD, Person, Server, Setup, id_of, with_node};
 
 const OTHER_PASSWORD: &str = "battery horse correct";
 
@@ -506,9 +506,7 @@ fn a_change_with_the_cookie_needs_proof_that_it_is_ours() {
 
 #[test]
 fn a_credential_of_the_wrong_kind_opens_nothing() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (server, admin, agent) = with_node();
     let poll = "/api/jobs/pending?nodeId=n1";
     for authorization in [
         "",

@@ -7,7 +7,7 @@ use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{FakeAgent, Person, Server, Setup, bytes_chunk, eventually, id_of};
+use crate::harness::{FakeAgent, Person, Server, Setup, bytes_chunk, eventually, id_of, with_node};
 
 /// SQLite's files are copied; PostgreSQL has tools of its own.
 fn is_sqlite() -> bool {
@@ -68,9 +68,7 @@ fn a_backup_under_load_has_every_job_that_was_acknowledged_before() {
     if !is_sqlite() {
         return;
     }
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (server, admin, agent) = with_node();
     for _ in 0..5 {
         fill(&admin, &agent, 4 << 20);
     }
@@ -144,9 +142,7 @@ fn a_backup_is_whole_or_not_there() {
     if !is_sqlite() {
         return;
     }
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (mut server, admin, agent) = with_node();
     for _ in 0..10 {
         fill(&admin, &agent, 4 << 20);
     }
@@ -206,9 +202,7 @@ fn a_restore_replaces_only_when_told_and_keeps_the_old_one() {
     if !is_sqlite() {
         return;
     }
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (mut server, admin, agent) = with_node();
     fill(&admin, &agent, 1 << 20);
     let file = server.setup().folder().join("backup.db");
     done(&server.setup().run(&["backup", text(&file)]));
@@ -261,9 +255,7 @@ fn what_is_no_sound_backup_is_not_restored() {
     if !is_sqlite() {
         return;
     }
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (server, admin, agent) = with_node();
     fill(&admin, &agent, 1 << 20);
     let folder = server.setup().folder().to_owned();
     let file = folder.join("backup.db");

@@ -2,18 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{FakeAgent, Field, Person, Server, eventually};
-
-fn ready() -> (Server, Person, FakeAgent) {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
-    (server, admin, agent)
-}
+use crate::harness::{Field, eventually, with_node};
 
 #[test]
 fn a_queued_job_is_cancelled_at_once() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     let job = admin.cancel(&id).gives(200).json();
     assert_eq!(job["status"], "CANCELLED");
@@ -28,7 +21,7 @@ fn a_queued_job_is_cancelled_at_once() {
 
 #[test]
 fn a_running_job_is_asked_to_stop() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let job = admin.cancel(&id).gives(202).json();
@@ -51,7 +44,7 @@ fn a_running_job_is_asked_to_stop() {
 
 #[test]
 fn a_job_that_ended_can_not_be_cancelled() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     for code in [0, 1] {
         let id = admin.queue("n1");
         agent.claim();
@@ -64,7 +57,7 @@ fn a_job_that_ended_can_not_be_cancelled() {
 
 #[test]
 fn the_agent_hears_of_it_on_its_open_poll() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let poll = agent
@@ -81,7 +74,7 @@ fn the_agent_hears_of_it_on_its_open_poll() {
 
 #[test]
 fn a_cancel_and_a_claim_at_once_have_one_outcome() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     for _ in 0..20 {
         let id = admin.queue("n1");
         let (cancel, poll) = (admin.cancel(&id).send_later(), agent.poll("").send_later());
@@ -108,7 +101,7 @@ fn a_cancel_and_a_claim_at_once_have_one_outcome() {
 
 #[test]
 fn cancelling_is_for_operators_and_written_down() {
-    let (mut server, admin, _agent) = ready();
+    let (mut server, admin, _agent) = with_node();
     let ann = server.person("ann", "OPERATOR");
     let id = ann.queue("n1");
     let vera = server.person("vera", "VIEWER");
@@ -122,7 +115,7 @@ fn cancelling_is_for_operators_and_written_down() {
 
 #[test]
 fn a_cancel_outlives_a_kill_of_the_server() {
-    let (mut server, admin, agent) = ready();
+    let (mut server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     admin.cancel(&id).gives(202);

@@ -7,18 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{FakeAgent, Field, PATIENCE, Person, Raw, Server, eventually, id_of};
-
-fn ready() -> (Server, Person, FakeAgent) {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
-    (server, admin, agent)
-}
+use crate::harness::{FakeAgent, Field, PATIENCE, Raw, eventually, id_of, with_node};
 
 #[test]
 fn a_claim_brings_all_that_a_run_needs() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let answer = agent.poll("").ok();
     assert_eq!(
         answer,
@@ -50,7 +43,7 @@ fn a_claim_brings_all_that_a_run_needs() {
 
 #[test]
 fn the_oldest_job_of_the_node_goes_first() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let other = admin.add_node("n2");
     let elsewhere = admin.queue("n2");
     let queued: Vec<String> = (0..5).map(|_| admin.queue("n1")).collect();
@@ -65,7 +58,7 @@ fn the_oldest_job_of_the_node_goes_first() {
 
 #[test]
 fn many_pollers_over_one_job_make_one_winner() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     for round in 0..10 {
         let id = admin.queue("n1");
         let calls: Vec<_> = (0..16)
@@ -118,7 +111,7 @@ fn pull(agent: &FakeAgent, number: usize, claims: &Claims, left: &AtomicUsize) {
 fn sixty_four_pullers_over_five_hundred_jobs_claim_each_once() {
     const PULLERS: usize = 64;
     const JOBS: usize = 500;
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     let (claims, left) = (Claims::default(), AtomicUsize::new(JOBS));
     // They wait before the first job is there, and the jobs come in from several sides at once.
     std::thread::scope(|scope| {
@@ -151,7 +144,7 @@ fn sixty_four_pullers_over_five_hundred_jobs_claim_each_once() {
 fn more_pollers_than_the_store_has_room_for_wait_for_their_turn() {
     // More than the writes that may wait, all woken by one change.
     const POLLERS: usize = 2_300;
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     let mut polls: Vec<Raw> = (0..POLLERS)
         .map(|number| {
             let mut poll = Raw::open(&server);
@@ -177,7 +170,7 @@ fn more_pollers_than_the_store_has_room_for_wait_for_their_turn() {
 
 #[test]
 fn an_open_poll_wakes_as_soon_as_there_is_a_job() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let poll = agent.poll("wait=60").send_later();
     eventually("the poll to be open", || {
         (admin.get("/api/nodes/n1").ok()["status"] == "ONLINE").then_some(())
@@ -194,7 +187,7 @@ fn an_open_poll_wakes_as_soon_as_there_is_a_job() {
 
 #[test]
 fn an_open_poll_ends_with_its_time() {
-    let (_server, _admin, agent) = ready();
+    let (_server, _admin, agent) = with_node();
     let began = Instant::now();
     agent.finds_nothing("wait=1");
     assert!(
@@ -206,7 +199,7 @@ fn an_open_poll_ends_with_its_time() {
 
 #[test]
 fn without_capacity_there_are_cancels_and_no_job() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let (running, waiting) = (admin.queue("n1"), admin.queue("n1"));
     assert_eq!(agent.claim_id(), running);
     let busy = format!("capacity=0&running={running}");
@@ -222,7 +215,7 @@ fn without_capacity_there_are_cancels_and_no_job() {
 
 #[test]
 fn a_claim_that_got_lost_goes_again_to_the_same_instance() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue_with("n1", "vault", json!({"key": "hunter2-and-more"}));
     let first = agent.claim();
     // Its next poll does not list the job, so the answer never arrived.
@@ -241,7 +234,7 @@ fn a_claim_that_got_lost_goes_again_to_the_same_instance() {
 
 #[test]
 fn a_lost_claim_comes_again_after_a_restart_of_the_server() {
-    let (mut server, admin, agent) = ready();
+    let (mut server, admin, agent) = with_node();
     let id = admin.queue("n1");
     let first = agent.claim();
     server.kill9();
@@ -254,7 +247,7 @@ fn a_lost_claim_comes_again_after_a_restart_of_the_server() {
 
 #[test]
 fn a_claim_without_an_instance_is_never_given_again() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let founding = agent.founding();
     let id = admin.queue("n1");
     assert_eq!(founding.claim_id(), id);
@@ -264,7 +257,7 @@ fn a_claim_without_an_instance_is_never_given_again() {
 
 #[test]
 fn an_open_poll_sees_a_job_that_an_operator_put_back() {
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     let id = admin.queue("n1");
     admin.cancel(&id).gives(200);
     let poll = agent.poll("wait=60").send_later();
@@ -282,7 +275,7 @@ fn an_open_poll_sees_a_job_that_an_operator_put_back() {
 
 #[test]
 fn a_head_claims_nothing() {
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.call("HEAD", "/api/jobs/pending?nodeId=n1").gives(405);
     let mut raw = Raw::open(&server);
@@ -299,7 +292,7 @@ fn a_head_claims_nothing() {
 
 #[test]
 fn what_a_poll_asks_has_bounds() {
-    let (_server, _admin, agent) = ready();
+    let (_server, _admin, agent) = with_node();
     agent.poll("wait=0").ok();
     for bad in [
         "wait=61",
@@ -327,7 +320,7 @@ fn what_a_poll_asks_has_bounds() {
 
 #[test]
 fn a_poller_that_went_away_takes_no_job_along_for_good() {
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     let mut raw = Raw::open(&server);
     raw.write(format!(
         "GET /api/jobs/pending?nodeId=n1&agent=one&wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",

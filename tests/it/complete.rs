@@ -2,18 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{FakeAgent, Field, Person, Server, chunk, eventually};
-
-fn ready() -> (Server, Person, FakeAgent) {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
-    (server, admin, agent)
-}
+use crate::harness::{Field, Server, chunk, eventually, with_node};
 
 #[test]
 fn every_report_makes_the_end_that_the_contract_names() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let null = Value::Null;
     // The report, whether a cancel was asked for; status, exitCode, signal, errorMsg.
     let table = [
@@ -156,7 +149,7 @@ fn every_report_makes_the_end_that_the_contract_names() {
 
 #[test]
 fn a_report_must_say_how_it_ended() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     for bad in [
@@ -186,7 +179,7 @@ fn a_report_must_say_how_it_ended() {
 
 #[test]
 fn the_same_report_again_is_harmless_and_another_one_is_not_taken() {
-    let (mut server, admin, agent) = ready();
+    let (mut server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let report = json!({"exitCode": 3, "stdoutBytes": 0});
@@ -209,7 +202,7 @@ fn the_same_report_again_is_harmless_and_another_one_is_not_taken() {
 
 #[test]
 fn two_reports_at_once_make_one_end() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     for _ in 0..10 {
         let id = admin.queue("n1");
         agent.claim();
@@ -224,7 +217,7 @@ fn two_reports_at_once_make_one_end() {
 
 #[test]
 fn a_report_is_for_running_jobs() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.complete(&id, &json!({"exitCode": 0})).gives(409);
     assert_eq!(admin.job(&id)["status"], "QUEUED");
@@ -239,7 +232,7 @@ fn a_report_is_for_running_jobs() {
 
 #[test]
 fn bytes_that_never_arrived_count_as_dropped() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     agent.output(&id, &[chunk("stdout", 0, "abc"), chunk("stderr", 4, "xy")]);
@@ -269,7 +262,7 @@ fn bytes_that_never_arrived_count_as_dropped() {
 
 #[test]
 fn a_long_error_message_is_cut() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let long = "\u{e9}".repeat(4_096);
     for (sent, kept) in [
         (long.clone(), long.clone()),
@@ -293,7 +286,7 @@ fn a_long_error_message_is_cut() {
 
 #[test]
 fn a_row_that_an_operator_ended_stays_ended() {
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     for instance in [Some("one"), None] {
         let mut agent = agent.clone();
         agent.instance = instance.map(str::to_owned);
@@ -329,7 +322,7 @@ fn a_row_that_an_operator_ended_stays_ended() {
 
 #[test]
 fn an_operators_datetime_is_read() {
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let now = server.database().now_in_seconds();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Field, Server, Setup};
+use crate::harness::{Field, Setup, with_node};
 
 /// The findings by what was looked at, and whether the command ended well.
 fn findings(setup: &Setup, more: &[&str]) -> (Vec<Value>, bool) {
@@ -86,9 +86,7 @@ fn what_is_not_well_is_named_with_its_mend() {
     if !is_sqlite() {
         return;
     }
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (mut server, admin, agent) = with_node();
     let beat = json!({"instance": "one", "agentVersion": "0.0.9", "intervalSeconds": 30});
     agent.heartbeat(&beat).gives(200);
     admin.queue("n1");

@@ -2,14 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Event, FakeAgent, Field, Person, Server, Sse, chunk, eventually};
-
-fn ready() -> (Server, Person, FakeAgent) {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
-    (server, admin, agent)
-}
+use crate::harness::{Event, Field, Person, Sse, chunk, eventually, with_node};
 
 /// The first event that says that of a job.
 fn job_is(stream: &mut Sse, id: &str, status: &str) -> Event {
@@ -41,7 +34,7 @@ fn opening(person: &Person, query: &str, fence: impl FnOnce()) -> Vec<Event> {
 
 #[test]
 fn a_node_that_is_deleted_is_told_as_gone_also_to_those_who_were_away() {
-    let (_server, admin, _agent) = ready();
+    let (_server, admin, _agent) = with_node();
     let mut stream = admin.get("/api/events").open();
     let before = node_is(&mut stream, "n1", "status", &json!("OFFLINE")).id;
     admin.delete("/api/nodes/n1").gives(204);
@@ -57,7 +50,7 @@ fn a_node_that_is_deleted_is_told_as_gone_also_to_those_who_were_away() {
 
 #[test]
 fn it_opens_with_nodes_and_jobs_that_have_not_ended() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     admin.add_node("n2");
     let (ended, running, queued) = (admin.queue("n1"), admin.queue("n1"), admin.queue("n2"));
     agent.claim();
@@ -88,7 +81,7 @@ fn it_opens_with_nodes_and_jobs_that_have_not_ended() {
 
 #[test]
 fn it_tells_what_becomes_of_jobs_and_nodes() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let mut stream = admin.get("/api/events").open();
     node_is(&mut stream, "n1", "status", &json!("OFFLINE"));
     agent.beat();
@@ -139,7 +132,7 @@ impl Heard {
 
 #[test]
 fn output_comes_of_the_named_jobs_alone() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let other = admin.add_node("n2");
     let (first, second, silent) = (admin.queue("n1"), admin.queue("n2"), admin.add_node("n3"));
     let unnamed = admin.queue("n3");
@@ -187,7 +180,7 @@ fn output_comes_of_the_named_jobs_alone() {
 
 #[test]
 fn every_id_resumes_the_output_where_it_was() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let path = format!("/api/events?job={id}");
@@ -240,7 +233,7 @@ fn every_id_resumes_the_output_where_it_was() {
 
 #[test]
 fn a_viewer_over_a_crash_of_the_server_hears_it_all() {
-    let (mut server, admin, agent) = ready();
+    let (mut server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let path = format!("/api/events?job={id}");
@@ -268,7 +261,7 @@ fn a_viewer_over_a_crash_of_the_server_hears_it_all() {
 
 #[test]
 fn it_shows_what_the_user_may_see() {
-    let (mut server, admin, agent) = ready();
+    let (mut server, admin, agent) = with_node();
     let (ann, bob) = (
         server.person("ann", "OPERATOR"),
         server.person("bob", "OPERATOR"),
@@ -300,7 +293,7 @@ fn it_shows_what_the_user_may_see() {
 
 #[test]
 fn what_an_operator_does_is_told() {
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let mut stream = admin.get("/api/events").open();
@@ -315,7 +308,7 @@ fn what_an_operator_does_is_told() {
 
 #[test]
 fn after_a_resume_comes_what_changed_and_not_everything_again() {
-    let (_server, admin, _agent) = ready();
+    let (_server, admin, _agent) = with_node();
     let quiet = admin.add_node("quiet");
     let id = admin.queue("quiet");
     quiet.claim();
@@ -357,7 +350,7 @@ fn after_a_resume_comes_what_changed_and_not_everything_again() {
 
 #[test]
 fn a_named_job_tells_its_state_too_however_often_it_is_named() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     let path = format!("/api/events?job={id}");
     let mut first = admin.get(&path).open();
@@ -384,7 +377,7 @@ fn a_named_job_tells_its_state_too_however_often_it_is_named() {
 
 #[test]
 fn jobs_that_are_gone_are_named() {
-    let (mut server, admin, _agent) = ready();
+    let (mut server, admin, _agent) = with_node();
     let id = admin.queue("n1");
     let of_ann = server.person("ann", "OPERATOR").queue("n1");
     let path = format!("/api/events?job={id}&job={of_ann}&job=nonsense");
@@ -397,7 +390,7 @@ fn jobs_that_are_gone_are_named() {
 
 #[test]
 fn a_stream_that_is_opened_again_is_one_look() {
-    let (mut server, admin, _agent) = ready();
+    let (mut server, admin, _agent) = with_node();
     let of_ann = server.person("ann", "OPERATOR").queue("n1");
     let path = format!("/api/events?scope=all&job={of_ann}");
     for _ in 0..3 {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::{FakeAgent, Person, Server, bytes_chunk, eventually};
+use crate::harness::{FakeAgent, Person, Server, bytes_chunk, eventually, with_node};
 
 /// An ended job with a megabyte of output.
 fn ended(admin: &Person, agent: &FakeAgent) -> String {
@@ -24,9 +24,7 @@ fn is_there(admin: &Person, id: &str) -> bool {
 
 #[test]
 fn jobs_go_when_they_are_old_enough_whatever_way_their_time_is_written() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (mut server, admin, agent) = with_node();
     let sqlite = server.database().sqlite().is_some();
     // Each written as the server does, as an operator types it, and with an offset: an hour on either side of two days.
     let (old, young): (Vec<String>, Vec<String>) = if sqlite {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, FakeAgent, Field, PATIENCE, Server, eventually, id_of};
+use crate::harness::{Answer, FakeAgent, Field, PATIENCE, Server, eventually, id_of, with_node};
 
 #[test]
 fn a_node_is_called_by_a_slug() {
@@ -73,9 +73,7 @@ fn labels_have_limits() {
 
 #[test]
 fn a_new_node_shows_every_field() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (_server, admin, agent) = with_node();
     let node = admin.get("/api/nodes/n1").ok();
     assert_eq!(node["status"], "OFFLINE");
     let os = json!({"id": null, "versionId": null, "prettyName": null});
@@ -107,9 +105,7 @@ fn managing_nodes_is_for_admins() {
 
 #[test]
 fn tokens_are_shown_once_and_revoked_at_once() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (server, admin, agent) = with_node();
     let made = admin.call("POST", "/api/nodes/n1/tokens").gives(201).json();
     let (id, token) = (id_of(&made), made.field("token"));
     assert!(token.starts_with("hbn_"), "{token}");
@@ -151,9 +147,7 @@ fn tokens_are_shown_once_and_revoked_at_once() {
 
 #[test]
 fn a_tokens_use_is_noted() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (_server, admin, agent) = with_node();
     agent.poll("").ok();
     eventually("the use to be noted", || {
         let listed = admin.get("/api/nodes/n1/tokens").ok();
@@ -183,9 +177,7 @@ fn a_token_is_for_its_own_node() {
 
 #[test]
 fn a_heartbeat_tells_of_the_machine() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (mut server, admin, agent) = with_node();
     agent.beat();
     let node = admin.get("/api/nodes/n1").ok();
     assert_eq!(node["status"], "ONLINE");
@@ -225,9 +217,7 @@ fn a_heartbeat_has_limits() {
 
 #[test]
 fn an_agent_that_stops_is_offline_at_once() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (mut server, admin, agent) = with_node();
     agent.beat();
     let goodbye = json!({"instance": "one", "intervalSeconds": 30, "stopping": true});
     agent.heartbeat(&goodbye).ok();
@@ -276,9 +266,7 @@ fn a_node_that_was_silent_for_three_intervals_is_offline() {
 
 #[test]
 fn a_second_instance_is_let_in_and_written_down() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (_server, admin, agent) = with_node();
     agent.beat();
     let before = admin.audit("nodeId=n1");
     assert_eq!(before.len(), 1, "its adding alone: {before:?}");
@@ -303,9 +291,7 @@ fn a_second_instance_is_let_in_and_written_down() {
 
 #[test]
 fn instances_that_an_agent_makes_up_fill_neither_the_audit_log_nor_the_database() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (mut server, admin, agent) = with_node();
     for number in 0..60 {
         agent.instance(&format!("made-up-{number}")).poll("").ok();
     }
@@ -334,9 +320,7 @@ fn instances_that_an_agent_makes_up_fill_neither_the_audit_log_nor_the_database(
 
 #[test]
 fn a_deleted_node_takes_its_tokens_and_queued_jobs_along() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (_server, admin, agent) = with_node();
     let finished = admin.queue("n1");
     agent.claim();
     agent.say(&finished, 0, "kept\n");
@@ -376,9 +360,7 @@ fn a_deleted_node_takes_its_tokens_and_queued_jobs_along() {
 
 #[test]
 fn an_open_poll_ends_with_its_node_or_its_token() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (_server, admin, agent) = with_node();
     let open = |agent: &FakeAgent| {
         let poll = agent.poll("wait=60").send_later();
         eventually("the poll to be open", || {

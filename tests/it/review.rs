@@ -5,14 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{FakeAgent, Field, Person, Server, Sse, bytes_chunk, chunk, eventually};
-
-fn ready() -> (Server, Person, FakeAgent) {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
-    (server, admin, agent)
-}
+use crate::harness::{Field, Server, Sse, bytes_chunk, chunk, eventually, with_node};
 
 /// Reads on to a `job` event of that job with that status.
 #[track_caller]
@@ -24,7 +17,7 @@ fn job_is(stream: &mut Sse, id: &str, status: &str) {
 
 #[test]
 fn a_stream_of_everybodys_jobs_ends_with_the_role_that_opened_it() {
-    let (mut server, admin, _agent) = ready();
+    let (mut server, admin, _agent) = with_node();
     let vera = server.person("vera", "VIEWER");
     let id = admin.queue("n1");
     let mut streams = [
@@ -49,7 +42,7 @@ fn a_stream_of_everybodys_jobs_ends_with_the_role_that_opened_it() {
 
 #[test]
 fn a_viewer_who_left_does_not_count_before_the_job_says_something() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let flush = || agent.output_call(&id, &json!({"chunks": []})).ok()["flushMs"].clone();
@@ -62,7 +55,7 @@ fn a_viewer_who_left_does_not_count_before_the_job_says_something() {
 
 #[test]
 fn a_dashboard_hears_of_an_end_by_hand_however_its_time_is_written() {
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     let Some(_) = server.database().sqlite() else {
         return;
     };
@@ -95,7 +88,7 @@ fn a_dashboard_hears_of_the_late_end_of_a_job_that_it_named() {
 
 #[test]
 fn a_reader_that_stays_holds_up_neither_writes_nor_the_end() {
-    let (mut server, admin, agent) = ready();
+    let (mut server, admin, agent) = with_node();
     let database = server.database();
     let Some(path) = database.sqlite() else {
         return;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     Event, FakeAgent, Field, PASSWORD, PATIENCE, Person, Raw, Server, Sse, bytes_chunk, chunk,
-    eventually,
+    eventually, with_node,
 };
 
 /// How late an operator's change may show: 5 s by the contract, and as much again for a busy machine.
@@ -17,10 +17,6 @@ fn ready_on(mut server: Server) -> (Server, Person, FakeAgent) {
     let admin = server.admin();
     let agent = admin.add_node("n1");
     (server, admin, agent)
-}
-
-fn ready() -> (Server, Person, FakeAgent) {
-    ready_on(Server::start())
 }
 
 fn open(person: &Person, id: &str) -> Sse {
@@ -89,7 +85,7 @@ fn statuses(events: &[Event]) -> Vec<String> {
 
 #[test]
 fn it_tells_a_job_from_the_queue_to_its_end() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     let answer = admin.get(&format!("/api/jobs/{id}")).ok();
     assert_eq!(answer["status"], "QUEUED");
@@ -166,7 +162,7 @@ fn it_opens_with_the_kept_tail() {
 
 #[test]
 fn a_job_without_output_is_a_state_and_an_end() {
-    let (_server, admin, _agent) = ready();
+    let (_server, admin, _agent) = with_node();
     let id = admin.queue("n1");
     admin.cancel(&id).gives(200);
     let events = open(&admin, &id).until_done();
@@ -177,7 +173,7 @@ fn a_job_without_output_is_a_state_and_an_end() {
 
 #[test]
 fn a_character_is_told_whole() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let mut stream = open(&admin, &id);
@@ -239,7 +235,7 @@ fn a_character_is_told_whole() {
 
 #[test]
 fn a_gap_shows_as_an_offset_past_the_end() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let mut stream = open(&admin, &id);
@@ -318,7 +314,7 @@ fn rest_after(events: &[Event], index: usize) -> Seen {
 
 #[test]
 fn every_id_resumes_right_after_its_event() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     let mut stream = open(&admin, &id);
     let mut events = vec![stream.next()];
@@ -356,7 +352,7 @@ fn every_id_resumes_right_after_its_event() {
 
 #[test]
 fn a_state_that_came_with_output_is_not_lost_on_a_resume() {
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let mut stream = open(&admin, &id);
@@ -380,7 +376,7 @@ fn a_state_that_came_with_output_is_not_lost_on_a_resume() {
 
 #[test]
 fn a_viewer_that_resumes_in_the_middle_of_a_run_misses_nothing() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     let mut whole = open(&admin, &id);
     let mut events = vec![whole.next()];
@@ -404,7 +400,7 @@ fn a_viewer_that_resumes_in_the_middle_of_a_run_misses_nothing() {
 
 #[test]
 fn an_unknown_id_starts_over() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     agent.say(&id, 0, "all of it\n");
@@ -481,7 +477,7 @@ fn a_slow_viewer_holds_nobody_up_and_skips_ahead() {
 
 #[test]
 fn a_viewer_over_a_crash_of_the_server_misses_nothing() {
-    let (mut server, admin, agent) = ready();
+    let (mut server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let (mut agent, mut admin) = (agent, admin);
@@ -518,7 +514,7 @@ fn a_viewer_over_a_crash_of_the_server_misses_nothing() {
 
 #[test]
 fn what_an_operator_does_reaches_open_streams() {
-    let (server, admin, agent) = ready();
+    let (server, admin, agent) = with_node();
     let (running, queued) = (admin.queue("n1"), admin.queue("n1"));
     agent.claim();
     let mut streams = [open(&admin, &running), open(&admin, &queued)];
@@ -579,7 +575,7 @@ fn a_lost_lease_is_an_end() {
 
 #[test]
 fn a_stream_ends_with_the_credentials_that_opened_it() {
-    let (mut server, admin, _agent) = ready();
+    let (mut server, admin, _agent) = with_node();
     let ann = server.person("ann", "OPERATOR");
     let id = ann.queue("n1");
     let again = |server: &Server| server.login(&ann.email, PASSWORD);
@@ -633,7 +629,7 @@ fn a_stream_ends_with_the_credentials_that_opened_it() {
 
 #[test]
 fn a_silent_stream_says_that_it_lives() {
-    let (_server, admin, _agent) = ready();
+    let (_server, admin, _agent) = with_node();
     let id = admin.queue("n1");
     let mut streams = [open(&admin, &id), admin.get("/api/events").open()];
     // The node is OFFLINE and the job waits: nothing happens but the comments, every 15 s.
@@ -647,7 +643,7 @@ fn a_silent_stream_says_that_it_lives() {
 
 #[test]
 fn it_is_not_cached_and_not_buffered() {
-    let (server, admin, _agent) = ready();
+    let (server, admin, _agent) = with_node();
     let id = admin.queue("n1");
     let mut raw = Raw::open(&server);
     raw.write(format!(
@@ -667,7 +663,7 @@ fn it_is_not_cached_and_not_buffered() {
 
 #[test]
 fn many_viewers_see_the_same() {
-    let (_server, admin, agent) = ready();
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let viewers: Vec<_> = (0..20)
@@ -696,9 +692,7 @@ fn many_viewers_see_the_same() {
 
 #[test]
 fn times_and_lines_come_to_those_who_ask() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("n1");
+    let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     agent.output(

@@ -6,14 +6,8 @@ use serde_json::{Value, json};
 use super::{Cli, Ran};
 use crate::harness::{
     FakeAgent, Line, Person, RealAgent, Server, bytes_chunk, chunk, eventually, id_of,
+    with_operator,
 };
-
-fn ready() -> (Server, Person, FakeAgent) {
-    let mut server = Server::start();
-    let ann = server.person("ann", "OPERATOR");
-    let agent = server.admin().add_node("n1");
-    (server, ann, agent)
-}
 
 fn claimed(agent: &FakeAgent) -> String {
     eventually("a job", || {
@@ -30,7 +24,7 @@ const RUN: [&str; 5] = ["run", "note", "--node", "n1", "--follow"];
 
 #[test]
 fn what_a_real_job_writes_comes_exactly_as_the_log_has_it() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let _agent = RealAgent::start(&server, &agent);
     let cli = Cli::of(&server, &ann);
     // Both streams, colours, bytes that are no text, a character in two writes, no newline at the end.
@@ -62,7 +56,7 @@ fn what_a_real_job_writes_comes_exactly_as_the_log_has_it() {
 
 #[test]
 fn a_broken_connection_costs_and_doubles_no_byte() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let line = Line::to(server.address());
     let running = Cli::at(&line.url(), &ann).start(&RUN);
     let id = claimed(&agent);
@@ -90,7 +84,7 @@ fn a_broken_connection_costs_and_doubles_no_byte() {
 
 #[test]
 fn a_server_that_is_restarted_is_waited_for() {
-    let (mut server, ann, agent) = ready();
+    let (mut server, ann, agent) = with_operator();
     let address = server.address().to_owned();
     server.set("HYPRBOX_LISTEN", &address);
     let running = Cli::of(&server, &ann).start(&RUN);
@@ -111,7 +105,7 @@ fn a_server_that_is_restarted_is_waited_for() {
 
 #[test]
 fn json_is_an_object_a_line() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let cli = Cli::of(&server, &ann);
     let running = cli.start(&[&RUN[..], &["--json"]].concat());
     let id = claimed(&agent);
@@ -154,7 +148,7 @@ fn json_is_an_object_a_line() {
 
 #[test]
 fn the_last_lines_then_what_comes() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let cli = Cli::of(&server, &ann);
     let id = ann.queue("n1");
     agent.claim();
@@ -196,7 +190,7 @@ fn what_fell_off_the_head_is_said_and_the_rest_is_exact() {
 
 #[test]
 fn the_first_ctrl_c_detaches_and_says_how_to_go_on() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let running = Cli::of(&server, &ann).start(&RUN);
     let id = claimed(&agent);
     agent.say(&id, 0, "working\n");
@@ -218,7 +212,7 @@ fn the_first_ctrl_c_detaches_and_says_how_to_go_on() {
 
 #[test]
 fn an_interrupt_cancels_where_that_is_wanted() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let _agent = RealAgent::start(&server, &agent);
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let words = [
@@ -241,7 +235,7 @@ fn an_interrupt_cancels_where_that_is_wanted() {
 
 #[test]
 fn a_second_interrupt_leaves_a_job_that_is_being_cancelled() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let words = [&RUN[..], &["--cancel-on-interrupt"]].concat();
     let running = Cli::of(&server, &ann).start(&words);
     let id = claimed(&agent);
@@ -258,7 +252,7 @@ fn a_second_interrupt_leaves_a_job_that_is_being_cancelled() {
 
 #[test]
 fn a_reader_that_has_enough_is_no_fault() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let _agent = RealAgent::start(&server, &agent);
     let cli = Cli::of(&server, &ann);
     let hyprbox = env!("CARGO_BIN_EXE_hyprbox");
@@ -282,7 +276,7 @@ fn a_reader_that_has_enough_is_no_fault() {
 
 #[test]
 fn waiting_shows_nothing_of_the_output() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let id = ann.queue("n1");
     agent.claim();
     agent.say(&id, 0, "text\n");

@@ -6,18 +6,11 @@ use std::net::{TcpListener, TcpStream};
 use serde_json::json;
 
 use super::{Cli, Tty};
-use crate::harness::{FakeAgent, Field, Person, RealAgent, Server, id_of};
-
-fn ready() -> (Server, Person, FakeAgent) {
-    let mut server = Server::start();
-    let ann = server.person("ann", "OPERATOR");
-    let agent = server.admin().add_node("n1");
-    (server, ann, agent)
-}
+use crate::harness::{Field, RealAgent, id_of, with_operator};
 
 #[test]
 fn params_are_json_of_their_type() {
-    let (server, ann, _agent) = ready();
+    let (server, ann, _agent) = with_operator();
     let cli = Cli::of(&server, &ann);
     let words = [
         "run",
@@ -59,7 +52,7 @@ fn params_are_json_of_their_type() {
 
 #[test]
 fn a_file_of_params_and_what_wins_over_it() {
-    let (server, ann, _agent) = ready();
+    let (server, ann, _agent) = with_operator();
     let cli = Cli::of(&server, &ann);
     let file = cli.home().join("params.json");
     std::fs::write(&file, r#"{"text": "from the file", "port": 2022}"#).expect("writes");
@@ -102,7 +95,7 @@ fn a_file_of_params_and_what_wins_over_it() {
 
 #[test]
 fn every_field_at_fault_is_told_at_its_param() {
-    let (server, ann, _agent) = ready();
+    let (server, ann, _agent) = with_operator();
     let words = [
         "run",
         "note",
@@ -128,7 +121,7 @@ fn every_field_at_fault_is_told_at_its_param() {
 
 #[test]
 fn a_secret_needs_to_stand_on_no_command_line() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let _agent = RealAgent::start(&server, &agent);
     let cli = Cli::of(&server, &ann);
     let file = cli.home().join("key");
@@ -155,7 +148,7 @@ fn a_secret_needs_to_stand_on_no_command_line() {
 
 #[test]
 fn a_secret_that_can_not_be_asked_for_is_a_usage_error() {
-    let (server, ann, _agent) = ready();
+    let (server, ann, _agent) = with_operator();
     let cli = Cli::of(&server, &ann);
     let mut command = std::process::Command::new("setsid");
     command.args([
@@ -234,7 +227,7 @@ fn read_request(near: &TcpStream) -> Vec<u8> {
 
 #[test]
 fn a_lost_answer_never_queues_twice() {
-    let (server, ann, _agent) = ready();
+    let (server, ann, _agent) = with_operator();
     let cli = Cli::at(&forgetful_proxy(server.address()), &ann);
     let ran = cli
         .run(&["run", "note", "-n", "n1"])
@@ -250,7 +243,7 @@ fn a_lost_answer_never_queues_twice() {
 
 #[test]
 fn again_and_what_differs() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let cli = Cli::of(&server, &ann);
     let words = [
         "run",
@@ -306,7 +299,7 @@ fn again_and_what_differs() {
 
 #[test]
 fn lists_for_people_and_for_programs() {
-    let (mut server, ann, _agent) = ready();
+    let (mut server, ann, _agent) = with_operator();
     let cli = Cli::of(&server, &ann);
     for text in ["a", "b", "c"] {
         ann.queue_with("n1", "note", json!({ "text": text }));

@@ -8,18 +8,11 @@ use serde_json::json;
 
 use super::Cli;
 use super::program::{Bytes, Running};
-use crate::harness::{FakeAgent, Person, Server};
-
-fn ready() -> (Server, Person, FakeAgent) {
-    let mut server = Server::start();
-    let ann = server.person("ann", "OPERATOR");
-    let agent = server.admin().add_node("n1");
-    (server, ann, agent)
-}
+use crate::harness::with_operator;
 
 #[test]
 fn a_job_that_must_wait_is_told_for_whom() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let cli = Cli::of(&server, &ann);
     let run = ["run", "note", "-n", "n1"];
     cli.run(&run)
@@ -41,7 +34,7 @@ fn a_job_that_must_wait_is_told_for_whom() {
 
 #[test]
 fn a_job_that_is_left_before_it_began_stays_queued() {
-    let (server, ann, _agent) = ready();
+    let (server, ann, _agent) = with_operator();
     let running = Cli::of(&server, &ann).start(&["run", "note", "-n", "n1", "-f", "--json"]);
     running.stdout.wait_for("\"type\":\"status\"");
     running.signal(Signal::SIGINT);
@@ -53,7 +46,7 @@ fn a_job_that_is_left_before_it_began_stays_queued() {
 
 #[test]
 fn a_failed_job_says_in_which_step() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let id = ann.queue("n1");
     agent.claim();
     let output = "==> [1/3] First\n==> [2/3] Second\n==> [3/3] Third\nno\n";
@@ -73,7 +66,7 @@ fn a_failed_job_says_in_which_step() {
 
 #[test]
 fn a_reader_that_reads_nothing_keeps_nobody_from_leaving() {
-    let (server, ann, agent) = ready();
+    let (server, ann, agent) = with_operator();
     let id = ann.queue("n1");
     agent.claim();
     // More than a pipe and all that waits before it can hold.
