@@ -1,0 +1,369 @@
+//! Lists of commands, simple and compound ones.
+
+use super::reader::Reader;
+use super::{Command, Word, is_name};
+
+/// Deeper than people nest; beyond it the rest of the text is left unread.
+const MAX_DEPTH: usize = 100;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Text,
+    /// `)`
+    Paren,
+    /// `` ` ``
+    Backtick,
+    /// `;;` or `esac`
+    CaseItem,
+}
+
+/// How a list ended.
+#[derive(PartialEq, Eq)]
+pub(super) enum Ended {
+    Here,
+    /// At the `esac` of its `case`.
+    Esac,
+}
+
+enum Keyword {
+    None,
+    /// It is behind, with what belongs to it.
+    Goes,
+    Esac,
+}
+
+impl Reader {
+    /// Commands up to the end, which is then behind.
+    pub(super) fn list(&mut self, end: End) -> Ended {
+        if self.depth >= MAX_DEPTH {
+            self.at = self.text.len();
+            return Ended::Here;
+        }
+        self.depth += 1;
+        let ended = self.commands(end);
+        self.depth -= 1;
+        ended
+    }
+
+    fn commands(&mut self, end: End) -> Ended {
+        let mut reads = None;
+        loop {
+            self.blanks();
+            let Some(next) = self.peek(0) else {
+                return Ended::Here;
+            };
+            let before = self.at;
+            match next {
+                '\n' => {
+                    self.newline();
+                    // A pipe goes on behind it.
+                    continue;
+                }
+                ';' => {
+                    self.at += 1;
+                    reads = None;
+                    if self.eat(";") {
+                        self.eat("&");
+                        if end == End::CaseItem {
+                            return Ended::Here;
+                        }
+                    } else if self.eat("&") && end == End::CaseItem {
+                        return Ended::Here;
+                    }
+                }
+                '&' if self.peek(1) != Some('>') => {
+                    self.at += 1;
+                    self.eat("&");
+                    reads = None;
+                }
+                '|' => {
+                    self.at += 1;
+                    reads = None;
+                    if !self.eat("|") {
+                        self.eat("&");
+                        reads = self.last_at_level();
+                    }
+                }
+                '(' if self.is("((") => self.arithmetic(2),
+                '(' => {
+                    self.at += 1;
+                    self.list(End::Paren);
+                }
+                ')' => {
+                    self.at += 1;
+                    if end == End::Paren {
+                        return Ended::Here;
+                    }
+                }
+                '`' if end == End::Backtick => {
+                    self.at += 1;
+                    return Ended::Here;
+                }
+                _ => {
+                    if self.simple(reads.take(), end == End::Backtick) && end == End::CaseItem {
+                        return Ended::Esac;
+                    }
+                }
+            }
+            if self.at == before {
+                self.at += 1;
+            }
+        }
+    }
+
+    fn last_at_level(&self) -> Option<usize> {
+        self.script.commands.len().checked_sub(1).map(|last| {
+            // Commands inside of its words come behind the command itself.
+            let within = |n: &usize| {
+                self.script.commands[*n]
+                    .words
+                    .iter()
+                    .any(|w| w.commands.contains(&last))
+            };
+            (0..last).find(within).unwrap_or(last)
+        })
+    }
+
+    /// A simple command, or what begins a compound one. True at `esac`.
+    fn simple(&mut self, reads: Option<usize>, in_backticks: bool) -> bool {
+        let index = self.script.commands.len();
+        self.script.commands.push(Command {
+            at: self.at,
+            reads,
+            ..Command::default()
+        });
+        let mut declares = false;
+        loop {
+            self.blanks();
+            if self.redirection() {
+                continue;
+            }
+            match self.peek(0) {
+                None | Some('\n' | ';' | '&' | '|' | '(' | ')') => break,
+                Some('`') if in_backticks => break,
+                _ => {}
+            }
+            let first = self.script.commands[index].words.is_empty();
+            if (first || declares) && self.assignment(index) {
+                continue;
+            }
+            let begin = self.at;
+            let word = self.word(true, in_backticks);
+            if self.at == begin {
+                break;
+            }
+            if first && self.script.commands[index].assigns.is_empty() {
+                match self.keyword(&word) {
+                    Keyword::None => {}
+                    Keyword::Esac => return true,
+                    // What comes behind it is a command of its own.
+                    Keyword::Goes => {
+                        self.script.commands[index].at = self.at;
+                        return false;
+                    }
+                }
+            }
+            declares |= first
+                && matches!(
+                    word.raw.as_str(),
+                    "declare" | "typeset" | "local" | "export" | "readonly" | "alias"
+                );
+            self.script.commands[index].words.push(word);
+        }
+        false
+    }
+
+    fn keyword(&mut self, word: &Word) -> Keyword {
+        match word.raw.as_str() {
+            "if" | "then" | "elif" | "else" | "while" | "until" | "do" | "done" | "fi" | "{"
+            | "}" | "!" | "time" | "coproc" => Keyword::Goes,
+            "esac" => Keyword::Esac,
+            "[[" => {
+                self.condition();
+                Keyword::Goes
+            }
+            "for" | "select" => {
+                self.blanks();
+                if self.is("((") {
+                    self.arithmetic(2);
+                    return Keyword::Goes;
+                }
+                let name = self.word(false, false).raw;
+                self.script.bare_names.push(name);
+                self.blanks_and_lines();
+                if self.is("in") {
+                    self.at += 2;
+                    loop {
+                        self.blanks();
+                        let begin = self.at;
+                        if matches!(self.peek(0), None | Some('\n' | ';')) {
+                            break;
+                        }
+                        self.word(true, false);
+                        if self.at == begin {
+                            break;
+                        }
+                    }
+                }
+                Keyword::Goes
+            }
+            "case" => {
+                self.case();
+                Keyword::Goes
+            }
+            "function" => {
+                self.blanks();
+                let name = self.word(false, false).raw;
+                self.script.functions.insert(name);
+                Keyword::Goes
+            }
+            name => {
+                let mut ahead = 0;
+                while matches!(self.peek(ahead), Some(' ' | '\t')) {
+                    ahead += 1;
+                }
+                if self.peek(ahead) == Some('(') && word.literal.is_some() {
+                    self.script.functions.insert(name.to_owned());
+                    self.at += ahead + 1;
+                    self.blanks();
+                    self.eat(")");
+                    return Keyword::Goes;
+                }
+                Keyword::None
+            }
+        }
+    }
+
+    fn case(&mut self) {
+        self.blanks();
+        self.word(false, false);
+        self.blanks_and_lines();
+        self.eat("in");
+        loop {
+            self.blanks_and_lines();
+            if self.peek(0).is_none() || self.eat("esac") {
+                return;
+            }
+            self.eat("(");
+            // The patterns, up to their parenthesis.
+            loop {
+                self.blanks();
+                let begin = self.at;
+                if self.eat(")") || self.peek(0).is_none() {
+                    break;
+                }
+                if !self.eat("|") {
+                    self.word(false, false);
+                }
+                if self.at == begin {
+                    self.at += 1;
+                }
+            }
+            if self.list(End::CaseItem) == Ended::Esac {
+                return;
+            }
+        }
+    }
+
+    /// `[[ … ]]`, from behind its beginning.
+    fn condition(&mut self) {
+        loop {
+            self.blanks_and_lines();
+            match self.peek(0) {
+                None => return,
+                Some('(' | ')' | '<' | '>' | '|' | '&' | '!') => self.at += 1,
+                _ => {
+                    let begin = self.at;
+                    let word = self.word(false, false);
+                    if word.raw == "]]" {
+                        return;
+                    }
+                    if is_name(&word.raw) {
+                        self.script.bare_names.push(word.raw);
+                    }
+                    if self.at == begin {
+                        self.at += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// `NAME=…`, `NAME+=…`, `NAME[…]=…`, `NAME=(…)`.
+    fn assignment(&mut self, command: usize) -> bool {
+        let mut n = 0;
+        while self
+            .peek(n)
+            .is_some_and(|c| c == '_' || c.is_ascii_alphanumeric())
+        {
+            n += 1;
+        }
+        let name: String = self.text[self.at..self.at + n].iter().collect();
+        if !is_name(&name) {
+            return false;
+        }
+        if self.peek(n) == Some('[') {
+            while self.peek(n).is_some_and(|c| c != ']' && c != '\n') {
+                n += 1;
+            }
+            n += 1;
+        }
+        if self.peek(n) == Some('+') {
+            n += 1;
+        }
+        if self.peek(n) != Some('=') {
+            return false;
+        }
+        self.at += n + 1;
+        self.script.commands[command].assigns.push(name);
+        if self.eat("(") {
+            loop {
+                self.blanks_and_lines();
+                let begin = self.at;
+                if self.eat(")") || self.peek(0).is_none() {
+                    return true;
+                }
+                self.word(true, false);
+                if self.at == begin {
+                    self.at += 1;
+                }
+            }
+        }
+        self.word(false, false);
+        true
+    }
+
+    fn redirection(&mut self) -> bool {
+        let mut n = 0;
+        while self.peek(n).is_some_and(|c| c.is_ascii_digit()) {
+            n += 1;
+        }
+        if n == 0 && self.peek(0) == Some('&') && self.peek(1) == Some('>') {
+            n = 1;
+        }
+        let sign = self.peek(n);
+        if !matches!(sign, Some('<' | '>')) || self.peek(n + 1) == Some('(') {
+            return false;
+        }
+        self.at += n;
+        if self.eat("<<<") {
+            self.blanks();
+            self.word(false, false);
+        } else if self.eat("<<") {
+            let tabs_go = self.eat("-");
+            self.blanks();
+            let word = self.word(false, false);
+            let last = word.raw.replace(['\'', '"', '\\'], "");
+            let as_it_is = last != word.raw;
+            self.heredocs.push((last, tabs_go, as_it_is));
+        } else {
+            self.at += 1;
+            if matches!(self.peek(0), Some('<' | '>' | '|' | '&')) {
+                self.at += 1;
+            }
+            self.blanks();
+            self.word(false, false);
+        }
+        true
+    }
+}

@@ -1,0 +1,106 @@
+//! The place in the text, and what moves it without meaning anything: blanks, comments, here-documents.
+
+use super::Script;
+
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) text: Vec<char>,
+    pub(super) at: usize,
+    pub(super) script: Script,
+    /// Here-documents whose body begins behind the next newline: its last line, whether tabs go, whether it is as it is.
+    pub(super) heredocs: Vec<(String, bool, bool)>,
+    pub(super) level: usize,
+    pub(super) depth: usize,
+}
+
+impl Reader {
+    pub(super) fn new(text: &str) -> Self {
+        Self {
+            text: text.chars().collect(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn peek(&self, ahead: usize) -> Option<char> {
+        self.text.get(self.at + ahead).copied()
+    }
+
+    pub(super) fn is(&self, what: &str) -> bool {
+        what.chars()
+            .enumerate()
+            .all(|(n, c)| self.peek(n) == Some(c))
+    }
+
+    /// Whether there is `what`, which is then behind.
+    pub(super) fn eat(&mut self, what: &str) -> bool {
+        let is = self.is(what);
+        if is {
+            self.at += what.chars().count();
+        }
+        is
+    }
+
+    pub(super) fn raw(&self, from: usize) -> String {
+        self.text[from.min(self.text.len())..self.at.min(self.text.len())]
+            .iter()
+            .collect()
+    }
+
+    /// Over blanks, continued lines and comments.
+    pub(super) fn blanks(&mut self) {
+        loop {
+            match self.peek(0) {
+                Some(' ' | '\t' | '\r') => self.at += 1,
+                Some('\\') if self.peek(1) == Some('\n') => self.at += 2,
+                Some('#') => {
+                    while self.peek(0).is_some_and(|c| c != '\n') {
+                        self.at += 1;
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    pub(super) fn blanks_and_lines(&mut self) {
+        self.blanks();
+        while self.peek(0) == Some('\n') {
+            self.newline();
+            self.blanks();
+        }
+    }
+
+    pub(super) fn newline(&mut self) {
+        self.at += 1;
+        for (last, tabs_go, as_it_is) in std::mem::take(&mut self.heredocs) {
+            self.heredoc(&last, tabs_go, as_it_is);
+        }
+    }
+
+    fn heredoc(&mut self, last: &str, tabs_go: bool, as_it_is: bool) {
+        while self.at < self.text.len() {
+            let begin = self.at;
+            let end = self.text[begin..].iter().position(|c| *c == '\n');
+            let end = end.map_or(self.text.len(), |n| begin + n);
+            let line: String = self.text[begin..end].iter().collect();
+            let line = if tabs_go {
+                line.trim_start_matches('\t')
+            } else {
+                &line
+            };
+            if line == last {
+                self.at = (end + 1).min(self.text.len());
+                return;
+            }
+            while self.at < end {
+                match self.peek(0) {
+                    Some('\\') => self.at += 2,
+                    Some('$') if !as_it_is => self.dollar(false),
+                    Some('`') if !as_it_is => self.backticks(),
+                    _ => self.at += 1,
+                }
+            }
+            self.at = self.at.max(end) + 1;
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Words: quotes, and all that is expanded within them.
+
+use super::command::End;
+use super::reader::Reader;
+use super::{Expansion, Word};
+
+impl Reader {
+    /// One word. With `splits`, bash splits what it expands outside of quotes.
+    pub(super) fn word(&mut self, splits: bool, in_backticks: bool) -> Word {
+        let begin = self.at;
+        let first_expansion = self.script.expansions.len();
+        let first_command = self.script.commands.len();
+        let mut literal = Some(String::new());
+        let add = |literal: &mut Option<String>, c: char| {
+            if let Some(text) = literal {
+                text.push(c);
+            }
+        };
+        while let Some(c) = self.peek(0) {
+            match c {
+                ' ' | '\t' | '\r' | '\n' | ';' | '&' | '|' | ')' => break,
+                '(' => {
+                    // A pattern such as @(a|b).
+                    if !self
+                        .at
+                        .checked_sub(1)
+                        .is_some_and(|n| n >= begin && "?*+@!".contains(self.text[n]))
+                    {
+                        break;
+                    }
+                    self.at += 1;
+                    while self.peek(0).is_some_and(|c| c != ')' && c != '\n') {
+                        self.at += 1;
+                    }
+                    self.eat(")");
+                    literal = None;
+                }
+                '<' | '>' => {
+                    if self.peek(1) != Some('(') {
+                        break;
+                    }
+                    self.at += 2;
+                    self.substitution();
+                    literal = None;
+                }
+                '`' if in_backticks => break,
+                '`' => {
+                    self.backticks();
+                    literal = None;
+                }
+                '\'' => {
+                    self.at += 1;
+                    while let Some(c) = self.peek(0) {
+                        self.at += 1;
+                        if c == '\'' {
+                            break;
+                        }
+                        add(&mut literal, c);
+                    }
+                }
+                '"' => {
+                    let from = self.at + 1;
+                    let expansions = self.script.expansions.len();
+                    let commands = self.script.commands.len();
+                    self.double_quotes();
+                    if expansions == self.script.expansions.len()
+                        && commands == self.script.commands.len()
+                    {
+                        let inner = self.raw(from);
+                        inner
+                            .trim_end_matches('"')
+                            .chars()
+                            .for_each(|c| add(&mut literal, c));
+                    } else {
+                        literal = None;
+                    }
+                }
+                '$' if self.peek(1) == Some('\'') => {
+                    self.at += 2;
+                    while let Some(c) = self.peek(0) {
+                        self.at += 1;
+                        match c {
+                            '\\' => self.at += 1,
+                            '\'' => break,
+                            _ => {}
+                        }
+                    }
+                    literal = None;
+                }
+                '$' => {
+                    self.dollar(splits);
+                    literal = None;
+                }
+                '\\' => {
+                    if let Some(c) = self.peek(1).filter(|c| *c != '\n') {
+                        add(&mut literal, c);
+                    }
+                    self.at += 2;
+                }
+                c => {
+                    add(&mut literal, c);
+                    self.at += 1;
+                }
+            }
+        }
+        self.at = self.at.min(self.text.len());
+        let level = self.level;
+        let expansions = first_expansion..self.script.expansions.len();
+        Word {
+            at: begin,
+            raw: self.raw(begin),
+            literal,
+            expansions: expansions
+                .filter(|n| self.script.expansions[*n].level == level)
+                .collect(),
+            commands: first_command..self.script.commands.len(),
+        }
+    }
+
+    fn double_quotes(&mut self) {
+        self.at += 1;
+        while let Some(c) = self.peek(0) {
+            match c {
+                '"' => {
+                    self.at += 1;
+                    return;
+                }
+                '\\' => self.at += 2,
+                '$' => self.dollar(false),
+                '`' => self.backticks(),
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    pub(super) fn backticks(&mut self) {
+        self.at += 1;
+        self.level += 1;
+        self.list(End::Backtick);
+        self.level -= 1;
+    }
+
+    /// `$(…)` or `<(…)`, from behind its parenthesis.
+    fn substitution(&mut self) {
+        self.level += 1;
+        self.list(End::Paren);
+        self.level -= 1;
+    }
+
+    /// From a `$` on.
+    pub(super) fn dollar(&mut self, splits: bool) {
+        let begin = self.at;
+        self.at += 1;
+        if self.is("((") {
+            self.arithmetic(2);
+        } else if self.eat("(") {
+            self.substitution();
+        } else if self.eat("{") {
+            self.braces(begin, splits);
+        } else {
+            let name = self.name();
+            if !name.is_empty() {
+                self.expansion(begin, name, splits, false);
+            }
+        }
+    }
+
+    fn name(&mut self) -> String {
+        let begin = self.at;
+        if self
+            .peek(0)
+            .is_some_and(|c| c == '_' || c.is_ascii_alphabetic())
+        {
+            while self
+                .peek(0)
+                .is_some_and(|c| c == '_' || c.is_ascii_alphanumeric())
+            {
+                self.at += 1;
+            }
+        }
+        self.raw(begin)
+    }
+
+    fn expansion(&mut self, at: usize, name: String, splits: bool, guarded: bool) {
+        let level = self.level;
+        self.script.expansions.push(Expansion {
+            at,
+            name,
+            splits,
+            guarded,
+            level,
+        });
+    }
+
+    /// `${…}`, from behind its brace.
+    fn braces(&mut self, begin: usize, splits: bool) {
+        // A length is a number.
+        let is_length = self.peek(0) == Some('#') && self.peek(1) != Some('}');
+        let is_indirect = self.peek(0) == Some('!');
+        if is_length || is_indirect {
+            self.at += 1;
+        }
+        let name = self.name();
+        let rest = if self.peek(0) == Some(':') {
+            self.peek(1)
+        } else {
+            self.peek(0)
+        };
+        let guarded = matches!(rest, Some('-' | '=' | '+' | '?'));
+        if !name.is_empty() {
+            self.expansion(
+                begin,
+                name,
+                splits && !is_length && rest != Some('+'),
+                guarded || is_indirect,
+            );
+        }
+        while let Some(c) = self.peek(0) {
+            match c {
+                '}' => {
+                    self.at += 1;
+                    return;
+                }
+                '\\' => self.at += 2,
+                '"' => self.double_quotes(),
+                '$' => self.dollar(false),
+                '`' => self.backticks(),
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    /// `((…))`, from its first parenthesis on, of which it has `open`.
+    pub(super) fn arithmetic(&mut self, open: usize) {
+        self.at += open;
+        let mut depth = open;
+        while let Some(c) = self.peek(0) {
+            match c {
+                '(' => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                ')' => {
+                    depth -= 1;
+                    self.at += 1;
+                    if depth == 0 {
+                        return;
+                    }
+                }
+                '$' => self.dollar(false),
+                '`' => self.backticks(),
+                '\\' => self.at += 2,
+                c if c.is_ascii_digit() => {
+                    while self
+                        .peek(0)
+                        .is_some_and(|c| c == '#' || c == '_' || c.is_ascii_alphanumeric())
+                    {
+                        self.at += 1;
+                    }
+                }
+                c if c == '_' || c.is_ascii_alphabetic() => {
+                    let name = self.name();
+                    self.script.bare_names.push(name);
+                }
+                _ => self.at += 1,
+            }
+        }
+    }
+}
