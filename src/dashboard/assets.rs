@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rust_embed::Embed;
 use sha2::{Digest, Sha256};
 
-use super::shell::PAGE_CSP;
+use super::policy::PAGE_CSP;
 use crate::http::{ApiError, Path};
 
 #[derive(Embed)]

@@ -26,6 +26,7 @@ mod overview;
 mod param;
 mod parts;
 mod plain;
+mod policy;
 mod preset;
 mod presets;
 mod preview;

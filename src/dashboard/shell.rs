@@ -8,13 +8,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
 
 use super::layout::{self, Page};
+use super::policy::PAGE_CSP;
 use super::{Site, local};
 use crate::auth::{Auth, Role, User};
 use crate::http::ApiError;
-
-/// Nothing but our own files, nothing inline, and nobody frames us.
-pub(super) const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Middleware around every page.
 pub(super) async fn wrap(State(site): State<Site>, request: Request, next: Next) -> Response {

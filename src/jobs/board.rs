@@ -11,8 +11,8 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
-use super::events::{OVERLAP_MS, Place};
 use super::follow::{Follower, Told};
+use super::place::{OVERLAP_MS, Place};
 use super::routes::Scope;
 use super::stream::{CLIENT_QUEUE, EventId, OPENING, resume_point, sse};
 use super::tail::Framed;

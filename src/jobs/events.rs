@@ -1,7 +1,6 @@
 //! `GET /api/events`: one stream for a whole dashboard. What nodes and jobs become, and the output of the jobs that are named.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,74 +13,19 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::board::Board;
-use super::frame::Offsets;
 use super::log::wants_times;
+use super::place::Place;
 use super::routes::{Scope, find, note_look};
 use super::stream::{CLIENT_QUEUE, event_stream, keep_alive, last_event_id, no_longer_allowed};
 use super::{JobError, Jobs};
 use crate::auth::{User, Viewer};
-use crate::clock::{self, Timestamp};
-use crate::events::REMEMBERED_MS;
 use crate::http::{ApiError, Query};
 use crate::store::job::Job;
 
 /// Jobs that one stream may name.
 const NAMED_MAX: usize = 64;
-/// What is told again after a resume, in milliseconds: events that were under way when the id was made.
-pub(super) const OVERLAP_MS: i64 = 5_000;
 /// A browser asks anew whenever one of its tabs comes or goes: within this time that is one look at somebody's job.
 const SAME_LOOK: Duration = Duration::from_secs(10 * 60);
-
-/// Until when the client was told all that changed, and how far each named job was.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) at: Timestamp,
-    pub(super) named: Vec<(String, Offsets)>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.at.as_millis())?;
-        for (id, offsets) in &self.named {
-            write!(f, ",{id}:{}-{}", offsets.stdout, offsets.stderr)?;
-        }
-        Ok(())
-    }
-}
-
-impl Place {
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split(',');
-        let at = Timestamp::from_millis(parts.next()?.parse().ok()?);
-        let named = parts.map(|part| {
-            let (id, offsets) = part.split_once(':')?;
-            let (stdout, stderr) = offsets.split_once('-')?;
-            Some((
-                id.to_owned(),
-                Offsets {
-                    stdout: stdout.parse().ok()?,
-                    stderr: stderr.parse().ok()?,
-                },
-            ))
-        });
-        Some(Self {
-            at,
-            named: named.collect::<Option<_>>()?,
-        })
-    }
-
-    /// A client that was away for long hears how things stand anew, as does one from the future: then a clock was put back.
-    pub(super) fn is_recent(&self) -> bool {
-        (-OVERLAP_MS..REMEMBERED_MS).contains(&clock::now().millis_since(self.at))
-    }
-
-    pub(super) fn of(&self, job_id: &str) -> Option<Offsets> {
-        self.named
-            .iter()
-            .find(|(id, _)| id == job_id)
-            .map(|(_, offsets)| *offsets)
-    }
-}
 
 /// Who looked at whose job lately, over a stream that is opened again and again.
 #[derive(Debug, Default)]

@@ -16,6 +16,7 @@ mod key;
 mod log;
 mod node_routes;
 mod output;
+mod place;
 mod preset_routes;
 mod queue;
 mod routes;
