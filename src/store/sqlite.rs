@@ -4,6 +4,8 @@
 //! the commit: with `synchronous=FULL` one fsync then serves many, and no writer ever meets `SQLITE_BUSY` from another
 //! (docs/decisions/0002-one-writer.md has the figures).
 
+mod checkpoint;
+
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -15,6 +17,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 
+use self::checkpoint::{Checkpointer, Log};
 use super::{Change, Listener, OpenError, Row, Statement, StoreError, Tx, Value, migrate};
 
 /// Writes that share one commit at the most.
@@ -25,8 +28,11 @@ const QUEUE: usize = 2_048;
 const READERS: u32 = 6;
 /// How long another program may hold the lock before a write gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often the log is moved into the database file, off the writer.
-const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
+/// How long the writer waits, at the most, for callers whom it has just answered and who come again, before it commits for
+/// fewer than last time.
+const GATHER_WITHIN: Duration = Duration::from_millis(1);
+/// The part of the last commit's time that it waits for them: where a sync is dear, it is worth more to share one.
+const GATHER_PART: u32 = 3;
 /// Pages of log past which the writer itself checkpoints, so that the log can't outrun the checkpointer: 64 MB.
 const LOG_PAGES_MAX: i64 = 16_384;
 /// How long the writer then waits for readers. One that stays (an operator's shell, a backup) must not hold up every write.
@@ -114,16 +120,13 @@ impl Sqlite {
         let writer = open_writer(path)?;
         let readers = open_readers(path)?;
         let (queue, waiting) = sync_channel(QUEUE);
-        let (stop_checkpoints, checkpoints_stopped) = sync_channel::<()>(0);
-        let checkpointer = open_checkpointer(path)?;
+        let checkpointer = Checkpointer::open(path)?;
+        let log = checkpointer.log();
         let threads = vec![
             spawn("store-writer", move || {
-                write_loop(writer, &waiting, &listener);
-                drop(stop_checkpoints);
+                write_loop(writer, &waiting, &listener, &log);
             })?,
-            spawn("store-checkpoint", move || {
-                checkpoint_loop(&checkpointer, &checkpoints_stopped);
-            })?,
+            spawn("store-checkpoint", move || checkpointer.run())?,
         ];
         Ok(Self {
             readers,
@@ -246,11 +249,6 @@ fn open_readers(path: &Path) -> Result<Pool, OpenError> {
         })
 }
 
-fn open_checkpointer(path: &Path) -> Result<Connection, OpenError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(path, flags).map_err(|error| cant_open(path, &error))
-}
-
 pub(super) fn cant_open(path: &Path, error: &rusqlite::Error) -> OpenError {
     OpenError(format!(
         "can't open the database {}: {error}",
@@ -258,38 +256,20 @@ pub(super) fn cant_open(path: &Path, error: &rusqlite::Error) -> OpenError {
     ))
 }
 
-fn checkpoint_loop(connection: &Connection, stopped: &Receiver<()>) {
-    let (mut version, mut is_whole) = (None, false);
-    while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(CHECKPOINT_EVERY) {
-        // A server that idles is to cost nothing: no commit since, nothing left to move.
-        let seen = data_version(connection);
-        if seen == version && is_whole {
-            continue;
-        }
-        version = seen;
-        is_whole = checkpoint(connection);
-    }
-}
-
-/// Moves what it can from the log; true when that is all of it. Busy is the ordinary case under load, and the next tick
-/// goes on from there.
-fn checkpoint(connection: &Connection) -> bool {
-    let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-        Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
-    });
-    moved.unwrap_or_else(|error| {
-        tracing::debug!(%error, "checkpoint put off");
-        false
-    })
-}
-
-fn write_loop(connection: Connection, waiting: &Receiver<Box<dyn Write>>, listener: &Listener) {
+fn write_loop(
+    connection: Connection,
+    waiting: &Receiver<Box<dyn Write>>,
+    listener: &Listener,
+    log: &Log,
+) {
     let mut version = data_version(&connection);
     let mut restart_from = Instant::now();
+    let mut last = Group::default();
     loop {
         match waiting.recv_timeout(FOREIGN_EVERY) {
             Ok(first) => {
-                write_group(&connection, first, waiting, listener);
+                last = write_group(&connection, first, waiting, listener, last);
+                log.has_news();
                 bound_the_log(&connection, &mut restart_from);
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -299,6 +279,7 @@ fn write_loop(connection: Connection, waiting: &Receiver<Box<dyn Write>>, listen
         let seen = data_version(&connection);
         if seen != version {
             version = seen;
+            log.has_news();
             listener(&[Change::Foreign]);
         }
     }
@@ -317,12 +298,29 @@ fn data_version(connection: &Connection) -> Option<i64> {
         .ok()
 }
 
+/// The writes of one commit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Group {
+    writes: usize,
+    commit_took: Duration,
+}
+
+impl Group {
+    /// Until when as many as last time are waited for. Nobody who comes alone waits.
+    fn gather_until(self) -> Option<Instant> {
+        let patience = (self.commit_took / GATHER_PART).min(GATHER_WITHIN);
+        (self.writes > 1).then(|| Instant::now() + patience)
+    }
+}
+
 fn write_group(
     connection: &Connection,
     first: Box<dyn Write>,
     waiting: &Receiver<Box<dyn Write>>,
     listener: &Listener,
-) {
+    last: Group,
+) -> Group {
+    let gather_until = last.gather_until();
     let mut done = Vec::with_capacity(GROUP);
     if let Err(error) = run_cached(connection, "BEGIN IMMEDIATE") {
         // Another program holds the lock. Those who wait have waited as long as the first: one after the other, each
@@ -331,7 +329,7 @@ fn write_group(
         for write in waiting.try_iter().take(QUEUE) {
             write.answer(Err(error.clone()));
         }
-        return;
+        return Group::default();
     }
     let mut notes = Vec::new();
     let mut next = Some(first);
@@ -341,14 +339,27 @@ fn write_group(
         // A full disk may end the whole transaction; what came next would then commit by itself, unseen.
         if done.len() < GROUP && !connection.is_autocommit() {
             next = waiting.try_recv().ok();
+            if let (None, Some(until)) = (&next, gather_until)
+                && done.len() < last.writes
+            {
+                let left = until.saturating_duration_since(Instant::now());
+                next = waiting.recv_timeout(left).ok();
+            }
         }
     }
+    let began = Instant::now();
     let commit = commit_group(connection);
+    let commit_took = began.elapsed();
     if commit.is_ok() && !notes.is_empty() {
         listener(&notes);
     }
+    let writes = done.len();
     for write in done {
         write.answer(commit.clone());
+    }
+    Group {
+        writes,
+        commit_took,
     }
 }
 
