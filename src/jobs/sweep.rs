@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use tokio::sync::broadcast;
+
 use super::queue::KEY_AGE_MS;
 use super::{JobError, Jobs};
 use crate::audit;
@@ -50,6 +52,8 @@ impl Jobs {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         news.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            // Before the look: a change that comes in between is then heard next time.
+            let changes = self.hub.changes();
             let swept = tokio::select! {
                 _ = tick.tick() => self.sweep_leases(&mut first_seen).await,
                 _ = news.tick(), if self.store.is_shared() => self.look_for_news().await,
@@ -61,6 +65,11 @@ impl Jobs {
                     first_seen.clear();
                 }
                 tracing::warn!(%error, "a sweep failed; the next one tries again");
+            } else if first_seen.is_empty() && !self.store.is_shared() {
+                tokio::select! {
+                    () = may_run(changes) => {}
+                    () = self.stopped() => return,
+                }
             }
         }
     }
@@ -137,6 +146,21 @@ impl Jobs {
             tokio::time::sleep(BETWEEN_STEPS).await;
         }
         Ok(())
+    }
+}
+
+/// Waits until a job may be RUNNING where none was: a server that idles is to cost nothing.
+async fn may_run(mut changes: broadcast::Receiver<Change>) {
+    loop {
+        match changes.recv().await {
+            Ok(
+                Change::Node { .. }
+                | Change::Output { .. }
+                | Change::Watched { .. }
+                | Change::Credentials,
+            ) => {}
+            Ok(Change::Job { .. } | Change::Foreign) | Err(_) => return,
+        }
     }
 }
 
