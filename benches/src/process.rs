@@ -24,16 +24,12 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     })
 }
 
-/// Seconds of a core that it has had so far, in steps of a hundredth.
+/// Seconds of a core that it has had so far, with the threads that have ended.
 pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in brackets, may hold anything.
-    let (_, fields) = stat.rsplit_once(')').context("an odd stat")?;
-    let ticks = |index| -> anyhow::Result<f64> {
-        let field = fields.split_whitespace().nth(index);
-        Ok(field.context("an odd stat")?.parse()?)
-    };
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
+    let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+    let clock = nix::time::clock_getcpuclockid(pid)?;
+    let spent = std::time::Duration::from(nix::time::clock_gettime(clock)?);
+    Ok(spent.as_secs_f64())
 }
 
 /// Bytes that it has had written to a disk.
