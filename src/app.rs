@@ -17,7 +17,7 @@ use crate::auth::{Auth, AuthConfig};
 use crate::config::{Config, DatabaseUrl};
 use crate::events::Hub;
 use crate::http::{ApiError, answer_headers};
-use crate::jobs::{Jobs, Limits, SecretKey};
+use crate::jobs::{Door, Jobs, Limits, SecretKey};
 use crate::metrics::Metrics;
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, BackupPlan, Ops};
@@ -201,7 +201,8 @@ impl App {
                 self.stopping.clone(),
             ))
         });
-        server::serve(listener, self.tls, self.router, self.stopping).await;
+        let door = Door::new(self.auth.clone(), self.jobs.clone());
+        server::serve(listener, self.tls, self.router, door, self.stopping).await;
         background.abort();
         sweeping.abort();
         for task in [taking_over, renewing, backing_up].into_iter().flatten() {

@@ -153,11 +153,11 @@ impl Metrics {
     }
 
     /// A job was claimed.
-    pub fn claimed(&self, job: &Job) {
-        if let Some(started_at) = job.started_at {
+    pub fn claimed(&self, created_at: Timestamp, started_at: Option<Timestamp>) {
+        if let Some(started_at) = started_at {
             self.0
                 .queue_seconds
-                .observe(seconds_between(job.created_at, started_at));
+                .observe(seconds_between(created_at, started_at));
         }
     }
 

@@ -11,7 +11,7 @@ use super::extract::{Caller, NodeIdentity};
 use super::session::{SESSION_COOKIE, SESSION_MILLIS};
 use super::token::{TokenKind, digest};
 use super::user::User;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::http::ApiError;
 use crate::store::{session, user_token};
 
@@ -24,6 +24,20 @@ pub enum Credential {
     UserToken(String),
     /// A node's token, by its id.
     NodeToken(String),
+}
+
+/// A node whose token is remembered.
+pub struct RememberedNode(Arc<Known>);
+
+impl RememberedNode {
+    /// Its id.
+    pub fn node_id(&self) -> &str {
+        match &self.0.identity {
+            Identity::Node(node) => &node.node_id,
+            // It is made of a node's alone.
+            Identity::Person(_) => "",
+        }
+    }
 }
 
 /// The token that a request shows.
@@ -70,8 +84,8 @@ fn changes_something(method: &Method) -> bool {
 }
 
 /// The token that a request of an agent shows. A cookie is nothing that an agent has.
-pub(super) fn node_token(parts: &Parts) -> Result<&str, ApiError> {
-    match shown(&parts.headers) {
+pub(super) fn node_token(headers: &HeaderMap) -> Result<&str, ApiError> {
+    match shown(headers) {
         Shown::Bearer(token) => Ok(token),
         Shown::Nothing | Shown::Cookie(_) => Err(ApiError::unauthorized(
             "Send Authorization: Bearer <node token>",
@@ -112,7 +126,7 @@ impl Auth {
 
     /// The node that sent this request.
     pub(super) async fn node(&self, parts: &Parts) -> Result<NodeIdentity, ApiError> {
-        self.node_of(node_token(parts)?).await
+        self.node_of(node_token(&parts.headers)?).await
     }
 
     /// The node whose token that is.
@@ -125,37 +139,52 @@ impl Auth {
         }
     }
 
+    /// The node that sent this request, where that is known without asking the database. `None` says nothing against it.
+    pub fn remembered_node(&self, headers: &HeaderMap) -> Option<RememberedNode> {
+        let token = node_token(headers).ok()?;
+        // What is none of ours isn't hashed to find that out.
+        TokenKind::of(token)?;
+        let known = self.remembered(&digest(token), clock::now())?;
+        matches!(known.identity, Identity::Node(_)).then_some(RememberedNode(known))
+    }
+
+    /// What is remembered of a token; this is a use of it. Where other servers revoke, too, that may be void: the database
+    /// is asked each time.
+    fn remembered(&self, sha256: &[u8; 32], now: Timestamp) -> Option<Arc<Known>> {
+        if self.inner.store.is_shared() {
+            return None;
+        }
+        let known = self.inner.cache.get(sha256, now)?;
+        self.note_use(&known, now);
+        Some(known)
+    }
+
+    fn note_use(&self, known: &Known, now: Timestamp) {
+        if known.is_use_to_note(now) {
+            self.inner.last_use.note(known.identity.credential(), now);
+        }
+    }
+
     /// Whom a token stands for; a 401 when it is none of ours, revoked or has run out.
     async fn identify(&self, token: &str) -> Result<Arc<Known>, ApiError> {
         let unknown = || ApiError::unauthorized("The token is unknown, revoked or has run out");
         let kind = TokenKind::of(token).ok_or_else(unknown)?;
         let sha256 = digest(token);
         let now = clock::now();
-        // Where other servers revoke, too, what is remembered here may be void: the database is asked each time.
-        let remembered = if self.inner.store.is_shared() {
-            None
-        } else {
-            self.inner.cache.get(&sha256, now)
-        };
-        let known = match remembered {
-            Some(known) => known,
-            None => {
-                let generation = self.inner.cache.generation();
-                let found = self.look_up(kind, sha256).await?.ok_or_else(unknown)?;
-                if found.is_expired(now) {
-                    return Err(unknown());
-                }
-                let found = Arc::new(found);
-                self.inner
-                    .cache
-                    .remember(generation, sha256, Arc::clone(&found));
-                found
-            }
-        };
-        if known.is_use_to_note(now) {
-            self.inner.last_use.note(known.identity.credential(), now);
+        if let Some(known) = self.remembered(&sha256, now) {
+            return Ok(known);
         }
-        Ok(known)
+        let generation = self.inner.cache.generation();
+        let found = self.look_up(kind, sha256).await?.ok_or_else(unknown)?;
+        if found.is_expired(now) {
+            return Err(unknown());
+        }
+        let found = Arc::new(found);
+        self.inner
+            .cache
+            .remember(generation, sha256, Arc::clone(&found));
+        self.note_use(&found, now);
+        Ok(found)
     }
 
     async fn look_up(&self, kind: TokenKind, sha256: [u8; 32]) -> Result<Option<Known>, ApiError> {

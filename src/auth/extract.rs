@@ -126,7 +126,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NodeStanding {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        let token = node_token(parts)?.to_owned();
+        let token = node_token(&parts.headers)?.to_owned();
         let auth = Auth::of(parts)?;
         Ok(Self { auth, token })
     }

@@ -15,14 +15,32 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
+impl RequestId {
+    /// A new one.
+    pub fn new() -> Self {
+        Self(uuid::Uuid::now_v7().simple().to_string())
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Middleware: gives the request its id and the answer its headers. A page sets a policy of its own, which stays.
 pub async fn answer_headers(mut request: Request, next: Next) -> Response {
-    let id = uuid::Uuid::now_v7().simple().to_string();
-    let span = tracing::debug_span!("request", %id, method = %request.method(), path = request.uri().path());
+    let id = RequestId::new();
+    let span = tracing::debug_span!("request", id = %id.0, method = %request.method(), path = request.uri().path());
     let is_api = request.uri().path().starts_with("/api");
-    request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).instrument(span).await;
-    let headers = response.headers_mut();
+    finish(response.headers_mut(), &id, is_api);
+    response
+}
+
+/// Gives an answer what every one carries. `is_api`: it is none that may be kept.
+pub fn finish(headers: &mut HeaderMap, id: &RequestId, is_api: bool) {
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(headers, header::REFERRER_POLICY, "no-referrer");
     if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
@@ -31,10 +49,9 @@ pub async fn answer_headers(mut request: Request, next: Next) -> Response {
     if is_api && !headers.contains_key(header::CACHE_CONTROL) {
         set(headers, header::CACHE_CONTROL, "no-store");
     }
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, id);
     }
-    response
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {

@@ -7,12 +7,14 @@ mod headers;
 mod json;
 mod path;
 mod query;
+mod waiting;
 
 pub use error::{ApiError, FieldErrors};
-pub use headers::{API_CSP, RequestId, answer_headers};
+pub use headers::{API_CSP, RequestId, answer_headers, finish};
 pub use json::{AgentJson, JsonBody, JsonWithValue};
 pub use path::Path;
-pub use query::Query;
+pub use query::{Pairs, Query};
+pub use waiting::{AskedAgain, CanSetAside, SetAside, Wait, Waiting};
 
 pub(crate) use body::read_body;
 pub(crate) use drain::Drainable;

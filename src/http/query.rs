@@ -1,6 +1,8 @@
 //! Query parameters as they stand: in order, repeats kept (axum's own extractor refuses those).
 
+use std::borrow::Cow;
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use axum::extract::FromRequestParts;
@@ -8,37 +10,61 @@ use axum::http::request::Parts;
 
 use super::ApiError;
 
-/// The pairs of the query string. Parameters that nobody asks for are ignored.
+/// The pairs of a query string or a form's body, borrowed from it where nothing was escaped. Parameters that nobody asks
+/// for are ignored.
 #[derive(Debug, Default)]
-pub struct Query(Vec<(String, String)>);
+pub struct Pairs<'t>(Vec<(Cow<'t, str>, Cow<'t, str>)>);
+
+/// The pairs of the request's query string.
+#[derive(Debug, Default)]
+pub struct Query(Pairs<'static>);
 
 impl Query {
     /// The pairs of a form's body or a query string.
     pub fn parse_pairs(text: &[u8]) -> Self {
-        Self(form_urlencoded::parse(text).into_owned().collect())
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let pairs = Pairs::of(text).0.into_iter();
+        Self(Pairs(
+            pairs
+                .map(|(key, value)| (owned(key), owned(value)))
+                .collect(),
+        ))
+    }
+}
+
+impl Deref for Query {
+    type Target = Pairs<'static>;
+
+    fn deref(&self) -> &Pairs<'static> {
+        &self.0
+    }
+}
+
+impl<'t> Pairs<'t> {
+    /// The pairs of a query string or a form's body.
+    pub fn of(text: &'t [u8]) -> Self {
+        Self(form_urlencoded::parse(text).collect())
     }
 
     /// The first value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.pairs()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 
     /// Every value of `name`.
     pub fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
-        self.0
-            .iter()
-            .filter(move |(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.pairs()
+            .filter(move |(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 
     /// Every pair, in order.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .map(|(key, value)| (key.as_ref(), value.as_ref()))
     }
 
     /// The first value of `name` as a number (or the like) within `allowed`; a 400 that says `must be {words}` otherwise.

@@ -9,22 +9,22 @@ use hyprbox_protocol::{CompleteRequest, ErrorBody, OutputAnswer, OutputRequest, 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::claim::Poll;
+use super::claim::Asked;
 use super::{JobView, Jobs};
 use crate::auth::{NodeIdentity, NodeStanding};
-use crate::http::{AgentJson, ApiError, Path, Query};
+use crate::http::{AgentJson, ApiError, Pairs, Path, Query, Waiting};
 
 /// Characters of an agent instance's id at the most.
 const INSTANCE_MAX: usize = 128;
 
-fn instance_of(query: &Query) -> Result<Option<String>, ApiError> {
+fn instance_of<'q>(query: &'q Pairs<'_>) -> Result<Option<&'q str>, ApiError> {
     let Some(instance) = query.get("agent") else {
         return Ok(None);
     };
     let fits = (1..=INSTANCE_MAX).contains(&instance.chars().count())
         && !instance.chars().any(char::is_control);
     if fits {
-        Ok(Some(instance.to_owned()))
+        Ok(Some(instance))
     } else {
         Err(query.wrong(
             "agent",
@@ -33,26 +33,21 @@ fn instance_of(query: &Query) -> Result<Option<String>, ApiError> {
     }
 }
 
-fn poll_of(node: &NodeIdentity, query: &Query) -> Result<Poll, ApiError> {
+/// What a poll's query asks for.
+pub(super) fn asked_of<'q>(query: &'q Pairs<'_>) -> Result<Asked<'q>, ApiError> {
     let node_id = query
         .get("nodeId")
-        .ok_or_else(|| query.wrong("nodeId", "given: the node's id"))?
-        .to_owned();
+        .ok_or_else(|| query.wrong("nodeId", "given: the node's id"))?;
     let wait = query.parse("wait", 0..=60, "0 to 60")?.unwrap_or(0);
     let capacity = query
         .parse("capacity", 0..=1_000_000, "a whole number from 0")?
         .unwrap_or(1);
     let running = query.get("running").unwrap_or_default();
-    Ok(Poll {
+    Ok(Asked {
         node_id,
-        token_id: node.token_id.clone(),
         instance: instance_of(query)?,
         wants_job: capacity > 0,
-        running: running
-            .split(',')
-            .filter(|id| !id.is_empty())
-            .map(str::to_owned)
-            .collect(),
+        running: running.split(',').filter(|id| !id.is_empty()).collect(),
         wait: Duration::from_secs(wait),
     })
 }
@@ -71,13 +66,17 @@ async fn pending(
     node: NodeIdentity,
     query: Query,
     standing: NodeStanding,
+    waiting: Waiting,
 ) -> Result<axum::Json<PendingAnswer>, ApiError> {
-    let poll = poll_of(&node, &query)?;
-    node.must_be(&poll.node_id)?;
-    jobs.nodes
-        .sign_of_life(&poll.node_id, poll.instance.as_deref())
-        .await?;
-    Ok(axum::Json(jobs.poll(poll, &standing).await?))
+    let asked = asked_of(&query)?;
+    node.must_be(asked.node_id)?;
+    if waiting.deadline_from_before().is_none() {
+        jobs.nodes
+            .sign_of_life(asked.node_id, asked.instance)
+            .await?;
+    }
+    let poll = jobs.poll(&asked, node.token_id, &standing, &waiting);
+    Ok(axum::Json(poll.await?))
 }
 
 /// A claim changes the job's state, so that looking alone must not make one.
@@ -101,11 +100,10 @@ async fn output(
     AgentJson(request): AgentJson<OutputRequest>,
 ) -> Result<axum::Json<OutputAnswer>, ApiError> {
     let instance = instance_of(&query)?;
-    jobs.nodes
-        .sign_of_life(&node.node_id, instance.as_deref())
-        .await?;
+    jobs.nodes.sign_of_life(&node.node_id, instance).await?;
     Ok(axum::Json(
-        jobs.append(node.node_id, instance, id, request).await?,
+        jobs.append(node.node_id, instance.map(str::to_owned), id, request)
+            .await?,
     ))
 }
 
@@ -123,10 +121,10 @@ async fn complete(
     AgentJson(request): AgentJson<CompleteRequest>,
 ) -> Result<axum::Json<JobView>, ApiError> {
     let instance = instance_of(&query)?;
-    jobs.nodes
-        .sign_of_life(&node.node_id, instance.as_deref())
+    jobs.nodes.sign_of_life(&node.node_id, instance).await?;
+    let job = jobs
+        .complete(node.node_id, instance.map(str::to_owned), id, request)
         .await?;
-    let job = jobs.complete(node.node_id, instance, id, request).await?;
     Ok(axum::Json(job.into()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyprbox_protocol::{ClaimedJob, PendingAnswer};
@@ -13,9 +13,10 @@ use super::finish::fail_unsealed;
 use super::{JobError, Jobs};
 use crate::auth::NodeStanding;
 use crate::clock;
-use crate::http::ApiError;
-use crate::store::job::{self, Job};
-use crate::store::{Change, StoreError, Tx, node, secret};
+use crate::events::NodeSignal;
+use crate::http::{ApiError, Wait, Waiting};
+use crate::store::claim::{self, Claimed, OwnJob};
+use crate::store::{Change, StoreError, Tx, node};
 
 /// Pollers remembered per node.
 const POLLERS_MAX: usize = 64;
@@ -25,21 +26,30 @@ const LOOKS_AT_ONCE: usize = 256;
 /// How long a poll waits for its turn to look.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
 
-/// What an agent asks for.
-#[derive(Debug, Clone)]
-pub struct Poll {
+/// What an agent asks for, as its request has it.
+#[derive(Debug)]
+pub(super) struct Asked<'q> {
     /// Its node.
-    pub node_id: String,
-    /// The node token that it came with, which must still be good when a job is handed out.
-    pub token_id: String,
+    pub node_id: &'q str,
     /// Its instance; the founding document's agent has none.
-    pub instance: Option<String>,
+    pub instance: Option<&'q str>,
     /// Whether it would take a job.
     pub wants_job: bool,
     /// Jobs that it has started and whose completion was not acknowledged.
-    pub running: Vec<String>,
+    pub running: Vec<&'q str>,
     /// How long the call may stay open.
     pub wait: Duration,
+}
+
+/// What a look at the database needs of it.
+#[derive(Debug, Clone)]
+struct Poll {
+    node_id: String,
+    /// The node token that it came with, which must still be good when a job is handed out.
+    token_id: String,
+    instance: Option<String>,
+    wants_job: bool,
+    running: Vec<String>,
 }
 
 /// For each poller, the state of the world in which it last found nothing: until that changes, no database is asked.
@@ -96,43 +106,103 @@ impl Polls {
     }
 }
 
-impl Poll {
-    /// Two polls that ask the same question have the same number.
+impl Asked<'_> {
+    /// Two polls of a node that ask the same question have the same number.
     fn poller(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.instance, self.wants_job, &self.running).hash(&mut hasher);
         hasher.finish()
     }
+
+    fn by(&self, token_id: String) -> Poll {
+        Poll {
+            node_id: self.node_id.to_owned(),
+            token_id,
+            instance: self.instance.map(str::to_owned),
+            wants_job: self.wants_job,
+            running: self.running.iter().copied().map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// What can be said of a poll without a look at the database.
+pub(super) enum AtOnce {
+    /// There is nothing, and it does not wait.
+    Nothing(PendingAnswer),
+    /// There is nothing yet.
+    Wait(Wait),
+    /// Something may be there since the generation that is told.
+    Look(u64),
 }
 
 impl Jobs {
     /// Claims a job, or hears of cancels; waits for one of the two as long as the poll says. After each wait `caller`'s
     /// token is looked at anew: one that was revoked meanwhile must not bring its holder a job.
-    pub async fn poll(&self, poll: Poll, caller: &NodeStanding) -> Result<PendingAnswer, ApiError> {
-        let signal = self.hub.node(&poll.node_id);
-        let deadline = Instant::now() + poll.wait;
-        let poller = poll.poller();
-        let mut last_look = false;
+    pub(super) async fn poll(
+        &self,
+        asked: &Asked<'_>,
+        token_id: String,
+        caller: &NodeStanding,
+        waiting: &Waiting,
+    ) -> Result<PendingAnswer, ApiError> {
+        let signal = self.hub.node(asked.node_id);
+        let deadline = waiting.deadline_from_before();
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + asked.wait);
+        let (poller, poll) = (asked.poller(), asked.by(token_id));
         loop {
-            let generation = signal.generation();
-            if self.polls.may_find(&poll.node_id, poller, generation) {
-                // Apart from what waits, which is to be small.
-                let answer = Box::pin(self.look(&poll)).await?;
-                if answer.job.is_some() || !answer.cancel.is_empty() {
-                    return Ok(answer);
+            match self.at_once(&signal, &poll.node_id, poller, deadline) {
+                AtOnce::Nothing(nothing) => return Ok(nothing),
+                AtOnce::Wait(wait) => {
+                    waiting.over(wait).await;
+                    caller.holds().await?;
                 }
-                self.polls.found_nothing(&poll.node_id, poller, generation);
+                AtOnce::Look(generation) => {
+                    // Apart from what waits, which is to be small.
+                    let answer = Box::pin(self.look(&poll)).await?;
+                    if answer.job.is_some() || !answer.cancel.is_empty() {
+                        return Ok(answer);
+                    }
+                    self.polls.found_nothing(&poll.node_id, poller, generation);
+                    // What changed since is the next poll's.
+                    if Instant::now() >= deadline {
+                        return Ok(answer);
+                    }
+                }
             }
-            if last_look || poll.wait.is_zero() {
-                return Ok(self.nothing());
-            }
+        }
+    }
+
+    /// What can be said of a poll at once; it is the same call until `deadline`.
+    pub(super) fn poll_at_once(&self, asked: &Asked<'_>, deadline: Option<Instant>) -> AtOnce {
+        let signal = self.hub.node(asked.node_id);
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + asked.wait);
+        self.at_once(&signal, asked.node_id, asked.poller(), deadline)
+    }
+
+    fn at_once(
+        &self,
+        signal: &Arc<NodeSignal>,
+        node_id: &str,
+        poller: u64,
+        deadline: Instant,
+    ) -> AtOnce {
+        // Before the look that it may lead to: a change that comes in between is then seen next time.
+        let generation = signal.generation();
+        if self.polls.may_find(node_id, poller, generation) {
+            return AtOnce::Look(generation);
+        }
+        if *self.stopping.borrow() || Instant::now() >= deadline {
+            return AtOnce::Nothing(self.nothing());
+        }
+        let (signal, jobs) = (Arc::clone(signal), self.clone());
+        let wake = Box::pin(async move {
             tokio::select! {
                 () = signal.changed_since(generation) => {}
-                () = tokio::time::sleep_until(deadline) => last_look = true,
-                () = self.stopped() => return Ok(self.nothing()),
+                () = tokio::time::sleep_until(deadline) => {}
+                () = jobs.stopped() => {}
             }
-            caller.holds().await?;
-        }
+        });
+        AtOnce::Wait(Wait { deadline, wake })
     }
 
     fn nothing(&self) -> PendingAnswer {
@@ -151,7 +221,7 @@ impl Jobs {
             answer.cancel = self
                 .store
                 .read(move |tx| {
-                    let own = job::running_of(tx, &asked.node_id, asked.instance.as_deref())?;
+                    let own = claim::own(tx, &asked.node_id, asked.instance.as_deref())?;
                     Ok::<_, JobError>(cancels(&own))
                 })
                 .await?;
@@ -168,16 +238,12 @@ impl Jobs {
 
     /// Unseals the job's secrets. A job whose key is gone ends here, and the poller looks again.
     async fn open(&self, found: Found) -> Result<Option<ClaimedJob>, JobError> {
-        let Found {
-            job,
-            script,
-            sealed,
-            again,
-        } = found;
+        let Found { job, again } = found;
         if !again {
-            self.metrics.claimed(&job);
+            self.metrics.claimed(job.created_at, job.started_at);
         }
-        let secrets = match sealed
+        let secrets = match job
+            .sealed
             .map(|sealed| self.0.key.unseal(&job.id, &sealed))
             .transpose()
         {
@@ -194,7 +260,7 @@ impl Jobs {
         Ok(Some(ClaimedJob {
             id: job.id,
             preset: job.preset,
-            script,
+            script: job.script,
             script_sha256: job.script_sha256,
             timeout_seconds: job.timeout_seconds,
             created_at: job.created_at.to_string(),
@@ -205,9 +271,7 @@ impl Jobs {
 
 /// A job for the poller.
 struct Found {
-    job: Job,
-    script: String,
-    sealed: Option<Vec<u8>>,
+    job: Claimed,
     /// It was claimed before, by the same agent instance.
     again: bool,
 }
@@ -218,41 +282,29 @@ fn find_work(tx: &mut dyn Tx, poll: &Poll) -> Result<(Option<Found>, Vec<String>
         return Err(JobError::TokenGone);
     }
     // Its own alone: what others run on the node is no concern of this poller, and may be much.
-    let own = job::running_of(tx, &poll.node_id, poll.instance.as_deref())?;
+    let own = claim::own(tx, &poll.node_id, poll.instance.as_deref())?;
     let cancel = cancels(&own);
-    if let Some(job) = own.into_iter().find(|job| is_undelivered(job, poll)) {
-        return Ok((Some(load(tx, job, true)?), cancel));
+    if let Some(lost) = own.iter().find(|job| is_undelivered(job, poll)) {
+        let job = claim::again(tx, &lost.id)?.ok_or(JobError::NotFound)?;
+        return Ok((Some(Found { job, again: true }), cancel));
     }
-    let Some(id) = job::claim_next(tx, &poll.node_id, poll.instance.as_deref(), clock::now())?
-    else {
+    let Some(job) = claim::next(tx, &poll.node_id, poll.instance.as_deref(), clock::now())? else {
         return Ok((None, cancel));
     };
     tx.note(Change::Job {
-        id: id.clone(),
+        id: job.id.clone(),
         node_id: poll.node_id.clone(),
     });
-    let job = job::find(tx, &id)?.ok_or(JobError::NotFound)?;
-    Ok((Some(load(tx, job, false)?), cancel))
-}
-
-fn load(tx: &mut dyn Tx, job: Job, again: bool) -> Result<Found, JobError> {
-    let script = job::script(tx, &job.id)?;
-    let sealed = secret::find(tx, &job.id)?;
-    Ok(Found {
-        job,
-        script,
-        sealed,
-        again,
-    })
+    Ok((Some(Found { job, again: false }), cancel))
 }
 
 /// A claim whose answer got lost: of the poller's own jobs, one that it does not know. Without an instance nobody can tell.
-fn is_undelivered(job: &Job, poll: &Poll) -> bool {
-    job.claimed_by.is_some() && !poll.running.contains(&job.id)
+fn is_undelivered(job: &OwnJob, poll: &Poll) -> bool {
+    poll.instance.is_some() && !poll.running.contains(&job.id)
 }
 
 /// The poller's own jobs whose cancel was asked for.
-fn cancels(own: &[Job]) -> Vec<String> {
+fn cancels(own: &[OwnJob]) -> Vec<String> {
     own.iter()
         .filter(|job| job.cancel_requested_at.is_some())
         .map(|job| job.id.clone())

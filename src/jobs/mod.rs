@@ -5,6 +5,7 @@ mod board;
 mod claim;
 mod detail;
 mod diff;
+mod door;
 mod error;
 mod events;
 mod exact;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use door::{Door, Said};
 pub use error::JobError;
 pub use key::{KeyError, SecretKey};
 pub use queue::{Idempotency, QueueRequest, Queued};

@@ -42,7 +42,7 @@ impl Default for RunClock {
 
 impl RunClock {
     /// How often [`RunClock::tick`] is to be called.
-    pub const TICK: Duration = Duration::from_millis(250);
+    pub const TICK: Duration = Duration::from_millis(500);
     /// The most that one tick may count.
     const TICK_MAX: Duration = Duration::from_millis(1_000);
 
@@ -138,6 +138,17 @@ struct Instance {
 }
 
 impl Instance {
+    fn at(now_ms: u64) -> Self {
+        Self {
+            seen_ms: signed(now_ms),
+            unwritten: true,
+        }
+    }
+
+    fn give_sign(&mut self, now_ms: u64) {
+        *self = Self::at(now_ms);
+    }
+
     fn is_alive(&self, now_ms: u64) -> bool {
         signed(now_ms) - self.seen_ms < signed(OFFLINE_AFTER_MIN_MS)
     }
@@ -148,6 +159,13 @@ fn signed(ms: u64) -> i64 {
 }
 
 impl Life {
+    fn give_sign(&mut self, now_ms: u64) {
+        self.seen_at = Some(clock::now());
+        self.seen_ms = Some(signed(now_ms));
+        self.stopping = false;
+        self.unwritten = true;
+    }
+
     fn status(&self, now_ms: u64) -> NodeStatus {
         let patience = (3 * self.interval_ms).max(OFFLINE_AFTER_MIN_MS);
         match self.seen_ms {
@@ -256,11 +274,25 @@ impl Presence {
             // Deleted meanwhile.
             None => return None,
         };
-        life.seen_at = Some(clock::now());
-        life.seen_ms = Some(signed(now_ms));
-        life.stopping = false;
-        life.unwritten = true;
+        life.give_sign(now_ms);
         note_instance(&mut life.instances, instance?, now_ms).then(|| life.newcomers.count(now_ms))
+    }
+
+    /// The same of an instance that was here before. False, and nothing noted, where it is new.
+    pub fn sign_of_known(&self, node_id: &str, instance: Option<&str>) -> bool {
+        let now_ms = self.clock.ran_ms();
+        let mut nodes = self.nodes();
+        let Some(life) = nodes.get_mut(node_id) else {
+            return false;
+        };
+        if let Some(id) = instance {
+            let Some(instance) = life.instances.get_mut(id) else {
+                return false;
+            };
+            instance.give_sign(now_ms);
+        }
+        life.give_sign(now_ms);
+        true
     }
 
     /// What a heartbeat told; true when it is news that must be written down.
@@ -383,12 +415,8 @@ impl Presence {
 }
 
 fn note_instance(instances: &mut HashMap<String, Instance>, id: &str, now_ms: u64) -> bool {
-    let now = Instance {
-        seen_ms: signed(now_ms),
-        unwritten: true,
-    };
     if let Some(instance) = instances.get_mut(id) {
-        *instance = now;
+        instance.give_sign(now_ms);
         return false;
     }
     let another_lives = instances.values().any(|instance| instance.is_alive(now_ms));
@@ -400,7 +428,7 @@ fn note_instance(instances: &mut HashMap<String, Instance>, id: &str, now_ms: u6
     {
         instances.remove(&oldest);
     }
-    instances.insert(id.to_owned(), now);
+    instances.insert(id.to_owned(), Instance::at(now_ms));
     another_lives
 }
 

@@ -163,11 +163,7 @@ static FIND_LOCKED: Statement = select_jobs!("WHERE id = $1 /* for update */");
 static SCRIPT: Statement = Statement::new("SELECT script FROM jobs WHERE id = $1");
 static RUNNING_ON: Statement =
     select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
-static RUNNING_OF: Statement = select_jobs!(
-    "WHERE node_id = $1 AND status = 'RUNNING' AND claimed_by IS NOT DISTINCT FROM $2 ORDER BY id"
-);
 static RUNNING: Statement = Statement::new(include_str!("sql/job_running.sql"));
-static CLAIM: Statement = Statement::new(include_str!("sql/job_claim.sql"));
 static CANCEL_QUEUED: Statement = Statement::new(include_str!("sql/job_cancel_queued.sql"));
 static CANCEL_RUNNING: Statement = Statement::new(include_str!("sql/job_cancel_running.sql"));
 static CANCEL_NODE: Statement = Statement::new(include_str!("sql/job_cancel_node.sql"));
@@ -358,15 +354,6 @@ pub fn running_on(tx: &mut dyn Tx, node_id: &str) -> Result<Vec<Job>, StoreError
     read_all(tx.query(&RUNNING_ON, values![node_id])?, record)
 }
 
-/// The RUNNING jobs of a node that one agent instance has claimed (or callers without one), oldest first.
-pub fn running_of(
-    tx: &mut dyn Tx,
-    node_id: &str,
-    instance: Option<&str>,
-) -> Result<Vec<Job>, StoreError> {
-    read_all(tx.query(&RUNNING_OF, values![node_id, instance])?, record)
-}
-
 /// Every RUNNING job: its id, its node and the agent instance of its claim.
 pub fn running(tx: &mut dyn Tx) -> Result<Vec<(String, String, Option<String>)>, StoreError> {
     read_all(tx.query(&RUNNING, &[])?, |row| {
@@ -382,18 +369,6 @@ pub fn unfinished(tx: &mut dyn Tx) -> Result<Vec<Job>, StoreError> {
 /// Jobs that ended at `since` or later; the last five thousand, the latest first.
 pub fn finished_since(tx: &mut dyn Tx, since: Timestamp) -> Result<Vec<Job>, StoreError> {
     read_all(tx.query(&FINISHED_SINCE, values![since])?, record)
-}
-
-/// Claims the oldest QUEUED job of a node; its id, or `None` where there is none (or another caller won).
-pub fn claim_next(
-    tx: &mut dyn Tx,
-    node_id: &str,
-    instance: Option<&str>,
-    now: Timestamp,
-) -> Result<Option<String>, StoreError> {
-    tx.query_one(&CLAIM, values![node_id, now, instance.map(str::to_owned)])?
-        .map(|mut row| row.take())
-        .transpose()
 }
 
 /// QUEUED → CANCELLED; false where the job is not QUEUED.

@@ -7,6 +7,7 @@
 pub mod attempt;
 pub mod audit;
 mod budget;
+pub mod claim;
 pub mod copy;
 pub mod diagnosis;
 pub mod enrolment;

@@ -11,7 +11,7 @@ use hyprbox_protocol::Stream;
 
 use super::job::{self, Ending, JobFilter, JobStatus, NewJob};
 use super::tx::{Row, Statement, Tx, Value};
-use super::{Change, Store, StoreError, audit, output, values};
+use super::{Change, Store, StoreError, audit, claim, output, values};
 use crate::clock::{Timestamp, now};
 
 /// Tables that grow with history.
@@ -268,13 +268,12 @@ fn ask_all(tx: &mut dyn Tx) -> Result<(), StoreError> {
     queue(tx, id, "n1")?;
     job::count_queued(tx)?;
     job::count_queued_on(tx, "n1")?;
-    assert_eq!(
-        job::claim_next(tx, "n1", Some("one"), at)?.as_deref(),
-        Some(id)
-    );
+    let claimed = claim::next(tx, "n1", Some("one"), at)?;
+    assert_eq!(claimed, claim::again(tx, id)?);
+    assert_eq!(claimed.map(|job| job.id).as_deref(), Some(id));
     job::script(tx, id)?;
     job::running_on(tx, "n1")?;
-    job::running_of(tx, "n1", Some("one"))?;
+    assert_eq!(claim::own(tx, "n1", Some("one"))?.len(), 1);
     assert_eq!(job::running(tx)?.len(), 1);
     job::count_unfinished(tx)?;
     job::unfinished(tx)?;
@@ -402,9 +401,9 @@ fn claim_once(place: &Place, number: usize) -> Duration {
     let queued = id.clone();
     place.write(move |tx| queue(tx, &queued, "n1"));
     let began = Instant::now();
-    let claimed = place.write(|tx| job::claim_next(tx, "n1", Some("one"), now()));
+    let claimed = place.write(|tx| claim::next(tx, "n1", Some("one"), now()));
     let took = began.elapsed();
-    assert_eq!(claimed, Some(id));
+    assert_eq!(claimed.map(|job| job.id), Some(id));
     took
 }
 

@@ -14,6 +14,7 @@ mod config;
 mod crash;
 mod docs;
 mod doctor;
+mod door;
 mod enrol;
 mod events;
 mod exact;

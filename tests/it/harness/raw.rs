@@ -64,4 +64,16 @@ impl Raw {
         let word = head.split(' ').nth(1).expect("a status line");
         word.parse().expect("a status")
     }
+
+    /// The body of the answer, whose head tells its length; the connection goes on.
+    pub(crate) fn body(&mut self) -> String {
+        let head = self.head().to_ascii_lowercase();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.expect("a length").parse().expect("a number");
+        let mut bytes = vec![0; length];
+        self.0.read_exact(&mut bytes).expect("a body in time");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
 }

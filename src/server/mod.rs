@@ -1,33 +1,27 @@
 //! Connections: accepted, served over HTTP/1, by TLS where there is a certificate, and brought to a clean end when the server goes
 //! down.
 
-use std::convert::Infallible;
+mod answer;
+mod connection;
+mod head;
+mod head_timer;
+mod line;
+mod rewound;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::header;
-use axum::response::Response;
-use hyper::body::{Body as _, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
-use tower::ServiceExt;
 
-use crate::auth::PeerAddress;
-use crate::http::Drainable;
+use self::answer::Inside;
+use crate::jobs::Door;
 use crate::tls::Tls;
 
-/// How long a client may take over a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of a request's head at the most, and of what is read ahead: ten thousand agents wait in these buffers.
-const BUFFER_BYTES: usize = 16 * 1024;
 /// How long a client may take to agree on TLS.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// What plain HTTP gets where TLS is spoken.
@@ -44,8 +38,10 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
     router: Router,
+    door: Door,
     stopping: watch::Receiver<bool>,
 ) {
+    let inside = Inside { door, router };
     let mut connections = JoinSet::new();
     let stop = stopped(stopping.clone());
     tokio::pin!(stop);
@@ -53,8 +49,8 @@ pub(crate) async fn serve(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let (tls, router) = (tls.clone(), router.clone());
-                    connections.spawn(serve_connection(stream, peer, tls, router, stopping.clone()));
+                    let (tls, inside) = (tls.clone(), inside.clone());
+                    connections.spawn(serve_connection(stream, peer, tls, inside, stopping.clone()));
                 }
                 Err(error) => {
                     // Most likely too many open files: waiting is all that helps, and ending would help nobody.
@@ -82,7 +78,7 @@ async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
-    router: Router,
+    inside: Inside,
     stopping: watch::Receiver<bool>,
 ) {
     // A head and a body that go out as two packets would wait for each other's acknowledgement.
@@ -90,9 +86,9 @@ async fn serve_connection(
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     match tls {
-        None => serve_http(stream, peer, router, stopping).await,
+        None => connection::serve(stream, peer, inside, stopping).await,
         // Apart, so that a plain connection is no larger for it.
-        Some(tls) => Box::pin(serve_tls(stream, peer, tls, router, stopping)).await,
+        Some(tls) => Box::pin(serve_tls(stream, peer, tls, inside, stopping)).await,
     }
 }
 
@@ -100,7 +96,7 @@ async fn serve_tls(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Tls,
-    router: Router,
+    inside: Inside,
     stopping: watch::Receiver<bool>,
 ) {
     let greeted = tokio::select! {
@@ -109,7 +105,7 @@ async fn serve_tls(
         () = stopped(stopping.clone()) => return,
     };
     match greeted {
-        Ok(Ok(Some(stream))) => serve_http(stream, peer, router, stopping).await,
+        Ok(Ok(Some(stream))) => connection::serve(stream, peer, inside, stopping).await,
         Ok(Ok(None)) => {}
         Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS greeting failed"),
         Err(_) => tracing::debug!(%peer, "a TLS greeting took too long"),
@@ -126,57 +122,4 @@ async fn greet(mut stream: TcpStream, tls: &Tls) -> std::io::Result<Option<TlsSt
         return Ok(None);
     }
     tls.acceptor().accept(stream).await.map(Some)
-}
-
-async fn serve_http(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: SocketAddr,
-    router: Router,
-    stopping: watch::Receiver<bool>,
-) {
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(PeerAddress(peer));
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(answer(router, request).await) }
-    });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(BUFFER_BYTES);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = stopped(stopping) => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        // Clients break off all the time.
-        tracing::debug!(%error, %peer, "a connection ended badly");
-    }
-}
-
-async fn answer(router: Router, request: Request<Incoming>) -> Response {
-    // Most requests have no body; and one that waits for our word before it sends its body is not to be told to send it.
-    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
-        return route(router, request.map(Body::new)).await;
-    }
-    let (parts, body) = request.into_parts();
-    let body = Drainable::new(body);
-    let response = route(router, Request::from_parts(parts, Body::new(body.clone()))).await;
-    body.drain().await;
-    response
-}
-
-async fn route(router: Router, request: Request) -> Response {
-    router
-        .oneshot(request)
-        .await
-        .unwrap_or_else(|never| match never {})
 }

@@ -1,0 +1,106 @@
+//! The claim's statements: few and narrow, as all agents of a fleet go through them, one after the other.
+
+use super::tx::{Row, Statement, Tx, read_all};
+use super::{StoreError, values};
+use crate::clock::Timestamp;
+
+/// What an agent gets of a job, in the order of the columns below.
+macro_rules! claimed_columns {
+    () => {
+        "preset, timeout_seconds, created_at, started_at, script_sha256, script,
+         (SELECT sealed FROM job_secrets WHERE job_id = jobs.id)"
+    };
+}
+
+// With all that the agent gets, so that nothing is to be read after it.
+static NEXT: Statement = Statement::new(concat!(
+    include_str!("sql/job_claim.sql"),
+    ", ",
+    claimed_columns!()
+));
+static AGAIN: Statement = Statement::new(concat!(
+    "SELECT id, ",
+    claimed_columns!(),
+    " FROM jobs WHERE id = $1"
+));
+static OWN: Statement = Statement::new(
+    "SELECT id, cancel_requested_at FROM jobs
+     WHERE node_id = $1 AND status = 'RUNNING' AND claimed_by IS NOT DISTINCT FROM $2 ORDER BY id",
+);
+
+/// A job on its way to an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// UUIDv7.
+    pub id: String,
+    /// The preset's name.
+    pub preset: String,
+    /// How long the script may run.
+    pub timeout_seconds: u64,
+    /// When it was queued.
+    pub created_at: Timestamp,
+    /// When it was claimed.
+    pub started_at: Option<Timestamp>,
+    /// SHA-256 of the script, hex.
+    pub script_sha256: String,
+    /// What will run.
+    pub script: String,
+    /// The values of its secret params, sealed.
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// A RUNNING job of the agent instance that claimed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnJob {
+    /// UUIDv7.
+    pub id: String,
+    /// When a person asked to cancel it.
+    pub cancel_requested_at: Option<Timestamp>,
+}
+
+fn claimed(row: &mut Row) -> Result<Claimed, StoreError> {
+    Ok(Claimed {
+        id: row.take()?,
+        preset: row.take()?,
+        timeout_seconds: row.take()?,
+        created_at: row.take()?,
+        started_at: row.take()?,
+        script_sha256: row.take()?,
+        script: row.take()?,
+        sealed: row.take()?,
+    })
+}
+
+/// Claims the oldest QUEUED job of a node; `None` where there is none (or another caller won).
+pub fn next(
+    tx: &mut dyn Tx,
+    node_id: &str,
+    instance: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Claimed>, StoreError> {
+    tx.query_one(&NEXT, values![node_id, now, instance.map(str::to_owned)])?
+        .map(|mut row| claimed(&mut row))
+        .transpose()
+}
+
+/// A job that was claimed before, as its claim gave it.
+pub fn again(tx: &mut dyn Tx, id: &str) -> Result<Option<Claimed>, StoreError> {
+    tx.query_one(&AGAIN, values![id])?
+        .map(|mut row| claimed(&mut row))
+        .transpose()
+}
+
+/// The RUNNING jobs of a node that one agent instance has claimed (or callers without one), oldest first.
+pub fn own(
+    tx: &mut dyn Tx,
+    node_id: &str,
+    instance: Option<&str>,
+) -> Result<Vec<OwnJob>, StoreError> {
+    let own = |row: &mut Row| {
+        Ok(OwnJob {
+            id: row.take()?,
+            cancel_requested_at: row.take()?,
+        })
+    };
+    read_all(tx.query(&OWN, values![node_id, instance])?, own)
+}
