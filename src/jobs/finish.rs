@@ -22,7 +22,7 @@ impl Jobs {
         check(&request)?;
         let (job, is_new) = self
             .store
-            .write(move |tx| complete(tx, &node_id, instance.as_deref(), &id, request))
+            .write(move |tx| complete(tx, (&node_id, instance.as_deref()), &id, request))
             .await?;
         if is_new {
             self.metrics.finished(&job);
@@ -45,10 +45,10 @@ pub(super) fn is_lost(job: &Job) -> bool {
     job.status == JobStatus::Failed && job.lost_at.is_some() && job.recovered_at.is_none()
 }
 
-fn complete(
+/// Ends the job, and tells whether it does so now.
+pub(super) fn complete(
     tx: &mut dyn Tx,
-    node_id: &str,
-    instance: Option<&str>,
+    (node_id, instance): (&str, Option<&str>),
     id: &str,
     request: CompleteRequest,
 ) -> Result<(Job, bool), JobError> {
@@ -107,7 +107,8 @@ pub(super) fn fail_unsealed(tx: &mut dyn Tx, id: &str, reason: &str) -> Result<J
     job::find(tx, id)?.ok_or(JobError::NotFound)
 }
 
-fn check(request: &CompleteRequest) -> Result<(), JobError> {
+/// Refuses a report that doesn't say how the script ended, or that no row could hold.
+pub(super) fn check(request: &CompleteRequest) -> Result<(), JobError> {
     let mut faults = FieldErrors::default();
     let code_fits = request
         .exit_code

@@ -5,7 +5,7 @@ use hyprbox_protocol::{
     Stream,
 };
 
-use super::finish::{is_lost, must_hold};
+use super::finish::{self, is_lost, must_hold};
 use super::{JobError, Jobs};
 use crate::clock::{self, Timestamp};
 use crate::http::FieldErrors;
@@ -33,7 +33,7 @@ struct Piece {
 }
 
 impl Jobs {
-    /// Takes output of a job from its agent.
+    /// Takes output of a job from its agent; with its `end` the job ends, too, in the same commit.
     pub async fn append(
         &self,
         node_id: String,
@@ -42,31 +42,59 @@ impl Jobs {
         request: OutputRequest,
     ) -> Result<OutputAnswer, JobError> {
         let pid = request.pid;
+        let end = request.end.clone();
+        if let Some(end) = &end {
+            finish::check(end).map_err(in_the_end)?;
+        }
+        let has_end = end.is_some();
         let pieces = pieces_of(request)?;
         let max_bytes = self.limits.stdout_max_bytes;
         let job_id = id.clone();
         let bytes = pieces.iter().map(|piece| piece.data.len()).sum();
-        let (job, arrived) = self
+        let (job, arrived, ends_now) = self
             .store
             .write_large(bytes, move |tx| {
-                append(
-                    tx,
-                    (&node_id, instance.as_deref()),
-                    &id,
-                    (pid, pieces),
-                    max_bytes,
-                )
+                let caller = (node_id.as_str(), instance.as_deref());
+                let appended = append(tx, caller, &id, (pid, pieces), max_bytes);
+                let Some(end) = end else {
+                    return appended.map(|(job, arrived)| (job, arrived, false));
+                };
+                let arrived = match appended {
+                    Ok((_, arrived)) => arrived,
+                    // It has ended already: by this same report, whose answer got lost, or the report is refused.
+                    Err(JobError::WrongState(_)) => 0,
+                    Err(error) => return Err(error),
+                };
+                let (job, is_new) = finish::complete(tx, caller, &id, end)?;
+                Ok((job, arrived, is_new))
             })
             .await?;
         self.metrics.output(arrived);
+        if ends_now {
+            self.metrics.finished(&job);
+        }
         let watched = self.tails.is_watched(&job_id);
         Ok(OutputAnswer {
             stdout_bytes: job.stdout.bytes,
             stderr_bytes: job.stderr.bytes,
             flush_ms: if watched { FLUSH_MS_WATCHED } else { FLUSH_MS },
             cancel: job.cancel_requested_at.is_some() && job.status == JobStatus::Running,
+            ended: has_end,
         })
     }
+}
+
+/// Names the fields of a refused report by where they stand in a call of output.
+fn in_the_end(error: JobError) -> JobError {
+    let JobError::Fields(fields) = error else {
+        return error;
+    };
+    let named = fields.into_iter();
+    JobError::Fields(
+        named
+            .map(|(field, words)| (format!("end.{field}"), words))
+            .collect(),
+    )
 }
 
 fn pieces_of(request: OutputRequest) -> Result<Vec<Piece>, JobError> {

@@ -381,3 +381,89 @@ fn a_job_that_the_lease_failed_is_completed_late_by_its_instance() {
         .output_call(&id, &json!({"chunks": [chunk("stdout", 13, "x")]}))
         .gives(409);
 }
+
+fn last_words(end: &Value) -> Value {
+    json!({"chunks": [chunk("stdout", 0, "all\n"), chunk("stderr", 0, "of it\n")], "end": end})
+}
+
+#[test]
+fn output_with_an_end_ends_the_job_in_one_call() {
+    let (mut server, admin, agent) = with_node();
+    let id = admin.queue("n1");
+    agent.claim();
+    let end = json!({"exitCode": 3, "stdoutBytes": 4, "stderrBytes": 8});
+    let answer = agent.output_call(&id, &last_words(&end)).ok();
+    assert_eq!(answer["ended"], true);
+    assert_eq!(answer["stdoutBytes"], 4);
+    assert_eq!(answer["stderrBytes"], 8, "what never arrived counts");
+    // Durable, and sound, before the answer.
+    server.kill9();
+    server.start_again();
+    let (admin, agent) = (server.admin(), agent.at(&server));
+    let job = admin.job(&id);
+    assert_eq!(job["status"], "FAILED");
+    assert_eq!(job["exitCode"], 3);
+    assert_eq!(job["stdout"], "all\n");
+    assert_eq!(job["stderr"], "of it\n");
+    assert_eq!(job["stdoutDropped"], 0);
+    assert_eq!(job["stderrDropped"], 2);
+    // The same again, in either form, is as good; another end is not, and nothing is added.
+    for _ in 0..2 {
+        let again = agent.output_call(&id, &last_words(&end)).ok();
+        assert_eq!(again["ended"], true);
+        agent.complete(&id, &end).gives(200);
+    }
+    let other = json!({"exitCode": 0, "stdoutBytes": 4, "stderrBytes": 8});
+    agent
+        .output_call(&id, &last_words(&other))
+        .refused(409, "wrong_state");
+    agent
+        .output_call(&id, &json!({"chunks": [chunk("stdout", 4, "more")]}))
+        .refused(409, "wrong_state");
+    assert_eq!(admin.job(&id)["stdout"], "all\n");
+}
+
+#[test]
+fn a_viewer_sees_the_last_output_before_the_end_that_came_with_it() {
+    let (_server, admin, agent) = with_node();
+    let id = admin.queue("n1");
+    agent.claim();
+    agent.say(&id, 0, "first\n");
+    let mut viewer = admin.get(&format!("/api/jobs/{id}/stream")).open();
+    let words = json!({"chunks": [chunk("stdout", 6, "last\n")], "end": {"exitCode": 0}});
+    agent.output_call(&id, &words).ok();
+    let events = viewer.until_done();
+    let text: String = events
+        .iter()
+        .filter(|event| event.name == "output")
+        .map(|event| event.data.field("data"))
+        .collect();
+    assert_eq!(text, "first\nlast\n");
+    assert_eq!(events.last().expect("done").data["status"], "SUCCEEDED");
+}
+
+#[test]
+fn an_end_that_is_refused_takes_no_output_either() {
+    let (_server, admin, agent) = with_node();
+    let id = admin.queue("n1");
+    agent
+        .output_call(&id, &last_words(&json!({"exitCode": 0})))
+        .refused(409, "wrong_state");
+    agent.claim();
+    let answer = agent.output_call(&id, &last_words(&json!({}))).gives(400);
+    assert_eq!(answer.fields(), ["end.exitCode"]);
+    agent
+        .instance("other")
+        .output_call(&id, &last_words(&json!({"exitCode": 0})))
+        .refused(409, "not_your_claim");
+    assert_eq!(admin.job(&id)["stdout"], "");
+    assert_eq!(
+        agent.output(&id, &[]).get("ended"),
+        None,
+        "only where an end was told"
+    );
+    agent
+        .output_call(&id, &last_words(&json!({"exitCode": 0})))
+        .ok();
+    assert_eq!(admin.job(&id)["status"], "SUCCEEDED");
+}

@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::CompleteRequest;
+
 /// One of a job's two output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -93,6 +95,10 @@ pub struct OutputRequest {
     /// The process of bash, for people who look at the node; the agent tells it once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// How the script ended, where these chunks are its last: then the call is the job's `complete`, too, in one commit. A
+    /// server that doesn't know this field takes the chunks alone, and its answer has no `ended`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<CompleteRequest>,
     /// Appended to stdout as it comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout: Option<String>,
@@ -116,6 +122,9 @@ pub struct OutputAnswer {
     /// True when the job's cancel was asked for.
     #[serde(default)]
     pub cancel: bool,
+    /// True when the call's `end` was taken, now or before; absent where the call had none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 fn default_flush_ms() -> u64 {

@@ -57,6 +57,8 @@ pub struct World {
     pub down: bool,
     pub lease_seconds: u64,
     pub flush_ms: u64,
+    /// Takes no end with output, as a server of before that.
+    pub old: bool,
     /// Answers every poll at once, as a server that knows no `wait`.
     pub never_wait: bool,
     /// The heads of all requests.
@@ -337,15 +339,17 @@ impl Server {
         let id = request.job_id();
         let mut world = self.world();
         world.calls.push(format!("output {id}"));
-        let flush_ms = world.flush_ms;
+        let (flush_ms, old) = (world.flush_ms, world.old);
         let job = world.jobs.get_mut(id).expect("a job that was queued");
         if let Some(status) = job.answer {
             return (status, refusal(status));
         }
-        if job.claimed_by != request.query("agent") || job.end.is_some() {
+        let mut body: OutputRequest = serde_json::from_slice(&request.body).expect("an output");
+        let end = body.end.take().filter(|_| !old);
+        let again = job.end.is_some() && job.end == end;
+        if job.claimed_by != request.query("agent") || (job.end.is_some() && !again) {
             return (409, refusal(409));
         }
-        let body: OutputRequest = serde_json::from_slice(&request.body).expect("an output");
         for chunk in body.chunks.expect("chunks") {
             let (stream, offset) = (chunk.stream, chunk.offset);
             let s = usize::from(stream == Stream::Stderr);
@@ -366,7 +370,11 @@ impl Server {
             stderr_bytes,
             flush_ms,
             cancel: job.cancel,
+            ended: end.is_some(),
         };
+        if let Some(end) = end {
+            job.end = Some(end);
+        }
         (200, serde_json::to_string(&answer).expect("serialises"))
     }
 
