@@ -1,13 +1,16 @@
 //! One job, from the start of its supervisor to the server's word that its end is known.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyprbox_protocol::{CompleteRequest, FLUSH_MS};
+use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::time::Instant;
 
@@ -17,7 +20,7 @@ use crate::journal::{EndedBy, Exit, JobDir, Started};
 use crate::output::body;
 use crate::poll::Context;
 use crate::spool::{BATCH_BYTES, Batch, SpoolReader, totals_on_disk};
-use crate::supervise::end_marked;
+use crate::supervise::{NEXT, Order, end_marked, takes_another};
 use crate::wake::{Heard, Wake};
 
 /// Between two looks at a supervisor that is just ending or starting.
@@ -30,11 +33,43 @@ const WATCHED_PAUSE: Duration = Duration::from_millis(20);
 /// Smaller than this a batch isn't made, whatever the way to the server refuses.
 const SMALLEST_BATCH: usize = 8 * 1024;
 
-/// Starts the supervisor of an accepted job: this same program, even where its file was replaced meanwhile.
+/// A job's supervisor, as the agent knows it.
+pub(crate) struct Supervisor {
+    child: Child,
+    has_secrets: bool,
+    /// The job's secrets, where the supervisor was told of the job over a pipe: it may have died before it read that, and then
+    /// the job is another one's.
+    told: Option<BTreeMap<String, String>>,
+}
+
+/// Sees that an accepted job has a supervisor: the one that was started `ahead`, or a new one.
 pub(crate) fn start_supervisor(
     dir: &JobDir,
-    secrets: &std::collections::BTreeMap<String, String>,
-) -> io::Result<Child> {
+    secrets: &BTreeMap<String, String>,
+    ahead: Option<Child>,
+) -> io::Result<Supervisor> {
+    let has_secrets = !secrets.is_empty();
+    if let Some(mut child) = ahead {
+        if hand_over(&mut child, dir, secrets).is_ok() {
+            return Ok(Supervisor {
+                child,
+                has_secrets,
+                told: Some(secrets.clone()),
+            });
+        }
+        // It has died, or can't be told so much at once; either way it has no job and gets none.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let child = start_new(dir, secrets)?;
+    Ok(Supervisor {
+        child,
+        has_secrets,
+        told: None,
+    })
+}
+
+fn start_new(dir: &JobDir, secrets: &BTreeMap<String, String>) -> io::Result<Child> {
     let stdin = if secrets.is_empty() {
         Stdio::null()
     } else {
@@ -44,10 +79,40 @@ pub(crate) fn start_supervisor(
         memory.rewind()?;
         memory.into()
     };
+    supervisor(dir.path(), stdin)
+}
+
+/// Starts a supervisor ahead of its job, as its start is a good part of a short job's time. It waits for the job on a pipe,
+/// whose other end closes with this process, and then ends.
+pub(crate) fn start_ahead(jobs: &Path) -> io::Result<Child> {
+    supervisor(&jobs.join(NEXT), Stdio::piped())
+}
+
+/// Tells a supervisor that waits which job is its own: in one write that the pipe takes whole, or not at all.
+fn hand_over(
+    child: &mut Child,
+    dir: &JobDir,
+    secrets: &BTreeMap<String, String>,
+) -> io::Result<()> {
+    let order = Order {
+        dir: dir.path().to_owned(),
+        secrets: secrets.clone(),
+    };
+    let mut line = serde_json::to_vec(&order).map_err(io::Error::other)?;
+    line.push(b'\n');
+    let pipe = child
+        .stdin
+        .as_mut()
+        .filter(|_| line.len() <= libc::PIPE_BUF);
+    pipe.ok_or(io::ErrorKind::InvalidInput)?.write_all(&line)
+}
+
+/// This same program, even where its file was replaced meanwhile.
+fn supervisor(dir: &Path, stdin: Stdio) -> io::Result<Child> {
     Command::new("/proc/self/exe")
         .arg0("hyprbox-agent")
         .arg("supervise")
-        .arg(dir.path())
+        .arg(dir)
         // The node's token is in our environment, and goes no further.
         .env_clear()
         .current_dir("/")
@@ -57,8 +122,13 @@ pub(crate) fn start_supervisor(
         .spawn()
 }
 
-/// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found after a restart.
-pub(crate) async fn follow(ctx: Arc<Context>, dir: JobDir, supervisor: Option<Child>) {
+/// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found after a restart. Gives the
+/// supervisor that waits for the next job now, where it does.
+pub(crate) async fn follow(
+    ctx: Arc<Context>,
+    dir: JobDir,
+    supervisor: Option<Supervisor>,
+) -> Option<Child> {
     let found = supervisor.is_none();
     let mut follower = Follower {
         reader: SpoolReader::new(dir.path()),
@@ -69,15 +139,23 @@ pub(crate) async fn follow(ctx: Arc<Context>, dir: JobDir, supervisor: Option<Ch
         batch_bytes: BATCH_BYTES,
         sought: None,
         tells_pid: true,
+        takes_another: false,
         flush: Duration::from_millis(FLUSH_MS),
     };
-    let end = follower.forward(found).await;
-    let request = follower.report(&end);
-    complete(&follower.ctx, follower.dir.id(), &request).await;
-    follower.dir.remove_acknowledged();
-    if let Some(child) = follower.supervisor {
-        follower.ctx.bury(child);
+    if let Some(end) = follower.forward(found).await {
+        let request = follower.report(&end);
+        complete(&follower.ctx, follower.dir.id(), &request).await;
     }
+    if let Some(old) = follower.dir.put_away() {
+        // Beside the next poll, which need not wait for it. What is left by a kill the next agent removes.
+        tokio::task::spawn_blocking(move || std::fs::remove_dir_all(old));
+    }
+    let Supervisor { child, .. } = follower.supervisor?;
+    if follower.takes_another && child.stdin.is_some() {
+        return Some(child);
+    }
+    follower.ctx.bury(child);
+    None
 }
 
 /// Tells the server how a job ended until it has heard, or wants to hear nothing of it.
@@ -115,14 +193,25 @@ enum Sent {
     More,
     /// It has arrived.
     All,
+    /// It has arrived, and the server has taken the job's end with it.
+    Ended,
     /// The server wants no more output of this job.
     Unwanted,
+}
+
+/// What the server says to output.
+#[derive(Clone, Copy)]
+struct Answer {
+    /// Where each stream goes on.
+    next: [u64; 2],
+    /// It has taken the job's end.
+    ended: bool,
 }
 
 struct Follower {
     ctx: Arc<Context>,
     dir: JobDir,
-    supervisor: Option<Child>,
+    supervisor: Option<Supervisor>,
     reader: SpoolReader,
     batch: Batch,
     /// The most bytes that a batch may have.
@@ -131,12 +220,15 @@ struct Follower {
     sought: Option<[u64; 2]>,
     /// Whether the server has yet to be told bash's process.
     tells_pid: bool,
+    /// Whether the supervisor waits for another job once this one is done with.
+    takes_another: bool,
     flush: Duration,
 }
 
 impl Follower {
-    /// Sends the output as it comes, until the job has ended and all of it is sent.
-    async fn forward(&mut self, found: bool) -> End {
+    /// Sends the output as it comes, until the job has ended and all of it is sent. Gives the end where the server has yet
+    /// to be told.
+    async fn forward(&mut self, found: bool) -> Option<End> {
         let mut wanted = true;
         if found {
             wanted = self.ask_where_to_go_on().await;
@@ -173,15 +265,20 @@ impl Follower {
             }
             if let Some(end) = &end {
                 self.reader.end_at(self.totals(end));
+                if let (End::Told(exit), Some(supervisor)) = (end, &self.supervisor) {
+                    self.takes_another = takes_another(supervisor.has_secrets, exit);
+                }
             }
             let sent = if wanted {
-                self.send_next().await
+                self.send_next(end.as_ref()).await
             } else {
                 Sent::Nothing
             };
-            match end.take() {
-                Some(end) if matches!(sent, Sent::Nothing | Sent::Unwanted) => return end,
-                still => end = still,
+            if sent == Sent::Ended {
+                return None;
+            }
+            if end.is_some() && matches!(sent, Sent::Nothing | Sent::Unwanted) {
+                return end;
             }
             wanted &= sent != Sent::Unwanted;
             heard.full = sent == Sent::More;
@@ -192,8 +289,9 @@ impl Follower {
         }
     }
 
-    /// Takes the next batch and sends it until it has arrived.
-    async fn send_next(&mut self) -> Sent {
+    /// Takes the next batch and sends it until it has arrived; the last one together with the job's `end`, once that is
+    /// known: one call and one commit fewer. A server that doesn't know of this takes the output alone and says so.
+    async fn send_next(&mut self, end: Option<&End>) -> Sent {
         let from = self.reader.next();
         if let Err(e) = self.reader.fill(&mut self.batch, self.batch_bytes) {
             tracing::error!(
@@ -205,11 +303,17 @@ impl Follower {
             return Sent::Nothing;
         }
         let expected = self.reader.next();
-        match self.call(body(&self.batch, self.pid())).await {
-            Ok(next) if next == expected => self.sought = None,
+        let last = end
+            .filter(|end| !self.batch.is_full(self.batch_bytes) && expected == self.totals(end))
+            .map(|end| self.report(end));
+        // Nobody looks for the process of a job that has ended.
+        let pid = if last.is_some() { None } else { self.pid() };
+        match self.call(body(&self.batch, pid, last.as_ref())).await {
+            Ok(Answer { ended: true, .. }) if last.is_some() => return Sent::Ended,
+            Ok(Answer { next, .. }) if next == expected => self.sought = None,
             // The server knows better: it has lost its last moments, or had these bytes before. But one that says
             // the same place twice does not listen, and would never let the job end.
-            Ok(next) if self.sought != Some(next) => {
+            Ok(Answer { next, .. }) if self.sought != Some(next) => {
                 self.sought = Some(next);
                 self.reader.seek(next);
                 return Sent::More;
@@ -232,11 +336,11 @@ impl Follower {
 
     /// Finds the place after a restart. False when the server wants no more of this job's output.
     async fn ask_where_to_go_on(&mut self) -> bool {
-        let next = self.call(body(&Batch::default(), self.pid())).await;
-        if let Ok(next) = next {
+        let answer = self.call(body(&Batch::default(), self.pid(), None)).await;
+        if let Ok(Answer { next, .. }) = answer {
             self.reader.seek(next);
         }
-        next.is_ok()
+        answer.is_ok()
     }
 
     /// Bash's process, where the server has yet to be told.
@@ -244,9 +348,8 @@ impl Follower {
         self.tells_pid.then(|| self.dir.read("pid")).flatten()
     }
 
-    /// One `output` call, tried until it is answered: with where to go on, or with the status that says that the
-    /// server doesn't take it.
-    async fn call(&mut self, body: bytes::Bytes) -> Result<[u64; 2], u16> {
+    /// One `output` call, tried until it is answered; an error is the status that says that the server doesn't take it.
+    async fn call(&mut self, body: bytes::Bytes) -> Result<Answer, u16> {
         let id = self.dir.id();
         let mut backoff = Backoff::default();
         loop {
@@ -255,11 +358,18 @@ impl Follower {
             match answer.await {
                 Ok(answer) => {
                     self.tells_pid = false;
+                    if let Some(supervisor) = &mut self.supervisor {
+                        // It has started: its secrets are nobody's business any more.
+                        supervisor.told = None;
+                    }
                     self.flush = hold(answer.flush_ms, asked_at.elapsed());
                     if answer.cancel {
                         cancel(&self.dir);
                     }
-                    return Ok([answer.stdout_bytes, answer.stderr_bytes]);
+                    return Ok(Answer {
+                        next: [answer.stdout_bytes, answer.stderr_bytes],
+                        ended: answer.ended,
+                    });
                 }
                 Err(e) => {
                     tracing::warn!("[jobrunner] output error: {e}");
@@ -279,7 +389,7 @@ impl Follower {
         }
         // A supervisor that is our child may not have its lock yet; one that we found has had it all along.
         let alive = match &mut self.supervisor {
-            Some(child) => matches!(child.try_wait(), Ok(None)),
+            Some(supervisor) => matches!(supervisor.child.try_wait(), Ok(None)),
             None => false,
         };
         let lock = if alive { None } else { self.dir.try_lock() };
@@ -291,7 +401,35 @@ impl Follower {
         if let Some(exit) = self.dir.read("exit") {
             return Some(End::Told(exit));
         }
+        if !self.dir.has("started") {
+            // Nobody has it, and the next one that has it is ours.
+            drop(lock);
+            if self.supervise_anew() {
+                return None;
+            }
+        }
         Some(End::Lost(self.why_lost().await))
+    }
+
+    /// Gives a job that has not started to another supervisor, where the one that was told of it may never have read that.
+    fn supervise_anew(&mut self) -> bool {
+        let Some(supervisor) = &mut self.supervisor else {
+            return false;
+        };
+        let Some(secrets) = supervisor.told.take() else {
+            return false;
+        };
+        match start_new(&self.dir, &secrets) {
+            Ok(child) => {
+                supervisor.child = child;
+                true
+            }
+            Err(e) => {
+                let id = self.dir.id();
+                tracing::error!("[jobrunner] job {id}: its supervisor can't be started: {e}");
+                false
+            }
+        }
     }
 
     /// Why nobody wrote down how the job ended; clears away what may be left of it.
@@ -337,9 +475,11 @@ impl Follower {
                 ..totals
             },
             End::Told(exit) => {
-                let started: Option<Started> = self.dir.read("started");
-                let rebooted = started.is_some_and(|s| s.boot_id != host::boot_id());
-                let by_shutdown = rebooted && exit.at_shutdown && exit.signal.is_some();
+                let rebooted = || {
+                    let started: Option<Started> = self.dir.read("started");
+                    started.is_some_and(|s| s.boot_id != host::boot_id())
+                };
+                let by_shutdown = exit.at_shutdown && exit.signal.is_some() && rebooted();
                 CompleteRequest {
                     exit_code: exit.exit_code.map(i64::from),
                     signal: exit.signal.clone(),

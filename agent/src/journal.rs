@@ -5,7 +5,7 @@
 //! | `job.json`, `script` | agent, before the folder gets its name | accepted |
 //! | `lock` | held by the supervisor while it lives | somebody looks after the job |
 //! | `started` | supervisor, on the disk for good before bash starts | never start it again |
-//! | `pid` | supervisor | bash's process, for people |
+//! | `pid` | supervisor, with the first word of output | bash's process, for people |
 //! | `cancel` | agent | end it, and why |
 //! | `stdout.*`, `stderr.*`, `index.*` | supervisor | the spool |
 //! | `exit` | supervisor, on the disk for good unless the server knows at once | how it ended |
@@ -250,17 +250,22 @@ impl JobDir {
         !self.has("started") && self.remove()
     }
 
-    /// Forgets a job whose end the server has acknowledged.
-    pub(crate) fn remove_acknowledged(&self) -> bool {
+    /// Forgets a job whose end the server has acknowledged. Gives the folder that is to be removed.
+    pub(crate) fn put_away(&self) -> Option<PathBuf> {
         // Mostly the supervisor waits for this, and then need not write anything to the disk for good.
         let _ = self.tell_supervisor(ACKNOWLEDGED);
-        self.remove()
+        self.rename_to_old()
     }
 
     fn remove(&self) -> bool {
-        // Renamed first: half a folder under the job's name would say something else.
+        self.rename_to_old()
+            .is_some_and(|old| std::fs::remove_dir_all(old).is_ok())
+    }
+
+    /// What comes before a removal: half a folder under the job's name would say something else.
+    fn rename_to_old(&self) -> Option<PathBuf> {
         let old = self.path.with_extension("old");
-        std::fs::rename(&self.path, &old).is_ok() && std::fs::remove_dir_all(&old).is_ok()
+        std::fs::rename(&self.path, &old).is_ok().then_some(old)
     }
 }
 

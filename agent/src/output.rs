@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{CompleteRequest, Stream};
 use serde::Serialize;
 
 use crate::spool::Batch;
@@ -13,6 +13,8 @@ struct Body<'a> {
     chunks: Vec<ChunkRef<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<&'a CompleteRequest>,
 }
 
 #[derive(Serialize)]
@@ -26,8 +28,9 @@ struct ChunkRef<'a> {
     data_base64: Option<String>,
 }
 
-/// The batch's chunks as JSON; an empty batch asks the server where to go on. `pid` is bash's, where it is to be told.
-pub(crate) fn body(batch: &Batch, pid: Option<u32>) -> bytes::Bytes {
+/// The batch's chunks as JSON; an empty batch asks the server where to go on. `pid` is bash's, where it is to be told; `end`
+/// how the job ended, where this is the last of its output.
+pub(crate) fn body(batch: &Batch, pid: Option<u32>, end: Option<&CompleteRequest>) -> bytes::Bytes {
     let chunks = batch.pieces.iter().map(|piece| {
         let bytes = &batch.bytes[piece.range.clone()];
         let text = std::str::from_utf8(bytes).ok();
@@ -41,6 +44,7 @@ pub(crate) fn body(batch: &Batch, pid: Option<u32>) -> bytes::Bytes {
     let body = Body {
         chunks: chunks.collect(),
         pid,
+        end,
     };
     let mut json = Vec::with_capacity(batch.bytes.len() + batch.bytes.len() / 8 + 128);
     serde_json::to_writer(&mut json, &body).expect("text and numbers always serialise");
@@ -71,20 +75,24 @@ mod tests {
     #[test]
     fn a_body_is_what_the_protocol_says() {
         let made = batch(&[(Stream::Stdout, 3, b"a\"b\n"), (Stream::Stderr, 0, b"\xff")]);
-        let read: OutputRequest = serde_json::from_slice(&body(&made, Some(4711))).expect("parses");
+        let read: OutputRequest =
+            serde_json::from_slice(&body(&made, Some(4711), None)).expect("parses");
         assert_eq!(read.pid, Some(4711));
         let chunks = read.chunks.expect("chunks are there");
         assert_eq!(chunks[0].offset, 3);
         assert_eq!(chunks[0].data.as_deref(), Some("a\"b\n"));
         assert_eq!(chunks[1].stream, Stream::Stderr);
         assert_eq!(chunks[1].data_base64.as_deref(), Some("/w=="));
-        assert_eq!(&body(&Batch::default(), None)[..], br#"{"chunks":[]}"#);
+        assert_eq!(
+            &body(&Batch::default(), None, None)[..],
+            br#"{"chunks":[]}"#
+        );
     }
 
     #[test]
     fn the_worst_batch_stays_under_the_servers_limit() {
         let worst = vec![1; BATCH_BYTES];
-        assert!(body(&batch(&[(Stream::Stdout, 0, &worst)]), None).len() < MAX_BODY_BYTES);
+        assert!(body(&batch(&[(Stream::Stdout, 0, &worst)]), None, None).len() < MAX_BODY_BYTES);
         // One byte a read, of both streams in turn: mostly names and offsets.
         let mut turns = Batch::default();
         for i in 0..MAX_PIECES {
@@ -95,6 +103,6 @@ mod tests {
                 range: i..i + 1,
             });
         }
-        assert!(body(&turns, None).len() < MAX_BODY_BYTES);
+        assert!(body(&turns, None, None).len() < MAX_BODY_BYTES);
     }
 }

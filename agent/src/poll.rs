@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyprbox_protocol::{ClaimedJob, CompleteRequest, PendingAnswer};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::backoff::{Backoff, LONGEST};
 use crate::client::{CallError, Client, PollRequest};
 use crate::config::Config;
 use crate::host;
-use crate::job;
+use crate::job::{self, Supervisor};
 use crate::journal::{self, Accepted, JobDir, Spec};
 use crate::state::{State, StateError};
 
@@ -112,6 +112,7 @@ pub(crate) async fn work(
         jobs: JoinSet::new(),
         running: BTreeMap::new(),
         recovered: false,
+        ahead: None,
         unhealthy: None,
         backoff: Backoff::default(),
         early_answers: 0,
@@ -125,11 +126,13 @@ struct Poller<'a> {
     config: &'a Config,
     state: State,
     ctx: Arc<Context>,
-    jobs: JoinSet<String>,
+    jobs: JoinSet<(String, Option<Child>)>,
     /// Jobs whose end is not acknowledged; without a folder where they could not even be written down.
     running: BTreeMap<String, Option<JobDir>>,
     /// True once the jobs of earlier agents are taken up.
     recovered: bool,
+    /// The supervisor of the next job.
+    ahead: Option<Child>,
     /// What is wrong with the state folder now.
     unhealthy: Option<String>,
     backoff: Backoff,
@@ -143,6 +146,7 @@ impl Poller<'_> {
     async fn run(mut self) {
         self.look_at_state();
         loop {
+            self.start_ahead();
             let idle = self.jobs.is_empty();
             let capacity = u8::from(idle && self.unhealthy.is_none());
             let wait_seconds = self.wait_seconds(idle);
@@ -151,7 +155,10 @@ impl Poller<'_> {
             let instance = self.ctx.instance.clone();
             let poll_at = self.poll_at;
             let poll = async {
-                tokio::time::sleep_until(poll_at).await;
+                // The timer counts whole milliseconds: a pause of nothing would be one.
+                if poll_at > Instant::now() {
+                    tokio::time::sleep_until(poll_at).await;
+                }
                 let asked_at = Instant::now();
                 let request = PollRequest {
                     instance: Some(&instance),
@@ -165,9 +172,7 @@ impl Poller<'_> {
                 biased;
                 // The poll that is open takes no job, so it is dropped for one that does.
                 Some(ended) = self.jobs.join_next() => {
-                    if let Ok(id) = ended {
-                        self.running.remove(&id);
-                    }
+                    self.end(ended);
                     self.poll_at = Instant::now();
                 }
                 (asked_at, answer) = poll => match answer {
@@ -180,9 +185,7 @@ impl Poller<'_> {
                         tokio::select! {
                             () = self.ctx.client.pause(wait) => {}
                             Some(ended) = self.jobs.join_next() => {
-                                if let Ok(id) = ended {
-                                    self.running.remove(&id);
-                                }
+                                self.end(ended);
                             }
                         }
                         self.poll_at = Instant::now();
@@ -221,13 +224,35 @@ impl Poller<'_> {
         self.note_health(health);
     }
 
-    fn follow(&mut self, dir: JobDir, supervisor: Option<Child>) {
+    /// Sees that the next job's supervisor is there already. Without it that job only starts a little later.
+    fn start_ahead(&mut self) {
+        // A job's supervisor mostly takes the next one, too.
+        if self.ahead.is_some() || self.unhealthy.is_some() || !self.jobs.is_empty() {
+            return;
+        }
+        match job::start_ahead(&self.state.jobs()) {
+            Ok(child) => self.ahead = Some(child),
+            Err(e) => tracing::debug!("no supervisor can be started ahead of its job: {e}"),
+        }
+    }
+
+    /// Notes that a job is done with.
+    fn end(&mut self, ended: Result<(String, Option<Child>), JoinError>) {
+        if let Ok((id, supervisor)) = ended {
+            self.running.remove(&id);
+            if supervisor.is_some() {
+                self.ahead = supervisor;
+            }
+        }
+    }
+
+    fn follow(&mut self, dir: JobDir, supervisor: Option<Supervisor>) {
         let id = dir.id().to_owned();
         self.running.insert(id.clone(), Some(dir.clone()));
         let ctx = Arc::clone(&self.ctx);
         self.jobs.spawn(async move {
-            job::follow(ctx, dir, supervisor).await;
-            id
+            let supervisor = job::follow(ctx, dir, supervisor).await;
+            (id, supervisor)
         });
     }
 
@@ -307,7 +332,7 @@ impl Poller<'_> {
             boot_id: host::boot_id(),
         };
         let started = match journal::accept(&self.state.jobs(), job, &spec) {
-            Ok(Accepted::New(dir)) => job::start_supervisor(&dir, &job.secrets)
+            Ok(Accepted::New(dir)) => job::start_supervisor(&dir, &job.secrets, self.ahead.take())
                 .map(|child| (dir, child))
                 .map_err(|e| format!("the job's supervisor can't be started: {e}")),
             Ok(Accepted::StartedBefore) => {
@@ -345,7 +370,7 @@ impl Poller<'_> {
                 ..CompleteRequest::default()
             };
             job::complete(&ctx, &id, &request).await;
-            id
+            (id, None)
         });
     }
 

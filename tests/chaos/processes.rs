@@ -23,8 +23,16 @@ pub(crate) fn marked(mark: &str) -> Vec<Process> {
 pub(crate) fn supervisors(state: &Path) -> Vec<i32> {
     let mark = format!("supervise {}/", state.display());
     let mut found = marked(&mark);
-    found.retain(|process| process.command_line.contains(&mark));
+    found.retain(|process| process.command_line.contains(&mark) && !is_ahead(process, state));
     found.iter().map(|process| process.pid).collect()
+}
+
+/// Whether a supervisor waits for the next job: it has nothing open in the state folder.
+fn is_ahead(process: &Process, state: &Path) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", process.pid));
+    let mut links = open.into_iter().flatten().flatten();
+    process.command_line.trim_end().ends_with("/jobs/.next")
+        && !links.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(state)))
 }
 
 /// The most memory that it ever had resident, in bytes; `None` once it is gone.

@@ -1,4 +1,5 @@
-//! The process that outlives the agent: one for each job, the same binary as `supervise <folder>`.
+//! The process that outlives the agent: the same binary as `supervise <folder>`. It has one job at a time, and mostly takes the
+//! agent's next one after that; an agent that is gone leaves it the job that it has, and no further one.
 //!
 //! It owns bash, its pipes, its timeout and its end, and writes everything into the job's folder (see `journal.rs`). It
 //! knows nothing of the server, has no runtime and no threads, and never sees the node's token.
@@ -7,21 +8,34 @@ mod mask;
 mod run;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufRead, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::Flock;
 use nix::sys::prctl;
+use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
+use serde::{Deserialize, Serialize};
 
 use crate::journal::{EndedBy, Exit, JobDir, Spec, Started};
 use run::Run;
 
 pub(crate) use run::{ACKNOWLEDGED, ENDED, FULL};
 pub(crate) use tree::end_marked;
+
+/// What a supervisor that is started ahead of its job has in place of the job's folder. No job's id has a dot.
+pub(crate) const NEXT: &str = ".next";
+
+/// What the agent writes to a supervisor that waits for a job: a line of JSON.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) dir: PathBuf,
+    pub(crate) secrets: BTreeMap<String, String>,
+}
 
 /// How long the end of a job waits for the server's word before it goes to the disk for good.
 const ACKNOWLEDGED_SOON: Duration = Duration::from_millis(50);
@@ -42,7 +56,7 @@ enum SuperviseError {
     Io(#[from] io::Error),
 }
 
-/// Runs the job in `dir` to its end. Returns the process's exit code; the job's own end is in the folder.
+/// Runs the job in `dir` to its end, or, where that is [`NEXT`], the jobs that standard input names, one after the other. Returns the process's exit code; the job's own end is in the folder.
 pub fn main(dir: &Path) -> i32 {
     match supervise(dir) {
         Ok(()) => 0,
@@ -58,39 +72,78 @@ fn supervise(dir: &Path) -> Result<(), SuperviseError> {
     // A session of its own, so that no signal meant for the agent's terminal comes here. Fails for a group's leader,
     // as when started by hand, which does no harm.
     let _ = setsid();
-    let secrets = read_secrets()?;
-    let job = JobDir::at(dir);
-    let _lock = lock(&job)?;
+    prctl::set_child_subreaper(true).map_err(io::Error::from)?;
+    if dir.file_name() != Some(NEXT.as_ref()) {
+        let mut text = Vec::new();
+        io::stdin().lock().read_to_end(&mut text)?;
+        run_job(&JobDir::at(dir), &secrets_of(&text)?)?;
+        return Ok(());
+    }
+    while let Some(order) = next_order()? {
+        let secrets: Vec<(String, String)> = order.secrets.into_iter().collect();
+        let exit = run_job(&JobDir::at(&order.dir), &secrets)?;
+        if !takes_another(!secrets.is_empty(), &exit) {
+            break;
+        }
+        // A run blocks those that it listens to; while nothing runs, SIGTERM is to end this.
+        SigSet::all().thread_unblock().map_err(io::Error::from)?;
+    }
+    Ok(())
+}
+
+/// Whether the supervisor of a job that ended so waits for another one afterwards. It and the agent decide alike. What had
+/// secrets in its memory, left something alive, or was asked to end, ends.
+pub(crate) fn takes_another(had_secrets: bool, exit: &Exit) -> bool {
+    !had_secrets && exit.error_msg.is_none() && !exit.at_shutdown
+}
+
+fn run_job(job: &JobDir, secrets: &[(String, String)]) -> Result<Exit, SuperviseError> {
+    let _lock = lock(job)?;
     if job.has("started") {
         return Err(SuperviseError::StartedBefore);
     }
     let spec: Spec = job.read("job.json").ok_or(SuperviseError::NoSpec)?;
-    prctl::set_child_subreaper(true).map_err(io::Error::from)?;
-    let mut run = Run::prepare(&job, &secrets)?;
-    let mut record = reserve_exit(&job)?;
-    mark_started(&job, &spec)?;
+    let mut run = Run::prepare(job, secrets)?;
+    let mut record = reserve_exit(job)?;
+    mark_started(job, &spec)?;
     let exit = run.until_the_end(&spec);
-    write_exit(&job, &exit, &mut record)?;
+    write_exit(job, &exit, &mut record)?;
     // A living agent tells the server at once, and a job that the server has taken needs no disk: only without that
     // is the end put there for good. A power loss in between is a restart of the node while the job ran.
     run.poke(ENDED);
     if !run.is_acknowledged_within(ACKNOWLEDGED_SOON) {
         run.sync();
-        record.sync_all()?;
-        File::open(job.path())?.sync_all()?;
+        let synced = record
+            .sync_all()
+            .and_then(|()| File::open(job.path())?.sync_all());
+        // Where the folder has gone meanwhile, the server knows, and nothing is left to be kept.
+        if job.has("exit") {
+            synced?;
+        }
     }
-    Ok(())
+    Ok(exit)
 }
 
-/// The secrets come as JSON on standard input, which is memory and never a file on disk; empty without any.
-fn read_secrets() -> io::Result<Vec<(String, String)>> {
-    let mut text = Vec::new();
-    io::stdin().lock().read_to_end(&mut text)?;
+/// The secrets of a job whose folder is known come as JSON on standard input, which is memory and never a file on disk; empty
+/// without any.
+fn secrets_of(text: &[u8]) -> io::Result<Vec<(String, String)>> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    serde_json::from_slice::<std::collections::BTreeMap<String, String>>(&text)
+    serde_json::from_slice::<BTreeMap<String, String>>(text)
         .map(|map| map.into_iter().collect())
+        .map_err(io::Error::other)
+}
+
+/// The next job, from standard input; none where the agent has ended.
+fn next_order() -> io::Result<Option<Order>> {
+    let mut line = Vec::new();
+    io::stdin().lock().read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&line)
+        .map(Some)
         .map_err(io::Error::other)
 }
 

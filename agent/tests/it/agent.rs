@@ -149,6 +149,27 @@ impl Drop for Agent {
 
 /// Supervisors of the jobs in a state folder.
 pub fn supervisors(state: &Path) -> Vec<i32> {
+    let ahead = supervisor_ahead(state);
+    let mut found = all_supervisors(state);
+    found.retain(|pid| !ahead.contains(pid));
+    found
+}
+
+/// The supervisor that waits for the next job: it has nothing open in the state folder.
+pub fn supervisor_ahead(state: &Path) -> Vec<i32> {
+    let mut found = processes(|_, cmdline| {
+        cmdline.contains("supervise\0")
+            && cmdline.ends_with(&format!("{}/jobs/.next\0", state.display()))
+    });
+    found.retain(|pid| {
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
+        let mut links = open.into_iter().flatten().flatten();
+        !links.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(state)))
+    });
+    found
+}
+
+fn all_supervisors(state: &Path) -> Vec<i32> {
     processes(|_, cmdline| {
         cmdline.contains("supervise\0") && cmdline.contains(&format!("{}/", state.display()))
     })
@@ -163,7 +184,7 @@ pub fn end_jobs(state: &Path) {
         .map(|job| format!("HYPRBOX_JOB_ID={}", job.file_name().display()))
         .collect();
     wait_until("nothing runs of the jobs", || {
-        let mut left = supervisors(state);
+        let mut left = all_supervisors(state);
         left.extend(jobs.iter().flat_map(|job| marked(job)));
         for pid in &left {
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);

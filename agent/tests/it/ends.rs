@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::agent::{Node, marked, wait_until};
-use crate::server::Server;
+use crate::server::{Fault, Server};
 
 /// A shell line that starts a process which ignores SIGTERM, in a session of its own, its parent gone.
 fn runaway(name: &str) -> String {
@@ -171,4 +171,67 @@ fn stop_jobs_ends_what_runs() {
     assert!(marked(&format!("HYPRBOX_JOB_ID={id}")).is_empty());
     let again = node.output(&["stop-jobs"]);
     assert!(again.status.success() && again.stdout.is_empty());
+}
+
+#[test]
+fn the_end_goes_with_the_last_output() {
+    let server = Server::start();
+    // What comes after the first words is held back for longer than the script still runs.
+    server.change(|world| world.flush_ms = 1500);
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let go = node.dir.path().join("go");
+    let id = server.queue(&format!(
+        "echo first; until [ -e {} ]; do sleep 0.01; done; echo last; echo and this >&2; exit 4",
+        go.display()
+    ));
+    server.wait_output(&id, "first");
+    std::fs::write(&go, "").unwrap();
+    let end = server.wait_end(&id);
+    assert_eq!(end.exit_code, Some(4));
+    assert_eq!((end.stdout_bytes, end.stderr_bytes), (Some(11), Some(9)));
+    assert_eq!(server.stdout(&id), "first\nlast\n");
+    assert_eq!(server.stderr(&id), "and this\n");
+    // The agent asks for the next job once it has done with this one.
+    let next = server.queue("exit 0");
+    server.wait_end(&next);
+    let calls = server.world().calls.clone();
+    assert!(!calls.contains(&format!("complete {id}")), "{calls:?}");
+    // A job that says nothing has its end alone to tell.
+    assert!(calls.contains(&format!("complete {next}")), "{calls:?}");
+}
+
+#[test]
+fn a_server_that_takes_output_alone_is_told_of_the_end_apart() {
+    let server = Server::start();
+    server.change(|world| world.old = true);
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("echo all of it; exit 4");
+    assert_eq!(server.wait_end(&id).exit_code, Some(4));
+    assert_eq!(server.stdout(&id), "all of it\n");
+    assert_eq!(server.world().jobs[&id].dropped, [0, 0]);
+    let calls = server.world().calls.clone();
+    assert_eq!(calls.last(), Some(&format!("complete {id}")), "{calls:?}");
+}
+
+#[test]
+fn an_end_whose_answer_got_lost_is_told_again_and_counts_once() {
+    for fault in [
+        Fault::LoseAnswer,
+        Fault::LoseRequest,
+        Fault::Twice,
+        Fault::Status(503),
+    ] {
+        let server = Server::start();
+        server.fault("output", fault);
+        let node = Node::new(&server);
+        let _agent = node.start();
+        let id = server.queue("echo once; exit 5");
+        assert_eq!(server.wait_end(&id).exit_code, Some(5), "{fault:?}");
+        let next = server.queue("exit 0");
+        server.wait_end(&next);
+        assert_eq!(server.stdout(&id), "once\n", "{fault:?}");
+        assert_eq!(server.world().jobs[&id].claims, 1, "{fault:?}");
+    }
 }

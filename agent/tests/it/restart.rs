@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::agent::{Node, end_jobs, marked, supervisors, wait_until};
+use crate::agent::{Node, end_jobs, marked, supervisor_ahead, supervisors, wait_until};
 use crate::server::{Fault, Server};
 
 /// A script that says how often it was started, then waits for `go` before it ends.
@@ -295,4 +295,35 @@ fn another_machine_is_another_instance() {
     }
     assert_eq!(seen[0], seen[1]);
     assert_ne!(seen[1], seen[2]);
+}
+
+#[test]
+fn a_supervisor_that_waits_for_a_job_ends_with_its_agent() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let agent = node.start();
+    wait_until("the next job's supervisor is there", || {
+        supervisor_ahead(&node.state()).len() == 1
+    });
+    agent.kill9();
+    wait_until("it has gone", || supervisor_ahead(&node.state()).is_empty());
+}
+
+#[test]
+fn a_job_whose_waiting_supervisor_was_killed_gets_another() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    for number in 0..3 {
+        wait_until("the next job's supervisor is there", || {
+            supervisor_ahead(&node.state()).len() == 1
+        });
+        for pid in supervisor_ahead(&node.state()) {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        }
+        let id = server.queue(&format!("echo run {number}"));
+        let end = server.wait_end(&id);
+        assert_eq!((end.exit_code, end.error_msg), (Some(0), None));
+        assert_eq!(server.stdout(&id), format!("run {number}\n"));
+    }
 }

@@ -1,6 +1,9 @@
 //! A job's run when nothing goes wrong.
 
-use crate::agent::{Node, marked, supervisors, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::agent::{Node, marked, supervisor_ahead, supervisors, wait_until};
 use crate::server::Server;
 
 #[test]
@@ -202,4 +205,65 @@ fn heartbeats_come_at_once_and_tell_of_the_node() {
     assert!(status.success());
     let last = server.world().heartbeats.last().cloned().unwrap();
     assert_eq!(last.stopping, Some(true));
+}
+
+#[test]
+fn a_secret_longer_than_a_pipe_takes_at_once_arrives_whole() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    // The first is short enough to be told to a supervisor that waits already.
+    for length in [60, 5_000, 65_536] {
+        let value = "s".repeat(length);
+        let id = server.queue_with("IFS= read -r -d '' s <&3; echo ${#s}; exec 3<&-", |job| {
+            job.secrets.insert("s".to_owned(), value.clone());
+        });
+        assert_eq!(server.wait_end(&id).exit_code, Some(0));
+        assert_eq!(server.stdout(&id), format!("{length}\n"));
+    }
+}
+
+#[test]
+fn a_supervisor_takes_one_job_after_the_other_but_none_after_secrets() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let supervisor_of = |secret: &str| {
+        let id = server.queue_with("echo $PPID; exec 3<&-; exit 0", |job| {
+            if !secret.is_empty() {
+                job.secrets.insert("s".to_owned(), secret.to_owned());
+            }
+        });
+        assert_eq!(server.wait_end(&id).exit_code, Some(0));
+        wait_until("the next job's supervisor waits", || {
+            supervisor_ahead(&node.state()).len() == 1 && supervisors(&node.state()).is_empty()
+        });
+        server.stdout(&id)
+    };
+    let first = supervisor_of("");
+    assert_eq!(supervisor_of(""), first);
+    assert_eq!(supervisor_of("hush hush"), first);
+    assert_ne!(supervisor_of(""), first, "it had a secret in its memory");
+}
+
+#[test]
+fn a_supervisor_that_was_told_to_end_takes_no_further_job() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("kill -TERM $PPID; echo $PPID");
+    assert_eq!(server.wait_end(&id).exit_code, Some(0));
+    let next = server.queue("echo $PPID");
+    assert_eq!(server.wait_end(&next).exit_code, Some(0));
+    assert_ne!(server.stdout(&next), server.stdout(&id));
+    // While it waits, too.
+    wait_until("the next job's supervisor waits", || {
+        supervisor_ahead(&node.state()).len() == 1
+    });
+    for pid in supervisor_ahead(&node.state()) {
+        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    }
+    let last = server.queue("echo $PPID");
+    assert_eq!(server.wait_end(&last).exit_code, Some(0));
+    assert_ne!(server.stdout(&last), server.stdout(&next));
 }

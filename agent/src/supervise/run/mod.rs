@@ -34,6 +34,11 @@ const PIPE_BYTES: i32 = 256 * 1024;
 const FULL_BYTES: usize = 256 * 1024;
 /// The least time between two words of new output to the agent.
 const POKE_EVERY: Duration = Duration::from_millis(2);
+/// After a spell of this much silence, the first word waits a moment: what a short script writes then goes to the server in
+/// one call with its end, and a longer one's first line comes no later than anybody could see.
+const QUIET: Duration = Duration::from_millis(50);
+/// That moment.
+const GATHER: Duration = Duration::from_millis(2);
 /// What is still read of a pipe when all is over, should somebody outside of the job go on writing into it.
 const LAST_READS: usize = 16;
 
@@ -62,7 +67,9 @@ pub(super) struct Run {
     buffer: Vec<u8>,
     masked: Vec<u8>,
     last_poke: Option<Instant>,
-    poke_due: bool,
+    /// When the agent is to be told of new output, where there is some.
+    poke_at: Option<Instant>,
+    pid_written: bool,
     since_full: usize,
     last_stderr_byte: u8,
     at_shutdown: bool,
@@ -116,7 +123,8 @@ impl Run {
             buffer: vec![0; READ_BYTES],
             masked: Vec::new(),
             last_poke: None,
-            poke_due: false,
+            poke_at: None,
+            pid_written: false,
             since_full: 0,
             last_stderr_byte: b'\n',
             at_shutdown: false,
@@ -149,12 +157,13 @@ impl Run {
             } else if self.kill_at.is_some_and(|at| at <= now) {
                 self.kill_all();
             } else {
-                self.poke_if_due(now);
-                let poke = self
-                    .last_poke
-                    .filter(|_| self.poke_due)
-                    .map(|at| at + POKE_EVERY);
-                let until = [timeout, self.kill_at, poke].into_iter().flatten().min();
+                if self.poke_at.is_some_and(|at| at <= now) {
+                    self.poke(DATA);
+                }
+                let until = [timeout, self.kill_at, self.poke_at]
+                    .into_iter()
+                    .flatten()
+                    .min();
                 self.wait(until.map(|at| at.saturating_duration_since(now)));
             }
         }
@@ -179,8 +188,6 @@ impl Run {
             secrets: secrets_end,
         })?;
         self.pipes = [Some(stdout), Some(stderr)];
-        // Only to be shown: where it can't be written, it is not known.
-        let _ = std::fs::write(self.job.file("pid"), self.bash.to_string());
         Ok(())
     }
 
@@ -300,8 +307,15 @@ impl Run {
         if let (Stream::Stderr, Some(last)) = (stream, bytes.last()) {
             self.last_stderr_byte = *last;
         }
-        self.poke_due |= !bytes.is_empty();
+        let any = !bytes.is_empty();
         self.since_full += bytes.len();
+        if any && self.poke_at.is_none() {
+            let now = Instant::now();
+            self.poke_at = Some(match self.last_poke {
+                Some(last) if now < last + QUIET => last + POKE_EVERY,
+                Some(_) | None => now + GATHER,
+            });
+        }
         if self.since_full >= FULL_BYTES {
             self.since_full = 0;
             self.poke(FULL);
@@ -325,18 +339,16 @@ impl Run {
         }
     }
 
-    fn poke_if_due(&mut self, now: Instant) {
-        let rested = self.last_poke.is_none_or(|at| now >= at + POKE_EVERY);
-        if self.poke_due && rested {
-            self.poke(DATA);
-        }
-    }
-
     /// Wakes the agent. Without one the pipe fills up, which nobody minds.
     pub(super) fn poke(&mut self, word: u8) {
+        if !self.pid_written && word != ENDED {
+            self.pid_written = true;
+            // Only to be shown, of a job that runs: where it can't be written, it is not known.
+            let _ = std::fs::write(self.job.file("pid"), self.bash.to_string());
+        }
         let _ = self.wake.write(&[word]);
         self.last_poke = Some(Instant::now());
-        self.poke_due = false;
+        self.poke_at = None;
     }
 
     /// Waits for the agent's word that the server knows the job's end.
