@@ -130,7 +130,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_owner ON jobs (created_by, id);
 CREATE INDEX jobs_node ON jobs (node_id, id);
 CREATE INDEX jobs_queued ON jobs (node_id, created_at, id) WHERE status = 'QUEUED';
-CREATE INDEX jobs_running ON jobs (node_id, id) WHERE status = 'RUNNING';
+CREATE INDEX jobs_running ON jobs (node_id, claimed_by, cancel_requested_at, id) WHERE status = 'RUNNING';
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 
 -- Values of secret params, sealed with the key file, until their job ends (a trigger erases them then).

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::events::NodeSignal;
 use crate::http::{ApiError, Wait, Waiting};
 use crate::store::claim::{self, Claimed, OwnJob};
-use crate::store::{Change, StoreError, Tx, node};
+use crate::store::{Change, StoreError, Tx};
 
 /// Pollers remembered per node.
 const POLLERS_MAX: usize = 64;
@@ -220,10 +220,7 @@ impl Jobs {
         if !poll.wants_job {
             answer.cancel = self
                 .store
-                .read(move |tx| {
-                    let own = claim::own(tx, &asked.node_id, asked.instance.as_deref())?;
-                    Ok::<_, JobError>(cancels(&own))
-                })
+                .read(move |tx| own(tx, &asked).map(|own| cancels(&own)))
                 .await?;
             return Ok(answer);
         }
@@ -277,12 +274,7 @@ struct Found {
 }
 
 fn find_work(tx: &mut dyn Tx, poll: &Poll) -> Result<(Option<Found>, Vec<String>), JobError> {
-    // In the claim's own transaction: a revocation that came first leaves nothing to hand out, however close it was.
-    if !node::token_is_good(tx, &poll.token_id)? {
-        return Err(JobError::TokenGone);
-    }
-    // Its own alone: what others run on the node is no concern of this poller, and may be much.
-    let own = claim::own(tx, &poll.node_id, poll.instance.as_deref())?;
+    let own = own(tx, poll)?;
     let cancel = cancels(&own);
     if let Some(lost) = own.iter().find(|job| is_undelivered(job, poll)) {
         let job = claim::again(tx, &lost.id)?.ok_or(JobError::NotFound)?;
@@ -296,6 +288,13 @@ fn find_work(tx: &mut dyn Tx, poll: &Poll) -> Result<(Option<Found>, Vec<String>
         node_id: poll.node_id.clone(),
     });
     Ok((Some(Found { job, again: false }), cancel))
+}
+
+/// What the poller runs: its own alone, as what others run on the node is no concern of it, and may be much. Right before the
+/// claim: a revocation that came first leaves nothing to hand out, however close it was.
+fn own(tx: &mut dyn Tx, poll: &Poll) -> Result<Vec<OwnJob>, JobError> {
+    let own = claim::own(tx, &poll.token_id, &poll.node_id, poll.instance.as_deref())?;
+    own.ok_or(JobError::TokenGone)
 }
 
 /// A claim whose answer got lost: of the poller's own jobs, one that it does not know. Without an instance nobody can tell.

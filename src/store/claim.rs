@@ -1,6 +1,6 @@
 //! The claim's statements: few and narrow, as all agents of a fleet go through them, one after the other.
 
-use super::tx::{Row, Statement, Tx, read_all};
+use super::tx::{Row, Statement, Tx};
 use super::{StoreError, values};
 use crate::clock::Timestamp;
 
@@ -23,10 +23,8 @@ static AGAIN: Statement = Statement::new(concat!(
     claimed_columns!(),
     " FROM jobs WHERE id = $1"
 ));
-static OWN: Statement = Statement::new(
-    "SELECT id, cancel_requested_at FROM jobs
-     WHERE node_id = $1 AND status = 'RUNNING' AND claimed_by IS NOT DISTINCT FROM $2 ORDER BY id",
-);
+static OWN: Statement = Statement::new(include_str!("sql/job_own.sql"));
+static OWN_NAMELESS: Statement = Statement::new(include_str!("sql/job_own_nameless.sql"));
 
 /// A job on its way to an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,16 +69,17 @@ fn claimed(row: &mut Row) -> Result<Claimed, StoreError> {
     })
 }
 
-/// Claims the oldest QUEUED job of a node; `None` where there is none (or another caller won).
+/// Claims the oldest QUEUED job of a node, as the transaction's last statement; `None` where there is none (or another
+/// caller won).
 pub fn next(
     tx: &mut dyn Tx,
     node_id: &str,
     instance: Option<&str>,
     now: Timestamp,
 ) -> Result<Option<Claimed>, StoreError> {
-    tx.query_one(&NEXT, values![node_id, now, instance.map(str::to_owned)])?
-        .map(|mut row| claimed(&mut row))
-        .transpose()
+    let params = values![node_id, now, instance.map(str::to_owned)];
+    let mut rows = tx.query_last(&NEXT, params)?;
+    rows.pop().map(|mut row| claimed(&mut row)).transpose()
 }
 
 /// A job that was claimed before, as its claim gave it.
@@ -90,17 +89,30 @@ pub fn again(tx: &mut dyn Tx, id: &str) -> Result<Option<Claimed>, StoreError> {
         .transpose()
 }
 
-/// The RUNNING jobs of a node that one agent instance has claimed (or callers without one), oldest first.
+/// The RUNNING jobs of a node that one agent instance has claimed, oldest first; for a caller without one, those claimed by
+/// such callers that are to be cancelled. `None` where the token is not good any more.
 pub fn own(
     tx: &mut dyn Tx,
+    token_id: &str,
     node_id: &str,
     instance: Option<&str>,
-) -> Result<Vec<OwnJob>, StoreError> {
-    let own = |row: &mut Row| {
-        Ok(OwnJob {
-            id: row.take()?,
-            cancel_requested_at: row.take()?,
-        })
+) -> Result<Option<Vec<OwnJob>>, StoreError> {
+    let rows = match instance {
+        Some(instance) => tx.peek(&OWN, values![token_id, node_id, instance])?,
+        None => tx.peek(&OWN_NAMELESS, values![token_id, node_id])?,
     };
-    read_all(tx.query(&OWN, values![node_id, instance])?, own)
+    let (mut is_good, mut own) = (false, Vec::new());
+    for mut row in rows {
+        let id: Option<String> = row.take()?;
+        let cancel_requested_at = row.take()?;
+        match id {
+            Some(id) => own.push(OwnJob {
+                id,
+                cancel_requested_at,
+            }),
+            None => is_good = true,
+        }
+    }
+    own.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    Ok(is_good.then_some(own))
 }

@@ -9,7 +9,7 @@ use super::OpenError;
 use super::sqlite::{backup_path, cant_open};
 
 /// The version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// The whole schema, for a fresh database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -18,11 +18,18 @@ pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 const DERIVED: &str = include_str!("sql/derived.sqlite.sql");
 
 /// The steps from an older version: the version that a step leads to, and its SQL (migrations/NNNN_what.sql).
-const MIGRATIONS: &[(i64, &str)] = &[(2, LINES_AND_PIDS), (3, ENROLMENTS)];
+const MIGRATIONS: &[(i64, &str)] = &[
+    (2, LINES_AND_PIDS),
+    (3, ENROLMENTS),
+    (4, RUNNING_BY_INSTANCE),
+];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
 /// To version 3, on either database.
 pub(super) const ENROLMENTS: &str = include_str!("migrations/0003_enrolments.sql");
+/// To version 4, on either database.
+pub(super) const RUNNING_BY_INSTANCE: &str =
+    include_str!("migrations/0004_running_by_instance.sql");
 
 /// Marks the file as ours (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

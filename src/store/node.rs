@@ -34,8 +34,6 @@ static SET_FACTS: Statement = Statement::new(include_str!("sql/node_set_facts.sq
 static SET_SEEN: Statement = Statement::new(include_str!("sql/node_set_seen.sql"));
 static TOKEN_INSERT: Statement = Statement::new(include_str!("sql/node_token_insert.sql"));
 static TOKEN_LIST: Statement = Statement::new(include_str!("sql/node_token_list.sql"));
-static TOKEN_GOOD: Statement =
-    Statement::new("SELECT id FROM node_tokens WHERE id = $1 AND revoked_at IS NULL");
 static TOKEN_REVOKE: Statement = Statement::new(include_str!("sql/node_token_revoke.sql"));
 static INSTANCE_SEEN: Statement = Statement::new(include_str!("sql/node_instance_seen.sql"));
 static SEEN_SHARED: Statement = Statement::new(include_str!("sql/node_set_seen.postgres.sql"));
@@ -367,12 +365,6 @@ pub fn token_list(tx: &mut dyn Tx, node_id: &str) -> Result<Vec<NodeToken>, Stor
             revoked_at: row.take()?,
         })
     })
-}
-
-/// Whether that token is there and was not revoked.
-pub fn token_is_good(tx: &mut dyn Tx, id: &str) -> Result<bool, StoreError> {
-    let found = tx.query_one(&TOKEN_GOOD, values![id])?;
-    Ok(found.is_some())
 }
 
 /// Revokes a node's token; false where the node has no such token. Revoked again, the first time stands.

@@ -273,7 +273,9 @@ fn ask_all(tx: &mut dyn Tx) -> Result<(), StoreError> {
     assert_eq!(claimed.map(|job| job.id).as_deref(), Some(id));
     job::script(tx, id)?;
     job::running_on(tx, "n1")?;
-    assert_eq!(claim::own(tx, "n1", Some("one"))?.len(), 1);
+    // Nobody's token: the jobs are read, and not told.
+    assert_eq!(claim::own(tx, "t1", "n1", Some("one"))?, None);
+    assert_eq!(claim::own(tx, "t1", "n1", None)?, None);
     assert_eq!(job::running(tx)?.len(), 1);
     job::count_unfinished(tx)?;
     job::unfinished(tx)?;
@@ -379,6 +381,17 @@ fn no_hot_statement_walks_through_history() {
         .map(|(sql, plan)| format!("{sql}\n{plan}"))
         .collect();
     assert!(bad.is_empty(), "{}", bad.join("\n"));
+    let of_polls = plans.iter().filter(|(sql, _)| sql.contains("UNION ALL"));
+    let mut seen = 0;
+    for (sql, plan) in of_polls.filter(|(sql, _)| sql.contains("claimed_by")) {
+        // However much others run on the node, or have run there.
+        assert!(
+            plan.contains("jobs_running") && !plan.contains("jobs_node"),
+            "{sql}\n{plan}"
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 2, "with an instance and without");
     let claim = plans
         .iter()
         .find(|(sql, _)| sql.contains("SET status = 'RUNNING'"));

@@ -4,6 +4,7 @@
 //! had), each read one snapshot. What a commit changed is told to this server at once, and to others by NOTIFY: ids alone.
 //! How many may work and wait is bounded; a connection that was lost is replaced when it is next needed.
 
+mod line;
 mod listen;
 pub(super) mod schema;
 pub(super) mod session;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::session::Sessions;
+use self::session::{PostgresTx, Purpose, Sessions};
 use self::tell::Teller;
 use self::url::Endpoint;
 pub use self::url::check as check_url;
@@ -42,9 +43,6 @@ const CONNECT_IMPATIENCE: Duration = Duration::from_millis(200);
 const LEAVE_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long the threads of this store may take to end then: one may wait for an answer that never comes.
 const END_WITHIN: Duration = Duration::from_secs(1);
-
-const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 type Pool = r2d2::Pool<Sessions>;
 
@@ -120,7 +118,7 @@ impl Postgres {
         E: From<StoreError> + Send + 'static,
     {
         let inside = self.reads.enter().await?;
-        self.on_blocking_thread(inside, BEGIN_READ, work).await
+        self.on_blocking_thread(inside, Purpose::Read, work).await
     }
 
     pub(super) async fn write<T, E>(
@@ -132,13 +130,13 @@ impl Postgres {
         E: From<StoreError> + Send + 'static,
     {
         let inside = self.writes.enter().await?;
-        self.on_blocking_thread(inside, BEGIN_WRITE, work).await
+        self.on_blocking_thread(inside, Purpose::Write, work).await
     }
 
     async fn on_blocking_thread<T, E>(
         self: &Arc<Self>,
         inside: OwnedSemaphorePermit,
-        begin: &'static str,
+        purpose: Purpose,
         work: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -147,7 +145,7 @@ impl Postgres {
     {
         let postgres = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            let done = postgres.transact(begin, work);
+            let done = postgres.transact(purpose, work);
             drop(inside);
             done
         })
@@ -158,63 +156,56 @@ impl Postgres {
     /// Runs `work` in one transaction.
     fn transact<T, E: From<StoreError>>(
         &self,
-        begin: &str,
+        purpose: Purpose,
         work: impl FnOnce(&mut dyn Tx) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut session = self.begin(begin)?;
-        let mut tx = session.tx();
+        let mut tx = PostgresTx::new(self, purpose);
         // A panic must cost its own caller an error, and leave no transaction open.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut tx)))
             .unwrap_or_else(|_| {
                 Err(StoreError::Statement("a transaction panicked".to_owned()).into())
             });
-        let (notes, failed) = tx.into_parts();
-        match (outcome, failed) {
-            (Ok(value), None) => {
-                let committed = session.commit(&notes);
-                // A commit whose answer got lost may have gone through: then all must look, and looking harms nothing.
-                if !notes.is_empty() {
-                    (self.listener)(&notes);
-                    self.teller.tell(&notes);
+        let value = match outcome {
+            Ok(value) => value,
+            Err(error) => {
+                if tx.is_unsure() {
+                    self.tell(&[Change::Foreign]);
                 }
-                committed?;
-                Ok(value)
+                return Err(error);
             }
-            // A transaction with a failed statement can't be committed, whatever its work made of that.
-            (Ok(_), Some(failed)) => {
-                session.roll_back();
-                Err(failed.into())
-            }
-            (Err(own), _) => {
-                session.roll_back();
-                Err(own)
-            }
+        };
+        let (notes, committed) = tx.commit();
+        self.tell(&notes);
+        committed?;
+        Ok(value)
+    }
+
+    /// Tells this server at once, and the others soon.
+    fn tell(&self, notes: &[Change]) {
+        if !notes.is_empty() {
+            (self.listener)(notes);
+            self.teller.tell(notes);
         }
     }
 
-    /// A connection in a transaction that was just begun. Those that were lost since their last use are left behind.
-    fn begin(&self, begin: &str) -> Result<r2d2::PooledConnection<Sessions>, StoreError> {
+    /// How many connections may turn out to be lost before somebody who needs one is [`StoreError::Busy`]: all that are
+    /// idle may have been lost at once, and as many again before new ones are had.
+    const ATTEMPTS: usize = 2 * (WRITERS + READERS);
+
+    /// A connection of the pool, which may have been lost since its last use.
+    fn connection(&self) -> Result<r2d2::PooledConnection<Sessions>, StoreError> {
         let pool = {
             let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
             pool.as_ref().ok_or(StoreError::Stopping)?.clone()
         };
-        // All that are idle may have been lost at once, and as many again before new ones are had.
-        for _ in 0..2 * (WRITERS + READERS) {
-            let patience = if self.is_out_of_reach.load(Ordering::Relaxed) {
-                CONNECT_IMPATIENCE
-            } else {
-                CONNECT_PATIENCE
-            };
-            let got = pool.get_timeout(patience);
-            self.is_out_of_reach.store(got.is_err(), Ordering::Relaxed);
-            let mut session = got.map_err(|error| StoreError::Unusable(error.to_string()))?;
-            match session.run(begin) {
-                Ok(()) => return Ok(session),
-                Err(_) if session.is_lost() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(StoreError::Busy)
+        let patience = if self.is_out_of_reach.load(Ordering::Relaxed) {
+            CONNECT_IMPATIENCE
+        } else {
+            CONNECT_PATIENCE
+        };
+        let got = pool.get_timeout(patience);
+        self.is_out_of_reach.store(got.is_err(), Ordering::Relaxed);
+        got.map_err(|error| StoreError::Unusable(error.to_string()))
     }
 
     /// Lets those who wait come to their end, stops listening and closes the connections.

@@ -22,7 +22,7 @@ pub fn find(
     token_sha256: [u8; 32],
 ) -> Result<Option<(UserRecord, Timestamp)>, StoreError> {
     static FIND: Statement = Statement::new(include_str!("sql/session_find.sql"));
-    let row = tx.query_one(&FIND, values![token_sha256])?;
+    let row = tx.peek(&FIND, values![token_sha256])?.into_iter().next();
     row.map(|mut row| Ok((record(&mut row)?, row.take()?)))
         .transpose()
 }
@@ -74,7 +74,7 @@ pub fn find_node_token(
     token_sha256: [u8; 32],
 ) -> Result<Option<NodeTokenRecord>, StoreError> {
     static FIND: Statement = Statement::new(include_str!("sql/node_token_find.sql"));
-    let row = tx.query_one(&FIND, values![token_sha256])?;
+    let row = tx.peek(&FIND, values![token_sha256])?.into_iter().next();
     row.map(|mut row| {
         Ok(NodeTokenRecord {
             id: row.take()?,

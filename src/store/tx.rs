@@ -14,6 +14,22 @@ pub trait Tx {
     /// Runs a statement that changes rows and says how many.
     fn execute(&mut self, statement: &Statement, params: &[Value]) -> Result<u64, StoreError>;
 
+    /// [`Tx::query`] for a look that is as good just before the transaction, where nothing was asked in it yet: it sees what is
+    /// committed, holds nothing, and where the database is a journey away it comes without a beginning and an end.
+    fn peek(&mut self, statement: &Statement, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.query(statement, params)
+    }
+
+    /// [`Tx::query`] with the transaction's last statement: where the database is a journey away, the commit goes with it,
+    /// so that it is done when this returns. Nothing may be asked after it, and no error given for what it found.
+    fn query_last(
+        &mut self,
+        statement: &Statement,
+        params: &[Value],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.query(statement, params)
+    }
+
     /// Tells the rest of the server, once this transaction is durable, what it changed.
     fn note(&mut self, change: Change);
 

@@ -57,7 +57,7 @@ pub fn insert(
 /// The token with this hash, and its user.
 pub fn find(tx: &mut dyn Tx, token_sha256: [u8; 32]) -> Result<Option<Found>, StoreError> {
     static FIND: Statement = Statement::new(include_str!("sql/user_token_find.sql"));
-    let row = tx.query_one(&FIND, values![token_sha256])?;
+    let row = tx.peek(&FIND, values![token_sha256])?.into_iter().next();
     row.map(|mut row| {
         Ok(Found {
             user: record(&mut row)?,

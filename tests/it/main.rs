@@ -18,6 +18,8 @@ mod door;
 mod enrol;
 mod events;
 mod exact;
+#[cfg(feature = "postgres")]
+mod failover;
 mod harness;
 mod http;
 mod install;

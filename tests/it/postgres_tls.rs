@@ -83,6 +83,50 @@ fn a_line_that_must_be_encrypted_is() {
 }
 
 #[test]
+fn a_database_that_asks_for_a_certificate_gets_it() {
+    let authority = Authority::new();
+    let Some(cluster) = Cluster::asking_for_certificates(&authority) else {
+        return;
+    };
+    let stranger = Authority::new();
+    let roots = format!(
+        "sslmode=verify-full&sslrootcert={}",
+        authority.ca_file().display()
+    );
+    let with = |signed: &Authority, user: &str| {
+        let (cert, key) = signed.issue_for_user(user);
+        let files = [("cert", &cert), ("key", &key)].map(|(name, text)| {
+            let path = signed.folder().join(format!("{user}.{name}"));
+            write_file(&path, text, 0o600);
+            path.display().to_string()
+        });
+        let own = format!("{roots}&sslcert={}&sslkey={}", files[0], files[1]);
+        cluster.url("127.0.0.1", &own)
+    };
+    works(&with(&authority, "hyprbox"));
+    fails(
+        &with(&authority, "somebody"),
+        "certificate authentication failed",
+    );
+    // It shows nothing that the other end would look at.
+    fails(
+        &with(&stranger, "hyprbox"),
+        "HYPRBOX_DATABASE_URL=postgres://hyprbox@127.0.0.1",
+    );
+    fails(
+        &cluster.url("127.0.0.1", &roots),
+        "requires a valid client certificate",
+    );
+    let (cert, key) = (authority.cert(), stranger.key());
+    let apart = format!(
+        "{roots}&sslcert={}&sslkey={}",
+        cert.display(),
+        key.display()
+    );
+    fails(&cluster.url("127.0.0.1", &apart), "belongs to its sslcert");
+}
+
+#[test]
 fn a_database_without_tls_is_refused_where_tls_is_a_must() {
     let setup = Setup::new();
     let database = setup.database();

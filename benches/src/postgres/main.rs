@@ -1,6 +1,7 @@
 //! `tests/with-postgres cargo run --release -p hyprbox-bench --bin hyprbox-bench-postgres`, after `cargo build --release
 //! --features postgres`: three servers over PostgreSQL beside one over SQLite, each figure beside its limit from the same run.
-//! `--quick` takes less of everything. What it makes is gone with the cluster.
+//! `--quick` takes less of everything; rows can be named (`claims`, `output`, `tail`, `idle`), `--rounds N` says how often claims are
+//! made. What it makes is gone with the cluster.
 #![allow(
     clippy::print_stdout,
     reason = "a table on standard output is what this program is for"
@@ -33,9 +34,48 @@ fn median(samples: &[f64]) -> f64 {
     quantile(samples, 0.5)
 }
 
+/// What is asked for on the command line.
+struct Options {
+    quick: bool,
+    rounds: Option<usize>,
+    rows: Vec<String>,
+}
+
+impl Options {
+    const ROWS: [&str; 4] = ["claims", "output", "tail", "idle"];
+
+    fn from_arguments() -> anyhow::Result<Self> {
+        let mut options = Self {
+            quick: false,
+            rounds: None,
+            rows: Vec::new(),
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--quick" => options.quick = true,
+                "--rounds" => {
+                    let rounds = arguments.next().context("--rounds wants a number")?;
+                    options.rounds = Some(rounds.parse().context("--rounds wants a number")?);
+                }
+                row if Self::ROWS.contains(&row) => options.rows.push(row.to_owned()),
+                other => {
+                    anyhow::bail!("{other}: rows are {}", Self::ROWS.join(", "));
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    fn has(&self, row: &str) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|named| named == row)
+    }
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let quick = std::env::args().any(|argument| argument == "--quick");
+    let options = Options::from_arguments()?;
+    let quick = options.quick;
     // reqwest wants a provider even for plain http.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let sql = Sql::from_environment()
@@ -45,14 +85,23 @@ async fn main() -> anyhow::Result<()> {
     let three = Arc::new(Fleet::over_postgres(&sql, 3).await?);
     let one = Arc::new(Fleet::over_sqlite().await?);
 
-    let (rounds, jobs) = if quick { (1, 1_000) } else { (3, 5_000) };
-    claims::rows(&three, &one, &sql, rounds, jobs).await?;
-    let length = Duration::from_secs(if quick { 3 } else { 10 });
-    output::row("three servers over PostgreSQL", &three, length).await?;
-    output::row("one server over SQLite", &one, length).await?;
-    tail::rows(&three, if quick { 60 } else { 400 }).await?;
-    let agents = if quick { 100 } else { 1_000 };
-    idle::row("a server over PostgreSQL", &three, agents).await?;
-    idle::row("the server over SQLite", &one, agents).await?;
+    if options.has("claims") {
+        let (rounds, jobs) = if quick { (1, 1_000) } else { (3, 5_000) };
+        let rounds = options.rounds.unwrap_or(rounds);
+        claims::rows(&three, &one, &sql, rounds, jobs).await?;
+    }
+    if options.has("output") {
+        let length = Duration::from_secs(if quick { 3 } else { 10 });
+        output::row("three servers over PostgreSQL", &three, length).await?;
+        output::row("one server over SQLite", &one, length).await?;
+    }
+    if options.has("tail") {
+        tail::rows(&three, if quick { 60 } else { 400 }).await?;
+    }
+    if options.has("idle") {
+        let agents = if quick { 100 } else { 1_000 };
+        idle::row("a server over PostgreSQL", &three, agents).await?;
+        idle::row("the server over SQLite", &one, agents).await?;
+    }
     Ok(())
 }

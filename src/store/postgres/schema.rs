@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::session::describe;
 use super::url::{APPLICATION, Endpoint};
-use crate::store::migrate::{ENROLMENTS, LINES_AND_PIDS, SCHEMA, SCHEMA_VERSION};
+use crate::store::migrate::{
+    ENROLMENTS, LINES_AND_PIDS, RUNNING_BY_INSTANCE, SCHEMA, SCHEMA_VERSION,
+};
 
 /// What makes a fresh database Postgres's own.
 const FRESH: &str = include_str!("../sql/fresh.postgres.sql");
@@ -30,6 +32,7 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
             r#"ALTER TABLE node_enrolments ALTER COLUMN node_id TYPE TEXT COLLATE "C""#,
         ],
     ),
+    (4, &[RUNNING_BY_INSTANCE]),
 ];
 
 /// The advisory lock of those who change the schema: "hbox".

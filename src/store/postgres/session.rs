@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use postgres::Client;
 use postgres::error::SqlState;
 
-use super::OwnPids;
+use super::line::{Answer, Line, LineError};
 use super::url::Endpoint;
-use super::value::{Column, as_params, type_of};
+use super::value::{Column, type_of};
+use super::{OwnPids, Postgres};
 use crate::store::{Change, Row, Statement, StoreError, Tx, Value};
 
 /// The channel of every notification.
@@ -42,7 +42,7 @@ impl r2d2::ManageConnection for Sessions {
 
     fn connect(&self) -> Result<Session, SessionError> {
         Session::open(&self.endpoint, Arc::clone(&self.own))
-            .map_err(|error| SessionError(describe(&error)))
+            .map_err(|error| SessionError(in_words(&error)))
     }
 
     /// Never asked: the BEGIN of the next transaction finds out.
@@ -80,23 +80,26 @@ impl r2d2::HandleError<SessionError> for LogErrors {
 
 /// A connection of the pool.
 pub(super) struct Session {
-    client: Client,
+    line: Line,
     pid: i32,
     own: Arc<OwnPids>,
     /// By text, and by which parameters were NULL: those have no type of their own.
-    prepared: HashMap<String, HashMap<u64, postgres::Statement>>,
+    prepared: HashMap<String, HashMap<u64, tokio_postgres::Statement>>,
     count: usize,
     lost: bool,
 }
 
 impl Session {
-    fn open(endpoint: &Endpoint, own: Arc<OwnPids>) -> Result<Self, postgres::Error> {
-        let mut client = endpoint.connect()?;
-        client.batch_execute(SETTINGS)?;
-        let pid = client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
+    fn open(endpoint: &Endpoint, own: Arc<OwnPids>) -> Result<Self, LineError> {
+        let mut line = Line::open(endpoint)?;
+        line.run(SETTINGS)?;
+        let asks_pid = line.prepare("SELECT pg_backend_pid()", &[])?;
+        let answer = line.ask(None, (&asks_pid, &[]), None)?;
+        // It always says one; nobody's number is 0.
+        let pid = answer.rows.first().map_or(Ok(0), |row| row.try_get(0))?;
         own.locked().insert(pid);
         Ok(Self {
-            client,
+            line,
             pid,
             own,
             prepared: HashMap::new(),
@@ -106,39 +109,19 @@ impl Session {
     }
 
     /// Whether it is of no more use.
-    pub(super) fn is_lost(&self) -> bool {
-        self.lost || self.client.is_closed()
-    }
-
-    pub(super) fn tx(&mut self) -> PostgresTx<'_> {
-        PostgresTx {
-            session: self,
-            notes: Vec::new(),
-            failed: None,
-        }
+    fn is_lost(&self) -> bool {
+        self.lost || self.line.is_closed()
     }
 
     /// Runs SQL without parameters.
-    pub(super) fn run(&mut self, sql: &str) -> Result<(), StoreError> {
-        let ran = self.client.batch_execute(sql);
+    fn run(&mut self, sql: &str) -> Result<(), StoreError> {
+        let ran = self.line.run(sql);
         ran.map_err(|error| self.note_error(&error))
     }
 
-    /// Commits. That credentials changed is told to other servers with the commit itself.
-    pub(super) fn commit(&mut self, notes: &[Change]) -> Result<(), StoreError> {
-        let committed = if notes.contains(&Change::Credentials) {
-            self.run(&format!("SELECT pg_notify('{CHANNEL}', 'c'); COMMIT"))
-        } else {
-            self.run("COMMIT")
-        };
-        if committed.is_err() {
-            self.roll_back();
-        }
-        committed
-    }
-
-    pub(super) fn roll_back(&mut self) {
-        if !self.is_lost() && self.run("ROLLBACK").is_err() {
+    /// Ends a transaction without waiting for the answer.
+    fn let_go(&mut self, end: &str) {
+        if !self.is_lost() && self.line.send(end).is_err() {
             self.lost = true;
         }
     }
@@ -147,7 +130,7 @@ impl Session {
         &mut self,
         statement: &Statement,
         params: &[Value],
-    ) -> Result<postgres::Statement, postgres::Error> {
+    ) -> Result<tokio_postgres::Statement, LineError> {
         let sql = statement.for_postgres();
         let nulls = params.iter().enumerate().fold(0_u64, |nulls, (at, value)| {
             nulls | u64::from(*value == Value::Null) << (at % 64)
@@ -160,7 +143,7 @@ impl Session {
             self.count = 0;
         }
         let types: Vec<_> = params.iter().map(type_of).collect();
-        let prepared = self.client.prepare_typed(sql, &types)?;
+        let prepared = self.line.prepare(sql, &types)?;
         self.count += 1;
         self.prepared
             .entry(sql.to_owned())
@@ -169,23 +152,23 @@ impl Session {
         Ok(prepared)
     }
 
-    fn query(&mut self, statement: &Statement, params: &[Value]) -> Result<Vec<Row>, StoreError> {
-        let rows = self.prepare(statement, params).and_then(|prepared| {
-            let rows = self.client.query(&prepared, &as_params(params))?;
-            rows.iter().map(row_of).collect::<Result<Vec<Row>, _>>()
-        });
-        rows.map_err(|error| self.note_error(&error))
-    }
-
-    fn execute(&mut self, statement: &Statement, params: &[Value]) -> Result<u64, StoreError> {
-        let changed = self
+    fn ask(
+        &mut self,
+        before: Option<&str>,
+        (statement, params): (&Statement, &[Value]),
+        behind: Option<&str>,
+    ) -> Result<Answer, StoreError> {
+        let answer = self
             .prepare(statement, params)
-            .and_then(|prepared| self.client.execute(&prepared, &as_params(params)));
-        changed.map_err(|error| self.note_error(&error))
+            .and_then(|prepared| self.line.ask(before, (&prepared, params), behind));
+        answer.map_err(|error| self.note_error(&error))
     }
 
-    fn note_error(&mut self, error: &postgres::Error) -> StoreError {
-        let meaning = store_error(error);
+    fn note_error(&mut self, error: &LineError) -> StoreError {
+        let meaning = match error {
+            LineError::Silent | LineError::NoRuntime(_) => StoreError::Unusable(error.to_string()),
+            LineError::Told(error) => store_error(error),
+        };
         // A server that is going down, or that takes no writes any more, is left: another one may be there already.
         if matches!(meaning, StoreError::Unusable(_)) {
             self.lost = true;
@@ -200,24 +183,205 @@ impl Drop for Session {
     }
 }
 
-fn row_of(row: &postgres::Row) -> Result<Row, postgres::Error> {
-    let values: Result<Vec<Value>, postgres::Error> = (0..row.len())
-        .map(|column| row.try_get::<_, Column>(column).map(|Column(value)| value))
-        .collect();
-    values.map(Row::new)
+fn rows_of(answer: &Answer) -> Result<Vec<Row>, StoreError> {
+    let row_of = |row: &tokio_postgres::Row| {
+        let values: Result<Vec<Value>, _> = (0..row.len())
+            .map(|column| row.try_get::<_, Column>(column).map(|Column(value)| value))
+            .collect();
+        values.map(Row::new)
+    };
+    let rows: Result<Vec<Row>, postgres::Error> = answer.rows.iter().map(row_of).collect();
+    rows.map_err(|error| StoreError::Statement(describe(&error)))
 }
 
-/// One transaction on one connection.
-pub(super) struct PostgresTx<'s> {
-    session: &'s mut Session,
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Read,
+    Write,
+}
+
+impl Purpose {
+    fn begin(self) -> &'static str {
+        match self {
+            Self::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Self::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
+        }
+    }
+}
+
+/// How far a transaction is.
+enum Stage {
+    /// Nothing was asked.
+    New,
+    /// Something was, before it: each statement stands for itself.
+    Peeked(r2d2::PooledConnection<Sessions>),
+    Begun(r2d2::PooledConnection<Sessions>),
+    /// It was committed, or undone by its failure.
+    Ended,
+}
+
+/// One transaction, on a connection of the pool from its first statement on.
+pub(super) struct PostgresTx<'p> {
+    postgres: &'p Postgres,
+    purpose: Purpose,
+    stage: Stage,
     notes: Vec<Change>,
     failed: Option<StoreError>,
+    /// The commit went out with the last statement, and did not fail for sure.
+    unsure: bool,
 }
 
-impl PostgresTx<'_> {
-    /// What was noted, and the first failure of a statement.
-    pub(super) fn into_parts(self) -> (Vec<Change>, Option<StoreError>) {
-        (self.notes, self.failed)
+impl<'p> PostgresTx<'p> {
+    pub(super) fn new(postgres: &'p Postgres, purpose: Purpose) -> Self {
+        Self {
+            postgres,
+            purpose,
+            stage: Stage::New,
+            notes: Vec::new(),
+            failed: None,
+            unsure: false,
+        }
+    }
+
+    /// Whether it may have been committed, whatever its work says.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.unsure
+    }
+
+    /// Commits; what was noted. A transaction with a failed statement can't be committed, whatever its work made of that.
+    /// After a commit whose answer got lost, too, all must look: it may have gone through, and looking harms nothing.
+    pub(super) fn commit(mut self) -> (Vec<Change>, Result<(), StoreError>) {
+        if let Some(failed) = self.failed.take() {
+            self.undo();
+            return (Vec::new(), Err(failed));
+        }
+        let commit = self.commit_sql();
+        let committed = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::New | Stage::Peeked(_) | Stage::Ended => Ok(()),
+            Stage::Begun(mut session) => match self.purpose {
+                Purpose::Read => {
+                    session.let_go(&commit);
+                    Ok(())
+                }
+                Purpose::Write => {
+                    let committed = session.run(&commit);
+                    if committed.is_err() {
+                        session.let_go("ROLLBACK");
+                    }
+                    committed
+                }
+            },
+        };
+        (std::mem::take(&mut self.notes), committed)
+    }
+
+    /// Undoes it.
+    pub(super) fn undo(&mut self) {
+        if let Stage::Begun(mut session) = std::mem::replace(&mut self.stage, Stage::Ended) {
+            session.let_go("ROLLBACK");
+        }
+    }
+
+    /// That credentials changed is told to other servers with the commit itself.
+    fn commit_sql(&self) -> String {
+        if self.notes.contains(&Change::Credentials) {
+            format!("SELECT pg_notify('{CHANNEL}', 'c'); COMMIT")
+        } else {
+            "COMMIT".to_owned()
+        }
+    }
+
+    fn ask(
+        &mut self,
+        how: How,
+        statement: &Statement,
+        params: &[Value],
+    ) -> Result<Answer, StoreError> {
+        let asked = (statement, params);
+        let (stage, answer) = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::New => match how {
+                How::Peek => {
+                    let (session, answer) = self.ask_first(None, asked)?;
+                    (Stage::Peeked(session), answer)
+                }
+                How::Within | How::Last => {
+                    let begin = self.purpose.begin();
+                    let (session, answer) = self.ask_first(Some(begin), asked)?;
+                    (Stage::Begun(session), answer)
+                }
+            },
+            Stage::Peeked(mut session) => match how {
+                How::Peek => {
+                    let answer = session.ask(None, asked, None);
+                    (Stage::Peeked(session), answer)
+                }
+                How::Within => {
+                    let answer = session.ask(Some(self.purpose.begin()), asked, None);
+                    (Stage::Begun(session), answer)
+                }
+                // Alone it is a transaction of its own, unless there is more to be said with it.
+                How::Last if self.notes.is_empty() => {
+                    let answer = session.ask(None, asked, None);
+                    self.unsure = answer.is_ok() || session.is_lost();
+                    (Stage::Ended, answer)
+                }
+                How::Last => {
+                    let (begin, commit) = (self.purpose.begin(), self.commit_sql());
+                    let answer = session.ask(Some(begin), asked, Some(&commit));
+                    self.unsure = answer.is_ok() || session.is_lost();
+                    (Stage::Ended, answer)
+                }
+            },
+            Stage::Begun(mut session) => match how {
+                How::Peek | How::Within => {
+                    let answer = session.ask(None, asked, None);
+                    (Stage::Begun(session), answer)
+                }
+                // Where it fails, COMMIT undoes it.
+                How::Last => {
+                    let commit = self.commit_sql();
+                    let answer = session.ask(None, asked, Some(&commit));
+                    self.unsure = answer.is_ok() || session.is_lost();
+                    (Stage::Ended, answer)
+                }
+            },
+            Stage::Ended => {
+                let words = "a statement came after the transaction's last one";
+                (Stage::Ended, Err(StoreError::Statement(words.to_owned())))
+            }
+        };
+        self.stage = stage;
+        answer
+    }
+
+    /// Asks on a connection of the pool. Those that were lost since their last use are left behind: on none of them was
+    /// anything committed.
+    fn ask_first(
+        &self,
+        begin: Option<&str>,
+        asked: (&Statement, &[Value]),
+    ) -> Result<(r2d2::PooledConnection<Sessions>, Result<Answer, StoreError>), StoreError> {
+        for _ in 0..Postgres::ATTEMPTS {
+            let mut session = self.postgres.connection()?;
+            let answer = session.ask(begin, asked, None);
+            if answer.is_ok() || !session.is_lost() {
+                return Ok((session, answer));
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
+    fn rows(
+        &mut self,
+        how: How,
+        statement: &Statement,
+        params: &[Value],
+    ) -> Result<Vec<Row>, StoreError> {
+        let rows = self
+            .ask(how, statement, params)
+            .and_then(|answer| rows_of(&answer));
+        self.keep_failure(rows)
     }
 
     fn keep_failure<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -230,15 +394,42 @@ impl PostgresTx<'_> {
     }
 }
 
+/// How a statement stands to its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Peek,
+    Within,
+    Last,
+}
+
+impl Drop for PostgresTx<'_> {
+    fn drop(&mut self) {
+        self.undo();
+    }
+}
+
 impl Tx for PostgresTx<'_> {
     fn query(&mut self, statement: &Statement, params: &[Value]) -> Result<Vec<Row>, StoreError> {
-        let rows = self.session.query(statement, params);
-        self.keep_failure(rows)
+        self.rows(How::Within, statement, params)
+    }
+
+    fn peek(&mut self, statement: &Statement, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.rows(How::Peek, statement, params)
+    }
+
+    fn query_last(
+        &mut self,
+        statement: &Statement,
+        params: &[Value],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.rows(How::Last, statement, params)
     }
 
     fn execute(&mut self, statement: &Statement, params: &[Value]) -> Result<u64, StoreError> {
-        let changed = self.session.execute(statement, params);
-        self.keep_failure(changed)
+        let count = self
+            .ask(How::Within, statement, params)
+            .map(|answer| answer.count);
+        self.keep_failure(count)
     }
 
     fn note(&mut self, change: Change) {
@@ -299,6 +490,13 @@ fn has_io_cause(error: &postgres::Error) -> bool {
         cause = inner.source();
     }
     false
+}
+
+fn in_words(error: &LineError) -> String {
+    match error {
+        LineError::Silent | LineError::NoRuntime(_) => error.to_string(),
+        LineError::Told(error) => describe(error),
+    }
 }
 
 /// An error in one line, with its causes.

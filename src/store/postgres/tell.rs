@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postgres::Client;
 
@@ -20,6 +20,9 @@ use crate::store::Change;
 
 /// Changes that may wait while the connection is down; past them everybody is told to look everywhere.
 const WAITING_MAX: usize = 20_000;
+/// From the beginning of one telling to the next: what comes in between goes together. The first one after a silence goes at
+/// once.
+const TOGETHER: Duration = Duration::from_millis(5);
 /// Pause before connecting again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -93,6 +96,7 @@ impl Mouth {
     fn tell_for_ever(self) {
         let mut client = None;
         while let (Some(lines), over) = self.next() {
+            let began = Instant::now();
             let told = self
                 .connected(&mut client)
                 .and_then(|client| tell(client, &lines));
@@ -107,6 +111,8 @@ impl Mouth {
                 }
                 self.put_back(lines);
                 std::thread::sleep(RETRY);
+            } else {
+                std::thread::sleep(TOGETHER.saturating_sub(began.elapsed()));
             }
         }
     }
@@ -142,7 +148,8 @@ impl Mouth {
                 self.own.locked().remove(&pid);
             }
             let mut fresh = self.endpoint.connect()?;
-            fresh.batch_execute("SET statement_timeout = '10s'")?;
+            // A notification is in no log: its commit need not wait for the disk.
+            fresh.batch_execute("SET statement_timeout = '10s'; SET synchronous_commit = off")?;
             let pid = fresh.query_one("SELECT pg_backend_pid()", &[])?.get(0);
             self.own.locked().insert(pid);
             *client = Some((fresh, pid));

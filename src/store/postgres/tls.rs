@@ -1,4 +1,5 @@
-//! TLS on the way to Postgres: `sslmode` and `sslrootcert` of the URL, with the meanings that they have in libpq.
+//! TLS on the way to Postgres: `sslmode`, `sslrootcert`, `sslcert` and `sslkey` of the URL, with the meanings that they have in
+//! libpq.
 //!
 //! `prefer` (what counts without any) and `require` encrypt and look at no certificate; `verify-ca` and `verify-full` look
 //! at it, and so does `require` with an `sslrootcert`. A connector of our own over the `tokio-rustls` that the server has
@@ -18,7 +19,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -36,8 +37,18 @@ enum Proof {
     Host,
 }
 
-/// What `sslmode` and `sslrootcert` ask for; the error is in words that follow "it must be".
-pub(super) fn of(mode: Option<&str>, roots: Option<&str>) -> Result<(SslMode, Tls), String> {
+/// What a URL says of TLS.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Words {
+    pub(super) sslmode: Option<String>,
+    pub(super) sslrootcert: Option<String>,
+    pub(super) sslcert: Option<String>,
+    pub(super) sslkey: Option<String>,
+}
+
+/// What these words ask for; the error is in words that follow "it must be".
+pub(super) fn of(words: &Words) -> Result<(SslMode, Tls), String> {
+    let (mode, roots) = (words.sslmode.as_deref(), words.sslrootcert.as_deref());
     let (mode, proof) = match (mode, roots) {
         (Some("disable"), _) => (SslMode::Disable, Proof::None),
         (None | Some("prefer"), None) => (SslMode::Prefer, Proof::None),
@@ -53,7 +64,14 @@ pub(super) fn of(mode: Option<&str>, roots: Option<&str>) -> Result<(SslMode, Tl
             );
         }
     };
-    Ok((mode, Tls::new(proof, roots)?))
+    let own = match (&words.sslcert, &words.sslkey) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some((Path::new(cert), Path::new(key))),
+        (Some(_), None) | (None, Some(_)) => {
+            return Err("with both sslcert and sslkey, or neither".to_owned());
+        }
+    };
+    Ok((mode, Tls::new(proof, roots, own)?))
 }
 
 /// Makes lines that are encrypted.
@@ -61,7 +79,8 @@ pub(super) fn of(mode: Option<&str>, roots: Option<&str>) -> Result<(SslMode, Tl
 pub(super) struct Tls(tokio_rustls::TlsConnector);
 
 impl Tls {
-    fn new(proof: Proof, roots: Option<&str>) -> Result<Self, String> {
+    /// `own`: the certificate that we show, and its key.
+    fn new(proof: Proof, roots: Option<&str>, own: Option<(&Path, &Path)>) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let trusted = match proof {
             Proof::None => None,
@@ -72,12 +91,23 @@ impl Tls {
             trusted,
             provider: Arc::clone(&provider),
         };
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match own {
+            None => config.with_no_client_auth(),
+            Some((cert, key)) => {
+                let (certificates, secret) = (read_certificates("sslcert", cert)?, read_key(key)?);
+                config
+                    .with_client_auth_cert(certificates, secret)
+                    .map_err(|error| {
+                        let key = key.display();
+                        format!("with an sslkey that belongs to its sslcert ({key}: {error})")
+                    })?
+            }
+        };
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Self(Arc::new(config).into()))
     }
@@ -96,7 +126,7 @@ impl Trusted {
         let (certificates, named) = match roots {
             None | Some("system") => (rustls_native_certs::load_native_certs().certs, Vec::new()),
             Some(path) => {
-                let certificates = read_certificates(Path::new(path))?;
+                let certificates = read_certificates("sslrootcert", Path::new(path))?;
                 (certificates.clone(), certificates)
             }
         };
@@ -113,10 +143,10 @@ impl Trusted {
     }
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn read_certificates(word: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let wrong = |why: &str| {
         let path = path.display();
-        format!("with an sslrootcert that is a PEM file of certificates ({path}: {why})")
+        format!("with an {word} that is a PEM file of certificates ({path}: {why})")
     };
     let text = std::fs::read(path).map_err(|error| wrong(&error.to_string()))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -125,6 +155,13 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String
         Ok(_) => Err(wrong("no certificate is in it")),
         Err(error) => Err(wrong(&error.to_string())),
     }
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| {
+        let path = path.display();
+        format!("with an sslkey that is a PEM file of a key without a passphrase ({path}: {error})")
+    })
 }
 
 #[derive(Debug)]

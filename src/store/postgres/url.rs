@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use postgres::Client;
 use postgres::config::{Host, TargetSessionAttrs};
-use postgres::{Client, Config};
+use tokio_postgres::Config;
 
-use super::tls::{self, Tls};
+use super::tls::{self, Encrypted, Tls, Words};
+
+/// The future that reads and writes the socket.
+pub(super) type Driven = tokio_postgres::Connection<tokio_postgres::Socket, Encrypted>;
 
 /// What connections are called in `pg_stat_activity`.
 pub(super) const APPLICATION: &str = "hyprbox";
@@ -30,9 +34,9 @@ impl Endpoint {
     /// The error is in words that follow "it must be".
     pub(in crate::store) fn parse(url: &str) -> Result<Self, String> {
         const SHAPE: &str = "a URL such as postgres://user:password@host:5432/database";
-        let (url, mode, roots) = without_tls(url);
-        let (mode, tls) = tls::of(mode.as_deref(), roots.as_deref())?;
-        let mut config: Config = url.parse().map_err(|error: postgres::Error| {
+        let (url, words) = without_tls(url);
+        let (mode, tls) = tls::of(&words)?;
+        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
             format!("{SHAPE}{}", cause.unwrap_or_default())
         })?;
@@ -58,7 +62,14 @@ impl Endpoint {
 
     /// A new connection. It has a runtime of its own, which can't be started on a thread of another one.
     pub(in crate::store) fn connect(&self) -> Result<Client, postgres::Error> {
-        self.config.connect(self.tls.clone())
+        postgres::Config::from(self.config.clone()).connect(self.tls.clone())
+    }
+
+    /// The same on a runtime of the caller's: who asks, and who drives the socket.
+    pub(super) async fn connect_async(
+        &self,
+    ) -> Result<(tokio_postgres::Client, Driven), tokio_postgres::Error> {
+        self.config.connect(self.tls.clone()).await
     }
 
     /// `postgres://user@host:port/database`
@@ -67,26 +78,37 @@ impl Endpoint {
     }
 }
 
-/// Takes `sslmode` and `sslrootcert` out of a URL: the client's own parser knows less of them.
-fn without_tls(url: &str) -> (String, Option<String>, Option<String>) {
+/// Takes what is said of TLS out of a URL: the client's own parser knows less of it.
+fn without_tls(url: &str) -> (String, Words) {
+    let mut words = Words::default();
     let Some((before, query)) = url.split_once('?') else {
-        return (url.to_owned(), None, None);
+        return (url.to_owned(), words);
     };
-    let (mut mode, mut roots, mut rest) = (None, None, Vec::new());
+    let mut rest = Vec::new();
     for pair in query.split('&') {
         // In a URL of Postgres a plus is a plus.
         let literal = pair.replace('+', "%2B");
-        match form_urlencoded::parse(literal.as_bytes()).next() {
-            Some((name, value)) if name == "sslmode" => mode = Some(value.into_owned()),
-            Some((name, value)) if name == "sslrootcert" => roots = Some(value.into_owned()),
-            _ => rest.push(pair),
-        }
+        let Some((name, value)) = form_urlencoded::parse(literal.as_bytes()).next() else {
+            rest.push(pair);
+            continue;
+        };
+        let word = match name.as_ref() {
+            "sslmode" => &mut words.sslmode,
+            "sslrootcert" => &mut words.sslrootcert,
+            "sslcert" => &mut words.sslcert,
+            "sslkey" => &mut words.sslkey,
+            _ => {
+                rest.push(pair);
+                continue;
+            }
+        };
+        *word = Some(value.into_owned());
     }
     let rest = match rest.join("&") {
         rest if rest.is_empty() => before.to_owned(),
         rest => format!("{before}?{rest}"),
     };
-    (rest, mode, roots)
+    (rest, words)
 }
 
 /// `postgres://user@host:port/database`
@@ -132,6 +154,11 @@ mod tests {
             ("postgres://ann:hidden@db/jobs?sslmode=maybe", "verify-full"),
             (
                 "postgres://ann:hidden@db/jobs?sslrootcert=%2Fnot%2Fthere",
+                "/not/there",
+            ),
+            ("postgres://ann:hidden@db/jobs?sslcert=a", "sslkey"),
+            (
+                "postgres://ann:hidden@db/jobs?sslcert=/not/there&sslkey=b",
                 "/not/there",
             ),
             (

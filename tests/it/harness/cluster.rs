@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, whose line must be encrypted.
+//! A PostgreSQL server of a test's own: one whose line must be encrypted, or one that is stopped, frozen or fails over.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,20 +15,46 @@ pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     programs: PathBuf,
     port: u16,
+    settings: Vec<String>,
 }
 
 impl Cluster {
     /// One that takes encrypted lines alone, and shows the authority's certificate; `None` where the tests run on another
     /// database.
     pub(crate) fn encrypted(authority: &Authority) -> Option<Self> {
-        let programs = PathBuf::from(std::env::var_os(PROGRAMS)?);
-        let folder = tempfile::tempdir().expect("a folder");
-        let cluster = Self {
-            folder,
-            programs,
-            port: super::free_port(),
-        };
-        cluster.give(cluster.folder.path());
+        let cluster = Self::made(&["ssl=on", "fsync=off"])?;
+        cluster.put(
+            &cluster.data().join("pg_hba.conf"),
+            "hostssl all all 127.0.0.1/32 scram-sha-256\n",
+        );
+        cluster.show(&authority.cert(), &authority.key());
+        cluster.start();
+        Some(cluster)
+    }
+
+    /// The same, and it takes users alone who show a certificate of that authority with their name.
+    pub(crate) fn asking_for_certificates(authority: &Authority) -> Option<Self> {
+        let cluster = Self::made(&["ssl=on", "ssl_ca_file=authority.crt", "fsync=off"])?;
+        cluster.put(
+            &cluster.data().join("pg_hba.conf"),
+            "hostssl all all 127.0.0.1/32 cert\n",
+        );
+        let trusted = std::fs::read_to_string(authority.ca_file()).expect("reads");
+        cluster.put(&cluster.data().join("authority.crt"), &trusted);
+        cluster.show(&authority.cert(), &authority.key());
+        cluster.start();
+        Some(cluster)
+    }
+
+    /// One with those settings (`max_connections=20`), running; `None` where the tests run on another database.
+    pub(crate) fn with(settings: &[&str]) -> Option<Self> {
+        let cluster = Self::made(settings)?;
+        cluster.start();
+        Some(cluster)
+    }
+
+    fn made(settings: &[&str]) -> Option<Self> {
+        let cluster = Self::empty(settings)?;
         let password = cluster.folder.path().join("password");
         cluster.put(&password, "right");
         let mut initdb = cluster.program("initdb");
@@ -36,20 +62,71 @@ impl Cluster {
             .args(["--no-sync", "-A", "scram-sha-256", "-U", "hyprbox"])
             .args(["-E", "UTF8", "--locale=C.UTF-8"]);
         run(initdb.arg("--pwfile").arg(&password));
-        cluster.put(
-            &cluster.data().join("pg_hba.conf"),
-            "hostssl all all 127.0.0.1/32 scram-sha-256\n",
-        );
-        cluster.show(&authority.cert(), &authority.key());
-        let options = format!(
-            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c ssl=on -c fsync=off",
-            cluster.port,
-            cluster.folder.path().display()
-        );
-        let log = cluster.folder.path().join("log");
-        let mut start = cluster.program("pg_ctl");
-        run(start.args(["start", "-w", "-o", &options, "-l"]).arg(log));
         Some(cluster)
+    }
+
+    fn empty(settings: &[&str]) -> Option<Self> {
+        let cluster = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            programs: PathBuf::from(std::env::var_os(PROGRAMS)?),
+            port: super::free_port(),
+            settings: settings.iter().map(ToString::to_string).collect(),
+        };
+        cluster.give(cluster.folder.path());
+        Some(cluster)
+    }
+
+    /// Another one that takes over all that this one writes, as it is written.
+    pub(crate) fn standby(&self) -> Self {
+        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
+        let standby = Self::empty(&settings).expect("there is a first one");
+        let from = self.url("127.0.0.1", "application_name=standby");
+        // Not without its own log of writes: what follows must be there from the copy's beginning on.
+        let mut copy = standby.program("pg_basebackup");
+        run(copy.args(["-R", "-X", "stream", "-c", "fast", "-d", &from]));
+        standby.start();
+        standby
+    }
+
+    /// The standby takes writes from now on.
+    pub(crate) fn promote(&self) {
+        run(self.program("pg_ctl").args(["promote", "-w"]));
+    }
+
+    pub(crate) fn start(&self) {
+        let settings: Vec<String> = self
+            .settings
+            .iter()
+            .map(|set| format!("-c {set}"))
+            .collect();
+        let options = format!(
+            "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} {}",
+            self.port,
+            self.folder.path().display(),
+            settings.join(" ")
+        );
+        let log = self.folder.path().join("log");
+        let mut start = self.program("pg_ctl");
+        run(start.args(["start", "-w", "-o", &options, "-l"]).arg(log));
+    }
+
+    /// `immediate`: as after a crash; `fast`: it says goodbye to those who are connected.
+    pub(crate) fn stop(&self, mode: &str) {
+        run(self.program("pg_ctl").args(["stop", "-w", "-m", mode]));
+    }
+
+    /// Its processes: the first one, and those for each connection and for other work.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let first = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
+        let first = first.lines().next().expect("its process").to_owned();
+        let children = format!("/proc/{first}/task/{first}/children");
+        let children = std::fs::read_to_string(children).expect("it has children");
+        let all = children.split_whitespace().chain([first.as_str()]);
+        all.map(|pid| pid.parse().expect("a number")).collect()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Shows another certificate from now on.

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
@@ -55,6 +55,15 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("params");
         let address = std::net::Ipv4Addr::LOCALHOST.into();
         params.subject_alt_names = vec![SanType::IpAddress(address)];
+        let key = KeyPair::generate().expect("a key");
+        let cert = params.signed_by(&key, &self.issuer).expect("signs");
+        (cert.pem(), key.serialize_pem())
+    }
+
+    /// A certificate of that user and its key, both PEM.
+    pub(crate) fn issue_for_user(&self, name: &str) -> (String, String) {
+        let mut params = CertificateParams::new(Vec::new()).expect("params");
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("signs");
         (cert.pem(), key.serialize_pem())
