@@ -69,8 +69,7 @@ async fn pull(fleet: &Arc<Fleet>, token: &str, jobs: usize) -> anyhow::Result<f6
         let (fleet, token) = (Arc::clone(fleet), token.to_owned());
         tasks.spawn(async move {
             let mut mine: Vec<String> = Vec::new();
-            // An instance of its own, which says what it runs: else it would get the same job again.
-            while let Some(id) = poll(&fleet, puller, &token, &mine).await? {
+            while let Some(id) = fleet.claim(puller, "bench", &token).await? {
                 mine.push(id);
             }
             anyhow::Ok(mine)
@@ -89,15 +88,4 @@ async fn pull(fleet: &Arc<Fleet>, token: &str, jobs: usize) -> anyhow::Result<f6
         distinct.len()
     );
     Ok(jobs as f64 / seconds)
-}
-
-async fn poll(
-    fleet: &Fleet,
-    puller: usize,
-    token: &str,
-    mine: &[String],
-) -> anyhow::Result<Option<String>> {
-    let running = mine.join(",");
-    let path = format!("/api/jobs/pending?nodeId=bench&agent=p{puller}&running={running}");
-    fleet.next_job(puller, &path, token).await
 }

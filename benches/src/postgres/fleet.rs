@@ -149,17 +149,7 @@ impl Fleet {
         token: &str,
     ) -> anyhow::Result<Option<String>> {
         let path = format!("/api/jobs/pending?nodeId={node_id}");
-        self.next_job(server, &path, token).await
-    }
-
-    /// Polls; the job's id, where there is one.
-    pub(crate) async fn next_job(
-        &self,
-        server: usize,
-        path: &str,
-        token: &str,
-    ) -> anyhow::Result<Option<String>> {
-        let call = self.call(server, "GET", path, token);
+        let call = self.call(server, "GET", &path, token);
         let answer: Value = call.send().await?.error_for_status()?.json().await?;
         Ok(answer["job"]["id"].as_str().map(str::to_owned))
     }
