@@ -386,7 +386,7 @@ async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
     }
 }
 
-/// Counts time, tells of nodes that turned, writes down what was seen, and looks at the presets.
+/// Counts time, tells of nodes that turned, writes down what was seen, and looks at the presets and the shipped agents.
 async fn run_beside(
     auth: Auth,
     nodes: Nodes,
@@ -417,9 +417,13 @@ async fn run_beside(
                 }
             }
             _ = presets.tick() => {
-                let catalog = Arc::clone(&catalog);
-                // A panic in there is logged by its own thread; the presets stay as they were.
-                let _looked = tokio::task::spawn_blocking(move || catalog.refresh()).await;
+                let (catalog, install) = (Arc::clone(&catalog), nodes.install.clone());
+                let look = move || {
+                    catalog.refresh();
+                    install.look();
+                };
+                // A panic in there is logged by its own thread; what was known stays as it was.
+                let _looked = tokio::task::spawn_blocking(look).await;
             }
         }
     }

@@ -10,6 +10,7 @@ use reqwest::{Method, Response, StatusCode};
 use tokio::sync::Notify;
 
 use crate::config::{Config, is_loopback};
+use crate::version::version;
 
 /// How long a call may take beyond the time that it asked the server to wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -210,7 +211,7 @@ pub(crate) fn http(api_url: &str, ca_file: Option<&Path>) -> Result<reqwest::Cli
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("hyprbox-agent/", env!("CARGO_PKG_VERSION")))
+        .user_agent(format!("hyprbox-agent/{}", version()))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10))
         .tcp_nodelay(true)

@@ -172,6 +172,14 @@ impl<'a> Raw<'a> {
         Ok((url, self.ca_file()?, insecure_http))
     }
 
+    /// The server's address and the authorities to trust, which is all that is needed to fetch something from there.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn server(&self) -> Result<(String, Option<PathBuf>), ConfigError> {
+        let (name, value) = self.needed(&API_URL, URL_ALLOWED)?;
+        let (url, ca_file, _) = self.way_to(&name, &value)?;
+        Ok((url, ca_file))
+    }
+
     fn ca_file(&self) -> Result<Option<PathBuf>, ConfigError> {
         let Some((name, value)) = self.get(&CA_FILE) else {
             return Ok(None);
@@ -309,6 +317,12 @@ pub fn is_loopback(url: &reqwest::Url) -> bool {
         || bare
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Whether the way to this address is open to whoever stands on it.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_in_the_clear(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url))
 }
 
 fn check_url(name: &str, value: &str, insecure_http: bool) -> Result<String, ConfigError> {

@@ -1,7 +1,6 @@
 //! `hyprbox-agent enroll URL CODE`: trades a one-time code for this node's token, writes it down for root alone, tries everything, and
 //! starts the service where systemd is.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,15 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use hyprbox_protocol::ErrorBody;
+use hyprbox_protocol::{ErrorBody, parse_environment};
 use serde::Deserialize;
 
 use crate::check::{Finding, check};
 use crate::client;
 use crate::config::{Config, ConfigError, Raw};
+use crate::service::ENV_FILE;
 
-/// Where the unit reads its environment from.
-const ENV_FILE: &str = "/etc/hyprbox/agent.env";
 const UNIT: &str = "hyprbox-agent.service";
 const TIMEOUT: Duration = Duration::from_secs(20);
 const HEADING: &str =
@@ -205,28 +203,6 @@ fn read_config(text: &str) -> Result<Config, ConfigError> {
     let values = parse_environment(text);
     let env = |name: &str| values.get(name).cloned();
     Raw::of(&env, Vec::new()).config()
-}
-
-/// Lines of `NAME=value`, as systemd reads them, but for escapes and values over several lines.
-fn parse_environment(text: &str) -> HashMap<String, String> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with(['#', ';']))
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| {
-            let value = value.trim();
-            let bare = ['"', '\'']
-                .iter()
-                .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-            (name.trim().to_owned(), bare.unwrap_or(value).to_owned())
-        })
-        .collect()
-}
-
-/// What the service on this machine has in its environment; nothing where there is no service, or it is not ours to read.
-pub fn service_environment() -> HashMap<String, String> {
-    std::fs::read_to_string(ENV_FILE)
-        .map_or_else(|_| HashMap::new(), |text| parse_environment(&text))
 }
 
 fn folder_of(file: &Path) -> &Path {

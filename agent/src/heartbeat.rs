@@ -9,6 +9,7 @@ use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::config::Config;
 use crate::host;
+use crate::version::version;
 
 /// How long the last heartbeat may take: SIGTERM must be over within 2 s.
 const LAST_TIMEOUT: Duration = Duration::from_millis(1200);
@@ -51,7 +52,7 @@ fn request(config: &Config, instance: Option<String>) -> HeartbeatRequest {
         instance,
         hostname: host::hostname(),
         os: Some(host::os_info()),
-        agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        agent_version: Some(version().to_owned()),
         interval_seconds: Some(config.interval.as_secs_f64()),
         stopping: None,
     }

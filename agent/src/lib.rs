@@ -25,6 +25,10 @@ mod poll;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
+mod running;
+#[cfg(target_os = "linux")]
+pub mod service;
+#[cfg(target_os = "linux")]
 mod spool;
 #[cfg(target_os = "linux")]
 mod state;
@@ -32,6 +36,9 @@ mod state;
 pub mod stop;
 #[cfg(target_os = "linux")]
 pub mod supervise;
+#[cfg(target_os = "linux")]
+pub mod upgrade;
+mod version;
 #[cfg(target_os = "linux")]
 mod wake;
 
@@ -42,6 +49,7 @@ pub use client::ClientError;
 pub use config::{Config, ConfigError};
 #[cfg(target_os = "linux")]
 pub use state::StateError;
+pub use version::version;
 
 use client::Client;
 
@@ -70,7 +78,7 @@ pub async fn run(
     let client = Arc::new(Client::new(&config)?);
     tracing::info!(
         "hyprbox-agent {} for node {} at {}",
-        env!("CARGO_PKG_VERSION"),
+        version(),
         config.node_id,
         config.api_url
     );

@@ -17,6 +17,8 @@ Commands:
   enroll URL CODE  make this machine a node, with the one-time code from the node's page: writes
               /etc/hyprbox/agent.env and starts the service (--env-file FILE, --no-start)
   check       try the server's address, the token and bash, and say how to mend what is wrong
+  upgrade     replace this program by the one that the server ships, and restart the agent; running jobs
+              are left alone (--back: to the one before; --anyway: though it is no newer; --no-restart)
   stop-jobs   end this node's running jobs, as before the agent is removed
 
 Options, each with the environment variable that it wins over:
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
         return say(HELP);
     }
     if asks("--version") || command == "-V" {
-        return say(concat!("hyprbox-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+        return say(&format!("hyprbox-agent {}\n", hyprbox_agent::version()));
     }
     let result = match command.to_str() {
         Some("run") => configured(rest).and_then(run),
@@ -57,6 +59,11 @@ fn main() -> ExitCode {
             Err(line) => Err(line),
         },
         #[cfg(target_os = "linux")]
+        Some("upgrade") => match upgrade(rest) {
+            Ok(code) => return code,
+            Err(line) => Err(line),
+        },
+        #[cfg(target_os = "linux")]
         Some("stop-jobs") => match stop_jobs(rest) {
             Ok(code) => return code,
             Err(line) => Err(line),
@@ -65,7 +72,7 @@ fn main() -> ExitCode {
         Some("supervise") => return supervise(&rest),
         Some("") => Err("no command given; see hyprbox-agent --help".to_owned()),
         _ => Err(format!(
-            "{:?} is no command; allowed are run, enroll, check and stop-jobs; see hyprbox-agent --help",
+            "{:?} is no command; allowed are run, enroll, check, upgrade and stop-jobs; see hyprbox-agent --help",
             command.to_string_lossy()
         )),
     };
@@ -83,29 +90,22 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn configured(args: Vec<OsString>) -> Result<Config, String> {
-    configured_by(args, &env)
+    let one_line = |e: ConfigError| e.to_string();
+    let config = Raw::parse(args, &env)
+        .and_then(|raw| raw.config())
+        .map_err(one_line)?;
+    start_log(env("HYPRBOX_LOG").as_deref())?;
+    Ok(config)
 }
 
 /// What the environment doesn't say is as the service on this machine has it.
 #[cfg(target_os = "linux")]
 fn as_the_service(args: Vec<OsString>) -> Result<Config, String> {
-    let service = hyprbox_agent::enroll::service_environment();
-    configured_by(args, &|name| {
-        let own = env(name).filter(|value| !value.is_empty());
-        own.or_else(|| service.get(name).cloned())
+    hyprbox_agent::service::adopt(hyprbox_agent::service::environment())?;
+    configured(args).map_err(|line| match hyprbox_agent::service::hidden() {
+        Some(why) => format!("{line}; {why}"),
+        None => line,
     })
-}
-
-fn configured_by(
-    args: Vec<OsString>,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Config, String> {
-    let one_line = |e: ConfigError| e.to_string();
-    let config = Raw::parse(args, env)
-        .and_then(|raw| raw.config())
-        .map_err(one_line)?;
-    start_log(env("HYPRBOX_LOG").as_deref())?;
-    Ok(config)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {
@@ -143,6 +143,24 @@ fn enroll(args: Vec<OsString>) -> Result<ExitCode, String> {
     };
     let report = runtime()?.block_on(enroll.run(&mut told))?;
     Ok(tell(&report))
+}
+
+/// Ends with 1 where nothing came of it.
+#[cfg(target_os = "linux")]
+fn upgrade(args: Vec<OsString>) -> Result<ExitCode, String> {
+    use hyprbox_agent::service;
+    service::adopt(service::environment_of_the_agent())?;
+    let upgrade = hyprbox_agent::upgrade::Upgrade::parse(args, &env).map_err(|e| e.to_string())?;
+    let mut told = |text: &str| {
+        say(text);
+    };
+    Ok(match runtime()?.block_on(upgrade.run(&mut told)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => {
+            let _ = writeln!(std::io::stderr(), "hyprbox-agent: {line}");
+            ExitCode::FAILURE
+        }
+    })
 }
 
 #[cfg(target_os = "linux")]

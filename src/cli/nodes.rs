@@ -58,13 +58,31 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
                 .map_or_else(|| "never".to_owned(), when::ago)
                 .into(),
             node.os.pretty_name.clone().unwrap_or_default().into(),
-            node.agent_version.clone().unwrap_or_default().into(),
+            agent(node),
             node.queued_jobs.to_string().into(),
             node.running_job_id.clone().unwrap_or_default().into(),
         ]);
     }
     screen.data(&table.render(screen.colors))?;
+    if let Some(behind) = nodes.iter().find(|node| node.agent_upgrade.is_some()) {
+        note(&upgrade_hint(&behind.id));
+    }
     Ok(0)
+}
+
+/// The agent's version, marked where the server ships a newer one.
+fn agent(node: &NodeView) -> Cell {
+    let version = node.agent_version.clone().unwrap_or_default();
+    match &node.agent_upgrade {
+        Some(newer) => Cell::painted(format!("{version} < {newer}"), Paint::Yellow),
+        None => version.into(),
+    }
+}
+
+fn upgrade_hint(node: &str) -> String {
+    format!(
+        "The server ships a newer agent: `hyprbox run agent-upgrade --node {node}` brings it there."
+    )
 }
 
 fn status(node: &NodeView) -> Cell {
@@ -98,7 +116,7 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         ("last seen", when::moment(node.last_seen_at).into()),
         ("hostname", text(&node.hostname)),
         ("system", text(&node.os.pretty_name)),
-        ("agent", text(&node.agent_version)),
+        ("agent", agent(&node)),
         ("labels", labels.join(", ").into()),
         ("running", text(&node.running_job_id)),
         ("queued", node.queued_jobs.to_string().into()),
@@ -111,6 +129,9 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         pairs.push(("agents", Cell::painted(words, Paint::Yellow)));
     }
     screen.data(&facts(&pairs, screen.colors))?;
+    if node.agent_upgrade.is_some() {
+        note(&upgrade_hint(&node.id));
+    }
     Ok(0)
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
+use hyprbox_protocol::parse_environment;
 
 use super::source::Source;
 use super::values::{data_dir, database};
@@ -60,41 +61,15 @@ pub(crate) fn operators_config(flags: &ArgMatches) -> Result<Config, String> {
 
 fn read_service_file(path: &str) -> io::Result<HashMap<String, String>> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(parse(&text)),
+        Ok(text) => Ok(parse_environment(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashMap::new()),
         Err(error) => Err(error),
     }
 }
 
-/// Lines of `NAME=value`, as systemd reads them, but for escapes and values over several lines, which no setting has.
-fn parse(text: &str) -> HashMap<String, String> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with(['#', ';']))
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| {
-            let value = value.trim();
-            let bare = ['"', '\'']
-                .iter()
-                .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-            (name.trim().to_owned(), bare.unwrap_or(value).to_owned())
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_services_file_is_read_as_systemd_reads_it() {
-        let text = "# a comment\n; another\n\nHYPRBOX_DATA_DIR=/var/lib/hyprbox\n HYPRBOX_LOG = \"info\"\nX='a b'\nno line\n";
-        let read = parse(text);
-        assert_eq!(read.len(), 3, "{read:?}");
-        assert_eq!(read["HYPRBOX_DATA_DIR"], "/var/lib/hyprbox");
-        assert_eq!(read["HYPRBOX_LOG"], "info");
-        assert_eq!(read["X"], "a b");
-    }
 
     #[test]
     fn a_file_that_is_not_there_says_nothing() {

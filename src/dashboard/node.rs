@@ -93,7 +93,7 @@ fn body(
             @if user.role >= Role::Operator { a.button.primary href=(queue) { "Run a preset here" } }
         }
         div #node-state .banner data-region data-shows=(shows) role="status" { (state(node)) }
-        div #node-facts data-region data-shows=(shows) { (facts(node, jobs, scope)) }
+        div #node-facts data-region data-shows=(shows) { (facts(user, node, jobs, scope)) }
         section aria-labelledby="jobs-h" {
             div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(user, scope, &address, &[])) }
             div #jobs data-region data-shows=(shows) { (parts::job_table(jobs, scope, "No jobs on this node.")) }
@@ -102,7 +102,7 @@ fn body(
     }
 }
 
-fn facts(node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup {
+fn facts(user: &User, node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup {
     let is_shown = |id: &String| jobs.iter().any(|job| job.id == *id);
     html! {
         @if node.live_instances > 1 {
@@ -114,7 +114,7 @@ fn facts(node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup {
         dl.facts {
             div { dt { "Hostname" } dd { (or_dash(node.hostname.as_deref())) } }
             div { dt { "System" } dd { (or_dash(node.os.pretty_name.as_deref())) } }
-            div { dt { "Agent" } dd { (or_dash(node.agent_version.as_deref())) } }
+            div { dt { "Agent" } dd { (agent(user, node)) } }
             div { dt { "Runs" } dd {
                 @match &node.running_job_id {
                     Some(id) if is_shown(id) => { a href=(parts::job_address(id, scope)) { "a job" } }
@@ -125,6 +125,19 @@ fn facts(node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup {
             div { dt { "Waiting" } dd { (words::count(node.queued_jobs, "job", "jobs")) } }
             @for (key, value) in &node.labels {
                 div { dt { bdi { (words::visible(key)) } } dd { bdi { (words::visible(value)) } } }
+            }
+        }
+    }
+}
+
+/// The agent's version, and the way to the server's where that is newer.
+fn agent(user: &User, node: &NodeView) -> Markup {
+    html! {
+        (or_dash(node.agent_version.as_deref()))
+        @if let Some(newer) = &node.agent_upgrade {
+            "; the server ships " (newer) ". "
+            @if user.role >= Role::Operator {
+                a href=(format!("/presets/agent-upgrade?node={}", node.id)) { "Upgrade it" }
             }
         }
     }

@@ -207,7 +207,10 @@ fn row(node: &NodeView) -> Markup {
             td.main { a href=(format!("/nodes/{}", node.id)) { (node.id) } }
             td data-label="Last seen" { (parts::last_seen(node)) }
             td data-label="System" { (or_dash(node.os.pretty_name.as_deref())) }
-            td data-label="Agent" { (or_dash(node.agent_version.as_deref())) }
+            td data-label="Agent" {
+                (or_dash(node.agent_version.as_deref()))
+                @if let Some(newer) = &node.agent_upgrade { " " span.dim { "(the server ships " (newer) ")" } }
+            }
             td data-label="Jobs" { (load(node)) }
         }
     }

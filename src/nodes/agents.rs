@@ -1,34 +1,59 @@
-//! The agents that this server ships: static programs in a folder, one a machine's architecture.
+//! The agents that this server ships: static programs in a folder, one a machine's architecture, and their Debian packages.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use hyprbox_protocol::{AGENT_VERSION_MARK, ShippedAgent, ShippedFile, Version};
+use memchr::memmem;
 use sha2::{Digest, Sha256};
 
 /// Where the package puts them.
 const PACKAGED: &str = "/usr/share/hyprbox/agents";
-/// What each file's name begins with; the rest is what `uname -m` says.
+/// What each file's name begins with; the rest is what `uname -m` says, and `.deb` of a package.
 pub(super) const PREFIX: &str = "hyprbox-agent-";
+/// Bytes of a file in memory at once.
+const PIECE: usize = 64 * 1024;
+/// Longer than the mark and any version, with the line's end.
+const MARK_AND_VERSION: usize = 128;
 
-/// A file as it was when its digest was made: device and inode, length, and time of change.
+/// A file as it was when it was read: device and inode, length, and time of change.
 type Seen = (u64, u64, u64, i64, i64);
 
-/// The agents, with the digests that were made of them.
-pub(super) struct Agents {
+/// What was read of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    seen: Seen,
+    sha256: String,
+    /// The version that the program has in it.
+    version: Option<String>,
+}
+
+impl Known {
+    fn file(&self) -> ShippedFile {
+        ShippedFile {
+            sha256: self.sha256.clone(),
+            bytes: self.seen.2,
+        }
+    }
+}
+
+/// The agents, with what was read of their files.
+pub(crate) struct Agents {
     dir: Option<PathBuf>,
-    digests: Mutex<BTreeMap<PathBuf, (Seen, String)>>,
+    known: Mutex<BTreeMap<PathBuf, Known>>,
 }
 
 impl Agents {
     /// In `dir`; without it where the package puts them, and where there is no package beside this program.
-    pub(super) fn new(dir: Option<PathBuf>) -> Self {
+    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         let packaged = Some(PathBuf::from(PACKAGED)).filter(|dir| dir.is_dir());
         Self {
             dir: dir.or(packaged),
-            digests: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
@@ -52,27 +77,69 @@ impl Agents {
         path.is_file().then_some(path)
     }
 
+    /// The Debian package of the agent for a machine.
+    pub(super) fn find_package(&self, machine: &str) -> Option<PathBuf> {
+        let dir = self.dir.as_deref().filter(|_| is_machine(machine))?;
+        let path = dir.join(format!("{PREFIX}{machine}.deb"));
+        path.is_file().then_some(path)
+    }
+
     /// Each machine's name with the SHA-256 of its agent.
     pub(super) fn all(&self) -> Vec<(String, String)> {
+        let known = self.programs();
+        known
+            .map(|(machine, known)| (machine, known.sha256))
+            .collect()
+    }
+
+    /// The version that a node of whatever machine can have from here: the oldest of them. It reads files that have changed.
+    pub(crate) fn version(&self) -> Option<String> {
+        let versions = self.programs().map(|(_, known)| known.version);
+        let mut versions: Vec<String> = versions.collect::<Option<_>>()?;
+        versions.sort_by(|one, other| Version::parse(one).cmp(&Version::parse(other)));
+        versions.into_iter().next()
+    }
+
+    /// What a node must know of the agent for its machine, to fetch it.
+    pub(super) fn describe(&self, machine: &str) -> io::Result<Option<ShippedAgent>> {
+        let Some(program) = self.find(machine) else {
+            return Ok(None);
+        };
+        let program = self.read(&program)?;
+        let package = self.find_package(machine);
+        let package = package.map(|path| self.read(&path)).transpose()?;
+        Ok(Some(ShippedAgent {
+            machine: machine.to_owned(),
+            program: program.file(),
+            version: program.version,
+            package: package.map(|package| package.file()),
+        }))
+    }
+
+    /// The SHA-256 of a file, in hex.
+    pub(super) fn sha256(&self, path: &Path) -> io::Result<String> {
+        Ok(self.read(path)?.sha256)
+    }
+
+    fn programs(&self) -> impl Iterator<Item = (String, Known)> {
         let machines = match &self.dir {
             Some(dir) => names(dir),
             None => vec![std::env::consts::ARCH.to_owned()],
         };
-        let known = machines.into_iter().filter_map(|machine| {
+        machines.into_iter().filter_map(|machine| {
             let path = self.find(&machine)?;
-            match self.sha256(&path) {
-                Ok(sha256) => Some((machine, sha256)),
+            match self.read(&path) {
+                Ok(known) => Some((machine, known)),
                 Err(error) => {
                     tracing::warn!(%error, file = %path.display(), "an agent can't be read, and is not offered");
                     None
                 }
             }
-        });
-        known.collect()
+        })
     }
 
-    /// The SHA-256 of an agent, in hex; made anew when the file is another.
-    pub(super) fn sha256(&self, path: &Path) -> io::Result<String> {
+    /// What is in a file; read anew when the file is another.
+    fn read(&self, path: &Path) -> io::Result<Known> {
         let about = path.metadata()?;
         let seen = (
             about.dev(),
@@ -81,17 +148,58 @@ impl Agents {
             about.mtime(),
             about.mtime_nsec(),
         );
-        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, digest)) = digests.get(path)
-            && *known == seen
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(path)
+            && known.seen == seen
         {
-            return Ok(digest.clone());
+            return Ok(known.clone());
         }
-        let digest = Sha256::digest(std::fs::read(path)?);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        digests.insert(path.to_owned(), (seen, digest.clone()));
-        Ok(digest)
+        let (sha256, version) = read_through(File::open(path)?)?;
+        let known = Known {
+            seen,
+            sha256,
+            version,
+        };
+        all.insert(path.to_owned(), known.clone());
+        Ok(known)
     }
+}
+
+/// The SHA-256 of what comes, and the version that stands in it after its mark.
+fn read_through(mut file: impl Read) -> io::Result<(String, Option<String>)> {
+    let mark = memmem::Finder::new(AGENT_VERSION_MARK);
+    let mut digest = Sha256::new();
+    let mut version = None;
+    // The end of the piece before stands first, as a mark may be cut by the pieces' edge.
+    let mut piece = vec![0; MARK_AND_VERSION + PIECE];
+    let mut kept = 0;
+    loop {
+        let count = file.read(&mut piece[kept..])?;
+        if count == 0 {
+            break;
+        }
+        digest.update(&piece[kept..kept + count]);
+        let filled = kept + count;
+        if version.is_none() {
+            version = mark
+                .find_iter(&piece[..filled])
+                .find_map(|at| version_at(&piece[at + AGENT_VERSION_MARK.len()..filled]));
+        }
+        kept = filled.min(MARK_AND_VERSION);
+        piece.copy_within(filled - kept..filled, 0);
+    }
+    let digest = digest.finalize();
+    Ok((
+        digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        version,
+    ))
+}
+
+/// The version that these bytes begin with, up to the line's end.
+fn version_at(bytes: &[u8]) -> Option<String> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let text = std::str::from_utf8(&bytes[..end]).ok()?;
+    Version::parse(text).map(|_| text.to_owned())
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -136,6 +244,58 @@ mod tests {
         for odd in ["", "../x86_64", "x86_64.sig", "X86", "armv7l"] {
             assert_eq!(agents.find(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn the_version_is_found_wherever_it_stands() {
+        let marked = |version: &str| format!("{AGENT_VERSION_MARK}{version}\n").into_bytes();
+        let read = |bytes: &[u8]| read_through(bytes).expect("reads");
+        for before in [
+            0,
+            1,
+            PIECE - 30,
+            PIECE - 1,
+            PIECE,
+            PIECE + 100,
+            3 * PIECE + 77,
+        ] {
+            // Words that begin like it, and a mark that no version follows, first.
+            let mut bytes = marked("x");
+            bytes.resize(bytes.len() + before, b'h');
+            bytes.extend(marked("1.2.3-rc.4"));
+            bytes.resize(bytes.len() + PIECE / 2, 0);
+            let (digest, version) = read(&bytes);
+            assert_eq!(version.as_deref(), Some("1.2.3-rc.4"), "{before}");
+            let whole: String = Sha256::digest(&bytes)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(digest, whole);
+        }
+        for odd in [
+            &b""[..],
+            b"hyprbox-agent-version=1.2.3",
+            &marked("1.2"),
+            &marked("\u{1}"),
+        ] {
+            assert_eq!(read(odd).1, None);
+        }
+    }
+
+    #[test]
+    fn what_every_machine_can_have_is_the_oldest() {
+        let folder = tempfile::tempdir().expect("folder");
+        let agents = Agents::new(Some(folder.path().to_owned()));
+        assert_eq!(agents.version(), None);
+        let put = |machine: &str, text: &str| {
+            std::fs::write(folder.path().join(format!("{PREFIX}{machine}")), text).expect("writes");
+        };
+        put("x86_64", &format!("{AGENT_VERSION_MARK}0.10.0\n"));
+        assert_eq!(agents.version().as_deref(), Some("0.10.0"));
+        put("aarch64", &format!("{AGENT_VERSION_MARK}0.9.0\n"));
+        assert_eq!(agents.version().as_deref(), Some("0.9.0"));
+        put("riscv64", "none");
+        assert_eq!(agents.version(), None);
     }
 
     #[test]

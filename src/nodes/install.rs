@@ -1,13 +1,14 @@
 //! How an agent gets onto a machine: the script, the programs that it fetches, and the line to paste that begins it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyprbox_protocol::is_older;
 use sha2::{Digest, Sha256};
 
 use super::agents::{Agents, PREFIX};
@@ -23,6 +24,8 @@ pub struct Install(Arc<Parts>);
 struct Parts {
     public_url: String,
     agents: Agents,
+    /// What [`Install::look`] found last.
+    version: RwLock<Option<Arc<str>>>,
 }
 
 impl Install {
@@ -31,7 +34,30 @@ impl Install {
         Self(Arc::new(Parts {
             public_url,
             agents: Agents::new(agent_dir),
+            version: RwLock::default(),
         }))
+    }
+
+    /// Looks which version the agents have that are there now. Blocking: a `stat` a file, and files that have changed are read.
+    pub fn look(&self) {
+        let found = self.0.agents.version().map(Arc::from);
+        let mut version = self
+            .0
+            .version
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *version = found;
+    }
+
+    /// The version that this server ships, where an agent of version `theirs` is older than that.
+    pub fn upgrade_of(&self, theirs: Option<&str>) -> Option<String> {
+        let version = self
+            .0
+            .version
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let shipped = version.as_deref()?;
+        is_older(theirs?, shipped).then(|| shipped.to_owned())
     }
 
     /// What `GET /install.sh` gives: the script with the digest of each agent in it.
@@ -115,31 +141,63 @@ async fn install_script(State(install): State<Install>) -> Result<Response, ApiE
     Ok(answer("text/x-shellscript; charset=utf-8", script))
 }
 
-/// `hyprbox-agent-<machine>`, or its digest in a file for `sha256sum -c` where `.sha256` follows.
+/// What is asked for of a machine's agent.
+enum Asked {
+    /// The program: `hyprbox-agent-<machine>`.
+    Program,
+    /// Its digest, in a file for `sha256sum -c`.
+    Digest,
+    /// Version, length and digest of all that there is.
+    Description,
+    /// The Debian package.
+    Package,
+}
+
+/// Endings of a name, with what they ask for.
+const ENDINGS: [(&str, Asked); 4] = [
+    (".sha256", Asked::Digest),
+    (".json", Asked::Description),
+    (".deb", Asked::Package),
+    ("", Asked::Program),
+];
+
 async fn agent(
     State(install): State<Install>,
     Path(file): Path<String>,
 ) -> Result<Response, ApiError> {
-    let (name, wants_digest) = match file.strip_suffix(".sha256") {
-        Some(name) => (name, true),
-        None => (file.as_str(), false),
-    };
-    let machine = name.strip_prefix(PREFIX).unwrap_or_default().to_owned();
     off_thread(move || {
         let agents = &install.0.agents;
-        let path = agents.find(&machine).ok_or_else(|| {
+        let found = ENDINGS.iter().find_map(|(ending, asked)| {
+            let machine = file.strip_suffix(ending)?.strip_prefix(PREFIX)?;
+            Some((machine, asked))
+        });
+        let missing = || {
             let place = agents.place().display();
             let words =
                 format!("This server has no such agent; a static build belongs into {place}");
             ApiError::not_found("agent_not_found", words)
-        })?;
-        if wants_digest {
-            let sha256 = agents.sha256(&path).map_err(ApiError::internal)?;
-            let line = format!("{sha256}  {PREFIX}{machine}\n");
-            return Ok(answer("text/plain; charset=utf-8", line));
+        };
+        let (machine, asked) = found.ok_or_else(missing)?;
+        let bytes = |path: Option<PathBuf>| {
+            let bytes = std::fs::read(path.ok_or_else(missing)?).map_err(ApiError::internal)?;
+            Ok(answer("application/octet-stream", bytes))
+        };
+        match asked {
+            Asked::Program => bytes(agents.find(machine)),
+            Asked::Package => bytes(agents.find_package(machine)),
+            Asked::Digest => {
+                let path = agents.find(machine).ok_or_else(missing)?;
+                let sha256 = agents.sha256(&path).map_err(ApiError::internal)?;
+                let line = format!("{sha256}  {PREFIX}{machine}\n");
+                Ok(answer("text/plain; charset=utf-8", line))
+            }
+            Asked::Description => {
+                let described = agents.describe(machine).map_err(ApiError::internal)?;
+                let text = serde_json::to_vec(&described.ok_or_else(missing)?)
+                    .map_err(ApiError::internal)?;
+                Ok(answer("application/json", text))
+            }
         }
-        let bytes = std::fs::read(&path).map_err(ApiError::internal)?;
-        Ok(answer("application/octet-stream", bytes))
     })
     .await
 }

@@ -11,6 +11,7 @@ mod tokens;
 
 use std::sync::Arc;
 
+pub(crate) use agents::Agents;
 pub use enrol::Enrolment;
 pub use install::{Install, is_in_the_clear};
 pub use presence::{NodeStatus, Presence, RunClock};

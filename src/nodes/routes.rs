@@ -75,6 +75,9 @@ pub struct NodeView {
     pub os: OsInfo,
     /// Its agent's version.
     pub agent_version: Option<String>,
+    /// The version that the server ships, where this node's agent is older; the preset `agent-upgrade` brings it there.
+    #[serde(default)]
+    pub agent_upgrade: Option<String>,
     /// The job that runs on it.
     pub running_job_id: Option<String>,
     /// Jobs that wait for it.
@@ -101,6 +104,7 @@ impl Nodes {
                 version_id: node.facts.os_version_id,
                 pretty_name: node.facts.os_pretty_name,
             },
+            agent_upgrade: self.install.upgrade_of(node.facts.agent_version.as_deref()),
             agent_version: node.facts.agent_version,
             running_job_id,
             queued_jobs,

@@ -15,6 +15,10 @@ use super::schema::Preset;
 
 /// The presets that come with the program. A test holds this list to the files in `presets/`.
 const BUILT_IN: &[(&str, &str)] = &[
+    (
+        "agent-upgrade",
+        include_str!("../../presets/agent-upgrade.yaml"),
+    ),
     ("caddy-site", include_str!("../../presets/caddy-site.yaml")),
     (
         "docker-host",

@@ -3,15 +3,21 @@
 //! Both sides ignore fields that they don't know, so that an old server serves a newer agent and the other way round.
 //! Every optional field is `null` or absent on the way in, and `null`, never absent, on the way out.
 
+mod environment;
 mod error;
 mod job;
 mod node;
 mod output;
+mod shipped;
+mod version;
 
+pub use environment::parse_environment;
 pub use error::ErrorBody;
 pub use job::{ClaimedJob, CompleteRequest, PendingAnswer};
 pub use node::{HeartbeatAnswer, HeartbeatRequest, OsInfo};
 pub use output::{Chunk, ChunkDataError, OutputAnswer, OutputRequest, Stream};
+pub use shipped::{ShippedAgent, ShippedFile};
+pub use version::{AGENT_VERSION_MARK, Version, is_older};
 
 /// The most bytes that a request body may have, after decompression.
 pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;

@@ -4,9 +4,12 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use hyprbox_protocol::is_older;
+
 use super::Finding;
 use crate::clock;
 use crate::config::{Config, DatabaseUrl};
+use crate::nodes::Agents;
 use crate::ops::{restore, schedule};
 use crate::store::SCHEMA_VERSION;
 use crate::store::diagnosis::{Diagnosis, diagnose};
@@ -39,7 +42,7 @@ pub(super) fn database(path: &Path, config: &Config) -> Vec<Finding> {
     }
     let mut findings = vec![server(path, config)];
     match diagnose(path) {
-        Ok(found) => findings.extend(of(path, &found)),
+        Ok(found) => findings.extend(of(path, &found, config)),
         Err(error) => findings.push(Finding::fail(
             "database",
             format!("{shown}: {error}"),
@@ -64,12 +67,12 @@ fn server(database: &Path, config: &Config) -> Finding {
     }
 }
 
-fn of(path: &Path, found: &Diagnosis) -> Vec<Finding> {
+fn of(path: &Path, found: &Diagnosis, config: &Config) -> Vec<Finding> {
     vec![
         soundness(path, found),
         schema(found.version),
         clock(found),
-        agents(&found.agents),
+        agents(&found.agents, config),
         jobs(found),
     ]
 }
@@ -111,20 +114,28 @@ fn clock(found: &Diagnosis) -> Finding {
     }
 }
 
-fn agents(agents: &[(String, String)]) -> Finding {
-    let own = env!("CARGO_PKG_VERSION");
-    let others = agents.iter().filter(|(_, version)| version != own);
-    let others: Vec<String> = others
+/// Agents that are older than the one that the server ships.
+fn agents(agents: &[(String, String)], config: &Config) -> Finding {
+    let Some(shipped) = Agents::new(config.agent_dir.clone()).version() else {
+        return Finding::warn(
+            "agents",
+            "the server has no agent to give, or one that doesn't tell its version",
+            "put static builds of this version into HYPRBOX_AGENT_DIR, named hyprbox-agent-x86_64 after `uname -m`",
+        );
+    };
+    let behind: Vec<String> = agents
+        .iter()
+        .filter(|(_, version)| is_older(version, &shipped))
         .map(|(node, version)| format!("{node} has {version}"))
         .collect();
-    if others.is_empty() {
-        let seen = format!("{} known, none of another version than {own}", agents.len());
+    if behind.is_empty() {
+        let seen = format!("{} known, none older than {shipped}", agents.len());
         return Finding::ok("agents", seen);
     }
     Finding::warn(
         "agents",
-        format!("the server is {own}, but {}", few(&others)),
-        "upgrade them; running jobs go on meanwhile",
+        format!("the server ships {shipped}, but {}", few(&behind)),
+        "queue the preset agent-upgrade for them; running jobs go on meanwhile",
     )
 }
 
