@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod agent;
+mod agent_check;
 mod agent_upgrade;
 mod auth;
 mod backup;

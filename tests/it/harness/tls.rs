@@ -52,9 +52,15 @@ impl Authority {
 
     /// A certificate for 127.0.0.1 and its key, both PEM.
     pub(crate) fn issue(&self) -> (String, String) {
+        self.issue_as(|_| {})
+    }
+
+    /// One that is otherwise than it should be.
+    pub(crate) fn issue_as(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
         let mut params = CertificateParams::new(Vec::new()).expect("params");
         let address = std::net::Ipv4Addr::LOCALHOST.into();
         params.subject_alt_names = vec![SanType::IpAddress(address)];
+        change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &self.issuer).expect("signs");
         (cert.pem(), key.serialize_pem())
@@ -82,7 +88,12 @@ impl Authority {
 
     /// Puts a new certificate and key in the files' place, and gives the certificate as it is shown.
     pub(crate) fn renew(&self) -> Vec<u8> {
-        let (cert, key) = self.issue();
+        self.renew_as(|_| {})
+    }
+
+    /// The same with one that is otherwise than it should be.
+    pub(crate) fn renew_as(&self, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let (cert, key) = self.issue_as(change);
         write(&self.key(), &key, 0o600);
         write(&self.cert(), &cert, 0o644);
         let shown = CertificateDer::from_pem_slice(cert.as_bytes()).expect("a certificate");
