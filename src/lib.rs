@@ -25,3 +25,4 @@ mod server;
 mod sse;
 pub mod store;
 pub mod tls;
+mod x509;

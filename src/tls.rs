@@ -14,6 +14,9 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 
+use crate::clock::Timestamp;
+use crate::x509;
+
 /// How often the files are looked at. What is served meanwhile is still valid: renewals come days ahead.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -86,6 +89,22 @@ impl Tls {
 
     pub(crate) fn acceptor(&self) -> &TlsAcceptor {
         &self.0.acceptor
+    }
+
+    /// Until when the certificate that is served holds.
+    pub(crate) fn not_after(&self) -> Option<Timestamp> {
+        let served = self
+            .0
+            .served
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        x509::not_after(served.cert.first()?)
+    }
+
+    /// The file that the certificate is in.
+    pub(crate) fn cert(&self) -> &Path {
+        &self.0.cert
     }
 
     /// Says it where everybody on this machine may read the key.

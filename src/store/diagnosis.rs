@@ -1,4 +1,4 @@
-//! What `hyprbox doctor` asks an SQLite database. Nothing is changed, and a server may run meanwhile.
+//! What `hyprbox doctor` asks a database. Nothing is changed, and a server may run meanwhile.
 
 use std::path::Path;
 
@@ -10,15 +10,22 @@ use crate::clock::Timestamp;
 /// How long past its timeout a RUNNING job is taken for stuck, in seconds: far longer than any sweep takes.
 const OVERDUE_SECONDS: i64 = 600;
 
-/// What was found.
+/// What was found in an SQLite file.
 #[derive(Debug)]
 pub struct Diagnosis {
-    /// `PRAGMA user_version`.
-    pub version: i64,
     /// What `integrity_check` says; nothing of a sound database.
     pub faults: Vec<String>,
     /// The latest time that a row has.
     pub newest: Option<Timestamp>,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// What is in a database, whichever it is.
+#[derive(Debug)]
+pub struct Content {
+    /// The schema's version.
+    pub version: i64,
     /// Each node with its agent's version.
     pub agents: Vec<(String, String)>,
     /// RUNNING jobs far past their timeout, with their node.
@@ -33,10 +40,8 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, String> {
     let connection = open_to_read(path).map_err(words)?;
     let faults = faults(&connection, "integrity_check").map_err(words)?;
     let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0));
-    Ok(Diagnosis {
+    let content = Content {
         version: version.map_err(words)?,
-        faults,
-        newest: newest(&connection).map_err(words)?,
         agents: pairs(
             &connection,
             "SELECT id, agent_version FROM nodes WHERE agent_version IS NOT NULL ORDER BY id",
@@ -56,6 +61,73 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, String> {
              AND unixepoch(created_at) < unixepoch('now', '-1 day') GROUP BY node_id ORDER BY node_id",
         )
         .map_err(words)?,
+    };
+    Ok(Diagnosis {
+        faults,
+        newest: newest(&connection).map_err(words)?,
+        content,
+    })
+}
+
+/// What was found in a PostgreSQL database.
+#[cfg(feature = "postgres")]
+#[derive(Debug)]
+pub struct PostgresDiagnosis {
+    /// `postgres://user@host:port/database`
+    pub shown: String,
+    /// `server_version` of its settings.
+    pub server: String,
+    /// Its clock, which counts for every server over it.
+    pub now: Timestamp,
+    /// What is in it; `None` where no server has made its tables yet.
+    pub content: Option<Content>,
+}
+
+/// Looks into a PostgreSQL database. The error is one line, with the address and without the password.
+#[cfg(feature = "postgres")]
+pub fn diagnose_postgres(url: &str) -> Result<PostgresDiagnosis, String> {
+    use crate::store::postgres::session::describe;
+    use crate::store::postgres::url::Endpoint;
+
+    let endpoint = Endpoint::parse(url)?;
+    let shown = endpoint.shown();
+    let words = |error: postgres::Error| format!("{shown}: {}", describe(&error));
+    let mut client = endpoint.connect().map_err(words)?;
+    let settings = "SET statement_timeout = '10s'; SET default_transaction_read_only = on; SET timezone = 'UTC'";
+    client.batch_execute(settings).map_err(words)?;
+    let about =
+        "SELECT current_setting('server_version'), (extract(epoch FROM now()) * 1000)::bigint,
+         to_regclass('schema_version') IS NOT NULL";
+    let about = client.query_one(about, &[]).map_err(words)?;
+    let mut pairs = |sql: &str| client.query(sql, &[]).map_err(words);
+    let content = if about.get(2) {
+        let version = pairs("SELECT max(version)::bigint FROM schema_version")?;
+        let agents =
+            "SELECT id, agent_version FROM nodes WHERE agent_version IS NOT NULL ORDER BY id";
+        let overdue = format!(
+            "SELECT id, node_id FROM jobs WHERE status = 'RUNNING'
+             AND started_at + make_interval(secs => (timeout_seconds + {OVERDUE_SECONDS})::double precision) < now() ORDER BY id"
+        );
+        let waiting = "SELECT node_id, count(*) FROM jobs WHERE status = 'QUEUED'
+             AND created_at < now() - interval '1 day' GROUP BY node_id ORDER BY node_id";
+        let both = |row: &postgres::Row| (row.get(0), row.get(1));
+        Some(Content {
+            version: version.first().and_then(|row| row.get(0)).unwrap_or(0),
+            agents: pairs(agents)?.iter().map(both).collect(),
+            overdue: pairs(&overdue)?.iter().map(both).collect(),
+            waiting: pairs(waiting)?
+                .iter()
+                .map(|row| (row.get(0), row.get(1)))
+                .collect(),
+        })
+    } else {
+        None
+    };
+    Ok(PostgresDiagnosis {
+        server: about.get(0),
+        now: Timestamp::from_millis(about.get(1)),
+        content,
+        shown,
     })
 }
 

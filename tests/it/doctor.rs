@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Field, Setup, with_node};
+use crate::harness::{Authority, Field, Server, Setup, with_node};
 
 /// The findings by what was looked at, and whether the command ended well.
 fn findings(setup: &Setup, more: &[&str]) -> (Vec<Value>, bool) {
@@ -98,6 +98,12 @@ fn what_is_not_well_is_named_with_its_mend() {
 
     says(&setup, "server", "warn", "no program");
     says(&setup, "agents", "warn", "n1 has 0.0.9");
+    says(
+        &setup,
+        "agents",
+        "warn",
+        concat!("ships ", env!("CARGO_PKG_VERSION")),
+    );
     says(&setup, "backups", "warn", "none by itself");
     says(&setup, "jobs", "ok", "none");
     database.execute("UPDATE jobs SET created_at = datetime('now', '-2 days')");
@@ -137,4 +143,78 @@ fn before_the_first_start_nothing_fails() {
     says(&setup, "data folder", "warn", "not there yet");
     says(&setup, "key", "ok", "will be made");
     assert!(!setup.data_dir().exists());
+}
+
+#[test]
+fn a_certificate_is_told_of_before_it_ends() {
+    let authority = Authority::new();
+    let setup = Setup::new().with_tls(&authority);
+    let ends = |days: i64| {
+        let day = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days + 12);
+        let text = day.to_string();
+        let part = |from, to| text[from..to].parse::<u16>().expect("a number");
+        let month = u8::try_from(part(5, 7)).expect("a month");
+        let day = u8::try_from(part(8, 10)).expect("a day");
+        authority.renew_as(|params| {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(part(0, 4).into(), month, day);
+        });
+    };
+    ends(40);
+    says(&setup, "certificate", "ok", "days from now");
+    ends(5);
+    says(&setup, "certificate", "warn", "days from now");
+    ends(-5);
+    says(&setup, "certificate", "fail", "expired at ");
+    let (findings, _) = findings(&Setup::new(), &[]);
+    assert!(
+        findings
+            .iter()
+            .all(|finding| finding["what"] != "certificate")
+    );
+}
+
+#[test]
+fn over_postgres_it_looks_at_what_is_in_the_database() {
+    if is_sqlite() {
+        return;
+    }
+    let mut server = Server::start();
+    let agent = server.admin().add_node("n1");
+    let beat = json!({"instance": "one", "agentVersion": "0.0.9", "intervalSeconds": 30});
+    agent.heartbeat(&beat).gives(200);
+    let address = server.address().to_owned();
+    let setup = server.setup();
+    let (found, is_well) = findings(setup, &["--listen", &address]);
+    assert!(is_well, "{found:?}");
+    for what in ["server", "database", "clock", "schema", "jobs", "backups"] {
+        assert_eq!(of(&found, what).0, "ok", "{found:?}");
+    }
+    assert!(of(&found, "database").1.contains("PostgreSQL"), "{found:?}");
+    let (health, seen) = of(&found, "agents");
+    assert!(health == "warn" && seen.contains("n1 has 0.0.9"), "{seen}");
+    server.admin().queue("n1");
+    let database = server.database();
+    database.execute("UPDATE jobs SET created_at = now() - interval '2 days'");
+    says(server.setup(), "jobs", "warn", "1 have waited for n1");
+    database.execute("UPDATE jobs SET status = 'RUNNING', started_at = now() - interval '2 days', timeout_seconds = 60");
+    says(server.setup(), "jobs", "warn", "past its timeout");
+    let password = database
+        .url()
+        .split([':', '@'])
+        .nth(2)
+        .expect("a password")
+        .to_owned();
+    let wrong = Setup::new().with(
+        "HYPRBOX_DATABASE_URL",
+        &database.url().replace(&password, "not-the-password"),
+    );
+    let (found, is_well) = findings(&wrong, &[]);
+    let (health, seen) = of(&found, "database");
+    assert!(
+        !is_well && health == "fail" && seen.contains("password authentication failed"),
+        "{seen}"
+    );
+    assert!(!seen.contains(&password), "{seen}");
+    says(&Setup::new(), "schema", "warn", "no tables yet");
 }

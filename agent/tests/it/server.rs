@@ -281,6 +281,7 @@ impl Server {
             }
             "output" => self.output(request),
             "complete" => self.complete(request),
+            "healthz" => (200, "{}".to_owned()),
             other => panic!("no such call: {other}"),
         };
         self.shared.changed.notify_all();
@@ -423,7 +424,7 @@ impl Request {
     /// The last word of the path.
     fn kind(&self) -> &'static str {
         let path = self.target.split('?').next().unwrap_or_default();
-        ["pending", "heartbeat", "output", "complete"]
+        ["pending", "heartbeat", "output", "complete", "healthz"]
             .into_iter()
             .find(|kind| path.ends_with(kind))
             .unwrap_or("other")

@@ -12,7 +12,9 @@ use crate::config::{Config, DatabaseUrl};
 use crate::nodes::Agents;
 use crate::ops::{restore, schedule};
 use crate::store::SCHEMA_VERSION;
-use crate::store::diagnosis::{Diagnosis, diagnose};
+#[cfg(feature = "postgres")]
+use crate::store::diagnosis::diagnose_postgres;
+use crate::store::diagnosis::{Content, Diagnosis, diagnose};
 
 /// A clock that is behind the database by more was set back.
 const CLOCK_SLACK_MS: i64 = 60_000;
@@ -68,13 +70,76 @@ fn server(database: &Path, config: &Config) -> Finding {
 }
 
 fn of(path: &Path, found: &Diagnosis, config: &Config) -> Vec<Finding> {
+    let mut findings = vec![soundness(path, found), clock(found)];
+    findings.extend(content(&found.content, config));
+    findings
+}
+
+fn content(content: &Content, config: &Config) -> Vec<Finding> {
     vec![
-        soundness(path, found),
-        schema(found.version),
-        clock(found),
-        agents(&found.agents, config),
-        jobs(found),
+        schema(content.version),
+        agents(&content.agents, config),
+        jobs(content),
     ]
+}
+
+/// A database that several servers may share; how sound its files are, its own tools know.
+#[cfg(feature = "postgres")]
+pub(super) fn postgres(url: &str, config: &Config) -> Vec<Finding> {
+    let found = match diagnose_postgres(url) {
+        Ok(found) => found,
+        Err(error) => {
+            return vec![
+                answers(config),
+                Finding::fail(
+                    "database",
+                    error,
+                    "look at HYPRBOX_DATABASE_URL, that PostgreSQL runs there (pg_isready), and at its pg_hba.conf",
+                ),
+            ];
+        }
+    };
+    let seen = format!(
+        "{} answers, PostgreSQL {}; its files are for pg_amcheck to look at",
+        found.shown, found.server
+    );
+    let own = clock::now();
+    let apart = own.millis_since(found.now);
+    let mut findings = vec![answers(config), Finding::ok("database", seen)];
+    findings.push(if apart.abs() > CLOCK_SLACK_MS {
+        Finding::warn(
+            "clock",
+            format!(
+                "it is {own} here and {} there, where leases are counted",
+                found.now
+            ),
+            "set whichever clock is wrong (timedatectl), and keep it so by NTP",
+        )
+    } else {
+        Finding::ok("clock", format!("{own}, as the database's"))
+    });
+    match &found.content {
+        Some(found) => findings.extend(content(found, config)),
+        None => findings.push(Finding::warn(
+            "schema",
+            "there are no tables yet",
+            "start the server, which makes them",
+        )),
+    }
+    findings
+}
+
+/// Whether a server takes connections where this one's settings say.
+#[cfg(feature = "postgres")]
+fn answers(config: &Config) -> Finding {
+    match TcpStream::connect_timeout(&config.listen, CONNECT_WITHIN) {
+        Ok(_) => Finding::ok("server", format!("{} answers", config.listen)),
+        Err(error) => Finding::warn(
+            "server",
+            format!("{} does not answer: {error}", config.listen),
+            "start it, or give this the server's HYPRBOX_LISTEN",
+        ),
+    }
 }
 
 fn soundness(path: &Path, found: &Diagnosis) -> Finding {
@@ -139,7 +204,7 @@ fn agents(agents: &[(String, String)], config: &Config) -> Finding {
     )
 }
 
-fn jobs(found: &Diagnosis) -> Finding {
+fn jobs(found: &Content) -> Finding {
     let overdue = found.overdue.iter();
     let waiting = found.waiting.iter();
     let stuck: Vec<String> = overdue
@@ -160,6 +225,13 @@ fn jobs(found: &Diagnosis) -> Finding {
 
 /// The scheduled backups.
 pub(super) fn backups(config: &Config) -> Finding {
+    #[cfg(feature = "postgres")]
+    if let DatabaseUrl::Postgres(_) = &config.database {
+        return Finding::ok(
+            "backups",
+            "those of PostgreSQL are for its own tools: pg_dump, or a copy of its log",
+        );
+    }
     let Some(plan) = &config.backups else {
         return Finding::warn(
             "backups",

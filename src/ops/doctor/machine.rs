@@ -6,10 +6,15 @@ use std::path::Path;
 use nix::sys::statvfs::statvfs;
 
 use super::Finding;
+use crate::clock;
+use crate::tls::Tls;
 
 /// Less room than this, in bytes, deserves a word; and less than this will soon stop the server.
 const LITTLE: u64 = 1 << 30;
 const TOO_LITTLE: u64 = 100 << 20;
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
+/// Whatever renews a certificate has done so by then, or has failed.
+const SOON_DAYS: i64 = 14;
 
 /// The data folder: there, and for its owner alone.
 pub(super) fn folder(path: &Path) -> Finding {
@@ -36,6 +41,33 @@ pub(super) fn folder(path: &Path) -> Finding {
             format!("{shown}: {error}"),
             "run this as the server's user, or with sudo",
         ),
+    }
+}
+
+/// The certificate of the server's own TLS: whether it holds, and for how long yet.
+pub(super) fn certificate(tls: &Tls) -> Finding {
+    let shown = tls.cert().display();
+    let Some(until) = tls.not_after() else {
+        return Finding::warn(
+            "certificate",
+            format!("{shown} doesn't say until when it holds"),
+            "have another one made",
+        );
+    };
+    let left = until.millis_since(clock::now());
+    let mend = "renew it; the server takes it over by itself, without a restart";
+    if left < 0 {
+        let seen = format!("{shown} expired at {until}: browsers and agents refuse it");
+        return Finding::fail("certificate", seen, mend);
+    }
+    let seen = format!(
+        "{shown} holds until {until}, {} days from now",
+        left / DAY_MS
+    );
+    if left < SOON_DAYS * DAY_MS {
+        Finding::warn("certificate", seen, mend)
+    } else {
+        Finding::ok("certificate", seen)
     }
 }
 

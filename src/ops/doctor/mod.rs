@@ -81,7 +81,7 @@ pub fn command() -> Command {
             .about("Look at what the server stands on, and say how to mend what is wrong")
             .long_about(
                 "Looks at what the server stands on, and says how to mend what is wrong: settings, data folder, key, disk, \
-                 database, clock, backups, agents. It changes nothing, and the server may run. It ends with 1 where \
+                 database, certificate, clock, backups, agents. It changes nothing, and the server may run. It ends with 1 where \
                  something fails. Settings are read as the server reads them, and from /etc/hyprbox/server.env.",
             )
             .arg(
@@ -122,12 +122,9 @@ fn look(config: &Config) -> Vec<Finding> {
     match &config.database {
         DatabaseUrl::Sqlite(path) => findings.extend(data::database(path, config)),
         #[cfg(feature = "postgres")]
-        DatabaseUrl::Postgres(_) => findings.push(Finding::warn(
-            "database",
-            "it is PostgreSQL, and is not looked into",
-            "ask its own tools: pg_isready, pg_amcheck; the server's /readyz says whether it takes a write",
-        )),
+        DatabaseUrl::Postgres(url) => findings.extend(data::postgres(url, config)),
     }
+    findings.extend(config.tls.as_ref().map(machine::certificate));
     findings.push(machine::key(&config.secret_key_file, data::exists(config)));
     findings.push(data::backups(config));
     findings
