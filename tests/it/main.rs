@@ -15,6 +15,7 @@ mod complete;
 mod config;
 mod crash;
 mod docs;
+mod docs_run;
 mod doctor;
 mod door;
 mod enrol;
