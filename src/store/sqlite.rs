@@ -28,11 +28,6 @@ const QUEUE: usize = 2_048;
 const READERS: u32 = 6;
 /// How long another program may hold the lock before a write gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the writer waits, at the most, for callers whom it has just answered and who come again, before it commits for
-/// fewer than last time.
-const GATHER_WITHIN: Duration = Duration::from_millis(1);
-/// The part of the last commit's time that it waits for them: where a sync is dear, it is worth more to share one.
-const GATHER_PART: u32 = 3;
 /// Pages of log past which the writer itself checkpoints, so that the log can't outrun the checkpointer: 64 MB.
 const LOG_PAGES_MAX: i64 = 16_384;
 /// How long the writer then waits for readers. One that stays (an operator's shell, a backup) must not hold up every write.
@@ -264,11 +259,10 @@ fn write_loop(
 ) {
     let mut version = data_version(&connection);
     let mut restart_from = Instant::now();
-    let mut last = Group::default();
     loop {
         match waiting.recv_timeout(FOREIGN_EVERY) {
             Ok(first) => {
-                last = write_group(&connection, first, waiting, listener, last);
+                write_group(&connection, first, waiting, listener);
                 log.has_news();
                 bound_the_log(&connection, &mut restart_from);
             }
@@ -298,29 +292,12 @@ fn data_version(connection: &Connection) -> Option<i64> {
         .ok()
 }
 
-/// The writes of one commit.
-#[derive(Debug, Clone, Copy, Default)]
-struct Group {
-    writes: usize,
-    commit_took: Duration,
-}
-
-impl Group {
-    /// Until when as many as last time are waited for. Nobody who comes alone waits.
-    fn gather_until(self) -> Option<Instant> {
-        let patience = (self.commit_took / GATHER_PART).min(GATHER_WITHIN);
-        (self.writes > 1).then(|| Instant::now() + patience)
-    }
-}
-
 fn write_group(
     connection: &Connection,
     first: Box<dyn Write>,
     waiting: &Receiver<Box<dyn Write>>,
     listener: &Listener,
-    last: Group,
-) -> Group {
-    let gather_until = last.gather_until();
+) {
     let mut done = Vec::with_capacity(GROUP);
     if let Err(error) = run_cached(connection, "BEGIN IMMEDIATE") {
         // Another program holds the lock. Those who wait have waited as long as the first: one after the other, each
@@ -329,7 +306,7 @@ fn write_group(
         for write in waiting.try_iter().take(QUEUE) {
             write.answer(Err(error.clone()));
         }
-        return Group::default();
+        return;
     }
     let mut notes = Vec::new();
     let mut next = Some(first);
@@ -339,27 +316,14 @@ fn write_group(
         // A full disk may end the whole transaction; what came next would then commit by itself, unseen.
         if done.len() < GROUP && !connection.is_autocommit() {
             next = waiting.try_recv().ok();
-            if let (None, Some(until)) = (&next, gather_until)
-                && done.len() < last.writes
-            {
-                let left = until.saturating_duration_since(Instant::now());
-                next = waiting.recv_timeout(left).ok();
-            }
         }
     }
-    let began = Instant::now();
     let commit = commit_group(connection);
-    let commit_took = began.elapsed();
     if commit.is_ok() && !notes.is_empty() {
         listener(&notes);
     }
-    let writes = done.len();
     for write in done {
         write.answer(commit.clone());
-    }
-    Group {
-        writes,
-        commit_took,
     }
 }
 
