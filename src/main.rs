@@ -1,5 +1,7 @@
 //! The program `hyprbox`: flags → configuration → a command. The only place that exits.
 
+mod memory;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -82,6 +84,7 @@ fn doctor(arguments: &ArgMatches) -> ExitCode {
 }
 
 fn serve(flags: &ArgMatches) -> ExitCode {
+    memory::be_frugal();
     let config = match Config::read(flags, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => return complain(error),
@@ -134,6 +137,8 @@ async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
     let listener = app::bind(config).await?;
     let app = App::build(config, &listener, stopping).await?;
     announce(&app, &listener).await?;
+    // The start has needed three times what stays: the description of the API, most of all.
+    memory::give_back();
     app.serve(listener).await;
     Ok(())
 }
