@@ -10,6 +10,7 @@ use reqwest::{Method, Response, StatusCode};
 use tokio::sync::Notify;
 
 use crate::config::{Config, is_loopback};
+use crate::trust;
 use crate::version::version;
 
 /// How long a call may take beyond the time that it asked the server to wait.
@@ -225,9 +226,8 @@ pub(crate) fn http(api_url: &str, ca_file: Option<&Path>) -> Result<reqwest::Cli
     }
     builder = if let Some(path) = ca_file {
         let pem = std::fs::read(path).map_err(|e| ClientError::CaFile(e.to_string()))?;
-        let certs = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|e| ClientError::CaFile(chain(&e)))?;
-        builder.tls_certs_only(certs)
+        let trusting = trust::only(&pem).map_err(ClientError::CaFile)?;
+        builder.tls_backend_preconfigured(trusting)
     } else if url.scheme() == "http" {
         // No store of roots is read where none is needed: it would be half of the idle memory.
         let roots = rustls::RootCertStore::empty();

@@ -36,6 +36,7 @@ mod state;
 pub mod stop;
 #[cfg(target_os = "linux")]
 pub mod supervise;
+pub mod trust;
 #[cfg(target_os = "linux")]
 pub mod upgrade;
 mod version;

@@ -283,11 +283,8 @@ fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
             ))
         };
         let pem = std::fs::read(&path).map_err(|error| bad(io_words(&error)))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .ok()
-            .filter(|found| !found.is_empty())
-            .ok_or_else(|| bad("there is none in it".to_owned()))?;
-        builder = builder.tls_certs_only(certificates);
+        let trusting = hyprbox_agent::trust::only(&pem).map_err(bad)?;
+        builder = builder.tls_backend_preconfigured(trusting);
     } else if parsed.scheme() == "http" {
         // Reading the system's roots takes longer than a whole call on loopback.
         let empty = rustls::ClientConfig::builder()

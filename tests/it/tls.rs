@@ -52,6 +52,28 @@ fn an_agent_trusts_no_certificate_of_strangers() {
 }
 
 #[test]
+fn an_agent_takes_a_self_signed_certificate_that_it_was_given_and_no_other() {
+    let authority = Authority::new();
+    let mut server = server(&authority);
+    let admin = server.admin();
+    let node = admin.add_node("n1");
+    admin.queue("n1");
+    let (cert, key) = Authority::self_signed();
+    write_file(&authority.key(), &key, 0o600);
+    write_file(&authority.cert(), &cert, 0o644);
+    let (other, _) = Authority::self_signed();
+    let other_file = authority.folder().join("other.pem");
+    write_file(&other_file, &other, 0o644);
+    let stranger = RealAgent::trusting(&server, &node, &other_file);
+    eventually("the stranger's complaint", || {
+        stranger.logged("CaUsedAsEndEntity").then_some(())
+    });
+    let agent = RealAgent::trusting(&server, &node, &authority.cert());
+    eventually("the job's start", || agent.logged("started").then_some(()));
+    assert!(!stranger.logged("started"));
+}
+
+#[test]
 fn tls_1_2_and_1_3_speak_http_1_1() {
     let authority = Authority::new();
     let server = server(&authority);
