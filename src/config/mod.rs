@@ -112,10 +112,9 @@ impl Config {
             secret_key_file: secret_key_file(&source, &data_dir),
             metrics_token: source.read(
                 "HYPRBOX_METRICS_TOKEN",
-                "at least 16 printable ASCII characters",
+                "printable ASCII characters without spaces",
                 |value| {
-                    let fits =
-                        value.len() >= 16 && value.bytes().all(|byte| byte.is_ascii_graphic());
+                    let fits = value.bytes().all(|byte| byte.is_ascii_graphic());
                     fits.then(|| value.to_owned())
                 },
             )?,

@@ -43,7 +43,7 @@ fn every_bad_value_is_one_line_with_name_value_and_allowed() {
         ("HYPRBOX_PRESETS_DIR", "/nonexistent", "folder"),
         ("HYPRBOX_STDOUT_MAX_BYTES", "1", "65536"),
         ("HYPRBOX_LEASE_SECONDS", "2", "86400"),
-        ("HYPRBOX_METRICS_TOKEN", "short", "16"),
+        ("HYPRBOX_METRICS_TOKEN", "two words", "printable"),
         ("HYPRBOX_ADMIN_EMAIL", "nobody", "email"),
         ("HYPRBOX_ALLOW_PUBLIC_REGISTRATION", "perhaps", "true"),
         ("HYPRBOX_KEEP_DAYS", "0", "1"),

@@ -117,7 +117,7 @@ fn a_bad_value_is_one_line_and_changes_nothing() {
 fn a_bad_secret_is_not_repeated() {
     for (variable, value) in [
         ("HYPRBOX_ADMIN_PASSWORD", "too short"),
-        ("HYPRBOX_METRICS_TOKEN", "tiny"),
+        ("HYPRBOX_METRICS_TOKEN", "two words"),
         (
             "HYPRBOX_DATABASE_URL",
             "postgres://me:hidden@localhost/jobs",
