@@ -33,7 +33,7 @@ pub(super) async fn show(
     };
     let jobs = site.jobs.page(filter, LATEST).await?.jobs;
     let tokens = match user.role {
-        Role::Admin => Some(site.jobs.nodes.tokens(node.id.clone()).await?),
+        Role::Admin => Some(site.jobs.nodes.tokens(&site.auth, node.id.clone()).await?),
         Role::Pending | Role::Viewer | Role::Operator => None,
     };
     let body = body(&user, scope, &node, &jobs, tokens.as_deref());

@@ -1,5 +1,6 @@
 //! Tokens of a node's agents: made, listed without their secret, revoked.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use hyprbox_protocol::ErrorBody;
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Nodes;
 use crate::audit;
-use crate::auth::{self, Admin, User};
+use crate::auth::{self, Admin, Auth, Credential, User};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, Path};
 use crate::store::node::{self, NodeToken};
@@ -87,11 +88,12 @@ pub(super) async fn add(
     security(("bearer" = []), ("cookie" = [])))]
 pub(super) async fn list(
     State(nodes): State<Nodes>,
+    Extension(auth): Extension<Auth>,
     Admin(_): Admin,
     Path(id): Path<String>,
 ) -> Result<axum::Json<TokenList>, ApiError> {
     let tokens = nodes
-        .tokens(id)
+        .tokens(&auth, id)
         .await?
         .into_iter()
         .map(TokenView::from)
@@ -127,14 +129,20 @@ impl Nodes {
             .await
     }
 
-    /// A node's tokens.
-    pub async fn tokens(&self, node_id: String) -> Result<Vec<NodeToken>, ApiError> {
-        self.store
+    /// A node's tokens. `auth` knows of uses that are not in the database yet.
+    pub async fn tokens(&self, auth: &Auth, node_id: String) -> Result<Vec<NodeToken>, ApiError> {
+        let mut tokens = self
+            .store
             .read(move |tx| {
                 node::find(tx, &node_id)?.ok_or_else(no_such_node)?;
-                Ok(node::token_list(tx, &node_id)?)
+                Ok::<_, ApiError>(node::token_list(tx, &node_id)?)
             })
-            .await
+            .await?;
+        for token in &mut tokens {
+            let noted = auth.last_used(&Credential::NodeToken(token.id.clone()));
+            token.last_used_at = noted.or(token.last_used_at);
+        }
+        Ok(tokens)
     }
 
     /// Revokes a token of a node.
