@@ -102,6 +102,24 @@ fn the_update_for_a_stuck_job() {
 }
 
 #[test]
+fn a_time_that_an_operator_mistyped_hides_no_job() {
+    let (server, ann, agent) = ready();
+    let id = ann.queue("prod-eu-1");
+    agent.claim();
+    if server.database().sqlite().is_none() {
+        // PostgreSQL takes no such time.
+        return;
+    }
+    let slip = format!("UPDATE jobs SET status='FAILED', finished_at='yesterday' WHERE id='{id}'");
+    assert_eq!(server.database().execute(&slip), 1);
+    let job = ann.job(&id);
+    assert_eq!(job["status"], "FAILED");
+    assert_eq!(job["finishedAt"], Value::Null);
+    let listed = ann.get("/api/jobs").ok();
+    assert_eq!(id_of(&listed["jobs"][0]), id);
+}
+
+#[test]
 fn the_claim_as_one_update_on_the_state() {
     let (server, ann, agent) = ready();
     let id = ann.queue("prod-eu-1");
