@@ -237,11 +237,36 @@ impl Metrics {
             .set(gauge((nodes - online) as u64));
         let mut page = String::new();
         match text::encode(&mut page, &self.0.registry) {
-            Ok(()) => page,
+            Ok(()) => in_prometheus_text(&page),
             // Writing to a String does not fail.
             Err(_) => String::new(),
         }
     }
+}
+
+/// The library writes OpenMetrics, in which a counter's name and its sample's differ; in Prometheus's own text, which every
+/// reader knows, they are one, and units and an end are nothing that it has.
+fn in_prometheus_text(page: &str) -> String {
+    let mut text = String::with_capacity(page.len());
+    let mut help = None;
+    for line in page.lines() {
+        if let Some(about) = line.strip_prefix("# HELP ") {
+            help = about.split_once(' ');
+        } else if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|about| about.split_once(' '))
+        {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            if let Some((_, words)) = help.take() {
+                text += &format!("# HELP {name}{suffix} {words}\n");
+            }
+            text += &format!("# TYPE {name}{suffix} {kind}\n");
+        } else if !line.starts_with('#') {
+            text += line;
+            text.push('\n');
+        }
+    }
+    text
 }
 
 fn seconds_between(start: Timestamp, end: Timestamp) -> f64 {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Field, Person, Server, eventually, id_of};
+use crate::harness::{Answer, Field, Person, Server, eventually, id_of};
 
 #[test]
 fn it_says_that_it_lives_and_is_ready() {
@@ -137,7 +137,8 @@ fn remount(disk: &SmallDisk, size: &str) {
 
 #[test]
 fn metrics_are_for_admins_and_for_their_token() {
-    const TOKEN: &str = "a-token-for-prometheus";
+    // Short: how long it is, is its operator's affair.
+    const TOKEN: &str = "prom";
     let mut server = Server::with(&[("HYPRBOX_METRICS_TOKEN", TOKEN)]);
     let admin = server.admin();
     let agent = admin.add_node("n1");
@@ -150,7 +151,7 @@ fn metrics_are_for_admins_and_for_their_token() {
         assert!(name.starts_with("hyprbox_"), "{line}");
         value.parse::<f64>().expect("a number");
     }
-    assert!(text.contains("# TYPE hyprbox_"), "{text}");
+    has_the_form_of_0_0_4(&scrape);
     admin.get("/metrics").gives(200);
     server.get("/metrics").gives(401);
     server
@@ -162,6 +163,27 @@ fn metrics_are_for_admins_and_for_their_token() {
     // That token opens nothing else.
     server.get("/api/jobs").bearer(TOKEN).gives(401);
     server.get("/api/audit").bearer(TOKEN).gives(401);
+}
+
+/// Every sample belongs to the type above it, and the comments are of the two kinds that there are.
+fn has_the_form_of_0_0_4(scrape: &Answer) {
+    let kind = scrape.header("content-type");
+    assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
+    let (mut named, mut counters) = (String::new(), 0);
+    for line in scrape.text().lines() {
+        if let Some(about) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = about.split_once(' ').expect("name and type");
+            named = name.to_owned();
+            counters += usize::from(kind == "counter");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        } else if !line.starts_with("# HELP ") {
+            let sample = line.split(['{', ' ']).next().expect("a name");
+            let suffix = sample.strip_prefix(&named);
+            let fits = matches!(suffix, Some("" | "_bucket" | "_sum" | "_count"));
+            assert!(fits, "{line} under {named}");
+        }
+    }
+    assert!(counters >= 2, "{counters}");
 }
 
 #[test]
