@@ -180,3 +180,7 @@ CREATE TABLE readiness (
     id BIGINT PRIMARY KEY,                       -- always 1
     at TIMESTAMPTZ NOT NULL
 );
+
+-- Beside these tables, made anew at each start, as each database writes them in its own way (src/store/sql/derived.*.sql):
+--   VIEW job_logs (job_id, stdout, stderr)        the kept output as text, for operators who type SQL
+--   TRIGGER jobs_erase_secrets                    overwrites and deletes a job's sealed secrets when its status becomes terminal

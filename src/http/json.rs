@@ -107,14 +107,39 @@ fn wrong_json(error: &serde_json::Error, path: &str) -> ApiError {
     let missing = reason
         .strip_prefix("missing field `")
         .and_then(|rest| rest.strip_suffix('`'));
+    let reason = plain(reason);
     match (missing, path) {
         (Some(name), ".") => field_error(name, "is needed"),
         (Some(name), parent) => field_error(&format!("{parent}.{name}"), "is needed"),
         (None, ".") => ApiError::bad_request(
             "bad_input",
-            format!("The body is of the wrong shape: {reason}"),
+            format!("The body is of the wrong shape: it {reason}"),
         ),
-        (None, path) => field_error(path, reason),
+        (None, path) => field_error(path, &reason),
+    }
+}
+
+/// What serde says of a value, in words for those who don't write Rust.
+fn plain(reason: &str) -> String {
+    if let Some((_, wanted)) = reason.split_once(", expected ") {
+        if let Some(names) = wanted.strip_prefix("one of ") {
+            return format!("must be one of {}", names.replace('`', ""));
+        }
+        let wanted = match wanted {
+            "i64" | "i32" => "a whole number",
+            "u64" | "u32" | "u16" | "usize" => "a whole number, 0 or more",
+            "f64" => "a number",
+            "a boolean" => "true or false",
+            "a map" => "a JSON object",
+            "a sequence" => "a list",
+            other if other.starts_with("struct ") => "a JSON object",
+            other => other,
+        };
+        return format!("must be {wanted}");
+    }
+    match reason.strip_prefix("duplicate field ") {
+        Some(name) => format!("has {} twice", name.replace('`', "")),
+        None => reason.to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@ mod drain;
 mod error;
 mod headers;
 mod json;
+mod once;
 mod path;
 mod query;
 mod waiting;
@@ -18,3 +19,4 @@ pub use waiting::{AskedAgain, CanSetAside, SetAside, Wait, Waiting};
 
 pub(crate) use body::read_body;
 pub(crate) use drain::Drainable;
+pub(crate) use once::each_name_once;

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::{JobError, Jobs};
 use crate::auth::Viewer;
-use crate::http::{ApiError, JsonBody, Path};
+use crate::http::{ApiError, JsonBody, Path, each_name_once};
 use crate::presets::{PresetList, PresetView, Snapshot};
 use crate::store::StoreError;
 
@@ -19,7 +19,7 @@ use crate::store::StoreError;
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(super) struct RenderRequest {
     /// Params by name, as JSON of their type.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_name_once")]
     #[schema(value_type = Option<Object>)]
     params: Option<Map<String, Value>>,
 }

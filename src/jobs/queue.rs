@@ -9,6 +9,7 @@ use super::{JobError, Jobs};
 use crate::audit;
 use crate::auth::User;
 use crate::clock;
+use crate::http::each_name_once;
 use crate::presets::{Script, Values, render};
 use crate::store::job::{self, Job, JobStatus, NewJob};
 use crate::store::{Change, Tx, idempotency, node, secret};
@@ -27,7 +28,7 @@ pub struct QueueRequest {
     /// The node's id.
     pub node_id: String,
     /// Params by name, as JSON of their type.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_name_once")]
     #[schema(value_type = Option<Object>)]
     pub params: Option<Map<String, Value>>,
     /// 1 to 604,800; the preset's own timeout where it is absent.

@@ -31,7 +31,7 @@ const PLAIN_REFUSED: &[u8] =
     Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nContent-Length: 63\r\n\r\n\
     {\"error\":\"This address speaks https alone\",\"code\":\"https_only\"}";
 /// How long open requests may take to end when the server goes down.
-const GRACE: Duration = Duration::from_secs(4);
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Serves until `stopping` turns true, then lets open requests end.
 pub(crate) async fn serve(

@@ -169,6 +169,7 @@ fn a_body_that_is_no_json_is_refused() {
         b"[\"note\",\"n1\"]",
         b"{\"preset\":\"note\",\"nodeId\":\"n1\"} x",
         b"{\"preset\":\"note\",\"preset\":\"note\",\"nodeId\":\"n1\"}",
+        b"{\"preset\":\"note\",\"nodeId\":\"n1\",\"params\":{\"text\":\"a\",\"text\":\"b\"}}",
         b"{\"preset\":\"note\",\"nodeId\":\"n1\",}",
         b"{'preset':'note','nodeId':'n1'}",
         b"{\"preset\":\"note\xff\",\"nodeId\":\"n1\"}",
@@ -187,6 +188,50 @@ fn a_body_that_is_no_json_is_refused() {
         assert!(!answer.code().is_empty(), "{shown}");
     }
     server.get("/healthz").gives(200);
+}
+
+#[test]
+fn what_is_wrong_with_a_value_is_told_in_plain_words() {
+    let (_server, admin) = ready();
+    for (body, field, words) in [
+        (
+            json!({"preset": 1, "nodeId": "n1"}),
+            "preset",
+            "must be a string",
+        ),
+        (json!({"preset": "note"}), "nodeId", "is needed"),
+        (
+            json!({"preset": "note", "nodeId": "n1", "params": []}),
+            "params",
+            "must be a JSON object",
+        ),
+        (
+            json!({"preset": "note", "nodeId": "n1", "timeoutSeconds": "1"}),
+            "timeoutSeconds",
+            "must be a whole number",
+        ),
+        (
+            json!({"preset": "note", "nodeId": "n1", "timeoutSeconds": 0.5}),
+            "timeoutSeconds",
+            "must be a whole number",
+        ),
+    ] {
+        let answer = admin.post("/api/jobs", &body).gives(400).json();
+        assert_eq!(answer["fields"][field], words, "{body}: {answer}");
+    }
+    let role =
+        json!({"email": "b@example.org", "password": "long enough", "name": "b", "role": "KING"});
+    let answer = admin.post("/api/users", &role).gives(400).json();
+    let told = answer["fields"]["role"].as_str().expect("the role's fault");
+    assert!(
+        told.starts_with("must be ") && told.contains("OPERATOR"),
+        "{told}"
+    );
+    let answer = admin.post("/api/jobs", &json!("note")).gives(400).json();
+    assert_eq!(
+        answer["error"],
+        "The body is of the wrong shape: it must be a JSON object"
+    );
 }
 
 /// Values that may break something, wherever a text or a number stands.
