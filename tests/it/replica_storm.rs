@@ -29,6 +29,8 @@ const BACKLOG: usize = 2;
 /// How long the last jobs may take when all servers are up again.
 const END_WITHIN: Duration = Duration::from_secs(180);
 const PIECES: usize = 8;
+/// A call that takes longer is told of.
+const SLOW: Duration = Duration::from_secs(12);
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect(name))
@@ -82,7 +84,13 @@ impl Storm {
                 let urls = self.urls.read().unwrap_or_else(PoisonError::into_inner);
                 urls[number % urls.len()].clone()
             };
-            match call(&url).try_send() {
+            let asked = Instant::now();
+            let sent = call(&url).try_send();
+            let took = asked.elapsed();
+            if took > SLOW {
+                eprintln!("a call took {took:?}, its answer: {sent:?}");
+            }
+            match sent {
                 Ok(answer) if answer.status == 503 => {
                     assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
                 }

@@ -46,13 +46,6 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// One with those settings (`max_connections=20`), running; `None` where the tests run on another database.
-    pub(crate) fn with(settings: &[&str]) -> Option<Self> {
-        let cluster = Self::made(settings)?;
-        cluster.start();
-        Some(cluster)
-    }
-
     fn made(settings: &[&str]) -> Option<Self> {
         let cluster = Self::empty(settings)?;
         let password = cluster.folder.path().join("password");
@@ -76,23 +69,6 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Another one that takes over all that this one writes, as it is written.
-    pub(crate) fn standby(&self) -> Self {
-        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
-        let standby = Self::empty(&settings).expect("there is a first one");
-        let from = self.url("127.0.0.1", "application_name=standby");
-        // Not without its own log of writes: what follows must be there from the copy's beginning on.
-        let mut copy = standby.program("pg_basebackup");
-        run(copy.args(["-R", "-X", "stream", "-c", "fast", "-d", &from]));
-        standby.start();
-        standby
-    }
-
-    /// The standby takes writes from now on.
-    pub(crate) fn promote(&self) {
-        run(self.program("pg_ctl").args(["promote", "-w"]));
-    }
-
     pub(crate) fn start(&self) {
         let settings: Vec<String> = self
             .settings
@@ -108,25 +84,6 @@ impl Cluster {
         let log = self.folder.path().join("log");
         let mut start = self.program("pg_ctl");
         run(start.args(["start", "-w", "-o", &options, "-l"]).arg(log));
-    }
-
-    /// `immediate`: as after a crash; `fast`: it says goodbye to those who are connected.
-    pub(crate) fn stop(&self, mode: &str) {
-        run(self.program("pg_ctl").args(["stop", "-w", "-m", mode]));
-    }
-
-    /// Its processes: the first one, and those for each connection and for other work.
-    pub(crate) fn processes(&self) -> Vec<i32> {
-        let first = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
-        let first = first.lines().next().expect("its process").to_owned();
-        let children = format!("/proc/{first}/task/{first}/children");
-        let children = std::fs::read_to_string(children).expect("it has children");
-        let all = children.split_whitespace().chain([first.as_str()]);
-        all.map(|pid| pid.parse().expect("a number")).collect()
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
     }
 
     /// Shows another certificate from now on.
@@ -180,6 +137,53 @@ impl Cluster {
             let postgres = postgres.expect("its package makes the user");
             chown(path, Some(postgres.uid), Some(postgres.gid)).expect("root may");
         }
+    }
+}
+
+/// What is done to a server under those who use it.
+#[cfg(feature = "postgres")]
+impl Cluster {
+    /// One with those settings (`max_connections=20`), running; `None` where the tests run on another database.
+    pub(crate) fn with(settings: &[&str]) -> Option<Self> {
+        let cluster = Self::made(settings)?;
+        cluster.start();
+        Some(cluster)
+    }
+
+    /// Another one that takes over all that this one writes, as it is written.
+    pub(crate) fn standby(&self) -> Self {
+        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
+        let standby = Self::empty(&settings).expect("there is a first one");
+        let from = self.url("127.0.0.1", "application_name=standby");
+        // Not without its own log of writes: what follows must be there from the copy's beginning on.
+        let mut copy = standby.program("pg_basebackup");
+        run(copy.args(["-R", "-X", "stream", "-c", "fast", "-d", &from]));
+        standby.start();
+        standby
+    }
+
+    /// The standby takes writes from now on.
+    pub(crate) fn promote(&self) {
+        run(self.program("pg_ctl").args(["promote", "-w"]));
+    }
+
+    /// `immediate`: as after a crash; `fast`: it says goodbye to those who are connected.
+    pub(crate) fn stop(&self, mode: &str) {
+        run(self.program("pg_ctl").args(["stop", "-w", "-m", mode]));
+    }
+
+    /// Its processes: the first one, and those for each connection and for other work.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let first = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
+        let first = first.lines().next().expect("its process").to_owned();
+        let children = format!("/proc/{first}/task/{first}/children");
+        let children = std::fs::read_to_string(children).expect("it has children");
+        let all = children.split_whitespace().chain([first.as_str()]);
+        all.map(|pid| pid.parse().expect("a number")).collect()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 }
 
