@@ -448,7 +448,7 @@ pub fn lose(
     Ok(changed == 1)
 }
 
-/// Nodes with a job that was queued, or is to be cancelled, since a minute and that still is: another server may have told
+/// Nodes with a job that was queued, or is to be cancelled, since a minute, or claimed just now: another server may have told
 /// of it in vain. Only where [`Tx::is_shared`].
 pub fn nodes_with_news(tx: &mut dyn Tx) -> Result<Vec<String>, StoreError> {
     read_all(tx.query(&RECENT, &[])?, Row::take)
