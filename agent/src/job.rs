@@ -163,10 +163,10 @@ pub(crate) async fn complete(ctx: &Context, id: &str, request: &CompleteRequest)
     let mut backoff = Backoff::default();
     loop {
         match ctx.client.complete(id, &ctx.instance, request).await {
-            Ok(()) => return,
+            Ok(()) => return ctx.ends.note(id, request),
             Err(e) if matches!(e.status(), Some(404 | 409)) => {
                 tracing::warn!("[jobrunner] job {id}: the server doesn't take its end: {e}");
-                return;
+                return ctx.ends.note(id, request);
             }
             Err(e) => {
                 tracing::warn!("[jobrunner] complete error: {e}");
@@ -309,7 +309,10 @@ impl Follower {
         // Nobody looks for the process of a job that has ended.
         let pid = if last.is_some() { None } else { self.pid() };
         match self.call(body(&self.batch, pid, last.as_ref())).await {
-            Ok(Answer { ended: true, .. }) if last.is_some() => return Sent::Ended,
+            Ok(Answer { ended: true, .. }) if let Some(last) = &last => {
+                self.ctx.ends.note(self.dir.id(), last);
+                return Sent::Ended;
+            }
             Ok(Answer { next, .. }) if next == expected => self.sought = None,
             // The server knows better: it has lost its last moments, or had these bytes before. But one that says
             // the same place twice does not listen, and would never let the job end.

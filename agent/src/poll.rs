@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::backoff::{Backoff, LONGEST};
 use crate::client::{CallError, Client, PollRequest};
 use crate::config::Config;
+use crate::ended::Ended;
 use crate::host;
 use crate::job::{self, Supervisor};
 use crate::journal::{self, Accepted, JobDir, Spec};
@@ -31,6 +32,8 @@ const STATE_RETRY: Duration = Duration::from_secs(5);
 pub(crate) struct Context {
     pub(crate) client: Arc<Client>,
     pub(crate) instance: String,
+    /// The ends that the server has heard.
+    pub(crate) ends: Ended,
     lease_seconds: AtomicU64,
     /// Supervisors that have ended, or are about to.
     ended: Mutex<Vec<Child>>,
@@ -102,6 +105,7 @@ pub(crate) async fn work(
     let ctx = Arc::new(Context {
         client,
         instance: state.instance().to_owned(),
+        ends: state.ends(),
         lease_seconds: AtomicU64::new(90),
         ended: Mutex::new(Vec::new()),
     });
@@ -324,6 +328,13 @@ impl Poller<'_> {
             tracing::error!("[jobrunner] a job with an id that is none: {:?}", job.id);
             return;
         }
+        if let Some(end) = self.ctx.ends.find(&job.id) {
+            tracing::warn!(
+                "[jobrunner] job {} has ended here before: its end is told again, and its script does not start",
+                job.id
+            );
+            return self.tell(job.id.clone(), end);
+        }
         let spec = Spec {
             id: job.id.clone(),
             preset: job.preset.clone(),
@@ -360,16 +371,21 @@ impl Poller<'_> {
     /// Tells the server that a job's script never ran.
     fn refuse(&mut self, id: String, error: String) {
         tracing::error!("[jobrunner] job {id}: {error}");
+        let end = CompleteRequest {
+            error_msg: Some(error),
+            stdout_bytes: Some(0),
+            stderr_bytes: Some(0),
+            ..CompleteRequest::default()
+        };
+        self.tell(id, end);
+    }
+
+    /// Tells the server how a job ended that has no folder here.
+    fn tell(&mut self, id: String, end: CompleteRequest) {
         self.running.insert(id.clone(), None);
         let ctx = Arc::clone(&self.ctx);
         self.jobs.spawn(async move {
-            let request = CompleteRequest {
-                error_msg: Some(error),
-                stdout_bytes: Some(0),
-                stderr_bytes: Some(0),
-                ..CompleteRequest::default()
-            };
-            job::complete(&ctx, &id, &request).await;
+            job::complete(&ctx, &id, &end).await;
             (id, None)
         });
     }

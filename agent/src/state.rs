@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use crate::ended::Ended;
 use crate::host;
 
 /// Bytes that a look at the folder's health writes: what a job's first files take.
@@ -99,6 +100,11 @@ impl State {
     /// The folder of the jobs.
     pub(crate) fn jobs(&self) -> PathBuf {
         self.dir.join("jobs")
+    }
+
+    /// The ends that the server has heard.
+    pub(crate) fn ends(&self) -> Ended {
+        Ended::open(&self.dir)
     }
 
     /// Whether a job could be written down now.

@@ -126,6 +126,33 @@ fn a_killed_supervisor_takes_its_job_with_it() {
 }
 
 #[test]
+fn a_job_that_comes_again_after_its_end_is_told_of_and_does_not_start_again() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let mut agent = node.start();
+    let ran = node.dir.path().join("ran");
+    let id = server.queue(&format!("echo x >> {}; echo out; exit 7", ran.display()));
+    let end = server.wait_end(&id);
+    assert_eq!(end.exit_code, Some(7));
+    for is_another in [false, true] {
+        if is_another {
+            agent.kill9();
+            agent = node.start();
+        }
+        // As a server does that was put back to a backup of before the claim.
+        server.change(|world| {
+            let job = world.jobs.get_mut(&id).unwrap();
+            (job.end, job.claimed_by) = (None, None);
+            world.queue.push_back(id.clone());
+        });
+        assert_eq!(server.wait_end(&id), end);
+    }
+    assert_eq!(std::fs::read_to_string(ran).unwrap(), "x\n");
+    assert_eq!(server.world().jobs[&id].claims, 3);
+    drop(agent);
+}
+
+#[test]
 fn a_reboot_is_told() {
     let server = Server::start();
     let mut node = Node::new(&server);
