@@ -21,9 +21,8 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let written = process::written_bytes(server.pid)?;
     let start = Instant::now();
     let id = server.queue("flood", "bench").await?;
-    let supervisors = tokio::spawn(peak_of_children(agent.pid));
-    let (_, ms) = server.watch(&id, start).await?;
-    let supervisor = supervisors.await?;
+    let (watched, supervisor) = with_peak_of_children(agent.pid, server.watch(&id, start)).await;
+    let (_, ms) = watched?;
     exact(&server, &id).await?;
     let written = process::written_bytes(server.pid)? - written;
     let mb = |kilobytes: u64| kilobytes as f64 / 1024.0;
@@ -52,21 +51,18 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     Ok(Row::new("flood", ran, figures))
 }
 
-/// The most memory that what that process starts had, in kilobytes, from when the first comes until the last goes.
-async fn peak_of_children(pid: u32) -> u64 {
-    let (mut peak, mut came) = (0, false);
+/// Does the work, and gives the most memory that what that process starts had meanwhile, in kilobytes.
+async fn with_peak_of_children<T>(pid: u32, work: impl Future<Output = T>) -> (T, u64) {
+    let mut work = std::pin::pin!(work);
+    let mut peak = 0;
     loop {
-        let children = process::children(pid);
-        let alive: Vec<_> = children
-            .into_iter()
-            .filter_map(|child| process::memory(child).ok())
-            .collect();
-        if came && alive.is_empty() {
-            return peak;
+        let alive = process::children(pid).into_iter();
+        let now = alive.filter_map(|child| process::memory(child).ok());
+        peak = peak.max(now.map(|memory| memory.peak).sum());
+        tokio::select! {
+            done = &mut work => return (done, peak),
+            () = tokio::time::sleep(Duration::from_millis(5)) => {}
         }
-        came |= !alive.is_empty();
-        peak = peak.max(alive.iter().map(|memory| memory.peak).sum());
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
