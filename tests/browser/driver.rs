@@ -19,6 +19,9 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
 /// How long one command may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How often a chromedriver is started before that counts as a fault.
+const STARTS: usize = 5;
+
 /// A chromedriver with one open session.
 pub(crate) struct Driver {
     child: Child,
@@ -38,16 +41,9 @@ impl Drop for Driver {
 impl Driver {
     /// Starts both with these capabilities.
     pub(crate) fn start(capabilities: &Value) -> Self {
-        let mut child = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=SEVERE"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("chromedriver can't be started ({error}); apt-get install chromium chromium-driver")
-            });
-        let port = port_of(&mut child);
+        let (child, port) = (0..STARTS)
+            .find_map(|_| start())
+            .expect("chromedriver says its port");
         let mut driver = Self {
             child,
             client: client(),
@@ -116,7 +112,29 @@ impl Driver {
     }
 }
 
-fn port_of(child: &mut Child) -> u16 {
+/// Starts a chromedriver; `None` where it ended before it had a port. It takes a free one of IPv6, wants the same of IPv4, and
+/// gives up where another test has that.
+fn start() -> Option<(Child, u16)> {
+    let mut child = Command::new("chromedriver")
+        .args(["--port=0", "--log-level=SEVERE"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!(
+                "chromedriver can't be started ({error}); apt-get install chromium chromium-driver"
+            )
+        });
+    let port = port_of(&mut child);
+    if port.is_none() {
+        let _gone = child.kill();
+        let _status = child.wait();
+    }
+    Some((child, port?))
+}
+
+fn port_of(child: &mut Child) -> Option<u16> {
     let output = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut lines = output.lines().map_while(Result::ok);
     let port = lines.find_map(|line| {
@@ -125,7 +143,7 @@ fn port_of(child: &mut Child) -> u16 {
     });
     // Read on, so that the pipe never fills.
     std::thread::spawn(move || lines.for_each(drop));
-    port.expect("chromedriver says its port")
+    port
 }
 
 fn client() -> reqwest::Client {
