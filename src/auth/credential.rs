@@ -26,20 +26,6 @@ pub enum Credential {
     NodeToken(String),
 }
 
-/// A node whose token is remembered.
-pub struct RememberedNode(Arc<Known>);
-
-impl RememberedNode {
-    /// Its id.
-    pub fn node_id(&self) -> &str {
-        match &self.0.identity {
-            Identity::Node(node) => &node.node_id,
-            // It is made of a node's alone.
-            Identity::Person(_) => "",
-        }
-    }
-}
-
 /// The token that a request shows.
 #[derive(Debug, PartialEq, Eq)]
 enum Shown<'h> {
@@ -139,13 +125,16 @@ impl Auth {
         }
     }
 
-    /// The node that sent this request, where that is known without asking the database. `None` says nothing against it.
-    pub fn remembered_node(&self, headers: &HeaderMap) -> Option<RememberedNode> {
+    /// Whether this request shows that node's token, where that is known without asking the database; this is a use of it.
+    pub fn is_known_node(&self, headers: &HeaderMap, node_id: &str) -> Option<bool> {
         let token = node_token(headers).ok()?;
         // What is none of ours isn't hashed to find that out.
         TokenKind::of(token)?;
         let known = self.remembered(&digest(token), clock::now())?;
-        matches!(known.identity, Identity::Node(_)).then_some(RememberedNode(known))
+        match &known.identity {
+            Identity::Node(node) => Some(node.node_id == node_id),
+            Identity::Person(_) => None,
+        }
     }
 
     /// What is remembered of a token; this is a use of it. Where other servers revoke, too, that may be void: the database

@@ -33,7 +33,7 @@ use axum::http::request::Parts;
 use ipnet::IpNet;
 
 pub use address::{ClientAddress, PeerAddress};
-pub use credential::{Credential, RememberedNode};
+pub use credential::Credential;
 pub use extract::{
     Admin, Caller, NodeIdentity, NodeStanding, NotForeign, Operator, SignedIn, Viewer,
 };

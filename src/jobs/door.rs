@@ -56,11 +56,10 @@ impl Door {
         } else {
             Said::MayWait
         };
-        let Some(node) = self.auth.remembered_node(request.headers()) else {
-            return inside;
-        };
-        if node.node_id() != asked.node_id {
-            return Said::Nothing;
+        match self.auth.is_known_node(request.headers(), asked.node_id) {
+            Some(true) => {}
+            Some(false) => return Said::Nothing,
+            None => return inside,
         }
         let again = request.extensions().get::<AskedAgain>();
         let said = self.jobs.poll_at_once(&asked, again.map(|again| again.0));
