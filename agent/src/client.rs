@@ -302,6 +302,12 @@ fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
     serde_json::from_slice(body).map_err(|e| CallError::Answer(e.to_string()))
 }
 
+/// That nobody answers at `url`, and why.
+#[cfg(target_os = "linux")]
+pub(crate) fn unreachable(url: &str, error: reqwest::Error) -> String {
+    format!("{url} can't be reached: {}", chain(&error.without_url()))
+}
+
 /// An error and what caused it, in one line, without saying anything twice.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

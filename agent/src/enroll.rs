@@ -157,13 +157,7 @@ impl Enroll {
             .body(body)
             .send()
             .await
-            .map_err(|error| {
-                format!(
-                    "{} can't be reached: {}",
-                    self.url,
-                    client::chain(&error.without_url())
-                )
-            })?;
+            .map_err(|error| client::unreachable(&self.url, error))?;
         let status = answer.status();
         let bytes = answer
             .bytes()

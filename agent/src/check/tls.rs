@@ -2,9 +2,10 @@
 
 use std::error::Error;
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::{AlertDescription, CertificateError};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::Finding;
 
@@ -92,20 +93,9 @@ fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
 
 /// The day by this machine's clock: `2026-11-24`.
 fn today() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let days = seconds.as_secs() / 86_400 + 719_468;
-    // Of eras of 400 years that begin in March.
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    format!("{}-{month:02}-{of_month:02}", era * 400 + year + next)
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _written = SystemTime.format_time(&mut Writer::new(&mut text));
+    text.truncate("2026-11-24".len());
+    text
 }

@@ -99,13 +99,7 @@ impl Shop {
         let answer = tokio::time::timeout(PATIENCE, sent)
             .await
             .map_err(|_| self.silent())?
-            .map_err(|error| {
-                format!(
-                    "{} can't be reached: {}",
-                    self.base,
-                    client::chain(&error.without_url())
-                )
-            })?;
+            .map_err(|error| client::unreachable(&self.base, error))?;
         let status = answer.status();
         if status == StatusCode::OK {
             return Ok(answer);
