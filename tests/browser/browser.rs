@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::driver::Driver;
-use crate::harness::{Person, Server, eventually};
+use crate::harness::{FakeAgent, Person, Server, eventually};
 
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -388,4 +388,16 @@ impl Browser {
              document.dispatchEvent(new Event('visibilitychange')))"
         ));
     }
+}
+
+/// Where most tests of a running job begin: its server, its ADMIN, the agent that has claimed it on `node-1`, its id, and the
+/// ADMIN's browser.
+pub(crate) fn on_a_running_job() -> (Server, Person, FakeAgent, String, Browser) {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    let browser = Browser::of(&server, &admin);
+    (server, admin, agent, id, browser)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, on_a_running_job};
 use crate::harness::{Field, Server, chunk, eventually};
 
 #[test]
@@ -63,12 +63,7 @@ fn lines_appear_as_they_come_and_the_end_without_a_reload() {
 
 #[test]
 fn a_hidden_tab_still_tells_in_its_title_how_the_job_ended() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("node-1");
-    let id = admin.queue("node-1");
-    agent.claim();
-    let browser = Browser::of(&server, &admin);
+    let (_server, _admin, agent, id, browser) = on_a_running_job();
     browser.open(&format!("/jobs/{id}"));
     browser.until("document.querySelector('#job-state [data-state=running]')");
     browser.hidden(true);
@@ -133,12 +128,7 @@ fn cancel_is_shown_as_done_when_the_agent_has_said_so() {
 
 #[test]
 fn a_hidden_tab_lets_go_of_its_stream_and_resumes_without_a_gap_or_a_double_line() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("node-1");
-    let id = admin.queue("node-1");
-    agent.claim();
-    let browser = Browser::of(&server, &admin);
+    let (_server, _admin, agent, id, browser) = on_a_running_job();
     browser.open(&format!("/jobs/{id}"));
     agent.say(&id, 0, "1\n");
     browser.until("document.querySelectorAll('.l').length === 1");
@@ -185,12 +175,7 @@ fn the_overview_keeps_itself_up_to_date() {
 
 #[test]
 fn scrolling_up_stops_the_following_and_new_lines_are_offered() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("node-1");
-    let id = admin.queue("node-1");
-    agent.claim();
-    let browser = Browser::of(&server, &admin);
+    let (_server, _admin, agent, id, browser) = on_a_running_job();
     browser.size(1000, 600);
     browser.open(&format!("/jobs/{id}"));
     let first: String = (1..=300).map(|n| format!("line {n}\n")).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, on_a_running_job};
 use crate::harness::{Field, Server, chunk};
 
 const PACE: &str = include_str!("pace.js");
@@ -168,12 +168,7 @@ fn lines_of_both_streams_keep_their_numbers_whichever_lost_its_head() {
 
 #[test]
 fn two_thousand_lines_a_second_keep_the_page_smooth() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("node-1");
-    let id = admin.queue("node-1");
-    agent.claim();
-    let browser = Browser::of(&server, &admin);
+    let (_server, _admin, agent, id, browser) = on_a_running_job();
     browser.on_every_page(PACE);
     browser.open(&format!("/jobs/{id}"));
     browser.until("document.querySelector('#job-state [data-state=running]')");

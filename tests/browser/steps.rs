@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::browser::Browser;
+use crate::browser::{Browser, on_a_running_job};
 use crate::harness::{FakeAgent, Field, Server, chunk};
 
 const ENTER: &str = "\u{e007}";
@@ -264,12 +264,7 @@ fn times_are_shown_on_request_of_day_and_since_the_start() {
 
 #[test]
 fn a_step_that_runs_is_timed_and_its_head_stays_in_sight() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("node-1");
-    let id = admin.queue("node-1");
-    agent.claim();
-    let browser = Browser::of(&server, &admin);
+    let (_server, _admin, agent, id, browser) = on_a_running_job();
     browser.open(&format!("/jobs/{id}"));
     // Its line comes in two pieces, with the other stream between them.
     agent.output(&id, &[chunk("stdout", 0, "before\n==> [1/2] Look ar")]);

@@ -1,6 +1,6 @@
 //! Many tabs on one server: a browser has six connections to it, and each stream takes one.
 
-use crate::browser::Browser;
+use crate::browser::{Browser, on_a_running_job};
 use crate::harness::{FakeAgent, Person, Server, bytes_chunk, chunk, eventually};
 
 /// The text of the log, line by line.
@@ -129,12 +129,7 @@ fn eight_visible_windows_share_their_line() {
 
 #[test]
 fn busy_output_is_whole_in_every_window() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("node-1");
-    let id = admin.queue("node-1");
-    agent.claim();
-    let browser = Browser::of(&server, &admin);
+    let (_server, _admin, agent, id, browser) = on_a_running_job();
     let mut windows = Vec::new();
     let (mut sent, mut said, mut held) = (0, 0, Vec::new());
     // Opened while it writes, characters and lines cut anywhere, and bytes that are no text: each begins at the beginning
@@ -315,12 +310,7 @@ fn signing_out_in_one_window_ends_what_the_others_hear() {
 
 #[test]
 fn without_shared_workers_a_tab_reads_for_itself_while_it_is_seen() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("node-1");
-    let id = admin.queue("node-1");
-    agent.claim();
-    let browser = Browser::of(&server, &admin);
+    let (_server, admin, agent, id, browser) = on_a_running_job();
     browser.on_every_page("delete window.SharedWorker");
     browser.open(&format!("/jobs/{id}"));
     agent.say(&id, 0, "1\n");
@@ -337,12 +327,7 @@ fn without_shared_workers_a_tab_reads_for_itself_while_it_is_seen() {
 
 #[test]
 fn a_slow_tab_is_not_drowned_and_misses_nothing() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let agent = admin.add_node("node-1");
-    let id = admin.queue("node-1");
-    agent.claim();
-    let browser = Browser::of(&server, &admin);
+    let (_server, _admin, agent, id, browser) = on_a_running_job();
     let windows = windows(&browser, 2, &[format!("/jobs/{id}")]);
     let (slow, quick) = (&windows[0], &windows[1]);
     // Six megabytes, of which four may wait; the tab takes nothing for a while.

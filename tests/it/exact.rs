@@ -2,12 +2,10 @@
 
 use serde_json::json;
 
-use crate::harness::{Event, FakeAgent, Person, Server, bytes_chunk, chunk};
+use crate::harness::{Event, FakeAgent, Person, Server, bytes_chunk, chunk, with_operator};
 
 fn ready() -> (Server, Person, FakeAgent, String) {
-    let mut server = Server::start();
-    let ann = server.person("ann", "OPERATOR");
-    let agent = server.admin().add_node("n1");
+    let (server, ann, agent) = with_operator();
     let id = ann.queue("n1");
     agent.claim();
     (server, ann, agent, id)

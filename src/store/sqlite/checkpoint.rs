@@ -143,19 +143,25 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_was_written_is_moved_and_the_end_comes_at_once() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("hyprbox.db");
-        let writer = Connection::open(&path).expect("opens");
+    /// A writer with a table in its log, and the checkpointer that moves it.
+    fn running_over(path: &Path) -> (Connection, Log, std::thread::JoinHandle<()>) {
+        let writer = Connection::open(path).expect("opens");
         writer
             .execute_batch(
                 "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t (x)",
             )
             .expect("a table");
-        let checkpointer = Checkpointer::open(&path).expect("opens");
+        let checkpointer = Checkpointer::open(path).expect("opens");
         let log = checkpointer.log();
         let running = std::thread::spawn(move || checkpointer.run());
+        (writer, log, running)
+    }
+
+    #[test]
+    fn what_was_written_is_moved_and_the_end_comes_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("hyprbox.db");
+        let (writer, log, running) = running_over(&path);
         // That of an earlier run, without a word from the writer.
         until_moved(&writer);
         for _ in 0..3 {
@@ -174,15 +180,7 @@ mod tests {
     fn what_a_reader_keeps_from_being_moved_is_moved_once_it_is_gone() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("hyprbox.db");
-        let writer = Connection::open(&path).expect("opens");
-        writer
-            .execute_batch(
-                "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t (x)",
-            )
-            .expect("a table");
-        let checkpointer = Checkpointer::open(&path).expect("opens");
-        let log = checkpointer.log();
-        let running = std::thread::spawn(move || checkpointer.run());
+        let (writer, log, running) = running_over(&path);
         until_moved(&writer);
         let reader = Connection::open(&path).expect("opens");
         reader

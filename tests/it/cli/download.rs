@@ -4,15 +4,13 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
 use super::Cli;
-use crate::harness::{FakeAgent, Person, Server};
+use crate::harness::{FakeAgent, Person, Server, with_operator};
 
 /// So much of an answer gets through before the line breaks.
 const THROUGH: usize = 100_000;
 
 fn ready() -> (Server, Person, FakeAgent, String) {
-    let mut server = Server::start();
-    let ann = server.person("ann", "OPERATOR");
-    let agent = server.admin().add_node("n1");
+    let (server, ann, agent) = with_operator();
     let id = ann.queue("n1");
     agent.claim();
     let lines: String = (0..30_000).map(|line| format!("line {line}\n")).collect();
