@@ -21,7 +21,7 @@ const NEWS_MS = 50, NEWS_MAX = 500;
 const [encoder, decoder] = [new TextEncoder(), new TextDecoder('utf-8', { ignoreBOM: true })];
 
 /** What of an output event lies after `offset`, of which the tab has it all. Events in which bytes are not as they were are never joined. */
-function after(event, offset) {
+export function after(event, offset) {
   if (event.offset >= offset) return event;
   const bytes = encoder.encode(event.data);
   const cut = offset - event.offset;
@@ -34,8 +34,7 @@ export class Line {
   #address;
   #tabs = new Set();
   #stream = new Stream({
-    address: () => this.#ask(),
-    from: () => this.#place(),
+    ask: () => this.#ask(),
     event: (name, data, id) => this.#event(name, data, id),
     line: (isUp) => this.#line(isUp),
     refused: (status, error) => this.#refused(status, error),
@@ -46,7 +45,6 @@ export class Line {
   #changedAt = 0;
   #isUp = null;
   #gathers = 0;
-  #named = [];
   #news = [];
 
   constructor(address) {
@@ -72,7 +70,7 @@ export class Line {
     if (!isNew && tab.job === want.job && tab.live === want.live) return;
     const { live, job, at, since } = want;
     const hadJob = isNew ? null : tab.job;
-    Object.assign(tab, { live, job, at: { ...at }, untaken: 0, isBehind: false });
+    Object.assign(tab, { live, job, at: { ...at }, untaken: 0, isBehind: false, isServed: false });
     this.#tabs.add(tab);
     this.#at ||= since;
     if (isNew && this.#isUp !== null) tab.post({ line: this.#isUp });
@@ -110,23 +108,23 @@ export class Line {
     this.#isUp = null;
   }
 
+  /** From here on the stream serves each tab that isn't behind; until now it began after what some of them have. */
   #ask() {
-    const jobs = new Set();
-    for (const tab of this.#tabs) if (tab.job && !tab.isBehind) jobs.add(tab.job);
-    this.#named = [...jobs].slice(0, NAMED_MAX);
     const url = new URL(this.#address, location);
     url.searchParams.set('times', 'true');
-    for (const job of this.#named) url.searchParams.append('job', job);
-    return url;
-  }
-
-  #place() {
-    const places = this.#named.map((job) => {
-      const all = [...this.#tabs].filter((tab) => tab.job === job && !tab.isBehind).map((tab) => tab.at);
-      const least = (stream) => Math.min(...all.map((at) => at[stream]));
-      return `,${job}:${least('stdout')}-${least('stderr')}`;
-    });
-    return this.#at + places.join('');
+    const named = new Map();
+    for (const tab of this.#tabs) {
+      tab.isServed = !tab.isBehind && (named.has(tab.job) || named.size < NAMED_MAX);
+      if (!tab.job || !tab.isServed) continue;
+      const { stdout, stderr } = named.get(tab.job) ?? tab.at;
+      named.set(tab.job, { stdout: Math.min(stdout, tab.at.stdout), stderr: Math.min(stderr, tab.at.stderr) });
+    }
+    let from = `${this.#at}`;
+    for (const [job, { stdout, stderr }] of named) {
+      url.searchParams.append('job', job);
+      from += `,${job}:${stdout}-${stderr}`;
+    }
+    return { address: url, from };
   }
 
   #event(name, data, id) {
@@ -134,7 +132,7 @@ export class Line {
     if (name === 'output') return this.#output(data);
     this.#changedAt = this.#at;
     if (name === 'job') {
-      for (const tab of this.#tabs) if (tab.job === data.id && !tab.isBehind) tab.post({ job: data });
+      for (const tab of this.#tabs) if (tab.job === data.id && tab.isServed) tab.post({ job: data });
     }
     if (!this.#news.length) setTimeout(() => this.#tellNews(), NEWS_MS);
     // The others are `node` and `node-gone`: to look again is right for both.
@@ -143,13 +141,13 @@ export class Line {
 
   #output(event) {
     for (const tab of this.#tabs) {
-      if (tab.job !== event.jobId || tab.isBehind || event.end <= tab.at[event.stream]) continue;
+      if (tab.job !== event.jobId || !tab.isServed || event.end <= tab.at[event.stream]) continue;
       const news = after(event, tab.at[event.stream]);
       tab.at[event.stream] = event.end;
       tab.untaken += news.data.length;
       tab.post({ output: news });
       if (tab.untaken <= UNTAKEN_MAX) continue;
-      tab.isBehind = true;
+      [tab.isBehind, tab.isServed] = [true, false];
       this.#arrange();
     }
   }

@@ -1,7 +1,7 @@
 // What a page hears from the server, over the one line that all tabs of the browser share (line.js). A hidden tab wants
 // nothing, and goes on where it was when it is shown again.
 
-import { Line } from './line.js';
+import { after, Line } from './line.js';
 
 // How often a tab says that it is there. It gets an answer: without one, the worker has crashed, and there will be another.
 const BEAT_MS = 5000;
@@ -103,10 +103,11 @@ export function follow(_url, events, job, on) {
   const inTurn = (act) => (turn = turn.then(act).catch((error) => console.error(error)));
 
   async function take(event) {
-    // A tab that was hidden meanwhile is sent again what was on its way.
+    // A tab that was hidden meanwhile is sent again what was on its way, and other pieces of it.
     if (event.end > at[event.stream]) {
+      const news = after(event, at[event.stream]);
       at[event.stream] = event.end;
-      await on.output(event);
+      await on.output(news);
     }
     tab.took(event.data.length);
   }

@@ -6,7 +6,7 @@ const WAIT_MIN = 500, WAIT_MAX = 15000;
 const SILENT_MAX = 40000;
 
 /**
- * A stream that is kept open, until `close()`. `on.address()` and `on.from()` say what is asked for, and after which
+ * A stream that is kept open, until `close()`. `on.ask()` says what is asked for, `{address, from}`, and after which
  * event's id; `on.event(name, data, id)` hears each event, `on.line(isUp)` of the connection, and
  * `on.refused(status, error)` how the server declined.
  */
@@ -58,8 +58,9 @@ export class Stream {
   async #read(mine, dead) {
     let silence = setTimeout(() => dead.abort(), SILENT_MAX);
     try {
-      const headers = { 'Last-Event-ID': this.#on.from() };
-      const response = await fetch(this.#on.address(), { headers, signal: dead.signal, cache: 'no-store' });
+      const { address, from } = this.#on.ask();
+      const headers = { 'Last-Event-ID': from };
+      const response = await fetch(address, { headers, signal: dead.signal, cache: 'no-store' });
       if (response.status >= 400 && response.status < 500 && response.status !== 429) {
         const error = await response.json().catch(() => ({}));
         if (this.#abort === mine) this.#on.refused(response.status, error);

@@ -1,5 +1,7 @@
 //! Many tabs on one server: a browser has six connections to it, and each stream takes one.
 
+use serde_json::json;
+
 use crate::browser::{Browser, on_a_running_job};
 use crate::harness::{FakeAgent, Person, Server, bytes_chunk, chunk, eventually};
 
@@ -159,6 +161,20 @@ fn busy_output_is_whole_in_every_window() {
         browser.look_at(window);
         assert_eq!(browser.js("window.notReloaded"), true);
     }
+}
+
+#[test]
+fn a_tab_hears_nothing_of_a_stream_that_began_after_what_it_wants() {
+    let (_server, _admin, _agent, id, browser) = on_a_running_job();
+    browser.open(&format!("/jobs/{id}"));
+    let heard = browser.js(&format!(
+        "(async () => {{ {} }})()",
+        include_str!("line.js")
+    ));
+    let goes_on = json!([[0, "one\n"], [4, "two\n"], "SUCCEEDED", "SUCCEEDED"]);
+    assert_eq!(heard["first"], goes_on);
+    assert_eq!(heard["second"], json!([[0, "one\ntwo\n"], "SUCCEEDED"]));
+    assert_eq!(heard["from"], json!(["1,j:0-0", "8,j:0-0"]));
 }
 
 /// Windows on the same few jobs.
