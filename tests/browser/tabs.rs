@@ -19,6 +19,15 @@ fn streams(admin: &Person) -> u64 {
         .expect("a number")
 }
 
+/// Waits until the log has so many lines: a page may show its job's end, which it looks up now and then, before it has drawn
+/// all of the output.
+#[track_caller]
+fn lines_are(browser: &Browser, count: u64) {
+    browser.until(&format!(
+        "document.querySelectorAll('.l[data-n]').length === {count}"
+    ));
+}
+
 /// Opens that many visible windows on these addresses, in turn.
 fn windows(browser: &Browser, count: usize, addresses: &[String]) -> Vec<String> {
     let open = |address: &String| {
@@ -66,7 +75,7 @@ fn eight_tabs_on_a_running_job_all_show_it() {
     for tab in &tabs {
         browser.to_tab(tab);
         browser.until("document.querySelector('#job-state [data-state=succeeded]')");
-        assert_eq!(browser.js("document.querySelectorAll('.l').length"), 2);
+        lines_are(&browser, 2);
     }
 }
 
@@ -124,8 +133,7 @@ fn eight_visible_windows_share_their_line() {
         browser.until("document.querySelector('#job-state [data-state=succeeded]')");
         browser.until("document.getElementById('line-down').hidden");
         let is_first = browser.path().ends_with(&a);
-        let lines = browser.js("document.querySelectorAll('.l').length");
-        assert_eq!(lines, if is_first { 24 } else { 4 });
+        lines_are(&browser, if is_first { 24 } else { 4 });
     }
 }
 
@@ -299,8 +307,7 @@ fn twelve_windows_share_one_line_over_plain_http_whatever_happens() {
     for (window, _) in &watched.windows {
         browser.look_at(window);
         browser.until("document.querySelector('#job-state [data-state=succeeded]')");
-        let lines = browser.js("document.querySelectorAll('.l').length");
-        assert_eq!(lines, 2 * watched.said);
+        lines_are(&browser, 2 * watched.said);
     }
     eventually("no stream", || (streams(&admin) == 0).then_some(()));
 }
@@ -363,8 +370,7 @@ fn a_slow_tab_is_not_drowned_and_misses_nothing() {
     for window in [quick, slow] {
         browser.look_at(window);
         browser.until("document.querySelector('#job-state [data-state=succeeded]')");
-        let lines = browser.js("document.querySelectorAll('.l[data-n]').length");
-        assert_eq!(lines, 6 * 1_024);
+        lines_are(&browser, 6 * 1_024);
     }
     browser.is_content();
 }
