@@ -12,6 +12,7 @@ use std::time::Duration;
 use hyprbox_protocol::{CompleteRequest, FLUSH_MS};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -37,9 +38,15 @@ const SMALLEST_BATCH: usize = 8 * 1024;
 pub(crate) struct Supervisor {
     child: Child,
     has_secrets: bool,
-    /// The job's secrets, where the supervisor was told of the job over a pipe: it may have died before it read that, and then
-    /// the job is another one's.
-    told: Option<BTreeMap<String, String>>,
+    /// What it was told over a pipe: it may have died before it read that, and then the job is another one's.
+    told: Option<Told>,
+}
+
+/// What a supervisor that waited was told of a job.
+struct Told {
+    secrets: BTreeMap<String, String>,
+    /// A child of this process has ended. Until the supervisor has opened the job's own pipe, nothing else tells of its end.
+    child_ended: Option<Signal>,
 }
 
 /// Sees that an accepted job has a supervisor: the one that was started `ahead`, or a new one.
@@ -50,11 +57,17 @@ pub(crate) fn start_supervisor(
 ) -> io::Result<Supervisor> {
     let has_secrets = !secrets.is_empty();
     if let Some(mut child) = ahead {
+        // Listened to before the supervisor is told, so that its end is heard of whenever it comes after that. Where it can't
+        // be, the look from time to time finds it.
+        let child_ended = signal(SignalKind::child()).ok();
         if hand_over(&mut child, dir, secrets).is_ok() {
             return Ok(Supervisor {
                 child,
                 has_secrets,
-                told: Some(secrets.clone()),
+                told: Some(Told {
+                    secrets: secrets.clone(),
+                    child_ended,
+                }),
             });
         }
         // It has died, or can't be told so much at once; either way it has no job and gets none.
@@ -260,6 +273,7 @@ impl Follower {
                 }
                 tokio::select! {
                     () = wake.listen(&mut heard) => more = true,
+                    () = self.child_ended() => heard.look = true,
                     () = tokio::time::sleep_until(send_at), if more => {}
                 }
             }
@@ -385,6 +399,18 @@ impl Follower {
         }
     }
 
+    /// Waits for the end of a child, while the supervisor may not have heard of the job yet. Dropping the future loses nothing.
+    async fn child_ended(&mut self) {
+        let told = self.supervisor.as_mut().and_then(|s| s.told.as_mut());
+        let heard = match told.and_then(|told| told.child_ended.as_mut()) {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if heard.is_none() {
+            std::future::pending().await
+        }
+    }
+
     /// The job's end, if it has come.
     async fn look_for_the_end(&mut self) -> Option<End> {
         if let Some(exit) = self.dir.read("exit") {
@@ -419,10 +445,10 @@ impl Follower {
         let Some(supervisor) = &mut self.supervisor else {
             return false;
         };
-        let Some(secrets) = supervisor.told.take() else {
+        let Some(told) = supervisor.told.take() else {
             return false;
         };
-        match start_new(&self.dir, &secrets) {
+        match start_new(&self.dir, &told.secrets) {
             Ok(child) => {
                 supervisor.child = child;
                 true

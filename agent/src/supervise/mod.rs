@@ -72,6 +72,8 @@ fn supervise(dir: &Path) -> Result<(), SuperviseError> {
     // A session of its own, so that no signal meant for the agent's terminal comes here. Fails for a group's leader,
     // as when started by hand, which does no harm.
     let _ = setsid();
+    // Started as /proc/self/exe, it would be `exe` in `ps`, `top` and the kernel's log.
+    let _ = prctl::set_name(c"hyprbox-agent");
     prctl::set_child_subreaper(true).map_err(io::Error::from)?;
     if dir.file_name() != Some(NEXT.as_ref()) {
         let mut text = Vec::new();

@@ -161,12 +161,15 @@ pub fn supervisor_ahead(state: &Path) -> Vec<i32> {
         cmdline.contains("supervise\0")
             && cmdline.ends_with(&format!("{}/jobs/.next\0", state.display()))
     });
-    found.retain(|pid| {
-        let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
-        let mut links = open.into_iter().flatten().flatten();
-        !links.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(state)))
-    });
+    found.retain(|pid| !has_open(*pid, state));
     found
+}
+
+/// Whether a process has a file open, or one below that folder.
+pub fn has_open(pid: i32, path: &Path) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    let mut links = open.into_iter().flatten().flatten();
+    links.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(path)))
 }
 
 fn all_supervisors(state: &Path) -> Vec<i32> {

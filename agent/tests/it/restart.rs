@@ -1,12 +1,12 @@
 //! Agents that are killed, replaced or rebooted in the middle of a job.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::agent::{Node, end_jobs, marked, supervisor_ahead, supervisors, wait_until};
+use crate::agent::{Node, end_jobs, has_open, marked, supervisor_ahead, supervisors, wait_until};
 use crate::server::{Fault, Server};
 
 /// A script that says how often it was started, then waits for `go` before it ends.
@@ -352,5 +352,39 @@ fn a_job_whose_waiting_supervisor_was_killed_gets_another() {
         let end = server.wait_end(&id);
         assert_eq!((end.exit_code, end.error_msg), (Some(0), None));
         assert_eq!(server.stdout(&id), format!("run {number}\n"));
+    }
+}
+
+#[test]
+fn a_job_whose_supervisor_died_before_it_heard_of_it_starts_at_once_and_once() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let agent = node.start();
+    let ran = tempfile::NamedTempFile::new().unwrap();
+    for secret in [None, Some("hush hush")] {
+        wait_until("the next job's supervisor is there", || {
+            supervisor_ahead(&node.state()).len() == 1
+        });
+        let waits = Pid::from_raw(supervisor_ahead(&node.state())[0]);
+        kill(waits, Signal::SIGSTOP).unwrap();
+        let script = format!("echo $HYPRBOX_JOB_ID >> {}", ran.path().display());
+        let id = server.queue_with(&script, |job| {
+            job.secrets = secret
+                .map(|s| ("s".to_owned(), s.to_owned()))
+                .into_iter()
+                .collect();
+        });
+        let pipe = node.state().join("jobs").join(&id).join("wake");
+        wait_until("the job is handed over and followed", || {
+            has_open(agent.pid(), &pipe)
+        });
+        let killed_at = Instant::now();
+        kill(waits, Signal::SIGKILL).unwrap();
+        let end = server.wait_end(&id);
+        assert_eq!((end.exit_code, end.error_msg), (Some(0), None));
+        // Well before the agent's look from time to time, every 5 s.
+        assert!(killed_at.elapsed() < Duration::from_secs(4));
+        let runs = std::fs::read_to_string(ran.path()).unwrap();
+        assert_eq!(runs.lines().filter(|line| *line == id).count(), 1);
     }
 }

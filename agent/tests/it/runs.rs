@@ -229,7 +229,8 @@ fn a_supervisor_takes_one_job_after_the_other_but_none_after_secrets() {
     let node = Node::new(&server);
     let _agent = node.start();
     let supervisor_of = |secret: &str| {
-        let id = server.queue_with("echo $PPID; exec 3<&-; exit 0", |job| {
+        let script = "echo $PPID; cat /proc/$PPID/comm; exec 3<&-; exit 0";
+        let id = server.queue_with(script, |job| {
             if !secret.is_empty() {
                 job.secrets.insert("s".to_owned(), secret.to_owned());
             }
@@ -241,6 +242,7 @@ fn a_supervisor_takes_one_job_after_the_other_but_none_after_secrets() {
         server.stdout(&id)
     };
     let first = supervisor_of("");
+    assert!(first.ends_with("\nhyprbox-agent\n"), "{first}");
     assert_eq!(supervisor_of(""), first);
     assert_eq!(supervisor_of("hush hush"), first);
     assert_ne!(supervisor_of(""), first, "it had a secret in its memory");
