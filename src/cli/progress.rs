@@ -4,11 +4,10 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::screen::{self, Screen};
+use crate::presets::announced;
 
 /// How often the time on it moves.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
-/// A step's announcement in a job's output: `==> [2/5] Set the SSH port`.
-const STEP: &str = "==> [";
 
 /// What the job is at, as far as its output tells.
 pub(super) struct Progress {
@@ -113,11 +112,12 @@ impl Drop for Progress {
 
 /// `step 2 of 5: Set the SSH port`
 fn step_of(line: &[u8]) -> Option<String> {
-    let line = std::str::from_utf8(line).ok()?;
-    let (count, name) = line.strip_prefix(STEP)?.split_once("] ")?;
-    let (number, of) = count.split_once('/')?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    (is_number(number) && is_number(of)).then(|| format!("step {number} of {of}: {name}"))
+    let step = announced(std::str::from_utf8(line).ok()?)?;
+    let mut words = format!("step {} of {}: {}", step.number, step.of, step.name);
+    if step.is_done {
+        words.push_str(" (already done)");
+    }
+    Some(words)
 }
 
 /// `0:07`, `12:34`, `1:02:03`
@@ -141,13 +141,11 @@ mod tests {
             step_of(b"==> [2/5] Set the SSH port").as_deref(),
             Some("step 2 of 5: Set the SSH port")
         );
-        for other in [
-            &b"==> [x/5] no"[..],
-            b"==> [/] no",
-            b" ==> [1/2] no",
-            b"==> [1/2]",
-            b"\xff",
-        ] {
+        assert_eq!(
+            step_of(b"==> [2/5] Set the SSH port (already done)").as_deref(),
+            Some("step 2 of 5: Set the SSH port (already done)")
+        );
+        for other in [&b"==> [x/5] no"[..], b"==> [1/2] \xff"] {
             assert_eq!(step_of(other), None, "{other:?}");
         }
     }

@@ -1,4 +1,5 @@
-//! `/jobs/{id}/compare`: a job beside the one before it (or `?with=`): state, output, params and script, side by side.
+//! `/jobs/{id}/compare`: a job beside the one before it (or `?with=`): state, steps, output, params and script, side by
+//! side.
 
 use axum::extract::State;
 use maud::{Markup, html};
@@ -7,14 +8,16 @@ use serde_json::Value;
 use super::job::param_value;
 use super::layout::{self, Page};
 use super::side_by_side::SideBySide;
-use super::{Site, parts, plain, words};
+use super::{Site, parts, plain, step_times, words};
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Path, Query};
-use crate::jobs::{JobView, Scope, find_for};
+use crate::jobs::{JobView, OutputEnd, Scope, find_for};
 use crate::store::job::JobFilter;
 
 /// What the two jobs are called.
 const NAMES: (&str, &str) = ("Before", "This one");
+/// Bytes of a job's output that are compared: twice both tails as they are kept by default.
+const COMPARED_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The page.
 pub(super) async fn show(
@@ -80,21 +83,25 @@ async fn sections(
         site.jobs.script(new.id.clone()).await?,
     );
     let outputs = (
-        site.jobs.output_end(old.id.clone(), u64::MAX).await?,
-        site.jobs.output_end(new.id.clone(), u64::MAX).await?,
+        site.jobs.output_end(old.id.clone(), COMPARED_BYTES).await?,
+        site.jobs.output_end(new.id.clone(), COMPARED_BYTES).await?,
     );
+    let cut = (outputs.0.is_cut(), outputs.1.is_cut());
+    let jobs = (old.clone(), new.clone());
     let compare = move || {
-        let outputs = (plain::whole(&outputs.0), plain::whole(&outputs.1));
+        let text = |output: &OutputEnd| plain::whole(&output.bytes());
         (
             SideBySide::of(&scripts.0, &scripts.1),
-            SideBySide::of(&outputs.0, &outputs.1),
+            SideBySide::of(&text(&outputs.0), &text(&outputs.1)),
+            (outputs.0.steps(&jobs.0), outputs.1.steps(&jobs.1)),
         )
     };
     let compared = tokio::task::spawn_blocking(compare).await;
-    let (scripts, logs) = compared.map_err(ApiError::internal)?;
+    let (scripts, logs, steps) = compared.map_err(ApiError::internal)?;
     Ok(html! {
         (jobs_table(scope, old, new))
-        section { h2 { "Output" } (output(scope, old, new, &logs)) }
+        (step_times::draw(&steps.0, &steps.1, NAMES))
+        section { h2 { "Output" } (output(scope, (old, cut.0), (new, cut.1), &logs)) }
         section { h2 { "Params" } (params(&old.params, &new.params)) }
         section {
             h2 { "Script" }
@@ -103,20 +110,20 @@ async fn sections(
     })
 }
 
-fn output(scope: Scope, old: &JobView, new: &JobView, logs: &SideBySide) -> Markup {
-    let lost = |job: &JobView| job.stdout_dropped + job.stderr_dropped > 0;
-    // Where the head is gone, the lines of the job's page begin with another number.
-    let link = |job: &JobView, line: usize| {
+/// Of each job with whether the beginning of its output is missing.
+fn output(scope: Scope, old: (&JobView, bool), new: (&JobView, bool), logs: &SideBySide) -> Markup {
+    // Where it is, the lines of the job's page have other numbers.
+    let link = |(job, is_cut): (&JobView, bool), line: usize| {
         let address = parts::job_address(&job.id, scope);
-        html! { @if lost(job) { (line) } @else { a href=(format!("{address}#L{line}")) { (line) } } }
+        html! { @if is_cut { (line) } @else { a href=(format!("{address}#L{line}")) { (line) } } }
     };
     html! {
         @match logs.first() {
             None => { p.none { "The same." } }
             Some((before, now)) => {
                 p { "The first line that differs: " (link(old, before)) " before, " (link(new, now)) " in this one." }
-                @if lost(old) || lost(new) {
-                    p.dim { "The beginning of the output was not kept; lines are counted from where it begins." }
+                @if old.1 || new.1 {
+                    p.dim { "The beginning of the output is not compared; lines are counted from where it begins." }
                 }
                 (logs.draw(NAMES))
             }
@@ -128,7 +135,7 @@ fn jobs_table(scope: Scope, old: &JobView, new: &JobView) -> Markup {
     html! {
         table {
             thead { tr { th scope="col" { "Run" } th scope="col" { "State" } th scope="col" { "Queued" } th scope="col" { "Took" } th scope="col" { "Exit code" } } }
-            tbody { @for (name, job) in [("Before", old), ("This one", new)] {
+            tbody { @for (name, job) in [(NAMES.0, old), (NAMES.1, new)] {
                 tr {
                     td.main { a href=(parts::job_address(&job.id, scope)) { (name) } }
                     td { (parts::job_state(job)) }

@@ -39,7 +39,10 @@ pub(super) async fn show(
     let job = find_for(&site.jobs, &user, scope, id, "job.look").await?;
     let is_plain = query.get("view") == Some("plain");
     let output = match is_plain {
-        true => Some(site.jobs.output_end(job.id.clone(), plain::READ).await?),
+        true => {
+            let end = site.jobs.output_end(job.id.clone(), plain::READ).await?;
+            Some(end.bytes())
+        }
         false => None,
     };
     let shown = gather(&site, user, scope, job).await?;

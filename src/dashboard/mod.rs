@@ -33,6 +33,7 @@ mod preview;
 mod setup;
 mod shell;
 mod side_by_side;
+mod step_times;
 mod users;
 mod words;
 

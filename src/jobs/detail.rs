@@ -11,8 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::frame::cut_character;
-use super::kept::{KeptError, Reading, kept_bytes};
-use super::log::joined;
+use super::kept::{KeptError, Reading, joined, kept_bytes};
 use super::routes::{Scope, find_with};
 use super::{JobDetail, JobError, JobView, Jobs};
 use crate::auth::Viewer;

@@ -7,6 +7,8 @@
 use hyprbox_protocol::Stream;
 
 use super::frame::Offsets;
+use super::steps::{self, Step};
+use super::{JobError, JobView, Jobs};
 use crate::store::job::{self, Job, StreamCounts};
 use crate::store::output::{self, StoredChunk};
 use crate::store::{StoreError, Tx};
@@ -168,4 +170,59 @@ impl Reading {
         chunk.start_offset += from;
         (!chunk.data.is_empty()).then_some(chunk)
     }
+}
+
+/// The end of a job's kept output, read at once.
+#[derive(Debug)]
+pub struct OutputEnd {
+    /// In the order in which the agent read both streams.
+    chunks: Vec<StoredChunk>,
+    /// Whether the job had written more before it.
+    is_cut: bool,
+}
+
+impl OutputEnd {
+    /// Its bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        joined(&self.chunks)
+    }
+
+    /// Whether the beginning of the job's output is missing.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// The steps that it tells of, of a job that stands so. Of those that began before it nothing is known.
+    pub fn steps(&self, job: &JobView) -> Vec<Step> {
+        steps::read(&self.chunks, job.status, job.finished_at)
+    }
+}
+
+impl Jobs {
+    /// The last `bytes` bytes of the kept output of a job that was found.
+    pub async fn output_end(&self, id: String, bytes: u64) -> Result<OutputEnd, JobError> {
+        self.store
+            .read(move |tx| {
+                let job = job::find(tx, &id)?.ok_or(JobError::NotFound)?;
+                let mut reading = Reading::new(&job, None).end(bytes);
+                let mut end = OutputEnd {
+                    is_cut: reading.left < job.stdout.bytes + job.stderr.bytes,
+                    chunks: Vec::new(),
+                };
+                while !reading.is_done() {
+                    end.chunks.extend(reading.read(tx)?);
+                }
+                Ok::<_, JobError>(end)
+            })
+            .await
+    }
+}
+
+/// The bytes of chunks, one after the other.
+pub(super) fn joined(chunks: &[StoredChunk]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(chunks.iter().map(|chunk| chunk.data.len()).sum());
+    for chunk in chunks {
+        bytes.extend_from_slice(&chunk.data);
+    }
+    bytes
 }

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Jobs;
-use super::kept::{KeptError, Reading, kept_bytes};
+use super::kept::{KeptError, Reading, joined, kept_bytes};
 use super::routes::{Scope, find_with};
 use crate::auth::Viewer;
 use crate::http::{ApiError, Path, Query};
@@ -303,15 +303,6 @@ impl Sending {
         self.form = form;
         Ok((bytes.into(), (!is_last).then_some(self)))
     }
-}
-
-/// The bytes of chunks, one after the other.
-pub(super) fn joined(chunks: &[StoredChunk]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(chunks.iter().map(|chunk| chunk.data.len()).sum());
-    for chunk in chunks {
-        bytes.extend_from_slice(&chunk.data);
-    }
-    bytes
 }
 
 /// What is made of the bytes on their way.

@@ -21,6 +21,7 @@ mod place;
 mod preset_routes;
 mod queue;
 mod routes;
+mod steps;
 mod stream;
 mod sweep;
 mod tail;
@@ -33,9 +34,11 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use door::{Door, Said};
 pub use error::JobError;
+pub use kept::OutputEnd;
 pub use key::{KeyError, SecretKey};
 pub use queue::{Idempotency, QueueRequest, Queued};
 pub use routes::{JobPage, Scope, find_for};
+pub use steps::{Step, StepState};
 pub use view::{JobDetail, JobView};
 
 use crate::events::Hub;

@@ -9,9 +9,8 @@ use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::kept::Reading;
 use super::queue::Idempotency;
-use super::{JobError, JobView, Jobs, QueueRequest, Queued, diff, log};
+use super::{JobError, JobView, Jobs, QueueRequest, Queued, diff};
 use crate::audit;
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, JsonWithValue, Path, Query};
@@ -223,24 +222,6 @@ impl Jobs {
             jobs: found.into_iter().map(JobView::from).collect(),
             next_cursor,
         })
-    }
-
-    /// The last `bytes` bytes of the kept output of a job that was found, in the order in which both streams were read.
-    pub async fn output_end(&self, id: String, bytes: u64) -> Result<Vec<u8>, JobError> {
-        self.store
-            .read(move |tx| {
-                let job = job::find(tx, &id)?.ok_or(JobError::NotFound)?;
-                let mut reading = Reading::new(&job, None).end(bytes);
-                let mut end = Vec::new();
-                loop {
-                    let chunks = reading.read(tx).map_err(JobError::from)?;
-                    if chunks.is_empty() {
-                        return Ok(end);
-                    }
-                    end.extend_from_slice(&log::joined(&chunks));
-                }
-            })
-            .await
     }
 
     /// The frozen script of a job that was found.

@@ -13,11 +13,13 @@
 //! | `folder` | that folder, file by file: what changed, what was good last |
 //! | [`params`] | a request's JSON params against the preset → [`Values`], or every error at once |
 //! | [`mod@render`] | preset + values → the script that is frozen; pure |
+//! | `announce` | the lines by which a script tells at which step it is |
 //! | [`mod@check`] | the linter for people who write presets |
 //! | [`view`] | the shapes that the API shows |
 //!
 //! Nothing here knows HTTP, the database or jobs; the routes beside it and the jobs above it call in.
 
+mod announce;
 pub mod catalog;
 pub mod check;
 mod folder;
@@ -33,6 +35,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use announce::{Announced, announced, failed_verify};
 pub use catalog::{Catalog, CatalogEntry, FileError, Origin, Snapshot};
 pub use params::{ParamErrors, Values};
 pub use render::{Script, render};

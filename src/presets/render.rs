@@ -31,6 +31,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+use super::announce::{DONE, VERIFY_FAILED, label};
 use super::params::Values;
 use super::schema::{ParamKind, Preset, Step};
 
@@ -249,11 +250,11 @@ fn wholeness(preset: &Preset) -> String {
 
 /// The step's turn. `run` and `verify` stand alone on their lines: as part of a condition, `set -e` would be off in them.
 fn call(number: usize, count: usize, step: &Step) -> String {
-    let label = format!("==> [{number}/{count}]");
+    let label = label(number, count);
     let announce = quote(&format!("{label} {}", step.name));
     let mut run = format!("printf '%s\\n' {announce}\nhyprbox_{number}_run </dev/null\n");
     if step.verify.is_some() {
-        let failed = quote(&format!("{label} verify failed: {}", step.name));
+        let failed = quote(&format!("{label} {VERIFY_FAILED}{}", step.name));
         let _ = write!(
             run,
             "set +e\n\
@@ -269,7 +270,7 @@ fn call(number: usize, count: usize, step: &Step) -> String {
     if step.unless.is_none() {
         return run;
     }
-    let done = quote(&format!("{label} {} (already done)", step.name));
+    let done = quote(&format!("{label} {}{DONE}", step.name));
     let indented = run.replace('\n', "\n  ");
     format!(
         "if hyprbox_{number}_unless </dev/null; then\n  \

@@ -13,8 +13,8 @@ const LIST: &str = "[...document.querySelectorAll('.outline li')].map((li) => \
 /// Which steps are folded.
 const FOLDED: &str = "[...document.querySelectorAll('.fold')].map((b) => b.getAttribute('aria-expanded') === 'false')";
 
-/// What five steps write, of which the third fails: the stream, the text, and when, in seconds after the start.
-const STEPS: [(&str, &str, u32); 8] = [
+/// What five steps write, of which the third fails.
+const STEPS: [Writes; 8] = [
     (
         "stdout",
         "==> [1/5] Update the package lists (already done)\n",
@@ -45,12 +45,26 @@ const STEPS: [(&str, &str, u32); 8] = [
     ("stderr", "==> [3/5] verify failed: Set the SSH port\n", 213),
 ];
 
+/// What a step or a part of one writes: the stream, the text, and when, in seconds after the start.
+type Writes<'t> = (&'t str, &'t str, u32);
+
 /// A job that failed in its third step, two months ago.
 fn failed_job(server: &Server, agent: &FakeAgent, id: &str) {
+    past_job(server, agent, id, &STEPS, (1, 214));
+}
+
+/// A job that wrote this two months ago, and ended with that exit code, so many seconds after its start.
+fn past_job(
+    server: &Server,
+    agent: &FakeAgent,
+    id: &str,
+    writes: &[Writes],
+    (exit_code, ended): (i32, u32),
+) {
     agent.claim();
     let (mut stdout, mut stderr) = (0, 0);
-    for (stream, text, _) in STEPS {
-        let at = if stream == "stdout" {
+    for (stream, text, _) in writes {
+        let at = if *stream == "stdout" {
             &mut stdout
         } else {
             &mut stderr
@@ -58,20 +72,20 @@ fn failed_job(server: &Server, agent: &FakeAgent, id: &str) {
         agent.output(id, &[chunk(stream, *at, text)]);
         *at += text.len() as u64;
     }
-    agent.complete(id, &json!({"exitCode": 1})).ok();
+    agent.complete(id, &json!({"exitCode": exit_code})).ok();
     let at = |seconds: u32| format!("2026-09-01T10:{:02}:{:02}.000Z", seconds / 60, seconds % 60);
     let mut position = 0;
-    for (_, text, seconds) in STEPS {
+    for (_, text, seconds) in writes {
         server.database().execute(&format!(
             "UPDATE chunks SET arrived_at = '{}' WHERE job_id = '{id}' AND position = {position}",
-            at(seconds)
+            at(*seconds)
         ));
         position += text.len();
     }
     server.database().execute(&format!(
         "UPDATE jobs SET started_at = '{}', finished_at = '{}' WHERE id = '{id}'",
         at(0),
-        at(214)
+        at(ended)
     ));
 }
 
@@ -338,5 +352,65 @@ fn lines_that_only_look_like_steps_are_lines() {
     browser.open(&format!("/jobs/{other}"));
     browser.until("document.querySelectorAll('.l').length === 100000");
     assert_eq!(browser.js("document.querySelectorAll('.part').length"), 0);
+    browser.is_content();
+}
+
+#[test]
+fn two_runs_are_compared_step_by_step_with_the_time_that_each_took() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let before = admin.queue("node-1");
+    failed_job(&server, &agent, &before);
+    let now = admin.queue("node-1");
+    let writes = [
+        ("stdout", "==> [1/5] Update the package lists\n", 0),
+        ("stdout", "==> [2/5] Install the packages\n", 8),
+        ("stdout", "==> [3/5] Set the SSH port\n", 20),
+        (
+            "stdout",
+            "==> [4/5] Turn the <firewall> on\n==> [5/5] Restart sshd\n",
+            35,
+        ),
+    ];
+    past_job(&server, &agent, &now, &writes, (0, 36));
+    // Without JavaScript, too: the page itself says it.
+    let path = format!("/jobs/{now}/compare");
+    let page = admin.browser("GET", &path).gives(200).text();
+    assert!(page.contains("Turn the &lt;firewall&gt; on"), "{page}");
+
+    let browser = Browser::of(&server, &admin);
+    browser.open(&path);
+    let cells = "[...document.querySelectorAll('#steps tbody tr')].map((row) => \
+        [...row.cells].map((cell) => cell.textContent))";
+    assert_eq!(
+        browser.js(cells),
+        json!([
+            [
+                "Update the package lists",
+                "Already done",
+                "Done 8.0 s",
+                "–"
+            ],
+            [
+                "Install the packages",
+                "Done 3 min 20 s",
+                "Done 12 s",
+                "3 min 8 s shorter"
+            ],
+            [
+                "Set the SSH port",
+                "Verify failed 13 s",
+                "Done 15 s",
+                "2.0 s longer"
+            ],
+            ["Turn the <firewall> on", "–", "Done under 2 s", "–"],
+            ["Restart sshd", "–", "Done 1.0 s", "–"]
+        ])
+    );
+    browser.view("compare-steps");
+    browser.size(360, 900);
+    let overflow = browser.js("document.documentElement.scrollWidth - innerWidth");
+    assert_eq!(overflow, 0);
     browser.is_content();
 }
