@@ -5,25 +5,25 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::Request;
+use axum::http::StatusCode;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
 use super::answer::Inside;
 use super::head_timer::HeadTimer;
 use super::line::Line;
 use super::rewound::Rewound;
-use super::stopped;
+use super::{refusal, stopped};
 use crate::auth::PeerAddress;
-use crate::http::{AskedAgain, Wait};
+use crate::http::{ApiError, AskedAgain, Wait};
 
 /// How long a client may take over a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -111,10 +111,12 @@ async fn serve_until_set_aside<S: AsyncRead + AsyncWrite + Unpin>(
     inside: Inside,
     stopping: watch::Receiver<bool>,
 ) -> Option<Aside<S>> {
-    let is_flushed = stream.is_flushed();
+    let state = stream.state();
+    let of_stream = Arc::clone(&state);
     let line = Arc::new(line);
     let of_service = Arc::clone(&line);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        of_stream.note_asked();
         request.extensions_mut().insert(PeerAddress(peer));
         let answer = inside.clone().answer(Arc::clone(&of_service), request);
         async { Ok::<_, Infallible>(answer.await) }
@@ -133,7 +135,7 @@ async fn serve_until_set_aside<S: AsyncRead + AsyncWrite + Unpin>(
                 return Poll::Ready(Some(ended));
             }
             // What hyper still has to write would be lost with it.
-            if line.is_set_aside() && is_flushed.load(Ordering::Relaxed) {
+            if line.is_set_aside() && state.is_flushed() {
                 return Poll::Ready(None);
             }
             if is_stopping || stop.as_mut().poll(context).is_pending() {
@@ -144,10 +146,16 @@ async fn serve_until_set_aside<S: AsyncRead + AsyncWrite + Unpin>(
         }
     });
     match ended.await {
-        Some(Ok(())) => None,
-        Some(Err(error)) => {
-            // Clients break off all the time.
-            tracing::debug!(%error, %peer, "a connection ended badly");
+        Some(Ok(())) if state.is_asked() => None,
+        Some(ended) => {
+            if let Err(error) = &ended {
+                // Clients break off all the time.
+                tracing::debug!(%error, %peer, "a connection ended badly");
+            }
+            if !state.is_asked() {
+                let (_, mut stream) = connection.into_parts().io.into_inner().into_parts();
+                end_unasked(&mut stream, ended.err()).await;
+            }
             None
         }
         None => {
@@ -165,5 +173,33 @@ async fn serve_until_set_aside<S: AsyncRead + AsyncWrite + Unpin>(
                 wait,
             })
         }
+    }
+}
+
+/// Ends a connection on which no request came; where that is as nothing could be read as one, the client is told so.
+async fn end_unasked<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    error: Option<hyper::Error>,
+) {
+    let ended = match error {
+        Some(error) if error.is_parse_too_large() => {
+            refusal::send(stream, ApiError::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head_too_large",
+                "The address and the headers of this request are too long; the limit is 16 KiB and 100 headers",
+            ))
+            .await
+        }
+        Some(error) if error.is_parse() => {
+            refusal::send(stream, ApiError::bad_request(
+                "bad_request",
+                "This is no HTTP/1.1 request that could be read; look at its first line and its headers",
+            ))
+            .await
+        }
+        Some(_) | None => stream.shutdown().await,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client was gone before it could be answered");
     }
 }

@@ -6,30 +6,25 @@ mod connection;
 mod head;
 mod head_timer;
 mod line;
+mod refusal;
 mod rewound;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
 
 use self::answer::Inside;
+use crate::http::ApiError;
 use crate::jobs::Door;
 use crate::tls::Tls;
 
 /// How long a client may take to agree on TLS.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
-/// What plain HTTP gets where TLS is spoken.
-const PLAIN_REFUSED: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n\
-    X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-store\r\n\
-    Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nContent-Length: 63\r\n\r\n\
-    {\"error\":\"This address speaks https alone\",\"code\":\"https_only\"}";
 /// How long open requests may take to end when the server goes down.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -117,8 +112,8 @@ async fn greet(mut stream: TcpStream, tls: &Tls) -> std::io::Result<Option<TlsSt
     let mut first = [0];
     // A greeting begins with 0x16, a plain request with its method.
     if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
-        stream.write_all(PLAIN_REFUSED).await?;
-        stream.shutdown().await?;
+        let error = ApiError::bad_request("https_only", "This address speaks https alone");
+        refusal::send(&mut stream, error).await?;
         return Ok(None);
     }
     tls.acceptor().accept(stream).await.map(Some)

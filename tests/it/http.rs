@@ -488,6 +488,82 @@ fn odd_requests_are_answered_or_cut_off_and_harm_nobody() {
 }
 
 #[test]
+fn what_can_not_be_read_as_a_request_gets_an_error_like_any_other() {
+    let (server, admin) = ready();
+    let long = "x".repeat(200_000);
+    let many = "X: y\r\n".repeat(200);
+    for (request, status, code) in [
+        ("NONSENSE\r\n\r\n".to_owned(), 400, "bad_request"),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400, "bad_request"),
+        ("\u{0}\u{1}\u{2}\r\n\r\n".to_owned(), 400, "bad_request"),
+        (
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+            400,
+            "bad_request",
+        ),
+        (
+            "GET / HTTP/1.1\r\nno header\r\n\r\n".to_owned(),
+            400,
+            "bad_request",
+        ),
+        (
+            format!("POST /api/jobs HTTP/1.1\r\nContent-Length: -1\r\n\r\n{long}"),
+            400,
+            "bad_request",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nX-Long: {long}"),
+            431,
+            "head_too_large",
+        ),
+        (
+            format!("GET /{long} HTTP/1.1\r\n\r\n"),
+            431,
+            "head_too_large",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\n{many}\r\n"),
+            431,
+            "head_too_large",
+        ),
+    ] {
+        let mut raw = Raw::open(&server);
+        raw.write(&request);
+        let shown = &request[..request.len().min(80)];
+        let (head, body) = raw.answer();
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{shown}: {head}"
+        );
+        for header in [
+            "content-type: application/json\r\n",
+            "x-content-type-options: nosniff\r\n",
+            "referrer-policy: no-referrer\r\n",
+            "frame-ancestors 'none'\r\n",
+            "connection: close\r\n",
+        ] {
+            assert!(head.contains(header), "{shown}: {header} in {head}");
+        }
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(body["code"], code, "{shown}");
+        assert!(body["error"].is_string(), "{shown}");
+        assert_eq!(raw.rest(), "", "{shown}");
+    }
+    // On a connection that goes on it is refused, too, and what was asked before is answered.
+    let mut raw = Raw::open(&server);
+    raw.write(format!(
+        "GET /api/auth/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\nNONSENSE\r\n\r\n",
+        admin.token
+    ));
+    assert!(raw.body().contains("\"ADMIN\""));
+    assert_eq!(raw.status(), 400);
+    // Who only looks whether somebody is there gets nothing.
+    let raw = Raw::open(&server);
+    raw.no_more();
+    assert_eq!(raw.rest(), "");
+}
+
+#[test]
 fn two_tokens_in_one_request_are_none() {
     let (server, admin) = ready();
     let mut raw = Raw::open(&server);

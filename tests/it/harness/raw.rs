@@ -65,15 +65,21 @@ impl Raw {
         word.parse().expect("a status")
     }
 
-    /// The body of the answer, whose head tells its length; the connection goes on.
+    /// The body of the answer; the connection goes on.
     pub(crate) fn body(&mut self) -> String {
-        let head = self.head().to_ascii_lowercase();
-        let length = head
+        self.answer().1
+    }
+
+    /// The head of the answer, which tells the body's length, and the body.
+    pub(crate) fn answer(&mut self) -> (String, String) {
+        let head = self.head();
+        let lower = head.to_ascii_lowercase();
+        let length = lower
             .lines()
             .find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.expect("a length").parse().expect("a number");
         let mut bytes = vec![0; length];
         self.0.read_exact(&mut bytes).expect("a body in time");
-        String::from_utf8_lossy(&bytes).into_owned()
+        (head, String::from_utf8_lossy(&bytes).into_owned())
     }
 }
