@@ -145,7 +145,7 @@ impl App {
             stopping.clone(),
         );
         let ops = Ops::new(jobs.clone(), config.metrics_token.clone());
-        let router = router(&auth, &nodes, &jobs, ops, &public_url);
+        let router = router(&auth, &nodes, &jobs, &ops, &public_url);
         if let Some((email, password)) = &config.admin {
             auth.ensure_admin(email, password)
                 .await
@@ -312,16 +312,16 @@ fn open_store(
     }
 }
 
-fn router(auth: &Auth, nodes: &Nodes, jobs: &Jobs, ops: Ops, public_url: &str) -> Router {
+fn router(auth: &Auth, nodes: &Nodes, jobs: &Jobs, ops: &Ops, public_url: &str) -> Router {
     let (routes, api) = OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(crate::auth::routes(auth.clone()))
         .merge(audit::routes(jobs.store.clone()))
         .merge(nodes.routes())
         .merge(jobs.routes())
-        .merge(ops::routes(ops))
+        .merge(ops::routes(ops.clone()))
         .split_for_parts();
+    ops.describe(api);
     routes
-        .merge(ops::document(api))
         .merge(nodes.install.routes())
         .merge(dashboard::routes(
             auth.clone(),

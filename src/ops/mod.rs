@@ -1,6 +1,7 @@
 //! What those who run the server ask of it: does it live, does it take work, what does it count, what can it do.
 
 pub mod backup;
+mod description;
 pub mod doctor;
 pub mod migrate_store;
 mod readiness;
@@ -8,5 +9,5 @@ pub mod restore;
 mod routes;
 pub(crate) mod schedule;
 
-pub use routes::{Ops, document, routes};
+pub use routes::{Ops, routes};
 pub use schedule::Plan as BackupPlan;

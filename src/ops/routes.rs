@@ -1,20 +1,18 @@
 //! The endpoints of operations.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyprbox_protocol::ErrorBody;
 use serde::Serialize;
 use subtle::ConstantTimeEq;
-use utoipa::openapi::path::PathItem;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::description;
 use super::readiness::Readiness;
 use crate::auth::Admin;
 use crate::http::ApiError;
@@ -29,6 +27,8 @@ struct Parts {
     jobs: Jobs,
     metrics_token: Option<String>,
     readiness: Readiness,
+    /// The description of every endpoint, once they are all there.
+    description: OnceLock<Bytes>,
 }
 
 impl Ops {
@@ -38,7 +38,13 @@ impl Ops {
             jobs,
             metrics_token,
             readiness: Readiness::default(),
+            description: OnceLock::new(),
         }))
+    }
+
+    /// Takes the description of every endpoint, made from the handlers themselves, which is served from then on.
+    pub fn describe(&self, api: utoipa::openapi::OpenApi) {
+        self.0.description.get_or_init(|| description::written(api));
     }
 }
 
@@ -96,81 +102,21 @@ fn has_token(headers: &HeaderMap, token: Option<&str>) -> bool {
     }
 }
 
-/// The endpoints of operations, but for the document of all endpoints, which [`document`] serves.
+/// Every endpoint of the API.
+#[utoipa::path(get, path = "/api/openapi.json", tag = "operations",
+    responses((status = 200, body = Object, description = "An OpenAPI document")), security(()))]
+async fn openapi(State(ops): State<Ops>) -> impl IntoResponse {
+    let kind = HeaderValue::from_static("application/json");
+    let description = ops.0.description.get().cloned().unwrap_or_default();
+    ([(header::CONTENT_TYPE, kind)], description)
+}
+
+/// The endpoints of operations.
 pub fn routes(ops: Ops) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .routes(routes!(metrics))
+        .routes(routes!(openapi))
         .with_state(ops)
-}
-
-/// A route that serves the description of every endpoint, made from the handlers themselves.
-pub fn document(mut api: utoipa::openapi::OpenApi) -> axum::Router {
-    let components = api.components.get_or_insert_default();
-    let bearer = |text: &str| {
-        let scheme = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some(text))
-            .build();
-        SecurityScheme::Http(scheme)
-    };
-    components.add_security_scheme(
-        "bearer",
-        bearer("A session (hbs_…) or personal token (hbu_…)"),
-    );
-    components.add_security_scheme("node", bearer("A node's token (hbn_…)"));
-    let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("hb_token")));
-    components.add_security_scheme("cookie", cookie);
-    for (path, item) in &mut api.paths.paths {
-        if path.starts_with("/api/") {
-            add_common_faults(item);
-        }
-    }
-    let json = Bytes::from(api.to_json().unwrap_or_else(|error| {
-        tracing::error!(%error, "the description of the API could not be written");
-        "{}".to_owned()
-    }));
-    let serve = move || async move {
-        let kind = HeaderValue::from_static("application/json");
-        (StatusCode::OK, [(header::CONTENT_TYPE, kind)], json)
-    };
-    axum::Router::new().route("/api/openapi.json", axum::routing::get(serve))
-}
-
-/// What may go wrong with any call of the API: its body, where it has one, and the store.
-fn add_common_faults(item: &mut PathItem) {
-    let operations = [
-        &mut item.get,
-        &mut item.post,
-        &mut item.patch,
-        &mut item.delete,
-    ];
-    for operation in operations.into_iter().flatten() {
-        let mut faults = vec![(
-            "503",
-            "The store is busy, or its disk is full; try again after Retry-After",
-        )];
-        if operation.request_body.is_some() {
-            faults.push(("413", "The body is larger than 8 MiB"));
-            faults.push((
-                "415",
-                "The body is not JSON, or packed otherwise than by gzip",
-            ));
-        }
-        for (status, words) in faults {
-            let body = ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name("ErrorBody")))
-                .build();
-            let fault = ResponseBuilder::new()
-                .description(words)
-                .content("application/json", body)
-                .build();
-            operation
-                .responses
-                .responses
-                .entry(status.to_owned())
-                .or_insert(fault.into());
-        }
-    }
 }

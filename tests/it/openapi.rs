@@ -382,6 +382,9 @@ fn operations() -> Vec<Entry> {
         entry("GET /healthz", Who::Anybody, |_| "/healthz".into()),
         entry("GET /readyz", Who::Anybody, |_| "/readyz".into()),
         entry("GET /metrics", Who::Admin, |_| "/metrics".into()),
+        entry("GET /api/openapi.json", Who::Anybody, |_| {
+            "/api/openapi.json".into()
+        }),
     ])
 }
 
