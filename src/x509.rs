@@ -1,72 +1,16 @@
 //! Of a certificate the one thing that TLS libraries keep to themselves: until when it holds.
 
-use crate::clock::Timestamp;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
-const SEQUENCE: u8 = 0x30;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-/// The version of a certificate, which old ones leave out.
-const VERSION: u8 = 0xa0;
+use crate::clock::Timestamp;
 
 /// Until when a certificate in DER holds; `None` of what is none.
 pub(crate) fn not_after(der: &[u8]) -> Option<Timestamp> {
-    let (certificate, _) = expect(der, SEQUENCE)?;
-    let (mut fields, _) = expect(certificate, SEQUENCE)?;
-    if fields.first() == Some(&VERSION) {
-        (_, _, fields) = element(fields)?;
-    }
-    // Serial number, algorithm, issuer.
-    for _ in 0..3 {
-        (_, _, fields) = element(fields)?;
-    }
-    let (validity, _) = expect(fields, SEQUENCE)?;
-    let (_, _, after) = element(validity)?;
-    let (tag, text, _) = element(after)?;
-    time(tag, text)
-}
-
-/// The first element: its tag, what is in it, and what comes after it.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&[tag, first], rest) = bytes.split_first_chunk()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        // How many bytes of length follow; a certificate has no use for more.
-        0x81..=0x84 => {
-            let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let add = |all: usize, byte: &u8| all << 8 | usize::from(*byte);
-            (length.iter().fold(0, add), rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
-}
-
-fn expect(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
-    let (tag, content, rest) = element(bytes)?;
-    (tag == wanted).then_some((content, rest))
-}
-
-/// `YYMMDDHHMMSSZ`, or with four digits of the year.
-fn time(tag: u8, text: &[u8]) -> Option<Timestamp> {
-    let text = std::str::from_utf8(text)
-        .ok()
-        .filter(|text| text.is_ascii())?;
-    let (century, text) = match tag {
-        UTC_TIME if text.get(..2)? < "50" => ("20", text),
-        UTC_TIME => ("19", text),
-        GENERALIZED_TIME => text.split_at_checked(2)?,
-        _ => return None,
-    };
-    if text.len() != 13 || !text.ends_with('Z') {
-        return None;
-    }
-    let part = |from: usize| text.get(from..from + 2);
-    let (year, month, day) = (part(0)?, part(2)?, part(4)?);
-    let (hour, minute, second) = (part(6)?, part(8)?, part(10)?);
-    format!("{century}{year}-{month}-{day}T{hour}:{minute}:{second}.000Z")
-        .parse()
-        .ok()
+    let certificate = Certificate::from_der(der).ok()?;
+    let not_after = certificate.tbs_certificate().validity().not_after;
+    let millis = not_after.to_unix_duration().as_millis();
+    Some(Timestamp::from_millis(i64::try_from(millis).ok()?))
 }
 
 #[cfg(test)]
