@@ -10,7 +10,7 @@ use hyprbox_protocol::{ErrorBody, Stream};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::frame::cut_character;
+use super::cursor::cut_character;
 use super::kept::{KeptError, Reading, joined, kept_bytes};
 use super::routes::{Scope, find_with};
 use super::{JobDetail, JobError, JobView, Jobs};

@@ -6,7 +6,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::Jobs;
-use super::frame::{Cursor, DoneEvent, StatusEvent};
+use super::cursor::Cursor;
+use super::frame::{DoneEvent, StatusEvent};
 use super::stream::EventId;
 use super::tail::{Frame, Framed, look};
 use crate::store::job::Job;

@@ -3,6 +3,7 @@
 mod agent_routes;
 mod board;
 mod claim;
+mod cursor;
 mod detail;
 mod diff;
 mod door;
@@ -15,6 +16,7 @@ mod frame;
 mod kept;
 mod key;
 mod log;
+mod log_body;
 mod node_routes;
 mod output;
 mod place;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Notify, broadcast};
 
-use super::frame::{Cursor, Offsets, OutputEvent, StatusEvent};
+use super::cursor::Cursor;
+use super::frame::{Offsets, OutputEvent, StatusEvent};
 use super::stream::{EventId, sse};
 use crate::events::Hub;
 use crate::metrics::Metrics;

@@ -6,6 +6,7 @@ mod heartbeat;
 mod install;
 mod presence;
 mod routes;
+mod run_clock;
 mod slug;
 mod tokens;
 
@@ -14,8 +15,9 @@ use std::sync::Arc;
 pub(crate) use agents::Agents;
 pub use enrol::Enrolment;
 pub use install::{Install, is_in_the_clear};
-pub use presence::{NodeStatus, Presence, RunClock};
+pub use presence::{NodeStatus, Presence};
 pub use routes::{AddNode, AddedNode, NodeInstance, NodeView};
+pub use run_clock::RunClock;
 pub use slug::is_slug;
 pub(crate) use tokens::no_such_node;
 pub use tokens::{MintedToken, TokenView};

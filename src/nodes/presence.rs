@@ -1,16 +1,15 @@
 //! Who lives: signs of life, kept in memory and written down every few seconds.
 //!
-//! Lengths of time are counted on a clock that runs only while this server does, so that neither a step of the machine's
+//! Lengths of time are counted on a clock that runs only while this server does (`run_clock.rs`), so that neither a step of the machine's
 //! clock nor a pause of the process makes a node, or a job's lease, look older than it is. Where several servers share
 //! the database, each takes over what the others wrote down: how long ago that was, the database's clock says.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::run_clock::RunClock;
 use crate::clock::{self, Timestamp};
 use crate::store::node::{self, KnownInstance, KnownLife, Node, NodeFacts, Seen};
 
@@ -23,48 +22,6 @@ const INSTANCES_MAX: usize = 32;
 const NEWCOMERS_MAX: u32 = 10;
 /// An hour.
 const NEWCOMERS_WITHIN_MS: u64 = 3_600_000;
-
-/// Milliseconds that the server has run. A gap between two ticks counts as one tick: the process was stopped then.
-#[derive(Debug)]
-pub struct RunClock {
-    ran_ms: AtomicU64,
-    last_tick: Mutex<Instant>,
-}
-
-impl Default for RunClock {
-    fn default() -> Self {
-        Self {
-            ran_ms: AtomicU64::new(0),
-            last_tick: Mutex::new(Instant::now()),
-        }
-    }
-}
-
-impl RunClock {
-    /// How often [`RunClock::tick`] is to be called.
-    pub const TICK: Duration = Duration::from_millis(500);
-    /// The most that one tick may count.
-    const TICK_MAX: Duration = Duration::from_millis(1_000);
-
-    /// Counts the time since the last tick.
-    pub fn tick(&self) {
-        let mut last = self
-            .last_tick
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let passed = last.elapsed().min(Self::TICK_MAX);
-        *last = Instant::now();
-        self.ran_ms.fetch_add(
-            u64::try_from(passed.as_millis()).unwrap_or(0),
-            Ordering::Relaxed,
-        );
-    }
-
-    /// Milliseconds run so far.
-    pub fn ran_ms(&self) -> u64 {
-        self.ran_ms.load(Ordering::Relaxed)
-    }
-}
 
 /// Whether a node's agent lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
