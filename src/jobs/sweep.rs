@@ -1,6 +1,6 @@
 //! What time does to jobs: leases that run out, keys and jobs that grow old.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -46,7 +46,7 @@ impl Jobs {
     }
 
     async fn watch_for_ever(&self) {
-        let mut first_seen = HashMap::new();
+        let (mut first_seen, mut claims) = (HashMap::new(), HashSet::new());
         let mut tick = tokio::time::interval(TICK);
         let mut news = tokio::time::interval(NEWS_TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -56,7 +56,7 @@ impl Jobs {
             let changes = self.hub.changes();
             let swept = tokio::select! {
                 _ = tick.tick() => self.sweep_leases(&mut first_seen).await,
-                _ = news.tick(), if self.store.is_shared() => self.look_for_news().await,
+                _ = news.tick(), if self.store.is_shared() => self.look_for_news(&mut claims).await,
                 () = self.stopped() => return,
             };
             if let Err(error) = swept {
@@ -110,14 +110,18 @@ impl Jobs {
         Ok(())
     }
 
-    /// A server that was killed after a commit told nobody of it.
-    async fn look_for_news(&self) -> Result<(), JobError> {
-        let nodes = self
+    /// A server that was killed after a commit told nobody of it. `claims` are those that were news before.
+    async fn look_for_news(&self, claims: &mut HashSet<String>) -> Result<(), JobError> {
+        let news = self
             .store
-            .read(|tx| Ok::<_, JobError>(job::nodes_with_news(tx)?))
+            .read(|tx| Ok::<_, JobError>(job::news(tx)?))
             .await?;
-        for node_id in nodes {
-            self.hub.wake_node(&node_id);
+        let known = std::mem::take(claims);
+        for job::News { node_id, claimed } in news {
+            if !claimed.as_ref().is_some_and(|id| known.contains(id)) {
+                self.hub.wake_node(&node_id);
+            }
+            claims.extend(claimed);
         }
         Ok(())
     }

@@ -448,10 +448,24 @@ pub fn lose(
     Ok(changed == 1)
 }
 
-/// Nodes with a job that was queued, or is to be cancelled, since a minute, or claimed just now: another server may have told
-/// of it in vain. Only where [`Tx::is_shared`].
-pub fn nodes_with_news(tx: &mut dyn Tx) -> Result<Vec<String>, StoreError> {
-    read_all(tx.query(&RECENT, &[])?, Row::take)
+/// What another server may have told of in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// The node whose pollers have something to find.
+    pub node_id: String,
+    /// The job, where it is the claim of one, which is news once.
+    pub claimed: Option<String>,
+}
+
+/// Jobs that were queued, or are to be cancelled, since a minute, and those that were claimed since half of one. Only where
+/// [`Tx::is_shared`].
+pub fn news(tx: &mut dyn Tx) -> Result<Vec<News>, StoreError> {
+    read_all(tx.query(&RECENT, &[])?, |row| {
+        Ok(News {
+            node_id: row.take()?,
+            claimed: row.take()?,
+        })
+    })
 }
 
 /// Nodes whose pollers have something to find: a job that waits, or a cancel.

@@ -301,7 +301,7 @@ fn ask_all(tx: &mut dyn Tx) -> Result<(), StoreError> {
     output::position_after(tx, id, Stream::Stdout, 3)?;
     job::request_cancel(tx, id, at)?;
     if tx.is_shared() {
-        job::nodes_with_news(tx)?;
+        job::news(tx)?;
     }
     job::lose(tx, id, at, 90)?;
     job::cancel_queued(tx, id, at)?;

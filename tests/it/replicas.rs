@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Call, FakeAgent, Field, PASSWORD, Person, Server, Setup, chunk, eventually, id_of,
+    Answer, Call, Database, FakeAgent, Field, PASSWORD, Person, Server, Setup, chunk, eventually,
+    id_of,
 };
 
 /// Two servers, where the database is one for several.
@@ -426,13 +427,9 @@ fn pullers_at_two_servers_claim_each_job_once() {
     assert_eq!(claimed, ids, "ids are in the order of queueing");
 }
 
-#[test]
-fn servers_that_start_at_once_make_one_schema() {
-    let setup = Setup::new();
-    if setup.database().sqlite().is_some() {
-        return;
-    }
-    let url = setup.database().url();
+/// Six of them; how many versions the database says to have.
+fn start_at_once(database: &Database) -> Vec<String> {
+    let url = database.url();
     let servers: Vec<_> = (0..6)
         .map(|_| {
             let url = url.clone();
@@ -442,8 +439,20 @@ fn servers_that_start_at_once_make_one_schema() {
     for server in servers {
         server.join().expect("it starts").get("/readyz").gives(200);
     }
-    let versions = "SELECT count(*) FROM schema_version";
-    assert_eq!(setup.database().number(versions), 1);
+    database.texts("SELECT CAST(version AS TEXT) FROM schema_version")
+}
+
+#[test]
+fn servers_that_start_at_once_make_one_schema_or_bring_it_up_to_date() {
+    let (fresh, old) = (Setup::new(), Setup::new());
+    if fresh.database().sqlite().is_some() {
+        return;
+    }
+    let newest = start_at_once(&fresh.database());
+    assert_eq!(newest.len(), 1, "{newest:?}");
+    old.database().make_version_1();
+    assert_eq!(start_at_once(&old.database()), newest);
+    assert_eq!(old.database().shape(), fresh.database().shape());
 }
 
 #[test]
@@ -468,6 +477,50 @@ fn connections_that_are_cut_are_made_anew() {
         agent.succeed(&id);
         assert_eq!(admin.job(&id)["status"], "SUCCEEDED");
     }
+}
+
+/// A claim waits within the database; meanwhile the server that asked for it is killed, and its agent finds nothing at another
+/// one. The claim is brought to its end all the same, by nobody who could tell of it.
+#[test]
+fn a_claim_that_outlives_its_server_goes_to_its_agent_at_another_one() {
+    let mut first = Server::start();
+    let admin = first.admin();
+    let agent = admin.add_node("n1");
+    agent.beat();
+    // It knows from the beginning that the node is alive: that would be news, at which a poll looks once more.
+    let Some(second) = beside(&first, &[]) else {
+        return;
+    };
+    let there = agent.at(&second);
+    let database = first.database();
+    database.execute_all(
+        "CREATE TABLE gate (open BOOLEAN);
+         CREATE FUNCTION pass_gate() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN LOCK TABLE gate IN SHARE MODE; RETURN NULL; END';
+         CREATE TRIGGER jobs_pass_gate AFTER UPDATE OF status ON jobs FOR EACH ROW
+         WHEN (NEW.status = 'RUNNING') EXECUTE FUNCTION pass_gate();",
+    );
+    let gate = database.hold_table("gate");
+    let id = admin.queue("n1");
+    // A job that was queued just now is looked for in any case.
+    database.execute("UPDATE jobs SET created_at = now() - INTERVAL '5 minutes'");
+    let poll = agent.poll("");
+    let broken = std::thread::spawn(move || poll.try_send().is_err());
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("the claim to wait", || {
+        (database.number(waits) == 1).then_some(())
+    });
+    first.kill9();
+    assert!(broken.join().expect("no panic"), "it was answered");
+    there.finds_nothing("running=");
+    // It has no reason to look once more.
+    let poll = there.poll("wait=20&running=").send_later();
+    drop(gate);
+    let answer = poll.join().expect("an answer").is(200).json();
+    assert_eq!(id_of(&answer["job"]), id);
+    // Once: it knows of it now.
+    there.finds_nothing(&format!("running={id}"));
+    let done = there.succeed(&id);
+    assert_eq!(done["status"], "SUCCEEDED");
 }
 
 /// Tries again once where the answer is a 503 that says when.

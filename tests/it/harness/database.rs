@@ -166,6 +166,15 @@ impl Database {
         }
     }
 
+    /// Keeps everybody else off a table of a test's own.
+    pub(crate) fn hold_table(&self, table: &str) -> Hold {
+        match self {
+            Self::Sqlite(_) => panic!("SQLite locks no single tables"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => Hold::Postgres(postgres.hold_tables(table)),
+        }
+    }
+
     /// Says that another version of the server made the schema.
     pub(crate) fn set_version(&self, version: i64) {
         match self {

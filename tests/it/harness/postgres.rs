@@ -58,9 +58,14 @@ impl Postgres {
 
     /// Readers come through; who wants to write waits.
     pub(super) fn hold(&self) -> Client {
+        self.hold_tables("readiness, nodes, jobs, audit_entries")
+    }
+
+    /// The same of any tables.
+    pub(super) fn hold_tables(&self, tables: &str) -> Client {
         let mut client = connect(&self.url);
-        let sql = "BEGIN; LOCK TABLE readiness, nodes, jobs, audit_entries IN EXCLUSIVE MODE";
-        run(&mut client, sql);
+        let sql = format!("BEGIN; LOCK TABLE {tables} IN EXCLUSIVE MODE");
+        run(&mut client, &sql);
         client
     }
 
