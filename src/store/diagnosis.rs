@@ -92,7 +92,9 @@ pub fn diagnose_postgres(url: &str) -> Result<PostgresDiagnosis, String> {
     let endpoint = Endpoint::parse(url)?;
     let shown = endpoint.shown();
     let words = |error: postgres::Error| format!("{shown}: {}", describe(&error));
-    let mut client = endpoint.connect().map_err(words)?;
+    let mut client = endpoint
+        .connect()
+        .map_err(|error| format!("{shown}: {error}"))?;
     let settings = "SET statement_timeout = '10s'; SET default_transaction_read_only = on; SET timezone = 'UTC'";
     client.batch_execute(settings).map_err(words)?;
     let about =

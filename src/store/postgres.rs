@@ -192,8 +192,18 @@ impl Postgres {
     /// idle may have been lost at once, and as many again before new ones are had.
     const ATTEMPTS: usize = 2 * (WRITERS + READERS);
 
-    /// A connection of the pool, which may have been lost since its last use.
+    /// A connection of the pool, which may have been lost since its last use. Those that are most likely silent are left.
     fn connection(&self) -> Result<r2d2::PooledConnection<Sessions>, StoreError> {
+        loop {
+            let mut session = self.any_connection()?;
+            if !session.is_doubtful() {
+                return Ok(session);
+            }
+            session.give_up();
+        }
+    }
+
+    fn any_connection(&self) -> Result<r2d2::PooledConnection<Sessions>, StoreError> {
         let pool = {
             let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
             pool.as_ref().ok_or(StoreError::Stopping)?.clone()

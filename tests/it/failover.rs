@@ -188,13 +188,10 @@ fn a_database_that_is_stopped_and_started_again() {
     assert!(met, "nobody met it");
 }
 
-#[test]
-fn a_database_that_fails_over_to_its_standby() {
-    let Some(first) = Cluster::with(&[]) else {
-        return;
-    };
+/// One, and its standby, which has what the first one acknowledged.
+fn two_clusters() -> Option<[Cluster; 2]> {
+    let first = Cluster::with(&[])?;
     let second = first.standby();
-    // What is acknowledged is at both.
     let mut admin = connect(&first).expect("connects");
     for statement in [
         "ALTER SYSTEM SET synchronous_standby_names = '*'",
@@ -207,6 +204,14 @@ fn a_database_that_fails_over_to_its_standby() {
         let row = admin.query_one(streams, &[]).expect("a row");
         (row.get::<_, i64>(0) == 1).then_some(())
     });
+    Some([first, second])
+}
+
+#[test]
+fn a_database_that_fails_over_to_its_standby() {
+    let Some([first, second]) = two_clusters() else {
+        return;
+    };
     let met = rides_out(&url(&[&first, &second]), || {
         first.stop("immediate");
         // For a moment there is one that answers and takes no writes.
@@ -216,22 +221,38 @@ fn a_database_that_fails_over_to_its_standby() {
     assert!(met, "nobody met it");
 }
 
+/// The first one's machine takes connections as before, and nobody there says a word: it stands still in the middle of its
+/// disk's failure.
+#[test]
+fn a_database_that_stands_still_and_is_failed_over() {
+    let Some([first, second]) = two_clusters() else {
+        return;
+    };
+    let met = rides_out(&url(&[&first, &second]), || {
+        signal(&first, Signal::SIGSTOP);
+        second.promote();
+    });
+    // So that it can be ended.
+    signal(&first, Signal::SIGCONT);
+    assert!(met, "nobody met it");
+}
+
+fn signal(cluster: &Cluster, signal: Signal) {
+    for pid in cluster.processes() {
+        // Some have ended meanwhile.
+        let _gone = kill(Pid::from_raw(pid), signal);
+    }
+}
+
 #[test]
 fn a_database_that_stands_still() {
     let Some(cluster) = Cluster::with(&[]) else {
         return;
     };
     let met = rides_out(&url(&[&cluster]), || {
-        let processes = cluster.processes();
-        let all = |signal| {
-            for pid in &processes {
-                // Some have ended meanwhile.
-                let _gone = kill(Pid::from_raw(*pid), signal);
-            }
-        };
-        all(Signal::SIGSTOP);
+        signal(&cluster, Signal::SIGSTOP);
         std::thread::sleep(Duration::from_secs(6));
-        all(Signal::SIGCONT);
+        signal(&cluster, Signal::SIGCONT);
     });
     assert!(met, "nobody met it");
 }

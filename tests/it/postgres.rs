@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Call, Line, Setup, chunk, eventually, id_of};
+use crate::harness::{Answer, Call, Field, Line, Setup, chunk, eventually, id_of};
+
+/// As long a line may be silent.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// A server to be over a line to its database; `None` on another one.
 fn over_a_line() -> Option<(Setup, Line)> {
@@ -146,6 +149,93 @@ fn while_the_line_is_cut_everything_is_a_503_and_then_nothing_is_lost() {
     assert_eq!(id_of(&answer.is(200).json()["job"]), queued);
     let status = server.terminate();
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_statement_that_takes_too_long_is_a_503_and_changes_nothing() {
+    let Some((setup, _line)) = over_a_line() else {
+        return;
+    };
+    let database = setup.database();
+    let mut server = setup.start();
+    let admin = server.admin();
+    admin.add_node("n1");
+    database.execute_all(
+        "CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END';
+         CREATE TRIGGER jobs_take_long BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION take_long();",
+    );
+    let body = json!({"preset": "note", "nodeId": "n1"});
+    let asked = Instant::now();
+    let refused = admin.post("/api/jobs", &body).gives(503);
+    let took = asked.elapsed();
+    assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
+    let limit = Duration::from_secs(10);
+    assert!(limit <= took && took < limit + limit / 2, "{took:?}");
+    database.execute("DROP TRIGGER jobs_take_long ON jobs");
+    assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 0);
+    admin.queue("n1");
+}
+
+/// As when a firewall has forgotten the connections, or a machine has stopped within its network: nobody is told, and what is
+/// sent is taken.
+#[test]
+fn lines_that_fall_silent_are_left_all_at_once() {
+    let Some((setup, line)) = over_a_line() else {
+        return;
+    };
+    let key = setup.folder().join("key");
+    let key = key.to_str().expect("UTF-8").to_owned();
+    let direct = setup.database().url();
+    let mut server = setup.with("HYPRBOX_SECRET_KEY_FILE", &key).start();
+    let other = Setup::new()
+        .with("HYPRBOX_DATABASE_URL", &direct)
+        .with("HYPRBOX_SECRET_KEY_FILE", &key)
+        .start();
+    let admin = server.admin();
+    let agent = admin.add_node("n1").at(&other);
+    let id = admin.queue("n1");
+    agent.claim();
+    line.hush();
+    let asked = Instant::now();
+    // Several, so that each has a line of its own.
+    let calls: Vec<_> = (0..8)
+        .map(|_| admin.get("/api/jobs").send_later())
+        .collect();
+    for call in calls {
+        let answer = call.join().expect("an answer");
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+        let took = asked.elapsed();
+        assert!(SILENCE <= took && took < 2 * SILENCE, "{took:?}");
+    }
+    // No other one is waited for as long: what is left of the old ones is not asked.
+    let mended = Instant::now();
+    for _ in 0..30 {
+        until_taken(|| admin.get("/api/jobs")).is(200);
+    }
+    let took = mended.elapsed();
+    assert!(took < SILENCE, "{took:?}");
+    eventually("the one that listens to be left, too", || {
+        server
+            .logged(&["can't hear other servers", "no answer for 15 s"])
+            .then_some(())
+    });
+    // It hears again what the agent sends to the other server. Without that, a tail looks every five seconds.
+    let mut tail = admin.get(&format!("/api/jobs/{id}/stream")).open();
+    tail.until(|event| event.data["status"] == "RUNNING");
+    let mut offset = 0;
+    let mut say = || {
+        let sent = Instant::now();
+        agent.say(&id, offset, "line\n");
+        offset += 5;
+        tail.output("stdout", offset);
+        sent.elapsed()
+    };
+    say();
+    let mut delays: Vec<_> = (0..9).map(|_| say()).collect();
+    delays.sort_unstable();
+    assert!(delays[4] < Duration::from_secs(1), "{delays:?}");
+    agent.succeed(&id);
 }
 
 #[test]

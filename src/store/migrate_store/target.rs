@@ -39,7 +39,9 @@ impl Target {
             .map_err(|allowed| MigrateError(format!("--to: it must be {allowed}")))?;
         let shown = endpoint.shown();
         let wrong = |error: postgres::Error| MigrateError(format!("{shown}: {}", describe(&error)));
-        let mut client = endpoint.connect().map_err(wrong)?;
+        let mut client = endpoint
+            .connect()
+            .map_err(|error| MigrateError(format!("{shown}: {error}")))?;
         client.batch_execute(SETTINGS).map_err(wrong)?;
         if !is_locked(&mut client).map_err(wrong)? {
             return Err(MigrateError(format!(

@@ -4,18 +4,19 @@
 //! and fro four times, and most of a short one's time, and of the processor's, is spent on that. Here BEGIN travels with the
 //! first statement, COMMIT with the last one where that is known, and the end of a read is not waited for.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::join3;
 use futures_util::stream::TryStreamExt;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Error, Statement};
+use tokio_postgres::{AsyncMessage, Client, Error, Notification, Statement};
 
-use super::url::Endpoint;
+use super::session::describe;
+use super::url::{Driven, Endpoint};
 use crate::store::Value;
 
 /// After this long without an answer a line counts as lost: the other end may be stopped, or wait for a standby that is gone,
@@ -24,19 +25,27 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// How long a line that is closed may take to say goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(200);
 
-type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
-
-/// What went wrong on a line.
+/// What went wrong on a line, in one line.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LineError {
+pub(in crate::store) enum LineError {
     /// It is of no more use.
     #[error("no answer for {} s", ANSWER_WITHIN.as_secs())]
     Silent,
+    /// The other end closed it.
+    #[error("the line has ended")]
+    Ended,
+    /// Somebody was there, and did not say a word.
+    #[error("{host} took the connection, and did not answer for {} s", within.as_secs())]
+    Unwelcome {
+        /// `db.example.org:5432`
+        host: String,
+        within: Duration,
+    },
     /// There is no file descriptor left for what waits for it.
     #[error("can't wait for an answer: {0}")]
     NoRuntime(std::io::Error),
     /// As Postgres, or its client, says.
-    #[error(transparent)]
+    #[error("{}", describe(.0))]
     Told(#[from] Error),
 }
 
@@ -51,7 +60,9 @@ pub(super) struct Answer {
 pub(super) struct Line {
     client: Option<Client>,
     /// Reads and writes the socket; none once the line has ended.
-    driver: Option<Driver>,
+    driver: Option<Driven>,
+    /// Notifications that came while something else was waited for.
+    heard: Vec<Notification>,
     runtime: Runtime,
 }
 
@@ -65,7 +76,8 @@ impl Line {
         let (client, connection) = runtime.block_on(endpoint.connect_async())?;
         Ok(Self {
             client: Some(client),
-            driver: Some(Box::pin(connection)),
+            driver: Some(connection),
+            heard: Vec::new(),
             runtime,
         })
     }
@@ -99,6 +111,14 @@ impl Line {
         })
     }
 
+    /// The number of the process that serves it.
+    pub(super) fn pid(&mut self) -> Result<i32, LineError> {
+        let asks = self.prepare("SELECT pg_backend_pid()", &[])?;
+        let answer = self.ask(None, (&asks, &[]), None)?;
+        // It always says one; nobody's number is 0.
+        Ok(answer.rows.first().map_or(Ok(0), |row| row.try_get(0))?)
+    }
+
     pub(super) fn prepare(&mut self, sql: &str, types: &[Type]) -> Result<Statement, LineError> {
         self.wait(async |client| client.prepare_typed(sql, types).await)
     }
@@ -125,12 +145,33 @@ impl Line {
         })
     }
 
+    /// What others notify, all that has come; waits for it no longer than `within`, and gives nothing where it was quiet.
+    pub(super) fn listen(&mut self, within: Duration) -> Result<Vec<Notification>, LineError> {
+        let (driver, heard) = (&mut self.driver, &mut self.heard);
+        let listening = poll_fn(|cx| {
+            let ended = drive(driver, heard, cx);
+            if !heard.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            ended
+        });
+        let heard = self
+            .runtime
+            .block_on(async { tokio::time::timeout(within, listening).await });
+        // That the time is over is no fault.
+        heard.unwrap_or(Ok(()))?;
+        if self.heard.is_empty() && self.is_closed() {
+            return Err(LineError::Ended);
+        }
+        Ok(std::mem::take(&mut self.heard))
+    }
+
     fn wait<T>(
         &mut self,
         work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
     ) -> Result<T, LineError> {
         let client = self.client.as_ref().expect("it is there until the drop");
-        let driver = &mut self.driver;
+        let (driver, heard) = (&mut self.driver, &mut self.heard);
         let done = self.runtime.block_on(async {
             let mut work = pin!(work(client));
             let turn = poll_fn(|cx| {
@@ -138,14 +179,11 @@ impl Line {
                     return Poll::Ready(done);
                 }
                 // What was asked for goes out, and what has come is handed over.
-                if let Some(driving) = driver.as_mut()
-                    && let Poll::Ready(ended) = driving.as_mut().poll(cx)
+                // Where it has ended, whatever is still waited for is told that the line is closed.
+                if driver.is_some()
+                    && let Poll::Ready(Err(error)) = drive(driver, heard, cx)
                 {
-                    // Without it, whatever is still waited for is told that the line is closed.
-                    *driver = None;
-                    if let Err(error) = ended {
-                        return Poll::Ready(Err(error));
-                    }
+                    return Poll::Ready(Err(error));
                 }
                 work.as_mut().poll(cx)
             });
@@ -157,6 +195,27 @@ impl Line {
         };
         Ok(done?)
     }
+}
+
+/// Lets what was asked for go out, and takes what has come. Ready once the line has ended.
+fn drive(
+    driver: &mut Option<Driven>,
+    heard: &mut Vec<Notification>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Error>> {
+    let ended = loop {
+        let Some(driving) = driver.as_mut() else {
+            return Poll::Ready(Ok(()));
+        };
+        match ready!(driving.poll_message(cx)) {
+            Some(Ok(AsyncMessage::Notification(notification))) => heard.push(notification),
+            Some(Ok(_notice)) => {}
+            Some(Err(error)) => break Err(error),
+            None => break Ok(()),
+        }
+    };
+    *driver = None;
+    Poll::Ready(ended)
 }
 
 async fn run_if_any(client: &Client, sql: Option<&str>) -> Result<(), Error> {

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use postgres::fallible_iterator::FallibleIterator;
-use postgres::{Client, Notification};
+use tokio_postgres::Notification;
 
-use super::session::{CHANNEL, describe};
+use super::line::{Line, LineError};
+use super::session::CHANNEL;
 use super::url::Endpoint;
 use super::{OwnPids, change_of};
 use crate::store::{Change, Listener};
@@ -56,9 +56,9 @@ impl Ears {
     fn listen_for_ever(&self, endpoint: &Endpoint) {
         let mut pause = RETRY[0];
         while !self.is_over() {
-            let heard = connect(endpoint).and_then(|client| {
+            let heard = connect(endpoint).and_then(|line| {
                 pause = RETRY[0];
-                self.hear(client)
+                self.hear(line)
             });
             let Err(error) = heard else {
                 return;
@@ -66,46 +66,37 @@ impl Ears {
             if self.is_over() {
                 return;
             }
-            tracing::warn!(
-                error = describe(&error),
-                "can't hear other servers; connecting again"
-            );
+            tracing::warn!(%error, "can't hear other servers; connecting again");
             std::thread::sleep(pause);
             pause = (pause * 2).min(RETRY[1]);
         }
     }
 
     /// Until the connection is lost, or the server goes down.
-    fn hear(&self, mut client: Client) -> Result<(), postgres::Error> {
+    fn hear(&self, mut line: Line) -> Result<(), LineError> {
         (self.listener)(&[Change::Foreign]);
         let mut asked = Instant::now();
         while !self.is_over() {
-            let changes = self.next_changes(&mut client)?;
+            let changes = self.changes_of(&line.listen(LOOK_EVERY)?);
             if !changes.is_empty() {
                 (self.listener)(&changes);
             }
             if asked.elapsed() >= ASK_EVERY {
-                client.batch_execute("SELECT 1")?;
+                line.run("SELECT 1")?;
                 asked = Instant::now();
             }
         }
         Ok(())
     }
 
-    /// What others changed; empty when it was quiet.
-    fn next_changes(&self, client: &mut Client) -> Result<Vec<Change>, postgres::Error> {
-        let mut notifications = client.notifications();
-        let Some(first) = notifications.timeout_iter(LOOK_EVERY).next()? else {
-            return Ok(Vec::new());
-        };
+    /// What others changed, each change once.
+    fn changes_of(&self, heard: &[Notification]) -> Vec<Change> {
         let mut told = HashSet::new();
         let mut changes = Vec::new();
-        self.take(&first, &mut told, &mut changes);
-        let mut waiting = notifications.iter();
-        while let Some(next) = waiting.next()? {
-            self.take(&next, &mut told, &mut changes);
+        for notification in heard {
+            self.take(notification, &mut told, &mut changes);
         }
-        Ok(changes)
+        changes
     }
 
     fn take(&self, heard: &Notification, told: &mut HashSet<String>, changes: &mut Vec<Change>) {
@@ -120,8 +111,8 @@ impl Ears {
     }
 }
 
-fn connect(endpoint: &Endpoint) -> Result<Client, postgres::Error> {
-    let mut client = endpoint.connect()?;
-    client.batch_execute(&format!("SET statement_timeout = '10s'; LISTEN {CHANNEL}"))?;
-    Ok(client)
+fn connect(endpoint: &Endpoint) -> Result<Line, LineError> {
+    let mut line = Line::open(endpoint)?;
+    line.run(&format!("SET statement_timeout = '10s'; LISTEN {CHANNEL}"))?;
+    Ok(line)
 }

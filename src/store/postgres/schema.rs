@@ -48,7 +48,7 @@ const FILLING: &str =
 pub(super) fn bring_up_to_date(endpoint: &Endpoint) -> Result<(), String> {
     let mut client = endpoint
         .connect()
-        .map_err(|error| format!("can't reach the database: {}", describe(&error)))?;
+        .map_err(|error| format!("can't reach the database: {error}"))?;
     check_server(&mut client)?;
     let mut transaction = begin(&mut client)?;
     if filled_from(&mut transaction).map_err(in_words)?.is_some() {

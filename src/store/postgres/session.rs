@@ -1,7 +1,7 @@
 //! One connection: its prepared statements, its transaction, and what its errors mean.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use postgres::error::SqlState;
@@ -28,25 +28,50 @@ const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s';
 pub(super) struct Sessions {
     endpoint: Endpoint,
     own: Arc<OwnPids>,
+    silence: Arc<Silence>,
 }
 
 impl Sessions {
     pub(super) fn new(endpoint: Endpoint, own: Arc<OwnPids>) -> Self {
-        Self { endpoint, own }
+        Self {
+            endpoint,
+            own,
+            silence: Arc::default(),
+        }
+    }
+}
+
+/// When somebody last asked in vain. A connection that has not answered since is most likely as silent: each caller who
+/// found that out by himself would wait as long.
+#[derive(Debug, Default)]
+struct Silence(Mutex<Option<Instant>>);
+
+impl Silence {
+    fn locked(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody answered who was asked then.
+    fn since(&self, asked: Instant) {
+        let mut since = self.locked();
+        *since = (*since).max(Some(asked));
+    }
+
+    fn is_doubtful(&self, answered: Instant) -> bool {
+        self.locked().is_some_and(|since| answered < since)
     }
 }
 
 impl r2d2::ManageConnection for Sessions {
     type Connection = Session;
-    type Error = SessionError;
+    type Error = LineError;
 
-    fn connect(&self) -> Result<Session, SessionError> {
-        Session::open(&self.endpoint, Arc::clone(&self.own))
-            .map_err(|error| SessionError(in_words(&error)))
+    fn connect(&self) -> Result<Session, LineError> {
+        Session::open(self)
     }
 
     /// Never asked: the BEGIN of the next transaction finds out.
-    fn is_valid(&self, _: &mut Session) -> Result<(), SessionError> {
+    fn is_valid(&self, _: &mut Session) -> Result<(), LineError> {
         Ok(())
     }
 
@@ -54,11 +79,6 @@ impl r2d2::ManageConnection for Sessions {
         session.is_lost()
     }
 }
-
-/// Why there is no connection, in words: the client's own errors keep theirs in their causes.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct SessionError(String);
 
 /// Tells the log when the pool can't connect; not more often than [`LogErrors::EVERY`].
 #[derive(Debug, Default)]
@@ -68,8 +88,8 @@ impl LogErrors {
     const EVERY: Duration = Duration::from_secs(5);
 }
 
-impl r2d2::HandleError<SessionError> for LogErrors {
-    fn handle_error(&self, error: SessionError) {
+impl r2d2::HandleError<LineError> for LogErrors {
+    fn handle_error(&self, error: LineError) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= Self::EVERY) {
             *last = Some(Instant::now());
@@ -83,6 +103,8 @@ pub(super) struct Session {
     line: Line,
     pid: i32,
     own: Arc<OwnPids>,
+    silence: Arc<Silence>,
+    answered: Instant,
     /// By text, and by which parameters were NULL: those have no type of their own.
     prepared: HashMap<String, HashMap<u64, tokio_postgres::Statement>>,
     count: usize,
@@ -90,18 +112,17 @@ pub(super) struct Session {
 }
 
 impl Session {
-    fn open(endpoint: &Endpoint, own: Arc<OwnPids>) -> Result<Self, LineError> {
-        let mut line = Line::open(endpoint)?;
+    fn open(sessions: &Sessions) -> Result<Self, LineError> {
+        let mut line = Line::open(&sessions.endpoint)?;
         line.run(SETTINGS)?;
-        let asks_pid = line.prepare("SELECT pg_backend_pid()", &[])?;
-        let answer = line.ask(None, (&asks_pid, &[]), None)?;
-        // It always says one; nobody's number is 0.
-        let pid = answer.rows.first().map_or(Ok(0), |row| row.try_get(0))?;
-        own.locked().insert(pid);
+        let pid = line.pid()?;
+        sessions.own.locked().insert(pid);
         Ok(Self {
             line,
             pid,
-            own,
+            own: Arc::clone(&sessions.own),
+            silence: Arc::clone(&sessions.silence),
+            answered: Instant::now(),
             prepared: HashMap::new(),
             count: 0,
             lost: false,
@@ -113,10 +134,21 @@ impl Session {
         self.lost || self.line.is_closed()
     }
 
+    /// Whether it is to be left unasked: others were silent since it last answered.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.silence.is_doubtful(self.answered)
+    }
+
+    /// Leaves it.
+    pub(super) fn give_up(&mut self) {
+        self.lost = true;
+    }
+
     /// Runs SQL without parameters.
     fn run(&mut self, sql: &str) -> Result<(), StoreError> {
+        let asked = Instant::now();
         let ran = self.line.run(sql);
-        ran.map_err(|error| self.note_error(&error))
+        self.note(asked, ran)
     }
 
     /// Ends a transaction without waiting for the answer.
@@ -158,22 +190,37 @@ impl Session {
         (statement, params): (&Statement, &[Value]),
         behind: Option<&str>,
     ) -> Result<Answer, StoreError> {
+        let asked = Instant::now();
         let answer = self
             .prepare(statement, params)
             .and_then(|prepared| self.line.ask(before, (&prepared, params), behind));
-        answer.map_err(|error| self.note_error(&error))
+        self.note(asked, answer)
     }
 
-    fn note_error(&mut self, error: &LineError) -> StoreError {
-        let meaning = match error {
-            LineError::Silent | LineError::NoRuntime(_) => StoreError::Unusable(error.to_string()),
+    /// What came of asking.
+    fn note<T>(&mut self, asked: Instant, done: Result<T, LineError>) -> Result<T, StoreError> {
+        let error = match done {
+            Ok(done) => {
+                self.answered = Instant::now();
+                return Ok(done);
+            }
+            Err(error) => error,
+        };
+        if matches!(error, LineError::Silent) {
+            self.silence.since(asked);
+        }
+        let meaning = match &error {
             LineError::Told(error) => store_error(error),
+            LineError::Silent
+            | LineError::Ended
+            | LineError::Unwelcome { .. }
+            | LineError::NoRuntime(_) => StoreError::Unusable(error.to_string()),
         };
         // A server that is going down, or that takes no writes any more, is left: another one may be there already.
         if matches!(meaning, StoreError::Unusable(_)) {
             self.lost = true;
         }
-        meaning
+        Err(meaning)
     }
 }
 
@@ -356,7 +403,7 @@ impl<'p> PostgresTx<'p> {
     }
 
     /// Asks on a connection of the pool. Those that were lost since their last use are left behind: on none of them was
-    /// anything committed.
+    /// anything committed. One that is silent cost time enough: whoever asks next finds another one.
     fn ask_first(
         &self,
         begin: Option<&str>,
@@ -365,7 +412,7 @@ impl<'p> PostgresTx<'p> {
         for _ in 0..Postgres::ATTEMPTS {
             let mut session = self.postgres.connection()?;
             let answer = session.ask(begin, asked, None);
-            if answer.is_ok() || !session.is_lost() {
+            if answer.is_ok() || !session.is_lost() || session.is_doubtful() {
                 return Ok((session, answer));
             }
         }
@@ -490,13 +537,6 @@ fn has_io_cause(error: &postgres::Error) -> bool {
         cause = inner.source();
     }
     false
-}
-
-fn in_words(error: &LineError) -> String {
-    match error {
-        LineError::Silent | LineError::NoRuntime(_) => error.to_string(),
-        LineError::Told(error) => describe(error),
-    }
 }
 
 /// An error in one line, with its causes.

@@ -11,9 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use postgres::Client;
-
-use super::session::{CHANNEL, describe};
+use super::line::{Line, LineError};
+use super::session::CHANNEL;
 use super::url::Endpoint;
 use super::{OwnPids, line_of, payloads_of};
 use crate::store::Change;
@@ -94,18 +93,15 @@ struct Mouth {
 
 impl Mouth {
     fn tell_for_ever(self) {
-        let mut client = None;
+        let mut line = None;
         while let (Some(lines), over) = self.next() {
             let began = Instant::now();
             let told = self
-                .connected(&mut client)
-                .and_then(|client| tell(client, &lines));
+                .connected(&mut line)
+                .and_then(|line| line.run(&notifications(&lines)));
             if let Err(error) = told {
-                client = None;
-                tracing::warn!(
-                    error = describe(&error),
-                    "can't tell other servers; trying again"
-                );
+                self.leave(&mut line);
+                tracing::warn!(%error, "can't tell other servers; trying again");
                 if over {
                     return;
                 }
@@ -139,30 +135,31 @@ impl Mouth {
         waiting.lines = lines;
     }
 
-    fn connected<'c>(
-        &self,
-        client: &'c mut Option<(Client, i32)>,
-    ) -> Result<&'c mut Client, postgres::Error> {
-        if client.as_ref().is_none_or(|(client, _)| client.is_closed()) {
-            if let Some((_, pid)) = client.take() {
-                self.own.locked().remove(&pid);
-            }
-            let mut fresh = self.endpoint.connect()?;
+    fn connected<'l>(&self, line: &'l mut Option<(Line, i32)>) -> Result<&'l mut Line, LineError> {
+        if line.as_ref().is_none_or(|(line, _)| line.is_closed()) {
+            self.leave(line);
+            let mut fresh = Line::open(&self.endpoint)?;
             // A notification is in no log: its commit need not wait for the disk.
-            fresh.batch_execute("SET statement_timeout = '10s'; SET synchronous_commit = off")?;
-            let pid = fresh.query_one("SELECT pg_backend_pid()", &[])?.get(0);
+            fresh.run("SET statement_timeout = '10s'; SET synchronous_commit = off")?;
+            let pid = fresh.pid()?;
             self.own.locked().insert(pid);
-            *client = Some((fresh, pid));
+            *line = Some((fresh, pid));
         }
-        let (client, _) = client.as_mut().expect("it was just made");
-        Ok(client)
+        let (line, _) = line.as_mut().expect("it was just made");
+        Ok(line)
+    }
+
+    fn leave(&self, line: &mut Option<(Line, i32)>) {
+        if let Some((_, pid)) = line.take() {
+            self.own.locked().remove(&pid);
+        }
     }
 }
 
-fn tell(client: &mut Client, lines: &[String]) -> Result<(), postgres::Error> {
+fn notifications(lines: &[String]) -> String {
     let notify: Vec<String> = payloads_of(lines)
         .iter()
         .map(|payload| format!("SELECT pg_notify('{CHANNEL}', '{payload}')"))
         .collect();
-    client.batch_execute(&notify.join("; "))
+    notify.join("; ")
 }

@@ -1,11 +1,14 @@
 //! `postgres://user:password@host:port/database`: what of it can be used, and how it is shown without the password.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use postgres::Client;
 use postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::Config;
 
+use super::line::{Line, LineError};
 use super::tls::{self, Encrypted, Tls, Words};
 
 /// The future that reads and writes the socket.
@@ -13,7 +16,7 @@ pub(super) type Driven = tokio_postgres::Connection<tokio_postgres::Socket, Encr
 
 /// What connections are called in `pg_stat_activity`.
 pub(super) const APPLICATION: &str = "hyprbox";
-/// How long one attempt to connect may take.
+/// How long one attempt to connect may take, from the first packet until the database is ready to be asked.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this long without an answer a connection counts as lost: the other end may be gone without a word.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
@@ -27,6 +30,10 @@ pub fn check(url: &str) -> Result<(), String> {
 #[derive(Clone)]
 pub(in crate::store) struct Endpoint {
     config: Config,
+    /// The same for each of its hosts alone.
+    hosts: Vec<Config>,
+    /// The host that took the last line, which is tried first: one that stands still takes its time to be given up.
+    last: Arc<AtomicUsize>,
     tls: Tls,
 }
 
@@ -57,25 +64,143 @@ impl Endpoint {
             .keepalives_interval(Duration::from_secs(3))
             .keepalives_retries(3)
             .tcp_user_timeout(SILENCE_MAX);
-        Ok(Self { config, tls })
+        Ok(Self {
+            hosts: one_by_one(&config)?,
+            config,
+            last: Arc::default(),
+            tls,
+        })
     }
 
     /// A new connection. It has a runtime of its own, which can't be started on a thread of another one.
-    pub(in crate::store) fn connect(&self) -> Result<Client, postgres::Error> {
-        postgres::Config::from(self.config.clone()).connect(self.tls.clone())
+    pub(in crate::store) fn connect(&self) -> Result<Client, LineError> {
+        // The blocking client would wait for ever for a host that takes the connection and says nothing.
+        drop(Line::open(self)?);
+        let host = &self.hosts[self.last.load(Ordering::Relaxed)];
+        Ok(postgres::Config::from(host.clone()).connect(self.tls.clone())?)
     }
 
     /// The same on a runtime of the caller's: who asks, and who drives the socket.
     pub(super) async fn connect_async(
         &self,
-    ) -> Result<(tokio_postgres::Client, Driven), tokio_postgres::Error> {
-        self.config.connect(self.tls.clone()).await
+    ) -> Result<(tokio_postgres::Client, Driven), LineError> {
+        let count = self.hosts.len();
+        let first = self.last.load(Ordering::Relaxed);
+        let mut after = 0;
+        loop {
+            let at = (first + after) % count;
+            after += 1;
+            match self.connect_to(&self.hosts[at]).await {
+                Ok(line) => {
+                    self.last.store(at, Ordering::Relaxed);
+                    return Ok(line);
+                }
+                Err(error) if after == count => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn connect_to(
+        &self,
+        host: &Config,
+    ) -> Result<(tokio_postgres::Client, Driven), LineError> {
+        let of_one = host.get_connect_timeout().copied();
+        let within = of_one.unwrap_or(CONNECT_TIMEOUT) * addresses_of(host).await;
+        match tokio::time::timeout(within, host.connect(self.tls.clone())).await {
+            Ok(connected) => Ok(connected?),
+            Err(_) => Err(LineError::Unwelcome {
+                host: places(host),
+                within,
+            }),
+        }
     }
 
     /// `postgres://user@host:port/database`
     pub(in crate::store) fn shown(&self) -> String {
         shown(&self.config)
     }
+}
+
+/// How many addresses a host has, each of which has its time.
+async fn addresses_of(host: &Config) -> u32 {
+    let (hosts, ports) = (host.get_hosts(), host.get_ports());
+    let (true, [Host::Tcp(name)]) = (host.get_hostaddrs().is_empty(), hosts) else {
+        return 1;
+    };
+    let port = ports.first().copied().unwrap_or(5432);
+    let found = tokio::net::lookup_host((name.as_str(), port)).await;
+    // Of a name that nobody knows, connecting tells.
+    let count = found.map_or(1, Iterator::count);
+    u32::try_from(count.max(1)).unwrap_or(1)
+}
+
+/// The same for each host alone. The error is in words that follow "it must be".
+fn one_by_one(all: &Config) -> Result<Vec<Config>, String> {
+    let (hosts, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
+    let count = hosts.len().max(addresses.len());
+    let fits = |given: usize| given <= 1 || given == count;
+    if !(hosts.is_empty() || addresses.is_empty() || hosts.len() == addresses.len())
+        || !fits(ports.len())
+    {
+        return Err("a URL with as many addresses and ports as hosts".to_owned());
+    }
+    let one = |at: usize| {
+        let mut one = without_hosts(all);
+        match hosts.get(at) {
+            Some(Host::Tcp(name)) => drop(one.host(name)),
+            Some(Host::Unix(path)) => drop(one.host_path(path)),
+            None => {}
+        }
+        if let Some(address) = addresses.get(at) {
+            one.hostaddr(*address);
+        }
+        if let Some(port) = ports.get(at).or(ports.first()) {
+            one.port(*port);
+        }
+        one
+    };
+    Ok((0..count).map(one).collect())
+}
+
+/// Everything else that a URL can say.
+fn without_hosts(all: &Config) -> Config {
+    let mut rest = Config::new();
+    if let Some(user) = all.get_user() {
+        rest.user(user);
+    }
+    if let Some(password) = all.get_password() {
+        rest.password(password);
+    }
+    if let Some(database) = all.get_dbname() {
+        rest.dbname(database);
+    }
+    if let Some(options) = all.get_options() {
+        rest.options(options);
+    }
+    if let Some(name) = all.get_application_name() {
+        rest.application_name(name);
+    }
+    if let Some(timeout) = all.get_connect_timeout() {
+        rest.connect_timeout(*timeout);
+    }
+    if let Some(timeout) = all.get_tcp_user_timeout() {
+        rest.tcp_user_timeout(*timeout);
+    }
+    if let Some(interval) = all.get_keepalives_interval() {
+        rest.keepalives_interval(interval);
+    }
+    if let Some(retries) = all.get_keepalives_retries() {
+        rest.keepalives_retries(retries);
+    }
+    rest.ssl_mode(all.get_ssl_mode())
+        .ssl_negotiation(all.get_ssl_negotiation())
+        .channel_binding(all.get_channel_binding())
+        .target_session_attrs(all.get_target_session_attrs())
+        .load_balance_hosts(all.get_load_balance_hosts())
+        .keepalives(all.get_keepalives())
+        .keepalives_idle(all.get_keepalives_idle());
+    rest
 }
 
 /// Takes what is said of TLS out of a URL: the client's own parser knows less of it.
@@ -117,6 +242,12 @@ fn shown(config: &Config) -> String {
         .get_user()
         .map(|user| format!("{user}@"))
         .unwrap_or_default();
+    let database = config.get_dbname().unwrap_or_default();
+    format!("postgres://{user}{}/{database}", places(config))
+}
+
+/// `one:5432,two:5432`
+fn places(config: &Config) -> String {
     let ports = config.get_ports();
     let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(5432);
     let hosts: Vec<String> = config
@@ -128,8 +259,7 @@ fn shown(config: &Config) -> String {
             Host::Unix(path) => format!("{}:{}", path.display(), port(index)),
         })
         .collect();
-    let database = config.get_dbname().unwrap_or_default();
-    format!("postgres://{user}{}/{database}", hosts.join(","))
+    hosts.join(",")
 }
 
 #[cfg(test)]
@@ -168,6 +298,11 @@ mod tests {
             ("postgres://ann:hidden@db:port/jobs", "postgres://user"),
             ("postgres://ann:hidden@db/jobs?colour=red", "colour"),
             ("postgres:///jobs", "postgres://user"),
+            ("postgres://ann:hidden@one/jobs?port=5433", "as hosts"),
+            (
+                "postgres://ann:hidden@one,two/jobs?hostaddr=10.0.0.1",
+                "as hosts",
+            ),
         ] {
             let said = check(url).expect_err(url);
             assert!(
@@ -175,6 +310,22 @@ mod tests {
                 "{url}: {said}"
             );
         }
+    }
+
+    #[test]
+    fn each_host_is_reached_by_itself_with_all_that_was_said() {
+        let more = "sslmode=require&connect_timeout=7&options=-c%20work_mem%3D8MB&keepalives=0&keepalives_interval=2\
+             &application_name=other&channel_binding=disable&load_balance_hosts=random&sslnegotiation=direct";
+        let one = endpoint(&format!("postgres://ann:hidden@one:5433/jobs?{more}"));
+        let two = endpoint(&format!("postgres://ann:hidden@two:5434/jobs?{more}"));
+        assert_eq!(one.hosts, std::slice::from_ref(&one.config));
+        let both = endpoint(&format!(
+            "postgres://ann:hidden@one:5433,two:5434/jobs?{more}"
+        ));
+        assert_eq!(both.hosts, [one.config, two.config]);
+        let by_address = endpoint("postgres://ann@one,two/jobs?hostaddr=10.0.0.1,10.0.0.2");
+        let address = std::net::IpAddr::from([10, 0, 0, 2]);
+        assert_eq!(by_address.hosts[1].get_hostaddrs(), [address]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A port of its own that leads to another one.
@@ -14,6 +14,8 @@ pub(crate) struct Line {
 struct State {
     to: Mutex<String>,
     is_cut: AtomicBool,
+    /// How often it was hushed: what was joined before the last time passes nothing on.
+    hushed: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -25,6 +27,7 @@ impl Line {
         let state = Arc::new(State {
             to: Mutex::new(to.to_owned()),
             is_cut: AtomicBool::new(false),
+            hushed: AtomicUsize::new(0),
             open: Mutex::default(),
         });
         let of_thread = Arc::clone(&state);
@@ -69,13 +72,18 @@ impl Line {
         }
     }
 
+    /// From now on nothing passes over what is open, in either direction, for ever; nobody is told. What is joined later works.
+    pub(crate) fn hush(&self) {
+        self.state.hushed.fetch_add(1, Ordering::SeqCst);
+    }
+
     pub(crate) fn mend(&self) {
         self.state.is_cut.store(false, Ordering::SeqCst);
     }
 }
 
 impl State {
-    fn join(&self, near: TcpStream) {
+    fn join(self: &Arc<Self>, near: TcpStream) {
         if self.is_cut.load(Ordering::SeqCst) {
             return;
         }
@@ -92,18 +100,25 @@ impl State {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.extend([twice(&near), twice(&far)]);
         }
-        let (near_too, far_too) = (twice(&near), twice(&far));
-        std::thread::spawn(move || pass_on(near, far));
-        std::thread::spawn(move || pass_on(far_too, near_too));
-    }
-}
-
-fn pass_on(mut from: TcpStream, mut to: TcpStream) {
-    let mut buffer = [0; 16 * 1024];
-    while let Ok(length) = from.read(&mut buffer) {
-        if length == 0 || to.write_all(&buffer[..length]).is_err() {
-            break;
+        let joined = self.hushed.load(Ordering::SeqCst);
+        for (from, to) in [(twice(&near), twice(&far)), (far, near)] {
+            let state = Arc::clone(self);
+            std::thread::spawn(move || state.pass_on(from, to, joined));
         }
     }
-    let _closed = to.shutdown(Shutdown::Both);
+
+    fn pass_on(&self, mut from: TcpStream, mut to: TcpStream, joined: usize) {
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(length) = from.read(&mut buffer) {
+            if self.hushed.load(Ordering::SeqCst) != joined {
+                // It is taken, and goes nowhere, the end too.
+                if length == 0 {
+                    return;
+                }
+            } else if length == 0 || to.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        let _closed = to.shutdown(Shutdown::Both);
+    }
 }
