@@ -1,7 +1,9 @@
-//! Puts the parts together, once, and runs what must run beside the requests.
+//! Puts the parts together, once, and serves.
 
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+mod background;
+mod made;
+
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,11 +15,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use self::made::Made;
 use crate::auth::{Auth, AuthConfig};
 use crate::config::{Config, DatabaseUrl};
 use crate::events::Hub;
 use crate::http::{ApiError, answer_headers};
-use crate::jobs::{Door, Jobs, Limits, SecretKey};
+use crate::jobs::{Door, Jobs, Limits};
 use crate::metrics::Metrics;
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, BackupPlan, Ops};
@@ -26,14 +29,8 @@ use crate::store::{Change, Store};
 use crate::tls::Tls;
 use crate::{audit, dashboard, server};
 
-/// How often signs of life and last uses are written down. Where other servers look at them, four times a lease at least.
-const WRITE_SEEN_EVERY: Duration = Duration::from_secs(5);
-/// How often a server takes over what others wrote down of nodes' lives; four times a lease at least.
-const TAKE_OVER_EVERY: Duration = Duration::from_secs(2);
-/// How long the last of them may take when the server goes down.
+/// How long the last signs of life may take to be written when the server goes down.
 const LAST_WRITES_WITHIN: Duration = Duration::from_secs(1);
-/// How often the presets folder is looked at when nobody asks, so that a broken file is logged soon.
-const PRESETS_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the server can't start: one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -117,8 +114,8 @@ impl App {
         };
         let auth = if store.is_shared() {
             // Whichever server the first user reaches must know the code that any of them printed.
-            let [bytes @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
-                key.digest(b"setup code");
+            let digest = key.digest(b"setup code");
+            let bytes = *digest.first_chunk().expect("a digest has 32 bytes");
             Auth::sharing(auth_config, store.clone(), bytes)
         } else {
             Auth::new(auth_config, store.clone())
@@ -176,17 +173,19 @@ impl App {
 
     /// Serves until `stopping` turns true, then ends cleanly.
     pub async fn serve(self, listener: TcpListener) {
-        let background = tokio::spawn(run_beside(
+        let background = tokio::spawn(background::run(
             self.auth.clone(),
             self.jobs.nodes.clone(),
             self.catalog,
             self.clock,
             self.lease_seconds,
         ));
-        let taking_over = self
-            .store
-            .is_shared()
-            .then(|| tokio::spawn(take_over_lives(self.jobs.nodes.clone(), self.lease_seconds)));
+        let taking_over = self.store.is_shared().then(|| {
+            tokio::spawn(background::take_over_lives(
+                self.jobs.nodes.clone(),
+                self.lease_seconds,
+            ))
+        });
         let sweeping = tokio::spawn(self.jobs.clone().sweep_for_ever());
         let renewing = self.tls.clone().map(|tls| {
             tls.warn_of_an_open_key();
@@ -220,63 +219,6 @@ impl App {
             Err(_) => tracing::warn!("the last signs of life could not be written in time"),
         }
         self.store.close().await;
-    }
-}
-
-/// What this start made on the disk, in order. A start that fails takes it away again.
-#[derive(Default)]
-struct Made(Vec<PathBuf>);
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        for path in self.0.drain(..).rev() {
-            let removed = if path.is_dir() {
-                std::fs::remove_dir(&path)
-            } else {
-                std::fs::remove_file(&path)
-            };
-            if let Err(error) = removed {
-                tracing::warn!(%error, path = %path.display(), "what this start made could not be taken away");
-            }
-        }
-    }
-}
-
-impl Made {
-    fn folder(&mut self, path: &Path, variable: &str) -> Result<(), StartError> {
-        if path.is_dir() {
-            return Ok(());
-        }
-        let missing: Vec<PathBuf> = path
-            .ancestors()
-            .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
-            .map(Path::to_path_buf)
-            .collect();
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|error| {
-                StartError(format!(
-                    "can't make the folder {variable}={}: {error}",
-                    path.display()
-                ))
-            })?;
-        self.0.extend(missing.into_iter().rev());
-        Ok(())
-    }
-
-    fn key(&mut self, path: &Path) -> Result<SecretKey, StartError> {
-        let is_new = !path.exists();
-        let key = SecretKey::load_or_create(path).map_err(StartError::of)?;
-        if is_new {
-            self.0.push(path.to_owned());
-        }
-        Ok(key)
-    }
-
-    fn keep(mut self) {
-        self.0.clear();
     }
 }
 
@@ -343,88 +285,4 @@ async fn method_not_allowed() -> ApiError {
         "method_not_allowed",
         "This address does not take this method",
     )
-}
-
-fn every(period: Duration) -> tokio::time::Interval {
-    let mut interval = tokio::time::interval(period);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    interval
-}
-
-fn quarter_of(lease_seconds: u64) -> Duration {
-    Duration::from_secs(lease_seconds) / 4
-}
-
-/// Takes over what other servers wrote down of nodes' lives: every now and then, and soon after one of them tells of a
-/// node.
-async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
-    /// The least time between two looks.
-    const PAUSE: Duration = Duration::from_millis(200);
-    let mut tick = every(TAKE_OVER_EVERY.min(quarter_of(lease_seconds)));
-    let mut changes = nodes.hub.changes();
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            change = changes.recv() => match change {
-                Ok(Change::Node { .. } | Change::Foreign) => {
-                    tokio::time::sleep(PAUSE).await;
-                    changes = changes.resubscribe();
-                }
-                Ok(
-                    Change::Job { .. }
-                    | Change::Output { .. }
-                    | Change::Watched { .. }
-                    | Change::Credentials,
-                ) => continue,
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-            },
-        }
-        if let Err(error) = nodes.take_over_lives(lease_seconds).await {
-            tracing::warn!(%error, "signs of life that other servers heard could not be read; the next look reads them");
-        }
-    }
-}
-
-/// Counts time, tells of nodes that turned, writes down what was seen, and looks at the presets and the shipped agents.
-async fn run_beside(
-    auth: Auth,
-    nodes: Nodes,
-    catalog: Arc<Catalog>,
-    clock: Arc<RunClock>,
-    lease_seconds: u64,
-) {
-    let write_seen_every = if nodes.store.is_shared() {
-        WRITE_SEEN_EVERY.min(quarter_of(lease_seconds))
-    } else {
-        WRITE_SEEN_EVERY
-    };
-    let (mut tick, mut seen, mut presets) = (
-        every(RunClock::TICK),
-        every(write_seen_every),
-        every(PRESETS_EVERY),
-    );
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {
-                clock.tick();
-                nodes.announce_turned();
-            }
-            _ = seen.tick() => {
-                let written = nodes.write_seen().await;
-                if let Err(error) = written.and(auth.flush_last_used().await) {
-                    tracing::warn!(%error, "signs of life could not be written; the next try writes them");
-                }
-            }
-            _ = presets.tick() => {
-                let (catalog, install) = (Arc::clone(&catalog), nodes.install.clone());
-                let look = move || {
-                    catalog.refresh();
-                    install.look();
-                };
-                // A panic in there is logged by its own thread; what was known stays as it was.
-                let _looked = tokio::task::spawn_blocking(look).await;
-            }
-        }
-    }
 }
