@@ -169,7 +169,7 @@ impl Database {
     /// Keeps everybody else off a table of a test's own.
     pub(crate) fn hold_table(&self, table: &str) -> Hold {
         match self {
-            Self::Sqlite(_) => panic!("SQLite locks no single tables"),
+            Self::Sqlite(_) => panic!("SQLite locks no table alone, {table} neither"),
             #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => Hold::Postgres(postgres.hold_tables(table)),
         }
