@@ -1,9 +1,9 @@
 //! The agent's program is replaced and the agent restarted, again and again, in the middle of a job.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::harness::{Setup, eventually};
+use crate::harness::{Person, Server, Setup, eventually};
 use crate::node::{Node, program};
 use crate::script::{Tally, write_tally};
 
@@ -20,8 +20,15 @@ fn install(path: &Path, build: u32) {
     std::fs::rename(new, path).expect("renames");
 }
 
-#[test]
-fn ten_upgrades_in_the_middle_of_a_job_harm_nothing() {
+/// A node whose agent runs from a file that a test may replace.
+struct Upgradable {
+    server: Server,
+    admin: Person,
+    node: Node,
+    agent: PathBuf,
+}
+
+fn upgradable() -> Upgradable {
     let setup = Setup::new();
     write_tally(&setup.presets_dir());
     let mut server = setup.start();
@@ -31,6 +38,22 @@ fn ten_upgrades_in_the_middle_of_a_job_harm_nothing() {
     install(&agent, 0);
     node.set_program(&agent);
     node.start();
+    Upgradable {
+        server,
+        admin,
+        node,
+        agent,
+    }
+}
+
+#[test]
+fn ten_upgrades_in_the_middle_of_a_job_harm_nothing() {
+    let Upgradable {
+        server: _server,
+        admin,
+        mut node,
+        agent,
+    } = upgradable();
     let gate = node.folder().join("gate");
     let tally = Tally {
         file: node.folder().join("ran"),
@@ -78,15 +101,12 @@ fn ten_upgrades_in_the_middle_of_a_job_harm_nothing() {
 
 #[test]
 fn an_agent_whose_program_is_replaced_or_gone_still_starts_jobs() {
-    let setup = Setup::new();
-    write_tally(&setup.presets_dir());
-    let mut server = setup.start();
-    let admin = server.admin();
-    let mut node = Node::new(server.url(), &admin.add_node("n1"));
-    let agent = node.folder().join("hyprbox-agent");
-    install(&agent, 0);
-    node.set_program(&agent);
-    node.start();
+    let Upgradable {
+        server: _server,
+        admin,
+        node,
+        agent,
+    } = upgradable();
     let change: [&dyn Fn(); 2] = [&|| install(&agent, 1), &|| {
         std::fs::remove_file(&agent).expect("removes");
     }];
