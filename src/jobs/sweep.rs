@@ -47,6 +47,7 @@ impl Jobs {
 
     async fn watch_for_ever(&self) {
         let (mut first_seen, mut claims) = (HashMap::new(), HashSet::new());
+        let mut is_failing = false;
         let mut tick = tokio::time::interval(TICK);
         let mut news = tokio::time::interval(NEWS_TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -64,8 +65,16 @@ impl Jobs {
                     // Nobody could write down what they heard: every lease starts anew.
                     first_seen.clear();
                 }
-                tracing::warn!(%error, "a sweep failed; the next one tries again");
-            } else if first_seen.is_empty() && !self.store.is_shared() {
+                // Once: a database that is away for an hour would be told of some ten thousand times.
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(%error, "leases could not be looked at; that is tried until it works");
+                }
+                continue;
+            }
+            if std::mem::take(&mut is_failing) {
+                tracing::info!("leases are looked at again");
+            }
+            if first_seen.is_empty() && !self.store.is_shared() {
                 tokio::select! {
                     () = may_run(changes) => {}
                     () = self.stopped() => return,
