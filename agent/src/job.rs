@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,13 @@ use hyprbox_protocol::{CompleteRequest, FLUSH_MS};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::folder;
 use crate::host;
-use crate::journal::{EndedBy, Exit, JobDir, Started};
+use crate::journal::{EndedBy, Exit, JobDir, STARTED, Started};
 use crate::output::body;
 use crate::poll::Context;
 use crate::spool::{BATCH_BYTES, Batch, SpoolReader, totals_on_disk};
@@ -26,6 +28,11 @@ use crate::wake::{Heard, Wake};
 
 /// Between two looks at a supervisor that is just ending or starting.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Looks at a folder that its supervisor is about to let go of, and the time between two.
+const LET_GO_TRIES: u32 = 20;
+/// See [`LET_GO_TRIES`].
+const LET_GO_EVERY: Duration = Duration::from_micros(200);
 
 /// The least time between two calls while somebody watches; with more of them a thousand viewers would cost the server more
 /// than they would gain.
@@ -135,13 +142,22 @@ fn supervisor(dir: &Path, stdin: Stdio) -> io::Result<Child> {
         .spawn()
 }
 
-/// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found after a restart. Gives the
-/// supervisor that waits for the next job now, where it does.
+/// What a job leaves to the next one.
+#[derive(Default)]
+pub(crate) struct Left {
+    /// Its supervisor, where that waits for the next job now.
+    pub(crate) supervisor: Option<Child>,
+    /// Its folder, once it can be used again.
+    pub(crate) folder: Option<oneshot::Receiver<PathBuf>>,
+}
+
+/// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found after a restart.
 pub(crate) async fn follow(
     ctx: Arc<Context>,
     dir: JobDir,
     supervisor: Option<Supervisor>,
-) -> Option<Child> {
+    next_folder: PathBuf,
+) -> Left {
     let found = supervisor.is_none();
     let mut follower = Follower {
         reader: SpoolReader::new(dir.path()),
@@ -159,16 +175,46 @@ pub(crate) async fn follow(
         let request = follower.report(&end);
         complete(&follower.ctx, follower.dir.id(), &request).await;
     }
-    if let Some(old) = follower.dir.put_away() {
+    let old = follower.dir.put_away();
+    let mut left = Left::default();
+    // What had secrets, or left something alive, leaves nothing.
+    if follower.takes_another
+        && let Some(old) = old
+    {
+        let (renewed, folder) = oneshot::channel();
+        left.folder = Some(folder);
         // Beside the next poll, which need not wait for it. What is left by a kill the next agent removes.
+        tokio::task::spawn_blocking(move || {
+            if renew(&old, &next_folder).is_ok() {
+                // Where nobody waits for it any more, the next agent removes it.
+                let _ = renewed.send(next_folder);
+            } else {
+                let _ = std::fs::remove_dir_all(old);
+            }
+        });
+    } else if let Some(old) = old {
         tokio::task::spawn_blocking(move || std::fs::remove_dir_all(old));
     }
-    let Supervisor { child, .. } = follower.supervisor?;
-    if follower.takes_another && child.stdin.is_some() {
-        return Some(child);
+    match follower.supervisor {
+        Some(Supervisor { child, .. }) if follower.takes_another && child.stdin.is_some() => {
+            left.supervisor = Some(child);
+        }
+        Some(Supervisor { child, .. }) => follower.ctx.bury(child),
+        None => {}
     }
-    follower.ctx.bury(child);
-    None
+    left
+}
+
+/// Makes a job's folder the next one's, as soon as its supervisor has let go of it, which is about to.
+fn renew(old: &Path, next: &Path) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match folder::renew(old, next) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && tries < LET_GO_TRIES => tries += 1,
+            done => return done,
+        }
+        std::thread::sleep(LET_GO_EVERY);
+    }
 }
 
 /// Tells the server how a job ended until it has heard, or wants to hear nothing of it.
@@ -362,7 +408,9 @@ impl Follower {
 
     /// Bash's process, where the server has yet to be told.
     fn pid(&self) -> Option<u32> {
-        self.tells_pid.then(|| self.dir.read("pid")).flatten()
+        // Supervisors of older agents have a file of its own for it.
+        let pid = || self.dir.read("lock").or_else(|| self.dir.read("pid"));
+        self.tells_pid.then(pid).flatten()
     }
 
     /// One `output` call, tried until it is answered; an error is the status that says that the server doesn't take it.
@@ -430,7 +478,7 @@ impl Follower {
         if let Some(exit) = self.dir.read("exit") {
             return Some(End::Told(exit));
         }
-        if !self.dir.has("started") {
+        if !self.dir.has(STARTED) {
             // Nobody has it, and the next one that has it is ours.
             drop(lock);
             if self.supervise_anew() {
@@ -463,8 +511,8 @@ impl Follower {
 
     /// Why nobody wrote down how the job ended; clears away what may be left of it.
     async fn why_lost(&self) -> String {
-        let Some(started) = self.dir.read::<Started>("started") else {
-            if self.dir.has("started") {
+        let Some(started) = self.dir.read::<Started>(STARTED) else {
+            if self.dir.has(STARTED) {
                 return "the job's journal is not readable".to_owned();
             }
             return "the job's supervisor could not start it; see the agent's state folder"
@@ -505,7 +553,7 @@ impl Follower {
             },
             End::Told(exit) => {
                 let rebooted = || {
-                    let started: Option<Started> = self.dir.read("started");
+                    let started: Option<Started> = self.dir.read(STARTED);
                     started.is_some_and(|s| s.boot_id != host::boot_id())
                 };
                 let by_shutdown = exit.at_shutdown && exit.signal.is_some() && rebooted();

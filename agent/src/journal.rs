@@ -1,29 +1,37 @@
-//! What was accepted, started and ended: one folder for each job, shared by the agent and the job's supervisor.
+//! What was accepted, started and ended: one folder for each job, shared by the agent and the job's supervisor. It is made
+//! while there is no job yet, or was another one's before (`folder.rs`), and becomes the job's with its name.
 //!
 //! | file | written by | says |
 //! | --- | --- | --- |
 //! | `job.json`, `script` | agent, before the folder gets its name | accepted |
-//! | `lock` | held by the supervisor while it lives | somebody looks after the job |
-//! | `started` | supervisor, on the disk for good before bash starts | never start it again |
-//! | `pid` | supervisor, with the first word of output | bash's process, for people |
+//! | `lock` | held by the supervisor while it lives; in it, with the first word of output, bash's process | somebody looks after the job |
+//! | `started` | supervisor, before bash starts | never start it again; for the time after the power went see `starts.rs` |
 //! | `cancel` | agent | end it, and why |
 //! | `stdout.*`, `stderr.*`, `index.*` | supervisor | the spool |
 //! | `exit` | supervisor, on the disk for good unless the server knows at once | how it ended |
 //! | `wake`, `control` | pipes | something happened; look |
+//! | `*.spare` | agent | nothing: the next file of that kind is made of it |
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use hyprbox_protocol::ClaimedJob;
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
+use crate::folder::{self, write_over};
+use crate::starts::Starts;
 use crate::state::StateError;
 use crate::supervise::ACKNOWLEDGED;
+
+/// The pipes.
+pub(crate) const PIPES: [&str; 2] = ["wake", "control"];
+
+/// The file that says that the script has started.
+pub(crate) const STARTED: &str = "started";
 
 /// What the supervisor needs to know, in `job.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,7 +45,7 @@ pub(crate) struct Spec {
     pub(crate) boot_id: String,
 }
 
-/// Written just before bash starts, in `started`.
+/// Written just before bash starts, in [`STARTED`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Started {
@@ -106,28 +114,36 @@ pub(crate) enum Accepted {
     StartedBefore,
 }
 
-/// Writes a claimed job down. Nothing is synced here: a job that is lost with the power comes again, as it isn't
-/// among `running`.
-pub(crate) fn accept(jobs: &Path, job: &ClaimedJob, spec: &Spec) -> Result<Accepted, StateError> {
+/// Room for the exit record: more than its longest message takes.
+const RECORD_BYTES: usize = 4096;
+
+/// Writes a claimed job down, in the folder `made` where there is one. Nothing is synced here: a job that is lost with the power
+/// comes again, as it isn't among `running`.
+pub(crate) fn accept(
+    jobs: &Path,
+    job: &ClaimedJob,
+    spec: &Spec,
+    made: Option<PathBuf>,
+) -> Result<Accepted, StateError> {
     let dir = JobDir {
         id: job.id.clone(),
         path: jobs.join(&job.id),
     };
-    if dir.path.exists() && (dir.has("started") || !dir.remove_unstarted()) {
+    if dir.path.exists() && (dir.has(STARTED) || !dir.remove_unstarted()) {
         return Ok(Accepted::StartedBefore);
     }
-    let making = jobs.join(format!("{}.new", job.id));
+    let is_made = made.is_some();
+    let making = made.unwrap_or_else(|| jobs.join(format!("{}.new", job.id)));
     let write = || -> io::Result<()> {
-        if making.exists() {
-            std::fs::remove_dir_all(&making)?;
+        if !is_made {
+            if making.exists() {
+                std::fs::remove_dir_all(&making)?;
+            }
+            folder::make(&making)?;
         }
-        DirBuilder::new().mode(0o700).create(&making)?;
-        write_private(&making.join("script"), job.script.as_bytes())?;
+        write_over(&making.join("script"), job.script.as_bytes())?;
         let text = serde_json::to_vec(spec).map_err(io::Error::other)?;
-        write_private(&making.join("job.json"), &text)?;
-        for pipe in ["wake", "control"] {
-            nix::unistd::mkfifo(&making.join(pipe), Mode::from_bits_truncate(0o600))?;
-        }
+        write_over(&making.join("job.json"), &text)?;
         std::fs::rename(&making, &dir.path)
     };
     write().map_err(|e| {
@@ -151,7 +167,7 @@ pub(crate) fn recover(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
             std::fs::remove_dir_all(&path).map_err(StateError::io(&path))?;
         } else if is_job_id(&id) {
             let dir = JobDir { id, path };
-            if dir.has("started") || !dir.remove_unstarted() {
+            if dir.has(STARTED) || !dir.remove_unstarted() {
                 found.push(dir);
             }
         }
@@ -209,14 +225,29 @@ impl JobDir {
 
     /// Takes the supervisor's lock: `None` while one lives.
     pub(crate) fn try_lock(&self) -> Option<Flock<File>> {
-        let path = self.file("lock");
-        let file = File::options()
+        Flock::lock(self.open_lock().ok()?, FlockArg::LockExclusiveNonblock).ok()
+    }
+
+    pub(crate) fn open_lock(&self) -> io::Result<File> {
+        File::options()
             .create(true)
             .append(true)
             .mode(0o600)
-            .open(path)
-            .ok()?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
+            .open(self.file("lock"))
+    }
+
+    /// The file for the exit record, with its room on the disk, so that the end of a job can be told even when the job has
+    /// filled the disk up.
+    pub(crate) fn reserve_exit(&self) -> io::Result<File> {
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.file("exit.tmp"))?;
+        if file.metadata()?.len() < RECORD_BYTES as u64 {
+            file.write_all(&[b' '; RECORD_BYTES])?;
+        }
+        Ok(file)
     }
 
     /// Asks the job's supervisor to end it: by the file, which one that is only starting finds, and then by the
@@ -247,13 +278,20 @@ impl JobDir {
         let Some(_lock) = self.try_lock() else {
             return false;
         };
-        !self.has("started") && self.remove()
+        !self.has(STARTED) && self.remove()
     }
 
     /// Forgets a job whose end the server has acknowledged. Gives the folder that is to be removed.
     pub(crate) fn put_away(&self) -> Option<PathBuf> {
         // Mostly the supervisor waits for this, and then need not write anything to the disk for good.
         let _ = self.tell_supervisor(ACKNOWLEDGED);
+        // Before the folder goes, as its place is another job's from then on.
+        if let Some(Err(e)) = Starts::of(self).map(|starts| starts.forget(&self.id)) {
+            tracing::debug!(
+                "[jobrunner] job {}: its start is not forgotten: {e}",
+                self.id
+            );
+        }
         self.rename_to_old()
     }
 
@@ -267,13 +305,4 @@ impl JobDir {
         let old = self.path.with_extension("old");
         std::fs::rename(&self.path, &old).is_ok().then_some(old)
     }
-}
-
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(content)
 }

@@ -14,6 +14,8 @@ pub mod config;
 mod ended;
 #[cfg(target_os = "linux")]
 pub mod enroll;
+#[cfg(target_os = "linux")]
+mod folder;
 mod heartbeat;
 mod host;
 #[cfg(target_os = "linux")]
@@ -32,6 +34,8 @@ mod running;
 pub mod service;
 #[cfg(target_os = "linux")]
 mod spool;
+#[cfg(target_os = "linux")]
+mod starts;
 #[cfg(target_os = "linux")]
 mod state;
 #[cfg(target_os = "linux")]

@@ -1,12 +1,14 @@
 //! The loop that claims jobs and hears of cancels. One poll is open at a time, and one job runs at a time.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyprbox_protocol::{ClaimedJob, CompleteRequest, PendingAnswer};
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -14,8 +16,9 @@ use crate::backoff::{Backoff, LONGEST};
 use crate::client::{CallError, Client, PollRequest};
 use crate::config::Config;
 use crate::ended::Ended;
+use crate::folder;
 use crate::host;
-use crate::job::{self, Supervisor};
+use crate::job::{self, Left, Supervisor};
 use crate::journal::{self, Accepted, JobDir, Spec};
 use crate::state::{State, StateError};
 
@@ -117,6 +120,7 @@ pub(crate) async fn work(
         running: BTreeMap::new(),
         recovered: false,
         ahead: None,
+        next_folder: None,
         unhealthy: None,
         backoff: Backoff::default(),
         early_answers: 0,
@@ -130,13 +134,15 @@ struct Poller<'a> {
     config: &'a Config,
     state: State,
     ctx: Arc<Context>,
-    jobs: JoinSet<(String, Option<Child>)>,
+    jobs: JoinSet<(String, Left)>,
     /// Jobs whose end is not acknowledged; without a folder where they could not even be written down.
     running: BTreeMap<String, Option<JobDir>>,
     /// True once the jobs of earlier agents are taken up.
     recovered: bool,
     /// The supervisor of the next job.
     ahead: Option<Child>,
+    /// The next job's folder, once it is made.
+    next_folder: Option<oneshot::Receiver<PathBuf>>,
     /// What is wrong with the state folder now.
     unhealthy: Option<String>,
     backoff: Backoff,
@@ -218,6 +224,8 @@ impl Poller<'_> {
             if self.recovered {
                 return Ok(());
             }
+            let starts = self.state.starts();
+            starts.restore(&self.ctx.ends, &host::boot_id())?;
             for dir in journal::recover(&self.state.jobs())? {
                 tracing::info!("[jobrunner] job {}: found again", dir.id());
                 self.follow(dir, None);
@@ -228,10 +236,28 @@ impl Poller<'_> {
         self.note_health(health);
     }
 
-    /// Sees that the next job's supervisor is there already. Without it that job only starts a little later.
+    /// Sees that the next job's folder and supervisor are there already. Without them that job only starts a little later.
     fn start_ahead(&mut self) {
+        if self.unhealthy.is_some() || !self.jobs.is_empty() {
+            return;
+        }
+        if self.next_folder.is_none() {
+            let (made, next) = oneshot::channel();
+            let path = self.state.next_folder();
+            // Beside the poll.
+            tokio::task::spawn_blocking(move || match folder::make(&path) {
+                // Where nobody takes it any more, the next agent removes it.
+                Ok(()) => made.send(path).map_err(drop),
+                Err(e) => {
+                    tracing::debug!("no folder can be made ahead of its job: {e}");
+                    let _ = std::fs::remove_dir_all(path);
+                    Err(())
+                }
+            });
+            self.next_folder = Some(next);
+        }
         // A job's supervisor mostly takes the next one, too.
-        if self.ahead.is_some() || self.unhealthy.is_some() || !self.jobs.is_empty() {
+        if self.ahead.is_some() {
             return;
         }
         match job::start_ahead(&self.state.jobs()) {
@@ -241,11 +267,14 @@ impl Poller<'_> {
     }
 
     /// Notes that a job is done with.
-    fn end(&mut self, ended: Result<(String, Option<Child>), JoinError>) {
-        if let Ok((id, supervisor)) = ended {
+    fn end(&mut self, ended: Result<(String, Left), JoinError>) {
+        if let Ok((id, left)) = ended {
             self.running.remove(&id);
-            if supervisor.is_some() {
-                self.ahead = supervisor;
+            if left.supervisor.is_some() {
+                self.ahead = left.supervisor;
+            }
+            if left.folder.is_some() {
+                self.next_folder = left.folder;
             }
         }
     }
@@ -254,9 +283,10 @@ impl Poller<'_> {
         let id = dir.id().to_owned();
         self.running.insert(id.clone(), Some(dir.clone()));
         let ctx = Arc::clone(&self.ctx);
+        let next_folder = self.state.next_folder();
         self.jobs.spawn(async move {
-            let supervisor = job::follow(ctx, dir, supervisor).await;
-            (id, supervisor)
+            let left = job::follow(ctx, dir, supervisor, next_folder).await;
+            (id, left)
         });
     }
 
@@ -342,7 +372,8 @@ impl Poller<'_> {
             env: self.script_env(&job.id),
             boot_id: host::boot_id(),
         };
-        let started = match journal::accept(&self.state.jobs(), job, &spec) {
+        let made = self.made_folder();
+        let started = match journal::accept(&self.state.jobs(), job, &spec, made) {
             Ok(Accepted::New(dir)) => job::start_supervisor(&dir, &job.secrets, self.ahead.take())
                 .map(|child| (dir, child))
                 .map_err(|e| format!("the job's supervisor can't be started: {e}")),
@@ -368,6 +399,15 @@ impl Poller<'_> {
         }
     }
 
+    /// The folder that was made ahead; none where it is not made yet.
+    fn made_folder(&mut self) -> Option<PathBuf> {
+        let made = self.next_folder.as_mut()?.try_recv();
+        if made != Err(TryRecvError::Empty) {
+            self.next_folder = None;
+        }
+        made.ok()
+    }
+
     /// Tells the server that a job's script never ran.
     fn refuse(&mut self, id: String, error: String) {
         tracing::error!("[jobrunner] job {id}: {error}");
@@ -386,7 +426,7 @@ impl Poller<'_> {
         let ctx = Arc::clone(&self.ctx);
         self.jobs.spawn(async move {
             job::complete(&ctx, &id, &end).await;
-            (id, None)
+            (id, Left::default())
         });
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ended::Ended;
 use crate::host;
+use crate::starts::Starts;
 
 /// Bytes that a look at the folder's health writes: what a job's first files take.
 const PROBE_BYTES: usize = 64 * 1024;
@@ -49,6 +50,7 @@ impl StateError {
 pub(crate) struct State {
     dir: PathBuf,
     instance: String,
+    starts: Starts,
     _lock: Flock<File>,
 }
 
@@ -70,13 +72,20 @@ impl State {
         let jobs = dir.join("jobs");
         make_dir(&jobs).map_err(StateError::io(&jobs))?;
         let instance = instance(dir)?;
+        let starts = Starts::open(dir).map_err(StateError::io(dir))?;
         let state = Self {
             dir: dir.to_owned(),
             instance,
+            starts,
             _lock: lock,
         };
         state.probe()?;
-        Ok(state)
+        // That of an earlier agent, who may not have come to its end with it.
+        let next = state.next_folder();
+        match std::fs::remove_dir_all(&next) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StateError::io(&next)(e)),
+            Ok(()) | Err(_) => Ok(state),
+        }
     }
 
     /// [`State::open`], but an agent that is just ending gets a moment to let go.
@@ -102,9 +111,19 @@ impl State {
         self.dir.join("jobs")
     }
 
+    /// Where the next job's folder is made, before there is that job.
+    pub(crate) fn next_folder(&self) -> PathBuf {
+        self.dir.join("next")
+    }
+
     /// The ends that the server has heard.
     pub(crate) fn ends(&self) -> Ended {
         Ended::open(&self.dir)
+    }
+
+    /// The journal of starts.
+    pub(crate) fn starts(&self) -> &Starts {
+        &self.starts
     }
 
     /// Whether a job could be written down now.
@@ -149,7 +168,7 @@ fn instance(dir: &Path) -> Result<String, StateError> {
 }
 
 /// Writes a file so that after a crash it is either the old one or the whole new one.
-fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let making = path.with_extension("tmp");
     let mut file = File::create(&making)?;
     file.write_all(content)?;

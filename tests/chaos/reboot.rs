@@ -91,6 +91,48 @@ fn a_reboot_fails_the_job_in_the_contracts_words() {
     assert!(world.node.journal().is_empty());
 }
 
+/// What of a job's folder was not synced may go with the power: the start is known all the same.
+fn starts_once_whatever_the_power_took(take: impl Fn(&std::path::Path)) {
+    let mut world = world();
+    let (id, tally) = world.waiting();
+    world.node.power_off();
+    for folder in world.node.journal() {
+        take(&folder);
+    }
+    boot(&mut world.node, "two");
+    let job = world.until(&id, "its end", |job| job["status"] != "RUNNING");
+    assert_eq!(job["status"], "FAILED", "{job}");
+    assert_eq!(job["errorMsg"], RESTARTED, "{job}");
+    assert_eq!(world.admin.log(&id, "stderr"), tally.stderr());
+    world.takes_the_next_job();
+    assert_eq!(tally.runs(), 1);
+    assert!(world.node.journal().is_empty());
+    // Nor after one more.
+    world.node.power_off();
+    boot(&mut world.node, "three");
+    world.takes_the_next_job();
+    assert_eq!(world.node.times_logged("found again"), 1);
+}
+
+#[test]
+fn a_job_whose_folder_went_with_the_power_never_starts_again() {
+    starts_once_whatever_the_power_took(|folder| {
+        std::fs::remove_dir_all(folder).expect("removes");
+    });
+}
+
+#[test]
+fn a_job_whose_folder_lost_its_last_words_never_starts_again() {
+    starts_once_whatever_the_power_took(|folder| {
+        for entry in std::fs::read_dir(folder).expect("reads") {
+            let entry = entry.expect("reads");
+            if entry.file_type().expect("reads").is_file() {
+                std::fs::write(entry.path(), "").expect("writes");
+            }
+        }
+    });
+}
+
 #[test]
 fn a_reboot_that_outlasts_the_lease_is_told_late() {
     let mut world = world();

@@ -137,6 +137,10 @@ fn a_state_folder_that_fills_up_under_an_idle_agent_loses_no_job() {
     world.node.start();
     let first = world.admin.queue("n1");
     world.goes_on(&first);
+    // Of the first job's folder the next one's is made, and gives room back by that.
+    eventually("the next job's folder", || {
+        (world.node.journal().is_empty() && world.mount.0.join("next").exists()).then_some(())
+    });
     let ballast = world.mount.0.join("ballast");
     assert!(std::fs::write(&ballast, vec![0; 2 << 20]).is_err());
     // It is found out when the job comes at the latest: then the job ends with the reason, or it waits.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use hyprbox_protocol::Stream;
 
+use crate::folder::take_spare;
+
 use super::{
     INDEX_HEAD, INDEX_RECORDS, KEPT_INDEXES, KEPT_SEGMENTS, SEGMENT_BYTES, STDERR_BIT, index_path,
     segment_path, slot,
@@ -89,7 +91,14 @@ impl SpoolWriter {
 
     fn open_segment(&mut self, stream: Stream, at: u64) -> io::Result<()> {
         let path = segment_path(&self.dir, stream, at);
-        let open = || File::options().append(true).create_new(true).open(&path);
+        // One that waits in the folder is empty.
+        let is_spare = take_spare(&self.dir, stream.as_str(), &path);
+        let open = || {
+            File::options()
+                .append(true)
+                .create_new(!is_spare)
+                .open(&path)
+        };
         let file = loop {
             match open() {
                 Err(e) if e.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {}
@@ -151,11 +160,15 @@ impl SpoolWriter {
             let mut head = [0; INDEX_HEAD as usize];
             head[..8].copy_from_slice(&before[0].to_le_bytes());
             head[8..].copy_from_slice(&before[1].to_le_bytes());
-            // Whole before it has its name, so that a reader never sees half a head.
-            let making = self.dir.join("index.new");
-            let mut file = File::create(&making)?;
+            // A reader takes a segment for none until its head is whole.
+            let path = index_path(&self.dir, number);
+            take_spare(&self.dir, "index", &path);
+            let mut file = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(path)?;
             file.write_all(&head)?;
-            std::fs::rename(&making, index_path(&self.dir, number))?;
             self.index.file = Some(file);
             self.index.next_number += 1;
             self.index.records = 0;

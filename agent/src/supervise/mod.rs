@@ -2,7 +2,7 @@
 //! agent's next one after that; an agent that is gone leaves it the job that it has, and no further one.
 //!
 //! It owns bash, its pipes, its timeout and its end, and writes everything into the job's folder (see `journal.rs`). It
-//! knows nothing of the server, has no runtime and no threads, and never sees the node's token.
+//! knows nothing of the server, has no runtime and no thread but one that syncs while bash is made, and never sees the node's token.
 
 mod mask;
 mod run;
@@ -21,7 +21,9 @@ use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{EndedBy, Exit, JobDir, Spec, Started};
+use crate::folder::{take_spare, write_spare};
+use crate::journal::{EndedBy, Exit, JobDir, STARTED, Spec, Started};
+use crate::starts::Starts;
 use run::Run;
 
 pub(crate) use run::{ACKNOWLEDGED, ENDED, FULL};
@@ -39,9 +41,6 @@ pub(crate) struct Order {
 
 /// How long the end of a job waits for the server's word before it goes to the disk for good.
 const ACKNOWLEDGED_SOON: Duration = Duration::from_millis(50);
-
-/// Room for the exit record: more than its longest message takes.
-const RECORD_BYTES: usize = 4096;
 
 /// Why a supervisor gave up before the job's end. The agent sees the lock free without an exit record.
 #[derive(Debug, thiserror::Error)]
@@ -101,14 +100,14 @@ pub(crate) fn takes_another(had_secrets: bool, exit: &Exit) -> bool {
 
 fn run_job(job: &JobDir, secrets: &[(String, String)]) -> Result<Exit, SuperviseError> {
     let _lock = lock(job)?;
-    if job.has("started") {
+    if job.has(STARTED) {
         return Err(SuperviseError::StartedBefore);
     }
     let spec: Spec = job.read("job.json").ok_or(SuperviseError::NoSpec)?;
     let mut run = Run::prepare(job, secrets)?;
-    let mut record = reserve_exit(job)?;
-    mark_started(job, &spec)?;
-    let exit = run.until_the_end(&spec);
+    let mut record = job.reserve_exit()?;
+    let start = Start::write(job, &spec)?;
+    let exit = run.until_the_end(&spec, start);
     write_exit(job, &exit, &mut record)?;
     // A living agent tells the server at once, and a job that the server has taken needs no disk: only without that
     // is the end put there for good. A power loss in between is a restart of the node while the job ran.
@@ -159,25 +158,44 @@ fn lock(job: &JobDir) -> Result<Flock<File>, SuperviseError> {
     }
 }
 
-/// From here on the job never starts again: on the disk for good, before bash has its first instruction. One sync, of
-/// the new file alone: on ext4, XFS and btrfs it takes the names that lead to the file along, and each further one would
-/// delay every job by as much again.
-fn mark_started(job: &JobDir, spec: &Spec) -> io::Result<()> {
-    let started = Started {
-        boot_id: spec.boot_id.clone(),
-    };
-    let text = serde_json::to_vec(&started).map_err(io::Error::other)?;
-    let mut file = File::create_new(job.file("started"))?;
-    file.write_all(&text)?;
-    file.sync_all()
+/// A job's start, written down and not yet on the disk for good.
+enum Start {
+    /// In the journal of starts: only its bytes have changed.
+    InJournal(File),
+    /// In the job's folder alone, in a file of its own.
+    InFolder(File),
 }
 
-/// Makes the file for the exit record, with its room on the disk, so that the end of a job can be told even when the
-/// job has filled the disk up.
-fn reserve_exit(job: &JobDir) -> io::Result<File> {
-    let mut file = File::create(job.file("exit.tmp"))?;
-    file.write_all(&[b' '; RECORD_BYTES])?;
-    Ok(file)
+impl Start {
+    /// From here on the job never starts again, whoever is killed.
+    fn write(job: &JobDir, spec: &Spec) -> io::Result<Self> {
+        let started = Started {
+            boot_id: spec.boot_id.clone(),
+        };
+        let text = serde_json::to_vec(&started).map_err(io::Error::other)?;
+        let in_journal = Starts::of(job).map(|starts| starts.note(job.id(), &spec.boot_id));
+        let path = job.file(STARTED);
+        if let Some(Ok(journal)) = in_journal {
+            let is_written = write_spare(job.path(), STARTED, &text)?;
+            if !is_written || !take_spare(job.path(), STARTED, &path) {
+                File::create_new(path)?.write_all(&text)?;
+            }
+            return Ok(Self::InJournal(journal));
+        }
+        let mut file = File::create_new(path)?;
+        file.write_all(&text)?;
+        Ok(Self::InFolder(file))
+    }
+
+    /// From here on it never starts again, even where the power goes. Only then may bash have its first instruction.
+    fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::InJournal(journal) => journal.sync_data(),
+            // On ext4, XFS and btrfs the sync of a new file takes the names that lead to it along, and each further sync would
+            // delay the job by as much again.
+            Self::InFolder(file) => file.sync_all(),
+        }
+    }
 }
 
 /// Writes how the job ended into the room that was kept, and gives it its name.

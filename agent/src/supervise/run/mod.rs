@@ -17,9 +17,9 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, pipe2};
 
 use super::mask::Mask;
-use super::{never_ran, tree};
+use super::{Start, never_ran, tree};
 use crate::journal::{EndedBy, Exit, JobDir, Spec};
-use crate::process::{Bash, start_bash};
+use crate::process::{Bash, GO, STAY, start_bash};
 use crate::spool::{SpoolWriter, slot};
 
 /// From SIGTERM to SIGKILL.
@@ -41,6 +41,9 @@ const QUIET: Duration = Duration::from_millis(50);
 const GATHER: Duration = Duration::from_millis(2);
 /// What is still read of a pipe when all is over, should somebody outside of the job go on writing into it.
 const LAST_READS: usize = 16;
+
+/// Stack of the thread that syncs: it makes two system calls.
+const SYNC_STACK_BYTES: usize = 64 * 1024;
 
 /// To the agent: there is new output.
 const DATA: u8 = b'd';
@@ -139,13 +142,13 @@ impl Run {
         })
     }
 
-    /// Runs the script and tells how it ended.
-    pub(super) fn until_the_end(&mut self, spec: &Spec) -> Exit {
+    /// Runs the script, once its `start` is on the disk for good, and tells how it ended.
+    pub(super) fn until_the_end(&mut self, spec: &Spec, start: Start) -> Exit {
         if let Some(by) = self.job.read::<EndedBy>("cancel") {
             return never_ran(by, None);
         }
-        if let Err(e) = self.start(spec) {
-            return never_ran(EndedBy::Itself, Some(format!("can't start /bin/bash: {e}")));
+        if let Err(e) = self.start(spec, start) {
+            return never_ran(EndedBy::Itself, Some(e));
         }
         // A timeout past the end of the clock is none.
         let deadline = Instant::now().checked_add(Duration::from_secs(spec.timeout_seconds));
@@ -170,7 +173,29 @@ impl Run {
         self.exit(spec)
     }
 
-    fn start(&mut self, spec: &Spec) -> io::Result<()> {
+    /// Has bash made while the start is synced, and lets it go once both are done.
+    fn start(&mut self, spec: &Spec, start: Start) -> Result<(), String> {
+        let cant = |e: io::Error| format!("can't start /bin/bash: {e}");
+        let (go, let_go) = pipe2(OFlag::O_CLOEXEC).map_err(|e| cant(e.into()))?;
+        let syncing = std::thread::Builder::new()
+            .stack_size(SYNC_STACK_BYTES)
+            .spawn(move || {
+                let synced = start.sync();
+                let word = if synced.is_ok() { GO } else { STAY };
+                // A pipe that is empty takes a byte.
+                let _ = File::from(let_go).write(&[word]);
+                synced
+            });
+        let syncing = syncing.map_err(cant)?;
+        let made = self.make_bash(spec, go);
+        match syncing.join() {
+            Ok(Ok(())) => made.map_err(cant),
+            Ok(Err(e)) => Err(format!("the job's start can't be written down: {e}")),
+            Err(_) => Err("the job's start can't be written down".to_owned()),
+        }
+    }
+
+    fn make_bash(&mut self, spec: &Spec, go: OwnedFd) -> io::Result<()> {
         let (stdout, stdout_end) = self.pipe()?;
         let (stderr, stderr_end) = self.pipe()?;
         let mut secrets_end = None;
@@ -186,6 +211,7 @@ impl Run {
             stdout: stdout_end,
             stderr: stderr_end,
             secrets: secrets_end,
+            go,
         })?;
         self.pipes = [Some(stdout), Some(stderr)];
         Ok(())
@@ -344,7 +370,8 @@ impl Run {
         if !self.pid_written && word != ENDED {
             self.pid_written = true;
             // Only to be shown, of a job that runs: where it can't be written, it is not known.
-            let _ = std::fs::write(self.job.file("pid"), self.bash.to_string());
+            let lock = self.job.open_lock();
+            let _ = lock.and_then(|mut lock| lock.write_all(self.bash.to_string().as_bytes()));
         }
         let _ = self.wake.write(&[word]);
         self.last_poke = Some(Instant::now());

@@ -1,0 +1,192 @@
+//! A job's folder, apart from any job: made ahead of one, and used again after it.
+//!
+//! File systems find the place for a new file ever more slowly where many were removed lately (ext4 passes over each of those of
+//! the last minutes). So an agent of many short jobs makes no files: what is the same for each job stays, and of the rest
+//! each file waits under the name that ends in `.spare`, until the next job needs one of its kind.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::sys::stat::Mode;
+
+use crate::journal::{JobDir, PIPES, STARTED};
+
+/// Makes a folder that is to be a job's, with all in it that is the same for each.
+pub(crate) fn make(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    for pipe in PIPES {
+        nix::unistd::mkfifo(&path.join(pipe), Mode::from_bits_truncate(0o600))?;
+    }
+    let folder = JobDir::at(path);
+    folder.open_lock()?;
+    folder.reserve_exit().map(drop)
+}
+
+/// Makes the folder of a job that is done with the next one's: nothing in it says any more that anything was accepted, started
+/// or written. An error where somebody still looks after the job, or may.
+pub(crate) fn renew(old: &Path, next: &Path) -> io::Result<()> {
+    // The supervisor has let go of the pipes before it lets go of the lock, and what was in them is gone.
+    let lock = JobDir::at(old).try_lock();
+    let lock = lock.ok_or(io::ErrorKind::WouldBlock)?;
+    for entry in std::fs::read_dir(old)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let path = entry.path();
+        match name {
+            "script" | "job.json" => empty(&path)?,
+            "exit.tmp" => {}
+            _ if PIPES.contains(&name) || name.ends_with(SPARE) => {}
+            "exit" => std::fs::rename(&path, old.join("exit.tmp"))?,
+            "lock" => lock.set_len(0)?,
+            STARTED => std::fs::rename(&path, old.join(spare(STARTED)))?,
+            _ => match segment_kind(name) {
+                Some(kind) => {
+                    empty(&path)?;
+                    std::fs::rename(&path, old.join(spare(kind)))?;
+                }
+                None => std::fs::remove_file(&path)?,
+            },
+        }
+    }
+    std::fs::rename(old, next)
+}
+
+/// Closed at once: ext4 hurries to write out what is written into a file that was just emptied.
+fn empty(path: &Path) -> io::Result<()> {
+    let emptied = File::options().write(true).truncate(true).open(path);
+    emptied.map(drop)
+}
+
+const SPARE: &str = ".spare";
+
+fn spare(kind: &str) -> String {
+    format!("{kind}{SPARE}")
+}
+
+/// The kind of a segment of the spool, by its file's name.
+fn segment_kind(name: &str) -> Option<&str> {
+    let (kind, number) = name.split_once('.')?;
+    let is_segment = ["stdout", "stderr", "index"].contains(&kind) && number.parse::<u64>().is_ok();
+    is_segment.then_some(kind)
+}
+
+/// Gives a file of that kind that waits in `folder` the name `path`, empty or with what an earlier job left of it; false where none
+/// waits. Nothing may have that name yet.
+pub(crate) fn take_spare(folder: &Path, kind: &str, path: &Path) -> bool {
+    std::fs::rename(folder.join(spare(kind)), path).is_ok()
+}
+
+/// Writes a file that only its owner can read, over what an earlier job left of it.
+pub(crate) fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(content)?;
+    // Not emptied before: see `empty`.
+    file.set_len(content.len() as u64)
+}
+
+/// [`write_over`] of the file of that kind that waits in `folder`, if one does.
+pub(crate) fn write_spare(folder: &Path, kind: &str, content: &[u8]) -> io::Result<bool> {
+    let path = folder.join(spare(kind));
+    if !path.exists() {
+        return Ok(false);
+    }
+    write_over(&path, content).map(|()| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use hyprbox_protocol::Stream;
+
+    use super::*;
+    use crate::spool::{Batch, SpoolReader, SpoolWriter, totals_on_disk};
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).expect("reads");
+        let name = |entry: io::Result<std::fs::DirEntry>| entry.expect("reads").file_name();
+        let mut names: Vec<String> = entries
+            .map(|entry| name(entry).into_string().expect("UTF-8"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// What a job leaves that wrote `text`.
+    fn ran(folder: &Path, text: &str) {
+        let job = JobDir::at(folder);
+        write_over(&job.file("script"), text.as_bytes()).expect("writes");
+        write_over(&job.file("job.json"), b"{}").expect("writes");
+        write_spare(folder, STARTED, b"{}").expect("writes");
+        if !take_spare(folder, STARTED, &job.file(STARTED)) {
+            std::fs::write(job.file(STARTED), "{}").expect("writes");
+        }
+        SpoolWriter::new(folder).append(Stream::Stdout, text.as_bytes());
+        std::fs::write(job.file("lock"), "4711").expect("writes");
+        std::fs::write(job.file("cancel"), "\"cancel\"").expect("writes");
+        std::fs::rename(job.file("exit.tmp"), job.file("exit")).expect("renames");
+    }
+
+    #[test]
+    fn a_folder_that_is_used_again_says_nothing_of_the_job_before() {
+        let state = tempfile::tempdir().expect("a folder");
+        let (old, next) = (state.path().join("old"), state.path().join("next"));
+        make(&next).expect("makes");
+        for text in [
+            "a long text, and more of it\n",
+            "short\n",
+            "a third one, which is long again\n",
+        ] {
+            ran(&next, text);
+            let mut batch = Batch::default();
+            let mut reader = SpoolReader::new(&next);
+            reader.fill(&mut batch, 1 << 20).expect("reads");
+            assert_eq!(String::from_utf8_lossy(&batch.bytes), text);
+            let script = std::fs::read_to_string(next.join("script")).expect("reads");
+            assert_eq!(script, text);
+            std::fs::rename(&next, &old).expect("renames");
+            renew(&old, &next).expect("renews");
+            for name in ["script", "job.json", "stdout.spare"] {
+                let kept = next.join(name).metadata().expect("it is kept");
+                assert_eq!(kept.len(), 0, "{name}");
+            }
+            let job = JobDir::at(&next);
+            for name in [STARTED, "exit", "cancel"] {
+                assert!(!job.has(name), "{name}");
+            }
+            assert_eq!(job.read::<u32>("lock"), None);
+            assert_eq!(totals_on_disk(&next).expect("reads"), [0, 0]);
+        }
+        let expected = [
+            "control",
+            "exit.tmp",
+            "index.spare",
+            "job.json",
+            "lock",
+            "script",
+            "started.spare",
+            "stdout.spare",
+            "wake",
+        ];
+        assert_eq!(names(&next), expected);
+    }
+
+    #[test]
+    fn a_folder_that_somebody_looks_after_is_not_used_again() {
+        let state = tempfile::tempdir().expect("a folder");
+        let (old, next) = (state.path().join("old"), state.path().join("next"));
+        make(&old).expect("makes");
+        ran(&old, "text");
+        let lock = JobDir::at(&old).try_lock().expect("nobody has it");
+        assert!(renew(&old, &next).is_err());
+        assert!(old.join(STARTED).exists());
+        drop(lock);
+        renew(&old, &next).expect("renews");
+    }
+}
