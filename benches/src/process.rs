@@ -24,6 +24,17 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     })
 }
 
+/// Resident memory that no other process shares, in kilobytes.
+pub(crate) fn private_kib(pid: u32) -> anyhow::Result<u64> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let sizes = maps.lines().filter(|line| line.starts_with("Private_"));
+    let size = |line: &str| -> anyhow::Result<u64> {
+        let size = line.split_whitespace().nth(1).context("no size")?;
+        Ok(size.parse()?)
+    };
+    sizes.map(size).sum()
+}
+
 /// Seconds of a core that it has had so far, with the threads that have ended.
 pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let pid = nix::unistd::Pid::from_raw(pid.cast_signed());

@@ -75,8 +75,14 @@ pub(crate) fn through_a_pipe(script: &str) -> anyhow::Result<f64> {
 /// Milliseconds until the end of a script of `true` is known, of the same bash under the agent's supervisor.
 pub(crate) fn supervised_ms(agent: &Path, folder: &Path, number: usize) -> anyhow::Result<f64> {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    let job = folder.join(number.to_string());
-    std::fs::create_dir(&job)?;
+    let job = folder.join("jobs").join(number.to_string());
+    std::fs::create_dir_all(&job)?;
+    // The journal of starts, as an agent makes it.
+    let starts = folder.join("starts");
+    if !starts.exists() {
+        std::fs::write(&starts, [0; 4096])?;
+        File::open(&starts)?.sync_all()?;
+    }
     std::fs::write(job.join("script"), "true\n")?;
     let spec = serde_json::json!({
         "id": number.to_string(), "preset": "true", "timeoutSeconds": 60, "env": {}, "bootId": boot_id.trim(),
@@ -103,5 +109,7 @@ pub(crate) fn supervised_ms(agent: &Path, folder: &Path, number: usize) -> anyho
     }
     let ms = start.elapsed().as_secs_f64() * 1_000.0;
     supervisor.wait()?;
+    // Its end is told: the journal may forget it.
+    std::fs::remove_dir_all(job)?;
     Ok(ms)
 }
