@@ -244,16 +244,15 @@ impl Poller<'_> {
         if self.next_folder.is_none() {
             let (made, next) = oneshot::channel();
             let path = self.state.next_folder();
-            // Beside the poll.
-            tokio::task::spawn_blocking(move || match folder::make(&path) {
-                // Where nobody takes it any more, the next agent removes it.
-                Ok(()) => made.send(path).map_err(drop),
+            // Not on a thread of its own, whose memory an agent that waits would keep: only where no job has left a folder.
+            match folder::make(&path) {
+                // The other end is just below.
+                Ok(()) => drop(made.send(path)),
                 Err(e) => {
                     tracing::debug!("no folder can be made ahead of its job: {e}");
                     let _ = std::fs::remove_dir_all(path);
-                    Err(())
                 }
-            });
+            }
             self.next_folder = Some(next);
         }
         // A job's supervisor mostly takes the next one, too.
