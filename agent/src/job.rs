@@ -461,7 +461,7 @@ impl Follower {
 
     /// The job's end, if it has come.
     async fn look_for_the_end(&mut self) -> Option<End> {
-        if let Some(exit) = self.dir.read("exit") {
+        if let Some(exit) = self.dir.exit() {
             return Some(End::Told(exit));
         }
         // A supervisor that is our child may not have its lock yet; one that we found has had it all along.
@@ -475,7 +475,7 @@ impl Follower {
             tokio::time::sleep(LOOK_AGAIN).await;
             return None;
         }
-        if let Some(exit) = self.dir.read("exit") {
+        if let Some(exit) = self.dir.exit() {
             return Some(End::Told(exit));
         }
         if !self.dir.has(STARTED) {

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -97,6 +97,16 @@ pub(crate) struct Exit {
     pub(crate) stderr_bytes: u64,
     /// The supervisor was sent SIGTERM while the job ran, as at a shutdown of the machine.
     pub(crate) at_shutdown: bool,
+}
+
+/// What stands in `exit`: whose end it is, too. The file was another job's before, and after a power loss may have that one's
+/// bytes under this one's name.
+#[derive(Serialize, Deserialize)]
+struct ExitRecord<E> {
+    /// None of a supervisor of an older agent, which made each file anew.
+    id: Option<String>,
+    #[serde(flatten)]
+    exit: E,
 }
 
 /// One job's folder.
@@ -250,6 +260,22 @@ impl JobDir {
         Ok(file)
     }
 
+    /// Writes how the job ended into the room that was kept (see [`JobDir::reserve_exit`]), and gives it its name.
+    pub(crate) fn write_exit(&self, exit: &Exit, room: &mut File) -> io::Result<()> {
+        let id = Some(self.id.clone());
+        let text = serde_json::to_vec(&ExitRecord { id, exit }).map_err(io::Error::other)?;
+        room.rewind()?;
+        room.write_all(&text)?;
+        room.set_len(text.len() as u64)?;
+        std::fs::rename(self.file("exit.tmp"), self.file("exit"))
+    }
+
+    /// How the job ended, if that was written down.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        let ExitRecord { id, exit } = self.read("exit")?;
+        id.is_none_or(|id| id == self.id).then_some(exit)
+    }
+
     /// Asks the job's supervisor to end it: by the file, which one that is only starting finds, and then by the
     /// pipe, which works on a full disk too.
     pub(crate) fn ask_to_end(&self, by: EndedBy) -> io::Result<()> {
@@ -304,5 +330,37 @@ impl JobDir {
     fn rename_to_old(&self) -> Option<PathBuf> {
         let old = self.path.with_extension("old");
         std::fs::rename(&self.path, &old).is_ok().then_some(old)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_taken_for_none_but_its_own_jobs() {
+        let jobs = tempfile::tempdir().expect("a folder");
+        let first = JobDir::at(&jobs.path().join("first"));
+        folder::make(first.path()).expect("makes");
+        let exit = Exit {
+            exit_code: Some(7),
+            signal: None,
+            ended_by: EndedBy::Itself,
+            error_msg: None,
+            stdout_bytes: 12,
+            stderr_bytes: 0,
+            at_shutdown: false,
+        };
+        let mut room = first.reserve_exit().expect("keeps room");
+        assert_eq!(first.exit(), None);
+        first.write_exit(&exit, &mut room).expect("writes");
+        assert_eq!(first.exit(), Some(exit.clone()));
+        let second = JobDir::at(&jobs.path().join("second"));
+        std::fs::rename(first.path(), second.path()).expect("renames");
+        assert_eq!(second.exit(), None);
+        // As older agents wrote it.
+        let text = serde_json::to_vec(&exit).expect("JSON");
+        std::fs::write(second.file("exit"), text).expect("writes");
+        assert_eq!(second.exit(), Some(exit));
     }
 }

@@ -10,7 +10,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, Read, Seek, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,7 +108,7 @@ fn run_job(job: &JobDir, secrets: &[(String, String)]) -> Result<Exit, Supervise
     let mut record = job.reserve_exit()?;
     let start = Start::write(job, &spec)?;
     let exit = run.until_the_end(&spec, start);
-    write_exit(job, &exit, &mut record)?;
+    job.write_exit(&exit, &mut record)?;
     // A living agent tells the server at once, and a job that the server has taken needs no disk: only without that
     // is the end put there for good. A power loss in between is a restart of the node while the job ran.
     run.poke(ENDED);
@@ -196,15 +196,6 @@ impl Start {
             Self::InFolder(file) => file.sync_all(),
         }
     }
-}
-
-/// Writes how the job ended into the room that was kept, and gives it its name.
-fn write_exit(job: &JobDir, exit: &Exit, record: &mut File) -> io::Result<()> {
-    let text = serde_json::to_vec(exit).map_err(io::Error::other)?;
-    record.rewind()?;
-    record.write_all(&text)?;
-    record.set_len(text.len() as u64)?;
-    std::fs::rename(job.file("exit.tmp"), job.file("exit"))
 }
 
 /// The record of a script that never ran.
