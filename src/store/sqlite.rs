@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 
@@ -201,8 +202,17 @@ fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         )
         .map_err(cant)?;
     connection.set_prepared_statement_cache_capacity(128);
+    keep_plans(&connection).map_err(cant)?;
     migrate::bring_up_to_date(&mut connection, path)?;
     Ok(connection)
+}
+
+/// Lets a statement be planned by its words alone, and stay as it was prepared. SQLite would otherwise ask what is bound to it,
+/// too, and prepare the claim and others like it anew whenever that is another value: at each call.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map(drop)
 }
 
 /// Makes the file before SQLite does, for its owner alone: hashes and output are in it. Its log takes over the mode.
@@ -228,6 +238,7 @@ fn open_readers(path: &Path) -> Result<Pool, OpenError> {
         .with_init(|connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.set_prepared_statement_cache_capacity(64);
+            keep_plans(connection)?;
             connection.execute_batch("PRAGMA cache_size=-1024;")
         });
     r2d2::Pool::builder()

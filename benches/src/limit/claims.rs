@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 
 /// The server's own statement.
@@ -18,6 +19,8 @@ pub(crate) fn claims_per_second(
     connection.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA cache_size=-4096;",
     )?;
+    // As the server has it, and quicker for the loop as well.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // rusqlite counts `$n` by first appearance.
     let mut claim = connection.prepare(&CLAIM.replace('$', "?"))?;
     let mut read = connection
