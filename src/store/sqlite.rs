@@ -31,6 +31,8 @@ const READERS: u32 = 6;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pages of log past which the writer itself checkpoints, so that the log can't outrun the checkpointer: 64 MB.
 const LOG_PAGES_MAX: i64 = 16_384;
+/// Between two looks at how long the log is; a disk writes some MB in that time.
+const LOG_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the writer then waits for readers. One that stays (an operator's shell, a backup) must not hold up every write.
 const RESTART_PATIENCE: Duration = Duration::from_millis(50);
 /// After such a wait in vain, how long until the next one.
@@ -269,13 +271,13 @@ fn write_loop(
     log: &Log,
 ) {
     let mut version = data_version(&connection);
-    let mut restart_from = Instant::now();
+    let mut look_from = Instant::now();
     loop {
         match waiting.recv_timeout(FOREIGN_EVERY) {
             Ok(first) => {
                 write_group(&connection, first, waiting, listener);
                 log.has_news();
-                bound_the_log(&connection, &mut restart_from);
+                bound_the_log(&connection, &mut look_from);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
@@ -374,9 +376,9 @@ fn run_one(connection: &Connection, write: &mut dyn Write, notes: &mut Vec<Chang
     }
 }
 
-/// Keeps the log from growing for ever under a load that the checkpointer can't keep up with; not before `restart_from`.
-fn bound_the_log(connection: &Connection, restart_from: &mut Instant) {
-    if Instant::now() < *restart_from {
+/// Keeps the log from growing for ever under a load that the checkpointer can't keep up with; not before `look_from`.
+fn bound_the_log(connection: &Connection, look_from: &mut Instant) {
+    if Instant::now() < *look_from {
         return;
     }
     let pages = connection
@@ -384,14 +386,15 @@ fn bound_the_log(connection: &Connection, restart_from: &mut Instant) {
         .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(1)))
         .unwrap_or(0);
     if pages <= LOG_PAGES_MAX {
+        *look_from = Instant::now() + LOG_LOOK_EVERY;
         return;
     }
     match restart_the_log(connection) {
         Ok(true) => {}
-        Ok(false) => *restart_from = Instant::now() + RESTART_AGAIN,
+        Ok(false) => *look_from = Instant::now() + RESTART_AGAIN,
         Err(error) => {
             tracing::debug!(%error, "the log could not be restarted");
-            *restart_from = Instant::now() + RESTART_AGAIN;
+            *look_from = Instant::now() + RESTART_AGAIN;
         }
     }
 }
