@@ -43,6 +43,12 @@ export class Follow {
 
   toEnd() {
     scrollTo({ top: root.scrollHeight, behavior: 'instant' });
+    // At once: this and a scroll up by the reader may come as one event.
+    this.note();
+  }
+
+  note() {
+    [this.lastTop, this.lastHeight] = [scrollY, root.scrollHeight];
   }
 
   scrolled() {
@@ -50,7 +56,7 @@ export class Follow {
     const isShorter = root.scrollHeight < this.lastHeight;
     if (scrollY < this.lastTop - 2 && !isShorter && !this.isAtEnd) this.set(false);
     else if (!this.on && this.isRunning && this.unseen && this.isAtEnd) this.set(true);
-    [this.lastTop, this.lastHeight] = [scrollY, root.scrollHeight];
+    this.note();
   }
 
   /** So many rows were drawn. */
