@@ -11,6 +11,8 @@ use crate::harness::{FakeAgent, Person, Server, eventually};
 
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+/// What the driver says of an element whose page was left.
+const LEFT: [&str; 2] = ["stale element reference", "does not belong to the document"];
 
 /// A headless Chromium on one server.
 pub(crate) struct Browser {
@@ -185,11 +187,8 @@ impl Browser {
     /// Chooses an option of a select.
     #[track_caller]
     pub(crate) fn choose(&self, css: &str, value: &str) {
-        let id = self.element(
-            "css selector",
-            &format!("{css} option[value={}]", json!(value)),
-        );
-        self.click(&id);
+        let option = format!("{css} option[value={}]", json!(value));
+        self.click("css selector", &option);
     }
 
     /// Presses the button, link or summary that says exactly this.
@@ -197,15 +196,23 @@ impl Browser {
     pub(crate) fn press(&self, words: &str) {
         let xpath =
             format!("//*[self::button or self::a or self::summary][normalize-space()='{words}']");
-        let id = self.element("xpath", &xpath);
-        self.click(&id);
+        self.click("xpath", &xpath);
     }
 
+    /// Clicks what is found; once more where the page was left between the two, with nothing clicked.
     #[track_caller]
-    fn click(&self, id: &str) {
-        self.driver
-            .post(&format!("/element/{id}/click"), &json!({}))
-            .unwrap_or_else(|error| panic!("{error}"));
+    fn click(&self, using: &str, value: &str) {
+        eventually(value, || {
+            let id = self.element(using, value);
+            let clicked = self
+                .driver
+                .post(&format!("/element/{id}/click"), &json!({}));
+            match clicked {
+                Ok(_) => Some(()),
+                Err(error) if LEFT.iter().any(|left| error.contains(left)) => None,
+                Err(error) => panic!("{value}: {error}"),
+            }
+        });
     }
 
     /// Sends keys to whatever has the focus.
