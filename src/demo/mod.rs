@@ -156,7 +156,7 @@ async fn start_agent(client: &Client, url: &str, folder: &Path) -> anyhow::Resul
 
 async fn run_job(client: &Client) -> anyhow::Result<JobEnd> {
     say(&format!(
-        "\n  HyprBox Jobs: queueing the preset {PRESET} for the node {NODE}\n\n"
+        "\n  HyprBox Jobs: queueing the preset {PRESET} for the node {NODE}\n\n  "
     ))?;
     let clicked = Instant::now();
     let id = client.queue(PRESET, NODE, PACE_MS).await?;
