@@ -8,10 +8,12 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
+use nix::fcntl::Flock;
 use nix::sys::stat::Mode;
 
-use crate::journal::{JobDir, PIPES, STARTED};
+use crate::journal::{EXIT_ROOM, JobDir, PIPES, STARTED};
 
 /// Makes a folder that is to be a job's, with all in it that is the same for each.
 pub(crate) fn make(path: &Path) -> io::Result<()> {
@@ -24,12 +26,17 @@ pub(crate) fn make(path: &Path) -> io::Result<()> {
     folder.reserve_exit().map(drop)
 }
 
-/// Makes the folder of a job that is done with the next one's: nothing in it says any more that anything was accepted, started
-/// or written. An error where somebody still looks after the job, or may.
+/// Looks at a folder that its supervisor is about to let go of, and the time between two.
+const LET_GO_TRIES: u32 = 20;
+/// See [`LET_GO_TRIES`].
+const LET_GO_EVERY: Duration = Duration::from_micros(200);
+
+/// Makes the folder of a job that is done with the next one's, as soon as its supervisor has let go of it, which is about to:
+/// nothing in it says any more that anything was accepted, started or written. An error where somebody still looks after the
+/// job, or may.
 pub(crate) fn renew(old: &Path, next: &Path) -> io::Result<()> {
     // The supervisor has let go of the pipes before it lets go of the lock, and what was in them is gone.
-    let lock = JobDir::at(old).try_lock();
-    let lock = lock.ok_or(io::ErrorKind::WouldBlock)?;
+    let lock = let_go(&JobDir::at(old)).ok_or(io::ErrorKind::WouldBlock)?;
     for entry in std::fs::read_dir(old)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -37,9 +44,9 @@ pub(crate) fn renew(old: &Path, next: &Path) -> io::Result<()> {
         let path = entry.path();
         match name {
             "script" | "job.json" => empty(&path)?,
-            "exit.tmp" => {}
+            EXIT_ROOM => {}
             _ if PIPES.contains(&name) || name.ends_with(SPARE) => {}
-            "exit" => std::fs::rename(&path, old.join("exit.tmp"))?,
+            "exit" => std::fs::rename(&path, old.join(EXIT_ROOM))?,
             "lock" => lock.set_len(0)?,
             STARTED => std::fs::rename(&path, old.join(spare(STARTED)))?,
             _ => match segment_kind(name) {
@@ -52,6 +59,16 @@ pub(crate) fn renew(old: &Path, next: &Path) -> io::Result<()> {
         }
     }
     std::fs::rename(old, next)
+}
+
+fn let_go(job: &JobDir) -> Option<Flock<File>> {
+    for _ in 0..LET_GO_TRIES {
+        if let Some(lock) = job.try_lock() {
+            return Some(lock);
+        }
+        std::thread::sleep(LET_GO_EVERY);
+    }
+    job.try_lock()
 }
 
 /// Closed at once: ext4 hurries to write out what is written into a file that was just emptied.
@@ -92,13 +109,17 @@ pub(crate) fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
     file.set_len(content.len() as u64)
 }
 
-/// [`write_over`] of the file of that kind that waits in `folder`, if one does.
-pub(crate) fn write_spare(folder: &Path, kind: &str, content: &[u8]) -> io::Result<bool> {
-    let path = folder.join(spare(kind));
-    if !path.exists() {
-        return Ok(false);
+/// Makes the file of that kind, which `folder` must not have yet: of the one that waits for that, and then it is whole before it
+/// has its name, or anew.
+pub(crate) fn write_new(folder: &Path, kind: &str, content: &[u8]) -> io::Result<()> {
+    let (waits, path) = (folder.join(spare(kind)), folder.join(kind));
+    if waits.exists() {
+        write_over(&waits, content)?;
+        if take_spare(folder, kind, &path) {
+            return Ok(());
+        }
     }
-    write_over(&path, content).map(|()| true)
+    File::create_new(path)?.write_all(content)
 }
 
 #[cfg(test)]
@@ -123,14 +144,11 @@ mod tests {
         let job = JobDir::at(folder);
         write_over(&job.file("script"), text.as_bytes()).expect("writes");
         write_over(&job.file("job.json"), b"{}").expect("writes");
-        write_spare(folder, STARTED, b"{}").expect("writes");
-        if !take_spare(folder, STARTED, &job.file(STARTED)) {
-            std::fs::write(job.file(STARTED), "{}").expect("writes");
-        }
+        write_new(folder, STARTED, b"{}").expect("writes");
         SpoolWriter::new(folder).append(Stream::Stdout, text.as_bytes());
         std::fs::write(job.file("lock"), "4711").expect("writes");
         std::fs::write(job.file("cancel"), "\"cancel\"").expect("writes");
-        std::fs::rename(job.file("exit.tmp"), job.file("exit")).expect("renames");
+        std::fs::rename(job.file(EXIT_ROOM), job.file("exit")).expect("renames");
     }
 
     #[test]

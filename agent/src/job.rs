@@ -29,11 +29,6 @@ use crate::wake::{Heard, Wake};
 /// Between two looks at a supervisor that is just ending or starting.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Looks at a folder that its supervisor is about to let go of, and the time between two.
-const LET_GO_TRIES: u32 = 20;
-/// See [`LET_GO_TRIES`].
-const LET_GO_EVERY: Duration = Duration::from_micros(200);
-
 /// The least time between two calls while somebody watches; with more of them a thousand viewers would cost the server more
 /// than they would gain.
 const WATCHED_PAUSE: Duration = Duration::from_millis(20);
@@ -175,25 +170,21 @@ pub(crate) async fn follow(
         let request = follower.report(&end);
         complete(&follower.ctx, follower.dir.id(), &request).await;
     }
-    let old = follower.dir.put_away();
     let mut left = Left::default();
-    // What had secrets, or left something alive, leaves nothing.
-    if follower.takes_another
-        && let Some(old) = old
-    {
+    if let Some(old) = follower.dir.put_away() {
         let (renewed, folder) = oneshot::channel();
-        left.folder = Some(folder);
+        // What had secrets, or left something alive, leaves nothing.
+        let is_left = follower.takes_another;
+        left.folder = is_left.then_some(folder);
         // Beside the next poll, which need not wait for it. What is left by a kill the next agent removes.
         tokio::task::spawn_blocking(move || {
-            if renew(&old, &next_folder).is_ok() {
+            if is_left && folder::renew(&old, &next_folder).is_ok() {
                 // Where nobody waits for it any more, the next agent removes it.
                 let _ = renewed.send(next_folder);
             } else {
                 let _ = std::fs::remove_dir_all(old);
             }
         });
-    } else if let Some(old) = old {
-        tokio::task::spawn_blocking(move || std::fs::remove_dir_all(old));
     }
     match follower.supervisor {
         Some(Supervisor { child, .. }) if follower.takes_another && child.stdin.is_some() => {
@@ -203,18 +194,6 @@ pub(crate) async fn follow(
         None => {}
     }
     left
-}
-
-/// Makes a job's folder the next one's, as soon as its supervisor has let go of it, which is about to.
-fn renew(old: &Path, next: &Path) -> io::Result<()> {
-    let mut tries = 0;
-    loop {
-        match folder::renew(old, next) {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && tries < LET_GO_TRIES => tries += 1,
-            done => return done,
-        }
-        std::thread::sleep(LET_GO_EVERY);
-    }
 }
 
 /// Tells the server how a job ended until it has heard, or wants to hear nothing of it.

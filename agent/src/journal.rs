@@ -33,6 +33,9 @@ pub(crate) const PIPES: [&str; 2] = ["wake", "control"];
 /// The file that says that the script has started.
 pub(crate) const STARTED: &str = "started";
 
+/// The room that is kept for `exit`, until it has that name.
+pub(crate) const EXIT_ROOM: &str = "exit.tmp";
+
 /// What the supervisor needs to know, in `job.json`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -253,7 +256,7 @@ impl JobDir {
             .create(true)
             .truncate(false)
             .write(true)
-            .open(self.file("exit.tmp"))?;
+            .open(self.file(EXIT_ROOM))?;
         if file.metadata()?.len() < RECORD_BYTES as u64 {
             file.write_all(&[b' '; RECORD_BYTES])?;
         }
@@ -267,7 +270,7 @@ impl JobDir {
         room.rewind()?;
         room.write_all(&text)?;
         room.set_len(text.len() as u64)?;
-        std::fs::rename(self.file("exit.tmp"), self.file("exit"))
+        std::fs::rename(self.file(EXIT_ROOM), self.file("exit"))
     }
 
     /// How the job ended, if that was written down.

@@ -21,7 +21,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
 use serde::{Deserialize, Serialize};
 
-use crate::folder::{take_spare, write_spare};
+use crate::folder::write_new;
 use crate::journal::{EndedBy, Exit, JobDir, STARTED, Spec, Started};
 use crate::starts::Starts;
 use run::Run;
@@ -174,15 +174,11 @@ impl Start {
         };
         let text = serde_json::to_vec(&started).map_err(io::Error::other)?;
         let in_journal = Starts::of(job).map(|starts| starts.note(job.id(), &spec.boot_id));
-        let path = job.file(STARTED);
         if let Some(Ok(journal)) = in_journal {
-            let is_written = write_spare(job.path(), STARTED, &text)?;
-            if !is_written || !take_spare(job.path(), STARTED, &path) {
-                File::create_new(path)?.write_all(&text)?;
-            }
+            write_new(job.path(), STARTED, &text)?;
             return Ok(Self::InJournal(journal));
         }
-        let mut file = File::create_new(path)?;
+        let mut file = File::create_new(job.file(STARTED))?;
         file.write_all(&text)?;
         Ok(Self::InFolder(file))
     }
