@@ -3,13 +3,14 @@
 mod background;
 mod made;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::response::IntoResponse;
 use axum::{Extension, Router, middleware};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
@@ -69,9 +70,23 @@ pub struct App {
 ))]
 struct ApiDocument;
 
+/// Connections that may wait to be accepted; the system makes it less where it wants to. When a server comes back, all agents and
+/// viewers come at once, and one that finds no room tries again after a second.
+const BACKLOG: u32 = 4096;
+
 /// Binds the address that the configuration names.
-pub async fn bind(config: &Config) -> Result<TcpListener, StartError> {
-    TcpListener::bind(config.listen).await.map_err(|error| {
+pub fn bind(config: &Config) -> Result<TcpListener, StartError> {
+    let listen = || {
+        let socket = match config.listen {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // Else a restart would have to wait for the old one's connections to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(config.listen)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error: std::io::Error| {
         StartError(format!(
             "can't listen on HYPRBOX_LISTEN={}: {error}; set it to a free address and port",
             config.listen

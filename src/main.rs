@@ -134,7 +134,7 @@ async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
         let _down = stop.send(true);
     });
     // Bound first: where another server has the address, not even a folder is made.
-    let listener = app::bind(config).await?;
+    let listener = app::bind(config)?;
     let app = App::build(config, &listener, stopping).await?;
     announce(&app, &listener).await?;
     // The start has needed three times what stays: the description of the API, most of all.
