@@ -2,7 +2,7 @@
 
 use hyprbox_protocol::Stream;
 
-use super::frame::{Offsets, OutputEvent};
+use super::frame::{Offsets, OutputEvent, line_ends};
 use crate::clock::Timestamp;
 use crate::store::job::Job;
 use crate::store::output::{self, StoredChunk};
@@ -139,13 +139,16 @@ impl Cursor {
         }
         let from = at.max(begin);
         let known = usize::try_from(from - chunk.start_offset).unwrap_or(usize::MAX);
+        let mut new = chunk.data;
+        let before = new.drain(..known.min(new.len()));
         if pending.bytes.is_empty() {
-            let before = chunk.data.get(..known).unwrap_or_default();
-            pending.line = chunk.line.map(|line| line + line_ends(before));
+            pending.line = chunk.line.map(|line| line + line_ends(before.as_slice()));
+            drop(before);
+            pending.bytes = new;
+        } else {
+            drop(before);
+            pending.bytes.append(&mut new);
         }
-        pending
-            .bytes
-            .extend_from_slice(chunk.data.get(known..).unwrap_or_default());
         pending.at = chunk.arrived_at;
         flush(pending, stream, false, events);
     }
@@ -163,7 +166,11 @@ fn flush(pending: &mut Pending, stream: Stream, end: bool, events: &mut Vec<Outp
         if whole == 0 {
             return;
         }
-        let data = String::from_utf8_lossy(&pending.bytes[..whole]).into_owned();
+        let rest = pending.bytes.split_off(whole);
+        let bytes = std::mem::replace(&mut pending.bytes, rest);
+        let ended = line_ends(&bytes);
+        let data = String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         let next = pending.offset + whole as u64;
         add(
             events,
@@ -177,9 +184,7 @@ fn flush(pending: &mut Pending, stream: Stream, end: bool, events: &mut Vec<Outp
             },
         );
         pending.offset = next;
-        let ended = line_ends(&pending.bytes[..whole]);
         pending.line = pending.line.map(|line| line + ended);
-        pending.bytes.drain(..whole);
     }
 }
 
@@ -199,10 +204,6 @@ fn add(events: &mut Vec<OutputEvent>, event: OutputEvent) {
     } else {
         events.push(event);
     }
-}
-
-fn line_ends(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// How many bytes at the end of `bytes` are the beginning of a character that is not whole: 0 to 3.

@@ -147,7 +147,7 @@ impl Program<'_> {
 
     fn join(&self) -> Nudges {
         match self.wanted {
-            Wanted::Exact => Nudges::Tail(self.jobs.tails.join(&self.job_id)),
+            Wanted::Exact => Nudges::Tail(self.jobs.tails.join(&self.job_id).frames),
             Wanted::Nothing => Nudges::Changes(self.jobs.hub.changes()),
         }
     }

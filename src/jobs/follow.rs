@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 
 use super::Jobs;
 use super::cursor::Cursor;
-use super::frame::{DoneEvent, StatusEvent};
+use super::frame::{DoneEvent, Offsets, StatusEvent};
+use super::recent::Recent;
 use super::stream::EventId;
 use super::tail::{Frame, Framed, look};
 use crate::store::job::Job;
@@ -64,24 +65,30 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
 
     async fn follow(&mut self) -> Result<(), Gone> {
         if self.ended {
-            return self.catch_up().await;
+            return self.catch_up(None).await;
         }
         // Joined before the look, so that what comes in between is in the tail.
         let mut tail = self.jobs.tails.join(&self.job_id);
-        self.catch_up().await?;
+        self.catch_up(Some(&tail.recent)).await?;
         loop {
             let frame = tokio::select! {
-                frame = tail.recv() => frame,
+                frame = tail.frames.recv() => frame,
                 // Else a job that says nothing would count as watched until it does.
                 () = self.viewer.closed() => return Err(Gone),
             };
             match frame {
-                Ok(frame) => self.pass_on(frame).await?,
-                Err(RecvError::Lagged(_)) => self.catch_up().await?,
+                Ok(Frame::Output { before, output }) => {
+                    if !self.tell_rest(before, output).await? {
+                        self.catch_up(Some(&tail.recent)).await?;
+                    }
+                }
+                Ok(Frame::Status(status)) => self.tell_status(status).await?,
+                Ok(Frame::Done) => self.catch_up(Some(&tail.recent)).await?,
+                Err(RecvError::Lagged(_)) => self.catch_up(Some(&tail.recent)).await?,
                 Err(RecvError::Closed) => {
                     // The pump ended, as the job did; the look finds out.
                     tail = self.jobs.tails.join(&self.job_id);
-                    self.catch_up().await?;
+                    self.catch_up(None).await?;
                 }
             }
         }
@@ -92,22 +99,18 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
         self.viewer.send(message).await.map_err(|_| Gone)
     }
 
-    async fn pass_on(&mut self, frame: Frame) -> Result<(), Gone> {
-        match frame {
-            Frame::Output { before, output } => {
-                let (stream, end) = (output.event.stream, output.event.end);
-                if end <= self.told.offsets.of(stream) {
-                    return Ok(());
-                }
-                if before != self.told.offsets {
-                    return self.catch_up().await;
-                }
-                self.told.offsets.set(stream, end);
-                self.tell(Told::Output(output)).await
-            }
-            Frame::Status(status) => self.tell_status(status).await,
-            Frame::Done => self.catch_up().await,
+    /// Tells what of a frame was not told yet; false where that can't be.
+    async fn tell_rest(&mut self, before: Offsets, output: Arc<Framed>) -> Result<bool, Gone> {
+        let (stream, end) = (output.event.stream, output.event.end);
+        if end <= self.told.offsets.of(stream) {
+            return Ok(true);
         }
+        let Some(output) = untold(self.told.offsets, before, output) else {
+            return Ok(false);
+        };
+        self.told.offsets.set(stream, end);
+        self.tell(Told::Output(output)).await?;
+        Ok(true)
     }
 
     async fn tell_status(&mut self, status: StatusEvent) -> Result<(), Gone> {
@@ -118,11 +121,35 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
         self.tell(Told::Status(status)).await
     }
 
-    /// Reads everything from the store that was not told yet; the end, too.
-    async fn catch_up(&mut self) -> Result<(), Gone> {
-        let mut cursor = Cursor::at(&self.job_id, self.told.offsets);
+    /// Tells what others were told lately, as far as it goes on where this viewer is.
+    async fn tell_recent(&mut self, recent: &Recent) -> Result<(), Gone> {
+        let (status, output) = recent.beyond(self.told.offsets);
+        let Some(status) = status else {
+            return Ok(());
+        };
+        self.tell_status(status).await?;
+        for (before, output) in output {
+            if !self.tell_rest(before, output).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells everything that was not told yet, the end, too: what others were told lately, and what the store has before and
+    /// beyond.
+    async fn catch_up(&mut self, recent: Option<&Recent>) -> Result<(), Gone> {
+        let mut cursor = None;
         loop {
-            let look = match look(&self.jobs.store, self.job_id.clone(), cursor).await {
+            let before = self.told.offsets;
+            if let Some(recent) = recent {
+                self.tell_recent(recent).await?;
+            }
+            let told = self.told.offsets;
+            let from = cursor
+                .take_if(|_| told == before)
+                .unwrap_or_else(|| Cursor::at(&self.job_id, told));
+            let look = match look(&self.jobs.store, self.job_id.clone(), from).await {
                 Ok(look) => look,
                 Err(error) => {
                     // The client comes back by itself, and resumes.
@@ -141,7 +168,7 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
                 self.tell(Told::Output(output)).await?;
             }
             if look.more {
-                cursor = look.cursor;
+                cursor = Some(look.cursor);
                 continue;
             }
             if job.status.is_terminal() {
@@ -151,5 +178,72 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
             }
             return Ok(());
         }
+    }
+}
+
+/// What of a frame a viewer was not told; `None` where something is missing before it, or it can't be cut. A look at the store
+/// ends wherever the store does, most likely within a frame: without the cut, a viewer who had to look once would have to look
+/// again and again, each for itself.
+fn untold(told: Offsets, before: Offsets, output: Arc<Framed>) -> Option<Arc<Framed>> {
+    if before == told {
+        return Some(output);
+    }
+    let stream = output.event.stream;
+    let mut begun = before;
+    begun.set(stream, told.of(stream));
+    let rest = output.rest_from(told.of(stream))?;
+    (begun == told).then(|| Arc::new(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyprbox_protocol::Stream;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::jobs::frame::OutputEvent;
+
+    fn at(stdout: u64, stderr: u64) -> Offsets {
+        Offsets { stdout, stderr }
+    }
+
+    /// Stdout from 10 on, five lines begun before it.
+    fn framed(data: &str, end: u64) -> Arc<Framed> {
+        let event = OutputEvent {
+            stream: Stream::Stdout,
+            offset: 10,
+            end,
+            data: data.to_owned(),
+            at: Timestamp::from_millis(0),
+            line: Some(5),
+        };
+        Arc::new(Framed::new(event, EventId::new(None, at(end, 3))))
+    }
+
+    #[test]
+    fn a_frame_is_cut_where_the_viewer_is() {
+        let output = framed("a\nb\u{e9}c", 16);
+        let whole = untold(at(10, 3), at(10, 3), Arc::clone(&output)).expect("nothing was told");
+        assert!(Arc::ptr_eq(&whole, &output));
+        let rest = untold(at(12, 3), at(10, 3), Arc::clone(&output)).expect("can be cut");
+        let event = &rest.event;
+        assert_eq!(
+            (event.offset, event.end, event.data.as_str(), event.line),
+            (12, 16, "b\u{e9}c", Some(6))
+        );
+        let sent = String::from_utf8(rest.bytes(false).to_vec()).expect("text");
+        assert!(sent.starts_with("id: -16-3\n"), "{sent}");
+    }
+
+    #[test]
+    fn a_frame_is_not_cut_where_something_would_be_lost() {
+        let before = at(10, 3);
+        let none = |told, output| assert!(untold(told, before, output).is_none());
+        // Bytes are missing before it, of this stream or of the other.
+        none(at(9, 3), framed("abc", 13));
+        none(at(11, 2), framed("abc", 13));
+        // Within a character, and where a byte stands as another.
+        none(at(11, 3), framed("\u{e9}", 12));
+        none(at(11, 3), framed("a\u{fffd}", 12));
     }
 }

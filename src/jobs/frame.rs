@@ -56,6 +56,21 @@ impl OutputEvent {
         self.data.len() as u64 == self.end - self.offset
     }
 
+    /// What of it comes from `offset` on; `None` where it can't be cut there.
+    pub(super) fn rest_from(&self, offset: u64) -> Option<Self> {
+        let told = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
+        let rest = self.data.get(told..).filter(|_| self.is_exact())?;
+        let begun = line_ends(&self.data.as_bytes()[..told]);
+        Some(Self {
+            stream: self.stream,
+            offset,
+            end: self.end,
+            data: rest.to_owned(),
+            at: self.at,
+            line: self.line.map(|line| line + begun),
+        })
+    }
+
     pub(super) fn timed(&self) -> TimedOutput<'_> {
         TimedOutput {
             output: self,
@@ -63,6 +78,11 @@ impl OutputEvent {
             line: self.line,
         }
     }
+}
+
+/// How many lines end in `bytes`.
+pub(super) fn line_ends(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 impl From<&Job> for StatusEvent {

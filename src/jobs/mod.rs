@@ -22,6 +22,7 @@ mod output;
 mod place;
 mod preset_routes;
 mod queue;
+mod recent;
 mod routes;
 mod steps;
 mod stream;

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, broadcast};
 
 use super::cursor::Cursor;
 use super::frame::{Offsets, OutputEvent, StatusEvent};
+use super::recent::Recent;
 use super::stream::{EventId, sse};
 use crate::events::Hub;
 use crate::metrics::Metrics;
@@ -20,6 +21,13 @@ use crate::store::{Change, Store, StoreError};
 const BACKLOG: usize = 256;
 /// How often the pump looks without a nudge, in case one was lost.
 const SLOW_POLL: Duration = Duration::from_secs(5);
+
+/// About what it costs a processor to pass a frame on to one viewer.
+const REST_A_VIEWER: Duration = Duration::from_micros(20);
+/// Viewers from whose number on they are a crowd: fewer are passed everything as it comes.
+const CROWD: usize = 20;
+/// A delay that nobody who reads along minds.
+const REST_AT_MOST: Duration = Duration::from_millis(100);
 
 /// Something that happened to a watched job.
 #[derive(Debug, Clone)]
@@ -54,6 +62,16 @@ impl Framed {
         }
     }
 
+    /// Bytes that it takes, about: as it came and as it is sent.
+    pub(super) fn bytes_held(&self) -> usize {
+        2 * self.event.data.len()
+    }
+
+    /// What of it comes from `offset` on; `None` where it can't be cut there.
+    pub(super) fn rest_from(&self, offset: u64) -> Option<Self> {
+        Some(Self::new(self.event.rest_from(offset)?, self.id))
+    }
+
     /// As it is sent, with or without times.
     pub(super) fn bytes(&self, times: bool) -> Bytes {
         let id = || self.id.to_string();
@@ -73,10 +91,34 @@ pub(super) struct Tails {
     store: Store,
     hub: Arc<Hub>,
     metrics: Metrics,
-    watched: Arc<Mutex<HashMap<String, broadcast::Sender<Frame>>>>,
+    watched: Arc<Mutex<Watched>>,
 }
 
-type Watched = HashMap<String, broadcast::Sender<Frame>>;
+type Watched = HashMap<String, Tail>;
+
+/// The live tail of one job.
+#[derive(Debug, Clone)]
+struct Tail {
+    frames: broadcast::Sender<Frame>,
+    recent: Arc<Recent>,
+}
+
+/// A viewer's end of it.
+pub(super) struct Joined {
+    /// What is told from now on.
+    pub(super) frames: broadcast::Receiver<Frame>,
+    /// What was told lately.
+    pub(super) recent: Arc<Recent>,
+}
+
+impl Tail {
+    fn join(&self) -> Joined {
+        Joined {
+            frames: self.frames.subscribe(),
+            recent: Arc::clone(&self.recent),
+        }
+    }
+}
 
 fn locked(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
     watched.lock().unwrap_or_else(PoisonError::into_inner)
@@ -101,17 +143,21 @@ impl Tails {
     pub(super) fn is_watched(&self, job_id: &str) -> bool {
         let here = locked(&self.watched)
             .get(job_id)
-            .is_some_and(|tail| tail.receiver_count() > 0);
+            .is_some_and(|tail| tail.frames.receiver_count() > 0);
         here || self.hub.is_watched_elsewhere(job_id)
     }
 
     /// Joins the live tail of a job that has not ended; the first viewer starts its pump.
-    pub(super) fn join(&self, job_id: &str) -> broadcast::Receiver<Frame> {
+    pub(super) fn join(&self, job_id: &str) -> Joined {
         let mut watched = locked(&self.watched);
         if let Some(tail) = watched.get(job_id) {
-            return tail.subscribe();
+            return tail.join();
         }
-        let (tail, viewer) = broadcast::channel(BACKLOG);
+        let tail = Tail {
+            frames: broadcast::Sender::new(BACKLOG),
+            recent: Arc::default(),
+        };
+        let viewer = tail.join();
         watched.insert(job_id.to_owned(), tail.clone());
         let pump = Pump {
             store: self.store.clone(),
@@ -173,7 +219,7 @@ struct Pump {
     watched: Arc<Mutex<Watched>>,
     nudge: Arc<Notify>,
     job_id: String,
-    tail: broadcast::Sender<Frame>,
+    tail: Tail,
 }
 
 impl Pump {
@@ -187,6 +233,9 @@ impl Pump {
                 Step::On(cursor) => cursor,
                 Step::Ended => break,
             };
+            if let Some(rest) = self.rest() {
+                tokio::time::sleep(rest).await;
+            }
             // The slow poll is for a nudge that was lost: then it costs seconds, never a byte.
             let _slow = tokio::time::timeout(SLOW_POLL, self.nudge.notified()).await;
             if self.is_deserted() {
@@ -213,6 +262,13 @@ impl Pump {
                 tracing::debug!(%error, "others were not told of a watcher");
             }
         });
+    }
+
+    /// How long to let output gather, so that a crowd doesn't cost a write for each viewer at each of the agent's calls.
+    fn rest(&self) -> Option<Duration> {
+        let viewers = self.tail.frames.receiver_count();
+        let rest = REST_A_VIEWER.saturating_mul(u32::try_from(viewers).unwrap_or(u32::MAX));
+        (viewers >= CROWD).then_some(rest.min(REST_AT_MOST))
     }
 
     /// The end of what is there now, less a character that is not whole: viewers read up to there by themselves.
@@ -274,14 +330,17 @@ impl Pump {
     }
 
     fn send(&self, frame: Frame) {
+        self.tail
+            .recent
+            .note(&frame, self.tail.frames.receiver_count());
         // An error says that every viewer has gone.
-        let _nobody = self.tail.send(frame);
+        let _nobody = self.tail.frames.send(frame);
     }
 
     /// True when nobody watches any more; then the job is unwatched, under the lock under which viewers join.
     fn is_deserted(&self) -> bool {
         let mut watched = locked(&self.watched);
-        if self.tail.receiver_count() > 0 {
+        if self.tail.frames.receiver_count() > 0 {
             return false;
         }
         watched.remove(&self.job_id);

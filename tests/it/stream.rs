@@ -1,6 +1,7 @@
 //! The live tail of one job: what it opens with, what it pushes, how it resumes, and when it ends.
 
 use std::io::Read as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -687,6 +688,58 @@ fn many_viewers_see_the_same() {
             (kept.as_str(), offset)
         );
         assert_eq!(seen.stdout.gaps, []);
+    }
+}
+
+#[test]
+fn a_crowd_that_joins_while_a_job_writes_misses_nothing() {
+    let (_server, admin, agent) = with_node();
+    let id = admin.queue("n1");
+    agent.claim();
+    let all_are_there = AtomicBool::new(false);
+    let (stdout, viewers) = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut stdout = String::new();
+            for number in 0.. {
+                let text = format!("caf\u{e9} {number}\n");
+                let at = stdout.len() as u64;
+                // The character is cut, and the other stream comes between its bytes.
+                let (head, tail) = text.as_bytes().split_at(4);
+                agent.output(
+                    &id,
+                    &[
+                        bytes_chunk("stdout", at, head),
+                        chunk("stderr", number, "!"),
+                        bytes_chunk("stdout", at + 4, tail),
+                    ],
+                );
+                stdout.push_str(&text);
+                if all_are_there.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            agent.succeed(&id);
+            stdout
+        });
+        let viewers: Vec<_> = (0..60)
+            .map(|_| {
+                let mut stream = open(&admin, &id);
+                std::thread::spawn(move || stream.until_done())
+            })
+            .collect();
+        all_are_there.store(true, Ordering::Relaxed);
+        (writer.join().expect("written"), viewers)
+    });
+    for viewer in viewers {
+        let events = viewer.join().expect("seen");
+        assert_eq!(
+            (events[0].name.as_str(), statuses(&events)),
+            ("status", vec!["RUNNING".to_owned()])
+        );
+        let seen = Seen::of(&events);
+        assert_eq!(seen.stdout.text, stdout);
+        assert_eq!(seen.stderr.end, stdout.lines().count() as u64);
+        assert_eq!((seen.stdout.gaps, seen.stderr.gaps), (vec![], vec![]));
     }
 }
 
