@@ -1,9 +1,9 @@
-//! How the C library's allocator is to keep house in a server that idles for months: it gives back what a start, a sign-in
-//! or a large body has needed for a moment.
+//! How memory is kept small in a server that idles for months: what a start, a sign-in or a large body has needed for a moment
+//! is given back, by the C library's allocator, and of the program's own file.
 
 #![expect(
     unsafe_code,
-    reason = "glibc's two calls take plain numbers, and any of them is sound"
+    reason = "glibc's two calls take plain numbers, and any of them is sound; one names what the system says of this process"
 )]
 
 /// Allocations from this size on are mappings of their own, and given back as soon as they are freed. By itself glibc would
@@ -35,11 +35,83 @@ pub(crate) fn be_frugal() {
     }
 }
 
-/// Gives back what is free, between what is used, too. It walks through all of the heap: not for every day.
+/// Gives back what is free, between what is used, too, and the code that the start alone has run. It walks through all of the
+/// heap, and code that is called again has to be found again: not for every day.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     {
         // SAFETY: it has no precondition, and moves nothing that is allocated.
         let _was_any = unsafe { libc::malloc_trim(0) };
+    }
+    // Without /proc all stays as it was.
+    let mappings = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    for (start, length) in unchanged_parts_of_files(&mappings) {
+        let start = std::ptr::without_provenance_mut(start);
+        // SAFETY: the mapping can't be written to and has no page but its file's, so that each page that is touched again
+        // comes from the file as it was.
+        let _given_back = unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
+    }
+}
+
+/// Where the process has parts of files, code most of all, that it can't change and has not changed: address and bytes.
+fn unchanged_parts_of_files(mappings: &str) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut of_file = None;
+    for line in mappings.lines() {
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [range, flags, _, _, _, path, ..] if range.contains('-') => {
+                let is_fixed =
+                    path.starts_with('/') && flags.starts_with("r-") && flags.ends_with('p');
+                of_file = range_of(range).filter(|_| is_fixed);
+            }
+            // What the loader wrote there, before it took away the right to, is in no file.
+            ["Anonymous:", "0", "kB"] => found.extend(of_file.take()),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn range_of(text: &str) -> Option<(usize, usize)> {
+    let (start, end) = text.split_once('-')?;
+    let start = usize::from_str_radix(start, 16).ok()?;
+    Some((
+        start,
+        usize::from_str_radix(end, 16).ok()?.checked_sub(start)?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_process_changed_or_may_change_is_kept() {
+        let mapping = |range: &str, flags: &str, path: &str, anonymous: u32| {
+            format!(
+                "{range} {flags} 00002000 fe:00 247030   {path}\nSize: 20 kB\nAnonymous: {anonymous} kB\nVmFlags: rd mr\n"
+            )
+        };
+        let code = mapping("1000-3000", "r-xp", "/usr/bin/hyprbox", 0);
+        let others = [
+            mapping("3000-4000", "r--p", "/usr/bin/hyprbox", 4),
+            mapping("4000-5000", "rw-p", "/usr/bin/hyprbox", 0),
+            mapping("5000-6000", "r--s", "/var/lib/hyprbox/hyprbox.db-shm", 0),
+            mapping("6000-7000", "r-xp", "[vdso]", 0),
+            mapping("7000-8000", "rw-p", "", 0),
+        ];
+        assert_eq!(
+            unchanged_parts_of_files(&(others.concat() + &code)),
+            [(0x1000, 0x2000)]
+        );
+        assert!(unchanged_parts_of_files("no\nmappings 1 2 3 4\n-").is_empty());
+    }
+
+    #[test]
+    fn the_program_goes_on_without_what_was_given_back() {
+        let mappings = std::fs::read_to_string("/proc/self/smaps").expect("Linux");
+        assert!(!unchanged_parts_of_files(&mappings).is_empty());
+        give_back();
+        assert_eq!(format!("{:?}", "after".to_uppercase()), "\"AFTER\"");
     }
 }
