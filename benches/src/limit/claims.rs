@@ -1,5 +1,7 @@
 //! The claim's transaction without a server around it.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,12 +11,13 @@ use rusqlite::{Connection, params};
 /// The server's own statement.
 const CLAIM: &str = include_str!("../../../src/store/sql/job_claim.sql");
 
-/// Claims a second, so many to a durable commit, of one job for each of those nodes in that database.
+/// Claims a second, so many to a durable commit in the mean, of one job for each of those nodes in that database.
 pub(crate) fn claims_per_second(
     database: &Path,
     nodes: &[String],
-    group: usize,
+    group: f64,
 ) -> anyhow::Result<f64> {
+    anyhow::ensure!(group >= 1.0, "no group of {group}");
     let connection = Connection::open(database)?;
     connection.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA cache_size=-4096;",
@@ -26,7 +29,11 @@ pub(crate) fn claims_per_second(
     let mut read = connection
         .prepare("SELECT script, script_sha256, timeout_seconds FROM jobs WHERE id = ?1")?;
     let start = Instant::now();
-    for some in nodes.chunks(group) {
+    let (mut rest, mut due) = (nodes, 0.0);
+    while !rest.is_empty() {
+        due += group;
+        let (some, after) = rest.split_at(rest.len().min(due as usize));
+        (rest, due) = (after, due.fract());
         connection.execute_batch("BEGIN IMMEDIATE")?;
         for node in some {
             let id: String = claim
@@ -38,4 +45,14 @@ pub(crate) fn claims_per_second(
         connection.execute_batch("COMMIT")?;
     }
     Ok(nodes.len() as f64 / start.elapsed().as_secs_f64())
+}
+
+/// Durable commits that were made in that database, of which only the difference of two tells something: the counter in the
+/// header of the index of its log, as SQLite's file format has it.
+pub(crate) fn commits(database: &Path) -> anyhow::Result<u32> {
+    let mut index = database.as_os_str().to_owned();
+    index.push("-shm");
+    let mut counter = [0; 4];
+    File::open(&index)?.read_exact_at(&mut counter, 8)?;
+    Ok(u32::from_ne_bytes(counter))
 }
