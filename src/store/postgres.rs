@@ -31,8 +31,9 @@ use super::{Change, Listener, OpenError, StoreError, Tx};
 const WRITERS: usize = 12;
 /// Connections that read at once.
 const READERS: usize = 8;
-/// Callers that may wait at either door; one more is [`StoreError::Busy`].
-const QUEUE: usize = 2_048;
+/// Callers that may wait at either door; one more is [`StoreError::Busy`]. When a server comes back, ten thousand agents come at
+/// once, each with a token to be looked up.
+const QUEUE: usize = 16_384;
 /// How long a caller waits at a door before it is [`StoreError::Busy`].
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a caller waits for a new connection where one is needed.
