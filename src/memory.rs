@@ -47,8 +47,8 @@ pub(crate) fn give_back() {
     let mappings = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     for (start, length) in unchanged_parts_of_files(&mappings) {
         let start = std::ptr::without_provenance_mut(start);
-        // SAFETY: the mapping can't be written to and has no page but its file's, so that each page that is touched again
-        // comes from the file as it was.
+        // SAFETY: the mapping can't be written to and has no page but its file's, in memory or swapped out, so that each page that
+        // is touched again comes from the file as it was. Nothing unmaps a file meanwhile: the store's are writable or shared.
         let _given_back = unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
     }
 }
@@ -56,16 +56,20 @@ pub(crate) fn give_back() {
 /// Where the process has parts of files, code most of all, that it can't change and has not changed: address and bytes.
 fn unchanged_parts_of_files(mappings: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
-    let mut of_file = None;
+    let (mut of_file, mut is_clean) = (None, false);
     for line in mappings.lines() {
         match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [range, flags, _, _, _, path, ..] if range.contains('-') => {
+            [range, flags, _, _, _, ref path @ ..] if range.contains('-') => {
+                let path = path.first().copied().unwrap_or_default();
                 let is_fixed =
                     path.starts_with('/') && flags.starts_with("r-") && flags.ends_with('p');
+                is_clean = false;
                 of_file = range_of(range).filter(|_| is_fixed);
             }
             // What the loader wrote there, before it took away the right to, is in no file.
-            ["Anonymous:", "0", "kB"] => found.extend(of_file.take()),
+            ["Anonymous:", size, "kB"] => is_clean = size == "0",
+            // It may have been swapped out since.
+            ["Swap:", "0", "kB"] if is_clean => found.extend(of_file.take()),
             _ => {}
         }
     }
@@ -87,14 +91,19 @@ mod tests {
 
     #[test]
     fn what_the_process_changed_or_may_change_is_kept() {
-        let mapping = |range: &str, flags: &str, path: &str, anonymous: u32| {
+        let swapped = |range: &str, flags: &str, path: &str, anonymous: u32, swap: u32| {
             format!(
-                "{range} {flags} 00002000 fe:00 247030   {path}\nSize: 20 kB\nAnonymous: {anonymous} kB\nVmFlags: rd mr\n"
+                "{range} {flags} 00002000 fe:00 247030   {path}\nSize: 20 kB\nAnonymous: {anonymous} kB\nSwap: {swap} kB\n"
             )
+        };
+        let mapping = |range: &str, flags: &str, path: &str, anonymous| {
+            swapped(range, flags, path, anonymous, 0)
         };
         let code = mapping("1000-3000", "r-xp", "/usr/bin/hyprbox", 0);
         let others = [
             mapping("3000-4000", "r--p", "/usr/bin/hyprbox", 4),
+            mapping("8000-9000", "---p", "", 0),
+            swapped("9000-a000", "r--p", "/lib/libgcc_s.so.1", 0, 4),
             mapping("4000-5000", "rw-p", "/usr/bin/hyprbox", 0),
             mapping("5000-6000", "r--s", "/var/lib/hyprbox/hyprbox.db-shm", 0),
             mapping("6000-7000", "r-xp", "[vdso]", 0),

@@ -123,17 +123,25 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
 
     /// Tells what others were told lately, as far as it goes on where this viewer is.
     async fn tell_recent(&mut self, recent: &Recent) -> Result<(), Gone> {
-        let (status, output) = recent.beyond(self.told.offsets);
-        let Some(status) = status else {
-            return Ok(());
-        };
-        self.tell_status(status).await?;
-        for (before, output) in output {
-            if !self.tell_rest(before, output).await? {
+        loop {
+            let told = self.told.offsets;
+            let (status, output) = recent.beyond(told);
+            let Some(status) = status else {
+                return Ok(());
+            };
+            // The store may have told this viewer of a later one.
+            if self.told.is_before(&status) {
+                self.tell_status(status).await?;
+            }
+            for (before, output) in output {
+                if !self.tell_rest(before, output).await? {
+                    return Ok(());
+                }
+            }
+            if self.told.offsets == told {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Tells everything that was not told yet, the end, too: what others were told lately, and what the store has before and

@@ -10,7 +10,9 @@ use super::tail::{Frame, Framed};
 /// Bytes kept for each of a crowd; the system holds many times as many for its connection.
 const BYTES_A_VIEWER: usize = 16 * 1024;
 /// Bytes kept for fewer viewers: a crowd that comes at once finds what the first of it were told.
-const BYTES_AT_LEAST: usize = 64 * 1024;
+const BYTES_AT_LEAST: usize = 256 * 1024;
+/// Bytes that a viewer is given at a time: while it is told them they are held, whatever is kept.
+const BYTES_AT_ONCE: usize = 256 * 1024;
 /// Bytes kept for a job.
 const BYTES_AT_MOST: usize = 8 * 1024 * 1024;
 
@@ -54,11 +56,18 @@ impl Recent {
         }
     }
 
-    /// The last state that was told, and the output that is kept and goes beyond `told`.
+    /// The last state that was told, and the first of the output that is kept and goes beyond `told`.
     pub(super) fn beyond(&self, told: Offsets) -> (Option<StatusEvent>, Vec<Told>) {
         let kept = self.kept();
         let beyond = |(_, output): &&Told| output.event.end > told.of(output.event.stream);
-        let output = kept.output.iter().filter(beyond).cloned().collect();
+        let mut bytes = 0;
+        let fits = |(_, output): &&Told| {
+            let is_room = bytes < BYTES_AT_ONCE;
+            bytes += output.bytes_held();
+            is_room
+        };
+        let output = kept.output.iter().filter(beyond).take_while(fits);
+        let output = output.cloned().collect();
         (kept.status.clone(), output)
     }
 }
@@ -116,9 +125,9 @@ mod tests {
             for number in 0..100 {
                 recent.note(&output(number * 10_000, 10_000), viewers);
             }
-            recent.beyond(Offsets::default()).1.len()
+            recent.kept().output.len()
         };
-        assert_eq!((kept(1), kept(10), kept(1_000)), (3, 8, 100));
+        assert_eq!((kept(1), kept(50), kept(1_000)), (12, 39, 100));
     }
 
     #[test]
@@ -128,12 +137,18 @@ mod tests {
         for number in 0..1_000 {
             recent.note(&output(number * length as u64, length), 100_000);
         }
-        let (_, kept) = recent.beyond(Offsets::default());
-        let bytes: usize = kept.iter().map(|(_, output)| output.bytes_held()).sum();
+        let held = |told: &mut dyn Iterator<Item = &Told>| -> usize {
+            told.map(|(_, output)| output.bytes_held()).sum()
+        };
+        let kept = recent.kept().output.clone();
+        let bytes = held(&mut kept.iter());
         assert!(bytes <= BYTES_AT_MOST && bytes > BYTES_AT_MOST / 2);
         assert_eq!(
-            kept.last().map(|(before, _)| before.stdout),
+            kept.back().map(|(before, _)| before.stdout),
             Some(999 * 65_536)
         );
+        let (_, first) = recent.beyond(Offsets::default());
+        assert_eq!(first[0].0, kept[0].0);
+        assert!(held(&mut first.iter()) < 2 * BYTES_AT_ONCE);
     }
 }

@@ -52,6 +52,12 @@ impl EventId {
         self.state == '-'
     }
 
+    /// Whether the viewer was told of no status that comes as late as that one.
+    pub(super) fn is_before(&self, status: &StatusEvent) -> bool {
+        let order = |state| "-qrc".find(state).unwrap_or(usize::MAX);
+        order(self.state) < order(state_letter(status))
+    }
+
     /// Whether the viewer was told that status already.
     pub(super) fn knows(&self, status: &StatusEvent) -> bool {
         self.state == state_letter(status)

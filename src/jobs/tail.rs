@@ -1,5 +1,5 @@
 //! Live tails: each watched job has one pump that reads what is new from the store, frames it once, and shares the bytes
-//! with every viewer. A viewer that lags or resumes reads the store at its own offsets and joins again.
+//! with every viewer. A viewer that lags or resumes is told the last of them, and reads the store for what they lack.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,11 +17,13 @@ use crate::metrics::Metrics;
 use crate::store::job::{self, Job};
 use crate::store::{Change, Store, StoreError};
 
-/// Frames that a viewer may fall behind before it reads the store instead.
+/// Frames that a viewer may fall behind before it has to catch up.
 const BACKLOG: usize = 256;
 /// How often the pump looks without a nudge, in case one was lost.
 const SLOW_POLL: Duration = Duration::from_secs(5);
 
+/// Bytes that a frame takes beside its output, about.
+const FRAME_BYTES: usize = 512;
 /// About what it costs a processor to pass a frame on to one viewer.
 const REST_A_VIEWER: Duration = Duration::from_micros(20);
 /// Viewers from whose number on they are a crowd: fewer are passed everything as it comes.
@@ -64,7 +66,7 @@ impl Framed {
 
     /// Bytes that it takes, about: as it came and as it is sent.
     pub(super) fn bytes_held(&self) -> usize {
-        2 * self.event.data.len()
+        FRAME_BYTES + 2 * self.event.data.len()
     }
 
     /// What of it comes from `offset` on; `None` where it can't be cut there.
