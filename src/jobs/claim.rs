@@ -23,7 +23,7 @@ const POLLERS_MAX: usize = 64;
 /// Polls that look at the database at once. Far fewer than may wait there: after another program's write all agents look
 /// again, and ten thousand of them are to wait for their turn, neither be refused nor keep people's writes out.
 const LOOKS_AT_ONCE: usize = 256;
-/// How long a poll waits for its turn to look, beyond the time that it waits for work anyway.
+/// How long a poll waits for its turn to look.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What an agent asks for, as its request has it.
@@ -76,9 +76,8 @@ impl Polls {
     }
 
     /// A place among those that look.
-    async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, StoreError> {
-        let within = deadline.max(Instant::now()) + TURN_WITHIN;
-        let turn = tokio::time::timeout_at(within, self.turns.acquire()).await;
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        let turn = tokio::time::timeout(TURN_WITHIN, self.turns.acquire()).await;
         turn.map_err(|_| StoreError::Busy)?
             .map_err(|_| StoreError::Stopping)
     }
@@ -159,7 +158,7 @@ impl Jobs {
                 }
                 AtOnce::Look(generation) => {
                     // Apart from what waits, which is to be small.
-                    let answer = Box::pin(self.look(&poll, deadline)).await?;
+                    let answer = Box::pin(self.look(&poll)).await?;
                     if answer.job.is_some() || !answer.cancel.is_empty() {
                         return Ok(answer);
                     }
@@ -214,10 +213,10 @@ impl Jobs {
         }
     }
 
-    async fn look(&self, poll: &Poll, deadline: Instant) -> Result<PendingAnswer, JobError> {
+    async fn look(&self, poll: &Poll) -> Result<PendingAnswer, JobError> {
         let mut answer = self.nothing();
         let asked = poll.clone();
-        let turn = self.polls.turn(deadline).await.map_err(JobError::from)?;
+        let turn = self.polls.turn().await.map_err(JobError::from)?;
         if !poll.wants_job {
             answer.cancel = self
                 .store

@@ -149,7 +149,7 @@ fn more_pollers_than_the_store_has_room_for_wait_for_their_turn() {
         .map(|number| {
             let mut poll = Raw::open(&server);
             poll.write(format!(
-                "GET /api/jobs/pending?nodeId=n1&agent=many-{number}&wait=10 HTTP/1.1\r\nHost: x\r\n\
+                "GET /api/jobs/pending?nodeId=n1&agent=many-{number}&wait=5 HTTP/1.1\r\nHost: x\r\n\
                  Authorization: Bearer {}\r\nConnection: close\r\n\r\n",
                 agent.token
             ));
