@@ -139,15 +139,13 @@ impl Cursor {
         }
         let from = at.max(begin);
         let known = usize::try_from(from - chunk.start_offset).unwrap_or(usize::MAX);
-        let mut new = chunk.data;
-        let before = new.drain(..known.min(new.len()));
+        let mut before = chunk.data;
+        let new = before.split_off(known.min(before.len()));
         if pending.bytes.is_empty() {
-            pending.line = chunk.line.map(|line| line + line_ends(before.as_slice()));
-            drop(before);
+            pending.line = chunk.line.map(|line| line + line_ends(&before));
             pending.bytes = new;
         } else {
-            drop(before);
-            pending.bytes.append(&mut new);
+            pending.bytes.extend(new);
         }
         pending.at = chunk.arrived_at;
         flush(pending, stream, false, events);

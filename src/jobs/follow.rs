@@ -78,19 +78,19 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
             };
             match frame {
                 Ok(Frame::Output { before, output }) => {
-                    if !self.tell_rest(before, output).await? {
-                        self.catch_up(Some(&tail.recent)).await?;
+                    if self.tell_rest(before, output).await? {
+                        continue;
                     }
                 }
-                Ok(Frame::Status(status)) => self.tell_status(status).await?,
-                Ok(Frame::Done) => self.catch_up(Some(&tail.recent)).await?,
-                Err(RecvError::Lagged(_)) => self.catch_up(Some(&tail.recent)).await?,
-                Err(RecvError::Closed) => {
-                    // The pump ended, as the job did; the look finds out.
-                    tail = self.jobs.tails.join(&self.job_id);
-                    self.catch_up(None).await?;
+                Ok(Frame::Status(status)) => {
+                    self.tell_status(status).await?;
+                    continue;
                 }
+                Ok(Frame::Done) | Err(RecvError::Lagged(_)) => {}
+                // The pump ended, as the job did; the look finds out.
+                Err(RecvError::Closed) => tail = self.jobs.tails.join(&self.job_id),
             }
+            self.catch_up(Some(&tail.recent)).await?;
         }
     }
 
@@ -199,8 +199,10 @@ fn untold(told: Offsets, before: Offsets, output: Arc<Framed>) -> Option<Arc<Fra
     let stream = output.event.stream;
     let mut begun = before;
     begun.set(stream, told.of(stream));
-    let rest = output.rest_from(told.of(stream))?;
-    (begun == told).then(|| Arc::new(rest))
+    if begun != told {
+        return None;
+    }
+    output.rest_from(told.of(stream)).map(Arc::new)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use hyprbox_protocol::{
 };
 
 use super::finish::{self, is_lost, must_hold};
+use super::frame::line_ends;
 use super::{JobError, Jobs};
 use crate::clock::{self, Timestamp};
 use crate::http::FieldErrors;
@@ -280,11 +281,8 @@ fn place(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result
 /// where the stream's last one `is_open`, the row goes on with that.
 fn lines_of(row: &[u8], is_open: bool, lines: Option<u64>) -> (Option<u64>, Option<u64>) {
     let first = lines.map(|lines| lines + u64::from(!is_open));
-    let ends = row[..row.len().saturating_sub(1)]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count();
-    (first, first.map(|first| first + ends as u64))
+    let ends = line_ends(&row[..row.len().saturating_sub(1)]);
+    (first, first.map(|first| first + ends))
 }
 
 /// Drops what the stream keeps beyond `max_bytes`, from its head.

@@ -17,7 +17,7 @@ const BYTES_AT_ONCE: usize = 256 * 1024;
 const BYTES_AT_MOST: usize = 8 * 1024 * 1024;
 
 /// Output, and how far both streams were told before it.
-pub(super) type Told = (Offsets, Arc<Framed>);
+pub(super) type Shared = (Offsets, Arc<Framed>);
 
 /// What was told of one job lately.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(super) struct Recent(Mutex<Kept>);
 struct Kept {
     /// The last of all, however old it is.
     status: Option<StatusEvent>,
-    output: VecDeque<Told>,
+    output: VecDeque<Shared>,
     bytes: usize,
 }
 
@@ -57,11 +57,11 @@ impl Recent {
     }
 
     /// The last state that was told, and the first of the output that is kept and goes beyond `told`.
-    pub(super) fn beyond(&self, told: Offsets) -> (Option<StatusEvent>, Vec<Told>) {
+    pub(super) fn beyond(&self, told: Offsets) -> (Option<StatusEvent>, Vec<Shared>) {
         let kept = self.kept();
-        let beyond = |(_, output): &&Told| output.event.end > told.of(output.event.stream);
+        let beyond = |(_, output): &&Shared| output.event.end > told.of(output.event.stream);
         let mut bytes = 0;
-        let fits = |(_, output): &&Told| {
+        let fits = |(_, output): &&Shared| {
             let is_room = bytes < BYTES_AT_ONCE;
             bytes += output.bytes_held();
             is_room
@@ -102,7 +102,7 @@ mod tests {
         }
     }
 
-    fn begins(told: &[Told]) -> Vec<u64> {
+    fn begins(told: &[Shared]) -> Vec<u64> {
         told.iter().map(|(before, _)| before.stdout).collect()
     }
 
@@ -137,7 +137,7 @@ mod tests {
         for number in 0..1_000 {
             recent.note(&output(number * length as u64, length), 100_000);
         }
-        let held = |told: &mut dyn Iterator<Item = &Told>| -> usize {
+        let held = |told: &mut dyn Iterator<Item = &Shared>| -> usize {
             told.map(|(_, output)| output.bytes_held()).sum()
         };
         let kept = recent.kept().output.clone();
