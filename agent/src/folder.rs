@@ -7,13 +7,98 @@
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::fcntl::Flock;
 use nix::sys::stat::Mode;
 
 use crate::journal::{EXIT_ROOM, JobDir, PIPES, STARTED};
+
+/// Folders that wait at the most. While one is made ready after its job, the next job has another already.
+const KEPT: usize = 2;
+
+/// The folders of jobs to come.
+pub(crate) struct Folders {
+    /// The folder in which they wait.
+    place: PathBuf,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    ready: Vec<PathBuf>,
+    /// How many are on their way into `ready`.
+    coming: usize,
+    /// How many have had a name, which is their number.
+    named: u64,
+}
+
+impl Folders {
+    /// None yet; they are to wait in `place`, where nobody else keeps anything.
+    pub(crate) fn new(place: PathBuf) -> Self {
+        Self {
+            place,
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// One that is ready, if any is.
+    pub(crate) fn take(&self) -> Option<PathBuf> {
+        self.waiting().ready.pop()
+    }
+
+    /// Sees that one is ready, or on its way.
+    pub(crate) fn make_ahead(&self) {
+        if let Some(path) = self.name_one(1) {
+            let made = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.place)
+                .and_then(|()| make(&path));
+            self.came(path, made);
+        }
+    }
+
+    /// Makes the folder of a job that is done with another one's, where more are wanted, and removes it otherwise. May take a
+    /// moment, as its supervisor must have let go of it.
+    pub(crate) fn take_back(&self, old: &Path) {
+        if let Some(path) = self.name_one(KEPT) {
+            let renewed = renew(old, &path);
+            self.came(path, renewed);
+        }
+        // What is left by a kill the next agent removes.
+        let _ = std::fs::remove_dir_all(old);
+    }
+
+    /// The path of one more, where there are fewer than `enough`.
+    fn name_one(&self, enough: usize) -> Option<PathBuf> {
+        let mut waiting = self.waiting();
+        if waiting.ready.len() + waiting.coming >= enough {
+            return None;
+        }
+        waiting.coming += 1;
+        waiting.named += 1;
+        Some(self.place.join(waiting.named.to_string()))
+    }
+
+    fn came(&self, path: PathBuf, made: io::Result<()>) {
+        if let Err(e) = &made {
+            tracing::debug!("no folder for the next job: {e}");
+            let _ = std::fs::remove_dir_all(&path);
+        }
+        let mut waiting = self.waiting();
+        waiting.coming -= 1;
+        if made.is_ok() {
+            waiting.ready.push(path);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Makes a folder that is to be a job's, with all in it that is the same for each.
 pub(crate) fn make(path: &Path) -> io::Result<()> {
@@ -26,15 +111,16 @@ pub(crate) fn make(path: &Path) -> io::Result<()> {
     folder.reserve_exit().map(drop)
 }
 
-/// Looks at a folder that its supervisor is about to let go of, and the time between two.
-const LET_GO_TRIES: u32 = 20;
-/// See [`LET_GO_TRIES`].
-const LET_GO_EVERY: Duration = Duration::from_micros(200);
+/// Looks at a folder that its supervisor is about to let go of. No event tells of that; the time between two of them doubles, and
+/// all of them together take most of a second.
+const LET_GO_TRIES: u32 = 12;
+/// Between the first two of them.
+const LET_GO_AFTER: Duration = Duration::from_micros(200);
 
 /// Makes the folder of a job that is done with the next one's, as soon as its supervisor has let go of it, which is about to:
 /// nothing in it says any more that anything was accepted, started or written. An error where somebody still looks after the
 /// job, or may.
-pub(crate) fn renew(old: &Path, next: &Path) -> io::Result<()> {
+fn renew(old: &Path, next: &Path) -> io::Result<()> {
     // The supervisor has let go of the pipes before it lets go of the lock, and what was in them is gone.
     let lock = let_go(&JobDir::at(old)).ok_or(io::ErrorKind::WouldBlock)?;
     for entry in std::fs::read_dir(old)? {
@@ -62,11 +148,11 @@ pub(crate) fn renew(old: &Path, next: &Path) -> io::Result<()> {
 }
 
 fn let_go(job: &JobDir) -> Option<Flock<File>> {
-    for _ in 0..LET_GO_TRIES {
+    for again in 0..LET_GO_TRIES {
         if let Some(lock) = job.try_lock() {
             return Some(lock);
         }
-        std::thread::sleep(LET_GO_EVERY);
+        std::thread::sleep(LET_GO_AFTER * (1 << again));
     }
     job.try_lock()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,9 @@ use hyprbox_protocol::{CompleteRequest, FLUSH_MS};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::folder;
 use crate::host;
 use crate::journal::{EndedBy, Exit, JobDir, STARTED, Started};
 use crate::output::body;
@@ -142,8 +140,6 @@ fn supervisor(dir: &Path, stdin: Stdio) -> io::Result<Child> {
 pub(crate) struct Left {
     /// Its supervisor, where that waits for the next job now.
     pub(crate) supervisor: Option<Child>,
-    /// Its folder, once it can be used again.
-    pub(crate) folder: Option<oneshot::Receiver<PathBuf>>,
 }
 
 /// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found after a restart.
@@ -151,7 +147,6 @@ pub(crate) async fn follow(
     ctx: Arc<Context>,
     dir: JobDir,
     supervisor: Option<Supervisor>,
-    next_folder: PathBuf,
 ) -> Left {
     let found = supervisor.is_none();
     let mut follower = Follower {
@@ -172,15 +167,13 @@ pub(crate) async fn follow(
     }
     let mut left = Left::default();
     if let Some(old) = follower.dir.put_away() {
-        let (renewed, folder) = oneshot::channel();
         // What had secrets, or left something alive, leaves nothing.
         let is_left = follower.takes_another;
-        left.folder = is_left.then_some(folder);
+        let ctx = Arc::clone(&follower.ctx);
         // Beside the next poll, which need not wait for it. What is left by a kill the next agent removes.
         tokio::task::spawn_blocking(move || {
-            if is_left && folder::renew(&old, &next_folder).is_ok() {
-                // Where nobody waits for it any more, the next agent removes it.
-                let _ = renewed.send(next_folder);
+            if is_left {
+                ctx.folders.take_back(&old);
             } else {
                 let _ = std::fs::remove_dir_all(old);
             }

@@ -1,14 +1,12 @@
 //! The loop that claims jobs and hears of cancels. One poll is open at a time, and one job runs at a time.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyprbox_protocol::{ClaimedJob, CompleteRequest, PendingAnswer};
-use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -16,7 +14,7 @@ use crate::backoff::{Backoff, LONGEST};
 use crate::client::{CallError, Client, PollRequest};
 use crate::config::Config;
 use crate::ended::Ended;
-use crate::folder;
+use crate::folder::Folders;
 use crate::host;
 use crate::job::{self, Left, Supervisor};
 use crate::journal::{self, Accepted, JobDir, Spec};
@@ -37,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) instance: String,
     /// The ends that the server has heard.
     pub(crate) ends: Ended,
+    /// Where jobs leave their folders, and get them from.
+    pub(crate) folders: Folders,
     lease_seconds: AtomicU64,
     /// Supervisors that have ended, or are about to.
     ended: Mutex<Vec<Child>>,
@@ -109,6 +109,7 @@ pub(crate) async fn work(
         client,
         instance: state.instance().to_owned(),
         ends: state.ends(),
+        folders: state.folders(),
         lease_seconds: AtomicU64::new(90),
         ended: Mutex::new(Vec::new()),
     });
@@ -120,7 +121,6 @@ pub(crate) async fn work(
         running: BTreeMap::new(),
         recovered: false,
         ahead: None,
-        next_folder: None,
         unhealthy: None,
         backoff: Backoff::default(),
         early_answers: 0,
@@ -141,8 +141,6 @@ struct Poller<'a> {
     recovered: bool,
     /// The supervisor of the next job.
     ahead: Option<Child>,
-    /// The next job's folder, once it is made.
-    next_folder: Option<oneshot::Receiver<PathBuf>>,
     /// What is wrong with the state folder now.
     unhealthy: Option<String>,
     backoff: Backoff,
@@ -241,20 +239,8 @@ impl Poller<'_> {
         if self.unhealthy.is_some() || !self.jobs.is_empty() {
             return;
         }
-        if self.next_folder.is_none() {
-            let (made, next) = oneshot::channel();
-            let path = self.state.next_folder();
-            // Not on a thread of its own, whose memory an agent that waits would keep: only where no job has left a folder.
-            match folder::make(&path) {
-                // The other end is just below.
-                Ok(()) => drop(made.send(path)),
-                Err(e) => {
-                    tracing::debug!("no folder can be made ahead of its job: {e}");
-                    let _ = std::fs::remove_dir_all(path);
-                }
-            }
-            self.next_folder = Some(next);
-        }
+        // Not on a thread of its own, whose memory an agent that waits would keep: only where no job has left a folder.
+        self.ctx.folders.make_ahead();
         // A job's supervisor mostly takes the next one, too.
         if self.ahead.is_some() {
             return;
@@ -272,9 +258,6 @@ impl Poller<'_> {
             if left.supervisor.is_some() {
                 self.ahead = left.supervisor;
             }
-            if left.folder.is_some() {
-                self.next_folder = left.folder;
-            }
         }
     }
 
@@ -282,9 +265,8 @@ impl Poller<'_> {
         let id = dir.id().to_owned();
         self.running.insert(id.clone(), Some(dir.clone()));
         let ctx = Arc::clone(&self.ctx);
-        let next_folder = self.state.next_folder();
         self.jobs.spawn(async move {
-            let left = job::follow(ctx, dir, supervisor, next_folder).await;
+            let left = job::follow(ctx, dir, supervisor).await;
             (id, left)
         });
     }
@@ -371,7 +353,7 @@ impl Poller<'_> {
             env: self.script_env(&job.id),
             boot_id: host::boot_id(),
         };
-        let made = self.made_folder();
+        let made = self.ctx.folders.take();
         let started = match journal::accept(&self.state.jobs(), job, &spec, made) {
             Ok(Accepted::New(dir)) => job::start_supervisor(&dir, &job.secrets, self.ahead.take())
                 .map(|child| (dir, child))
@@ -396,15 +378,6 @@ impl Poller<'_> {
             }
             Err(error) => self.refuse(job.id.clone(), error),
         }
-    }
-
-    /// The folder that was made ahead; none where it is not made yet.
-    fn made_folder(&mut self) -> Option<PathBuf> {
-        let made = self.next_folder.as_mut()?.try_recv();
-        if made != Err(TryRecvError::Empty) {
-            self.next_folder = None;
-        }
-        made.ok()
     }
 
     /// Tells the server that a job's script never ran.

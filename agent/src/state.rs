@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::ended::Ended;
+use crate::folder::Folders;
 use crate::host;
 use crate::starts::Starts;
 
@@ -80,8 +81,8 @@ impl State {
             _lock: lock,
         };
         state.probe()?;
-        // That of an earlier agent, who may not have come to its end with it.
-        let next = state.next_folder();
+        // Those of an earlier agent, who may not have come to its end with one of them.
+        let next = state.next_folders();
         match std::fs::remove_dir_all(&next) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StateError::io(&next)(e)),
             Ok(()) | Err(_) => Ok(state),
@@ -111,8 +112,12 @@ impl State {
         self.dir.join("jobs")
     }
 
-    /// Where the next job's folder is made, before there is that job.
-    pub(crate) fn next_folder(&self) -> PathBuf {
+    /// The folders of jobs to come.
+    pub(crate) fn folders(&self) -> Folders {
+        Folders::new(self.next_folders())
+    }
+
+    fn next_folders(&self) -> PathBuf {
         self.dir.join("next")
     }
 
