@@ -1,18 +1,10 @@
 //! One job, from the start of its supervisor to the server's word that its end is known.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Seek, Write};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyprbox_protocol::{CompleteRequest, FLUSH_MS};
-use nix::libc;
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -21,7 +13,8 @@ use crate::journal::{EndedBy, Exit, JobDir, STARTED, Started};
 use crate::output::body;
 use crate::poll::Context;
 use crate::spool::{BATCH_BYTES, Batch, SpoolReader, totals_on_disk};
-use crate::supervise::{NEXT, Order, end_marked, takes_another};
+use crate::supervise::{end_marked, takes_another};
+use crate::supervisor::Supervisor;
 use crate::wake::{Heard, Wake};
 
 /// Between two looks at a supervisor that is just ending or starting.
@@ -34,107 +27,6 @@ const WATCHED_PAUSE: Duration = Duration::from_millis(20);
 /// Smaller than this a batch isn't made, whatever the way to the server refuses.
 const SMALLEST_BATCH: usize = 8 * 1024;
 
-/// A job's supervisor, as the agent knows it.
-pub(crate) struct Supervisor {
-    child: Child,
-    has_secrets: bool,
-    /// What it was told over a pipe: it may have died before it read that, and then the job is another one's.
-    told: Option<Told>,
-}
-
-/// What a supervisor that waited was told of a job.
-struct Told {
-    secrets: BTreeMap<String, String>,
-    /// A child of this process has ended. Until the supervisor has opened the job's own pipe, nothing else tells of its end.
-    child_ended: Option<Signal>,
-}
-
-/// Sees that an accepted job has a supervisor: the one that was started `ahead`, or a new one.
-pub(crate) fn start_supervisor(
-    dir: &JobDir,
-    secrets: &BTreeMap<String, String>,
-    ahead: Option<Child>,
-) -> io::Result<Supervisor> {
-    let has_secrets = !secrets.is_empty();
-    if let Some(mut child) = ahead {
-        // Listened to before the supervisor is told, so that its end is heard of whenever it comes after that. Where it can't
-        // be, the look from time to time finds it.
-        let child_ended = signal(SignalKind::child()).ok();
-        if hand_over(&mut child, dir, secrets).is_ok() {
-            return Ok(Supervisor {
-                child,
-                has_secrets,
-                told: Some(Told {
-                    secrets: secrets.clone(),
-                    child_ended,
-                }),
-            });
-        }
-        // It has died, or can't be told so much at once; either way it has no job and gets none.
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    let child = start_new(dir, secrets)?;
-    Ok(Supervisor {
-        child,
-        has_secrets,
-        told: None,
-    })
-}
-
-fn start_new(dir: &JobDir, secrets: &BTreeMap<String, String>) -> io::Result<Child> {
-    let stdin = if secrets.is_empty() {
-        Stdio::null()
-    } else {
-        // In memory, so that no secret is ever on the disk; and whole, so that nobody waits for a reader.
-        let mut memory = File::from(memfd_create(c"secrets", MFdFlags::MFD_CLOEXEC)?);
-        memory.write_all(&serde_json::to_vec(secrets).map_err(io::Error::other)?)?;
-        memory.rewind()?;
-        memory.into()
-    };
-    supervisor(dir.path(), stdin)
-}
-
-/// Starts a supervisor ahead of its job, as its start is a good part of a short job's time. It waits for the job on a pipe,
-/// whose other end closes with this process, and then ends.
-pub(crate) fn start_ahead(jobs: &Path) -> io::Result<Child> {
-    supervisor(&jobs.join(NEXT), Stdio::piped())
-}
-
-/// Tells a supervisor that waits which job is its own: in one write that the pipe takes whole, or not at all.
-fn hand_over(
-    child: &mut Child,
-    dir: &JobDir,
-    secrets: &BTreeMap<String, String>,
-) -> io::Result<()> {
-    let order = Order {
-        dir: dir.path().to_owned(),
-        secrets: secrets.clone(),
-    };
-    let mut line = serde_json::to_vec(&order).map_err(io::Error::other)?;
-    line.push(b'\n');
-    let pipe = child
-        .stdin
-        .as_mut()
-        .filter(|_| line.len() <= libc::PIPE_BUF);
-    pipe.ok_or(io::ErrorKind::InvalidInput)?.write_all(&line)
-}
-
-/// This same program, even where its file was replaced meanwhile.
-fn supervisor(dir: &Path, stdin: Stdio) -> io::Result<Child> {
-    Command::new("/proc/self/exe")
-        .arg0("hyprbox-agent")
-        .arg("supervise")
-        .arg(dir)
-        // The node's token is in our environment, and goes no further.
-        .env_clear()
-        .current_dir("/")
-        .stdin(stdin)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-}
-
 /// What a job leaves to the next one.
 #[derive(Default)]
 pub(crate) struct Left {
@@ -143,11 +35,7 @@ pub(crate) struct Left {
 }
 
 /// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found after a restart.
-pub(crate) async fn follow(
-    ctx: Arc<Context>,
-    dir: JobDir,
-    supervisor: Option<Supervisor>,
-) -> Left {
+pub(crate) async fn follow(ctx: Arc<Context>, dir: JobDir, supervisor: Option<Supervisor>) -> Left {
     let found = supervisor.is_none();
     let mut follower = Follower {
         reader: SpoolReader::new(dir.path()),
@@ -179,12 +67,13 @@ pub(crate) async fn follow(
             }
         });
     }
-    match follower.supervisor {
-        Some(Supervisor { child, .. }) if follower.takes_another && child.stdin.is_some() => {
+    if let Some(supervisor) = follower.supervisor {
+        let (child, may_wait) = supervisor.into_child();
+        if follower.takes_another && may_wait {
             left.supervisor = Some(child);
+        } else {
+            follower.ctx.bury(child);
         }
-        Some(Supervisor { child, .. }) => follower.ctx.bury(child),
-        None => {}
     }
     left
 }
@@ -298,7 +187,7 @@ impl Follower {
             if let Some(end) = &end {
                 self.reader.end_at(self.totals(end));
                 if let (End::Told(exit), Some(supervisor)) = (end, &self.supervisor) {
-                    self.takes_another = takes_another(supervisor.has_secrets, exit);
+                    self.takes_another = takes_another(supervisor.has_secrets(), exit);
                 }
             }
             let sent = if wanted {
@@ -396,8 +285,7 @@ impl Follower {
                 Ok(answer) => {
                     self.tells_pid = false;
                     if let Some(supervisor) = &mut self.supervisor {
-                        // It has started: its secrets are nobody's business any more.
-                        supervisor.told = None;
+                        supervisor.has_started();
                     }
                     self.flush = hold(answer.flush_ms, asked_at.elapsed());
                     if answer.cancel {
@@ -421,13 +309,9 @@ impl Follower {
 
     /// Waits for the end of a child, while the supervisor may not have heard of the job yet. Dropping the future loses nothing.
     async fn child_ended(&mut self) {
-        let told = self.supervisor.as_mut().and_then(|s| s.told.as_mut());
-        let heard = match told.and_then(|told| told.child_ended.as_mut()) {
-            Some(signal) => signal.recv().await,
-            None => None,
-        };
-        if heard.is_none() {
-            std::future::pending().await
+        match &mut self.supervisor {
+            Some(supervisor) => supervisor.child_ended().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -438,7 +322,7 @@ impl Follower {
         }
         // A supervisor that is our child may not have its lock yet; one that we found has had it all along.
         let alive = match &mut self.supervisor {
-            Some(supervisor) => matches!(supervisor.child.try_wait(), Ok(None)),
+            Some(supervisor) => supervisor.is_alive(),
             None => false,
         };
         let lock = if alive { None } else { self.dir.try_lock() };
@@ -462,23 +346,15 @@ impl Follower {
 
     /// Gives a job that has not started to another supervisor, where the one that was told of it may never have read that.
     fn supervise_anew(&mut self) -> bool {
-        let Some(supervisor) = &mut self.supervisor else {
-            return false;
+        let again = match &mut self.supervisor {
+            Some(supervisor) => supervisor.start_again(&self.dir),
+            None => Ok(false),
         };
-        let Some(told) = supervisor.told.take() else {
-            return false;
-        };
-        match start_new(&self.dir, &told.secrets) {
-            Ok(child) => {
-                supervisor.child = child;
-                true
-            }
-            Err(e) => {
-                let id = self.dir.id();
-                tracing::error!("[jobrunner] job {id}: its supervisor can't be started: {e}");
-                false
-            }
-        }
+        again.unwrap_or_else(|e| {
+            let id = self.dir.id();
+            tracing::error!("[jobrunner] job {id}: its supervisor can't be started: {e}");
+            false
+        })
     }
 
     /// Why nobody wrote down how the job ended; clears away what may be left of it.

@@ -42,6 +42,8 @@ mod state;
 pub mod stop;
 #[cfg(target_os = "linux")]
 pub mod supervise;
+#[cfg(target_os = "linux")]
+mod supervisor;
 pub mod trust;
 #[cfg(target_os = "linux")]
 pub mod upgrade;

@@ -16,9 +16,10 @@ use crate::config::Config;
 use crate::ended::Ended;
 use crate::folder::Folders;
 use crate::host;
-use crate::job::{self, Left, Supervisor};
+use crate::job::{self, Left};
 use crate::journal::{self, Accepted, JobDir, Spec};
 use crate::state::{State, StateError};
+use crate::supervisor::{self, Noted, Supervisor};
 
 /// How long an idle poll stays open at the server.
 const IDLE_WAIT_SECONDS: u64 = 30;
@@ -245,7 +246,7 @@ impl Poller<'_> {
         if self.ahead.is_some() {
             return;
         }
-        match job::start_ahead(&self.state.jobs()) {
+        match supervisor::start_ahead(&self.state.jobs()) {
             Ok(child) => self.ahead = Some(child),
             Err(e) => tracing::debug!("no supervisor can be started ahead of its job: {e}"),
         }
@@ -353,11 +354,15 @@ impl Poller<'_> {
             env: self.script_env(&job.id),
             boot_id: host::boot_id(),
         };
+        // First, as the disk takes its time: it is not in the way of what follows.
+        let noted = self.note_start(&spec);
         let made = self.ctx.folders.take();
         let started = match journal::accept(&self.state.jobs(), job, &spec, made) {
-            Ok(Accepted::New(dir)) => job::start_supervisor(&dir, &job.secrets, self.ahead.take())
-                .map(|child| (dir, child))
-                .map_err(|e| format!("the job's supervisor can't be started: {e}")),
+            Ok(Accepted::New(dir)) => {
+                Supervisor::start(&dir, &job.secrets, self.ahead.take(), noted)
+                    .map(|supervisor| (dir, supervisor))
+                    .map_err(|e| format!("the job's supervisor can't be started: {e}"))
+            }
             Ok(Accepted::StartedBefore) => {
                 tracing::warn!(
                     "[jobrunner] job {} has started before and never does again",
@@ -372,12 +377,27 @@ impl Poller<'_> {
             }
         };
         match started {
-            Ok((dir, child)) => {
+            Ok((dir, supervisor)) => {
                 tracing::info!("[jobrunner] job {}: {} started", job.id, job.preset);
-                self.follow(dir, Some(child));
+                self.follow(dir, Some(supervisor));
             }
-            Err(error) => self.refuse(job.id.clone(), error),
+            Err(error) => {
+                if let Err(e) = self.state.starts().forget(&job.id) {
+                    tracing::debug!(
+                        "[jobrunner] job {}: its start is not forgotten: {e}",
+                        job.id
+                    );
+                }
+                self.refuse(job.id.clone(), error);
+            }
         }
+    }
+
+    /// Notes the start of a job for the supervisor that waits for it; where it can't be, or none waits, the supervisor does.
+    fn note_start(&self, spec: &Spec) -> Option<Noted> {
+        self.ahead.as_ref()?;
+        let journal = self.state.starts().note(&spec.id, &spec.boot_id).ok()?;
+        Some(Noted::sync(journal))
     }
 
     /// Tells the server that a job's script never ran.

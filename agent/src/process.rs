@@ -1,25 +1,26 @@
 //! Bash, as the supervisor starts it: its own session, nothing inherited but what it is given.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::ptr;
 
+use nix::errno::Errno;
 use nix::libc;
+use nix::sched::{CloneFlags, clone};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{Pid, getpid, getppid, setsid};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, setsid};
 
 /// Descriptor on which the script finds its secrets.
 const SECRETS_FD: RawFd = 3;
 
-/// On [`Bash::go`]: the job's start is on the disk for good.
-pub(crate) const GO: u8 = 1;
-/// On [`Bash::go`]: it is not, and bash must not run.
-pub(crate) const STAY: u8 = 0;
+/// Stack of what runs between the clone and the exec: some system calls.
+const STACK_BYTES: usize = 16 * 1024;
 
 /// What bash gets.
 pub(crate) struct Bash<'a> {
@@ -29,79 +30,107 @@ pub(crate) struct Bash<'a> {
     pub(crate) stderr: OwnedFd,
     /// Read end of the pipe with the secrets.
     pub(crate) secrets: Option<OwnedFd>,
-    /// Read end of the pipe on which it is told when it may run.
-    pub(crate) go: OwnedFd,
 }
 
-/// Makes `/bin/bash -s` with the script as its standard input: a file, as bash reads a pipe byte by byte. It runs once it hears
-/// [`GO`]; this waits for that, too, as long as the process is not bash yet.
-pub(crate) fn start_bash(bash: Bash<'_>) -> io::Result<Pid> {
-    let mut command = Command::new("/bin/bash");
-    command
-        .arg("-s")
-        .current_dir("/")
-        .env_clear()
-        .envs(bash.env)
-        .stdin(File::open(bash.script)?)
-        .stdout(Stdio::from(bash.stdout))
-        .stderr(Stdio::from(bash.stderr));
-    isolate(&mut command, bash.secrets, bash.go);
-    let child = command.spawn()?;
-    Ok(Pid::from_raw(child.id().cast_signed()))
-}
-
-/// Prepares what must happen in the child between fork and exec: a session and process group of its own, SIGKILL
-/// when the supervisor dies (else a killed supervisor would leave bash running, with nobody to read it), the secrets
-/// on descriptor 3, and no other descriptor; and a word that it may go on.
+/// Starts `/bin/bash -s` with the script as its standard input: a file, as bash reads a pipe byte by byte.
+///
+/// With what must happen before the exec here, `Command` would copy all of this process for it, which takes a good part of
+/// what bash itself needs to start. This way, which `posix_spawn` goes, the child borrows this process's memory until its
+/// exec, and this thread waits meanwhile.
 #[expect(
     unsafe_code,
-    reason = "pre_exec is the only place where a child can be put into a session and given a death signal"
+    reason = "no safe call makes a child that borrows this process's memory until its exec"
 )]
-fn isolate(command: &mut Command, secrets: Option<OwnedFd>, go: OwnedFd) {
-    let supervisor = getpid();
-    let prepare = move || {
-        setsid()?;
-        SigSet::empty().thread_set_mask()?;
-        prctl::set_pdeathsig(Signal::SIGKILL)?;
-        if getppid() != supervisor {
-            // The supervisor died before the death signal was set.
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        // SAFETY: marks every descriptor from 3 up close-on-exec; touches no memory. A kernel without the call
-        // (before 5.11) leaves what the agent's own parent leaked, which is harmless.
-        unsafe {
-            libc::syscall(
-                libc::SYS_close_range,
-                SECRETS_FD,
-                libc::c_uint::MAX,
-                libc::CLOSE_RANGE_CLOEXEC,
-            );
-        }
-        let mut word = [STAY];
-        let heard = nix::unistd::read(&go, &mut word)?;
-        if heard == 0 || word[0] != GO {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        if let Some(fd) = secrets.as_ref().map(AsRawFd::as_raw_fd) {
-            // SAFETY: `fd` is open across the fork; descriptor 3 is the supervisor's lock, never the pipe on which
-            // `Command` reports a failed exec, so nothing is lost by replacing it in the child. `dup2` of a
-            // descriptor onto itself would leave it close-on-exec, so that is cleared.
-            let placed = unsafe {
-                if fd == SECRETS_FD {
-                    libc::fcntl(fd, libc::F_SETFD, 0)
-                } else {
-                    libc::dup2(fd, SECRETS_FD)
-                }
-            };
-            if placed < 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(())
+pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
+    let script = File::open(bash.script)?;
+    let env: Vec<CString> = bash
+        .env
+        .iter()
+        .map(|(name, value)| CString::new(format!("{name}={value}")))
+        .collect::<Result<_, _>>()?;
+    let ended_by_null = |pointers: &mut dyn Iterator<Item = *const libc::c_char>| -> Vec<_> {
+        pointers.chain([ptr::null()]).collect()
     };
-    // SAFETY: `prepare` makes system calls alone, all of them async-signal-safe; it takes no lock and, on its way to
-    // success, allocates nothing.
-    unsafe {
-        command.pre_exec(prepare);
+    let args = [c"/bin/bash", c"-s"];
+    let args = ended_by_null(&mut args.iter().map(|arg| arg.as_ptr()));
+    let env = ended_by_null(&mut env.iter().map(|variable| variable.as_ptr()));
+    let supervisor = getpid();
+    let mut failed = None;
+    let become_bash = || {
+        failed = isolate(bash, &script, supervisor).err();
+        if failed.is_none() {
+            // SAFETY: both lists end with a null pointer and, with the strings in them, outlive the call; it returns only
+            // where it failed.
+            unsafe { libc::execve(args[0], args.as_ptr(), env.as_ptr()) };
+            failed = Some(Errno::last());
+        }
+        127
+    };
+    let mut stack = vec![0; STACK_BYTES];
+    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    // SAFETY: until the exec the child runs in this thread's memory while the thread is stopped, so neither sees the other at
+    // work. What it runs are system calls that need little stack; it takes no lock, allocates nothing, and unwinds nowhere.
+    // Its descriptors, working folder and signal actions are its own. This process has no signal handler that could run in it.
+    let child = unsafe {
+        clone(
+            Box::new(become_bash),
+            &mut stack,
+            flags,
+            Some(libc::SIGCHLD),
+        )
+    }?;
+    match failed {
+        None => Ok(child),
+        Some(error) => {
+            let _ = waitpid(child, None);
+            Err(error.into())
+        }
     }
+}
+
+/// Prepares what must happen in the child before its exec: a session and process group of its own, SIGKILL when the
+/// supervisor dies (else a killed supervisor would leave bash running, with nobody to read it), the secrets on descriptor 3,
+/// and no other descriptor.
+#[expect(
+    unsafe_code,
+    reason = "nix has no close_range, and its dup2 wants to own a descriptor that is a number here"
+)]
+fn isolate(bash: &Bash<'_>, script: &File, supervisor: Pid) -> Result<(), Errno> {
+    setsid()?;
+    // What is ignored stays ignored in bash, and Rust's programs ignore this one.
+    // SAFETY: the default action is no handler.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    SigSet::empty().thread_set_mask()?;
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() != supervisor {
+        // The supervisor died before the death signal was set.
+        return Err(Errno::EPIPE);
+    }
+    chdir(c"/")?;
+    dup2_stdin(script)?;
+    dup2_stdout(&bash.stdout)?;
+    dup2_stderr(&bash.stderr)?;
+    // SAFETY: marks every descriptor from 3 up close-on-exec; touches no memory. A kernel without the call
+    // (before 5.11) leaves what the agent's own parent leaked, which is harmless.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            SECRETS_FD,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
+    }
+    let Some(secrets) = bash.secrets.as_ref().map(AsRawFd::as_raw_fd) else {
+        return Ok(());
+    };
+    // SAFETY: `secrets` is open, and descriptor 3 is nothing that the child needs. `dup2` of a descriptor onto itself would
+    // leave it close-on-exec, so that is cleared.
+    let placed = unsafe {
+        if secrets == SECRETS_FD {
+            libc::fcntl(secrets, libc::F_SETFD, 0)
+        } else {
+            libc::dup2(secrets, SECRETS_FD)
+        }
+    };
+    Errno::result(placed).map(drop)
 }

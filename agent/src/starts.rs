@@ -73,8 +73,8 @@ impl Starts {
     pub(crate) fn note(&self, id: &str, boot_id: &str) -> io::Result<File> {
         let file = self.lock()?;
         let places = read(&file)?;
-        // One whose folder is gone was told and taken.
-        let is_free = |start: &Start| !self.folder(&start.id).exists();
+        // It may be noted already. One whose folder is gone was told and taken.
+        let is_free = |start: &Start| start.id == id || !self.folder(&start.id).exists();
         let place = places
             .iter()
             .position(|place| place.as_ref().is_none_or(is_free));

@@ -2,7 +2,7 @@
 //! agent's next one after that; an agent that is gone leaves it the job that it has, and no further one.
 //!
 //! It owns bash, its pipes, its timeout and its end, and writes everything into the job's folder (see `journal.rs`). It
-//! knows nothing of the server, has no runtime and no thread but one that syncs while bash is made, and never sees the node's token.
+//! knows nothing of the server, has no runtime and no thread but its own, and never sees the node's token.
 
 mod mask;
 mod run;
@@ -37,6 +37,13 @@ pub(crate) const NEXT: &str = ".next";
 pub(crate) struct Order {
     pub(crate) dir: PathBuf,
     pub(crate) secrets: BTreeMap<String, String>,
+    /// The job's start is in the journal of starts. Once it is on the disk for good, or can't be, the agent says so by a [`word`].
+    pub(crate) noted: bool,
+}
+
+/// What the agent writes after an [`Order`] whose start it has noted: a line.
+pub(crate) fn word(synced: bool) -> &'static [u8] {
+    if synced { b"synced\n" } else { b"not synced\n" }
 }
 
 /// How long the end of a job waits for the server's word before it goes to the disk for good.
@@ -77,12 +84,12 @@ fn supervise(dir: &Path) -> Result<(), SuperviseError> {
     if dir.file_name() != Some(NEXT.as_ref()) {
         let mut text = Vec::new();
         io::stdin().lock().read_to_end(&mut text)?;
-        run_job(&JobDir::at(dir), &secrets_of(&text)?)?;
+        run_job(&JobDir::at(dir), &secrets_of(&text)?, false)?;
         return Ok(());
     }
     while let Some(order) = next_order()? {
         let secrets: Vec<(String, String)> = order.secrets.into_iter().collect();
-        let exit = run_job(&JobDir::at(&order.dir), &secrets)?;
+        let exit = run_job(&JobDir::at(&order.dir), &secrets, order.noted)?;
         if !takes_another(!secrets.is_empty(), &exit) {
             break;
         }
@@ -98,7 +105,11 @@ pub(crate) fn takes_another(had_secrets: bool, exit: &Exit) -> bool {
     !had_secrets && exit.error_msg.is_none() && !exit.at_shutdown
 }
 
-fn run_job(job: &JobDir, secrets: &[(String, String)]) -> Result<Exit, SuperviseError> {
+fn run_job(
+    job: &JobDir,
+    secrets: &[(String, String)],
+    is_noted: bool,
+) -> Result<Exit, SuperviseError> {
     let _lock = lock(job)?;
     if job.has(STARTED) {
         return Err(SuperviseError::StartedBefore);
@@ -106,7 +117,7 @@ fn run_job(job: &JobDir, secrets: &[(String, String)]) -> Result<Exit, Supervise
     let spec: Spec = job.read("job.json").ok_or(SuperviseError::NoSpec)?;
     let mut run = Run::prepare(job, secrets)?;
     let mut record = job.reserve_exit()?;
-    let start = Start::write(job, &spec)?;
+    let start = Start::write(job, &spec, is_noted)?;
     let exit = run.until_the_end(&spec, start);
     job.write_exit(&exit, &mut record)?;
     // A living agent tells the server at once, and a job that the server has taken needs no disk: only without that
@@ -138,14 +149,20 @@ fn secrets_of(text: &[u8]) -> io::Result<Vec<(String, String)>> {
 
 /// The next job, from standard input; none where the agent has ended.
 fn next_order() -> io::Result<Option<Order>> {
-    let mut line = Vec::new();
-    io::stdin().lock().read_until(b'\n', &mut line)?;
+    let line = next_line()?;
     if line.is_empty() {
         return Ok(None);
     }
     serde_json::from_slice(&line)
         .map(Some)
         .map_err(io::Error::other)
+}
+
+/// The agent's next line; empty where it has ended.
+fn next_line() -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    io::stdin().lock().read_until(b'\n', &mut line)?;
+    Ok(line)
 }
 
 /// Takes the job's lock, and makes sure that it is still the folder's.
@@ -160,6 +177,8 @@ fn lock(job: &JobDir) -> Result<Flock<File>, SuperviseError> {
 
 /// A job's start, written down and not yet on the disk for good.
 enum Start {
+    /// In the journal of starts, by the agent, which has it synced.
+    ByAgent,
     /// In the journal of starts: only its bytes have changed.
     InJournal(File),
     /// In the job's folder alone, in a file of its own.
@@ -168,30 +187,44 @@ enum Start {
 
 impl Start {
     /// From here on the job never starts again, whoever is killed.
-    fn write(job: &JobDir, spec: &Spec) -> io::Result<Self> {
+    fn write(job: &JobDir, spec: &Spec, is_noted: bool) -> io::Result<Self> {
         let started = Started {
             boot_id: spec.boot_id.clone(),
         };
         let text = serde_json::to_vec(&started).map_err(io::Error::other)?;
-        let in_journal = Starts::of(job).map(|starts| starts.note(job.id(), &spec.boot_id));
-        if let Some(Ok(journal)) = in_journal {
-            write_new(job.path(), STARTED, &text)?;
-            return Ok(Self::InJournal(journal));
-        }
-        let mut file = File::create_new(job.file(STARTED))?;
-        file.write_all(&text)?;
-        Ok(Self::InFolder(file))
+        let start = if is_noted {
+            Self::ByAgent
+        } else if let Some(journal) = note(job, spec) {
+            Self::InJournal(journal)
+        } else {
+            let mut file = File::create_new(job.file(STARTED))?;
+            file.write_all(&text)?;
+            return Ok(Self::InFolder(file));
+        };
+        write_new(job.path(), STARTED, &text)?;
+        Ok(start)
     }
 
     /// From here on it never starts again, even where the power goes. Only then may bash have its first instruction.
-    fn sync(&self) -> io::Result<()> {
+    fn sync(self, job: &JobDir, spec: &Spec) -> io::Result<()> {
         match self {
+            Self::ByAgent if next_line()? == word(true) => Ok(()),
+            // The agent has died meanwhile, or its sync has failed.
+            Self::ByAgent => match note(job, spec) {
+                Some(journal) => journal.sync_data(),
+                None => File::open(job.file(STARTED))?.sync_all(),
+            },
             Self::InJournal(journal) => journal.sync_data(),
             // On ext4, XFS and btrfs the sync of a new file takes the names that lead to it along, and each further sync would
             // delay the job by as much again.
             Self::InFolder(file) => file.sync_all(),
         }
     }
+}
+
+/// Notes the start in the journal of starts, where that can be.
+fn note(job: &JobDir, spec: &Spec) -> Option<File> {
+    Starts::of(job)?.note(job.id(), &spec.boot_id).ok()
 }
 
 /// The record of a script that never ran.

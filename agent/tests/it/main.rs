@@ -13,3 +13,4 @@ mod restart;
 mod runs;
 mod server;
 mod state;
+mod supervisor;

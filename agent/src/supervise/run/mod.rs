@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hyprbox_protocol::Stream;
@@ -19,15 +20,17 @@ use nix::unistd::{Pid, pipe2};
 use super::mask::Mask;
 use super::{Start, never_ran, tree};
 use crate::journal::{EndedBy, Exit, JobDir, Spec};
-use crate::process::{Bash, GO, STAY, start_bash};
+use crate::process::{Bash, start_bash};
 use crate::spool::{SpoolWriter, slot};
 
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long children that bash left behind may still write.
 const LINGER: Duration = Duration::from_secs(2);
-/// One read of a pipe.
-const READ_BYTES: usize = 256 * 1024;
+/// One read of a pipe, at first.
+const READ_BYTES: usize = 16 * 1024;
+/// One read of a pipe that is full again and again.
+const FLOOD_READ_BYTES: usize = 256 * 1024;
 /// What the kernel keeps of a pipe that we are slow to read: fewer and larger reads in a flood.
 const PIPE_BYTES: i32 = 256 * 1024;
 /// After this much new output the agent is told that a batch is full.
@@ -41,9 +44,6 @@ const QUIET: Duration = Duration::from_millis(50);
 const GATHER: Duration = Duration::from_millis(2);
 /// What is still read of a pipe when all is over, should somebody outside of the job go on writing into it.
 const LAST_READS: usize = 16;
-
-/// Stack of the thread that syncs: it makes two system calls.
-const SYNC_STACK_BYTES: usize = 64 * 1024;
 
 /// To the agent: there is new output.
 const DATA: u8 = b'd';
@@ -144,11 +144,24 @@ impl Run {
 
     /// Runs the script, once its `start` is on the disk for good, and tells how it ended.
     pub(super) fn until_the_end(&mut self, spec: &Spec, start: Start) -> Exit {
+        let script = self.job.file("script");
+        let bash = self.prepare_bash(&script, spec);
+        // As late as can be, since the disk takes its time; and whatever becomes of the job, since a word of the agent's must
+        // not be left for the next one.
+        let synced = start.sync(&self.job, spec);
         if let Some(by) = self.job.read::<EndedBy>("cancel") {
             return never_ran(by, None);
         }
-        if let Err(e) = self.start(spec, start) {
-            return never_ran(EndedBy::Itself, Some(e));
+        if let Err(e) = synced {
+            let error = format!("the job's start can't be written down: {e}");
+            return never_ran(EndedBy::Itself, Some(error));
+        }
+        match bash.and_then(|bash| start_bash(&bash)) {
+            Ok(pid) => self.bash = pid,
+            Err(e) => {
+                let error = format!("can't start /bin/bash: {e}");
+                return never_ran(EndedBy::Itself, Some(error));
+            }
         }
         // A timeout past the end of the clock is none.
         let deadline = Instant::now().checked_add(Duration::from_secs(spec.timeout_seconds));
@@ -173,29 +186,8 @@ impl Run {
         self.exit(spec)
     }
 
-    /// Has bash made while the start is synced, and lets it go once both are done.
-    fn start(&mut self, spec: &Spec, start: Start) -> Result<(), String> {
-        let cant = |e: io::Error| format!("can't start /bin/bash: {e}");
-        let (go, let_go) = pipe2(OFlag::O_CLOEXEC).map_err(|e| cant(e.into()))?;
-        let syncing = std::thread::Builder::new()
-            .stack_size(SYNC_STACK_BYTES)
-            .spawn(move || {
-                let synced = start.sync();
-                let word = if synced.is_ok() { GO } else { STAY };
-                // A pipe that is empty takes a byte.
-                let _ = File::from(let_go).write(&[word]);
-                synced
-            });
-        let syncing = syncing.map_err(cant)?;
-        let made = self.make_bash(spec, go);
-        match syncing.join() {
-            Ok(Ok(())) => made.map_err(cant),
-            Ok(Err(e)) => Err(format!("the job's start can't be written down: {e}")),
-            Err(_) => Err("the job's start can't be written down".to_owned()),
-        }
-    }
-
-    fn make_bash(&mut self, spec: &Spec, go: OwnedFd) -> io::Result<()> {
+    /// Makes everything that bash needs.
+    fn prepare_bash<'a>(&mut self, script: &'a Path, spec: &'a Spec) -> io::Result<Bash<'a>> {
         let (stdout, stdout_end) = self.pipe()?;
         let (stderr, stderr_end) = self.pipe()?;
         let mut secrets_end = None;
@@ -205,16 +197,14 @@ impl Run {
             self.secrets_pipe = Some(File::from(write));
             secrets_end = Some(read);
         }
-        self.bash = start_bash(Bash {
-            script: &self.job.file("script"),
+        self.pipes = [Some(stdout), Some(stderr)];
+        Ok(Bash {
+            script,
             env: &spec.env,
             stdout: stdout_end,
             stderr: stderr_end,
             secrets: secrets_end,
-            go,
-        })?;
-        self.pipes = [Some(stdout), Some(stderr)];
-        Ok(())
+        })
     }
 
     /// A pipe for one stream: our end, which never blocks, and bash's.
@@ -310,6 +300,9 @@ impl Run {
             Ok(0) => self.pipes[s] = None,
             Ok(n) => {
                 self.keep(stream, n);
+                if n == self.buffer.len() && n < FLOOD_READ_BYTES {
+                    self.buffer.resize(FLOOD_READ_BYTES, 0);
+                }
                 return true;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
