@@ -4,13 +4,13 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyprbox_protocol::{CompleteRequest, FLUSH_MS};
+use hyprbox_protocol::{ClaimedJob, CompleteRequest, FLUSH_MS};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::host;
 use crate::journal::{EndedBy, Exit, JobDir, STARTED, Started};
-use crate::output::body;
+use crate::output::{Last, body};
 use crate::poll::Context;
 use crate::spool::{BATCH_BYTES, Batch, SpoolReader, totals_on_disk};
 use crate::supervise::{end_marked, takes_another};
@@ -32,10 +32,18 @@ const SMALLEST_BATCH: usize = 8 * 1024;
 pub(crate) struct Left {
     /// Its supervisor, where that waits for the next job now.
     pub(crate) supervisor: Option<Child>,
+    /// The next job, where the server gave one with its word on the end, and when it was asked.
+    pub(crate) next: Option<(ClaimedJob, Instant)>,
 }
 
-/// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found after a restart.
-pub(crate) async fn follow(ctx: Arc<Context>, dir: JobDir, supervisor: Option<Supervisor>) -> Left {
+/// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found after a restart. Where it is
+/// the only one, the server is asked for the next with its end.
+pub(crate) async fn follow(
+    ctx: Arc<Context>,
+    dir: JobDir,
+    supervisor: Option<Supervisor>,
+    is_only_one: bool,
+) -> Left {
     let found = supervisor.is_none();
     let mut follower = Follower {
         reader: SpoolReader::new(dir.path()),
@@ -47,13 +55,18 @@ pub(crate) async fn follow(ctx: Arc<Context>, dir: JobDir, supervisor: Option<Su
         sought: None,
         tells_pid: true,
         takes_another: false,
+        wants_next: is_only_one,
+        next: None,
         flush: Duration::from_millis(FLUSH_MS),
     };
     if let Some(end) = follower.forward(found).await {
         let request = follower.report(&end);
         complete(&follower.ctx, follower.dir.id(), &request).await;
     }
-    let mut left = Left::default();
+    let mut left = Left {
+        next: follower.next.take(),
+        ..Left::default()
+    };
     if let Some(old) = follower.dir.put_away() {
         // What had secrets, or left something alive, leaves nothing.
         let is_left = follower.takes_another;
@@ -104,6 +117,13 @@ enum End {
     Lost(String),
 }
 
+impl End {
+    /// False where the supervisor was told of a shutdown.
+    fn leaves_the_machine_up(&self) -> bool {
+        matches!(self, Self::Told(exit) if !exit.at_shutdown)
+    }
+}
+
 /// What became of a batch.
 #[derive(PartialEq, Eq)]
 enum Sent {
@@ -120,12 +140,13 @@ enum Sent {
 }
 
 /// What the server says to output.
-#[derive(Clone, Copy)]
 struct Answer {
     /// Where each stream goes on.
     next: [u64; 2],
     /// It has taken the job's end.
     ended: bool,
+    /// The agent's next job, and when it was asked for.
+    job: Option<(ClaimedJob, Instant)>,
 }
 
 struct Follower {
@@ -142,6 +163,10 @@ struct Follower {
     tells_pid: bool,
     /// Whether the supervisor waits for another job once this one is done with.
     takes_another: bool,
+    /// Whether the server may give the agent's next job with its word on this one's end.
+    wants_next: bool,
+    /// That job, and when it was asked for.
+    next: Option<(ClaimedJob, Instant)>,
     flush: Duration,
 }
 
@@ -224,14 +249,21 @@ impl Follower {
             return Sent::Nothing;
         }
         let expected = self.reader.next();
-        let last = end
-            .filter(|end| !self.batch.is_full(self.batch_bytes) && expected == self.totals(end))
-            .map(|end| self.report(end));
+        let end =
+            end.filter(|end| !self.batch.is_full(self.batch_bytes) && expected == self.totals(end));
+        let report = end.map(|end| self.report(end));
+        let last = report.as_ref().map(|report| Last {
+            end: report,
+            next: self.wants_next && end.is_some_and(End::leaves_the_machine_up),
+        });
         // Nobody looks for the process of a job that has ended.
         let pid = if last.is_some() { None } else { self.pid() };
-        match self.call(body(&self.batch, pid, last.as_ref())).await {
-            Ok(Answer { ended: true, .. }) if let Some(last) = &last => {
-                self.ctx.ends.note(self.dir.id(), last);
+        match self.call(body(&self.batch, pid, last)).await {
+            Ok(Answer {
+                ended: true, job, ..
+            }) if let Some(report) = &report => {
+                self.ctx.ends.note(self.dir.id(), report);
+                self.next = job;
                 return Sent::Ended;
             }
             Ok(Answer { next, .. }) if next == expected => self.sought = None,
@@ -294,6 +326,7 @@ impl Follower {
                     return Ok(Answer {
                         next: [answer.stdout_bytes, answer.stderr_bytes],
                         ended: answer.ended,
+                        job: answer.job.map(|job| (job, asked_at)),
                     });
                 }
                 Err(e) => {

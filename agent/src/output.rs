@@ -13,8 +13,18 @@ struct Body<'a> {
     chunks: Vec<ChunkRef<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<&'a CompleteRequest>,
+    #[serde(flatten)]
+    last: Option<Last<'a>>,
+}
+
+/// What goes with the last of a job's output.
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct Last<'a> {
+    /// How the job ended.
+    pub(crate) end: &'a CompleteRequest,
+    /// Whether the next job would be taken with the answer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) next: bool,
 }
 
 #[derive(Serialize)]
@@ -28,9 +38,8 @@ struct ChunkRef<'a> {
     data_base64: Option<String>,
 }
 
-/// The batch's chunks as JSON; an empty batch asks the server where to go on. `pid` is bash's, where it is to be told; `end`
-/// how the job ended, where this is the last of its output.
-pub(crate) fn body(batch: &Batch, pid: Option<u32>, end: Option<&CompleteRequest>) -> bytes::Bytes {
+/// The batch's chunks as JSON; an empty batch asks the server where to go on. `pid` is bash's, where it is to be told.
+pub(crate) fn body(batch: &Batch, pid: Option<u32>, last: Option<Last<'_>>) -> bytes::Bytes {
     let chunks = batch.pieces.iter().map(|piece| {
         let bytes = &batch.bytes[piece.range.clone()];
         let text = std::str::from_utf8(bytes).ok();
@@ -44,7 +53,7 @@ pub(crate) fn body(batch: &Batch, pid: Option<u32>, end: Option<&CompleteRequest
     let body = Body {
         chunks: chunks.collect(),
         pid,
-        end,
+        last,
     };
     let mut json = Vec::with_capacity(batch.bytes.len() + batch.bytes.len() / 8 + 128);
     serde_json::to_writer(&mut json, &body).expect("text and numbers always serialise");

@@ -180,10 +180,7 @@ impl Poller<'_> {
             tokio::select! {
                 biased;
                 // The poll that is open takes no job, so it is dropped for one that does.
-                Some(ended) = self.jobs.join_next() => {
-                    self.end(ended);
-                    self.poll_at = Instant::now();
-                }
+                Some(ended) = self.jobs.join_next() => self.end(ended),
                 (asked_at, answer) = poll => match answer {
                     Ok(answer) => self.hear(answer, asked_at, wait_seconds, capacity),
                     Err(e) => {
@@ -192,12 +189,9 @@ impl Poller<'_> {
                         let cap = if idle { LONGEST } else { self.ctx.life_every() };
                         let wait = self.backoff.next(cap).max(e.retry_after().unwrap_or_default().min(cap));
                         tokio::select! {
-                            () = self.ctx.client.pause(wait) => {}
-                            Some(ended) = self.jobs.join_next() => {
-                                self.end(ended);
-                            }
+                            () = self.ctx.client.pause(wait) => self.poll_at = Instant::now(),
+                            Some(ended) = self.jobs.join_next() => self.end(ended),
                         }
-                        self.poll_at = Instant::now();
                     }
                 }
             }
@@ -252,13 +246,17 @@ impl Poller<'_> {
         }
     }
 
-    /// Notes that a job is done with.
+    /// Notes that a job is done with, and begins the next one where the server gave it along.
     fn end(&mut self, ended: Result<(String, Left), JoinError>) {
-        if let Ok((id, left)) = ended {
-            self.running.remove(&id);
-            if left.supervisor.is_some() {
-                self.ahead = left.supervisor;
-            }
+        self.poll_at = Instant::now();
+        let Ok((id, left)) = ended else { return };
+        self.running.remove(&id);
+        if left.supervisor.is_some() {
+            self.ahead = left.supervisor;
+        }
+        if let Some((job, asked_at)) = left.next {
+            self.take(&job, asked_at, 0);
+            self.pace(true, asked_at, 0);
         }
     }
 
@@ -266,8 +264,10 @@ impl Poller<'_> {
         let id = dir.id().to_owned();
         self.running.insert(id.clone(), Some(dir.clone()));
         let ctx = Arc::clone(&self.ctx);
+        // While there is one, no poll takes another.
+        let is_only_one = supervisor.is_some() && self.jobs.is_empty();
         self.jobs.spawn(async move {
-            let left = job::follow(ctx, dir, supervisor).await;
+            let left = job::follow(ctx, dir, supervisor, is_only_one).await;
             (id, left)
         });
     }
@@ -283,24 +283,32 @@ impl Poller<'_> {
                 news |= job::cancel(dir);
             }
         }
-        let claimed = answer.job;
-        if let Some(job) = claimed {
+        if let Some(job) = answer.job {
             news = true;
-            let lease = Duration::from_secs(wait_seconds + answer.lease_seconds);
-            if capacity == 0 || self.running.contains_key(&job.id) {
+            if capacity == 0 {
                 tracing::warn!("[jobrunner] job {} came unasked and is left alone", job.id);
-            } else if asked_at.elapsed() >= lease {
-                tracing::warn!(
-                    "[jobrunner] job {} came after its lease and is left alone",
-                    job.id
-                );
             } else {
-                self.begin(&job);
+                self.take(&job, asked_at, wait_seconds);
             }
         } else if self.jobs.is_empty() {
             self.look_at_state();
         }
         self.pace(news, asked_at, wait_seconds);
+    }
+
+    /// Takes a job that was asked for by a call that could stay open so long.
+    fn take(&mut self, job: &ClaimedJob, asked_at: Instant, wait_seconds: u64) {
+        let lease = self.ctx.lease_seconds.load(Ordering::Relaxed);
+        if self.running.contains_key(&job.id) {
+            tracing::warn!("[jobrunner] job {} came unasked and is left alone", job.id);
+        } else if asked_at.elapsed() >= Duration::from_secs(wait_seconds + lease) {
+            tracing::warn!(
+                "[jobrunner] job {} came after its lease and is left alone",
+                job.id
+            );
+        } else {
+            self.begin(job);
+        }
     }
 
     /// When the next poll may begin. A server that answers at once without news (because a cancel stays listed, or as

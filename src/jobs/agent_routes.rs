@@ -102,7 +102,7 @@ async fn output(
     let instance = instance_of(&query)?;
     jobs.nodes.sign_of_life(&node.node_id, instance).await?;
     Ok(axum::Json(
-        jobs.append(node.node_id, instance.map(str::to_owned), id, request)
+        jobs.append(node, instance.map(str::to_owned), id, request)
             .await?,
     ))
 }

@@ -1,4 +1,5 @@
 //! Claim: QUEUED → RUNNING for exactly one caller; what was claimed and never arrived goes again to the same agent instance.
+//! By a poll, or with the end of the last job, which takes no poll of its own.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 
 use super::finish::fail_unsealed;
 use super::{JobError, Jobs};
-use crate::auth::NodeStanding;
+use crate::auth::{NodeIdentity, NodeStanding};
 use crate::clock;
 use crate::events::NodeSignal;
 use crate::http::{ApiError, Wait, Waiting};
@@ -234,7 +235,7 @@ impl Jobs {
     }
 
     /// Unseals the job's secrets. A job whose key is gone ends here, and the poller looks again.
-    async fn open(&self, found: Found) -> Result<Option<ClaimedJob>, JobError> {
+    pub(super) async fn open(&self, found: Found) -> Result<Option<ClaimedJob>, JobError> {
         let Found { job, again } = found;
         if !again {
             self.metrics.claimed(job.created_at, job.started_at);
@@ -267,10 +268,37 @@ impl Jobs {
 }
 
 /// A job for the poller.
-struct Found {
+pub(super) struct Found {
     job: Claimed,
     /// It was claimed before, by the same agent instance.
     again: bool,
+}
+
+/// What an agent would have asked for by a poll, right after the end of the only job that it had.
+pub(super) struct NextPoll(Poll);
+
+impl NextPoll {
+    /// None without an instance: should the answer get lost, nobody could tell that the job never arrived.
+    pub(super) fn of(node: &NodeIdentity, instance: Option<&str>) -> Option<Self> {
+        let instance = instance?;
+        Some(Self(Poll {
+            node_id: node.node_id.clone(),
+            token_id: node.token_id.clone(),
+            instance: Some(instance.to_owned()),
+            wants_job: true,
+            running: Vec::new(),
+        }))
+    }
+
+    /// In the transaction that ended that job, and after its end.
+    pub(super) fn find_work(&self, tx: &mut dyn Tx) -> Result<Option<Found>, JobError> {
+        match find_work(tx, &self.0) {
+            Ok((found, _)) => Ok(found),
+            // The end is told all the same.
+            Err(JobError::TokenGone) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 fn find_work(tx: &mut dyn Tx, poll: &Poll) -> Result<(Option<Found>, Vec<String>), JobError> {

@@ -5,9 +5,11 @@ use hyprbox_protocol::{
     Stream,
 };
 
+use super::claim::NextPoll;
 use super::finish::{self, is_lost, must_hold};
 use super::frame::line_ends;
 use super::{JobError, Jobs};
+use crate::auth::NodeIdentity;
 use crate::clock::{self, Timestamp};
 use crate::http::FieldErrors;
 use crate::store::job::{self, Job, JobStatus, StreamCounts};
@@ -34,15 +36,16 @@ struct Piece {
 }
 
 impl Jobs {
-    /// Takes output of a job from its agent; with its `end` the job ends, too, in the same commit.
+    /// Takes output of a job from its agent; with its `end` the job ends, too, and the `next` one is claimed, all in one commit.
     pub async fn append(
         &self,
-        node_id: String,
+        node: NodeIdentity,
         instance: Option<String>,
         id: String,
         request: OutputRequest,
     ) -> Result<OutputAnswer, JobError> {
         let pid = request.pid;
+        let next = NextPoll::of(&node, instance.as_deref()).filter(|_| request.next);
         let end = request.end.clone();
         if let Some(end) = &end {
             finish::check(end).map_err(in_the_end)?;
@@ -52,13 +55,13 @@ impl Jobs {
         let max_bytes = self.limits.stdout_max_bytes;
         let job_id = id.clone();
         let bytes = pieces.iter().map(|piece| piece.data.len()).sum();
-        let (job, arrived, ends_now) = self
+        let (job, arrived, ends_now, next) = self
             .store
             .write_large(bytes, move |tx| {
-                let caller = (node_id.as_str(), instance.as_deref());
+                let caller = (node.node_id.as_str(), instance.as_deref());
                 let appended = append(tx, caller, &id, (pid, pieces), max_bytes);
                 let Some(end) = end else {
-                    return appended.map(|(job, arrived)| (job, arrived, false));
+                    return appended.map(|(job, arrived)| (job, arrived, false, None));
                 };
                 let arrived = match appended {
                     Ok((_, arrived)) => arrived,
@@ -67,13 +70,18 @@ impl Jobs {
                     Err(error) => return Err(error),
                 };
                 let (job, is_new) = finish::complete(tx, caller, &id, end)?;
-                Ok((job, arrived, is_new))
+                let next = next.map(|next| next.find_work(tx)).transpose()?.flatten();
+                Ok((job, arrived, is_new, next))
             })
             .await?;
         self.metrics.output(arrived);
         if ends_now {
             self.metrics.finished(&job);
         }
+        let next = match next {
+            Some(found) => self.open(found).await?,
+            None => None,
+        };
         let watched = self.tails.is_watched(&job_id);
         Ok(OutputAnswer {
             stdout_bytes: job.stdout.bytes,
@@ -81,6 +89,7 @@ impl Jobs {
             flush_ms: if watched { FLUSH_MS_WATCHED } else { FLUSH_MS },
             cancel: job.cancel_requested_at.is_some() && job.status == JobStatus::Running,
             ended: has_end,
+            job: next,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Field, Server, chunk, eventually, with_node};
+use crate::harness::{Field, Server, chunk, eventually, id_of, with_node};
 
 #[test]
 fn every_report_makes_the_end_that_the_contract_names() {
@@ -466,4 +466,83 @@ fn an_end_that_is_refused_takes_no_output_either() {
         .output_call(&id, &last_words(&json!({"exitCode": 0})))
         .ok();
     assert_eq!(admin.job(&id)["status"], "SUCCEEDED");
+}
+
+/// The last output of a job that succeeded, from an agent that would take its next job along.
+fn last_words_and_next() -> Value {
+    let mut words = last_words(&json!({"exitCode": 0}));
+    words["next"] = json!(true);
+    words
+}
+
+#[test]
+fn the_next_job_is_claimed_with_the_end_of_the_last() {
+    let (mut server, admin, agent) = with_node();
+    let first = admin.queue("n1");
+    let second = admin.queue_with("n1", "vault", json!({"key": "hunter2-and-more"}));
+    let third = admin.queue("n1");
+    assert_eq!(agent.claim_id(), first);
+    let answer = agent.output_call(&first, &last_words_and_next()).ok();
+    assert_eq!(answer["ended"], true);
+    let job = answer["job"].clone();
+    assert_eq!(id_of(&job), second);
+    assert_eq!(job["secrets"], json!({"key": "hunter2-and-more"}));
+    // Durable before the answer. Should that be lost, the same call brings the same job once more, and so does a poll.
+    server.kill9();
+    server.start_again();
+    let (admin, agent) = (server.admin(), agent.at(&server));
+    assert_eq!(admin.job(&first)["status"], "SUCCEEDED");
+    assert_eq!(admin.job(&second)["status"], "RUNNING");
+    let again = agent.output_call(&first, &last_words_and_next()).ok();
+    assert_eq!(again["job"], job);
+    assert_eq!(agent.claim(), job);
+    agent.finds_nothing(&format!("capacity=0&running={second}"));
+    assert_eq!(admin.job(&third)["status"], "QUEUED", "one at a time");
+    let answer = agent.output_call(&second, &last_words_and_next()).ok();
+    assert_eq!(id_of(&answer["job"]), third);
+    let answer = agent.output_call(&third, &last_words_and_next()).ok();
+    assert_eq!(answer.get("job"), None, "there is none");
+}
+
+#[test]
+fn no_job_is_given_but_with_an_end_that_is_taken() {
+    let (_server, admin, agent) = with_node();
+    let elsewhere = admin.add_node("n2");
+    let first = admin.queue("n1");
+    agent.claim();
+    let second = admin.queue("n1");
+    let given = |answer: Value| assert_eq!(answer.get("job"), None, "{answer}");
+    // While the job runs.
+    given(
+        agent
+            .output_call(&first, &json!({"chunks": [], "next": true}))
+            .ok(),
+    );
+    // By a report that is refused.
+    agent
+        .instance("other")
+        .output_call(&first, &last_words_and_next())
+        .refused(409, "not_your_claim");
+    elsewhere
+        .output_call(&first, &last_words_and_next())
+        .gives(404);
+    let mut no_end = last_words_and_next();
+    no_end["end"] = json!({});
+    agent.output_call(&first, &no_end).gives(400);
+    let mut no_bool = last_words_and_next();
+    no_bool["next"] = json!("yes");
+    agent.output_call(&first, &no_bool).gives(400);
+    // Of one who did not ask.
+    given(
+        agent
+            .output_call(&first, &last_words(&json!({"exitCode": 0})))
+            .ok(),
+    );
+    assert_eq!(admin.job(&second)["status"], "QUEUED");
+    // To one whom nobody could ask whether it arrived.
+    let founding = agent.founding();
+    assert_eq!(founding.claim_id(), second);
+    let third = admin.queue("n1");
+    given(founding.output_call(&second, &last_words_and_next()).ok());
+    assert_eq!(admin.job(&third)["status"], "QUEUED");
 }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::CompleteRequest;
+use crate::{ClaimedJob, CompleteRequest};
 
 /// One of a job's two output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -99,6 +99,10 @@ pub struct OutputRequest {
     /// server that doesn't know this field takes the chunks alone, and its answer has no `ended`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<CompleteRequest>,
+    /// With `end`: the agent has no other job, and would take its next one with the answer. A server that doesn't know this
+    /// field gives none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub next: bool,
     /// Appended to stdout as it comes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout: Option<String>,
@@ -125,6 +129,9 @@ pub struct OutputAnswer {
     /// True when the call's `end` was taken, now or before; absent where the call had none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
+    /// The next job, where one was asked for and waits: it is claimed by the same instance, in the commit that ended the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<ClaimedJob>,
 }
 
 fn default_flush_ms() -> u64 {

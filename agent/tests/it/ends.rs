@@ -202,6 +202,28 @@ fn the_end_goes_with_the_last_output() {
 }
 
 #[test]
+fn the_next_job_comes_with_the_end_of_the_last() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let ids: Vec<String> = (0..3)
+        .map(|n| server.queue(&format!("echo {n}; exit {n}")))
+        .collect();
+    let _agent = node.start();
+    for (id, code) in ids.iter().zip(0..) {
+        assert_eq!(server.wait_end(id).exit_code, Some(code));
+        assert_eq!(server.stdout(id), format!("{code}\n"));
+        assert_eq!(server.world().jobs[id].claims, 1);
+    }
+    let calls = server.world().calls.clone();
+    for id in &ids[1..] {
+        assert!(calls.contains(&format!("given {id}")), "{calls:?}");
+    }
+    // And one that comes after that is polled for.
+    let later = server.queue("exit 9");
+    assert_eq!(server.wait_end(&later).exit_code, Some(9));
+}
+
+#[test]
 fn a_server_that_takes_output_alone_is_told_of_the_end_apart() {
     let server = Server::start();
     server.change(|world| world.old = true);

@@ -315,7 +315,7 @@ impl Server {
                 .map(|(id, _)| id.clone())
                 .collect();
             let job = (poll.capacity > 0)
-                .then(|| next_job(&mut world, &poll))
+                .then(|| next_job(&mut world, poll.instance.clone(), &poll.running))
                 .flatten();
             let left = deadline.saturating_duration_since(Instant::now());
             let over = left.is_zero() || world.never_wait || world.down;
@@ -366,15 +366,22 @@ impl Server {
             }
         }
         let [stdout_bytes, stderr_bytes] = job.next();
-        let answer = OutputAnswer {
+        let mut answer = OutputAnswer {
             stdout_bytes,
             stderr_bytes,
             flush_ms,
             cancel: job.cancel,
             ended: end.is_some(),
+            job: None,
         };
         if let Some(end) = end {
             job.end = Some(end);
+            if body.next {
+                answer.job = next_job(&mut world, request.query("agent"), &[]);
+                if let Some(next) = &answer.job {
+                    world.calls.push(format!("given {}", next.id));
+                }
+            }
         }
         (200, serde_json::to_string(&answer).expect("serialises"))
     }
@@ -397,19 +404,19 @@ impl Server {
 }
 
 /// The job that a poll claims, or one that it claimed before and doesn't list.
-fn next_job(world: &mut World, poll: &Poll) -> Option<ClaimedJob> {
+fn next_job(world: &mut World, instance: Option<String>, running: &[String]) -> Option<ClaimedJob> {
     let lost = world.jobs.iter().find(|(id, job)| {
         job.claimed_by.is_some()
-            && job.claimed_by == poll.instance
+            && job.claimed_by == instance
             && job.end.is_none()
             && job.answer.is_none()
-            && !poll.running.contains(id)
+            && !running.contains(id)
     });
     let id = lost
         .map(|(id, _)| id.clone())
         .or_else(|| world.queue.pop_front())?;
     let job = world.jobs.get_mut(&id).expect("queued");
-    job.claimed_by = poll.instance.clone();
+    job.claimed_by = instance;
     job.claims += 1;
     Some(job.claim.clone())
 }
