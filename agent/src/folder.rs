@@ -1,8 +1,8 @@
 //! A job's folder, apart from any job: made ahead of one, and used again after it.
 //!
 //! File systems find the place for a new file ever more slowly where many were removed lately (ext4 passes over each of those of
-//! the last minutes). So an agent of many short jobs makes no files: what is the same for each job stays, and of the rest
-//! each file waits under the name that ends in `.spare`, until the next job needs one of its kind.
+//! the last minutes). So an agent of many short jobs makes no files: what a job had stays, emptied, and its word that it has
+//! started waits under another name.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
@@ -15,6 +15,7 @@ use nix::fcntl::Flock;
 use nix::sys::stat::Mode;
 
 use crate::journal::{EXIT_ROOM, JobDir, PIPES, STARTED};
+use crate::spool::is_first_segment;
 
 /// Folders that wait at the most. While one is made ready after its job, the next job has another already.
 const KEPT: usize = 2;
@@ -131,17 +132,12 @@ fn renew(old: &Path, next: &Path) -> io::Result<()> {
         match name {
             "script" | "job.json" => empty(&path)?,
             EXIT_ROOM => {}
-            _ if PIPES.contains(&name) || name.ends_with(SPARE) => {}
+            _ if PIPES.contains(&name) || name == STARTED_SPARE => {}
             "exit" => std::fs::rename(&path, old.join(EXIT_ROOM))?,
             "lock" => lock.set_len(0)?,
-            STARTED => std::fs::rename(&path, old.join(spare(STARTED)))?,
-            _ => match segment_kind(name) {
-                Some(kind) => {
-                    empty(&path)?;
-                    std::fs::rename(&path, old.join(spare(kind)))?;
-                }
-                None => std::fs::remove_file(&path)?,
-            },
+            STARTED => std::fs::rename(&path, old.join(STARTED_SPARE))?,
+            _ if is_first_segment(name) => empty(&path)?,
+            _ => std::fs::remove_file(&path)?,
         }
     }
     std::fs::rename(old, next)
@@ -163,24 +159,8 @@ fn empty(path: &Path) -> io::Result<()> {
     emptied.map(drop)
 }
 
-const SPARE: &str = ".spare";
-
-fn spare(kind: &str) -> String {
-    format!("{kind}{SPARE}")
-}
-
-/// The kind of a segment of the spool, by its file's name.
-fn segment_kind(name: &str) -> Option<&str> {
-    let (kind, number) = name.split_once('.')?;
-    let is_segment = ["stdout", "stderr", "index"].contains(&kind) && number.parse::<u64>().is_ok();
-    is_segment.then_some(kind)
-}
-
-/// Gives a file of that kind that waits in `folder` the name `path`, empty or with what an earlier job left of it; false where none
-/// waits. Nothing may have that name yet.
-pub(crate) fn take_spare(folder: &Path, kind: &str, path: &Path) -> bool {
-    std::fs::rename(folder.join(spare(kind)), path).is_ok()
-}
+/// Where the file [`STARTED`] waits.
+const STARTED_SPARE: &str = "started.spare";
 
 /// Writes a file that only its owner can read, over what an earlier job left of it.
 pub(crate) fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -195,15 +175,13 @@ pub(crate) fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
     file.set_len(content.len() as u64)
 }
 
-/// Makes the file of that kind, which `folder` must not have yet: of the one that waits for that, and then it is whole before it
+/// Makes the file [`STARTED`], which `folder` must not have yet: of the one that waits for that, and then it is whole before it
 /// has its name, or anew.
-pub(crate) fn write_new(folder: &Path, kind: &str, content: &[u8]) -> io::Result<()> {
-    let (waits, path) = (folder.join(spare(kind)), folder.join(kind));
+pub(crate) fn write_started(folder: &Path, content: &[u8]) -> io::Result<()> {
+    let (waits, path) = (folder.join(STARTED_SPARE), folder.join(STARTED));
     if waits.exists() {
         write_over(&waits, content)?;
-        if take_spare(folder, kind, &path) {
-            return Ok(());
-        }
+        return std::fs::rename(waits, path);
     }
     File::create_new(path)?.write_all(content)
 }
@@ -230,7 +208,7 @@ mod tests {
         let job = JobDir::at(folder);
         write_over(&job.file("script"), text.as_bytes()).expect("writes");
         write_over(&job.file("job.json"), b"{}").expect("writes");
-        write_new(folder, STARTED, b"{}").expect("writes");
+        write_started(folder, b"{}").expect("writes");
         SpoolWriter::new(folder).append(Stream::Stdout, text.as_bytes());
         std::fs::write(job.file("lock"), "4711").expect("writes");
         std::fs::write(job.file("cancel"), "\"cancel\"").expect("writes");
@@ -256,7 +234,7 @@ mod tests {
             assert_eq!(script, text);
             std::fs::rename(&next, &old).expect("renames");
             renew(&old, &next).expect("renews");
-            for name in ["script", "job.json", "stdout.spare"] {
+            for name in ["script", "job.json", "stdout.0000000000000000"] {
                 let kept = next.join(name).metadata().expect("it is kept");
                 assert_eq!(kept.len(), 0, "{name}");
             }
@@ -270,12 +248,12 @@ mod tests {
         let expected = [
             "control",
             "exit.tmp",
-            "index.spare",
+            "index.0000000000000000",
             "job.json",
             "lock",
             "script",
             "started.spare",
-            "stdout.spare",
+            "stdout.0000000000000000",
             "wake",
         ];
         assert_eq!(names(&next), expected);

@@ -10,7 +10,7 @@
 //! | `stdout.*`, `stderr.*`, `index.*` | supervisor | the spool |
 //! | `exit` | supervisor, on the disk for good unless the server knows at once | how it ended |
 //! | `wake`, `control` | pipes | something happened; look |
-//! | `*.spare` | agent | nothing: the next file of that kind is made of it |
+//! | `started.spare` | agent | nothing: the next `started` is made of it |
 
 use std::collections::BTreeMap;
 use std::fs::File;

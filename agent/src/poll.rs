@@ -120,6 +120,7 @@ pub(crate) async fn work(
         ctx,
         jobs: JoinSet::new(),
         running: BTreeMap::new(),
+        boot_id: host::boot_id(),
         recovered: false,
         ahead: None,
         unhealthy: None,
@@ -138,6 +139,8 @@ struct Poller<'a> {
     jobs: JoinSet<(String, Left)>,
     /// Jobs whose end is not acknowledged; without a folder where they could not even be written down.
     running: BTreeMap<String, Option<JobDir>>,
+    /// This boot of the machine.
+    boot_id: String,
     /// True once the jobs of earlier agents are taken up.
     recovered: bool,
     /// The supervisor of the next job.
@@ -218,7 +221,7 @@ impl Poller<'_> {
                 return Ok(());
             }
             let starts = self.state.starts();
-            starts.restore(&self.ctx.ends, &host::boot_id())?;
+            starts.restore(&self.ctx.ends, &self.boot_id)?;
             for dir in journal::recover(&self.state.jobs())? {
                 tracing::info!("[jobrunner] job {}: found again", dir.id());
                 self.follow(dir, None);
@@ -360,7 +363,7 @@ impl Poller<'_> {
             preset: job.preset.clone(),
             timeout_seconds: job.timeout_seconds,
             env: self.script_env(&job.id),
-            boot_id: host::boot_id(),
+            boot_id: self.boot_id.clone(),
         };
         // First, as the disk takes its time: it is not in the way of what follows.
         let noted = self.note_start(&spec);

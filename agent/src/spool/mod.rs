@@ -56,6 +56,14 @@ fn index_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("index.{number:016}"))
 }
 
+/// Whether that is the name of the file in which a stream or the index begins. Empty, it is as good as none.
+pub(crate) fn is_first_segment(name: &str) -> bool {
+    let is = |path: PathBuf| path.as_os_str() == name;
+    let nowhere = Path::new("");
+    let mut streams = Stream::ALL.into_iter();
+    is(index_path(nowhere, 0)) || streams.any(|stream| is(segment_path(nowhere, stream, 0)))
+}
+
 /// The numbers of the files `<name>.<number>` in a folder, in order.
 fn numbered(dir: &Path, name: &str) -> std::io::Result<Vec<u64>> {
     let mut found = Vec::new();

@@ -199,19 +199,31 @@ impl SpoolReader {
         {
             return Ok(got);
         }
-        self.segments[s] = None;
         // Mostly one segment fills its block; after a write that failed another begins in the middle.
+        if let Some(got @ 1..) = self.read_from(stream, block, from, buf) {
+            return Ok(got);
+        }
         let starts = numbered(&self.dir, stream.as_str())?;
         let start = starts.into_iter().rev().find(|start| *start <= from);
-        let Some(start) = start.filter(|start| *start >= block) else {
-            return Ok(0);
-        };
-        let Ok(file) = File::open(segment_path(&self.dir, stream, start)) else {
-            return Ok(0);
-        };
-        let got = file.read_at(buf, from - start).unwrap_or(0);
-        self.segments[s] = Some((start, file));
-        Ok(got)
+        let start = start.filter(|start| *start > block);
+        Ok(start
+            .and_then(|start| self.read_from(stream, start, from, buf))
+            .unwrap_or(0))
+    }
+
+    /// Reads from the segment that begins at `start`; none where there is no such.
+    fn read_from(
+        &mut self,
+        stream: Stream,
+        start: u64,
+        from: u64,
+        buf: &mut [u8],
+    ) -> Option<usize> {
+        let file = File::open(segment_path(&self.dir, stream, start)).ok();
+        let segment = &mut self.segments[slot(stream)];
+        *segment = file.map(|file| (start, file));
+        let (_, file) = segment.as_ref()?;
+        Some(file.read_at(buf, from - start).unwrap_or(0))
     }
 
     /// The first offset after `from` that is still on disk.
@@ -223,11 +235,12 @@ impl SpoolReader {
     /// The next read in the index: its stream, and the offset where it ends.
     fn peek(&mut self) -> io::Result<Option<(Stream, u64)>> {
         if self.index.is_none() {
-            let oldest = numbered(&self.dir, "index")?.first().copied();
-            self.index = match oldest {
-                None => None,
-                Some(number) => self.open_index(number)?,
-            };
+            self.index = self.open_index(0)?;
+            if self.index.is_none()
+                && let Some(oldest) = numbered(&self.dir, "index")?.first()
+            {
+                self.index = self.open_index(*oldest)?;
+            }
             self.note_where_the_index_begins();
         }
         loop {

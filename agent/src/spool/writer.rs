@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use hyprbox_protocol::Stream;
 
-use crate::folder::take_spare;
-
 use super::{
     INDEX_HEAD, INDEX_RECORDS, KEPT_INDEXES, KEPT_SEGMENTS, SEGMENT_BYTES, STDERR_BIT, index_path,
     segment_path, slot,
@@ -91,14 +89,8 @@ impl SpoolWriter {
 
     fn open_segment(&mut self, stream: Stream, at: u64) -> io::Result<()> {
         let path = segment_path(&self.dir, stream, at);
-        // One that waits in the folder is empty.
-        let is_spare = take_spare(&self.dir, stream.as_str(), &path);
-        let open = || {
-            File::options()
-                .append(true)
-                .create_new(!is_spare)
-                .open(&path)
-        };
+        // The first one may wait in the folder, and is empty then.
+        let open = || File::options().append(true).create(true).open(&path);
         let file = loop {
             match open() {
                 Err(e) if e.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {}
@@ -162,7 +154,6 @@ impl SpoolWriter {
             head[8..].copy_from_slice(&before[1].to_le_bytes());
             // A reader takes a segment for none until its head is whole.
             let path = index_path(&self.dir, number);
-            take_spare(&self.dir, "index", &path);
             let mut file = File::options()
                 .create(true)
                 .truncate(false)

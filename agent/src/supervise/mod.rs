@@ -21,7 +21,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
 use serde::{Deserialize, Serialize};
 
-use crate::folder::write_new;
+use crate::folder::write_started;
 use crate::journal::{EndedBy, Exit, JobDir, STARTED, Spec, Started};
 use crate::starts::Starts;
 use run::Run;
@@ -201,7 +201,7 @@ impl Start {
             file.write_all(&text)?;
             return Ok(Self::InFolder(file));
         };
-        write_new(job.path(), STARTED, &text)?;
+        write_started(job.path(), &text)?;
         Ok(start)
     }
 
