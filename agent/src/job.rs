@@ -8,10 +8,10 @@ use hyprbox_protocol::{ClaimedJob, CompleteRequest, FLUSH_MS};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::context::Context;
 use crate::host;
 use crate::journal::{EndedBy, Exit, JobDir, STARTED, Started};
 use crate::output::{Last, body};
-use crate::poll::Context;
 use crate::spool::{BATCH_BYTES, Batch, SpoolReader, totals_on_disk};
 use crate::supervise::{end_marked, takes_another};
 use crate::supervisor::Supervisor;

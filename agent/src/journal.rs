@@ -25,10 +25,12 @@ use serde::{Deserialize, Serialize};
 use crate::folder::{self, write_over};
 use crate::starts::Starts;
 use crate::state::StateError;
-use crate::supervise::ACKNOWLEDGED;
 
 /// The pipes.
 pub(crate) const PIPES: [&str; 2] = ["wake", "control"];
+
+/// To the supervisor, in the `control` pipe: the server knows the job's end.
+pub(crate) const ACKNOWLEDGED: u8 = b'a';
 
 /// The file that says that the script has started.
 pub(crate) const STARTED: &str = "started";

@@ -11,6 +11,8 @@ pub mod check;
 mod client;
 pub mod config;
 #[cfg(target_os = "linux")]
+mod context;
+#[cfg(target_os = "linux")]
 mod ended;
 #[cfg(target_os = "linux")]
 pub mod enroll;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::process::Child;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +12,7 @@ use tokio::time::Instant;
 use crate::backoff::{Backoff, LONGEST};
 use crate::client::{CallError, Client, PollRequest};
 use crate::config::Config;
-use crate::ended::Ended;
-use crate::folder::Folders;
+use crate::context::Context;
 use crate::host;
 use crate::job::{self, Left};
 use crate::journal::{self, Accepted, JobDir, Spec};
@@ -29,43 +27,6 @@ const BUSY_WAIT_SECONDS: u64 = 20;
 const FIRST_CANCEL_POLL: Duration = Duration::from_millis(300);
 /// Between two looks at a state folder that can't be used.
 const STATE_RETRY: Duration = Duration::from_secs(5);
-
-/// What all of the agent's jobs share.
-pub(crate) struct Context {
-    pub(crate) client: Arc<Client>,
-    pub(crate) instance: String,
-    /// The ends that the server has heard.
-    pub(crate) ends: Ended,
-    /// Where jobs leave their folders, and get them from.
-    pub(crate) folders: Folders,
-    lease_seconds: AtomicU64,
-    /// Supervisors that have ended, or are about to.
-    ended: Mutex<Vec<Child>>,
-}
-
-impl Context {
-    /// Waits as long as an error of a running job's call calls for: never so long that the lease is at risk when the
-    /// server is back.
-    pub(crate) async fn wait_out(&self, error: &CallError, backoff: &mut Backoff) {
-        let cap = self.life_every();
-        let wait = backoff.next(cap);
-        let asked = error.retry_after().unwrap_or_default().min(cap);
-        self.client.pause(wait.max(asked)).await;
-    }
-
-    /// How often a running job's agent must show life.
-    fn life_every(&self) -> Duration {
-        let lease = self.lease_seconds.load(Ordering::Relaxed).max(1);
-        (Duration::from_secs(lease) / 3).min(LONGEST)
-    }
-
-    /// Takes a supervisor whose job is done with, so that it leaves no zombie.
-    pub(crate) fn bury(&self, child: Child) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.push(child);
-        ended.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-    }
-}
 
 /// Polls for ever. The state folder may become usable only later; then the heartbeat learns of the `instance`.
 pub(crate) async fn work(
@@ -106,14 +67,7 @@ pub(crate) async fn work(
         opened = State::open(&config.state_dir);
     };
     *instance.lock().unwrap_or_else(PoisonError::into_inner) = Some(state.instance().to_owned());
-    let ctx = Arc::new(Context {
-        client,
-        instance: state.instance().to_owned(),
-        ends: state.ends(),
-        folders: state.folders(),
-        lease_seconds: AtomicU64::new(90),
-        ended: Mutex::new(Vec::new()),
-    });
+    let ctx = Arc::new(Context::new(client, &state));
     Poller {
         config,
         state,
@@ -277,9 +231,7 @@ impl Poller<'_> {
 
     fn hear(&mut self, answer: PendingAnswer, asked_at: Instant, wait_seconds: u64, capacity: u8) {
         self.backoff.reset();
-        self.ctx
-            .lease_seconds
-            .store(answer.lease_seconds, Ordering::Relaxed);
+        self.ctx.set_lease(answer.lease_seconds);
         let mut news = false;
         for id in &answer.cancel {
             if let Some(Some(dir)) = self.running.get(id) {
@@ -301,10 +253,9 @@ impl Poller<'_> {
 
     /// Takes a job that was asked for by a call that could stay open so long.
     fn take(&mut self, job: &ClaimedJob, asked_at: Instant, wait_seconds: u64) {
-        let lease = self.ctx.lease_seconds.load(Ordering::Relaxed);
         if self.running.contains_key(&job.id) {
             tracing::warn!("[jobrunner] job {} came unasked and is left alone", job.id);
-        } else if asked_at.elapsed() >= Duration::from_secs(wait_seconds + lease) {
+        } else if asked_at.elapsed() >= Duration::from_secs(wait_seconds) + self.ctx.lease() {
             tracing::warn!(
                 "[jobrunner] job {} came after its lease and is left alone",
                 job.id

@@ -26,7 +26,7 @@ use crate::journal::{EndedBy, Exit, JobDir, STARTED, Spec, Started};
 use crate::starts::Starts;
 use run::Run;
 
-pub(crate) use run::{ACKNOWLEDGED, ENDED, FULL};
+pub(crate) use run::{ENDED, FULL};
 pub(crate) use tree::end_marked;
 
 /// What a supervisor that is started ahead of its job has in place of the job's folder. No job's id has a dot.

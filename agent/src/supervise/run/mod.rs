@@ -19,7 +19,7 @@ use nix::unistd::{Pid, pipe2};
 
 use super::mask::Mask;
 use super::{Start, never_ran, tree};
-use crate::journal::{EndedBy, Exit, JobDir, Spec};
+use crate::journal::{ACKNOWLEDGED, EndedBy, Exit, JobDir, Spec};
 use crate::process::{Bash, start_bash};
 use crate::spool::{SpoolWriter, slot};
 
@@ -51,8 +51,6 @@ const DATA: u8 = b'd';
 pub(crate) const FULL: u8 = b'f';
 /// To the agent: the exit record is there.
 pub(crate) const ENDED: u8 = b'e';
-/// From the agent: the server knows the job's end.
-pub(crate) const ACKNOWLEDGED: u8 = b'a';
 
 /// A job's pipes, spool and signals.
 pub(super) struct Run {
