@@ -258,7 +258,15 @@ impl Follower {
         });
         // Nobody looks for the process of a job that has ended.
         let pid = if last.is_some() { None } else { self.pid() };
-        match self.call(body(&self.batch, pid, last)).await {
+        // Asked once: should the next job be what the server can't do, the end of this one gets through all the same.
+        let again = last.filter(|last| last.next).map(|last| {
+            let last = Last {
+                next: false,
+                ..last
+            };
+            body(&self.batch, pid, Some(last))
+        });
+        match self.call(body(&self.batch, pid, last), again).await {
             Ok(Answer {
                 ended: true, job, ..
             }) if let Some(report) = &report => {
@@ -292,7 +300,9 @@ impl Follower {
 
     /// Finds the place after a restart. False when the server wants no more of this job's output.
     async fn ask_where_to_go_on(&mut self) -> bool {
-        let answer = self.call(body(&Batch::default(), self.pid(), None)).await;
+        let answer = self
+            .call(body(&Batch::default(), self.pid(), None), None)
+            .await;
         if let Ok(Answer { next, .. }) = answer {
             self.reader.seek(next);
         }
@@ -307,7 +317,12 @@ impl Follower {
     }
 
     /// One `output` call, tried until it is answered; an error is the status that says that the server doesn't take it.
-    async fn call(&mut self, body: bytes::Bytes) -> Result<Answer, u16> {
+    /// What it says from the second time on is `again`, where that is something else.
+    async fn call(
+        &mut self,
+        mut body: bytes::Bytes,
+        again: Option<bytes::Bytes>,
+    ) -> Result<Answer, u16> {
         let id = self.dir.id();
         let mut backoff = Backoff::default();
         loop {
@@ -334,6 +349,7 @@ impl Follower {
                     if let Some(status @ (400 | 404 | 409 | 413)) = e.status() {
                         return Err(status);
                     }
+                    body = again.clone().unwrap_or(body);
                     self.ctx.wait_out(&e, &mut backoff).await;
                 }
             }

@@ -204,14 +204,16 @@ fn the_end_goes_with_the_last_output() {
 #[test]
 fn the_next_job_comes_with_the_end_of_the_last() {
     let server = Server::start();
+    // Nobody watches: what is said last is held back until the end.
+    server.change(|world| world.flush_ms = 1_500);
     let node = Node::new(&server);
     let ids: Vec<String> = (0..3)
-        .map(|n| server.queue(&format!("echo {n}; exit {n}")))
+        .map(|n| server.queue(&format!("echo first; sleep 0.1; echo {n}; exit {n}")))
         .collect();
     let _agent = node.start();
     for (id, code) in ids.iter().zip(0..) {
         assert_eq!(server.wait_end(id).exit_code, Some(code));
-        assert_eq!(server.stdout(id), format!("{code}\n"));
+        assert_eq!(server.stdout(id), format!("first\n{code}\n"));
         assert_eq!(server.world().jobs[id].claims, 1);
     }
     let calls = server.world().calls.clone();
