@@ -133,7 +133,7 @@ pub(crate) enum Accepted {
 const RECORD_BYTES: usize = 4096;
 
 /// Writes a claimed job down, in the folder `made` where there is one. Nothing is synced here: a job that is lost with the power
-/// comes again, as it isn't among `running`.
+/// comes again, as it isn't among `running`, unless the journal of starts has it on the disk already.
 pub(crate) fn accept(
     jobs: &Path,
     job: &ClaimedJob,

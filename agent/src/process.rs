@@ -70,7 +70,8 @@ pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
     // SAFETY: until the exec the child runs in this thread's memory while the thread is stopped, so neither sees the other at
     // work. What it runs are system calls that need little stack; it takes no lock, allocates nothing, and unwinds nowhere.
-    // Its descriptors, working folder and signal actions are its own. This process has no signal handler that could run in it.
+    // Its descriptors, working folder and signal actions are its own. This process has no signal handler
+    // but Rust's own for faults.
     let child = unsafe {
         clone(
             Box::new(become_bash),

@@ -15,8 +15,9 @@ struct Told {
 }
 
 impl Told {
-    /// A job that writes `ran` into the state folder, and whose start the agent says that it has noted.
-    fn new() -> Self {
+    /// A job that writes `ran` into the state folder where its start is in the journal, or is to be by an agent that `has_synced`
+    /// it; and whose start the agent says that it has noted.
+    fn new(has_synced: bool) -> Self {
         let state = tempfile::tempdir().expect("a folder");
         let job = state.path().join("jobs/0197-aaaa");
         std::fs::create_dir_all(&job).expect("a folder");
@@ -25,11 +26,16 @@ impl Told {
             mkfifo(&job.join(pipe), Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe");
         }
         let ran = state.path().join("ran");
-        std::fs::write(
-            job.join("script"),
-            format!("echo ran >>{}\n", ran.display()),
-        )
-        .expect("writes");
+        let is_noted = if has_synced {
+            "true".to_owned()
+        } else {
+            format!(
+                "grep -q 0197-aaaa {}",
+                state.path().join("starts").display()
+            )
+        };
+        let script = format!("{is_noted} && echo ran >>{}\n", ran.display());
+        std::fs::write(job.join("script"), script).expect("writes");
         let spec = r#"{"id":"0197-aaaa","preset":"p","timeoutSeconds":60,"env":{},"bootId":"one"}"#;
         std::fs::write(job.join("job.json"), spec).expect("writes");
         let mut supervisor = Command::new(env!("CARGO_BIN_EXE_hyprbox-agent"))
@@ -67,7 +73,7 @@ fn times_run(ran: &Path) -> usize {
 
 #[test]
 fn a_start_whose_agent_died_before_it_was_synced_is_put_on_the_disk_by_the_supervisor() {
-    let mut told = Told::new();
+    let mut told = Told::new(false);
     told.ends_well();
     assert_eq!(times_run(&told.path("ran")), 1);
     assert!(told.is_in_the_journal());
@@ -75,7 +81,7 @@ fn a_start_whose_agent_died_before_it_was_synced_is_put_on_the_disk_by_the_super
 
 #[test]
 fn a_start_that_the_agent_could_not_sync_is_put_on_the_disk_by_the_supervisor() {
-    let mut told = Told::new();
+    let mut told = Told::new(false);
     let pipe = told.supervisor.stdin.as_mut().expect("a pipe");
     pipe.write_all(b"not synced\n").expect("it listens");
     told.ends_well();
@@ -85,7 +91,7 @@ fn a_start_that_the_agent_could_not_sync_is_put_on_the_disk_by_the_supervisor() 
 
 #[test]
 fn a_start_that_the_agent_has_synced_is_left_to_it() {
-    let mut told = Told::new();
+    let mut told = Told::new(true);
     let pipe = told.supervisor.stdin.as_mut().expect("a pipe");
     pipe.write_all(b"synced\n").expect("it listens");
     told.ends_well();
@@ -95,7 +101,7 @@ fn a_start_that_the_agent_has_synced_is_left_to_it() {
 
 #[test]
 fn the_word_on_a_job_that_was_cancelled_before_it_started_is_no_order() {
-    let mut told = Told::new();
+    let mut told = Told::new(true);
     let cancel = told.path("jobs/0197-aaaa/cancel");
     std::fs::write(cancel, r#""cancel""#).expect("writes");
     let pipe = told.supervisor.stdin.as_mut().expect("a pipe");
