@@ -259,12 +259,9 @@ impl Follower {
         // Nobody looks for the process of a job that has ended.
         let pid = if last.is_some() { None } else { self.pid() };
         // Asked once: should the next job be what the server can't do, the end of this one gets through all the same.
-        let again = last.filter(|last| last.next).map(|last| {
-            let last = Last {
-                next: false,
-                ..last
-            };
-            body(&self.batch, pid, Some(last))
+        let again = last.filter(|last| last.next).map(|last| Last {
+            next: false,
+            ..last
         });
         match self.call(body(&self.batch, pid, last), again).await {
             Ok(Answer {
@@ -317,17 +314,20 @@ impl Follower {
     }
 
     /// One `output` call, tried until it is answered; an error is the status that says that the server doesn't take it.
-    /// What it says from the second time on is `again`, where that is something else.
+    /// From the second time on the batch goes with `again`, where there is such.
     async fn call(
         &mut self,
-        mut body: bytes::Bytes,
-        again: Option<bytes::Bytes>,
+        mut content: bytes::Bytes,
+        again: Option<Last<'_>>,
     ) -> Result<Answer, u16> {
         let id = self.dir.id();
         let mut backoff = Backoff::default();
         loop {
             let asked_at = Instant::now();
-            let answer = self.ctx.client.output(id, &self.ctx.instance, body.clone());
+            let answer = self
+                .ctx
+                .client
+                .output(id, &self.ctx.instance, content.clone());
             match answer.await {
                 Ok(answer) => {
                     self.tells_pid = false;
@@ -349,7 +349,9 @@ impl Follower {
                     if let Some(status @ (400 | 404 | 409 | 413)) = e.status() {
                         return Err(status);
                     }
-                    body = again.clone().unwrap_or(body);
+                    if again.is_some() {
+                        content = body(&self.batch, None, again);
+                    }
                     self.ctx.wait_out(&e, &mut backoff).await;
                 }
             }

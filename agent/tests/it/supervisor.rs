@@ -38,17 +38,21 @@ impl Told {
         std::fs::write(job.join("script"), script).expect("writes");
         let spec = r#"{"id":"0197-aaaa","preset":"p","timeoutSeconds":60,"env":{},"bootId":"one"}"#;
         std::fs::write(job.join("job.json"), spec).expect("writes");
-        let mut supervisor = Command::new(env!("CARGO_BIN_EXE_hyprbox-agent"))
+        let supervisor = Command::new(env!("CARGO_BIN_EXE_hyprbox-agent"))
             .arg("supervise")
             .arg(state.path().join("jobs/.next"))
             .stdin(Stdio::piped())
             .spawn()
             .expect("the agent's program");
         let order = serde_json::json!({ "dir": job, "secrets": {}, "noted": true });
-        let told = supervisor.stdin.as_mut().expect("a pipe");
-        told.write_all(format!("{order}\n").as_bytes())
-            .expect("it listens");
-        Self { state, supervisor }
+        let mut told = Self { state, supervisor };
+        told.hears(&format!("{order}\n"));
+        told
+    }
+
+    fn hears(&mut self, line: &str) {
+        let pipe = self.supervisor.stdin.as_mut().expect("a pipe");
+        pipe.write_all(line.as_bytes()).expect("it listens");
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -82,8 +86,7 @@ fn a_start_whose_agent_died_before_it_was_synced_is_put_on_the_disk_by_the_super
 #[test]
 fn a_start_that_the_agent_could_not_sync_is_put_on_the_disk_by_the_supervisor() {
     let mut told = Told::new(false);
-    let pipe = told.supervisor.stdin.as_mut().expect("a pipe");
-    pipe.write_all(b"not synced\n").expect("it listens");
+    told.hears("not synced\n");
     told.ends_well();
     assert_eq!(times_run(&told.path("ran")), 1);
     assert!(told.is_in_the_journal());
@@ -92,8 +95,7 @@ fn a_start_that_the_agent_could_not_sync_is_put_on_the_disk_by_the_supervisor() 
 #[test]
 fn a_start_that_the_agent_has_synced_is_left_to_it() {
     let mut told = Told::new(true);
-    let pipe = told.supervisor.stdin.as_mut().expect("a pipe");
-    pipe.write_all(b"synced\n").expect("it listens");
+    told.hears("synced\n");
     told.ends_well();
     assert_eq!(times_run(&told.path("ran")), 1);
     assert!(!told.is_in_the_journal(), "no agent was here to write it");
@@ -104,8 +106,7 @@ fn the_word_on_a_job_that_was_cancelled_before_it_started_is_no_order() {
     let mut told = Told::new(true);
     let cancel = told.path("jobs/0197-aaaa/cancel");
     std::fs::write(cancel, r#""cancel""#).expect("writes");
-    let pipe = told.supervisor.stdin.as_mut().expect("a pipe");
-    pipe.write_all(b"synced\n").expect("it listens");
+    told.hears("synced\n");
     told.ends_well();
     assert_eq!(times_run(&told.path("ran")), 0);
     let exit = std::fs::read_to_string(told.path("jobs/0197-aaaa/exit")).expect("it is told");
