@@ -1,7 +1,7 @@
 //! HyprBox Jobs: the server. A person queues a preset on a node; the server freezes the rendered script, exactly one agent
 //! claims it, its output streams in and out again, and what was run stays readable.
 //!
-//! Imports point one way: `store ← http ← auth ← audit, events, presets, nodes ← jobs ← ops, dashboard ← app ← main`. `cli` speaks
+//! Imports point one way: `store ← http ← auth ← audit, hub, presets, nodes ← jobs ← ops, dashboard ← app ← main`. `cli` speaks
 //! HTTP with a server, and imports its words alone.
 //! docs/architecture.md has the map and the way of one job through it.
 
@@ -13,8 +13,8 @@ pub mod clock;
 pub mod config;
 pub mod dashboard;
 pub mod demo;
-pub mod events;
 pub mod http;
+pub mod hub;
 pub mod jobs;
 pub mod metrics;
 pub mod nodes;

@@ -195,6 +195,6 @@ fn demo(once: bool) -> ExitCode {
 fn supervise(arguments: &ArgMatches) -> ExitCode {
     let code = arguments
         .get_one::<PathBuf>("folder")
-        .map_or(1, |folder| hyprbox_agent::supervise::main(folder));
+        .map_or(1, |folder| hyprbox_agent::supervisor::process::main(folder));
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

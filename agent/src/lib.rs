@@ -1,57 +1,29 @@
 //! The HyprBox Jobs agent: claims a node's jobs, runs them in bash, streams their output.
 //!
-//! [`run`] is the whole agent; the server's demo runs it inside its own process. [`supervise`] is the small process that
+//! [`run`] is the whole agent; the server's demo runs it inside its own process. [`supervisor::process`] is the small process that
 //! each job lives under, so that it outlives the agent.
 //!
 //! On a system other than Linux the agent only sends heartbeats.
 
 mod backoff;
-#[cfg(target_os = "linux")]
-pub mod check;
 mod client;
+#[cfg(target_os = "linux")]
+pub mod commands;
 pub mod config;
-#[cfg(target_os = "linux")]
-mod context;
-#[cfg(target_os = "linux")]
-mod ended;
-#[cfg(target_os = "linux")]
-pub mod enroll;
-#[cfg(target_os = "linux")]
-mod folder;
 mod heartbeat;
 mod host;
 #[cfg(target_os = "linux")]
 mod job;
 #[cfg(target_os = "linux")]
-mod journal;
-#[cfg(target_os = "linux")]
-mod output;
-#[cfg(target_os = "linux")]
 mod poll;
-#[cfg(target_os = "linux")]
-mod process;
-#[cfg(target_os = "linux")]
-mod running;
-#[cfg(target_os = "linux")]
-pub mod service;
 #[cfg(target_os = "linux")]
 mod spool;
 #[cfg(target_os = "linux")]
-mod starts;
-#[cfg(target_os = "linux")]
 mod state;
 #[cfg(target_os = "linux")]
-pub mod stop;
-#[cfg(target_os = "linux")]
-pub mod supervise;
-#[cfg(target_os = "linux")]
-mod supervisor;
+pub mod supervisor;
 pub mod trust;
-#[cfg(target_os = "linux")]
-pub mod upgrade;
 mod version;
-#[cfg(target_os = "linux")]
-mod wake;
 
 use std::future::Future;
 use std::sync::Arc;

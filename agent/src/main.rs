@@ -101,8 +101,8 @@ fn configured(args: Vec<OsString>) -> Result<Config, String> {
 /// What the environment doesn't say is as the service on this machine has it.
 #[cfg(target_os = "linux")]
 fn as_the_service(args: Vec<OsString>) -> Result<Config, String> {
-    hyprbox_agent::service::adopt(hyprbox_agent::service::environment())?;
-    configured(args).map_err(|line| match hyprbox_agent::service::hidden() {
+    hyprbox_agent::commands::service::adopt(hyprbox_agent::commands::service::environment())?;
+    configured(args).map_err(|line| match hyprbox_agent::commands::service::hidden() {
         Some(why) => format!("{line}; {why}"),
         None => line,
     })
@@ -117,12 +117,12 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 
 #[cfg(target_os = "linux")]
 fn check(config: Config) -> Result<ExitCode, String> {
-    let report = runtime()?.block_on(hyprbox_agent::check::check(&config));
+    let report = runtime()?.block_on(hyprbox_agent::commands::check::check(&config));
     Ok(tell(&report))
 }
 
 #[cfg(target_os = "linux")]
-fn tell(report: &[hyprbox_agent::check::Finding]) -> ExitCode {
+fn tell(report: &[hyprbox_agent::commands::check::Finding]) -> ExitCode {
     let text: String = report
         .iter()
         .map(|finding| format!("{finding}\n"))
@@ -137,7 +137,8 @@ fn tell(report: &[hyprbox_agent::check::Finding]) -> ExitCode {
 
 #[cfg(target_os = "linux")]
 fn enroll(args: Vec<OsString>) -> Result<ExitCode, String> {
-    let enroll = hyprbox_agent::enroll::Enroll::parse(args, &env).map_err(|e| e.to_string())?;
+    let enroll =
+        hyprbox_agent::commands::enroll::Enroll::parse(args, &env).map_err(|e| e.to_string())?;
     let mut told = |text: &str| {
         say(text);
     };
@@ -148,9 +149,10 @@ fn enroll(args: Vec<OsString>) -> Result<ExitCode, String> {
 /// Ends with 1 where nothing came of it.
 #[cfg(target_os = "linux")]
 fn upgrade(args: Vec<OsString>) -> Result<ExitCode, String> {
-    use hyprbox_agent::service;
+    use hyprbox_agent::commands::service;
     service::adopt(service::environment_of_the_agent())?;
-    let upgrade = hyprbox_agent::upgrade::Upgrade::parse(args, &env).map_err(|e| e.to_string())?;
+    let upgrade =
+        hyprbox_agent::commands::upgrade::Upgrade::parse(args, &env).map_err(|e| e.to_string())?;
     let mut told = |text: &str| {
         say(text);
     };
@@ -168,7 +170,7 @@ fn stop_jobs(args: Vec<OsString>) -> Result<ExitCode, String> {
     let dir = Raw::parse(args, &env)
         .and_then(|raw| raw.state_dir())
         .map_err(|e| e.to_string())?;
-    let stopped = hyprbox_agent::stop::stop_jobs(&dir).map_err(|e| e.to_string())?;
+    let stopped = hyprbox_agent::commands::stop_jobs::stop_jobs(&dir).map_err(|e| e.to_string())?;
     for job in &stopped.ended {
         say(&format!("job {job} ended\n"));
     }
@@ -220,7 +222,7 @@ fn supervise(args: &[OsString]) -> ExitCode {
     let Some(dir) = args.first() else {
         return ExitCode::from(2);
     };
-    let code = hyprbox_agent::supervise::main(std::path::Path::new(dir));
+    let code = hyprbox_agent::supervisor::process::main(std::path::Path::new(dir));
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 

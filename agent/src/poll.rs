@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use crate::backoff::{Backoff, LONGEST};
 use crate::client::{CallError, Client, PollRequest};
 use crate::config::Config;
-use crate::context::Context;
 use crate::host;
+use crate::job::context::Context;
 use crate::job::{self, Left};
-use crate::journal::{self, Accepted, JobDir, Spec};
+use crate::state::job_dir::{self, Accepted, JobDir, Spec};
 use crate::state::{State, StateError};
-use crate::supervisor::{self, Noted, Supervisor};
+use crate::supervisor::handle::{self, Noted, Supervisor};
 
 /// How long an idle poll stays open at the server.
 const IDLE_WAIT_SECONDS: u64 = 30;
@@ -176,7 +176,7 @@ impl Poller<'_> {
             }
             let starts = self.state.starts();
             starts.restore(&self.ctx.ends, &self.boot_id)?;
-            for dir in journal::recover(&self.state.jobs())? {
+            for dir in job_dir::recover(&self.state.jobs())? {
                 tracing::info!("[jobrunner] job {}: found again", dir.id());
                 self.follow(dir, None);
             }
@@ -197,7 +197,7 @@ impl Poller<'_> {
         if self.ahead.is_some() {
             return;
         }
-        match supervisor::start_ahead(&self.state.jobs()) {
+        match handle::start_ahead(&self.state.jobs()) {
             Ok(child) => self.ahead = Some(child),
             Err(e) => tracing::debug!("no supervisor can be started ahead of its job: {e}"),
         }
@@ -298,7 +298,7 @@ impl Poller<'_> {
 
     /// Writes a claimed job down and starts it.
     fn begin(&mut self, job: &ClaimedJob) {
-        if !journal::is_job_id(&job.id) {
+        if !job_dir::is_job_id(&job.id) {
             tracing::error!("[jobrunner] a job with an id that is none: {:?}", job.id);
             return;
         }
@@ -319,7 +319,7 @@ impl Poller<'_> {
         // First, as the disk takes its time: it is not in the way of what follows.
         let noted = self.note_start(&spec);
         let made = self.ctx.folders.take();
-        let started = match journal::accept(&self.state.jobs(), job, &spec, made) {
+        let started = match job_dir::accept(&self.state.jobs(), job, &spec, made) {
             Ok(Accepted::New(dir)) => {
                 Supervisor::start(&dir, &job.secrets, self.ahead.take(), noted)
                     .map(|supervisor| (dir, supervisor))

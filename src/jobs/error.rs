@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 
-use super::kept::KeptError;
-use super::output::CHUNKS_MAX;
 use crate::http::{ApiError, FieldErrors};
+use crate::jobs::life::output::CHUNKS_MAX;
+use crate::jobs::log::window::KeptError;
 use crate::nodes::no_such_node;
 use crate::store::StoreError;
 use crate::store::job::JobStatus;

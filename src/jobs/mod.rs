@@ -1,33 +1,12 @@
 //! The life of a job, from the queue to its end; the only folder that changes a job's state.
 
-mod agent_routes;
-mod board;
-mod claim;
-mod cursor;
-mod detail;
-mod diff;
-mod door;
 mod error;
-mod events;
-mod exact;
-mod finish;
-mod follow;
-mod frame;
-mod kept;
-mod key;
+mod life;
+mod live;
 mod log;
-mod log_body;
 mod node_routes;
-mod output;
-mod place;
 mod preset_routes;
-mod queue;
-mod recent;
 mod routes;
-mod steps;
-mod stream;
-mod sweep;
-mod tail;
 mod view;
 
 use std::sync::Arc;
@@ -35,16 +14,16 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use door::{Door, Said};
 pub use error::JobError;
-pub use kept::OutputEnd;
-pub use key::{KeyError, SecretKey};
-pub use queue::{Idempotency, QueueRequest, Queued};
+pub use life::door::{Door, Said};
+pub use life::key::{KeyError, SecretKey};
+pub use life::queue::{Idempotency, QueueRequest, Queued};
+pub use log::steps::{Step, StepState};
+pub use log::window::OutputEnd;
 pub use routes::{JobPage, Scope, find_for};
-pub use steps::{Step, StepState};
 pub use view::{JobDetail, JobView};
 
-use crate::events::Hub;
+use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::presets::Catalog;
@@ -74,9 +53,9 @@ pub struct Parts {
     pub(crate) metrics: Metrics,
     limits: Limits,
     key: SecretKey,
-    polls: claim::Polls,
-    tails: tail::Tails,
-    looks: events::Looks,
+    polls: life::claim::Polls,
+    tails: live::tail::Tails,
+    looks: live::dashboard_stream::Looks,
     stopping: watch::Receiver<bool>,
 }
 
@@ -99,8 +78,8 @@ impl Jobs {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let (store, hub) = (nodes.store.clone(), Arc::clone(&nodes.hub));
-        let tails = tail::Tails::new(store.clone(), Arc::clone(&hub), metrics.clone());
-        let polls = claim::Polls::default();
+        let tails = live::tail::Tails::new(store.clone(), Arc::clone(&hub), metrics.clone());
+        let polls = life::claim::Polls::default();
         Self(Arc::new(Parts {
             store,
             hub,
@@ -111,7 +90,7 @@ impl Jobs {
             key,
             polls,
             tails,
-            looks: events::Looks::default(),
+            looks: live::dashboard_stream::Looks::default(),
             stopping,
         }))
     }
@@ -120,11 +99,11 @@ impl Jobs {
     pub fn routes(&self) -> OpenApiRouter {
         OpenApiRouter::new()
             .merge(routes::routes())
-            .merge(detail::routes())
-            .merge(log::routes())
-            .merge(stream::routes())
-            .merge(events::routes())
-            .merge(agent_routes::routes())
+            .merge(log::detail::routes())
+            .merge(log::routes::routes())
+            .merge(live::stream::routes())
+            .merge(live::dashboard_stream::routes())
+            .merge(life::agent_routes::routes())
             .merge(node_routes::routes())
             .merge(preset_routes::routes())
             .with_state(self.clone())

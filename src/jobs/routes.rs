@@ -9,11 +9,12 @@ use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::queue::Idempotency;
-use super::{JobError, JobView, Jobs, QueueRequest, Queued, diff};
+use super::{JobError, JobView, Jobs, QueueRequest, Queued};
 use crate::audit;
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, JsonWithValue, Path, Query};
+use crate::jobs::life::queue::Idempotency;
+use crate::jobs::log::diff;
 use crate::store::Tx;
 use crate::store::job::{self, Job, JobFilter, JobStatus};
 

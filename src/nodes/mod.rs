@@ -22,7 +22,7 @@ pub use slug::is_slug;
 pub(crate) use tokens::no_such_node;
 pub use tokens::{MintedToken, TokenView};
 
-use crate::events::Hub;
+use crate::hub::Hub;
 use crate::store::Store;
 
 /// The nodes' part of the server; clones share it.

@@ -1,0 +1,8 @@
+//! The commands that people run on a node, next to `hyprbox-agent run`.
+
+mod agent_process;
+pub mod check;
+pub mod enroll;
+pub mod service;
+pub mod stop_jobs;
+pub mod upgrade;

@@ -1,0 +1,343 @@
+//! Claim: QUEUED → RUNNING for exactly one caller; what was claimed and never arrived goes again to the same agent instance.
+//! By a poll, or with the end of the last job, which takes no poll of its own.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyprbox_protocol::{ClaimedJob, PendingAnswer};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use crate::auth::{NodeIdentity, NodeStanding};
+use crate::clock;
+use crate::http::{ApiError, Wait, Waiting};
+use crate::hub::NodeSignal;
+use crate::jobs::life::finish::fail_unsealed;
+use crate::jobs::{JobError, Jobs};
+use crate::store::claim::{self, Claimed, OwnJob};
+use crate::store::{Change, StoreError, Tx};
+
+/// Pollers remembered per node.
+const POLLERS_MAX: usize = 64;
+/// Polls that look at the database at once. Far fewer than may wait there: after another program's write all agents look
+/// again, and ten thousand of them are to wait for their turn, neither be refused nor keep people's writes out.
+const LOOKS_AT_ONCE: usize = 256;
+/// How long a poll waits for its turn to look.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
+
+/// What an agent asks for, as its request has it.
+#[derive(Debug)]
+pub(in crate::jobs) struct Asked<'q> {
+    /// Its node.
+    pub node_id: &'q str,
+    /// Its instance; the founding document's agent has none.
+    pub instance: Option<&'q str>,
+    /// Whether it would take a job.
+    pub wants_job: bool,
+    /// Jobs that it has started and whose completion was not acknowledged.
+    pub running: Vec<&'q str>,
+    /// How long the call may stay open.
+    pub wait: Duration,
+}
+
+/// What a look at the database needs of it.
+#[derive(Debug, Clone)]
+struct Poll {
+    node_id: String,
+    /// The node token that it came with, which must still be good when a job is handed out.
+    token_id: String,
+    instance: Option<String>,
+    wants_job: bool,
+    running: Vec<String>,
+}
+
+/// For each poller, the state of the world in which it last found nothing: until that changes, no database is asked.
+#[derive(Debug)]
+pub(in crate::jobs) struct Polls {
+    found_nothing: Mutex<HashMap<String, HashMap<u64, u64>>>,
+    turns: Semaphore,
+}
+
+impl Default for Polls {
+    fn default() -> Self {
+        Self {
+            found_nothing: Mutex::default(),
+            turns: Semaphore::new(LOOKS_AT_ONCE),
+        }
+    }
+}
+
+impl Polls {
+    fn nodes(&self) -> MutexGuard<'_, HashMap<String, HashMap<u64, u64>>> {
+        self.found_nothing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place among those that look.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        let turn = tokio::time::timeout(TURN_WITHIN, self.turns.acquire()).await;
+        turn.map_err(|_| StoreError::Busy)?
+            .map_err(|_| StoreError::Stopping)
+    }
+
+    fn found_nothing(&self, node_id: &str, poller: u64, generation: u64) {
+        let mut nodes = self.nodes();
+        if !nodes.contains_key(node_id) {
+            nodes.insert(node_id.to_owned(), HashMap::new());
+        }
+        if let Some(pollers) = nodes.get_mut(node_id) {
+            if pollers.len() >= POLLERS_MAX {
+                pollers.clear();
+            }
+            pollers.insert(poller, generation);
+        }
+    }
+
+    fn may_find(&self, node_id: &str, poller: u64, generation: u64) -> bool {
+        let nodes = self.nodes();
+        nodes.get(node_id).and_then(|pollers| pollers.get(&poller)) != Some(&generation)
+    }
+
+    /// A node that is gone.
+    pub(in crate::jobs) fn forget(&self, node_id: &str) {
+        self.nodes().remove(node_id);
+    }
+}
+
+impl Asked<'_> {
+    /// Two polls of a node that ask the same question have the same number.
+    fn poller(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.instance, self.wants_job, &self.running).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn by(&self, token_id: String) -> Poll {
+        Poll {
+            node_id: self.node_id.to_owned(),
+            token_id,
+            instance: self.instance.map(str::to_owned),
+            wants_job: self.wants_job,
+            running: self.running.iter().copied().map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// What can be said of a poll without a look at the database.
+pub(in crate::jobs) enum AtOnce {
+    /// There is nothing, and it does not wait.
+    Nothing(PendingAnswer),
+    /// There is nothing yet.
+    Wait(Wait),
+    /// Something may be there since the generation that is told.
+    Look(u64),
+}
+
+impl Jobs {
+    /// Claims a job, or hears of cancels; waits for one of the two as long as the poll says. After each wait `caller`'s
+    /// token is looked at anew: one that was revoked meanwhile must not bring its holder a job.
+    pub(in crate::jobs) async fn poll(
+        &self,
+        asked: &Asked<'_>,
+        token_id: String,
+        caller: &NodeStanding,
+        waiting: &Waiting,
+    ) -> Result<PendingAnswer, ApiError> {
+        let signal = self.hub.node(asked.node_id);
+        let deadline = waiting.deadline_from_before();
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + asked.wait);
+        let (poller, poll) = (asked.poller(), asked.by(token_id));
+        loop {
+            match self.at_once(&signal, &poll.node_id, poller, deadline) {
+                AtOnce::Nothing(nothing) => return Ok(nothing),
+                AtOnce::Wait(wait) => {
+                    waiting.over(wait).await;
+                    caller.holds().await?;
+                }
+                AtOnce::Look(generation) => {
+                    // Apart from what waits, which is to be small.
+                    let answer = Box::pin(self.look(&poll)).await?;
+                    if answer.job.is_some() || !answer.cancel.is_empty() {
+                        return Ok(answer);
+                    }
+                    self.polls.found_nothing(&poll.node_id, poller, generation);
+                    // What changed since is the next poll's.
+                    if Instant::now() >= deadline {
+                        return Ok(answer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What can be said of a poll at once; it is the same call until `deadline`.
+    pub(in crate::jobs) fn poll_at_once(
+        &self,
+        asked: &Asked<'_>,
+        deadline: Option<Instant>,
+    ) -> AtOnce {
+        let signal = self.hub.node(asked.node_id);
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + asked.wait);
+        self.at_once(&signal, asked.node_id, asked.poller(), deadline)
+    }
+
+    fn at_once(
+        &self,
+        signal: &Arc<NodeSignal>,
+        node_id: &str,
+        poller: u64,
+        deadline: Instant,
+    ) -> AtOnce {
+        // Before the look that it may lead to: a change that comes in between is then seen next time.
+        let generation = signal.generation();
+        if self.polls.may_find(node_id, poller, generation) {
+            return AtOnce::Look(generation);
+        }
+        if *self.stopping.borrow() || Instant::now() >= deadline {
+            return AtOnce::Nothing(self.nothing());
+        }
+        let (signal, jobs) = (Arc::clone(signal), self.clone());
+        let wake = Box::pin(async move {
+            tokio::select! {
+                () = signal.changed_since(generation) => {}
+                () = tokio::time::sleep_until(deadline) => {}
+                () = jobs.stopped() => {}
+            }
+        });
+        AtOnce::Wait(Wait { deadline, wake })
+    }
+
+    fn nothing(&self) -> PendingAnswer {
+        PendingAnswer {
+            job: None,
+            cancel: Vec::new(),
+            lease_seconds: self.limits.lease_seconds,
+        }
+    }
+
+    async fn look(&self, poll: &Poll) -> Result<PendingAnswer, JobError> {
+        let mut answer = self.nothing();
+        let asked = poll.clone();
+        let turn = self.polls.turn().await.map_err(JobError::from)?;
+        if !poll.wants_job {
+            answer.cancel = self
+                .store
+                .read(move |tx| own(tx, &asked).map(|own| cancels(&own)))
+                .await?;
+            return Ok(answer);
+        }
+        let (found, cancel) = self.store.write(move |tx| find_work(tx, &asked)).await?;
+        drop(turn);
+        answer.cancel = cancel;
+        if let Some(found) = found {
+            answer.job = self.open(found).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Unseals the job's secrets. A job whose key is gone ends here, and the poller looks again.
+    pub(in crate::jobs) async fn open(&self, found: Found) -> Result<Option<ClaimedJob>, JobError> {
+        let Found { job, again } = found;
+        if !again {
+            self.metrics.claimed(job.created_at, job.started_at);
+        }
+        let secrets = match job
+            .sealed
+            .map(|sealed| self.0.key.unseal(&job.id, &sealed))
+            .transpose()
+        {
+            Ok(secrets) => secrets.unwrap_or_default(),
+            Err(reason) => {
+                let failed = self
+                    .store
+                    .write(move |tx| fail_unsealed(tx, &job.id, &reason.to_string()))
+                    .await?;
+                self.metrics.finished(&failed);
+                return Ok(None);
+            }
+        };
+        Ok(Some(ClaimedJob {
+            id: job.id,
+            preset: job.preset,
+            script: job.script,
+            script_sha256: job.script_sha256,
+            timeout_seconds: job.timeout_seconds,
+            created_at: job.created_at.to_string(),
+            secrets,
+        }))
+    }
+}
+
+/// A job for the poller.
+pub(in crate::jobs) struct Found {
+    job: Claimed,
+    /// It was claimed before, by the same agent instance.
+    again: bool,
+}
+
+/// What an agent would have asked for by a poll, right after the end of the only job that it had.
+pub(in crate::jobs) struct NextPoll(Poll);
+
+impl NextPoll {
+    /// None without an instance: should the answer get lost, nobody could tell that the job never arrived.
+    pub(in crate::jobs) fn of(node: &NodeIdentity, instance: Option<&str>) -> Option<Self> {
+        let instance = instance?;
+        Some(Self(Poll {
+            node_id: node.node_id.clone(),
+            token_id: node.token_id.clone(),
+            instance: Some(instance.to_owned()),
+            wants_job: true,
+            running: Vec::new(),
+        }))
+    }
+
+    /// In the transaction that ended that job, and after its end.
+    pub(in crate::jobs) fn find_work(&self, tx: &mut dyn Tx) -> Result<Option<Found>, JobError> {
+        match find_work(tx, &self.0) {
+            Ok((found, _)) => Ok(found),
+            // The end is told all the same.
+            Err(JobError::TokenGone) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn find_work(tx: &mut dyn Tx, poll: &Poll) -> Result<(Option<Found>, Vec<String>), JobError> {
+    let own = own(tx, poll)?;
+    let cancel = cancels(&own);
+    if let Some(lost) = own.iter().find(|job| is_undelivered(job, poll)) {
+        let job = claim::again(tx, &lost.id)?.ok_or(JobError::NotFound)?;
+        return Ok((Some(Found { job, again: true }), cancel));
+    }
+    let Some(job) = claim::next(tx, &poll.node_id, poll.instance.as_deref(), clock::now())? else {
+        return Ok((None, cancel));
+    };
+    tx.note(Change::Job {
+        id: job.id.clone(),
+        node_id: poll.node_id.clone(),
+    });
+    Ok((Some(Found { job, again: false }), cancel))
+}
+
+/// What the poller runs: its own alone, as what others run on the node is no concern of it, and may be much. Right before the
+/// claim: a revocation that came first leaves nothing to hand out, however close it was.
+fn own(tx: &mut dyn Tx, poll: &Poll) -> Result<Vec<OwnJob>, JobError> {
+    let own = claim::own(tx, &poll.token_id, &poll.node_id, poll.instance.as_deref())?;
+    own.ok_or(JobError::TokenGone)
+}
+
+/// A claim whose answer got lost: of the poller's own jobs, one that it does not know. Without an instance nobody can tell.
+fn is_undelivered(job: &OwnJob, poll: &Poll) -> bool {
+    poll.instance.is_some() && !poll.running.contains(&job.id)
+}
+
+/// The poller's own jobs whose cancel was asked for.
+fn cancels(own: &[OwnJob]) -> Vec<String> {
+    own.iter()
+        .filter(|job| job.cancel_requested_at.is_some())
+        .map(|job| job.id.clone())
+        .collect()
+}

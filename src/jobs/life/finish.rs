@@ -1,0 +1,369 @@
+//! Finish: RUNNING → SUCCEEDED, FAILED or CANCELLED, exactly once; and once more, late, for a job that the lease failed.
+
+use hyprbox_protocol::{CompleteRequest, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS};
+use sha2::{Digest, Sha256};
+
+use crate::audit;
+use crate::clock;
+use crate::http::FieldErrors;
+use crate::jobs::{JobError, Jobs};
+use crate::store::job::{self, Ending, Job, JobStatus, StreamCounts};
+use crate::store::{Change, Tx};
+
+impl Jobs {
+    /// Ends a job as its agent tells. The same report again gives the same job; another one is refused.
+    pub async fn complete(
+        &self,
+        node_id: String,
+        instance: Option<String>,
+        id: String,
+        request: CompleteRequest,
+    ) -> Result<Job, JobError> {
+        check(&request)?;
+        let (job, is_new) = self
+            .store
+            .write(move |tx| complete(tx, (&node_id, instance.as_deref()), &id, request))
+            .await?;
+        if is_new {
+            self.metrics.finished(&job);
+        }
+        Ok(job)
+    }
+}
+
+/// Whether the caller holds the job's claim. A claim without an instance takes any caller of the node.
+pub(in crate::jobs) fn must_hold(job: &Job, instance: Option<&str>) -> Result<(), JobError> {
+    match (job.claimed_by.as_deref(), instance) {
+        (None, _) => Ok(()),
+        (Some(holder), Some(caller)) if holder == caller => Ok(()),
+        (Some(_), _) => Err(JobError::NotYourClaim),
+    }
+}
+
+/// Whether the lease failed the job and its agent has not told the truth yet.
+pub(in crate::jobs) fn is_lost(job: &Job) -> bool {
+    job.status == JobStatus::Failed && job.lost_at.is_some() && job.recovered_at.is_none()
+}
+
+/// Ends the job, and tells whether it does so now.
+pub(in crate::jobs) fn complete(
+    tx: &mut dyn Tx,
+    (node_id, instance): (&str, Option<&str>),
+    id: &str,
+    request: CompleteRequest,
+) -> Result<(Job, bool), JobError> {
+    let job = job::find_locked(tx, id)?
+        .filter(|job| job.node_id == node_id)
+        .ok_or(JobError::NotFound)?;
+    let digest = digest_of(&request);
+    if job.status != JobStatus::Queued {
+        must_hold(&job, instance)?;
+    }
+    if job.status.is_terminal() && job.complete_digest.as_deref() == Some(&digest[..]) {
+        return Ok((job, false));
+    }
+    if job.status != JobStatus::Running && !is_lost(&job) {
+        return Err(JobError::WrongState(job.status));
+    }
+    let end = ending(&job, request, digest);
+    if !job::finish(tx, id, &end, clock::now())? {
+        return Err(JobError::WrongState(job.status));
+    }
+    if is_lost(&job) {
+        let entry = audit::Entry {
+            actor: &format!("node:{node_id}"),
+            action: "job.recover",
+            job_id: Some(id),
+            node_id: Some(node_id),
+            detail: Some(&format!(
+                "the agent came back after its lease: {}",
+                end.status
+            )),
+        };
+        audit::record(tx, entry)?;
+    }
+    tx.note(Change::Job {
+        id: id.to_owned(),
+        node_id: node_id.to_owned(),
+    });
+    Ok((job::find(tx, id)?.ok_or(JobError::NotFound)?, true))
+}
+
+/// Fails a claimed job whose secrets can't be opened.
+pub(in crate::jobs) fn fail_unsealed(
+    tx: &mut dyn Tx,
+    id: &str,
+    reason: &str,
+) -> Result<Job, JobError> {
+    let job = job::find_locked(tx, id)?.ok_or(JobError::NotFound)?;
+    let request = CompleteRequest {
+        error_msg: Some(reason.to_owned()),
+        ..CompleteRequest::default()
+    };
+    let digest = digest_of(&request);
+    let end = ending(&job, request, digest);
+    if job::finish(tx, id, &end, clock::now())? {
+        tx.note(Change::Job {
+            id: job.id.clone(),
+            node_id: job.node_id.clone(),
+        });
+    }
+    job::find(tx, id)?.ok_or(JobError::NotFound)
+}
+
+/// Refuses a report that doesn't say how the script ended, or that no row could hold.
+pub(in crate::jobs) fn check(request: &CompleteRequest) -> Result<(), JobError> {
+    let mut faults = FieldErrors::default();
+    let code_fits = request
+        .exit_code
+        .is_none_or(|code| i32::try_from(code).is_ok());
+    faults.check(
+        code_fits,
+        "exitCode",
+        "must be a number of 32 bits, or null",
+    );
+    let says_why = request
+        .error_msg
+        .as_deref()
+        .is_some_and(|words| !words.is_empty())
+        || request.signal.is_some()
+        || request.cancelled == Some(true)
+        || request.timed_out == Some(true);
+    faults.check(
+        request.exit_code.is_some() || says_why,
+        "exitCode",
+        "is needed, unless signal, errorMsg, cancelled or timedOut says how the script ended",
+    );
+    let signal_fits = |name: &str| {
+        (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    faults.check(
+        request.signal.as_deref().is_none_or(signal_fits),
+        "signal",
+        "must be a signal's name, as in SIGKILL",
+    );
+    for (field, bytes) in [
+        ("stdoutBytes", request.stdout_bytes),
+        ("stderrBytes", request.stderr_bytes),
+    ] {
+        faults.check(
+            bytes.is_none_or(|bytes| bytes <= MAX_BYTE_COUNT),
+            field,
+            "must be at most 2^53",
+        );
+    }
+    faults.into_map().map_err(JobError::Fields)
+}
+
+/// What the agent's report makes of the job.
+fn ending(job: &Job, request: CompleteRequest, digest: [u8; 32]) -> Ending {
+    let told = request
+        .error_msg
+        .filter(|words| !words.is_empty())
+        .map(|words| storable(&words));
+    let cancelled = request.cancelled == Some(true) && job.cancel_requested_at.is_some();
+    let timed_out = request.timed_out == Some(true);
+    let error_msg = told.or_else(|| match (&request.signal, cancelled, timed_out) {
+        (_, true, _) => None,
+        (_, false, true) => Some(format!("timed out after {} s", job.timeout_seconds)),
+        (Some(signal), false, false) => Some(format!("killed by {signal}")),
+        (None, false, false) => None,
+    });
+    let status = match (&error_msg, cancelled, request.exit_code) {
+        (Some(_), _, _) => JobStatus::Failed,
+        (None, true, _) => JobStatus::Cancelled,
+        (None, false, Some(0)) => JobStatus::Succeeded,
+        (None, false, _) => JobStatus::Failed,
+    };
+    // Without a code, a reason or a cancel that counts, something must still be said.
+    let error_msg = match (&error_msg, status, request.exit_code) {
+        (None, JobStatus::Failed, None) => Some("ended without an exit code".to_owned()),
+        _ => error_msg,
+    };
+    Ending {
+        status,
+        exit_code: request.exit_code,
+        signal: request.signal,
+        error_msg,
+        digest,
+        stdout: with_total(job.stdout, request.stdout_bytes),
+        stderr: with_total(job.stderr, request.stderr_bytes),
+    }
+}
+
+/// What never arrived counts as produced, and as dropped.
+fn with_total(counts: StreamCounts, told: Option<u64>) -> StreamCounts {
+    let missing = told.unwrap_or(0).saturating_sub(counts.bytes);
+    StreamCounts {
+        bytes: counts.bytes + missing,
+        dropped: counts.dropped + missing,
+        start: counts.start,
+        is_open: counts.is_open,
+    }
+}
+
+/// At most 4,096 characters, and no NUL, which not every database takes in a text.
+fn storable(words: &str) -> String {
+    words
+        .chars()
+        .take(MAX_ERROR_MSG_CHARS)
+        .map(|c| {
+            if c == '\0' {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+fn digest_of(request: &CompleteRequest) -> [u8; 32] {
+    // The struct's own order of fields: two reports are the same when what they say is.
+    let text = serde_json::to_vec(request).expect("a struct of plain values is JSON");
+    Sha256::digest(text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(cancel_requested: bool) -> Job {
+        let at = clock::now();
+        Job {
+            id: "j".into(),
+            status: JobStatus::Running,
+            preset: "p".into(),
+            node_id: "n".into(),
+            created_by: "u".into(),
+            created_by_email: "u@example.org".into(),
+            created_at: at,
+            started_at: Some(at),
+            finished_at: None,
+            exit_code: None,
+            signal: None,
+            error_msg: None,
+            timeout_seconds: 600,
+            cancel_requested_at: cancel_requested.then_some(at),
+            recovered_at: None,
+            lost_at: None,
+            claimed_by: None,
+            complete_digest: None,
+            script_sha256: String::new(),
+            pid: None,
+            lines: Some(1),
+            position: 0,
+            stdout: StreamCounts {
+                bytes: 10,
+                dropped: 2,
+                start: 2,
+                is_open: true,
+            },
+            stderr: StreamCounts::default(),
+            last_output_at: None,
+            params: "{}".into(),
+        }
+    }
+
+    fn report(json: &str) -> CompleteRequest {
+        serde_json::from_str(json).expect("a report")
+    }
+
+    #[test]
+    fn every_report_makes_the_end_that_the_contract_names() {
+        use JobStatus::{Cancelled, Failed, Succeeded};
+        for (json, asked, status, words) in [
+            (r#"{"exitCode":0}"#, false, Succeeded, None),
+            (r#"{"exitCode":0}"#, true, Succeeded, None),
+            (r#"{"exitCode":3}"#, false, Failed, None),
+            (
+                r#"{"exitCode":0,"errorMsg":"no bash"}"#,
+                false,
+                Failed,
+                Some("no bash"),
+            ),
+            (r#"{"exitCode":0,"errorMsg":""}"#, false, Succeeded, None),
+            (
+                r#"{"signal":"SIGKILL"}"#,
+                false,
+                Failed,
+                Some("killed by SIGKILL"),
+            ),
+            (
+                r#"{"signal":"SIGTERM","cancelled":true}"#,
+                true,
+                Cancelled,
+                None,
+            ),
+            (
+                r#"{"signal":"SIGTERM","cancelled":true}"#,
+                false,
+                Failed,
+                Some("killed by SIGTERM"),
+            ),
+            (r#"{"exitCode":143,"cancelled":true}"#, false, Failed, None),
+            (
+                r#"{"cancelled":true}"#,
+                false,
+                Failed,
+                Some("ended without an exit code"),
+            ),
+            (
+                r#"{"cancelled":true,"errorMsg":"x survived"}"#,
+                true,
+                Failed,
+                Some("x survived"),
+            ),
+            (
+                r#"{"signal":"SIGTERM","timedOut":true}"#,
+                false,
+                Failed,
+                Some("timed out after 600 s"),
+            ),
+            (
+                r#"{"exitCode":0,"timedOut":true}"#,
+                false,
+                Failed,
+                Some("timed out after 600 s"),
+            ),
+        ] {
+            let end = ending(&job(asked), report(json), [0; 32]);
+            assert_eq!(
+                (end.status, end.error_msg.as_deref()),
+                (status, words),
+                "{json} after a cancel: {asked}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_never_arrived_counts_as_dropped() {
+        let end = ending(
+            &job(false),
+            report(r#"{"exitCode":0,"stdoutBytes":25,"stderrBytes":0}"#),
+            [0; 32],
+        );
+        assert_eq!(
+            end.stdout,
+            StreamCounts {
+                bytes: 25,
+                dropped: 17,
+                start: 2,
+                is_open: true,
+            }
+        );
+        assert_eq!(end.stderr, StreamCounts::default());
+    }
+
+    #[test]
+    fn a_report_must_say_how_it_ended() {
+        for bad in [
+            r"{}",
+            r#"{"errorMsg":""}"#,
+            r#"{"exitCode":99999999999}"#,
+            r#"{"exitCode":0,"stdoutBytes":9007199254740993}"#,
+        ] {
+            assert!(check(&report(bad)).is_err(), "{bad}");
+        }
+        assert!(check(&report(r#"{"exitCode":0,"stdoutBytes":9007199254740992}"#)).is_ok());
+    }
+}

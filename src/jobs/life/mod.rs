@@ -1,0 +1,10 @@
+//! The states of a job: queued, claimed, running, ended.
+
+pub(in crate::jobs) mod agent_routes;
+pub(in crate::jobs) mod claim;
+pub(in crate::jobs) mod door;
+pub(in crate::jobs) mod finish;
+pub(in crate::jobs) mod key;
+pub(in crate::jobs) mod output;
+pub(in crate::jobs) mod queue;
+pub(in crate::jobs) mod sweep;

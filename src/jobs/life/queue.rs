@@ -1,0 +1,331 @@
+//! Queue: render, freeze, insert. Cancel while QUEUED; ask for it while RUNNING.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::audit;
+use crate::auth::User;
+use crate::clock;
+use crate::http::each_name_once;
+use crate::jobs::{JobError, Jobs};
+use crate::presets::{Script, Values, render};
+use crate::store::job::{self, Job, JobStatus, NewJob};
+use crate::store::{Change, Tx, idempotency, node, secret};
+
+/// How long an Idempotency-Key counts, in milliseconds.
+pub(in crate::jobs) const KEY_AGE_MS: i64 = 24 * 3_600 * 1_000;
+/// A job's longest timeout: a week.
+const TIMEOUT_MAX_SECONDS: i64 = 604_800;
+
+/// The body of `POST /api/jobs`.
+#[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueRequest {
+    /// The preset's name.
+    pub preset: String,
+    /// The node's id.
+    pub node_id: String,
+    /// Params by name, as JSON of their type.
+    #[serde(default, deserialize_with = "each_name_once")]
+    #[schema(value_type = Option<Object>)]
+    pub params: Option<Map<String, Value>>,
+    /// 1 to 604,800; the preset's own timeout where it is absent.
+    #[serde(default)]
+    pub timeout_seconds: Option<i64>,
+}
+
+/// A job that a request made, now or (with the same Idempotency-Key) before.
+#[derive(Debug)]
+pub enum Queued {
+    /// It is new.
+    New(Job),
+    /// The same request made it before.
+    Before(Job),
+}
+
+/// A request's Idempotency-Key, and the JSON that came with it.
+#[derive(Debug)]
+pub struct Idempotency {
+    /// The key as the client chose it.
+    pub key: String,
+    /// The whole body.
+    pub body: Value,
+}
+
+/// A preset that was rendered for a request.
+struct Rendered {
+    script: Script,
+    params: Map<String, Value>,
+    secrets: BTreeMap<String, String>,
+    timeout_seconds: u64,
+}
+
+impl Jobs {
+    /// Renders the preset, freezes the script and queues the job.
+    pub async fn queue(
+        &self,
+        user: &User,
+        request: QueueRequest,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Queued, JobError> {
+        let key = idempotency.map(|given| {
+            (
+                given.key,
+                self.0.key.digest(canonical(&given.body).as_bytes()),
+            )
+        });
+        // Before anything else: the preset may have changed, or gone, since the first request.
+        if let Some((key, digest)) = key.clone()
+            && let Some(before) = self.made_before(user.id.clone(), key, digest).await?
+        {
+            return Ok(Queued::Before(before));
+        }
+        let rendered = self.render_request(&request).await?;
+        let job = NewJob {
+            id: uuid::Uuid::now_v7().to_string(),
+            preset: request.preset,
+            node_id: request.node_id,
+            created_by: user.id.clone(),
+            created_by_email: user.email.clone(),
+            created_at: clock::now(),
+            timeout_seconds: rendered.timeout_seconds,
+            script_sha256: rendered.script.sha256,
+            params: Value::Object(rendered.params).to_string(),
+            script: rendered.script.text,
+        };
+        let sealed = if rendered.secrets.is_empty() {
+            None
+        } else {
+            Some(
+                self.0
+                    .key
+                    .seal(&job.id, &rendered.secrets)
+                    .map_err(|_| JobError::CantSeal)?,
+            )
+        };
+        let bytes = job.script.len() + job.params.len();
+        let queued = self
+            .store
+            .write_large(bytes, move |tx| insert(tx, &job, sealed, key))
+            .await?;
+        if let Queued::New(job) = &queued {
+            self.metrics.queued(&job.preset);
+        }
+        Ok(queued)
+    }
+
+    async fn made_before(
+        &self,
+        user_id: String,
+        key: String,
+        digest: [u8; 32],
+    ) -> Result<Option<Job>, JobError> {
+        self.store
+            .read(move |tx| find_made(tx, &user_id, &key, digest))
+            .await
+    }
+
+    async fn render_request(&self, request: &QueueRequest) -> Result<Rendered, JobError> {
+        let (script, values, preset_timeout) = self
+            .render(
+                request.preset.clone(),
+                request.params.clone().unwrap_or_default(),
+                request.timeout_seconds,
+            )
+            .await?;
+        let timeout_seconds = request
+            .timeout_seconds
+            .and_then(|given| u64::try_from(given).ok());
+        Ok(Rendered {
+            script,
+            params: values.shown(),
+            secrets: values.into_secrets(),
+            timeout_seconds: timeout_seconds.unwrap_or(preset_timeout),
+        })
+    }
+
+    /// Renders a preset with params, as it would be frozen now; also the values used and the preset's timeout. All faults
+    /// of the params, and of the timeout where one is given, come at once.
+    pub async fn render(
+        &self,
+        name: String,
+        params: Map<String, Value>,
+        timeout_seconds: Option<i64>,
+    ) -> Result<(Script, Values, u64), JobError> {
+        let catalog = std::sync::Arc::clone(&self.catalog);
+        let work = move || {
+            catalog.refresh();
+            let entry = catalog
+                .current()
+                .get(&name)
+                .cloned()
+                .ok_or(JobError::PresetNotFound)?;
+            let checked = Values::check(&entry.preset, &params);
+            let timeout_fits =
+                timeout_seconds.is_none_or(|given| (1..=TIMEOUT_MAX_SECONDS).contains(&given));
+            let values = match checked {
+                Ok(values) if timeout_fits => values,
+                checked => {
+                    let mut fields = checked
+                        .err()
+                        .map(|errors| errors.fields)
+                        .unwrap_or_default();
+                    if !timeout_fits {
+                        fields.insert(
+                            "timeoutSeconds".to_owned(),
+                            "must be 1 to 604800".to_owned(),
+                        );
+                    }
+                    return Err(JobError::Fields(fields));
+                }
+            };
+            Ok((
+                render(&entry.preset, &values),
+                values,
+                u64::from(entry.preset.timeout_seconds),
+            ))
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| crate::store::StoreError::Stopping)?
+    }
+
+    /// Cancels a QUEUED job at once; asks the agent to stop a RUNNING one. `any_owner`: an ADMIN with `scope=all`.
+    pub async fn cancel(&self, user: &User, id: String, any_owner: bool) -> Result<Job, JobError> {
+        let user = user.clone();
+        let job = self
+            .store
+            .write(move |tx| cancel(tx, &user, &id, any_owner))
+            .await?;
+        if job.status == JobStatus::Cancelled {
+            self.metrics.finished(&job);
+        }
+        Ok(job)
+    }
+}
+
+fn insert(
+    tx: &mut dyn Tx,
+    job: &NewJob,
+    sealed: Option<Vec<u8>>,
+    key: Option<(String, [u8; 32])>,
+) -> Result<Queued, JobError> {
+    if let Some((key, digest)) = key {
+        idempotency::lock(tx, &job.created_by, &key)?;
+        if let Some(before) = find_made(tx, &job.created_by, &key, digest)? {
+            return Ok(Queued::Before(before));
+        }
+        idempotency::insert(tx, &job.created_by, &key, digest, &job.id, job.created_at)?;
+    }
+    node::find_held(tx, &job.node_id)?.ok_or(JobError::NodeNotFound)?;
+    job::insert(tx, job)?;
+    if let Some(sealed) = sealed {
+        secret::insert(tx, &job.id, sealed)?;
+    }
+    let entry = audit::Entry {
+        actor: &job.created_by_email,
+        action: "job.queue",
+        job_id: Some(&job.id),
+        node_id: Some(&job.node_id),
+        detail: Some(&job.preset),
+    };
+    audit::record(tx, entry)?;
+    tx.note(Change::Job {
+        id: job.id.clone(),
+        node_id: job.node_id.clone(),
+    });
+    job::find(tx, &job.id)?
+        .map(Queued::New)
+        .ok_or(JobError::NotFound)
+}
+
+fn find_made(
+    tx: &mut dyn Tx,
+    user_id: &str,
+    key: &str,
+    digest: [u8; 32],
+) -> Result<Option<Job>, JobError> {
+    let since = clock::now().plus_millis(-KEY_AGE_MS);
+    let Some(remembered) = idempotency::find(tx, user_id, key, since)? else {
+        return Ok(None);
+    };
+    if remembered.digest != digest {
+        return Err(JobError::KeyReused);
+    }
+    Ok(job::find(tx, &remembered.job_id)?)
+}
+
+fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job, JobError> {
+    let job = job::find_locked(tx, id)?
+        .filter(|job| any_owner || job.created_by == user.id)
+        .ok_or(JobError::NotFound)?;
+    let now = clock::now();
+    let changed = match job.status {
+        JobStatus::Queued => job::cancel_queued(tx, id, now)?,
+        JobStatus::Running => job::request_cancel(tx, id, now)?,
+        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => false,
+    };
+    if !changed {
+        return Err(JobError::WrongState(job.status));
+    }
+    let entry = audit::Entry {
+        actor: &user.email,
+        action: "job.cancel",
+        job_id: Some(id),
+        node_id: Some(&job.node_id),
+        detail: Some(if job.status == JobStatus::Queued {
+            "while queued"
+        } else {
+            "while running"
+        }),
+    };
+    audit::record(tx, entry)?;
+    tx.note(Change::Job {
+        id: job.id,
+        node_id: job.node_id,
+    });
+    job::find(tx, id)?.ok_or(JobError::NotFound)
+}
+
+/// The JSON value in one form: keys sorted, whole numbers without a fraction.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<&String, &Value> = map.iter().collect();
+            let pairs: Vec<String> = sorted
+                .iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", pairs.join(","))
+        }
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(canonical).collect::<Vec<_>>().join(",")
+        ),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15 => {
+                (float as i64).to_string()
+            }
+            _ => number.to_string(),
+        },
+        Value::Null | Value::Bool(_) | Value::String(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::canonical;
+
+    #[test]
+    fn the_same_value_written_otherwise_has_one_form() {
+        let form = |json: &str| canonical(&serde_json::from_str(json).expect("JSON"));
+        assert_eq!(
+            form(r#"{"b":1.0,"a":[true,null,"x"]}"#),
+            form(r#" { "a" : [true, null, "\u0078"], "b" : 1 } "#)
+        );
+        assert_ne!(form(r#"{"a":1}"#), form(r#"{"a":"1"}"#));
+        assert_ne!(form(r#"{"a":1}"#), form(r#"{"a":1,"b":null}"#));
+    }
+}

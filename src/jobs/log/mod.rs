@@ -1,0 +1,8 @@
+//! Reading kept output: log, steps, detail, differences.
+
+pub(in crate::jobs) mod body;
+pub(in crate::jobs) mod detail;
+pub(in crate::jobs) mod diff;
+pub(in crate::jobs) mod routes;
+pub(in crate::jobs) mod steps;
+pub(in crate::jobs) mod window;
