@@ -64,10 +64,13 @@ pub struct App {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "HyprBox Jobs",
-    description = "Queues presets as jobs on nodes, and tells what came of them."
-))]
+#[openapi(
+    info(
+        title = "HyprBox Jobs",
+        description = "Queues presets as jobs on nodes and reports their state and output."
+    ),
+    components(schemas(hyprbox_protocol::ErrorBody))
+)]
 struct ApiDocument;
 
 /// Connections that may wait to be accepted; the system makes it less where it wants to. When a server comes back, all agents and
@@ -277,13 +280,15 @@ fn router(auth: &Auth, nodes: &Nodes, jobs: &Jobs, ops: &Ops, public_url: &str) 
         .merge(jobs.routes())
         .merge(ops::routes(ops.clone()))
         .split_for_parts();
-    ops.describe(api);
+    let document = ops::document(api);
+    ops.describe(document.clone());
     routes
         .merge(nodes.install.routes())
         .merge(dashboard::routes(
             auth.clone(),
             jobs.clone(),
             public_url.to_owned(),
+            document,
         ))
         .fallback(dashboard::not_found)
         .method_not_allowed_fallback(method_not_allowed)

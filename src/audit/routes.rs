@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use hyprbox_protocol::ErrorBody;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -59,17 +58,11 @@ pub(crate) struct AuditAnswer {
     params(
         ("limit" = Option<u64>, Query, description = "1 to 200; 50 if absent"),
         ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
-        ("actor" = Option<String>, Query, description = "Only theirs"),
-        ("action" = Option<String>, Query, description = "Only this"),
-        ("jobId" = Option<String>, Query, description = "Only on this job"),
-        ("nodeId" = Option<String>, Query, description = "Only on this node"),
-    ),
-    responses(
-        (status = 200, description = "A page", body = AuditAnswer),
-        (status = 400, description = "A parameter is wrong", body = ErrorBody),
-        (status = 401, description = "Not signed in", body = ErrorBody),
-        (status = 403, description = "Not an ADMIN", body = ErrorBody),
-    ))]
+        ("actor" = Option<String>, Query, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", description = "Only theirs"),
+        ("action" = Option<String>, Query, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", description = "Only this"),
+        ("jobId" = Option<String>, Query, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", description = "Only on this job"),
+        ("nodeId" = Option<String>, Query, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", description = "Only on this node")),
+    responses((status = 200, description = "A page", body = AuditAnswer)))]
 pub(crate) async fn list(
     State(store): State<Store>,
     _: Admin,

@@ -129,6 +129,7 @@ pub(super) fn draw(page: &Page<'_>) -> Markup {
                 (header(page))
                 p #line-down .line-down role="status" hidden { "The connection to the server is lost. Trying again…" }
                 main #main tabindex="-1" { (page.body) }
+                footer { a href="/docs/api" { "API" } }
             }
         }
     }

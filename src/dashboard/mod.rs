@@ -7,6 +7,7 @@
 //! swap the regions that changed: each thing is drawn in one place, here.
 
 mod account;
+mod api_reference;
 mod assets;
 mod audit;
 mod compare;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 
 use axum::routing::{get, post};
 use axum::{Router, middleware};
+use bytes::Bytes;
 
 pub use not_found::not_found;
 
@@ -54,14 +56,17 @@ struct Site {
     jobs: Jobs,
     /// Where people and agents reach the server.
     public_url: Arc<str>,
+    /// The OpenAPI document.
+    api: Bytes,
 }
 
 /// Every page.
-pub fn routes(auth: Auth, jobs: Jobs, public_url: String) -> Router {
+pub fn routes(auth: Auth, jobs: Jobs, public_url: String, api: Bytes) -> Router {
     let site = Site {
         auth,
         jobs,
         public_url: public_url.into(),
+        api,
     };
     Router::new()
         .route("/", get(overview::show))
@@ -93,6 +98,7 @@ pub fn routes(auth: Auth, jobs: Jobs, public_url: String) -> Router {
         .route("/users/{id}", post(users::change))
         .route("/users/{id}/remove", post(users::remove))
         .route("/audit", get(audit::show))
+        .route("/docs/api", get(api_reference::show))
         .layer(middleware::from_fn_with_state(site.clone(), shell::wrap))
         .route("/assets/{version}/{*file}", get(assets::serve))
         .with_state(site)

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use hyprbox_protocol::ErrorBody;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -149,7 +148,7 @@ fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, 
 
 /// Lists nodes.
 #[utoipa::path(get, path = "/api/nodes", tag = "nodes", operation_id = "list_nodes",
-    responses((status = 200, body = NodeList), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
+    responses((status = 200, body = NodeList)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn list(
     State(jobs): State<Jobs>,
@@ -162,8 +161,7 @@ async fn list(
 
 /// Shows a node.
 #[utoipa::path(get, path = "/api/nodes/{id}", tag = "nodes", operation_id = "show_node", params(("id" = String, Path)),
-    responses((status = 200, body = NodeView), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)),
+    responses((status = 200, body = NodeView)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn show(
     State(jobs): State<Jobs>,
@@ -175,8 +173,8 @@ async fn show(
 
 /// Deletes a node.
 #[utoipa::path(delete, path = "/api/nodes/{id}", tag = "nodes", operation_id = "delete_node", params(("id" = String, Path)),
-    responses((status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody, description = "It has a running job")),
+    responses((status = 204),
+        (status = 409, description = "It has a running job")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn delete(
     State(jobs): State<Jobs>,

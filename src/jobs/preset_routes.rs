@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use hyprbox_protocol::ErrorBody;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa_axum::router::OpenApiRouter;
@@ -50,7 +49,7 @@ impl Jobs {
 
 /// Lists presets, and the preset files that are wrong.
 #[utoipa::path(get, path = "/api/presets", tag = "presets", operation_id = "list_presets",
-    responses((status = 200, body = PresetList), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
+    responses((status = 200, body = PresetList)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn list(
     State(jobs): State<Jobs>,
@@ -61,8 +60,7 @@ async fn list(
 
 /// Shows a preset.
 #[utoipa::path(get, path = "/api/presets/{name}", tag = "presets", operation_id = "show_preset", params(("name" = String, Path)),
-    responses((status = 200, body = PresetView), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)),
+    responses((status = 200, body = PresetView)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn show(
     State(jobs): State<Jobs>,
@@ -77,8 +75,7 @@ async fn show(
 /// Renders a preset: what would be frozen now.
 #[utoipa::path(post, path = "/api/presets/{name}/render", tag = "presets", params(("name" = String, Path)),
     request_body = RenderRequest,
-    responses((status = 200, body = RenderedScript), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)),
+    responses((status = 200, body = RenderedScript)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn render(
     State(jobs): State<Jobs>,

@@ -4,7 +4,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use hyprbox_protocol::ErrorBody;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -129,10 +128,12 @@ pub struct JobPage {
 
 /// Queues a job.
 #[utoipa::path(post, path = "/api/jobs", tag = "jobs", request_body = QueueRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable characters; for 24 h the same key with the same body gives the same job")),
-    responses((status = 201, body = JobView), (status = 200, body = JobView, description = "The same request made it before"),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)),
+    params(("Idempotency-Key" = Option<String>, Header, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+        description = "1 to 255 printable characters; for 24 h the same key with the same body gives the same job")),
+    responses((status = 201, body = JobView),
+        (status = 200, body = JobView, description = "The same request made it before"),
+        (status = 404, description = "No such preset or node"),
+        (status = 409, description = "The Idempotency-Key came with another body before")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn queue(
     State(jobs): State<Jobs>,
@@ -174,8 +175,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     params(("nodeId" = Option<String>, Query), ("status" = Option<Vec<JobStatus>>, Query, description = "May repeat"),
         ("preset" = Option<String>, Query), ("limit" = Option<u64>, Query, description = "1 to 200; 50 if absent"),
         ("cursor" = Option<String>, Query), ("scope" = Option<String>, Query, description = "all: everybody's, for VIEWER and ADMIN")),
-    responses((status = 200, body = JobPage), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody)),
+    responses((status = 200, body = JobPage)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn list(
     State(jobs): State<Jobs>,
@@ -238,8 +238,7 @@ impl Jobs {
     params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: somebody else's, for ADMIN")),
     responses((status = 200, body = JobView, description = "It was QUEUED and is CANCELLED"),
         (status = 202, body = JobView, description = "It is RUNNING; its agent will stop it"),
-        (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody)),
+        (status = 409)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn cancel(
     State(jobs): State<Jobs>,
@@ -260,8 +259,7 @@ async fn cancel(
 /// Unified diff of two jobs' scripts.
 #[utoipa::path(get, path = "/api/jobs/{a}/diff/{b}", tag = "jobs",
     params(("a" = String, Path), ("b" = String, Path), ("scope" = Option<String>, Query)),
-    responses((status = 200, content_type = "text/x-diff"), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)),
+    responses((status = 200, content_type = "text/x-diff")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn diff_scripts(
     State(jobs): State<Jobs>,

@@ -4,7 +4,6 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use hyprbox_protocol::ErrorBody;
 use serde::{Deserialize, Serialize};
 
 use super::Nodes;
@@ -50,8 +49,7 @@ pub(super) struct Enrolled {
 /// Makes a one-time code for a node, in place of the one that it may have.
 #[utoipa::path(post, path = "/api/nodes/{id}/enrolments", tag = "nodes", operation_id = "add_enrolment",
     params(("id" = String, Path)),
-    responses((status = 201, body = Enrolment), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)),
+    responses((status = 201, body = Enrolment)),
     security(("bearer" = []), ("cookie" = [])))]
 pub(super) async fn add(
     State(nodes): State<Nodes>,
@@ -65,8 +63,9 @@ pub(super) async fn add(
 /// Trades a one-time code for its node's token. A 401 for a code that is wrong, used or too old; after ten of them from an
 /// address within a minute a 429.
 #[utoipa::path(post, path = "/api/enrol", tag = "nodes", operation_id = "enrol", request_body = EnrolRequest, security(()),
-    responses((status = 200, body = Enrolled), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 429, body = ErrorBody)))]
+    responses((status = 200, body = Enrolled),
+        (status = 401),
+        (status = 429)))]
 pub(super) async fn enrol(
     State(nodes): State<Nodes>,
     Extension(auth): Extension<Auth>,

@@ -1,7 +1,7 @@
 //! A node's sign of life, and what it tells of itself.
 
 use axum::extract::State;
-use hyprbox_protocol::{ErrorBody, HeartbeatAnswer, HeartbeatRequest};
+use hyprbox_protocol::{HeartbeatAnswer, HeartbeatRequest};
 
 use super::Nodes;
 use super::presence::Newcomer;
@@ -23,8 +23,8 @@ const INSTANCES_WITHIN_MS: u64 = 180_000;
 #[utoipa::path(post, path = "/api/nodes/{id}/heartbeat", tag = "agents",
     params(("id" = String, Path, description = "The node, which must be the token's")),
     request_body = HeartbeatRequest,
-    responses((status = 200, body = HeartbeatAnswer), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody)),
+    responses((status = 200, body = HeartbeatAnswer),
+        (status = 403)),
     security(("node" = [])))]
 pub(super) async fn heartbeat(
     State(nodes): State<Nodes>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use hyprbox_protocol::{ErrorBody, OsInfo};
+use hyprbox_protocol::OsInfo;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,9 +25,11 @@ const LABELS_MAX: usize = 32;
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
 pub struct AddNode {
     /// The slug: `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
+    #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub id: String,
     /// A name for people; the id where it is absent.
     #[serde(default)]
+    #[schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub name: Option<String>,
     /// At most 32, keys of 63 characters and values of 255.
     #[serde(default)]
@@ -182,8 +184,8 @@ fn check(request: &AddNode) -> Result<(), ApiError> {
 
 /// Adds a node.
 #[utoipa::path(post, path = "/api/nodes", tag = "nodes", operation_id = "add_node", request_body = AddNode,
-    responses((status = 201, body = AddedNode), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 409, body = ErrorBody)),
+    responses((status = 201, body = AddedNode),
+        (status = 409)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn add(
     State(nodes): State<Nodes>,

@@ -3,7 +3,6 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use hyprbox_protocol::ErrorBody;
 use serde::{Deserialize, Serialize};
 
 use super::Nodes;
@@ -67,8 +66,7 @@ pub(super) fn mint_into(tx: &mut dyn Tx, node_id: &str) -> Result<MintedToken, A
 
 /// Makes another token.
 #[utoipa::path(post, path = "/api/nodes/{id}/tokens", tag = "nodes", params(("id" = String, Path)),
-    responses((status = 201, body = MintedToken), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)),
+    responses((status = 201, body = MintedToken)),
     security(("bearer" = []), ("cookie" = [])))]
 pub(super) async fn add(
     State(nodes): State<Nodes>,
@@ -83,8 +81,7 @@ pub(super) async fn add(
 
 /// Lists the tokens.
 #[utoipa::path(get, path = "/api/nodes/{id}/tokens", tag = "nodes", params(("id" = String, Path)),
-    responses((status = 200, body = TokenList), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)),
+    responses((status = 200, body = TokenList)),
     security(("bearer" = []), ("cookie" = [])))]
 pub(super) async fn list(
     State(nodes): State<Nodes>,
@@ -104,8 +101,7 @@ pub(super) async fn list(
 /// Revokes a token: the very next call with it is a 401.
 #[utoipa::path(delete, path = "/api/nodes/{id}/tokens/{token_id}", tag = "nodes",
     params(("id" = String, Path), ("token_id" = String, Path)),
-    responses((status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)),
+    responses((status = 204)),
     security(("bearer" = []), ("cookie" = [])))]
 pub(super) async fn revoke(
     State(nodes): State<Nodes>,

@@ -9,5 +9,6 @@ pub mod restore;
 mod routes;
 pub(crate) mod schedule;
 
+pub use description::document;
 pub use routes::{Ops, routes};
 pub use schedule::Plan as BackupPlan;

@@ -6,13 +6,11 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use hyprbox_protocol::ErrorBody;
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::description;
 use super::readiness::Readiness;
 use crate::auth::Admin;
 use crate::http::ApiError;
@@ -42,9 +40,9 @@ impl Ops {
         }))
     }
 
-    /// Takes the description of every endpoint, made from the handlers themselves, which is served from then on.
-    pub fn describe(&self, api: utoipa::openapi::OpenApi) {
-        self.0.description.get_or_init(|| description::written(api));
+    /// Sets the OpenAPI document that is served from then on.
+    pub fn describe(&self, document: Bytes) {
+        self.0.description.get_or_init(|| document);
     }
 }
 
@@ -63,7 +61,8 @@ async fn healthz() -> axum::Json<Health> {
 
 /// Takes work: the store takes a write.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
-    responses((status = 200, body = Health), (status = 503, body = ErrorBody)), security(()))]
+    responses((status = 200, body = Health),
+        (status = 503)), security(()))]
 async fn readyz(State(ops): State<Ops>) -> Result<axum::Json<Health>, ApiError> {
     let found = ops.0.readiness.look(&ops.0.jobs.store).await;
     found.map_err(|reason| ApiError::unavailable("not_ready", format!("Not ready: {reason}")))?;
@@ -72,7 +71,7 @@ async fn readyz(State(ops): State<Ops>) -> Result<axum::Json<Health>, ApiError> 
 
 /// Counts, as Prometheus reads them.
 #[utoipa::path(get, path = "/metrics", tag = "operations",
-    responses((status = 200, content_type = "text/plain"), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
+    responses((status = 200, content_type = "text/plain")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn metrics(State(ops): State<Ops>, request: Request) -> Result<Response, ApiError> {
     if !has_token(request.headers(), ops.0.metrics_token.as_deref()) {

@@ -65,17 +65,24 @@ impl std::fmt::Debug for ClaimedJob {
 #[serde(rename_all = "camelCase", default)]
 pub struct CompleteRequest {
     /// Bash's exit code; null when a signal ended it or it never started.
+    #[cfg_attr(feature = "schema", schema(minimum = -2_147_483_648, maximum = 2_147_483_647))]
     pub exit_code: Option<i64>,
     /// Why the job failed, where the exit code doesn't say. Always makes the job FAILED.
     pub error_msg: Option<String>,
     /// The signal that ended bash: `SIGKILL`.
+    #[cfg_attr(
+        feature = "schema",
+        schema(min_length = 1, max_length = 32, pattern = "^[!-~]*$")
+    )]
     pub signal: Option<String>,
     /// True when the agent ended the script because a cancel was asked for.
     pub cancelled: Option<bool>,
     /// True when the agent ended the script because it ran past its timeout.
     pub timed_out: Option<bool>,
     /// Bytes that the script wrote to stdout in all; what didn't arrive counts as dropped.
+    #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]
     pub stdout_bytes: Option<u64>,
     /// Bytes that the script wrote to stderr in all.
+    #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]
     pub stderr_bytes: Option<u64>,
 }

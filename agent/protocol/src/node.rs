@@ -8,13 +8,29 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", default)]
 pub struct OsInfo {
     /// `ID`: `debian`, `ubuntu`, `arch`.
+    #[cfg_attr(
+        feature = "schema",
+        schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
+    )]
     pub id: Option<String>,
     /// `ID_LIKE`: `ubuntu debian`, most like it first.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
+    )]
     pub id_like: Option<String>,
     /// `VERSION_ID`: `12`.
+    #[cfg_attr(
+        feature = "schema",
+        schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
+    )]
     pub version_id: Option<String>,
     /// `PRETTY_NAME`: `Debian GNU/Linux 12 (bookworm)`.
+    #[cfg_attr(
+        feature = "schema",
+        schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
+    )]
     pub pretty_name: Option<String>,
 }
 
@@ -25,19 +41,32 @@ pub struct OsInfo {
 pub struct HeartbeatRequest {
     /// The agent instance: a random id that the agent keeps in its state folder.
     #[serde(default)]
+    #[cfg_attr(
+        feature = "schema",
+        schema(max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
+    )]
     pub instance: Option<String>,
     /// At most 253 characters.
     #[serde(default)]
+    #[cfg_attr(
+        feature = "schema",
+        schema(max_length = 253, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
+    )]
     pub hostname: Option<String>,
     /// The node's distribution.
     #[serde(default)]
     pub os: Option<OsInfo>,
     /// The agent's own version.
     #[serde(default)]
+    #[cfg_attr(
+        feature = "schema",
+        schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
+    )]
     pub agent_version: Option<String>,
     /// Seconds until the next heartbeat; after three without a sign of life (90 s at the least) the node is OFFLINE.
     /// Fractions are allowed, as an agent may beat every 1500 ms.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 3600))]
     pub interval_seconds: Option<f64>,
     /// True on the agent's last heartbeat: the node is OFFLINE at once.
     #[serde(default)]

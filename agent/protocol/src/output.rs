@@ -38,12 +38,14 @@ pub struct Chunk {
     /// Which stream.
     pub stream: Stream,
     /// Bytes of that stream before this chunk, since the job began.
+    #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]
     pub offset: u64,
     /// The bytes, when they are UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
     /// The bytes in standard base64 with padding, when they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(content_encoding = "base64"))]
     pub data_base64: Option<String>,
 }
 
@@ -91,6 +93,7 @@ impl Chunk {
 pub struct OutputRequest {
     /// In the order in which the agent read them; an empty list asks where to go on.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(max_items = 16_384))]
     pub chunks: Option<Vec<Chunk>>,
     /// The process of bash, for people who look at the node; the agent tells it once.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use hyprbox_protocol::ErrorBody;
 use serde::Deserialize;
 
 use crate::auth::{Auth, Caller, ClientAddress, SignedIn, User};
@@ -16,7 +15,7 @@ pub(crate) struct ChangeMeRequest {
     #[schema(required = true, value_type = String)]
     old_password: Option<String>,
     /// 10 to 1,024 characters.
-    #[schema(required = true, value_type = String)]
+    #[schema(required = true, value_type = String, min_length = 10, max_length = 1024)]
     password: Option<String>,
 }
 
@@ -24,10 +23,7 @@ pub(crate) struct ChangeMeRequest {
 #[utoipa::path(get, path = "/api/auth/me", tag = "people",
     operation_id = "show_me",
     security(("bearer" = []), ("cookie" = [])),
-    responses(
-        (status = 200, description = "Oneself", body = User),
-        (status = 401, description = "Not signed in", body = ErrorBody),
-    ))]
+    responses((status = 200, description = "Oneself", body = User)))]
 pub(super) async fn show(SignedIn(user): SignedIn) -> Json<User> {
     Json(user)
 }
@@ -37,14 +33,10 @@ pub(super) async fn show(SignedIn(user): SignedIn) -> Json<User> {
     operation_id = "change_me",
     security(("bearer" = []), ("cookie" = [])),
     request_body = ChangeMeRequest,
-    responses(
-        (status = 200, description = "Oneself", body = User),
-        (status = 400, description = "Fields are wrong", body = ErrorBody),
-        (status = 401, description = "Not signed in, or `wrong_password`", body = ErrorBody),
-        (status = 403, description = "With the cookie: no proof of origin", body = ErrorBody),
-        (status = 409, description = "The password was changed in the meantime", body = ErrorBody),
-        (status = 429, description = "Ten wrong passwords within a minute; see Retry-After", body = ErrorBody),
-    ))]
+    responses((status = 200, description = "Oneself", body = User),
+        (status = 401, description = "Not signed in, or `wrong_password`"),
+        (status = 409, description = "The password was changed in the meantime"),
+        (status = 429, description = "Ten wrong passwords within a minute; see Retry-After")))]
 pub(super) async fn change(
     State(auth): State<Auth>,
     caller: Caller,

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyprbox_protocol::ErrorBody;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Auth, Caller, ClientAddress, NotForeign, Registration, User};
@@ -16,13 +15,14 @@ use crate::http::{ApiError, FieldErrors, JsonBody};
 pub(crate) struct RegisterRequest {
     /// At most 254 characters; stored in lower case.
     #[serde(default)]
-    #[schema(required = true)]
+    #[schema(required = true, format = "email", max_length = 254)]
     email: String,
     /// 10 to 1,024 characters.
     #[serde(default)]
-    #[schema(required = true)]
+    #[schema(required = true, min_length = 10, max_length = 1024)]
     password: String,
     /// At most 255 characters; without it, the email's part before the `@`.
+    #[schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     name: Option<String>,
     /// For the first user: what the server printed at its start.
     setup_code: Option<String>,
@@ -51,12 +51,9 @@ pub(crate) struct SignedInAnswer {
 /// Makes an account: the first user's (with the setup code), later ones where registration is public.
 #[utoipa::path(post, path = "/api/auth/register", tag = "people", security(()),
     request_body = RegisterRequest,
-    responses(
-        (status = 201, description = "The account, and a session", body = SignedInAnswer),
-        (status = 400, description = "Fields are wrong", body = ErrorBody),
-        (status = 403, description = "No setup code, registration is closed, or a foreign origin", body = ErrorBody),
-        (status = 409, description = "The email is taken", body = ErrorBody),
-    ))]
+    responses((status = 201, description = "The account, and a session", body = SignedInAnswer),
+        (status = 403, description = "No setup code, registration is closed, or a foreign origin"),
+        (status = 409, description = "The email is taken")))]
 pub(super) async fn register(
     State(auth): State<Auth>,
     _: NotForeign,
@@ -76,13 +73,10 @@ pub(super) async fn register(
 /// Starts a session; also sets the cookie `hb_token`.
 #[utoipa::path(post, path = "/api/auth/login", tag = "people", security(()),
     request_body = LoginRequest,
-    responses(
-        (status = 200, description = "A session", body = SignedInAnswer),
-        (status = 400, description = "Fields are wrong", body = ErrorBody),
-        (status = 401, description = "Email or password is wrong", body = ErrorBody),
-        (status = 403, description = "A foreign origin", body = ErrorBody),
-        (status = 429, description = "Ten wrong passwords within a minute; see Retry-After", body = ErrorBody),
-    ))]
+    responses((status = 200, description = "A session", body = SignedInAnswer),
+        (status = 401, description = "Email or password is wrong"),
+        (status = 403, description = "A foreign origin"),
+        (status = 429, description = "Ten wrong passwords within a minute; see Retry-After")))]
 pub(super) async fn login(
     State(auth): State<Auth>,
     _: NotForeign,
@@ -103,12 +97,8 @@ pub(super) async fn login(
 /// Ends this session.
 #[utoipa::path(post, path = "/api/auth/logout", tag = "people",
     security(("bearer" = []), ("cookie" = [])),
-    responses(
-        (status = 204, description = "The session is revoked"),
-        (status = 401, description = "Not signed in", body = ErrorBody),
-        (status = 403, description = "With the cookie: no proof of origin", body = ErrorBody),
-        (status = 409, description = "A personal token has no session", body = ErrorBody),
-    ))]
+    responses((status = 204, description = "The session is revoked"),
+        (status = 409, description = "A personal token has no session")))]
 pub(super) async fn logout(State(auth): State<Auth>, caller: Caller) -> Result<Response, ApiError> {
     auth.logout(&caller).await?;
     let cookie = [(header::SET_COOKIE, auth.clearing_cookie())];

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use hyprbox_protocol::ErrorBody;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Auth, PersonalToken, Viewer};
@@ -15,9 +14,10 @@ use crate::http::{ApiError, JsonBody, Path};
 pub(crate) struct AddTokenRequest {
     /// What it is for; 1 to 255 characters.
     #[serde(default)]
-    #[schema(required = true)]
+    #[schema(required = true, min_length = 1, max_length = 255)]
     name: String,
     /// 1 to 3,650; without it, the token holds until it is revoked.
+    #[schema(minimum = 1, maximum = 3650)]
     expires_in_days: Option<i64>,
 }
 
@@ -41,11 +41,7 @@ pub(crate) struct TokensAnswer {
 #[utoipa::path(get, path = "/api/auth/tokens", tag = "people",
     operation_id = "list_personal_tokens",
     security(("bearer" = []), ("cookie" = [])),
-    responses(
-        (status = 200, description = "Newest first", body = TokensAnswer),
-        (status = 401, description = "Not signed in", body = ErrorBody),
-        (status = 403, description = "PENDING", body = ErrorBody),
-    ))]
+    responses((status = 200, description = "Newest first", body = TokensAnswer)))]
 pub(super) async fn list(
     State(auth): State<Auth>,
     Viewer(user): Viewer,
@@ -59,12 +55,7 @@ pub(super) async fn list(
     operation_id = "add_personal_token",
     security(("bearer" = []), ("cookie" = [])),
     request_body = AddTokenRequest,
-    responses(
-        (status = 201, description = "The token, shown this once", body = AddTokenAnswer),
-        (status = 400, description = "Fields are wrong", body = ErrorBody),
-        (status = 401, description = "Not signed in", body = ErrorBody),
-        (status = 403, description = "PENDING, or with the cookie: no proof of origin", body = ErrorBody),
-    ))]
+    responses((status = 201, description = "The token, shown this once", body = AddTokenAnswer)))]
 pub(super) async fn add(
     State(auth): State<Auth>,
     Viewer(user): Viewer,
@@ -81,12 +72,7 @@ pub(super) async fn add(
     operation_id = "revoke_personal_token",
     security(("bearer" = []), ("cookie" = [])),
     params(("id" = String, Path, description = "The token's id")),
-    responses(
-        (status = 204, description = "Revoked: the very next call with it is a 401"),
-        (status = 401, description = "Not signed in", body = ErrorBody),
-        (status = 403, description = "PENDING, or with the cookie: no proof of origin", body = ErrorBody),
-        (status = 404, description = "Not there, or not yours", body = ErrorBody),
-    ))]
+    responses((status = 204, description = "Revoked: the very next call with it is a 401")))]
 pub(super) async fn revoke(
     State(auth): State<Auth>,
     Viewer(user): Viewer,

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use hyprbox_protocol::ErrorBody;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Admin, Auth, NewUser, Role, User, UserChange};
@@ -15,13 +14,14 @@ use crate::http::{ApiError, JsonBody, Path};
 pub(crate) struct AddUserRequest {
     /// At most 254 characters; stored in lower case.
     #[serde(default)]
-    #[schema(required = true)]
+    #[schema(required = true, format = "email", max_length = 254)]
     email: String,
     /// 10 to 1,024 characters.
     #[serde(default)]
-    #[schema(required = true)]
+    #[schema(required = true, min_length = 10, max_length = 1024)]
     password: String,
     /// At most 255 characters; without it, the email's part before the `@`.
+    #[schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     name: Option<String>,
     /// What they may do.
     #[serde(default)]
@@ -37,6 +37,7 @@ pub(crate) struct ChangeUserRequest {
     #[schema(value_type = Option<Role>)]
     role: Option<String>,
     /// Another password, 10 to 1,024 characters.
+    #[schema(min_length = 10, max_length = 1024)]
     password: Option<String>,
 }
 
@@ -50,11 +51,7 @@ pub(crate) struct UsersAnswer {
 /// Everybody who has an account.
 #[utoipa::path(get, path = "/api/users", tag = "users", operation_id = "list_users",
     security(("bearer" = []), ("cookie" = [])),
-    responses(
-        (status = 200, description = "In the order in which they came", body = UsersAnswer),
-        (status = 401, description = "Not signed in", body = ErrorBody),
-        (status = 403, description = "Not an ADMIN", body = ErrorBody),
-    ))]
+    responses((status = 200, description = "In the order in which they came", body = UsersAnswer)))]
 pub(super) async fn list(
     State(auth): State<Auth>,
     _: Admin,
@@ -67,13 +64,8 @@ pub(super) async fn list(
 #[utoipa::path(post, path = "/api/users", tag = "users", operation_id = "add_user",
     security(("bearer" = []), ("cookie" = [])),
     request_body = AddUserRequest,
-    responses(
-        (status = 201, description = "The user", body = User),
-        (status = 400, description = "Fields are wrong", body = ErrorBody),
-        (status = 401, description = "Not signed in", body = ErrorBody),
-        (status = 403, description = "Not an ADMIN, or with the cookie: no proof of origin", body = ErrorBody),
-        (status = 409, description = "The email is taken", body = ErrorBody),
-    ))]
+    responses((status = 201, description = "The user", body = User),
+        (status = 409, description = "The email is taken")))]
 pub(super) async fn add(
     State(auth): State<Auth>,
     Admin(admin): Admin,
@@ -94,14 +86,8 @@ pub(super) async fn add(
     security(("bearer" = []), ("cookie" = [])),
     params(("id" = String, Path, description = "The user's id")),
     request_body = ChangeUserRequest,
-    responses(
-        (status = 200, description = "The user as they are now", body = User),
-        (status = 400, description = "Fields are wrong", body = ErrorBody),
-        (status = 401, description = "Not signed in", body = ErrorBody),
-        (status = 403, description = "Not an ADMIN, or with the cookie: no proof of origin", body = ErrorBody),
-        (status = 404, description = "No such user", body = ErrorBody),
-        (status = 409, description = "The last ADMIN stays one", body = ErrorBody),
-    ))]
+    responses((status = 200, description = "The user as they are now", body = User),
+        (status = 409, description = "The last ADMIN stays one")))]
 pub(super) async fn change(
     State(auth): State<Auth>,
     Admin(admin): Admin,
@@ -119,13 +105,8 @@ pub(super) async fn change(
 #[utoipa::path(delete, path = "/api/users/{id}", tag = "users", operation_id = "remove_user",
     security(("bearer" = []), ("cookie" = [])),
     params(("id" = String, Path, description = "The user's id")),
-    responses(
-        (status = 204, description = "Removed"),
-        (status = 401, description = "Not signed in", body = ErrorBody),
-        (status = 403, description = "Not an ADMIN, or with the cookie: no proof of origin", body = ErrorBody),
-        (status = 404, description = "No such user", body = ErrorBody),
-        (status = 409, description = "The last ADMIN stays", body = ErrorBody),
-    ))]
+    responses((status = 204, description = "Removed"),
+        (status = 409, description = "The last ADMIN stays")))]
 pub(super) async fn remove(
     State(auth): State<Auth>,
     Admin(admin): Admin,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyprbox_protocol::{CompleteRequest, ErrorBody, OutputAnswer, OutputRequest, PendingAnswer};
+use hyprbox_protocol::{CompleteRequest, OutputAnswer, OutputRequest, PendingAnswer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -54,12 +54,12 @@ pub(in crate::jobs) fn asked_of<'q>(query: &'q Pairs<'_>) -> Result<Asked<'q>, A
 
 /// Claims a job.
 #[utoipa::path(get, path = "/api/jobs/pending", tag = "agents",
-    params(("nodeId" = String, Query), ("wait" = Option<u64>, Query, description = "Seconds that the call may stay open, 0 to 60"),
+    params(("nodeId" = String, Query), ("wait" = Option<u64>, Query, maximum = 60, description = "Seconds that the call may stay open, 0 to 60"),
         ("agent" = Option<String>, Query, description = "The agent instance"),
-        ("capacity" = Option<u64>, Query, description = "0: no job, only cancels"),
+        ("capacity" = Option<u64>, Query, maximum = 1_000_000, description = "0: no job, only cancels"),
         ("running" = Option<String>, Query, description = "Ids of started jobs whose completion is not acknowledged, comma-separated")),
-    responses((status = 200, body = PendingAnswer), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody)),
+    responses((status = 200, body = PendingAnswer),
+        (status = 403)),
     security(("node" = [])))]
 async fn pending(
     State(jobs): State<Jobs>,
@@ -89,8 +89,8 @@ async fn no_head() -> Response {
 /// Takes output.
 #[utoipa::path(post, path = "/api/jobs/{id}/output", tag = "agents", request_body = OutputRequest,
     params(("id" = String, Path), ("agent" = Option<String>, Query, description = "The agent instance of the claim")),
-    responses((status = 200, body = OutputAnswer), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 413, body = ErrorBody)),
+    responses((status = 200, body = OutputAnswer),
+        (status = 409)),
     security(("node" = [])))]
 async fn output(
     State(jobs): State<Jobs>,
@@ -110,8 +110,8 @@ async fn output(
 /// Ends a job.
 #[utoipa::path(post, path = "/api/jobs/{id}/complete", tag = "agents", request_body = CompleteRequest,
     params(("id" = String, Path), ("agent" = Option<String>, Query, description = "The agent instance of the claim")),
-    responses((status = 200, body = JobView), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 413, body = ErrorBody)),
+    responses((status = 200, body = JobView),
+        (status = 409)),
     security(("node" = [])))]
 async fn complete(
     State(jobs): State<Jobs>,

@@ -33,6 +33,7 @@ pub struct QueueRequest {
     pub params: Option<Map<String, Value>>,
     /// 1 to 604,800; the preset's own timeout where it is absent.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 604_800)]
     pub timeout_seconds: Option<i64>,
 }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::Response;
-use hyprbox_protocol::ErrorBody;
 use tokio::sync::mpsc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -45,13 +44,12 @@ impl Looks {
 
 /// Live events of a dashboard.
 #[utoipa::path(get, path = "/api/events", tag = "jobs",
-    params(("job" = Option<Vec<String>>, Query, description = "Jobs whose output is wanted; may repeat, 64 at the most"),
+    params(("job" = Option<Vec<String>>, Query, max_items = 64, description = "Jobs whose output is wanted; may repeat, 64 at the most"),
         ("scope" = Option<String>, Query, description = "all: everybody's jobs, for VIEWER and ADMIN"),
         ("times" = Option<bool>, Query, description = "true: output events also have at and line, as those of a job's own stream"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
     responses((status = 200, content_type = "text/event-stream", description = "Events job, node and output; node-gone, with the id alone, of a node that was deleted"),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody, description = "fields names each job that is not there, as job.<id>")),
+        (status = 404, description = "fields names each job that is not there, as job.<id>")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn events(
     State(jobs): State<Jobs>,

@@ -10,7 +10,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use hyprbox_protocol::ErrorBody;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -163,11 +162,9 @@ pub(in crate::jobs) fn event_stream(receiver: mpsc::Receiver<Bytes>) -> Response
 #[utoipa::path(get, path = "/api/jobs/{id}/stream", tag = "jobs",
     params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: somebody else's job, for VIEWER and ADMIN"),
         ("times" = Option<bool>, Query, description = "true: output events also have at, when it arrived, and line, how many lines of both streams had begun once its first byte was there (null for a job of before they were counted)"),
-        ("output" = Option<String>, Query, description = "exact: output as chunks with `data`, or `dataBase64` where it is no UTF-8, in the order in which it was read; none: no output; events then have the counts of bytes, too"),
+        ("output" = Option<String>, Query, pattern = "^(exact|none)$", description = "exact: output as chunks with `data`, or `dataBase64` where it is no UTF-8, in the order in which it was read; none: no output; events then have the counts of bytes, too"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
-    responses((status = 200, content_type = "text/event-stream", description = "Events status, output and done"),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)),
+    responses((status = 200, content_type = "text/event-stream", description = "Events status, output and done")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn stream(
     State(jobs): State<Jobs>,

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use hyprbox_protocol::{ErrorBody, Stream};
+use hyprbox_protocol::Stream;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -32,8 +32,7 @@ enum Output {
 /// A job with its script and output.
 #[utoipa::path(get, path = "/api/jobs/{id}", tag = "jobs",
     params(("id" = String, Path), ("scope" = Option<String>, Query)),
-    responses((status = 200, body = JobDetail), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody)),
+    responses((status = 200, body = JobDetail)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn detail(
     State(jobs): State<Jobs>,

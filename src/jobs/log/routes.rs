@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyprbox_protocol::{ErrorBody, Stream};
+use hyprbox_protocol::Stream;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -65,16 +65,15 @@ pub(in crate::jobs) fn wants_times(query: &Query) -> Result<bool, ApiError> {
 
 /// The kept output as it was written.
 #[utoipa::path(get, path = "/api/jobs/{id}/log", tag = "jobs",
-    params(("id" = String, Path), ("stream" = Option<String>, Query, description = "stdout, stderr or both (the default)"),
+    params(("id" = String, Path), ("stream" = Option<String>, Query, pattern = "^(stdout|stderr|both)$", description = "stdout, stderr or both (the default)"),
         ("times" = Option<bool>, Query, description = "true: each line begins with the time at which it came, and a space; no ranges then"),
-        ("format" = Option<String>, Query, description = "text (the default) or gzip, a compressed file; no ranges then"),
+        ("format" = Option<String>, Query, pattern = "^(text|gzip)$", description = "text (the default) or gzip, a compressed file; no ranges then"),
         ("scope" = Option<String>, Query), ("Range" = Option<String>, Header),
         ("If-Range" = Option<String>, Header, description = "The ETag of the part that is there already: the whole comes if the log is another one by now")),
     responses((status = 200, content_type = "text/plain",
             description = "The bytes that are kept when the answer begins. Should some of them fall off the head before they are sent, the connection breaks off"),
         (status = 206, content_type = "text/plain"),
-        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 404, body = ErrorBody), (status = 416, body = ErrorBody)),
+        (status = 416)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn kept_log(
     State(jobs): State<Jobs>,

@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 
-use super::{RUNTIME, Sse};
+use super::{RUNTIME, Sse, documented};
 
 /// Longer than the longest poll.
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -110,9 +110,17 @@ impl Call {
 
     #[track_caller]
     pub(crate) fn send(self) -> Answer {
-        let line = format!("{} {}", self.method, self.url);
-        self.try_send()
-            .unwrap_or_else(|error| panic!("{line}: {error:?}"))
+        let (client, method, url) = (self.client.clone(), self.method.clone(), self.url.clone());
+        let answer = self
+            .try_send()
+            .unwrap_or_else(|error| panic!("{method} {url}: {error:?}"));
+        let (scheme, rest) = url.split_once("://").expect("a URL");
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        documented::check(method.as_str(), path, answer.status, || {
+            let url = format!("{scheme}://{host}/api/openapi.json");
+            RUNTIME.block_on(async { client.get(url).send().await.ok()?.json().await.ok() })
+        });
+        answer
     }
 
     /// Sends it in the background, for calls that stay open.

@@ -4,6 +4,7 @@
 mod call;
 mod cluster;
 mod database;
+mod documented;
 mod fake_agent;
 mod job;
 mod line;
