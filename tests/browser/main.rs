@@ -2,18 +2,13 @@
 //! same harness as `tests/it`. Screenshots are kept in `tests/output/`, for people to look at.
 #![cfg(target_os = "linux")]
 
+extern crate hyprbox_testkit as harness;
+
 mod browser;
 mod driver;
 mod first_minutes;
 mod fleet;
 mod forms;
-#[path = "../it/harness/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the other suite needs more of it than this one"
-)]
-mod harness;
 mod hostile;
 mod keyboard;
 mod live;

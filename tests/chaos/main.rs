@@ -10,15 +10,10 @@
 //! | `HYPRBOX_CHAOS_OUTAGE_SECONDS` | 10 | how long the server is away while a job writes 200 MB |
 #![cfg(target_os = "linux")]
 
+extern crate hyprbox_testkit as harness;
+
 mod cancel;
 mod fault;
-#[path = "../it/harness/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the other suite needs more of it than this one"
-)]
-mod harness;
 mod message;
 mod node;
 mod outage;

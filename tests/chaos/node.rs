@@ -23,13 +23,7 @@ pub(crate) struct Node {
 
 /// The agent's program, which `cargo test` puts beside the server's.
 pub(crate) fn program() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_hyprbox")).with_file_name("hyprbox-agent");
-    assert!(
-        path.is_file(),
-        "{} is missing: `cargo build` makes it, and plain `cargo test` does",
-        path.display()
-    );
-    path
+    crate::harness::built("hyprbox-agent")
 }
 
 impl Node {

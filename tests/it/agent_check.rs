@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::harness::{Authority, FakeAgent, Server, Setup, eventually, free_port};
 
 fn program() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_hyprbox")).with_file_name("hyprbox-agent")
+    crate::harness::built("hyprbox-agent")
 }
 
 /// A machine's settings.

@@ -64,7 +64,7 @@ fn every_command_of_the_server_parses() {
 
 #[test]
 fn every_command_of_the_agent_exists() {
-    let agent = Path::new(env!("CARGO_BIN_EXE_hyprbox")).with_file_name("hyprbox-agent");
+    let agent = crate::harness::built("hyprbox-agent");
     let help = Command::new(agent).arg("--help").output().expect("runs");
     let help = String::from_utf8(help.stdout).expect("UTF-8");
     let mut seen = 0;

@@ -79,7 +79,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     // The settings of its own TLS are lines of a file there: tests/it/tls.rs serves with them.
     (
         "HYPRBOX_LISTEN=",
-        "tests/it/harness/server.rs",
+        "tests/harness/src/server.rs",
         "HYPRBOX_LISTEN",
     ),
     (
@@ -89,12 +89,12 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     (
         "HYPRBOX_TLS_CERT=",
-        "tests/it/harness/server.rs",
+        "tests/harness/src/server.rs",
         "HYPRBOX_TLS_CERT",
     ),
     (
         "HYPRBOX_TLS_KEY=",
-        "tests/it/harness/server.rs",
+        "tests/harness/src/server.rs",
         "HYPRBOX_TLS_KEY",
     ),
     // Another machine's agent is cross-built by hand alone.

@@ -2,6 +2,8 @@
 //! behaviour; `harness` is what they all stand on.
 #![cfg(target_os = "linux")]
 
+extern crate hyprbox_testkit as harness;
+
 mod agent;
 mod agent_check;
 mod agent_upgrade;
@@ -23,7 +25,6 @@ mod events;
 mod exact;
 #[cfg(feature = "postgres")]
 mod failover;
-mod harness;
 mod http;
 mod install;
 mod keep;

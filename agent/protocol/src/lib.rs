@@ -3,6 +3,8 @@
 //! Both sides ignore fields that they don't know, so that an old server serves a newer agent and the other way round.
 //! Every optional field is `null` or absent on the way in, and `null`, never absent, on the way out.
 
+#![warn(missing_docs)]
+
 mod environment;
 mod error;
 mod job;

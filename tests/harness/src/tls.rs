@@ -15,13 +15,19 @@ use rustls::{
 use super::{PATIENCE, Server};
 
 /// An authority, with a folder for the server's files.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: tempfile::TempDir,
 }
 
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Authority {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("params");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
@@ -34,29 +40,29 @@ impl Authority {
         authority
     }
 
-    pub(crate) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(crate) fn ca_file(&self) -> PathBuf {
+    pub fn ca_file(&self) -> PathBuf {
         self.folder().join("ca.pem")
     }
 
-    pub(crate) fn cert(&self) -> PathBuf {
+    pub fn cert(&self) -> PathBuf {
         self.folder().join("cert.pem")
     }
 
-    pub(crate) fn key(&self) -> PathBuf {
+    pub fn key(&self) -> PathBuf {
         self.folder().join("key.pem")
     }
 
     /// A certificate for 127.0.0.1 and its key, both PEM.
-    pub(crate) fn issue(&self) -> (String, String) {
+    pub fn issue(&self) -> (String, String) {
         self.issue_as(|_| {})
     }
 
     /// One that is otherwise than it should be.
-    pub(crate) fn issue_as(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+    pub fn issue_as(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
         let mut params = CertificateParams::new(Vec::new()).expect("params");
         let address = std::net::Ipv4Addr::LOCALHOST.into();
         params.subject_alt_names = vec![SanType::IpAddress(address)];
@@ -67,7 +73,7 @@ impl Authority {
     }
 
     /// A certificate of that user and its key, both PEM.
-    pub(crate) fn issue_for_user(&self, name: &str) -> (String, String) {
+    pub fn issue_for_user(&self, name: &str) -> (String, String) {
         let mut params = CertificateParams::new(Vec::new()).expect("params");
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
@@ -76,7 +82,7 @@ impl Authority {
     }
 
     /// A certificate for 127.0.0.1 that nobody else has signed, an authority's by its own words, and its key, both PEM.
-    pub(crate) fn self_signed() -> (String, String) {
+    pub fn self_signed() -> (String, String) {
         let mut params = CertificateParams::new(Vec::new()).expect("params");
         let address = std::net::Ipv4Addr::LOCALHOST.into();
         params.subject_alt_names = vec![SanType::IpAddress(address)];
@@ -87,12 +93,12 @@ impl Authority {
     }
 
     /// Puts a new certificate and key in the files' place, and gives the certificate as it is shown.
-    pub(crate) fn renew(&self) -> Vec<u8> {
+    pub fn renew(&self) -> Vec<u8> {
         self.renew_as(|_| {})
     }
 
     /// The same with one that is otherwise than it should be.
-    pub(crate) fn renew_as(&self, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+    pub fn renew_as(&self, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
         let (cert, key) = self.issue_as(change);
         write(&self.key(), &key, 0o600);
         write(&self.cert(), &cert, 0o644);
@@ -102,7 +108,7 @@ impl Authority {
 }
 
 /// Writes a file of that mode, whole.
-pub(crate) fn write(path: &Path, text: &str, mode: u32) {
+pub fn write(path: &Path, text: &str, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     let making = path.with_extension("new");
     std::fs::write(&making, text).expect("writes");
@@ -111,15 +117,15 @@ pub(crate) fn write(path: &Path, text: &str, mode: u32) {
 }
 
 /// An open TLS connection.
-pub(crate) struct TlsLine(StreamOwned<ClientConnection, TcpStream>);
+pub struct TlsLine(StreamOwned<ClientConnection, TcpStream>);
 
 impl TlsLine {
-    pub(crate) fn open(server: &Server, authority: &Authority) -> Self {
+    pub fn open(server: &Server, authority: &Authority) -> Self {
         Self::offering(server, authority, rustls::ALL_VERSIONS)
     }
 
     /// Offers these versions of TLS alone.
-    pub(crate) fn offering(
+    pub fn offering(
         server: &Server,
         authority: &Authority,
         versions: &[&'static SupportedProtocolVersion],
@@ -142,7 +148,7 @@ impl TlsLine {
     }
 
     /// The status of an answer to `GET /healthz`.
-    pub(crate) fn ask(&mut self) -> u16 {
+    pub fn ask(&mut self) -> u16 {
         let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
         self.0.write_all(request).expect("writes");
         let mut answer = String::new();
@@ -157,7 +163,7 @@ impl TlsLine {
     }
 
     /// The certificate that it was shown, and the protocol that was agreed on; after the first [`TlsLine::ask`].
-    pub(crate) fn shown(&self) -> (Vec<u8>, String) {
+    pub fn shown(&self) -> (Vec<u8>, String) {
         let chain = self.0.conn.peer_certificates().expect("a certificate");
         let protocol = self.0.conn.alpn_protocol().unwrap_or_default();
         (

@@ -6,14 +6,14 @@ use postgres::{Client, NoTls, SimpleQueryMessage};
 
 static MADE: AtomicU64 = AtomicU64::new(0);
 
-pub(crate) struct Postgres {
+pub struct Postgres {
     admin_url: String,
     name: String,
     url: String,
 }
 
 impl Postgres {
-    pub(super) fn fresh(admin_url: &str) -> Self {
+    pub(crate) fn fresh(admin_url: &str) -> Self {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("it_{}_{number}", std::process::id());
         let sql = format!("CREATE DATABASE {name}");
@@ -26,12 +26,12 @@ impl Postgres {
         }
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     #[track_caller]
-    pub(super) fn execute(&self, sql: &str) -> usize {
+    pub(crate) fn execute(&self, sql: &str) -> usize {
         let done = run(&mut connect(&self.url), sql);
         let counts = done.iter().rev().find_map(|message| {
             if let SimpleQueryMessage::CommandComplete(count) = message {
@@ -44,7 +44,7 @@ impl Postgres {
     }
 
     #[track_caller]
-    pub(super) fn texts(&self, sql: &str) -> Vec<String> {
+    pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
         let rows = run(&mut connect(&self.url), sql);
         let text = |message| {
             if let SimpleQueryMessage::Row(row) = message {
@@ -57,12 +57,12 @@ impl Postgres {
     }
 
     /// Readers come through; who wants to write waits.
-    pub(super) fn hold(&self) -> Client {
+    pub(crate) fn hold(&self) -> Client {
         self.hold_tables("readiness, nodes, jobs, audit_entries")
     }
 
     /// The same of any tables.
-    pub(super) fn hold_tables(&self, tables: &str) -> Client {
+    pub(crate) fn hold_tables(&self, tables: &str) -> Client {
         let mut client = connect(&self.url);
         let sql = format!("BEGIN; LOCK TABLE {tables} IN EXCLUSIVE MODE");
         run(&mut client, &sql);
@@ -70,7 +70,7 @@ impl Postgres {
     }
 
     /// Every row is read through, and every reference leads somewhere.
-    pub(super) fn integrity(&self) -> Vec<String> {
+    pub(crate) fn integrity(&self) -> Vec<String> {
         for table in self.tables() {
             self.texts(&format!("SELECT count(CAST(t AS TEXT)) FROM {table} t"));
         }
@@ -82,7 +82,7 @@ impl Postgres {
         faults
     }
 
-    pub(super) fn holds(&self, needle: &str) -> bool {
+    pub(crate) fn holds(&self, needle: &str) -> bool {
         let hex: String = needle.bytes().map(|byte| format!("{byte:02x}")).collect();
         self.tables().iter().any(|table| {
             let sql = format!(

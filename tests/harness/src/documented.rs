@@ -9,7 +9,7 @@ static DOCUMENT: OnceLock<Value> = OnceLock::new();
 
 /// Fails if `path` is an operation of the document and `status` is not one of its responses.
 #[track_caller]
-pub(super) fn check(method: &str, path: &str, status: u16, fetch: impl FnOnce() -> Option<Value>) {
+pub(crate) fn check(method: &str, path: &str, status: u16, fetch: impl FnOnce() -> Option<Value>) {
     let path = path.split('?').next().unwrap_or_default();
     // A response to the connection, not of the operation.
     if !path.starts_with("/api/") || matches!(status, 431 | 500 | 502 | 504) {

@@ -1,6 +1,6 @@
 //! The real agent, as a process beside the server.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,32 +11,21 @@ use tempfile::TempDir;
 use super::{FakeAgent, Server, eventually};
 
 /// A running agent. Dropping it kills it, and with it what it runs.
-pub(crate) struct RealAgent {
+pub struct RealAgent {
     folder: TempDir,
     variables: Vec<(String, String)>,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// The agent's program, which `cargo test` puts beside the server's.
-fn program() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_hyprbox")).with_file_name("hyprbox-agent");
-    assert!(
-        path.is_file(),
-        "{} is missing: `cargo build` makes it, and plain `cargo test` does",
-        path.display()
-    );
-    path
-}
-
 impl RealAgent {
     /// Starts it for the node of `identity`.
-    pub(crate) fn start(server: &Server, identity: &FakeAgent) -> Self {
+    pub fn start(server: &Server, identity: &FakeAgent) -> Self {
         Self::of(server, identity, server.setup().ca_file())
     }
 
     /// Starts it with certificate authorities of its own.
-    pub(crate) fn trusting(server: &Server, identity: &FakeAgent, ca_file: &Path) -> Self {
+    pub fn trusting(server: &Server, identity: &FakeAgent, ca_file: &Path) -> Self {
         Self::of(server, identity, Some(ca_file))
     }
 
@@ -45,7 +34,7 @@ impl RealAgent {
     }
 
     /// Starts it for a server that is at that URL, or will be.
-    pub(crate) fn at_url(url: &str, identity: &FakeAgent) -> Self {
+    pub fn at_url(url: &str, identity: &FakeAgent) -> Self {
         Self::speaking_to(url, identity, None)
     }
 
@@ -77,18 +66,18 @@ impl RealAgent {
     }
 
     /// SIGKILL to the agent alone; what it runs goes on.
-    pub(crate) fn kill9(&mut self) {
+    pub fn kill9(&mut self) {
         // An error says that it is gone already.
         let _gone = self.child.kill();
         let _status = self.child.wait();
     }
 
     /// Starts it again over the same state folder.
-    pub(crate) fn start_again(&mut self) {
+    pub fn start_again(&mut self) {
         self.child = spawn(&self.folder, &self.variables, &self.log);
     }
 
-    pub(crate) fn terminate(&mut self) -> ExitStatus {
+    pub fn terminate(&mut self) -> ExitStatus {
         let pid = i32::try_from(self.child.id()).expect("a pid");
         kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
         eventually("the agent's end", || {
@@ -97,7 +86,7 @@ impl RealAgent {
     }
 
     /// Whether a line of its log holds these words.
-    pub(crate) fn logged(&self, words: &str) -> bool {
+    pub fn logged(&self, words: &str) -> bool {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.iter().any(|line| line.contains(words))
     }
@@ -114,7 +103,7 @@ impl Drop for RealAgent {
 }
 
 fn spawn(folder: &TempDir, variables: &[(String, String)], log: &Arc<Mutex<Vec<String>>>) -> Child {
-    let mut child = Command::new(program())
+    let mut child = Command::new(super::built("hyprbox-agent"))
         .arg("run")
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

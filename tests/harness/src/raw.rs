@@ -6,10 +6,10 @@ use std::net::{Shutdown, TcpStream};
 use super::{PATIENCE, Server};
 
 /// An open connection.
-pub(crate) struct Raw(TcpStream);
+pub struct Raw(TcpStream);
 
 impl Raw {
-    pub(crate) fn open(server: &Server) -> Self {
+    pub fn open(server: &Server) -> Self {
         let stream = TcpStream::connect(server.address()).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
         stream
@@ -19,22 +19,22 @@ impl Raw {
         Self(stream)
     }
 
-    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).expect("writes");
     }
 
     /// Writes; false where the server has closed already, as it may for what it refuses.
-    pub(crate) fn may_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub fn may_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.0.write_all(bytes.as_ref()).is_ok()
     }
 
-    pub(crate) fn no_more(&self) {
+    pub fn no_more(&self) {
         // An error says that the other side was quicker.
         let _closed = self.0.shutdown(Shutdown::Write);
     }
 
     /// Everything up to the end of the connection, or of what it has to give.
-    pub(crate) fn rest(mut self) -> String {
+    pub fn rest(mut self) -> String {
         let mut bytes = Vec::new();
         // A reset after the answer is an end, too.
         let _reset = self.0.read_to_end(&mut bytes);
@@ -42,7 +42,7 @@ impl Raw {
     }
 
     /// The head of the answer: its status line and headers.
-    pub(crate) fn head(&mut self) -> String {
+    pub fn head(&mut self) -> String {
         let mut bytes = Vec::new();
         let mut one = [0];
         while !bytes.ends_with(b"\r\n\r\n") {
@@ -59,19 +59,19 @@ impl Raw {
     }
 
     /// The status of the answer.
-    pub(crate) fn status(&mut self) -> u16 {
+    pub fn status(&mut self) -> u16 {
         let head = self.head();
         let word = head.split(' ').nth(1).expect("a status line");
         word.parse().expect("a status")
     }
 
     /// The body of the answer; the connection goes on.
-    pub(crate) fn body(&mut self) -> String {
+    pub fn body(&mut self) -> String {
         self.answer().1
     }
 
     /// The head of the answer, which tells the body's length, and the body.
-    pub(crate) fn answer(&mut self) -> (String, String) {
+    pub fn answer(&mut self) -> (String, String) {
         let head = self.head();
         let lower = head.to_ascii_lowercase();
         let length = lower

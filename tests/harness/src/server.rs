@@ -14,7 +14,7 @@ use super::call::client;
 use super::{Authority, Call, Database, PASSWORD, Person, eventually, presets};
 
 /// A server to be: its folder and its settings.
-pub(crate) struct Setup {
+pub struct Setup {
     folder: TempDir,
     database: Database,
     variables: Vec<(String, String)>,
@@ -22,8 +22,14 @@ pub(crate) struct Setup {
     ca_file: Option<PathBuf>,
 }
 
+impl Default for Setup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Setup {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let presets = folder.path().join("presets");
         std::fs::create_dir(&presets).expect("a folder");
@@ -43,31 +49,31 @@ impl Setup {
             .with("HYPRBOX_PRESETS_DIR", presets.to_str().expect("UTF-8"))
     }
 
-    pub(crate) fn data_dir(&self) -> PathBuf {
+    pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    pub(crate) fn presets_dir(&self) -> PathBuf {
+    pub fn presets_dir(&self) -> PathBuf {
         self.folder.path().join("presets")
     }
 
     /// The folder that holds all of it.
-    pub(crate) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(crate) fn database(&self) -> Database {
+    pub fn database(&self) -> Database {
         self.database.clone()
     }
 
     /// Sets a variable, in place of what it was.
-    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+    pub fn with(mut self, name: &str, value: &str) -> Self {
         self.set(name, value);
         self
     }
 
     /// Its own TLS, with that authority's certificate.
-    pub(crate) fn with_tls(mut self, authority: &Authority) -> Self {
+    pub fn with_tls(mut self, authority: &Authority) -> Self {
         self.ca_file = Some(authority.ca_file());
         let (cert, key) = (authority.cert(), authority.key());
         self.with("HYPRBOX_TLS_CERT", cert.to_str().expect("UTF-8"))
@@ -75,7 +81,7 @@ impl Setup {
     }
 
     /// The authority whose certificate the server shows.
-    pub(crate) fn ca_file(&self) -> Option<&Path> {
+    pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
@@ -84,35 +90,35 @@ impl Setup {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
-    pub(crate) fn without(mut self, name: &str) -> Self {
+    pub fn without(mut self, name: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);
         self
     }
 
-    pub(crate) fn flag(mut self, flag: &str, value: &str) -> Self {
+    pub fn flag(mut self, flag: &str, value: &str) -> Self {
         self.flags.extend([flag.to_owned(), value.to_owned()]);
         self
     }
 
     /// A flag and its value in one word, as values that begin with a dash need it.
-    pub(crate) fn word(mut self, word: &str) -> Self {
+    pub fn word(mut self, word: &str) -> Self {
         self.flags.push(word.to_owned());
         self
     }
 
     /// `hyprbox serve` with these settings and nothing else of the environment.
-    pub(crate) fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = self.program();
         command.arg("serve").args(&self.flags);
         command
     }
 
     /// `hyprbox` with these settings and nothing else of the environment.
-    pub(crate) fn program(&self) -> Command {
+    pub fn program(&self) -> Command {
         // Another build, where a test is to run at its pace.
         let other = std::env::var_os("HYPRBOX_TEST_SERVER");
         let mut command =
-            Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_hyprbox").into()));
+            Command::new(other.map_or_else(|| super::built("hyprbox"), std::path::PathBuf::from));
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -123,16 +129,16 @@ impl Setup {
     }
 
     /// Runs a command of `hyprbox` to its end.
-    pub(crate) fn run(&self, words: &[&str]) -> Output {
+    pub fn run(&self, words: &[&str]) -> Output {
         self.program().args(words).output().expect("it runs")
     }
 
-    pub(crate) fn start(self) -> Server {
+    pub fn start(self) -> Server {
         Server::run(self)
     }
 
     /// Runs it until it has logged a line, and gives what it logged.
-    pub(crate) fn try_lines(self) -> String {
+    pub fn try_lines(self) -> String {
         let (log, said) = (Lines::default(), Lines::default());
         let mut child = spawn(&self, &log, &said);
         eventually("a line of the log", || {
@@ -173,7 +179,7 @@ impl Lines {
 }
 
 /// A running server. Dropping it kills it.
-pub(crate) struct Server {
+pub struct Server {
     setup: Option<Setup>,
     child: Child,
     log: Lines,
@@ -195,12 +201,12 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Setup::new().start()
     }
 
     /// With variables set.
-    pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
+    pub fn with(variables: &[(&str, &str)]) -> Self {
         let setup = variables
             .iter()
             .fold(Setup::new(), |setup, (name, value)| setup.with(name, value));
@@ -239,7 +245,7 @@ impl Server {
     }
 
     /// Starts it again, on another port, over the same folder.
-    pub(crate) fn start_again(&mut self) {
+    pub fn start_again(&mut self) {
         let ended = self.child.try_wait().expect("a child");
         assert!(ended.is_some(), "it still runs");
         (self.log, self.said) = (Lines::default(), Lines::default());
@@ -252,14 +258,14 @@ impl Server {
     }
 
     /// Stops it cleanly and starts it again.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         let status = self.terminate();
         assert!(status.success(), "{status}");
         self.start_again();
     }
 
     /// A setting for the next start.
-    pub(crate) fn set(&mut self, name: &str, value: &str) {
+    pub fn set(&mut self, name: &str, value: &str) {
         self.setup
             .as_mut()
             .expect("not taken apart")
@@ -267,98 +273,98 @@ impl Server {
     }
 
     /// Kills it, and changes a row of every kind that the statement names.
-    pub(crate) fn kill_and_change(&mut self, sql: &str) {
+    pub fn kill_and_change(&mut self, sql: &str) {
         self.kill9();
         assert_ne!(self.database().execute(sql), 0, "{sql}");
     }
 
     /// SIGKILL, and gone.
-    pub(crate) fn kill9(&mut self) {
+    pub fn kill9(&mut self) {
         // An error says that it is gone already.
         let _gone = self.child.kill();
         let _status = self.child.wait();
     }
 
     /// The id of its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a pid");
         kill(Pid::from_raw(pid), signal).expect("it runs");
     }
 
     /// SIGTERM, and what it ended with.
-    pub(crate) fn terminate(&mut self) -> ExitStatus {
+    pub fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.ended()
     }
 
     /// Waits for its end.
-    pub(crate) fn ended(&mut self) -> ExitStatus {
+    pub fn ended(&mut self) -> ExitStatus {
         eventually("the server's end", || {
             self.child.try_wait().expect("a child")
         })
     }
 
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.url
     }
 
     /// `127.0.0.1:40123`
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         self.url.rsplit('/').next().expect("an address")
     }
 
-    pub(crate) fn setup(&self) -> &Setup {
+    pub fn setup(&self) -> &Setup {
         self.setup.as_ref().expect("not taken apart")
     }
 
     /// Kills it; its folder and settings stay.
-    pub(crate) fn into_setup(mut self) -> Setup {
+    pub fn into_setup(mut self) -> Setup {
         self.kill9();
         self.setup.take().expect("not taken apart")
     }
 
-    pub(crate) fn database(&self) -> Database {
+    pub fn database(&self) -> Database {
         self.setup().database()
     }
 
-    pub(crate) fn presets_dir(&self) -> PathBuf {
+    pub fn presets_dir(&self) -> PathBuf {
         self.setup().presets_dir()
     }
 
     /// Whether a line of the log holds all of these.
-    pub(crate) fn logged(&self, words: &[&str]) -> bool {
+    pub fn logged(&self, words: &[&str]) -> bool {
         let log = self.log.all();
         log.iter()
             .any(|line| words.iter().all(|word| line.contains(word)))
     }
 
-    pub(crate) fn setup_code(&self) -> String {
+    pub fn setup_code(&self) -> String {
         eventually("the setup code", || self.said.word_after("Setup code: "))
     }
 
     /// Everything on standard output so far.
-    pub(crate) fn said(&self) -> String {
+    pub fn said(&self) -> String {
         self.said.all().join("\n")
     }
 
-    pub(crate) fn call(&self, method: &str, path: &str) -> Call {
+    pub fn call(&self, method: &str, path: &str) -> Call {
         Call::new(&self.client, &self.url, method, path)
     }
 
-    pub(crate) fn get(&self, path: &str) -> Call {
+    pub fn get(&self, path: &str) -> Call {
         self.call("GET", path)
     }
 
-    pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> Call {
+    pub fn post(&self, path: &str, body: &serde_json::Value) -> Call {
         self.call("POST", path).json(body)
     }
 
     /// The first user, an ADMIN; made at the first call.
-    pub(crate) fn admin(&mut self) -> Person {
+    pub fn admin(&mut self) -> Person {
         if let Some(admin) = &self.admin {
             return admin.clone();
         }
@@ -371,14 +377,14 @@ impl Server {
     }
 
     /// Another user of that role, logged in.
-    pub(crate) fn person(&mut self, name: &str, role: &str) -> Person {
+    pub fn person(&mut self, name: &str, role: &str) -> Person {
         let email = format!("{name}@example.org");
         let body = json!({"email": email, "password": PASSWORD, "name": name, "role": role});
         self.admin().post("/api/users", &body).gives(201);
         self.login(&email, PASSWORD)
     }
 
-    pub(crate) fn login(&self, email: &str, password: &str) -> Person {
+    pub fn login(&self, email: &str, password: &str) -> Person {
         let body = json!({"email": email, "password": password});
         let answer = self.post("/api/auth/login", &body).ok();
         Person::new(&self.client, &self.url, &answer)

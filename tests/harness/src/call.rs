@@ -15,7 +15,7 @@ use super::{RUNTIME, Sse, documented};
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A client of its own connections, so that a server that was killed leaves nothing to others.
-pub(super) fn client(ca_file: Option<&Path>) -> reqwest::Client {
+pub(crate) fn client(ca_file: Option<&Path>) -> reqwest::Client {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // An error means that another test was quicker.
         let _installed = rustls::crypto::ring::default_provider().install_default();
@@ -42,7 +42,7 @@ pub(super) fn client(ca_file: Option<&Path>) -> reqwest::Client {
 
 /// A call that is being put together.
 #[derive(Clone)]
-pub(crate) struct Call {
+pub struct Call {
     client: reqwest::Client,
     method: Method,
     url: String,
@@ -51,7 +51,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(client: &reqwest::Client, base: &str, method: &str, path: &str) -> Self {
+    pub(crate) fn new(client: &reqwest::Client, base: &str, method: &str, path: &str) -> Self {
         Self {
             client: client.clone(),
             method: method.parse().expect("a method"),
@@ -61,24 +61,24 @@ impl Call {
         }
     }
 
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub(crate) fn bearer(self, token: &str) -> Self {
+    pub fn bearer(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
-    pub(crate) fn cookie(self, token: &str) -> Self {
+    pub fn cookie(self, token: &str) -> Self {
         self.header("cookie", &format!("hb_token={token}"))
     }
 
-    pub(crate) fn json(self, body: &Value) -> Self {
+    pub fn json(self, body: &Value) -> Self {
         self.body("application/json", body.to_string())
     }
 
-    pub(crate) fn body(mut self, kind: &str, body: impl Into<Vec<u8>>) -> Self {
+    pub fn body(mut self, kind: &str, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self.header("content-type", kind)
     }
@@ -95,7 +95,7 @@ impl Call {
     }
 
     /// Sends it; an error where the connection breaks before the whole answer is there.
-    pub(crate) fn try_send(self) -> Result<Answer, reqwest::Error> {
+    pub fn try_send(self) -> Result<Answer, reqwest::Error> {
         let line = format!("{} {}", self.method, self.url);
         RUNTIME.block_on(async {
             let response = self.request().timeout(TIMEOUT).send().await?;
@@ -109,7 +109,7 @@ impl Call {
     }
 
     #[track_caller]
-    pub(crate) fn send(self) -> Answer {
+    pub fn send(self) -> Answer {
         let (client, method, url) = (self.client.clone(), self.method.clone(), self.url.clone());
         let answer = self
             .try_send()
@@ -124,31 +124,31 @@ impl Call {
     }
 
     /// Sends it in the background, for calls that stay open.
-    pub(crate) fn send_later(self) -> std::thread::JoinHandle<Answer> {
+    pub fn send_later(self) -> std::thread::JoinHandle<Answer> {
         std::thread::spawn(move || self.send())
     }
 
     /// Sends it, and demands a status.
     #[track_caller]
-    pub(crate) fn gives(self, status: u16) -> Answer {
+    pub fn gives(self, status: u16) -> Answer {
         self.send().is(status)
     }
 
     /// Sends it, demands a 200 and reads the JSON.
     #[track_caller]
-    pub(crate) fn ok(self) -> Value {
+    pub fn ok(self) -> Value {
         self.gives(200).json()
     }
 
     /// Sends it, and demands an error of that status and code.
     #[track_caller]
-    pub(crate) fn refused(self, status: u16, code: &str) -> Answer {
+    pub fn refused(self, status: u16, code: &str) -> Answer {
         self.send().refused(status, code)
     }
 
     /// Opens it as a stream of events.
     #[track_caller]
-    pub(crate) fn open(self) -> Sse {
+    pub fn open(self) -> Sse {
         let line = format!("{} {}", self.method, self.url);
         let response = RUNTIME
             .block_on(self.request().header("accept", "text/event-stream").send())
@@ -161,11 +161,11 @@ impl Call {
 }
 
 /// What came back.
-pub(crate) struct Answer {
+pub struct Answer {
     line: String,
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
 }
 
 impl std::fmt::Debug for Answer {
@@ -177,25 +177,25 @@ impl std::fmt::Debug for Answer {
 
 impl Answer {
     #[track_caller]
-    pub(crate) fn is(self, status: u16) -> Self {
+    pub fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
     /// An error of that status and code.
     #[track_caller]
-    pub(crate) fn refused(self, status: u16, code: &str) -> Self {
+    pub fn refused(self, status: u16, code: &str) -> Self {
         let answer = self.is(status);
         assert_eq!(answer.code(), code, "{answer:?}");
         answer
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     #[track_caller]
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let kind = self.header("content-type");
         assert!(kind.starts_with("application/json"), "{kind}: {self:?}");
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -203,7 +203,7 @@ impl Answer {
 
     /// The error's code. An error is always JSON, with words for a person.
     #[track_caller]
-    pub(crate) fn code(&self) -> String {
+    pub fn code(&self) -> String {
         let body = self.json();
         let words = body["error"].as_str().unwrap_or_default();
         assert!(!words.is_empty(), "{self:?}");
@@ -212,7 +212,7 @@ impl Answer {
 
     /// The fields that the error names.
     #[track_caller]
-    pub(crate) fn fields(&self) -> Vec<String> {
+    pub fn fields(&self) -> Vec<String> {
         let body = self.json();
         body["fields"]
             .as_object()
@@ -221,7 +221,7 @@ impl Answer {
     }
 
     /// A header's value; empty where it is absent.
-    pub(crate) fn header(&self, name: &str) -> String {
+    pub fn header(&self, name: &str) -> String {
         self.headers
             .get(name)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())

@@ -5,21 +5,21 @@ use serde_json::{Value, json};
 use super::{Call, FakeAgent, Field, id_of};
 
 /// Everybody's.
-pub(crate) const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// Somebody who is logged in.
 #[derive(Clone)]
-pub(crate) struct Person {
+pub struct Person {
     client: reqwest::Client,
     url: String,
-    pub(crate) id: String,
-    pub(crate) email: String,
-    pub(crate) token: String,
+    pub id: String,
+    pub email: String,
+    pub token: String,
 }
 
 impl Person {
     /// From the answer of a login or a registration.
-    pub(super) fn new(client: &reqwest::Client, url: &str, answer: &Value) -> Self {
+    pub(crate) fn new(client: &reqwest::Client, url: &str, answer: &Value) -> Self {
         Self {
             client: client.clone(),
             url: url.to_owned(),
@@ -30,13 +30,13 @@ impl Person {
     }
 
     /// The server is elsewhere now.
-    pub(crate) fn moved_to(&mut self, client: &reqwest::Client, url: &str) {
+    pub fn moved_to(&mut self, client: &reqwest::Client, url: &str) {
         self.client = client.clone();
         self.url = url.to_owned();
     }
 
     /// The same person, wherever the server is now.
-    pub(crate) fn at_url(&self, url: &str) -> Self {
+    pub fn at_url(&self, url: &str) -> Self {
         Self {
             url: url.to_owned(),
             ..self.clone()
@@ -44,37 +44,37 @@ impl Person {
     }
 
     /// The same person, who shows another token.
-    pub(crate) fn with_token(&self, token: &str) -> Self {
+    pub fn with_token(&self, token: &str) -> Self {
         Self {
             token: token.to_owned(),
             ..self.clone()
         }
     }
 
-    pub(crate) fn call(&self, method: &str, path: &str) -> Call {
+    pub fn call(&self, method: &str, path: &str) -> Call {
         Call::new(&self.client, &self.url, method, path).bearer(&self.token)
     }
 
     /// The same in a browser: with the cookie, and no proof of origin yet.
-    pub(crate) fn browser(&self, method: &str, path: &str) -> Call {
+    pub fn browser(&self, method: &str, path: &str) -> Call {
         Call::new(&self.client, &self.url, method, path).cookie(&self.token)
     }
 
-    pub(crate) fn get(&self, path: &str) -> Call {
+    pub fn get(&self, path: &str) -> Call {
         self.call("GET", path)
     }
 
-    pub(crate) fn post(&self, path: &str, body: &Value) -> Call {
+    pub fn post(&self, path: &str, body: &Value) -> Call {
         self.call("POST", path).json(body)
     }
 
-    pub(crate) fn delete(&self, path: &str) -> Call {
+    pub fn delete(&self, path: &str) -> Call {
         self.call("DELETE", path)
     }
 
     /// Adds a node; what comes back is an agent of it, instance `one`.
     #[track_caller]
-    pub(crate) fn add_node(&self, id: &str) -> FakeAgent {
+    pub fn add_node(&self, id: &str) -> FakeAgent {
         let added = self.post("/api/nodes", &json!({"id": id})).gives(201);
         let token = added.json().field("token");
         FakeAgent::new(&self.client, &self.url, id, &token)
@@ -82,7 +82,7 @@ impl Person {
 
     /// An agent of a node that is there, with a token of its own.
     #[track_caller]
-    pub(crate) fn agent_of(&self, id: &str) -> FakeAgent {
+    pub fn agent_of(&self, id: &str) -> FakeAgent {
         let made = self.post(&format!("/api/nodes/{id}/tokens"), &json!({}));
         let token = made.gives(201).json().field("token");
         FakeAgent::new(&self.client, &self.url, id, &token)
@@ -90,29 +90,29 @@ impl Person {
 
     /// Queues the preset `note`; its id.
     #[track_caller]
-    pub(crate) fn queue(&self, node_id: &str) -> String {
+    pub fn queue(&self, node_id: &str) -> String {
         self.queue_with(node_id, "note", json!({}))
     }
 
     #[track_caller]
-    pub(crate) fn queue_with(&self, node_id: &str, preset: &str, params: Value) -> String {
+    pub fn queue_with(&self, node_id: &str, preset: &str, params: Value) -> String {
         let body = json!({"preset": preset, "nodeId": node_id, "params": params});
         id_of(&self.post("/api/jobs", &body).gives(201).json())
     }
 
     /// The job as it is now.
     #[track_caller]
-    pub(crate) fn job(&self, id: &str) -> Value {
+    pub fn job(&self, id: &str) -> Value {
         self.get(&format!("/api/jobs/{id}")).ok()
     }
 
     #[track_caller]
-    pub(crate) fn cancel(&self, id: &str) -> Call {
+    pub fn cancel(&self, id: &str) -> Call {
         self.call("POST", &format!("/api/jobs/{id}/cancel"))
     }
 
     #[track_caller]
-    pub(crate) fn log(&self, id: &str, stream: &str) -> Vec<u8> {
+    pub fn log(&self, id: &str, stream: &str) -> Vec<u8> {
         self.get(&format!("/api/jobs/{id}/log?stream={stream}"))
             .gives(200)
             .body
@@ -120,7 +120,7 @@ impl Person {
 
     /// What the audit log has on a job or a node: `(actor, action)`, newest first.
     #[track_caller]
-    pub(crate) fn audit(&self, filter: &str) -> Vec<(String, String)> {
+    pub fn audit(&self, filter: &str) -> Vec<(String, String)> {
         let page = self.get(&format!("/api/audit?limit=200&{filter}")).ok();
         let entries = page["entries"].as_array().expect("entries");
         entries

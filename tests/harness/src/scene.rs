@@ -3,7 +3,7 @@
 use super::{FakeAgent, Person, Server};
 
 /// A server, its first ADMIN, and the agent of its one node, `n1`.
-pub(crate) fn with_node() -> (Server, Person, FakeAgent) {
+pub fn with_node() -> (Server, Person, FakeAgent) {
     let mut server = Server::start();
     let admin = server.admin();
     let agent = admin.add_node("n1");
@@ -11,7 +11,7 @@ pub(crate) fn with_node() -> (Server, Person, FakeAgent) {
 }
 
 /// The same with an OPERATOR, `ann`, who may not do everything.
-pub(crate) fn with_operator() -> (Server, Person, FakeAgent) {
+pub fn with_operator() -> (Server, Person, FakeAgent) {
     let mut server = Server::start();
     let ann = server.person("ann", "OPERATOR");
     let agent = server.admin().add_node("n1");

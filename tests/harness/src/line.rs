@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A port of its own that leads to another one.
-pub(crate) struct Line {
+pub struct Line {
     port: u16,
     state: Arc<State>,
 }
@@ -21,7 +21,7 @@ struct State {
 
 impl Line {
     /// A line to `to`, an address and port.
-    pub(crate) fn to(to: &str) -> Self {
+    pub fn to(to: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let state = Arc::new(State {
@@ -40,12 +40,12 @@ impl Line {
     }
 
     /// The same line for HTTP.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// A line to a database, and the URL that leads over it.
-    pub(crate) fn to_database(url: &str) -> (Self, String) {
+    pub fn to_database(url: &str) -> (Self, String) {
         let (before, rest) = url.split_once('@').expect("a user");
         let (address, name) = rest.split_once('/').expect("a database");
         let line = Self::to(address);
@@ -54,12 +54,12 @@ impl Line {
     }
 
     /// What is joined from now on leads elsewhere.
-    pub(crate) fn lead_to(&self, to: &str) {
+    pub fn lead_to(&self, to: &str) {
         *self.state.to.lock().unwrap_or_else(PoisonError::into_inner) = to.to_owned();
     }
 
     /// Breaks what is open off, and lets nothing new through.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.state.is_cut.store(true, Ordering::SeqCst);
         let mut open = self
             .state
@@ -73,11 +73,11 @@ impl Line {
     }
 
     /// From now on nothing passes over what is open, in either direction, for ever; nobody is told. What is joined later works.
-    pub(crate) fn hush(&self) {
+    pub fn hush(&self) {
         self.state.hushed.fetch_add(1, Ordering::SeqCst);
     }
 
-    pub(crate) fn mend(&self) {
+    pub fn mend(&self) {
         self.state.is_cut.store(false, Ordering::SeqCst);
     }
 }

@@ -52,14 +52,14 @@ steps:
       printf 'the key is %s\n' "$key"
 "#;
 
-pub(super) fn write_all(folder: &Path) {
+pub(crate) fn write_all(folder: &Path) {
     for (name, text) in [("note", NOTE), ("shell", SHELL), ("vault", VAULT)] {
         write_preset(folder, name, text);
     }
 }
 
 /// Writes a preset's file as editors do: whole, under its name at once.
-pub(crate) fn write_preset(folder: &Path, name: &str, text: &str) {
+pub fn write_preset(folder: &Path, name: &str, text: &str) {
     let new = folder.join(format!(".{name}.new"));
     std::fs::write(&new, text).expect("writes");
     std::fs::rename(&new, folder.join(format!("{name}.yaml"))).expect("renames");

@@ -9,10 +9,10 @@ use super::{PATIENCE, RUNTIME};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Event {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) data: Value,
+pub struct Event {
+    pub id: String,
+    pub name: String,
+    pub data: Value,
 }
 
 enum Item {
@@ -24,13 +24,13 @@ enum Item {
 }
 
 /// An open stream. Dropping it closes the connection.
-pub(crate) struct Sse {
+pub struct Sse {
     items: Receiver<Item>,
     reading: tokio::task::JoinHandle<()>,
-    pub(crate) retry: Option<u64>,
-    pub(crate) comments: usize,
+    pub retry: Option<u64>,
+    pub comments: usize,
     /// The id of the last event that was taken.
-    pub(crate) last_id: String,
+    pub last_id: String,
 }
 
 impl Drop for Sse {
@@ -40,7 +40,7 @@ impl Drop for Sse {
 }
 
 impl Sse {
-    pub(super) fn read(mut response: reqwest::Response) -> Self {
+    pub(crate) fn read(mut response: reqwest::Response) -> Self {
         let (sender, items) = channel();
         let reading = RUNTIME.spawn(async move {
             let mut parser = Parser::default();
@@ -64,14 +64,14 @@ impl Sse {
 
     /// The next event; `None` when the stream ended cleanly.
     #[track_caller]
-    pub(crate) fn next_or_end(&mut self) -> Option<Event> {
+    pub fn next_or_end(&mut self) -> Option<Event> {
         self.next_within(PATIENCE)
             .expect("an event, or the end of the stream, in time")
     }
 
     /// The same with its own patience: `Err` when nothing came.
     #[track_caller]
-    pub(crate) fn next_within(&mut self, patience: Duration) -> Result<Option<Event>, ()> {
+    pub fn next_within(&mut self, patience: Duration) -> Result<Option<Event>, RecvTimeoutError> {
         let deadline = std::time::Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(std::time::Instant::now());
@@ -84,20 +84,24 @@ impl Sse {
                 Ok(Item::Comment) => self.comments += 1,
                 Ok(Item::End(Ok(()))) => return Ok(None),
                 Ok(Item::End(Err(error))) => panic!("the stream broke off: {error}"),
-                Err(RecvTimeoutError::Timeout) => return Err(()),
+                Err(RecvTimeoutError::Timeout) => return Err(RecvTimeoutError::Timeout),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
     }
 
     #[track_caller]
-    pub(crate) fn next(&mut self) -> Event {
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator's `next` does not fail a test at the end"
+    )]
+    pub fn next(&mut self) -> Event {
         self.next_or_end().expect("an event, not the end")
     }
 
     /// Events up to and with the first one that `is_last` holds for.
     #[track_caller]
-    pub(crate) fn until(&mut self, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
+    pub fn until(&mut self, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
             let event = self.next();
@@ -111,7 +115,7 @@ impl Sse {
 
     /// Everything up to `done`, after which the server closes.
     #[track_caller]
-    pub(crate) fn until_done(&mut self) -> Vec<Event> {
+    pub fn until_done(&mut self) -> Vec<Event> {
         let events = self.until(|event| event.name == "done");
         assert_eq!(self.next_or_end(), None, "nothing after done");
         events
@@ -119,12 +123,12 @@ impl Sse {
 
     /// Waits for a clean end, whatever comes before.
     #[track_caller]
-    pub(crate) fn ends(&mut self) {
+    pub fn ends(&mut self) {
         while self.next_or_end().is_some() {}
     }
 
     /// Waits for any end: a server that was killed breaks off.
-    pub(crate) fn breaks(&mut self) {
+    pub fn breaks(&mut self) {
         while let Ok(item) = self.items.recv_timeout(PATIENCE) {
             match item {
                 Item::Event(event) => self.last_id = event.id,
@@ -137,7 +141,7 @@ impl Sse {
 
     /// The text of one stream's `output` events up to where there are `bytes` of it.
     #[track_caller]
-    pub(crate) fn output(&mut self, stream: &str, bytes: u64) -> String {
+    pub fn output(&mut self, stream: &str, bytes: u64) -> String {
         let mut text = String::new();
         loop {
             let event = self.next();

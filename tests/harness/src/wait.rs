@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up on it: far more than it takes, so that a busy machine fails nothing.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Looks until there is something; fails, saying `what` did not come, when patience ends.
 #[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {

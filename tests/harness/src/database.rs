@@ -14,15 +14,14 @@ const PICK: &str = "HYPRBOX_TEST_DATABASE_URL";
 
 /// One server's database.
 #[derive(Clone)]
-pub(crate) enum Database {
+pub enum Database {
     Sqlite(PathBuf),
     #[cfg(feature = "postgres")]
     Postgres(std::sync::Arc<Postgres>),
 }
 
 /// Keeps every write out of a database until it is dropped.
-#[expect(dead_code, reason = "held, not looked at")]
-pub(crate) enum Hold {
+pub enum Hold {
     Sqlite(Connection),
     #[cfg(feature = "postgres")]
     Postgres(postgres::Client),
@@ -30,7 +29,7 @@ pub(crate) enum Hold {
 
 impl Database {
     /// A fresh one; SQLite's is in the server's data folder.
-    pub(super) fn fresh(data_dir: &Path) -> Self {
+    pub(crate) fn fresh(data_dir: &Path) -> Self {
         match std::env::var(PICK) {
             Ok(url) if url.starts_with("postgres") => Self::fresh_postgres(&url),
             Ok(url) if !url.is_empty() && url != "sqlite:" => panic!("{PICK}: {url}?"),
@@ -49,7 +48,7 @@ impl Database {
     }
 
     /// The file, for what only SQLite has; `None` on another database.
-    pub(crate) fn sqlite(&self) -> Option<&Path> {
+    pub fn sqlite(&self) -> Option<&Path> {
         match self {
             Self::Sqlite(path) => Some(path),
             #[cfg(feature = "postgres")]
@@ -58,7 +57,7 @@ impl Database {
     }
 
     /// The value of `HYPRBOX_DATABASE_URL` that means it.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         match self {
             Self::Sqlite(path) => format!("sqlite:{}", path.display()),
             #[cfg(feature = "postgres")]
@@ -67,7 +66,7 @@ impl Database {
     }
 
     /// The time of now in the database's own SQL, as an operator types it.
-    pub(crate) fn now(&self) -> &'static str {
+    pub fn now(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "strftime('%Y-%m-%dT%H:%M:%fZ','now')",
             #[cfg(feature = "postgres")]
@@ -76,7 +75,7 @@ impl Database {
     }
 
     /// The same in whole seconds.
-    pub(crate) fn now_in_seconds(&self) -> &'static str {
+    pub fn now_in_seconds(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "datetime('now')",
             #[cfg(feature = "postgres")]
@@ -85,7 +84,7 @@ impl Database {
     }
 
     /// A time in the past: `ago("3 days")`.
-    pub(crate) fn ago(&self, length: &str) -> String {
+    pub fn ago(&self, length: &str) -> String {
         match self {
             Self::Sqlite(_) => format!("strftime('%Y-%m-%dT%H:%M:%fZ','now','-{length}')"),
             #[cfg(feature = "postgres")]
@@ -94,7 +93,7 @@ impl Database {
     }
 
     /// Bytes in the database's own SQL.
-    pub(crate) fn bytes(&self, text: &str) -> String {
+    pub fn bytes(&self, text: &str) -> String {
         match self {
             Self::Sqlite(_) => format!("CAST('{text}' AS BLOB)"),
             #[cfg(feature = "postgres")]
@@ -104,7 +103,7 @@ impl Database {
 
     /// Runs an operator's statement; how many rows it changed.
     #[track_caller]
-    pub(crate) fn execute(&self, sql: &str) -> usize {
+    pub fn execute(&self, sql: &str) -> usize {
         match self {
             Self::Sqlite(path) => connect(path).execute(sql, []).expect(sql),
             #[cfg(feature = "postgres")]
@@ -114,7 +113,7 @@ impl Database {
 
     /// Runs several statements.
     #[track_caller]
-    pub(crate) fn execute_all(&self, sql: &str) {
+    pub fn execute_all(&self, sql: &str) {
         match self {
             Self::Sqlite(path) => connect(path).execute_batch(sql).expect(sql),
             #[cfg(feature = "postgres")]
@@ -126,7 +125,7 @@ impl Database {
 
     /// The one number that a query gives.
     #[track_caller]
-    pub(crate) fn number(&self, sql: &str) -> i64 {
+    pub fn number(&self, sql: &str) -> i64 {
         match self {
             Self::Sqlite(path) => connect(path)
                 .query_row(sql, [], |row| row.get(0))
@@ -138,7 +137,7 @@ impl Database {
 
     /// The first column of every row, as text.
     #[track_caller]
-    pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
+    pub fn texts(&self, sql: &str) -> Vec<String> {
         match self {
             Self::Sqlite(path) => {
                 let connection = connect(path);
@@ -154,7 +153,7 @@ impl Database {
     }
 
     /// Keeps every write out, as another program may.
-    pub(crate) fn hold(&self) -> Hold {
+    pub fn hold(&self) -> Hold {
         match self {
             Self::Sqlite(path) => {
                 let connection = connect(path);
@@ -167,7 +166,7 @@ impl Database {
     }
 
     /// Keeps everybody else off a table of a test's own.
-    pub(crate) fn hold_table(&self, table: &str) -> Hold {
+    pub fn hold_table(&self, table: &str) -> Hold {
         match self {
             Self::Sqlite(_) => panic!("SQLite locks no table alone, {table} neither"),
             #[cfg(feature = "postgres")]
@@ -176,7 +175,7 @@ impl Database {
     }
 
     /// Says that another version of the server made the schema.
-    pub(crate) fn set_version(&self, version: i64) {
+    pub fn set_version(&self, version: i64) {
         match self {
             Self::Sqlite(path) => connect(path)
                 .execute_batch(&format!("PRAGMA user_version = {version};"))
@@ -189,7 +188,7 @@ impl Database {
     }
 
     /// Makes it as the first release did.
-    pub(crate) fn make_version_1(&self) {
+    pub fn make_version_1(&self) {
         let schema = include_str!("../../../src/store/migrations/0001_begin.sql");
         match self {
             Self::Sqlite(path) => {
@@ -208,7 +207,7 @@ impl Database {
     }
 
     /// Every column with its type, and every index, in an order that doesn't depend on when they were made.
-    pub(crate) fn shape(&self) -> Vec<String> {
+    pub fn shape(&self) -> Vec<String> {
         match self {
             Self::Sqlite(_) => self.texts(
                 "SELECT tables.name || ' ' || columns.name || ' ' || columns.type || ' ' || columns.\"notnull\" || ' '
@@ -228,7 +227,7 @@ impl Database {
     }
 
     /// What the database says of its own soundness.
-    pub(crate) fn integrity(&self) -> Vec<String> {
+    pub fn integrity(&self) -> Vec<String> {
         match self {
             Self::Sqlite(_) => self.texts("PRAGMA integrity_check"),
             #[cfg(feature = "postgres")]
@@ -237,7 +236,7 @@ impl Database {
     }
 
     /// Whether the database holds `needle` anywhere: in any byte of SQLite's files, in any row of Postgres.
-    pub(crate) fn files_hold(&self, needle: &str) -> bool {
+    pub fn files_hold(&self, needle: &str) -> bool {
         match self {
             Self::Sqlite(path) => ["", "-wal", "-shm"].iter().any(|suffix| {
                 let mut path = path.clone().into_os_string();

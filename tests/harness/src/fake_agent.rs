@@ -8,27 +8,27 @@ use super::{Call, Field, id_of};
 
 /// An agent of a node.
 #[derive(Clone)]
-pub(crate) struct FakeAgent {
+pub struct FakeAgent {
     client: reqwest::Client,
     url: String,
-    pub(crate) node_id: String,
-    pub(crate) token: String,
+    pub node_id: String,
+    pub token: String,
     /// The founding document's agent has none.
-    pub(crate) instance: Option<String>,
+    pub instance: Option<String>,
 }
 
 /// A chunk of text.
-pub(crate) fn chunk(stream: &str, offset: u64, data: &str) -> Value {
+pub fn chunk(stream: &str, offset: u64, data: &str) -> Value {
     json!({"stream": stream, "offset": offset, "data": data})
 }
 
 /// A chunk of any bytes.
-pub(crate) fn bytes_chunk(stream: &str, offset: u64, data: &[u8]) -> Value {
+pub fn bytes_chunk(stream: &str, offset: u64, data: &[u8]) -> Value {
     json!({"stream": stream, "offset": offset, "dataBase64": STANDARD.encode(data)})
 }
 
 impl FakeAgent {
-    pub(super) fn new(client: &reqwest::Client, url: &str, node_id: &str, token: &str) -> Self {
+    pub(crate) fn new(client: &reqwest::Client, url: &str, node_id: &str, token: &str) -> Self {
         Self {
             client: client.clone(),
             url: url.to_owned(),
@@ -39,7 +39,7 @@ impl FakeAgent {
     }
 
     /// The same node's token in another agent.
-    pub(crate) fn instance(&self, instance: &str) -> Self {
+    pub fn instance(&self, instance: &str) -> Self {
         Self {
             instance: Some(instance.to_owned()),
             ..self.clone()
@@ -47,7 +47,7 @@ impl FakeAgent {
     }
 
     /// The founding document's agent, which names no instance.
-    pub(crate) fn founding(&self) -> Self {
+    pub fn founding(&self) -> Self {
         Self {
             instance: None,
             ..self.clone()
@@ -55,24 +55,24 @@ impl FakeAgent {
     }
 
     /// The same agent, after the server moved.
-    pub(crate) fn at(&self, server: &super::Server) -> Self {
+    pub fn at(&self, server: &super::Server) -> Self {
         self.at_url(server.url())
     }
 
     /// The same agent, wherever the server is now.
-    pub(crate) fn at_url(&self, url: &str) -> Self {
+    pub fn at_url(&self, url: &str) -> Self {
         Self {
             url: url.to_owned(),
             ..self.clone()
         }
     }
 
-    pub(crate) fn call(&self, method: &str, path: &str) -> Call {
+    pub fn call(&self, method: &str, path: &str) -> Call {
         Call::new(&self.client, &self.url, method, path).bearer(&self.token)
     }
 
     /// A poll with more of a query: `wait=5&capacity=0`.
-    pub(crate) fn poll(&self, more: &str) -> Call {
+    pub fn poll(&self, more: &str) -> Call {
         let agent = self.query('&');
         let path = format!("/api/jobs/pending?nodeId={}{agent}&{more}", self.node_id);
         self.call("GET", &path)
@@ -86,7 +86,7 @@ impl FakeAgent {
 
     /// Claims a job, which must be there.
     #[track_caller]
-    pub(crate) fn claim(&self) -> Value {
+    pub fn claim(&self) -> Value {
         let answer = self.poll("").ok();
         assert!(answer["job"].is_object(), "no job: {answer}");
         answer["job"].clone()
@@ -94,53 +94,53 @@ impl FakeAgent {
 
     /// Claims a job, which must be there; its id.
     #[track_caller]
-    pub(crate) fn claim_id(&self) -> String {
+    pub fn claim_id(&self) -> String {
         id_of(&self.claim())
     }
 
     /// Polls without waiting, and finds no job.
     #[track_caller]
-    pub(crate) fn finds_nothing(&self, more: &str) {
+    pub fn finds_nothing(&self, more: &str) {
         let answer = self.poll(more).ok();
         assert_eq!(answer["job"], Value::Null, "{answer}");
     }
 
-    pub(crate) fn output_call(&self, job_id: &str, body: &Value) -> Call {
+    pub fn output_call(&self, job_id: &str, body: &Value) -> Call {
         let path = format!("/api/jobs/{job_id}/output{}", self.query('?'));
         self.call("POST", &path).json(body)
     }
 
     /// Sends chunks, which must be taken.
     #[track_caller]
-    pub(crate) fn output(&self, job_id: &str, chunks: &[Value]) -> Value {
+    pub fn output(&self, job_id: &str, chunks: &[Value]) -> Value {
         self.output_call(job_id, &json!({"chunks": chunks})).ok()
     }
 
     /// Sends text to stdout at an offset.
     #[track_caller]
-    pub(crate) fn say(&self, job_id: &str, offset: u64, text: &str) -> Value {
+    pub fn say(&self, job_id: &str, offset: u64, text: &str) -> Value {
         self.output(job_id, &[chunk("stdout", offset, text)])
     }
 
-    pub(crate) fn complete(&self, job_id: &str, body: &Value) -> Call {
+    pub fn complete(&self, job_id: &str, body: &Value) -> Call {
         let path = format!("/api/jobs/{job_id}/complete{}", self.query('?'));
         self.call("POST", &path).json(body)
     }
 
     /// The script ended with 0.
     #[track_caller]
-    pub(crate) fn succeed(&self, job_id: &str) -> Value {
+    pub fn succeed(&self, job_id: &str) -> Value {
         self.complete(job_id, &json!({"exitCode": 0})).ok()
     }
 
-    pub(crate) fn heartbeat(&self, body: &Value) -> Call {
+    pub fn heartbeat(&self, body: &Value) -> Call {
         let path = format!("/api/nodes/{}/heartbeat", self.node_id);
         self.call("POST", &path).json(body)
     }
 
     /// A heartbeat like the real agent's.
     #[track_caller]
-    pub(crate) fn beat(&self) {
+    pub fn beat(&self) {
         let body = json!({"instance": self.instance, "hostname": "host", "agentVersion": "0.1.0",
             "os": {"id": "debian", "versionId": "12", "prettyName": "Debian GNU/Linux 12"}, "intervalSeconds": 30});
         assert_eq!(self.heartbeat(&body).ok(), json!({}));
@@ -148,7 +148,7 @@ impl FakeAgent {
 
     /// What `output` says of where to go on.
     #[track_caller]
-    pub(crate) fn where_to_go_on(&self, job_id: &str) -> (u64, u64) {
+    pub fn where_to_go_on(&self, job_id: &str) -> (u64, u64) {
         let answer = self.output(job_id, &[]);
         (answer.count("stdoutBytes"), answer.count("stderrBytes"))
     }

@@ -11,7 +11,7 @@ use super::{Authority, eventually, write_file};
 const PROGRAMS: &str = "HYPRBOX_TEST_POSTGRES_BIN";
 
 /// Stopped, and gone, when it is dropped.
-pub(crate) struct Cluster {
+pub struct Cluster {
     folder: tempfile::TempDir,
     programs: PathBuf,
     port: u16,
@@ -21,7 +21,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// One that takes encrypted lines alone, and shows the authority's certificate; `None` where the tests run on another
     /// database.
-    pub(crate) fn encrypted(authority: &Authority) -> Option<Self> {
+    pub fn encrypted(authority: &Authority) -> Option<Self> {
         let cluster = Self::made(&["ssl=on", "fsync=off"])?;
         cluster.put(
             &cluster.data().join("pg_hba.conf"),
@@ -33,7 +33,7 @@ impl Cluster {
     }
 
     /// The same, and it takes users alone who show a certificate of that authority with their name.
-    pub(crate) fn asking_for_certificates(authority: &Authority) -> Option<Self> {
+    pub fn asking_for_certificates(authority: &Authority) -> Option<Self> {
         let cluster = Self::made(&["ssl=on", "ssl_ca_file=authority.crt", "fsync=off"])?;
         cluster.put(
             &cluster.data().join("pg_hba.conf"),
@@ -69,7 +69,7 @@ impl Cluster {
         Some(cluster)
     }
 
-    pub(crate) fn start(&self) {
+    pub fn start(&self) {
         let settings: Vec<String> = self
             .settings
             .iter()
@@ -87,7 +87,7 @@ impl Cluster {
     }
 
     /// Shows another certificate from now on.
-    pub(crate) fn show(&self, cert: &Path, key: &Path) {
+    pub fn show(&self, cert: &Path, key: &Path) {
         for (from, name) in [(cert, "server.crt"), (key, "server.key")] {
             let text = std::fs::read_to_string(from).expect("reads");
             self.put(&self.data().join(name), &text);
@@ -98,7 +98,7 @@ impl Cluster {
     }
 
     /// A URL with that host and those parameters: `sslmode=require`.
-    pub(crate) fn url(&self, host: &str, parameters: &str) -> String {
+    pub fn url(&self, host: &str, parameters: &str) -> String {
         let port = self.port;
         format!("postgres://hyprbox:right@{host}:{port}/postgres?{parameters}")
     }
@@ -144,14 +144,14 @@ impl Cluster {
 #[cfg(feature = "postgres")]
 impl Cluster {
     /// One with those settings (`max_connections=20`), running; `None` where the tests run on another database.
-    pub(crate) fn with(settings: &[&str]) -> Option<Self> {
+    pub fn with(settings: &[&str]) -> Option<Self> {
         let cluster = Self::made(settings)?;
         cluster.start();
         Some(cluster)
     }
 
     /// Another one that takes over all that this one writes, as it is written.
-    pub(crate) fn standby(&self) -> Self {
+    pub fn standby(&self) -> Self {
         let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
         let standby = Self::empty(&settings).expect("there is a first one");
         let from = self.url("127.0.0.1", "application_name=standby");
@@ -163,17 +163,17 @@ impl Cluster {
     }
 
     /// The standby takes writes from now on.
-    pub(crate) fn promote(&self) {
+    pub fn promote(&self) {
         run(self.program("pg_ctl").args(["promote", "-w"]));
     }
 
     /// `immediate`: as after a crash; `fast`: it says goodbye to those who are connected.
-    pub(crate) fn stop(&self, mode: &str) {
+    pub fn stop(&self, mode: &str) {
         run(self.program("pg_ctl").args(["stop", "-w", "-m", mode]));
     }
 
     /// Its processes: the first one, and those for each connection and for other work.
-    pub(crate) fn processes(&self) -> Vec<i32> {
+    pub fn processes(&self) -> Vec<i32> {
         let first = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("it runs");
         let first = first.lines().next().expect("its process").to_owned();
         let children = format!("/proc/{first}/task/{first}/children");
@@ -182,7 +182,7 @@ impl Cluster {
         all.map(|pid| pid.parse().expect("a number")).collect()
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 }

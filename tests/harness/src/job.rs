@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Fields that must be there.
-pub(crate) trait Field {
+pub trait Field {
     /// A field that is text.
     fn field(&self, name: &str) -> String;
     /// A field that is a whole number.
@@ -38,12 +38,12 @@ impl Field for Value {
 
 /// The id of a job, a node or a user.
 #[track_caller]
-pub(crate) fn id_of(value: &Value) -> String {
+pub fn id_of(value: &Value) -> String {
     value.field("id")
 }
 
 /// The ids of a page of jobs, in its order.
 #[track_caller]
-pub(crate) fn ids_of(page: &Value) -> Vec<String> {
+pub fn ids_of(page: &Value) -> Vec<String> {
     page.list("jobs").iter().map(id_of).collect()
 }
