@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use hyprbox_protocol::Secrets;
 use serde_json::{Map, Value};
 
 use super::schema::{MAX_TEXT_CHARS, MIN_SECRET_CHARS, Param, ParamKind, ParamValue, Preset};
@@ -30,7 +31,7 @@ fn list(fields: &BTreeMap<String, String>) -> String {
 pub struct Values {
     /// In the preset's order; of a secret only that it is there.
     used: Vec<(String, Option<ParamValue>)>,
-    secrets: BTreeMap<String, String>,
+    secrets: Secrets,
 }
 
 impl Values {
@@ -49,7 +50,7 @@ impl Values {
             }
         }
         let mut used = Vec::with_capacity(preset.params.len());
-        let mut secrets = BTreeMap::new();
+        let mut secrets = Secrets::default();
         for param in &preset.params {
             match value_of(param, given.get(&param.name)) {
                 Ok(None) => {}
@@ -91,12 +92,12 @@ impl Values {
     }
 
     /// The secrets by name, in the order in which the script reads them (see [`mod@super::render`]).
-    pub fn secrets(&self) -> &BTreeMap<String, String> {
+    pub fn secrets(&self) -> &Secrets {
         &self.secrets
     }
 
     /// The secrets, for whoever seals them.
-    pub fn into_secrets(self) -> BTreeMap<String, String> {
+    pub fn into_secrets(self) -> Secrets {
         self.secrets
     }
 }

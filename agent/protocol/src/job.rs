@@ -1,8 +1,8 @@
 //! A job as the agent sees it: claimed, then completed.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
+
+use crate::Secrets;
 
 /// The answer to `GET /api/jobs/pending`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,8 @@ pub struct ClaimedJob {
     pub created_at: String,
     /// Values of the preset's secret params by name; empty without any. Never written to the node's disk.
     #[serde(default)]
-    pub secrets: BTreeMap<String, String>,
+    #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, String>))]
+    pub secrets: Secrets,
 }
 
 impl std::fmt::Debug for ClaimedJob {
@@ -54,7 +55,7 @@ impl std::fmt::Debug for ClaimedJob {
             .field("id", &self.id)
             .field("preset", &self.preset)
             .field("timeout_seconds", &self.timeout_seconds)
-            .field("secrets", &self.secrets.keys().collect::<Vec<_>>())
+            .field("secrets", &self.secrets)
             .finish_non_exhaustive()
     }
 }

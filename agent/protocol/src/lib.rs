@@ -10,6 +10,7 @@ mod error;
 mod job;
 mod node;
 mod output;
+mod secrets;
 mod shipped;
 mod version;
 
@@ -18,6 +19,7 @@ pub use error::ErrorBody;
 pub use job::{ClaimedJob, CompleteRequest, PendingAnswer};
 pub use node::{HeartbeatAnswer, HeartbeatRequest, OsInfo};
 pub use output::{Chunk, ChunkDataError, OutputAnswer, OutputRequest, Stream};
+pub use secrets::Secrets;
 pub use shipped::{ShippedAgent, ShippedFile};
 pub use version::{AGENT_VERSION_MARK, Version, is_older};
 

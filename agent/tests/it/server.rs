@@ -188,7 +188,7 @@ impl Server {
             script_sha256: String::new(),
             timeout_seconds: 600,
             created_at: String::new(),
-            secrets: BTreeMap::new(),
+            secrets: hyprbox_protocol::Secrets::default(),
         };
         edit(&mut claim);
         let job = Job {

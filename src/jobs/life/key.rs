@@ -1,14 +1,15 @@
 //! The key file: it seals secret params in the database, and keys the digests of idempotent requests, so that a stolen
 //! database alone tells neither.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit, Mac};
+use hyprbox_protocol::Secrets;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 /// Why the key file can't be used: one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -84,14 +85,13 @@ impl SecretKey {
     }
 
     /// Seals the secrets of a job; what comes out opens for that job alone.
-    pub fn seal(
-        &self,
-        job_id: &str,
-        secrets: &BTreeMap<String, String>,
-    ) -> Result<Vec<u8>, CantUnseal> {
+    pub fn seal(&self, job_id: &str, secrets: &Secrets) -> Result<Vec<u8>, CantUnseal> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(|_| CantUnseal)?;
-        let mut sealed = serde_json::to_vec(secrets).map_err(|_| CantUnseal)?;
+        // With room for the tag: a vector that grows leaves a copy of the plain text behind.
+        let plain = Zeroizing::new(serde_json::to_vec(secrets).map_err(|_| CantUnseal)?);
+        let mut sealed = Vec::with_capacity(plain.len() + CHACHA20_POLY1305.tag_len());
+        sealed.extend_from_slice(&plain);
         self.seal
             .seal_in_place_append_tag(
                 Nonce::assume_unique_for_key(nonce),
@@ -103,13 +103,9 @@ impl SecretKey {
     }
 
     /// Opens what [`SecretKey::seal`] made for that job.
-    pub fn unseal(
-        &self,
-        job_id: &str,
-        sealed: &[u8],
-    ) -> Result<BTreeMap<String, String>, CantUnseal> {
+    pub fn unseal(&self, job_id: &str, sealed: &[u8]) -> Result<Secrets, CantUnseal> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CantUnseal)?;
-        let mut opened = sealed.to_vec();
+        let mut opened = Zeroizing::new(sealed.to_vec());
         let plain = self
             .seal
             .open_in_place(
@@ -177,7 +173,8 @@ mod tests {
             SecretKey::from_bytes(&[1; 32]),
             SecretKey::from_bytes(&[2; 32]),
         );
-        let secrets = BTreeMap::from([("token".to_owned(), "hunter22".to_owned())]);
+        let pair = ("token".to_owned(), "hunter22".to_owned());
+        let secrets = Secrets::from_iter([pair]);
         let sealed = key.seal("job", &secrets).expect("seals");
         assert!(!sealed.windows(8).any(|window| window == b"hunter22"));
         assert_eq!(key.unseal("job", &sealed), Ok(secrets));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hyprbox_protocol::Secrets;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -59,7 +60,7 @@ pub struct Idempotency {
 struct Rendered {
     script: Script,
     params: Map<String, Value>,
-    secrets: BTreeMap<String, String>,
+    secrets: Secrets,
     timeout_seconds: u64,
 }
 
