@@ -81,6 +81,8 @@ command=/usr/local/bin/hyprbox-agent
 command_args=run
 respawn_delay=2
 respawn_max=0
+# A core file could hold a secret.
+rc_ulimit="-c 0"
 output_log=/var/log/hyprbox-agent.log
 error_log=/var/log/hyprbox-agent.log
 
