@@ -22,6 +22,8 @@ pub struct Config {
     pub insecure_http: bool,
     /// Hands `HYPRBOX_FORCE=1` to each script, which then skips its distro guard.
     pub force: bool,
+    /// Names of this process's own variables that each script gets too.
+    pub job_env: Vec<String>,
 }
 
 impl std::fmt::Debug for Config {
@@ -110,11 +112,16 @@ const FORCE: Setting = Setting {
     var: "HYPRBOX_FORCE",
     flag: "--force",
 };
+const JOB_ENV: Setting = Setting {
+    var: "HYPRBOX_JOB_ENV",
+    flag: "--job-env",
+};
 
 const URL_ALLOWED: &str = "the server's address, such as https://jobs.example.org";
 const NODE_ID_ALLOWED: &str =
     "the node's id: 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit";
 const TOKEN_ALLOWED: &str = "the token that the server showed once, hbn_…";
+const JOB_ENV_ALLOWED: &str = "names of variables, comma-separated, such as HTTPS_PROXY,NO_PROXY,TZ, and never HYPRBOX_NODE_TOKEN";
 const INTERVAL_ALLOWED: &str = "a time from 1s to 1h, such as 1500ms, 30s, 5m or 1h";
 
 /// Settings by name as they were given, before they are checked.
@@ -142,7 +149,7 @@ impl<'a> Raw<'a> {
                     .optional_value()
                     .map_or_else(|| "1".to_owned(), |v| v.to_string_lossy().into_owned()),
                 "--api-url" | "--node-id" | "--node-token" | "--interval" | "--state-dir"
-                | "--ca-file" => {
+                | "--ca-file" | "--job-env" => {
                     let value = parser.value().map_err(usage)?;
                     value.to_string_lossy().into_owned()
                 }
@@ -159,6 +166,18 @@ impl<'a> Raw<'a> {
         flags: Vec<(String, String)>,
     ) -> Self {
         Self { env, flags }
+    }
+
+    /// The flags but for the node's token, and the token; `None` if no flag gives one.
+    #[cfg(target_os = "linux")]
+    pub fn without_token(&self) -> Option<(Vec<String>, String)> {
+        let (tokens, others): (Vec<_>, Vec<_>) = self
+            .flags
+            .iter()
+            .partition(|(flag, _)| flag == NODE_TOKEN.flag);
+        let (_, token) = tokens.last()?;
+        let flags = others.iter().map(|(flag, value)| format!("{flag}={value}"));
+        Some((flags.collect(), token.clone()))
     }
 
     /// The address `url`, checked, and what is needed to go there: authorities, and leave for plain http.
@@ -201,6 +220,22 @@ impl<'a> Raw<'a> {
         }
         let value = (self.env)(setting.var)?;
         (!value.is_empty()).then(|| (setting.var.to_owned(), value))
+    }
+
+    fn job_env(&self) -> Result<Vec<String>, ConfigError> {
+        let Some((name, value)) = self.get(&JOB_ENV) else {
+            return Ok(Vec::new());
+        };
+        let names: Vec<String> = value
+            .split(',')
+            .map(|name| name.trim().to_owned())
+            .collect();
+        let is_allowed = |name: &String| is_variable(name) && name != NODE_TOKEN.var;
+        if names.iter().all(is_allowed) {
+            Ok(names)
+        } else {
+            Err(bad(&name, &value, JOB_ENV_ALLOWED))
+        }
     }
 
     fn needed(&self, setting: &Setting, allowed: &str) -> Result<(String, String), ConfigError> {
@@ -272,6 +307,7 @@ impl<'a> Raw<'a> {
             ca_file: self.ca_file()?,
             insecure_http,
             force: self.switch(&FORCE)?,
+            job_env: self.job_env()?,
         })
     }
 }
@@ -291,6 +327,12 @@ fn is_slug(text: &str) -> bool {
         && text.bytes().all(inner)
         && !text.starts_with('-')
         && !text.ends_with('-')
+}
+
+/// `[A-Za-z_][A-Za-z0-9_]*`, as bash wants it.
+fn is_variable(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    name.bytes().all(inner) && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
 /// `1h`, `5m`, `30s`, `1500ms`: one whole number with one unit.

@@ -17,13 +17,18 @@ mod job;
 #[cfg(target_os = "linux")]
 mod poll;
 #[cfg(target_os = "linux")]
+pub mod private;
+#[cfg(target_os = "linux")]
 mod spool;
 #[cfg(target_os = "linux")]
 mod state;
 #[cfg(target_os = "linux")]
 pub mod supervisor;
 pub mod trust;
+#[cfg(target_os = "linux")]
+mod trusted_dir;
 mod version;
+pub mod wiping_alloc;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -7,6 +7,10 @@ use std::process::ExitCode;
 use hyprbox_agent::config::Raw;
 use hyprbox_agent::{Config, ConfigError};
 
+#[global_allocator]
+static ALLOCATOR: hyprbox_agent::wiping_alloc::WipingAlloc =
+    hyprbox_agent::wiping_alloc::WipingAlloc;
+
 const HELP: &str = "\
 hyprbox-agent: runs a node's HyprBox jobs
 
@@ -30,12 +34,15 @@ Options, each with the environment variable that it wins over:
   --ca-file FILE      HYPRBOX_CA_FILE        certificate authorities to trust [the system's]
   --insecure-http     HYPRBOX_INSECURE_HTTP  1: plain http to a server on another machine
   --force             HYPRBOX_FORCE          1: scripts skip their distro guard
+  --job-env NAMES     HYPRBOX_JOB_ENV        variables that scripts get too, as HTTPS_PROXY,NO_PROXY,TZ [none]
   --help, --version
 
 HYPRBOX_LOG sets what is logged: error, warn, info, debug or trace [info].
 ";
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    hyprbox_agent::private::close();
     let mut args = std::env::args_os().skip(1);
     let command = args.next().unwrap_or_default();
     let rest: Vec<OsString> = args.collect();
@@ -47,7 +54,7 @@ fn main() -> ExitCode {
         return say(&format!("hyprbox-agent {}\n", hyprbox_agent::version()));
     }
     let result = match command.to_str() {
-        Some("run") => configured(rest).and_then(run),
+        Some("run") => configured_in_private(rest).and_then(run),
         #[cfg(target_os = "linux")]
         Some("check") => match as_the_service(rest).and_then(check) {
             Ok(code) => return code,
@@ -98,11 +105,29 @@ fn configured(args: Vec<OsString>) -> Result<Config, String> {
     Ok(config)
 }
 
+/// [`configured`]; a token that was given by a flag moves into the environment, as every user can read the command line.
+#[cfg(target_os = "linux")]
+fn configured_in_private(args: Vec<OsString>) -> Result<Config, String> {
+    if let Ok(raw) = Raw::parse(args.clone(), &env)
+        && let Some((args, token)) = raw.without_token()
+        && raw.config().is_ok()
+    {
+        let own: Vec<OsString> = std::env::args_os().take(2).collect();
+        hyprbox_agent::commands::service::start_over(&own, &args, &token)?;
+    }
+    configured(args)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn configured_in_private(args: Vec<OsString>) -> Result<Config, String> {
+    configured(args)
+}
+
 /// What the environment doesn't say is as the service on this machine has it.
 #[cfg(target_os = "linux")]
 fn as_the_service(args: Vec<OsString>) -> Result<Config, String> {
     hyprbox_agent::commands::service::adopt(hyprbox_agent::commands::service::environment())?;
-    configured(args).map_err(|line| match hyprbox_agent::commands::service::hidden() {
+    configured_in_private(args).map_err(|line| match hyprbox_agent::commands::service::hidden() {
         Some(why) => format!("{line}; {why}"),
         None => line,
     })

@@ -6,14 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyprbox_protocol::{ClaimedJob, CompleteRequest, PendingAnswer};
+use ring::digest::{Context as Digest, SHA256};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::backoff::{Backoff, LONGEST};
 use crate::client::{CallError, Client, PollRequest};
+use crate::commands::upgrade::swap::hex;
 use crate::config::Config;
 use crate::host;
 use crate::job::context::Context;
+use crate::job::script_env::script_env;
 use crate::job::{self, Left};
 use crate::state::job_dir::{self, Accepted, JobDir, Spec};
 use crate::state::{State, StateError};
@@ -309,11 +312,15 @@ impl Poller<'_> {
             );
             return self.tell(job.id.clone(), end);
         }
+        if !is_whole(job) {
+            let error = "the script that arrived is not the one that was queued: its SHA-256 is not the job's scriptSha256; it was not started";
+            return self.refuse(job.id.clone(), error.to_owned());
+        }
         let spec = Spec {
             id: job.id.clone(),
             preset: job.preset.clone(),
             timeout_seconds: job.timeout_seconds,
-            env: self.script_env(&job.id),
+            env: script_env(self.config, &job.id),
             boot_id: self.boot_id.clone(),
         };
         // First, as the disk takes its time: it is not in the way of what follows.
@@ -383,36 +390,13 @@ impl Poller<'_> {
             (id, Left::default())
         });
     }
+}
 
-    /// All that a script finds in its environment.
-    fn script_env(&self, id: &str) -> BTreeMap<String, String> {
-        let own = |name: &str, otherwise: &str| {
-            let value = std::env::var(name).ok().filter(|v| !v.is_empty());
-            (
-                name.to_owned(),
-                value.unwrap_or_else(|| otherwise.to_owned()),
-            )
-        };
-        let home = if nix::unistd::geteuid().is_root() {
-            "/root"
-        } else {
-            "/"
-        };
-        let mut env = BTreeMap::from([
-            own(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            ),
-            own("HOME", home),
-            own("LANG", "C.UTF-8"),
-            ("HYPRBOX_JOB_ID".to_owned(), id.to_owned()),
-            ("HYPRBOX_NODE_ID".to_owned(), self.config.node_id.clone()),
-        ]);
-        if self.config.force {
-            env.insert("HYPRBOX_FORCE".to_owned(), "1".to_owned());
-        }
-        env
-    }
+/// Whether the script is the one that the job's digest names; a server that sends no digest is believed.
+fn is_whole(job: &ClaimedJob) -> bool {
+    let mut digest = Digest::new(&SHA256);
+    digest.update(job.script.as_bytes());
+    job.script_sha256.is_empty() || job.script_sha256 == hex(digest)
 }
 
 /// The founding document's words, by which operators look for trouble.

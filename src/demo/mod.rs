@@ -136,6 +136,7 @@ async fn start_agent(client: &Client, url: &str, folder: &Path) -> anyhow::Resul
         state_dir: folder.join("agent"),
         ca_file: None,
         insecure_http: false,
+        job_env: Vec::new(),
         force: false,
     };
     let (stop, stopped) = oneshot::channel();

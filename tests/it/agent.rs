@@ -277,24 +277,27 @@ fn a_script_that_runs_past_its_timeout() {
 #[test]
 fn what_a_script_leaves_behind_is_ended_and_said() {
     let world = world();
-    let id = world.run("sleep 1000 & sleep 1000 & echo $! ; disown -a");
+    let id = world.run("sleep 1000 & echo $!; sleep 1000 & echo $! ; disown -a");
     let job = world.done(&id);
     assert_eq!(
         (&job["status"], &job["exitCode"]),
         (&json!("SUCCEEDED"), &json!(0))
     );
-    let stderr = job.field("stderr");
+    let stdout = job.field("stdout");
+    let mut pids: Vec<u32> = stdout.lines().filter_map(|pid| pid.parse().ok()).collect();
+    pids.sort_unstable();
+    let [first, second] = pids[..] else {
+        panic!("two pids: {stdout}");
+    };
     assert_eq!(
-        stderr,
-        "hyprbox: ended 2 processes that the script left behind\n"
+        job.field("stderr"),
+        format!(
+            "hyprbox: ended 2 processes that the script left behind: sleep ({first}), sleep ({second})\n"
+        )
     );
-    let pid = job
-        .field("stdout")
-        .lines()
-        .last()
-        .expect("a pid")
-        .to_owned();
-    assert!(!is_alive(&pid), "{pid}");
+    for pid in pids {
+        assert!(!is_alive(&pid.to_string()), "{pid}");
+    }
 }
 
 #[test]

@@ -44,7 +44,11 @@ impl Running {
 
     /// The file that it was started from, or what now has its name.
     pub(crate) fn program(&self) -> io::Result<PathBuf> {
-        let path = std::fs::read_link(self.at("exe"))?;
+        let path = match std::fs::read_link(self.at("exe")) {
+            // It is private, and a container may forbid even root to look into it: then this is the same program.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => std::env::current_exe(),
+            path => path,
+        }?;
         let bytes = path.as_os_str().as_bytes();
         let bytes = bytes.strip_suffix(GONE).unwrap_or(bytes);
         Ok(PathBuf::from(OsStr::from_bytes(bytes)))

@@ -1,6 +1,7 @@
 //! The service's environment for what a person, or a script, runs beside it: they mean the same server, by the same way.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -51,6 +52,20 @@ pub fn environment_of_the_agent() -> HashMap<String, String> {
     }
     variables.remove("HYPRBOX_NODE_TOKEN");
     variables
+}
+
+/// Goes on as the same program, with the token in the environment and these flags. `own` is the program's name and command.
+pub fn start_over(own: &[OsString], flags: &[String], token: &str) -> Result<(), String> {
+    let [name, command] = own else {
+        return Ok(());
+    };
+    let error = Command::new("/proc/self/exe")
+        .arg0(name)
+        .arg(command)
+        .args(flags)
+        .env("HYPRBOX_NODE_TOKEN", token)
+        .exec();
+    Err(format!("this program can't be started again: {error}"))
 }
 
 /// Goes on as the same program with those of these variables that this process lacks; returns where it lacks none. For good,

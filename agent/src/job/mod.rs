@@ -1,6 +1,7 @@
 //! One job, from the start of its supervisor to the server's word that its end is known.
 
 pub(crate) mod context;
+pub(crate) mod script_env;
 mod upload;
 mod wake;
 

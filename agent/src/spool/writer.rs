@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use hyprbox_protocol::Stream;
 
+use crate::trusted_dir::own_file;
+
 use super::{
     INDEX_HEAD, INDEX_RECORDS, KEPT_INDEXES, KEPT_SEGMENTS, SEGMENT_BYTES, STDERR_BIT, index_path,
     segment_path, slot,
@@ -90,7 +92,7 @@ impl SpoolWriter {
     fn open_segment(&mut self, stream: Stream, at: u64) -> io::Result<()> {
         let path = segment_path(&self.dir, stream, at);
         // The first one may wait in the folder, and is empty then.
-        let open = || File::options().append(true).create(true).open(&path);
+        let open = || own_file().append(true).create(true).open(&path);
         let file = loop {
             match open() {
                 Err(e) if e.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {}
@@ -154,7 +156,7 @@ impl SpoolWriter {
             head[8..].copy_from_slice(&before[1].to_le_bytes());
             // A reader takes a segment for none until its head is whole.
             let path = index_path(&self.dir, number);
-            let mut file = File::options()
+            let mut file = own_file()
                 .create(true)
                 .truncate(false)
                 .write(true)

@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hyprbox_protocol::CompleteRequest;
 use serde::{Deserialize, Serialize};
+
+use crate::trusted_dir::{self, own_file};
 
 /// Ends that are remembered.
 const KEPT: usize = 256;
@@ -41,7 +42,7 @@ impl Ended {
     /// Reads what earlier agents left in the state folder. What can't be read there is nothing that is remembered.
     pub(crate) fn open(state: &Path) -> Self {
         let path = state.join("ended");
-        let text = std::fs::read(&path).unwrap_or_default();
+        let text = trusted_dir::read(&path).unwrap_or_default();
         let mut memory = Memory::default();
         for line in text.split(|byte| *byte == b'\n').filter(|l| !l.is_empty()) {
             memory.lines += 1;
@@ -85,7 +86,7 @@ impl Ended {
     fn append(&self, line: &Line) -> io::Result<()> {
         let mut text = serde_json::to_vec(line).map_err(io::Error::other)?;
         text.push(b'\n');
-        private(File::options().append(true), &self.path)?.write_all(&text)
+        private(own_file().append(true), &self.path)?.write_all(&text)
     }
 
     fn write_anew(&self, lines: &VecDeque<Line>) -> io::Result<()> {
@@ -95,7 +96,7 @@ impl Ended {
             text.push(b'\n');
         }
         let making = self.path.with_extension("tmp");
-        private(File::options().write(true).truncate(true), &making)?.write_all(&text)?;
+        private(own_file().write(true).truncate(true), &making)?.write_all(&text)?;
         std::fs::rename(making, &self.path)
     }
 
@@ -114,7 +115,7 @@ impl Memory {
 }
 
 fn private(options: &mut std::fs::OpenOptions, path: &Path) -> io::Result<File> {
-    options.create(true).mode(0o600).open(path)
+    options.create(true).open(path)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use nix::sys::stat::Mode;
 
 use crate::spool::is_first_segment;
 use crate::state::job_dir::{EXIT_ROOM, JobDir, PIPES, STARTED};
+use crate::trusted_dir::own_file;
 
 /// Folders that wait at the most. While one is made ready after its job, the next job has another already.
 const KEPT: usize = 2;
@@ -155,7 +156,7 @@ fn let_go(job: &JobDir) -> Option<Flock<File>> {
 
 /// Closed at once: ext4 hurries to write out what is written into a file that was just emptied.
 fn empty(path: &Path) -> io::Result<()> {
-    let emptied = File::options().write(true).truncate(true).open(path);
+    let emptied = own_file().write(true).truncate(true).open(path);
     emptied.map(drop)
 }
 
@@ -164,11 +165,10 @@ const STARTED_SPARE: &str = "started.spare";
 
 /// Writes a file that only its owner can read, over what an earlier job left of it.
 pub(crate) fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = File::options()
+    let mut file = own_file()
         .create(true)
         .truncate(false)
         .write(true)
-        .mode(0o600)
         .open(path)?;
     file.write_all(content)?;
     // Not emptied before: see `empty`.

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::state::StateError;
 use crate::state::dir_pool::{self, write_over};
 use crate::state::start_log::Starts;
+use crate::trusted_dir::{self, own_file};
 
 /// The pipes.
 pub(crate) const PIPES: [&str; 2] = ["wake", "control"];
@@ -102,6 +103,9 @@ pub(crate) struct Exit {
     pub(crate) stderr_bytes: u64,
     /// The supervisor was sent SIGTERM while the job ran, as at a shutdown of the machine.
     pub(crate) at_shutdown: bool,
+    /// Processes of the job still run: it let them, or they can't be ended.
+    #[serde(default)]
+    pub(crate) left_running: bool,
 }
 
 /// What stands in `exit`: whose end it is, too. The file was another job's before, and after a power loss may have that one's
@@ -235,7 +239,7 @@ impl JobDir {
 
     /// Reads one of the folder's JSON files; `None` where it is missing or not whole.
     pub(crate) fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
-        serde_json::from_slice(&std::fs::read(self.file(name)).ok()?).ok()
+        serde_json::from_slice(&trusted_dir::read(&self.file(name)).ok()?).ok()
     }
 
     /// Takes the supervisor's lock: `None` while one lives.
@@ -244,17 +248,13 @@ impl JobDir {
     }
 
     pub(crate) fn open_lock(&self) -> io::Result<File> {
-        File::options()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(self.file("lock"))
+        own_file().create(true).append(true).open(self.file("lock"))
     }
 
     /// The file for the exit record, with its room on the disk, so that the end of a job can be told even when the job has
     /// filled the disk up.
     pub(crate) fn reserve_exit(&self) -> io::Result<File> {
-        let mut file = File::options()
+        let mut file = own_file()
             .create(true)
             .truncate(false)
             .write(true)
@@ -286,8 +286,8 @@ impl JobDir {
     pub(crate) fn ask_to_end(&self, by: EndedBy) -> io::Result<()> {
         let making = self.file("cancel.tmp");
         let text = serde_json::to_vec(&by).map_err(io::Error::other)?;
-        let written = std::fs::write(&making, text)
-            .and_then(|()| std::fs::rename(making, self.file("cancel")));
+        let written =
+            write_over(&making, &text).and_then(|()| std::fs::rename(making, self.file("cancel")));
         // Without a supervisor the pipe can't be opened; then the file is what counts.
         match self.tell_supervisor(by.word()) {
             Ok(()) => Ok(()),
@@ -298,7 +298,7 @@ impl JobDir {
     fn tell_supervisor(&self, word: u8) -> io::Result<()> {
         File::options()
             .write(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits())
             .open(self.file("control"))?
             .write_all(&[word])
     }
@@ -355,6 +355,7 @@ mod tests {
             stdout_bytes: 12,
             stderr_bytes: 0,
             at_shutdown: false,
+            left_running: false,
         };
         let mut room = first.reserve_exit().expect("keeps room");
         assert_eq!(first.exit(), None);

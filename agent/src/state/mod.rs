@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::host;
 use crate::state::completions::Ended;
 use crate::state::dir_pool::Folders;
+use crate::state::job_dir::PIPES;
 use crate::state::start_log::Starts;
+use crate::trusted_dir::{self, Loose, own_file};
 
 /// Bytes that a look at the folder's health writes: what a job's first files take.
 const PROBE_BYTES: usize = 64 * 1024;
@@ -35,6 +37,9 @@ pub enum StateError {
         /// What the system says.
         error: io::Error,
     },
+    /// Others can change what is in it.
+    #[error("state folder: {0}")]
+    Loose(Loose),
     /// A file in it isn't what the agent wrote.
     #[error("state folder: {} is corrupt; move it away to start as a new agent instance", .0.display())]
     Corrupt(PathBuf),
@@ -70,9 +75,17 @@ struct InstanceFile {
 impl State {
     /// Takes the folder, and makes it and the instance id where they are missing.
     pub(crate) fn open(dir: &Path) -> Result<Self, StateError> {
+        check_folder(dir)?;
         make_dir(dir).map_err(StateError::io(dir))?;
+        check_folder(dir)?;
+        refuse_loose(dir, check_content(dir))?;
         let path = dir.join("agent.lock");
-        let file = File::create(&path).map_err(StateError::io(&path))?;
+        let file = own_file()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(StateError::io(&path))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| StateError::Taken(dir.to_owned()))?;
         let jobs = dir.join("jobs");
@@ -138,11 +151,36 @@ impl State {
 
     /// Whether a job could be written down now.
     pub(crate) fn probe(&self) -> Result<(), StateError> {
+        check_folder(&self.dir)?;
         let path = self.dir.join("probe");
-        let result = std::fs::write(&path, vec![b'.'; PROBE_BYTES]);
-        let _ = std::fs::remove_file(&path);
-        result.map_err(StateError::io(&path))
+        try_to_write(&path, PROBE_BYTES).map_err(StateError::io(&path))
     }
+}
+
+/// Whether what is in the folder is what an agent makes there.
+pub(crate) fn check_content(dir: &Path) -> io::Result<Option<Loose>> {
+    trusted_dir::check_content(dir, &PIPES)
+}
+
+/// Whether the folder, and each above it, is this user's alone.
+fn check_folder(dir: &Path) -> Result<(), StateError> {
+    refuse_loose(dir, trusted_dir::check(dir))
+}
+
+fn refuse_loose(dir: &Path, checked: io::Result<Option<Loose>>) -> Result<(), StateError> {
+    match checked.map_err(StateError::io(dir))? {
+        Some(loose) => Err(StateError::Loose(loose)),
+        None => Ok(()),
+    }
+}
+
+/// Writes so many bytes into a file of that name, and removes it.
+pub(crate) fn try_to_write(path: &Path, bytes: usize) -> io::Result<()> {
+    let _ = std::fs::remove_file(path);
+    let mut file = own_file().write(true).create_new(true).open(path)?;
+    let written = file.write_all(&vec![b'.'; bytes]);
+    let _ = std::fs::remove_file(path);
+    written
 }
 
 /// Makes a folder that only its owner can look into.
@@ -154,7 +192,7 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 fn instance(dir: &Path) -> Result<String, StateError> {
     let path = dir.join("instance");
     let machine_id = host::machine_id();
-    match std::fs::read(&path) {
+    match trusted_dir::read(&path) {
         Ok(text) => {
             let known: InstanceFile = serde_json::from_slice(&text)
                 .ok()
@@ -180,7 +218,11 @@ fn instance(dir: &Path) -> Result<String, StateError> {
 /// Writes a file so that after a crash it is either the old one or the whole new one.
 pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let making = path.with_extension("tmp");
-    let mut file = File::create(&making)?;
+    let mut file = own_file()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&making)?;
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&making, path)?;

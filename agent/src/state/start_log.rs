@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::state::completions::Ended;
 use crate::state::job_dir::{JobDir, STARTED, Started, is_job_id};
 use crate::state::{StateError, replace_file};
+use crate::trusted_dir::{self, own_file};
 
 /// What a disk writes whole or not at all.
 const PLACE_BYTES: usize = 512;
@@ -45,7 +46,7 @@ impl Starts {
         let starts = Self {
             state: state.to_owned(),
         };
-        let mut known = match std::fs::read(starts.path()) {
+        let mut known = match trusted_dir::read(&starts.path()) {
             Ok(known) => known,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(e),
@@ -142,7 +143,7 @@ impl Starts {
     }
 
     fn lock(&self) -> io::Result<Flock<File>> {
-        let file = File::options().read(true).write(true).open(self.path())?;
+        let file = own_file().read(true).write(true).open(self.path())?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e.into())
     }
 }

@@ -1,6 +1,5 @@
 //! A job's supervisor, as the agent sees it: started ahead of the job and told of it over a pipe, or started for it.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,10 +7,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use hyprbox_protocol::Secrets;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use crate::state::job_dir::JobDir;
 use crate::supervisor::process::{NEXT, Order, word};
@@ -26,7 +27,7 @@ pub(crate) struct Supervisor {
 
 /// What a supervisor that waited was told of a job.
 struct Told {
-    secrets: BTreeMap<String, String>,
+    secrets: Secrets,
     /// A child of this process has ended. Until the supervisor has opened the job's own pipe, nothing else tells of its end.
     child_ended: Option<Signal>,
 }
@@ -54,7 +55,7 @@ impl Supervisor {
     /// itself.
     pub(crate) fn start(
         dir: &JobDir,
-        secrets: &BTreeMap<String, String>,
+        secrets: &Secrets,
         ahead: Option<Child>,
         noted: Option<Noted>,
     ) -> io::Result<Self> {
@@ -128,13 +129,14 @@ impl Supervisor {
     }
 }
 
-fn start_new(dir: &JobDir, secrets: &BTreeMap<String, String>) -> io::Result<Child> {
+fn start_new(dir: &JobDir, secrets: &Secrets) -> io::Result<Child> {
     let stdin = if secrets.is_empty() {
         Stdio::null()
     } else {
         // In memory, so that no secret is ever on the disk; and whole, so that nobody waits for a reader.
         let mut memory = File::from(memfd_create(c"secrets", MFdFlags::MFD_CLOEXEC)?);
-        memory.write_all(&serde_json::to_vec(secrets).map_err(io::Error::other)?)?;
+        let text = Zeroizing::new(serde_json::to_vec(secrets).map_err(io::Error::other)?);
+        memory.write_all(&text)?;
         memory.rewind()?;
         memory.into()
     };
@@ -151,7 +153,7 @@ pub(crate) fn start_ahead(jobs: &Path) -> io::Result<Child> {
 fn hand_over(
     child: &mut Child,
     dir: &JobDir,
-    secrets: &BTreeMap<String, String>,
+    secrets: &Secrets,
     noted: Option<Noted>,
 ) -> io::Result<()> {
     let order = Order {
@@ -159,7 +161,9 @@ fn hand_over(
         secrets: secrets.clone(),
         noted: noted.is_some(),
     };
-    let mut line = serde_json::to_vec(&order).map_err(io::Error::other)?;
+    // With room for any line that the pipe takes: a vector that grows leaves copies behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(libc::PIPE_BUF));
+    serde_json::to_writer(&mut *line, &order).map_err(io::Error::other)?;
     line.push(b'\n');
     let pipe = child
         .stdin

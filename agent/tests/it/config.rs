@@ -39,13 +39,23 @@ fn bad_values_stop_the_start_with_one_line() {
         ("HYPRBOX_CA_FILE", "/etc/os-release", "PEM"),
         ("HYPRBOX_INSECURE_HTTP", "yes", "1"),
         ("HYPRBOX_FORCE", "please", "1"),
+        ("HYPRBOX_JOB_ENV", "TZ,HYPRBOX_NODE_TOKEN", "HTTPS_PROXY"),
+        ("HYPRBOX_JOB_ENV", "1TZ", "comma-separated"),
+        ("HYPRBOX_JOB_ENV", "TZ,,LANG", "comma-separated"),
+        ("HYPRBOX_JOB_ENV", "TZ=UTC", "comma-separated"),
         ("HYPRBOX_LOG", "loud", "debug"),
     ] {
         let mut node = Node::new(&server);
         node.set(name, value);
         refused(&node, &["run"], &[name, value, allowed]);
     }
-    for flag in ["--api-url", "--node-id", "--interval", "--ca-file"] {
+    for flag in [
+        "--api-url",
+        "--node-id",
+        "--interval",
+        "--ca-file",
+        "--job-env",
+    ] {
         refused(
             &Node::new(&server),
             &["run", flag, "b@d"],

@@ -8,7 +8,9 @@
 mod agent;
 mod config;
 mod ends;
+mod leftovers;
 mod network;
+mod private;
 mod restart;
 mod runs;
 mod server;

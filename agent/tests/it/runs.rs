@@ -45,7 +45,7 @@ fn the_environment_is_clean_and_the_session_its_own() {
     server.wait_end(&id);
     let stdout = server.stdout(&id);
     let mut lines = stdout.lines();
-    let mut env: Vec<&str> = lines.by_ref().take(6).collect();
+    let mut env: Vec<&str> = lines.by_ref().take(10).collect();
     env.sort_unstable();
     let expected = [
         "HOME=/root".to_owned(),
@@ -53,7 +53,11 @@ fn the_environment_is_clean_and_the_session_its_own() {
         format!("HYPRBOX_JOB_ID={id}"),
         "HYPRBOX_NODE_ID=node-1".to_owned(),
         "LANG=C.UTF-8".to_owned(),
+        "LOGNAME=root".to_owned(),
         "PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        "SHELL=/bin/bash".to_owned(),
+        "TERM=dumb".to_owned(),
+        "USER=root".to_owned(),
     ];
     assert_eq!(env, expected);
     assert_eq!(lines.next(), Some("/"));

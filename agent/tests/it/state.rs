@@ -51,6 +51,110 @@ fn a_corrupt_instance() {
 }
 
 #[test]
+fn a_folder_that_others_can_write_to() {
+    let server = Server::start();
+    let node = node(&server);
+    std::fs::create_dir(node.state()).unwrap();
+    for mode in [0o777, 0o1777, 0o770] {
+        chmod(&node.state(), mode);
+        let check = node.output(&["check"]);
+        let text = String::from_utf8(check.stdout).unwrap();
+        let fix = format!("chmod go-w {}", node.state().display());
+        assert!(!check.status.success() && text.contains(&fix), "{text}");
+    }
+    is_told_and_recovers(&node, &server, |state| {
+        assert_eq!(
+            std::fs::read_dir(state).unwrap().count(),
+            0,
+            "nothing is written there"
+        );
+        chmod(state, 0o700);
+    });
+}
+
+#[test]
+fn a_folder_that_becomes_open_while_the_agent_runs() {
+    let server = Server::start();
+    let node = node(&server);
+    let agent = node.start();
+    let first = server.queue("exit 0");
+    server.wait_end(&first);
+    chmod(&node.state(), 0o777);
+    // The poll that is open may still take one.
+    agent.term();
+    is_told_and_recovers(&node, &server, |state| chmod(state, 0o700));
+}
+
+#[test]
+fn a_folder_below_one_that_others_can_write_to() {
+    let server = Server::start();
+    let node = node(&server);
+    chmod(node.dir.path(), 0o777);
+    is_told_and_recovers(&node, &server, |state| {
+        chmod(state.parent().unwrap(), 0o755)
+    });
+}
+
+#[test]
+fn links_in_the_place_of_files() {
+    for name in [
+        "agent.lock",
+        "instance.tmp",
+        "probe",
+        "starts",
+        "ended",
+        "jobs",
+    ] {
+        let server = Server::start();
+        let node = node(&server);
+        let victim = node.dir.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        std::fs::create_dir(node.state()).unwrap();
+        std::os::unix::fs::symlink(&victim, node.state().join(name)).unwrap();
+        let check = node.output(&["check"]);
+        let text = String::from_utf8(check.stdout).unwrap();
+        assert!(!check.status.success() && text.contains(name), "{text}");
+        is_told_and_recovers(&node, &server, |state| {
+            std::fs::remove_file(state.join(name)).unwrap();
+        });
+        assert_eq!(
+            std::fs::read_to_string(victim).unwrap(),
+            "precious",
+            "{name}"
+        );
+    }
+}
+
+fn chmod(path: &Path, mode: u32) {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(path, mode).unwrap();
+}
+
+#[test]
+fn a_script_that_is_not_the_queued_one_never_starts() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let agent = node.start();
+    let ran = node.dir.path().join("ran");
+    let script = format!("touch {}", ran.display());
+    let wrong = server.queue_with(&script, |job| job.script_sha256 = "0".repeat(64));
+    let end = server.wait_end(&wrong);
+    assert_eq!(end.exit_code, None);
+    let why = end.error_msg.unwrap();
+    assert!(
+        why.contains("scriptSha256") && why.contains("not started"),
+        "{why}"
+    );
+    assert!(!ran.exists());
+    assert!(!agent.log().contains("touch"));
+    let right = server.queue_with("exit 6", |job| {
+        "0657509451f8e458e3e184e4ceb9a7d32c041d9ad2fd29463880547cf4bb8adc"
+            .clone_into(&mut job.script_sha256);
+    });
+    assert_eq!(server.wait_end(&right).exit_code, Some(6));
+}
+
+#[test]
 fn a_folder_of_jobs_that_cannot_be_read() {
     let server = Server::start();
     let node = node(&server);
@@ -109,7 +213,7 @@ impl SmallDisk {
         let dir = node.state();
         std::fs::create_dir(&dir).expect("made");
         let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs"])
             .arg(&dir)
             .output()
             .is_ok_and(|output| output.status.success());

@@ -7,6 +7,8 @@ use std::path::Path;
 use nix::sys::statvfs::statvfs;
 
 use super::Finding;
+use crate::state;
+use crate::trusted_dir;
 
 const WHAT: &str = "state folder";
 /// What a job may need at once: both streams' tails, and its journal.
@@ -27,6 +29,14 @@ pub(super) fn look(dir: &Path) -> Finding {
             format!("{shown} is no folder"),
             "move away what is there, or name another one with HYPRBOX_STATE_DIR",
         );
+    }
+    match trusted_dir::check(dir).and_then(|loose| match loose {
+        None => state::check_content(dir),
+        loose => Ok(loose),
+    }) {
+        Ok(None) => {}
+        Ok(Some(loose)) => return Finding::wrong(WHAT, loose.seen, loose.fix),
+        Err(error) => return refused(dir, nearest, &error),
     }
     if let Err(error) = try_to_write(dir, nearest) {
         return refused(dir, nearest, &error);
@@ -58,11 +68,7 @@ fn try_to_write(dir: &Path, nearest: &Path) -> io::Result<()> {
         return writable.map_err(io::Error::from);
     }
     // A name that the running agent doesn't use.
-    let probe = dir.join("check.probe");
-    let written = std::fs::write(&probe, vec![b'.'; PROBE_BYTES]);
-    // An error leaves a file that the next look overwrites.
-    let _left = std::fs::remove_file(&probe);
-    written
+    state::try_to_write(&dir.join("check.probe"), PROBE_BYTES)
 }
 
 fn refused(dir: &Path, nearest: &Path, error: &io::Error) -> Finding {

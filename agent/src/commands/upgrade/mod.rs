@@ -5,7 +5,7 @@
 mod fetch;
 mod package;
 mod restart;
-mod swap;
+pub(crate) mod swap;
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -156,7 +156,7 @@ pub(super) fn sha256(path: &Path) -> io::Result<String> {
     }
 }
 
-pub(super) fn hex(digest: Context) -> String {
+pub(crate) fn hex(digest: Context) -> String {
     let digest = digest.finish();
     let bytes = digest.as_ref().iter();
     bytes.map(|byte| format!("{byte:02x}")).collect()

@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, clone};
 use nix::sys::prctl;
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, setsid};
 
@@ -21,6 +22,12 @@ const SECRETS_FD: RawFd = 3;
 
 /// Stack of what runs between the clone and the exec: some system calls.
 const STACK_BYTES: usize = 16 * 1024;
+
+/// Signals that Linux has, and the bytes of a set of them.
+const SIGNALS: libc::c_int = 64;
+const SIGNAL_SET_BYTES: usize = 8;
+/// More than the kernel's `struct sigaction` has on any machine.
+const SIGACTION_WORDS: usize = 8;
 
 /// What bash gets.
 pub(crate) struct Bash<'a> {
@@ -89,19 +96,32 @@ pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
     }
 }
 
-/// Prepares what must happen in the child before its exec: a session and process group of its own, SIGKILL when the
-/// supervisor dies (else a killed supervisor would leave bash running, with nobody to read it), the secrets on descriptor 3,
-/// and no other descriptor.
+/// Prepares what must happen in the child before its exec: a session and process group of its own, default signal actions,
+/// umask 022, SIGKILL when the supervisor dies (otherwise a killed supervisor would leave bash running, and nobody would read
+/// its output), the secrets on descriptor 3, and no other descriptor.
 #[expect(
     unsafe_code,
-    reason = "nix has no close_range, and its dup2 wants to own a descriptor that is a number here"
+    reason = "nix has no close_range, not all signals, and its dup2 wants to own a descriptor that is a number here"
 )]
 fn isolate(bash: &Bash<'_>, script: &File, supervisor: Pid) -> Result<(), Errno> {
     setsid()?;
-    // What is ignored stays ignored in bash, and Rust's programs ignore this one.
-    // SAFETY: the default action is no handler.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    // What the agent's starter had ignored, as nohup does, would stay ignored in bash; and Rust's programs ignore SIGPIPE.
+    let default = [0_u64; SIGACTION_WORDS];
+    for number in 1..=SIGNALS {
+        // SAFETY: the kernel reads the action, which is larger than its own, and sets no handler. It refuses SIGKILL and
+        // SIGSTOP, which can't be ignored. libc's own call would refuse the two signals that libc keeps for itself.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                ptr::null::<u8>(),
+                SIGNAL_SET_BYTES,
+            );
+        }
+    }
     SigSet::empty().thread_set_mask()?;
+    umask(Mode::from_bits_truncate(0o022));
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if getppid() != supervisor {
         // The supervisor died before the death signal was set.

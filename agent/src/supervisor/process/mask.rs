@@ -1,12 +1,17 @@
-//! Hides secrets in a stream: every occurrence of every line of a secret becomes `***`, across chunk edges too.
+//! Hides secrets in a stream: every occurrence of every line of a secret, and of its [`spellings`], becomes `***`, also across
+//! chunk edges.
 //!
 //! An Aho-Corasick automaton says after each byte how long the longest beginning of a secret is that ends there; only
 //! that much is held back until more comes. Occurrences that overlap are hidden as one, so that no rest of one shows.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-/// Lines shorter than this are not hidden: they would turn up everywhere.
-const MIN_CHARS: usize = 4;
+use super::spellings;
+
+/// The most states that spellings may add, 24 bytes each: those of secrets of some kilobytes in all. Further spellings of
+/// larger ones are not hidden.
+const MOST_STATES: usize = 1 << 20;
 const HIDDEN: &[u8] = b"***";
 const ROOT: u32 = 0;
 const NONE: u32 = u32::MAX;
@@ -37,11 +42,16 @@ impl Node {
     }
 }
 
-/// The secrets of one stream, and what is held back of it.
-pub(super) struct Mask {
+/// The secrets to hide.
+struct Automaton {
     nodes: Vec<Node>,
     /// True for bytes with which a secret begins: the rest is passed over quickly.
     begins: [bool; 256],
+}
+
+/// What is held back of one stream.
+pub(super) struct Mask {
+    automaton: Rc<Automaton>,
     state: u32,
     /// Bytes that are not given out yet, and where in the stream they begin.
     held: Vec<u8>,
@@ -50,24 +60,24 @@ pub(super) struct Mask {
     found: VecDeque<(u64, u64)>,
 }
 
-impl Mask {
-    /// `None` where there is nothing to hide.
-    pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Option<Self> {
-        let mut mask = Self {
+impl Automaton {
+    fn new<'a>(secrets: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let mut automaton = Self {
             nodes: vec![Node::new(0, 0)],
             begins: [false; 256],
-            state: ROOT,
-            held: Vec::new(),
-            held_at: 0,
-            found: VecDeque::new(),
         };
-        for line in secrets.flat_map(|secret| secret.split(['\n', '\r'])) {
-            if line.chars().count() >= MIN_CHARS {
-                mask.insert(line.as_bytes());
-            }
+        for line in secrets.clone().flat_map(spellings::lines) {
+            automaton.insert(line.as_bytes());
         }
-        mask.link();
-        (mask.nodes.len() > 1).then_some(mask)
+        let most = automaton.nodes.len() + MOST_STATES;
+        for spelling in secrets.flat_map(spellings::of) {
+            if automaton.nodes.len() + spelling.len() > most {
+                break;
+            }
+            automaton.insert(&spelling);
+        }
+        automaton.link();
+        automaton
     }
 
     fn insert(&mut self, line: &[u8]) {
@@ -132,6 +142,22 @@ impl Mask {
             state = self.nodes[state as usize].fail;
         }
     }
+}
+
+impl Mask {
+    /// One for each of both streams; `None` if there is nothing to hide.
+    pub(super) fn pair<'a>(secrets: impl Iterator<Item = &'a str> + Clone) -> [Option<Self>; 2] {
+        let automaton = Rc::new(Automaton::new(secrets));
+        [0, 1].map(|_| {
+            (automaton.nodes.len() > 1).then(|| Self {
+                automaton: Rc::clone(&automaton),
+                state: ROOT,
+                held: Vec::new(),
+                held_at: 0,
+                found: VecDeque::new(),
+            })
+        })
+    }
 
     /// Takes the stream's next bytes and appends to `out` what is safe to show.
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
@@ -139,21 +165,22 @@ impl Mask {
         self.held.extend_from_slice(bytes);
         for byte in bytes {
             at += 1;
-            if self.state == ROOT && !self.begins[usize::from(*byte)] {
+            if self.state == ROOT && !self.automaton.begins[usize::from(*byte)] {
                 continue;
             }
-            self.state = self.step(self.state, *byte);
-            let longest = self.nodes[self.state as usize].longest;
+            self.state = self.automaton.step(self.state, *byte);
+            let longest = self.automaton.nodes[self.state as usize].longest;
             if longest > 0 {
                 self.note(at - u64::from(longest), at);
             }
         }
-        let open = u64::from(self.nodes[self.state as usize].depth);
+        let open = u64::from(self.automaton.nodes[self.state as usize].depth);
         self.give_out(at - open, out);
     }
 
-    /// The stream has ended: what was held back is no secret.
+    /// Shows what was held back: no more comes that would make a secret of it.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+        self.state = ROOT;
         self.give_out(self.held_at + self.held.len() as u64, out);
     }
 
@@ -191,8 +218,13 @@ impl Mask {
 mod tests {
     use super::*;
 
+    fn mask(secrets: &[&str]) -> Option<Mask> {
+        let [mask, _] = Mask::pair(secrets.iter().copied());
+        mask
+    }
+
     fn masked(secrets: &[&str], chunks: &[&[u8]]) -> String {
-        let mut mask = Mask::new(secrets.iter().copied()).expect("something to hide");
+        let mut mask = mask(secrets).expect("something to hide");
         let mut out = Vec::new();
         for chunk in chunks {
             mask.push(chunk, &mut out);
@@ -209,7 +241,7 @@ mod tests {
             masked(&[key], &[text.as_bytes()]),
             "x *** y ***\nxyz \u{e9}\u{e9}\u{e9} ***"
         );
-        assert!(Mask::new(["abc", "\n"].into_iter()).is_none());
+        assert!(mask(&["abc", "\n"]).is_none());
     }
 
     #[test]
@@ -241,7 +273,7 @@ mod tests {
 
     #[test]
     fn only_the_beginning_of_a_secret_is_held_back() {
-        let mut mask = Mask::new(["hunter2"].into_iter()).expect("something to hide");
+        let mut mask = mask(&["hunter2"]).expect("something to hide");
         let mut out = Vec::new();
         mask.push(b"password: ", &mut out);
         assert_eq!(out, b"password: ");
@@ -249,5 +281,161 @@ mod tests {
         assert_eq!(out, b"password: ");
         mask.push(b"s\n", &mut out);
         assert_eq!(out, b"password: hunts\n");
+    }
+
+    /// What bash itself makes of a value, and `$s` of it after that.
+    fn bash(script: &str, value: &str, locale: &str) -> Vec<u8> {
+        let output = std::process::Command::new("/bin/bash")
+            .args(["-c", &format!("exec 2>&1; {script}")])
+            .env_clear()
+            .env("s", value)
+            .env("LC_ALL", locale)
+            .env("PATH", "/usr/bin:/bin")
+            .output()
+            .expect("bash runs");
+        output.stdout
+    }
+
+    const VALUES: [&str; 9] = [
+        "Zq9'quo\"te",
+        "a b$c`d\\e!f;g|h&i<j>k(l)m{n}o[p]q*r?s^t,u",
+        "#begins ~with:~this=~that",
+        "tab\tand \x1b[1mescape\x07\x08\x0b\x0c\x01",
+        "gr\u{fc}\u{df}e \u{20ac} \u{1f600}",
+        "gr\u{fc}\u{df}e\twith tab",
+        "line one'\nline \"two\"\nl\u{e4}st",
+        "plain0123456789",
+        "~tilde/and#hash%percent+plus=x@y:z",
+    ];
+
+    #[test]
+    fn what_bash_makes_of_a_value_is_hidden() {
+        let scripts = [
+            r#"printf '%q\n' "$s""#,
+            r#"printf '%s\n' "${s@Q}""#,
+            "declare -p s",
+            "export -p | grep -A9 ' s='",
+            "set -x; : \"$s\"",
+            "set -x; x=$s",
+            "set -x; : \"before $s after\"",
+            "set -x; [[ x == \"$s\" ]] || :",
+            "set -x; [[ $s == x ]] || :",
+            "set | grep -A9 '^s='",
+            r#"x=("$s"); declare -p x"#,
+            r#"printf '%q\n' "x=$s y:$s""#,
+        ];
+        for value in VALUES {
+            for script in scripts {
+                for locale in ["C.UTF-8", "C"] {
+                    let said = bash(script, value, locale);
+                    let shown = masked(&[value], &[&said]);
+                    let said = String::from_utf8_lossy(&said);
+                    assert!(shown.contains("***"), "{script} {locale}: {said:?}");
+                    // No three letters of the value in a row are left.
+                    for letters in runs(value) {
+                        assert!(
+                            !shown.contains(letters) || script.contains(letters),
+                            "{script} {locale}: {letters} of {said:?} is left in {shown:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// The letters and digits of each line that is hidden, in pieces of three or more.
+    fn runs(value: &str) -> impl Iterator<Item = &str> {
+        spellings::lines(value)
+            .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()))
+            .filter(|run| run.len() >= 3)
+    }
+
+    #[test]
+    fn what_encoders_make_of_a_value_is_hidden() {
+        for (value, encoded) in [
+            ("it's \"a\\b\"/<&>", r#"it's \"a\\b\"/<&>"#),
+            ("it's \"a\\b\"/<&>", r#"it's \"a\\b\"\/<&>"#),
+            ("it's \"a\\b\"/<&>", r#"it's \"a\\b\"/\u003c\u0026\u003e"#),
+            ("gr\u{fc}n \u{1f600}\t", r"gr\u00fcn \ud83d\ude00\t"),
+            ("gr\u{fc}n \u{1f600}\t", r"gr\u00FCn \uD83D\uDE00\t"),
+            ("a b/c+d=\u{e9}~*'", "a%20b%2Fc%2Bd%3D%C3%A9~%2A%27"),
+            ("a b/c+d=\u{e9}~*'", "a%20b%2fc%2bd%3d%c3%a9~%2a%27"),
+            ("a b/c+d=\u{e9}~*'", "a%20b/c%2Bd%3D%C3%A9~%2A%27"),
+            ("a b/c+d=\u{e9}~*'", "a%20b%2Fc%2Bd%3D%C3%A9~*'"),
+            ("a b/c+d=\u{e9}~*'", "a%20b/c+d=%C3%A9~*'"),
+            ("a b/c+d=\u{e9}~*'", "a+b%2Fc%2Bd%3D%C3%A9%7E*%27"),
+            ("a b/c+d=\u{e9}~*'", "a+b%2Fc%2Bd%3D%C3%A9~%2A%27"),
+            ("hunter2", "aHVudGVyMg=="),
+            ("hunter2", "aHVudGVyMgo="),
+            ("hunter2", "aHVudGVyMg"),
+            ("a?>b?>c~", "YT8+Yj8+Y34="),
+            ("a?>b?>c~", "YT8-Yj8-Y34="),
+        ] {
+            assert_eq!(
+                masked(&[value], &[format!("<{encoded}>").as_bytes()])
+                    .replace("***g>", "***>")
+                    .as_str(),
+                "<***>",
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn base64_is_hidden_at_each_alignment_and_over_several_lines() {
+        use base64::Engine;
+        use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+        let value = "correct?horse>battery~staple";
+        for before in ["", "x", "xy", "user:", "xyzxyz"] {
+            for after in ["", "\n", "z", "zz", "zzzz"] {
+                let text = format!("{before}{value}{after}");
+                for encoded in [STANDARD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {
+                    let shown = masked(&[value], &[encoded.as_bytes()]);
+                    let hidden = encoded.len() - (shown.len() - 3);
+                    assert!(shown.contains("***"), "{text:?}: {shown}");
+                    assert!(hidden >= value.len() * 4 / 3 - 2, "{text:?}: {shown}");
+                }
+            }
+        }
+        let long: String = (0..300).map(|n| format!("{n:x}-")).collect();
+        for wrap in [64, 76] {
+            let encoded = STANDARD.encode(&long);
+            let rows = encoded.as_bytes().chunks(wrap);
+            let text: String = rows
+                .map(|row| format!("{}\n", String::from_utf8_lossy(row)))
+                .collect();
+            let shown = masked(&[&long], &[text.as_bytes()]);
+            assert!(shown.lines().all(|line| line == "***"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn spellings_are_hidden_across_cuts() {
+        let secrets = ["it's \"so\"", "gr\u{fc}\u{df}e"];
+        let text = r#"'it'\''s "so"' it%27s aXQncyAic28i gr\303\274\303\237e {"a":"it's \"so\""}"#;
+        let whole = masked(&secrets, &[text.as_bytes()]);
+        assert_eq!(whole, r#"'***' it%27s *** *** {"a":"***"}"#);
+        let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        assert_eq!(masked(&secrets, &bytes), whole);
+    }
+
+    #[test]
+    fn spellings_of_a_huge_secret_take_bounded_memory() {
+        let huge: String = ('\u{4e00}'..='\u{9000}').cycle().take(65_536).collect();
+        let secrets = [&huge[..]; 4];
+        let plain = Automaton::new([&huge[..0]].into_iter()).nodes.len() + huge.len();
+        let automaton = Automaton::new(secrets.into_iter());
+        assert!(automaton.nodes.len() <= plain + MOST_STATES);
+    }
+
+    #[test]
+    fn a_mask_that_was_finished_goes_on() {
+        let mut mask = mask(&["hunter2"]).expect("something to hide");
+        let mut out = Vec::new();
+        mask.push(b"hunt", &mut out);
+        mask.finish(&mut out);
+        mask.push(b"er2 hunter2\n", &mut out);
+        mask.finish(&mut out);
+        assert_eq!(out, b"hunter2 ***\n");
     }
 }

@@ -7,21 +7,27 @@
 mod bash;
 mod mask;
 mod run;
+mod spellings;
 mod tree;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyprbox_protocol::Secrets;
+use nix::errno::Errno;
 use nix::fcntl::Flock;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::setsid;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
+use crate::private;
 use crate::state::dir_pool::write_started;
 use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Spec, Started};
 use crate::state::start_log::Starts;
@@ -37,7 +43,7 @@ pub(crate) const NEXT: &str = ".next";
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) dir: PathBuf,
-    pub(crate) secrets: BTreeMap<String, String>,
+    pub(crate) secrets: Secrets,
     /// The job's start is in the journal of starts. Once it is on the disk for good, or can't be, the agent says so by a [`word`].
     pub(crate) noted: bool,
 }
@@ -81,17 +87,21 @@ fn supervise(dir: &Path) -> Result<(), SuperviseError> {
     let _ = setsid();
     // Started as /proc/self/exe, it would be `exe` in `ps`, `top` and the kernel's log.
     let _ = prctl::set_name(c"hyprbox-agent");
+    private::close();
     prctl::set_child_subreaper(true).map_err(io::Error::from)?;
     if dir.file_name() != Some(NEXT.as_ref()) {
-        let mut text = Vec::new();
+        let mut text = Zeroizing::new(Vec::new());
         io::stdin().lock().read_to_end(&mut text)?;
-        run_job(&JobDir::at(dir), &secrets_of(&text)?, false)?;
+        let done = run_job(&JobDir::at(dir), &secrets_of(&text)?, false)?;
+        done.outlive();
         return Ok(());
     }
     while let Some(order) = next_order()? {
-        let secrets: Vec<(String, String)> = order.secrets.into_iter().collect();
-        let exit = run_job(&JobDir::at(&order.dir), &secrets, order.noted)?;
-        if !takes_another(!secrets.is_empty(), &exit) {
+        let done = run_job(&JobDir::at(&order.dir), &order.secrets, order.noted)?;
+        if !takes_another(!order.secrets.is_empty(), &done.exit) {
+            // Before it outlives its job.
+            drop(order);
+            done.outlive();
             break;
         }
         // A run blocks those that it listens to; while nothing runs, SIGTERM is to end this.
@@ -103,14 +113,10 @@ fn supervise(dir: &Path) -> Result<(), SuperviseError> {
 /// Whether the supervisor of a job that ended so waits for another one afterwards. It and the agent decide alike. What had
 /// secrets in its memory, left something alive, or was asked to end, ends.
 pub(crate) fn takes_another(had_secrets: bool, exit: &Exit) -> bool {
-    !had_secrets && exit.error_msg.is_none() && !exit.at_shutdown
+    !had_secrets && exit.error_msg.is_none() && !exit.at_shutdown && !exit.left_running
 }
 
-fn run_job(
-    job: &JobDir,
-    secrets: &[(String, String)],
-    is_noted: bool,
-) -> Result<Exit, SuperviseError> {
+fn run_job(job: &JobDir, secrets: &Secrets, is_noted: bool) -> Result<Done, SuperviseError> {
     let _lock = lock(job)?;
     if job.has(STARTED) {
         return Err(SuperviseError::StartedBefore);
@@ -134,23 +140,63 @@ fn run_job(
             synced?;
         }
     }
-    Ok(exit)
+    Ok(Done {
+        exit,
+        pipes: run.into_pipes(),
+    })
+}
+
+/// A job that has ended, and whose folder this process has let go of.
+struct Done {
+    exit: Exit,
+    /// What the job's processes that still run may write into.
+    pipes: [Option<File>; 2],
+}
+
+impl Done {
+    /// Reads and drops what processes write that outlive their job, for as long as they have its pipes: otherwise they would
+    /// die of the first line that they print. Afterwards they are init's.
+    fn outlive(self) {
+        if !self.exit.left_running {
+            return;
+        }
+        // Nobody waits for them any more, so the kernel clears away those that end; and SIGTERM ends this process again.
+        // SAFETY: to ignore a signal sets no handler.
+        #[expect(unsafe_code, reason = "nix can't know that no handler is set")]
+        let ignored = unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) };
+        if ignored.is_err() || SigSet::all().thread_unblock().is_err() {
+            return;
+        }
+        let mut pipes: Vec<File> = self.pipes.into_iter().flatten().collect();
+        let mut buffer = [0; 4096];
+        while !pipes.is_empty() {
+            let mut fds: Vec<PollFd> = pipes
+                .iter()
+                .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
+                .collect();
+            if poll(&mut fds, PollTimeout::NONE).is_err_and(|e| e != Errno::EINTR) {
+                return;
+            }
+            pipes.retain_mut(|pipe| match pipe.read(&mut buffer) {
+                Ok(read) => read > 0,
+                Err(e) => e.kind() == io::ErrorKind::WouldBlock,
+            });
+        }
+    }
 }
 
 /// The secrets of a job whose folder is known come as JSON on standard input, which is memory and never a file on disk; empty
 /// without any.
-fn secrets_of(text: &[u8]) -> io::Result<Vec<(String, String)>> {
+fn secrets_of(text: &[u8]) -> io::Result<Secrets> {
     if text.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Secrets::default());
     }
-    serde_json::from_slice::<BTreeMap<String, String>>(text)
-        .map(|map| map.into_iter().collect())
-        .map_err(io::Error::other)
+    serde_json::from_slice(text).map_err(io::Error::other)
 }
 
 /// The next job, from standard input; none where the agent has ended.
 fn next_order() -> io::Result<Option<Order>> {
-    let line = next_line()?;
+    let line = Zeroizing::new(next_line()?);
     if line.is_empty() {
         return Ok(None);
     }
@@ -238,5 +284,6 @@ fn never_ran(ended_by: EndedBy, error_msg: Option<String>) -> Exit {
         stdout_bytes: 0,
         stderr_bytes: 0,
         at_shutdown: false,
+        left_running: false,
     }
 }

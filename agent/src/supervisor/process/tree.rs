@@ -4,14 +4,18 @@
 //! each job would find the same ones, but to move a process into one costs 7 to 16 ms (measured on Linux 6.18: the kernel
 //! waits for all of its cores), several times what a short job takes in all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// How long killed processes get to go: one that waits for a disk or a dead network share may not.
 const GOING: Duration = Duration::from_secs(5);
+
+/// Between two passes over the processes.
+pub(super) const BETWEEN_PASSES: Duration = Duration::from_millis(2);
 
 /// A process as /proc/<pid>/stat has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,41 +27,144 @@ pub(super) struct Process {
     zombie: bool,
 }
 
-/// Every process that descends from this one. As this one is a subreaper, none of a job's processes gets out of
-/// that, by `setsid`, a double fork or anything else.
-pub(super) fn descendants() -> Vec<Process> {
-    below(std::process::id().cast_signed(), all())
-}
-
-/// Kills all that descends from this process until nothing is left. Gives how many were ended, and those that
-/// survive even that. `reap` is called between the passes, to clear what has died.
-pub(super) fn end_descendants(mut reap: impl FnMut()) -> (usize, Vec<Process>) {
-    let deadline = Instant::now() + GOING;
-    let mut ended = HashSet::new();
-    loop {
-        let left = descendants();
-        if left.is_empty() || Instant::now() >= deadline {
-            return (ended.len(), left);
+impl Process {
+    /// One that only its parent's list of children shows.
+    fn hidden(pid: i32, parent: i32) -> Self {
+        Self {
+            pid,
+            parent,
+            group: 0,
+            name: "a hidden process".to_owned(),
+            zombie: false,
         }
-        for process in left {
-            ended.insert(process.pid);
-            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-        }
-        std::thread::sleep(Duration::from_millis(2));
-        reap();
     }
 }
 
-/// Kills the processes that have `HYPRBOX_JOB_ID=<id>` in their environment: what is left of a job whose supervisor
-/// was killed, when nobody can tell any more what descended from it.
+/// Every process that descends from this one, parents first. As this one is a subreaper, none of a job's processes gets out
+/// of that, by `setsid`, a double fork or anything else.
+pub(super) fn descendants() -> Vec<Process> {
+    let own = std::process::id().cast_signed();
+    let mut all = all();
+    // Under `hidepid` /proc hides a child that runs as another user, or that nobody may trace; the kernel's list of this
+    // process's own children has it nevertheless.
+    let known: HashSet<i32> = all.iter().map(|process| process.pid).collect();
+    let unknown = own_children()
+        .into_iter()
+        .filter(|pid| !known.contains(pid));
+    all.extend(unknown.map(|pid| read(pid).unwrap_or_else(|| Process::hidden(pid, own))));
+    below(own, all)
+}
+
+/// The pids of this process's children, zombies among them; none if the kernel keeps no such list.
+fn own_children() -> Vec<i32> {
+    let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    let pids = list.split_whitespace();
+    pids.filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Which of a script's processes outlive it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// None.
+    Nothing,
+    /// Those that were started with [`MARK`], and what descends from them.
+    Marked,
+    /// All.
+    Everything,
+}
+
+/// What became of a script's processes, each list in the order of the pids.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    pub(super) ended: Vec<Process>,
+    pub(super) kept: Vec<Process>,
+    /// Those that can't be ended: another user's, or stuck in the kernel.
+    pub(super) survivors: Vec<Process>,
+}
+
+/// Kills all that descends from this process, except what `keep` names, until nothing else is left. `reap` is called between
+/// the passes, to clear what has died.
+pub(super) fn end_descendants(keep: Keep, mut reap: impl FnMut()) -> Rest {
+    let deadline = Instant::now() + GOING;
+    let mut ended = BTreeMap::new();
+    loop {
+        reap();
+        let (kept, left) = split(keep, descendants(), is_marked);
+        let mut can_end = false;
+        for process in &left {
+            let killed = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+            if killed != Err(Errno::EPERM) {
+                can_end = true;
+                ended.insert(process.pid, process.clone());
+            }
+        }
+        if !can_end || Instant::now() >= deadline {
+            for process in &left {
+                ended.remove(&process.pid);
+            }
+            return Rest {
+                ended: ended.into_values().collect(),
+                kept: by_pid(kept),
+                survivors: by_pid(left),
+            };
+        }
+        std::thread::sleep(BETWEEN_PASSES);
+    }
+}
+
+fn by_pid(mut processes: Vec<Process>) -> Vec<Process> {
+    processes.sort_by_key(|process| process.pid);
+    processes
+}
+
+/// Those that outlive the script, and the others. `processes` has parents before their children.
+fn split(
+    keep: Keep,
+    processes: Vec<Process>,
+    is_marked: impl Fn(i32) -> bool,
+) -> (Vec<Process>, Vec<Process>) {
+    match keep {
+        Keep::Nothing => (Vec::new(), processes),
+        Keep::Everything => (processes, Vec::new()),
+        Keep::Marked => {
+            let mut kept = HashSet::new();
+            processes.into_iter().partition(|process| {
+                let is_kept = kept.contains(&process.parent) || is_marked(process.pid);
+                is_kept && kept.insert(process.pid)
+            })
+        }
+    }
+}
+
+/// What a process has in its environment that shall outlive the script that started it.
+const MARK: &str = "HYPRBOX_KEEP=1";
+
+fn is_marked(pid: i32) -> bool {
+    has_in_environment(pid, MARK)
+}
+
+/// False if the environment can't be read.
+fn has_in_environment(pid: i32, variable: &str) -> bool {
+    std::fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|e| e.split(|b| *b == 0).any(|v| v == variable.as_bytes()))
+}
+
+/// Kills the processes that have `HYPRBOX_JOB_ID=<id>` in their environment, except those that were started with [`MARK`] and
+/// what descends from them: what is left of a job whose supervisor was killed, so that nothing shows what descended from it.
 pub(crate) fn end_marked(job_id: &str) {
     let mark = format!("HYPRBOX_JOB_ID={job_id}");
     let deadline = Instant::now() + GOING;
     loop {
         let mut found = false;
-        for process in all().into_iter().filter(|p| !p.zombie) {
-            let environ = std::fs::read(format!("/proc/{}/environ", process.pid));
-            if environ.is_ok_and(|e| e.split(|b| *b == 0).any(|v| v == mark.as_bytes())) {
+        let all = all();
+        let mut kept = HashSet::new();
+        for process in all.iter().filter(|process| is_marked(process.pid)) {
+            kept.insert(process.pid);
+            let theirs = below(process.pid, all.clone());
+            kept.extend(theirs.into_iter().map(|process| process.pid));
+        }
+        for process in all.iter().filter(|p| !p.zombie && !kept.contains(&p.pid)) {
+            if has_in_environment(process.pid, &mark) {
                 found = true;
                 let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
             }
@@ -65,7 +172,7 @@ pub(crate) fn end_marked(job_id: &str) {
         if !found || Instant::now() >= deadline {
             return;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(BETWEEN_PASSES);
     }
 }
 
@@ -77,12 +184,18 @@ fn all() -> Vec<Process> {
     entries
         .filter_map(|entry| {
             let name = entry.ok()?.file_name();
-            let pid: i32 = name.to_str()?.parse().ok()?;
-            let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-            parse_stat(pid, &String::from_utf8_lossy(&stat))
+            read(name.to_str()?.parse().ok()?)
         })
         .collect()
 }
+
+fn read(pid: i32) -> Option<Process> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(pid, &String::from_utf8_lossy(&stat))
+}
+
+/// Fields of /proc/<pid>/stat between `pgrp` and `num_threads`.
+const THREADS_AFTER_GROUP: usize = 14;
 
 /// `pid (name) state ppid pgrp …`; the name may hold anything, brackets and spaces too.
 fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
@@ -90,12 +203,16 @@ fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
     let (_, name) = before.split_once('(')?;
     let mut fields = after.split_whitespace();
     let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    // One whose first thread has ended looks like a zombie while its other threads go on.
+    let threads: u32 = fields.nth(THREADS_AFTER_GROUP)?.parse().ok()?;
     Some(Process {
         pid,
-        parent: fields.next()?.parse().ok()?,
-        group: fields.next()?.parse().ok()?,
+        parent,
+        group,
         name: name.to_owned(),
-        zombie: matches!(state, "Z" | "X"),
+        zombie: matches!(state, "Z" | "X") && threads <= 1,
     })
 }
 
@@ -124,12 +241,39 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_does_not_confuse_the_fields() {
-        let process = parse_stat(7, "7 (a) (b c)) S 3 5 5 0 -1").expect("parses");
+        let rest = "5 0 -1 4194560 1 0 0 0 0 0 0 0 20 0";
+        let process = parse_stat(7, &format!("7 (a) (b c)) S 3 5 {rest} 1 0 9")).expect("parses");
         assert_eq!(process.parent, 3);
         assert_eq!(process.group, 5);
         assert_eq!(process.name, "a) (b c)");
         assert!(!process.zombie);
         assert_eq!(parse_stat(7, "garbage"), None);
+        let is_zombie = |threads| {
+            let stat = format!("7 (x) Z 3 5 {rest} {threads} 0 9");
+            parse_stat(7, &stat).expect("parses").zombie
+        };
+        assert!(is_zombie(1));
+        assert!(!is_zombie(2), "its other threads go on");
+    }
+
+    #[test]
+    fn what_descends_from_a_marked_process_is_kept() {
+        let tree = || {
+            [(10, 2), (11, 10), (12, 11), (20, 2), (21, 20)].map(|(pid, parent)| Process {
+                pid,
+                parent,
+                group: 1,
+                name: String::new(),
+                zombie: false,
+            })
+        };
+        let kept = |keep| -> Vec<i32> {
+            let (kept, _) = split(keep, tree().to_vec(), |pid| pid == 11);
+            kept.into_iter().map(|process| process.pid).collect()
+        };
+        assert_eq!(kept(Keep::Marked), [11, 12]);
+        assert_eq!(kept(Keep::Nothing), [0; 0]);
+        assert_eq!(kept(Keep::Everything), [10, 11, 12, 20, 21]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How a run ends: its processes reaped, asked to go, killed; and what is told of it.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use hyprbox_protocol::Stream;
@@ -11,14 +12,20 @@ use nix::unistd::Pid;
 use super::{GRACE, LAST_READS, LINGER, Run};
 use crate::spool::slot;
 use crate::state::job_dir::{EndedBy, Exit, Spec};
-use crate::supervisor::process::tree;
+use crate::supervisor::process::tree::{self, Keep, Process, Rest};
+
+/// How often what was killed is looked for again.
+const LAST_REAPS: usize = 100;
+/// How many processes the last lines name.
+const NAMED: usize = 5;
 
 impl Run {
     pub(super) fn reap(&mut self) {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => return,
-                Ok(status) if status.pid() == Some(self.bash) => {
+                // Once bash is reaped, the kernel may give its pid to another child.
+                Ok(status) if status.pid() == Some(self.bash) && self.bash_end.is_none() => {
                     self.bash_end = Some(status);
                     // Those that were asked to end keep the time that they were given: the script's own bash mostly
                     // goes at once, while its step still cleans up.
@@ -54,14 +61,24 @@ impl Run {
         }
     }
 
-    /// Kills all of the job's processes and reads their last words.
+    /// Kills all of the job's processes, except those that may stay, and reads the last output.
     pub(super) fn kill_all(&mut self) {
-        let (killed, survivors) = tree::end_descendants(|| self.reap());
+        // A cancel or a timeout ends all that the job started.
+        let keep = match self.ended_by {
+            EndedBy::Itself if self.keeps_processes => Keep::Everything,
+            EndedBy::Itself => Keep::Marked,
+            EndedBy::Cancel | EndedBy::Timeout | EndedBy::Stop => Keep::Nothing,
+        };
+        self.rest = tree::end_descendants(keep, || self.reap());
         self.reap();
-        if self.ended_by == EndedBy::Itself {
-            self.left_behind = killed;
+        // A dead process may be another dead one's child for a moment still.
+        for _ in 0..LAST_REAPS {
+            if self.childless || !self.rest.kept.is_empty() || !self.rest.survivors.is_empty() {
+                break;
+            }
+            std::thread::sleep(tree::BETWEEN_PASSES);
+            self.reap();
         }
-        self.survivors = survivors;
         for stream in Stream::ALL {
             for _ in 0..LAST_READS {
                 if !self.read_once(stream) {
@@ -74,28 +91,9 @@ impl Run {
 
     pub(super) fn exit(&mut self, spec: &Spec) -> Exit {
         for stream in Stream::ALL {
-            if let Some(mask) = &mut self.masks[slot(stream)] {
-                self.masked.clear();
-                mask.finish(&mut self.masked);
-                self.spool.append(stream, &self.masked);
-                if let (Stream::Stderr, Some(last)) = (stream, self.masked.last()) {
-                    self.last_stderr_byte = *last;
-                }
-            }
+            self.finish_mask(stream);
         }
-        if self.left_behind > 0 {
-            let open_line = if self.last_stderr_byte == b'\n' {
-                ""
-            } else {
-                "\n"
-            };
-            let what = match self.left_behind {
-                1 => "1 process".to_owned(),
-                n => format!("{n} processes"),
-            };
-            let line = format!("{open_line}hyprbox: ended {what} that the script left behind\n");
-            self.spool.append(Stream::Stderr, line.as_bytes());
-        }
+        self.report_rest();
         let (exit_code, signal) = match self.bash_end {
             Some(WaitStatus::Exited(_, code)) => (Some(code), None),
             Some(WaitStatus::Signaled(_, signal, _)) => (None, Some(signal.as_str().to_owned())),
@@ -103,38 +101,117 @@ impl Run {
         };
         let [stdout_bytes, stderr_bytes] = self.spool.totals();
         Exit {
-            error_msg: error_msg(self.ended_by, signal.as_deref(), spec, &self.survivors),
+            error_msg: error_msg(self.ended_by, signal.as_deref(), spec),
             exit_code,
             signal,
             ended_by: self.ended_by,
             stdout_bytes,
             stderr_bytes,
             at_shutdown: self.at_shutdown,
+            left_running: self.bash_end.is_some() && !self.childless,
         }
+    }
+
+    /// Writes out what the mask still holds back: no secret begins there.
+    fn finish_mask(&mut self, stream: Stream) {
+        if let Some(mask) = &mut self.masks[slot(stream)] {
+            self.masked.clear();
+            mask.finish(&mut self.masked);
+            self.spool.append(stream, &self.masked);
+            if let (Stream::Stderr, Some(last)) = (stream, self.masked.last()) {
+                self.last_stderr_byte = *last;
+            }
+        }
+    }
+
+    /// Reports on stderr what became of the processes that outlived bash.
+    fn report_rest(&mut self) {
+        let lines = self.rest_lines();
+        if lines.is_empty() {
+            return;
+        }
+        let open_line = if self.last_stderr_byte == b'\n' {
+            ""
+        } else {
+            "\n"
+        };
+        let text = format!("{open_line}{lines}");
+        // A process may have a secret for its name.
+        let bytes = match &mut self.masks[slot(Stream::Stderr)] {
+            None => text.as_bytes(),
+            Some(mask) => {
+                self.masked.clear();
+                mask.push(text.as_bytes(), &mut self.masked);
+                mask.finish(&mut self.masked);
+                &self.masked
+            }
+        };
+        self.spool.append(Stream::Stderr, bytes);
+    }
+
+    fn rest_lines(&self) -> String {
+        let Rest {
+            ended,
+            kept,
+            survivors,
+        } = &self.rest;
+        let mut lines = String::new();
+        if !kept.is_empty() {
+            let _ = writeln!(
+                lines,
+                "hyprbox: left {} running: {}",
+                count(kept),
+                names(kept)
+            );
+        }
+        if !survivors.is_empty() {
+            let _ = writeln!(
+                lines,
+                "hyprbox: could not end {}: {}",
+                count(survivors),
+                names(survivors)
+            );
+        }
+        if !self.childless && self.bash_end.is_some() && kept.is_empty() && survivors.is_empty() {
+            lines.push_str("hyprbox: could not see all processes that are still running\n");
+        }
+        // The killed ones of a cancel or a timeout are no news.
+        if !ended.is_empty() && self.ended_by == EndedBy::Itself {
+            let _ = writeln!(
+                lines,
+                "hyprbox: ended {} that the script left behind: {}",
+                count(ended),
+                names(ended)
+            );
+        }
+        lines
     }
 }
 
-/// Why the job failed, where its exit code doesn't say.
-fn error_msg(
-    ended_by: EndedBy,
-    signal: Option<&str>,
-    spec: &Spec,
-    survivors: &[tree::Process],
-) -> Option<String> {
-    let mut text = match (ended_by, signal) {
+fn count(processes: &[Process]) -> String {
+    match processes.len() {
+        1 => "1 process".to_owned(),
+        n => format!("{n} processes"),
+    }
+}
+
+/// The first few, as `nginx (4711), sleep (4712)`.
+fn names(processes: &[Process]) -> String {
+    let name = |process: &Process| {
+        // A process chooses its own name, and may put a line break or an escape into it.
+        let name = process.name.replace(char::is_control, "?");
+        format!("{name} ({})", process.pid)
+    };
+    let named: Vec<String> = processes.iter().take(NAMED).map(name).collect();
+    named.join(", ")
+}
+
+/// Why the job failed, if its exit code doesn't say.
+fn error_msg(ended_by: EndedBy, signal: Option<&str>, spec: &Spec) -> Option<String> {
+    match (ended_by, signal) {
         (EndedBy::Itself, Some(signal)) => Some(format!("killed by {signal}")),
         (EndedBy::Itself | EndedBy::Cancel, _) => None,
         (EndedBy::Timeout, _) => Some(format!("timed out after {} s", spec.timeout_seconds)),
         (EndedBy::Stop, _) => Some("ended by hyprbox-agent stop-jobs".to_owned()),
-    };
-    if !survivors.is_empty() {
-        let names: Vec<String> = survivors
-            .iter()
-            .take(20)
-            .map(|p| format!("{} (pid {})", p.name, p.pid))
-            .collect();
-        let alive = format!("still alive after SIGKILL: {}", names.join(", "));
-        text = Some(text.map_or(alive.clone(), |t| format!("{t}; {alive}")));
     }
-    text
 }

@@ -9,13 +9,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{Secrets, Stream};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, pipe2};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::mask::Mask;
 use super::{Start, never_ran, tree};
@@ -45,6 +46,11 @@ const GATHER: Duration = Duration::from_millis(2);
 /// What is still read of a pipe when all is over, should somebody outside of the job go on writing into it.
 const LAST_READS: usize = 16;
 
+/// In the comments at a script's head: its preset has `keepProcesses: true`.
+const KEEP_PROCESSES: &[u8] = b"# hyprbox: keep-processes";
+/// More than the comments at a script's head take.
+const HEAD_BYTES: u64 = 64 * 1024;
+
 /// To the agent: there is new output.
 const DATA: u8 = b'd';
 /// To the agent: there is so much of it that it need not wait for more.
@@ -63,7 +69,9 @@ pub(super) struct Run {
     pipes: [Option<File>; 2],
     masks: [Option<Mask>; 2],
     /// The secrets as the script reads them, each with a NUL, in the order of their names; and our end of the pipe.
-    secrets: Vec<u8>,
+    secrets: Zeroizing<Vec<u8>>,
+    /// How much of them bash's pipe has taken.
+    secrets_written: usize,
     secrets_pipe: Option<File>,
     buffer: Vec<u8>,
     masked: Vec<u8>,
@@ -82,20 +90,22 @@ pub(super) struct Run {
     ended_by: EndedBy,
     /// When whatever is left is killed.
     kill_at: Option<Instant>,
-    left_behind: usize,
-    survivors: Vec<tree::Process>,
+    /// Whether the script's preset lets live what the script leaves behind.
+    keeps_processes: bool,
+    /// What became of the processes that outlived bash.
+    rest: tree::Rest,
     over: bool,
 }
 
 impl Run {
     /// Opens everything that needs no bash.
-    pub(super) fn prepare(job: &JobDir, secrets: &[(String, String)]) -> io::Result<Self> {
+    pub(super) fn prepare(job: &JobDir, secrets: &Secrets) -> io::Result<Self> {
         let fifo = |name| {
             // For both directions, so that neither opening nor writing ever waits for the agent.
             File::options()
                 .read(true)
                 .write(true)
-                .custom_flags(OFlag::O_NONBLOCK.bits())
+                .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits())
                 .open(job.file(name))
         };
         let mut watched = SigSet::empty();
@@ -109,8 +119,13 @@ impl Run {
         }
         watched.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let mask = || Mask::new(secrets.iter().map(|(_, value)| value.as_str()));
-        let values = secrets.iter().map(|(_, value)| format!("{value}\0"));
+        // Made in one piece: a vector that grows leaves copies behind.
+        let length = secrets.values().map(|value| value.len() + 1).sum();
+        let mut values = Vec::with_capacity(length);
+        for value in secrets.values() {
+            values.extend_from_slice(value.as_bytes());
+            values.push(0);
+        }
         Ok(Self {
             job: job.clone(),
             spool: SpoolWriter::new(job.path()),
@@ -118,8 +133,9 @@ impl Run {
             control: fifo("control")?,
             signals: SignalFd::with_flags(&watched, flags)?,
             pipes: [None, None],
-            masks: [mask(), mask()],
-            secrets: values.collect::<String>().into_bytes(),
+            masks: Mask::pair(secrets.values().map(String::as_str)),
+            secrets: Zeroizing::new(values),
+            secrets_written: 0,
             secrets_pipe: None,
             buffer: vec![0; READ_BYTES],
             masked: Vec::new(),
@@ -134,8 +150,8 @@ impl Run {
             childless: false,
             ended_by: EndedBy::Itself,
             kill_at: None,
-            left_behind: 0,
-            survivors: Vec::new(),
+            keeps_processes: false,
+            rest: tree::Rest::default(),
             over: false,
         })
     }
@@ -143,6 +159,7 @@ impl Run {
     /// Runs the script, once its `start` is on the disk for good, and tells how it ended.
     pub(super) fn until_the_end(&mut self, spec: &Spec, start: Start) -> Exit {
         let script = self.job.file("script");
+        self.keeps_processes = keeps_processes(&script);
         let bash = self.prepare_bash(&script, spec);
         // As late as can be, since the disk takes its time; and whatever becomes of the job, since a word of the agent's must
         // not be left for the next one.
@@ -343,15 +360,14 @@ impl Run {
         let Some(pipe) = &mut self.secrets_pipe else {
             return;
         };
-        match pipe.write(&self.secrets) {
-            Ok(n) => {
-                self.secrets.drain(..n);
-            }
+        match pipe.write(&self.secrets[self.secrets_written..]) {
+            Ok(n) => self.secrets_written += n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
             // The script has closed its end without reading.
-            Err(_) => self.secrets.clear(),
+            Err(_) => self.secrets_written = self.secrets.len(),
         }
-        if self.secrets.is_empty() {
+        if self.secrets_written == self.secrets.len() {
+            self.secrets.zeroize();
             self.secrets_pipe = None;
         }
     }
@@ -388,10 +404,30 @@ impl Run {
         }
     }
 
+    /// Our ends of bash's pipes that something still has open.
+    pub(super) fn into_pipes(self) -> [Option<File>; 2] {
+        self.pipes
+    }
+
     /// See [`SpoolWriter::sync`].
     pub(super) fn sync(&self) {
         self.spool.sync();
     }
+}
+
+/// Whether the comments at the script's head say that what it leaves behind may live. A script that can't be read doesn't run.
+fn keeps_processes(script: &Path) -> bool {
+    let Ok(script) = File::open(script) else {
+        return false;
+    };
+    let mut head = Vec::new();
+    let _ = script.take(HEAD_BYTES).read_to_end(&mut head);
+    let lines = head
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii_end);
+    lines
+        .take_while(|line| line.is_empty() || line.starts_with(b"#"))
+        .any(|line| line == KEEP_PROCESSES)
 }
 
 /// What [`Run::wait`] heard of.

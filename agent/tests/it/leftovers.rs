@@ -1,0 +1,309 @@
+//! What a script starts and doesn't wait for: ended and named, or left alive where the script or its preset says so.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::agent::{Node, marked, supervisors, wait_until};
+use crate::server::Server;
+
+const KEEP: &str = "# A preset\n#\n# hyprbox: keep-processes\n\n";
+
+/// Processes that outlive their job, and end with the test.
+struct Kept(Vec<i32>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+    }
+}
+
+impl Kept {
+    /// Those that a job's stdout names, a pid in each line.
+    fn of(server: &Server, id: &str) -> Self {
+        let stdout = server.stdout(id);
+        Self(
+            stdout
+                .lines()
+                .map(|pid| pid.parse().expect("a pid"))
+                .collect(),
+        )
+    }
+}
+
+fn is_alive(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn one_process_is_named_in_the_singular() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("sleep 300 > /dev/null 2>&1 & echo $!");
+    assert_eq!(server.wait_end(&id).exit_code, Some(0));
+    let pid = server.stdout(&id).trim().to_owned();
+    assert_eq!(
+        server.stderr(&id),
+        format!("hyprbox: ended 1 process that the script left behind: sleep ({pid})\n")
+    );
+    assert!(!is_alive(pid.parse().unwrap()));
+}
+
+#[test]
+fn at_most_five_processes_are_named() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("for i in 1 2 3 4 5 6 7; do sleep 300 & echo $!; done");
+    server.wait_end(&id);
+    let pids = server.stdout(&id);
+    let mut pids: Vec<i32> = pids.lines().map(|pid| pid.parse().unwrap()).collect();
+    pids.sort_unstable();
+    let named: Vec<String> = pids[..5]
+        .iter()
+        .map(|pid| format!("sleep ({pid})"))
+        .collect();
+    assert_eq!(
+        server.stderr(&id),
+        format!(
+            "hyprbox: ended 7 processes that the script left behind: {}\n",
+            named.join(", ")
+        )
+    );
+}
+
+#[test]
+fn a_name_is_shown_without_escapes_and_secrets() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let script = "IFS= read -r -d '' s <&3; exec 3<&-\n\
+                  (printf 'a\\e[1mb' > /proc/$BASHPID/comm; sleep 300; :) &\n\
+                  (printf \"$s\" > /proc/$BASHPID/comm; sleep 300; :) & sleep 0.2";
+    let id = server.queue_with(script, |job| {
+        job.secrets.insert("s".to_owned(), "hush-hush".to_owned());
+    });
+    server.wait_end(&id);
+    let stderr = server.stderr(&id);
+    assert!(stderr.starts_with("hyprbox: ended 4 processes"), "{stderr}");
+    assert!(stderr.contains("a?[1mb ("), "{stderr}");
+    assert!(
+        stderr.contains("*** (") && !stderr.contains("hush"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_preset_may_leave_its_processes_running() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let script =
+        format!("{KEEP}set -e\nsleep 301 > /dev/null 2>&1 & echo $!; setsid sleep 302 & echo $!");
+    let id = server.queue(&script);
+    assert_eq!(server.wait_end(&id).exit_code, Some(0));
+    let kept = Kept::of(&server, &id);
+    let [first, second] = kept.0[..] else {
+        panic!("two pids");
+    };
+    let (low, high) = (first.min(second), first.max(second));
+    assert_eq!(
+        server.stderr(&id),
+        format!("hyprbox: left 2 processes running: sleep ({low}), sleep ({high})\n")
+    );
+    // Neither the next job, nor its cancel, nor its end touches them.
+    let next = server.queue("echo ready; sleep 300");
+    server.wait_output(&next, "ready");
+    server.cancel(&next);
+    assert_eq!(server.wait_end(&next).cancelled, Some(true));
+    let last = server.queue("exit 3");
+    assert_eq!(server.wait_end(&last).exit_code, Some(3));
+    assert_eq!(server.stderr(&last), "");
+    assert!(kept.0.iter().all(|pid| is_alive(*pid)));
+}
+
+#[test]
+fn the_line_counts_only_among_the_comments_at_the_head() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    for script in [
+        "set -e\n# hyprbox: keep-processes\nsleep 300 & :",
+        "# hyprbox: keep-processes-not\nsleep 300 & :",
+        ": '\n# hyprbox: keep-processes\n'\nsleep 300 & :",
+    ] {
+        let id = server.queue(script);
+        server.wait_end(&id);
+        let stderr = server.stderr(&id);
+        assert!(stderr.starts_with("hyprbox: ended 1 process "), "{stderr}");
+    }
+}
+
+#[test]
+fn a_command_may_release_one_process_tree() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    // The released one prints into the job's pipe for as long as it lives, and starts a child.
+    let script = "HYPRBOX_KEEP=1 nohup bash -c 'sleep 303 & echo $!; while :; do echo tick >&2; sleep 0.05; done' & echo $!\n\
+                  HYPRBOX_KEEP=0 sleep 300 & until [ -e /proc/$!/exe ]; do :; done; sleep 0.5";
+    let id = server.queue(script);
+    assert_eq!(server.wait_end(&id).exit_code, Some(0));
+    let kept = Kept::of(&server, &id);
+    let [daemon, child] = kept.0[..] else {
+        panic!("two pids: {}", server.stdout(&id));
+    };
+    let stderr = server.stderr(&id);
+    let lines: Vec<&str> = stderr.lines().filter(|line| *line != "tick").collect();
+    let [.., left, ended] = &lines[..] else {
+        panic!("two lines: {stderr}");
+    };
+    assert!(
+        left.starts_with("hyprbox: left 3 processes running: "),
+        "{left}"
+    );
+    assert!(left.contains(&format!("bash ({daemon})")), "{left}");
+    assert!(left.contains(&format!("sleep ({child})")), "{left}");
+    assert!(
+        ended.starts_with("hyprbox: ended 1 process that the script left behind: sleep ("),
+        "{ended}"
+    );
+    // It goes on though nobody keeps what it prints, and the next jobs don't wait for it.
+    let calls = server.world().calls.len();
+    for _ in 0..3 {
+        let next = server.queue("exit 0");
+        assert_eq!(server.wait_end(&next).exit_code, Some(0));
+        assert_eq!(server.stderr(&next), "");
+    }
+    assert_eq!(server.world().calls.len(), calls + 3, "no word of it");
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap_or_default();
+        let after = stat
+            .rsplit(')')
+            .next()
+            .map(str::to_owned)
+            .unwrap_or_default();
+        // Page faults of its children: they grow with each of its turns.
+        after
+            .split_whitespace()
+            .nth(8)
+            .and_then(|n| n.parse::<u64>().ok())
+    };
+    let before = ticks().expect("it lives");
+    wait_until("it goes on", || ticks().expect("it lives") > before);
+    assert!(is_alive(child));
+    drop(kept);
+    for pid in marked(&format!("HYPRBOX_JOB_ID={id}")) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    wait_until("the old supervisor ends with it", || {
+        supervisors(&node.state()).is_empty()
+    });
+}
+
+#[test]
+fn a_cancel_ends_released_processes_too() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue(&format!(
+        "{KEEP}HYPRBOX_KEEP=1 setsid sleep 300 & echo ready; wait"
+    ));
+    server.wait_output(&id, "ready");
+    server.cancel(&id);
+    assert_eq!(server.wait_end(&id).cancelled, Some(true));
+    assert_eq!(server.stderr(&id), "");
+    assert!(marked(&format!("HYPRBOX_JOB_ID={id}")).is_empty());
+}
+
+#[test]
+fn a_released_process_outlives_a_killed_supervisor() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue(
+        "HYPRBOX_KEEP=1 setsid sleep 300 & setsid sleep 304 & echo $!; echo ready >&2; wait",
+    );
+    server.wait_output(&id, "ready");
+    wait_until("both have started", || {
+        marked(&format!("HYPRBOX_JOB_ID={id}")).len() == 3
+    });
+    for pid in supervisors(&node.state()) {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+    server.wait_end(&id);
+    let left = Kept(marked(&format!("HYPRBOX_JOB_ID={id}")));
+    assert_eq!(left.0.len(), 1);
+    let environ = std::fs::read_to_string(format!("/proc/{}/environ", left.0[0])).unwrap();
+    assert!(environ.contains("HYPRBOX_KEEP=1"));
+}
+
+/// The kernel gives the next process this pid, where this user may say so.
+#[test]
+fn the_end_of_another_process_with_bashs_pid_is_not_bashs() {
+    let last_pid = "/proc/sys/kernel/ns_last_pid";
+    if std::fs::OpenOptions::new()
+        .write(true)
+        .open(last_pid)
+        .is_err()
+    {
+        eprintln!("not tried: {last_pid} can't be written");
+        return;
+    }
+    let server = Server::start();
+    let node = Node::new(&server);
+    let _agent = node.start();
+    // A leftover whose child gets bash's pid, once that is free, and is the supervisor's as its parent ends.
+    let script = |code: i32, other: i32| {
+        format!(
+            "pid=$$\n\
+             setsid bash -c 'while [ -e /proc/'$pid' ]; do :; done\n\
+             for i in {{1..200}}; do echo $(('$pid' - 1)) > {last_pid}; (sleep 0.1; exit {other}) & \
+             if [ $! = '$pid' ]; then echo taken; break; fi; done' &\n\
+             exit {code}"
+        )
+    };
+    for (code, other) in [(1, 0), (0, 1), (7, 9)] {
+        let mut taken = false;
+        for _ in 0..20 {
+            let id = server.queue(&script(code, other));
+            assert_eq!(server.wait_end(&id).exit_code, Some(i64::from(code)));
+            taken = server.stdout(&id).contains("taken");
+            if taken {
+                break;
+            }
+        }
+        assert!(taken, "bash's pid was never used again");
+    }
+}
+
+#[test]
+fn a_process_of_another_user_is_reported_and_slows_nobody() {
+    let Some(node_of_nobody) = crate::private::Nobody::new() else {
+        return;
+    };
+    let (server, node) = (&node_of_nobody.server, &node_of_nobody.node);
+    // A program that runs as root whoever starts it.
+    let slumber = node.dir.path().join("slumber");
+    std::fs::copy("/usr/bin/setpriv", &slumber).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4755);
+    std::fs::set_permissions(&slumber, mode).unwrap();
+    let _agent = node_of_nobody.start();
+    let id = server.queue(&format!(
+        "{} --reuid=0 --clear-groups sleep 305 > /dev/null 2>&1 & echo $!; sleep 0.5",
+        slumber.display()
+    ));
+    let end = server.wait_end(&id);
+    let kept = Kept::of(server, &id);
+    assert_eq!((end.exit_code, end.error_msg), (Some(0), None));
+    assert_eq!(
+        server.stderr(&id),
+        format!("hyprbox: could not end 1 process: sleep ({})\n", kept.0[0])
+    );
+    let next = server.queue("sleep 0.1; exit 4");
+    assert_eq!(server.wait_end(&next).exit_code, Some(4));
+    assert_eq!(server.stderr(&next), "");
+    assert!(is_alive(kept.0[0]));
+}
