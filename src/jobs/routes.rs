@@ -123,6 +123,7 @@ pub struct JobPage {
     /// Newest first.
     pub jobs: Vec<JobView>,
     /// Send it back as `cursor` for the next page; `null` on the last one.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 

@@ -28,20 +28,27 @@ pub struct JobView {
     /// When it was queued.
     pub created_at: Timestamp,
     /// When it was claimed.
+    #[schema(required = true)]
     pub started_at: Option<Timestamp>,
     /// When it reached a terminal state.
+    #[schema(required = true)]
     pub finished_at: Option<Timestamp>,
     /// Bash's exit code.
+    #[schema(required = true)]
     pub exit_code: Option<i64>,
     /// The signal that ended bash.
+    #[schema(required = true)]
     pub signal: Option<String>,
     /// Why it failed, where the exit code doesn't say.
+    #[schema(required = true)]
     pub error_msg: Option<String>,
     /// How long the script may run.
     pub timeout_seconds: u64,
     /// When a person asked to cancel it while it ran.
+    #[schema(required = true)]
     pub cancel_requested_at: Option<Timestamp>,
     /// When it was completed after its lease had run out.
+    #[schema(required = true)]
     pub recovered_at: Option<Timestamp>,
     /// SHA-256 of the script, hex.
     pub script_sha256: String,

@@ -70,17 +70,22 @@ pub struct NodeView {
     /// Whether its agent lives.
     pub status: NodeStatus,
     /// Its last sign of life.
+    #[schema(required = true)]
     pub last_seen_at: Option<Timestamp>,
     /// What the machine calls itself.
+    #[schema(required = true)]
     pub hostname: Option<String>,
     /// Its distribution.
     pub os: OsInfo,
     /// Its agent's version.
+    #[schema(required = true)]
     pub agent_version: Option<String>,
     /// The version that the server ships, where this node's agent is older; the preset `agent-upgrade` brings it there.
     #[serde(default)]
+    #[schema(required = true)]
     pub agent_upgrade: Option<String>,
     /// The job that runs on it.
+    #[schema(required = true)]
     pub running_job_id: Option<String>,
     /// Jobs that wait for it.
     pub queued_jobs: u64,

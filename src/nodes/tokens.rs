@@ -33,8 +33,10 @@ pub struct TokenView {
     /// When it was made.
     pub created_at: Timestamp,
     /// When an agent used it last.
+    #[schema(required = true)]
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked.
+    #[schema(required = true)]
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -65,7 +67,7 @@ pub(super) fn mint_into(tx: &mut dyn Tx, node_id: &str) -> Result<MintedToken, A
 }
 
 /// Makes another token.
-#[utoipa::path(post, path = "/api/nodes/{id}/tokens", tag = "nodes", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/nodes/{id}/tokens", tag = "nodes", operation_id = "add_node_token", params(("id" = String, Path)),
     responses((status = 201, body = MintedToken)),
     security(("bearer" = []), ("cookie" = [])))]
 pub(super) async fn add(
@@ -80,7 +82,7 @@ pub(super) async fn add(
 }
 
 /// Lists the tokens.
-#[utoipa::path(get, path = "/api/nodes/{id}/tokens", tag = "nodes", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/nodes/{id}/tokens", tag = "nodes", operation_id = "list_node_tokens", params(("id" = String, Path)),
     responses((status = 200, body = TokenList)),
     security(("bearer" = []), ("cookie" = [])))]
 pub(super) async fn list(
@@ -99,7 +101,7 @@ pub(super) async fn list(
 }
 
 /// Revokes a token: the very next call with it is a 401.
-#[utoipa::path(delete, path = "/api/nodes/{id}/tokens/{token_id}", tag = "nodes",
+#[utoipa::path(delete, path = "/api/nodes/{id}/tokens/{token_id}", tag = "nodes", operation_id = "revoke_node_token",
     params(("id" = String, Path), ("token_id" = String, Path)),
     responses((status = 204)),
     security(("bearer" = []), ("cookie" = [])))]

@@ -82,8 +82,10 @@ pub struct FileError {
     /// The file's name in the folder; the folder itself where that can't be read.
     pub file: String,
     /// From 1; `null` where the fault is of the file as a whole.
+    #[schema(required = true)]
     pub line: Option<usize>,
     /// From 1, in characters.
+    #[schema(required = true)]
     pub column: Option<usize>,
     /// What is wrong and what was expected.
     pub message: String,

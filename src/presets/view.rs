@@ -84,18 +84,24 @@ pub struct ParamView {
     pub required: bool,
     /// Used where a request doesn't give it; of the param's own type.
     #[schema(value_type = Option<serde_json::Value>)]
+    #[schema(required = true)]
     pub default: Option<ParamValue>,
     /// Any text, maybe empty.
     pub description: String,
     /// The least of an `int` or a `port`.
+    #[schema(required = true)]
     pub min: Option<i64>,
     /// The most of an `int` or a `port`.
+    #[schema(required = true)]
     pub max: Option<i64>,
     /// What all of a `string` must match.
+    #[schema(required = true)]
     pub pattern: Option<String>,
     /// The most characters of a `string` or a `secret`.
+    #[schema(required = true)]
     pub max_length: Option<usize>,
     /// The choices of an `enum`.
+    #[schema(required = true)]
     pub values: Option<Vec<String>>,
 }
 

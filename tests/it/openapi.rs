@@ -670,3 +670,93 @@ fn nothing_of_it_is_a_500_and_the_right_call_works() {
         assert!((200..300).contains(&answer.status), "{answer:?}");
     }
 }
+
+#[test]
+fn the_document_states_what_its_pass_adds() {
+    let server = Server::start();
+    let document = server.get("/api/openapi.json").ok();
+    for (name, operation) in described(&server) {
+        let responses = operation["responses"].as_object().expect("responses");
+        for (status, response) in responses {
+            let words = response["description"].as_str().unwrap_or_default();
+            assert!(!words.is_empty(), "{name} {status}");
+            if status.as_str() >= "400" {
+                let body = &response["content"]["application/json"]["schema"]["$ref"];
+                assert_eq!(body, "#/components/schemas/ErrorBody", "{name} {status}");
+            }
+            let has_retry = response["headers"]["Retry-After"].is_object();
+            assert_eq!(
+                has_retry,
+                matches!(status.as_str(), "429" | "503"),
+                "{name} {status}"
+            );
+        }
+        let is_agents = operation["security"][0].get("node").is_some();
+        let body = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        if let Some(schema) = body.as_str().and_then(|path| path.rsplit('/').next()) {
+            let closed = &document["components"]["schemas"][schema]["additionalProperties"];
+            assert_eq!(closed == false, !is_agents, "{name}: {schema}");
+        }
+    }
+    let schemas = &document["components"]["schemas"];
+    let password = &schemas["AddUserRequest"]["properties"]["password"];
+    assert_eq!(
+        (&password["minLength"], &password["maxLength"]),
+        (&json!(10), &json!(1024))
+    );
+    let limit = &document["paths"]["/api/jobs"]["get"]["parameters"]
+        .as_array()
+        .expect("parameters")
+        .iter()
+        .find(|one| one["name"] == "limit")
+        .expect("limit")["schema"];
+    assert_eq!(
+        (&limit["minimum"], &limit["maximum"]),
+        (&json!(1), &json!(200))
+    );
+    let labels = &schemas["AddNode"]["properties"]["labels"];
+    assert_eq!(labels["maxProperties"], 32);
+    assert_eq!(labels["propertyNames"]["maxLength"], 63);
+}
+
+#[test]
+fn a_page_shows_the_whole_document_to_anybody() {
+    let mut server = Server::start();
+    server.admin();
+    let page = server.get("/docs/api").gives(200).text();
+    for (name, _) in described(&server) {
+        let (method, path) = name.split_once(' ').expect("a method");
+        assert!(
+            page.contains(&format!("<code>{method} {path}</code>")),
+            "{name}"
+        );
+    }
+    assert!(page.contains("at most this many characters: 1024"));
+    // From every page.
+    assert!(
+        server
+            .get("/login")
+            .gives(200)
+            .text()
+            .contains("href=\"/docs/api\"")
+    );
+}
+
+#[test]
+fn an_object_is_not_read_from_a_list_of_its_values() {
+    let (_server, admin, agent) = crate::harness::with_node();
+    let beat =
+        json!({"instance": "one", "intervalSeconds": 30, "os": ["debian", null, null, null]});
+    let answer = agent
+        .call("POST", "/api/nodes/n1/heartbeat")
+        .json(&beat)
+        .gives(400);
+    assert_eq!(answer.fields(), ["os"]);
+    let job = admin.queue("n1");
+    agent.claim();
+    let chunks = json!({"chunks": [["stdout", 0, "x", null]]});
+    agent.output_call(&job, &chunks).gives(400);
+    let end = json!({"chunks": [], "end": [0, null, null, null, null, null, null]});
+    agent.output_call(&job, &end).gives(400);
+    agent.succeed(&job);
+}

@@ -9,6 +9,7 @@ mod environment;
 mod error;
 mod job;
 mod node;
+mod object;
 mod output;
 mod secrets;
 mod shipped;

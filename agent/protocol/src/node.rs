@@ -54,7 +54,7 @@ pub struct HeartbeatRequest {
     )]
     pub hostname: Option<String>,
     /// The node's distribution.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::object::optional")]
     pub os: Option<OsInfo>,
     /// The agent's own version.
     #[serde(default)]

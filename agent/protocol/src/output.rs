@@ -92,7 +92,10 @@ impl Chunk {
 #[serde(rename_all = "camelCase", default)]
 pub struct OutputRequest {
     /// In the order in which the agent read them; an empty list asks where to go on.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::object::list"
+    )]
     #[cfg_attr(feature = "schema", schema(max_items = 16_384))]
     pub chunks: Option<Vec<Chunk>>,
     /// The process of bash, for people who look at the node; the agent tells it once.
@@ -100,7 +103,10 @@ pub struct OutputRequest {
     pub pid: Option<u32>,
     /// How the script ended, where these chunks are its last: then the call is the job's `complete`, too, in one commit. A
     /// server that doesn't know this field takes the chunks alone, and its answer has no `ended`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::object::optional"
+    )]
     pub end: Option<CompleteRequest>,
     /// With `end`: the agent has no other job, and would take its next one with the answer. A server that doesn't know this
     /// field gives none.

@@ -14,7 +14,11 @@ use crate::http::{ApiError, JsonBody, Path};
 pub(crate) struct AddTokenRequest {
     /// What it is for; 1 to 255 characters.
     #[serde(default)]
-    #[schema(required = true, min_length = 1, max_length = 255)]
+    #[schema(
+        required = true,
+        max_length = 255,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// 1 to 3,650; without it, the token holds until it is revoked.
     #[schema(minimum = 1, maximum = 3650)]

@@ -70,9 +70,9 @@ pub(in crate::jobs) fn wants_times(query: &Query) -> Result<bool, ApiError> {
         ("format" = Option<String>, Query, pattern = "^(text|gzip)$", description = "text (the default) or gzip, a compressed file; no ranges then"),
         ("scope" = Option<String>, Query), ("Range" = Option<String>, Header),
         ("If-Range" = Option<String>, Header, description = "The ETag of the part that is there already: the whole comes if the log is another one by now")),
-    responses((status = 200, content_type = "text/plain",
-            description = "The bytes that are kept when the answer begins. Should some of them fall off the head before they are sent, the connection breaks off"),
-        (status = 206, content_type = "text/plain"),
+    responses((status = 200, content((String = "text/plain"), (String = "application/gzip")),
+            description = "The bytes kept when the response begins. If some of them fall off the head before they are sent, the connection is closed early"),
+        (status = 206, content((String = "text/plain"))),
         (status = 416)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn kept_log(
