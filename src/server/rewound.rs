@@ -4,23 +4,32 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// How long a client may leave an answer unread in all, and the rate of reading that earns it more time.
+const UNREAD_GRACE: Duration = Duration::from_secs(30);
+const LEAST_BYTES_A_SECOND: u64 = 4 * 1024;
 
 /// First `before`, then what comes from the stream itself.
 pub(super) struct Rewound<S> {
     before: Bytes,
     stream: S,
     state: Arc<State>,
+    /// Made when a write waits for the first time.
+    unread: Option<Box<Unread>>,
 }
 
 /// What the connection knows of its stream, and the stream of it.
 pub(super) struct State {
     is_flushed: AtomicBool,
-    is_asked: AtomicBool,
+    /// Requests that have come.
+    asked: AtomicU64,
 }
 
 impl State {
@@ -31,12 +40,12 @@ impl State {
 
     /// Whether a request has come.
     pub(super) fn is_asked(&self) -> bool {
-        self.is_asked.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed) > 0
     }
 
     /// A request has come.
     pub(super) fn note_asked(&self) {
-        self.is_asked.store(true, Ordering::Relaxed);
+        self.asked.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -47,8 +56,9 @@ impl<S> Rewound<S> {
             stream,
             state: Arc::new(State {
                 is_flushed: AtomicBool::new(true),
-                is_asked: AtomicBool::new(false),
+                asked: AtomicU64::new(0),
             }),
+            unread: None,
         }
     }
 
@@ -56,9 +66,94 @@ impl<S> Rewound<S> {
         Arc::clone(&self.state)
     }
 
+    /// Ends a write that waits for a client which does not read its answer.
+    fn with_patience<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        match (&written, &mut self.unread) {
+            (Poll::Pending, unread) => {
+                let answer = self.state.asked.load(Ordering::Relaxed);
+                unread
+                    .get_or_insert_with(|| Box::new(Unread::new(answer)))
+                    .poll(context, answer)
+                    .map(Err)
+            }
+            (Poll::Ready(Ok(done)), Some(unread)) => {
+                unread.note_written(bytes(done));
+                written
+            }
+            (Poll::Ready(_), _) => written,
+        }
+    }
+
     /// What was not read again yet, and the stream.
     pub(super) fn into_parts(self) -> (Bytes, S) {
         (self.before, self.stream)
+    }
+}
+
+/// How long an answer has waited for its client to read on, in all: the answer as a whole has a deadline, however it is cut
+/// into writes.
+struct Unread {
+    /// Which answer of the connection this is about.
+    answer: u64,
+    /// Since when a write waits, or until when the last one did.
+    since: Instant,
+    is_waiting: bool,
+    /// How long earlier writes waited.
+    before: Duration,
+    /// Bytes that were written since the first wait.
+    written: u64,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Unread {
+    fn new(answer: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            answer,
+            since: now,
+            is_waiting: false,
+            before: Duration::ZERO,
+            written: 0,
+            sleep: Box::pin(tokio::time::sleep_until(now + UNREAD_GRACE)),
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, answer: u64) -> Poll<io::Error> {
+        let now = Instant::now();
+        // An event stream lives for days: what it waited long ago does not count.
+        let is_other = self.answer != answer;
+        if is_other || (!self.is_waiting && now - self.since > UNREAD_GRACE) {
+            (self.answer, self.before, self.written) = (answer, Duration::ZERO, 0);
+            self.is_waiting &= !is_other;
+        }
+        if !self.is_waiting {
+            (self.is_waiting, self.since) = (true, now);
+        }
+        let earned = Duration::from_secs(self.written / LEAST_BYTES_A_SECOND);
+        let deadline = self.since + (UNREAD_GRACE + earned).saturating_sub(self.before);
+        if self.sleep.deadline() != deadline {
+            self.sleep.as_mut().reset(deadline);
+        }
+        self.sleep.as_mut().poll(context).map(|()| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client does not read its answer",
+            )
+        })
+    }
+
+    fn note_written(&mut self, bytes: usize) {
+        self.written += bytes as u64;
+        if self.is_waiting {
+            let now = Instant::now();
+            self.before += now - self.since;
+            (self.is_waiting, self.since) = (false, now);
+        }
     }
 }
 
@@ -92,7 +187,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
             return Poll::Ready(Ok(bytes.len()));
         }
         self.state.is_flushed.store(false, Ordering::Relaxed);
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.with_patience(context, written, |count| *count)
     }
 
     fn poll_write_vectored(
@@ -104,7 +200,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
             return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
         }
         self.state.is_flushed.store(false, Ordering::Relaxed);
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.with_patience(context, written, |count| *count)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -113,7 +210,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // It is called once nothing is left to write.
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        ready!(self.with_patience(context, flushed, |()| 0))?;
         self.state.is_flushed.store(true, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
