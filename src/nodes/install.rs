@@ -1,5 +1,7 @@
 //! How an agent gets onto a machine: the script, the programs that it fetches, and the line to paste that begins it.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,11 +10,15 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use hyprbox_protocol::is_older;
 use sha2::{Digest, Sha256};
 
 use super::agents::{Agents, PREFIX};
 use crate::http::{ApiError, Path};
+
+/// Bytes of a file that are read and sent at a time.
+const PIECE_BYTES: usize = 16 * 1024;
 
 const SCRIPT: &str = include_str!("../../packaging/install.sh");
 const UNIT: &str = include_str!("../../packaging/hyprbox-agent.service");
@@ -179,8 +185,14 @@ async fn agent(
         };
         let (machine, asked) = found.ok_or_else(missing)?;
         let bytes = |path: Option<PathBuf>| {
-            let bytes = std::fs::read(path.ok_or_else(missing)?).map_err(ApiError::internal)?;
-            Ok(answer("application/octet-stream", bytes))
+            let file = File::open(path.ok_or_else(missing)?).map_err(ApiError::internal)?;
+            let length = file.metadata().map_err(ApiError::internal)?.len();
+            let mut response = answer("application/octet-stream", in_pieces(file, length));
+            let length = HeaderValue::from(length);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, length);
+            Ok(response)
         };
         match asked {
             Asked::Program => bytes(agents.find(machine)),
@@ -200,6 +212,24 @@ async fn agent(
         }
     })
     .await
+}
+
+/// A file's first `length` bytes, each piece read when the client has taken the one before: a download that nobody reads
+/// holds no more than that. The body breaks off if the file has become shorter.
+fn in_pieces(file: File, length: u64) -> Body {
+    let pieces = futures_util::stream::try_unfold((file, length), |(mut file, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let read = tokio::task::spawn_blocking(move || {
+            let size = PIECE_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX));
+            let mut piece = vec![0; size];
+            file.read_exact(&mut piece)?;
+            io::Result::Ok((Bytes::from(piece), (file, left - size as u64)))
+        });
+        read.await.map_err(io::Error::other)?.map(Some)
+    });
+    Body::from_stream(pieces)
 }
 
 fn answer(kind: &'static str, body: impl Into<Body>) -> Response {
