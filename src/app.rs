@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::response::IntoResponse;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -19,7 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use self::made::Made;
 use crate::auth::{Auth, AuthConfig};
 use crate::config::{Config, DatabaseUrl};
-use crate::http::{ApiError, answer_headers};
+use crate::http::{ApiError, Budget, answer_headers};
 use crate::hub::Hub;
 use crate::jobs::{Door, Jobs, Limits};
 use crate::metrics::Metrics;
@@ -54,6 +56,7 @@ pub struct App {
     /// Where people reach it.
     pub public_url: String,
     router: Router,
+    budget: Budget,
     store: Store,
     catalog: Arc<Catalog>,
     clock: Arc<RunClock>,
@@ -160,7 +163,8 @@ impl App {
             stopping.clone(),
         );
         let ops = Ops::new(jobs.clone(), config.metrics_token.clone());
-        let router = router(&auth, &nodes, &jobs, &ops, &public_url);
+        let budget = Budget::default();
+        let router = router((&auth, &budget), &nodes, &jobs, &ops, &public_url);
         if let Some((email, password)) = &config.admin {
             auth.ensure_admin(email, password)
                 .await
@@ -171,6 +175,7 @@ impl App {
             jobs,
             public_url,
             router,
+            budget,
             store,
             catalog,
             clock,
@@ -204,6 +209,7 @@ impl App {
                 self.lease_seconds,
             ))
         });
+        let trimming = tokio::spawn(background::trim_memory(self.budget));
         let sweeping = tokio::spawn(self.jobs.clone().sweep_for_ever());
         let renewing = self.tls.clone().map(|tls| {
             tls.warn_of_an_open_key();
@@ -221,6 +227,7 @@ impl App {
         let door = Door::new(self.auth.clone(), self.jobs.clone());
         server::serve(listener, self.tls, self.router, door, self.stopping).await;
         background.abort();
+        trimming.abort();
         sweeping.abort();
         for task in [taking_over, renewing, backing_up].into_iter().flatten() {
             task.abort();
@@ -272,7 +279,13 @@ fn open_store(
     }
 }
 
-fn router(auth: &Auth, nodes: &Nodes, jobs: &Jobs, ops: &Ops, public_url: &str) -> Router {
+fn router(
+    (auth, budget): (&Auth, &Budget),
+    nodes: &Nodes,
+    jobs: &Jobs,
+    ops: &Ops,
+    public_url: &str,
+) -> Router {
     let (routes, api) = OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(crate::auth::routes(auth.clone()))
         .merge(audit::routes(jobs.store.clone()))
@@ -296,7 +309,23 @@ fn router(auth: &Auth, nodes: &Nodes, jobs: &Jobs, ops: &Ops, public_url: &str) 
         .layer(CatchPanicLayer::custom(|_| {
             ApiError::internal("a handler panicked").into_response()
         }))
+        .layer(middleware::from_fn_with_state(
+            (budget.clone(), auth.clone()),
+            count_memory,
+        ))
         .layer(middleware::from_fn(answer_headers))
+}
+
+/// Middleware: counts the memory of each request and its answer.
+async fn count_memory(
+    State((budget, auth)): State<(Budget, Auth)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let address = auth.client_address(request.extensions(), request.headers());
+    let meter = budget.meter(address.network());
+    request.extensions_mut().insert(meter.clone());
+    meter.pass_on(next.run(request).await)
 }
 
 async fn method_not_allowed() -> ApiError {

@@ -16,6 +16,7 @@ pub mod demo;
 pub mod http;
 pub mod hub;
 pub mod jobs;
+pub mod memory;
 pub mod metrics;
 pub mod nodes;
 pub mod ops;

@@ -1,15 +1,13 @@
 //! The program `hyprbox`: flags → configuration → a command. The only place that exits.
 
-mod memory;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
 use hyprbox::app::{self, App};
 use hyprbox::config::Config;
-use hyprbox::ops;
 use hyprbox::program::command;
+use hyprbox::{memory, ops};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 

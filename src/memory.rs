@@ -15,7 +15,7 @@ const OF_THEIR_OWN_BYTES: libc::c_int = 1024 * 1024;
 const GIVEN_BACK_BYTES: libc::c_int = 256 * 1024;
 
 /// To be called once, before any thread is started.
-pub(crate) fn be_frugal() {
+pub fn be_frugal() {
     #[cfg(target_env = "gnu")]
     {
         // An arena a thread, eight times as many as cores, would leave a part of each unused.
@@ -35,14 +35,19 @@ pub(crate) fn be_frugal() {
     }
 }
 
-/// Gives back what is free, between what is used, too, and the code that the start alone has run. It walks through all of the
-/// heap, and code that is called again has to be found again: not for every day.
-pub(crate) fn give_back() {
+/// Returns free memory to the system, also between what is used.
+pub fn trim() {
     #[cfg(target_env = "gnu")]
     {
         // SAFETY: it has no precondition, and moves nothing that is allocated.
         let _was_any = unsafe { libc::malloc_trim(0) };
     }
+}
+
+/// Gives back what is free, between what is used, too, and the code that the start alone has run. It walks through all of the
+/// heap, and code that is called again has to be found again: not for every day.
+pub fn give_back() {
+    trim();
     // Without /proc all stays as it was.
     let mappings = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     for (start, length) in unchanged_parts_of_files(&mappings) {

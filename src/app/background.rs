@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::Auth;
+use crate::http::Budget;
+use crate::memory;
 use crate::nodes::{Nodes, RunClock};
 use crate::presets::Catalog;
 use crate::store::Change;
@@ -14,6 +16,18 @@ const WRITE_SEEN_EVERY: Duration = Duration::from_secs(5);
 const TAKE_OVER_EVERY: Duration = Duration::from_secs(2);
 /// How often the presets folder is looked at when nobody asks, so that a broken file is logged soon.
 const PRESETS_EVERY: Duration = Duration::from_secs(2);
+
+/// Returns the memory that large requests have freed to the system, once nothing more of it comes free.
+pub(super) async fn trim_memory(budget: Budget) {
+    /// What is freed within it is returned at once.
+    const PAUSE: Duration = Duration::from_millis(500);
+    loop {
+        budget.worth_trimming().await;
+        tokio::time::sleep(PAUSE).await;
+        // An error says that the runtime is going down.
+        let _trimmed = tokio::task::spawn_blocking(memory::trim).await;
+    }
+}
 
 fn every(period: Duration) -> tokio::time::Interval {
     let mut interval = tokio::time::interval(period);

@@ -1,10 +1,10 @@
 //! Where a request comes from: the peer, or what a trusted proxy says.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{Extensions, HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 use super::Auth;
@@ -24,13 +24,29 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        let peer = parts
-            .extensions
+        let auth = Auth::of(parts)?;
+        Ok(auth.client_address(&parts.extensions, &parts.headers))
+    }
+}
+
+impl Auth {
+    /// Where a request comes from.
+    pub fn client_address(&self, extensions: &Extensions, headers: &HeaderMap) -> ClientAddress {
+        let peer = extensions
             .get::<PeerAddress>()
             .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0.ip());
-        let auth = Auth::of(parts)?;
-        let trusted = &auth.inner.config.trusted_proxies;
-        Ok(Self(client_address(peer, &parts.headers, trusted)))
+        let trusted = &self.inner.config.trusted_proxies;
+        ClientAddress(client_address(peer, headers, trusted))
+    }
+}
+
+impl ClientAddress {
+    /// The address, an IPv6 one as its /64: whoever has one of these has all of them.
+    pub fn network(self) -> IpAddr {
+        match self.0 {
+            IpAddr::V4(_) => self.0,
+            IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
+        }
     }
 }
 
@@ -62,6 +78,14 @@ fn parse_entry(entry: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_network_of_ipv6_counts_as_one() {
+        let network = |text: &str| ClientAddress(text.parse().expect("address")).network();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2::9"));
+        assert_ne!(network("2001:db8:1:2::9"), network("2001:db8:1:3::9"));
+        assert_eq!(network("192.0.2.9").to_string(), "192.0.2.9");
+    }
 
     #[test]
     fn the_last_address_that_a_trusted_proxy_wrote() {

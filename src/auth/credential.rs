@@ -12,7 +12,7 @@ use super::session::{SESSION_COOKIE, SESSION_MILLIS};
 use super::token::{TokenKind, digest};
 use super::user::User;
 use crate::clock::{self, Timestamp};
-use crate::http::ApiError;
+use crate::http::{ApiError, Holder, Meter};
 use crate::store::{session, user_token};
 
 /// What a request was authenticated with.
@@ -107,12 +107,19 @@ impl Auth {
                 self.require_same_origin(&parts.headers)?;
             }
         }
+        if let Some(meter) = parts.extensions.get::<Meter>() {
+            meter.sign_in(Holder::User(caller.user.id.clone()));
+        }
         Ok(caller.clone())
     }
 
     /// The node that sent this request.
     pub(super) async fn node(&self, parts: &Parts) -> Result<NodeIdentity, ApiError> {
-        self.node_of(node_token(&parts.headers)?).await
+        let node = self.node_of(node_token(&parts.headers)?).await?;
+        if let Some(meter) = parts.extensions.get::<Meter>() {
+            meter.sign_in(Holder::Node(node.node_id.clone()));
+        }
+        Ok(node)
     }
 
     /// The node whose token that is.

@@ -9,6 +9,9 @@ use super::client::{CallError, Client};
 use super::error::{CliError, exit};
 use super::settings::TokenFrom;
 
+/// Fields at fault that are shown, as many as a server names.
+const FIELDS_SHOWN: usize = 20;
+
 impl Client {
     /// The error in words, with what to do next.
     pub(super) fn explain(&self, error: CallError) -> CliError {
@@ -50,7 +53,9 @@ impl Client {
             }),
             _ if !body.fields.is_empty() => {
                 let mut error = CliError::failed("the server can't take that:");
-                error.hints = body.fields.iter().map(field_line).collect();
+                let named = body.fields.iter().take(FIELDS_SHOWN);
+                error.hints = named.map(field_line).collect();
+                error.hints.extend(more_fields(&body));
                 error
             }
             _ => CliError::failed(words),
@@ -79,6 +84,16 @@ impl Client {
     }
 }
 
+/// How many fields are at fault that are not shown: as the server says, or more than are shown.
+fn more_fields(body: &ErrorBody) -> Option<String> {
+    let hidden = body.fields.len().saturating_sub(FIELDS_SHOWN);
+    if hidden > 0 {
+        return Some(format!("and {hidden} more"));
+    }
+    let (_, last) = body.error.rsplit_once(", ")?;
+    (last.starts_with("and ") && last.ends_with(" more")).then(|| last.to_owned())
+}
+
 /// A field at fault, named as the command line names it.
 fn field_line((field, message): (&String, &String)) -> String {
     let name = match field.as_str() {
@@ -97,6 +112,25 @@ fn field_line((field, message): (&String, &String)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_that_are_not_shown_are_counted() {
+        let body = |error: &str, count: usize| ErrorBody {
+            error: error.to_owned(),
+            code: "bad_input".to_owned(),
+            fields: (0..count)
+                .map(|n| (format!("f{n}"), "is wrong".to_owned()))
+                .collect(),
+        };
+        let more = |error, count| more_fields(&body(error, count));
+        let words = "600,000 fields are wrong; first f0: is wrong, and 599,980 more";
+        assert_eq!(more(words, 20).as_deref(), Some("and 599,980 more"));
+        assert_eq!(more("2 fields are wrong; first a, b: no", 2), None);
+        assert_eq!(
+            more("30 fields are wrong", 30).as_deref(),
+            Some("and 10 more")
+        );
+    }
 
     #[test]
     fn fields_are_named_as_the_flags_are() {

@@ -11,13 +11,13 @@ use super::side_by_side::SideBySide;
 use super::{Site, parts, plain, step_times, words};
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Path, Query};
-use crate::jobs::{JobView, OutputEnd, Scope, find_for};
+use crate::jobs::{JobView, Scope, Step, find_for};
 use crate::store::job::JobFilter;
 
 /// What the two jobs are called.
 const NAMES: (&str, &str) = ("Before", "This one");
-/// Bytes of a job's output that are compared: twice both tails as they are kept by default.
-const COMPARED_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of a job's output that are compared: a tail as it is kept by default.
+const COMPARED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The page.
 pub(super) async fn show(
@@ -78,48 +78,81 @@ async fn sections(
     old: &JobView,
     new: &JobView,
 ) -> Result<Markup, ApiError> {
+    // Held until all is drawn; what is read and compared one after the other is not held together.
+    let _turn = site.jobs.turn_to_compare().await?;
+    let (old_output, new_output) = (read_output(site, old).await?, read_output(site, new).await?);
+    let steps = (old_output.steps, new_output.steps);
+    let (links_old, links_new) = (
+        parts::job_address(&old.id, scope),
+        parts::job_address(&new.id, scope),
+    );
+    let texts = (old_output.text, new_output.text);
+    let cut = (old_output.is_cut, new_output.is_cut);
+    let output = off_thread(move || {
+        let logs = SideBySide::of_ends(texts.0, texts.1);
+        output((&links_old, cut.0), (&links_new, cut.1), &logs)
+    });
+    let output = output.await?;
     let scripts = (
         site.jobs.script(old.id.clone()).await?,
         site.jobs.script(new.id.clone()).await?,
     );
-    let outputs = (
-        site.jobs.output_end(old.id.clone(), COMPARED_BYTES).await?,
-        site.jobs.output_end(new.id.clone(), COMPARED_BYTES).await?,
-    );
-    let cut = (outputs.0.is_cut(), outputs.1.is_cut());
-    let jobs = (old.clone(), new.clone());
-    let compare = move || {
-        let text = |output: &OutputEnd| plain::whole(&output.bytes());
-        (
-            SideBySide::of(&scripts.0, &scripts.1),
-            SideBySide::of(&text(&outputs.0), &text(&outputs.1)),
-            (outputs.0.steps(&jobs.0), outputs.1.steps(&jobs.1)),
-        )
-    };
-    let compared = tokio::task::spawn_blocking(compare).await;
-    let (scripts, logs, steps) = compared.map_err(ApiError::internal)?;
+    let script = off_thread(move || {
+        let scripts = SideBySide::of(scripts.0, scripts.1);
+        html! { @if scripts.is_same() { p.none { "The same." } } @else { (scripts.draw(NAMES)) } }
+    });
+    let script = script.await?;
     Ok(html! {
         (jobs_table(scope, old, new))
         (step_times::draw(&steps.0, &steps.1, NAMES))
-        section { h2 { "Output" } (output(scope, (old, cut.0), (new, cut.1), &logs)) }
+        section { h2 { "Output" } (output) }
         section { h2 { "Params" } (params(&old.params, &new.params)) }
-        section {
-            h2 { "Script" }
-            @if scripts.is_same() { p.none { "The same." } } @else { (scripts.draw(NAMES)) }
-        }
+        section { h2 { "Script" } (script) }
     })
 }
 
-/// Of each job with whether the beginning of its output is missing.
-fn output(scope: Scope, old: (&JobView, bool), new: (&JobView, bool), logs: &SideBySide) -> Markup {
-    // Where it is, the lines of the job's page have other numbers.
-    let link = |(job, is_cut): (&JobView, bool), line: usize| {
-        let address = parts::job_address(&job.id, scope);
+/// The end of a job's output, as it is compared.
+struct Output {
+    text: String,
+    steps: Vec<Step>,
+    is_cut: bool,
+}
+
+async fn read_output(site: &Site, job: &JobView) -> Result<Output, ApiError> {
+    let end = site.jobs.output_end(job.id.clone(), COMPARED_BYTES).await?;
+    let job = job.clone();
+    off_thread(move || {
+        let steps = end.steps(&job);
+        let (is_cut, bytes) = (end.is_cut(), end.into_bytes());
+        Output {
+            text: plain::whole(&bytes),
+            steps,
+            is_cut,
+        }
+    })
+    .await
+}
+
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(ApiError::internal)
+}
+
+/// Of each job the address, and whether the beginning of its output is missing.
+fn output(old: (&str, bool), new: (&str, bool), logs: &SideBySide) -> Markup {
+    let old = (old.0, old.1 || logs.is_cut_before.0);
+    let new = (new.0, new.1 || logs.is_cut_before.1);
+    // If it is, the lines of the job's page have other numbers.
+    let link = |(address, is_cut): (&str, bool), line: usize| {
         html! { @if is_cut { (line) } @else { a href=(format!("{address}#L{line}")) { (line) } } }
     };
     html! {
         @match logs.first() {
-            None => { p.none { "The same." } }
+            None if logs.is_same() => { p.none { "The same." } }
+            None => { p.none { "What is compared of it is the same; the rest is too long." } }
             Some((before, now)) => {
                 p { "The first line that differs: " (link(old, before)) " before, " (link(new, now)) " in this one." }
                 @if old.1 || new.1 {

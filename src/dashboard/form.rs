@@ -9,6 +9,9 @@ use maud::{Markup, html};
 use super::words;
 use crate::http::{ApiError, Query, read_body};
 
+/// Fields of one form.
+const PAIRS_MAX: usize = 1_000;
+
 /// The pairs of an urlencoded post.
 pub(super) struct Form(pub(super) Query);
 
@@ -25,13 +28,18 @@ impl<S: Send + Sync> FromRequest<S> for Form {
                 essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
             });
         // A form without a field has no body, and some clients then leave the header out.
-        let body = read_body(&parts.headers, body).await?;
+        let body = read_body(&parts, body).await?;
         if !is_form && !body.is_empty() {
             return Err(ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 "Content-Type must be application/x-www-form-urlencoded",
             ));
+        }
+        // Each pair takes several times as much memory as its bytes.
+        if memchr::memchr_iter(b'&', &body).count() >= PAIRS_MAX {
+            let words = format!("A form may have at most {PAIRS_MAX} fields");
+            return Err(ApiError::bad_request("bad_input", words));
         }
         Ok(Self(Query::parse_pairs(&body)))
     }
@@ -54,6 +62,7 @@ impl Form {
 pub(super) struct Faults<'e> {
     message: Option<&'e str>,
     fields: Option<&'e BTreeMap<String, String>>,
+    more: Option<String>,
 }
 
 impl<'e> Faults<'e> {
@@ -62,6 +71,7 @@ impl<'e> Faults<'e> {
         Self {
             message: error.map(|error| error.message.as_str()),
             fields: error.map(|error| &error.fields),
+            more: error.and_then(ApiError::and_more),
         }
     }
 
@@ -83,6 +93,7 @@ impl<'e> Faults<'e> {
                     @if at_fields { p { "Some of it can't be used as it is. See the fields below." } }
                     @else { p { (message.trim_end_matches('.')) "." } }
                     @for (path, fault) in unseen { p { (path) " " (fault) "." } }
+                    @if let Some(more) = &self.more { p { (more) "." } }
                 }
             }
         }

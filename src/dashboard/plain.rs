@@ -14,19 +14,23 @@ pub(super) fn text(output: &[u8]) -> (String, bool) {
         Some(at) if from > 0 => from + at + 1,
         _ => from,
     };
-    (strip(&String::from_utf8_lossy(&output[cut..])), from > 0)
+    (whole(&output[cut..]), from > 0)
 }
 
 /// All of it as text.
 pub(super) fn whole(output: &[u8]) -> String {
-    strip(&String::from_utf8_lossy(output))
+    let chars = output.utf8_chunks().flat_map(|chunk| {
+        let replaced = (!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
+        chunk.valid().chars().chain(replaced)
+    });
+    strip(chars)
 }
 
 /// Takes escape sequences away; of a line that was written over, the last version stays.
-fn strip(text: &str) -> String {
-    let mut lines = String::with_capacity(text.len());
+fn strip(chars: impl Iterator<Item = char>) -> String {
+    let mut lines = String::new();
     let mut line = String::new();
-    let mut chars = text.chars().peekable();
+    let mut chars = chars.peekable();
     while let Some(c) = chars.next() {
         match c {
             '\n' => {
@@ -46,7 +50,7 @@ fn strip(text: &str) -> String {
 
 /// Skips what follows an ESC. A string (a title, a link) ends with its line at the latest: what is never ended must not
 /// swallow the output.
-fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+fn skip_escape(chars: &mut std::iter::Peekable<impl Iterator<Item = char>>) {
     match chars.next_if(|c| *c != '\n') {
         Some('[') => {
             while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
@@ -86,7 +90,7 @@ mod tests {
             ("a\0b\u{8}\u{1b}", "ab"),
             ("\u{1b}(Bz\u{1b}[", "z"),
         ] {
-            assert_eq!(strip(raw), wanted, "{raw:?}");
+            assert_eq!(whole(raw.as_bytes()), wanted, "{raw:?}");
         }
     }
 

@@ -135,7 +135,7 @@ async fn queue(
     let request = QueueRequest {
         preset,
         node_id: filled.node.clone(),
-        params: Some(params),
+        params: Some(params.into()),
         timeout_seconds,
     };
     let key = filled.key.clone();

@@ -2,12 +2,11 @@
 
 use maud::{Markup, html};
 use serde_json::{Map, Value};
-use similar::TextDiff;
 
 use super::{Site, compare, parts, words};
 use crate::auth::User;
 use crate::http::ApiError;
-use crate::jobs::{JobView, Scope};
+use crate::jobs::{JobView, Scope, unified_diff};
 
 /// What would be frozen.
 pub(super) struct Preview {
@@ -35,7 +34,7 @@ impl Preview {
     ) -> Result<Self, ApiError> {
         let rendered = site
             .jobs
-            .render(preset.to_owned(), params, timeout_seconds)
+            .render(preset.to_owned(), params.into(), timeout_seconds)
             .await?;
         let (script, values, _) = rendered;
         let (script, params) = (script.text, Value::Object(values.shown()));
@@ -43,7 +42,11 @@ impl Preview {
         let last = match last {
             Some(job) => {
                 let old = site.jobs.script(job.id.clone()).await?;
-                let diff = unified(&old, &script);
+                let now = script.clone();
+                let diff = site
+                    .jobs
+                    .compare(move || unified_diff(("last", &old), ("now", &now)))
+                    .await?;
                 Some(LastRun { job, diff })
             }
             None => None,
@@ -82,13 +85,4 @@ impl LastRun {
             }
         }
     }
-}
-
-/// With the two lines of file names that every unified diff begins with.
-fn unified(old: &str, new: &str) -> String {
-    TextDiff::from_lines(old, new)
-        .unified_diff()
-        .context_radius(3)
-        .header("last", "now")
-        .to_string()
 }

@@ -1,5 +1,7 @@
 //! Two texts beside each other, line by line: aligned by a diff, runs of the same lines folded, bounded in work and size.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use maud::{Markup, html};
@@ -16,10 +18,64 @@ const ROWS_MAX: usize = 800;
 /// Characters of a line shown.
 const LINE_MAX: usize = 1_000;
 
+/// Lines of a text that are compared; what is beyond is left out.
+const LINES_MAX: usize = 50_000;
+/// Bytes of a text that are compared: a script may have many params of 64 KiB.
+const TEXT_MAX: usize = 8 * 1024 * 1024;
+
+/// A text, and where its lines are.
+struct Lines {
+    text: String,
+    lines: Vec<Range<usize>>,
+    /// Lines were left out at the beginning.
+    is_cut_before: bool,
+    /// Lines were left out at the end.
+    is_cut_after: bool,
+}
+
+impl Lines {
+    /// The first lines, or the last ones.
+    fn of(text: String, last: bool) -> Self {
+        let all = memchr::memchr_iter(b'\n', text.as_bytes()).count() + 1;
+        let left_out = all.saturating_sub(LINES_MAX);
+        let skipped = if last { left_out } else { 0 };
+        let (mut at, mut is_cut_after) = (0, false);
+        let mut lines = Vec::with_capacity(all - left_out);
+        for (index, line) in text.split_inclusive('\n').enumerate() {
+            let start = at;
+            at += line.len();
+            if index < skipped {
+                continue;
+            }
+            if lines.len() == LINES_MAX || at > TEXT_MAX {
+                is_cut_after = true;
+                break;
+            }
+            let line = line.strip_suffix('\n').unwrap_or(line);
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            lines.push(start..start + line.len());
+        }
+        Self {
+            is_cut_before: skipped > 0,
+            is_cut_after,
+            text,
+            lines,
+        }
+    }
+
+    fn line(&self, index: usize) -> &str {
+        self.lines
+            .get(index)
+            .map_or("", |range| &self.text[range.clone()])
+    }
+}
+
 /// Two texts, compared.
 pub(super) struct SideBySide {
-    old: Vec<String>,
-    new: Vec<String>,
+    old: Lines,
+    new: Lines,
+    /// Whether the beginning of each is left out.
+    pub(super) is_cut_before: (bool, bool),
     hunks: Vec<Vec<DiffOp>>,
     /// The deadline passed: the rest is beside each other as it stands.
     is_cut: bool,
@@ -39,14 +95,30 @@ struct Shown {
 }
 
 impl SideBySide {
-    /// Compares them; takes up to the deadline of this thread.
-    pub(super) fn of(old: &str, new: &str) -> Self {
-        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-        let (old, new) = (lines(old), lines(new));
+    /// Compares them from their beginnings; takes up to the deadline of this thread.
+    pub(super) fn of(old: String, new: String) -> Self {
+        Self::compare(Lines::of(old, false), Lines::of(new, false))
+    }
+
+    /// Compares their ends, if they have too many lines.
+    pub(super) fn of_ends(old: String, new: String) -> Self {
+        Self::compare(Lines::of(old, true), Lines::of(new, true))
+    }
+
+    fn compare(old: Lines, new: Lines) -> Self {
         let began = Instant::now();
         let deadline = Some(began + DEADLINE);
-        let ops = capture_diff_slices_deadline(Algorithm::Myers, &old, &new, deadline);
-        let is_cut = began.elapsed() >= DEADLINE;
+        let ops = {
+            let all = |lines: &Lines| -> Vec<u64> {
+                let hashes = lines
+                    .lines
+                    .iter()
+                    .map(|range| hash(&lines.text[range.clone()]));
+                hashes.collect()
+            };
+            capture_diff_slices_deadline(Algorithm::Myers, &all(&old), &all(&new), deadline)
+        };
+        let is_cut = began.elapsed() >= DEADLINE || old.is_cut_after || new.is_cut_after;
         let has_news = ops.iter().any(|op| op.tag() != DiffTag::Equal);
         let hunks = if has_news {
             group_diff_ops(ops, AROUND)
@@ -54,6 +126,7 @@ impl SideBySide {
             Vec::new()
         };
         Self {
+            is_cut_before: (old.is_cut_before, new.is_cut_before),
             old,
             new,
             hunks,
@@ -62,7 +135,7 @@ impl SideBySide {
     }
 
     pub(super) fn is_same(&self) -> bool {
-        self.hunks.is_empty()
+        self.hunks.is_empty() && !self.is_cut
     }
 
     /// The first line that differs, counted from 1, in the old and in the new text.
@@ -109,12 +182,12 @@ impl SideBySide {
                 return shown;
             }
         }
-        shown.same_after = self.new.len() - new_at;
+        shown.same_after = self.new.lines.len() - new_at;
         shown
     }
 
     fn row(&self, tag: DiffTag, (old, new): Row) -> Markup {
-        let line = |lines: &[String], index: usize| cut(&lines[index]);
+        let line = |lines: &Lines, index: usize| cut(lines.line(index));
         html! {
             @if tag == DiffTag::Equal {
                 div.row.same {
@@ -129,6 +202,13 @@ impl SideBySide {
             }
         }
     }
+}
+
+/// Two lines with the same hash are taken for the same: a collision of one in 2^64 would hide a difference, never more.
+fn hash(line: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    line.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The lines of an operation beside each other.
@@ -171,18 +251,28 @@ mod tests {
                 })
                 .collect::<String>()
         };
-        let compared = SideBySide::of(&lines("before"), &lines("<now>"));
+        let compared = SideBySide::of(lines("before"), lines("<now>"));
         assert_eq!(compared.first(), Some((50, 50)));
         let drawn = compared.draw(("Before", "This one")).into_string();
         assert!(drawn.contains("… 46 lines the same") && drawn.contains("… 47 lines the same"));
         assert!(drawn.contains("<del>before</del>") && drawn.contains("<ins>&lt;now&gt;</ins>"));
         assert!(!drawn.contains("line 46<") && drawn.contains("line 47<"));
-        assert!(SideBySide::of("a\nb", "a\nb").is_same());
+        assert!(SideBySide::of("a\nb".to_owned(), "a\nb".to_owned()).is_same());
+    }
+
+    #[test]
+    fn of_many_lines_the_ends_are_compared() {
+        let text = |last: &str| "x\n".repeat(LINES_MAX) + last;
+        let compared = SideBySide::of_ends(text("one"), text("two"));
+        assert_eq!(compared.is_cut_before, (true, true));
+        assert_eq!(compared.first(), Some((LINES_MAX, LINES_MAX)));
+        let compared = SideBySide::of(text("one"), text("two"));
+        assert!(!compared.is_same() && compared.first().is_none());
     }
 
     #[test]
     fn a_line_more_is_aligned() {
-        let compared = SideBySide::of("a\nb\nc\n", "a\nx\nb\nc\n");
+        let compared = SideBySide::of("a\nb\nc\n".to_owned(), "a\nx\nb\nc\n".to_owned());
         assert_eq!(compared.first(), Some((2, 2)));
         let drawn = compared.draw(("", "")).into_string();
         assert_eq!(drawn.matches("<ins>").count(), 1);
@@ -197,7 +287,7 @@ mod tests {
                 .collect::<String>()
         };
         let began = Instant::now();
-        let compared = SideBySide::of(&text("old"), &text("new"));
+        let compared = SideBySide::of(text("old"), text("new"));
         assert!(began.elapsed() < DEADLINE * 10, "{:?}", began.elapsed());
         assert!(compared.draw(("", "")).into_string().len() < 200_000);
     }

@@ -1,34 +1,51 @@
-//! A request's body, bounded in size (also after decompression) and in patience.
+//! A request's body, bounded in size (also after decompression), in the time that all of it may take, and by the budget.
 
 use std::io::Read;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyprbox_protocol::MAX_BODY_BYTES;
 
-use super::ApiError;
+use super::{ApiError, Meter};
 
-/// A body that stands still for this long is given up: a slow client holds a connection, never the server.
-const STALLED: Duration = Duration::from_secs(30);
+/// Bytes of a body before sign-in.
+const MAX_STRANGER_BYTES: usize = 64 * 1024;
+/// How long a body may take, and the rate at which more of it gets more time: a slow client holds a connection only for
+/// as long as it sends.
+const GRACE: Duration = Duration::from_secs(30);
+const LEAST_BYTES_A_SECOND: u64 = 16 * 1024;
+/// Bytes that are decompressed between two questions to the budget.
+const STEP_BYTES: u64 = 64 * 1024;
 
-/// Reads the whole body, unpacked when it is gzip.
+/// Reads the whole body, decompressed if it is gzip. Who has not signed in may send little, and nothing compressed.
 ///
-/// 413 past [`MAX_BODY_BYTES`], 415 for another encoding, 400 where it breaks off or is not what it says.
-pub(crate) async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
-    let declared = headers
+/// 413 past the limit, 415 for another encoding, 408 if it takes too long, 400 if it breaks off or is not what it says,
+/// 429 or 503 if there is no memory for it.
+pub(crate) async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, ApiError> {
+    let meter = &Meter::of(&parts.extensions);
+    let is_signed_in = meter.is_signed_in();
+    let limit = if is_signed_in {
+        MAX_BODY_BYTES
+    } else {
+        MAX_STRANGER_BYTES
+    };
+    let gzip = is_gzip(&parts.headers, is_signed_in)?;
+    let declared = parts
+        .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
-        return Err(ApiError::too_large());
+    if declared.is_some_and(|length| length > limit as u64) {
+        return Err(too_large(limit));
     }
-    let gzip = is_gzip(headers)?;
-    let raw = collect(body).await?;
+    let raw = collect(body, limit, meter).await?;
     if gzip {
-        tokio::task::spawn_blocking(move || unpack(&raw))
+        let meter = meter.clone();
+        tokio::task::spawn_blocking(move || unpack(&raw, &meter))
             .await
             .map_err(ApiError::internal)?
     } else {
@@ -36,33 +53,45 @@ pub(crate) async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, 
     }
 }
 
-fn is_gzip(headers: &HeaderMap) -> Result<bool, ApiError> {
+fn too_large(limit: usize) -> ApiError {
+    if limit == MAX_BODY_BYTES {
+        return ApiError::too_large();
+    }
+    let mut error = ApiError::too_large();
+    error.message = "The body is larger than 64 KiB, the limit before sign-in".to_owned();
+    error
+}
+
+fn is_gzip(headers: &HeaderMap, is_signed_in: bool) -> Result<bool, ApiError> {
+    let unsupported = |words| {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Err(ApiError::new(status, "unsupported_encoding", words))
+    };
     match headers
         .get(header::CONTENT_ENCODING)
         .map(|value| value.as_bytes())
     {
         None => Ok(false),
         Some(value) if value.eq_ignore_ascii_case(b"identity") => Ok(false),
+        Some(_) if !is_signed_in => unsupported("Content-Encoding must be absent before sign-in"),
         Some(value) if value.eq_ignore_ascii_case(b"gzip") => Ok(true),
-        Some(_) => Err(ApiError::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_encoding",
-            "Content-Encoding must be gzip, or absent",
-        )),
+        Some(_) => unsupported("Content-Encoding must be gzip, or absent"),
     }
 }
 
-async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
+async fn collect(mut body: Body, limit: usize, meter: &Meter) -> Result<Bytes, ApiError> {
     let broken = |what: &str| ApiError::bad_request("bad_body", format!("The body {what}"));
+    let began = tokio::time::Instant::now();
     let mut whole = BytesMut::new();
     loop {
-        let frame = tokio::time::timeout(STALLED, body.frame())
+        let more = Duration::from_secs(whole.len() as u64 / LEAST_BYTES_A_SECOND);
+        let frame = tokio::time::timeout_at(began + GRACE + more, body.frame())
             .await
             .map_err(|_| {
                 ApiError::new(
                     StatusCode::REQUEST_TIMEOUT,
                     "body_stalled",
-                    "The body stopped coming for 30 s",
+                    "The body took too long: it must arrive within 30 s, or at 16 KiB a second",
                 )
             })?;
         let Some(frame) = frame else {
@@ -71,24 +100,34 @@ async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
         let Ok(data) = frame.map_err(|_| broken("broke off"))?.into_data() else {
             continue;
         };
-        if whole.len() + data.len() > MAX_BODY_BYTES {
-            return Err(ApiError::too_large());
+        if whole.len() + data.len() > limit {
+            return Err(too_large(limit));
         }
+        meter.hold_body(data.len())?;
         whole.extend_from_slice(&data);
     }
 }
 
-fn unpack(raw: &[u8]) -> Result<Bytes, ApiError> {
+fn unpack(raw: &[u8], meter: &Meter) -> Result<Bytes, ApiError> {
     let mut whole = Vec::new();
-    let mut unpacking = flate2::read::MultiGzDecoder::new(raw).take(MAX_BODY_BYTES as u64 + 1);
-    unpacking.read_to_end(&mut whole).map_err(|_| {
-        ApiError::bad_request(
-            "bad_body",
-            "The body is not the gzip that Content-Encoding says",
-        )
-    })?;
-    if whole.len() > MAX_BODY_BYTES {
-        return Err(ApiError::too_large());
+    let mut unpacking = flate2::read::MultiGzDecoder::new(raw);
+    loop {
+        let read = unpacking
+            .by_ref()
+            .take(STEP_BYTES)
+            .read_to_end(&mut whole)
+            .map_err(|_| {
+                ApiError::bad_request(
+                    "bad_body",
+                    "The body is not the gzip that Content-Encoding says",
+                )
+            })?;
+        if whole.len() > MAX_BODY_BYTES {
+            return Err(ApiError::too_large());
+        }
+        meter.hold_body(read)?;
+        if read == 0 {
+            return Ok(whole.into());
+        }
     }
-    Ok(whole.into())
 }

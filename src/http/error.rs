@@ -8,6 +8,12 @@ use hyprbox_protocol::ErrorBody;
 
 use crate::store::StoreError;
 
+/// Fields that one error names; of further ones it has the number.
+pub(super) const FIELDS_MAX: usize = 20;
+/// Characters of a field's name, and of the message about it: both may repeat what the client sent.
+const FIELD_CHARS: usize = 200;
+const MESSAGE_CHARS: usize = 2_000;
+
 /// An answer of 400 or more: what the client did wrong, or that the server can't at the moment.
 #[derive(Debug, Clone)]
 pub struct ApiError {
@@ -17,8 +23,10 @@ pub struct ApiError {
     pub code: &'static str,
     /// Words for the person, with the mend.
     pub message: String,
-    /// The fields at fault, by path.
+    /// The fields at fault, by path: the first 20 of them.
     pub fields: BTreeMap<String, String>,
+    /// How many more fields are at fault.
+    pub more: u64,
     /// Seconds to wait before the next try, for 429 and 503.
     pub retry_after: Option<u64>,
 }
@@ -31,6 +39,7 @@ impl ApiError {
             code,
             message: message.into(),
             fields: BTreeMap::new(),
+            more: 0,
             retry_after: None,
         }
     }
@@ -95,8 +104,40 @@ impl ApiError {
 
     /// The same error with one field at fault.
     pub fn with_field(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
-        self.fields.insert(field.into(), message.into());
+        let field = cut(field.into(), FIELD_CHARS);
+        if self.fields.len() < FIELDS_MAX || self.fields.contains_key(&field) {
+            self.fields
+                .insert(field, cut(message.into(), MESSAGE_CHARS));
+        } else {
+            self.more += 1;
+        }
         self
+    }
+
+    /// Says how many fields are at fault that are not named; nothing if all are.
+    pub fn and_more(&self) -> Option<String> {
+        (self.more > 0).then(|| format!("and {} more", grouped(self.more)))
+    }
+}
+
+/// The number with a comma between its thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The beginning of a text that may be the client's own.
+fn cut(text: String, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 
@@ -129,7 +170,11 @@ impl From<StoreError> for ApiError {
 }
 
 impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        self.message = cut(self.message, MESSAGE_CHARS);
+        if let Some(more) = self.and_more() {
+            self.message = format!("{}, {more}", self.message);
+        }
         // For the dashboard, which shows the same error as a page.
         let shown = self.clone();
         let body = ErrorBody {
@@ -153,17 +198,38 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Faults of a body's fields, gathered so that all of them are told at once.
+/// Faults of a body's fields, collected so that all of them are reported at once: 20 by name, the rest as a
+/// number.
 #[derive(Debug, Default)]
-pub struct FieldErrors(BTreeMap<String, String>);
+pub struct FieldErrors {
+    named: BTreeMap<String, String>,
+    more: u64,
+}
 
 impl FieldErrors {
-    /// Notes a fault; the first one of a field stays.
+    /// Adds a fault; the first one of a field stays.
     pub fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.0.entry(field.into()).or_insert_with(|| message.into());
+        self.add_with(|| (field.into(), message.into()));
     }
 
-    /// Notes a fault unless `holds`.
+    /// The same for a fault whose words are only made if it is named.
+    pub fn add_with(&mut self, fault: impl FnOnce() -> (String, String)) {
+        if self.named.len() >= FIELDS_MAX {
+            self.more += 1;
+            return;
+        }
+        let (field, message) = fault();
+        self.named
+            .entry(cut(field, FIELD_CHARS))
+            .or_insert_with(|| cut(message, MESSAGE_CHARS));
+    }
+
+    /// Adds so many faults that are not named.
+    pub fn add_unnamed(&mut self, count: u64) {
+        self.more += count;
+    }
+
+    /// Adds a fault unless `holds`.
     pub fn check(&mut self, holds: bool, field: &str, message: &str) {
         if !holds {
             self.add(field, message);
@@ -177,30 +243,95 @@ impl FieldErrors {
         }
     }
 
-    /// The faults by field, where there are any.
-    pub fn into_map(self) -> Result<(), BTreeMap<String, String>> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(self.0)
+    /// The same faults of fields within `parent`.
+    pub fn within(self, parent: &str) -> Self {
+        let named = self.named.into_iter();
+        Self {
+            named: named
+                .map(|(field, message)| (format!("{parent}.{field}"), message))
+                .collect(),
+            more: self.more,
         }
     }
 
-    /// A 400 that names every field at fault, or nothing.
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.more == 0
+    }
+
+    /// The faults, if there are any.
+    pub fn into_faults(self) -> Result<(), Self> {
+        if self.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// A 400 that names the fields at fault, or nothing.
     pub fn into_result(self) -> Result<(), ApiError> {
-        let Some((field, message)) = self.0.first_key_value() else {
+        let Some((field, message)) = self.named.first_key_value() else {
             return Ok(());
         };
-        let words = if self.0.len() == 1 {
+        let all = self.named.len() as u64 + self.more;
+        let words = if all == 1 {
             format!("{field}: {message}")
         } else {
             format!(
                 "{} fields are wrong; first {field}: {message}",
-                self.0.len()
+                grouped(all)
             )
         };
         let mut error = ApiError::bad_request("bad_input", words);
-        error.fields = self.0;
+        error.fields = self.named;
+        error.more = self.more;
         Err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twenty_faults_are_named_and_the_rest_counted() {
+        let mut faults = FieldErrors::default();
+        for number in 0..600_000 {
+            faults.add(format!("f{number:06}"), "is wrong");
+        }
+        let error = faults.into_result().expect_err("faults");
+        assert_eq!(error.fields.len(), FIELDS_MAX);
+        assert_eq!(
+            error.message,
+            "600,000 fields are wrong; first f000000: is wrong"
+        );
+        assert_eq!(error.and_more().as_deref(), Some("and 599,980 more"));
+        let mut faults = FieldErrors::default();
+        for number in 0..20 {
+            faults.add(format!("f{number}"), "is wrong");
+        }
+        let error = faults.into_result().expect_err("faults");
+        assert_eq!((error.fields.len(), error.and_more()), (20, None));
+    }
+
+    #[test]
+    fn what_the_client_sent_is_repeated_only_in_part() {
+        let mut faults = FieldErrors::default();
+        faults.add("\u{e9}".repeat(100_000), "x".repeat(100_000));
+        let error = faults.into_result().expect_err("a fault");
+        let (name, message) = error.fields.first_key_value().expect("one");
+        assert_eq!(
+            (name.chars().count(), message.chars().count()),
+            (201, 2_001)
+        );
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (599_980, "599,980"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
     }
 }

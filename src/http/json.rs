@@ -5,15 +5,19 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::{ApiError, FieldErrors, read_body};
+use super::{ApiError, FieldErrors, Meter, read_body};
 
 /// A person's JSON body: every unknown field is a 400 that names it.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
-/// The same, with the JSON as it came, by which a repeated request is known.
+/// The same, with the JSON as it came, by which a repeated request is known. Absent if it has more values than any valid
+/// request: then only what is wrong with it matters.
 #[derive(Debug)]
-pub struct JsonWithValue<T>(pub T, pub serde_json::Value);
+pub struct JsonWithValue<T>(pub T, pub Option<serde_json::Value>);
+
+/// Values of a body that are kept as JSON: more than a request with [`super::once::NAMES_MAX`] names has.
+const VALUES_MAX: usize = 4 * super::once::NAMES_MAX;
 
 /// An agent's JSON body: unknown fields are ignored.
 #[derive(Debug)]
@@ -33,8 +37,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonWithValue<T> {
     async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
         let bytes = json_bytes(request).await?;
         let value = parse_strictly(&bytes)?;
-        let json = serde_json::from_slice(&bytes).map_err(|error| wrong_json(&error, "."))?;
-        Ok(Self(value, json))
+        let json = (values_of(&bytes) <= VALUES_MAX)
+            .then(|| serde_json::from_slice(&bytes).map_err(|error| wrong_json(&error, ".")));
+        Ok(Self(value, json.transpose()?))
     }
 }
 
@@ -56,7 +61,15 @@ async fn json_bytes(request: Request) -> Result<Bytes, ApiError> {
             "Content-Type must be application/json",
         ));
     }
-    read_body(&parts.headers, body).await
+    let bytes = read_body(&parts, body).await?;
+    // What is read from it takes about as much again.
+    Meter::of(&parts.extensions).hold_body(bytes.len())?;
+    Ok(bytes)
+}
+
+/// At least as many as the values that the JSON has.
+fn values_of(json: &[u8]) -> usize {
+    1 + memchr::memchr3_iter(b',', b'[', b'{', json).count()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -73,7 +86,12 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn parse_strictly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut unknown = FieldErrors::default();
     let value = parse(bytes, &mut |path| {
-        unknown.add(path, "is not a field of this request")
+        unknown.add_with(|| {
+            (
+                path.to_string(),
+                "is not a field of this request".to_owned(),
+            )
+        });
     })?;
     unknown.into_result()?;
     Ok(value)
@@ -81,7 +99,7 @@ fn parse_strictly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 
 fn parse<T: DeserializeOwned>(
     bytes: &[u8],
-    unknown: &mut dyn FnMut(String),
+    unknown: &mut dyn FnMut(&serde_ignored::Path<'_>),
 ) -> Result<T, ApiError> {
     // serde would also read a struct from a list of its fields' values.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
@@ -91,7 +109,7 @@ fn parse<T: DeserializeOwned>(
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let value = serde_ignored::deserialize(tracked, |path| unknown(path.to_string()))
+    let value = serde_ignored::deserialize(tracked, |path| unknown(&path))
         .map_err(|error| wrong_json(&error, &track.path().to_string()))?;
     json.end().map_err(|error| wrong_json(&error, "."))?;
     Ok(value)

@@ -1,21 +1,47 @@
-//! Objects whose names are the client's own.
+//! Objects whose names are the client's own: bounded in what is kept of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Names that are kept of one object: many times as many as any valid request has. Further ones are counted.
+pub(super) const NAMES_MAX: usize = 1_000;
+
+/// An object with names of the client's own.
+#[derive(Debug, Clone, Default)]
+pub struct NamedValues {
+    /// The first [`NAMES_MAX`] names. Of a list or an object as value only that it is one.
+    pub kept: Map<String, Value>,
+    /// How many more there were.
+    pub more: u64,
+}
+
+impl From<Map<String, Value>> for NamedValues {
+    fn from(kept: Map<String, Value>) -> Self {
+        Self { kept, more: 0 }
+    }
+}
 
 /// Reads an object, or `null`. A name that stands there twice is refused: which of the two was meant, nobody knows.
 pub(crate) fn each_name_once<'de, D: Deserializer<'de>>(
     from: D,
-) -> Result<Option<Map<String, Value>>, D::Error> {
+) -> Result<Option<NamedValues>, D::Error> {
     from.deserialize_option(Once)
+}
+
+/// Reads an object of texts, or `null`; names after the first [`NAMES_MAX`] are left out.
+pub(crate) fn some_labels<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    from.deserialize_option(Labels)
 }
 
 struct Once;
 
 impl<'de> Visitor<'de> for Once {
-    type Value = Option<Map<String, Value>>;
+    type Value = Option<NamedValues>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map")
@@ -34,13 +60,143 @@ impl<'de> Visitor<'de> for Once {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
-        let mut map = Map::new();
-        while let Some((name, value)) = pairs.next_entry::<String, Value>()? {
-            if map.contains_key(&name) {
+        let mut values = NamedValues::default();
+        while let Some(name) = pairs.next_key::<String>()? {
+            if values.kept.contains_key(&name) {
                 return Err(A::Error::custom(format_args!("has {name} twice")));
             }
-            map.insert(name, value);
+            let value = pairs.next_value_seed(Shallow)?;
+            if values.kept.len() < NAMES_MAX {
+                values.kept.insert(name, value);
+            } else {
+                values.more += 1;
+            }
         }
-        Ok(Some(map))
+        Ok(Some(values))
+    }
+}
+
+struct Labels;
+
+impl<'de> Visitor<'de> for Labels {
+    type Value = Option<BTreeMap<String, String>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_map(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
+        let mut labels = BTreeMap::new();
+        while let Some((name, text)) = pairs.next_entry::<String, String>()? {
+            if labels.len() < NAMES_MAX || labels.contains_key(&name) {
+                labels.insert(name, text);
+            }
+        }
+        Ok(Some(labels))
+    }
+}
+
+/// Reads a value; a list or an object only to its end, as nothing here may be one.
+struct Shallow;
+
+impl<'de> DeserializeSeed<'de> for Shallow {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Shallow {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
+        Ok(truth.into())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
+        from.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Value, A::Error> {
+        while values.next_element_seed(Shallow)?.is_some() {}
+        Ok(Value::Array(Vec::new()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Value, A::Error> {
+        while pairs.next_key::<serde::de::IgnoredAny>()?.is_some() {
+            pairs.next_value_seed(Shallow)?;
+        }
+        Ok(Value::Object(Map::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Option<NamedValues>, serde_json::Error> {
+        each_name_once(&mut serde_json::Deserializer::from_str(json))
+    }
+
+    #[test]
+    fn values_stay_as_they_are_and_lists_are_emptied() {
+        let json = r#"{"a": "x", "b": 1, "c": -1, "d": 1.5, "e": true, "f": null, "g": [1, [2]], "h": {"i": {"j": 1}}}"#;
+        let read = read(json).expect("JSON").expect("an object");
+        let wanted = serde_json::json!({"a": "x", "b": 1, "c": -1, "d": 1.5, "e": true, "f": null, "g": [], "h": {}});
+        assert_eq!((Value::Object(read.kept), read.more), (wanted, 0));
+    }
+
+    #[test]
+    fn names_past_the_bound_are_counted() {
+        let pairs: Vec<String> = (0..NAMES_MAX + 7).map(|n| format!("\"n{n}\":0")).collect();
+        let read = read(&format!("{{{}}}", pairs.join(",")))
+            .expect("JSON")
+            .expect("an object");
+        assert_eq!((read.kept.len(), read.more), (NAMES_MAX, 7));
     }
 }

@@ -1,7 +1,5 @@
 //! What can stand in a job's way, and how it is said.
 
-use std::collections::BTreeMap;
-
 use axum::http::StatusCode;
 
 use crate::http::{ApiError, FieldErrors};
@@ -25,7 +23,7 @@ pub enum JobError {
     NodeNotFound,
     /// Fields at fault.
     #[error("fields are wrong")]
-    Fields(BTreeMap<String, String>),
+    Fields(FieldErrors),
     /// The same Idempotency-Key came with another body before.
     #[error("This Idempotency-Key was used for another request; use a new key for a new job")]
     KeyReused,
@@ -47,6 +45,9 @@ pub enum JobError {
     /// More chunks in one call than are taken.
     #[error("more chunks than one call may have")]
     TooManyChunks,
+    /// As many comparisons run and wait as may.
+    #[error("The server compares other jobs at the moment; try again in a few seconds")]
+    TooManyComparisons,
     /// The store's own.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -69,14 +70,10 @@ impl From<JobError> for ApiError {
             JobError::NotFound => ApiError::not_found("job_not_found", words),
             JobError::PresetNotFound => ApiError::not_found("preset_not_found", words),
             JobError::NodeNotFound => no_such_node(),
-            JobError::Fields(fields) => {
-                let mut faults = FieldErrors::default();
-                faults.extend(fields);
-                faults
-                    .into_result()
-                    .err()
-                    .unwrap_or_else(|| ApiError::bad_request("bad_input", words))
-            }
+            JobError::Fields(faults) => faults
+                .into_result()
+                .err()
+                .unwrap_or_else(|| ApiError::bad_request("bad_input", words)),
             JobError::KeyReused => ApiError::conflict("idempotency_key_reused", words),
             JobError::WrongState(_) => ApiError::conflict("wrong_state", words),
             JobError::NotYourClaim => ApiError::conflict("not_your_claim", words),
@@ -90,6 +87,11 @@ impl From<JobError> for ApiError {
                     "One call takes {CHUNKS_MAX} chunks at the most; send the rest in further ones"
                 ),
             ),
+            JobError::TooManyComparisons => {
+                let mut error = ApiError::unavailable("too_many_comparisons", words);
+                error.retry_after = Some(2);
+                error
+            }
             JobError::Store(error) => error.into(),
         }
     }

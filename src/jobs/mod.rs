@@ -18,6 +18,7 @@ pub use error::JobError;
 pub use life::door::{Door, Said};
 pub use life::key::{KeyError, SecretKey};
 pub use life::queue::{Idempotency, QueueRequest, Queued};
+pub use log::diff::unified as unified_diff;
 pub use log::steps::{Step, StepState};
 pub use log::window::OutputEnd;
 pub use routes::{JobPage, Scope, find_for};
@@ -56,6 +57,8 @@ pub struct Parts {
     polls: life::claim::Polls,
     tails: live::tail::Tails,
     looks: live::dashboard_stream::Looks,
+    viewers: live::viewers::Viewers,
+    comparing: log::comparing::Turns,
     stopping: watch::Receiver<bool>,
 }
 
@@ -91,6 +94,8 @@ impl Jobs {
             polls,
             tails,
             looks: live::dashboard_stream::Looks::default(),
+            viewers: live::viewers::Viewers::default(),
+            comparing: log::comparing::Turns::default(),
             stopping,
         }))
     }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{JobError, Jobs};
 use crate::auth::Viewer;
-use crate::http::{ApiError, JsonBody, Path, each_name_once};
+use crate::http::{ApiError, JsonBody, NamedValues, Path, each_name_once};
 use crate::presets::{PresetList, PresetView, Snapshot};
 use crate::store::StoreError;
 
@@ -20,7 +19,7 @@ pub(super) struct RenderRequest {
     /// Params by name, as JSON of their type.
     #[serde(default, deserialize_with = "each_name_once")]
     #[schema(value_type = Option<Object>)]
-    params: Option<Map<String, Value>>,
+    params: Option<NamedValues>,
 }
 
 /// What would be frozen.

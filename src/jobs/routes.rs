@@ -14,8 +14,8 @@ use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, JsonWithValue, Path, Query};
 use crate::jobs::life::queue::Idempotency;
 use crate::jobs::log::diff;
-use crate::store::Tx;
 use crate::store::job::{self, Job, JobFilter, JobStatus};
+use crate::store::{StoreError, Tx};
 
 /// Whose jobs are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +142,9 @@ async fn queue(
     headers: HeaderMap,
     JsonWithValue(request, json): JsonWithValue<QueueRequest>,
 ) -> Result<Response, ApiError> {
-    let idempotency = idempotency_key(&headers)?.map(|key| Idempotency { key, body: json });
+    let idempotency = idempotency_key(&headers)?
+        .zip(json)
+        .map(|(key, body)| Idempotency { key, body });
     let (status, job) = match jobs.queue(&user, request, idempotency).await? {
         Queued::New(job) => (StatusCode::CREATED, job),
         Queued::Before(job) => (StatusCode::OK, job),
@@ -281,12 +283,21 @@ async fn diff_scripts(
 impl Jobs {
     /// Unified diff of the scripts of two jobs that were found.
     pub async fn diff(&self, a: String, b: String) -> Result<String, JobError> {
-        self.store
-            .read(move |tx| {
-                let (old, new) = (job::script(tx, &a)?, job::script(tx, &b)?);
-                Ok(diff::unified((&a, &old), (&b, &new)))
-            })
+        // Before the scripts are read: those who wait hold none.
+        let turn = self.turn_to_compare().await?;
+        let (one, other) = (a.clone(), b.clone());
+        let read = move |tx: &mut dyn Tx| {
+            Ok::<_, JobError>((job::script(tx, &one)?, job::script(tx, &other)?))
+        };
+        let (old, new) = self.store.read(read).await?;
+        let work = move || {
+            let _turn = turn;
+            let (a, b) = (format!("job/{a}"), format!("job/{b}"));
+            diff::unified((&a, &old), (&b, &new))
+        };
+        Ok(tokio::task::spawn_blocking(work)
             .await
+            .map_err(|_| StoreError::Stopping)?)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{NodeStatus, Nodes, enrol, heartbeat, is_slug};
 use crate::audit;
 use crate::auth::{Admin, User};
 use crate::clock::{self, Timestamp};
-use crate::http::{ApiError, FieldErrors, JsonBody};
+use crate::http::{ApiError, FieldErrors, JsonBody, some_labels};
 use crate::store::Change;
 use crate::store::node::{self, Node};
 
@@ -32,7 +32,7 @@ pub struct AddNode {
     #[schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub name: Option<String>,
     /// At most 32, keys of 63 characters and values of 255.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "some_labels")]
     pub labels: Option<BTreeMap<String, String>>,
 }
 

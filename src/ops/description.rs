@@ -146,7 +146,16 @@ fn add_common_errors(path: &str, method: &str, operation: &mut Value) {
             "415",
             "The body is not JSON, or its Content-Encoding is not supported",
         ),
-        (uses_store, "503", "The store is busy or its disk is full"),
+        (
+            uses_store,
+            "429",
+            "The caller's other requests take as much of the server's memory as they may",
+        ),
+        (
+            uses_store,
+            "503",
+            "The store is busy, its disk is full, or other requests take all memory",
+        ),
     ];
     let responses = &mut operation["responses"];
     for (_, status, description) in errors.iter().filter(|(applies, ..)| *applies) {

@@ -31,6 +31,7 @@ mod keep;
 mod lease;
 mod list;
 mod log;
+mod memory;
 #[cfg(feature = "postgres")]
 mod migrate_store;
 mod nodes;

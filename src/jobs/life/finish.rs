@@ -152,7 +152,7 @@ pub(in crate::jobs) fn check(request: &CompleteRequest) -> Result<(), JobError> 
             "must be at most 2^53",
         );
     }
-    faults.into_map().map_err(JobError::Fields)
+    faults.into_faults().map_err(JobError::Fields)
 }
 
 /// What the agent's report makes of the job.

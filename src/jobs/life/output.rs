@@ -96,15 +96,10 @@ impl Jobs {
 
 /// Names the fields of a refused report by where they stand in a call of output.
 fn in_the_end(error: JobError) -> JobError {
-    let JobError::Fields(fields) = error else {
+    let JobError::Fields(faults) = error else {
         return error;
     };
-    let named = fields.into_iter();
-    JobError::Fields(
-        named
-            .map(|(field, words)| (format!("end.{field}"), words))
-            .collect(),
-    )
+    JobError::Fields(faults.within("end"))
 }
 
 fn pieces_of(request: OutputRequest) -> Result<Vec<Piece>, JobError> {
@@ -145,7 +140,7 @@ fn pieces_of(request: OutputRequest) -> Result<Vec<Piece>, JobError> {
             }
         }
     }
-    faults.into_map().map_err(JobError::Fields)?;
+    faults.into_faults().map_err(JobError::Fields)?;
     for (stream, text) in [
         (Stream::Stdout, request.stdout),
         (Stream::Stderr, request.stderr),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::audit;
 use crate::auth::User;
 use crate::clock;
-use crate::http::each_name_once;
+use crate::http::{FieldErrors, NamedValues, each_name_once};
 use crate::jobs::{JobError, Jobs};
 use crate::presets::{Script, Values, render};
 use crate::store::job::{self, Job, JobStatus, NewJob};
@@ -31,7 +31,7 @@ pub struct QueueRequest {
     /// Params by name, as JSON of their type.
     #[serde(default, deserialize_with = "each_name_once")]
     #[schema(value_type = Option<Object>)]
-    pub params: Option<Map<String, Value>>,
+    pub params: Option<NamedValues>,
     /// 1 to 604,800; the preset's own timeout where it is absent.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 604_800)]
@@ -153,7 +153,7 @@ impl Jobs {
     pub async fn render(
         &self,
         name: String,
-        params: Map<String, Value>,
+        params: NamedValues,
         timeout_seconds: Option<i64>,
     ) -> Result<(Script, Values, u64), JobError> {
         let catalog = std::sync::Arc::clone(&self.catalog);
@@ -164,23 +164,21 @@ impl Jobs {
                 .get(&name)
                 .cloned()
                 .ok_or(JobError::PresetNotFound)?;
-            let checked = Values::check(&entry.preset, &params);
+            let checked = Values::check(&entry.preset, &params.kept);
             let timeout_fits =
                 timeout_seconds.is_none_or(|given| (1..=TIMEOUT_MAX_SECONDS).contains(&given));
             let values = match checked {
-                Ok(values) if timeout_fits => values,
+                // More names than are kept are more than any preset has.
+                Ok(values) if timeout_fits && params.more == 0 => values,
                 checked => {
-                    let mut fields = checked
-                        .err()
-                        .map(|errors| errors.fields)
-                        .unwrap_or_default();
-                    if !timeout_fits {
-                        fields.insert(
-                            "timeoutSeconds".to_owned(),
-                            "must be 1 to 604800".to_owned(),
-                        );
+                    let mut faults = FieldErrors::default();
+                    faults.check(timeout_fits, "timeoutSeconds", "must be 1 to 604800");
+                    if params.more > 0 && checked.is_ok() {
+                        faults.add("params", "has more names than a preset may have params");
                     }
-                    return Err(JobError::Fields(fields));
+                    faults.extend(checked.err().into_iter().flat_map(|errors| errors.fields));
+                    faults.add_unnamed(params.more);
+                    return Err(JobError::Fields(faults));
                 }
             };
             Ok((

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::Instant;
 
 use crate::auth::User;
@@ -159,6 +159,7 @@ impl Board {
         // Subscribed before anything is read, so that no change falls between.
         let changes = jobs.hub.changes();
         let (finder, found) = mpsc::channel(CLIENT_QUEUE);
+        let turn = Arc::new(Semaphore::new(1));
         let mut place = Place {
             at: resumed
                 .as_ref()
@@ -175,7 +176,8 @@ impl Board {
                 at: *at,
                 what: what_of(told),
             };
-            tokio::spawn(Follower::new(jobs.clone(), job, told, finder.clone(), map).run());
+            let viewer = (finder.clone(), Arc::clone(&turn));
+            tokio::spawn(Follower::new(jobs.clone(), job, told, viewer, map).run());
         }
         Self {
             jobs,

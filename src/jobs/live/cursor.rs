@@ -9,11 +9,11 @@ use crate::store::output::{self, StoredChunk};
 use crate::store::{StoreError, Tx};
 
 /// Bytes of output in one event at the most.
-const EVENT_BYTES: usize = 64 * 1024;
+const EVENT_BYTES: usize = 32 * 1024;
 /// Output that came within this many milliseconds may be told in one event: its `at` is right to that.
 const EVENT_MS: i64 = 100;
 /// Bytes read from the store at a time.
-const WINDOW_BYTES: u64 = 256 * 1024;
+const WINDOW_BYTES: u64 = 64 * 1024;
 
 /// Bytes of one stream that were read and not told, as they may be the beginning of a character.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::{User, Viewer};
-use crate::http::{ApiError, Query};
+use crate::http::{ApiError, Meter, Query};
 use crate::jobs::live::board::Board;
 use crate::jobs::live::resume_point::Place;
 use crate::jobs::live::stream::{
@@ -49,11 +49,13 @@ impl Looks {
         ("times" = Option<bool>, Query, description = "true: output events also have at and line, as those of a job's own stream"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
     responses((status = 200, content_type = "text/event-stream", description = "Events job, node and output; node-gone, with the id alone, of a node that was deleted"),
-        (status = 404, description = "fields names each job that is not there, as job.<id>")),
+        (status = 404, description = "fields names each job that is not there, as job.<id>, up to 20"),
+        (status = 429, description = "64 event streams of this person, or 512 of this address, are open")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn events(
     State(jobs): State<Jobs>,
     Viewer(user): Viewer,
+    meter: Meter,
     query: Query,
     parts: Parts,
 ) -> Result<Response, ApiError> {
@@ -63,12 +65,13 @@ async fn events(
     if ids.len() > NAMED_MAX {
         return Err(query.wrong("job", "given 64 times at the most"));
     }
+    let viewing = jobs.viewers.open(&user, &meter)?;
     let named = find_named(&jobs, &user, scope, ids).await?;
     let resumed = last_event_id(&parts.headers).and_then(Place::parse);
     let (client, receiver) = mpsc::channel(CLIENT_QUEUE);
     let counted = jobs.tails.viewing();
     tokio::spawn(async move {
-        let _counted = counted;
+        let _counted = (counted, viewing);
         let board = Board::new(
             jobs.clone(),
             user,

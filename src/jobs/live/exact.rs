@@ -20,7 +20,7 @@ use crate::store::output::{self, StoredChunk};
 use crate::store::{Change, StoreError};
 
 /// Bytes read from the store at a time.
-const WINDOW_BYTES: u64 = 256 * 1024;
+const WINDOW_BYTES: u64 = 64 * 1024;
 /// How often a job is looked at without a nudge, in case one was lost.
 const SLOW_POLL: std::time::Duration = std::time::Duration::from_secs(5);
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::jobs::Jobs;
 use crate::jobs::live::cursor::Cursor;
@@ -35,6 +35,8 @@ pub(in crate::jobs) struct Follower<M, F> {
     ended: bool,
     told: EventId,
     viewer: mpsc::Sender<M>,
+    /// Taken while output that was read for this viewer alone is held: a stream that follows many jobs holds that of one.
+    turn: Arc<Semaphore>,
     map: F,
 }
 
@@ -44,7 +46,7 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
         jobs: Jobs,
         job: &Job,
         told: EventId,
-        viewer: mpsc::Sender<M>,
+        (viewer, turn): (mpsc::Sender<M>, Arc<Semaphore>),
         map: F,
     ) -> Self {
         Self {
@@ -53,6 +55,7 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
             ended: job.status.is_terminal(),
             told,
             viewer,
+            turn,
             map,
         }
     }
@@ -153,6 +156,8 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
             if let Some(recent) = recent {
                 self.tell_recent(recent).await?;
             }
+            let turn = Arc::clone(&self.turn).acquire_owned().await;
+            let _turn = turn.map_err(|_| Gone)?;
             let told = self.told.offsets;
             let from = cursor
                 .take_if(|_| told == before)

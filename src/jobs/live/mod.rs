@@ -10,3 +10,4 @@ pub(in crate::jobs) mod recent;
 pub(in crate::jobs) mod resume_point;
 pub(in crate::jobs) mod stream;
 pub(in crate::jobs) mod tail;
+pub(in crate::jobs) mod viewers;

@@ -12,7 +12,7 @@ const BYTES_A_VIEWER: usize = 16 * 1024;
 /// Bytes kept for fewer viewers: a crowd that comes at once finds what the first of it were told.
 const BYTES_AT_LEAST: usize = 256 * 1024;
 /// Bytes that a viewer is given at a time: while it is told them they are held, whatever is kept.
-const BYTES_AT_ONCE: usize = 256 * 1024;
+const BYTES_AT_ONCE: usize = 128 * 1024;
 /// Bytes kept for a job.
 const BYTES_AT_MOST: usize = 8 * 1024 * 1024;
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,13 +12,13 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Viewer;
-use crate::http::{ApiError, Path, Query};
+use crate::http::{ApiError, Meter, Path, Query};
 use crate::jobs::Jobs;
 use crate::jobs::live::exact::{self, Wanted};
 use crate::jobs::live::follow::{Follower, Told};
@@ -29,7 +30,7 @@ use crate::store::job::{Job, JobStatus};
 /// How often a silent stream says that it lives, so that no proxy closes it.
 pub(in crate::jobs) const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Events that wait for a slow client; then its own task waits, and nobody else.
-pub(in crate::jobs) const CLIENT_QUEUE: usize = 8;
+pub(in crate::jobs) const CLIENT_QUEUE: usize = 2;
 
 /// Where a viewer is: the state it was last told, and how far both streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,12 +165,14 @@ pub(in crate::jobs) fn event_stream(receiver: mpsc::Receiver<Bytes>) -> Response
         ("times" = Option<bool>, Query, description = "true: output events also have at, when it arrived, and line, how many lines of both streams had begun once its first byte was there (null for a job of before they were counted)"),
         ("output" = Option<String>, Query, pattern = "^(exact|none)$", description = "exact: output as chunks with `data`, or `dataBase64` where it is no UTF-8, in the order in which it was read; none: no output; events then have the counts of bytes, too"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
-    responses((status = 200, content_type = "text/event-stream", description = "Events status, output and done")),
+    responses((status = 200, content_type = "text/event-stream", description = "Events status, output and done"),
+        (status = 429, description = "64 event streams of this person, or 512 of this address, are open")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn stream(
     State(jobs): State<Jobs>,
     Viewer(user): Viewer,
     Path(id): Path<String>,
+    meter: Meter,
     query: Query,
     parts: Parts,
 ) -> Result<Response, ApiError> {
@@ -179,6 +182,7 @@ async fn stream(
         Wanted::parse(name).ok_or_else(|| query.wrong("output", "exact, none or absent"))
     });
     let wanted = wanted.transpose()?;
+    let viewing = jobs.viewers.open(&user, &meter)?;
     let job = find_for(&jobs, &user, scope, id, "job.look").await?;
     let (client, receiver) = mpsc::channel(CLIENT_QUEUE);
     let last_id = last_event_id(&parts.headers);
@@ -186,7 +190,7 @@ async fn stream(
     let told = resume_point(last_id.and_then(|id| id.parse().ok()), &job);
     let counted = jobs.tails.viewing();
     tokio::spawn(async move {
-        let _counted = counted;
+        let _counted = (counted, viewing);
         let told_all = async {
             // An error says that the client has gone: then there is nobody to tell.
             if client.send(OPENING).await.is_err() {
@@ -198,7 +202,9 @@ async fn stream(
                 }
                 None => {
                     let map = move |id: &EventId, told| as_sent(times, id, told);
-                    let follower = Follower::new(jobs.clone(), &job, told, client.clone(), map);
+                    let turn = Arc::new(Semaphore::new(1));
+                    let viewer = (client.clone(), turn);
+                    let follower = Follower::new(jobs.clone(), &job, told, viewer, map);
                     follower.run().await;
                 }
             }

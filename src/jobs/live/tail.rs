@@ -18,7 +18,7 @@ use crate::store::job::{self, Job};
 use crate::store::{Change, Store, StoreError};
 
 /// Frames that a viewer may fall behind before it has to catch up.
-const BACKLOG: usize = 256;
+const BACKLOG: usize = 64;
 /// How often the pump looks without a nudge, in case one was lost.
 const SLOW_POLL: Duration = Duration::from_secs(5);
 

@@ -11,22 +11,32 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Viewer;
-use crate::http::{ApiError, Path, Query};
+use crate::http::{ApiError, Meter, Path, Query};
 use crate::jobs::live::cursor::cut_character;
-use crate::jobs::log::window::{KeptError, Reading, joined, kept_bytes};
+use crate::jobs::log::window::{KeptError, Reading, WINDOW_BYTES, joined, kept_bytes};
 use crate::jobs::routes::{Scope, find_with};
 use crate::jobs::{JobDetail, JobError, JobView, Jobs};
 use crate::store::Tx;
 use crate::store::job::{self, Job};
 
-/// Output up to here is read at once, so that a detail is of one moment and has a length: both tails as they are by
-/// default. More than that is read as it is sent.
+/// Output up to here is sent with its length, as one piece.
+const WHOLE_BYTES: u64 = 128 * 1024;
+/// Output of a job that goes on, up to here, is read at once, so that a detail is of one moment: both tails as they are by
+/// default. More than that, and that of a job which has ended, is read as it is sent.
 const AT_ONCE_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes that an answer takes while it is sent: a window as it was read, and as JSON.
+const WINDOW_ANSWER_BYTES: u64 = 2 * WINDOW_BYTES;
 
-/// The output of a detail.
+/// Where the output of a detail comes from.
 enum Output {
-    AtOnce { stdout: Vec<u8>, stderr: Vec<u8> },
-    AsSent { stdout: Reading, stderr: Reading },
+    Whole { stdout: Vec<u8>, stderr: Vec<u8> },
+    AsSent { stdout: Source, stderr: Source },
+}
+
+/// One stream of a detail that is sent piece by piece.
+enum Source {
+    Read(Bytes),
+    Reading(Reading),
 }
 
 /// A job with its script and output.
@@ -38,14 +48,25 @@ async fn detail(
     State(jobs): State<Jobs>,
     Viewer(user): Viewer,
     Path(id): Path<String>,
+    meter: Meter,
     query: Query,
 ) -> Result<Response, ApiError> {
     let scope = Scope::of(&user, &query)?;
-    let read = |tx: &mut dyn Tx, job: &Job| Ok((job::script(tx, &job.id)?, output(tx, job)?));
-    let (job, (script, output)) = find_with(&jobs, &user, scope, id, "job.look", read).await?;
+    let read = move |tx: &mut dyn Tx, job: &Job| {
+        let script = job::script(tx, &job.id)?;
+        let bytes = script.len() as u64 + bytes_held(job);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        // Nothing is read of what there is no memory for.
+        Ok(match meter.hold_answer(bytes) {
+            Ok(()) => Ok((script, output(tx, job)?)),
+            Err(refused) => Err(refused),
+        })
+    };
+    let (job, read) = find_with(&jobs, &user, scope, id, "job.look", read).await?;
+    let (script, output) = read?;
     let job = JobView::from(job);
     Ok(match output {
-        Output::AtOnce { stdout, stderr } => axum::Json(JobDetail {
+        Output::Whole { stdout, stderr } => axum::Json(JobDetail {
             job,
             script,
             stdout: text(stdout),
@@ -68,12 +89,26 @@ pub(in crate::jobs) fn routes() -> OpenApiRouter<Jobs> {
     OpenApiRouter::new().routes(routes!(detail))
 }
 
+fn is_read_as_sent(job: &Job) -> bool {
+    let bytes = kept_bytes(job, None);
+    bytes > AT_ONCE_BYTES || (bytes > WHOLE_BYTES && job.status.is_terminal())
+}
+
+/// What the output takes while the answer is made and sent.
+fn bytes_held(job: &Job) -> u64 {
+    if is_read_as_sent(job) {
+        WINDOW_ANSWER_BYTES
+    } else {
+        kept_bytes(job, None) + WINDOW_ANSWER_BYTES
+    }
+}
+
 /// The kept output: one walk that sorts it into both streams, or the beginning of a walk for each.
 fn output(tx: &mut dyn Tx, job: &Job) -> Result<Output, JobError> {
-    if kept_bytes(job, None) > AT_ONCE_BYTES {
+    if is_read_as_sent(job) {
         return Ok(Output::AsSent {
-            stdout: Reading::new(job, Some(Stream::Stdout)),
-            stderr: Reading::new(job, Some(Stream::Stderr)),
+            stdout: Source::Reading(Reading::new(job, Some(Stream::Stdout))),
+            stderr: Source::Reading(Reading::new(job, Some(Stream::Stderr))),
         });
     }
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -81,7 +116,7 @@ fn output(tx: &mut dyn Tx, job: &Job) -> Result<Output, JobError> {
     loop {
         let chunks = reading.read(tx)?;
         if chunks.is_empty() {
-            return Ok(Output::AtOnce { stdout, stderr });
+            break;
         }
         for chunk in chunks {
             match chunk.stream {
@@ -90,6 +125,14 @@ fn output(tx: &mut dyn Tx, job: &Job) -> Result<Output, JobError> {
             }
         }
     }
+    Ok(if kept_bytes(job, None) <= WHOLE_BYTES {
+        Output::Whole { stdout, stderr }
+    } else {
+        Output::AsSent {
+            stdout: Source::Read(stdout.into()),
+            stderr: Source::Read(stderr.into()),
+        }
+    })
 }
 
 fn text(bytes: Vec<u8>) -> String {
@@ -102,8 +145,8 @@ fn text(bytes: Vec<u8>) -> String {
 fn as_sent(
     jobs: Jobs,
     empty: &JobDetail,
-    stdout: Reading,
-    stderr: Reading,
+    stdout: Source,
+    stderr: Source,
 ) -> Result<Response, ApiError> {
     const TAIL: &str = r#""stdout":"","stderr":""}"#;
     let json = serde_json::to_string(empty)
@@ -122,30 +165,46 @@ fn as_sent(
     Ok(response)
 }
 
-/// What a reading gives, as the inside of a JSON string, window by window.
+/// A stream's output as the inside of a JSON string, window by window.
 fn escaped(
     jobs: Jobs,
-    reading: Reading,
+    source: Source,
 ) -> impl stream::Stream<Item = Result<Bytes, KeptError>> + Send {
-    stream::try_unfold(Some((reading, Vec::new())), move |state| {
+    stream::try_unfold(Some((source, Vec::new())), move |state| {
         let jobs = jobs.clone();
         async move {
-            let Some((mut reading, mut bytes)) = state else {
+            let Some((source, begun)) = state else {
                 return Ok(None);
             };
-            let read = jobs.store.read(move |tx| {
-                let chunks = reading.read(tx)?;
-                let is_last = reading.is_done();
-                bytes.extend_from_slice(&joined(&chunks));
-                let whole = bytes.len() - if is_last { 0 } else { cut_character(&bytes) };
-                let rest = bytes.split_off(whole);
-                Ok::<_, KeptError>((reading, bytes, rest, is_last))
-            });
-            let (reading, bytes, rest, is_last) = read.await?;
-            let next = (!is_last).then_some((reading, rest));
+            let (source, window, is_last) = next_window(&jobs, source).await?;
+            let mut bytes = begun;
+            bytes.extend_from_slice(&window);
+            let whole = bytes.len() - if is_last { 0 } else { cut_character(&bytes) };
+            let rest = bytes.split_off(whole);
+            let next = (!is_last).then_some((source, rest));
             Ok(Some((Bytes::from(inside_of_a_string(&text(bytes))), next)))
         }
     })
+}
+
+/// The next bytes of a source, and whether they are the last ones.
+async fn next_window(jobs: &Jobs, source: Source) -> Result<(Source, Vec<u8>, bool), KeptError> {
+    match source {
+        Source::Read(mut bytes) => {
+            let size = bytes.len().min(WINDOW_BYTES as usize);
+            let window = bytes.split_to(size).to_vec();
+            let is_last = bytes.is_empty();
+            Ok((Source::Read(bytes), window, is_last))
+        }
+        Source::Reading(mut reading) => {
+            let read = jobs.store.read(move |tx| {
+                let chunks = reading.read(tx)?;
+                let is_last = reading.is_done();
+                Ok::<_, KeptError>((Source::Reading(reading), joined(&chunks), is_last))
+            });
+            read.await
+        }
+    }
 }
 
 fn inside_of_a_string(text: &str) -> String {

@@ -1,6 +1,7 @@
 //! Reading kept output: log, steps, detail, differences.
 
 pub(in crate::jobs) mod body;
+pub(in crate::jobs) mod comparing;
 pub(in crate::jobs) mod detail;
 pub(in crate::jobs) mod diff;
 pub(in crate::jobs) mod routes;

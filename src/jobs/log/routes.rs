@@ -10,12 +10,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Viewer;
-use crate::http::{ApiError, Path, Query};
+use crate::http::{ApiError, Meter, Path, Query};
 use crate::jobs::Jobs;
 use crate::jobs::log::body::Sending;
-use crate::jobs::log::window::{Reading, kept_bytes};
+use crate::jobs::log::window::{Reading, WINDOW_BYTES, kept_bytes};
 use crate::jobs::routes::{Scope, find_with};
 use crate::store::job::Job;
+
+/// Bytes that an answer takes while it is sent: the window as it was read, and as it is sent.
+const ANSWER_BYTES: usize = 2 * WINDOW_BYTES as usize;
 
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +82,13 @@ async fn kept_log(
     State(jobs): State<Jobs>,
     Viewer(user): Viewer,
     Path(id): Path<String>,
+    meter: Meter,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let scope = Scope::of(&user, &query)?;
     let wish = Wish::of(&query)?;
+    meter.hold_answer(ANSWER_BYTES)?;
     let asked_for = headers.clone();
     // The first window is read with the row: what fits into it is of one moment.
     let read = move |tx: &mut dyn crate::store::Tx, job: &Job| {

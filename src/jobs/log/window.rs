@@ -14,7 +14,7 @@ use crate::store::output::{self, StoredChunk};
 use crate::store::{StoreError, Tx};
 
 /// Bytes read from the store at a time.
-const WINDOW_BYTES: u64 = 512 * 1024;
+pub(super) const WINDOW_BYTES: u64 = 128 * 1024;
 
 /// Why the reading ends before everything that was promised was read.
 #[derive(Debug, thiserror::Error)]
@@ -182,9 +182,32 @@ pub struct OutputEnd {
 }
 
 impl OutputEnd {
+    /// Adds a chunk. One that goes on from the last one at the same time is joined with it: a chunk of one byte takes a hundred.
+    fn push(&mut self, chunk: StoredChunk) {
+        if let Some(last) = self.chunks.last_mut()
+            && last.stream == chunk.stream
+            && last.arrived_at == chunk.arrived_at
+            && last.start_offset + last.data.len() as u64 == chunk.start_offset
+            && last.position + last.data.len() as u64 == chunk.position
+        {
+            last.data.extend_from_slice(&chunk.data);
+        } else {
+            self.chunks.push(chunk);
+        }
+    }
+
     /// Its bytes.
     pub fn bytes(&self) -> Vec<u8> {
         joined(&self.chunks)
+    }
+
+    /// Its bytes, in place of its chunks.
+    pub fn into_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for chunk in self.chunks {
+            bytes.extend_from_slice(&chunk.data);
+        }
+        bytes
     }
 
     /// Whether the beginning of the job's output is missing.
@@ -210,7 +233,9 @@ impl Jobs {
                     chunks: Vec::new(),
                 };
                 while !reading.is_done() {
-                    end.chunks.extend(reading.read(tx)?);
+                    for chunk in reading.read(tx)? {
+                        end.push(chunk);
+                    }
                 }
                 Ok::<_, JobError>(end)
             })

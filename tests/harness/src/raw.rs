@@ -1,9 +1,13 @@
 //! A bare connection, for what no client library lets one send.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Server};
+
+/// Between two bytes of a slow client.
+const NOW_AND_THEN: Duration = Duration::from_millis(200);
 
 /// An open connection.
 pub struct Raw(TcpStream);
@@ -26,6 +30,45 @@ impl Raw {
     /// Writes; false where the server has closed already, as it may for what it refuses.
     pub fn may_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.0.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Writes a byte now and then, until there is an answer.
+    pub fn dribble(&mut self, byte: &[u8; 1]) {
+        let deadline = Instant::now() + 3 * PATIENCE;
+        self.0
+            .set_read_timeout(Some(NOW_AND_THEN))
+            .expect("a deadline");
+        while self.0.peek(&mut [0]).is_err() {
+            assert!(Instant::now() < deadline, "no answer in time");
+            // An error says that the answer is there.
+            let _written = self.0.write_all(byte);
+        }
+        self.0.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+    }
+
+    /// Reads a byte now and then, until the other side has closed.
+    pub fn sip_until_closed(&mut self) {
+        let deadline = Instant::now() + 3 * PATIENCE;
+        while self.is_open_on_the_other_side() {
+            assert!(Instant::now() < deadline, "not closed in time");
+            self.0.read_exact(&mut [0]).expect("more of the answer");
+            std::thread::sleep(NOW_AND_THEN);
+        }
+    }
+
+    /// Whether the other end of this connection, on this machine, is established.
+    fn is_open_on_the_other_side(&self) -> bool {
+        const ESTABLISHED: &str = "01";
+        let port = |address: std::io::Result<SocketAddr>| {
+            format!(":{:04X}", address.expect("an address").port())
+        };
+        let (ours, theirs) = (port(self.0.local_addr()), port(self.0.peer_addr()));
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+        table.lines().any(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            matches!(words[..], [_, local, remote, state, ..]
+                if local.ends_with(&theirs) && remote.ends_with(&ours) && state == ESTABLISHED)
+        })
     }
 
     pub fn no_more(&self) {
