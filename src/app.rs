@@ -20,13 +20,13 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::made::Made;
 use crate::auth::{Auth, AuthConfig};
-use crate::config::{Config, DatabaseUrl};
+use crate::config::{BackupPlan, Config, DatabaseUrl};
 use crate::http::{ApiError, Budget, answer_headers};
 use crate::hub::Hub;
 use crate::jobs::{Door, Jobs, Limits};
 use crate::metrics::Metrics;
 use crate::nodes::{Install, Nodes, RunClock};
-use crate::ops::{self, BackupPlan, Ops};
+use crate::ops::{self, Ops};
 use crate::presets::Catalog;
 use crate::store::{Change, Store};
 use crate::tls::Tls;

@@ -23,7 +23,5 @@ pub mod ops;
 pub mod presets;
 pub mod program;
 mod server;
-mod sse;
 pub mod store;
 pub mod tls;
-mod x509;

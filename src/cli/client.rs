@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::error::{CliError, exit, io_words, without_number};
 use super::settings::{Access, TokenFrom, variable};
-use crate::sse::Events;
+use crate::cli::sse::Events;
 
 /// How long a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::client::{CallError, Client, lost};
 use super::error::CliError;
-use crate::sse::Event;
+use crate::cli::sse::Event;
 
 /// Events that may wait for a slow standard output.
 const WAITING: usize = 16;
@@ -99,7 +99,7 @@ impl Connection {
     }
 
     /// Passes events on until `done`; what broke the stream otherwise.
-    async fn read(&mut self, mut events: crate::sse::Events) -> Result<String, Ended> {
+    async fn read(&mut self, mut events: crate::cli::sse::Events) -> Result<String, Ended> {
         loop {
             match events.next().await {
                 Ok(Some(event)) => {

@@ -28,6 +28,7 @@ mod safe;
 mod screen;
 mod seen;
 mod settings;
+pub(crate) mod sse;
 mod table;
 mod tell;
 mod users;

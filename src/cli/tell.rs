@@ -14,7 +14,7 @@ use super::lines::{LastLines, Output};
 use super::progress::Progress;
 use super::screen::note;
 use super::seen::Seen;
-use crate::sse::Event;
+use crate::cli::sse::Event;
 use crate::store::job::JobStatus;
 
 /// What there is to tell.

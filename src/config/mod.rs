@@ -9,6 +9,7 @@ mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ArgMatches;
 use ipnet::IpNet;
@@ -20,8 +21,17 @@ pub use source::ConfigError;
 use source::Source;
 use values::{admin, backups, boolean, data_dir, database, networks, public_url, tls};
 
-use crate::ops::BackupPlan;
 use crate::tls::Tls;
+
+/// Where the server puts its own backups, and how many it keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupPlan {
+    /// Created with mode 0700 if missing.
+    pub dir: PathBuf,
+    pub every: Duration,
+    /// Number of backups to keep.
+    pub keep: usize,
+}
 
 /// Where the data is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::BackupPlan;
 use super::DatabaseUrl;
 use super::source::{ConfigError, Source, wrong};
-use crate::ops::BackupPlan;
 use crate::tls::Tls;
 
 pub(super) fn data_dir(source: &Source<'_>) -> Result<PathBuf, ConfigError> {

@@ -4,7 +4,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::sse::{Event, Events};
+use crate::cli::sse::{Event, Events};
 
 /// How the demo's job ended.
 #[derive(Debug)]

@@ -11,4 +11,3 @@ pub(crate) mod schedule;
 
 pub use description::document;
 pub use routes::{Ops, routes};
-pub use schedule::Plan as BackupPlan;

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::backup::{self, PARTIAL_PREFIX};
 use crate::clock::{self, Timestamp};
+use crate::config::BackupPlan;
 use crate::metrics::Metrics;
 
 /// How long until a failed backup is tried again, and at the most after it has failed again and again.
@@ -14,20 +15,9 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_sec
 /// A copy in the making that is older was left by a killed server.
 const LEFT_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
-/// Where backups go, and how many.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// The folder; made 0700 if missing.
-    pub dir: PathBuf,
-    /// From one backup to the next.
-    pub every: Duration,
-    /// How many are kept.
-    pub keep: usize,
-}
-
 /// Takes backups until the server goes down.
 pub(crate) async fn follow(
-    plan: Plan,
+    plan: BackupPlan,
     database: PathBuf,
     metrics: Metrics,
     stopping: watch::Receiver<bool>,
@@ -86,7 +76,7 @@ fn until_next(newest: Option<Timestamp>, now: Timestamp, every: Duration) -> Dur
 }
 
 fn take(
-    plan: &Plan,
+    plan: &BackupPlan,
     database: &Path,
     now: Timestamp,
     go_on: &dyn Fn() -> bool,

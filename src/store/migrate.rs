@@ -1,12 +1,11 @@
 //! From whatever version the database has to today's, forward only, in one transaction, after a copy was made.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 use super::OpenError;
-use super::sqlite::{backup_path, cant_open};
 
 /// The version that this program reads and writes.
 pub const SCHEMA_VERSION: i64 = 4;
@@ -151,6 +150,20 @@ fn copy_before_upgrade(
         })?;
     tracing::info!(copy = %copy.display(), "the database was copied before its upgrade");
     Ok(())
+}
+
+pub(super) fn cant_open(path: &Path, error: &rusqlite::Error) -> OpenError {
+    OpenError(format!(
+        "can't open the database {}: {error}",
+        path.display()
+    ))
+}
+
+/// The path of a copy of `path` made before an upgrade from `version`.
+fn backup_path(path: &Path, version: i64) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".before-upgrade-from-{version}"));
+    path.with_file_name(name)
 }
 
 #[cfg(test)]

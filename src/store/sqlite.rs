@@ -7,7 +7,7 @@
 mod checkpoint;
 
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -187,7 +187,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 }
 
 fn open_writer(path: &Path) -> Result<Connection, OpenError> {
-    let cant = |error: rusqlite::Error| cant_open(path, &error);
+    let cant = |error: rusqlite::Error| migrate::cant_open(path, &error);
     migrate::refuse_foreign_file(path)?;
     make_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -255,13 +255,6 @@ fn open_readers(path: &Path) -> Result<Pool, OpenError> {
                 path.display()
             ))
         })
-}
-
-pub(super) fn cant_open(path: &Path, error: &rusqlite::Error) -> OpenError {
-    OpenError(format!(
-        "can't open the database {}: {error}",
-        path.display()
-    ))
 }
 
 fn write_loop(
@@ -491,11 +484,4 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
         ) => StoreError::Unusable(error.to_string()),
         _ => StoreError::Statement(error.to_string()),
     }
-}
-
-/// The path of a copy of `path` made before an upgrade from `version`.
-pub(super) fn backup_path(path: &Path, version: i64) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".before-upgrade-from-{version}"));
-    path.with_file_name(name)
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{OpenError, cant_open};
+use super::OpenError;
+use crate::store::migrate::cant_open;
 
 /// How long after the first write the log is moved: one move for all that come meanwhile.
 const AFTER: Duration = Duration::from_millis(100);

@@ -1,11 +1,11 @@
-//! Of a certificate the one thing that TLS libraries keep to themselves: until when it holds.
+//! Reads a certificate's expiry date, which rustls does not expose.
 
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use crate::clock::Timestamp;
 
-/// Until when a certificate in DER holds; `None` of what is none.
+/// Expiry date of a certificate in DER; `None` if `der` is not a certificate.
 pub(crate) fn not_after(der: &[u8]) -> Option<Timestamp> {
     let certificate = Certificate::from_der(der).ok()?;
     let not_after = certificate.tbs_certificate().validity().not_after;

@@ -1,6 +1,8 @@
 //! TLS of the server's own: the certificate and key that `HYPRBOX_TLS_CERT` and `HYPRBOX_TLS_KEY` name, and those that
 //! a renewal puts in their place, without a connection being dropped.
 
+mod expiry;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,7 +17,6 @@ use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 use crate::clock::Timestamp;
-use crate::x509;
 
 /// How often the files are looked at. What is served meanwhile is still valid: renewals come days ahead.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -99,7 +100,7 @@ impl Tls {
             .0
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        x509::not_after(served.cert.first()?)
+        expiry::not_after(served.cert.first()?)
     }
 
     /// The file that the certificate is in.
