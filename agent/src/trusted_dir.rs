@@ -151,9 +151,7 @@ fn check_entry(path: &Path, pipes: &[&str]) -> io::Result<Option<Loose>> {
         "is a link"
     } else if kind.is_file() && about.nlink() > 1 {
         "has a second name elsewhere (a hard link)"
-    } else if kind.is_file() || kind.is_dir() {
-        return Ok(None);
-    } else if kind.is_fifo() && pipes.iter().any(is_pipe) {
+    } else if kind.is_file() || kind.is_dir() || (kind.is_fifo() && pipes.iter().any(is_pipe)) {
         return Ok(None);
     } else {
         "is neither a file nor a folder"

@@ -4,6 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::agent::{Node, marked, supervisors, wait_until};
+use crate::private::Nobody;
 use crate::server::Server;
 
 const KEEP: &str = "# A preset\n#\n# hyprbox: keep-processes\n\n";
@@ -281,16 +282,31 @@ fn the_end_of_another_process_with_bashs_pid_is_not_bashs() {
 
 #[test]
 fn a_process_of_another_user_is_reported_and_slows_nobody() {
-    let Some(node_of_nobody) = crate::private::Nobody::new() else {
+    let Some(nobody) = Nobody::new() else {
         return;
     };
-    let (server, node) = (&node_of_nobody.server, &node_of_nobody.node);
+    let _agent = nobody.start();
+    is_reported_and_slows_nobody(&nobody, "sleep");
+}
+
+#[test]
+fn a_process_that_proc_hides_is_reported_and_slows_nobody() {
+    let Some(nobody) = Nobody::new() else {
+        return;
+    };
+    if let Some(_agent) = nobody.start_where_others_are_hidden() {
+        is_reported_and_slows_nobody(&nobody, "a hidden process");
+    }
+}
+
+/// Leaves a process behind that the agent's user may not end, and checks under which name it is reported.
+fn is_reported_and_slows_nobody(nobody: &Nobody, name: &str) {
+    let (server, node) = (&nobody.server, &nobody.node);
     // A program that runs as root whoever starts it.
     let slumber = node.dir.path().join("slumber");
-    std::fs::copy("/usr/bin/setpriv", &slumber).unwrap();
+    std::fs::copy("/usr/bin/setpriv", &slumber).expect("copied");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4755);
-    std::fs::set_permissions(&slumber, mode).unwrap();
-    let _agent = node_of_nobody.start();
+    std::fs::set_permissions(&slumber, mode).expect("ours");
     let id = server.queue(&format!(
         "{} --reuid=0 --clear-groups sleep 305 > /dev/null 2>&1 & echo $!; sleep 0.5",
         slumber.display()
@@ -300,7 +316,7 @@ fn a_process_of_another_user_is_reported_and_slows_nobody() {
     assert_eq!((end.exit_code, end.error_msg), (Some(0), None));
     assert_eq!(
         server.stderr(&id),
-        format!("hyprbox: could not end 1 process: sleep ({})\n", kept.0[0])
+        format!("hyprbox: could not end 1 process: {name} ({})\n", kept.0[0])
     );
     let next = server.queue("sleep 0.1; exit 4");
     assert_eq!(server.wait_end(&next).exit_code, Some(4));

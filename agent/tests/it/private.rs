@@ -53,6 +53,47 @@ impl Nobody {
         self.start_with(&["run"])
     }
 
+    /// In a place whose /proc hides what is not the agent's to look into; `None` where there can't be one.
+    pub fn start_where_others_are_hidden(&self) -> Option<NobodysAgent<'_>> {
+        let hide = "mount -t proc -o hidepid=invisible proc /proc && exec \"$@\"";
+        let hidden = |program: &[&str]| {
+            let mut command = std::process::Command::new("unshare");
+            command
+                .args([
+                    "--mount",
+                    "--propagation",
+                    "private",
+                    "/bin/bash",
+                    "-c",
+                    hide,
+                    "bash",
+                ])
+                .args(program)
+                .env_clear()
+                .envs(self.node.env.iter().cloned())
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            command
+        };
+        if !hidden(&["/bin/true"])
+            .status()
+            .is_ok_and(|status| status.success())
+        {
+            eprintln!("not tried: a /proc that hides can't be mounted");
+            return None;
+        }
+        let program = self.program.display().to_string();
+        let ids = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        let child = hidden(&["setpriv", ids[0], ids[1], ids[2], &program, "run"])
+            .spawn()
+            .expect("starts");
+        Some(NobodysAgent {
+            child,
+            node: &self.node,
+        })
+    }
+
     fn start_with(&self, args: &[&str]) -> NobodysAgent<'_> {
         let child = std::process::Command::new(&self.program)
             .args(args)

@@ -127,7 +127,7 @@ fn links_in_the_place_of_files() {
 
 fn chmod(path: &Path, mode: u32) {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
-    std::fs::set_permissions(path, mode).unwrap();
+    std::fs::set_permissions(path, mode).expect("ours");
 }
 
 #[test]
