@@ -3,7 +3,7 @@
 mod background;
 mod made;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,9 +19,9 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::made::Made;
-use crate::auth::{Auth, AuthConfig};
+use crate::auth::{Auth, AuthConfig, strict_transport};
 use crate::config::{BackupPlan, Config, DatabaseUrl};
-use crate::http::{ApiError, Budget, answer_headers};
+use crate::http::{ApiError, Budget, KnownParameters, answer_headers, refuse_unknown_parameters};
 use crate::hub::Hub;
 use crate::jobs::{Door, Jobs, Limits};
 use crate::metrics::Metrics;
@@ -114,7 +114,7 @@ impl App {
             } else {
                 "http"
             };
-            format!("{scheme}://{address}")
+            format!("{scheme}://{}", reachable(address))
         });
         let mut made = Made::default();
         made.folder(&config.data_dir, "HYPRBOX_DATA_DIR")?;
@@ -130,6 +130,9 @@ impl App {
         made.keep();
         let auth_config = AuthConfig {
             public_url: public_url.clone(),
+            is_public_url_set: config.public_url.is_some(),
+            own_tls: config.tls.is_some(),
+            serves_in_the_clear: config.serves_in_the_clear(),
             allow_public_registration: config.allow_public_registration,
             trusted_proxies: config.trusted_proxies.clone(),
         };
@@ -145,7 +148,7 @@ impl App {
         let _first = auth_cell.set(auth.clone());
         let catalog = Arc::new(Catalog::open(config.presets_dir.as_deref()));
         let clock = Arc::new(RunClock::default());
-        let install = Install::new(public_url.clone(), config.agent_dir.clone());
+        let install = Install::new(config.agent_dir.clone());
         let nodes = Nodes::load(store.clone(), hub, Arc::clone(&clock), install.clone())
             .await
             .map_err(StartError::of)?;
@@ -153,6 +156,7 @@ impl App {
             stdout_max_bytes: config.stdout_max_bytes,
             lease_seconds: config.lease_seconds,
             keep_days: config.keep_days,
+            operator_scope: config.operator_scope,
         };
         let jobs = Jobs::new(
             nodes.clone(),
@@ -164,7 +168,7 @@ impl App {
         );
         let ops = Ops::new(jobs.clone(), config.metrics_token.clone());
         let budget = Budget::default();
-        let router = router((&auth, &budget), &nodes, &jobs, &ops, &public_url);
+        let router = router((&auth, &budget), &nodes, &jobs, &ops);
         if let Some((email, password)) = &config.admin {
             auth.ensure_admin(email, password)
                 .await
@@ -247,6 +251,17 @@ impl App {
     }
 }
 
+/// The address by which this machine reaches a listener on every address.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
 fn backups_of(config: &Config) -> Option<(BackupPlan, PathBuf)> {
     match (&config.backups, &config.database) {
         (Some(plan), DatabaseUrl::Sqlite(database)) => Some((plan.clone(), database.clone())),
@@ -279,13 +294,7 @@ fn open_store(
     }
 }
 
-fn router(
-    (auth, budget): (&Auth, &Budget),
-    nodes: &Nodes,
-    jobs: &Jobs,
-    ops: &Ops,
-    public_url: &str,
-) -> Router {
+fn router((auth, budget): (&Auth, &Budget), nodes: &Nodes, jobs: &Jobs, ops: &Ops) -> Router {
     let (routes, api) = OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(crate::auth::routes(auth.clone()))
         .merge(audit::routes(jobs.store.clone()))
@@ -295,14 +304,14 @@ fn router(
         .split_for_parts();
     let document = ops::document(api);
     ops.describe(document.clone());
+    let known = KnownParameters::of(&document).expect("the document is JSON");
     routes
-        .merge(nodes.install.routes())
-        .merge(dashboard::routes(
-            auth.clone(),
-            jobs.clone(),
-            public_url.to_owned(),
-            document,
+        .layer(middleware::from_fn_with_state(
+            known,
+            refuse_unknown_parameters,
         ))
+        .merge(nodes.install.routes())
+        .merge(dashboard::routes(auth.clone(), jobs.clone(), document))
         .fallback(dashboard::not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(Extension(auth.clone()))
@@ -312,6 +321,10 @@ fn router(
         .layer(middleware::from_fn_with_state(
             (budget.clone(), auth.clone()),
             count_memory,
+        ))
+        .layer(middleware::from_fn_with_state(
+            auth.clone(),
+            strict_transport,
         ))
         .layer(middleware::from_fn(answer_headers))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -12,6 +13,16 @@ pub struct Timestamp(i64);
 /// The present moment, by the machine's clock.
 pub fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
+/// The longest sleep before the clock is read again: it may have been set meanwhile.
+const READ_AGAIN: Duration = Duration::from_secs(30);
+
+/// Ends when the machine's clock has reached that moment.
+pub async fn reached(at: Timestamp) {
+    while let Ok(left @ 1..) = u64::try_from(at.millis_since(now())) {
+        tokio::time::sleep(Duration::from_millis(left).min(READ_AGAIN)).await;
+    }
 }
 
 impl Timestamp {

@@ -134,7 +134,7 @@ async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
     // Bound first: where another server has the address, not even a folder is made.
     let listener = app::bind(config)?;
     let app = App::build(config, &listener, stopping).await?;
-    announce(&app, &listener).await?;
+    announce(&app, config, &listener).await?;
     // The start has needed three times what stays: the description of the API, most of all.
     memory::give_back();
     app.serve(listener).await;
@@ -145,12 +145,35 @@ async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
     clippy::print_stdout,
     reason = "the setup code is for the person who started the server, not for its log"
 )]
-async fn announce(app: &App, listener: &tokio::net::TcpListener) -> Result<(), app::StartError> {
+async fn announce(
+    app: &App,
+    config: &Config,
+    listener: &tokio::net::TcpListener,
+) -> Result<(), app::StartError> {
     let address = listener.local_addr().map_err(app::StartError::of)?;
     tracing::info!(%address, url = %app.public_url, "listening");
+    if config.serves_in_the_clear() {
+        tracing::warn!(
+            %address,
+            "other machines reach this server over plain http: whoever reads the network traffic can read passwords, tokens \
+             and output; set HYPRBOX_TLS_CERT and HYPRBOX_TLS_KEY, or listen on 127.0.0.1 behind a proxy with https"
+        );
+    }
+    if config.has_no_address() {
+        tracing::warn!(
+            "HYPRBOX_PUBLIC_URL is not set, and HYPRBOX_LISTEN names no single address: pages use the address by which they \
+             were opened; set HYPRBOX_PUBLIC_URL to the one that nodes can reach"
+        );
+    }
     if !app.has_users().await? {
         let (url, code) = (&app.public_url, app.auth.setup_code());
         println!("No users yet. Make the first one, an ADMIN, at {url}/setup?code={code}");
+        if config.has_no_address() {
+            println!(
+                "That link works on this machine. From another one, put this machine's name or address in its place, or set \
+                 HYPRBOX_PUBLIC_URL."
+            );
+        }
         println!("Setup code: {code}");
     }
     Ok(())

@@ -20,6 +20,13 @@ pub struct PeerAddress(pub SocketAddr);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
+impl ClientAddress {
+    /// The address as attempts are counted by it.
+    pub(super) fn counted(self) -> String {
+        self.network().to_string()
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
     type Rejection = ApiError;
 
@@ -50,11 +57,17 @@ impl ClientAddress {
     }
 }
 
+/// Whether that peer is a proxy whose headers count.
+pub(super) fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    trusted.iter().any(|network| network.contains(&peer))
+}
+
 /// The peer's address or, where the peer is a trusted proxy, the last one of `X-Forwarded-For`: that is the one which
 /// the proxy itself has seen. What stands before it anybody can write.
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
-    if !trusted.iter().any(|network| network.contains(&peer)) {
+    if !is_trusted(peer, trusted) {
         return peer;
     }
     let last = headers.get_all(X_FORWARDED_FOR).iter().next_back();

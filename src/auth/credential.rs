@@ -193,7 +193,7 @@ impl Auth {
 
     async fn look_up_session(&self, sha256: [u8; 32]) -> Result<Option<Known>, ApiError> {
         let read = self.inner.store.read(move |tx| session::find(tx, sha256));
-        let Some((user, last_used_at)) = read.await? else {
+        let Some(found) = read.await? else {
             return Ok(None);
         };
         let credential = Credential::Session(sha256);
@@ -202,11 +202,17 @@ impl Auth {
             .inner
             .last_use
             .of(&credential)
-            .map_or(last_used_at, |noted| noted.max(last_used_at));
-        let user = User::from_record(user)?;
+            .map_or(found.last_used_at, |noted| noted.max(found.last_used_at));
+        let expires_at = Some(last_used_at.plus_millis(SESSION_MILLIS));
+        let caller = Caller {
+            user: User::from_record(found.user)?,
+            credential,
+            since: found.created_at,
+            expires_at,
+        };
         Ok(Some(Known::new(
-            Identity::Person(Caller { user, credential }),
-            Some(last_used_at.plus_millis(SESSION_MILLIS)),
+            Identity::Person(caller),
+            expires_at,
             Some(last_used_at),
         )))
     }
@@ -222,6 +228,8 @@ impl Auth {
         let caller = Caller {
             user: User::from_record(found.user)?,
             credential: Credential::UserToken(found.id),
+            since: found.created_at,
+            expires_at: found.expires_at,
         };
         Ok(Some(Known::new(
             Identity::Person(caller),

@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 
 use super::credential::node_token;
 use super::{Auth, Credential, Role, User};
+use crate::clock::Timestamp;
 use crate::http::ApiError;
 
 /// A person of any role, and what they showed.
@@ -14,6 +15,10 @@ pub struct Caller {
     pub user: User,
     /// What they showed.
     pub credential: Credential,
+    /// When that was made: the sign-in of a session.
+    pub since: Timestamp,
+    /// From when on it is no longer accepted; `None`: never. Each use of a session moves it.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A person of any role, PENDING too: for what concerns themselves alone.

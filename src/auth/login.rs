@@ -1,8 +1,9 @@
-//! Signing in, and the door that closes after ten wrong passwords.
+//! Signing in, and the limits on wrong attempts.
 //!
-//! An attempt is written down before its password is looked at, in the transaction that counts: guesses sent at once then
-//! count one another. A right password takes the account's attempts from that address away.
+//! An attempt is recorded before its password is checked, in the transaction that counts: guesses sent at once then count
+//! one another. A right password removes the account's attempts from that address.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use axum::http::StatusCode;
@@ -14,39 +15,94 @@ use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, FieldErrors};
 use crate::store::audit::{self, Entry};
 use crate::store::user::Account;
-use crate::store::{Change, Tx, attempt, user};
+use crate::store::{Change, Tx, attempt, user, user_token};
 
-/// Wrong passwords within a minute that close the door.
+/// Wrong passwords for one account from one address within a minute that close the door.
 const WRONG_MAX: u64 = 10;
+/// Attempts from one address within a minute, on whatever accounts, that close the door: each costs a hash.
+const ADDRESS_MAX: u64 = 60;
 /// The minute, in milliseconds.
 const WINDOW_MILLIS: i64 = 60_000;
+/// Pairs of account and address that are remembered at most.
+const FAMILIAR_MAX: usize = 10_000;
 
-/// Seconds until the next attempt, given the latest ones, newest first. `None`: now.
-fn closed_for(recent: &[Timestamp], now: Timestamp) -> Option<u64> {
-    let tenth = recent.get(WRONG_MAX as usize - 1)?;
-    let left = WINDOW_MILLIS - now.millis_since(*tenth);
+/// Seconds until the next attempt, given the latest ones, newest first, of which `max` close the door. `None`: now.
+fn closed_for(recent: &[Timestamp], max: u64, now: Timestamp) -> Option<u64> {
+    let oldest = recent.get(max as usize - 1)?;
+    let left = WINDOW_MILLIS - now.millis_since(*oldest);
     (left > 0).then(|| (left as u64).div_ceil(1_000).clamp(1, 60))
 }
 
-/// Writes an attempt down, or refuses it with a 429.
-fn reserve(tx: &mut dyn Tx, account: &str, address: &str, now: Timestamp) -> Result<(), ApiError> {
-    attempt::prune(
-        tx,
-        now.plus_millis(-WINDOW_MILLIS),
-        now.plus_millis(WINDOW_MILLIS),
-    )?;
-    let recent = attempt::recent(tx, account, address, WRONG_MAX)?;
-    refusal(&recent, now)?;
-    Ok(attempt::insert(tx, account, address, now)?)
-}
-
-fn refusal(recent: &[Timestamp], now: Timestamp) -> Result<(), ApiError> {
-    closed_for(recent, now).map_or(Ok(()), |seconds| {
+fn refusal(recent: &[Timestamp], max: u64, now: Timestamp) -> Result<(), ApiError> {
+    closed_for(recent, max, now).map_or(Ok(()), |seconds| {
         Err(ApiError::too_many(
             format!("Too many wrong tries; try again in {seconds} s"),
             seconds,
         ))
     })
+}
+
+/// What an attempt is counted by.
+#[derive(Debug, Clone)]
+struct Attempt {
+    /// An email as typed, or the name of a secret that is no account's.
+    account: String,
+    address: String,
+    /// Whether the account signed in from this address before: whoever tries ever new accounts must not lock out the people
+    /// who share the address. Wrong passwords for the account itself count as ever.
+    is_familiar: bool,
+}
+
+impl Attempt {
+    /// A 429 if the door is closed.
+    fn refuse_closed(&self, tx: &mut dyn Tx, now: Timestamp) -> Result<(), ApiError> {
+        let recent = attempt::recent(tx, &self.account, &self.address, WRONG_MAX)?;
+        refusal(&recent, WRONG_MAX, now)?;
+        self.refuse_busy_address(tx, now)
+    }
+
+    /// A 429 if the address has had its share of this minute.
+    fn refuse_busy_address(&self, tx: &mut dyn Tx, now: Timestamp) -> Result<(), ApiError> {
+        if self.is_familiar {
+            return Ok(());
+        }
+        let recent = attempt::recent_of_address(tx, &self.address, ADDRESS_MAX)?;
+        refusal(&recent, ADDRESS_MAX, now)
+    }
+
+    /// Records the attempt, or refuses it with a 429.
+    fn reserve(&self, tx: &mut dyn Tx, now: Timestamp) -> Result<(), ApiError> {
+        prune(tx, now)?;
+        self.refuse_closed(tx, now)?;
+        Ok(attempt::insert(tx, &self.account, &self.address, now)?)
+    }
+}
+
+fn prune(tx: &mut dyn Tx, now: Timestamp) -> Result<(), ApiError> {
+    let (old, future) = (
+        now.plus_millis(-WINDOW_MILLIS),
+        now.plus_millis(WINDOW_MILLIS),
+    );
+    Ok(attempt::prune(tx, old, future)?)
+}
+
+/// Accounts and the addresses that they signed in from since this server started.
+#[derive(Default)]
+pub(super) struct Familiar(Mutex<HashSet<(String, String)>>);
+
+impl Familiar {
+    fn add(&self, account: &str, address: &str) {
+        let mut pairs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if pairs.len() >= FAMILIAR_MAX {
+            pairs.clear();
+        }
+        pairs.insert((account.to_owned(), address.to_owned()));
+    }
+
+    fn has(&self, account: &str, address: &str) -> bool {
+        let pairs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pairs.contains(&(account.to_owned(), address.to_owned()))
+    }
 }
 
 /// Wrong passwords that the audit log takes in a minute.
@@ -70,7 +126,7 @@ impl Failures {
 }
 
 impl Auth {
-    /// Starts a session for the right password and gives its token. 401 otherwise, in the same time whether the email
+    /// Starts a session for the right password and returns its token. 401 otherwise, in the same time whether the email
     /// exists or not; 429 after ten wrong ones.
     pub async fn login(
         &self,
@@ -84,25 +140,33 @@ impl Auth {
             self.note_failure(typed, "user.login_failed", from).await?;
             return Err(wrong_credentials());
         };
+        let of_start = key.clone();
         let start = move |tx: &mut dyn Tx| {
-            let address = from.0.to_string();
-            attempt::clear(tx, &key, &address)?;
+            attempt::clear(tx, &of_start, &from.counted())?;
             let token = session::start(tx, &account)?.ok_or_else(wrong_credentials)?;
             let user = User::from_record(account.user)?;
-            let detail = format!("from {address}");
+            let detail = format!("from {}", from.0);
             audit::insert(tx, Entry::by(&user.email, "user.login").saying(&detail))?;
             Ok((token, user))
         };
-        self.inner.store.write::<_, ApiError>(start).await
+        let started = self.inner.store.write::<_, ApiError>(start).await?;
+        self.note_familiar(&key, from);
+        Ok(started)
     }
 
-    /// Changes the caller's own password and ends their other sessions. The old one is guarded as a sign-in is; a wrong
-    /// one is a 401 `wrong_password`.
+    /// Remembers that this account signed in from there.
+    pub(super) fn note_familiar(&self, account: &str, from: ClientAddress) {
+        self.inner.familiar.add(account, &from.counted());
+    }
+
+    /// Changes the caller's own password and ends their other sessions; their personal tokens are revoked unless
+    /// `keeps_tokens`. The old password is guarded as a sign-in is; a wrong one is a 401 `wrong_password`.
     pub async fn change_own_password(
         &self,
         caller: &Caller,
         old: &str,
         new: &str,
+        keeps_tokens: bool,
         from: ClientAddress,
     ) -> Result<User, ApiError> {
         let mut faults = FieldErrors::default();
@@ -110,21 +174,12 @@ impl Auth {
             faults.add("password", fault);
         }
         faults.into_result()?;
-        let (key, email) = (caller.user.email.clone(), caller.user.email.clone());
-        let Some(account) = self.prove(&key, old, from).await? else {
-            self.note_failure(email, "user.password_failed", from)
-                .await?;
-            return Err(ApiError::new(
-                StatusCode::UNAUTHORIZED,
-                "wrong_password",
-                "The old password is wrong",
-            ));
-        };
-        let hash = self.inner.passwords.turn().await?;
+        let account = self.prove_own(&caller.user, old, from).await?;
+        let hash = self.inner.passwords.turn(None).await?;
         let hash = hash.hash(new.to_owned()).await?;
         let (user, credential) = (caller.user.clone(), caller.credential.clone());
         let change = move |tx: &mut dyn Tx| {
-            attempt::clear(tx, &key, &from.0.to_string())?;
+            attempt::clear(tx, &user.email, &from.counted())?;
             if !user::change_password(tx, &user.id, &hash, &account.password_hash)? {
                 return Err(ApiError::conflict(
                     "password_changed",
@@ -139,27 +194,63 @@ impl Auth {
                     crate::store::session::delete_of_user(tx, &user.id)?;
                 }
             }
+            let detail = if keeps_tokens {
+                "personal tokens kept".to_owned()
+            } else {
+                let revoked = user_token::delete_of_user(tx, &user.id)?;
+                format!("personal tokens revoked: {revoked}")
+            };
             tx.note(Change::Credentials);
-            audit::insert(tx, Entry::by(&user.email, "user.password"))?;
+            audit::insert(tx, Entry::by(&user.email, "user.password").saying(&detail))?;
             Ok(user)
         };
         self.inner.store.write(change).await
     }
 
-    /// The account, if the password is its own. The attempt stays written down until the caller clears it.
+    /// The user's account, if that is their password; otherwise a 401 `wrong_password`. The attempt stays recorded until
+    /// the caller clears it.
+    pub(super) async fn prove_own(
+        &self,
+        user: &User,
+        password: &str,
+        from: ClientAddress,
+    ) -> Result<Account, ApiError> {
+        if let Some(account) = self.prove(&user.email, password, from).await? {
+            return Ok(account);
+        }
+        self.note_failure(user.email.clone(), "user.password_failed", from)
+            .await?;
+        Err(ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "wrong_password",
+            "The old password is wrong",
+        ))
+    }
+
+    fn attempt(&self, account: &str, from: ClientAddress) -> Attempt {
+        let address = from.counted();
+        Attempt {
+            is_familiar: self.inner.familiar.has(account, &address),
+            account: account.to_owned(),
+            address,
+        }
+    }
+
+    /// The account, if the password is its own. The attempt stays recorded until the caller clears it.
     async fn prove(
         &self,
         key: &str,
         password: &str,
         from: ClientAddress,
     ) -> Result<Option<Account>, ApiError> {
-        let (key, address) = (key.to_owned(), from.0.to_string());
-        self.refuse_closed(&key, &address).await?;
+        let attempt = self.attempt(key, from);
+        self.refuse_closed(&attempt).await?;
+        let address = (!attempt.is_familiar).then_some(attempt.address.as_str());
         // The turn comes before the attempt: no more are open at once than there are turns.
-        let turn = self.inner.passwords.turn().await?;
+        let turn = self.inner.passwords.turn(address).await?;
         let find = move |tx: &mut dyn Tx| {
-            reserve(tx, &key, &address, clock::now())?;
-            Ok(user::find_by_email(tx, &key)?)
+            attempt.reserve(tx, clock::now())?;
+            Ok(user::find_by_email(tx, &attempt.account)?)
         };
         let account = self.inner.store.write::<_, ApiError>(find).await?;
         let hash = account.as_ref().map(|found| found.password_hash.clone());
@@ -167,13 +258,36 @@ impl Auth {
         Ok(account.filter(|_| right))
     }
 
-    /// A 429 where the door is closed already, before anybody queues for a turn. Whether it really is open,
-    /// [`reserve`] decides.
-    async fn refuse_closed(&self, key: &str, address: &str) -> Result<(), ApiError> {
-        let (key, address) = (key.to_owned(), address.to_owned());
-        let recent = move |tx: &mut dyn Tx| attempt::recent(tx, &key, &address, WRONG_MAX);
-        let recent = self.inner.store.read(recent).await?;
-        refusal(&recent, clock::now())
+    /// The hash of a stranger's password. Each counts as an attempt from its address, and is never taken back.
+    pub(super) async fn hash_for_stranger(
+        &self,
+        password: &str,
+        from: ClientAddress,
+    ) -> Result<String, ApiError> {
+        let attempt = self.attempt("register", from);
+        let address = attempt.address.clone();
+        let turn = self.inner.passwords.turn(Some(&address)).await?;
+        let reserve = move |tx: &mut dyn Tx| {
+            let now = clock::now();
+            prune(tx, now)?;
+            attempt.refuse_busy_address(tx, now)?;
+            Ok(attempt::insert(
+                tx,
+                &attempt.account,
+                &attempt.address,
+                now,
+            )?)
+        };
+        self.inner.store.write::<_, ApiError>(reserve).await?;
+        turn.hash(password.to_owned()).await
+    }
+
+    /// A 429 if the door is closed already, before anybody queues for a turn. [`Attempt::reserve`] decides whether it
+    /// really is open.
+    async fn refuse_closed(&self, attempt: &Attempt) -> Result<(), ApiError> {
+        let attempt = attempt.clone();
+        let refuse = move |tx: &mut dyn Tx| attempt.refuse_closed(tx, clock::now());
+        self.inner.store.read::<_, ApiError>(refuse).await
     }
 
     /// Tells the log, and the audit log as far as its share of the minute goes: strangers must not be able to fill
@@ -196,35 +310,49 @@ impl Auth {
     }
 }
 
-/// A guess that is written down already: of a secret that isn't a password, counted by the same rule.
-pub struct Guess {
-    account: &'static str,
-    address: String,
-}
+/// A recorded guess of a secret that isn't a password, counted by the same rule.
+pub struct Guess(Attempt);
 
 impl Guess {
-    /// Takes the guesses from this address away, as a right one does.
+    /// Removes the guesses from this address, as a right password does.
     pub fn was_right(&self, tx: &mut dyn Tx) -> Result<(), ApiError> {
-        Ok(attempt::clear(tx, self.account, &self.address)?)
+        Ok(attempt::clear(tx, &self.0.account, &self.0.address)?)
     }
 }
 
 impl Auth {
-    /// Writes a guess down before it is looked at; a 429 after ten wrong ones within a minute.
+    /// Records a guess before it is checked; a 429 after ten wrong ones within a minute. `account` is what it is counted
+    /// under: no email, as it has no `@`.
     pub async fn guess(
         &self,
         account: &'static str,
         from: ClientAddress,
     ) -> Result<Guess, ApiError> {
-        let address = from.0.to_string();
-        self.refuse_closed(account, &address).await?;
-        let guess = Guess {
-            account,
-            address: address.clone(),
-        };
-        let write = move |tx: &mut dyn Tx| reserve(tx, account, &address, clock::now());
-        self.inner.store.write::<_, ApiError>(write).await?;
-        Ok(guess)
+        let attempt = self.attempt(account, from);
+        self.refuse_closed(&attempt).await?;
+        let reserved = attempt.clone();
+        let reserve = move |tx: &mut dyn Tx| reserved.reserve(tx, clock::now());
+        self.inner.store.write::<_, ApiError>(reserve).await?;
+        Ok(Guess(attempt))
+    }
+
+    /// Whether anybody guessed under that name from there within the last minute. A right answer that is asked for often
+    /// then costs no write.
+    pub async fn has_guessed(
+        &self,
+        account: &'static str,
+        from: ClientAddress,
+    ) -> Result<bool, ApiError> {
+        let attempt = self.attempt(account, from);
+        let recent =
+            move |tx: &mut dyn Tx| attempt::recent(tx, &attempt.account, &attempt.address, 1);
+        Ok(!self.inner.store.read(recent).await?.is_empty())
+    }
+
+    /// Removes the guesses of whoever guessed right.
+    pub async fn was_right(&self, guess: Guess) -> Result<(), ApiError> {
+        let clear = move |tx: &mut dyn Tx| guess.was_right(tx);
+        self.inner.store.write::<_, ApiError>(clear).await
     }
 }
 
@@ -244,12 +372,12 @@ mod tests {
     fn ten_within_a_minute_close_the_door_until_the_minute_is_over() {
         let at = |seconds: i64| Timestamp::from_millis(1_000_000_000 + seconds * 1_000);
         let every_second: Vec<Timestamp> = (0..10).rev().map(at).collect();
-        assert_eq!(closed_for(&every_second[1..], at(10)), None, "nine");
-        assert_eq!(closed_for(&every_second, at(10)), Some(50));
-        assert_eq!(closed_for(&every_second, at(59)), Some(1));
-        assert_eq!(closed_for(&every_second, at(60)), None);
+        assert_eq!(closed_for(&every_second[1..], 10, at(10)), None, "nine");
+        assert_eq!(closed_for(&every_second, 10, at(10)), Some(50));
+        assert_eq!(closed_for(&every_second, 10, at(59)), Some(1));
+        assert_eq!(closed_for(&every_second, 10, at(60)), None);
         assert_eq!(
-            closed_for(&every_second, at(-5)),
+            closed_for(&every_second, 10, at(-5)),
             Some(60),
             "clock set back"
         );

@@ -11,6 +11,7 @@ mod credential;
 mod extract;
 mod last_use;
 mod login;
+mod look_alike;
 mod one_time;
 mod origin;
 mod password;
@@ -19,6 +20,7 @@ mod personal;
 mod register;
 mod role;
 mod routes;
+mod server_address;
 mod session;
 mod token;
 mod user;
@@ -38,12 +40,14 @@ pub use extract::{
     Admin, Caller, NodeIdentity, NodeStanding, NotForeign, Operator, SignedIn, Viewer,
 };
 pub use login::Guess;
+pub(crate) use look_alike::check_words;
 pub use password::check_password;
 pub use people::{NewUser, UserChange};
-pub use personal::PersonalToken;
+pub use personal::{NewToken, PersonalToken};
 pub use register::Registration;
-pub use role::Role;
+pub use role::{OperatorScope, Role};
 pub use routes::routes;
+pub use server_address::{ServerAddress, strict_transport};
 pub use session::SESSION_COOKIE;
 pub use token::{ENROLMENT, NODE, PERSONAL, SESSION, digest_of_code, mint};
 pub use user::{User, check_email};
@@ -52,10 +56,16 @@ use crate::http::ApiError;
 use crate::store::Store;
 
 /// What the server's configuration says of signing in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AuthConfig {
     /// Where people reach the server: `https://jobs.example.org`. With https the cookie is Secure.
     pub public_url: String,
+    /// Whether a setting names it; otherwise it is derived from the address that is listened on.
+    pub is_public_url_set: bool,
+    /// Whether the server has a certificate of its own.
+    pub own_tls: bool,
+    /// Whether other machines reach the server's own port without TLS.
+    pub serves_in_the_clear: bool,
     /// Whether strangers may make accounts (of role PENDING).
     pub allow_public_registration: bool,
     /// Peers whose `X-Forwarded-For` counts.
@@ -77,6 +87,9 @@ struct Inner {
     last_use: last_use::LastUse,
     passwords: password::Passwords,
     failures: login::Failures,
+    familiar: login::Familiar,
+    warned_of_cookie: server_address::Warned,
+    warned_of_origin: server_address::Warned,
     one_time: one_time::OneTime,
 }
 
@@ -103,6 +116,9 @@ impl Auth {
                 last_use: last_use::LastUse::default(),
                 passwords: password::Passwords::new(),
                 failures: login::Failures::default(),
+                familiar: login::Familiar::default(),
+                warned_of_cookie: server_address::Warned::default(),
+                warned_of_origin: server_address::Warned::default(),
                 one_time: one_time::OneTime::default(),
             }),
         }
@@ -123,13 +139,15 @@ impl Auth {
     /// A 403 unless `Sec-Fetch-Site` or `Origin` proves that the request comes from our own pages. Every change that is
     /// authenticated by the cookie goes through here already.
     pub fn require_same_origin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        origin::require_same(headers, self.inner.public.as_ref())
+        let proved = origin::require_same(headers, self.inner.public.as_ref());
+        proved.inspect_err(|_| self.warn_of_origin(headers))
     }
 
     /// A 403 when `Sec-Fetch-Site` or `Origin` says that the request is foreign: for sign-in, setup and their forms, which
     /// work without a cookie. See [`NotForeign`] for the extractor.
     pub fn refuse_foreign(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        origin::refuse_foreign(headers, self.inner.public.as_ref())
+        let own = origin::refuse_foreign(headers, self.inner.public.as_ref());
+        own.inspect_err(|_| self.warn_of_origin(headers))
     }
 
     fn of(parts: &Parts) -> Result<Auth, ApiError> {

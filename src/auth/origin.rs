@@ -29,6 +29,18 @@ impl Origin {
         Some(Self { scheme, host, port })
     }
 
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether the request's `Host` names this origin.
+    pub(super) fn is_host_of(&self, headers: &HeaderMap) -> bool {
+        match one(headers, header::HOST) {
+            One::Value(host) => self.is_host(host),
+            One::Absent | One::Unreadable => false,
+        }
+    }
+
     pub(super) fn is_https(&self) -> bool {
         self.scheme == "https"
     }
@@ -38,6 +50,21 @@ impl Origin {
         split_authority(host, self.scheme)
             .is_some_and(|(name, port)| name == self.host && port == self.port)
     }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host)?;
+        match (self.scheme, self.port) {
+            ("http", 80) | ("https", 443) => Ok(()),
+            (_, port) => write!(f, ":{port}"),
+        }
+    }
+}
+
+/// Whether the browser says that the request comes from another site's page.
+pub(super) fn is_from_foreign_page(headers: &HeaderMap) -> bool {
+    fetch_site(headers) == Said::Foreign
 }
 
 /// Host in lower case, and port; the scheme's own where none is given.
@@ -86,24 +113,20 @@ fn origin(headers: &HeaderMap, public: Option<&Origin>) -> Said {
     let Some(origin) = origin else {
         return Said::Foreign;
     };
-    let is_host = match one(headers, header::HOST) {
-        One::Value(host) => origin.is_host(host),
-        One::Absent | One::Unreadable => false,
-    };
-    if is_host || Some(&origin) == public {
+    if origin.is_host_of(headers) || Some(&origin) == public {
         Said::Ours
     } else {
         Said::Foreign
     }
 }
 
-enum One<'h> {
+pub(super) enum One<'h> {
     Absent,
     Value(&'h str),
     Unreadable,
 }
 
-fn one(headers: &HeaderMap, name: HeaderName) -> One<'_> {
+pub(super) fn one(headers: &HeaderMap, name: HeaderName) -> One<'_> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => One::Absent,

@@ -1,7 +1,7 @@
 //! Passwords: argon2id with OWASP's parameters, off the async threads, two at a time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
@@ -18,6 +18,8 @@ const LANES: u32 = 1;
 const AT_ONCE: usize = 2;
 /// Requests that may wait for their turn; one more is a 503. With two cores that is a wait of some seconds.
 const WAITING_MAX: usize = 256;
+/// Of them, those of one client's address; one more is a 429.
+const WAITING_OF_ADDRESS_MAX: usize = 64;
 /// Blocks of 1 KiB to ask the allocator for: past 32 MiB glibc always maps the memory and gives it back at once, where
 /// smaller pieces stay with the process for good. Only what is used is ever touched.
 const BLOCKS_ASKED: usize = 33 * 1024;
@@ -41,7 +43,14 @@ pub fn check_password(password: &str) -> Result<(), &'static str> {
 /// The place where passwords are hashed.
 pub(super) struct Passwords {
     turns: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    waiting: Mutex<Waiting>,
+}
+
+/// How many wait, and for which addresses.
+#[derive(Default)]
+struct Waiting {
+    all: usize,
+    by_address: HashMap<String, usize>,
 }
 
 /// The right to hash once.
@@ -51,37 +60,61 @@ impl Passwords {
     pub(super) fn new() -> Self {
         Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
-            waiting: AtomicUsize::new(0),
+            waiting: Mutex::default(),
         }
     }
 
-    /// Waits for a turn; a 503 when too many do.
-    pub(super) async fn turn(&self) -> Result<Turn, ApiError> {
-        let _waits = Waits::begin(&self.waiting)?;
+    /// Waits for a turn; a 503 when too many do, a 429 when too many do from this stranger's address.
+    pub(super) async fn turn(&self, address: Option<&str>) -> Result<Turn, ApiError> {
+        let _waits = Waits::begin(&self.waiting, address)?;
         let permit = Arc::clone(&self.turns).acquire_owned().await;
         permit.map(Turn).map_err(ApiError::internal)
     }
 }
 
-/// Counts one that waits, also where its request is dropped meanwhile.
-struct Waits<'w>(&'w AtomicUsize);
+/// Counts one that waits, also if its request is dropped meanwhile.
+struct Waits<'w> {
+    waiting: &'w Mutex<Waiting>,
+    address: Option<&'w str>,
+}
 
 impl<'w> Waits<'w> {
-    fn begin(count: &'w AtomicUsize) -> Result<Self, ApiError> {
-        let waits = Waits(count);
-        if count.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
+    fn begin(waiting: &'w Mutex<Waiting>, address: Option<&'w str>) -> Result<Self, ApiError> {
+        let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.all >= WAITING_MAX {
             return Err(ApiError::unavailable(
                 "busy",
                 "Too many sign-ins at once; try again in a moment",
             ));
         }
-        Ok(waits)
+        if let Some(address) = address {
+            let count = counts.by_address.entry(address.to_owned()).or_default();
+            if *count >= WAITING_OF_ADDRESS_MAX {
+                return Err(ApiError::too_many(
+                    "Too many sign-ins at once from this address; try again in a moment",
+                    1,
+                ));
+            }
+            *count += 1;
+        }
+        counts.all += 1;
+        Ok(Waits { waiting, address })
     }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.all -= 1;
+        let Some(address) = self.address else {
+            return;
+        };
+        if let Some(count) = counts.by_address.get_mut(address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.by_address.remove(address);
+            }
+        }
     }
 }
 
@@ -189,6 +222,23 @@ mod tests {
         assert_ne!(hash, again);
     }
 
+    #[test]
+    fn one_address_leaves_room_for_others() {
+        let waiting = Mutex::default();
+        let wait = |address| Waits::begin(&waiting, address);
+        let of_one: Vec<_> = (0..WAITING_OF_ADDRESS_MAX)
+            .map(|_| wait(Some("203.0.113.5")).expect("within its share"))
+            .collect();
+        let refused = wait(Some("203.0.113.5")).err().expect("past its share");
+        assert_eq!(refused.status, axum::http::StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.retry_after, Some(1));
+        let others = (wait(Some("203.0.113.6")), wait(None));
+        assert!(others.0.is_ok() && others.1.is_ok());
+        drop((of_one, others));
+        let counts = waiting.lock().expect("not poisoned");
+        assert_eq!((counts.all, counts.by_address.len()), (0, 0));
+    }
+
     #[tokio::test]
     async fn nobody_has_no_password_and_the_same_cost() {
         let today = Params::new(MEMORY_KIB, PASSES, LANES, Some(32)).expect("params");
@@ -196,7 +246,7 @@ mod tests {
         assert_eq!(Params::try_from(&nobody), Ok(today));
         let passwords = Passwords::new();
         for password in ["", "correct horse", &"x".repeat(100_000)] {
-            let turn = passwords.turn().await.expect("a turn");
+            let turn = passwords.turn(None).await.expect("a turn");
             let verified = turn.verify(password.to_owned(), None).await;
             assert!(!verified.expect("verifies"));
         }

@@ -1,13 +1,13 @@
 //! Users, as an ADMIN manages them. The last ADMIN stays one.
 
-use super::Auth;
 use super::password::check_password;
 use super::register::{check, insert};
 use super::role::Role;
 use super::user::User;
+use super::{Auth, ClientAddress};
 use crate::http::{ApiError, FieldErrors};
 use crate::store::audit::{self, Entry};
-use crate::store::{Change, StoreError, Tx, session, user};
+use crate::store::{Change, StoreError, Tx, attempt, session, user, user_token};
 
 /// A user to add.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +29,8 @@ pub struct UserChange {
     pub role: Option<String>,
     /// Another password.
     pub password: Option<String>,
+    /// The password of today, which an ADMIN needs to change their own.
+    pub old_password: Option<String>,
 }
 
 /// The actor of what was done on the server's machine, past the server.
@@ -63,20 +65,32 @@ impl Auth {
         self.inner.store.write::<_, ApiError>(add).await
     }
 
-    /// Changes a user's role, password or both, and ends their sessions. 409 when that would leave no ADMIN.
+    /// Changes a user's role, password or both, and ends their sessions; with the password their personal tokens are
+    /// revoked too. 409 when that would leave no ADMIN. One's own password needs the old one.
     pub async fn change_user(
         &self,
         admin: &User,
         id: &str,
         change: UserChange,
+        from: ClientAddress,
     ) -> Result<User, ApiError> {
-        let role = check_change(&change)?;
+        let id = known_form(id)?;
+        let is_own_password = id == admin.id && change.password.is_some();
+        let role = check_change(&change, is_own_password)?;
+        if is_own_password {
+            let old = change.old_password.as_deref().unwrap_or_default();
+            self.prove_own(admin, old, from).await?;
+        }
         let hash = match &change.password {
             Some(password) => Some(self.hash(password).await?),
             None => None,
         };
-        let (id, actor) = (known_form(id)?, admin.email.clone());
+        let actor = admin.email.clone();
         let apply = move |tx: &mut dyn Tx| {
+            // Before the users are locked, as a sign-in does it, so that neither waits for the other.
+            if is_own_password {
+                attempt::clear(tx, &actor, &from.counted())?;
+            }
             let admins = user::lock_admins(tx)?;
             let before = user::find(tx, &id)?.ok_or_else(no_user)?.user;
             if let Some(role) = role {
@@ -85,6 +99,7 @@ impl Auth {
             }
             if let Some(hash) = &hash {
                 user::set_password(tx, &id, hash)?;
+                user_token::delete_of_user(tx, &id)?;
             }
             void_sessions(tx, &id)?;
             let detail = describe(&before.email, &before.role, role, hash.is_some());
@@ -95,13 +110,15 @@ impl Auth {
         self.inner.store.write(apply).await
     }
 
-    /// Sets a user's password without anybody's leave but that of whoever can open the database; their sessions end.
+    /// Sets a user's password without anybody's leave but that of whoever can open the database; their
+    /// sessions end, and their personal tokens are revoked.
     pub async fn reset_password(&self, id: &str, password: &str) -> Result<(), ApiError> {
         let hash = self.hash(password).await?;
         let id = known_form(id)?;
         let reset = move |tx: &mut dyn Tx| {
             let before = user::find(tx, &id)?.ok_or_else(no_user)?.user;
             user::set_password(tx, &id, &hash)?;
+            user_token::delete_of_user(tx, &id)?;
             void_sessions(tx, &id)?;
             let detail = describe(&before.email, &before.role, None, true);
             audit::insert(tx, Entry::by(COMMAND_LINE, "user.change").saying(&detail))?;
@@ -126,7 +143,7 @@ impl Auth {
     }
 }
 
-fn check_change(change: &UserChange) -> Result<Option<Role>, ApiError> {
+fn check_change(change: &UserChange, is_own_password: bool) -> Result<Option<Role>, ApiError> {
     let mut faults = FieldErrors::default();
     if let Some(Err(fault)) = change.password.as_deref().map(check_password) {
         faults.add("password", fault);
@@ -136,6 +153,11 @@ fn check_change(change: &UserChange) -> Result<Option<Role>, ApiError> {
     if change.role.is_none() && change.password.is_none() {
         faults.add("role", "is needed, or password");
     }
+    faults.check(
+        !is_own_password || change.old_password.is_some(),
+        "oldPassword",
+        "is needed to change your own password",
+    );
     faults.into_result()?;
     Ok(role.flatten())
 }
@@ -166,12 +188,12 @@ fn describe(email: &str, before: &str, role: Option<Role>, password: bool) -> St
 }
 
 /// An id in the form in which ids are stored; what is none names nobody.
-fn known_form(id: &str) -> Result<String, ApiError> {
+pub(super) fn known_form(id: &str) -> Result<String, ApiError> {
     let id = uuid::Uuid::try_parse(id).map_err(|_| no_user())?;
     Ok(id.to_string())
 }
 
-fn no_user() -> ApiError {
+pub(super) fn no_user() -> ApiError {
     ApiError::not_found("user_not_found", "User not found")
 }
 
@@ -191,10 +213,12 @@ mod tests {
     #[test]
     fn a_change_changes_something() {
         let change = |role: Option<&str>, password: Option<&str>| {
-            check_change(&UserChange {
+            let change = UserChange {
                 role: role.map(str::to_owned),
                 password: password.map(str::to_owned),
-            })
+                old_password: None,
+            };
+            check_change(&change, false)
         };
         assert_eq!(change(Some("VIEWER"), None).ok(), Some(Some(Role::Viewer)));
         assert_eq!(change(None, Some("long enough")).ok(), Some(None));

@@ -42,3 +42,24 @@ impl std::fmt::Display for Role {
         f.pad(self.as_str())
     }
 }
+
+/// Whose jobs an OPERATOR may read (`HYPRBOX_OPERATOR_SCOPE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OperatorScope {
+    /// Only their own.
+    Own,
+    /// Everybody's, with `scope=all`.
+    #[default]
+    All,
+}
+
+impl OperatorScope {
+    /// Whether a person of that role may read everybody's jobs.
+    pub fn lets_read_all(self, role: Role) -> bool {
+        match role {
+            Role::Pending => false,
+            Role::Operator => self == Self::All,
+            Role::Viewer | Role::Admin => true,
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::look_alike::{check_address, check_words};
 use super::role::Role;
 use crate::clock::Timestamp;
 use crate::http::ApiError;
@@ -60,7 +61,7 @@ pub fn check_email(typed: &str) -> Result<String, &'static str> {
     const WRONG: &str = "must be an email address, like ada@example.org";
     let email = normal_email(typed);
     if email.chars().count() > EMAIL_MAX {
-        return Err("must have 254 characters at the most");
+        return Err("must have at most 254 characters");
     }
     let (local, domain) = email.split_once('@').ok_or(WRONG)?;
     let odd = |c: char| c.is_control() || c.is_whitespace() || "\"(),:;<>[\\]@".contains(c);
@@ -70,6 +71,7 @@ pub fn check_email(typed: &str) -> Result<String, &'static str> {
     if local.is_empty() || !labels || email.replacen('@', "", 1).chars().any(odd) {
         return Err(WRONG);
     }
+    check_address(&email)?;
     Ok(email)
 }
 
@@ -85,8 +87,9 @@ pub(super) fn check_name(typed: &str) -> Result<String, &'static str> {
         return Err("must be one line, without control characters");
     }
     if name.chars().count() > NAME_MAX {
-        return Err("must have 255 characters at the most");
+        return Err("must have at most 255 characters");
     }
+    check_words(name)?;
     Ok(name.to_owned())
 }
 

@@ -43,12 +43,7 @@ pub(super) async fn run(matches: &ArgMatches) -> Result<u8, CliError> {
         .get_one::<String>("email")
         .map_or("", String::as_str);
     let store = open(arguments)?;
-    let config = AuthConfig {
-        public_url: String::new(),
-        allow_public_registration: false,
-        trusted_proxies: Vec::new(),
-    };
-    let auth = Auth::new(config, store.clone());
+    let auth = Auth::new(AuthConfig::default(), store.clone());
     let set = set_password(&auth, email).await;
     store.close().await;
     set

@@ -468,7 +468,7 @@ pub(super) enum UsersCommand {
     Add {
         /// What they log in with
         email: String,
-        /// viewer (reads), operator (also queues and cancels) or admin (also manages users, nodes and tokens)
+        /// viewer (reads), operator (reads, queues jobs, cancels their own) or admin (everything)
         #[arg(long)]
         role: RoleArg,
         /// What they are called
@@ -482,10 +482,23 @@ pub(super) enum UsersCommand {
         /// viewer, operator, admin or pending
         role: RoleArg,
     },
-    /// Give a user another password, asked for on the terminal or read from standard input; ends their sessions
+    /// Give a user another password, asked for on the terminal or read from standard input; ends their sessions and revokes
+    /// their tokens
     Password {
         /// The user's email
         email: String,
+    },
+    /// List a user's personal tokens (ADMIN)
+    Tokens {
+        /// The user's email
+        email: String,
+    },
+    /// Revoke a user's personal token: the next call with it is refused (ADMIN)
+    RevokeToken {
+        /// The user's email
+        email: String,
+        /// The token's id or name; see `hyprbox users tokens EMAIL`
+        token: String,
     },
     /// Remove a user, their sessions and their tokens; their jobs stay
     Remove {
@@ -499,7 +512,7 @@ pub(super) enum UsersCommand {
 pub(super) enum TokensCommand {
     /// List your tokens, without their secrets
     List,
-    /// Make a token with your role, and print it
+    /// Make a token with your role, and print it; asks for your password if the login is older than 15 minutes
     Add {
         /// What it is for
         name: String,

@@ -60,6 +60,11 @@ impl CliError {
         self
     }
 
+    /// Whether the server refused with that code.
+    pub(super) fn has_code(&self, code: &str) -> bool {
+        self.api.as_ref().is_some_and(|(known, _)| known == code)
+    }
+
     /// Whether nothing is to be said: whoever read our output has enough of it.
     pub(super) fn is_silent(&self) -> bool {
         self.message.is_empty()

@@ -45,13 +45,28 @@ pub(super) async fn run(
         }
         UsersCommand::Password { email } => {
             let user = find(&client, &email).await?;
-            let password = ask::new_password(&user.email)?;
-            let changed = change(&client, &email, &json!({"password": password})).await?;
+            let me = client.get::<User>("/api/auth/me").await?.value;
+            let mut body = json!({});
+            if me.id == user.id {
+                body["oldPassword"] = ask::secret("Your old password: ")?.into();
+            }
+            body["password"] = ask::new_password(&user.email)?.into();
+            let changed = change(&client, &email, &body).await?;
             done(
                 screen,
                 &changed,
-                &format!("{email} has the new password; their sessions have ended."),
+                &format!(
+                    "{email} has the new password; their sessions have ended, and their tokens are revoked."
+                ),
             )
+        }
+        UsersCommand::Tokens { email } => {
+            list_tokens(&client, screen, &tokens_of(&client, &email).await?).await
+        }
+        UsersCommand::RevokeToken { email, token } => {
+            let path = tokens_of(&client, &email).await?;
+            let listing = format!("hyprbox users tokens {email}");
+            revoke(&client, &path, &listing, &token).await
         }
         UsersCommand::Remove { email } => {
             let user = find(&client, &email).await?;
@@ -103,6 +118,12 @@ async fn find(client: &Client, email: &str) -> Result<User, CliError> {
     })
 }
 
+/// Where a user's tokens are.
+async fn tokens_of(client: &Client, email: &str) -> Result<String, CliError> {
+    let user = find(client, email).await?;
+    Ok(format!("/api/users/{}/tokens", segment(&user.id)))
+}
+
 async fn change(client: &Client, email: &str, body: &Value) -> Result<Value, CliError> {
     let user = find(client, email).await?;
     let path = format!("/api/users/{}", segment(&user.id));
@@ -119,40 +140,21 @@ pub(super) async fn run_tokens(
     command: TokensCommand,
 ) -> Result<u8, CliError> {
     match command {
-        TokensCommand::List => {
-            let tokens = client.get::<Tokens>("/api/auth/tokens").await?;
-            if screen.json {
-                screen.value(&tokens.json)?;
-                return Ok(0);
-            }
-            let mut table = Table::new(&["ID", "NAME", "PREFIX", "MADE", "USED", "EXPIRES"]);
-            for token in &tokens.value.tokens {
-                let expires = token.expires_at.map_or_else(
-                    || "never".to_owned(),
-                    |at| at.to_string().chars().take(10).collect(),
-                );
-                table.row([
-                    token.id.as_str().into(),
-                    token.name.as_str().into(),
-                    token.prefix.as_str().into(),
-                    when::ago(token.created_at).into(),
-                    token
-                        .last_used_at
-                        .map_or_else(|| "never".to_owned(), when::ago)
-                        .into(),
-                    expires.into(),
-                ]);
-            }
-            screen.data(&table.render(screen.colors))?;
-        }
+        TokensCommand::List => list_tokens(&client, screen, "/api/auth/tokens").await,
         TokensCommand::Add {
             name,
             expires_in_days,
         } => {
-            let body = json!({"name": name, "expiresInDays": expires_in_days});
-            let minted = client
-                .post::<MintedToken>("/api/auth/tokens", &body)
-                .await?;
+            let mut body = json!({"name": name, "expiresInDays": expires_in_days});
+            let minted = match client.post::<MintedToken>("/api/auth/tokens", &body).await {
+                Err(error) if error.has_code("password_needed") && ask::terminal().is_some() => {
+                    body["password"] = ask::secret("Your password: ")?.into();
+                    client
+                        .post::<MintedToken>("/api/auth/tokens", &body)
+                        .await?
+                }
+                other => other?,
+            };
             if screen.json {
                 screen.value(&minted.json)?;
                 return Ok(0);
@@ -161,34 +163,66 @@ pub(super) async fn run_tokens(
                 "The token {name}, shown this once; give it to a program as HYPRBOX_TOKEN:"
             ));
             screen.data(&format!("{}\n", minted.value.token))?;
+            Ok(0)
         }
         TokensCommand::Remove { token } => {
-            let tokens = client.get::<Tokens>("/api/auth/tokens").await?.value.tokens;
-            let found: Vec<_> = tokens
-                .iter()
-                .filter(|known| known.id == token || known.name == token)
-                .collect();
-            let id = match found.as_slice() {
-                [one] => one.id.clone(),
-                [] => {
-                    let names = tokens.iter().map(|token| token.name.as_str());
-                    return Err(nothing_like("token", &token, names, "hyprbox tokens list"));
-                }
-                _ => {
-                    return Err(CliError::usage(format!(
-                        "{} tokens are called {token}; name one by its id",
-                        found.len()
-                    ))
-                    .hint("`hyprbox tokens list` shows the ids"));
-                }
-            };
-            client
-                .delete(&format!("/api/auth/tokens/{}", segment(&id)))
-                .await?;
-            note(&format!(
-                "The token {token} is revoked; the next call with it is refused."
-            ));
+            revoke(&client, "/api/auth/tokens", "hyprbox tokens list", &token).await
         }
     }
+}
+
+async fn list_tokens(client: &Client, screen: Screen, path: &str) -> Result<u8, CliError> {
+    let tokens = client.get::<Tokens>(path).await?;
+    if screen.json {
+        screen.value(&tokens.json)?;
+        return Ok(0);
+    }
+    let mut table = Table::new(&["ID", "NAME", "PREFIX", "MADE", "USED", "EXPIRES"]);
+    for token in &tokens.value.tokens {
+        let expires = token.expires_at.map_or_else(
+            || "never".to_owned(),
+            |at| at.to_string().chars().take(10).collect(),
+        );
+        table.row([
+            token.id.as_str().into(),
+            token.name.as_str().into(),
+            token.prefix.as_str().into(),
+            when::ago(token.created_at).into(),
+            token
+                .last_used_at
+                .map_or_else(|| "never".to_owned(), when::ago)
+                .into(),
+            expires.into(),
+        ]);
+    }
+    screen.data(&table.render(screen.colors))?;
+    Ok(0)
+}
+
+/// Revokes the token of that id or name among those at `path`, which `listing` shows.
+async fn revoke(client: &Client, path: &str, listing: &str, token: &str) -> Result<u8, CliError> {
+    let tokens = client.get::<Tokens>(path).await?.value.tokens;
+    let found: Vec<_> = tokens
+        .iter()
+        .filter(|known| known.id == token || known.name == token)
+        .collect();
+    let id = match found.as_slice() {
+        [one] => one.id.clone(),
+        [] => {
+            let names = tokens.iter().map(|token| token.name.as_str());
+            return Err(nothing_like("token", token, names, listing));
+        }
+        _ => {
+            return Err(CliError::usage(format!(
+                "{} tokens are called {token}; name one by its id",
+                found.len()
+            ))
+            .hint(format!("`{listing}` shows the ids")));
+        }
+    };
+    client.delete(&format!("{path}/{}", segment(&id))).await?;
+    note(&format!(
+        "The token {token} is revoked; the next call with it is refused."
+    ));
     Ok(0)
 }

@@ -21,6 +21,7 @@ pub use source::ConfigError;
 use source::Source;
 use values::{admin, backups, boolean, data_dir, database, networks, public_url, tls};
 
+use crate::auth::OperatorScope;
 use crate::tls::Tls;
 
 /// Where the server puts its own backups, and how many it keeps.
@@ -79,6 +80,8 @@ pub struct Config {
     pub backups: Option<BackupPlan>,
     /// Peers whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whose jobs an OPERATOR may read.
+    pub operator_scope: OperatorScope,
     /// Filter of the log.
     pub log: String,
     /// Whether the log is JSON.
@@ -148,6 +151,17 @@ impl Config {
                     networks,
                 )?
                 .unwrap_or_default(),
+            operator_scope: source
+                .read(
+                    "HYPRBOX_OPERATOR_SCOPE",
+                    "all or own",
+                    |value| match value {
+                        "all" => Some(OperatorScope::All),
+                        "own" => Some(OperatorScope::Own),
+                        _ => None,
+                    },
+                )?
+                .unwrap_or_default(),
             log: source
                 .read(
                     "HYPRBOX_LOG",
@@ -169,6 +183,18 @@ impl Config {
                 .unwrap_or(false),
             data_dir,
         })
+    }
+}
+
+impl Config {
+    /// Whether other machines reach the server's own port without TLS.
+    pub fn serves_in_the_clear(&self) -> bool {
+        self.tls.is_none() && !self.listen.ip().to_canonical().is_loopback()
+    }
+
+    /// Whether no setting says under which address people reach the server.
+    pub fn has_no_address(&self) -> bool {
+        self.public_url.is_none() && self.listen.ip().is_unspecified()
     }
 }
 

@@ -111,6 +111,11 @@ const SETTINGS: &[Setting] = &[
         help: "Addresses and networks whose X-Forwarded-For counts, comma-separated",
     },
     Setting {
+        variable: "HYPRBOX_OPERATOR_SCOPE",
+        flag: "operator-scope",
+        help: "Whose jobs an OPERATOR may read: all, or own [all]",
+    },
+    Setting {
         variable: "HYPRBOX_LOG",
         flag: "log",
         help: "Filter of the log [info]",

@@ -8,7 +8,8 @@ use maud::{Markup, html};
 use super::form::{self, Faults, Form, Input};
 use super::layout::{self, Page};
 use super::{Site, parts, words};
-use crate::auth::{Caller, ClientAddress, PersonalToken, SignedIn, User};
+use crate::auth::{Caller, ClientAddress, NewToken, PersonalToken, SignedIn, User, Viewer};
+use crate::clock;
 use crate::http::{ApiError, Path};
 
 /// What happened, above the page.
@@ -21,11 +22,8 @@ enum Notice<'n> {
 }
 
 /// The page.
-pub(super) async fn show(
-    State(site): State<Site>,
-    SignedIn(user): SignedIn,
-) -> Result<Markup, ApiError> {
-    page(&site, &user, Notice::None).await
+pub(super) async fn show(State(site): State<Site>, caller: Caller) -> Result<Markup, ApiError> {
+    page(&site, &caller, Notice::None).await
 }
 
 /// Changes the password.
@@ -38,10 +36,16 @@ pub(super) async fn change_password(
     let text = |name| form.0.get(name).unwrap_or_default();
     let changed = site
         .auth
-        .change_own_password(&caller, text("old"), text("password"), from)
+        .change_own_password(
+            &caller,
+            text("old"),
+            text("password"),
+            form.filled("keep").is_some(),
+            from,
+        )
         .await;
     match changed {
-        Ok(_) => Ok(page(&site, &caller.user, Notice::PasswordChanged)
+        Ok(_) => Ok(page(&site, &caller, Notice::PasswordChanged)
             .await?
             .into_response()),
         Err(error) if error.status.is_server_error() => Err(error),
@@ -49,7 +53,7 @@ pub(super) async fn change_password(
             if error.code == "wrong_password" {
                 error = error.with_field("old", "is wrong");
             }
-            let again = page(&site, &caller.user, Notice::PasswordWrong(&error)).await?;
+            let again = page(&site, &caller, Notice::PasswordWrong(&error)).await?;
             Ok((error.status, again).into_response())
         }
     }
@@ -58,9 +62,12 @@ pub(super) async fn change_password(
 /// Makes a personal token.
 pub(super) async fn add_token(
     State(site): State<Site>,
-    SignedIn(user): SignedIn,
+    _: Viewer,
+    caller: Caller,
+    from: ClientAddress,
     form: Form,
 ) -> Result<Response, ApiError> {
+    let name = form.text("name");
     let days = match form.filled("days").map(|days| days.trim().parse()) {
         None => Ok(None),
         Some(Ok(days)) => Ok(Some(days)),
@@ -71,19 +78,29 @@ pub(super) async fn add_token(
         .with_field("expiresInDays", "must be 1 to 3,650")),
     };
     let made = match days {
-        Ok(days) => site.auth.add_token(&user, &form.text("name"), days).await,
+        Ok(expires_in_days) => {
+            let wanted = NewToken {
+                name: &name,
+                expires_in_days,
+                password: form.0.get("password").filter(|text| !text.is_empty()),
+            };
+            site.auth.add_token(&caller, wanted, from).await
+        }
         Err(error) => Err(error),
     };
     match made {
         Ok((_, token)) => {
-            let page = page(&site, &user, Notice::Token(&token)).await?;
+            let page = page(&site, &caller, Notice::Token(&token)).await?;
             Ok((StatusCode::CREATED, page).into_response())
         }
-        Err(error) if error.status == StatusCode::BAD_REQUEST => {
-            let again = page(&site, &user, Notice::TokenWrong(&error)).await?;
+        Err(error) if error.status.is_server_error() => Err(error),
+        Err(mut error) => {
+            if error.code == "wrong_password" {
+                error = error.with_field("password", "is wrong");
+            }
+            let again = page(&site, &caller, Notice::TokenWrong(&error)).await?;
             Ok((error.status, again).into_response())
         }
-        Err(error) => Err(error),
     }
 }
 
@@ -97,7 +114,8 @@ pub(super) async fn revoke_token(
     Ok(Redirect::to("/account"))
 }
 
-async fn page(site: &Site, user: &User, notice: Notice<'_>) -> Result<Markup, ApiError> {
+async fn page(site: &Site, caller: &Caller, notice: Notice<'_>) -> Result<Markup, ApiError> {
+    let user = &caller.user;
     let tokens = site.auth.tokens(user).await?;
     let (password_error, token_error) = match &notice {
         Notice::PasswordWrong(error) => (Some(*error), None),
@@ -108,7 +126,7 @@ async fn page(site: &Site, user: &User, notice: Notice<'_>) -> Result<Markup, Ap
         h1 { "Your account" }
         p.dim { bdi { (user.email) } " · " (user.role) }
         @match notice {
-            Notice::PasswordChanged => { p.banner role="status" { "The password is changed; your other sessions are signed out." } }
+            Notice::PasswordChanged => { p.banner role="status" { "The password is changed. Your other sessions have ended, and so have your tokens unless you kept them." } }
             Notice::Token(token) => {
                 section.card {
                     h2 { "Your new token" }
@@ -118,7 +136,7 @@ async fn page(site: &Site, user: &User, notice: Notice<'_>) -> Result<Markup, Ap
             }
             Notice::None | Notice::PasswordWrong(_) | Notice::TokenWrong(_) => {}
         }
-        (token_section(&tokens, token_error))
+        (token_section(&tokens, !caller.is_recent(clock::now()), token_error))
         (password_form(user, password_error))
     };
     let page = Page::new("Your account", body)
@@ -127,7 +145,11 @@ async fn page(site: &Site, user: &User, notice: Notice<'_>) -> Result<Markup, Ap
     Ok(layout::draw(&page))
 }
 
-fn token_section(tokens: &[PersonalToken], error: Option<&ApiError>) -> Markup {
+fn token_section(
+    tokens: &[PersonalToken],
+    needs_password: bool,
+    error: Option<&ApiError>,
+) -> Markup {
     let faults = Faults::of(error);
     let name = Input {
         name: "name",
@@ -147,23 +169,40 @@ fn token_section(tokens: &[PersonalToken], error: Option<&ApiError>) -> Markup {
         pattern: Some("[0-9]{1,4}"),
         ..Input::default()
     };
+    let password = Input {
+        name: "password",
+        id: Some("f-token-password"),
+        label: "Your password",
+        kind: "password",
+        hint: Some("Needed as you signed in more than 15 minutes ago"),
+        fault: faults.at("password"),
+        autocomplete: "current-password",
+        ..Input::default()
+    };
     html! {
         section aria-labelledby="tokens-h" {
             h2 #tokens-h { "Tokens for scripts and CI" }
-            @if tokens.is_empty() { p.none { "None." } } @else { (token_table(tokens)) }
+            (token_table(tokens, "/account"))
             details.card.add open[error.is_some()] {
                 summary { "Make a token" }
-                (faults.summary(&["name", "expiresInDays"]))
-                form method="post" action="/account/tokens" { (name.draw()) (days.draw()) button.primary { "Make" } }
+                (faults.summary(&["name", "expiresInDays", "password"]))
+                form method="post" action="/account/tokens" {
+                    (name.draw()) (days.draw()) @if needs_password { (password.draw()) }
+                    button.primary { "Make" }
+                }
             }
         }
     }
 }
 
-fn token_table(tokens: &[PersonalToken]) -> Markup {
+/// Personal tokens, each with a button that revokes it under that address.
+pub(super) fn token_table(tokens: &[PersonalToken], address: &str) -> Markup {
+    if tokens.is_empty() {
+        return html! { p.none { "None." } };
+    }
     html! {
         table {
-            thead { tr { th scope="col" { "Name" } th scope="col" { "Token" } th scope="col" { "Made" } th scope="col" { "Last used" } th scope="col" { "Ends" } th scope="col" {} } }
+            thead { tr { th scope="col" { "Name" } th scope="col" { "Token" } th scope="col" { "Made" } th scope="col" { "Last used" } th scope="col" { "Ends" } th scope="col" { span.unseen { "Actions" } } } }
             tbody { @for token in tokens {
                 tr {
                     td.main { bdi { (words::visible(&token.name)) } }
@@ -171,7 +210,7 @@ fn token_table(tokens: &[PersonalToken]) -> Markup {
                     td data-label="Made" { (words::since(token.created_at)) }
                     td data-label="Last used" { @match token.last_used_at { Some(at) => { (words::since(at)) } None => { "never" } } }
                     td data-label="Ends" { @match token.expires_at { Some(at) => { (words::moment(at)) } None => { "never" } } }
-                    td.num { (form::button(&format!("/account/tokens/{}/revoke", token.id), "danger", "Revoke", Some("Revoke this token?"))) }
+                    td.num { (form::button(&format!("{address}/tokens/{}/revoke", token.id), "danger", "Revoke", Some("Revoke this token?"))) }
                 }
             } }
         }
@@ -190,8 +229,15 @@ fn password_form(user: &User, error: Option<&ApiError>) -> Markup {
     };
     let new = Input::new_password(
         "New password",
-        "10 characters at the least",
+        "At least 10 characters",
         faults.at("password"),
+    );
+    let keep = form::toggle(
+        "f-keep",
+        "Keep my tokens",
+        Some("Otherwise they are revoked, as your other sessions are"),
+        None,
+        html! { input #f-keep type="checkbox" name="keep" value="true" aria-describedby=(form::described_by("f-keep")); },
     );
     html! {
         section aria-labelledby="password-h" {
@@ -202,7 +248,8 @@ fn password_form(user: &User, error: Option<&ApiError>) -> Markup {
                 form method="post" action="/account/password" {
                     // For password managers, which want to know whose it is.
                     input type="hidden" name="email" value=(user.email) autocomplete="username";
-                    (old.draw()) (new.draw()) button.primary { "Change" }
+                    (old.draw()) (new.draw()) (keep)
+                    button.primary { "Change" }
                 }
             }
         }

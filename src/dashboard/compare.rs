@@ -26,7 +26,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Markup, ApiError> {
-    let scope = parts::scope_of(&user, &query)?;
+    let scope = parts::scope_of(&site, &user, &query)?;
     let new = JobView::from(find_for(&site.jobs, &user, scope, id, "job.look").await?);
     let old = match query.get("with") {
         Some(id) => Some(

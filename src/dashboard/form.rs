@@ -113,6 +113,8 @@ pub(super) struct Input<'f> {
     pub(super) autocomplete: &'f str,
     pub(super) is_optional: bool,
     pub(super) pattern: Option<&'f str>,
+    /// Where two forms of a page have a field of this name; `f-` and the name otherwise.
+    pub(super) id: Option<&'f str>,
     pub(super) min_length: Option<u32>,
     pub(super) max_length: Option<u32>,
     pub(super) has_focus: bool,
@@ -136,7 +138,9 @@ impl<'f> Input<'f> {
 
     /// As it is shown.
     pub(super) fn draw(&self) -> Markup {
-        let id = format!("f-{}", self.name);
+        let id = self
+            .id
+            .map_or_else(|| format!("f-{}", self.name), str::to_owned);
         let kind = if self.kind.is_empty() {
             "text"
         } else {

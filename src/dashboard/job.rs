@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::layout::{self, Page};
 use super::{Site, form, job_words, parts, plain, words};
-use crate::auth::{Operator, Role, User, Viewer};
+use crate::auth::{Operator, Role, ServerAddress, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobError, JobView, Scope, find_for};
 use crate::nodes::NodeView;
@@ -34,8 +34,9 @@ pub(super) async fn show(
     Viewer(user): Viewer,
     Path(id): Path<String>,
     query: Query,
+    server: ServerAddress,
 ) -> Result<Markup, ApiError> {
-    let scope = parts::scope_of(&user, &query)?;
+    let scope = parts::scope_of(&site, &user, &query)?;
     let job = find_for(&site.jobs, &user, scope, id, "job.look").await?;
     let is_plain = query.get("view") == Some("plain");
     let output = match is_plain {
@@ -54,7 +55,7 @@ pub(super) async fn show(
     let is_over = shown.job.status.is_terminal();
     let (mark, icon) = parts::tab(&shown.job);
     let title = format!("{mark} {} on {}", shown.job.preset, shown.job.node_id);
-    let body = body(&site, &shown, &api, &section);
+    let body = body(&server, &shown, &api, &section);
     let page = Page::new(&title, body)
         .with_style("log.css")
         .with_icon(&icon)
@@ -76,7 +77,7 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Redirect, ApiError> {
-    let scope = parts::scope_of(&user, &query)?;
+    let scope = Scope::to_change(&user, &query)?;
     let back = parts::job_address(&id, scope);
     match site.jobs.cancel(&user, id, scope == Scope::All).await {
         // It ended between the look and the click: the page says how.
@@ -113,7 +114,7 @@ fn plain_address(id: &str, scope: Scope) -> String {
     }
 }
 
-fn body(site: &Site, shown: &Shown, api: &str, output: &Markup) -> Markup {
+fn body(server: &ServerAddress, shown: &Shown, api: &str, output: &Markup) -> Markup {
     let Shown { job, scope, .. } = shown;
     html! {
         p.crumbs { a href=(format!("/jobs{}", parts::scope_query(*scope))) { "Jobs" } }
@@ -130,7 +131,7 @@ fn body(site: &Site, shown: &Shown, api: &str, output: &Markup) -> Markup {
                 p.dim { "What was frozen when the job was queued, byte for byte. SHA-256 " code { (job.script_sha256) } }
                 pre.code.tall tabindex="0" { (words::visible(&shown.script)) }
             }
-            details { summary { "The same with curl" } (parts::copyable(&curl(&site.public_url, job), "the command")) }
+            details { summary { "The same with curl" } (parts::copyable(&curl(&server.url, job), "the command")) }
         }
         section.output aria-labelledby="output-h" {
             div.head {
@@ -147,14 +148,19 @@ fn actions(shown: &Shown) -> Markup {
         job, scope, user, ..
     } = shown;
     let query = parts::scope_query(*scope);
-    let cancel = format!("/jobs/{}/cancel{query}", job.id);
+    // Other people's jobs are for an ADMIN to cancel.
+    let is_own = job.created_by == user.id;
+    let cancel = match user.role {
+        Role::Admin => format!("/jobs/{}/cancel{query}", job.id),
+        Role::Pending | Role::Viewer | Role::Operator => format!("/jobs/{}/cancel", job.id),
+    };
     let again = format!(
         "/presets/{}?from={}{}",
         job.preset,
         job.id,
         query.replace('?', "&")
     );
-    let may_cancel = user.role >= Role::Operator
+    let may_cancel = user.role >= (if is_own { Role::Operator } else { Role::Admin })
         && !job.status.is_terminal()
         && job.cancel_requested_at.is_none();
     let ask = (job.status == JobStatus::Running)
@@ -271,11 +277,11 @@ fn plain_output(output: &[u8], is_over: bool) -> Markup {
 }
 
 /// A command that queues the same job.
-fn curl(public_url: &str, job: &JobView) -> String {
+fn curl(server_url: &str, job: &JobView) -> String {
     let body =
         serde_json::json!({"preset": job.preset, "nodeId": job.node_id, "params": job.params});
     let quoted = body.to_string().replace('\'', r"'\''");
     format!(
-        "curl -sS -H \"Authorization: Bearer $HYPRBOX_TOKEN\" -H 'Content-Type: application/json' \\\n  -d '{quoted}' \\\n  {public_url}/api/jobs"
+        "curl -sS -H \"Authorization: Bearer $HYPRBOX_TOKEN\" -H 'Content-Type: application/json' \\\n  -d '{quoted}' \\\n  {server_url}/api/jobs"
     )
 }

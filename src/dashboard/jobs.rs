@@ -46,12 +46,12 @@ pub(super) async fn show(
     Viewer(user): Viewer,
     query: Query,
 ) -> Result<Markup, ApiError> {
-    let scope = parts::scope_of(&user, &query)?;
-    let asked = Asked::of(&query);
+    let scope = parts::scope_of(&site, &user, &query)?;
+    let asked = Asked::of(&query)?;
     let page = site.jobs.page(asked.filter(&user, scope)?, PAGE).await?;
     let nodes = NodeFilter::find(&site, &asked, page.jobs.is_empty()).await?;
     let presets = site.jobs.presets().await?;
-    let body = body(&user, scope, &asked, &page, &nodes, &presets);
+    let body = body(&site, &user, scope, &asked, &page, &nodes, &presets);
     let drawn = Page::new("Jobs", body).for_user(Some(&user)).under("/jobs");
     Ok(layout::draw(&drawn.live(parts::events(scope))))
 }
@@ -80,14 +80,32 @@ impl NodeFilter {
 }
 
 impl<'q> Asked<'q> {
-    fn of(query: &'q Query) -> Self {
+    fn of(query: &'q Query) -> Result<Self, ApiError> {
         let text = |name| query.get(name).unwrap_or_default();
-        Self {
+        // The API's name and words for the same.
+        let state = match query.get("status") {
+            Some(status) => {
+                let state = STATES
+                    .iter()
+                    .find(|(name, _, _)| name.eq_ignore_ascii_case(status));
+                state.map(|(name, _, _)| *name).ok_or_else(|| {
+                    query.wrong("status", "QUEUED, RUNNING, SUCCEEDED, FAILED or CANCELLED")
+                })?
+            }
+            None => text("state"),
+        };
+        if !state.is_empty() && !STATES.iter().any(|(name, _, _)| *name == state) {
+            return Err(query.wrong(
+                "state",
+                "open, queued, running, succeeded, failed or cancelled",
+            ));
+        }
+        Ok(Self {
             node: text("node"),
             preset: text("preset"),
-            state: text("state"),
+            state,
             cursor: text("cursor"),
-        }
+        })
     }
 
     fn filter(&self, user: &User, scope: Scope) -> Result<JobFilter, ApiError> {
@@ -126,6 +144,7 @@ impl<'q> Asked<'q> {
 }
 
 fn body(
+    site: &Site,
     user: &User,
     scope: Scope,
     asked: &Asked<'_>,
@@ -140,7 +159,7 @@ fn body(
         "No jobs yet."
     };
     html! {
-        div.head { h1 { "Jobs" } (parts::scope_switch(user, scope, "/jobs", &pairs)) }
+        div.head { h1 { "Jobs" } (parts::scope_switch(site, user, scope, "/jobs", &pairs)) }
         (filters(scope, asked, nodes, presets))
         div #jobs data-region data-shows="jobs" {
             (parts::job_table(&page.jobs, scope, none))

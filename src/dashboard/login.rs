@@ -1,6 +1,9 @@
 //! `/login`, `/logout`, and the one-time link that signs in.
 
+use std::borrow::Cow;
+
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
@@ -12,11 +15,27 @@ use crate::auth::{Caller, ClientAddress, NotForeign};
 use crate::http::{ApiError, Path, Query};
 
 /// The form. Where nobody can sign in yet, the way to the setup.
-pub(super) async fn show(State(site): State<Site>, query: Query) -> Result<Response, ApiError> {
+pub(super) async fn show(
+    State(site): State<Site>,
+    query: Query,
+    parts: Parts,
+) -> Result<Response, ApiError> {
     if !site.auth.has_users().await? {
         return Ok(Redirect::to("/setup").into_response());
     }
-    Ok(page("", local::path(query.get("to")), None).into_response())
+    let to = local::path(query.get("to"));
+    if query.get("kept").is_none() {
+        return Ok(page("", to, None).into_response());
+    }
+    // Somebody has just signed in rightly, and comes back: with the cookie or without it.
+    match site.auth.authenticate(&parts).await {
+        Ok(_) => Ok(Redirect::to(to).into_response()),
+        Err(error) if error.status == StatusCode::UNAUTHORIZED => {
+            let dropped = site.auth.cookie_was_dropped();
+            Ok(page("", to, Some(&dropped)).into_response())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Starts a session.
@@ -24,13 +43,14 @@ pub(super) async fn submit(
     State(site): State<Site>,
     _: NotForeign,
     from: ClientAddress,
+    parts: Parts,
     form: Form,
 ) -> Result<Response, ApiError> {
     let (email, to) = (form.text("email"), form.text("to"));
     let to = local::path(Some(&to));
     let password = form.0.get("password").unwrap_or_default();
     match site.auth.login(&email, password, from).await {
-        Ok((token, _)) => Ok(signed_in(&site, &token, to)),
+        Ok((token, _)) => Ok(signed_in(&site, &parts, &token, to)),
         Err(error) if error.status.is_server_error() => Err(error),
         Err(error) => {
             let again = page(&email, to, Some(&error));
@@ -57,10 +77,11 @@ pub(super) async fn once(
     State(site): State<Site>,
     Path(code): Path<String>,
     query: Query,
+    parts: Parts,
 ) -> Result<Response, ApiError> {
     let to = local::path(query.get("to"));
     match site.auth.redeem(&code).await {
-        Ok(token) => Ok(signed_in(&site, &token, to)),
+        Ok(token) => Ok(signed_in(&site, &parts, &token, to)),
         Err(error) if error.status == StatusCode::UNAUTHORIZED => {
             Ok((error.status, page("", to, Some(&error))).into_response())
         }
@@ -68,9 +89,18 @@ pub(super) async fn once(
     }
 }
 
-fn signed_in(site: &Site, token: &str, to: &str) -> Response {
+/// Hands the session to the browser and goes on. A browser that may drop the cookie comes by the sign-in page again, which
+/// then says so.
+pub(super) fn signed_in(site: &Site, parts: &Parts, token: &str, to: &str) -> Response {
     let cookie = [(header::SET_COOKIE, site.auth.cookie_for(token))];
-    (cookie, Redirect::to(to)).into_response()
+    let to = match site.auth.is_cookie_at_risk(parts) {
+        true => Cow::Owned(format!(
+            "/login?{}",
+            local::query(&[("kept", "1"), ("to", to)])
+        )),
+        false => Cow::Borrowed(to),
+    };
+    (cookie, Redirect::to(&to)).into_response()
 }
 
 fn page(email: &str, to: &str, error: Option<&ApiError>) -> Markup {

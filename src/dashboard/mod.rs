@@ -35,10 +35,9 @@ mod setup;
 mod shell;
 mod side_by_side;
 mod step_times;
+mod user_tokens;
 mod users;
 mod words;
-
-use std::sync::Arc;
 
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -54,20 +53,37 @@ use crate::jobs::Jobs;
 struct Site {
     auth: Auth,
     jobs: Jobs,
-    /// Where people and agents reach the server.
-    public_url: Arc<str>,
     /// The OpenAPI document.
     api: Bytes,
 }
 
+/// The query parameters of each page; a page that is not here takes none. Any other is refused, as in the API.
+const PARAMETERS: &[(&str, &[&str])] = &[
+    ("/", &["scope"]),
+    ("/setup", &["code"]),
+    ("/login", &["to", "kept"]),
+    ("/once/{code}", &["to"]),
+    ("/nodes", &["q", "state", "after"]),
+    ("/nodes/{id}", &["scope"]),
+    ("/presets", &["q", "node"]),
+    ("/presets/{name}", &["node", "from", "scope"]),
+    ("/presets/{name}/nodes", &["q"]),
+    (
+        "/jobs",
+        &["node", "preset", "state", "status", "scope", "cursor"],
+    ),
+    ("/jobs/{id}", &["scope", "view"]),
+    ("/jobs/{id}/cancel", &["scope"]),
+    ("/jobs/{id}/compare", &["with", "scope"]),
+    (
+        "/audit",
+        &["actor", "action", "job", "node", "before", "as"],
+    ),
+];
+
 /// Every page.
-pub fn routes(auth: Auth, jobs: Jobs, public_url: String, api: Bytes) -> Router {
-    let site = Site {
-        auth,
-        jobs,
-        public_url: public_url.into(),
-        api,
-    };
+pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
+    let site = Site { auth, jobs, api };
     Router::new()
         .route("/", get(overview::show))
         .route("/setup", get(setup::show).post(setup::submit))
@@ -97,6 +113,11 @@ pub fn routes(auth: Auth, jobs: Jobs, public_url: String, api: Bytes) -> Router 
         .route("/users", get(users::show).post(users::add))
         .route("/users/{id}", post(users::change))
         .route("/users/{id}/remove", post(users::remove))
+        .route("/users/{id}/tokens", get(user_tokens::show))
+        .route(
+            "/users/{id}/tokens/{token_id}/revoke",
+            post(user_tokens::revoke),
+        )
         .route("/audit", get(audit::show))
         .route("/docs/api", get(api_reference::show))
         .layer(middleware::from_fn_with_state(site.clone(), shell::wrap))

@@ -24,7 +24,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Markup, ApiError> {
-    let scope = parts::scope_of(&user, &query)?;
+    let scope = parts::scope_of(&site, &user, &query)?;
     let node = site.jobs.one_node(id).await?;
     let filter = JobFilter {
         created_by: (scope == Scope::Mine).then(|| user.id.clone()),
@@ -36,7 +36,7 @@ pub(super) async fn show(
         Role::Admin => Some(site.jobs.nodes.tokens(&site.auth, node.id.clone()).await?),
         Role::Pending | Role::Viewer | Role::Operator => None,
     };
-    let body = body(&user, scope, &node, &jobs, tokens.as_deref());
+    let body = body(&site, &user, scope, &node, &jobs, tokens.as_deref());
     let page = Page::new(&node.id, body)
         .for_user(Some(&user))
         .under("/nodes");
@@ -77,6 +77,7 @@ pub(super) fn state(node: &NodeView) -> Markup {
 }
 
 fn body(
+    site: &Site,
     user: &User,
     scope: Scope,
     node: &NodeView,
@@ -95,7 +96,7 @@ fn body(
         div #node-state .banner data-region data-shows=(shows) role="status" { (state(node)) }
         div #node-facts data-region data-shows=(shows) { (facts(user, node, jobs, scope)) }
         section aria-labelledby="jobs-h" {
-            div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(user, scope, &address, &[])) }
+            div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(site, user, scope, &address, &[])) }
             div #jobs data-region data-shows=(shows) { (parts::job_table(jobs, scope, "No jobs on this node.")) }
         }
         @if let Some(tokens) = tokens { (token_section(&address, node, tokens)) }

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::form::Form;
 use super::layout::{self, Page};
 use super::{Site, node, nodes, parts};
-use crate::auth::{Admin, User};
+use crate::auth::{Admin, ServerAddress, User};
 use crate::http::{ApiError, Path};
 use crate::jobs::Scope;
 use crate::nodes::{AddNode, NodeView, is_in_the_clear};
@@ -17,6 +17,7 @@ use crate::nodes::{AddNode, NodeView, is_in_the_clear};
 pub(super) async fn submit(
     State(site): State<Site>,
     Admin(user): Admin,
+    server: ServerAddress,
     form: Form,
 ) -> Result<Response, ApiError> {
     let id = form.text("id").trim().to_owned();
@@ -28,7 +29,7 @@ pub(super) async fn submit(
     match site.jobs.nodes.add(user.clone(), request).await {
         Ok(added) => Ok((
             StatusCode::CREATED,
-            page(&site, &user, &added.node, &added.token).await?,
+            page(&site, &user, &server, &added.node, &added.token).await?,
         )
             .into_response()),
         Err(error) if error.status.is_server_error() => Err(error),
@@ -47,32 +48,46 @@ pub(super) async fn add_token(
     State(site): State<Site>,
     Admin(user): Admin,
     Path(id): Path<String>,
+    server: ServerAddress,
 ) -> Result<Response, ApiError> {
     let minted = site.jobs.nodes.add_token(user.clone(), id.clone()).await?;
     let node = site.jobs.one_node(id).await?;
-    let page = page(&site, &user, &node, &minted.token).await?;
+    let page = page(&site, &user, &server, &node, &minted.token).await?;
     Ok((StatusCode::CREATED, page).into_response())
 }
 
 /// The line that makes a new machine this node, with its one-time code; `None` where the server has no agent to give.
-async fn install_line(site: &Site, user: &User, node_id: &str) -> Result<Option<String>, ApiError> {
+async fn install_line(
+    site: &Site,
+    user: &User,
+    server: &ServerAddress,
+    node_id: &str,
+) -> Result<Option<String>, ApiError> {
+    let url = server.url.clone();
     let nodes = &site.jobs.nodes;
     let enrolment = nodes
         .add_enrolment(user.clone(), node_id.to_owned())
         .await?;
     let install = nodes.install.clone();
-    tokio::task::spawn_blocking(move || install.command(&enrolment.code))
+    tokio::task::spawn_blocking(move || install.command(&url, &enrolment.code))
         .await
         .map_err(ApiError::internal)
 }
 
-async fn page(site: &Site, user: &User, node: &NodeView, token: &str) -> Result<Markup, ApiError> {
-    let line = install_line(site, user, &node.id).await?;
+async fn page(
+    site: &Site,
+    user: &User,
+    server: &ServerAddress,
+    node: &NodeView,
+    token: &str,
+) -> Result<Markup, ApiError> {
+    let line = install_line(site, user, server, &node.id).await?;
     let address = format!("/nodes/{}", node.id);
     let body = html! {
         h1 { "Start the agent on " (node.id) }
         // The same region as on the node's own page, from where it is kept up to date: it turns green by itself.
         div #node-state .banner data-region data-shows=(format!("node:{}", node.id)) data-from=(address) role="status" { (node::state(node)) }
+        @if server.is_local { (only_here(server)) }
         section.card {
             h2 { "On a new machine" }
             @if let Some(line) = &line {
@@ -92,8 +107,8 @@ async fn page(site: &Site, user: &User, node: &NodeView, token: &str) -> Result<
         section.card {
             h2 { "The command, by hand" }
             p { "On " strong { (node.id) } ", as root or as the user that jobs are to run as:" }
-            (parts::copyable(&command(&site.public_url, &node.id, token), "the command"))
-            @if is_in_the_clear(&site.public_url) {
+            (parts::copyable(&command(&server.url, &node.id, token), "the command"))
+            @if is_in_the_clear(&server.url) {
                 p.alert {
                     strong { "The address of this server is plain http. " }
                     "Whoever can read the traffic between the node and the server can read this token and every job's "
@@ -108,6 +123,17 @@ async fn page(site: &Site, user: &User, node: &NodeView, token: &str) -> Result<
     Ok(layout::draw(
         &page.under("/nodes").live(parts::events(Scope::Mine)),
     ))
+}
+
+/// What to do if the address in the commands is good on the server's own machine only.
+fn only_here(server: &ServerAddress) -> Markup {
+    html! {
+        p.alert {
+            strong { "The address " (server.url) " works on the server's own machine only. " }
+            "For a node on another machine, open this page by an address that the other machine can reach (the server must "
+            "listen on it: HYPRBOX_LISTEN), or set HYPRBOX_PUBLIC_URL."
+        }
+    }
 }
 
 /// The line that starts an agent. The values hold nothing that a shell would read otherwise: a URL that the

@@ -1,6 +1,7 @@
 //! `/`: the nodes, what runs and waits now, and what came last.
 
 use axum::extract::State;
+use axum::http::request::Parts;
 use maud::{Markup, html};
 
 use super::layout::{self, Page};
@@ -23,8 +24,9 @@ pub(super) async fn show(
     State(site): State<Site>,
     Viewer(user): Viewer,
     query: Query,
+    asked: Parts,
 ) -> Result<Markup, ApiError> {
-    let scope = parts::scope_of(&user, &query)?;
+    let scope = parts::scope_of(&site, &user, &query)?;
     let of = |statuses: &[JobStatus]| JobFilter {
         created_by: (scope == Scope::Mine).then(|| user.id.clone()),
         statuses: statuses.to_vec(),
@@ -40,9 +42,10 @@ pub(super) async fn show(
         JobStatus::Cancelled,
     ]);
     let latest = site.jobs.page(ended, LATEST).await?.jobs;
+    let in_the_clear = user.role == Role::Admin && site.auth.is_in_the_clear(&asked);
     let body = body(
-        &user,
-        scope,
+        &site,
+        (&user, scope, in_the_clear),
         &node_cards(&user, &nodes, counts),
         &now,
         &latest,
@@ -60,12 +63,25 @@ async fn worth_a_look(site: &Site) -> Result<Vec<NodeView>, ApiError> {
     Ok(site.jobs.nodes_of(ids.collect()).await?)
 }
 
-fn body(user: &User, scope: Scope, nodes: &Markup, now: &[JobView], latest: &[JobView]) -> Markup {
+fn body(
+    site: &Site,
+    (user, scope, in_the_clear): (&User, Scope, bool),
+    nodes: &Markup,
+    now: &[JobView],
+    latest: &[JobView],
+) -> Markup {
     let all = format!("/jobs{}", parts::scope_query(scope));
     html! {
+        @if in_the_clear {
+            p.alert {
+                strong { "You reached this server over plain http. " }
+                "Whoever can read the network traffic can read passwords, tokens and output. Set HYPRBOX_TLS_CERT and "
+                "HYPRBOX_TLS_KEY, or put the server behind a proxy with https and set HYPRBOX_PUBLIC_URL."
+            }
+        }
         div.head {
             h1 { "Overview" }
-            (parts::scope_switch(user, scope, "/", &[]))
+            (parts::scope_switch(site, user, scope, "/", &[]))
         }
         section aria-labelledby="nodes-h" {
             h2 #nodes-h { "Nodes" }

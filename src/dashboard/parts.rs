@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{local, words};
+use super::{Site, local, words};
 use crate::auth::{Role, User};
 use crate::http::{ApiError, Query};
 use crate::jobs::{JobView, Scope};
@@ -65,10 +65,10 @@ pub(super) fn last_seen(node: &NodeView) -> Markup {
 }
 
 /// Whose jobs a page shows. A VIEWER, who has none, sees everybody's unless told otherwise.
-pub(super) fn scope_of(user: &User, query: &Query) -> Result<Scope, ApiError> {
+pub(super) fn scope_of(site: &Site, user: &User, query: &Query) -> Result<Scope, ApiError> {
     match query.get("scope") {
         None if user.role == Role::Viewer => Ok(Scope::All),
-        _ => Scope::of(user, query),
+        _ => Scope::of(&site.jobs, user, query),
     }
 }
 
@@ -91,7 +91,13 @@ pub(super) fn job_address(id: &str, scope: Scope) -> String {
 }
 
 /// The switch between one's own jobs and everybody's, for those who may; `rest` goes along.
-pub(super) fn scope_switch(user: &User, scope: Scope, page: &str, rest: &[(&str, &str)]) -> Markup {
+pub(super) fn scope_switch(
+    site: &Site,
+    user: &User,
+    scope: Scope,
+    page: &str,
+    rest: &[(&str, &str)],
+) -> Markup {
     let address = |scope: &str| {
         let mut pairs = vec![("scope", scope)];
         pairs.extend(rest.iter().filter(|(name, _)| *name != "scope"));
@@ -99,7 +105,7 @@ pub(super) fn scope_switch(user: &User, scope: Scope, page: &str, rest: &[(&str,
     };
     let current = |this: Scope| (this == scope).then_some("true");
     html! {
-        @if user.role == Role::Admin {
+        @if user.role >= Role::Operator && site.jobs.reads_all(user) {
             div.switch role="group" aria-label="Whose jobs" {
                 a href=(address("mine")) aria-current=[current(Scope::Mine)] { "Mine" }
                 a href=(address("all")) aria-current=[current(Scope::All)] { "Everybody's" }

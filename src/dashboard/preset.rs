@@ -197,7 +197,7 @@ impl Filled {
         query: &Query,
         id: &str,
     ) -> Result<(), ApiError> {
-        let scope = parts::scope_of(user, query)?;
+        let scope = parts::scope_of(site, user, query)?;
         let job = find_for(&site.jobs, user, scope, id.to_owned(), "job.look").await?;
         let params: Value = serde_json::from_str(&job.params).unwrap_or_default();
         self.node = job.node_id;

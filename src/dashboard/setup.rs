@@ -1,13 +1,13 @@
 //! `/setup`: the first ADMIN, by the code that the server printed at its start.
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
-use super::Site;
 use super::form::{Faults, Form, Input};
 use super::layout::{self, Page};
+use super::{Site, login};
 use crate::auth::{ClientAddress, NotForeign, Registration};
 use crate::http::{ApiError, Query};
 
@@ -25,6 +25,7 @@ pub(super) async fn submit(
     State(site): State<Site>,
     _: NotForeign,
     from: ClientAddress,
+    parts: Parts,
     form_body: Form,
 ) -> Result<Response, ApiError> {
     let (code, email) = (form_body.text("code"), form_body.text("email"));
@@ -38,10 +39,7 @@ pub(super) async fn submit(
         return Ok(page(&done()).into_response());
     }
     match site.auth.register(wanted, from).await {
-        Ok((token, _)) => {
-            let cookie = [(header::SET_COOKIE, site.auth.cookie_for(&token))];
-            Ok((cookie, Redirect::to("/")).into_response())
-        }
+        Ok((token, _)) => Ok(login::signed_in(&site, &parts, &token, "/")),
         Err(error) if error.status.is_server_error() => Err(error),
         Err(mut error) => {
             if error.code == "setup_code" {
@@ -90,7 +88,7 @@ fn form(code: &str, email: &str, error: Option<&ApiError>) -> Markup {
     };
     let password = Input::new_password(
         "A password",
-        "10 characters at the least",
+        "At least 10 characters",
         faults.at("password"),
     );
     html! {

@@ -1,6 +1,6 @@
 //! What every page goes through: its headers, and errors shown as pages.
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -9,20 +9,35 @@ use maud::html;
 
 use super::layout::{self, Page};
 use super::policy::PAGE_CSP;
-use super::{Site, local};
+use super::{PARAMETERS, Site, local};
 use crate::auth::{Auth, Role, User};
-use crate::http::ApiError;
+use crate::http::{ApiError, Pairs};
 
 /// Middleware around every page.
 pub(super) async fn wrap(State(site): State<Site>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let asked = parts.clone();
-    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let mut response = match refuse_unknown(&parts) {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) => error.into_response(),
+    };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         response = show(&site.auth, asked, error).await;
     }
     protect(response.headers_mut());
     response
+}
+
+/// A 400 for query parameters that the page does not know.
+fn refuse_unknown(parts: &Parts) -> Result<(), ApiError> {
+    let Some(query) = parts.uri.query() else {
+        return Ok(());
+    };
+    let page = parts.extensions.get::<MatchedPath>();
+    let known = page
+        .and_then(|page| PARAMETERS.iter().find(|(path, _)| *path == page.as_str()))
+        .map_or(&[][..], |(_, names)| *names);
+    Pairs::of(query.as_bytes()).refuse_unknown(|name| known.contains(&name))
 }
 
 /// The headers of a page.
@@ -41,6 +56,12 @@ pub(super) async fn show(auth: &Auth, mut asked: Parts, error: ApiError) -> Resp
     // Who is asking is only for the navigation here; the proof of origin was the request's own matter.
     asked.method = Method::GET;
     let user = auth.authenticate(&asked).await.ok();
+    let mut error = error;
+    if error.code == "cross_origin"
+        && let Some(words) = auth.explain_refused_origin(&asked.headers)
+    {
+        error.message = words;
+    }
     let mut response = (error.status, page(user.as_ref(), &error)).into_response();
     if let Some(seconds) = error.retry_after {
         let headers = response.headers_mut();

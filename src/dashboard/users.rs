@@ -7,13 +7,13 @@ use maud::{Markup, html};
 use super::form::{self, Faults, Form, Input, around};
 use super::layout::{self, Page};
 use super::{Site, words};
-use crate::auth::{Admin, NewUser, Role, User, UserChange};
+use crate::auth::{Admin, ClientAddress, NewUser, Role, User, UserChange};
 use crate::http::{ApiError, Path};
 
 const ROLES: [(Role, &str); 4] = [
-    (Role::Viewer, "reads"),
-    (Role::Operator, "also queues and cancels"),
-    (Role::Admin, "also manages users, nodes and tokens"),
+    (Role::Viewer, "reads everybody's jobs"),
+    (Role::Operator, "reads, queues jobs and cancels their own"),
+    (Role::Admin, "everything, with users, nodes and tokens"),
     (Role::Pending, "sees nothing yet"),
 ];
 
@@ -49,13 +49,15 @@ pub(super) async fn change(
     State(site): State<Site>,
     Admin(admin): Admin,
     Path(id): Path<String>,
+    from: ClientAddress,
     form: Form,
 ) -> Result<Redirect, ApiError> {
     let change = UserChange {
         role: form.filled("role"),
         password: form.filled("password"),
+        old_password: form.filled("old"),
     };
-    site.auth.change_user(&admin, &id, change).await?;
+    site.auth.change_user(&admin, &id, change, from).await?;
     Ok(Redirect::to("/users"))
 }
 
@@ -113,7 +115,7 @@ fn add_form(wanted: &NewUser, error: Option<&ApiError>) -> Markup {
     };
     let password = Input::new_password(
         "A first password",
-        "10 characters at the least; they can change it under their account",
+        "At least 10 characters; they can change it under their account",
         faults.at("password"),
     );
     html! {
@@ -161,6 +163,7 @@ fn row(admin: &User, user: &User) -> Markup {
                         }
                         button { "Set" }
                     }
+                    a.button href=(format!("{address}/tokens")) aria-label=(format!("Tokens of {}", user.email)) { "Tokens" }
                     (form::button(&format!("{address}/remove"), "danger", "Remove", Some(&ask)))
                 }
             }

@@ -16,7 +16,7 @@ pub use headers::{API_CSP, RequestId, answer_headers, finish};
 pub use json::{AgentJson, JsonBody, JsonWithValue};
 pub use once::NamedValues;
 pub use path::Path;
-pub use query::{Pairs, Query};
+pub use query::{KnownParameters, Pairs, Query, refuse_unknown_parameters};
 pub use waiting::{AskedAgain, CanSetAside, SetAside, Wait, Waiting};
 
 pub(crate) use body::read_body;

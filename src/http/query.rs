@@ -1,17 +1,22 @@
-//! Query parameters as they stand: in order, repeats kept (axum's own extractor refuses those).
+//! Query parameters as they stand: in order, repeats kept (axum's own extractor refuses those). A parameter that an endpoint
+//! for people does not know is a 400 that names it: ignored, a misspelt filter would show too much.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
 
-use super::ApiError;
+use super::{ApiError, FieldErrors};
 
-/// The pairs of a query string or a form's body, borrowed from it where nothing was escaped. Parameters that nobody asks
-/// for are ignored.
+/// The pairs of a query string or a form's body, borrowed from it if nothing was escaped.
 #[derive(Debug, Default)]
 pub struct Pairs<'t>(Vec<(Cow<'t, str>, Cow<'t, str>)>);
 
@@ -83,6 +88,15 @@ impl<'t> Pairs<'t> {
         }
     }
 
+    /// A 400 that names every parameter that is not among `known`.
+    pub fn refuse_unknown(&self, known: impl Fn(&str) -> bool) -> Result<(), ApiError> {
+        let mut faults = FieldErrors::default();
+        for (name, _) in self.pairs().filter(|(name, _)| !known(name)) {
+            faults.add(name, "is not a query parameter of this address");
+        }
+        faults.into_result()
+    }
+
     /// A 400 for the parameter `name`, which must be `words`.
     pub fn wrong(&self, name: &str, words: &str) -> ApiError {
         ApiError::bad_request("bad_input", format!("{name}: must be {words}"))
@@ -97,5 +111,72 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
         Ok(Self::parse_pairs(
             parts.uri.query().unwrap_or_default().as_bytes(),
         ))
+    }
+}
+
+/// The query parameters of each endpoint for people, by method and path, as the API's description has them: what is not
+/// described is not accepted.
+#[derive(Debug, Clone)]
+pub struct KnownParameters(Arc<BTreeMap<(String, String), BTreeSet<String>>>);
+
+impl KnownParameters {
+    /// Of the API's description, which is JSON. Agents' endpoints are left out: a newer agent may send more than this server knows.
+    /// So are the endpoints that are no part of the API, which probes and scrapers call.
+    pub fn of(description: &[u8]) -> serde_json::Result<Self> {
+        let description: Value = serde_json::from_slice(description)?;
+        let mut known = BTreeMap::new();
+        for (path, item) in description["paths"].as_object().into_iter().flatten() {
+            for (method, operation) in item.as_object().into_iter().flatten() {
+                if path.starts_with("/api/") && !is_for_agents(path, operation) {
+                    let key = (method.to_uppercase(), path.clone());
+                    known.insert(key, described_parameters(operation));
+                }
+            }
+        }
+        Ok(Self(Arc::new(known)))
+    }
+
+    fn check(&self, request: &Request) -> Result<(), ApiError> {
+        let (Some(query), Some(path)) = (
+            request.uri().query(),
+            request.extensions().get::<MatchedPath>(),
+        ) else {
+            return Ok(());
+        };
+        // A HEAD is answered as a GET is.
+        let method = match request.method().as_str() {
+            "HEAD" => "GET",
+            method => method,
+        };
+        let key = (method.to_owned(), path.as_str().to_owned());
+        match self.0.get(&key) {
+            Some(known) => Pairs::of(query.as_bytes()).refuse_unknown(|name| known.contains(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_for_agents(path: &str, operation: &Value) -> bool {
+    let mut schemes = operation["security"].as_array().into_iter().flatten();
+    path == "/api/enrol" || schemes.any(|scheme| scheme.get("node").is_some())
+}
+
+fn described_parameters(operation: &Value) -> BTreeSet<String> {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    parameters
+        .filter(|parameter| parameter["in"] == "query")
+        .filter_map(|parameter| parameter["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// Middleware around the API: refuses query parameters that the endpoint does not know.
+pub async fn refuse_unknown_parameters(
+    State(known): State<KnownParameters>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match known.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
     }
 }

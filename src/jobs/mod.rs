@@ -24,6 +24,7 @@ pub use log::window::OutputEnd;
 pub use routes::{JobPage, Scope, find_for};
 pub use view::{JobDetail, JobView};
 
+use crate::auth::OperatorScope;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
@@ -39,6 +40,8 @@ pub struct Limits {
     pub lease_seconds: u64,
     /// Days that finished jobs are kept.
     pub keep_days: Option<u64>,
+    /// Whose jobs an OPERATOR may read.
+    pub operator_scope: OperatorScope,
 }
 
 /// The jobs' part of the server; clones share it.

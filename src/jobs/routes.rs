@@ -22,19 +22,37 @@ use crate::store::{StoreError, Tx};
 pub enum Scope {
     /// The caller's own.
     Mine,
-    /// Everybody's: for a VIEWER or an ADMIN that says `scope=all`.
+    /// Everybody's: for those who may and ask for `scope=all`.
     All,
 }
 
 impl Scope {
-    /// What the query asks for, if the user may.
-    pub fn of(user: &User, query: &Query) -> Result<Self, ApiError> {
+    /// What the query asks to read, if the user may.
+    pub fn of(jobs: &Jobs, user: &User, query: &Query) -> Result<Self, ApiError> {
+        let scope = Self::asked(query)?;
+        if scope == Self::All && !jobs.reads_all(user) {
+            return Err(ApiError::forbidden(
+                "scope=all is for the roles VIEWER and ADMIN on this server (HYPRBOX_OPERATOR_SCOPE=own)",
+            ));
+        }
+        Ok(scope)
+    }
+
+    /// Whose jobs the query asks to change: other people's are for an ADMIN.
+    pub fn to_change(user: &User, query: &Query) -> Result<Self, ApiError> {
+        let scope = Self::asked(query)?;
+        if scope == Self::All && user.role != Role::Admin {
+            return Err(ApiError::forbidden(
+                "Only an ADMIN may change other people's jobs (scope=all)",
+            ));
+        }
+        Ok(scope)
+    }
+
+    fn asked(query: &Query) -> Result<Self, ApiError> {
         match query.get("scope") {
             None | Some("mine") => Ok(Self::Mine),
-            Some("all") if matches!(user.role, Role::Viewer | Role::Admin) => Ok(Self::All),
-            Some("all") => Err(ApiError::forbidden(
-                "scope=all is for the roles VIEWER and ADMIN",
-            )),
+            Some("all") => Ok(Self::All),
             Some(_) => Err(query.wrong("scope", "mine or all")),
         }
     }
@@ -177,7 +195,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 #[utoipa::path(get, path = "/api/jobs", tag = "jobs", operation_id = "list_jobs",
     params(("nodeId" = Option<String>, Query), ("status" = Option<Vec<JobStatus>>, Query, description = "May repeat"),
         ("preset" = Option<String>, Query), ("limit" = Option<u64>, Query, description = "1 to 200; 50 if absent"),
-        ("cursor" = Option<String>, Query), ("scope" = Option<String>, Query, description = "all: everybody's, for VIEWER and ADMIN")),
+        ("cursor" = Option<String>, Query), ("scope" = Option<String>, Query, description = "all: everybody's; for VIEWER, OPERATOR (unless HYPRBOX_OPERATOR_SCOPE=own) and ADMIN")),
     responses((status = 200, body = JobPage)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn list(
@@ -185,7 +203,7 @@ async fn list(
     Viewer(user): Viewer,
     query: Query,
 ) -> Result<axum::Json<JobPage>, ApiError> {
-    let scope = Scope::of(&user, &query)?;
+    let scope = Scope::of(&jobs, &user, &query)?;
     let limit = query.parse("limit", 1..=200, "1 to 200")?.unwrap_or(50);
     let filter = filter_of(&user, scope, &query)?;
     Ok(axum::Json(jobs.page(filter, limit).await?))
@@ -211,6 +229,11 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
 }
 
 impl Jobs {
+    /// Whether the user may read everybody's jobs.
+    pub fn reads_all(&self, user: &User) -> bool {
+        self.limits.operator_scope.lets_read_all(user.role)
+    }
+
     /// A page of jobs, newest first.
     pub async fn page(&self, filter: JobFilter, limit: u64) -> Result<JobPage, JobError> {
         // One more than asked for tells whether there is a next page.
@@ -249,7 +272,7 @@ async fn cancel(
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&user, &query)?;
+    let scope = Scope::to_change(&user, &query)?;
     let job = jobs.cancel(&user, id, scope == Scope::All).await?;
     let status = if job.status == JobStatus::Running {
         StatusCode::ACCEPTED
@@ -270,7 +293,7 @@ async fn diff_scripts(
     Path((a, b)): Path<(String, String)>,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&user, &query)?;
+    let scope = Scope::of(&jobs, &user, &query)?;
     let a = find_for(&jobs, &user, scope, a, "job.look").await?;
     let b = find_for(&jobs, &user, scope, b, "job.look").await?;
     let diff = jobs.diff(a.id, b.id).await?;

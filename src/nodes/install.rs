@@ -23,12 +23,11 @@ const PIECE_BYTES: usize = 16 * 1024;
 const SCRIPT: &str = include_str!("../../packaging/install.sh");
 const UNIT: &str = include_str!("../../packaging/hyprbox-agent.service");
 
-/// The agents that this server ships, and where people reach it; clones share it.
+/// The agents that this server ships; clones share it.
 #[derive(Clone)]
 pub struct Install(Arc<Parts>);
 
 struct Parts {
-    public_url: String,
     agents: Agents,
     /// What [`Install::look`] found last.
     version: RwLock<Option<Arc<str>>>,
@@ -36,9 +35,8 @@ struct Parts {
 
 impl Install {
     /// `agent_dir`: where the agents are; without it where the package puts them, or beside this program.
-    pub fn new(public_url: String, agent_dir: Option<PathBuf>) -> Self {
+    pub fn new(agent_dir: Option<PathBuf>) -> Self {
         Self(Arc::new(Parts {
-            public_url,
             agents: Agents::new(agent_dir),
             version: RwLock::default(),
         }))
@@ -81,14 +79,14 @@ impl Install {
     }
 
     /// The line to paste on a new machine: it fetches the script, compares it with the SHA-256 that stands in the line itself, and
-    /// runs it with the one-time code. `None` where this server has no agent to give. It reads files.
-    pub fn command(&self, code: &str) -> Option<String> {
+    /// runs it with the one-time code. `server_url`: where the machine reaches this server. `None` where this server has no agent to give. It reads files.
+    pub fn command(&self, server_url: &str, code: &str) -> Option<String> {
         if self.0.agents.all().is_empty() {
             return None;
         }
         let digest = Sha256::digest(self.script());
         let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(command(&self.0.public_url, code, &sha256))
+        Some(command(server_url, code, &sha256))
     }
 
     /// Where an operator may put agents, for the words that say there are none.

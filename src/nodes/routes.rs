@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::tokens::{self, mint_into};
 use super::{NodeStatus, Nodes, enrol, heartbeat, is_slug};
 use crate::audit;
-use crate::auth::{Admin, User};
+use crate::auth::{Admin, User, check_words};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, FieldErrors, JsonBody, some_labels};
 use crate::store::Change;
@@ -170,6 +170,9 @@ fn check(request: &AddNode) -> Result<(), ApiError> {
         "name",
         "must be at most 255 characters, none of them a control character",
     );
+    if let Err(fault) = check_words(name) {
+        faults.add("name", fault);
+    }
     let labels = request.labels.iter().flatten();
     faults.check(
         labels.clone().count() <= LABELS_MAX,

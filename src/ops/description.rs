@@ -119,6 +119,8 @@ fn add_common_errors(path: &str, method: &str, operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let places: Vec<&str> = parameters.filter_map(|one| one["in"].as_str()).collect();
+    // There an unknown query parameter is refused.
+    let knows_its_parameters = path.starts_with("/api/") && !is_agents(operation);
     let uses_store = path.starts_with("/api/") && path != PATH || path == "/metrics";
     let forbidden = match method {
         "get" => "The role is too low",
@@ -128,7 +130,7 @@ fn add_common_errors(path: &str, method: &str, operation: &mut Value) {
     };
     let errors = [
         (
-            has_body || places.iter().any(|place| *place != "path"),
+            has_body || knows_its_parameters || places.iter().any(|place| *place != "path"),
             "400",
             "The request is wrong; `fields` names what",
         ),

@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use axum::Extension;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
@@ -12,16 +14,19 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::readiness::Readiness;
-use crate::auth::Admin;
+use crate::auth::{Admin, Auth, ClientAddress};
 use crate::http::ApiError;
 use crate::jobs::Jobs;
 use crate::store::{StoreError, job};
 
+/// What wrong metrics tokens from an address are counted under. No account's email is like it.
+const COUNTED_AS: &str = "metrics";
+
 /// The operations' part of the server; clones share it.
 #[derive(Clone)]
-pub struct Ops(Arc<Parts>);
+pub struct Ops(Arc<Shared>);
 
-struct Parts {
+struct Shared {
     jobs: Jobs,
     metrics_token: Option<String>,
     readiness: Readiness,
@@ -32,7 +37,7 @@ struct Parts {
 impl Ops {
     /// `metrics_token`: the bearer that may read `/metrics` without being an ADMIN.
     pub fn new(jobs: Jobs, metrics_token: Option<String>) -> Self {
-        Self(Arc::new(Parts {
+        Self(Arc::new(Shared {
             jobs,
             metrics_token,
             readiness: Readiness::default(),
@@ -71,13 +76,16 @@ async fn readyz(State(ops): State<Ops>) -> Result<axum::Json<Health>, ApiError> 
 
 /// Counts, as Prometheus reads them.
 #[utoipa::path(get, path = "/metrics", tag = "operations",
-    responses((status = 200, content_type = "text/plain")),
+    responses((status = 200, content_type = "text/plain"), (status = 429, description = "Ten wrong tokens within a minute")),
     security(("bearer" = []), ("cookie" = [])))]
-async fn metrics(State(ops): State<Ops>, request: Request) -> Result<Response, ApiError> {
-    if !has_token(request.headers(), ops.0.metrics_token.as_deref()) {
-        let (mut parts, _) = request.into_parts();
-        Admin::from_request_parts(&mut parts, &()).await?;
-    }
+async fn metrics(
+    State(ops): State<Ops>,
+    Extension(auth): Extension<Auth>,
+    from: ClientAddress,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (mut parts, _) = request.into_parts();
+    ops.let_in(&auth, &mut parts, from).await?;
     let counted = ops
         .0
         .jobs
@@ -91,14 +99,37 @@ async fn metrics(State(ops): State<Ops>, request: Request) -> Result<Response, A
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }
 
-fn has_token(headers: &HeaderMap, token: Option<&str>) -> bool {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    match (given.and_then(|given| given.strip_prefix("Bearer ")), token) {
-        (Some(given), Some(token)) => given.as_bytes().ct_eq(token.as_bytes()).into(),
-        _ => false,
+impl Ops {
+    /// Lets in who shows the metrics token or is an ADMIN. Wrong tokens are counted as wrong passwords are.
+    async fn let_in(
+        &self,
+        auth: &Auth,
+        parts: &mut Parts,
+        from: ClientAddress,
+    ) -> Result<(), ApiError> {
+        let (Some(given), Some(token)) = (bearer(&parts.headers), &self.0.metrics_token) else {
+            return Admin::from_request_parts(parts, &()).await.map(|_| ());
+        };
+        if given.as_bytes().ct_eq(token.as_bytes()).into() {
+            if auth.has_guessed(COUNTED_AS, from).await? {
+                let guess = auth.guess(COUNTED_AS, from).await?;
+                auth.was_right(guess).await?;
+            }
+            return Ok(());
+        }
+        match Admin::from_request_parts(parts, &()).await {
+            Err(error) if error.status == StatusCode::UNAUTHORIZED => {
+                auth.guess(COUNTED_AS, from).await?;
+                Err(error)
+            }
+            other => other.map(|_| ()),
+        }
     }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    given.strip_prefix("Bearer ")
 }
 
 /// Every endpoint of the API.

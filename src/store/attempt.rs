@@ -29,6 +29,16 @@ pub fn recent(
     )
 }
 
+/// When the latest attempts from an address were, on whatever account, newest first; at most `count` of them.
+pub fn recent_of_address(
+    tx: &mut dyn Tx,
+    address: &str,
+    count: u64,
+) -> Result<Vec<Timestamp>, StoreError> {
+    static RECENT: Statement = Statement::new(include_str!("sql/attempt_recent_of_address.sql"));
+    read_all(tx.query(&RECENT, values![address, count])?, Row::take)
+}
+
 /// Notes an attempt.
 pub fn insert(
     tx: &mut dyn Tx,

@@ -16,15 +16,29 @@ pub fn insert(
     Ok(tx.execute(&INSERT, values![token_sha256, user_id, now, proved])? == 1)
 }
 
-/// A session's user, and when it was used last. Whether it has run out is the caller's to say.
-pub fn find(
-    tx: &mut dyn Tx,
-    token_sha256: [u8; 32],
-) -> Result<Option<(UserRecord, Timestamp)>, StoreError> {
+/// What a session's token leads to.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The session's user.
+    pub user: UserRecord,
+    /// As far as it was written down. Whether the session is over is the caller's to decide.
+    pub last_used_at: Timestamp,
+    /// When the user signed in.
+    pub created_at: Timestamp,
+}
+
+/// The session with this hash, and its user.
+pub fn find(tx: &mut dyn Tx, token_sha256: [u8; 32]) -> Result<Option<Found>, StoreError> {
     static FIND: Statement = Statement::new(include_str!("sql/session_find.sql"));
     let row = tx.peek(&FIND, values![token_sha256])?.into_iter().next();
-    row.map(|mut row| Ok((record(&mut row)?, row.take()?)))
-        .transpose()
+    row.map(|mut row| {
+        Ok(Found {
+            user: record(&mut row)?,
+            last_used_at: row.take()?,
+            created_at: row.take()?,
+        })
+    })
+    .transpose()
 }
 
 /// Notes the last use.

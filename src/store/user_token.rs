@@ -32,6 +32,8 @@ pub struct Found {
     pub expires_at: Option<Timestamp>,
     /// As far as it was written down.
     pub last_used_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
 }
 
 /// Adds a token.
@@ -64,6 +66,7 @@ pub fn find(tx: &mut dyn Tx, token_sha256: [u8; 32]) -> Result<Option<Found>, St
             id: row.take()?,
             expires_at: row.take()?,
             last_used_at: row.take()?,
+            created_at: row.take()?,
         })
     })
     .transpose()
@@ -89,6 +92,12 @@ pub fn delete(tx: &mut dyn Tx, id: &str, user_id: &str) -> Result<Option<String>
     static DELETE: Statement = Statement::new(include_str!("sql/user_token_delete.sql"));
     let row = tx.query_one(&DELETE, values![id, user_id])?;
     row.map(|mut row| row.take()).transpose()
+}
+
+/// Revokes all tokens of a user and returns how many there were.
+pub fn delete_of_user(tx: &mut dyn Tx, user_id: &str) -> Result<u64, StoreError> {
+    static DELETE: Statement = Statement::new(include_str!("sql/user_token_delete_of_user.sql"));
+    tx.execute(&DELETE, values![user_id])
 }
 
 /// Notes the last use.

@@ -183,6 +183,9 @@ impl World {
         std::fs::write(world.at("token.txt"), token.field("token")).expect("writes");
         let ci = json!({"email": "ci@example.org", "password": PASSWORD, "name": "ci", "role": "OPERATOR"});
         world.admin.post("/api/users", &ci).gives(201);
+        let ci = world.server.login("ci@example.org", PASSWORD);
+        let deploy = json!({"name": "deploy"});
+        ci.post("/api/auth/tokens", &deploy).gives(201);
         world
     }
 

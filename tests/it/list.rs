@@ -138,11 +138,10 @@ fn everybody_sees_their_own() {
     assert_eq!(ids_of(&page(&admin, "")), Vec::<String>::new());
     assert_eq!(ids_of(&page(&vera, "")), Vec::<String>::new());
     let all: BTreeSet<String> = [of_ann, of_bob].into();
-    for person in [&admin, &vera] {
+    for person in [&admin, &vera, &ann] {
         let seen = ids_of(&page(person, "scope=all"));
         assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), all);
     }
-    ann.get("/api/jobs?scope=all").refused(403, "forbidden");
     ann.get("/api/jobs?scope=some").gives(400);
 }
 
@@ -247,14 +246,6 @@ fn with_the_scope_an_admin_cancels_and_a_viewer_does_not() {
     let path = format!("/api/jobs/{id}/cancel?scope=all");
     vera.call("POST", &path).gives(403);
     bob.call("POST", &path).gives(403);
-    for (method, path) in [
-        ("GET", format!("/api/jobs/{id}?scope=all")),
-        ("GET", format!("/api/jobs/{id}/log?scope=all")),
-        ("GET", format!("/api/jobs/{id}/stream?scope=all")),
-        ("GET", "/api/events?scope=all".to_owned()),
-    ] {
-        bob.call(method, &path).refused(403, "forbidden");
-    }
     assert_eq!(admin.call("POST", &path).ok()["status"], "CANCELLED");
     let entries = admin.audit(&format!("jobId={id}&action=job.cancel"));
     assert_eq!(entries, [(admin.email.clone(), "job.cancel".to_owned())]);

@@ -46,6 +46,7 @@ mod replica_storm;
 mod replicas;
 mod review;
 mod seed;
+mod sign_in;
 mod stream;
 mod tls;
 mod upgrade;

@@ -257,6 +257,14 @@ fn people() -> Vec<Entry> {
         entry("DELETE /api/users/{id}", Who::Admin, |world| format!("/api/users/{}", world.viewer.id))
             .unknown(404)
             .conflict(|world| world.admin.delete(&format!("/api/users/{}", world.admin.id)).send()),
+        entry("GET /api/users/{id}/tokens", Who::Admin, |world| {
+            format!("/api/users/{}/tokens", world.operator.id)
+        })
+        .unknown(404),
+        entry("DELETE /api/users/{id}/tokens/{token_id}", Who::Admin, |world| {
+            format!("/api/users/{}/tokens/{}", world.operator.id, world.token)
+        })
+        .unknown(404),
         entry("GET /api/audit", Who::Admin, |_| "/api/audit".into()),
     ])
 }
@@ -616,6 +624,40 @@ fn what_is_somebody_elses_is_not_there() {
         // It is there for its owner.
         let answer = entry.call(&world).send();
         assert!(answer.status < 300, "{answer:?}");
+    });
+}
+
+#[test]
+fn an_unknown_query_parameter_is_a_400_for_people_and_nothing_to_agents() {
+    let world = world();
+    each(&world, |entry, operation| {
+        if !entry.template().starts_with("/api/") {
+            return;
+        }
+        let path = (entry.path)(&world);
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let call = world.fit_call(
+            entry.who,
+            entry.method(),
+            &format!("{path}{mark}unheardOf=1"),
+        );
+        if entry.who == Who::Node || entry.template() == "/api/enrol" {
+            let answer = entry.with_body(call).send();
+            assert_ne!(answer.status, 400, "{answer:?}");
+            return;
+        }
+        let answer = entry.with_body(call).refused(400, "bad_input");
+        assert_eq!(answer.fields(), ["unheardOf"], "{answer:?}");
+        // What is described is known.
+        let described = operation["parameters"].as_array().into_iter().flatten();
+        for parameter in described.filter(|parameter| parameter["in"] == "query") {
+            let name = parameter["name"].as_str().expect("a name");
+            let path = format!("{path}{mark}{name}=%00");
+            let call = world.fit_call(entry.who, entry.method(), &path);
+            let answer = entry.with_body(call).send();
+            let words = answer.text();
+            assert!(!words.contains("not a query parameter"), "{answer:?}");
+        }
     });
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct ChangeMeRequest {
     /// 10 to 1,024 characters.
     #[schema(required = true, value_type = String, min_length = 10, max_length = 1024)]
     password: Option<String>,
+    /// true: one's personal tokens stay; without it they are revoked.
+    keep_tokens: Option<bool>,
 }
 
 /// The user that one is.
@@ -28,7 +30,7 @@ pub(super) async fn show(SignedIn(user): SignedIn) -> Json<User> {
     Json(user)
 }
 
-/// Changes one's own password; one's other sessions are revoked.
+/// Changes one's own password; one's other sessions and, unless `keepTokens` is true, personal tokens are revoked.
 #[utoipa::path(patch, path = "/api/auth/me", tag = "people",
     operation_id = "change_me",
     security(("bearer" = []), ("cookie" = [])),
@@ -49,6 +51,9 @@ pub(super) async fn change(
     faults.into_result()?;
     let old = body.old_password.unwrap_or_default();
     let new = body.password.unwrap_or_default();
-    let user = auth.change_own_password(&caller, &old, &new, from).await?;
+    let keeps_tokens = body.keep_tokens.unwrap_or(false);
+    let user = auth
+        .change_own_password(&caller, &old, &new, keeps_tokens, from)
+        .await?;
     Ok(Json(user))
 }

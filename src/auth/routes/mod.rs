@@ -21,5 +21,7 @@ pub fn routes(auth: Auth) -> OpenApiRouter {
         .routes(routes!(tokens::revoke))
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::change, users::remove))
+        .routes(routes!(users::list_tokens))
+        .routes(routes!(users::revoke_token))
         .with_state(auth)
 }

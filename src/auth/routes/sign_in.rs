@@ -53,7 +53,8 @@ pub(crate) struct SignedInAnswer {
     request_body = RegisterRequest,
     responses((status = 201, description = "The account, and a session", body = SignedInAnswer),
         (status = 403, description = "No setup code, registration is closed, or a foreign origin"),
-        (status = 409, description = "The email is taken")))]
+        (status = 409, description = "The email is taken"),
+        (status = 429, description = "Ten wrong setup codes, or too many registrations from this address, within a minute")))]
 pub(super) async fn register(
     State(auth): State<Auth>,
     _: NotForeign,

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{Auth, PersonalToken, Viewer};
+use crate::auth::{Auth, Caller, ClientAddress, NewToken, PersonalToken, Viewer};
 use crate::http::{ApiError, JsonBody, Path};
 
 /// A token to make.
@@ -23,6 +23,8 @@ pub(crate) struct AddTokenRequest {
     /// 1 to 3,650; without it, the token holds until it is revoked.
     #[schema(minimum = 1, maximum = 3650)]
     expires_in_days: Option<i64>,
+    /// One's password; needed if one signed in more than 15 minutes ago.
+    password: Option<String>,
 }
 
 /// A new token.
@@ -38,7 +40,7 @@ pub(crate) struct AddTokenAnswer {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct TokensAnswer {
     /// Newest first.
-    tokens: Vec<PersonalToken>,
+    pub(super) tokens: Vec<PersonalToken>,
 }
 
 /// One's personal tokens, without their secrets.
@@ -59,15 +61,23 @@ pub(super) async fn list(
     operation_id = "add_personal_token",
     security(("bearer" = []), ("cookie" = [])),
     request_body = AddTokenRequest,
-    responses((status = 201, description = "The token, shown this once", body = AddTokenAnswer)))]
+    responses((status = 201, description = "The token, shown this once", body = AddTokenAnswer),
+        (status = 401, description = "Not signed in, or `wrong_password`"),
+        (status = 403, description = "PENDING, `password_needed`, or with the cookie: no proof of origin"),
+        (status = 429, description = "Ten wrong passwords within a minute")))]
 pub(super) async fn add(
     State(auth): State<Auth>,
-    Viewer(user): Viewer,
+    _: Viewer,
+    caller: Caller,
+    from: ClientAddress,
     JsonBody(body): JsonBody<AddTokenRequest>,
 ) -> Result<(StatusCode, Json<AddTokenAnswer>), ApiError> {
-    let (id, token) = auth
-        .add_token(&user, &body.name, body.expires_in_days)
-        .await?;
+    let wanted = NewToken {
+        name: &body.name,
+        expires_in_days: body.expires_in_days,
+        password: body.password.as_deref(),
+    };
+    let (id, token) = auth.add_token(&caller, wanted, from).await?;
     Ok((StatusCode::CREATED, Json(AddTokenAnswer { id, token })))
 }
 

@@ -58,7 +58,9 @@ impl Server {
         let config = AuthConfig {
             public_url: "https://jobs.example.org".to_owned(),
             allow_public_registration,
+            is_public_url_set: true,
             trusted_proxies: vec!["127.0.0.1/32".parse().expect("network")],
+            ..AuthConfig::default()
         };
         let auth = Auth::new(config, store.clone());
         heard.set(auth.clone()).ok().expect("set once");

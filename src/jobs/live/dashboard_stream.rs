@@ -45,7 +45,7 @@ impl Looks {
 /// Live events of a dashboard.
 #[utoipa::path(get, path = "/api/events", tag = "jobs",
     params(("job" = Option<Vec<String>>, Query, max_items = 64, description = "Jobs whose output is wanted; may repeat, 64 at the most"),
-        ("scope" = Option<String>, Query, description = "all: everybody's jobs, for VIEWER and ADMIN"),
+        ("scope" = Option<String>, Query, description = "all: everybody's jobs"),
         ("times" = Option<bool>, Query, description = "true: output events also have at and line, as those of a job's own stream"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
     responses((status = 200, content_type = "text/event-stream", description = "Events job, node and output; node-gone, with the id alone, of a node that was deleted"),
@@ -59,7 +59,7 @@ async fn events(
     query: Query,
     parts: Parts,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&user, &query)?;
+    let scope = Scope::of(&jobs, &user, &query)?;
     let times = wants_times(&query)?;
     let ids: BTreeSet<&str> = query.all("job").collect();
     if ids.len() > NAMED_MAX {

@@ -17,7 +17,8 @@ use tokio::sync::{Semaphore, mpsc};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::Viewer;
+use crate::auth::{Caller, Viewer};
+use crate::clock;
 use crate::http::{ApiError, Meter, Path, Query};
 use crate::jobs::Jobs;
 use crate::jobs::live::exact::{self, Wanted};
@@ -161,7 +162,7 @@ pub(in crate::jobs) fn event_stream(receiver: mpsc::Receiver<Bytes>) -> Response
 
 /// Live tail of a job.
 #[utoipa::path(get, path = "/api/jobs/{id}/stream", tag = "jobs",
-    params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: somebody else's job, for VIEWER and ADMIN"),
+    params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: also somebody else's job"),
         ("times" = Option<bool>, Query, description = "true: output events also have at, when it arrived, and line, how many lines of both streams had begun once its first byte was there (null for a job of before they were counted)"),
         ("output" = Option<String>, Query, pattern = "^(exact|none)$", description = "exact: output as chunks with `data`, or `dataBase64` where it is no UTF-8, in the order in which it was read; none: no output; events then have the counts of bytes, too"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
@@ -176,7 +177,7 @@ async fn stream(
     query: Query,
     parts: Parts,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&user, &query)?;
+    let scope = Scope::of(&jobs, &user, &query)?;
     let times = wants_times(&query)?;
     let wanted = query.get("output").map(|name| {
         Wanted::parse(name).ok_or_else(|| query.wrong("output", "exact, none or absent"))
@@ -244,21 +245,37 @@ pub(in crate::jobs) async fn keep_alive(client: &mpsc::Sender<Bytes>) {
     }
 }
 
-/// Ends when the credentials that opened the stream no longer would: a session that was revoked, a role that was lowered.
+/// Ends when the credentials that opened the stream no longer would: a session that was revoked or has expired, a role
+/// that was lowered.
 pub(in crate::jobs) async fn no_longer_allowed(jobs: &Jobs, parts: Parts) {
     let mut credentials = jobs.hub.credentials();
-    // The first look is for what changed between the request's own and the line above.
-    while would_open(&parts).await {
-        if credentials.changed().await.is_err() {
-            return;
+    // The first check is for what changed between the request's own and the line above.
+    while let Some(caller) = allowed(jobs, &parts).await {
+        let expired = async {
+            match caller.expires_at {
+                Some(at) => clock::reached(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = credentials.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            // Another use of a session may have prolonged it.
+            () = expired => {}
         }
     }
 }
 
-async fn would_open(parts: &Parts) -> bool {
+/// Who opened the stream, if they still may.
+async fn allowed(jobs: &Jobs, parts: &Parts) -> Option<Caller> {
     let query = Query::parse_pairs(parts.uri.query().unwrap_or_default().as_bytes());
-    let viewer = Viewer::from_request_parts(&mut parts.clone(), &()).await;
-    viewer.is_ok_and(|Viewer(user)| Scope::of(&user, &query).is_ok())
+    let mut parts = parts.clone();
+    let Viewer(user) = Viewer::from_request_parts(&mut parts, &()).await.ok()?;
+    Scope::of(jobs, &user, &query).ok()?;
+    Caller::from_request_parts(&mut parts, &()).await.ok()
 }
 
 fn as_sent(times: bool, id: &EventId, told: Told) -> Bytes {

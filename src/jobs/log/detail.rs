@@ -51,7 +51,7 @@ async fn detail(
     meter: Meter,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&user, &query)?;
+    let scope = Scope::of(&jobs, &user, &query)?;
     let read = move |tx: &mut dyn Tx, job: &Job| {
         let script = job::script(tx, &job.id)?;
         let bytes = script.len() as u64 + bytes_held(job);

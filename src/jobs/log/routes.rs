@@ -86,7 +86,7 @@ async fn kept_log(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&user, &query)?;
+    let scope = Scope::of(&jobs, &user, &query)?;
     let wish = Wish::of(&query)?;
     meter.hold_answer(ANSWER_BYTES)?;
     let asked_for = headers.clone();

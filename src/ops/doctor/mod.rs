@@ -81,7 +81,7 @@ pub fn command() -> Command {
             .about("Look at what the server stands on, and say how to mend what is wrong")
             .long_about(
                 "Looks at what the server stands on, and says how to mend what is wrong: settings, data folder, key, disk, \
-                 database, certificate, clock, backups, agents. It changes nothing, and the server may run. It ends with 1 where \
+                 database, address, certificate, clock, backups, agents. It changes nothing, and the server may run. It ends with 1 where \
                  something fails. Settings are read as the server reads them, and from /etc/hyprbox/server.env.",
             )
             .arg(
@@ -117,6 +117,7 @@ pub fn run(arguments: &ArgMatches) -> (String, bool) {
 
 fn look(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("settings", "every value can be used")];
+    findings.extend(addresses(config));
     findings.push(machine::folder(&config.data_dir));
     findings.push(machine::disk(&config.data_dir));
     match &config.database {
@@ -127,5 +128,32 @@ fn look(config: &Config) -> Vec<Finding> {
     findings.extend(config.tls.as_ref().map(machine::certificate));
     findings.push(machine::key(&config.secret_key_file, data::exists(config)));
     findings.push(data::backups(config));
+    findings
+}
+
+/// Where the server is reached, and whether others on the network can listen in.
+fn addresses(config: &Config) -> Vec<Finding> {
+    let listen = config.listen;
+    let mut findings = Vec::new();
+    if config.has_no_address() {
+        findings.push(Finding::warn(
+            "address",
+            format!("{listen} is every address of this machine, and no setting says which one people and nodes use"),
+            "set HYPRBOX_PUBLIC_URL to the URL that people and nodes reach the server at",
+        ));
+    }
+    if config.serves_in_the_clear() {
+        findings.push(Finding::warn(
+            "encryption",
+            format!(
+                "{listen} serves plain http to other machines: whoever reads the network traffic can read passwords, tokens \
+                 and output"
+            ),
+            "set HYPRBOX_TLS_CERT and HYPRBOX_TLS_KEY, or listen on 127.0.0.1 behind a proxy with https",
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok("address", listen.to_string()));
+    }
     findings
 }

@@ -92,6 +92,15 @@ impl Database {
         }
     }
 
+    /// A time to come: `in_future("3 seconds")`.
+    pub fn in_future(&self, length: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("strftime('%Y-%m-%dT%H:%M:%fZ','now','+{length}')"),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => format!("now() + INTERVAL '{length}'"),
+        }
+    }
+
     /// Bytes in the database's own SQL.
     pub fn bytes(&self, text: &str) -> String {
         match self {

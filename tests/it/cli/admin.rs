@@ -18,6 +18,9 @@ fn the_password_is_set_while_the_server_runs_and_sessions_end() {
     let mut server = Server::start();
     let admin = server.admin();
     let ann = server.person("ann", "OPERATOR");
+    let body = serde_json::json!({"name": "ci"});
+    let made = admin.post("/api/auth/tokens", &body).gives(201).json();
+    let script = admin.with_token(made["token"].as_str().expect("a token"));
     let cli = beside(&server);
     cli.run_with(
         &["admin", "password", "Admin@example.org"],
@@ -29,6 +32,7 @@ fn the_password_is_set_while_the_server_runs_and_sessions_end() {
     crate::harness::eventually("the end of the session", || {
         (admin.get("/api/auth/me").send().status == 401).then_some(())
     });
+    script.get("/api/auth/me").gives(401);
     ann.get("/api/auth/me").ok();
     let again = server.login("admin@example.org", NEW);
     let body = serde_json::json!({"email": "admin@example.org", "password": PASSWORD});

@@ -114,8 +114,9 @@ fn who_may_not_is_126() {
             .says("hyprbox users role EMAIL ROLE");
     }
     let ann = server.person("ann", "OPERATOR");
+    let of_admin = admin.queue("n1");
     Cli::of(&server, &ann)
-        .run(&["jobs", "list", "--scope", "all"])
+        .run(&["jobs", "cancel", &of_admin, "--scope", "all"])
         .ends(126)
         .says("scope=all");
     // Nobody, and somebody who is no longer taken.

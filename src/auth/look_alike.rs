@@ -1,0 +1,163 @@
+//! Characters by which one text passes for another: invisible ones, and letters that look like others.
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_security::MixedScript;
+use unicode_security::confusable_detection::skeleton;
+
+const INVISIBLE: &str = "must not have invisible characters, such as zero-width spaces, direction marks and soft hyphens";
+const DISGUISED: &str =
+    "must be written in plain letters and digits, not in fullwidth, mathematical or circled ones";
+const MIXED: &str =
+    "must not mix alphabets within a word: some letters look like those of another alphabet";
+const LATIN_LOOKING: &str =
+    "must not have letters that only look like Latin ones; type them on a Latin keyboard";
+
+/// What a reader can't see, or takes for a plain space: default-ignorable and format characters, other blanks, private use
+/// and noncharacters.
+pub(crate) fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}'
+        | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}'
+        | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3000}' | '\u{3164}'
+        | '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffc}' | '\u{13430}'..='\u{1345f}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
+        || u32::from(c) & 0xfffe == 0xfffe
+}
+
+/// A Latin letter or digit in another dress, such as `Ａ`, `𝐚` or `①`.
+fn is_disguised(c: char) -> bool {
+    let mut plain = std::iter::once(c).nfkc();
+    let first = plain.next();
+    !c.is_ascii()
+        && plain.next().is_none()
+        && first.is_some_and(|first| first.is_ascii_alphanumeric())
+}
+
+fn check_characters(text: &str) -> Result<(), &'static str> {
+    if text.chars().any(is_invisible) {
+        return Err(INVISIBLE);
+    }
+    if text.chars().any(is_disguised) {
+        return Err(DISGUISED);
+    }
+    Ok(())
+}
+
+/// What a name must be: each of its words in one alphabet, of visible characters. `Err` says what is wrong.
+pub(crate) fn check_words(text: &str) -> Result<(), &'static str> {
+    check_characters(text)?;
+    if text.split(' ').all(MixedScript::is_single_script) {
+        Ok(())
+    } else {
+        Err(MIXED)
+    }
+}
+
+/// What an email must be: its local part and each label of its domain in one alphabet, and none that is not Latin but
+/// looks so. `Err` says what is wrong.
+pub(super) fn check_address(email: &str) -> Result<(), &'static str> {
+    check_characters(email)?;
+    let (local, domain) = email.rsplit_once('@').unwrap_or((email, ""));
+    for part in std::iter::once(local).chain(domain.split('.')) {
+        if !part.is_single_script() {
+            return Err(MIXED);
+        }
+        if !part.is_ascii() && skeleton(part).all(|c| c.is_ascii()) {
+            return Err(LATIN_LOOKING);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cant_be_seen_is_refused() {
+        for c in [
+            '\u{200b}',
+            '\u{200d}',
+            '\u{ad}',
+            '\u{2060}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{3164}',
+            '\u{feff}',
+            '\u{ffa0}',
+            '\u{115f}',
+            '\u{180e}',
+            '\u{fe0f}',
+            '\u{e0061}',
+            '\u{2800}',
+            '\u{a0}',
+            '\u{2028}',
+            '\u{34f}',
+            '\u{e000}',
+            '\u{ffff}',
+            '\u{10fffe}',
+        ] {
+            let inside = format!("ro{c}ot");
+            assert_eq!(check_words(&inside), Err(INVISIBLE), "{:?}", c);
+            let email = format!("{inside}@example.org");
+            assert_eq!(check_address(&email), Err(INVISIBLE), "{:?}", c);
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_people() {
+        for good in [
+            "",
+            "Ada Lovelace",
+            "O'Neil-Smith",
+            "José Ñandú",
+            "Işık Yıldız",
+            "Сара",
+            "Иван Smith",
+            "山田 たろう",
+            "Renée 2nd",
+            "محمد",
+            "Ελένη",
+            "김 철수",
+            "ci",
+            "Łukasz",
+        ] {
+            assert_eq!(check_words(good), Ok(()), "{good}");
+        }
+        for (bad, words) in [
+            ("rооt", MIXED),
+            ("Аdmin", MIXED),
+            ("ａｄｍｉｎ", DISGUISED),
+            ("𝐚𝐝𝐦𝐢𝐧", DISGUISED),
+            ("ⓐdmin", DISGUISED),
+        ] {
+            assert_eq!(check_words(bad), Err(words), "{bad}");
+        }
+    }
+
+    #[test]
+    fn emails_are_not_each_others_doubles() {
+        for good in [
+            "ada@example.org",
+            "ü@straße.de",
+            "o'neil@x-y.io",
+            "иван@пример.рф",
+            "иван@example.org",
+            "josé@example.org",
+            "山田@example.jp",
+        ] {
+            assert_eq!(check_address(good), Ok(()), "{good}");
+        }
+        for (bad, words) in [
+            ("rоot@example.org", MIXED),
+            ("root@exаmple.org", MIXED),
+            ("сосо@example.org", LATIN_LOOKING),
+            ("root@сос.org", LATIN_LOOKING),
+            ("dıana@example.org", LATIN_LOOKING),
+            ("root@example.ｏrg", DISGUISED),
+        ] {
+            assert_eq!(check_address(bad), Err(words), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `/users/{id}/tokens`: somebody's personal tokens, for an ADMIN.
+
+use axum::extract::State;
+use axum::response::Redirect;
+use maud::{Markup, html};
+
+use super::layout::{self, Page};
+use super::{Site, account, words};
+use crate::auth::Admin;
+use crate::http::{ApiError, Path};
+
+/// The page.
+pub(super) async fn show(
+    State(site): State<Site>,
+    Admin(admin): Admin,
+    Path(id): Path<String>,
+) -> Result<Markup, ApiError> {
+    let (user, tokens) = site.auth.tokens_of(&id).await?;
+    let title = format!("Tokens of {}", user.email);
+    let body = html! {
+        p.crumbs { a href="/users" { "Users" } }
+        h1 { "Tokens of " bdi { (words::visible(&user.email)) } }
+        p.dim { "Each may do what its user may do. A revoked token is refused from its next call on." }
+        (account::token_table(&tokens, &format!("/users/{}", user.id)))
+    };
+    let page = Page::new(&title, body)
+        .for_user(Some(&admin))
+        .under("/users");
+    Ok(layout::draw(&page))
+}
+
+/// Revokes one of them.
+pub(super) async fn revoke(
+    State(site): State<Site>,
+    Admin(admin): Admin,
+    Path((id, token_id)): Path<(String, String)>,
+) -> Result<Redirect, ApiError> {
+    site.auth.revoke_token_of(&admin, &id, &token_id).await?;
+    Ok(Redirect::to(&format!("/users/{id}/tokens")))
+}
