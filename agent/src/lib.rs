@@ -14,10 +14,12 @@ mod heartbeat;
 mod host;
 #[cfg(target_os = "linux")]
 mod job;
+pub mod log;
 #[cfg(target_os = "linux")]
 mod poll;
 #[cfg(target_os = "linux")]
 pub mod private;
+pub mod shutdown;
 #[cfg(target_os = "linux")]
 mod spool;
 #[cfg(target_os = "linux")]

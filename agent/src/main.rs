@@ -11,6 +11,9 @@ use hyprbox_agent::{Config, ConfigError};
 static ALLOCATOR: hyprbox_agent::wiping_alloc::WipingAlloc =
     hyprbox_agent::wiping_alloc::WipingAlloc;
 
+/// The reader of the output has closed it, as `head` does.
+const PIPE_CLOSED: u8 = 141;
+
 const HELP: &str = "\
 hyprbox-agent: runs a node's HyprBox jobs
 
@@ -152,7 +155,10 @@ fn tell(report: &[hyprbox_agent::commands::check::Finding]) -> ExitCode {
         .iter()
         .map(|finding| format!("{finding}\n"))
         .collect();
-    say(&text);
+    let said = say(&text);
+    if said != ExitCode::SUCCESS {
+        return said;
+    }
     if report.iter().all(|finding| finding.mend.is_none()) {
         ExitCode::SUCCESS
     } else {
@@ -211,34 +217,11 @@ fn stop_jobs(args: Vec<OsString>) -> Result<ExitCode, String> {
 
 fn run(config: Config) -> Result<(), String> {
     runtime()?.block_on(async {
-        let shutdown = shutdown().map_err(|e| format!("signals can't be heard: {e}"))?;
+        let shutdown = hyprbox_agent::shutdown::requested()
+            .map_err(|e| format!("signals can't be received: {e}"))?;
         hyprbox_agent::run(config, shutdown)
             .await
             .map_err(|e| e.to_string())
-    })
-}
-
-/// Done when the agent is asked to stop.
-#[cfg(unix)]
-fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-#[cfg(not(unix))]
-fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
-    Ok(async {
-        // An error means that Ctrl-C can't be heard; then the process is ended from outside.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
     })
 }
 
@@ -260,14 +243,21 @@ fn start_log(level: Option<&str>) -> Result<(), String> {
         .with_max_level(filter)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        .with_writer(hyprbox_agent::log::stderr)
+        // Otherwise a line that can't be formatted or written would end the program by a panic.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }
 
 fn say(text: &str) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(PIPE_CLOSED),
         Err(_) => ExitCode::FAILURE,
     }
 }

@@ -1,0 +1,74 @@
+//! Where log lines go: standard error. It may be closed, full, or a pipe that nobody reads. A line that can't be written
+//! is dropped, and the program goes on.
+
+use std::io::{self, Write};
+
+/// The writer for [`tracing_subscriber`]'s `with_writer`.
+pub fn stderr() -> Stderr {
+    Stderr
+}
+
+/// Standard error, whose writes never fail and never block for long.
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // A line that can't be written is dropped.
+        let _ = system::write(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::io::{self, Write};
+    use std::os::fd::AsFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::libc::PIPE_BUF;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    /// How long a line waits for a reader that has fallen behind. Once one has waited in vain, lines are dropped until the
+    /// reader reads again.
+    const PATIENCE_MS: u8 = 200;
+
+    static IS_STALLED: AtomicBool = AtomicBool::new(false);
+
+    pub(super) fn write(line: &[u8]) -> io::Result<()> {
+        let mut stderr = io::stderr().lock();
+        // A pipe that is ready takes this much without blocking.
+        for part in line.chunks(PIPE_BUF) {
+            if !is_ready(&stderr) {
+                break;
+            }
+            stderr.write_all(part)?;
+        }
+        Ok(())
+    }
+
+    fn is_ready(stderr: &impl AsFd) -> bool {
+        let patience = if IS_STALLED.load(Ordering::Relaxed) {
+            0
+        } else {
+            PATIENCE_MS
+        };
+        let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        // An error is left to the write, which also fails then.
+        let is_ready = poll(&mut fds, PollTimeout::from(patience)) != Ok(0);
+        IS_STALLED.store(!is_ready, Ordering::Relaxed);
+        is_ready
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::io::{self, Write};
+
+    pub(super) fn write(line: &[u8]) -> io::Result<()> {
+        io::stderr().write_all(line)
+    }
+}

@@ -1,0 +1,52 @@
+//! The signals that ask a program to stop.
+
+use std::io;
+
+/// Done when the process gets SIGTERM, SIGINT or, unless it was started under `nohup`, SIGHUP.
+#[cfg(unix)]
+pub fn requested() -> io::Result<impl Future<Output = ()> + Send> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = if ignores_hangup() {
+        None
+    } else {
+        Some(signal(SignalKind::hangup())?)
+    };
+    Ok(async move {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hung_up => {}
+        }
+    })
+}
+
+/// Whether whoever started this process had it ignore SIGHUP.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    const SIGHUP_BIT: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let ignored = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & SIGHUP_BIT != 0)
+}
+
+/// Done when the process is asked to stop.
+#[cfg(not(unix))]
+pub fn requested() -> io::Result<impl Future<Output = ()> + Send> {
+    Ok(async {
+        // An error means that Ctrl-C can't be received; then the process is ended from outside.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
