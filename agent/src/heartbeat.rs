@@ -9,6 +9,7 @@ use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::config::Config;
 use crate::host;
+use crate::trouble::Caller;
 use crate::version::version;
 
 /// How long the last heartbeat may take: SIGTERM must be over within 2 s.
@@ -25,11 +26,12 @@ pub(crate) async fn beat(
         let began = Instant::now();
         match client.heartbeat(&request(config, instance())).await {
             Ok(()) => {
+                client.trouble.ended(Caller::Heartbeat);
                 backoff.reset();
                 tokio::time::sleep_until(began + config.interval).await;
             }
             Err(e) => {
-                tracing::warn!("[heartbeat] {e}");
+                client.trouble.failed(Caller::Heartbeat, &e);
                 client.pause(backoff.next(config.interval)).await;
             }
         }
@@ -42,7 +44,7 @@ pub(crate) async fn say_stopping(config: &Config, client: &Client, instance: Opt
     last.stopping = Some(true);
     match tokio::time::timeout(LAST_TIMEOUT, client.heartbeat(&last)).await {
         Ok(Ok(())) => {}
-        Ok(Err(e)) => tracing::warn!("[heartbeat] {e}"),
+        Ok(Err(e)) => client.trouble.failed(Caller::Heartbeat, &e),
         Err(_) => tracing::warn!("[heartbeat] the server doesn't answer; stopping without it"),
     }
 }

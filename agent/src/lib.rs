@@ -18,6 +18,8 @@ pub mod log;
 #[cfg(target_os = "linux")]
 mod poll;
 #[cfg(target_os = "linux")]
+mod poll_limit;
+#[cfg(target_os = "linux")]
 pub mod private;
 pub mod shutdown;
 #[cfg(target_os = "linux")]
@@ -26,6 +28,7 @@ mod spool;
 mod state;
 #[cfg(target_os = "linux")]
 pub mod supervisor;
+mod trouble;
 pub mod trust;
 #[cfg(target_os = "linux")]
 mod trusted_dir;
@@ -96,6 +99,7 @@ async fn run_on_this_system(
         () = shutdown => {}
         () = heartbeat::beat(config, client, &instance) => {}
         () = poll::work(config, Arc::clone(client), state, &known) => {}
+        () = supervisor::orphans::reap() => {}
     }
     heartbeat::say_stopping(config, client, instance()).await;
     tracing::info!("stopped; jobs that run go on");

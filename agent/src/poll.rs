@@ -11,16 +11,18 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::backoff::{Backoff, LONGEST};
-use crate::client::{CallError, Client, PollRequest};
+use crate::client::{Client, PollRequest};
 use crate::commands::upgrade::swap::hex;
 use crate::config::Config;
 use crate::host;
 use crate::job::context::Context;
 use crate::job::script_env::script_env;
 use crate::job::{self, Left};
+use crate::poll_limit::PollLimit;
 use crate::state::job_dir::{self, Accepted, JobDir, Spec};
 use crate::state::{State, StateError};
 use crate::supervisor::handle::{self, Noted, Supervisor};
+use crate::trouble::Caller;
 
 /// How long an idle poll stays open at the server.
 const IDLE_WAIT_SECONDS: u64 = 30;
@@ -59,11 +61,12 @@ pub(crate) async fn work(
         };
         match client.pending(&poll).await {
             Ok(_) => {
+                client.trouble.ended(Caller::Poll);
                 backoff.reset();
                 tokio::time::sleep(STATE_RETRY).await;
             }
             Err(e) => {
-                log_poll_error(&e);
+                client.trouble.failed(Caller::Poll, &e);
                 client.pause(backoff.next(LONGEST)).await;
             }
         }
@@ -84,6 +87,7 @@ pub(crate) async fn work(
         backoff: Backoff::default(),
         early_answers: 0,
         poll_at: Instant::now(),
+        limit: PollLimit::default(),
     }
     .run()
     .await;
@@ -109,16 +113,19 @@ struct Poller<'a> {
     early_answers: u32,
     /// No poll begins before.
     poll_at: Instant,
+    /// How long the path lets polls stay open.
+    limit: PollLimit,
 }
 
 impl Poller<'_> {
     async fn run(mut self) {
         self.look_at_state();
         loop {
+            self.ctx.reap();
             self.start_ahead();
             let idle = self.jobs.is_empty();
             let capacity = u8::from(idle && self.unhealthy.is_none());
-            let wait_seconds = self.wait_seconds(idle);
+            let wait_seconds = self.limit.apply(self.wait_seconds(idle), Instant::now());
             let running: Vec<String> = self.running.keys().cloned().collect();
             let client = Arc::clone(&self.ctx.client);
             let instance = self.ctx.instance.clone();
@@ -142,9 +149,16 @@ impl Poller<'_> {
                 // The poll that is open takes no job, so it is dropped for one that does.
                 Some(ended) = self.jobs.join_next() => self.end(ended),
                 (asked_at, answer) = poll => match answer {
-                    Ok(answer) => self.hear(answer, asked_at, wait_seconds, capacity),
+                    Ok(answer) => {
+                        self.ctx.client.trouble.ended(Caller::Poll);
+                        self.limit.answered(asked_at.elapsed());
+                        self.hear(answer, asked_at, wait_seconds, capacity);
+                    }
+                    Err(e) if self.limit.failed(&e, wait_seconds, asked_at.elapsed(), Instant::now()) => {
+                        tracing::debug!("[jobrunner] a poll was cut: {e}");
+                    }
                     Err(e) => {
-                        log_poll_error(&e);
+                        self.ctx.client.trouble.failed(Caller::Poll, &e);
                         self.early_answers = 0;
                         let cap = if idle { LONGEST } else { self.ctx.life_every() };
                         let wait = self.backoff.next(cap).max(e.retry_after().unwrap_or_default().min(cap));
@@ -196,8 +210,10 @@ impl Poller<'_> {
         }
         // Not on a thread of its own, whose memory an agent that waits would keep: only where no job has left a folder.
         self.ctx.folders.make_ahead();
-        // A job's supervisor mostly takes the next one, too.
-        if self.ahead.is_some() {
+        // A job's supervisor mostly takes the next one, too. One that was killed leaves no zombie.
+        if let Some(child) = &mut self.ahead
+            && matches!(child.try_wait(), Ok(None))
+        {
             return;
         }
         match handle::start_ahead(&self.state.jobs()) {
@@ -397,11 +413,6 @@ fn is_whole(job: &ClaimedJob) -> bool {
     let mut digest = Digest::new(&SHA256);
     digest.update(job.script.as_bytes());
     job.script_sha256.is_empty() || job.script_sha256 == hex(digest)
-}
-
-/// The founding document's words, by which operators look for trouble.
-fn log_poll_error(error: &CallError) {
-    tracing::warn!("[jobrunner] poll error: {error}");
 }
 
 /// The pause after so many answers in a row that came at once and brought nothing.

@@ -10,6 +10,7 @@ use crate::Secrets;
 #[serde(rename_all = "camelCase")]
 pub struct PendingAnswer {
     /// The job that this call claimed (or that was claimed before by this agent instance and comes again), if any.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub job: Option<ClaimedJob>,
     /// Ids of this agent's running jobs whose cancel was asked for.
     #[serde(default)]

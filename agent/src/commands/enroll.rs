@@ -12,13 +12,17 @@ use std::time::Duration;
 use hyprbox_protocol::{ErrorBody, parse_environment};
 use serde::Deserialize;
 
-use crate::client;
+use crate::client::{self, CallError};
 use crate::commands::check::{Finding, check};
 use crate::commands::service::ENV_FILE;
 use crate::config::{Config, ConfigError, Raw};
 
 const UNIT: &str = "hyprbox-agent.service";
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the code is sent if something between this machine and the server answers.
+const TRIES: u32 = 5;
+/// The first pause between two tries; each is longer by so much.
+const PAUSE: Duration = Duration::from_millis(500);
 const HEADING: &str =
     "# Written by `hyprbox-agent enroll`. For root alone: it holds the node's token.";
 
@@ -92,7 +96,7 @@ impl Enroll {
                 self.env_file.display()
             )
         })?;
-        let enrolled = self.trade().await?;
+        let enrolled = self.trade(say).await?;
         let text = self.environment(&enrolled, &kept);
         write_private(&self.env_file, &text).map_err(|error| {
             format!(
@@ -146,9 +150,33 @@ impl Enroll {
             .collect())
     }
 
-    async fn trade(&self) -> Result<Enrolled, String> {
+    async fn trade(&self, say: &mut dyn FnMut(&str)) -> Result<Enrolled, String> {
         let http =
             client::http(&self.url, self.ca_file.as_deref()).map_err(|error| error.to_string())?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_once(&http).await? {
+                Ok(enrolled) => return Ok(enrolled),
+                Err(error) if tries < TRIES => {
+                    say(&format!("{}: {error}; trying again\n", self.url));
+                    tokio::time::sleep(PAUSE * tries).await;
+                }
+                Err(error) => {
+                    return Err(format!(
+                        "{} doesn't answer as a HyprBox server: {error}",
+                        self.url
+                    ));
+                }
+            }
+        }
+    }
+
+    /// One call. The inner error is not the server's: the code is unused, and the call may be repeated.
+    async fn try_once(
+        &self,
+        http: &reqwest::Client,
+    ) -> Result<Result<Enrolled, CallError>, String> {
         let body = serde_json::json!({"code": self.code}).to_string();
         let answer = http
             .post(format!("{}/api/enrol", self.url))
@@ -159,19 +187,20 @@ impl Enroll {
             .await
             .map_err(|error| client::unreachable(&self.url, error))?;
         let status = answer.status();
-        let bytes = answer
-            .bytes()
-            .await
-            .map_err(|error| client::chain(&error.without_url()))?;
+        let bytes = match client::read(answer, client::LONGEST_ANSWER).await {
+            Ok(bytes) => bytes,
+            Err(CallError::Network(words)) => return Err(words),
+            Err(error) => return Ok(Err(error)),
+        };
         if status == reqwest::StatusCode::OK
             && let Ok(enrolled) = serde_json::from_slice::<Enrolled>(&bytes)
         {
-            return Ok(enrolled);
+            return Ok(Ok(enrolled));
         }
-        Err(match serde_json::from_slice::<ErrorBody>(&bytes) {
-            Ok(body) => body.error,
-            Err(_) => format!("{} doesn't answer as a HyprBox server: {status}", self.url),
-        })
+        match serde_json::from_slice::<ErrorBody>(&bytes) {
+            Ok(body) if status != reqwest::StatusCode::OK => Err(body.error),
+            _ => Ok(Err(client::foreign(status, &bytes, None))),
+        }
     }
 
     fn environment(&self, enrolled: &Enrolled, kept: &[String]) -> String {

@@ -2,7 +2,7 @@
 
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::backoff::{Backoff, LONGEST};
@@ -65,8 +65,17 @@ impl Context {
 
     /// Takes a supervisor whose job is done with, so that it leaves no zombie.
     pub(crate) fn bury(&self, child: Child) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.push(child);
-        ended.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        self.ended().push(child);
+        self.reap();
+    }
+
+    /// Takes the exit status of each of them that has ended.
+    pub(crate) fn reap(&self) {
+        self.ended()
+            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Vec<Child>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

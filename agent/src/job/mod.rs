@@ -1,6 +1,7 @@
 //! One job, from the start of its supervisor to the server's word that its end is known.
 
 pub(crate) mod context;
+mod passage;
 pub(crate) mod script_env;
 mod upload;
 mod wake;
@@ -13,14 +14,17 @@ use hyprbox_protocol::{ClaimedJob, CompleteRequest, FLUSH_MS};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::client::CallError;
 use crate::host;
 use crate::job::context::Context;
+use crate::job::passage::{Passage, Step};
 use crate::job::upload::{Last, body};
 use crate::job::wake::{Heard, Wake};
-use crate::spool::{BATCH_BYTES, Batch, SpoolReader, totals_on_disk};
+use crate::spool::{Batch, SpoolReader, totals_on_disk};
 use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Started};
 use crate::supervisor::handle::Supervisor;
 use crate::supervisor::process::{end_marked, takes_another};
+use crate::trouble::Caller;
 
 /// Between two looks at a supervisor that is just ending or starting.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -28,9 +32,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The least time between two calls while somebody watches; with more of them a thousand viewers would cost the server more
 /// than they would gain.
 const WATCHED_PAUSE: Duration = Duration::from_millis(20);
-
-/// Smaller than this a batch isn't made, whatever the way to the server refuses.
-const SMALLEST_BATCH: usize = 8 * 1024;
 
 /// What a job leaves to the next one.
 #[derive(Default)]
@@ -56,7 +57,7 @@ pub(crate) async fn follow(
         dir,
         supervisor,
         batch: Batch::default(),
-        batch_bytes: BATCH_BYTES,
+        passage: Passage::new(),
         sought: None,
         tells_pid: true,
         takes_another: false,
@@ -68,6 +69,7 @@ pub(crate) async fn follow(
         let request = follower.report(&end);
         complete(&follower.ctx, follower.dir.id(), &request).await;
     }
+    follower.ctx.client.trouble.ended(Caller::Output);
     let mut left = Left {
         next: follower.next.take(),
         ..Left::default()
@@ -96,22 +98,24 @@ pub(crate) async fn follow(
     left
 }
 
-/// Tells the server how a job ended until it has heard, or wants to hear nothing of it.
+/// Reports how a job ended until the server itself accepts or refuses that.
 pub(crate) async fn complete(ctx: &Context, id: &str, request: &CompleteRequest) {
     let mut backoff = Backoff::default();
     loop {
         match ctx.client.complete(id, &ctx.instance, request).await {
-            Ok(()) => return ctx.ends.note(id, request),
+            Ok(()) => break,
             Err(e) if matches!(e.status(), Some(404 | 409)) => {
                 tracing::warn!("[jobrunner] job {id}: the server doesn't take its end: {e}");
-                return ctx.ends.note(id, request);
+                break;
             }
             Err(e) => {
-                tracing::warn!("[jobrunner] complete error: {e}");
+                ctx.client.trouble.failed(Caller::Complete, &e);
                 ctx.wait_out(&e, &mut backoff).await;
             }
         }
     }
+    ctx.client.trouble.ended(Caller::Complete);
+    ctx.ends.note(id, request);
 }
 
 /// How a job ended, as far as this node knows.
@@ -142,6 +146,8 @@ enum Sent {
     Ended,
     /// The server wants no more output of this job.
     Unwanted,
+    /// The call failed, and its wait is over.
+    Failed,
 }
 
 /// What the server says to output.
@@ -160,8 +166,7 @@ struct Follower {
     supervisor: Option<Supervisor>,
     reader: SpoolReader,
     batch: Batch,
-    /// The most bytes that a batch may have.
-    batch_bytes: usize,
+    passage: Passage,
     /// Where the server sent us last, other than where we would have gone on.
     sought: Option<[u64; 2]>,
     /// Whether the server has yet to be told bash's process.
@@ -231,8 +236,17 @@ impl Follower {
             if end.is_some() && matches!(sent, Sent::Nothing | Sent::Unwanted) {
                 return end;
             }
+            if end.is_some() && sent == Sent::Failed && self.passage.is_hopeless() {
+                tracing::warn!(
+                    "[jobrunner] job {}: something between agent and server refuses its output; its end is reported without the rest",
+                    self.dir.id()
+                );
+                return end;
+            }
             wanted &= sent != Sent::Unwanted;
-            heard.full = sent == Sent::More;
+            heard.full = matches!(sent, Sent::More | Sent::Failed);
+            // The job may have ended while the call was tried.
+            heard.look |= sent == Sent::Failed;
             more = heard.full || self.reader.holds_back();
             if sent != Sent::Nothing {
                 send_at = Instant::now() + self.flush;
@@ -244,7 +258,8 @@ impl Follower {
     /// known: one call and one commit fewer. A server that doesn't know of this takes the output alone and says so.
     async fn send_next(&mut self, end: Option<&End>) -> Sent {
         let from = self.reader.next();
-        if let Err(e) = self.reader.fill(&mut self.batch, self.batch_bytes) {
+        let most = self.passage.batch_bytes();
+        if let Err(e) = self.reader.fill(&mut self.batch, most) {
             tracing::error!(
                 "[jobrunner] job {}: output can't be read: {e}",
                 self.dir.id()
@@ -254,61 +269,115 @@ impl Follower {
             return Sent::Nothing;
         }
         let expected = self.reader.next();
-        let end =
-            end.filter(|end| !self.batch.is_full(self.batch_bytes) && expected == self.totals(end));
+        let end = end.filter(|end| !self.batch.is_full(most) && expected == self.totals(end));
         let report = end.map(|end| self.report(end));
         let last = report.as_ref().map(|report| Last {
             end: report,
-            next: self.wants_next && end.is_some_and(End::leaves_the_machine_up),
+            // Asked once: should the next job be what the server can't do, the end of this one gets through all the same.
+            next: self.wants_next
+                && self.passage.is_first_try()
+                && end.is_some_and(End::leaves_the_machine_up),
         });
         // Nobody looks for the process of a job that has ended.
         let pid = if last.is_some() { None } else { self.pid() };
-        // Asked once: should the next job be what the server can't do, the end of this one gets through all the same.
-        let again = last.filter(|last| last.next).map(|last| Last {
-            next: false,
-            ..last
-        });
-        match self.call(body(&self.batch, pid, last), again).await {
-            Ok(Answer {
-                ended: true, job, ..
-            }) if let Some(report) = &report => {
-                self.ctx.ends.note(self.dir.id(), report);
-                self.next = job;
-                return Sent::Ended;
+        let content = body(&self.batch, pid, last, self.passage.base64);
+        match self.attempt(content).await {
+            Ok(Answer { next, ended, job }) => {
+                self.ctx.client.trouble.ended(Caller::Output);
+                self.passage.passed(next);
+                match &report {
+                    Some(report) if ended => {
+                        self.ctx.ends.note(self.dir.id(), report);
+                        self.next = job;
+                        return Sent::Ended;
+                    }
+                    _ if next == expected => self.sought = None,
+                    // The server knows better: it has lost its last moments, or had these bytes before. But one that says
+                    // the same place twice does not listen, and would never let the job end.
+                    _ if self.sought != Some(next) => {
+                        self.sought = Some(next);
+                        self.reader.seek(next);
+                        return Sent::More;
+                    }
+                    _ => {}
+                }
             }
-            Ok(Answer { next, .. }) if next == expected => self.sought = None,
-            // The server knows better: it has lost its last moments, or had these bytes before. But one that says
-            // the same place twice does not listen, and would never let the job end.
-            Ok(Answer { next, .. }) if self.sought != Some(next) => {
-                self.sought = Some(next);
-                self.reader.seek(next);
-                return Sent::More;
-            }
-            Ok(_) => {}
-            Err(413) if self.batch_bytes > SMALLEST_BATCH => {
-                // Something on the way takes only smaller ones.
-                self.batch_bytes /= 2;
+            Err(e) if self.passage.halve(&e, self.batch.bytes.len()) => {
+                // Something on the path takes only smaller ones.
                 self.reader.seek(from);
                 return Sent::More;
             }
-            Err(_) => return Sent::Unwanted,
+            Err(e) if is_refusal(&e) => {
+                tracing::warn!("[jobrunner] output error: {e}");
+                return Sent::Unwanted;
+            }
+            Err(e) => return self.overcome(&e, from).await,
         }
-        if self.batch.is_full(self.batch_bytes) {
+        if self.batch.is_full(most) {
             Sent::More
         } else {
             Sent::All
         }
     }
 
+    /// Waits after a batch that began at `from` did not arrive. If only this batch is refused, and not by the server, it is
+    /// sent in another form next, or left out.
+    async fn overcome(&mut self, error: &CallError, from: [u64; 2]) -> Sent {
+        self.failed(error).await;
+        if self.passage.may_be_the_content() {
+            let nothing = body(&Batch::default(), None, None, false);
+            match self.attempt(nothing).await {
+                Ok(_) => {
+                    let bytes = self.batch.bytes.len();
+                    if self.passage.change_form(bytes, self.reader.next()) == Step::Drop {
+                        tracing::warn!(
+                            "[jobrunner] job {}: {bytes} bytes of its output are dropped: {error}",
+                            self.dir.id()
+                        );
+                        return Sent::Failed;
+                    }
+                }
+                Err(e) if is_refusal(&e) => {
+                    tracing::warn!("[jobrunner] output error: {e}");
+                    return Sent::Unwanted;
+                }
+                // All of it is refused, and tried again.
+                Err(_) => {}
+            }
+        }
+        self.reader.seek(from);
+        Sent::Failed
+    }
+
+    /// Records a failed call, and waits before the next.
+    async fn failed(&mut self, error: &CallError) {
+        self.ctx.client.trouble.failed(Caller::Output, error);
+        self.passage.failed(error, self.ctx.client.answers());
+        self.ctx.wait_out(error, &mut self.passage.backoff).await;
+    }
+
     /// Finds the place after a restart. False when the server wants no more of this job's output.
     async fn ask_where_to_go_on(&mut self) -> bool {
-        let answer = self
-            .call(body(&Batch::default(), self.pid(), None), None)
-            .await;
-        if let Ok(Answer { next, .. }) = answer {
-            self.reader.seek(next);
+        loop {
+            let nothing = body(&Batch::default(), self.pid(), None, false);
+            match self.attempt(nothing).await {
+                Ok(Answer { next, .. }) => {
+                    self.ctx.client.trouble.ended(Caller::Output);
+                    self.passage.passed(next);
+                    self.reader.seek(next);
+                    return true;
+                }
+                Err(e) if is_refusal(&e) => {
+                    tracing::warn!("[jobrunner] output error: {e}");
+                    return false;
+                }
+                Err(e) => self.failed(&e).await,
+            }
+            if self.passage.is_hopeless() {
+                // The job's end may be known by now. The server ignores what it already has.
+                return true;
+            }
         }
-        answer.is_ok()
     }
 
     /// Bash's process, where the server has yet to be told.
@@ -318,49 +387,26 @@ impl Follower {
         self.tells_pid.then(pid).flatten()
     }
 
-    /// One `output` call, tried until it is answered; an error is the status that says that the server doesn't take it.
-    /// From the second time on the batch goes with `again`, where there is such.
-    async fn call(
-        &mut self,
-        mut content: bytes::Bytes,
-        again: Option<Last<'_>>,
-    ) -> Result<Answer, u16> {
-        let id = self.dir.id();
-        let mut backoff = Backoff::default();
-        loop {
-            let asked_at = Instant::now();
-            let answer = self
-                .ctx
-                .client
-                .output(id, &self.ctx.instance, content.clone());
-            match answer.await {
-                Ok(answer) => {
-                    self.tells_pid = false;
-                    if let Some(supervisor) = &mut self.supervisor {
-                        supervisor.has_started();
-                    }
-                    self.flush = hold(answer.flush_ms, asked_at.elapsed());
-                    if answer.cancel {
-                        cancel(&self.dir);
-                    }
-                    return Ok(Answer {
-                        next: [answer.stdout_bytes, answer.stderr_bytes],
-                        ended: answer.ended,
-                        job: answer.job.map(|job| (job, asked_at)),
-                    });
-                }
-                Err(e) => {
-                    tracing::warn!("[jobrunner] output error: {e}");
-                    if let Some(status @ (400 | 404 | 409 | 413)) = e.status() {
-                        return Err(status);
-                    }
-                    if again.is_some() {
-                        content = body(&self.batch, None, again);
-                    }
-                    self.ctx.wait_out(&e, &mut backoff).await;
-                }
-            }
+    /// One `output` call.
+    async fn attempt(&mut self, content: bytes::Bytes) -> Result<Answer, CallError> {
+        let asked_at = Instant::now();
+        let client = &self.ctx.client;
+        let answer = client
+            .output(self.dir.id(), &self.ctx.instance, content)
+            .await?;
+        self.tells_pid = false;
+        if let Some(supervisor) = &mut self.supervisor {
+            supervisor.has_started();
         }
+        self.flush = hold(answer.flush_ms, asked_at.elapsed());
+        if answer.cancel {
+            cancel(&self.dir);
+        }
+        Ok(Answer {
+            next: [answer.stdout_bytes, answer.stderr_bytes],
+            ended: answer.ended,
+            job: answer.job.map(|job| (job, asked_at)),
+        })
     }
 
     /// Waits for the end of a child, while the supervisor may not have heard of the job yet. Dropping the future loses nothing.
@@ -476,6 +522,11 @@ impl Follower {
             }
         }
     }
+}
+
+/// Whether the server itself takes no output of this job.
+fn is_refusal(error: &CallError) -> bool {
+    matches!(error.status(), Some(400 | 404 | 409 | 413))
 }
 
 /// How long bytes are held back for more, after a call that `took` so long. While somebody watches, that is four times the

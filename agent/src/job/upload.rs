@@ -38,11 +38,17 @@ struct ChunkRef<'a> {
     data_base64: Option<String>,
 }
 
-/// The batch's chunks as JSON; an empty batch asks the server where to go on. `pid` is bash's, where it is to be told.
-pub(crate) fn body(batch: &Batch, pid: Option<u32>, last: Option<Last<'_>>) -> bytes::Bytes {
+/// The batch's chunks as JSON, with text as base64 if `in_base64`; an empty batch asks the server where to go on. `pid` is
+/// bash's, if the server doesn't know it yet.
+pub(crate) fn body(
+    batch: &Batch,
+    pid: Option<u32>,
+    last: Option<Last<'_>>,
+    in_base64: bool,
+) -> bytes::Bytes {
     let chunks = batch.pieces.iter().map(|piece| {
         let bytes = &batch.bytes[piece.range.clone()];
-        let text = std::str::from_utf8(bytes).ok();
+        let text = std::str::from_utf8(bytes).ok().filter(|_| !in_base64);
         ChunkRef {
             stream: piece.stream,
             offset: piece.offset,
@@ -85,7 +91,7 @@ mod tests {
     fn a_body_is_what_the_protocol_says() {
         let made = batch(&[(Stream::Stdout, 3, b"a\"b\n"), (Stream::Stderr, 0, b"\xff")]);
         let read: OutputRequest =
-            serde_json::from_slice(&body(&made, Some(4711), None)).expect("parses");
+            serde_json::from_slice(&body(&made, Some(4711), None, false)).expect("parses");
         assert_eq!(read.pid, Some(4711));
         let chunks = read.chunks.expect("chunks are there");
         assert_eq!(chunks[0].offset, 3);
@@ -93,7 +99,7 @@ mod tests {
         assert_eq!(chunks[1].stream, Stream::Stderr);
         assert_eq!(chunks[1].data_base64.as_deref(), Some("/w=="));
         assert_eq!(
-            &body(&Batch::default(), None, None)[..],
+            &body(&Batch::default(), None, None, false)[..],
             br#"{"chunks":[]}"#
         );
     }
@@ -101,7 +107,10 @@ mod tests {
     #[test]
     fn the_worst_batch_stays_under_the_servers_limit() {
         let worst = vec![1; BATCH_BYTES];
-        assert!(body(&batch(&[(Stream::Stdout, 0, &worst)]), None, None).len() < MAX_BODY_BYTES);
+        for in_base64 in [false, true] {
+            let made = batch(&[(Stream::Stdout, 0, &worst)]);
+            assert!(body(&made, None, None, in_base64).len() < MAX_BODY_BYTES);
+        }
         // One byte a read, of both streams in turn: mostly names and offsets.
         let mut turns = Batch::default();
         for i in 0..MAX_PIECES {
@@ -112,6 +121,6 @@ mod tests {
                 range: i..i + 1,
             });
         }
-        assert!(body(&turns, None, None).len() < MAX_BODY_BYTES);
+        assert!(body(&turns, None, None, true).len() < MAX_BODY_BYTES);
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::state::job_dir::JobDir;
+use crate::supervisor::orphans;
 use crate::supervisor::process::{NEXT, Order, word};
 
 /// A job's supervisor.
@@ -181,7 +182,8 @@ fn hand_over(
 
 /// This same program, even where its file was replaced meanwhile.
 fn spawn(dir: &Path, stdin: Stdio) -> io::Result<Child> {
-    Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg0("hyprbox-agent")
         .arg("supervise")
         .arg(dir)
@@ -190,6 +192,6 @@ fn spawn(dir: &Path, stdin: Stdio) -> io::Result<Child> {
         .current_dir("/")
         .stdin(stdin)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
+        .stderr(Stdio::null());
+    orphans::spawn_own(|| command.spawn())
 }

@@ -1,5 +1,9 @@
 //! The real agent binary against a small server over real HTTP.
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::print_stderr,
+    reason = "a test that fails shows the agent's log"
+)]
 #![expect(
     unreachable_pub,
     reason = "the items are shared between the files of one test program"
@@ -9,7 +13,9 @@ mod agent;
 mod config;
 mod ends;
 mod leftovers;
+mod logging;
 mod network;
+mod on_path;
 mod private;
 mod restart;
 mod runs;

@@ -35,9 +35,16 @@ pub enum Fault {
     LoseRequest,
     /// It is carried out twice, the second answer sent.
     Twice,
-    /// A status is answered instead.
+    /// A status is answered instead, as the server words it.
     Status(u16),
+    /// Something on the path answers instead, with a page of its own.
+    Foreign(u16),
+    /// An answer with that status that never ends.
+    Endless(u16),
 }
+
+/// What a firewall on the path makes of a call: the status of its own answer, or none where it lets the call through.
+pub type Firewall = Box<dyn Fn(&str, &[u8]) -> Option<u16> + Send>;
 
 #[derive(Default)]
 pub struct World {
@@ -63,11 +70,21 @@ pub struct World {
     pub never_wait: bool,
     /// The heads of all requests.
     pub heads: Vec<String>,
+    /// Sees every call's kind and body.
+    pub firewall: Option<Firewall>,
+    /// Calls that the firewall answered.
+    pub refused: u64,
+    /// Connections that were closed while the server was down.
+    pub closed: u64,
+    /// After so long something on the path ends a poll: with that status, or by closing the connection.
+    pub cut_polls: Option<(Duration, Option<u16>)>,
+    pub answers_complete_with: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
 pub struct Poll {
     pub at: Instant,
+    pub wait: u64,
     pub capacity: u32,
     pub instance: Option<String>,
     pub running: Vec<String>,
@@ -244,9 +261,23 @@ impl Server {
             let fault = {
                 let mut world = self.world();
                 if world.down {
+                    world.closed += 1;
+                    drop(world);
+                    self.shared.changed.notify_all();
                     return;
                 }
                 world.heads.push(request.head.clone());
+                let firewall = world.firewall.as_ref();
+                let status = firewall.and_then(|wall| wall(request.kind(), &request.body));
+                if let Some(status) = status {
+                    world.refused += 1;
+                    drop(world);
+                    self.shared.changed.notify_all();
+                    if respond_foreign(stream, status).is_err() {
+                        return;
+                    }
+                    continue;
+                }
                 let faults = world.faults.get_mut(request.kind());
                 faults
                     .and_then(VecDeque::pop_front)
@@ -263,12 +294,54 @@ impl Server {
                     self.answer(&request)
                 }
                 Some(Fault::Status(status)) => (status, refusal(status)),
+                Some(Fault::Foreign(status)) => {
+                    if respond_foreign(stream, status).is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                Some(Fault::Endless(status)) => return respond_endlessly(stream, status),
+                None if self.cuts(&request) => {
+                    let (_, status) = self.world().cut_polls.expect("it cuts");
+                    match status {
+                        Some(status) if respond_foreign(stream, status).is_ok() => continue,
+                        _ => return,
+                    }
+                }
                 None => self.answer(&request),
             };
             if self.world().down || respond(stream, &answer).is_err() {
                 return;
             }
         }
+    }
+
+    /// Holds a poll back for as long as the path lets it stay open, if that is shorter than it wants to wait and nothing
+    /// comes meanwhile; true if it is to be cut then.
+    fn cuts(&self, request: &Request) -> bool {
+        let Some((after, _)) = self.world().cut_polls else {
+            return false;
+        };
+        let wait = request
+            .query("wait")
+            .map_or(0, |w| w.parse().expect("a number"));
+        if request.kind() != "pending" || Duration::from_secs(wait) <= after {
+            return false;
+        }
+        let mut world = self.world();
+        world.polls.push(poll_of(request));
+        self.shared.changed.notify_all();
+        let deadline = Instant::now() + after;
+        while world.queue.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            let waited = self.shared.changed.wait_timeout(world, left);
+            world = waited.expect("no test panics with it").0;
+        }
+        world.polls.pop();
+        false
     }
 
     fn answer(&self, request: &Request) -> (u16, String) {
@@ -282,6 +355,10 @@ impl Server {
             "output" => self.output(request),
             "complete" => self.complete(request),
             "healthz" => (200, "{}".to_owned()),
+            "enrol" => (
+                200,
+                r#"{"nodeId": "node-1", "token": "hbn_enrolled"}"#.to_owned(),
+            ),
             other => panic!("no such call: {other}"),
         };
         self.shared.changed.notify_all();
@@ -289,21 +366,8 @@ impl Server {
     }
 
     fn pending(&self, request: &Request) -> (u16, String) {
-        let poll = Poll {
-            at: Instant::now(),
-            capacity: request
-                .query("capacity")
-                .map_or(1, |c| c.parse().expect("a number")),
-            instance: request.query("agent"),
-            running: request
-                .query("running")
-                .map(|r| r.split(',').map(str::to_owned).collect())
-                .unwrap_or_default(),
-        };
-        let wait = request
-            .query("wait")
-            .map_or(0, |w| w.parse().expect("a number"));
-        let deadline = Instant::now() + Duration::from_secs(wait);
+        let poll = poll_of(request);
+        let deadline = Instant::now() + Duration::from_secs(poll.wait);
         let mut world = self.world();
         world.polls.push(poll.clone());
         self.shared.changed.notify_all();
@@ -399,7 +463,25 @@ impl Server {
             return (409, refusal(409));
         }
         job.end = Some(end);
-        (200, "{}".to_owned())
+        let summary = format!(r#"{{"id": "{id}", "status": "SUCCEEDED"}}"#);
+        (
+            200,
+            world.answers_complete_with.map_or(summary, str::to_owned),
+        )
+    }
+}
+
+fn poll_of(request: &Request) -> Poll {
+    let number = |name| request.query(name).map(|n| n.parse().expect("a number"));
+    Poll {
+        at: Instant::now(),
+        wait: number("wait").unwrap_or(0),
+        capacity: number("capacity").map_or(1, |c| u32::try_from(c).expect("small")),
+        instance: request.query("agent"),
+        running: request
+            .query("running")
+            .map(|r| r.split(',').map(str::to_owned).collect())
+            .unwrap_or_default(),
     }
 }
 
@@ -431,10 +513,17 @@ impl Request {
     /// The last word of the path.
     fn kind(&self) -> &'static str {
         let path = self.target.split('?').next().unwrap_or_default();
-        ["pending", "heartbeat", "output", "complete", "healthz"]
-            .into_iter()
-            .find(|kind| path.ends_with(kind))
-            .unwrap_or("other")
+        [
+            "pending",
+            "heartbeat",
+            "output",
+            "complete",
+            "healthz",
+            "enrol",
+        ]
+        .into_iter()
+        .find(|kind| path.ends_with(kind))
+        .unwrap_or("other")
     }
 
     fn job_id(&self) -> &str {
@@ -478,6 +567,25 @@ fn respond(mut stream: &TcpStream, (status, body): &(u16, String)) -> std::io::R
         "HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(answer.as_bytes())
+}
+
+fn respond_foreign(mut stream: &TcpStream, status: u16) -> std::io::Result<()> {
+    let page = "<html><body>Request blocked\nby policy</body></html>";
+    let length = page.len();
+    let answer = format!(
+        "HTTP/1.1 {status} -\r\ncontent-type: text/html\r\ncontent-length: {length}\r\n\r\n{page}"
+    );
+    stream.write_all(answer.as_bytes())
+}
+
+fn respond_endlessly(mut stream: &TcpStream, status: u16) {
+    let head = format!("HTTP/1.1 {status} -\r\ncontent-type: application/json\r\n\r\n");
+    if stream.write_all(head.as_bytes()).is_err() {
+        return;
+    }
+    let part = vec![b' '; 256 * 1024];
+    // Until the agent hangs up.
+    while stream.write_all(&part).is_ok() {}
 }
 
 fn refusal(status: u16) -> String {

@@ -137,10 +137,10 @@ async fn token(config: &Config) -> Vec<Finding> {
             format!("{url} can't do its work now: {text}"),
             "run `hyprbox doctor` on the server",
         )],
-        Err(e @ (CallError::Status { .. } | CallError::Answer(_))) => vec![Finding::wrong(
+        Err(e @ (CallError::Status { .. } | CallError::Foreign { .. })) => vec![Finding::wrong(
             "server",
             format!("{url} doesn't answer as a HyprBox server: {e}"),
-            "check HYPRBOX_API_URL, and any proxy on the way",
+            "check HYPRBOX_API_URL, and any proxy or firewall between here and there",
         )],
     }
 }

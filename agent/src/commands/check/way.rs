@@ -9,7 +9,7 @@ use reqwest::Url;
 use tokio::net::{TcpStream, lookup_host};
 
 use super::Finding;
-use crate::config::is_loopback;
+use crate::client::goes_direct;
 
 /// For a name to be found, and for a line to be opened.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -24,8 +24,7 @@ pub(super) struct Proxy {
 impl Proxy {
     /// The one that the environment names for that address.
     pub(super) fn of(url: &Url) -> Option<Self> {
-        if is_loopback(url) {
-            // As the client does it.
+        if goes_direct(url) {
             return None;
         }
         let found = Matcher::from_env().intercept(&url.as_str().parse().ok()?)?;

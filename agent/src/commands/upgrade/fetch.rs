@@ -37,10 +37,10 @@ impl Shop {
     /// What there is for this machine.
     pub(super) async fn look(&self) -> Result<ShippedAgent, String> {
         let answer = self.get(".json").await?;
-        let text = tokio::time::timeout(PATIENCE, answer.bytes())
+        let text = tokio::time::timeout(PATIENCE, client::read(answer, client::LONGEST_ANSWER))
             .await
             .map_err(|_| self.silent())?
-            .map_err(|error| client::chain(&error.without_url()))?;
+            .map_err(|error| error.to_string())?;
         let shipped: ShippedAgent = serde_json::from_slice(&text).map_err(|error| {
             format!("{} doesn't answer as a HyprBox server: {error}", self.base)
         })?;
@@ -104,7 +104,10 @@ impl Shop {
         if status == StatusCode::OK {
             return Ok(answer);
         }
-        let body = answer.bytes().await.unwrap_or_default();
+        let body = tokio::time::timeout(PATIENCE, client::read(answer, client::LONGEST_ANSWER))
+            .await
+            .map_err(|_| self.silent())?
+            .unwrap_or_default();
         Err(match serde_json::from_slice::<ErrorBody>(&body) {
             Ok(body) if status == StatusCode::NOT_FOUND => {
                 format!("{} has no {file} to give: {}", self.base, body.error)

@@ -34,7 +34,7 @@ use crate::state::start_log::Starts;
 use run::Run;
 
 pub(crate) use run::{ENDED, FULL};
-pub(crate) use tree::end_marked;
+pub(crate) use tree::{end_marked, zombie_children};
 
 /// What a supervisor that is started ahead of its job has in place of the job's folder. No job's id has a dot.
 pub(crate) const NEXT: &str = ".next";

@@ -176,6 +176,13 @@ pub(crate) fn end_marked(job_id: &str) {
     }
 }
 
+/// The children of `parent` that have ended and whose status nobody has taken.
+pub(crate) fn zombie_children(parent: i32) -> Vec<i32> {
+    let mut processes = all();
+    processes.retain(|process| process.zombie && process.parent == parent);
+    processes.iter().map(|process| process.pid).collect()
+}
+
 /// All processes of this machine that can be seen.
 fn all() -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
