@@ -122,7 +122,7 @@ async fn serve_until_set_aside<S: AsyncRead + AsyncWrite + Unpin>(
         async { Ok::<_, Infallible>(answer.await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(HeadTimer::default())
+    http.timer(HeadTimer::new(Arc::clone(&state)))
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES);
     let mut connection = http.serve_connection(TokioIo::new(stream), service);

@@ -8,11 +8,28 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
+use super::rewound::State;
+
 type OneSleep = Arc<Mutex<Option<Pin<Box<tokio::time::Sleep>>>>>;
 
+/// How much longer a connection may be idle after a request. Agents and most proxies close theirs after 60 s at most: whoever
+/// closes first must not be the server, as a request may be on its way just then.
+const IDLE_LONGER: Duration = Duration::from_secs(45);
+
 /// The connection's timer.
-#[derive(Default)]
-pub(super) struct HeadTimer(OneSleep);
+pub(super) struct HeadTimer {
+    one: OneSleep,
+    connection: Arc<State>,
+}
+
+impl HeadTimer {
+    pub(super) fn new(connection: Arc<State>) -> Self {
+        Self {
+            one: OneSleep::default(),
+            connection,
+        }
+    }
+}
 
 /// A wait for one head. What it waits with is the connection's, and may end too early: then it is set anew.
 struct HeadSleep {
@@ -26,9 +43,14 @@ impl Timer for HeadTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        let more = if self.connection.is_asked() {
+            IDLE_LONGER
+        } else {
+            Duration::ZERO
+        };
         Box::pin(HeadSleep {
-            deadline: deadline.into(),
-            one: Arc::clone(&self.0),
+            deadline: (deadline + more).into(),
+            one: Arc::clone(&self.one),
         })
     }
 }
@@ -65,10 +87,32 @@ impl Future for HeadSleep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::rewound::Rewound;
+
+    fn fresh() -> Arc<State> {
+        Rewound::new(bytes::Bytes::new(), tokio::io::empty()).state()
+    }
+
+    #[tokio::test]
+    async fn a_connection_may_be_idle_longer_after_a_request() {
+        let connection = fresh();
+        let timer = HeadTimer::new(Arc::clone(&connection));
+        connection.note_asked();
+        let now = Instant::now();
+        let mut idle = timer.sleep_until(now);
+        tokio::select! {
+            biased;
+            () = &mut idle => panic!("too early"),
+            () = std::future::ready(()) => {}
+        }
+        let one = timer.one.lock().expect("nobody else has it");
+        let set_for = one.as_ref().expect("it is set").deadline();
+        assert_eq!(set_for, (now + IDLE_LONGER).into());
+    }
 
     #[tokio::test]
     async fn each_head_has_its_whole_time() {
-        let (timer, start) = (HeadTimer::default(), Instant::now());
+        let (timer, start) = (HeadTimer::new(fresh()), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         let first = timer.sleep_until(at(100));
         tokio::select! {
