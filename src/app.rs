@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, middleware};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -29,6 +30,7 @@ use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, Ops};
 use crate::presets::Catalog;
 use crate::store::{Change, Store};
+use crate::tasks::TASKS;
 use crate::tls::Tls;
 use crate::{audit, dashboard, server};
 
@@ -198,44 +200,52 @@ impl App {
             .map_err(|error| StartError(error.message))
     }
 
-    /// Serves until `stopping` turns true, then ends cleanly.
-    pub async fn serve(self, listener: TcpListener) {
-        let background = tokio::spawn(background::run(
+    /// Serves until `stopping` turns true, then ends cleanly. An error says that the server could not go on.
+    pub async fn serve(self, listener: TcpListener) -> Result<(), StartError> {
+        let mut tasks = JoinSet::new();
+        let stopping = || self.stopping.clone();
+        let (auth, nodes, lease_seconds) = (
             self.auth.clone(),
             self.jobs.nodes.clone(),
-            self.catalog,
-            self.clock,
             self.lease_seconds,
-        ));
-        let taking_over = self.store.is_shared().then(|| {
-            tokio::spawn(background::take_over_lives(
-                self.jobs.nodes.clone(),
-                self.lease_seconds,
-            ))
-        });
-        let trimming = tokio::spawn(background::trim_memory(self.budget));
-        let sweeping = tokio::spawn(self.jobs.clone().sweep_for_ever());
-        let renewing = self.tls.clone().map(|tls| {
-            tls.warn_of_an_open_key();
-            tokio::spawn(tls.follow_renewals())
-        });
-        let backing_up = self.backups.map(|(plan, database)| {
-            let metrics = self.jobs.metrics.clone();
-            tokio::spawn(ops::schedule::follow(
-                plan,
-                database,
-                metrics,
-                self.stopping.clone(),
-            ))
-        });
-        let door = Door::new(self.auth.clone(), self.jobs.clone());
-        server::serve(listener, self.tls, self.router, door, self.stopping).await;
-        background.abort();
-        trimming.abort();
-        sweeping.abort();
-        for task in [taking_over, renewing, backing_up].into_iter().flatten() {
-            task.abort();
+        );
+        let (catalog, clock) = (self.catalog, self.clock);
+        tasks.spawn(TASKS.keep("housekeeping", stopping(), move || {
+            let (catalog, clock) = (Arc::clone(&catalog), Arc::clone(&clock));
+            background::run(auth.clone(), nodes.clone(), catalog, clock, lease_seconds)
+        }));
+        if self.store.is_shared() {
+            let nodes = self.jobs.nodes.clone();
+            tasks.spawn(TASKS.keep("shared-presence", stopping(), move || {
+                background::take_over_lives(nodes.clone(), lease_seconds)
+            }));
         }
+        let budget = self.budget;
+        tasks.spawn(TASKS.keep("memory", stopping(), move || {
+            background::trim_memory(budget.clone())
+        }));
+        let jobs = self.jobs.clone();
+        tasks.spawn(TASKS.keep("leases", stopping(), move || jobs.clone().sweep_for_ever()));
+        if let Some(tls) = self.tls.clone() {
+            tls.warn_of_an_open_key();
+            tasks.spawn(TASKS.keep("certificate", stopping(), move || {
+                tls.clone().follow_renewals()
+            }));
+        }
+        if let Some((plan, database)) = self.backups {
+            let (metrics, stop) = (self.jobs.metrics.clone(), stopping());
+            tasks.spawn(TASKS.keep("backups", stopping(), move || {
+                let (plan, database) = (plan.clone(), database.clone());
+                ops::schedule::follow(plan, database, metrics.clone(), stop.clone())
+            }));
+        }
+        let door = Door::new(self.auth.clone(), self.jobs.clone());
+        let serving = server::serve(listener, self.tls, self.router, door, self.stopping);
+        let is_lost = tokio::select! {
+            () = serving => false,
+            () = TASKS.gave_up() => true,
+        };
+        tasks.abort_all();
         let write = async {
             self.jobs.nodes.write_seen().await?;
             self.auth.flush_last_used().await
@@ -248,6 +258,10 @@ impl App {
             Err(_) => tracing::warn!("the last signs of life could not be written in time"),
         }
         self.store.close().await;
+        match TASKS.fault() {
+            Some(fault) if is_lost => Err(StartError(fault)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -24,4 +24,5 @@ pub mod presets;
 pub mod program;
 mod server;
 pub mod store;
+pub mod tasks;
 pub mod tls;

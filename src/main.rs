@@ -1,5 +1,6 @@
 //! The program `hyprbox`: flags → configuration → a command. The only place that exits.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,55 +30,63 @@ fn main() -> ExitCode {
         Some(("backup", arguments)) => tell(ops::backup::run(arguments)),
         Some(("restore", arguments)) => tell(ops::restore::run(arguments)),
         Some(("doctor", arguments)) => doctor(arguments),
-        Some(("migrate-store", flags)) => ops::migrate_store::run(flags),
+        Some(("migrate-store", flags)) => {
+            let (result, code) = ops::migrate_store::run(flags);
+            hyprbox::cli::print(&result).err().unwrap_or(code)
+        }
         Some(("supervise", arguments)) => supervise(arguments),
         // clap demands a subcommand, and knows these alone.
         _ => ExitCode::from(BAD_CONFIGURATION),
     }
 }
 
-/// Help and versions go to standard output; a wrong command line is told on standard error.
+/// Help and versions go to standard output; a wrong command line is reported on standard error.
 fn tell_usage(error: &clap::Error) -> ExitCode {
-    // With the output gone there is nobody to tell.
+    if !error.use_stderr() {
+        return print(&error.render().to_string());
+    }
+    // With standard error gone the exit code is all that is left to say.
     let _gone = error.print();
     let of_client = std::env::args()
         .nth(1)
         .is_some_and(|name| hyprbox::cli::has_command(&name));
-    match (error.use_stderr(), of_client) {
-        (false, _) => ExitCode::SUCCESS,
-        (true, true) => ExitCode::from(hyprbox::cli::USAGE),
-        (true, false) => ExitCode::from(BAD_CONFIGURATION),
+    if of_client {
+        ExitCode::from(hyprbox::cli::USAGE)
+    } else {
+        ExitCode::from(BAD_CONFIGURATION)
+    }
+}
+
+/// Writes a command's result to standard output; returns the exit code.
+fn print(text: &str) -> ExitCode {
+    match hyprbox::cli::print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(code) => code,
     }
 }
 
 fn complain(error: impl std::fmt::Display) -> ExitCode {
-    eprintln!("hyprbox: {error}");
+    hyprbox::cli::note(&format!("hyprbox: {error}"));
     ExitCode::from(BAD_CONFIGURATION)
 }
 
-/// What an operator's command came to.
-#[expect(clippy::print_stdout, reason = "it is what the command was asked for")]
+/// Reports the result of an operator's command.
 fn tell(outcome: Result<String, String>) -> ExitCode {
     match outcome {
-        Ok(said) => {
-            println!("{said}");
-            ExitCode::SUCCESS
-        }
+        Ok(result) => print(&format!("{result}\n")),
         Err(error) => {
-            eprintln!("hyprbox: {error}");
+            hyprbox::cli::note(&format!("hyprbox: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-#[expect(clippy::print_stdout, reason = "it is what the command was asked for")]
 fn doctor(arguments: &ArgMatches) -> ExitCode {
     let (findings, is_well) = ops::doctor::run(arguments);
-    println!("{findings}");
-    if is_well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    match hyprbox::cli::print(&format!("{findings}\n")) {
+        Err(code) => code,
+        Ok(()) if is_well => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
     }
 }
 
@@ -105,7 +114,8 @@ fn start_log(config: &Config) {
     let filter = EnvFilter::new(&config.log);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(hyprbox_agent::log::stderr)
+        .log_internal_errors(false);
     if config.log_json {
         log.json().init();
     } else {
@@ -125,8 +135,9 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
     let (stop, stopping) = watch::channel(false);
     // Listened for before anything is opened, so that a stop in the middle of the start is a clean one, too.
+    let stop_requested = hyprbox_agent::shutdown::requested().map_err(app::StartError::of)?;
     tokio::spawn(async move {
-        terminated().await;
+        stop_requested.await;
         tracing::info!("stopping");
         // An error says that the server is down already.
         let _down = stop.send(true);
@@ -137,14 +148,9 @@ async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
     announce(&app, config, &listener).await?;
     // The start has needed three times what stays: the description of the API, most of all.
     memory::give_back();
-    app.serve(listener).await;
-    Ok(())
+    app.serve(listener).await
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the setup code is for the person who started the server, not for its log"
-)]
 async fn announce(
     app: &App,
     config: &Config,
@@ -167,38 +173,27 @@ async fn announce(
     }
     if !app.has_users().await? {
         let (url, code) = (&app.public_url, app.auth.setup_code());
-        println!("No users yet. Make the first one, an ADMIN, at {url}/setup?code={code}");
-        if config.has_no_address() {
-            println!(
-                "That link works on this machine. From another one, put this machine's name or address in its place, or set \
-                 HYPRBOX_PUBLIC_URL."
-            );
-        }
-        println!("Setup code: {code}");
+        let elsewhere = if config.has_no_address() {
+            "That link works on this machine. From another one, put this machine's name or address in its place, or set \
+             HYPRBOX_PUBLIC_URL.\n"
+        } else {
+            ""
+        };
+        // For the person who started the server, not for its log; the server also works without a reader.
+        let _unread = write!(
+            std::io::stdout(),
+            "No users yet. Make the first one, an ADMIN, at {url}/setup?code={code}\n{elsewhere}Setup code: {code}\n"
+        );
     }
     Ok(())
-}
-
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!("signals can't be heard; only a kill ends this server");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }
 
 fn demo(once: bool) -> ExitCode {
     let filter = EnvFilter::try_from_env("HYPRBOX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(hyprbox_agent::log::stderr)
+        .log_internal_errors(false)
         .init();
     let ran = runtime()
         .map_err(anyhow::Error::from)
@@ -206,7 +201,11 @@ fn demo(once: bool) -> ExitCode {
     match ran {
         Ok(exit_code) => ExitCode::from(exit_code),
         Err(error) => {
-            eprintln!("hyprbox: {error:#}");
+            let gone = error.downcast_ref::<std::io::Error>();
+            if gone.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+                return ExitCode::from(hyprbox::cli::PIPE_CLOSED);
+            }
+            hyprbox::cli::note(&format!("hyprbox: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -9,6 +9,7 @@ use crate::memory;
 use crate::nodes::{Nodes, RunClock};
 use crate::presets::Catalog;
 use crate::store::Change;
+use crate::tasks::TASKS;
 
 /// How often signs of life and last uses are written down. Where other servers look at them, four times a lease at least.
 const WRITE_SEEN_EVERY: Duration = Duration::from_secs(5);
@@ -106,8 +107,10 @@ pub(super) async fn run(
                     catalog.refresh();
                     install.look();
                 };
-                // A panic in there is logged by its own thread; what was known stays as it was.
-                let _looked = tokio::task::spawn_blocking(look).await;
+                // What was known stays as it was.
+                if let Err(error) = tokio::task::spawn_blocking(look).await {
+                    TASKS.died("presets", &error.to_string());
+                }
             }
         }
     }

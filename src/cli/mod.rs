@@ -49,6 +49,27 @@ use screen::Screen;
 /// What a wrong command line ends with, apart from what a job ends with.
 pub const USAGE: u8 = exit::USAGE;
 
+/// What a command ends with whose output's reader has closed it.
+pub const PIPE_CLOSED: u8 = exit::PIPE_CLOSED;
+
+/// Writes a command's result to standard output. An error is the exit code; what went wrong is reported already.
+pub fn print(text: &str) -> Result<(), ExitCode> {
+    let written = write_all(text.as_bytes());
+    written.map_err(|error| finish(Err(error.into()), false))
+}
+
+/// Reports something that is no data on standard error.
+pub fn note(text: &str) {
+    screen::note(text);
+}
+
+fn write_all(bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
 /// Adds the commands that talk with a server to the program's. What a later command needs is a variant of `args::LocalCommand`
 /// (on this machine) or `args::ClientCommand` (of a server), and an arm below.
 pub fn add_client_commands(command: Command) -> Command {
@@ -205,6 +226,5 @@ fn completions(shell: Shell) -> Result<(), CliError> {
     };
     let mut text = Vec::new();
     completer.write_registration(COMPLETE, "hyprbox", "hyprbox", "hyprbox", &mut text)?;
-    use std::io::Write;
-    Ok(std::io::stdout().write_all(&text)?)
+    Ok(write_all(&text)?)
 }

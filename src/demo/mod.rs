@@ -48,28 +48,30 @@ pub async fn run(once: bool) -> anyhow::Result<u8> {
     let serving = tokio::spawn(app.serve(listener));
     let client = Client::new(&url, token)?;
     let agent = start_agent(&client, &url, folder.path()).await?;
-    let end = run_job(&client).await?;
+    let mut terminal = Terminal(Ok(()));
+    let end = run_job(&client, &mut terminal).await?;
     let path = format!(
         "{url}/once/{}?to=/jobs/{}",
         auth.one_time_code(&user.id),
         end.id
     );
     if !once && std::io::stdout().is_terminal() {
-        say(&format!(
+        terminal.say(&format!(
             "\n  See it in the browser, already signed in (the link works once):\n  {path}\n\n  Serving until Ctrl-C.\n"
-        ))?;
-        tokio::signal::ctrl_c()
-            .await
-            .context("Ctrl-C can't be heard")?;
+        ));
+        hyprbox_agent::shutdown::requested()
+            .context("signals can't be received")?
+            .await;
     } else {
-        say(&format!(
+        terminal.say(&format!(
             "\n  Its page was {path}\n  This demo ends with its job; run it in a terminal, without --once, and it serves on.\n"
-        ))?;
+        ));
     }
     agent.stop().await;
     // An error says that the server is down already.
     let _down = stop.send(true);
-    serving.await.context("the server panicked")?;
+    serving.await.context("the server panicked")??;
+    terminal.0.context("the output can't be written")?;
     Ok(end.exit_code)
 }
 
@@ -155,10 +157,10 @@ async fn start_agent(client: &Client, url: &str, folder: &Path) -> anyhow::Resul
     Ok(Agent { stop, running })
 }
 
-async fn run_job(client: &Client) -> anyhow::Result<JobEnd> {
-    say(&format!(
+async fn run_job(client: &Client, terminal: &mut Terminal) -> anyhow::Result<JobEnd> {
+    terminal.say(&format!(
         "\n  HyprBox Jobs: queueing the preset {PRESET} for the node {NODE}\n\n  "
-    ))?;
+    ));
     let clicked = Instant::now();
     let id = client.queue(PRESET, NODE, PACE_MS).await?;
     let accepted = clicked.elapsed();
@@ -166,10 +168,11 @@ async fn run_job(client: &Client) -> anyhow::Result<JobEnd> {
     let end = client
         .follow(&id, |text| {
             first_output.get_or_insert_with(|| clicked.elapsed());
-            say(&text.replace('\n', "\n  "))
+            terminal.say(&text.replace('\n', "\n  "));
+            Ok(())
         })
         .await?;
-    say(&summary(&end, accepted, first_output, clicked.elapsed()))?;
+    terminal.say(&summary(&end, accepted, first_output, clicked.elapsed()));
     Ok(end)
 }
 
@@ -193,11 +196,16 @@ fn summary(
     )
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "telling it in the terminal is what the demo is for"
-)]
-fn say(text: &str) -> anyhow::Result<()> {
-    print!("{text}");
-    std::io::stdout().flush().context("the terminal has gone")
+/// Where the demo reports. Once its reader is gone, the rest is dropped: the demo still ends its job, agent and server cleanly.
+struct Terminal(std::io::Result<()>);
+
+impl Terminal {
+    fn say(&mut self, text: &str) {
+        if self.0.is_ok() {
+            let mut stdout = std::io::stdout();
+            self.0 = stdout
+                .write_all(text.as_bytes())
+                .and_then(|()| stdout.flush());
+        }
+    }
 }

@@ -31,36 +31,40 @@ pub fn command() -> Command {
         )
 }
 
-/// Runs it: 0 when all is moved and the database is open to servers, 1 when not yet, 2 when it can't begin.
+/// Runs it; returns what to write to standard output and the exit code: 0 when all is moved and the database is open to servers, 1 when not yet, 2 when it can't begin.
 #[cfg(feature = "postgres")]
-pub fn run(flags: &ArgMatches) -> ExitCode {
+pub fn run(flags: &ArgMatches) -> (String, ExitCode) {
     let (from, to) = match arguments(flags) {
         Ok(both) => both,
         Err(why) => {
-            eprintln!("hyprbox: {why}");
-            return ExitCode::from(2);
+            note(&why);
+            return (String::new(), ExitCode::from(2));
         }
     };
     // The client of Postgres has a runtime of its own, which needs a thread without one: this is it.
-    let moved = crate::store::migrate_store::migrate_store(&from, &to, &mut |line| {
-        eprintln!("hyprbox: {line}");
-    });
+    let moved = crate::store::migrate_store::migrate_store(&from, &to, &mut |line| note(&line));
     match moved {
         Ok(outcome) => report(&outcome),
         Err(error) => {
-            eprintln!("hyprbox: {error}");
-            ExitCode::FAILURE
+            note(&error);
+            (String::new(), ExitCode::FAILURE)
         }
     }
 }
 
 /// Without the feature there is one thing to say.
 #[cfg(not(feature = "postgres"))]
-pub fn run(_: &ArgMatches) -> ExitCode {
-    eprintln!(
-        "hyprbox: this program is built without PostgreSQL; with it: `cargo build --release --features postgres`"
+pub fn run(_: &ArgMatches) -> (String, ExitCode) {
+    note(
+        &"this program is built without PostgreSQL; with it: `cargo build --release --features postgres`",
     );
-    ExitCode::from(2)
+    (String::new(), ExitCode::from(2))
+}
+
+/// Reports progress and errors. With standard error gone they are dropped, and the move goes on.
+fn note(line: &dyn std::fmt::Display) {
+    use std::io::Write;
+    let _unread = writeln!(std::io::stderr(), "hyprbox: {line}");
 }
 
 #[cfg(feature = "postgres")]
@@ -82,32 +86,30 @@ fn arguments(flags: &ArgMatches) -> Result<(std::path::PathBuf, String), String>
 }
 
 #[cfg(feature = "postgres")]
-#[expect(
-    clippy::print_stdout,
-    reason = "the sums are the command's result; how far it is goes to standard error"
-)]
-fn report(outcome: &crate::store::migrate_store::Outcome) -> ExitCode {
+fn report(outcome: &crate::store::migrate_store::Outcome) -> (String, ExitCode) {
+    // The sums are the command's result; its progress goes to standard error.
+    let mut result = String::new();
     for moved in &outcome.tables {
-        println!(
-            "{:<18} {:>10} rows  sha256 {}  the same on both sides",
+        result.push_str(&format!(
+            "{:<18} {:>10} rows  sha256 {}  the same on both sides\n",
             moved.table, moved.rows, moved.sha256
-        );
+        ));
     }
     for (place, count) in &outcome.replaced {
-        println!(
-            "{place}: {count} with a NUL or bytes that are no text, which PostgreSQL refuses: U+FFFD stands there"
-        );
+        result.push_str(&format!(
+            "{place}: {count} with a NUL or bytes that are no text, which PostgreSQL refuses: U+FFFD stands there\n"
+        ));
     }
     if let Some(why) = &outcome.unfinished {
-        eprintln!(
-            "hyprbox: not done: {why}, so what it wrote or writes after this copy is not in it: stop it and run the same again; that takes what changed. Until then servers refuse {}",
+        note(&format!(
+            "not done: {why}, so what it wrote or writes after this copy is not in it: stop it and run the same again; that takes what changed. Until then servers refuse {}",
             outcome.target
-        );
-        return ExitCode::FAILURE;
+        ));
+        return (result, ExitCode::FAILURE);
     }
-    println!(
-        "Done. Start servers with HYPRBOX_DATABASE_URL={} and HYPRBOX_SECRET_KEY_FILE=<a copy of the old server's secret.key>: sealed secrets open with that key alone. Don't start a server over the old file again: agents would be served twice.",
+    result.push_str(&format!(
+        "Done. Start servers with HYPRBOX_DATABASE_URL={} and HYPRBOX_SECRET_KEY_FILE=<a copy of the old server's secret.key>: sealed secrets open with that key alone. Don't start a server over the old file again: agents would be served twice.\n",
         outcome.target
-    );
-    ExitCode::SUCCESS
+    ));
+    (result, ExitCode::SUCCESS)
 }

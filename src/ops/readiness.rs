@@ -6,6 +6,7 @@ use tokio::sync::Mutex;
 
 use crate::clock;
 use crate::store::{Store, StoreError, readiness};
+use crate::tasks::TASKS;
 
 /// How long a look counts.
 const COUNTS_FOR: Duration = Duration::from_secs(1);
@@ -17,8 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Readiness(Mutex<Option<(Instant, Result<(), String>)>>);
 
 impl Readiness {
-    /// `Err` with the reason when the store takes no write. Those who ask at once share one look.
+    /// `Err` with the reason when a task of the server has died or the store takes no write. Those who ask at once share one look.
     pub(super) async fn look(&self, store: &Store) -> Result<(), String> {
+        if let Some(fault) = TASKS.fault() {
+            return Err(fault);
+        }
         let mut last = self.0.lock().await;
         if let Some((at, found)) = last.as_ref()
             && at.elapsed() < COUNTS_FOR

@@ -9,6 +9,7 @@ use super::backup::{self, PARTIAL_PREFIX};
 use crate::clock::{self, Timestamp};
 use crate::config::BackupPlan;
 use crate::metrics::Metrics;
+use crate::tasks::TASKS;
 
 /// How long until a failed backup is tried again, and at the most after it has failed again and again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
@@ -49,8 +50,8 @@ pub(crate) async fn follow(
                 let again = plan.every.min(retry_after(failures)).as_secs();
                 tracing::error!(%error, again_in_seconds = again, "the backup failed");
             }
-            // A panic in there is logged by its own thread.
-            Err(_) => {
+            Err(error) => {
+                TASKS.died("backups", &error.to_string());
                 failures = failures.saturating_add(1);
                 metrics.backup_failed();
             }

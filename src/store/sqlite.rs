@@ -20,6 +20,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 
 use self::checkpoint::{Checkpointer, Log};
 use super::{Change, Listener, OpenError, Row, Statement, StoreError, Tx, Value, migrate};
+use crate::tasks::TASKS;
 
 /// Writes that share one commit at the most.
 const GROUP: usize = 64;
@@ -113,6 +114,9 @@ where
     }
 }
 
+const WRITER: &str = "store-writer";
+const CHECKPOINT: &str = "store-checkpoint";
+
 impl Sqlite {
     pub(super) fn open(path: &Path, listener: Listener) -> Result<Self, OpenError> {
         let writer = open_writer(path)?;
@@ -121,10 +125,14 @@ impl Sqlite {
         let checkpointer = Checkpointer::open(path)?;
         let log = checkpointer.log();
         let threads = vec![
-            spawn("store-writer", move || {
-                write_loop(writer, &waiting, &listener, &log);
+            spawn(WRITER, move || {
+                TASKS.run_thread(WRITER, || {
+                    write_loop(writer, &waiting, &listener, &log);
+                });
             })?,
-            spawn("store-checkpoint", move || checkpointer.run())?,
+            spawn(CHECKPOINT, move || {
+                TASKS.keep_thread(CHECKPOINT, || checkpointer.run());
+            })?,
         ];
         Ok(Self {
             readers,

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 use crate::clock::Timestamp;
+use crate::tasks::TASKS;
 
 /// How often the files are looked at. What is served meanwhile is still valid: renewals come days ahead.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -126,8 +127,11 @@ impl Tls {
             tokio::time::sleep(LOOK_EVERY).await;
             let tls = self.clone();
             let looked = tokio::task::spawn_blocking(move || tls.look(doubtful)).await;
-            // A panic in there is logged by its own thread; what is served stays.
-            doubtful = looked.unwrap_or(None);
+            doubtful = looked.unwrap_or_else(|error| {
+                // What is served stays.
+                TASKS.died("certificate", &error.to_string());
+                None
+            });
         }
     }
 

@@ -9,6 +9,10 @@
 //! | `HYPRBOX_CHAOS_SERVER_KILLS` | 4 | how often the server is killed in it |
 //! | `HYPRBOX_CHAOS_OUTAGE_SECONDS` | 10 | how long the server is away while a job writes 200 MB |
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::print_stderr,
+    reason = "a test that fails shows what the programs logged"
+)]
 
 extern crate hyprbox_testkit as harness;
 

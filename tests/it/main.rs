@@ -1,6 +1,10 @@
 //! The server from outside: its real binary as a process, spoken to over HTTP as people and agents do. A file per
 //! behaviour; `harness` is what they all stand on.
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::print_stderr,
+    reason = "a test that fails shows what the programs logged"
+)]
 
 extern crate hyprbox_testkit as harness;
 
@@ -31,6 +35,7 @@ mod keep;
 mod lease;
 mod list;
 mod log;
+mod logging;
 mod memory;
 #[cfg(feature = "postgres")]
 mod migrate_store;

@@ -16,6 +16,7 @@ use super::session::CHANNEL;
 use super::url::Endpoint;
 use super::{OwnPids, change_of};
 use crate::store::{Change, Listener};
+use crate::tasks::TASKS;
 
 /// How often the thread looks whether it is to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -24,6 +25,8 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Pauses between attempts to connect.
 const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
+const NAME: &str = "store-listen";
+
 pub(super) fn start(
     endpoint: Endpoint,
     own: Arc<OwnPids>,
@@ -31,14 +34,14 @@ pub(super) fn start(
     stop: Arc<AtomicBool>,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
-        .name("store-listen".to_owned())
+        .name(NAME.to_owned())
         .spawn(move || {
             let ears = Ears {
                 own,
                 listener,
                 stop,
             };
-            ears.listen_for_ever(&endpoint);
+            TASKS.keep_thread(NAME, || ears.listen_for_ever(&endpoint));
         })
 }
 

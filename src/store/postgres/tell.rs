@@ -16,6 +16,7 @@ use super::session::CHANNEL;
 use super::url::Endpoint;
 use super::{OwnPids, line_of, payloads_of};
 use crate::store::Change;
+use crate::tasks::TASKS;
 
 /// Changes that may wait while the connection is down; past them everybody is told to look everywhere.
 const WAITING_MAX: usize = 20_000;
@@ -32,6 +33,8 @@ struct Waiting {
     known: HashSet<String>,
     over: bool,
 }
+
+const NAME: &str = "store-tell";
 
 /// Where commits leave what is to be told.
 pub(super) struct Teller {
@@ -50,8 +53,8 @@ impl Teller {
             waiting: Arc::clone(&waiting),
         };
         let thread = std::thread::Builder::new()
-            .name("store-tell".to_owned())
-            .spawn(move || mouth.tell_for_ever())?;
+            .name(NAME.to_owned())
+            .spawn(move || TASKS.keep_thread(NAME, || mouth.tell_for_ever()))?;
         Ok((Self { waiting }, thread))
     }
 
@@ -92,7 +95,7 @@ struct Mouth {
 }
 
 impl Mouth {
-    fn tell_for_ever(self) {
+    fn tell_for_ever(&self) {
         let mut line = None;
         while let (Some(lines), over) = self.next() {
             let began = Instant::now();

@@ -1,5 +1,9 @@
 //! What every test stands on: the real server as a process, people and agents that talk HTTP with it, readers of its
 //! streams, and its database as an operator sees it. Tests are plain threads; one runtime in the background does the I/O.
+#![allow(
+    clippy::print_stderr,
+    reason = "a test that fails shows what the programs logged"
+)]
 
 mod call;
 mod cluster;

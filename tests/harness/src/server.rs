@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
@@ -154,7 +155,7 @@ impl Setup {
 
 /// Lines of the server's two outputs, as they come.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+struct Lines(Arc<Mutex<Vec<String>>>, Arc<AtomicBool>);
 
 impl Lines {
     fn all(&self) -> MutexGuard<'_, Vec<String>> {
@@ -166,6 +167,9 @@ impl Lines {
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 lines.all().push(line);
+                if lines.1.load(Ordering::Relaxed) {
+                    break;
+                }
             }
         });
     }
@@ -242,6 +246,11 @@ impl Server {
             None => "http",
         };
         self.url = format!("{scheme}://{address}");
+    }
+
+    /// Closes its standard error after the next line of its log.
+    pub fn stop_reading_the_log(&self) {
+        self.log.1.store(true, Ordering::Relaxed);
     }
 
     /// Starts it again, on another port, over the same folder.
