@@ -132,6 +132,9 @@ CREATE INDEX jobs_node ON jobs (node_id, id);
 CREATE INDEX jobs_queued ON jobs (node_id, created_at, id) WHERE status = 'QUEUED';
 CREATE INDEX jobs_running ON jobs (node_id, claimed_by, cancel_requested_at, id) WHERE status = 'RUNNING';
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_preset ON jobs (preset, id);
+CREATE INDEX jobs_ended ON jobs (status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
+CREATE INDEX jobs_ended_owner ON jobs (created_by, status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
 
 -- Values of secret params, sealed with the key file, until their job ends (a trigger erases them then).
 CREATE TABLE job_secrets (

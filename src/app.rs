@@ -126,6 +126,15 @@ impl App {
         if let Some((plan, _)) = &backups {
             made.folder(&plan.dir, "HYPRBOX_BACKUP_DIR")?;
         }
+        let database = match &config.database {
+            DatabaseUrl::Sqlite(path) => path.parent(),
+            #[cfg(feature = "postgres")]
+            DatabaseUrl::Postgres(_) => None,
+        };
+        let backup_dir = backups.as_ref().map(|(plan, _)| plan.dir.as_path());
+        for folder in [database, backup_dir].into_iter().flatten() {
+            ops::backup::remove_leftovers(folder);
+        }
         let hub = Arc::new(Hub::default());
         let auth_cell = Arc::new(OnceLock::new());
         let store = open_store(config, Arc::clone(&hub), Arc::clone(&auth_cell))?;

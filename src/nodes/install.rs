@@ -176,9 +176,8 @@ async fn agent(
             Some((machine, asked))
         });
         let missing = || {
-            let place = agents.place().display();
-            let words =
-                format!("This server has no such agent; a static build belongs into {place}");
+            // Anybody may ask: the folder's path is for the log and for an ADMIN's pages.
+            let words = "This server has no such agent; HYPRBOX_AGENT_DIR on the server names the folder for static builds";
             ApiError::not_found("agent_not_found", words)
         };
         let (machine, asked) = found.ok_or_else(missing)?;

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 
+use tempfile::NamedTempFile;
+
 use crate::config::{self, DataPlace, DatabaseUrl};
 use crate::store::copy::{self, CopyError};
 
 /// Copies in the making have names of their own, so that one left by a killed program is known as such.
-pub(super) const PARTIAL_PREFIX: &str = ".hyprbox-backup-";
+const PARTIAL_PREFIX: &str = ".hyprbox-backup-";
 
 /// A copy that was made.
 pub(super) struct Made {
@@ -69,11 +71,7 @@ pub(super) fn make(database: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Resu
     }
     refuse_existing(to)?;
     let folder = folder_of(to);
-    // 0600, and taken away again where this returns early.
-    let partial = tempfile::Builder::new()
-        .prefix(PARTIAL_PREFIX)
-        .tempfile_in(folder)
-        .map_err(|error| cant(&error))?;
+    let partial = partial_in(folder).map_err(|error| cant(&error))?;
     copy::copy(database, partial.path(), go_on).map_err(|error| match error {
         CopyError::CalledOff => cant(&error),
         CopyError::Failed(reason) => cant(&reason),
@@ -88,6 +86,40 @@ pub(super) fn make(database: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Resu
     })?;
     sync_folder(folder).map_err(|error| cant(&error))?;
     Ok(Made { bytes: bytes.len() })
+}
+
+/// A new file for a copy, 0600, which is removed unless it is given its final name. Its lock lasts as long as the program
+/// that makes the copy.
+pub(super) fn partial_in(folder: &Path) -> io::Result<NamedTempFile> {
+    let partial = tempfile::Builder::new()
+        .prefix(PARTIAL_PREFIX)
+        .tempfile_in(folder)?;
+    partial.as_file().lock()?;
+    Ok(partial)
+}
+
+/// Removes the copies that killed programs left in a folder. One that still has its lock is being made.
+pub fn remove_leftovers(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_partial = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(PARTIAL_PREFIX));
+        // A link is never a copy, and is never followed.
+        if !is_partial || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let path = entry.path();
+        if !File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            continue;
+        }
+        match std::fs::remove_file(&path) {
+            Ok(()) => tracing::info!(file = %path.display(), "removed an unfinished copy"),
+            Err(error) => {
+                tracing::warn!(%error, file = %path.display(), "can't remove an unfinished copy");
+            }
+        }
+    }
 }
 
 fn refuse_existing(to: &Path) -> Result<(), String> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::clock;
+use crate::http::ApiError;
 use crate::store::{Store, StoreError, readiness};
 use crate::tasks::TASKS;
 
@@ -31,7 +32,8 @@ impl Readiness {
         }
         let write = store.write(|tx| readiness::touch(tx, clock::now()));
         let found = match tokio::time::timeout(PATIENCE, write).await {
-            Ok(written) => written.map_err(|error: StoreError| error.to_string()),
+            // Anybody may ask, so the cause, which can name a path, goes to the log only.
+            Ok(written) => written.map_err(|error: StoreError| ApiError::from(error).message),
             Err(_) => Err(format!(
                 "the database took no write within {} s",
                 PATIENCE.as_secs()

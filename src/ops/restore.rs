@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::backup::{PARTIAL_PREFIX, folder_of, sqlite_of, sync_folder};
+use super::backup::{folder_of, partial_in, sqlite_of, sync_folder};
 use crate::clock;
 use crate::config;
 use crate::store::copy;
@@ -81,10 +81,7 @@ fn put_in_place(file: &Path, database: &Path) -> Result<Option<PathBuf>, String>
             .create(folder)
             .map_err(cant)?;
     }
-    let partial = tempfile::Builder::new()
-        .prefix(PARTIAL_PREFIX)
-        .tempfile_in(folder)
-        .map_err(cant)?;
+    let partial = partial_in(folder).map_err(cant)?;
     copy::copy(file, partial.path(), &|| true)
         .map_err(|error| format!("can't copy {}: {error}", file.display()))?;
     give_to_owner(partial.as_file(), folder).map_err(cant)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::backup::{self, PARTIAL_PREFIX};
+use super::backup;
 use crate::clock::{self, Timestamp};
 use crate::config::BackupPlan;
 use crate::metrics::Metrics;
@@ -13,8 +13,6 @@ use crate::tasks::TASKS;
 
 /// How long until a failed backup is tried again, and at the most after it has failed again and again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
-/// A copy in the making that is older was left by a killed server.
-const LEFT_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
 /// Takes backups until the server goes down.
 pub(crate) async fn follow(
@@ -82,7 +80,7 @@ fn take(
     now: Timestamp,
     go_on: &dyn Fn() -> bool,
 ) -> Result<u64, String> {
-    remove_left(&plan.dir);
+    backup::remove_leftovers(&plan.dir);
     let path = plan.dir.join(name_of(now));
     let made = backup::make(database, &path, go_on)?;
     tracing::info!(file = %path.display(), bytes = made.bytes, "backup taken");
@@ -120,28 +118,6 @@ fn all(dir: &Path) -> Vec<String> {
 /// When the newest backup in a folder was taken.
 pub(super) fn newest(dir: &Path) -> Option<Timestamp> {
     all(dir).iter().filter_map(|name| time_of(name)).max()
-}
-
-fn remove_left(dir: &Path) {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let is_partial = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(PARTIAL_PREFIX));
-        let age = entry
-            .metadata()
-            .and_then(|about| about.modified())
-            .ok()
-            .and_then(|at| at.elapsed().ok());
-        if is_partial && age.is_some_and(|age| age > LEFT_AFTER) {
-            match std::fs::remove_file(entry.path()) {
-                Ok(()) => {
-                    tracing::info!(file = %entry.path().display(), "an unfinished copy was removed")
-                }
-                Err(error) => tracing::warn!(%error, "an unfinished copy could not be removed"),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -163,6 +163,7 @@ static FIND_LOCKED: Statement = select_jobs!("WHERE id = $1 /* for update */");
 static SCRIPT: Statement = Statement::new("SELECT script FROM jobs WHERE id = $1");
 static RUNNING_ON: Statement =
     select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
+static OF_PRESET: Statement = Statement::new("SELECT id FROM jobs WHERE preset = $1 LIMIT 1");
 static RUNNING: Statement = Statement::new(include_str!("sql/job_running.sql"));
 static CANCEL_QUEUED: Statement = Statement::new(include_str!("sql/job_cancel_queued.sql"));
 static CANCEL_RUNNING: Statement = Statement::new(include_str!("sql/job_cancel_running.sql"));
@@ -312,40 +313,65 @@ pub struct JobFilter {
 
 /// Jobs, newest first.
 pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>, StoreError> {
-    // Put together from fixed parts, as `x IS NULL OR …` would keep the database from its indexes.
-    let mut sql = String::from(concat!(
-        "SELECT ",
-        include_str!("sql/job_columns.sql"),
-        " FROM jobs WHERE 1 = 1"
-    ));
+    // Of a preset that no job has, every index but this one would be walked to its end.
+    if let Some(preset) = &filter.preset
+        && tx.query(&OF_PRESET, values![preset])?.is_empty()
+    {
+        return Ok(Vec::new());
+    }
     let mut params = Vec::new();
-    let mut condition = |column: &str, value: Value| {
+    let mut conditions = Vec::new();
+    // Put together from fixed parts, as `x IS NULL OR …` would keep the database from its indexes.
+    let mut condition = |column: &'static str, comparison: &str, value: Value| {
         params.push(value);
-        sql.push_str(&format!(" AND {column} ${}", params.len()));
+        conditions.push((column, format!("{comparison} ${}", params.len())));
     };
     if let Some(user) = &filter.created_by {
-        condition("created_by =", user.into());
+        condition("created_by", "=", user.into());
     }
     if let Some(node) = &filter.node_id {
-        condition("node_id =", node.into());
+        condition("node_id", "=", node.into());
     }
     if let Some(preset) = &filter.preset {
-        condition("preset =", preset.into());
+        condition("preset", "=", preset.into());
     }
     if let Some(id) = &filter.before {
-        condition("id <", id.into());
-    }
-    if !filter.statuses.is_empty() {
-        // Not IN: Postgres takes the partial indexes of QUEUED and RUNNING for alternatives alone, and else walks.
-        let alternatives: Vec<String> = filter
-            .statuses
-            .iter()
-            .map(|status| format!("status = '{status}'"))
-            .collect();
-        sql.push_str(&format!(" AND ({})", alternatives.join(" OR ")));
+        condition("id", "<", id.into());
     }
     params.push(limit.into());
-    sql.push_str(&format!(" ORDER BY id DESC LIMIT ${}", params.len()));
+    let count = params.len();
+    let all = |neutral: &[&str]| {
+        let one = |(column, rest): &(&str, String)| match neutral.contains(column) {
+            true => format!(" AND {column} || '' {rest}"),
+            false => format!(" AND {column} {rest}"),
+        };
+        conditions.iter().map(one).collect::<String>()
+    };
+    // Each status by itself, the newest first: its own index ends after `limit` rows.
+    let of_status = |status: &JobStatus| {
+        match status {
+        // Few, and in partial indexes that no other one may be preferred to.
+        JobStatus::Queued | JobStatus::Running => format!(
+            "SELECT id FROM (SELECT id FROM jobs WHERE status = '{status}'{} ORDER BY id || '' DESC LIMIT ${count}) AS unfinished",
+            all(&["created_by", "preset", "id"])
+        ),
+        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => format!(
+            "SELECT id FROM (SELECT id FROM jobs WHERE status = '{status}' AND status IN ('SUCCEEDED', 'FAILED', 'CANCELLED'){}
+             ORDER BY id DESC LIMIT ${count}) AS ended",
+            all(&[])
+        ),
+    }
+    };
+    let columns = include_str!("sql/job_columns.sql");
+    let wanted = if filter.statuses.is_empty() {
+        format!("1 = 1{}", all(&[]))
+    } else {
+        let statuses: std::collections::BTreeSet<_> =
+            filter.statuses.iter().map(of_status).collect();
+        let parts: Vec<String> = statuses.into_iter().collect();
+        format!("id IN ({})", parts.join(" UNION ALL "))
+    };
+    let sql = format!("SELECT {columns} FROM jobs WHERE {wanted} ORDER BY id DESC LIMIT ${count}");
     read_all(tx.query(&Statement::composed(sql), &params)?, record)
 }
 

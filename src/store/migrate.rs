@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 4;
+pub const SCHEMA_VERSION: i64 = 5;
 
 /// The whole schema, for a fresh database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -21,6 +21,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (2, LINES_AND_PIDS),
     (3, ENROLMENTS),
     (4, RUNNING_BY_INSTANCE),
+    (5, HARDENING),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -29,16 +30,68 @@ pub(super) const ENROLMENTS: &str = include_str!("migrations/0003_enrolments.sql
 /// To version 4, on either database.
 pub(super) const RUNNING_BY_INSTANCE: &str =
     include_str!("migrations/0004_running_by_instance.sql");
+/// To version 5, on either database.
+pub(super) const HARDENING: &str = include_str!("migrations/0005_hardening.sql");
 
 /// Marks the file as ours (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;
+
+/// An empty file is a new database, unless what stands next to it shows that there was one.
+fn refuse_emptied(path: &Path) -> Result<(), OpenError> {
+    refuse_log(path)?;
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    let Some(copy) = find_database(folder) else {
+        return Ok(());
+    };
+    Err(OpenError(format!(
+        "{} is empty, but {} is a database: put it back with `hyprbox restore --replace {}`, or remove the empty file to start afresh",
+        path.display(),
+        copy.display(),
+        copy.display()
+    )))
+}
+
+/// A write-ahead log without its database: opening it would delete the log.
+fn refuse_log(path: &Path) -> Result<(), OpenError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = Path::new(&log);
+    if !log.metadata().is_ok_and(|about| about.len() > 0) {
+        return Ok(());
+    }
+    Err(OpenError(format!(
+        "{} is empty or gone, but its log {} is not: put the database back, restore a backup with `hyprbox restore --replace FILE`, or move the log away to start afresh",
+        path.display(),
+        log.display()
+    )))
+}
+
+/// A database in a folder or in a folder in it.
+fn find_database(folder: &Path) -> Option<std::path::PathBuf> {
+    let files = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_database = |path: &Path| {
+        let mut header = [0; 16];
+        let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+        read.is_ok() && &header == b"SQLite format 3\0"
+    };
+    files(folder)
+        .flat_map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_file() => vec![entry.path()],
+            Ok(kind) if kind.is_dir() => files(&entry.path()).map(|inner| inner.path()).collect(),
+            _ => vec![],
+        })
+        .filter(|path| path.is_file())
+        .find(|path| is_database(path))
+}
 
 /// Looks at the file's first bytes alone, before SQLite does, so that a file that isn't ours stays as it is.
 pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), OpenError> {
     let mut header = [0; 100];
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return refuse_log(path),
         Err(error) => {
             return Err(OpenError(format!(
                 "can't read the database {}: {error}",
@@ -48,7 +101,7 @@ pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), OpenError> {
     };
     let length = file.metadata().map_or(0, |about| about.len());
     if length == 0 {
-        return Ok(());
+        return refuse_emptied(path);
     }
     if file.read_exact(&mut header).is_err() || &header[..16] != b"SQLite format 3\0" {
         return Err(OpenError(format!(

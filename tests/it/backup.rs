@@ -416,3 +416,63 @@ fn on_postgres_they_name_its_own_tools() {
     let line = crate::config::refused(&setup.with("HYPRBOX_BACKUP_DIR", text(&folder)));
     assert!(line.contains("pg_dump"), "{line}");
 }
+
+#[test]
+fn copies_that_killed_programs_left_go_at_the_next_start() {
+    if !is_sqlite() {
+        return;
+    }
+    let mut server = Server::start();
+    server.kill9();
+    let folder = server.setup().data_dir();
+    let left = [".hyprbox-backup-aB3dE6", ".hyprbox-backup-aB3dE6-journal"];
+    for name in left {
+        std::fs::write(folder.join(name), b"half a copy").expect("writes");
+    }
+    // One that is still being made, one of somebody else's, and a link.
+    let used = folder.join(".hyprbox-backup-inUse1");
+    let copy = std::fs::File::create(&used).expect("creates");
+    copy.lock().expect("locks");
+    let other = folder.join("hyprbox-backup-notes");
+    std::fs::write(&other, b"notes").expect("writes");
+    let link = folder.join(".hyprbox-backup-linked");
+    std::os::unix::fs::symlink(&other, &link).expect("links");
+    server.start_again();
+    assert!(left.iter().all(|name| !folder.join(name).exists()));
+    assert!(used.exists() && other.exists() && link.is_symlink());
+}
+
+#[test]
+fn an_empty_database_next_to_what_is_left_of_one_is_refused() {
+    if !is_sqlite() {
+        return;
+    }
+    let (server, _admin, _agent) = with_node();
+    let database = server.database().sqlite().expect("a file").to_owned();
+    let folder = database.parent().expect("a folder").to_owned();
+    let copy = folder.join("copy.db");
+    done(&server.setup().run(&["backup", text(&copy)]));
+    let mut server = server;
+    server.terminate();
+    let setup = server.into_setup();
+    let log = folder.join("hyprbox.db-wal");
+    std::fs::write(&database, b"").expect("empties");
+    let line = crate::config::refused(&setup);
+    assert!(
+        line.contains("copy.db") && line.contains("hyprbox restore --replace"),
+        "{line}"
+    );
+    assert_eq!(database.metadata().expect("is there").len(), 0);
+    // Without any copy, its log is enough.
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let moved = elsewhere.path().join("copy.db");
+    std::fs::copy(&copy, &moved).expect("copies");
+    std::fs::remove_file(&copy).expect("removes");
+    std::fs::write(&log, b"a log").expect("writes");
+    assert!(crate::config::refused(&setup).contains("hyprbox.db-wal"));
+    assert_eq!(std::fs::read(&log).expect("reads"), b"a log");
+    // What the line says works.
+    done(&setup.run(&["restore", "--replace", text(&moved)]));
+    let server = setup.start();
+    server.get("/readyz").gives(200);
+}

@@ -270,9 +270,15 @@ fn a_server_without_agents_says_so() {
     assert!(
         page.contains("no agent to give away") && page.contains(empty.to_str().expect("UTF-8"))
     );
-    server
+    let missing = server
         .get("/agent/hyprbox-agent-x86_64")
         .refused(404, "agent_not_found");
+    // A stranger learns no path of the machine.
+    let told = missing.text();
+    assert!(
+        !told.contains(empty.to_str().expect("UTF-8")) && !told.contains("/tmp"),
+        "{told}"
+    );
     let machine = Machine::new();
     let path = machine.folder.path().join("install.sh");
     write_file(&path, &server.get("/install.sh").gives(200).text(), 0o644);

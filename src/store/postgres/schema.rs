@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::session::describe;
 use super::url::{APPLICATION, Endpoint};
 use crate::store::migrate::{
-    ENROLMENTS, LINES_AND_PIDS, RUNNING_BY_INSTANCE, SCHEMA, SCHEMA_VERSION,
+    ENROLMENTS, HARDENING, LINES_AND_PIDS, RUNNING_BY_INSTANCE, SCHEMA, SCHEMA_VERSION,
 };
 
 /// What makes a fresh database Postgres's own.
@@ -33,6 +33,7 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
         ],
     ),
     (4, &[RUNNING_BY_INSTANCE]),
+    (5, &[HARDENING]),
 ];
 
 /// The advisory lock of those who change the schema: "hbox".
