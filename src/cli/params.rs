@@ -130,7 +130,9 @@ fn from_file(file: &str, stdin: &mut Stdin) -> Result<Map<String, Value>, CliErr
         "-" => stdin.read("the params file")?,
         path => read_file(path)?,
     };
-    match serde_json::from_str(&text) {
+    // Some editors begin a file with a byte order mark, which is not JSON.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    match serde_json::from_str(text) {
         Ok(Value::Object(params)) => Ok(params),
         Ok(_) => Err(CliError::failed(format!(
             "{file} must hold a JSON object of params, such as {{\"ssh_port\": 2222}}"
@@ -207,6 +209,19 @@ mod tests {
         assert_eq!(params["text"], "@home");
         let error = resolved(&["text=@/nonexistent"]).expect_err("no such file");
         assert!(error.to_string().contains("text=@@/nonexistent"), "{error}");
+    }
+
+    #[test]
+    fn a_params_file_may_begin_with_a_byte_order_mark() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("params.json");
+        std::fs::write(&file, "\u{feff}{\"port\": 22}").expect("writes");
+        let given = Params {
+            params: Vec::new(),
+            params_file: Some(file.display().to_string()),
+        };
+        let params = resolve(&preset(), &given, Map::new(), Secrets::StandIn).expect("params");
+        assert_eq!(params["port"], 22);
     }
 
     #[test]

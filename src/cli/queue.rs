@@ -87,6 +87,23 @@ pub(super) async fn find_preset(client: &Client, name: &str) -> Result<Preset, C
     let Ok(known) = client.get::<Presets>("/api/presets").await else {
         return Err(error);
     };
+    let is_its_file = |file: &str| {
+        file.strip_suffix(".yaml")
+            .or_else(|| file.strip_suffix(".yml"))
+            .is_some_and(|stem| stem == name)
+    };
+    if let Some(broken) = known.value.errors.iter().find(|e| is_its_file(&e.file)) {
+        let line = broken
+            .line
+            .map_or_else(String::new, |line| format!(":{line}"));
+        return Err(CliError {
+            message: format!(
+                "the preset {name} can't be used: {}{line}: {}",
+                broken.file, broken.message
+            ),
+            ..error
+        });
+    }
     let names = known
         .value
         .presets

@@ -126,7 +126,9 @@ pub(super) async fn show_found(
     query: Query,
 ) -> Result<Markup, ApiError> {
     let presets = site.jobs.presets().await?;
-    let entry = presets.get(&name).ok_or(JobError::PresetNotFound)?;
+    let entry = presets
+        .get(&name)
+        .ok_or_else(|| JobError::no_preset(&presets, &name))?;
     let typed = query.get("q").unwrap_or_default().trim();
     let picker = Picker::find(&site, &entry.preset, typed).await?;
     Ok(picker.found(&entry.preset))

@@ -104,7 +104,7 @@ fn is_for_the_form(error: &ApiError) -> bool {
 async fn entry(site: &Site, name: &str) -> Result<Arc<CatalogEntry>, ApiError> {
     let presets = site.jobs.presets().await?;
     let entry = presets.get(name).cloned();
-    Ok(entry.ok_or(JobError::PresetNotFound)?)
+    Ok(entry.ok_or_else(|| JobError::no_preset(&presets, name))?)
 }
 
 async fn preview(

@@ -6,6 +6,7 @@ use crate::http::{ApiError, FieldErrors};
 use crate::jobs::life::output::CHUNKS_MAX;
 use crate::jobs::log::window::KeptError;
 use crate::nodes::no_such_node;
+use crate::presets::Snapshot;
 use crate::store::StoreError;
 use crate::store::job::JobStatus;
 
@@ -18,6 +19,9 @@ pub enum JobError {
     /// No preset of that name.
     #[error("Preset not found")]
     PresetNotFound,
+    /// There is no such preset because its file is wrong.
+    #[error("Preset not found: {0}")]
+    PresetBroken(String),
     /// No node of that id.
     #[error("Node not found")]
     NodeNotFound,
@@ -53,6 +57,16 @@ pub enum JobError {
     Store(#[from] StoreError),
 }
 
+impl JobError {
+    /// Why `presets` has no preset of that name.
+    pub(crate) fn no_preset(presets: &Snapshot, name: &str) -> Self {
+        match presets.broken(name) {
+            Some(fault) => Self::PresetBroken(fault),
+            None => Self::PresetNotFound,
+        }
+    }
+}
+
 impl From<KeptError> for JobError {
     fn from(error: KeptError) -> Self {
         match error {
@@ -68,7 +82,9 @@ impl From<JobError> for ApiError {
         let words = error.to_string();
         match error {
             JobError::NotFound => ApiError::not_found("job_not_found", words),
-            JobError::PresetNotFound => ApiError::not_found("preset_not_found", words),
+            JobError::PresetNotFound | JobError::PresetBroken(_) => {
+                ApiError::not_found("preset_not_found", words)
+            }
             JobError::NodeNotFound => no_such_node(),
             JobError::Fields(faults) => faults
                 .into_result()

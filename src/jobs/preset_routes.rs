@@ -67,7 +67,9 @@ async fn show(
     Path(name): Path<String>,
 ) -> Result<axum::Json<PresetView>, ApiError> {
     let presets = jobs.presets().await?;
-    let entry = presets.get(&name).ok_or(JobError::PresetNotFound)?;
+    let entry = presets
+        .get(&name)
+        .ok_or_else(|| JobError::no_preset(&presets, &name))?;
     Ok(axum::Json(PresetView::from(entry.as_ref())))
 }
 

@@ -109,6 +109,20 @@ impl Snapshot {
         self.entries.values()
     }
 
+    /// What is wrong with the file of that name, if that is why there is no such preset: `mine.yaml:3: unknown field …`.
+    pub fn broken(&self, name: &str) -> Option<String> {
+        let stem = |file: &str| {
+            file.strip_suffix(".yaml")
+                .or_else(|| file.strip_suffix(".yml"))
+                .is_some_and(|stem| stem == name)
+        };
+        let error = self.errors.iter().find(|error| stem(&error.file))?;
+        let line = error
+            .line
+            .map_or_else(String::new, |line| format!(":{line}"));
+        Some(format!("{}{line}: {}", error.file, error.message))
+    }
+
     /// What is wrong in the presets folder, by file and line.
     pub fn errors(&self) -> &[FileError] {
         &self.errors

@@ -6,6 +6,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::{Duration, SystemTime};
 
 use super::catalog::FileError;
@@ -14,6 +15,10 @@ use super::schema::{Fault, MAX_FILE_BYTES, Preset};
 /// A file's times advance in steps (4 ms on many kernels, 2 s on some network shares): a file that changed less than
 /// this long before it was read may change once more with nothing to show for it, and is read again.
 const TIME_GRAIN: Duration = Duration::from_secs(2);
+
+/// How long a request waits for a changed file to be parsed. A file that takes longer is parsed in the background, and
+/// its last good version stays in use meanwhile.
+const PARSE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Why a file can't be used. Faults of its content are told apart by line; the others are of the file as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +80,12 @@ struct Known {
     text: Option<String>,
     good: Option<(Preset, String)>,
     errors: Vec<FileError>,
+    /// The result of a parse that goes on in the background.
+    parsing: Option<Receiver<Parsed>>,
 }
+
+/// A text, and what it was parsed to.
+type Parsed = (String, Result<Preset, Vec<Fault>>);
 
 /// The folder as of the last look.
 #[derive(Debug)]
@@ -149,10 +159,19 @@ impl Folder {
 impl Known {
     fn look(&mut self, folder: &Path, name: &OsString, twin: Option<OsString>) -> bool {
         let path = folder.join(name);
+        let mut changed = false;
+        match self.parsing.as_ref().map(Receiver::try_recv) {
+            None | Some(Err(TryRecvError::Disconnected)) => self.parsing = None,
+            Some(Err(TryRecvError::Empty)) => return false,
+            Some(Ok(parsed)) => {
+                self.parsing = None;
+                changed = self.parsed(&path, name, parsed);
+            }
+        }
         let now = SystemTime::now();
         let signature = fs::metadata(&path).ok().map(|meta| Signature::of(&meta));
         if signature.is_some() && signature == self.signature && twin.is_none() {
-            return false;
+            return changed;
         }
         // Remembered only if a later change will show; taken before reading, so that one made meanwhile shows too.
         self.signature = signature.filter(|signature| signature.is_settled(now));
@@ -160,14 +179,26 @@ impl Known {
             Some(twin) => Err(LoadError::Twin(twin.to_string_lossy().into_owned())),
             None => read(&path, name),
         };
-        match text {
+        let came = match text {
             Ok(text) if self.text.as_ref() == Some(&text) => false,
             Ok(text) => {
-                let parsed = Preset::parse(stem(name), &text);
                 self.text = Some(text.clone());
-                match parsed {
-                    Ok(preset) => self.take(&path, preset, text),
-                    Err(faults) => self.fail(&path, name, LoadError::Faulty(faults)),
+                let parsing = parse(stem(name).to_owned(), text);
+                match parsing.recv_timeout(PARSE_PATIENCE) {
+                    Ok(parsed) => self.parsed(&path, name, parsed),
+                    Err(RecvTimeoutError::Timeout) => {
+                        let path = path.display();
+                        tracing::warn!(
+                            "{path} takes long to parse; the server goes on without this version until it is done"
+                        );
+                        self.parsing = Some(parsing);
+                        false
+                    }
+                    Err(RecvTimeoutError::Disconnected) => {
+                        let error = io::Error::other("there is no thread to parse it");
+                        self.text = None;
+                        self.fail(&path, name, LoadError::Unreadable(error))
+                    }
                 }
             }
             Err(error) => {
@@ -176,6 +207,14 @@ impl Known {
                 self.text = None;
                 self.fail(&path, name, error)
             }
+        };
+        came || changed
+    }
+
+    fn parsed(&mut self, path: &Path, name: &OsString, (text, result): Parsed) -> bool {
+        match result {
+            Ok(preset) => self.take(path, preset, text),
+            Err(faults) => self.fail(path, name, LoadError::Faulty(faults)),
         }
     }
 
@@ -208,6 +247,21 @@ impl Known {
         self.errors = errors;
         true
     }
+}
+
+/// Parses in a thread of its own.
+fn parse(stem: String, text: String) -> Receiver<Parsed> {
+    let (sender, receiver) = channel();
+    let work = move || {
+        let result = Preset::parse(&stem, &text);
+        // Nobody waits any more if the file is gone.
+        let _gone = sender.send((text, result));
+    };
+    // Without a thread the sender is dropped, and the receiver says so.
+    let _started = std::thread::Builder::new()
+        .name("preset".to_owned())
+        .spawn(work);
+    receiver
 }
 
 fn file_errors(file: &str, error: LoadError) -> Vec<FileError> {

@@ -1,12 +1,16 @@
 //! Where in a YAML text something is. The checks that come after parsing know *what* is wrong
-//! (`params.ssh_port.default`), and serde no longer knows *where*: so the text is walked once more along that path, and
-//! the walk fails on purpose when it is there, since serde's errors carry the line and column. The same walk finds a key
-//! that a mapping has twice, which serde's structs tell of with the position of the whole mapping.
+//! (`params.ssh_port.default`), and serde no longer knows *where*. So the text is read once by a parser whose events
+//! carry their position, and the tree of positions answers every question afterwards. The same pass refuses what the
+//! parser behind serde takes quadratic time for: deep nesting.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::{BTreeSet, HashMap};
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+
+use super::schema::Fault;
+
+/// A preset nests four deep. Beyond this, the file is not a preset, and reading it would cost time for each level.
+const MAX_DEPTH: usize = 32;
 
 /// A step down into a YAML document.
 #[derive(Debug, Clone, Copy)]
@@ -24,205 +28,325 @@ pub(super) enum Aim {
     Value,
     /// The key that leads to it.
     Key,
-    /// The first key, anywhere, that its mapping has already.
-    Twice,
 }
 
-/// Line and column, from 1, of what is at `path`; none if there is no such thing.
-pub(super) fn locate(text: &str, path: &[Segment<'_>], aim: Aim) -> Option<(usize, usize)> {
-    let walk = Walk { path, aim };
-    let error = walk
-        .deserialize(serde_yaml::Deserializer::from_str(text))
-        .err()?;
-    error.location().map(|at| (at.line(), at.column()))
+/// Line and column, both from 1, in characters.
+pub(super) type Place = (usize, usize);
+
+/// The positions of all nodes of a file's first document.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    nodes: Vec<Node>,
+    /// The first key that its mapping already has.
+    pub(super) duplicate: Option<Fault>,
 }
 
-/// The fault of the first key that its mapping has twice, at the second one.
-pub(super) fn twice(text: &str) -> Option<serde_yaml::Error> {
-    let walk = Walk {
-        path: &[],
-        aim: Aim::Twice,
-    };
-    let error = walk
-        .deserialize(serde_yaml::Deserializer::from_str(text))
-        .err()?;
-    // Other errors are for whoever reads the file in earnest.
-    error.to_string().contains(IS_TWICE).then_some(error)
+#[derive(Debug)]
+struct Node {
+    at: Place,
+    kind: Kind,
 }
 
-const IS_TWICE: &str = " is there twice";
-
-#[derive(Clone, Copy)]
-struct Walk<'a> {
-    path: &'a [Segment<'a>],
-    aim: Aim,
+#[derive(Debug)]
+enum Kind {
+    Scalar(ScalarStyle),
+    Sequence(Vec<usize>),
+    Mapping(HashMap<String, Entry>),
 }
 
-impl Walk<'_> {
-    /// A scalar, or what can't be descended into: the goal, or a path that leads nowhere.
-    fn leaf<E: de::Error>(self) -> Result<(), E> {
-        if self.path.is_empty() && self.aim != Aim::Twice {
-            return Err(E::custom("here"));
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    key_at: Place,
+    value: usize,
+}
+
+/// A collection whose end has not come yet.
+struct Open {
+    node: usize,
+    /// In a mapping: the key whose value comes next. `Some(None)` is a key that is not text.
+    key: Option<Option<(String, Place)>>,
+    is_mapping: bool,
+    keys: BTreeSet<String>,
+    /// The path in the words of serde's errors: `steps[0]`.
+    name: String,
+}
+
+impl Index {
+    /// Reads the positions of `text`.
+    ///
+    /// # Errors
+    /// Nesting that is too deep. Faults of the YAML itself are left to serde, whose words say more; the index then
+    /// holds what came before the fault.
+    pub(super) fn read(text: &str) -> Result<Self, Fault> {
+        let mut builder = Builder {
+            lines: text.lines().collect(),
+            ..Builder::default()
+        };
+        for event in Parser::new_from_str(text) {
+            match event {
+                Ok((event, span)) => builder.event(event, span)?,
+                Err(error) if nests_deeply(text) => return Err(too_deep(&error)),
+                Err(_) => break,
+            }
+        }
+        Ok(builder.index)
+    }
+
+    /// Line and column of what is at `path`; none if there is no such thing.
+    pub(super) fn place(&self, path: &[Segment<'_>], aim: Aim) -> Option<Place> {
+        let (last, parents) = path.split_last()?;
+        match (aim, last) {
+            (Aim::Key, Segment::Key(name)) => match &self.node(parents)?.kind {
+                Kind::Mapping(entries) => entries.get(*name).map(|entry| entry.key_at),
+                Kind::Scalar(_) | Kind::Sequence(_) => None,
+            },
+            _ => self.node(path).map(|node| node.at),
+        }
+    }
+
+    /// Where the scalar at `path` begins, and how it is written.
+    pub(super) fn scalar(&self, path: &[Segment<'_>]) -> Option<(Place, ScalarStyle)> {
+        let node = self.node(path)?;
+        match &node.kind {
+            Kind::Scalar(style) => Some((node.at, *style)),
+            Kind::Sequence(_) | Kind::Mapping(_) => None,
+        }
+    }
+
+    fn node(&self, path: &[Segment<'_>]) -> Option<&Node> {
+        let mut node = self.nodes.first()?;
+        for segment in path {
+            let index = match (&node.kind, segment) {
+                (Kind::Mapping(entries), Segment::Key(name)) => entries.get(*name)?.value,
+                (Kind::Sequence(items), Segment::Index(index)) => *items.get(*index)?,
+                _ => return None,
+            };
+            node = self.nodes.get(index)?;
+        }
+        Some(node)
+    }
+}
+
+#[derive(Default)]
+struct Builder<'t> {
+    lines: Vec<&'t str>,
+    /// Where the last event ended.
+    end: Place,
+    index: Index,
+    open: Vec<Open>,
+    anchors: HashMap<usize, usize>,
+    /// Documents that ended. Only the first is indexed; the depth of all is checked.
+    documents: usize,
+    /// Collections that are open in a later document.
+    depth_elsewhere: usize,
+}
+
+impl Builder<'_> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
+        let mut at = place(&span);
+        if let Event::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..) = &event {
+            at = self.header(at);
+        } else if matches!(event, Event::Scalar(..)) {
+            at = self.behind_properties(at);
+        }
+        self.end = (span.end.line(), span.end.col() + 1);
+        match event {
+            Event::DocumentEnd => self.documents += 1,
+            Event::Scalar(value, style, anchor, _) => {
+                self.node(at, Kind::Scalar(style), anchor, Some(&value));
+            }
+            Event::Alias(anchor) => match self.anchors.get(&anchor).copied() {
+                Some(node) => self.child(node, at, None),
+                None => self.node(at, Kind::Sequence(Vec::new()), 0, None),
+            },
+            Event::SequenceStart(anchor, _) => {
+                self.enter(at, Kind::Sequence(Vec::new()), anchor)?;
+            }
+            Event::MappingStart(anchor, _) => {
+                self.enter(at, Kind::Mapping(HashMap::new()), anchor)?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.depth_elsewhere = self.depth_elsewhere.saturating_sub(1);
+                self.open.pop();
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => {}
         }
         Ok(())
     }
-}
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        if self.aim == Aim::Twice {
-            let mut seen = BTreeSet::new();
-            while map.next_key_seed(NewKey(&mut seen))?.is_some() {
-                map.next_value_seed(self)?;
+    /// Where a scalar itself begins, behind its anchor and its tag.
+    fn behind_properties(&self, at: Place) -> Place {
+        let line = self.lines.get(at.0 - 1).copied().unwrap_or_default();
+        let mut rest = line.chars().skip(at.1 - 1).peekable();
+        let mut column = at.1;
+        while matches!(rest.peek(), Some('&' | '!')) {
+            while rest.next_if(|c| *c != ' ').is_some() {
+                column += 1;
             }
-            return Ok(());
+            while rest.next_if_eq(&' ').is_some() {
+                column += 1;
+            }
         }
-        let Some((Segment::Key(wanted), rest)) = self.path.split_first() else {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return self.leaf();
-        };
-        let stop_at_key = rest.is_empty() && self.aim == Aim::Key;
-        while let Some(found) = map.next_key_seed(KeyIs {
-            wanted,
-            stop: stop_at_key,
-        })? {
-            if found {
-                map.next_value_seed(Walk { path: rest, ..self })?;
+        (at.0, column)
+    }
+
+    /// Where the `|` or `>` is of a block whose text begins at `text`: the parser's events begin with the text.
+    fn header(&self, text: Place) -> Place {
+        for number in self.end.0.max(1)..=text.0 {
+            let line = self.lines.get(number - 1).copied().unwrap_or_default();
+            let skip = if number == self.end.0 {
+                self.end.1 - 1
             } else {
-                map.next_value::<IgnoredAny>()?;
+                0
+            };
+            let mut before = ' ';
+            for (index, c) in line.chars().enumerate().skip(skip) {
+                match c {
+                    '|' | '>' if before == ' ' => return (number, index + 1),
+                    '#' if before == ' ' => break,
+                    _ => before = if c == '\t' { ' ' } else { c },
+                }
             }
         }
-        Ok(())
+        text
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        if self.aim == Aim::Twice {
-            while seq.next_element_seed(self)?.is_some() {}
+    fn enter(&mut self, at: Place, kind: Kind, anchor: usize) -> Result<(), Fault> {
+        if self.open.len() + self.depth_elsewhere >= MAX_DEPTH {
+            return Err(Fault {
+                line: Some(at.0),
+                column: Some(at.1),
+                message: format!("is nested more than {MAX_DEPTH} deep, which no preset needs"),
+            });
+        }
+        if self.documents > 0 {
+            self.depth_elsewhere += 1;
             return Ok(());
         }
-        let Some((Segment::Index(wanted), rest)) = self.path.split_first() else {
-            while seq.next_element::<IgnoredAny>()?.is_some() {}
-            return self.leaf();
+        let name = match self.open.last() {
+            None => String::new(),
+            Some(parent) => match (&parent.key, &self.index.nodes[parent.node].kind) {
+                (Some(Some((key, _))), _) if parent.name.is_empty() => key.clone(),
+                (Some(Some((key, _))), _) => format!("{}.{key}", parent.name),
+                (_, Kind::Sequence(items)) => format!("{}[{}]", parent.name, items.len()),
+                _ => parent.name.clone(),
+            },
         };
-        for _ in 0..*wanted {
-            if seq.next_element::<IgnoredAny>()?.is_none() {
-                return Ok(());
-            }
-        }
-        seq.next_element_seed(Walk { path: rest, ..self })?;
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        let is_mapping = matches!(kind, Kind::Mapping(_));
+        let node = self.index.nodes.len();
+        self.node(at, kind, anchor, None);
+        self.open.push(Open {
+            node,
+            key: None,
+            is_mapping,
+            keys: BTreeSet::new(),
+            name,
+        });
         Ok(())
     }
 
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
-        self.leaf()
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
-        self.leaf()
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
-        self.leaf()
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
-        self.leaf()
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
-        self.leaf()
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
-        self.leaf()
-    }
-
-    fn visit_none<E: de::Error>(self) -> Result<(), E> {
-        self.leaf()
-    }
-}
-
-/// Whether a key is the wanted one; with `stop`, the walk ends on it.
-#[derive(Clone, Copy)]
-struct KeyIs<'a> {
-    wanted: &'a str,
-    stop: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for KeyIs<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeyIs<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: de::Error>(self, key: &str) -> Result<bool, E> {
-        if key == self.wanted && self.stop {
-            return Err(E::custom("here"));
+    fn node(&mut self, at: Place, kind: Kind, anchor: usize, text: Option<&str>) {
+        if self.documents > 0 {
+            return;
         }
-        Ok(key == self.wanted)
-    }
-}
-
-/// A key that the mapping doesn't have yet.
-struct NewKey<'a>(&'a mut BTreeSet<String>);
-
-impl<'de> DeserializeSeed<'de> for NewKey<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for NewKey<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: de::Error>(self, key: &str) -> Result<(), E> {
-        if self.0.insert(key.to_owned()) {
-            return Ok(());
+        let node = self.index.nodes.len();
+        self.index.nodes.push(Node { at, kind });
+        if anchor > 0 {
+            self.anchors.insert(anchor, node);
         }
-        Err(E::custom(format!("`{key}`{IS_TWICE}")))
+        self.child(node, at, text);
     }
+
+    /// Hands a node to the collection that it stands in: as an item, a key or a value. `text` is that of a scalar.
+    fn child(&mut self, node: usize, at: Place, text: Option<&str>) {
+        if self.documents > 0 {
+            return;
+        }
+        let Some(parent) = self.open.last_mut() else {
+            return;
+        };
+        match &mut self.index.nodes[parent.node].kind {
+            Kind::Scalar(_) => {}
+            Kind::Sequence(items) => items.push(node),
+            Kind::Mapping(entries) => {
+                debug_assert!(parent.is_mapping);
+                match parent.key.take() {
+                    Some(Some((key, key_at))) => {
+                        entries.entry(key).or_insert(Entry {
+                            key_at,
+                            value: node,
+                        });
+                    }
+                    Some(None) => {}
+                    None => {
+                        let key = text.map(|text| (text.to_owned(), at));
+                        if let Some((key, at)) = &key
+                            && !parent.keys.insert(key.clone())
+                            && self.index.duplicate.is_none()
+                        {
+                            self.index.duplicate = Some(is_twice(&parent.name, key, *at));
+                        }
+                        parent.key = Some(key);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn is_twice(parent: &str, key: &str, at: Place) -> Fault {
+    let prefix = if parent.is_empty() {
+        String::new()
+    } else {
+        format!("{parent}: ")
+    };
+    Fault {
+        line: Some(at.0),
+        column: Some(at.1),
+        message: format!("{prefix}`{key}` is there twice"),
+    }
+}
+
+fn place(span: &Span) -> Place {
+    (span.start.line(), span.start.col() + 1)
+}
+
+/// The parser has a limit of its own, which it may reach before it hands out the events.
+fn too_deep(error: &ScanError) -> Fault {
+    Fault {
+        line: Some(error.marker().line()),
+        column: Some(error.marker().col() + 1),
+        message: format!("is nested more than {MAX_DEPTH} deep, which no preset needs"),
+    }
+}
+
+/// Whether the text may nest deeply behind a fault. Counts brackets in texts and comments as well, and block
+/// collections by their marks: what is refused is broken in any case.
+fn nests_deeply(text: &str) -> bool {
+    let (mut open, mut most, mut marks) = (0_i64, 0_i64, 0_i64);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open -= 1,
+            b'\n' => marks = 0,
+            b'-' | b'?' => marks += 1,
+            _ => {}
+        }
+        most = most.max(open + marks / 8);
+    }
+    most > 8 * MAX_DEPTH as i64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TEXT: &str = "name: a\nparams:\n  port: { type: port,\n          default: 0 }\nsteps:\n  - name: x\n    run: |\n      true\n  - run: y\n";
+    const TEXT: &str = "name: a\nparams:\n  port: { type: port,\n          default: 0 }\nsteps:\n  - name: x\n    run: |\n      true\n  - run: y\n  - &z\n    run: z\n  - *z\n";
 
     #[test]
     fn a_path_leads_to_its_line_and_column() {
-        use Segment::{Index, Key};
-        type Case<'a> = (&'a [Segment<'a>], Aim, Option<(usize, usize)>);
+        use Segment::{Index as At, Key};
+        type Case<'a> = (&'a [Segment<'a>], Aim, Option<Place>);
         let cases: &[Case<'_>] = &[
             (&[Key("name")], Aim::Value, Some((1, 7))),
             (&[Key("params"), Key("port")], Aim::Key, Some((3, 3))),
@@ -233,16 +357,22 @@ mod tests {
                 Some((4, 20)),
             ),
             (
-                &[Key("steps"), Index(0), Key("run")],
+                &[Key("steps"), At(0), Key("run")],
                 Aim::Value,
                 Some((7, 10)),
             ),
-            (&[Key("steps"), Index(1)], Aim::Value, Some((9, 5))),
-            (&[Key("steps"), Index(2)], Aim::Value, None),
+            (&[Key("steps"), At(1)], Aim::Value, Some((9, 5))),
+            (
+                &[Key("steps"), At(3), Key("run")],
+                Aim::Value,
+                Some((11, 10)),
+            ),
+            (&[Key("steps"), At(4)], Aim::Value, None),
             (&[Key("name"), Key("deeper")], Aim::Value, None),
         ];
+        let index = Index::read(TEXT).expect("shallow");
         for (path, aim, expected) in cases {
-            assert_eq!(locate(TEXT, path, *aim), *expected, "{path:?} {aim:?}");
+            assert_eq!(index.place(path, *aim), *expected, "{path:?} {aim:?}");
         }
     }
 }

@@ -2,7 +2,9 @@
 //! position. Then the checks of meaning run over all of it and collect what they find, each with the path that `locate`
 //! turns into a line.
 
-use super::locate::{Aim, Segment, locate};
+use std::collections::BTreeSet;
+
+use super::locate::{Aim, Index, Segment};
 use super::params::{check_value, json_from_yaml};
 use super::schema::{
     DEFAULT_TIMEOUT_SECONDS, Fault, MAX_MAX_LENGTH, Param, ParamKind, Pattern, Preset, Risk, Step,
@@ -10,35 +12,60 @@ use super::schema::{
 use super::shape::{RawParam, RawPreset, RawStep, RawType, read};
 use super::words::{has_command, is_line, is_os_id, is_param_name, is_preset_name, parse_duration};
 
+/// How many faults of a file are named; of the others only their number is.
+const MAX_FAULTS: usize = 20;
+
 /// See [`Preset::parse`].
 pub(super) fn parse(stem: &str, text: &str) -> Result<Preset, Vec<Fault>> {
     // Some editors begin a file with a byte order mark, which YAML takes for a part of the first key.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let raw = read(text).map_err(|fault| vec![fault])?;
+    let index = Index::read(text).map_err(|fault| vec![fault])?;
+    let raw = read(text, &index).map_err(|fault| vec![fault])?;
     let mut checks = Checks {
-        text,
+        index,
         faults: Vec::new(),
     };
     let preset = checks.preset(stem, raw);
     if checks.faults.is_empty() {
         return Ok(preset);
     }
-    checks
-        .faults
-        .sort_by_key(|fault| (fault.line, fault.column));
-    Err(checks.faults)
+    let mut faults = checks.faults;
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    if faults.len() > MAX_FAULTS {
+        let more = faults.len() - MAX_FAULTS;
+        faults.truncate(MAX_FAULTS);
+        faults.push(Fault {
+            line: None,
+            column: None,
+            message: format!("and {} more", thousands(more)),
+        });
+    }
+    Err(faults)
+}
+
+/// 4980 → `4,980`
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// The checks of meaning. They build the preset as they go, with a stand-in where something is wrong, so that one
 /// run finds all faults; the preset counts only if there were none.
-struct Checks<'a> {
-    text: &'a str,
+struct Checks {
+    index: Index,
     faults: Vec<Fault>,
 }
 
-impl Checks<'_> {
+impl Checks {
     fn fault(&mut self, path: &[Segment<'_>], aim: Aim, message: impl Into<String>) {
-        let at = locate(self.text, path, aim);
+        let at = self.index.place(path, aim);
         self.faults.push(Fault {
             line: at.map(|(line, _)| line),
             column: at.map(|(_, column)| column),
@@ -98,6 +125,7 @@ impl Checks<'_> {
             name: raw.name,
             description: raw.description.unwrap_or_default().trim().to_owned(),
             derivatives: raw.derivatives.unwrap_or(false),
+            keep_processes: raw.keep_processes.unwrap_or(false),
             targets: raw.targets,
             risk: raw.risk.unwrap_or(Risk::Medium),
             timeout_seconds: timeout
@@ -116,6 +144,7 @@ impl Checks<'_> {
                 "targets must name at least one distribution (an ID of /etc/os-release), or be [any]",
             );
         }
+        let mut seen = BTreeSet::new();
         for (index, target) in targets.iter().enumerate() {
             let path = [Segment::Key("targets"), Segment::Index(index)];
             if !is_os_id(target) {
@@ -123,7 +152,7 @@ impl Checks<'_> {
                     &path,
                     "a target is an ID of /etc/os-release: a-z, 0-9, ., _ and -, such as debian",
                 );
-            } else if targets[..index].contains(target) {
+            } else if !seen.insert(target) {
                 self.value(&path, format!("target {target} is there twice"));
             } else if target == "any" && targets.len() > 1 {
                 self.value(&path, "any stands alone: it is every Linux");
@@ -276,6 +305,7 @@ impl Checks<'_> {
             self.fault(&here, Aim::Key, "an enum needs values: a list of texts");
         }
         let mut values = Vec::with_capacity(raw.len());
+        let mut seen = BTreeSet::new();
         for (index, value) in raw.iter().enumerate() {
             let path = [
                 here[0],
@@ -291,7 +321,7 @@ impl Checks<'_> {
                 Some(value) if value.contains('\0') => {
                     self.value(&path, "a value must not hold a NUL character");
                 }
-                Some(value) if values.iter().any(|known| known == value) => {
+                Some(value) if !seen.insert(value) => {
                     self.value(&path, format!("value {value:?} is there twice"));
                 }
                 Some(value) => values.push(value.to_owned()),

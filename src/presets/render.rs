@@ -23,6 +23,9 @@
 //! without secrets doesn't touch the descriptor. The distro guard comes first: a script that it ends never reads, so
 //! whoever writes must expect EPIPE. A value that is not there ends the script with 2.
 //!
+//! # A step that `set -e` ends
+//! An ERR trap in the step's subshell reports the line and the command once on stderr. Exit codes stay as they are.
+//!
 //! # `unless`
 //! In a condition `pipefail` is off (and bash ignores `set -e`): its last exit status counts, and `sshd -T | grep -q …`
 //! must not come out false because grep had seen enough and sshd got SIGPIPE.
@@ -53,10 +56,15 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
     }
     text.push_str(OPENING);
     line!("# HyprBox Jobs, preset {}: {}", preset.name, preset.title);
+    if preset.keep_processes {
+        // The agent's supervisor reads this line.
+        line!("# hyprbox: keep-processes");
+    }
     line!();
     text.push_str(&guard(preset));
     text.push_str(&params(preset, values));
     text.push_str(&secrets(preset));
+    text.push_str(FAILED);
     text.push_str(ONLY_DEFINITIONS);
     let count = preset.steps.len();
     for (index, step) in preset.steps.iter().enumerate() {
@@ -200,13 +208,40 @@ fn secrets(preset: &Preset) -> String {
     text
 }
 
+/// `set -e` ends a step without a word. An ERR trap names the command. Bash runs such a trap under the same rules as
+/// `set -e` (not in conditions), and `set -E` passes it on to functions. Subshells have it as well: there, only the
+/// command that contains the subshell counts, since a failure inside may be meant, and would be reported twice.
+const FAILED: &str = r#"# Reports the command at which set -e ends a step.
+# shellcheck disable=SC2317
+hyprbox_failed() {
+  [[ $BASH_SUBSHELL == 1 && $- == *e* ]] || return 0
+  local code=$1 line=$2 command=${3%%$'\n'*} hint=
+  shift 3
+  if [[ $code == 141 ]]; then
+    hint='; SIGPIPE: under pipefail, a command fails if its reader (grep -q, head) ends first'
+  fi
+  if (($# > 1)); then
+    printf '%s\n' "hyprbox: line $line ended with exit code $code: a pipe (exit codes $*), at: $command$hint" >&2
+  else
+    printf '%s\n' "hyprbox: line $line ended with exit code $code: $command$hint" >&2
+  fi
+}
+
+"#;
+
+const REPORT_FAILURE: &str =
+    "set -E; trap 'hyprbox_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\" \"${PIPESTATUS[@]}\"' ERR\n";
+
+/// As in `run`, with `set -e` on again.
+const REPORT_FAILURE_IN_VERIFY: &str = "set -eE; trap 'hyprbox_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\" \"${PIPESTATUS[@]}\"' ERR\n";
+
 /// The parts of a step that it has, in the order in which they run, each with what comes first in its subshell.
 /// `run` inherits `set -e`; around `verify` it is off outside, and so turned on again inside.
 fn parts(step: &Step) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
     [
         ("unless", "set +o pipefail\n", step.unless.as_deref()),
-        ("run", "", Some(step.run.as_str())),
-        ("verify", "set -e\n", step.verify.as_deref()),
+        ("run", REPORT_FAILURE, Some(step.run.as_str())),
+        ("verify", REPORT_FAILURE_IN_VERIFY, step.verify.as_deref()),
     ]
     .into_iter()
     .filter_map(|(part, first, text)| text.map(|text| (part, first, text)))

@@ -44,6 +44,8 @@ pub struct Preset {
     pub risk: Risk,
     /// 1 to [`MAX_TIMEOUT_SECONDS`]; [`DEFAULT_TIMEOUT_SECONDS`] where the file says nothing.
     pub timeout_seconds: u32,
+    /// Whether processes that a step leaves behind stay alive when the job ends.
+    pub keep_processes: bool,
     /// In the file's order, which is the form's.
     pub params: Vec<Param>,
     /// At least one.

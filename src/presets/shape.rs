@@ -5,13 +5,13 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Unexpected, Visitor};
 
-use super::locate::twice;
+use super::locate::Index;
 use super::schema::{Fault, Risk, Step};
 
 /// Reads the shape, and stops at the first fault.
-pub(super) fn read(text: &str) -> Result<RawPreset, Fault> {
-    match twice(text) {
-        Some(error) => Err(fault(&error)),
+pub(super) fn read(text: &str, index: &Index) -> Result<RawPreset, Fault> {
+    match &index.duplicate {
+        Some(fault) => Err(fault.clone()),
         None => serde_yaml::from_str(text).map_err(|error| fault(&error)),
     }
 }
@@ -38,6 +38,7 @@ fn fault(error: &serde_yaml::Error) -> Fault {
 #[derive(serde::Deserialize)]
 #[serde(
     deny_unknown_fields,
+    rename_all = "camelCase",
     expecting = "a preset: a mapping with name, targets and steps"
 )]
 pub(super) struct RawPreset {
@@ -49,6 +50,7 @@ pub(super) struct RawPreset {
     pub(super) risk: Option<Risk>,
     pub(super) timeout: Option<String>,
     pub(super) params: Option<RawParams>,
+    pub(super) keep_processes: Option<bool>,
     pub(super) steps: Vec<RawStep>,
 }
 

@@ -159,11 +159,10 @@ impl Jobs {
         let catalog = std::sync::Arc::clone(&self.catalog);
         let work = move || {
             catalog.refresh();
-            let entry = catalog
-                .current()
+            let presets = catalog.current();
+            let entry = presets
                 .get(&name)
-                .cloned()
-                .ok_or(JobError::PresetNotFound)?;
+                .ok_or_else(|| JobError::no_preset(&presets, &name))?;
             let checked = Values::check(&entry.preset, &params.kept);
             let timeout_fits =
                 timeout_seconds.is_none_or(|given| (1..=TIMEOUT_MAX_SECONDS).contains(&given));

@@ -1,6 +1,6 @@
 //! Programs that are run as they arrive from elsewhere: `curl … | bash`.
 
-use super::lex::Command;
+use super::lex::{Command, Word};
 use super::{Findings, Part};
 
 pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
@@ -35,38 +35,99 @@ fn short(word: &str, option: char) -> bool {
 fn is_shell(name: &str) -> bool {
     matches!(
         name,
-        "sh" | "bash" | "dash" | "zsh" | "ksh" | "perl" | "ruby" | "node"
-    ) || name.starts_with("python")
+        "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "mksh"
+    )
+}
+
+fn is_interpreter(name: &str) -> bool {
+    is_shell(name)
+        || matches!(name, "perl" | "ruby" | "node" | "php" | "lua")
+        || name.starts_with("python")
 }
 
 /// Whether the command runs text that it is given.
 fn runs_input(command: &Command) -> bool {
     command
         .program()
-        .is_some_and(|name| is_shell(name) || matches!(name, "eval" | "source" | "."))
+        .is_some_and(|name| is_interpreter(name) || matches!(name, "eval" | "source" | "."))
+}
+
+/// Whether an interpreter with these arguments runs what it reads from its standard input.
+fn runs_stdin(name: &str, arguments: &[Word]) -> bool {
+    let is_stdin =
+        |word: &Word| matches!(word.raw.as_str(), "-" | "/dev/stdin" | "/proc/self/fd/0");
+    if matches!(name, "source" | ".") {
+        return arguments.first().is_some_and(is_stdin);
+    }
+    if !is_interpreter(name) {
+        return false;
+    }
+    // Options whose value is the next word, and options that give the program another way.
+    let (with_value, elsewhere): (&[char], &[char]) = match name {
+        "perl" | "ruby" => (&['I'], &['e', 'E', 'n', 'p']),
+        "node" | "php" | "lua" => (&[], &['e', 'p', 'r', 'f', 'm']),
+        name if name.starts_with("python") => (&['W', 'X'], &['c', 'm']),
+        _ => (&['o', 'O'], &['c']),
+    };
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if is_stdin(word) {
+            return true;
+        }
+        let Some(letters) = word.raw.strip_prefix(['-', '+']) else {
+            return false;
+        };
+        if letters == "-" {
+            return words.next().is_none_or(is_stdin);
+        }
+        if letters.starts_with('-') {
+            if matches!(letters, "-rcfile" | "-init-file") {
+                words.next();
+            }
+            continue;
+        }
+        if is_shell(name) && letters.contains('s') {
+            return true;
+        }
+        if letters.contains(elsewhere) {
+            return false;
+        }
+        if letters.ends_with(with_value) {
+            words.next();
+        }
+    }
+    true
 }
 
 fn feeds(part: &Part<'_>, command: &Command) -> bool {
     let commands = &part.script.commands;
-    let downloads = |n: usize| matches!(commands[n].program(), Some("curl" | "wget"));
+    let downloads = |n: usize| {
+        matches!(
+            commands[n].program(),
+            Some("curl" | "wget" | "wget2" | "fetch" | "aria2c")
+        )
+    };
     let (name, arguments) = command.arguments();
-    // Of a pipe, if it has no file of its own to run.
-    let mut from = command.reads;
-    if name.is_some_and(is_shell)
-        && arguments
-            .iter()
-            .all(|word| word.raw.starts_with('-') || word.raw == "/dev/stdin")
-    {
+    // Of a pipe or a redirection, if it has no file of its own to run.
+    if name.is_some_and(|name| runs_stdin(name, arguments)) {
+        let mut from = command.reads;
         while let Some(n) = from {
             if downloads(n) {
                 return true;
             }
             from = commands[n].reads;
         }
+        if command
+            .inputs
+            .iter()
+            .any(|range| range.clone().any(downloads))
+        {
+            return true;
+        }
     }
     // bash <(curl …), bash -c "$(curl …)", eval "$(curl …)"
     let is_text = |index: usize| {
-        name.is_some_and(|name| !is_shell(name))
+        name.is_some_and(|name| !is_interpreter(name))
             || arguments[index].raw.starts_with("<(")
             || index > 0
                 && arguments[index - 1]

@@ -6,6 +6,7 @@
 //! | `place` | a place in a step's text → line and column of the YAML file |
 //! | `params` | params that nothing uses, variables that nothing sets, params without quotes |
 //! | `removal`, `download`, `apt`, `secrets`, `habits` | what bites as root |
+//! | `readonly`, `pipes`, `input`, `leftovers` | what ends a step, or is ended with the job |
 //! | `tools` | `bash -n` and shellcheck, where they are installed |
 //! | `files` | paths → files → findings |
 //! | `report` | findings for people, and as JSON |
@@ -16,9 +17,13 @@ mod apt;
 mod download;
 mod files;
 mod habits;
+mod input;
+mod leftovers;
 mod lex;
 mod params;
+mod pipes;
 mod place;
+mod readonly;
 mod removal;
 mod report;
 mod secrets;
@@ -27,7 +32,7 @@ mod tools;
 use super::locate::Segment;
 use super::schema::{Fault, Param, ParamKind, Preset, Step};
 use lex::{Command, Expansion, Script, Word};
-use place::{Place, Scalar, of_offset};
+use place::{Place, Scalar, Source};
 
 pub use files::{Checked, check_paths};
 pub use report::{human, json};
@@ -68,7 +73,8 @@ pub fn check(stem: &str, text: &str, tools: &Tools) -> Vec<Finding> {
         Ok(preset) => preset,
         Err(faults) => return faults.into_iter().map(Finding::from).collect(),
     };
-    let mut parts = parts(text, &preset);
+    let source = Source::new(text);
+    let mut parts = parts(&source, &preset);
     let mut findings = Findings { list: Vec::new() };
     tools.syntax(&mut parts, &mut findings);
     for part in parts.iter().filter(|part| part.is_bash) {
@@ -79,9 +85,13 @@ pub fn check(stem: &str, text: &str, tools: &Tools) -> Vec<Finding> {
         apt::check(part, &mut findings);
         secrets::check(&preset, part, &mut findings);
         habits::check(part, &preset.steps, &mut findings);
+        readonly::check(&preset, part, &mut findings);
+        pipes::check(part, &mut findings);
+        input::check(part, &mut findings);
+        leftovers::check(&preset, part, &mut findings);
     }
     if parts.iter().all(|part| part.is_bash) {
-        params::unused(text, &preset, &parts, &mut findings);
+        params::unused(&source, &preset, &parts, &mut findings);
         tools.shellcheck(&preset, &parts, &mut findings);
     }
     findings
@@ -116,7 +126,7 @@ struct Part<'a> {
     is_bash: bool,
 }
 
-fn parts<'a>(file: &str, preset: &'a Preset) -> Vec<Part<'a>> {
+fn parts<'a>(source: &Source<'_>, preset: &'a Preset) -> Vec<Part<'a>> {
     let mut parts = Vec::new();
     for (step, it) in preset.steps.iter().enumerate() {
         let Step {
@@ -142,7 +152,7 @@ fn parts<'a>(file: &str, preset: &'a Preset) -> Vec<Part<'a>> {
                 field,
                 text,
                 script: lex::read(text),
-                scalar: Scalar::find(file, &path, text),
+                scalar: Scalar::find(source, &path, text),
                 is_bash: true,
             });
         }
@@ -153,11 +163,37 @@ fn parts<'a>(file: &str, preset: &'a Preset) -> Vec<Part<'a>> {
 impl Part<'_> {
     /// Where in the file the `offset`th character of the text is.
     fn at(&self, offset: usize) -> Place {
-        self.scalar.place(of_offset(self.text, offset))
+        self.scalar.of_offset(offset)
     }
 
     fn expansions<'s>(&'s self, word: &'s Word) -> impl Iterator<Item = &'s Expansion> {
         word.expansions.iter().map(|n| &self.script.expansions[*n])
+    }
+
+    /// Whether nobody sees the exit status of the command of that index: it stands in an argument, or in a condition.
+    fn is_unseen(&self, index: usize) -> bool {
+        self.script
+            .unseen
+            .iter()
+            .any(|range| range.contains(&index))
+            || self.script.commands.iter().any(|command| {
+                let in_word = command
+                    .words
+                    .iter()
+                    .any(|word| word.commands.contains(&index));
+                let in_assign = command
+                    .assigns
+                    .iter()
+                    .any(|it| it.commands.contains(&index));
+                in_word || in_assign && !command.words.is_empty()
+            })
+    }
+
+    /// What stands behind the `||` that follows the command, or the `$(…)` that it is in.
+    fn behind(&self, command: &Command) -> Option<String> {
+        let rest: String = self.text.chars().skip(command.end).take(200).collect();
+        let rest = rest.trim_start_matches([' ', '\t', ')', '"', '}']);
+        rest.strip_prefix("||").map(ToOwned::to_owned)
     }
 
     /// Whether there is a command, anywhere, that this holds for.
@@ -178,22 +214,42 @@ impl Command {
         let mut words = &self.words[..];
         while let Some((first, rest)) = words.split_first() {
             let Some(name) = first.literal.as_deref() else {
+                // `$SUDO bash`, `${sudo_cmd} bash`
+                if first.raw.starts_with(['$', '"']) && first.raw.to_lowercase().contains("sudo") {
+                    words = rest;
+                    continue;
+                }
                 return (None, rest);
             };
             let name = name.rsplit('/').next().unwrap_or(name);
-            words = match name {
-                "sudo" | "command" | "exec" | "nice" | "ionice" | "nohup" | "env" | "eatmydata"
-                | "timeout" => {
-                    let is_before = |word: &Word| {
-                        word.raw.starts_with('-')
-                            || word.raw.contains('=')
-                            || word.raw.starts_with(|c: char| c.is_ascii_digit())
-                    };
-                    let skip = rest.iter().take_while(|word| is_before(word)).count();
-                    &rest[skip..]
+            // Options whose value is the next word.
+            let with_value: &[char] = match name {
+                "sudo" | "doas" => &['u', 'g', 'h', 'p', 'C', 'T', 'U', 'r', 't', 'D', 'R'],
+                "env" => &['u', 'C'],
+                "nice" => &['n'],
+                "ionice" => &['c', 'n', 'p'],
+                "timeout" => &['s', 'k'],
+                "stdbuf" => &['i', 'o', 'e'],
+                "command" | "builtin" | "exec" | "nohup" | "eatmydata" | "setsid" | "busybox" => {
+                    &[]
                 }
                 _ => return (Some(name), rest),
             };
+            // `command -v x` runs nothing.
+            if name == "command" && rest.first().is_some_and(|word| word.raw.starts_with("-v")) {
+                return (Some(name), rest);
+            }
+            let mut skip = 0;
+            while let Some(word) = rest.get(skip) {
+                let is_option = word.raw.starts_with('-');
+                let takes_next = is_option && word.raw.len() == 2 && word.raw.ends_with(with_value);
+                let is_number = word.raw.starts_with(|c: char| c.is_ascii_digit());
+                if !is_option && !word.raw.contains('=') && !is_number {
+                    break;
+                }
+                skip += 1 + usize::from(takes_next);
+            }
+            words = rest.get(skip..).unwrap_or_default();
         }
         (None, words)
     }

@@ -2,14 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use crate::presets::locate::{Aim, Segment, locate};
+use crate::presets::locate::{Aim, Segment};
 use crate::presets::schema::{Param, ParamKind, Preset};
 
 use super::lex::is_name;
+use super::place::Source;
 use super::{Findings, Part};
 
 /// A param that no step looks at asks people for nothing.
-pub(super) fn unused(file: &str, preset: &Preset, parts: &[Part<'_>], findings: &mut Findings) {
+pub(super) fn unused(
+    file: &Source<'_>,
+    preset: &Preset,
+    parts: &[Part<'_>],
+    findings: &mut Findings,
+) {
     // Text that is run, or names that are computed, may use anything.
     let is_open = |part: &Part<'_>| {
         part.text.contains("${!") || part.has(|c| matches!(c.program(), Some("eval")))
@@ -30,7 +36,7 @@ pub(super) fn unused(file: &str, preset: &Preset, parts: &[Part<'_>], findings: 
     for param in &preset.params {
         if !used.contains(param.name.as_str()) {
             let path = [Segment::Key("params"), Segment::Key(&param.name)];
-            let place = locate(file, &path, Aim::Key).unwrap_or((1, 1));
+            let place = file.index.place(&path, Aim::Key).unwrap_or((1, 1));
             let message = format!(
                 "no step uses ${}: use it, or take the param away",
                 param.name
@@ -40,24 +46,94 @@ pub(super) fn unused(file: &str, preset: &Preset, parts: &[Part<'_>], findings: 
     }
 }
 
-/// A variable that is neither a param nor set in the same part ends it, by `set -u`. Names in capitals may come from the
-/// environment.
+/// What a job's environment has, and what bash itself sets. A test holds the first half to the agent's.
+const GIVEN: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "TERM",
+    "HYPRBOX_FORCE",
+    "HYPRBOX_JOB_ID",
+    "HYPRBOX_NODE_ID",
+    // Of bash.
+    "BASH",
+    "BASHOPTS",
+    "BASHPID",
+    "COLUMNS",
+    "COPROC",
+    "DIRSTACK",
+    "EPOCHREALTIME",
+    "EPOCHSECONDS",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "HOSTNAME",
+    "HOSTTYPE",
+    "IFS",
+    "LINENO",
+    "LINES",
+    "MACHTYPE",
+    "MAPFILE",
+    "OLDPWD",
+    "OPTARG",
+    "OPTERR",
+    "OPTIND",
+    "OSTYPE",
+    "PIPESTATUS",
+    "PPID",
+    "PWD",
+    "RANDOM",
+    "REPLY",
+    "SECONDS",
+    "SHELLOPTS",
+    "SHLVL",
+    "SRANDOM",
+    "TZ",
+    "UID",
+];
+
+/// Whether the name may have a value that the part doesn't set. Proxies come from the agent, if it is told to pass them.
+fn may_be_given(name: &str) -> bool {
+    GIVEN.contains(&name)
+        || name.starts_with("BASH_")
+        || name.starts_with('_')
+        || name.to_ascii_lowercase().ends_with("_proxy")
+}
+
+/// A variable that is neither a param nor given by the environment nor set in the same part ends it, by `set -u`.
 pub(super) fn undefined(
     preset: &Preset,
     parts: &[Part<'_>],
     part: &Part<'_>,
     findings: &mut Findings,
 ) {
-    if part.has(|command| matches!(command.program(), Some("eval" | "source" | "."))) {
+    let is_open = part.has(|command| {
+        let words: Vec<&str> = command.literals().collect();
+        match command.program() {
+            Some("eval" | "source" | ".") => true,
+            // From here on an unset variable is empty.
+            Some("set") => words
+                .iter()
+                .any(|word| word.starts_with('+') && word.contains('u') || *word == "nounset"),
+            _ => false,
+        }
+    });
+    if is_open {
         return;
     }
     let set = set_names(part);
     let mut told = BTreeSet::new();
     for expansion in &part.script.expansions {
         let name = expansion.name.as_str();
-        let is_ours =
-            name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.ends_with("_proxy");
-        if !is_ours
+        if expansion.guarded {
+            // Whoever asks whether it is there knows that it may be absent.
+            told.insert(name);
+        }
+        if may_be_given(name)
             || expansion.guarded
             || set.contains(name)
             || preset.param(name).is_some()
@@ -73,7 +149,13 @@ pub(super) fn undefined(
                 None => String::new(),
             }
         };
-        let message = format!("${name} is no param, and nothing here sets it{hint}");
+        let message = if name.starts_with(|c: char| c.is_ascii_uppercase()) {
+            format!(
+                "${name} is not in a job's environment, and nothing here sets it{hint}; write ${{{name}:-}} if it may be absent"
+            )
+        } else {
+            format!("${name} is no param, and nothing here sets it{hint}")
+        };
         findings.error(part.at(expansion.at), "undefined-variable", message);
     }
 }
@@ -83,8 +165,12 @@ pub(super) fn undefined(
 fn set_names<'p>(part: &'p Part<'_>) -> BTreeSet<&'p str> {
     let mut names: BTreeSet<&str> = part.script.bare_names.iter().map(String::as_str).collect();
     for command in &part.script.commands {
-        names.extend(command.assigns.iter().map(String::as_str));
+        names.extend(command.assigns.iter().map(|it| it.name.as_str()));
         names.extend(command.literals().filter(|word| is_name(word)));
+        // `exec {fd}>file`
+        let in_braces = |word: &'p str| word.strip_prefix('{')?.strip_suffix('}');
+        let words = command.words.iter();
+        names.extend(words.filter_map(|word| in_braces(word.literal.as_deref()?)));
     }
     names
 }

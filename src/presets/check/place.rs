@@ -1,169 +1,247 @@
 //! From a place in a step's text to the place in the YAML file that a person has open.
 
-use crate::presets::locate::{Aim, Segment, locate};
+use saphyr_parser::ScalarStyle;
+
+use crate::presets::locate::{Index, Segment};
 
 /// Line and column, both from 1, in characters.
-pub(super) type Place = (usize, usize);
+pub(super) use crate::presets::locate::Place;
+
+/// A preset file's text, for positions.
+pub(super) struct Source<'a> {
+    pub(super) index: Index,
+    /// Without the line ends.
+    lines: Vec<&'a str>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self {
+            index: Index::read(text).unwrap_or_default(),
+            lines: text.lines().collect(),
+        }
+    }
+}
 
 /// A text of the preset (a `run`, an `unless`, a `verify`) and how it stands in the file.
 pub(super) struct Scalar {
     /// Where the file has its value: the `|` of a block, the quote or the first character otherwise.
     start: Place,
-    form: Form,
-}
-
-enum Form {
-    /// `|`: line by line as written, but for the indentation.
-    Block { indent: usize },
-    /// On one line: the column of each character, and of the end.
-    Line(Vec<usize>),
-    /// Folded, or a quoted text over several lines: only its start is known.
-    Opaque,
+    /// The place of each character of the text; shorter than the text if the rest can't be told.
+    places: Vec<Place>,
+    /// The offset at which each line of the text begins.
+    lines: Vec<usize>,
 }
 
 impl Scalar {
-    /// The value at `path` in the YAML `file`, of which `text` was read.
-    pub(super) fn find(file: &str, path: &[Segment<'_>], text: &str) -> Self {
-        let start = locate(file, path, Aim::Value).unwrap_or((1, 1));
-        let lines: Vec<&str> = file.lines().collect();
-        let line = lines.get(start.0 - 1).copied().unwrap_or_default();
-        let rest: Vec<char> = line.chars().skip(start.1 - 1).collect();
-        let form = match rest.first() {
-            Some('|') => block(&lines[start.0.min(lines.len())..], &rest, text),
-            Some('\'') => on_one_line(&rest, start.1, text, single_quoted),
-            Some('"') => on_one_line(&rest, start.1, text, double_quoted),
-            Some('>' | '&' | '*' | '!') | None => Form::Opaque,
-            Some(_) => on_one_line(&rest, start.1, text, |rest, at| {
-                (at < rest.len()).then(|| (rest[at], 1))
-            }),
+    /// The value at `path` in the YAML file, of which `text` was read.
+    pub(super) fn find(source: &Source<'_>, path: &[Segment<'_>], text: &str) -> Self {
+        let found = source.index.scalar(path);
+        let (start, style) = found.unwrap_or(((1, 1), ScalarStyle::Plain));
+        let places = match found {
+            None => Vec::new(),
+            Some(_) => align(text, &written(&source.lines, start, style, text)),
         };
-        Self { start, form }
+        let mut lines = vec![0];
+        let ends = text.chars().enumerate().filter(|(_, c)| *c == '\n');
+        lines.extend(ends.map(|(offset, _)| offset + 1));
+        Self {
+            start,
+            places,
+            lines,
+        }
     }
 
     /// Where line and column of the text are in the file.
     pub(super) fn place(&self, (line, column): Place) -> Place {
-        match &self.form {
-            Form::Block { indent } => (self.start.0 + line, indent + column),
-            Form::Line(columns) => {
-                let last = columns.last().copied().unwrap_or(self.start.1);
-                let index = if line == 1 { column - 1 } else { columns.len() };
-                (self.start.0, columns.get(index).copied().unwrap_or(last))
-            }
-            Form::Opaque => self.start,
+        let begin = self.lines.get(line - 1).or(self.lines.last());
+        self.of_offset(begin.map_or(0, |begin| begin + column - 1))
+    }
+
+    /// Where the `offset`th character of the text is in the file; its end is behind the last character.
+    pub(super) fn of_offset(&self, offset: usize) -> Place {
+        if let Some(place) = self.places.get(offset) {
+            return *place;
+        }
+        match self.places.last() {
+            Some((line, column)) if offset == self.places.len() => (*line, column + 1),
+            _ => self.start,
         }
     }
 }
 
-/// `lines` are those behind the indicator.
-fn block(lines: &[&str], header: &[char], text: &str) -> Form {
-    // `|2` says how far the text is indented against its parent; that is known to YAML alone.
-    if header.iter().any(char::is_ascii_digit) {
-        return Form::Opaque;
-    }
-    let first = lines.iter().find(|line| !line.trim().is_empty());
-    let indent = first.map_or(0, |line| line.len() - line.trim_start_matches(' ').len());
-    // What was read must be what stands there: an alias or another surprise is not guessed at.
-    let is_so = text
-        .lines()
-        .zip(lines)
-        .all(|(read, line)| line.get(indent..).unwrap_or_default() == read);
-    if is_so {
-        Form::Block { indent }
+/// The characters of the scalar as written in the file: escapes resolved, indentation left out, each line break as a
+/// newline. How breaks are folded is left to [`align`]. Runs past the scalar's end, since the text says where that is.
+fn written(lines: &[&str], start: Place, style: ScalarStyle, text: &str) -> Vec<(char, Place)> {
+    let mut all = Vec::new();
+    let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+    let rest = lines.get(start.0 - 1..).unwrap_or_default();
+    let indent = if is_block {
+        block_indent(rest.get(1..).unwrap_or_default(), text)
     } else {
-        Form::Opaque
-    }
-}
-
-/// `next` gives the character at an index, and how many characters of the file it takes.
-fn on_one_line(
-    rest: &[char],
-    column: usize,
-    text: &str,
-    next: impl Fn(&[char], usize) -> Option<(char, usize)>,
-) -> Form {
-    let quoted = matches!(rest.first(), Some('\'' | '"'));
-    let mut at = usize::from(quoted);
-    let mut columns = Vec::new();
-    for expected in text.chars() {
-        match next(rest, at) {
-            Some((found, length)) if found == expected => {
-                columns.push(column + at);
-                at += length;
+        0
+    };
+    // Every character of the text takes at least one of the file, and blank lines may come between.
+    let enough = 2 * text.chars().count() + 64;
+    for (index, line) in rest.iter().enumerate().skip(usize::from(is_block)) {
+        let number = start.0 + index;
+        let chars: Vec<char> = line.chars().collect();
+        let mut at = match (is_block, index) {
+            (true, _) => indent,
+            (false, 0) => start.1 - 1 + usize::from(style != ScalarStyle::Plain),
+            (false, _) => chars.iter().take_while(|c| matches!(c, ' ' | '\t')).count(),
+        };
+        let mut joins = false;
+        while at < chars.len() {
+            let place = (number, at + 1);
+            match (style, chars[at], chars.get(at + 1)) {
+                (ScalarStyle::SingleQuoted, '\'', Some('\'')) => {
+                    all.push(('\'', place));
+                    at += 2;
+                }
+                (ScalarStyle::DoubleQuoted, '\\', None) => {
+                    joins = true;
+                    at += 1;
+                }
+                (ScalarStyle::DoubleQuoted, '\\', Some(c)) => {
+                    let (c, length) = escaped(*c, &chars[at + 2..]);
+                    all.push((c, place));
+                    at += 1 + length;
+                }
+                (_, c, _) => {
+                    all.push((c, place));
+                    at += 1;
+                }
             }
-            _ => return Form::Opaque,
+        }
+        if !joins {
+            all.push(('\n', (number, chars.len() + 1)));
+        }
+        if all.len() > enough {
+            break;
         }
     }
-    columns.push(column + at);
-    Form::Line(columns)
+    all
 }
 
-fn single_quoted(rest: &[char], at: usize) -> Option<(char, usize)> {
-    match (rest.get(at)?, rest.get(at + 1)) {
-        ('\'', Some('\'')) => Some(('\'', 2)),
-        ('\'', _) => None,
-        (c, _) => Some((*c, 1)),
+/// How far a block is indented: by what its first line with text has in the file and not in the text.
+fn block_indent(lines: &[&str], text: &str) -> usize {
+    let width = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let of = |line: Option<&str>| line.map_or(0, width);
+    let in_file = lines.iter().find(|line| !line.trim().is_empty()).copied();
+    let in_text = text.lines().find(|line| !line.trim().is_empty());
+    of(in_file).saturating_sub(of(in_text))
+}
+
+/// The character that `\c` stands for, and how many characters of the file come behind the backslash.
+fn escaped(c: char, rest: &[char]) -> (char, usize) {
+    let code = |digits: usize| {
+        let hex: String = rest.iter().take(digits).collect();
+        let c = u32::from_str_radix(&hex, 16).ok().and_then(char::from_u32);
+        (c.unwrap_or('\u{fffd}'), digits + 1)
+    };
+    match c {
+        'n' => ('\n', 1),
+        't' => ('\t', 1),
+        'r' => ('\r', 1),
+        '0' => ('\0', 1),
+        'a' => ('\u{7}', 1),
+        'b' => ('\u{8}', 1),
+        'e' => ('\u{1b}', 1),
+        'f' => ('\u{c}', 1),
+        'v' => ('\u{b}', 1),
+        'N' => ('\u{85}', 1),
+        '_' => ('\u{a0}', 1),
+        'L' => ('\u{2028}', 1),
+        'P' => ('\u{2029}', 1),
+        'x' => code(2),
+        'u' => code(4),
+        'U' => code(8),
+        c => (c, 1),
     }
 }
 
-fn double_quoted(rest: &[char], at: usize) -> Option<(char, usize)> {
-    match (rest.get(at)?, rest.get(at + 1)) {
-        ('"', _) => None,
-        ('\\', Some(c)) => match c {
-            'n' => Some(('\n', 2)),
-            't' => Some(('\t', 2)),
-            '"' | '\\' | '/' => Some((*c, 2)),
-            _ => None,
-        },
-        (c, _) => Some((*c, 1)),
-    }
-}
-
-/// Line and column of the `offset`th character.
-pub(super) fn of_offset(text: &str, offset: usize) -> Place {
-    let mut place = (1, 1);
-    for c in text.chars().take(offset) {
-        if c == '\n' {
-            place = (place.0 + 1, 1);
-        } else {
-            place.1 += 1;
+/// The place of each character of `text`. A blank of the text may be a line break of the file; breaks and blanks of the
+/// file may be nothing in the text. Ends where the two can't be brought together.
+fn align(text: &str, written: &[(char, Place)]) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut at = 0;
+    'text: for expected in text.chars() {
+        while let Some((found, place)) = written.get(at) {
+            let is_fold = expected == ' ' && *found == '\n';
+            // A blank at the end of a line of the file is not in the text.
+            let trails = expected == ' '
+                && matches!(found, ' ' | '\t')
+                && written[at..]
+                    .iter()
+                    .find(|(c, _)| !matches!(c, ' ' | '\t'))
+                    .is_some_and(|(c, _)| *c == '\n')
+                && !continues_with_blanks(text, places.len());
+            if (*found == expected || is_fold) && !trails {
+                places.push(*place);
+                at += 1;
+                continue 'text;
+            }
+            if !matches!(found, '\n' | ' ' | '\t') {
+                break;
+            }
+            at += 1;
         }
+        break;
     }
-    place
+    places
+}
+
+/// Whether the text itself ends a line with blanks here, as a block may.
+fn continues_with_blanks(text: &str, offset: usize) -> bool {
+    text.chars()
+        .skip(offset)
+        .find(|c| *c != ' ' && *c != '\t')
+        .is_none_or(|c| c == '\n')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// In each way to write a text: the `!` of the text is at the `!` of the file.
     #[test]
-    fn places() {
-        let file = "steps:\n  - run: |\n\n      one\n        two\n  - run: 'it''s me'\n  - run: \"a\\tb c\"\n  - run: plain text\n  - run: >\n      folded\n  - { run: in, name: flow }\n";
-        let texts = [
-            "\none\n  two\n",
-            "it's me",
-            "a\tb c",
-            "plain text",
-            "folded\n",
-            "in",
+    fn each_character_is_where_the_file_has_it() {
+        let files = [
+            "run: plain a!b",
+            "run: plain over\n  two   \n\n  lines !x",
+            "run: 'it''s a!b'",
+            "run: 'over\n\n  two ''lines'' !'",
+            "run: \"a\\tb \\\"c\\\" \\u00fc \\x41!\"",
+            "run: \"over \\\n  two  \n  lines\\nand more !\"",
+            "run: |\n  one\n\n    two !\n",
+            "run: |-\n\n  # ü\n  two !\n",
+            "run: |2\n    indented\n  two !\n",
+            "run: |1-\n   indented\n  two !\n",
+            "run: >\n  folded\n  over\n\n  lines !x\n    more\n",
+            "run: >-\n  folded\n    deeper !x\n  back\n",
+            "run: >2+\n    deeper\n  back !\n\n",
+            "run: | # why\n  one \n  two !\n",
+            "run: &name |\n  one\n  two !\n",
+            "run: !!str 'tagged !'",
+            "{ name: One, run: echo a!b }",
+            "{ name: One, \"run\": \"echo a!b\" }",
+            "other: &it |\n  one !\nrun: *it\n",
         ];
-        let cases = [
-            (0, (2, 1), (4, 7)),
-            (0, (3, 3), (5, 9)),
-            (1, (1, 4), (6, 15)),
-            (2, (1, 3), (7, 14)),
-            (3, (1, 7), (8, 16)),
-            (4, (1, 3), (9, 10)),
-            (5, (1, 2), (11, 13)),
-        ];
-        for (index, inner, outer) in cases {
-            let path = [
-                Segment::Key("steps"),
-                Segment::Index(index),
-                Segment::Key("run"),
-            ];
-            let scalar = Scalar::find(file, &path, texts[index]);
-            assert_eq!(scalar.place(inner), outer, "{index} {inner:?}");
+        for file in files {
+            for file in [file.to_owned(), file.replace('\n', "\r\n")] {
+                let value: serde_yaml::Value = serde_yaml::from_str(&file).expect("YAML");
+                let text = value["run"].as_str().expect("text");
+                let scalar = Scalar::find(&Source::new(&file), &[Segment::Key("run")], text);
+                let offset = text.chars().position(|c| c == '!').expect("a mark");
+                let (line, column) = scalar.of_offset(offset);
+                let found = file.lines().nth(line - 1).expect("a line");
+                let found = found.chars().nth(column - 1);
+                assert_eq!(found, Some('!'), "{file:?} {line}:{column}");
+                let before = file.lines().nth(line - 1).expect("a line");
+                let is_tag = before.chars().skip(column).next() == Some('!');
+                assert!(!is_tag, "{file:?}");
+            }
         }
-        assert_eq!(of_offset("a\nbc", 3), (2, 2));
     }
 }

@@ -1,12 +1,17 @@
 //! Programs that know bash better than any rule here: bash itself, and shellcheck where it is installed.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use crate::presets::schema::{ParamKind, Preset};
 
 use super::{Finding, Findings, Part, Severity};
+
+/// How long a program may take. shellcheck takes minutes for a generated script of thousands of variables.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Which of them to ask.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +62,7 @@ impl Tools {
             return;
         }
         for part in parts {
-            let Some(output) = ask(
+            let Answer::Output(output) = ask(
                 Command::new("bash").args(["--norc", "--noprofile", "-n"]),
                 part.text,
             ) else {
@@ -100,8 +105,19 @@ impl Tools {
             "--exclude=SC2030,SC2031",
             "-",
         ]);
-        let Some(output) = ask(&mut command, &script) else {
-            return;
+        let output = match ask(&mut command, &script) {
+            Answer::Output(output) => output,
+            Answer::None => return,
+            Answer::TooLate => {
+                let seconds = PATIENCE.as_secs();
+                findings.add(
+                    Severity::Note,
+                    (1, 1),
+                    "shellcheck",
+                    format!("shellcheck was ended after {seconds} s, so its findings are missing"),
+                );
+                return;
+            }
         };
         let comments: Vec<Comment> = serde_json::from_slice(&output.stdout).unwrap_or_default();
         for comment in comments {
@@ -184,20 +200,64 @@ fn complaint(line: &str) -> Option<(usize, String)> {
     Some((number.parse().ok()?, message.to_owned()))
 }
 
-/// Runs the command with `input`; none if it can't be run.
-fn ask(command: &mut Command, input: &str) -> Option<Output> {
+/// What a program said.
+enum Answer {
+    Output(Output),
+    /// It can't be run.
+    None,
+    /// It did not end in time.
+    TooLate,
+}
+
+/// Runs the command with `input`, and ends it after [`PATIENCE`].
+fn ask(command: &mut Command, input: &str) -> Answer {
     let child = command
         .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = child.spawn().ok()?;
-    let mut stdin = child.stdin.take()?;
+    let Ok(mut child) = child.spawn() else {
+        return Answer::None;
+    };
+    let (Some(mut stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Answer::None;
+    };
     let input = input.to_owned();
     // It may write before it has read all.
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().ok();
+    let (stdout, stderr) = (read_all(stdout), read_all(stderr));
+    // Both pipes are closed when it has ended.
+    let deadline = Instant::now() + PATIENCE;
+    let until = || deadline.saturating_duration_since(Instant::now());
+    let read = stdout
+        .recv_timeout(until())
+        .and_then(|out| Ok((out, stderr.recv_timeout(until())?)));
+    let Ok((stdout, stderr)) = read else {
+        let _ended = child.kill();
+        let _status = child.wait();
+        return Answer::TooLate;
+    };
+    let Ok(status) = child.wait() else {
+        return Answer::None;
+    };
     // One that ended early closed its input, and has said what there is to say.
     let _ended_early = writer.join();
-    output
+    Answer::Output(Output {
+        status,
+        stdout,
+        stderr,
+    })
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is worth reading.
+        let _read = pipe.read_to_end(&mut bytes);
+        let _too_late = sender.send(bytes);
+    });
+    receiver
 }

@@ -147,7 +147,7 @@ fn places_in_all_forms_of_text() {
                 - name: Block\n  run: |-\n\n     # ü\n     echo \\\n       $name\n- name: Folded\n  run: >\n    echo\n    $name\n";
     let own = own_rules();
     let rule = " unquoted-param";
-    let places = ["5:27", "7:20", "9:20", "15:8", "17:8"].map(|place| format!("{place}{rule}"));
+    let places = ["5:27", "7:20", "9:20", "15:8", "19:5"].map(|place| format!("{place}{rule}"));
     assert_eq!(found(&check("x", text, &own)), places);
     assert_eq!(found(&check("x", &format!("\u{feff}{text}"), &own)), places);
     assert_eq!(
@@ -225,4 +225,119 @@ fn the_documentation_tells_the_truth() {
     let told = told.replace(&dir.path().display().to_string(), "my-presets");
     let finding = told.split("\n\n").next().expect("a finding");
     assert!(docs.contains(finding), "{told}");
+}
+
+/// A `run` of a preset with a few params, as the linter sees it; each finding as `rule` and the text at its place.
+fn rules(field: &str, body: &str) -> Vec<String> {
+    let indented = body.replace('\n', "\n      ");
+    let run = if field == "run" {
+        ""
+    } else {
+        "\n    run: 'true'"
+    };
+    let text = format!(
+        "name: x\ntargets: [any]\nparams:\n  name: {{ type: string, required: true }}\n  port: {{ type: port, default: 22 }}\n\
+         steps:\n  - name: All\n    run: printf '%s' \"$name\" \"$port\"\n  - name: One{run}\n    {field}: |\n      {indented}\n"
+    );
+    let findings = check("x", &text, &own_rules());
+    let at = |f: &Finding| {
+        let line = text.lines().nth(f.line - 1).unwrap_or_default();
+        let rest: String = line.chars().skip(f.column - 1).collect();
+        format!(
+            "{}: {}",
+            f.rule,
+            rest.split([' ', ';', ')']).next().unwrap_or_default()
+        )
+    };
+    findings.iter().map(at).collect()
+}
+
+#[test]
+#[rustfmt::skip] // one fault, one line
+fn what_ends_a_step_is_found() {
+    let table: &[(&str, &str)] = &[
+        ("port=${port:-22}", "readonly-param: port=${port:-22}"),
+        ("f() { local name=x; echo \"$name\"; }; f", "readonly-param: name=x"),
+        ("f() { local name; }; f", "readonly-param: name"),
+        ("for name in a b; do echo \"$name\"; done", "readonly-param: name"),
+        ("read -r name <<<x", "readonly-param: name"),
+        ("declare -r name=1", "readonly-param: name=1"),
+        ("unset name", "readonly-param: name"),
+        ("export port=1", "readonly-param: port=1"),
+        ("printf -v name %s x", "readonly-param: name"),
+        ("mapfile -t name </etc/fstab", "readonly-param: name"),
+        ("while getopts ab name; do :; done", "readonly-param: name"),
+        ("((port = 1))", "readonly-param: port"),
+        ("x=1; echo $((port += x))", "readonly-param: port"),
+        ("((port++)) || true", "readonly-param: port++"),
+        ("name+=x", "readonly-param: name+=x"),
+        ("port=1 env", "readonly-param: port=1"),
+        ("dpkg -l | grep -q curl", "early-reader: grep"),
+        ("if dpkg -l | grep -Fxq curl; then :; fi", "early-reader: grep"),
+        ("dpkg -l | grep -m1 curl", "early-reader: grep"),
+        ("x=$(dpkg -l | head -n 1); echo \"$x\"", "early-reader: head"),
+        ("dpkg -l | sort | head", "early-reader: head"),
+        ("dpkg -l | sed 5q", "early-reader: sed"),
+        ("dpkg -l | awk '/x/ { print; exit }'", "early-reader: awk"),
+        ("echo \"$LOAD_SCRIPT\"", "undefined-variable: $LOAD_SCRIPT\""),
+        ("echo \"${SUDO_USER}\"", "undefined-variable: ${SUDO_USER}\""),
+        ("curl -fsSL https://x.example | sudo -E bash -s -- x", "download-to-shell: sudo"),
+        ("curl -fsSL https://x.example | sudo -u root bash -", "download-to-shell: sudo"),
+        ("curl -fsSL https://x.example | sh -s install now", "download-to-shell: sh"),
+        ("wget -qO- https://x.example | python3 - --yes", "download-to-shell: python3"),
+        ("wget -qO- https://x.example | perl", "download-to-shell: perl"),
+        ("SUDO=sudo; curl https://x.example | $SUDO bash", "download-to-shell: $SUDO"),
+        ("curl https://x.example | tee /tmp/x | bash -o pipefail", "download-to-shell: bash"),
+        ("bash <(curl -fsS https://x.example) --yes", "download-to-shell: bash"),
+        ("bash -s x < <(curl -fsS https://x.example)", "download-to-shell: bash"),
+        ("bash <<<\"$(curl -fsS https://x.example)\"", "download-to-shell: bash"),
+        ("sh -c \"$(curl -fsS https://x.example)\" '' --yes", "download-to-shell: sh"),
+        ("source <(curl -fsS https://x.example)", "download-to-shell: source"),
+        ("curl https://x.example | env A=1 bash -x", "download-to-shell: env"),
+        ("read -rp 'Continue? ' answer; echo \"$answer\"", "read-without-input: read"),
+        ("until [[ ${x:-} == y ]]; do read -r x; done", "read-without-input: read"),
+        ("nohup sleep 301 >/dev/null 2>&1 & echo $! >/tmp/p", "ended-with-job: nohup"),
+        ("setsid -f sleep 300", "ended-with-job: setsid"),
+        ("sleep 300 &", "ended-with-job: sleep"),
+        ("podman run -d --name x docker.io/library/nginx", "ended-with-job: podman"),
+        ("tmux new-session -d 'sleep 300'", "ended-with-job: tmux"),
+        ("service nginx start", "ended-with-job: service"),
+    ];
+    for (run, expected) in table {
+        assert_eq!(rules("run", run), [*expected], "{run}");
+    }
+    assert_eq!(rules("verify", "ss -ltn | grep -q :22"), ["early-reader: grep"]);
+    assert_eq!(rules("unless", "ss -ltn | grep -q :22"), [""; 0]);
+}
+
+/// Ordinary idioms, as public provisioning scripts have them.
+#[test]
+fn ordinary_idioms_are_left_alone() {
+    let table = [
+        "PORT=$port; NAME=${name}; echo \"$PORT$NAME\"; export name; m=([port]=1); env port=1 true; echo port=1; alias port=x",
+        "if [[ $port == 1 ]] && ((port == 1 || port <= 2 || port >= 3 || port != 4)); then :; fi; [ \"$name\" = x ]",
+        "echo \"$name\" | grep -q x; uname -m | grep -q x; bash --version | head -n 1; id -u | head -1",
+        "grep -q x <<<\"$(dpkg -l)\"; grep -q x /etc/fstab; head -n 1 /etc/fstab; dpkg -l | grep x; dpkg -l | head -n -1; dpkg -l | sed -n 1p",
+        "x=$(dpkg -l | head -n 1) || true; echo \"$x\" \"$(dpkg -l | head -n 1)\"; f() { local y; y=$(true); echo \"$y\"; local z=$(dpkg -l | head -1); echo \"$z\"; }; f",
+        "while read -r a; do echo \"$a\"; done < <(dpkg -l | head); [[ $(dpkg -l | head -1) == x ]] || true; dpkg -l | grep -q x || true",
+        "set +o pipefail; dpkg -l | grep -q x",
+        "echo \"$USER $LOGNAME $SHELL $HOME $PATH $LANG $TERM $HYPRBOX_JOB_ID $HOSTNAME $EUID ${BASH_VERSINFO[0]} $OSTYPE $HTTPS_PROXY $PWD $RANDOM\"",
+        "if [[ -z ${DEBUG:-} ]]; then DEBUG=0; fi; : \"${TOKEN:?}\"; echo \"$TOKEN$DEBUG\"; [ -n \"${CI+x}\" ] && echo \"$CI\" || true",
+        "set +u; echo \"$ANYTHING\"",
+        ". /etc/os-release; echo \"$VERSION_CODENAME\"",
+        "read -r A B <<<\"$name\"; for C in a b; do echo \"$A$B$C\"; done; exec {FD}>/dev/null; echo >&\"$FD\"; printf -v D x; echo \"$D\"",
+        "awk 'BEGIN { print ENVIRON[\"X\"], $NF }' /etc/fstab; sed \"s/\\$HOME/x/\" /etc/fstab; cat <<'EOF'\n$NOTHING\nEOF",
+        "curl -fsSL https://x.example -o /tmp/x; echo 'abc  /tmp/x' | sha256sum -c -; bash /tmp/x; curl https://x.example | jq -r .tag_name",
+        "curl https://x.example | python3 -c 'import sys; print(sys.stdin.read())'; curl https://x.example | perl -ne 'print'; curl https://x.example | bash -n script.sh",
+        "curl https://x.example | sudo tee /etc/apt/keyrings/x.asc >/dev/null; curl https://x.example | gpg --dearmor -o /x; command -v bash; curl https://x.example | sudo -u bash cat",
+        "while IFS= read -r line; do echo \"$line\"; done </etc/fstab; echo x | { read -r y; echo \"$y\"; }; read -r -u 3 z 3</etc/fstab; echo \"$z\"",
+        "ask() { read -r answer; echo \"$answer\"; }; ask <<<y; read -r w </dev/tty || w=y; echo \"$w\"; dpkg -l | while read -r p; do echo \"$p\"; done",
+        "sleep 1 & wait; sleep 5 & pid=$!; kill \"$pid\"; docker run -d nginx; systemctl start nginx; podman run --rm nginx; true && echo x &>/dev/null; ls 2>&1 >&2",
+        "case $port in\n  port) echo 1 ;;\n  name=*) echo 2 ;;\nesac\nx=\"$(case x in x) echo y ;; esac)\"; echo \"$x\"",
+    ];
+    for run in table {
+        assert_eq!(rules("run", run), [""; 0], "{run}");
+    }
+    let text = "name: x\ntargets: [any]\nkeepProcesses: true\nsteps:\n- name: One\n  run: nohup sleep 300 &\n";
+    assert_eq!(found(&check("x", text, &own_rules())), [""; 0]);
 }

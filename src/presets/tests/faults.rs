@@ -36,7 +36,7 @@ fn the_shape() {
         ("- a\n", 1, 1, "invalid type: sequence, expected a preset: a mapping with name, targets and steps"),
         ("name: test\ntargets: [any]\n", 1, 1, "missing field `steps`"),
         ("name: test\nsteps:\n  - { name: One, run: 'true' }\n", 1, 1, "missing field `targets`"),
-        ("name: test\ntargets: [any]\nstepz: []\n", 3, 1, "unknown field `stepz`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `steps`"),
+        ("name: test\ntargets: [any]\nstepz: []\n", 3, 1, "unknown field `stepz`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `keepProcesses`, `steps`"),
         ("name: test\nname: test\n", 2, 1, "`name` is there twice"),
         ("name: test\ntargets: debian\nsteps: []\n", 2, 10, "targets: invalid type: string \"debian\", expected a sequence"),
         ("name: test\nsteps:\n  - name: One\n    run: a\n    run: b\n", 5, 5, "steps[0]: `run` is there twice"),
@@ -78,7 +78,7 @@ fn the_meaning_of_params() {
         ("p: { type: port, default: 0 }", 4, 29, "default must be 1 to 65535"),
         ("p: { type: port, default: 22.0 }", 4, 29, "default must be a whole number, 1 to 65535"),
         ("p: { type: port, default: '22' }", 4, 29, "default must be a whole number, 1 to 65535"),
-        ("p: { type: port, default: }", 4, 29, "default must not be null: leave it out"),
+        ("p: { type: port, default: }", 4, 27, "default must not be null: leave it out"),
         ("p: { type: port, min: 1024 }", 4, 20, "min is not for a param of type port: it belongs to int"),
         ("p: { type: int, pattern: x, values: [a] }", 4, 19, "pattern is not for a param of type int: it belongs to string"),
         ("p: { type: int, min: 2, max: 1 }", 4, 32, "max must not be less than min"),
@@ -188,6 +188,37 @@ fn bombs_are_refused_quickly() {
         aliases.push_str(&format!("a{n}: &a{n} [{refs}]\n"));
     }
     assert!(!faults(&aliases).is_empty());
+}
+
+/// What would take quadratic time: deep nesting is refused where it gets too deep, and of many faults the first are named.
+#[test]
+fn hostile_files_are_refused_at_once() {
+    for text in [
+        "[".repeat(200_000),
+        "- ".repeat(100_000),
+        "{a: ".repeat(60_000),
+        format!("name: test\n---\n{}", "[".repeat(200_000)),
+        // Broken before it gets deep.
+        format!("name: @test\n{}", "{a: ".repeat(60_000)),
+    ] {
+        let found = faults(&text);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found[0].2,
+            "is nested more than 32 deep, which no preset needs"
+        );
+    }
+
+    let mut many =
+        "name: test\ntargets: [any]\nsteps: [{ name: One, run: 'true' }]\nparams:\n".to_owned();
+    for n in 0..5_000 {
+        many.push_str(&format!("  p{n}: {{ type: port, default: 0 }}\n"));
+    }
+    let found = faults(&many);
+    assert_eq!(found.len(), 21);
+    assert_eq!(found[0], (5, 30, "default must be 1 to 65535".to_owned()));
+    assert_eq!(found[19].0, 24);
+    assert_eq!(found[20], (0, 0, "and 4,980 more".to_owned()));
 }
 
 proptest! {

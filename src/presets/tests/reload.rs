@@ -83,7 +83,7 @@ fn a_wrong_file_keeps_its_last_good_version() {
     assert_eq!(
         watched.errors(),
         [
-            "mine.yaml:3:1: unknown field `target`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `steps`"
+            "mine.yaml:3:1: unknown field `target`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `keepProcesses`, `steps`"
         ]
     );
     watched.write("mine.yaml", &half);
@@ -223,6 +223,36 @@ fn a_closed_file_keeps_its_last_good_version() {
     );
     set_mode(0o644).expect("opened");
     assert_eq!(watched.errors(), [""; 0]);
+}
+
+/// A file that takes long to parse holds nobody up: the others are taken over, and it comes when it is done.
+#[test]
+fn a_slow_file_is_parsed_in_the_background() {
+    let watched = Watched::new();
+    watched.write("slow.yaml", &yaml("slow", "Quick"));
+    watched.write("other.yaml", &yaml("other", "First"));
+    assert_eq!(watched.title("slow").as_deref(), Some("Quick"));
+    let mut slow = yaml("slow", "Slow");
+    slow.push_str("params:\n");
+    for n in 0..100 {
+        slow.push_str(&format!(
+            "  p{n}: {{ type: string, pattern: '\\w{{5}}' }}\n"
+        ));
+    }
+    watched.write("slow.yaml", &slow);
+    watched.write("other.yaml", &yaml("other", "Second"));
+    assert_eq!(watched.title("other").as_deref(), Some("Second"));
+    assert_eq!(
+        watched.title("slow").as_deref(),
+        Some("Quick"),
+        "it is still being parsed"
+    );
+    watched.write("other.yaml", &yaml("other", "Third"));
+    assert_eq!(watched.title("other").as_deref(), Some("Third"));
+    while watched.title("slow").as_deref() != Some("Slow") {
+        assert_eq!(watched.errors(), [""; 0]);
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -55,21 +55,21 @@ fn steps_behave() {
             "- { name: One, unless: 'false', run: \"echo a\\nsh -c 'exit 7'\\necho no\", verify: 'true' }",
             7,
             "==> [1/1] One\na\n",
-            "",
+            "hyprbox: line N ended with exit code 7: sh -c 'exit 7'\n",
         ),
         (
             "set -e holds in a function that run calls",
             "- { name: One, run: \"f() { false; echo no; }\\nf\" }",
             1,
             "==> [1/1] One\n",
-            "",
+            "hyprbox: line N ended with exit code 1: false\n",
         ),
         (
             "pipefail and set -u hold in run",
             "- { name: One, run: \"false | true\\necho no\" }",
             1,
             "==> [1/1] One\n",
-            "",
+            "hyprbox: line N ended with exit code 1: a pipe (exit codes 1 0), at: true\n",
         ),
         (
             "a failed verify",
@@ -83,14 +83,14 @@ fn steps_behave() {
             "- { name: One, run: 'true', verify: \"false\\ntrue\" }",
             1,
             "==> [1/1] One\n",
-            "==> [1/1] verify failed: One\n",
+            "hyprbox: line N ended with exit code 1: false\n==> [1/1] verify failed: One\n",
         ),
         (
             "set -e is back on after a verify",
             "- { name: One, run: 'true', verify: 'true' }\n- { name: Two, run: \"false\\necho no\" }",
             1,
             "==> [1/2] One\n==> [2/2] Two\n",
-            "",
+            "hyprbox: line N ended with exit code 1: false\n",
         ),
         (
             "exit 0 ends the step, not the script",
@@ -104,7 +104,7 @@ fn steps_behave() {
             "- { name: One, run: \"x=1; f() { :; }; cd /tmp; set +u\" }\n- { name: Two, run: 'declare -F f; pwd; echo \"${x-gone}\"', unless: 'declare -F f' }",
             1,
             "==> [1/2] One\n==> [2/2] Two\n",
-            "",
+            "hyprbox: line N ended with exit code 1: declare -F f\n",
         ),
         (
             "a step that reads standard input gets nothing, and eats nothing of the script",
@@ -136,7 +136,119 @@ fn steps_behave() {
         ),
     ];
     for (what, yaml, code, stdout, stderr) in table {
-        assert_eq!(run(&steps(yaml)), ran(*code, stdout, stderr), "{what}");
+        let mut ran_so = run(&steps(yaml));
+        ran_so.stderr = without_lines(&ran_so.stderr);
+        assert_eq!(ran_so, ran(*code, stdout, stderr), "{what}");
+    }
+}
+
+/// `hyprbox: line 57 ended` → `hyprbox: line N ended`
+fn without_lines(stderr: &str) -> String {
+    let number = regex::Regex::new("(?m)^hyprbox: line [0-9]+ ").expect("a pattern");
+    number.replace_all(stderr, "hyprbox: line N ").into_owned()
+}
+
+/// A step that `set -e` ends names its line and its command, once; nothing is said of a failure that is meant.
+#[test]
+fn set_e_names_the_command_that_ended_the_step() {
+    let hint =
+        "; SIGPIPE: under pipefail, a command fails if its reader (grep -q, head) ends first";
+    let table: &[(&str, &str, i32, &str)] = &[
+        ("false", "false", 1, "false"),
+        ("f() {\n  false\n  echo no\n}\nf", "  false", 1, "false"),
+        ("x=$(exit 3)", "x=$(exit 3)", 3, "x=$(exit 3)"),
+        (
+            "x=$(y=$(exit 3))",
+            "x=$(y=$(exit 3))",
+            3,
+            "x=$(y=$(exit 3))",
+        ),
+        (
+            "for i in 1 2; do\n  [[ $i == 1 ]]\ndone",
+            "  [[ $i == 1 ]]",
+            1,
+            "[[ $i == 1 ]]",
+        ),
+        ("true && false", "true && false", 1, "false"),
+        (
+            "sh -c 'exit 9' \\\n  a",
+            "sh -c 'exit 9' \\",
+            9,
+            "sh -c 'exit 9' a",
+        ),
+        ("((0))", "((0))", 1, "((0))"),
+        ("trap 'echo bye' EXIT\nfalse", "false", 1, "false"),
+    ];
+    for (body, line, code, command) in table {
+        for field in ["run", "verify"] {
+            let text = json!(body);
+            let other = if field == "verify" {
+                ", run: 'true'"
+            } else {
+                ""
+            };
+            let preset = steps(&format!("- {{ name: One, {field}: {text}{other} }}"));
+            let script = rendered(&preset).text;
+            let at = script
+                .lines()
+                .collect::<Vec<_>>()
+                .iter()
+                .rposition(|it| it == line)
+                .expect("the line")
+                + 1;
+            let mut expected =
+                format!("hyprbox: line {at} ended with exit code {code}: {command}\n");
+            if field == "verify" {
+                expected.push_str("==> [1/1] verify failed: One\n");
+            }
+            let ended = run(&preset);
+            assert_eq!(ended.stderr, expected, "{body}");
+            let code = if field == "verify" { 1 } else { *code };
+            assert_eq!(ended.code, Some(code), "{body}");
+        }
+    }
+    let pipe = run(&steps("- { name: One, run: yes | head -n 1 >/dev/null }"));
+    assert_eq!(pipe.code, Some(141));
+    assert_eq!(
+        without_lines(&pipe.stderr),
+        format!(
+            "hyprbox: line N ended with exit code 141: a pipe (exit codes 141 0), at: head -n 1 > /dev/null{hint}\n"
+        )
+    );
+    for meant in [
+        "if false; then :; fi; false || true; ! true; ! false; while false; do :; done",
+        "f() { false; true; }; f || echo 1; if f; then :; fi; ! f; true",
+        "x=$(false) || x=1; echo \"$(false)\"; declare y=$(false); (false) || true; { false; } || true",
+        "set +e\nfalse\nset -e\ntrue",
+        "false | true || true; (false; true) || true",
+        "false && true; true",
+    ] {
+        let preset = steps(&format!(
+            "- {{ name: One, unless: 'false', run: {}, verify: {} }}",
+            json!(meant),
+            json!(meant)
+        ));
+        let ended = run(&preset);
+        assert_eq!(
+            (ended.code, ended.stderr.as_str()),
+            (Some(0), ""),
+            "{meant}"
+        );
+    }
+}
+
+/// What the agent's supervisor looks for stands in the leading comments, and only if the preset says so.
+#[test]
+fn a_preset_may_keep_what_it_starts() {
+    let yaml = "targets: [any]\nkeepProcesses: KEEP\nsteps:\n- { name: One, run: echo 1 }";
+    for (keep, is_there) in [("true", true), ("false", false)] {
+        let preset = super::bash::preset(&yaml.replace("KEEP", keep));
+        let script = rendered(&preset).text;
+        let found = script
+            .lines()
+            .any(|line| line == "# hyprbox: keep-processes");
+        assert_eq!(found, is_there, "{script}");
+        assert_eq!(run(&preset).stdout, "==> [1/1] One\n1\n");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lists of commands, simple and compound ones.
 
 use super::reader::Reader;
-use super::{Command, Word, is_name};
+use super::{Assign, Command, Word, is_name};
 
 /// Deeper than people nest; beyond it the rest of the text is left unread.
 const MAX_DEPTH: usize = 100;
@@ -73,7 +73,11 @@ impl Reader {
                 }
                 '&' if self.peek(1) != Some('>') => {
                     self.at += 1;
-                    self.eat("&");
+                    if !self.eat("&")
+                        && let Some(last) = self.last_at_level()
+                    {
+                        self.script.commands[last].is_background = true;
+                    }
                     reads = None;
                 }
                 '|' => {
@@ -134,8 +138,9 @@ impl Reader {
         });
         let mut declares = false;
         loop {
+            self.script.commands[index].end = self.at;
             self.blanks();
-            if self.redirection() {
+            if self.redirection(index) {
                 continue;
             }
             match self.peek(0) {
@@ -159,6 +164,8 @@ impl Reader {
                     // What comes behind it is a command of its own.
                     Keyword::Goes => {
                         self.script.commands[index].at = self.at;
+                        self.script.commands[index].end = self.at;
+                        self.script.feeds_compounds |= reads.is_some();
                         return false;
                     }
                 }
@@ -188,9 +195,12 @@ impl Reader {
                     self.arithmetic(2);
                     return Keyword::Goes;
                 }
+                let at = self.at;
                 let name = self.word(false, false).raw;
+                self.script.sets.push((at, name.clone()));
                 self.script.bare_names.push(name);
                 self.blanks_and_lines();
+                let first = self.script.commands.len();
                 if self.is("in") {
                     self.at += 2;
                     loop {
@@ -205,6 +215,7 @@ impl Reader {
                         }
                     }
                 }
+                self.is_unseen(first);
                 Keyword::Goes
             }
             "case" => {
@@ -234,9 +245,19 @@ impl Reader {
         }
     }
 
+    /// Nobody sees the exit status of the commands from `first` on.
+    fn is_unseen(&mut self, first: usize) {
+        let last = self.script.commands.len();
+        if first < last {
+            self.script.unseen.push(first..last);
+        }
+    }
+
     fn case(&mut self) {
         self.blanks();
+        let first = self.script.commands.len();
         self.word(false, false);
+        self.is_unseen(first);
         self.blanks_and_lines();
         self.eat("in");
         loop {
@@ -267,6 +288,12 @@ impl Reader {
 
     /// `[[ … ]]`, from behind its beginning.
     fn condition(&mut self) {
+        let first = self.script.commands.len();
+        self.condition_words();
+        self.is_unseen(first);
+    }
+
+    fn condition_words(&mut self) {
         loop {
             self.blanks_and_lines();
             match self.peek(0) {
@@ -314,14 +341,24 @@ impl Reader {
         if self.peek(n) != Some('=') {
             return false;
         }
+        let at = self.at;
+        let first = self.script.commands.len();
         self.at += n + 1;
-        self.script.commands[command].assigns.push(name);
+        self.value();
+        let commands = first..self.script.commands.len();
+        let assign = Assign { at, name, commands };
+        self.script.commands[command].assigns.push(assign);
+        true
+    }
+
+    /// What stands behind the `=` of an assignment.
+    fn value(&mut self) {
         if self.eat("(") {
             loop {
                 self.blanks_and_lines();
                 let begin = self.at;
                 if self.eat(")") || self.peek(0).is_none() {
-                    return true;
+                    return;
                 }
                 self.word(true, false);
                 if self.at == begin {
@@ -330,10 +367,29 @@ impl Reader {
             }
         }
         self.word(false, false);
+    }
+
+    fn redirection(&mut self, command: usize) -> bool {
+        let begin = self.at;
+        let first = self.script.commands.len();
+        if !self.redirection_words() {
+            return false;
+        }
+        let last = self.script.commands.len();
+        self.is_unseen(first);
+        let sign = self.text[begin..].iter().find(|c| !c.is_ascii_digit());
+        let is_stdin = sign == Some(&'<') && matches!(self.text[begin], '<' | '0');
+        let it = &mut self.script.commands[command];
+        if is_stdin {
+            it.has_input = true;
+            it.inputs.push(first..last);
+            // Behind `done`, `}` or `)` there is a redirection without words.
+            self.script.feeds_compounds |= it.words.is_empty() && it.assigns.is_empty();
+        }
         true
     }
 
-    fn redirection(&mut self) -> bool {
+    fn redirection_words(&mut self) -> bool {
         let mut n = 0;
         while self.peek(n).is_some_and(|c| c.is_ascii_digit()) {
             n += 1;

@@ -7,6 +7,7 @@ mod reader;
 mod word;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use command::End;
 use reader::Reader;
@@ -20,6 +21,12 @@ pub(super) struct Script {
     pub(super) expansions: Vec<Expansion>,
     /// Names without `$` in places where bash reads them as variables: arithmetic, and `[[ … ]]`.
     pub(super) bare_names: Vec<String>,
+    /// Variables that are set without a command: by arithmetic, `for` and `select`.
+    pub(super) sets: Vec<(usize, String)>,
+    /// Commands whose exit status nobody sees: those in `$(…)` of a condition, a redirection or a list of words.
+    pub(super) unseen: Vec<Range<usize>>,
+    /// Whether a loop, a group or another compound command is redirected or reads a pipe.
+    pub(super) feeds_compounds: bool,
     /// Functions that the text defines.
     pub(super) functions: BTreeSet<String>,
 }
@@ -30,10 +37,27 @@ pub(super) struct Command {
     pub(super) at: usize,
     /// Without assignments and redirections.
     pub(super) words: Vec<Word>,
+    /// Behind its last word.
+    pub(super) end: usize,
     /// Variables set for this command alone, or at all where there are no words.
-    pub(super) assigns: Vec<String>,
+    pub(super) assigns: Vec<Assign>,
+    /// Commands in the redirections of its standard input: `< <(…)`, `<<<"$(…)"`.
+    pub(super) inputs: Vec<Range<usize>>,
+    /// Whether its standard input is redirected.
+    pub(super) has_input: bool,
+    /// Whether it ends with `&`.
+    pub(super) is_background: bool,
     /// The command whose output this one reads, by `|`.
     pub(super) reads: Option<usize>,
+}
+
+/// `name=…`
+#[derive(Debug)]
+pub(super) struct Assign {
+    pub(super) at: usize,
+    pub(super) name: String,
+    /// Commands within the value.
+    pub(super) commands: Range<usize>,
 }
 
 /// A word of a command.
@@ -47,7 +71,7 @@ pub(super) struct Word {
     /// Indices of [`Script::expansions`], those of commands within the word left out.
     pub(super) expansions: Vec<usize>,
     /// Commands within the word, `$(…)` or `<(…)`: indices of [`Script::commands`].
-    pub(super) commands: std::ops::Range<usize>,
+    pub(super) commands: Range<usize>,
 }
 
 /// `$name` or `${name…}`.

@@ -78,6 +78,14 @@ impl Reader {
     }
 
     fn heredoc(&mut self, last: &str, tabs_go: bool, as_it_is: bool) {
+        let first = self.script.commands.len();
+        self.heredoc_body(last, tabs_go, as_it_is);
+        if first < self.script.commands.len() {
+            self.script.unseen.push(first..self.script.commands.len());
+        }
+    }
+
+    fn heredoc_body(&mut self, last: &str, tabs_go: bool, as_it_is: bool) {
         while self.at < self.text.len() {
             let begin = self.at;
             let end = self.text[begin..].iter().position(|c| *c == '\n');

@@ -230,6 +230,26 @@ impl Reader {
         }
     }
 
+    /// Whether the name that begins at `at` and has just been read is changed: `x = 1`, `x += 1`, `x++`, `--x`.
+    fn is_set_by_arithmetic(&self, at: usize) -> bool {
+        let before: String = self.text[..at].iter().rev().take(2).collect();
+        if matches!(before.as_str(), "++" | "--") {
+            return true;
+        }
+        let rest = &self.text[self.at..];
+        let blanks = rest.iter().take_while(|c| **c == ' ').count();
+        let next: String = rest[blanks..].iter().take(3).collect();
+        if next.starts_with("++")
+            || next.starts_with("--")
+            || matches!(next.as_str(), "<<=" | ">>=")
+        {
+            return true;
+        }
+        let operator = next.strip_prefix(['+', '-', '*', '/', '%', '&', '|', '^']);
+        let is_operator = operator.is_some_and(|rest| rest.starts_with('='));
+        is_operator || next.starts_with('=') && !next.starts_with("==")
+    }
+
     /// `((…))`, from its first parenthesis on, of which it has `open`.
     pub(super) fn arithmetic(&mut self, open: usize) {
         self.at += open;
@@ -259,7 +279,11 @@ impl Reader {
                     }
                 }
                 c if c == '_' || c.is_ascii_alphabetic() => {
+                    let at = self.at;
                     let name = self.name();
+                    if self.is_set_by_arithmetic(at) {
+                        self.script.sets.push((at, name.clone()));
+                    }
                     self.script.bare_names.push(name);
                 }
                 _ => self.at += 1,

@@ -1,0 +1,33 @@
+//! `read` without an input: a step's standard input is /dev/null, so that `read` fails at once.
+
+use super::{Findings, Part};
+
+pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
+    let script = &part.script;
+    // A function may be called with an input, and `exec` may open one for all that follows.
+    let comes_from_afar = script.feeds_compounds
+        || script.commands.iter().any(|command| {
+            let feeds = command.has_input || command.reads.is_some();
+            feeds
+                && command
+                    .program()
+                    .is_none_or(|name| script.functions.contains(name))
+                || feeds && command.words.first().is_some_and(|word| word.raw == "exec")
+        });
+    if comes_from_afar {
+        return;
+    }
+    for command in &script.commands {
+        let names_descriptor = command.literals().any(|word| word.starts_with("-u"));
+        if command.program() == Some("read")
+            && !command.has_input
+            && command.reads.is_none()
+            && !names_descriptor
+            && part.behind(command).is_none()
+        {
+            let message =
+                "a step's standard input is /dev/null: read gets nothing and fails; ask by a param";
+            findings.error(part.at(command.at), "read-without-input", message);
+        }
+    }
+}
