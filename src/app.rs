@@ -2,6 +2,7 @@
 
 mod background;
 mod made;
+mod serving;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -20,16 +21,17 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::made::Made;
+use self::serving::Serving;
 use crate::auth::{Auth, AuthConfig, strict_transport};
 use crate::config::{BackupPlan, Config, DatabaseUrl};
 use crate::http::{ApiError, Budget, KnownParameters, answer_headers, refuse_unknown_parameters};
 use crate::hub::Hub;
-use crate::jobs::{Door, Jobs, Limits};
+use crate::jobs::{Door, Jobs, Limits, SecretKey};
 use crate::metrics::Metrics;
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, Ops};
 use crate::presets::Catalog;
-use crate::store::{Change, Store};
+use crate::store::{Change, Store, server_key};
 use crate::tasks::TASKS;
 use crate::tls::Tls;
 use crate::{audit, dashboard, server};
@@ -66,6 +68,8 @@ pub struct App {
     tls: Option<Tls>,
     backups: Option<(BackupPlan, PathBuf)>,
     stopping: watch::Receiver<bool>,
+    /// Of a database that only one server may have.
+    serving: Option<Serving>,
 }
 
 #[derive(OpenApi)]
@@ -126,6 +130,11 @@ impl App {
         if let Some((plan, _)) = &backups {
             made.folder(&plan.dir, "HYPRBOX_BACKUP_DIR")?;
         }
+        let serving = match &config.database {
+            DatabaseUrl::Sqlite(path) => Serving::over(path, &mut made)?,
+            #[cfg(feature = "postgres")]
+            DatabaseUrl::Postgres(_) => None,
+        };
         let database = match &config.database {
             DatabaseUrl::Sqlite(path) => path.parent(),
             #[cfg(feature = "postgres")]
@@ -138,6 +147,9 @@ impl App {
         let hub = Arc::new(Hub::default());
         let auth_cell = Arc::new(OnceLock::new());
         let store = open_store(config, Arc::clone(&hub), Arc::clone(&auth_cell))?;
+        if store.is_shared() {
+            refuse_other_key(&store, &key, config).await?;
+        }
         made.keep();
         let auth_config = AuthConfig {
             public_url: public_url.clone(),
@@ -198,6 +210,7 @@ impl App {
             tls: config.tls.clone(),
             backups,
             stopping,
+            serving,
         })
     }
 
@@ -267,6 +280,7 @@ impl App {
             Err(_) => tracing::warn!("the last signs of life could not be written in time"),
         }
         self.store.close().await;
+        drop(self.serving);
         match TASKS.fault() {
             Some(fault) if is_lost => Err(StartError(fault)),
             _ => Ok(()),
@@ -283,6 +297,27 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
+}
+
+/// Servers that share a database must have the same key file: what one seals, another one opens.
+async fn refuse_other_key(
+    store: &Store,
+    key: &SecretKey,
+    config: &Config,
+) -> Result<(), StartError> {
+    let digest = key.digest(b"the key of this database");
+    let is_ours = store
+        .write(move |tx| server_key::is_ours(tx, digest))
+        .await
+        .map_err(StartError::of)?;
+    if is_ours {
+        return Ok(());
+    }
+    Err(StartError(format!(
+        "HYPRBOX_SECRET_KEY_FILE={:?} is not the key that this database was made with: copy that file from a server that has it; \
+         if the key is lost, `DELETE FROM server_key` in the database accepts this one",
+        config.secret_key_file.display()
+    )))
 }
 
 fn backups_of(config: &Config) -> Option<(BackupPlan, PathBuf)> {

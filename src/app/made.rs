@@ -60,6 +60,11 @@ impl Made {
         Ok(key)
     }
 
+    /// A file that this start made.
+    pub(super) fn file(&mut self, path: &Path) {
+        self.0.push(path.to_owned());
+    }
+
     /// Nothing is taken away any more.
     pub(super) fn keep(mut self) {
         self.0.clear();
