@@ -59,7 +59,9 @@ CREATE TABLE nodes (
     os_id_like     TEXT,                         -- what it is like, in its own order: 'ubuntu debian'
     os_version_id  TEXT,
     os_pretty_name TEXT,
-    agent_version  TEXT
+    agent_version  TEXT,
+    problem        TEXT,                         -- why the node can't run jobs, as its agent reports it; null: it can
+    copied_at      TIMESTAMPTZ                   -- when a second machine last used a copy of its agent's state folder
 );
 
 -- Tokens of agents (hbn_…), each bound to one node.
@@ -88,6 +90,7 @@ CREATE TABLE node_instances (
     instance      TEXT NOT NULL,
     first_seen_at TIMESTAMPTZ NOT NULL,
     last_seen_at  TIMESTAMPTZ NOT NULL,
+    process       TEXT,                          -- the process that last polled as this instance
     PRIMARY KEY (node_id, instance)
 );
 
@@ -110,6 +113,9 @@ CREATE TABLE jobs (
     recovered_at        TIMESTAMPTZ,             -- completed late, after the lease had failed it
     lost_at             TIMESTAMPTZ,             -- the lease failed it; a row failed by hand has none
     claimed_by          TEXT,                    -- agent instance of the claim; null for a claim without one
+    claimed_process     TEXT,                    -- process of that instance; null: the agent did not send one
+    still_running       BIGINT NOT NULL DEFAULT 0, -- 1: the job has ended here, but its agent reports that the script runs on
+    queue_no            BIGINT NOT NULL DEFAULT 0, -- place in the node's queue: the lowest is claimed first
     complete_digest     BYTEA,                   -- SHA-256 of the completion taken, so that its repeat is known
     script_sha256       TEXT NOT NULL,           -- 64 hex digits
     pid                 BIGINT,                  -- bash on the node; the agent tells it with the first output
@@ -129,8 +135,9 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_owner ON jobs (created_by, id);
 CREATE INDEX jobs_node ON jobs (node_id, id);
-CREATE INDEX jobs_queued ON jobs (node_id, created_at, id) WHERE status = 'QUEUED';
+CREATE INDEX jobs_queued ON jobs (node_id, queue_no, created_at, id) WHERE status = 'QUEUED';
 CREATE INDEX jobs_running ON jobs (node_id, claimed_by, cancel_requested_at, id) WHERE status = 'RUNNING';
+CREATE INDEX jobs_still_running ON jobs (node_id, claimed_by) WHERE still_running = 1;
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_preset ON jobs (preset, id);
 CREATE INDEX jobs_ended ON jobs (status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
@@ -182,6 +189,19 @@ CREATE TABLE audit_entries (
 CREATE TABLE readiness (
     id BIGINT PRIMARY KEY,                       -- always 1
     at TIMESTAMPTZ NOT NULL
+);
+
+-- One row: which key file the database was made with (HMAC of a constant, keyed with that file).
+CREATE TABLE server_key (
+    id     BIGINT PRIMARY KEY,                   -- always 1
+    digest BYTEA NOT NULL
+);
+
+-- One row: what HYPRBOX_KEEP_DAYS knows of the clock, so that a leap of it deletes nothing at once.
+CREATE TABLE retention_clock (
+    id           BIGINT PRIMARY KEY,             -- always 1
+    seen_at      TIMESTAMPTZ NOT NULL,           -- the clock when the server last read it, at most an hour ago
+    steady_since TIMESTAMPTZ                     -- the last leap ahead; null: none
 );
 
 -- Beside these tables, made anew at each start, as each database writes them in its own way (src/store/sql/derived.*.sql):

@@ -24,7 +24,7 @@ pub(super) fn took(from: Option<Timestamp>, to: Option<Timestamp>) -> String {
     let Some(from) = from else {
         return String::new();
     };
-    length(to.unwrap_or_else(clock::now).millis_since(from))
+    length(to.unwrap_or_else(clock::now).millis_since(from).max(0))
 }
 
 fn length(millis: i64) -> String {

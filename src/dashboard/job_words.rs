@@ -94,6 +94,8 @@ fn advice(job: &JobView) -> &'static str {
         "The machine restarted under the script. Look at its state before you run it again."
     } else if why.contains("can't be unsealed") {
         "The server's key file is another one than when the job was queued. Queue it again, and type its secrets again."
+    } else if why.contains("no longer matches scriptSha256") {
+        "Somebody changed the job's row in the database. Find out who, then queue the job again."
     } else {
         advice_on_code(job.exit_code, job.signal.as_deref())
     }

@@ -76,7 +76,7 @@ fn took(step: &Step) -> Option<i64> {
     let ended_at = step
         .ended_at
         .filter(|_| step.state != StepState::AlreadyDone)?;
-    Some(ended_at.millis_since(step.began_at))
+    Some(ended_at.millis_since(step.began_at).max(0))
 }
 
 fn difference(old: Option<&Step>, new: Option<&Step>) -> String {

@@ -322,6 +322,11 @@ fn quote(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
+/// The digest that a frozen script carries: SHA-256, 64 lower-case hex digits.
+pub fn script_sha256(script: &str) -> String {
+    hex(&Sha256::digest(script))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(64), |mut text, b| {
         let _ = write!(text, "{b:02x}");

@@ -74,10 +74,15 @@ fn claimed(row: &mut Row) -> Result<Claimed, StoreError> {
 pub fn next(
     tx: &mut dyn Tx,
     node_id: &str,
-    instance: Option<&str>,
+    (instance, process): (Option<&str>, Option<&str>),
     now: Timestamp,
 ) -> Result<Option<Claimed>, StoreError> {
-    let params = values![node_id, now, instance.map(str::to_owned)];
+    let params = values![
+        node_id,
+        now,
+        instance.map(str::to_owned),
+        process.map(str::to_owned)
+    ];
     let mut rows = tx.query_last(&NEXT, params)?;
     rows.pop().map(|mut row| claimed(&mut row)).transpose()
 }

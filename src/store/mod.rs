@@ -23,7 +23,9 @@ mod plans;
 #[cfg(feature = "postgres")]
 mod postgres;
 pub mod readiness;
+pub mod retention;
 pub mod secret;
+pub mod server_key;
 pub mod session;
 pub mod space;
 mod sqlite;

@@ -268,7 +268,7 @@ fn ask_all(tx: &mut dyn Tx) -> Result<(), StoreError> {
     queue(tx, id, "n1")?;
     job::count_queued(tx)?;
     job::count_queued_on(tx, "n1")?;
-    let claimed = claim::next(tx, "n1", Some("one"), at)?;
+    let claimed = claim::next(tx, "n1", (Some("one"), Some("p")), at)?;
     assert_eq!(claimed, claim::again(tx, id)?);
     assert_eq!(claimed.map(|job| job.id).as_deref(), Some(id));
     job::script(tx, id)?;
@@ -480,7 +480,7 @@ fn claim_once(place: &Place, number: usize) -> Duration {
     let queued = id.clone();
     place.write(move |tx| queue(tx, &queued, "n1"));
     let began = Instant::now();
-    let claimed = place.write(|tx| claim::next(tx, "n1", Some("one"), now()));
+    let claimed = place.write(|tx| claim::next(tx, "n1", (Some("one"), Some("p")), now()));
     let took = began.elapsed();
     assert_eq!(claimed.map(|job| job.id), Some(id));
     took

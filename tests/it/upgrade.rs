@@ -16,7 +16,7 @@ fn version_1(database: &Database) {
              VALUES ('019a0000-0000-7000-8000-000000000001', 'stdout', 0, 0, {now}, {said});
          INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds,
              script_sha256, params, script)
-         VALUES ('019a0000-0000-7000-8000-000000000002', 'QUEUED', 'hello', 'n1', 'u', 'u@example.org', {now}, 60, 'aa',
+         VALUES ('019a0000-0000-7000-8000-000000000002', 'QUEUED', 'hello', 'n1', 'u', 'u@example.org', {now}, 60, 'b5bea41b6c623f7c09f1bf24dcae58ebab3c0cdd90ad966bc43a45b44867e12b',
              '{{}}', 'true');"
     ));
 }

@@ -14,22 +14,27 @@ use crate::http::{AgentJson, ApiError, Pairs, Path, Query, Waiting};
 use crate::jobs::life::claim::Asked;
 use crate::jobs::{JobView, Jobs};
 
-/// Characters of an agent instance's id at the most.
-const INSTANCE_MAX: usize = 128;
+/// Characters of an agent's ids, at most.
+const ID_MAX: usize = 128;
 
 fn instance_of<'q>(query: &'q Pairs<'_>) -> Result<Option<&'q str>, ApiError> {
-    let Some(instance) = query.get("agent") else {
+    short_id(query, "agent")
+}
+
+fn process_of<'q>(query: &'q Pairs<'_>) -> Result<Option<&'q str>, ApiError> {
+    short_id(query, "process")
+}
+
+/// An id that an agent made up.
+fn short_id<'q>(query: &'q Pairs<'_>, name: &str) -> Result<Option<&'q str>, ApiError> {
+    let Some(id) = query.get(name) else {
         return Ok(None);
     };
-    let fits = (1..=INSTANCE_MAX).contains(&instance.chars().count())
-        && !instance.chars().any(char::is_control);
+    let fits = (1..=ID_MAX).contains(&id.chars().count()) && !id.chars().any(char::is_control);
     if fits {
-        Ok(Some(instance))
+        Ok(Some(id))
     } else {
-        Err(query.wrong(
-            "agent",
-            "1 to 128 characters, none of them a control character",
-        ))
+        Err(query.wrong(name, "1 to 128 characters, none of them a control character"))
     }
 }
 
@@ -46,6 +51,7 @@ pub(in crate::jobs) fn asked_of<'q>(query: &'q Pairs<'_>) -> Result<Asked<'q>, A
     Ok(Asked {
         node_id,
         instance: instance_of(query)?,
+        process: process_of(query)?,
         wants_job: capacity > 0,
         running: running.split(',').filter(|id| !id.is_empty()).collect(),
         wait: Duration::from_secs(wait),
@@ -56,6 +62,7 @@ pub(in crate::jobs) fn asked_of<'q>(query: &'q Pairs<'_>) -> Result<Asked<'q>, A
 #[utoipa::path(get, path = "/api/jobs/pending", tag = "agents",
     params(("nodeId" = String, Query), ("wait" = Option<u64>, Query, maximum = 60, description = "Seconds that the call may stay open, 0 to 60"),
         ("agent" = Option<String>, Query, description = "The agent instance"),
+        ("process" = Option<String>, Query, min_length = 1, max_length = 128, description = "The process of that instance: a claim is sent again only to the process that took it"),
         ("capacity" = Option<u64>, Query, maximum = 1_000_000, description = "0: no job, only cancels"),
         ("running" = Option<String>, Query, description = "Ids of started jobs whose completion is not acknowledged, comma-separated")),
     responses((status = 200, body = PendingAnswer),
@@ -88,7 +95,8 @@ async fn no_head() -> Response {
 
 /// Takes output.
 #[utoipa::path(post, path = "/api/jobs/{id}/output", tag = "agents", request_body = OutputRequest,
-    params(("id" = String, Path), ("agent" = Option<String>, Query, description = "The agent instance of the claim")),
+    params(("id" = String, Path), ("agent" = Option<String>, Query, description = "The agent instance of the claim"),
+        ("process" = Option<String>, Query, min_length = 1, max_length = 128, description = "The process of that instance")),
     responses((status = 200, body = OutputAnswer),
         (status = 409)),
     security(("node" = [])))]
@@ -100,9 +108,10 @@ async fn output(
     AgentJson(request): AgentJson<OutputRequest>,
 ) -> Result<axum::Json<OutputAnswer>, ApiError> {
     let instance = instance_of(&query)?;
+    let process = process_of(&query)?.map(str::to_owned);
     jobs.nodes.sign_of_life(&node.node_id, instance).await?;
     Ok(axum::Json(
-        jobs.append(node, instance.map(str::to_owned), id, request)
+        jobs.append(node, (instance.map(str::to_owned), process), id, request)
             .await?,
     ))
 }

@@ -14,8 +14,9 @@ use crate::auth::{NodeIdentity, NodeStanding};
 use crate::clock;
 use crate::http::{ApiError, Wait, Waiting};
 use crate::hub::NodeSignal;
-use crate::jobs::life::finish::fail_unsealed;
+use crate::jobs::life::finish::fail_claimed;
 use crate::jobs::{JobError, Jobs};
+use crate::presets::script_sha256;
 use crate::store::claim::{self, Claimed, OwnJob};
 use crate::store::{Change, StoreError, Tx};
 
@@ -24,6 +25,9 @@ const POLLERS_MAX: usize = 64;
 /// Polls that look at the database at once. Far fewer than may wait there: after another program's write all agents look
 /// again, and ten thousand of them are to wait for their turn, neither be refused nor keep people's writes out.
 const LOOKS_AT_ONCE: usize = 256;
+/// Why a job is not handed out whose script was changed after it was queued.
+const SCRIPT_CHANGED: &str =
+    "the script was changed after the job was queued: it no longer matches scriptSha256";
 /// How long a poll waits for its turn to look.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -34,6 +38,8 @@ pub(in crate::jobs) struct Asked<'q> {
     pub node_id: &'q str,
     /// Its instance; the founding document's agent has none.
     pub instance: Option<&'q str>,
+    /// The process that polls; older agents send none.
+    pub process: Option<&'q str>,
     /// Whether it would take a job.
     pub wants_job: bool,
     /// Jobs that it has started and whose completion was not acknowledged.
@@ -49,6 +55,7 @@ struct Poll {
     /// The node token that it came with, which must still be good when a job is handed out.
     token_id: String,
     instance: Option<String>,
+    process: Option<String>,
     wants_job: bool,
     running: Vec<String>,
 }
@@ -111,7 +118,13 @@ impl Asked<'_> {
     /// Two polls of a node that ask the same question have the same number.
     fn poller(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (&self.instance, self.wants_job, &self.running).hash(&mut hasher);
+        (
+            &self.instance,
+            &self.process,
+            self.wants_job,
+            &self.running,
+        )
+            .hash(&mut hasher);
         hasher.finish()
     }
 
@@ -120,6 +133,7 @@ impl Asked<'_> {
             node_id: self.node_id.to_owned(),
             token_id,
             instance: self.instance.map(str::to_owned),
+            process: self.process.map(str::to_owned),
             wants_job: self.wants_job,
             running: self.running.iter().copied().map(str::to_owned).collect(),
         }
@@ -238,11 +252,16 @@ impl Jobs {
         Ok(answer)
     }
 
-    /// Unseals the job's secrets. A job whose key is gone ends here, and the poller looks again.
+    /// Checks the script against its digest and unseals the job's secrets. A job that fails either check ends here, and the
+    /// poller reads again.
     pub(in crate::jobs) async fn open(&self, found: Found) -> Result<Option<ClaimedJob>, JobError> {
         let Found { job, again } = found;
         if !again {
             self.metrics.claimed(job.created_at, job.started_at);
+        }
+        if script_sha256(&job.script) != job.script_sha256 {
+            tracing::error!(job = %job.id, "{SCRIPT_CHANGED}");
+            return self.refuse_claimed(job.id, SCRIPT_CHANGED.to_owned()).await;
         }
         let secrets = match job
             .sealed
@@ -250,14 +269,7 @@ impl Jobs {
             .transpose()
         {
             Ok(secrets) => secrets.unwrap_or_default(),
-            Err(reason) => {
-                let failed = self
-                    .store
-                    .write(move |tx| fail_unsealed(tx, &job.id, &reason.to_string()))
-                    .await?;
-                self.metrics.finished(&failed);
-                return Ok(None);
-            }
+            Err(reason) => return self.refuse_claimed(job.id, reason.to_string()).await,
         };
         Ok(Some(ClaimedJob {
             id: job.id,
@@ -268,6 +280,20 @@ impl Jobs {
             created_at: job.created_at.to_string(),
             secrets,
         }))
+    }
+
+    /// Ends a claimed job that must not be handed out.
+    async fn refuse_claimed(
+        &self,
+        id: String,
+        reason: String,
+    ) -> Result<Option<ClaimedJob>, JobError> {
+        let failed = self
+            .store
+            .write(move |tx| fail_claimed(tx, &id, &reason))
+            .await?;
+        self.metrics.finished(&failed);
+        Ok(None)
     }
 }
 
@@ -283,12 +309,17 @@ pub(in crate::jobs) struct NextPoll(Poll);
 
 impl NextPoll {
     /// None without an instance: should the answer get lost, nobody could tell that the job never arrived.
-    pub(in crate::jobs) fn of(node: &NodeIdentity, instance: Option<&str>) -> Option<Self> {
+    pub(in crate::jobs) fn of(
+        node: &NodeIdentity,
+        instance: Option<&str>,
+        process: Option<&str>,
+    ) -> Option<Self> {
         let instance = instance?;
         Some(Self(Poll {
             node_id: node.node_id.clone(),
             token_id: node.token_id.clone(),
             instance: Some(instance.to_owned()),
+            process: process.map(str::to_owned),
             wants_job: true,
             running: Vec::new(),
         }))
@@ -312,7 +343,7 @@ fn find_work(tx: &mut dyn Tx, poll: &Poll) -> Result<(Option<Found>, Vec<String>
         let job = claim::again(tx, &lost.id)?.ok_or(JobError::NotFound)?;
         return Ok((Some(Found { job, again: true }), cancel));
     }
-    let Some(job) = claim::next(tx, &poll.node_id, poll.instance.as_deref(), clock::now())? else {
+    let Some(job) = claim::next(tx, &poll.node_id, (poll.instance.as_deref(), poll.process.as_deref()), clock::now())? else {
         return Ok((None, cancel));
     };
     tx.note(Change::Job {

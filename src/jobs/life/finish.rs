@@ -89,12 +89,8 @@ pub(in crate::jobs) fn complete(
     Ok((job::find(tx, id)?.ok_or(JobError::NotFound)?, true))
 }
 
-/// Fails a claimed job whose secrets can't be opened.
-pub(in crate::jobs) fn fail_unsealed(
-    tx: &mut dyn Tx,
-    id: &str,
-    reason: &str,
-) -> Result<Job, JobError> {
+/// Fails a claimed job that must not be handed out.
+pub(in crate::jobs) fn fail_claimed(tx: &mut dyn Tx, id: &str, reason: &str) -> Result<Job, JobError> {
     let job = job::find_locked(tx, id)?.ok_or(JobError::NotFound)?;
     let request = CompleteRequest {
         error_msg: Some(reason.to_owned()),
@@ -103,6 +99,14 @@ pub(in crate::jobs) fn fail_unsealed(
     let digest = digest_of(&request);
     let end = ending(&job, request, digest);
     if job::finish(tx, id, &end, clock::now())? {
+        let entry = audit::Entry {
+            actor: "server",
+            action: "job.refuse",
+            job_id: Some(id),
+            node_id: Some(&job.node_id),
+            detail: Some(reason),
+        };
+        audit::record(tx, entry)?;
         tx.note(Change::Job {
             id: job.id.clone(),
             node_id: job.node_id.clone(),

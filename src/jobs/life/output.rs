@@ -40,12 +40,12 @@ impl Jobs {
     pub async fn append(
         &self,
         node: NodeIdentity,
-        instance: Option<String>,
+        (instance, process): (Option<String>, Option<String>),
         id: String,
         request: OutputRequest,
     ) -> Result<OutputAnswer, JobError> {
         let pid = request.pid;
-        let next = NextPoll::of(&node, instance.as_deref()).filter(|_| request.next);
+        let next = NextPoll::of(&node, instance.as_deref(), process.as_deref()).filter(|_| request.next);
         let end = request.end.clone();
         if let Some(end) = &end {
             finish::check(end).map_err(in_the_end)?;

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::jobs::life::queue::KEY_AGE_MS;
 use crate::jobs::{JobError, Jobs};
 use crate::store::job::{self, Job};
-use crate::store::{Change, Tx, idempotency, node, space};
+use crate::store::{Change, Tx, idempotency, node, retention, space};
 
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -148,13 +148,28 @@ impl Jobs {
             self.hub.wake_node(&node_id);
         }
         self.hub.nudge_watchers();
+        // Also if nothing is deleted now: a leap is known only by what came before it.
+        let clock = self.store.write(retention::read_clock).await?;
         let days = self.limits.keep_days;
         if let Some(days) = days.and_then(|days| i64::try_from(days).ok()) {
-            let before = now.plus_millis(-days * DAY_MS);
+            if let Some(leap_ms) = clock.leap_ms {
+                tracing::warn!(
+                    days = leap_ms / DAY_MS,
+                    "the clock leapt ahead, or the server was off: HYPRBOX_KEEP_DAYS deletes nothing for a day"
+                );
+            }
+            let Some(trusted) = clock.trusted else {
+                return self.give_back_space().await;
+            };
+            let before = trusted.plus_millis(-days * DAY_MS);
             while self.store.write(move |tx| job::prune(tx, before)).await? > 0 {
                 tokio::time::sleep(BETWEEN_STEPS).await;
             }
         }
+        self.give_back_space().await
+    }
+
+    async fn give_back_space(&self) -> Result<(), JobError> {
         while self.store.write(space::give_back).await? {
             tokio::time::sleep(BETWEEN_STEPS).await;
         }

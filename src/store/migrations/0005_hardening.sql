@@ -2,3 +2,33 @@
 CREATE INDEX jobs_preset ON jobs (preset, id);
 CREATE INDEX jobs_ended ON jobs (status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
 CREATE INDEX jobs_ended_owner ON jobs (created_by, status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
+
+-- Claims go by a job's place in its node's queue, so that a step of the clock changes no order.
+ALTER TABLE jobs ADD COLUMN queue_no BIGINT NOT NULL DEFAULT 0;
+DROP INDEX jobs_queued;
+CREATE INDEX jobs_queued ON jobs (node_id, queue_no, created_at, id) WHERE status = 'QUEUED';
+
+-- A claim goes again only to the process that took it.
+ALTER TABLE jobs ADD COLUMN claimed_process TEXT;
+ALTER TABLE node_instances ADD COLUMN process TEXT;
+ALTER TABLE nodes ADD COLUMN copied_at TIMESTAMPTZ;
+
+-- Scripts that run on although their job has ended here.
+ALTER TABLE jobs ADD COLUMN still_running BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX jobs_still_running ON jobs (node_id, claimed_by) WHERE still_running = 1;
+
+-- Why a node can't run jobs.
+ALTER TABLE nodes ADD COLUMN problem TEXT;
+
+-- The key file that the database was made with.
+CREATE TABLE server_key (
+    id     BIGINT PRIMARY KEY,
+    digest BYTEA NOT NULL
+);
+
+-- What HYPRBOX_KEEP_DAYS knows of the clock.
+CREATE TABLE retention_clock (
+    id           BIGINT PRIMARY KEY,
+    seen_at      TIMESTAMPTZ NOT NULL,
+    steady_since TIMESTAMPTZ
+);

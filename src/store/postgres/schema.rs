@@ -33,7 +33,15 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
         ],
     ),
     (4, &[RUNNING_BY_INSTANCE]),
-    (5, &[HARDENING]),
+    (
+        5,
+        &[
+            HARDENING,
+            r#"ALTER TABLE jobs ALTER COLUMN claimed_process TYPE TEXT COLLATE "C";
+               ALTER TABLE node_instances ALTER COLUMN process TYPE TEXT COLLATE "C";
+               ALTER TABLE nodes ALTER COLUMN problem TYPE TEXT COLLATE "C""#,
+        ],
+    ),
 ];
 
 /// The advisory lock of those who change the schema: "hbox".

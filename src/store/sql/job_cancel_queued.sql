@@ -1,2 +1,2 @@
 -- $1 job, $2 now.
-UPDATE jobs SET status = 'CANCELLED', finished_at = $2 WHERE id = $1 AND status = 'QUEUED'
+UPDATE jobs SET status = 'CANCELLED', finished_at = CASE WHEN $2 < created_at THEN created_at ELSE $2 END WHERE id = $1 AND status = 'QUEUED'

@@ -1,6 +1,8 @@
--- $1 node, $2 now, $3 agent instance or null. No row: nothing to do, or another caller won. What more it gives is added.
-UPDATE jobs SET status = 'RUNNING', started_at = $2, claimed_by = $3
+-- $1 node, $2 now, $3 agent instance or null, $4 its process or null. No row: nothing to do, or another caller won. The
+-- caller adds what it wants returned. A clock that was set back makes no job start before it was queued.
+UPDATE jobs SET status = 'RUNNING', started_at = CASE WHEN $2 < created_at THEN created_at ELSE $2 END,
+    claimed_by = $3, claimed_process = $4
 WHERE id = (SELECT id FROM jobs WHERE node_id = $1 AND status = 'QUEUED'
-            ORDER BY created_at, id LIMIT 1 /* skip locked */)
+            ORDER BY queue_no, created_at, id LIMIT 1 /* skip locked */)
   AND status = 'QUEUED'
 RETURNING id

@@ -1,3 +1,4 @@
 -- $1 job, $2 now. lost_at tells the lease's verdict from an operator's.
-UPDATE jobs SET status = 'FAILED', error_msg = 'agent disappeared', finished_at = $2, lost_at = $2
+UPDATE jobs SET status = 'FAILED', error_msg = 'agent disappeared', 
+    finished_at = CASE WHEN $2 < started_at THEN started_at ELSE $2 END, lost_at = $2
 WHERE id = $1 AND status = 'RUNNING'
