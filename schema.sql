@@ -125,10 +125,12 @@ CREATE TABLE jobs (
     stdout_dropped      BIGINT NOT NULL DEFAULT 0, -- of these, not kept: fell off the head, or never arrived
     stdout_start        BIGINT NOT NULL DEFAULT 0, -- offset of the first kept byte
     stdout_open         BIGINT NOT NULL DEFAULT 0, -- 1: its last line has no end yet
+    stdout_rows         BIGINT NOT NULL DEFAULT 0, -- rows of chunks that hold what is kept
     stderr_bytes        BIGINT NOT NULL DEFAULT 0,
     stderr_dropped      BIGINT NOT NULL DEFAULT 0,
     stderr_start        BIGINT NOT NULL DEFAULT 0,
     stderr_open         BIGINT NOT NULL DEFAULT 0,
+    stderr_rows         BIGINT NOT NULL DEFAULT 0,
     last_output_at      TIMESTAMPTZ,
     params              TEXT NOT NULL,           -- JSON object: those used, defaults filled in
     script              TEXT NOT NULL            -- frozen when queued: what runs, byte for byte

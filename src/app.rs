@@ -130,7 +130,7 @@ impl App {
         if let Some((plan, _)) = &backups {
             made.folder(&plan.dir, "HYPRBOX_BACKUP_DIR")?;
         }
-        let serving = match &config.database {
+        let mut serving = match &config.database {
             DatabaseUrl::Sqlite(path) => Serving::over(path, &mut made)?,
             #[cfg(feature = "postgres")]
             DatabaseUrl::Postgres(_) => None,
@@ -149,6 +149,9 @@ impl App {
         let store = open_store(config, Arc::clone(&hub), Arc::clone(&auth_cell))?;
         if store.is_shared() {
             refuse_other_key(&store, &key, config).await?;
+        }
+        if let Some(serving) = &mut serving {
+            serving.name_holder().map_err(StartError::of)?;
         }
         made.keep();
         let auth_config = AuthConfig {

@@ -51,6 +51,7 @@ struct Inner {
     viewers: Gauge,
     jobs: Family<ByStatus, Gauge>,
     nodes: Family<ByStatus, Gauge>,
+    nodes_with_problem: Gauge,
     backups: Family<ByOutcome, Counter>,
     backup_last: Family<NoLabels, Gauge>,
     backup_size: Family<NoLabels, Gauge>,
@@ -69,6 +70,7 @@ impl Default for Metrics {
             viewers: Gauge::<i64, AtomicI64>::default(),
             jobs: Family::default(),
             nodes: Family::default(),
+            nodes_with_problem: Gauge::<i64, AtomicI64>::default(),
             backups: Family::default(),
             backup_last: Family::default(),
             backup_size: Family::default(),
@@ -111,6 +113,11 @@ impl Inner {
         registry.register("sse_clients", "Open live tails", self.viewers.clone());
         registry.register("jobs", "Jobs in the database, by status", self.jobs.clone());
         registry.register("nodes", "Nodes, by status", self.nodes.clone());
+        registry.register(
+            "nodes_with_problem",
+            "Nodes whose agent reports that they can't run jobs",
+            self.nodes_with_problem.clone(),
+        );
         registry.register(
             "backups",
             "Scheduled backups since the start, by outcome",
@@ -217,7 +224,12 @@ impl Metrics {
     }
 
     /// The whole page, with the gauges set to what the caller counted.
-    pub fn page(&self, jobs: &[(JobStatus, u64)], online: usize, nodes: usize) -> String {
+    pub fn page(
+        &self,
+        jobs: &[(JobStatus, u64)],
+        (online, nodes): (usize, usize),
+        problems: u64,
+    ) -> String {
         let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         for (status, count) in jobs {
             self.0
@@ -235,6 +247,7 @@ impl Metrics {
             .nodes
             .get_or_create(&ByStatus { status: "OFFLINE" })
             .set(gauge((nodes - online) as u64));
+        self.0.nodes_with_problem.set(gauge(problems));
         let mut page = String::new();
         match text::encode(&mut page, &self.0.registry) {
             Ok(()) => in_prometheus_text(&page),

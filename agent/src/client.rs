@@ -107,6 +107,9 @@ pub(crate) struct Client {
     base: String,
     node_id: String,
     authorization: HeaderValue,
+    /// `&process=…`, once the state folder is open.
+    #[cfg(target_os = "linux")]
+    process: std::sync::OnceLock<String>,
     offline: AtomicBool,
     back_online: Notify,
     /// How many answers of the server itself have come.
@@ -125,6 +128,8 @@ impl Client {
             base: config.api_url.clone(),
             node_id: config.node_id.clone(),
             authorization,
+            #[cfg(target_os = "linux")]
+            process: std::sync::OnceLock::new(),
             offline: AtomicBool::new(false),
             back_online: Notify::new(),
             answers: AtomicU64::new(0),
@@ -137,6 +142,17 @@ impl Client {
         let path = format!("/api/nodes/{}/heartbeat", self.node_id);
         let call = Call::post(path, encode(request), CALL_TIMEOUT);
         self.call::<HeartbeatAnswer>(&call).await.map(drop)
+    }
+
+    /// Names the process of the agent instance, which claims are bound to. The first name stays.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn set_process(&self, process: &str) {
+        self.process.get_or_init(|| format!("&process={process}"));
+    }
+
+    #[cfg(target_os = "linux")]
+    fn process(&self) -> &str {
+        self.process.get().map_or("", String::as_str)
     }
 
     #[cfg(target_os = "linux")]
@@ -152,6 +168,7 @@ impl Client {
         if let Some(instance) = poll.instance {
             path.push_str("&agent=");
             path.push_str(instance);
+            path.push_str(self.process());
         }
         if !poll.running.is_empty() {
             path.push_str("&running=");
@@ -175,7 +192,8 @@ impl Client {
         instance: &str,
         body: Bytes,
     ) -> Result<hyprbox_protocol::OutputAnswer, CallError> {
-        let path = format!("/api/jobs/{job_id}/output?agent={instance}");
+        let process = self.process();
+        let path = format!("/api/jobs/{job_id}/output?agent={instance}{process}");
         let call = Call {
             longest_answer: LONGEST_WITH_JOB,
             ..Call::post(path, body, OUTPUT_TIMEOUT)

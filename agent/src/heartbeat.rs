@@ -1,8 +1,10 @@
 //! The node's sign of life, apart from everything else that the agent does.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyprbox_protocol::HeartbeatRequest;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -15,20 +17,61 @@ use crate::version::version;
 /// How long the last heartbeat may take: SIGTERM must be over within 2 s.
 const LAST_TIMEOUT: Duration = Duration::from_millis(1200);
 
-/// Beats every `config.interval` until it is dropped. `instance` is asked each time, as it may be found late.
-pub(crate) async fn beat(
-    config: &Config,
-    client: &Client,
-    instance: &(dyn Fn() -> Option<String> + Sync),
-) {
+/// What the heartbeat sends besides the node's facts. The poll loop writes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The agent instance, once the state folder is open.
+    pub(crate) instance: Option<String>,
+    /// The process of that instance.
+    pub(crate) process: Option<String>,
+    /// Why no jobs are taken, in one line.
+    pub(crate) problem: Option<String>,
+}
+
+/// The report, shared by the poll loop and the heartbeat.
+#[derive(Debug, Default)]
+pub(crate) struct Reported {
+    report: Mutex<Report>,
+    changed: Notify,
+}
+
+impl Reported {
+    pub(crate) fn get(&self) -> Report {
+        self.report
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Changes the report; the heartbeat sends a change at once.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Report)) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = report.clone();
+        change(&mut report);
+        if before.problem != report.problem {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Done once the report has changed since the last call.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// Beats every `config.interval`, and at once if the node's problem changes, until it is dropped.
+pub(crate) async fn beat(config: &Config, client: &Client, reported: &Reported) {
     let mut backoff = Backoff::default();
     loop {
         let began = Instant::now();
-        match client.heartbeat(&request(config, instance())).await {
+        match client.heartbeat(&request(config, reported.get())).await {
             Ok(()) => {
                 client.trouble.ended(Caller::Heartbeat);
                 backoff.reset();
-                tokio::time::sleep_until(began + config.interval).await;
+                tokio::select! {
+                    () = tokio::time::sleep_until(began + config.interval) => {}
+                    () = reported.changed() => {}
+                }
             }
             Err(e) => {
                 client.trouble.failed(Caller::Heartbeat, &e);
@@ -39,8 +82,8 @@ pub(crate) async fn beat(
 }
 
 /// Tells the server that the agent stops now, so that the node is OFFLINE at once. One try.
-pub(crate) async fn say_stopping(config: &Config, client: &Client, instance: Option<String>) {
-    let mut last = request(config, instance);
+pub(crate) async fn say_stopping(config: &Config, client: &Client, report: Report) {
+    let mut last = request(config, report);
     last.stopping = Some(true);
     match tokio::time::timeout(LAST_TIMEOUT, client.heartbeat(&last)).await {
         Ok(Ok(())) => {}
@@ -49,9 +92,15 @@ pub(crate) async fn say_stopping(config: &Config, client: &Client, instance: Opt
     }
 }
 
-fn request(config: &Config, instance: Option<String>) -> HeartbeatRequest {
+fn request(config: &Config, report: Report) -> HeartbeatRequest {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     HeartbeatRequest {
-        instance,
+        instance: report.instance,
+        process: report.process,
+        problem: report.problem,
+        sent_at_ms: since_1970
+            .ok()
+            .and_then(|since| i64::try_from(since.as_millis()).ok()),
         hostname: host::hostname(),
         os: Some(host::os_info()),
         agent_version: Some(version().to_owned()),

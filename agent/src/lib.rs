@@ -10,6 +10,8 @@ mod client;
 #[cfg(target_os = "linux")]
 pub mod commands;
 pub mod config;
+#[cfg(target_os = "linux")]
+mod health;
 mod heartbeat;
 mod host;
 #[cfg(target_os = "linux")]
@@ -88,20 +90,14 @@ async fn run_on_this_system(
     if let Err(e @ StateError::Taken(_)) = state {
         return Err(e.into());
     }
-    let known = std::sync::Mutex::new(state.as_ref().ok().map(|s| s.instance().to_owned()));
-    let instance = || {
-        known
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
-    };
+    let reported = heartbeat::Reported::default();
     tokio::select! {
         () = shutdown => {}
-        () = heartbeat::beat(config, client, &instance) => {}
-        () = poll::work(config, Arc::clone(client), state, &known) => {}
+        () = heartbeat::beat(config, client, &reported) => {}
+        () = poll::work(config, Arc::clone(client), state, &reported) => {}
         () = supervisor::orphans::reap() => {}
     }
-    heartbeat::say_stopping(config, client, instance()).await;
+    heartbeat::say_stopping(config, client, reported.get()).await;
     tracing::info!("stopped; jobs that run go on");
     Ok(())
 }
@@ -116,11 +112,11 @@ async fn run_on_this_system(
         "job polling is off on {}: this agent only sends heartbeats",
         std::env::consts::OS
     );
-    let instance = || None;
+    let reported = heartbeat::Reported::default();
     tokio::select! {
         () = shutdown => {}
-        () = heartbeat::beat(config, client, &instance) => {}
+        () = heartbeat::beat(config, client, &reported) => {}
     }
-    heartbeat::say_stopping(config, client, None).await;
+    heartbeat::say_stopping(config, client, reported.get()).await;
     Ok(())
 }

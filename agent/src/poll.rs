@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyprbox_protocol::{ClaimedJob, CompleteRequest, PendingAnswer};
@@ -14,6 +14,8 @@ use crate::backoff::{Backoff, LONGEST};
 use crate::client::{Client, PollRequest};
 use crate::commands::upgrade::swap::hex;
 use crate::config::Config;
+use crate::health;
+use crate::heartbeat::Reported;
 use crate::host;
 use crate::job::context::Context;
 use crate::job::script_env::script_env;
@@ -33,21 +35,22 @@ const FIRST_CANCEL_POLL: Duration = Duration::from_millis(300);
 /// Between two looks at a state folder that can't be used.
 const STATE_RETRY: Duration = Duration::from_secs(5);
 
-/// Polls for ever. The state folder may become usable only later; then the heartbeat learns of the `instance`.
+/// Polls for ever. The state folder may become usable only later; `reported` says so.
 pub(crate) async fn work(
     config: &Config,
     client: Arc<Client>,
     opened: Result<State, StateError>,
-    instance: &Mutex<Option<String>>,
+    reported: &Reported,
 ) {
     let mut opened = opened;
     let mut told = String::new();
     let mut backoff = Backoff::default();
-    let state = loop {
+    let mut state = loop {
         let error = match opened {
             Ok(state) => break state,
             Err(e) => e.to_string(),
         };
+        reported.change(|report| report.problem = Some(error.clone()));
         if told != error {
             tracing::error!("{error}; no jobs are taken until this is mended");
             told = error;
@@ -72,29 +75,50 @@ pub(crate) async fn work(
         }
         opened = State::open(&config.state_dir);
     };
-    *instance.lock().unwrap_or_else(PoisonError::into_inner) = Some(state.instance().to_owned());
-    let ctx = Arc::new(Context::new(client, &state));
-    Poller {
-        config,
-        state,
-        ctx,
-        jobs: JoinSet::new(),
-        running: BTreeMap::new(),
-        boot_id: host::boot_id(),
-        recovered: false,
-        ahead: None,
-        unhealthy: None,
-        backoff: Backoff::default(),
-        early_answers: 0,
-        poll_at: Instant::now(),
-        limit: PollLimit::default(),
+    client.set_process(state.process());
+    loop {
+        reported.change(|report| {
+            report.instance = Some(state.instance().to_owned());
+            report.process = Some(state.process().to_owned());
+            report.problem = None;
+        });
+        let ctx = Arc::new(Context::new(Arc::clone(&client), &state));
+        let poller = Poller {
+            config,
+            reported,
+            state,
+            ctx,
+            jobs: JoinSet::new(),
+            running: BTreeMap::new(),
+            boot_id: host::boot_id(),
+            recovered: false,
+            ahead: None,
+            unhealthy: None,
+            is_second: false,
+            backoff: Backoff::default(),
+            early_answers: 0,
+            poll_at: Instant::now(),
+            limit: PollLimit::default(),
+        };
+        state = poller.run().await;
+        renew(&mut state).await;
     }
-    .run()
-    .await;
+}
+
+/// Makes the state folder an instance of its own, however long that takes.
+async fn renew(state: &mut State) {
+    tracing::warn!(
+        "[jobrunner] another machine uses a copy of this state folder: starting as a new agent instance"
+    );
+    while let Err(error) = state.renew_instance() {
+        tracing::error!("{error}; no jobs are taken until this is fixed");
+        tokio::time::sleep(STATE_RETRY).await;
+    }
 }
 
 struct Poller<'a> {
     config: &'a Config,
+    reported: &'a Reported,
     state: State,
     ctx: Arc<Context>,
     jobs: JoinSet<(String, Left)>,
@@ -108,6 +132,8 @@ struct Poller<'a> {
     ahead: Option<Child>,
     /// What is wrong with the state folder now.
     unhealthy: Option<String>,
+    /// The server knows another live process of this instance.
+    is_second: bool,
     backoff: Backoff,
     /// How many answers in a row came at once and brought nothing.
     early_answers: u32,
@@ -118,10 +144,18 @@ struct Poller<'a> {
 }
 
 impl Poller<'_> {
-    async fn run(mut self) {
+    /// Polls until this process must become an instance of its own.
+    async fn run(mut self) -> State {
         self.look_at_state();
         loop {
             self.ctx.reap();
+            if self.is_second && self.jobs.is_empty() {
+                if let Some(mut child) = self.ahead.take() {
+                    // Its input closes first, so that it ends at once.
+                    let _ended = child.wait();
+                }
+                return self.state;
+            }
             self.start_ahead();
             let idle = self.jobs.is_empty();
             let capacity = u8::from(idle && self.unhealthy.is_none());
@@ -148,6 +182,8 @@ impl Poller<'_> {
                 biased;
                 // The poll that is open takes no job, so it is dropped for one that does.
                 Some(ended) = self.jobs.join_next() => self.end(ended),
+                // What can be seen without a poll, so that no job is claimed that can't run.
+                () = trouble(self.config), if capacity > 0 => self.look_at_state(),
                 (asked_at, answer) = poll => match answer {
                     Ok(answer) => {
                         self.ctx.client.trouble.ended(Caller::Poll);
@@ -187,6 +223,9 @@ impl Poller<'_> {
 
     /// Looks whether jobs can be written down, and takes up those that went on without an agent, once after its start.
     fn look_at_state(&mut self) {
+        if let Some(problem) = health::problem(&self.config.state_dir) {
+            return self.note_health(Some(problem));
+        }
         let health = self.state.probe().and_then(|()| {
             if self.recovered {
                 return Ok(());
@@ -200,7 +239,7 @@ impl Poller<'_> {
             self.recovered = true;
             Ok(())
         });
-        self.note_health(health);
+        self.note_health(health.err().map(|e| e.to_string()));
     }
 
     /// Sees that the next job's folder and supervisor are there already. Without them that job only starts a little later.
@@ -251,6 +290,7 @@ impl Poller<'_> {
     fn hear(&mut self, answer: PendingAnswer, asked_at: Instant, wait_seconds: u64, capacity: u8) {
         self.backoff.reset();
         self.ctx.set_lease(answer.lease_seconds);
+        self.is_second |= answer.new_instance;
         let mut news = false;
         for id in &answer.cancel {
             if let Some(Some(dir)) = self.running.get(id) {
@@ -303,15 +343,16 @@ impl Poller<'_> {
         }
     }
 
-    fn note_health(&mut self, health: Result<(), StateError>) {
-        let now = health.err().map(|e| e.to_string());
+    fn note_health(&mut self, now: Option<String>) {
         match (&now, &self.unhealthy) {
             (Some(error), known) if known.as_ref() != Some(error) => {
                 tracing::error!("{error}; no jobs are taken until this is mended");
             }
-            (None, Some(_)) => tracing::info!("state folder: usable again; jobs are taken"),
+            (None, Some(_)) => tracing::info!("jobs can run again and are taken"),
             _ => {}
         }
+        self.reported
+            .change(|report| report.problem.clone_from(&now));
         self.unhealthy = now;
     }
 
@@ -357,7 +398,7 @@ impl Poller<'_> {
             }
             Err(e) => {
                 let text = e.to_string();
-                self.note_health(Err(e));
+                self.note_health(Some(text.clone()));
                 Err(text)
             }
         };
@@ -413,6 +454,16 @@ fn is_whole(job: &ClaimedJob) -> bool {
     let mut digest = Digest::new(&SHA256);
     digest.update(job.script.as_bytes());
     job.script_sha256.is_empty() || job.script_sha256 == hex(digest)
+}
+
+/// Done once a job could not run here any more.
+async fn trouble(config: &Config) {
+    loop {
+        tokio::time::sleep(STATE_RETRY).await;
+        if health::problem(&config.state_dir).is_some() {
+            return;
+        }
+    }
 }
 
 /// The pause after so many answers in a row that came at once and brought nothing.

@@ -13,7 +13,7 @@ use super::made::Made;
 
 /// The lock; dropping it lets the next server start. The system drops it with the process, however that ends.
 pub(super) struct Serving {
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Serving {
@@ -36,7 +36,7 @@ impl Serving {
         if is_new {
             made.file(&path);
         }
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((file, Errno::EWOULDBLOCK)) => {
                 return Err(StartError(format!(
@@ -47,12 +47,16 @@ impl Serving {
             }
             Err((_, errno)) => return Err(wrong(&errno)),
         };
-        // For people, and for the message above: the lock itself is the system's.
-        lock.set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()))
-            .map_err(|error| wrong(&error))?;
-        Ok(Some(Self { _lock: lock }))
+        Ok(Some(Self { lock }))
+    }
+
+    /// Writes down which process holds the lock, for people and for the next server's message. Not before the start is sure: a
+    /// start that fails changes nothing.
+    pub(super) fn name_holder(&mut self) -> std::io::Result<()> {
+        self.lock.set_len(0)?;
+        self.lock.rewind()?;
+        self.lock
+            .write_all(format!("{}\n", std::process::id()).as_bytes())
     }
 }
 

@@ -121,6 +121,13 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         ("running", text(&node.running_job_id)),
         ("queued", node.queued_jobs.to_string().into()),
     ];
+    if let Some(problem) = &node.problem {
+        pairs.push(("problem", Cell::painted(problem.clone(), Paint::Yellow)));
+    }
+    if let Some(id) = &node.still_running_job_id {
+        let words = format!("{id}, which counted as lost; `hyprbox jobs cancel {id}` stops it");
+        pairs.push(("still runs", Cell::painted(words, Paint::Yellow)));
+    }
     if node.live_instances > 1 {
         let words = format!(
             "{} agents use its tokens; there should be one",

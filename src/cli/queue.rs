@@ -172,6 +172,9 @@ fn wait_words(node: &NodeView, job_id: &str) -> Option<String> {
             ),
         }),
         NodeStatus::Online => {
+            if let Some(problem) = &node.problem {
+                return Some(format!("{id} can't run jobs: {problem}. This one waits."));
+            }
             let other = node.running_job_id.as_ref()?;
             Some(format!(
                 "{id} is busy with the job {other}: this one waits."

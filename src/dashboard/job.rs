@@ -23,6 +23,8 @@ struct Shown {
     job: JobView,
     last_output: Option<crate::clock::Timestamp>,
     pid: Option<u64>,
+    /// The script runs on although the job has ended.
+    still_running: bool,
     node: Option<NodeView>,
     script: String,
     title: String,
@@ -100,6 +102,7 @@ async fn gather(site: &Site, user: User, scope: Scope, job: Job) -> Result<Shown
         scope,
         last_output: job.last_output_at,
         pid: job.pid,
+        still_running: job.still_running,
         title: entry.map_or_else(|| job.preset.clone(), |entry| entry.preset.title.clone()),
         job: job.into(),
         node,
@@ -122,7 +125,16 @@ fn body(server: &ServerAddress, shown: &Shown, api: &str, output: &Markup) -> Ma
             h1 { bdi { (words::visible(&shown.title)) } span.dim { " on " } a href=(format!("/nodes/{}", job.node_id)) { (job.node_id) } }
             div #job-actions .actions data-region { (actions(shown)) }
         }
-        div #job-state .banner data-region role="status" { (job_words::draw(job, shown.node.as_ref())) }
+        div #job-state .banner data-region role="status" {
+            (job_words::draw(job, shown.node.as_ref()))
+            @if shown.still_running {
+                p {
+                    "Its script still runs on " (job.node_id) ", although the job has ended here. "
+                    @if job.cancel_requested_at.is_some() { "A cancel is on its way to the agent." }
+                    @else { "Cancel stops it." }
+                }
+            }
+        }
         div #job-facts data-region { (facts(shown)) }
         div.folds {
             (params(&job.params))
@@ -145,7 +157,11 @@ fn body(server: &ServerAddress, shown: &Shown, api: &str, output: &Markup) -> Ma
 
 fn actions(shown: &Shown) -> Markup {
     let Shown {
-        job, scope, user, ..
+        job,
+        scope,
+        user,
+        still_running,
+        ..
     } = shown;
     let query = parts::scope_query(*scope);
     // Other people's jobs are for an ADMIN to cancel.
@@ -161,9 +177,9 @@ fn actions(shown: &Shown) -> Markup {
         query.replace('?', "&")
     );
     let may_cancel = user.role >= (if is_own { Role::Operator } else { Role::Admin })
-        && !job.status.is_terminal()
+        && (!job.status.is_terminal() || *still_running)
         && job.cancel_requested_at.is_none();
-    let ask = (job.status == JobStatus::Running)
+    let ask = (job.status == JobStatus::Running || *still_running)
         .then_some("Stop the script on the node? What it did so far stays done.");
     html! {
         @if may_cancel { (form::button(&cancel, "danger", "Cancel", ask)) }

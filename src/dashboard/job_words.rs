@@ -48,6 +48,13 @@ fn waiting(job: &JobView, node: Option<&NodeView>) -> Markup {
                     None => { "whose agent was never seen. The job starts when it comes." }
                 }
             }
+            Some((node, NodeStatus::Online)) if let Some(other) = &node.still_running_job_id => {
+                "Waiting: " (id) " still runs job " a href=(format!("/jobs/{other}")) { (other) }
+                ", which counted as lost or was ended by hand. Cancel that job to stop its script."
+            }
+            Some((node, NodeStatus::Online)) if let Some(problem) = &node.problem => {
+                "Waiting: " (id) " can't run jobs: " (words::visible(problem)) "."
+            }
             Some((node, NodeStatus::Online)) if node.running_job_id.is_some() => {
                 "Waiting until " (id) " has finished another job."
             }

@@ -112,6 +112,21 @@ fn facts(user: &User, node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup
                 "for the other machine, or revoke its token below."
             }
         }
+        @if let Some(problem) = &node.problem {
+            p.alert role="alert" { "This node can't run jobs as it should: " (words::visible(problem)) "." }
+        }
+        @if let Some(id) = &node.still_running_job_id {
+            p.alert role="alert" {
+                "The node still runs job " a href=(parts::job_address(id, scope)) { (id) }
+                ", which counted as lost or was ended by hand. Cancel that job to stop its script; others wait until then."
+            }
+        }
+        @if let Some(at) = node.copied_agent_at {
+            p.alert role="alert" {
+                "A second machine started with a copy of this node's agent state " (words::since(at))
+                ", and got an agent instance of its own. One node is one machine: make another node for the copy, or remove its agent."
+            }
+        }
         dl.facts {
             div { dt { "Hostname" } dd { (or_dash(node.hostname.as_deref())) } }
             div { dt { "System" } dd { (or_dash(node.os.pretty_name.as_deref())) } }

@@ -136,7 +136,8 @@ impl Client {
             status: job.status,
             // A job that ended without a code did not end well.
             exit_code: job.exit_code.unwrap_or(1),
-            queued_to_claimed_ms: claimed.map(|(started, created)| started.millis_since(created).max(0)),
+            queued_to_claimed_ms: claimed
+                .map(|(started, created)| started.millis_since(created).max(0)),
         })
     }
 }

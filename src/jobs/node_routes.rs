@@ -13,7 +13,7 @@ use crate::audit;
 use crate::auth::{Admin, User, Viewer};
 use crate::clock;
 use crate::http::{ApiError, Path};
-use crate::nodes::NodeView;
+use crate::nodes::{Load, NodeView};
 use crate::store::job;
 use crate::store::{Change, Tx, node};
 
@@ -33,20 +33,30 @@ impl Jobs {
         let (nodes, running, queued) = self
             .store
             .read(|tx| {
-                Ok::<_, JobError>((node::list(tx)?, job::running(tx)?, job::count_queued(tx)?))
+                Ok::<_, JobError>((
+                    node::list(tx)?,
+                    (job::running(tx)?, job::still_running(tx)?),
+                    job::count_queued(tx)?,
+                ))
             })
             .await?;
+        let (running, still_running) = running;
+        let mut still_running: HashMap<String, (String, Option<String>)> = still_running
+            .into_iter()
+            .map(|(id, node_id, instance)| (node_id, (id, instance)))
+            .collect();
         let mut running: HashMap<String, String> = running
             .into_iter()
             .map(|(id, node_id, _)| (node_id, id))
             .collect();
         let mut queued: HashMap<String, u64> = queued.into_iter().collect();
         let view = |node: node::Node| {
-            let (runs, waiting) = (
-                running.remove(&node.id),
-                queued.remove(&node.id).unwrap_or(0),
-            );
-            self.nodes.view(node, runs, waiting)
+            let load = Load {
+                running_job_id: running.remove(&node.id),
+                still_running: still_running.remove(&node.id),
+                queued_jobs: queued.remove(&node.id).unwrap_or(0),
+            };
+            self.nodes.view(node, load)
         };
         Ok(nodes.into_iter().map(view).collect())
     }
@@ -74,17 +84,17 @@ impl Jobs {
             .await?;
         let views = found.into_iter().flatten();
         Ok(views
-            .map(|(node, runs, waiting)| self.nodes.view(node, runs, waiting))
+            .map(|(node, load)| self.nodes.view(node, load))
             .collect())
     }
 
     /// One node, with what runs and waits on it.
     pub async fn one_node(&self, id: String) -> Result<NodeView, JobError> {
-        let (node, runs, waiting) = self
+        let (node, load) = self
             .store
             .read(move |tx| find_with_load(tx, &id)?.ok_or(JobError::NodeNotFound))
             .await?;
-        Ok(self.nodes.view(node, runs, waiting))
+        Ok(self.nodes.view(node, load))
     }
 
     /// Deletes a node with its tokens; its QUEUED jobs become CANCELLED, its finished ones stay.
@@ -104,15 +114,16 @@ impl Jobs {
     }
 }
 
-/// A node, the job that it runs, and how many wait for it.
-type Loaded = (node::Node, Option<String>, u64);
-
-fn find_with_load(tx: &mut dyn Tx, id: &str) -> Result<Option<Loaded>, JobError> {
+fn find_with_load(tx: &mut dyn Tx, id: &str) -> Result<Option<(node::Node, Load)>, JobError> {
     let Some(node) = node::find(tx, id)? else {
         return Ok(None);
     };
-    let runs = job::running_on(tx, id)?.pop().map(|job| job.id);
-    Ok(Some((node, runs, job::count_queued_on(tx, id)?)))
+    let load = Load {
+        running_job_id: job::running_on(tx, id)?.pop().map(|job| job.id),
+        still_running: job::still_running_on(tx, id)?,
+        queued_jobs: job::count_queued_on(tx, id)?,
+    };
+    Ok(Some((node, load)))
 }
 
 fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, JobError> {

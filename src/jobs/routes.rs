@@ -263,7 +263,7 @@ impl Jobs {
 #[utoipa::path(post, path = "/api/jobs/{id}/cancel", tag = "jobs",
     params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: somebody else's, for ADMIN")),
     responses((status = 200, body = JobView, description = "It was QUEUED and is CANCELLED"),
-        (status = 202, body = JobView, description = "It is RUNNING; its agent will stop it"),
+        (status = 202, body = JobView, description = "Its script runs; its agent will stop it"),
         (status = 409)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn cancel(
@@ -274,7 +274,7 @@ async fn cancel(
 ) -> Result<Response, ApiError> {
     let scope = Scope::to_change(&user, &query)?;
     let job = jobs.cancel(&user, id, scope == Scope::All).await?;
-    let status = if job.status == JobStatus::Running {
+    let status = if job.status == JobStatus::Running || job.still_running {
         StatusCode::ACCEPTED
     } else {
         StatusCode::OK

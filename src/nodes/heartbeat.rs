@@ -5,15 +5,23 @@ use hyprbox_protocol::{HeartbeatAnswer, HeartbeatRequest};
 
 use super::Nodes;
 use super::presence::Newcomer;
+use super::processes::Standing;
 use crate::audit;
 use crate::auth::NodeIdentity;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::http::{AgentJson, ApiError, FieldErrors, Path};
 use crate::store::node::{Life, NodeFacts, Seen};
 use crate::store::{Change, StoreError};
 
 /// A heartbeat's interval, in milliseconds, where the agent doesn't tell one.
 const INTERVAL_MS: u64 = 30_000;
+/// Characters of a node's problem that are kept.
+const PROBLEM_MAX: usize = 500;
+const MINUTE_MS: i64 = 60_000;
+/// A clock that is this far from the server's is a problem: certificates and times in logs are wrong by then.
+const CLOCK_OFF_MS: i64 = 5 * MINUTE_MS;
+/// Copies of one node's agent are recorded at most once in this time.
+const COPIED_EVERY_MS: i64 = 60 * MINUTE_MS;
 /// Nodes per transaction, so that other writes come through between them.
 const LIVES: usize = 500;
 /// Instances that other servers heard within this time are of interest, in milliseconds.
@@ -36,6 +44,10 @@ pub(super) async fn heartbeat(
     let facts = facts_of(&request)?;
     nodes.sign_of_life(&id, request.instance.as_deref()).await?;
     let stopping = request.stopping.unwrap_or(false);
+    if stopping && let Some(instance) = &request.instance {
+        let process = request.process.as_deref();
+        nodes.presence.process_gone(&id, instance, process);
+    }
     let news = nodes.presence.heartbeat(&id, &facts, stopping);
     if news || stopping {
         nodes.write_facts(id, facts, stopping).await?;
@@ -71,6 +83,58 @@ impl Nodes {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Records which process an agent instance is; whether that is clear.
+    pub async fn sign_of_process(
+        &self,
+        node_id: &str,
+        instance: &str,
+        process: &str,
+        lease_seconds: u64,
+    ) -> Result<bool, ApiError> {
+        let sign = self
+            .presence
+            .sign_of_process(node_id, instance, process, lease_seconds);
+        if sign.is_news {
+            // The other process's poll that is open ends, and its next one decides.
+            self.hub.wake_node(node_id);
+        }
+        if sign.recognised {
+            self.write_copied(node_id.to_owned(), instance.to_owned())
+                .await?;
+        }
+        Ok(sign.standing == Standing::Settled)
+    }
+
+    async fn write_copied(&self, node_id: String, instance: String) -> Result<(), ApiError> {
+        tracing::warn!(%node_id, %instance, "two processes use one agent instance: the second one gets an instance of its own");
+        self.store
+            .write(move |tx| {
+                let now = clock::now();
+                if !crate::store::node::set_copied(
+                    tx,
+                    &node_id,
+                    now,
+                    now.plus_millis(-COPIED_EVERY_MS),
+                )? {
+                    return Ok(());
+                }
+                let entry = audit::Entry {
+                    actor: &format!("node:{node_id}"),
+                    action: "node.copied_agent",
+                    job_id: None,
+                    node_id: Some(&node_id),
+                    detail: Some(&format!(
+                        "two live processes used agent instance {instance}; the second one gets an instance of its own"
+                    )),
+                };
+                audit::record(tx, entry)?;
+                tx.note(Change::Node { id: node_id });
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+        Ok(())
     }
 
     async fn write_second_instance(
@@ -174,6 +238,31 @@ fn alive(node_id: &str, stopping: bool, instance: Option<String>) -> Life {
     }
 }
 
+/// Why the node can't run jobs, in one line: what its agent says, and a clock that is far off.
+fn problem_of(request: &HeartbeatRequest) -> Option<String> {
+    let told = request.problem.as_deref().unwrap_or_default();
+    let told: String = told
+        .chars()
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .take(PROBLEM_MAX)
+        .collect();
+    let sent_at = request.sent_at_ms.map(Timestamp::from_millis);
+    let off_ms = sent_at.map_or(0, |at| at.millis_since(clock::now()));
+    let clock = (off_ms.abs() >= CLOCK_OFF_MS).then(|| {
+        // Rounded, so that it is the same at each heartbeat.
+        let (length, unit) = match off_ms.abs() {
+            ms if ms < 120 * MINUTE_MS => (ms / MINUTE_MS, "minutes"),
+            ms if ms < 48 * 60 * MINUTE_MS => (ms / (60 * MINUTE_MS), "hours"),
+            ms => (ms / (24 * 60 * MINUTE_MS), "days"),
+        };
+        let side = if off_ms > 0 { "ahead of" } else { "behind" };
+        format!("the node's clock is {length} {unit} {side} the server's")
+    });
+    let told = Some(told.trim().to_owned()).filter(|told| !told.is_empty());
+    let parts: Vec<String> = told.into_iter().chain(clock).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
 fn facts_of(request: &HeartbeatRequest) -> Result<NodeFacts, ApiError> {
     let mut faults = FieldErrors::default();
     let mut text = |field: &str, value: &Option<String>, max: usize| {
@@ -198,6 +287,7 @@ fn facts_of(request: &HeartbeatRequest) -> Result<NodeFacts, ApiError> {
         interval_ms: request
             .interval_seconds
             .map_or(INTERVAL_MS, |seconds| (seconds * 1_000.0) as u64),
+        problem: problem_of(request),
     };
     let interval_fits = request
         .interval_seconds

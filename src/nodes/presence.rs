@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::processes::{Processes, Sign, Standing};
 use super::run_clock::RunClock;
 use crate::clock::{self, Timestamp};
 use crate::store::node::{self, KnownInstance, KnownLife, Node, NodeFacts, Seen};
@@ -42,6 +43,7 @@ struct Life {
     interval_ms: u64,
     facts: Option<NodeFacts>,
     instances: HashMap<String, Instance>,
+    processes: HashMap<String, Processes>,
     newcomers: Newcomers,
     /// Seen since it was last written down.
     unwritten: bool,
@@ -236,12 +238,25 @@ impl Presence {
     }
 
     /// The same of an instance that was here before. False, and nothing noted, where it is new.
-    pub fn sign_of_known(&self, node_id: &str, instance: Option<&str>) -> bool {
+    pub fn sign_of_known(
+        &self,
+        node_id: &str,
+        instance: Option<&str>,
+        process: Option<&str>,
+    ) -> bool {
         let now_ms = self.clock.ran_ms();
         let mut nodes = self.nodes();
         let Some(life) = nodes.get_mut(node_id) else {
             return false;
         };
+        if let (Some(instance), Some(process)) = (instance, process)
+            && !life
+                .processes
+                .get_mut(instance)
+                .is_some_and(|processes| processes.sign_of_known(process, now_ms))
+        {
+            return false;
+        }
         if let Some(id) = instance {
             let Some(instance) = life.instances.get_mut(id) else {
                 return false;
@@ -250,6 +265,81 @@ impl Presence {
         }
         life.give_sign(now_ms);
         true
+    }
+
+    /// A poll of a process of an agent instance.
+    pub(super) fn sign_of_process(
+        &self,
+        node_id: &str,
+        instance: &str,
+        process: &str,
+        lease_seconds: u64,
+    ) -> Sign {
+        let now_ms = self.clock.ran_ms();
+        let mut nodes = self.nodes();
+        let Some(life) = nodes.get_mut(node_id) else {
+            return Sign::default();
+        };
+        let instances = &life.instances;
+        life.processes.retain(|id, _| instances.contains_key(id));
+        life.processes
+            .entry(instance.to_owned())
+            .or_insert_with(|| Processes::since(now_ms, lease_seconds))
+            .sign(process, now_ms)
+    }
+
+    /// Which of an instance's processes that is.
+    pub fn standing(
+        &self,
+        node_id: &str,
+        instance: Option<&str>,
+        process: Option<&str>,
+    ) -> Standing {
+        let (Some(instance), Some(process)) = (instance, process) else {
+            return Standing::Settled;
+        };
+        self.nodes()
+            .get(node_id)
+            .and_then(|life| life.processes.get(instance))
+            .map_or(Standing::Settled, |processes| processes.standing(process))
+    }
+
+    /// Whether `poller` may get a job again that `claimer`, a process of the same instance, has claimed: it is the same one, or
+    /// the other one has stopped, or was silent for a lease.
+    pub fn may_take_from(
+        &self,
+        node_id: &str,
+        instance: &str,
+        claimer: &str,
+        poller: &str,
+    ) -> bool {
+        let now_ms = self.clock.ran_ms();
+        claimer == poller
+            || self
+                .nodes()
+                .get(node_id)
+                .and_then(|life| life.processes.get(instance))
+                .is_some_and(|processes| processes.is_silent(claimer, now_ms))
+    }
+
+    /// A process said goodbye; an agent that doesn't name it means the only one.
+    pub(super) fn process_gone(&self, node_id: &str, instance: &str, process: Option<&str>) {
+        let mut nodes = self.nodes();
+        let processes = nodes
+            .get_mut(node_id)
+            .and_then(|life| life.processes.get_mut(instance));
+        if let Some(processes) = processes {
+            processes.gone(process);
+        }
+    }
+
+    /// Whether an agent instance lives now.
+    pub fn is_alive(&self, node_id: &str, instance: &str) -> bool {
+        let now_ms = self.clock.ran_ms();
+        self.nodes()
+            .get(node_id)
+            .and_then(|life| life.instances.get(instance))
+            .is_some_and(|instance| instance.is_alive(now_ms))
     }
 
     /// What a heartbeat told; true when it is news that must be written down.

@@ -84,19 +84,49 @@ pub struct NodeView {
     #[serde(default)]
     #[schema(required = true)]
     pub agent_upgrade: Option<String>,
-    /// The job that runs on it.
+    /// The job that runs on it, or whose script runs on although the job has ended.
     #[schema(required = true)]
     pub running_job_id: Option<String>,
+    /// The job whose script runs on although it counts as lost, or was ended in the database. Cancelling it stops the script.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub still_running_job_id: Option<String>,
+    /// Why the node can't run jobs, as its agent reports it; null if it can.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub problem: Option<String>,
+    /// When a second machine was last seen with a copy of this node's agent state.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub copied_agent_at: Option<Timestamp>,
     /// Jobs that wait for it.
     pub queued_jobs: u64,
     /// How many agent instances are alive; more than one means that two machines share its tokens.
     pub live_instances: usize,
 }
 
+/// What runs and waits on a node.
+#[derive(Debug, Default)]
+pub struct Load {
+    /// The RUNNING job.
+    pub running_job_id: Option<String>,
+    /// A job that has ended here while its script runs on, with the agent instance of its claim.
+    pub still_running: Option<(String, Option<String>)>,
+    /// Jobs that wait.
+    pub queued_jobs: u64,
+}
+
 impl Nodes {
-    /// How `node` is shown; what runs and waits on it is the caller's to say.
-    pub fn view(&self, node: Node, running_job_id: Option<String>, queued_jobs: u64) -> NodeView {
+    /// How `node` is shown.
+    pub fn view(&self, node: Node, load: Load) -> NodeView {
         let (status, last_seen_at) = self.presence.of(&node.id);
+        // The last that an agent said which has gone is no news any more.
+        let still_running = load.still_running.filter(|(_, instance)| {
+            instance
+                .as_deref()
+                .is_some_and(|instance| self.presence.is_alive(&node.id, instance))
+        });
+        let still_running_job_id = still_running.map(|(id, _)| id);
         NodeView {
             live_instances: self.presence.live_instances(&node.id),
             id: node.id,
@@ -113,8 +143,11 @@ impl Nodes {
             },
             agent_upgrade: self.install.upgrade_of(node.facts.agent_version.as_deref()),
             agent_version: node.facts.agent_version,
-            running_job_id,
-            queued_jobs,
+            running_job_id: load.running_job_id.or_else(|| still_running_job_id.clone()),
+            still_running_job_id,
+            problem: node.facts.problem,
+            copied_agent_at: node.copied_at,
+            queued_jobs: load.queued_jobs,
         }
     }
 
@@ -149,7 +182,7 @@ impl Nodes {
             .await?;
         self.presence.know(&node);
         Ok(AddedNode {
-            node: self.view(node, None, 0),
+            node: self.view(node, Load::default()),
             token,
         })
     }

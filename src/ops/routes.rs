@@ -17,7 +17,7 @@ use super::readiness::Readiness;
 use crate::auth::{Admin, Auth, ClientAddress};
 use crate::http::ApiError;
 use crate::jobs::Jobs;
-use crate::store::{StoreError, job};
+use crate::store::{StoreError, job, node};
 
 /// What wrong metrics tokens from an address are counted under. No account's email is like it.
 const COUNTED_AS: &str = "metrics";
@@ -86,15 +86,15 @@ async fn metrics(
 ) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
     ops.let_in(&auth, &mut parts, from).await?;
-    let counted = ops
+    let (counted, problems) = ops
         .0
         .jobs
         .store
-        .read(|tx| job::count_unfinished(tx))
+        .read(|tx| Ok((job::count_unfinished(tx)?, node::count_problems(tx)?)))
         .await
         .map_err(|error: StoreError| ApiError::from(error))?;
     let (online, nodes) = ops.0.jobs.nodes.presence.count_online();
-    let page = ops.0.jobs.metrics.page(&counted, online, nodes);
+    let page = ops.0.jobs.metrics.page(&counted, (online, nodes), problems);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }

@@ -24,6 +24,7 @@ static AGAIN: Statement = Statement::new(concat!(
     " FROM jobs WHERE id = $1"
 ));
 static OWN: Statement = Statement::new(include_str!("sql/job_own.sql"));
+static IS_STRAY: Statement = Statement::new(include_str!("sql/job_is_stray.sql"));
 static OWN_NAMELESS: Statement = Statement::new(include_str!("sql/job_own_nameless.sql"));
 
 /// A job on its way to an agent.
@@ -47,13 +48,17 @@ pub struct Claimed {
     pub sealed: Option<Vec<u8>>,
 }
 
-/// A RUNNING job of the agent instance that claimed it.
+/// A job of the agent instance that claimed it, whose script runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnJob {
     /// UUIDv7.
     pub id: String,
     /// When a person asked to cancel it.
     pub cancel_requested_at: Option<Timestamp>,
+    /// The process of the claim.
+    pub claimed_process: Option<String>,
+    /// The job has ended here, but its script runs on.
+    pub still_running: bool,
 }
 
 fn claimed(row: &mut Row) -> Result<Claimed, StoreError> {
@@ -94,6 +99,17 @@ pub fn again(tx: &mut dyn Tx, id: &str) -> Result<Option<Claimed>, StoreError> {
         .transpose()
 }
 
+/// Whether an agent instance runs a job that has ended here without its report: its lease ran out, or somebody changed its row.
+pub fn is_stray(
+    tx: &mut dyn Tx,
+    id: &str,
+    (node_id, instance): (&str, &str),
+) -> Result<bool, StoreError> {
+    Ok(tx
+        .query_one(&IS_STRAY, values![id, node_id, instance])?
+        .is_some())
+}
+
 /// The RUNNING jobs of a node that one agent instance has claimed, oldest first; for a caller without one, those claimed by
 /// such callers that are to be cancelled. `None` where the token is not good any more.
 pub fn own(
@@ -109,11 +125,14 @@ pub fn own(
     let (mut is_good, mut own) = (false, Vec::new());
     for mut row in rows {
         let id: Option<String> = row.take()?;
-        let cancel_requested_at = row.take()?;
+        let (cancel_requested_at, claimed_process) = (row.take()?, row.take()?);
+        let still_running = row.take()?;
         match id {
             Some(id) => own.push(OwnJob {
                 id,
                 cancel_requested_at,
+                claimed_process,
+                still_running,
             }),
             None => is_good = true,
         }

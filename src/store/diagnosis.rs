@@ -32,7 +32,18 @@ pub struct Content {
     pub overdue: Vec<(String, String)>,
     /// Nodes whose jobs have waited for more than a day, with their number.
     pub waiting: Vec<(String, i64)>,
+    /// Jobs that have ended while their script runs on, with their node.
+    pub still_running: Vec<(String, String)>,
+    /// Nodes that can't run jobs, and why.
+    pub problems: Vec<(String, String)>,
+    /// Nodes of whose agent a copy was used within a day, and when.
+    pub copied: Vec<(String, String)>,
 }
+
+/// The version since which nodes report their problems.
+const PROBLEMS_SINCE: i64 = 5;
+const STILL_RUNNING: &str = "SELECT id, node_id FROM jobs WHERE still_running = 1 ORDER BY id";
+const PROBLEMS: &str = "SELECT id, problem FROM nodes WHERE problem IS NOT NULL ORDER BY id";
 
 /// Looks into the database. The error is SQLite's own words.
 pub fn diagnose(path: &Path) -> Result<Diagnosis, String> {
@@ -40,8 +51,19 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, String> {
     let connection = open_to_read(path).map_err(words)?;
     let faults = faults(&connection, "integrity_check").map_err(words)?;
     let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+    let version = version.map_err(words)?;
+    let since = |sql: &str| match version {
+        PROBLEMS_SINCE.. => pairs(&connection, sql).map_err(words),
+        _ => Ok(Vec::new()),
+    };
     let content = Content {
-        version: version.map_err(words)?,
+        version,
+        still_running: since(STILL_RUNNING)?,
+        problems: since(PROBLEMS)?,
+        copied: since(
+            "SELECT id, copied_at FROM nodes
+             WHERE unixepoch(copied_at) > unixepoch('now', '-1 day') ORDER BY id",
+        )?,
         agents: pairs(
             &connection,
             "SELECT id, agent_version FROM nodes WHERE agent_version IS NOT NULL ORDER BY id",
@@ -113,8 +135,20 @@ pub fn diagnose_postgres(url: &str) -> Result<PostgresDiagnosis, String> {
         let waiting = "SELECT node_id, count(*) FROM jobs WHERE status = 'QUEUED'
              AND created_at < now() - interval '1 day' GROUP BY node_id ORDER BY node_id";
         let both = |row: &postgres::Row| (row.get(0), row.get(1));
+        let version = version.first().and_then(|row| row.get(0)).unwrap_or(0);
+        let copied = "SELECT id, to_char(copied_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM nodes
+             WHERE copied_at > now() - interval '1 day' ORDER BY id";
+        let mut since = |sql: &str| match version {
+            PROBLEMS_SINCE.. => Ok(pairs(sql)?.iter().map(both).collect()),
+            _ => Ok::<_, String>(Vec::new()),
+        };
+        let (still_running, problems, copied) =
+            (since(STILL_RUNNING)?, since(PROBLEMS)?, since(copied)?);
         Some(Content {
-            version: version.first().and_then(|row| row.get(0)).unwrap_or(0),
+            version,
+            still_running,
+            problems,
+            copied,
             agents: pairs(agents)?.iter().map(both).collect(),
             overdue: pairs(&overdue)?.iter().map(both).collect(),
             waiting: pairs(waiting)?

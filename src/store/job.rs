@@ -87,6 +87,8 @@ pub struct StreamCounts {
     pub start: u64,
     /// Whether its last line has no end yet.
     pub is_open: bool,
+    /// Rows that hold what is kept.
+    pub rows: u64,
 }
 
 /// A job without its script and output.
@@ -126,6 +128,8 @@ pub struct Job {
     pub lost_at: Option<Timestamp>,
     /// The agent instance of its claim.
     pub claimed_by: Option<String>,
+    /// It has ended here, but its agent reports that the script runs on.
+    pub still_running: bool,
     /// SHA-256 of the completion that was taken.
     pub complete_digest: Option<Vec<u8>>,
     /// SHA-256 of the script, hex.
@@ -173,6 +177,13 @@ static LOSE: Statement = Statement::new(include_str!("sql/job_lose.sql"));
 static LOSE_SHARED: Statement = Statement::new(include_str!("sql/job_lose.postgres.sql"));
 static WITH_WORK: Statement = Statement::new(include_str!("sql/job_with_work.sql"));
 static RECENT: Statement = Statement::new(include_str!("sql/job_recent.postgres.sql"));
+static STILL_RUNNING: Statement =
+    Statement::new("SELECT id, node_id, claimed_by FROM jobs WHERE still_running = 1 ORDER BY id");
+static STILL_RUNNING_ON: Statement = Statement::new(
+    "SELECT id, claimed_by FROM jobs WHERE node_id = $1 AND still_running = 1 ORDER BY id LIMIT 1",
+);
+static SET_STILL_RUNNING: Statement =
+    Statement::new("UPDATE jobs SET still_running = $2 WHERE id = $1");
 static SET_PID: Statement = Statement::new("UPDATE jobs SET pid = $2 WHERE id = $1");
 static COUNT_QUEUED: Statement = Statement::new(include_str!("sql/job_count_queued.sql"));
 static COUNT_QUEUED_ON: Statement = Statement::new(
@@ -193,6 +204,7 @@ fn record(row: &mut Row) -> Result<Job, StoreError> {
             dropped: row.take()?,
             start: row.take()?,
             is_open: row.take()?,
+            rows: row.take()?,
         })
     };
     Ok(Job {
@@ -213,6 +225,7 @@ fn record(row: &mut Row) -> Result<Job, StoreError> {
         recovered_at: row.take_typed_time()?,
         lost_at: row.take()?,
         claimed_by: row.take()?,
+        still_running: row.take()?,
         complete_digest: row.take()?,
         script_sha256: row.take()?,
         pid: row.take()?,
@@ -387,6 +400,29 @@ pub fn running(tx: &mut dyn Tx) -> Result<Vec<(String, String, Option<String>)>,
     })
 }
 
+/// Jobs that have ended here while their script runs on: the job's id, its node and the agent instance of its claim.
+pub fn still_running(tx: &mut dyn Tx) -> Result<Vec<(String, String, Option<String>)>, StoreError> {
+    read_all(tx.query(&STILL_RUNNING, &[])?, |row| {
+        Ok((row.take()?, row.take()?, row.take()?))
+    })
+}
+
+/// The same of one node: the job's id and the agent instance of its claim.
+pub fn still_running_on(
+    tx: &mut dyn Tx,
+    node_id: &str,
+) -> Result<Option<(String, Option<String>)>, StoreError> {
+    tx.query_one(&STILL_RUNNING_ON, values![node_id])?
+        .map(|mut row| Ok((row.take()?, row.take()?)))
+        .transpose()
+}
+
+/// Records whether the script of a job that has ended here runs on.
+pub fn set_still_running(tx: &mut dyn Tx, id: &str, still_running: bool) -> Result<(), StoreError> {
+    tx.execute(&SET_STILL_RUNNING, values![id, still_running])
+        .map(|_| ())
+}
+
 /// Every job that has not ended, oldest first.
 pub fn unfinished(tx: &mut dyn Tx) -> Result<Vec<Job>, StoreError> {
     read_all(tx.query(&UNFINISHED, &[])?, record)
@@ -402,7 +438,7 @@ pub fn cancel_queued(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, 
     Ok(tx.execute(&CANCEL_QUEUED, values![id, now])? == 1)
 }
 
-/// Notes that a RUNNING job is to be cancelled; false where it is not RUNNING. The first time asked stays.
+/// Records that the script of a job must be stopped; false if it does not run. The first time stays.
 pub fn request_cancel(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, StoreError> {
     Ok(tx.execute(&CANCEL_RUNNING, values![id, now])? == 1)
 }

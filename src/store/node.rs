@@ -31,6 +31,11 @@ static LIST: Statement = Statement::new(concat!(
 ));
 static DELETE: Statement = Statement::new("DELETE FROM nodes WHERE id = $1");
 static SET_FACTS: Statement = Statement::new(include_str!("sql/node_set_facts.sql"));
+static SET_COPIED: Statement = Statement::new(
+    "UPDATE nodes SET copied_at = $2 WHERE id = $1 AND (copied_at IS NULL OR copied_at < $3 OR copied_at > $2)",
+);
+static COUNT_PROBLEMS: Statement =
+    Statement::new("SELECT CAST(count(*) AS BIGINT) FROM nodes WHERE problem IS NOT NULL");
 static SET_SEEN: Statement = Statement::new(include_str!("sql/node_set_seen.sql"));
 static TOKEN_INSERT: Statement = Statement::new(include_str!("sql/node_token_insert.sql"));
 static TOKEN_LIST: Statement = Statement::new(include_str!("sql/node_token_list.sql"));
@@ -65,6 +70,8 @@ pub struct NodeFacts {
     pub agent_version: Option<String>,
     /// The heartbeat's interval.
     pub interval_ms: u64,
+    /// Why the node can't run jobs.
+    pub problem: Option<String>,
 }
 
 /// A node.
@@ -84,6 +91,8 @@ pub struct Node {
     pub stopping: bool,
     /// What its agent told.
     pub facts: NodeFacts,
+    /// When a second machine last used a copy of its agent's state folder.
+    pub copied_at: Option<Timestamp>,
 }
 
 /// A node's token, without its secret.
@@ -117,7 +126,9 @@ fn record(row: &mut Row) -> Result<Node, StoreError> {
             os_version_id: row.take()?,
             os_pretty_name: row.take()?,
             agent_version: row.take()?,
+            problem: row.take()?,
         },
+        copied_at: row.take()?,
     })
 }
 
@@ -214,10 +225,27 @@ pub fn set_facts(tx: &mut dyn Tx, id: &str, facts: &NodeFacts) -> Result<(), Sto
             facts.os_id_like,
             facts.os_version_id,
             facts.os_pretty_name,
-            facts.agent_version
+            facts.agent_version,
+            facts.problem
         ],
     )
     .map(|_| ())
+}
+
+/// How many nodes report that they can't run jobs.
+pub fn count_problems(tx: &mut dyn Tx) -> Result<u64, StoreError> {
+    tx.query_one(&COUNT_PROBLEMS, values![])?
+        .map_or(Ok(0), |mut row| row.take())
+}
+
+/// Records that a second machine uses a copy of the node's agent state; false if that was recorded since `since` already.
+pub fn set_copied(
+    tx: &mut dyn Tx,
+    id: &str,
+    now: Timestamp,
+    since: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(tx.execute(&SET_COPIED, values![id, now, since])? == 1)
 }
 
 /// A sign of life: when it was, by this server's clock, and how long ago, which the database's own clock can count from.

@@ -79,10 +79,12 @@ pub fn set_counts(tx: &mut dyn Tx, job: &Job, now: Timestamp) -> Result<(), Stor
             stdout.dropped,
             stdout.start,
             stdout.is_open,
+            stdout.rows,
             stderr.bytes,
             stderr.dropped,
             stderr.start,
             stderr.is_open,
+            stderr.rows,
             now
         ],
     )
@@ -100,15 +102,14 @@ pub fn oldest(
     })
 }
 
-/// Deletes a stream's chunks that begin before `start_offset`.
+/// Deletes a stream's chunks that begin before `start_offset`; how many.
 pub fn drop_before(
     tx: &mut dyn Tx,
     job_id: &str,
     stream: Stream,
     start_offset: u64,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     tx.execute(&DROP, values![job_id, stream, start_offset])
-        .map(|_| ())
 }
 
 /// The chunks from `position` on, in order: about `bytes` bytes, and at least one chunk where there is one.

@@ -54,4 +54,5 @@ mod seed;
 mod sign_in;
 mod stream;
 mod tls;
+mod truth;
 mod upgrade;

@@ -18,6 +18,10 @@ pub struct PendingAnswer {
     /// How long a running job lives without a sign of life, in seconds.
     #[serde(default = "default_lease_seconds")]
     pub lease_seconds: u64,
+    /// Another process uses the same agent instance (its state folder was copied): this one must make an instance of its own,
+    /// and gets no job before that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_instance: bool,
 }
 
 fn default_lease_seconds() -> u64 {

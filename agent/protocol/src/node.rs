@@ -71,6 +71,15 @@ pub struct HeartbeatRequest {
     /// True on the agent's last heartbeat: the node is OFFLINE at once.
     #[serde(default)]
     pub stopping: Option<bool>,
+    /// The process of that instance, as its polls name it.
+    #[serde(default)]
+    pub process: Option<String>,
+    /// Why the agent can't run jobs now, in one line; absent or null if it can.
+    #[serde(default)]
+    pub problem: Option<String>,
+    /// The agent's clock, in milliseconds since 1970. The server reports one that is far off.
+    #[serde(default)]
+    pub sent_at_ms: Option<i64>,
 }
 
 /// The answer to a heartbeat: an empty object, kept open for what later servers may add.

@@ -7,7 +7,7 @@ pub(crate) mod start_log;
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,7 @@ impl StateError {
 pub(crate) struct State {
     dir: PathBuf,
     instance: String,
+    process: String,
     starts: Starts,
     _lock: Flock<File>,
 }
@@ -95,6 +96,7 @@ impl State {
         let state = Self {
             dir: dir.to_owned(),
             instance,
+            process: process(dir).map_err(StateError::io(dir))?,
             starts,
             _lock: lock,
         };
@@ -123,6 +125,18 @@ impl State {
     /// The agent instance's id.
     pub(crate) fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// Which process of that instance this is: the same after a restart in this boot of the machine, as the folder's lock lets in
+    /// one at a time; another one over a copy of the folder, or on a clone of the machine.
+    pub(crate) fn process(&self) -> &str {
+        &self.process
+    }
+
+    /// Makes an instance of its own of what was a copy of another one's folder.
+    pub(crate) fn renew_instance(&mut self) -> Result<(), StateError> {
+        self.instance = make_instance(&self.dir)?;
+        Ok(())
     }
 
     /// The folder of the jobs.
@@ -188,6 +202,22 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
+fn process(dir: &Path) -> io::Result<String> {
+    let about = std::fs::metadata(dir)?;
+    let boot: String = host::boot_id()
+        .chars()
+        .filter(|char| char.is_ascii_alphanumeric() || *char == '-')
+        .take(64)
+        .collect();
+    // Without the boot's id a restart can't be told from a clone.
+    let boot = if boot.is_empty() {
+        uuid::Uuid::new_v4().to_string()
+    } else {
+        boot
+    };
+    Ok(format!("{boot}-{:x}-{:x}", about.dev(), about.ino()))
+}
+
 /// Reads the instance id, or makes a new one on a new machine (a cloned disk must not pose as the old one).
 fn instance(dir: &Path) -> Result<String, StateError> {
     let path = dir.join("instance");
@@ -206,9 +236,14 @@ fn instance(dir: &Path) -> Result<String, StateError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(StateError::io(&path)(e)),
     }
+    make_instance(dir)
+}
+
+fn make_instance(dir: &Path) -> Result<String, StateError> {
+    let path = dir.join("instance");
     let made = InstanceFile {
         instance: uuid::Uuid::new_v4().to_string(),
-        machine_id,
+        machine_id: host::machine_id(),
     };
     let text = serde_json::to_vec(&made).expect("two strings always serialise");
     replace_file(&path, &text).map_err(StateError::io(&path))?;

@@ -388,6 +388,7 @@ impl Server {
                     job,
                     cancel,
                     lease_seconds: world.lease_seconds,
+                    new_instance: false,
                 };
                 return (200, serde_json::to_string(&answer).expect("serialises"));
             }

@@ -17,6 +17,9 @@ use crate::jobs::{JobView, Jobs};
 /// Characters of an agent's ids, at most.
 const ID_MAX: usize = 128;
 
+/// How long a poll stays open while it is not clear which of two processes an agent instance is: each poll helps to decide.
+const UNSETTLED_WAIT: Duration = Duration::from_secs(2);
+
 fn instance_of<'q>(query: &'q Pairs<'_>) -> Result<Option<&'q str>, ApiError> {
     short_id(query, "agent")
 }
@@ -34,7 +37,10 @@ fn short_id<'q>(query: &'q Pairs<'_>, name: &str) -> Result<Option<&'q str>, Api
     if fits {
         Ok(Some(id))
     } else {
-        Err(query.wrong(name, "1 to 128 characters, none of them a control character"))
+        Err(query.wrong(
+            name,
+            "1 to 128 characters, none of them a control character",
+        ))
     }
 }
 
@@ -75,12 +81,22 @@ async fn pending(
     standing: NodeStanding,
     waiting: Waiting,
 ) -> Result<axum::Json<PendingAnswer>, ApiError> {
-    let asked = asked_of(&query)?;
+    let mut asked = asked_of(&query)?;
     node.must_be(asked.node_id)?;
     if waiting.deadline_from_before().is_none() {
         jobs.nodes
             .sign_of_life(asked.node_id, asked.instance)
             .await?;
+        if let (Some(instance), Some(process)) = (asked.instance, asked.process) {
+            let lease_seconds = jobs.limits.lease_seconds;
+            let is_settled = jobs
+                .nodes
+                .sign_of_process(asked.node_id, instance, process, lease_seconds)
+                .await?;
+            if !is_settled {
+                asked.wait = asked.wait.min(UNSETTLED_WAIT);
+            }
+        }
     }
     let poll = jobs.poll(&asked, node.token_id, &standing, &waiting);
     Ok(axum::Json(poll.await?))

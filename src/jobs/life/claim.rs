@@ -16,8 +16,10 @@ use crate::http::{ApiError, Wait, Waiting};
 use crate::hub::NodeSignal;
 use crate::jobs::life::finish::fail_claimed;
 use crate::jobs::{JobError, Jobs};
+use crate::nodes::{Presence, Standing};
 use crate::presets::script_sha256;
 use crate::store::claim::{self, Claimed, OwnJob};
+use crate::store::job;
 use crate::store::{Change, StoreError, Tx};
 
 /// Pollers remembered per node.
@@ -25,6 +27,10 @@ const POLLERS_MAX: usize = 64;
 /// Polls that look at the database at once. Far fewer than may wait there: after another program's write all agents look
 /// again, and ten thousand of them are to wait for their turn, neither be refused nor keep people's writes out.
 const LOOKS_AT_ONCE: usize = 256;
+/// How long a poll stays open that only time can bring something.
+const HELD_WAIT: Duration = Duration::from_secs(1);
+/// Jobs of one poll that are looked up because they are not known to run.
+const STRAYS_MAX: usize = 16;
 /// Why a job is not handed out whose script was changed after it was queued.
 const SCRIPT_CHANGED: &str =
     "the script was changed after the job was queued: it no longer matches scriptSha256";
@@ -118,13 +124,7 @@ impl Asked<'_> {
     /// Two polls of a node that ask the same question have the same number.
     fn poller(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (
-            &self.instance,
-            &self.process,
-            self.wants_job,
-            &self.running,
-        )
-            .hash(&mut hasher);
+        (&self.instance, &self.process, self.wants_job, &self.running).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -165,6 +165,24 @@ impl Jobs {
         let deadline = deadline.unwrap_or_else(|| Instant::now() + asked.wait);
         let (poller, poll) = (asked.poller(), asked.by(token_id));
         loop {
+            let standing = self.nodes.presence.standing(
+                &poll.node_id,
+                poll.instance.as_deref(),
+                poll.process.as_deref(),
+            );
+            let mut poll = poll.clone();
+            match standing {
+                Standing::Settled => {}
+                // Its next poll is the sign of life that decides.
+                Standing::Challenged => return Ok(self.nothing()),
+                Standing::Unproven => poll.wants_job = false,
+                Standing::Second => {
+                    return Ok(PendingAnswer {
+                        new_instance: true,
+                        ..self.nothing()
+                    });
+                }
+            }
             match self.at_once(&signal, &poll.node_id, poller, deadline) {
                 AtOnce::Nothing(nothing) => return Ok(nothing),
                 AtOnce::Wait(wait) => {
@@ -173,8 +191,14 @@ impl Jobs {
                 }
                 AtOnce::Look(generation) => {
                     // Apart from what waits, which is to be small.
-                    let answer = Box::pin(self.look(&poll)).await?;
+                    let (answer, is_held) = Box::pin(self.look(&poll)).await?;
                     if answer.job.is_some() || !answer.cancel.is_empty() {
+                        return Ok(answer);
+                    }
+                    if is_held || standing == Standing::Unproven {
+                        // Time alone changes this, of which no generation tells: the next poll reads again.
+                        let until = deadline.min(Instant::now() + HELD_WAIT);
+                        tokio::time::sleep_until(until).await;
                         return Ok(answer);
                     }
                     self.polls.found_nothing(&poll.node_id, poller, generation);
@@ -229,27 +253,43 @@ impl Jobs {
             job: None,
             cancel: Vec::new(),
             lease_seconds: self.limits.lease_seconds,
+            new_instance: false,
         }
     }
 
-    async fn look(&self, poll: &Poll) -> Result<PendingAnswer, JobError> {
+    /// Also whether a claim is held back that may still be another process's.
+    async fn look(&self, poll: &Poll) -> Result<(PendingAnswer, bool), JobError> {
         let mut answer = self.nothing();
         let asked = poll.clone();
         let turn = self.polls.turn().await.map_err(JobError::from)?;
+        let presence = Arc::clone(&self.nodes.presence);
         if !poll.wants_job {
-            answer.cancel = self
+            let (cancel, strays) = self
                 .store
-                .read(move |tx| own(tx, &asked).map(|own| cancels(&own)))
+                .read(move |tx| {
+                    let own = own(tx, &asked)?;
+                    Ok::<_, JobError>((cancels(&own), strays(tx, &asked, &own)?))
+                })
                 .await?;
-            return Ok(answer);
+            answer.cancel = cancel;
+            if !strays.is_empty() {
+                let node_id = poll.node_id.clone();
+                self.store
+                    .write(move |tx| record(tx, &node_id, &strays))
+                    .await?;
+            }
+            return Ok((answer, false));
         }
-        let (found, cancel) = self.store.write(move |tx| find_work(tx, &asked)).await?;
+        let work = self
+            .store
+            .write(move |tx| find_work(tx, &asked, &presence))
+            .await?;
         drop(turn);
-        answer.cancel = cancel;
-        if let Some(found) = found {
+        answer.cancel = work.cancel;
+        if let Some(found) = work.found {
             answer.job = self.open(found).await?;
         }
-        Ok(answer)
+        Ok((answer, work.is_held))
     }
 
     /// Checks the script against its digest and unseals the job's secrets. A job that fails either check ends here, and the
@@ -326,9 +366,13 @@ impl NextPoll {
     }
 
     /// In the transaction that ended that job, and after its end.
-    pub(in crate::jobs) fn find_work(&self, tx: &mut dyn Tx) -> Result<Option<Found>, JobError> {
-        match find_work(tx, &self.0) {
-            Ok((found, _)) => Ok(found),
+    pub(in crate::jobs) fn find_work(
+        &self,
+        tx: &mut dyn Tx,
+        presence: &Presence,
+    ) -> Result<Option<Found>, JobError> {
+        match find_work(tx, &self.0, presence) {
+            Ok(work) => Ok(work.found),
             // The end is told all the same.
             Err(JobError::TokenGone) => Ok(None),
             Err(error) => Err(error),
@@ -336,21 +380,79 @@ impl NextPoll {
     }
 }
 
-fn find_work(tx: &mut dyn Tx, poll: &Poll) -> Result<(Option<Found>, Vec<String>), JobError> {
+fn find_work(tx: &mut dyn Tx, poll: &Poll, presence: &Presence) -> Result<Work, JobError> {
     let own = own(tx, poll)?;
     let cancel = cancels(&own);
-    if let Some(lost) = own.iter().find(|job| is_undelivered(job, poll)) {
+    let strays = strays(tx, poll, &own)?;
+    record(tx, &poll.node_id, &strays)?;
+    let mut work = Work {
+        found: None,
+        cancel,
+        is_held: false,
+    };
+    for lost in own.iter().filter(|job| is_undelivered(job, poll)) {
+        if !may_deliver_again(lost, poll, presence) {
+            work.is_held = true;
+            continue;
+        }
         let job = claim::again(tx, &lost.id)?.ok_or(JobError::NotFound)?;
-        return Ok((Some(Found { job, again: true }), cancel));
+        work.found = Some(Found { job, again: true });
+        return Ok(work);
     }
-    let Some(job) = claim::next(tx, &poll.node_id, (poll.instance.as_deref(), poll.process.as_deref()), clock::now())? else {
-        return Ok((None, cancel));
+    let claimer = (poll.instance.as_deref(), poll.process.as_deref());
+    let Some(job) = claim::next(tx, &poll.node_id, claimer, clock::now())? else {
+        return Ok(work);
     };
     tx.note(Change::Job {
         id: job.id.clone(),
         node_id: poll.node_id.clone(),
     });
-    Ok((Some(Found { job, again: false }), cancel))
+    work.found = Some(Found { job, again: false });
+    Ok(work)
+}
+
+/// What there is for a poller.
+struct Work {
+    found: Option<Found>,
+    cancel: Vec<String>,
+    /// A claim is held back that may still be another process's.
+    is_held: bool,
+}
+
+/// Jobs whose script runs on, or no longer does, although they have ended here.
+type Strays = Vec<(String, bool)>;
+
+/// What the poller's list of running jobs says that is not recorded yet.
+fn strays(tx: &mut dyn Tx, poll: &Poll, own: &[OwnJob]) -> Result<Strays, JobError> {
+    let Some(instance) = poll.instance.as_deref() else {
+        return Ok(Vec::new());
+    };
+    let mut strays: Strays = own
+        .iter()
+        .filter(|job| job.still_running && !poll.running.contains(&job.id))
+        .map(|job| (job.id.clone(), false))
+        .collect();
+    let unknown = poll
+        .running
+        .iter()
+        .filter(|id| !own.iter().any(|job| job.id == **id));
+    for id in unknown.take(STRAYS_MAX) {
+        if claim::is_stray(tx, id, (&poll.node_id, instance))? {
+            strays.push((id.clone(), true));
+        }
+    }
+    Ok(strays)
+}
+
+fn record(tx: &mut dyn Tx, node_id: &str, strays: &Strays) -> Result<(), JobError> {
+    for (id, still_running) in strays {
+        job::set_still_running(tx, id, *still_running)?;
+        tx.note(Change::Job {
+            id: id.clone(),
+            node_id: node_id.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// What the poller runs: its own alone, as what others run on the node is no concern of it, and may be much. Right before the
@@ -362,7 +464,18 @@ fn own(tx: &mut dyn Tx, poll: &Poll) -> Result<Vec<OwnJob>, JobError> {
 
 /// A claim whose answer got lost: of the poller's own jobs, one that it does not know. Without an instance nobody can tell.
 fn is_undelivered(job: &OwnJob, poll: &Poll) -> bool {
-    poll.instance.is_some() && !poll.running.contains(&job.id)
+    poll.instance.is_some() && !job.still_running && !poll.running.contains(&job.id)
+}
+
+/// Whether no other live process of the poller's instance can have got that claim.
+fn may_deliver_again(job: &OwnJob, poll: &Poll, presence: &Presence) -> bool {
+    match (&poll.instance, &job.claimed_process, &poll.process) {
+        (Some(instance), Some(claimer), Some(poller)) => {
+            presence.may_take_from(&poll.node_id, instance, claimer, poller)
+        }
+        // An agent that sends none, now or at the claim.
+        _ => true,
+    }
 }
 
 /// The poller's own jobs whose cancel was asked for.

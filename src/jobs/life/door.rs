@@ -13,6 +13,7 @@ use crate::http::{AskedAgain, Pairs, RequestId, Wait, finish};
 use crate::jobs::Jobs;
 use crate::jobs::life::agent_routes::asked_of;
 use crate::jobs::life::claim::AtOnce;
+use crate::nodes::Standing;
 
 /// Where polls come.
 const PATH: &str = "/api/jobs/pending";
@@ -62,10 +63,18 @@ impl Door {
             None => return inside,
         }
         let again = request.extensions().get::<AskedAgain>();
+        let presence = &self.jobs.nodes.presence;
+        if presence.standing(asked.node_id, asked.instance, asked.process) != Standing::Settled {
+            return inside;
+        }
         let said = self.jobs.poll_at_once(&asked, again.map(|again| again.0));
         let is_heard = again.is_some()
             || matches!(said, AtOnce::Look(_))
-            || (self.jobs.nodes.presence).sign_of_known(asked.node_id, asked.instance);
+            || (self.jobs.nodes.presence).sign_of_known(
+                asked.node_id,
+                asked.instance,
+                asked.process,
+            );
         match said {
             AtOnce::Nothing(nothing) if is_heard => {
                 let mut answer = axum::Json(nothing).into_response();

@@ -90,7 +90,11 @@ pub(in crate::jobs) fn complete(
 }
 
 /// Fails a claimed job that must not be handed out.
-pub(in crate::jobs) fn fail_claimed(tx: &mut dyn Tx, id: &str, reason: &str) -> Result<Job, JobError> {
+pub(in crate::jobs) fn fail_claimed(
+    tx: &mut dyn Tx,
+    id: &str,
+    reason: &str,
+) -> Result<Job, JobError> {
     let job = job::find_locked(tx, id)?.ok_or(JobError::NotFound)?;
     let request = CompleteRequest {
         error_msg: Some(reason.to_owned()),
@@ -203,6 +207,7 @@ fn with_total(counts: StreamCounts, told: Option<u64>) -> StreamCounts {
         dropped: counts.dropped + missing,
         start: counts.start,
         is_open: counts.is_open,
+        rows: counts.rows,
     }
 }
 
@@ -251,6 +256,7 @@ mod tests {
             recovered_at: None,
             lost_at: None,
             claimed_by: None,
+            still_running: false,
             complete_digest: None,
             script_sha256: String::new(),
             pid: None,
@@ -261,6 +267,7 @@ mod tests {
                 dropped: 2,
                 start: 2,
                 is_open: true,
+                rows: 1,
             },
             stderr: StreamCounts::default(),
             last_output_at: None,
@@ -353,6 +360,7 @@ mod tests {
                 dropped: 17,
                 start: 2,
                 is_open: true,
+                rows: 1,
             }
         );
         assert_eq!(end.stderr, StreamCounts::default());

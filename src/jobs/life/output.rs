@@ -24,6 +24,12 @@ const ROW_BYTES: usize = 64 * 1024;
 /// call holds everybody else up for longer.
 pub(in crate::jobs) const CHUNKS_MAX: usize = 16_384;
 
+/// A stream keeps one row for so many of the bytes that it may keep, on average: what an index needs for a row is about as
+/// much, so the disk holds at most twice what the output itself may take.
+const BYTES_PER_ROW: u64 = 256;
+/// Rows that a stream may have in any case.
+const ROWS_MIN: u64 = 16_384;
+
 /// A job that ends sooner has no process that people would look for.
 const SHOWN_AFTER_MS: i64 = 1_000;
 
@@ -45,7 +51,8 @@ impl Jobs {
         request: OutputRequest,
     ) -> Result<OutputAnswer, JobError> {
         let pid = request.pid;
-        let next = NextPoll::of(&node, instance.as_deref(), process.as_deref()).filter(|_| request.next);
+        let next =
+            NextPoll::of(&node, instance.as_deref(), process.as_deref()).filter(|_| request.next);
         let end = request.end.clone();
         if let Some(end) = &end {
             finish::check(end).map_err(in_the_end)?;
@@ -54,6 +61,7 @@ impl Jobs {
         let pieces = pieces_of(request)?;
         let max_bytes = self.limits.stdout_max_bytes;
         let job_id = id.clone();
+        let presence = std::sync::Arc::clone(&self.nodes.presence);
         let bytes = pieces.iter().map(|piece| piece.data.len()).sum();
         let (job, arrived, ends_now, next) = self
             .store
@@ -70,7 +78,10 @@ impl Jobs {
                     Err(error) => return Err(error),
                 };
                 let (job, is_new) = finish::complete(tx, caller, &id, end)?;
-                let next = next.map(|next| next.find_work(tx)).transpose()?.flatten();
+                let next = next
+                    .map(|next| next.find_work(tx, &presence))
+                    .transpose()?
+                    .flatten();
                 Ok((job, arrived, is_new, next))
             })
             .await?;
@@ -87,7 +98,8 @@ impl Jobs {
             stdout_bytes: job.stdout.bytes,
             stderr_bytes: job.stderr.bytes,
             flush_ms: if watched { FLUSH_MS_WATCHED } else { FLUSH_MS },
-            cancel: job.cancel_requested_at.is_some() && job.status == JobStatus::Running,
+            cancel: job.cancel_requested_at.is_some()
+                && (job.status == JobStatus::Running || job.still_running),
             ended: has_end,
             job: next,
         })
@@ -186,6 +198,14 @@ fn append(
     if job.status != JobStatus::Running && !is_lost(&job) {
         return Err(JobError::WrongState(job.status));
     }
+    if is_lost(&job) && !job.still_running {
+        job.still_running = true;
+        job::set_still_running(tx, id, true)?;
+        tx.note(Change::Job {
+            id: id.to_owned(),
+            node_id: node_id.to_owned(),
+        });
+    }
     let before = (job.position, job.stdout, job.stderr);
     let now = clock::now();
     if let Some(pid) = pid
@@ -201,6 +221,12 @@ fn append(
     }
     for stream in Stream::ALL {
         trim(tx, &mut job, stream, max_bytes)?;
+        trim_rows(
+            tx,
+            &mut job,
+            stream,
+            ROWS_MIN.max(max_bytes / BYTES_PER_ROW),
+        )?;
     }
     output::set_counts(tx, &job, now)?;
     tx.note(Change::Output {
@@ -272,6 +298,7 @@ fn place(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result
             data: row.to_vec(),
         };
         output::insert(tx, &id, &chunk)?;
+        counts.rows += 1;
         counts.bytes += row.len() as u64;
         counts.is_open = !row.ends_with(b"\n");
         position += row.len() as u64;
@@ -308,9 +335,46 @@ fn trim(tx: &mut dyn Tx, job: &mut Job, stream: Stream, max_bytes: u64) -> Resul
             .iter()
             .find(|(offset, length)| offset + length > start)
             .map_or(start, |(offset, _)| *offset);
-        output::drop_before(tx, &id, stream, edge)?;
+        let gone = output::drop_before(tx, &id, stream, edge)?;
+        counts.rows = counts.rows.saturating_sub(gone);
     }
     Ok(())
+}
+
+/// Drops the stream's oldest rows beyond `max_rows`: a row of one byte takes as much of the disk as one of a few hundred.
+fn trim_rows(
+    tx: &mut dyn Tx,
+    job: &mut Job,
+    stream: Stream,
+    max_rows: u64,
+) -> Result<(), StoreError> {
+    let id = job.id.clone();
+    let counts = counts_of(job, stream);
+    while counts.rows > max_rows {
+        let rows = output::oldest(tx, &id, stream)?;
+        let (start, dropped) = first_rows(&rows, counts.start, counts.rows - max_rows);
+        let gone = output::drop_before(tx, &id, stream, start)?;
+        if gone == 0 {
+            break;
+        }
+        counts.start = start;
+        counts.dropped += dropped;
+        counts.rows = counts.rows.saturating_sub(gone);
+    }
+    Ok(())
+}
+
+/// Where the stream begins once the first `count` of `rows` (offset, length) have gone, as far as they are there, and how many
+/// kept bytes go with them. `start` is the first kept offset before.
+fn first_rows(rows: &[(u64, u64)], start: u64, count: u64) -> (u64, u64) {
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(rows.len());
+    let (gone, left) = rows.split_at(count);
+    let kept = |(offset, length): &(u64, u64)| (offset + length).saturating_sub(start.max(*offset));
+    let end = gone
+        .last()
+        .map_or(start, |(offset, length)| offset + length);
+    let next = left.first().map_or(end, |(offset, _)| *offset);
+    (next, gone.iter().map(kept).sum())
 }
 
 /// The new first kept offset after `excess` bytes went from the head of `rows` (offset, length), and what is still to go
@@ -350,6 +414,16 @@ mod tests {
         assert_eq!(cut(&rows, 0, 20), (25, 0));
         assert_eq!(cut(&rows, 0, 22), (27, 0));
         assert_eq!(cut(&rows, 0, 35), (35, 5));
+    }
+
+    #[test]
+    fn the_oldest_rows_go_with_the_bytes_that_were_kept_of_them() {
+        let rows = [(0, 10), (10, 10), (25, 10)];
+        assert_eq!(first_rows(&rows, 0, 1), (10, 10));
+        // The first row was cut before; after the second one is a gap, whose bytes were never kept.
+        assert_eq!(first_rows(&rows, 4, 2), (25, 16));
+        assert_eq!(first_rows(&rows, 0, 9), (35, 30));
+        assert_eq!(first_rows(&[], 7, 9), (7, 0));
     }
 
     #[test]

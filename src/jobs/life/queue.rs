@@ -198,7 +198,7 @@ impl Jobs {
             .store
             .write(move |tx| cancel(tx, &user, &id, any_owner))
             .await?;
-        if job.status == JobStatus::Cancelled {
+        if job.status == JobStatus::Cancelled && !job.still_running {
             self.metrics.finished(&job);
         }
         Ok(job)
@@ -264,7 +264,10 @@ fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job
     let changed = match job.status {
         JobStatus::Queued => job::cancel_queued(tx, id, now)?,
         JobStatus::Running => job::request_cancel(tx, id, now)?,
-        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => false,
+        // The lease ran out, or somebody changed its row, and the agent has not stopped yet.
+        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => {
+            job.still_running && job::request_cancel(tx, id, now)?
+        }
     };
     if !changed {
         return Err(JobError::WrongState(job.status));
@@ -274,10 +277,12 @@ fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job
         action: "job.cancel",
         job_id: Some(id),
         node_id: Some(&job.node_id),
-        detail: Some(if job.status == JobStatus::Queued {
-            "while queued"
-        } else {
-            "while running"
+        detail: Some(match job.status {
+            JobStatus::Queued => "while queued",
+            JobStatus::Running => "while running",
+            JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => {
+                "while its script ran on after its end"
+            }
         }),
     };
     audit::record(tx, entry)?;

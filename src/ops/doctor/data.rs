@@ -79,6 +79,7 @@ fn content(content: &Content, config: &Config) -> Vec<Finding> {
     vec![
         schema(content.version),
         agents(&content.agents, config),
+        nodes(content),
         jobs(content),
     ]
 }
@@ -204,6 +205,28 @@ fn agents(agents: &[(String, String)], config: &Config) -> Finding {
     )
 }
 
+/// Nodes that can't run jobs, and those of whose agent somebody uses a copy.
+fn nodes(found: &Content) -> Finding {
+    let copied = found.copied.iter().map(|(node, at)| {
+        format!(
+            "two machines used one agent instance of {node} at {at}: one is a copy of the other"
+        )
+    });
+    let problems = found
+        .problems
+        .iter()
+        .map(|(node, problem)| format!("{node} can't run jobs as it should: {problem}"));
+    let all: Vec<String> = problems.chain(copied).collect();
+    if all.is_empty() {
+        return Finding::ok("nodes", "none reports a problem");
+    }
+    Finding::warn(
+        "nodes",
+        few(&all),
+        "run `hyprbox-agent check` on the node; make another node for a copied machine, or remove its agent",
+    )
+}
+
 fn jobs(found: &Content) -> Finding {
     let overdue = found.overdue.iter();
     let waiting = found.waiting.iter();
@@ -212,6 +235,9 @@ fn jobs(found: &Content) -> Finding {
         .chain(
             waiting.map(|(node, count)| format!("{count} have waited for {node} for over a day")),
         )
+        .chain(found.still_running.iter().map(|(job, node)| {
+            format!("{node} still runs job {job}, which counted as lost or was ended by hand")
+        }))
         .collect();
     if stuck.is_empty() {
         return Finding::ok("jobs", "none is stuck");
@@ -219,7 +245,7 @@ fn jobs(found: &Content) -> Finding {
     Finding::warn(
         "jobs",
         few(&stuck),
-        "look whether the node is ONLINE, and run `hyprbox-agent check` there",
+        "look whether the node is ONLINE, and run `hyprbox-agent check` there; cancelling a lost job stops its script",
     )
 }
 

@@ -17,6 +17,10 @@ ALTER TABLE nodes ADD COLUMN copied_at TIMESTAMPTZ;
 ALTER TABLE jobs ADD COLUMN still_running BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX jobs_still_running ON jobs (node_id, claimed_by) WHERE still_running = 1;
 
+-- How many rows a stream's kept output takes.
+ALTER TABLE jobs ADD COLUMN stdout_rows BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN stderr_rows BIGINT NOT NULL DEFAULT 0;
+
 -- Why a node can't run jobs.
 ALTER TABLE nodes ADD COLUMN problem TEXT;
 

@@ -1,4 +1,4 @@
 id, status, preset, node_id, created_by, created_by_email, created_at, started_at, finished_at, exit_code, signal,
-error_msg, timeout_seconds, cancel_requested_at, recovered_at, lost_at, claimed_by, complete_digest, script_sha256,
-pid, lines, position, stdout_bytes, stdout_dropped, stdout_start, stdout_open, stderr_bytes, stderr_dropped, stderr_start,
-stderr_open, last_output_at, params
+error_msg, timeout_seconds, cancel_requested_at, recovered_at, lost_at, claimed_by, still_running, complete_digest, script_sha256,
+pid, lines, position, stdout_bytes, stdout_dropped, stdout_start, stdout_open, stdout_rows, stderr_bytes, stderr_dropped, stderr_start,
+stderr_open, stderr_rows, last_output_at, params

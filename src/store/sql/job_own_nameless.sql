@@ -1,6 +1,7 @@
 -- $1 token's id, $2 node: RUNNING jobs that were claimed without an instance and are to be cancelled, and a row of nulls where
 -- the token is still good.
-SELECT NULL AS id, NULL AS cancel_requested_at FROM node_tokens WHERE id = $1 AND revoked_at IS NULL
+SELECT NULL AS id, NULL AS cancel_requested_at, NULL AS claimed_process, CAST(0 AS BIGINT) AS still_running
+FROM node_tokens WHERE id = $1 AND revoked_at IS NULL
 UNION ALL
-SELECT id, cancel_requested_at FROM jobs
+SELECT id, cancel_requested_at, claimed_process, still_running FROM jobs
 WHERE node_id = $2 AND status = 'RUNNING' AND claimed_by IS NULL AND cancel_requested_at IS NOT NULL

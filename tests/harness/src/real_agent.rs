@@ -38,9 +38,51 @@ impl RealAgent {
         Self::speaking_to(url, identity, None)
     }
 
+    /// Starts it over another state folder.
+    pub fn with_state(server: &Server, identity: &FakeAgent, state: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::over(folder, state, server.url(), identity, None)
+    }
+
+    /// Starts another one over a copy of its state folder, as on a cloned machine.
+    pub fn copy(&self) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(self.folder.path().join("state"))
+            .arg(folder.path())
+            .status()
+            .expect("cp runs");
+        assert!(copied.success(), "{copied}");
+        let mut variables = self.variables.clone();
+        for (name, value) in &mut variables {
+            if name == "HYPRBOX_STATE_DIR" {
+                *value = folder.path().join("state").display().to_string();
+            }
+        }
+        let log = Arc::default();
+        let child = spawn(&folder, &variables, &log);
+        Self {
+            folder,
+            variables,
+            child,
+            log,
+        }
+    }
+
     fn speaking_to(url: &str, identity: &FakeAgent, ca_file: Option<&Path>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state");
+        Self::over(folder, &state, url, identity, ca_file)
+    }
+
+    fn over(
+        folder: TempDir,
+        state: &Path,
+        url: &str,
+        identity: &FakeAgent,
+        ca_file: Option<&Path>,
+    ) -> Self {
         let variables = [
             ("HYPRBOX_API_URL", url),
             ("HYPRBOX_NODE_TOKEN", &identity.token),
