@@ -91,6 +91,13 @@ async fn run_on_this_system(
         return Err(e.into());
     }
     let reported = heartbeat::Reported::default();
+    if let Ok(state) = &state {
+        // Before the first heartbeat.
+        reported.change(|report| {
+            report.instance = Some(state.instance().to_owned());
+            report.process = Some(state.process().to_owned());
+        });
+    }
     tokio::select! {
         () = shutdown => {}
         () = heartbeat::beat(config, client, &reported) => {}
