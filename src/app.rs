@@ -82,8 +82,9 @@ pub struct App {
 )]
 struct ApiDocument;
 
-/// Connections that may wait to be accepted; the system makes it less where it wants to. When a server comes back, all agents and
-/// viewers come at once, and one that finds no room tries again after a second.
+/// Connections that may wait to be accepted; the system makes it less where it wants to. When a
+/// server comes back, all agents and viewers come at once, and one that finds no room tries again
+/// after a second.
 const BACKLOG: u32 = 4096;
 
 /// Binds the address that the configuration names.
@@ -124,7 +125,8 @@ impl App {
         });
         let mut made = Made::default();
         made.folder(&config.data_dir, "HYPRBOX_DATA_DIR")?;
-        // Before the database, which would be brought up to date for nothing where the key can't be used.
+        // Before the database, which would be brought up to date for nothing where the key can't be
+        // used.
         let key = made.key(&config.secret_key_file)?;
         let backups = backups_of(config);
         if let Some((plan, _)) = &backups {
@@ -225,7 +227,8 @@ impl App {
             .map_err(|error| StartError(error.message))
     }
 
-    /// Serves until `stopping` turns true, then ends cleanly. An error says that the server could not go on.
+    /// Serves until `stopping` turns true, then ends cleanly. An error says that the server could
+    /// not go on.
     pub async fn serve(self, listener: TcpListener) -> Result<(), StartError> {
         let mut tasks = JoinSet::new();
         let stopping = || self.stopping.clone();

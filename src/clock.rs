@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A moment in UTC, in milliseconds since 1970. Written as RFC 3339 with milliseconds everywhere outside.
+/// A moment in UTC, in milliseconds since 1970. Written as RFC 3339 with milliseconds everywhere
+/// outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -31,7 +32,8 @@ impl Timestamp {
         self.0
     }
 
-    /// The moment that lies `millis` milliseconds after 1970; kept within the years that RFC 3339 can write.
+    /// The moment that lies `millis` milliseconds after 1970; kept within the years that RFC 3339
+    /// can write.
     pub fn from_millis(millis: i64) -> Self {
         const YEAR_9999: i64 = 253_402_207_200_999;
         Self(millis.clamp(0, YEAR_9999))

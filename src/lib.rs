@@ -1,8 +1,9 @@
-//! HyprBox Jobs: the server. A person queues a preset on a node; the server freezes the rendered script, exactly one agent
-//! claims it, its output streams in and out again, and what was run stays readable.
+//! HyprBox Jobs: the server. A person queues a preset on a node; the server freezes the rendered
+//! script, exactly one agent claims it, its output streams in and out again, and what was run stays
+//! readable.
 //!
-//! Imports point one way: `store ← http ← auth ← audit, hub, presets, nodes ← jobs ← ops, dashboard ← app ← main`. `cli` speaks
-//! HTTP with a server, and imports its words alone.
+//! Imports point one way: `store ← http ← auth ← audit, hub, presets, nodes ← jobs ← ops, dashboard
+//! ← app ← main`. `cli` speaks HTTP with a server, and imports its words alone.
 //! docs/architecture.md has the map and the way of one job through it.
 
 pub mod app;

@@ -127,14 +127,16 @@ fn start_log(config: &Config) {
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Blocking threads read the database, as many as it has readers and a few for hashing and rendering.
+        // Blocking threads read the database, as many as it has readers and a few for hashing and
+        // rendering.
         .max_blocking_threads(32)
         .build()
 }
 
 async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
     let (stop, stopping) = watch::channel(false);
-    // Listened for before anything is opened, so that a stop in the middle of the start is a clean one, too.
+    // Listened for before anything is opened, so that a stop in the middle of the start is a clean
+    // one, too.
     let stop_requested = hyprbox_agent::shutdown::requested().map_err(app::StartError::of)?;
     tokio::spawn(async move {
         stop_requested.await;
@@ -179,7 +181,8 @@ async fn announce(
         } else {
             ""
         };
-        // For the person who started the server, not for its log; the server also works without a reader.
+        // For the person who started the server, not for its log; the server also works without a
+        // reader.
         let _unread = write!(
             std::io::stdout(),
             "No users yet. Make the first one, an ADMIN, at {url}/setup?code={code}\n{elsewhere}Setup code: {code}\n"

@@ -1,13 +1,15 @@
-//! How memory is kept small in a server that idles for months: what a start, a sign-in or a large body has needed for a moment
-//! is given back, by the C library's allocator, and of the program's own file.
+//! How memory is kept small in a server that idles for months: what a start, a sign-in or a large
+//! body has needed for a moment is given back, by the C library's allocator, and of the program's
+//! own file.
 
 #![expect(
     unsafe_code,
     reason = "glibc's two calls take plain numbers, and any of them is sound; one names what the system says of this process"
 )]
 
-/// Allocations from this size on are mappings of their own, and given back as soon as they are freed. By itself glibc would
-/// raise this to the largest one that was ever freed: after two sign-ins, whose hashes take 19 MiB each, to that.
+/// Allocations from this size on are mappings of their own, and given back as soon as they are
+/// freed. By itself glibc would raise this to the largest one that was ever freed: after two
+/// sign-ins, whose hashes take 19 MiB each, to that.
 #[cfg(target_env = "gnu")]
 const OF_THEIR_OWN_BYTES: libc::c_int = 1024 * 1024;
 /// Free bytes at an arena's end that are given back.
@@ -29,7 +31,8 @@ pub fn be_frugal() {
             (libc::M_TRIM_THRESHOLD, GIVEN_BACK_BYTES),
         ];
         for (name, value) in settings {
-            // SAFETY: it reads two numbers, and answers 0 to those that it does not take; then all stays as it was.
+            // SAFETY: it reads two numbers, and answers 0 to those that it does not take; then all
+            // stays as it was.
             let _taken = unsafe { libc::mallopt(name, value) };
         }
     }
@@ -44,21 +47,24 @@ pub fn trim() {
     }
 }
 
-/// Gives back what is free, between what is used, too, and the code that the start alone has run. It walks through all of the
-/// heap, and code that is called again has to be found again: not for every day.
+/// Gives back what is free, between what is used, too, and the code that the start alone has run.
+/// It walks through all of the heap, and code that is called again has to be found again: not for
+/// every day.
 pub fn give_back() {
     trim();
     // Without /proc all stays as it was.
     let mappings = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     for (start, length) in unchanged_parts_of_files(&mappings) {
         let start = std::ptr::without_provenance_mut(start);
-        // SAFETY: the mapping can't be written to and has no page but its file's, in memory or swapped out, so that each page that
-        // is touched again comes from the file as it was. Nothing unmaps a file meanwhile: the store's are writable or shared.
+        // SAFETY: the mapping can't be written to and has no page but its file's, in memory or
+        // swapped out, so that each page that is touched again comes from the file as it was.
+        // Nothing unmaps a file meanwhile: the store's are writable or shared.
         let _given_back = unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
     }
 }
 
-/// Where the process has parts of files, code most of all, that it can't change and has not changed: address and bytes.
+/// Where the process has parts of files, code most of all, that it can't change and has not
+/// changed: address and bytes.
 fn unchanged_parts_of_files(mappings: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let (mut of_file, mut is_clean) = (None, false);

@@ -257,8 +257,9 @@ impl Metrics {
     }
 }
 
-/// The library writes OpenMetrics, in which a counter's name and its sample's differ; in Prometheus's own text, which every
-/// reader knows, they are one, and units and an end are nothing that it has.
+/// The library writes OpenMetrics, in which a counter's name and its sample's differ; in
+/// Prometheus's own text, which every reader knows, they are one, and units and an end are nothing
+/// that it has.
 fn in_prometheus_text(page: &str) -> String {
     let mut text = String::with_capacity(page.len());
     let mut help = None;

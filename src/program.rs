@@ -1,4 +1,5 @@
-//! The program's commands, all in one place: what parses them, their help, completions and man pages are made from it.
+//! The program's commands, all in one place: what parses them, their help, completions and man
+//! pages are made from it.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
-//! The work that goes on for as long as the server does, besides its requests. A task that dies is started again, and
-//! `/readyz` reports it for a while; one that can't be started again ends the server.
+//! The work that goes on for as long as the server does, besides its requests. A task that dies is
+//! started again, and `/readyz` reports it for a while; one that can't be started again ends the
+//! server.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -60,7 +61,8 @@ impl Tasks {
         ))
     }
 
-    /// Runs a task until the server stops: whenever it panics or returns before that, it is started again.
+    /// Runs a task until the server stops: whenever it panics or returns before that, it is started
+    /// again.
     pub async fn keep<W: Future<Output = ()>>(
         &self,
         name: &'static str,
@@ -79,7 +81,8 @@ impl Tasks {
         }
     }
 
-    /// Runs the work of a thread of its own until it returns: whenever it panics, it is started again.
+    /// Runs the work of a thread of its own until it returns: whenever it panics, it is started
+    /// again.
     pub fn keep_thread(&self, name: &'static str, work: impl Fn()) {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(&work)) {
             self.died(name, &words_of(&*panic));
@@ -87,7 +90,8 @@ impl Tasks {
         }
     }
 
-    /// Runs the work of a thread of its own that can't be started again. If it panics, the server ends.
+    /// Runs the work of a thread of its own that can't be started again. If it panics, the server
+    /// ends.
     pub fn run_thread(&self, name: &'static str, work: impl FnOnce()) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
             self.died(name, &words_of(&*panic));

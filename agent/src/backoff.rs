@@ -7,7 +7,8 @@ const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30);
 
-/// Waits that double from 0.5 s to 30 s, each with jitter, so that a thousand agents don't come back at once.
+/// Waits that double from 0.5 s to 30 s, each with jitter, so that a thousand agents don't come
+/// back at once.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -27,7 +28,8 @@ impl Backoff {
     }
 }
 
-/// The wait after `failures` earlier ones; `unit` is the jitter, 0 to 1, and takes up to half of it away.
+/// The wait after `failures` earlier ones; `unit` is the jitter, 0 to 1, and takes up to half of it
+/// away.
 fn wait_after(failures: u32, unit: f64) -> Duration {
     let full = FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST);
     full.mul_f64(1.0 - unit / 2.0).max(FIRST)

@@ -1,4 +1,5 @@
-//! Every setting of the agent: its name, unit, default and what is allowed. A flag wins over the environment.
+//! Every setting of the agent: its name, unit, default and what is allowed. A flag wins over the
+//! environment.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,7 +39,8 @@ impl std::fmt::Debug for Config {
     }
 }
 
-/// A setting that can't be used. Its text is one line: the setting's name, its value, what is allowed.
+/// A setting that can't be used. Its text is one line: the setting's name, its value, what is
+/// allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A value that is not allowed.
@@ -180,7 +182,8 @@ impl<'a> Raw<'a> {
         Some((flags.collect(), token.clone()))
     }
 
-    /// The address `url`, checked, and what is needed to go there: authorities, and leave for plain http.
+    /// The address `url`, checked, and what is needed to go there: authorities, and leave for plain
+    /// http.
     pub(crate) fn way_to(
         &self,
         name: &str,
@@ -191,7 +194,8 @@ impl<'a> Raw<'a> {
         Ok((url, self.ca_file()?, insecure_http))
     }
 
-    /// The server's address and the authorities to trust, which is all that is needed to fetch something from there.
+    /// The server's address and the authorities to trust, which is all that is needed to fetch
+    /// something from there.
     #[cfg(target_os = "linux")]
     pub(crate) fn server(&self) -> Result<(String, Option<PathBuf>), ConfigError> {
         let (name, value) = self.needed(&API_URL, URL_ALLOWED)?;

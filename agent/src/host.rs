@@ -29,8 +29,8 @@ pub(crate) fn os_info() -> OsInfo {
         )
 }
 
-/// Which boot this is: a random id that the kernel makes at each. `HYPRBOX_BOOT_ID_FILE` names another file; the
-/// tests use it to play a reboot.
+/// Which boot this is: a random id that the kernel makes at each. `HYPRBOX_BOOT_ID_FILE` names
+/// another file; the tests use it to play a reboot.
 #[cfg(target_os = "linux")]
 pub(crate) fn boot_id() -> String {
     let path = std::env::var_os("HYPRBOX_BOOT_ID_FILE")

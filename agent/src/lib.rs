@@ -1,7 +1,8 @@
 //! The HyprBox Jobs agent: claims a node's jobs, runs them in bash, streams their output.
 //!
-//! [`run`] is the whole agent; the server's demo runs it inside its own process. [`supervisor::process`] is the small process that
-//! each job lives under, so that it outlives the agent.
+//! [`run`] is the whole agent; the server's demo runs it inside its own process.
+//! [`supervisor::process`] is the small process that each job lives under, so that it outlives the
+//! agent.
 //!
 //! On a system other than Linux the agent only sends heartbeats.
 
@@ -60,12 +61,12 @@ pub enum RunError {
     State(#[from] StateError),
 }
 
-/// Runs the agent until `shutdown` is done; then hands over within 2 s and returns, while jobs go on under their
-/// supervisors.
+/// Runs the agent until `shutdown` is done; then hands over within 2 s and returns, while jobs go
+/// on under their supervisors.
 ///
-/// The future is `Send` and runs on any tokio runtime with its time and I/O drivers on, of one thread or of many. It
-/// starts supervisors as `supervise <folder>` of the current executable, which must pass that on to
-/// [`supervise::main`].
+/// The future is `Send` and runs on any tokio runtime with its time and I/O drivers on, of one
+/// thread or of many. It starts supervisors as `supervise <folder>` of the current executable,
+/// which must pass that on to [`supervise::main`].
 pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,

@@ -1,5 +1,5 @@
-//! Where log lines go: standard error. It may be closed, full, or a pipe that nobody reads. A line that can't be written
-//! is dropped, and the program goes on.
+//! Where log lines go: standard error. It may be closed, full, or a pipe that nobody reads. A line
+//! that can't be written is dropped, and the program goes on.
 
 use std::io::{self, Write};
 
@@ -32,8 +32,8 @@ mod system {
     use nix::libc::PIPE_BUF;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-    /// How long a line waits for a reader that has fallen behind. Once one has waited in vain, lines are dropped until the
-    /// reader reads again.
+    /// How long a line waits for a reader that has fallen behind. Once one has waited in vain,
+    /// lines are dropped until the reader reads again.
     const PATIENCE_MS: u8 = 200;
 
     static IS_STALLED: AtomicBool = AtomicBool::new(false);

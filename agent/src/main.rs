@@ -1,4 +1,5 @@
-//! `hyprbox-agent`: flags and environment into a [`Config`], then one of the commands. The only place that exits.
+//! `hyprbox-agent`: flags and environment into a [`Config`], then one of the commands. The only
+//! place that exits.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -108,7 +109,8 @@ fn configured(args: Vec<OsString>) -> Result<Config, String> {
     Ok(config)
 }
 
-/// [`configured`]; a token that was given by a flag moves into the environment, as every user can read the command line.
+/// [`configured`]; a token that was given by a flag moves into the environment, as every user can
+/// read the command line.
 #[cfg(target_os = "linux")]
 fn configured_in_private(args: Vec<OsString>) -> Result<Config, String> {
     if let Ok(raw) = Raw::parse(args.clone(), &env)

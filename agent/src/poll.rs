@@ -1,4 +1,5 @@
-//! The loop that claims jobs and hears of cancels. One poll is open at a time, and one job runs at a time.
+//! The loop that claims jobs and hears of cancels. One poll is open at a time, and one job runs at
+//! a time.
 
 use std::collections::BTreeMap;
 use std::process::Child;
@@ -122,7 +123,8 @@ struct Poller<'a> {
     state: State,
     ctx: Arc<Context>,
     jobs: JoinSet<(String, Left)>,
-    /// Jobs whose end is not acknowledged; without a folder where they could not even be written down.
+    /// Jobs whose end is not acknowledged; without a folder where they could not even be written
+    /// down.
     running: BTreeMap<String, Option<JobDir>>,
     /// This boot of the machine.
     boot_id: String,
@@ -211,7 +213,8 @@ impl Poller<'_> {
     /// How long the next poll may stay open.
     fn wait_seconds(&self, idle: bool) -> u64 {
         if !idle {
-            // Life is shown by each poll, so a running job's polls are shorter than a third of its lease.
+            // Life is shown by each poll, so a running job's polls are shorter than a third of its
+            // lease.
             let life = self.ctx.life_every().as_secs();
             return life.saturating_sub(1).min(BUSY_WAIT_SECONDS);
         }
@@ -221,7 +224,8 @@ impl Poller<'_> {
         IDLE_WAIT_SECONDS
     }
 
-    /// Looks whether jobs can be written down, and takes up those that went on without an agent, once after its start.
+    /// Looks whether jobs can be written down, and takes up those that went on without an agent,
+    /// once after its start.
     fn look_at_state(&mut self) {
         if let Some(problem) = health::problem(&self.config.state_dir) {
             return self.note_health(Some(problem));
@@ -242,12 +246,14 @@ impl Poller<'_> {
         self.note_health(health.err().map(|e| e.to_string()));
     }
 
-    /// Sees that the next job's folder and supervisor are there already. Without them that job only starts a little later.
+    /// Sees that the next job's folder and supervisor are there already. Without them that job only
+    /// starts a little later.
     fn start_ahead(&mut self) {
         if self.unhealthy.is_some() || !self.jobs.is_empty() {
             return;
         }
-        // Not on a thread of its own, whose memory an agent that waits would keep: only where no job has left a folder.
+        // Not on a thread of its own, whose memory an agent that waits would keep: only where no
+        // job has left a folder.
         self.ctx.folders.make_ahead();
         // A job's supervisor mostly takes the next one, too. One that was killed leaves no zombie.
         if let Some(child) = &mut self.ahead
@@ -324,8 +330,8 @@ impl Poller<'_> {
         }
     }
 
-    /// When the next poll may begin. A server that answers at once without news (because a cancel stays listed, or as
-    /// it doesn't know `wait`) is asked ever less often, down to once a second.
+    /// When the next poll may begin. A server that answers at once without news (because a cancel
+    /// stays listed, or as it doesn't know `wait`) is asked ever less often, down to once a second.
     fn pace(&mut self, news: bool, asked_at: Instant, wait_seconds: u64) {
         let now = Instant::now();
         let in_time = now.duration_since(asked_at) >= Duration::from_secs(wait_seconds.clamp(1, 2));
@@ -419,7 +425,8 @@ impl Poller<'_> {
         }
     }
 
-    /// Notes the start of a job for the supervisor that waits for it; where it can't be, or none waits, the supervisor does.
+    /// Notes the start of a job for the supervisor that waits for it; where it can't be, or none
+    /// waits, the supervisor does.
     fn note_start(&self, spec: &Spec) -> Option<Noted> {
         self.ahead.as_ref()?;
         let journal = self.state.starts().note(&spec.id, &spec.boot_id).ok()?;
@@ -449,7 +456,8 @@ impl Poller<'_> {
     }
 }
 
-/// Whether the script is the one that the job's digest names; a server that sends no digest is believed.
+/// Whether the script is the one that the job's digest names; a server that sends no digest is
+/// believed.
 fn is_whole(job: &ClaimedJob) -> bool {
     let mut digest = Digest::new(&SHA256);
     digest.update(job.script.as_bytes());

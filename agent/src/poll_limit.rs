@@ -1,4 +1,5 @@
-//! How long the path to the server lets a poll stay open: some proxies end an answer that hasn't begun after 10 s or so.
+//! How long the path to the server lets a poll stay open: some proxies end an answer that hasn't
+//! begun after 10 s or so.
 
 use std::time::Duration;
 
@@ -35,8 +36,8 @@ impl PollLimit {
         }
     }
 
-    /// A poll of so many seconds failed after it had been `open`. True if the path has cut it, so that the next one may
-    /// begin at once.
+    /// A poll of so many seconds failed after it had been `open`. True if the path has cut it, so
+    /// that the next one may begin at once.
     pub(crate) fn failed(
         &mut self,
         error: &CallError,

@@ -1,4 +1,5 @@
-//! What is wrong with the calls to the server now, so that one outage is logged once, whichever calls it hits.
+//! What is wrong with the calls to the server now, so that one outage is logged once, whichever
+//! calls it hits.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,7 +33,8 @@ impl Caller {
         }
     }
 
-    /// Whether its first failure is logged. The others leave the first word to the poll, which an outage hits at once.
+    /// Whether its first failure is logged. The others leave the first word to the poll, which an
+    /// outage hits at once.
     fn is_first_to_report(self) -> bool {
         #[cfg(target_os = "linux")]
         return self == Caller::Poll;

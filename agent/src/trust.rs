@@ -1,6 +1,6 @@
-//! Whose certificates are taken where `HYPRBOX_CA_FILE` is set: those that an authority of the file has signed, and the
-//! file's own. Who made a certificate for a server at home by one `openssl req -x509` has one that calls itself an
-//! authority; curl and browsers take it, and so must an agent.
+//! Whose certificates are taken where `HYPRBOX_CA_FILE` is set: those that an authority of the file
+//! has signed, and the file's own. Who made a certificate for a server at home by one `openssl req
+//! -x509` has one that calls itself an authority; curl and browsers take it, and so must an agent.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-/// A client that trusts the certificates of a PEM text alone. Says in a few words why the text is of no use.
+/// A client that trusts the certificates of a PEM text alone. Says in a few words why the text is
+/// of no use.
 pub fn only(pem: &[u8]) -> Result<ClientConfig, String> {
     let named: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()

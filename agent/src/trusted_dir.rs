@@ -1,5 +1,6 @@
-//! Whether a folder and the way to it are this user's alone. The agent writes there as root: in a folder that others can write
-//! to, a link in the place of a file would make it overwrite a file of their choice.
+//! Whether a folder and the way to it are this user's alone. The agent writes there as root: in a
+//! folder that others can write to, a link in the place of a file would make it overwrite a file of
+//! their choice.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -27,7 +28,8 @@ impl fmt::Display for Loose {
     }
 }
 
-/// Checks the folder `dir` itself and every folder on the way to it. What is not there yet is not checked.
+/// Checks the folder `dir` itself and every folder on the way to it. What is not there yet is not
+/// checked.
 pub(crate) fn check(dir: &Path) -> io::Result<Option<Loose>> {
     let real = match dir.canonicalize() {
         Ok(real) => real,

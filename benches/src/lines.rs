@@ -1,4 +1,5 @@
-//! What a script writes whose lines tell when they were written: 1 MB a second, a line of 10 kB each 10 ms.
+//! What a script writes whose lines tell when they were written: 1 MB a second, a line of 10 kB
+//! each 10 ms.
 
 use std::io::Write;
 use std::time::{Duration, Instant};

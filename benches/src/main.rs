@@ -1,5 +1,5 @@
-//! `cargo run --release -p hyprbox-bench`: measures the built server and agent as a user runs them, each figure beside the
-//! machine's own limit, measured in the same run. See `--help`.
+//! `cargo run --release -p hyprbox-bench`: measures the built server and agent as a user runs them,
+//! each figure beside the machine's own limit, measured in the same run. See `--help`.
 #![allow(
     clippy::print_stderr,
     clippy::print_stdout,

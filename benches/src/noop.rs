@@ -32,7 +32,8 @@ impl Noop {
     }
 }
 
-/// Serves until it is killed. Answers what a poll that finds nothing is answered, and throws uploads away.
+/// Serves until it is killed. Answers what a poll that finds nothing is answered, and throws
+/// uploads away.
 #[expect(clippy::print_stdout, reason = "its parent waits for the address")]
 pub(crate) async fn serve() -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

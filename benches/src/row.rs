@@ -1,4 +1,5 @@
-//! A row of the table: figures, each with the limit that was measured beside it in the same run, and its target.
+//! A row of the table: figures, each with the limit that was measured beside it in the same run,
+//! and its target.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Fills a stopped server's database: many nodes with tokens, many jobs of the past, and jobs that wait.
+//! Fills a stopped server's database: many nodes with tokens, many jobs of the past, and jobs that
+//! wait.
 
 use std::path::Path;
 

@@ -162,7 +162,8 @@ impl Server {
         job["id"].as_str().map(str::to_owned).context("no id")
     }
 
-    /// Milliseconds since `start` to the first event `output`, if there was one, and to `done`, at a subscriber who comes now.
+    /// Milliseconds since `start` to the first event `output`, if there was one, and to `done`, at
+    /// a subscriber who comes now.
     pub(crate) async fn watch(
         &self,
         id: &str,

@@ -1,5 +1,6 @@
-//! A subscriber to one job's stream that costs next to nothing: a thousand of them, with 1 GB a second for all, fit beside the
-//! server. What comes is looked at where it was read, and copied nowhere.
+//! A subscriber to one job's stream that costs next to nothing: a thousand of them, with 1 GB a
+//! second for all, fit beside the server. What comes is looked at where it was read, and copied
+//! nowhere.
 
 use std::cell::RefCell;
 use std::io;
@@ -16,7 +17,8 @@ const READ_BYTES: usize = 64 * 1024;
 const KEPT_BYTES: usize = 128;
 
 thread_local! {
-    // One for all viewers of a thread: it stays in the processor's cache, which a thousand would not.
+    // One for all viewers of a thread: it stays in the processor's cache, which a thousand would
+    // not.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 

@@ -11,14 +11,18 @@ use crate::presets::Catalog;
 use crate::store::Change;
 use crate::tasks::TASKS;
 
-/// How often signs of life and last uses are written down. Where other servers look at them, four times a lease at least.
+/// How often signs of life and last uses are written down. Where other servers look at them, four
+/// times a lease at least.
 const WRITE_SEEN_EVERY: Duration = Duration::from_secs(5);
-/// How often a server takes over what others wrote down of nodes' lives; four times a lease at least.
+/// How often a server takes over what others wrote down of nodes' lives; four times a lease at
+/// least.
 const TAKE_OVER_EVERY: Duration = Duration::from_secs(2);
-/// How often the presets folder is looked at when nobody asks, so that a broken file is logged soon.
+/// How often the presets folder is looked at when nobody asks, so that a broken file is logged
+/// soon.
 const PRESETS_EVERY: Duration = Duration::from_secs(2);
 
-/// Returns the memory that large requests have freed to the system, once nothing more of it comes free.
+/// Returns the memory that large requests have freed to the system, once nothing more of it comes
+/// free.
 pub(super) async fn trim_memory(budget: Budget) {
     /// What is freed within it is returned at once.
     const PAUSE: Duration = Duration::from_millis(500);
@@ -40,8 +44,8 @@ fn quarter_of(lease_seconds: u64) -> Duration {
     Duration::from_secs(lease_seconds) / 4
 }
 
-/// Takes over what other servers wrote down of nodes' lives: every now and then, and soon after one of them tells of a
-/// node.
+/// Takes over what other servers wrote down of nodes' lives: every now and then, and soon after one
+/// of them tells of a node.
 pub(super) async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
     /// The least time between two looks.
     const PAUSE: Duration = Duration::from_millis(200);
@@ -71,7 +75,8 @@ pub(super) async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
     }
 }
 
-/// Counts time, tells of nodes that turned, writes down what was seen, and looks at the presets and the shipped agents.
+/// Counts time, tells of nodes that turned, writes down what was seen, and looks at the presets and
+/// the shipped agents.
 pub(super) async fn run(
     auth: Auth,
     nodes: Nodes,

@@ -11,7 +11,8 @@ use nix::fcntl::{Flock, FlockArg};
 use super::StartError;
 use super::made::Made;
 
-/// The lock; dropping it lets the next server start. The system drops it with the process, however that ends.
+/// The lock; dropping it lets the next server start. The system drops it with the process, however
+/// that ends.
 pub(super) struct Serving {
     lock: Flock<File>,
 }
@@ -50,8 +51,8 @@ impl Serving {
         Ok(Some(Self { lock }))
     }
 
-    /// Writes down which process holds the lock, for people and for the next server's message. Not before the start is sure: a
-    /// start that fails changes nothing.
+    /// Writes down which process holds the lock, for people and for the next server's message. Not
+    /// before the start is sure: a start that fails changes nothing.
     pub(super) fn name_holder(&mut self) -> std::io::Result<()> {
         self.lock.set_len(0)?;
         self.lock.rewind()?;

@@ -1,6 +1,7 @@
 //! Who did what: [`record`] inside the change that it tells of, and the list of it for ADMINs.
 //!
-//! Entries are only ever added. `auth`, which this folder needs, writes its own through `store::audit` directly.
+//! Entries are only ever added. `auth`, which this folder needs, writes its own through
+//! `store::audit` directly.
 
 mod routes;
 

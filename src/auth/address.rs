@@ -12,7 +12,8 @@ use crate::http::ApiError;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The other end of the connection, put into each request's extensions by whoever accepts connections.
+/// The other end of the connection, put into each request's extensions by whoever accepts
+/// connections.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
 
@@ -63,8 +64,8 @@ pub(super) fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&peer))
 }
 
-/// The peer's address or, where the peer is a trusted proxy, the last one of `X-Forwarded-For`: that is the one which
-/// the proxy itself has seen. What stands before it anybody can write.
+/// The peer's address or, where the peer is a trusted proxy, the last one of `X-Forwarded-For`:
+/// that is the one which the proxy itself has seen. What stands before it anybody can write.
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {

@@ -51,7 +51,8 @@ impl Known {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
 
-    /// Whether this use is to be noted: the first one, and then once a minute. True for one of several callers at once.
+    /// Whether this use is to be noted: the first one, and then once a minute. True for one of
+    /// several callers at once.
     pub(super) fn is_use_to_note(&self, now: Timestamp) -> bool {
         let (now, noted) = (now.as_millis(), self.noted_at.load(Ordering::Relaxed));
         // A clock that was set back must not keep uses from being noted.
@@ -63,8 +64,8 @@ impl Known {
     }
 }
 
-/// The memory. A lookup takes the generation before it reads the database; what it found is kept only when nothing was
-/// forgotten since: it may have read what was true before the change.
+/// The memory. A lookup takes the generation before it reads the database; what it found is kept
+/// only when nothing was forgotten since: it may have read what was true before the change.
 #[derive(Default)]
 pub(super) struct Cache {
     inner: RwLock<Inner>,

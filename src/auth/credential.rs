@@ -36,7 +36,8 @@ enum Shown<'h> {
     Cookie(&'h str),
 }
 
-/// `Authorization`, when present, alone counts: a program that sends one must never act as whoever the cookie is.
+/// `Authorization`, when present, alone counts: a program that sends one must never act as whoever
+/// the cookie is.
 fn shown(headers: &HeaderMap) -> Shown<'_> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let Some(line) = lines.next() else {
@@ -132,7 +133,8 @@ impl Auth {
         }
     }
 
-    /// Whether this request shows that node's token, where that is known without asking the database; this is a use of it.
+    /// Whether this request shows that node's token, where that is known without asking the
+    /// database; this is a use of it.
     pub fn is_known_node(&self, headers: &HeaderMap, node_id: &str) -> Option<bool> {
         let token = node_token(headers).ok()?;
         // What is none of ours isn't hashed to find that out.
@@ -144,8 +146,8 @@ impl Auth {
         }
     }
 
-    /// What is remembered of a token; this is a use of it. Where other servers revoke, too, that may be void: the database
-    /// is asked each time.
+    /// What is remembered of a token; this is a use of it. Where other servers revoke, too, that
+    /// may be void: the database is asked each time.
     fn remembered(&self, sha256: &[u8; 32], now: Timestamp) -> Option<Arc<Known>> {
         if self.inner.store.is_shared() {
             return None;
@@ -197,7 +199,8 @@ impl Auth {
             return Ok(None);
         };
         let credential = Credential::Session(sha256);
-        // The last use may be in memory alone; what is remembered here extends itself by asking again.
+        // The last use may be in memory alone; what is remembered here extends itself by asking
+        // again.
         let last_used_at = self
             .inner
             .last_use

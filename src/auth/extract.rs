@@ -46,8 +46,9 @@ pub struct NodeIdentity {
     pub token_id: String,
 }
 
-/// What a call that waits keeps of an agent: enough to ask again whether it is let in. Of the request itself nothing, as a
-/// header keeps the whole buffer in which the request came, and ten thousand agents wait.
+/// What a call that waits keeps of an agent: enough to ask again whether it is let in. Of the
+/// request itself nothing, as a header keeps the whole buffer in which the request came, and ten
+/// thousand agents wait.
 #[derive(Clone)]
 pub struct NodeStanding {
     auth: Auth,
@@ -61,7 +62,8 @@ impl NodeStanding {
     }
 }
 
-/// Nobody in particular, but a request that no foreign page has sent: for sign-in and setup, as JSON or as a form.
+/// Nobody in particular, but a request that no foreign page has sent: for sign-in and setup, as
+/// JSON or as a form.
 #[derive(Debug, Clone, Copy)]
 pub struct NotForeign;
 

@@ -35,7 +35,8 @@ impl LastUse {
     fn all(&self) -> Vec<(Credential, Timestamp)> {
         let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = noted.iter().map(|(of, at)| (of.clone(), *at)).collect();
-        // In one order on every server: two that write the same rows in another order would wait for one another.
+        // In one order on every server: two that write the same rows in another order would wait
+        // for one another.
         all.sort_unstable_by(|(one, _), (other, _)| place_of(one).cmp(&place_of(other)));
         all
     }
@@ -64,8 +65,8 @@ impl LastUse {
 }
 
 impl Auth {
-    /// Writes down the last uses that were noted since; called every few seconds and once at the end. What can't be
-    /// written stays noted.
+    /// Writes down the last uses that were noted since; called every few seconds and once at the
+    /// end. What can't be written stays noted.
     pub async fn flush_last_used(&self) -> Result<(), StoreError> {
         for rows in self.inner.last_use.all().chunks(ROWS) {
             let written = rows.to_vec();
@@ -82,7 +83,8 @@ impl Auth {
         Ok(())
     }
 
-    /// When a personal or a node's token was used last, where that is not in the database yet: for lists.
+    /// When a personal or a node's token was used last, where that is not in the database yet: for
+    /// lists.
     pub fn last_used(&self, credential: &Credential) -> Option<Timestamp> {
         self.inner.last_use.of(credential)
     }

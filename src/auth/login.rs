@@ -1,7 +1,8 @@
 //! Signing in, and the limits on wrong attempts.
 //!
-//! An attempt is recorded before its password is checked, in the transaction that counts: guesses sent at once then count
-//! one another. A right password removes the account's attempts from that address.
+//! An attempt is recorded before its password is checked, in the transaction that counts: guesses
+//! sent at once then count one another. A right password removes the account's attempts from that
+//! address.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -19,14 +20,16 @@ use crate::store::{Change, Tx, attempt, user, user_token};
 
 /// Wrong passwords for one account from one address within a minute that close the door.
 const WRONG_MAX: u64 = 10;
-/// Attempts from one address within a minute, on whatever accounts, that close the door: each costs a hash.
+/// Attempts from one address within a minute, on whatever accounts, that close the door: each costs
+/// a hash.
 const ADDRESS_MAX: u64 = 60;
 /// The minute, in milliseconds.
 const WINDOW_MILLIS: i64 = 60_000;
 /// Pairs of account and address that are remembered at most.
 const FAMILIAR_MAX: usize = 10_000;
 
-/// Seconds until the next attempt, given the latest ones, newest first, of which `max` close the door. `None`: now.
+/// Seconds until the next attempt, given the latest ones, newest first, of which `max` close the
+/// door. `None`: now.
 fn closed_for(recent: &[Timestamp], max: u64, now: Timestamp) -> Option<u64> {
     let oldest = recent.get(max as usize - 1)?;
     let left = WINDOW_MILLIS - now.millis_since(*oldest);
@@ -48,8 +51,9 @@ struct Attempt {
     /// An email as typed, or the name of a secret that is no account's.
     account: String,
     address: String,
-    /// Whether the account signed in from this address before: whoever tries ever new accounts must not lock out the people
-    /// who share the address. Wrong passwords for the account itself count as ever.
+    /// Whether the account signed in from this address before: whoever tries ever new accounts must
+    /// not lock out the people who share the address. Wrong passwords for the account itself count
+    /// as ever.
     is_familiar: bool,
 }
 
@@ -114,7 +118,8 @@ const LAST_OF_MINUTE: &str = "; more of this minute are in the server's log alon
 pub(super) struct Failures(Mutex<Option<(Timestamp, u32)>>);
 
 impl Failures {
-    /// A place in the audit log and whether it is this minute's last; `None` when there is none left.
+    /// A place in the audit log and whether it is this minute's last; `None` when there is none
+    /// left.
     fn take(&self, now: Timestamp) -> Option<bool> {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (began, taken) = minute
@@ -126,8 +131,8 @@ impl Failures {
 }
 
 impl Auth {
-    /// Starts a session for the right password and returns its token. 401 otherwise, in the same time whether the email
-    /// exists or not; 429 after ten wrong ones.
+    /// Starts a session for the right password and returns its token. 401 otherwise, in the same
+    /// time whether the email exists or not; 429 after ten wrong ones.
     pub async fn login(
         &self,
         email: &str,
@@ -159,8 +164,9 @@ impl Auth {
         self.inner.familiar.add(account, &from.counted());
     }
 
-    /// Changes the caller's own password and ends their other sessions; their personal tokens are revoked unless
-    /// `keeps_tokens`. The old password is guarded as a sign-in is; a wrong one is a 401 `wrong_password`.
+    /// Changes the caller's own password and ends their other sessions; their personal tokens are
+    /// revoked unless `keeps_tokens`. The old password is guarded as a sign-in is; a wrong one is a
+    /// 401 `wrong_password`.
     pub async fn change_own_password(
         &self,
         caller: &Caller,
@@ -207,8 +213,8 @@ impl Auth {
         self.inner.store.write(change).await
     }
 
-    /// The user's account, if that is their password; otherwise a 401 `wrong_password`. The attempt stays recorded until
-    /// the caller clears it.
+    /// The user's account, if that is their password; otherwise a 401 `wrong_password`. The attempt
+    /// stays recorded until the caller clears it.
     pub(super) async fn prove_own(
         &self,
         user: &User,
@@ -236,7 +242,8 @@ impl Auth {
         }
     }
 
-    /// The account, if the password is its own. The attempt stays recorded until the caller clears it.
+    /// The account, if the password is its own. The attempt stays recorded until the caller clears
+    /// it.
     async fn prove(
         &self,
         key: &str,
@@ -258,7 +265,8 @@ impl Auth {
         Ok(account.filter(|_| right))
     }
 
-    /// The hash of a stranger's password. Each counts as an attempt from its address, and is never taken back.
+    /// The hash of a stranger's password. Each counts as an attempt from its address, and is never
+    /// taken back.
     pub(super) async fn hash_for_stranger(
         &self,
         password: &str,
@@ -282,16 +290,16 @@ impl Auth {
         turn.hash(password.to_owned()).await
     }
 
-    /// A 429 if the door is closed already, before anybody queues for a turn. [`Attempt::reserve`] decides whether it
-    /// really is open.
+    /// A 429 if the door is closed already, before anybody queues for a turn. [`Attempt::reserve`]
+    /// decides whether it really is open.
     async fn refuse_closed(&self, attempt: &Attempt) -> Result<(), ApiError> {
         let attempt = attempt.clone();
         let refuse = move |tx: &mut dyn Tx| attempt.refuse_closed(tx, clock::now());
         self.inner.store.read::<_, ApiError>(refuse).await
     }
 
-    /// Tells the log, and the audit log as far as its share of the minute goes: strangers must not be able to fill
-    /// the disk.
+    /// Tells the log, and the audit log as far as its share of the minute goes: strangers must not
+    /// be able to fill the disk.
     async fn note_failure(
         &self,
         actor: String,
@@ -321,8 +329,8 @@ impl Guess {
 }
 
 impl Auth {
-    /// Records a guess before it is checked; a 429 after ten wrong ones within a minute. `account` is what it is counted
-    /// under: no email, as it has no `@`.
+    /// Records a guess before it is checked; a 429 after ten wrong ones within a minute. `account`
+    /// is what it is counted under: no email, as it has no `@`.
     pub async fn guess(
         &self,
         account: &'static str,
@@ -336,8 +344,8 @@ impl Auth {
         Ok(Guess(attempt))
     }
 
-    /// Whether anybody guessed under that name from there within the last minute. A right answer that is asked for often
-    /// then costs no write.
+    /// Whether anybody guessed under that name from there within the last minute. A right answer
+    /// that is asked for often then costs no write.
     pub async fn has_guessed(
         &self,
         account: &'static str,

@@ -1,4 +1,5 @@
-//! Characters by which one text passes for another: invisible ones, and letters that look like others.
+//! Characters by which one text passes for another: invisible ones, and letters that look like
+//! others.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::MixedScript;
@@ -12,8 +13,8 @@ const MIXED: &str =
 const LATIN_LOOKING: &str =
     "must not have letters that only look like Latin ones; type them on a Latin keyboard";
 
-/// What a reader can't see, or takes for a plain space: default-ignorable and format characters, other blanks, private use
-/// and noncharacters.
+/// What a reader can't see, or takes for a plain space: default-ignorable and format characters,
+/// other blanks, private use and noncharacters.
 pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}'
@@ -44,7 +45,8 @@ fn check_characters(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What a name must be: each of its words in one alphabet, of visible characters. `Err` says what is wrong.
+/// What a name must be: each of its words in one alphabet, of visible characters. `Err` says what
+/// is wrong.
 pub(crate) fn check_words(text: &str) -> Result<(), &'static str> {
     check_characters(text)?;
     if text.split(' ').all(MixedScript::is_single_script) {
@@ -54,8 +56,8 @@ pub(crate) fn check_words(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// What an email must be: its local part and each label of its domain in one alphabet, and none that is not Latin but
-/// looks so. `Err` says what is wrong.
+/// What an email must be: its local part and each label of its domain in one alphabet, and none
+/// that is not Latin but looks so. `Err` says what is wrong.
 pub(super) fn check_address(email: &str) -> Result<(), &'static str> {
     check_characters(email)?;
     let (local, domain) = email.rsplit_once('@').unwrap_or((email, ""));

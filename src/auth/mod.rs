@@ -1,9 +1,10 @@
-//! Who is asking: people (sessions, personal tokens) and nodes (their tokens), and what a role may do.
+//! Who is asking: people (sessions, personal tokens) and nodes (their tokens), and what a role may
+//! do.
 //!
-//! A route names whom it lets in by an extractor: [`SignedIn`], [`Viewer`], [`Operator`], [`Admin`] or [`NodeIdentity`].
-//! They find [`Auth`] in the request's extensions. What is known of a credential is remembered in memory until anybody's
-//! credentials change ([`Auth::forget`]), so that an idle agent's poll asks no database. Which node may touch which job is
-//! left to `jobs`.
+//! A route names whom it lets in by an extractor: [`SignedIn`], [`Viewer`], [`Operator`], [`Admin`]
+//! or [`NodeIdentity`]. They find [`Auth`] in the request's extensions. What is known of a
+//! credential is remembered in memory until anybody's credentials change ([`Auth::forget`]), so
+//! that an idle agent's poll asks no database. Which node may touch which job is left to `jobs`.
 
 mod address;
 mod cache;
@@ -99,8 +100,8 @@ impl Auth {
         Self::with_setup_code(config, store, register::new_setup_code())
     }
 
-    /// Over a store that other servers share: each that is given the same bytes, which nobody else knows, takes the same
-    /// setup code.
+    /// Over a store that other servers share: each that is given the same bytes, which nobody else
+    /// knows, takes the same setup code.
     pub fn sharing(config: AuthConfig, store: Store, bytes: [u8; 16]) -> Self {
         Self::with_setup_code(config, store, register::setup_code_of(bytes))
     }
@@ -124,27 +125,28 @@ impl Auth {
         }
     }
 
-    /// Forgets whatever was remembered of credentials. Called after the commit that changed some, before its answer: the
-    /// very next request with a revoked token then finds it gone. A lookup that is under way, and may have read before
-    /// that commit, is not remembered either.
+    /// Forgets whatever was remembered of credentials. Called after the commit that changed some,
+    /// before its answer: the very next request with a revoked token then finds it gone. A lookup
+    /// that is under way, and may have read before that commit, is not remembered either.
     pub fn forget(&self) {
         self.inner.cache.forget();
     }
 
-    /// The person who sent this request: what a page needs that shows something else to those who aren't signed in.
+    /// The person who sent this request: what a page needs that shows something else to those who
+    /// aren't signed in.
     pub async fn authenticate(&self, parts: &Parts) -> Result<User, ApiError> {
         self.caller(parts).await.map(|caller| caller.user)
     }
 
-    /// A 403 unless `Sec-Fetch-Site` or `Origin` proves that the request comes from our own pages. Every change that is
-    /// authenticated by the cookie goes through here already.
+    /// A 403 unless `Sec-Fetch-Site` or `Origin` proves that the request comes from our own pages.
+    /// Every change that is authenticated by the cookie goes through here already.
     pub fn require_same_origin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let proved = origin::require_same(headers, self.inner.public.as_ref());
         proved.inspect_err(|_| self.warn_of_origin(headers))
     }
 
-    /// A 403 when `Sec-Fetch-Site` or `Origin` says that the request is foreign: for sign-in, setup and their forms, which
-    /// work without a cookie. See [`NotForeign`] for the extractor.
+    /// A 403 when `Sec-Fetch-Site` or `Origin` says that the request is foreign: for sign-in, setup
+    /// and their forms, which work without a cookie. See [`NotForeign`] for the extractor.
     pub fn refuse_foreign(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let own = origin::refuse_foreign(headers, self.inner.public.as_ref());
         own.inspect_err(|_| self.warn_of_origin(headers))

@@ -1,4 +1,5 @@
-//! One-time codes that sign a user in: the link that `hyprbox demo` prints. In memory, so a restart voids them.
+//! One-time codes that sign a user in: the link that `hyprbox demo` prints. In memory, so a restart
+//! voids them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,8 @@
 //! Proof that a request comes from our own pages (contract, section 3.1).
 //!
-//! A cookie goes along with whatever a foreign page makes the browser send, so a change needs more than the cookie:
-//! `Sec-Fetch-Site` or `Origin`, which no page can forge. Of both present, both must hold.
+//! A cookie goes along with whatever a foreign page makes the browser send, so a change needs more
+//! than the cookie: `Sec-Fetch-Site` or `Origin`, which no page can forge. Of both present, both
+//! must hold.
 
 use axum::http::{HeaderMap, HeaderName, header};
 
@@ -45,7 +46,8 @@ impl Origin {
         self.scheme == "https"
     }
 
-    /// Whether a `Host` header names this origin. It carries no scheme: behind a proxy that ends TLS, ours is unknown.
+    /// Whether a `Host` header names this origin. It carries no scheme: behind a proxy that ends
+    /// TLS, ours is unknown.
     fn is_host(&self, host: &str) -> bool {
         split_authority(host, self.scheme)
             .is_some_and(|(name, port)| name == self.host && port == self.port)
@@ -135,7 +137,8 @@ pub(super) fn one(headers: &HeaderMap, name: HeaderName) -> One<'_> {
     }
 }
 
-/// For a change with the cookie: something must prove that it is ours, and nothing may say otherwise.
+/// For a change with the cookie: something must prove that it is ours, and nothing may say
+/// otherwise.
 pub(super) fn require_same(headers: &HeaderMap, public: Option<&Origin>) -> Result<(), ApiError> {
     match (fetch_site(headers), origin(headers, public)) {
         (Said::Ours, Said::Ours | Said::Nothing) | (Said::Nothing, Said::Ours) => Ok(()),

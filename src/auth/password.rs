@@ -16,14 +16,17 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// Hashes at a time: each takes a core and 19 MiB.
 const AT_ONCE: usize = 2;
-/// Requests that may wait for their turn; one more is a 503. With two cores that is a wait of some seconds.
+/// Requests that may wait for their turn; one more is a 503. With two cores that is a wait of some
+/// seconds.
 const WAITING_MAX: usize = 256;
 /// Of them, those of one client's address; one more is a 429.
 const WAITING_OF_ADDRESS_MAX: usize = 64;
-/// Blocks of 1 KiB to ask the allocator for: past 32 MiB glibc always maps the memory and gives it back at once, where
-/// smaller pieces stay with the process for good. Only what is used is ever touched.
+/// Blocks of 1 KiB to ask the allocator for: past 32 MiB glibc always maps the memory and gives it
+/// back at once, where smaller pieces stay with the process for good. Only what is used is ever
+/// touched.
 const BLOCKS_ASKED: usize = 33 * 1024;
-/// Stands in for the hash of a user who doesn't exist, so that the answer takes as long. Of no password.
+/// Stands in for the hash of a user who doesn't exist, so that the answer takes as long. Of no
+/// password.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$aHlwcmJveC1ub2JvZHk\
                       $AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// Longer input (in bytes) is no password: it is cut before the hash, and wrong in any case.
@@ -64,7 +67,8 @@ impl Passwords {
         }
     }
 
-    /// Waits for a turn; a 503 when too many do, a 429 when too many do from this stranger's address.
+    /// Waits for a turn; a 503 when too many do, a 429 when too many do from this stranger's
+    /// address.
     pub(super) async fn turn(&self, address: Option<&str>) -> Result<Turn, ApiError> {
         let _waits = Waits::begin(&self.waiting, address)?;
         let permit = Arc::clone(&self.turns).acquire_owned().await;

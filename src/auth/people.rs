@@ -65,8 +65,9 @@ impl Auth {
         self.inner.store.write::<_, ApiError>(add).await
     }
 
-    /// Changes a user's role, password or both, and ends their sessions; with the password their personal tokens are
-    /// revoked too. 409 when that would leave no ADMIN. One's own password needs the old one.
+    /// Changes a user's role, password or both, and ends their sessions; with the password their
+    /// personal tokens are revoked too. 409 when that would leave no ADMIN. One's own password
+    /// needs the old one.
     pub async fn change_user(
         &self,
         admin: &User,
@@ -87,7 +88,8 @@ impl Auth {
         };
         let actor = admin.email.clone();
         let apply = move |tx: &mut dyn Tx| {
-            // Before the users are locked, as a sign-in does it, so that neither waits for the other.
+            // Before the users are locked, as a sign-in does it, so that neither waits for the
+            // other.
             if is_own_password {
                 attempt::clear(tx, &actor, &from.counted())?;
             }
@@ -110,8 +112,8 @@ impl Auth {
         self.inner.store.write(apply).await
     }
 
-    /// Sets a user's password without anybody's leave but that of whoever can open the database; their
-    /// sessions end, and their personal tokens are revoked.
+    /// Sets a user's password without anybody's leave but that of whoever can open the database;
+    /// their sessions end, and their personal tokens are revoked.
     pub async fn reset_password(&self, id: &str, password: &str) -> Result<(), ApiError> {
         let hash = self.hash(password).await?;
         let id = known_form(id)?;

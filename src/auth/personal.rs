@@ -67,8 +67,9 @@ fn password_needed() -> ApiError {
 }
 
 impl Auth {
-    /// Makes a token and returns its id and the token itself, which is kept nowhere. A 403 `password_needed` if the caller
-    /// signed in too long ago and there is no password: whoever finds a browser open must not take a lasting key along.
+    /// Makes a token and returns its id and the token itself, which is kept nowhere. A 403
+    /// `password_needed` if the caller signed in too long ago and there is no password: whoever
+    /// finds a browser open must not take a lasting key along.
     pub async fn add_token(
         &self,
         caller: &Caller,
@@ -136,12 +137,14 @@ impl Auth {
         Ok((User::from_record(user)?, tokens.collect()))
     }
 
-    /// Revokes one of the user's own tokens: the very next call with it is a 401. 404 for anybody else's.
+    /// Revokes one of the user's own tokens: the very next call with it is a 401. 404 for anybody
+    /// else's.
     pub async fn revoke_token(&self, user: &User, id: &str) -> Result<(), ApiError> {
         self.revoke_token_of(user, &user.id, id).await
     }
 
-    /// Revokes a token of that user on behalf of `actor`, who may: the very next call with it is a 401.
+    /// Revokes a token of that user on behalf of `actor`, who may: the very next call with it is a
+    /// 401.
     pub async fn revoke_token_of(
         &self,
         actor: &User,

@@ -30,7 +30,8 @@ pub(super) fn setup_code_of(bytes: [u8; 16]) -> String {
     groups.join("-")
 }
 
-/// Whether `typed` is the code; case, dashes and spaces don't matter. In the same time for every difference.
+/// Whether `typed` is the code; case, dashes and spaces don't matter. In the same time for every
+/// difference.
 fn is_setup_code(typed: &str, code: &str) -> bool {
     let bare = |text: &str| -> String {
         let wanted = text.chars().filter(|c| *c != '-' && !c.is_whitespace());
@@ -138,7 +139,8 @@ pub(super) fn insert(
 }
 
 impl Auth {
-    /// The code that the first user needs; made anew at each start, unless several servers must print the same one.
+    /// The code that the first user needs; made anew at each start, unless several servers must
+    /// print the same one.
     pub fn setup_code(&self) -> &str {
         &self.inner.setup_code
     }
@@ -148,8 +150,9 @@ impl Auth {
         Ok(self.inner.store.read(user::count).await? > 0)
     }
 
-    /// Makes an account and starts a session: ADMIN for the first user, who needs the setup code; afterwards PENDING
-    /// where registration is public, else 403. Of two first users at once one wins.
+    /// Makes an account and starts a session: ADMIN for the first user, who needs the setup code;
+    /// afterwards PENDING where registration is public, else 403. Of two first users at once one
+    /// wins.
     pub async fn register(
         &self,
         wanted: Registration,
@@ -192,8 +195,9 @@ impl Auth {
         Ok(is_code)
     }
 
-    /// Makes the first ADMIN where there are no users yet (`HYPRBOX_ADMIN_EMAIL`, `HYPRBOX_ADMIN_PASSWORD`) and says
-    /// whether it did. A 400 for values that can't be used, in that case alone.
+    /// Makes the first ADMIN where there are no users yet (`HYPRBOX_ADMIN_EMAIL`,
+    /// `HYPRBOX_ADMIN_PASSWORD`) and says whether it did. A 400 for values that can't be used, in
+    /// that case alone.
     pub async fn ensure_admin(&self, email: &str, password: &str) -> Result<bool, ApiError> {
         if self.has_users().await? {
             return Ok(false);

@@ -22,7 +22,8 @@ const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000
 /// A warning about what strangers can repeat is logged at most this often.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
 
-/// The address for links and commands on a page: the public URL or, without one, that of the page itself.
+/// The address for links and commands on a page: the public URL or, without one, that of the page
+/// itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerAddress {
     /// Without a slash at its end.
@@ -97,7 +98,8 @@ impl Auth {
         peer.is_some_and(|peer| is_trusted(peer.0.ip(), &self.inner.config.trusted_proxies))
     }
 
-    /// Whether the browser reached us by https: by our own TLS, or at the https public URL through a proxy.
+    /// Whether the browser reached us by https: by our own TLS, or at the https public URL through
+    /// a proxy.
     fn came_by_https(&self, parts: &Parts) -> bool {
         if self.inner.config.own_tls {
             return true;
@@ -162,8 +164,8 @@ impl Auth {
         }
     }
 
-    /// Words for a person whose own browser was refused, most likely as a proxy in between changes `Host`; `None` if the
-    /// request really is foreign.
+    /// Words for a person whose own browser was refused, most likely as a proxy in between changes
+    /// `Host`; `None` if the request really is foreign.
     pub fn explain_refused_origin(&self, headers: &HeaderMap) -> Option<String> {
         if origin::is_from_foreign_page(headers) {
             return None;

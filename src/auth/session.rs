@@ -14,11 +14,12 @@ pub const SESSION_COOKIE: &str = "hb_token";
 /// A session lasts this long from its last use: 30 days.
 pub(super) const SESSION_MILLIS: i64 = 30 * 24 * 3_600 * 1_000;
 
-/// How long a browser keeps the cookie, in seconds: as long as browsers do. When a session ends, the server decides.
+/// How long a browser keeps the cookie, in seconds: as long as browsers do. When a session ends,
+/// the server decides.
 const COOKIE_SECONDS: u64 = 400 * 24 * 3_600;
 
-/// Starts a session of a user who has just proved their password (or is new) and gives its token; `None` when the
-/// password was changed, or the user removed, in the meantime.
+/// Starts a session of a user who has just proved their password (or is new) and gives its token;
+/// `None` when the password was changed, or the user removed, in the meantime.
 pub(super) fn start(tx: &mut dyn Tx, account: &Account) -> Result<Option<String>, StoreError> {
     let (token, sha256, _) = mint(token::SESSION);
     let started = session::insert(

@@ -1,6 +1,8 @@
-//! Tokens: a prefix that says what it opens, and 32 random bytes. The database keeps only the SHA-256.
+//! Tokens: a prefix that says what it opens, and 32 random bytes. The database keeps only the
+//! SHA-256.
 //!
-//! A guess has 2^256 possibilities, so a fast hash is enough, and a lookup by hash leaks nothing of use through its time.
+//! A guess has 2^256 possibilities, so a fast hash is enough, and a lookup by hash leaks nothing of
+//! use through its time.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -46,7 +48,8 @@ impl TokenKind {
     }
 }
 
-/// A new token with one of the prefixes above: the token, its SHA-256 for the database, and its first characters for lists.
+/// A new token with one of the prefixes above: the token, its SHA-256 for the database, and its
+/// first characters for lists.
 pub fn mint(prefix: &str) -> (String, [u8; 32], String) {
     let token = format!("{prefix}{}", random_text());
     let sha256 = digest(&token);

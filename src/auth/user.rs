@@ -56,7 +56,8 @@ const NAME_MAX: usize = 255;
 
 /// The email as it is stored and looked for: trimmed, in lower case. `Err` says what it must be.
 ///
-/// Whether mail reaches it nobody checks: this keeps out what can't be an address, and what would confuse a reader.
+/// Whether mail reaches it nobody checks: this keeps out what can't be an address, and what would
+/// confuse a reader.
 pub fn check_email(typed: &str) -> Result<String, &'static str> {
     const WRONG: &str = "must be an email address, like ada@example.org";
     let email = normal_email(typed);
@@ -98,7 +99,8 @@ pub(super) fn name_from_email(email: &str) -> String {
     email.split('@').next().unwrap_or(email).to_owned()
 }
 
-/// What somebody typed, made fit for a log line or a row: no control characters, 254 characters at the most.
+/// What somebody typed, made fit for a log line or a row: no control characters, 254 characters at
+/// the most.
 pub(super) fn printable(typed: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{FFFD}' } else { c };
     typed.trim().chars().take(EMAIL_MAX).map(plain).collect()

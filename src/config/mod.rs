@@ -1,4 +1,5 @@
-//! Every setting of `hyprbox serve`: its variable, its flag (which wins), its default and what is allowed.
+//! Every setting of `hyprbox serve`: its variable, its flag (which wins), its default and what is
+//! allowed.
 
 mod operator;
 mod settings;
@@ -49,8 +50,8 @@ pub enum DatabaseUrl {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Base of links, without a slash at its end; `None`: `http://`, or `https://` with TLS of its own, and
-    /// the address that is listened on.
+    /// Base of links, without a slash at its end; `None`: `http://`, or `https://` with TLS of its
+    /// own, and the address that is listened on.
     pub public_url: Option<String>,
     /// Where the data is.
     pub database: DatabaseUrl,
@@ -74,7 +75,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Days that finished jobs are kept; `None`: for ever.
     pub keep_days: Option<u64>,
-    /// The agents that the server ships; `None`: where the package puts them, or beside the program.
+    /// The agents that the server ships; `None`: where the package puts them, or beside the
+    /// program.
     pub agent_dir: Option<PathBuf>,
     /// The backups that the server takes by itself.
     pub backups: Option<BackupPlan>,

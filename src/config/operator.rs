@@ -1,5 +1,5 @@
-//! Where the data is, for the commands that an operator types beside the server: by a flag, by the environment, or as the
-//! service's own file says.
+//! Where the data is, for the commands that an operator types beside the server: by a flag, by the
+//! environment, or as the service's own file says.
 
 use std::collections::HashMap;
 use std::io;

@@ -11,7 +11,8 @@ pub struct ConfigError {
     allowed: String,
 }
 
-/// Reads values by variable's name: a flag's first, then the environment's. An empty value is as good as none.
+/// Reads values by variable's name: a flag's first, then the environment's. An empty value is as
+/// good as none.
 pub(super) struct Source<'s> {
     pub(super) flags: &'s ArgMatches,
     pub(super) environment: &'s dyn Fn(&str) -> Option<String>,

@@ -1,5 +1,6 @@
-//! `hyprbox demo`: a server, an agent and one job in one process, told in the terminal. Everything but the processes' being
-//! one is the real thing: the job goes over HTTP, through the database, and runs in bash under its own supervisor.
+//! `hyprbox demo`: a server, an agent and one job in one process, told in the terminal. Everything
+//! but the processes' being one is the real thing: the job goes over HTTP, through the database,
+//! and runs in bash under its own supervisor.
 
 mod client;
 
@@ -29,8 +30,8 @@ const PACE_MS: u64 = 450;
 /// How long the agent may take to come.
 const AGENT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs the demo. With `once`, or without a terminal, it ends with the job; else it serves on until Ctrl-C. Gives the
-/// job's exit code.
+/// Runs the demo. With `once`, or without a terminal, it ends with the job; else it serves on until
+/// Ctrl-C. Gives the job's exit code.
 pub async fn run(once: bool) -> anyhow::Result<u8> {
     let folder = tempfile::tempdir().context("no temporary folder to be had")?;
     let listener = listen().await?;
@@ -196,7 +197,8 @@ fn summary(
     )
 }
 
-/// Where the demo reports. Once its reader is gone, the rest is dropped: the demo still ends its job, agent and server cleanly.
+/// Where the demo reports. Once its reader is gone, the rest is dropped: the demo still ends its
+/// job, agent and server cleanly.
 struct Terminal(std::io::Result<()>);
 
 impl Terminal {

@@ -1,4 +1,5 @@
-//! A request's body, bounded in size (also after decompression), in the time that all of it may take, and by the budget.
+//! A request's body, bounded in size (also after decompression), in the time that all of it may
+//! take, and by the budget.
 
 use std::io::Read;
 use std::time::Duration;
@@ -14,17 +15,18 @@ use super::{ApiError, Meter};
 
 /// Bytes of a body before sign-in.
 const MAX_STRANGER_BYTES: usize = 64 * 1024;
-/// How long a body may take, and the rate at which more of it gets more time: a slow client holds a connection only for
-/// as long as it sends.
+/// How long a body may take, and the rate at which more of it gets more time: a slow client holds a
+/// connection only for as long as it sends.
 const GRACE: Duration = Duration::from_secs(30);
 const LEAST_BYTES_A_SECOND: u64 = 16 * 1024;
 /// Bytes that are decompressed between two questions to the budget.
 const STEP_BYTES: u64 = 64 * 1024;
 
-/// Reads the whole body, decompressed if it is gzip. Who has not signed in may send little, and nothing compressed.
+/// Reads the whole body, decompressed if it is gzip. Who has not signed in may send little, and
+/// nothing compressed.
 ///
-/// 413 past the limit, 415 for another encoding, 408 if it takes too long, 400 if it breaks off or is not what it says,
-/// 429 or 503 if there is no memory for it.
+/// 413 past the limit, 415 for another encoding, 408 if it takes too long, 400 if it breaks off or
+/// is not what it says, 429 or 503 if there is no memory for it.
 pub(crate) async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, ApiError> {
     let meter = &Meter::of(&parts.extensions);
     let is_signed_in = meter.is_signed_in();

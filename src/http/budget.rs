@@ -1,5 +1,6 @@
-//! One budget for the memory that requests and answers take: bodies, also decompressed, and answers that wait for their
-//! reader. No caller and no address may take more than its part of it, so that the rest is always served.
+//! One budget for the memory that requests and answers take: bodies, also decompressed, and answers
+//! that wait for their reader. No caller and no address may take more than its part of it, so that
+//! the rest is always served.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -32,7 +33,8 @@ const ADDRESS_BYTES: usize = 48 * MIB;
 
 /// Smaller answers are not counted: the connection itself takes as much.
 const COUNTED_FROM_BYTES: u64 = 16 * 1024;
-/// A large answer is passed on in copies of this size, so that nobody holds all of it for the sake of its last bytes.
+/// A large answer is passed on in copies of this size, so that nobody holds all of it for the sake
+/// of its last bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Released bytes after which the allocator should return free memory to the system.
 const TRIM_AFTER_BYTES: usize = 4 * MIB;
@@ -169,8 +171,8 @@ fn too_many(holder: &Holder) -> ApiError {
     ApiError::too_many(words, 1)
 }
 
-/// Counts the memory of one request and its answer, among the request's extensions. Clones share it; the last one returns
-/// what is left.
+/// Counts the memory of one request and its answer, among the request's extensions. Clones share
+/// it; the last one returns what is left.
 #[derive(Debug, Clone)]
 pub(crate) struct Meter(Arc<Counted>);
 
@@ -257,8 +259,8 @@ impl Meter {
         Ok(())
     }
 
-    /// Releases the body, and counts the answer for as long as it is sent. In place of an answer that does not fit into
-    /// the budget, the error.
+    /// Releases the body, and counts the answer for as long as it is sent. In place of an answer
+    /// that does not fit into the budget, the error.
     pub(crate) fn pass_on(self, response: Response) -> Response {
         let held = {
             let mut state = self.0.state();

@@ -1,5 +1,6 @@
-//! What is left of a request's body when its answer is ready. A server that closes over unread bytes resets the connection,
-//! and the client may never see why it was refused: so the rest is read and thrown away, within bounds.
+//! What is left of a request's body when its answer is ready. A server that closes over unread
+//! bytes resets the connection, and the client may never see why it was refused: so the rest is
+//! read and thrown away, within bounds.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +36,8 @@ impl Drainable {
                 }
             }
         };
-        // Past the patience the connection is closed with bytes unread, as it would be without all this.
+        // Past the patience the connection is closed with bytes unread, as it would be without all
+        // this.
         let _in_time = tokio::time::timeout(PATIENCE, rest).await;
     }
 }

@@ -198,8 +198,8 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Faults of a body's fields, collected so that all of them are reported at once: 20 by name, the rest as a
-/// number.
+/// Faults of a body's fields, collected so that all of them are reported at once: 20 by name, the
+/// rest as a number.
 #[derive(Debug, Default)]
 pub struct FieldErrors {
     named: BTreeMap<String, String>,

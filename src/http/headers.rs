@@ -28,7 +28,8 @@ impl Default for RequestId {
     }
 }
 
-/// Middleware: gives the request its id and the answer its headers. A page sets a policy of its own, which stays.
+/// Middleware: gives the request its id and the answer its headers. A page sets a policy of its
+/// own, which stays.
 pub async fn answer_headers(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     let span = tracing::debug_span!("request", id = %id.0, method = %request.method(), path = request.uri().path());

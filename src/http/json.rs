@@ -1,4 +1,5 @@
-//! JSON bodies. People's requests are read strictly; an agent's fields that this server doesn't know are ignored.
+//! JSON bodies. People's requests are read strictly; an agent's fields that this server doesn't
+//! know are ignored.
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,12 +12,13 @@ use super::{ApiError, FieldErrors, Meter, read_body};
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
-/// The same, with the JSON as it came, by which a repeated request is known. Absent if it has more values than any valid
-/// request: then only what is wrong with it matters.
+/// The same, with the JSON as it came, by which a repeated request is known. Absent if it has more
+/// values than any valid request: then only what is wrong with it matters.
 #[derive(Debug)]
 pub struct JsonWithValue<T>(pub T, pub Option<serde_json::Value>);
 
-/// Values of a body that are kept as JSON: more than a request with [`super::once::NAMES_MAX`] names has.
+/// Values of a body that are kept as JSON: more than a request with [`super::once::NAMES_MAX`]
+/// names has.
 const VALUES_MAX: usize = 4 * super::once::NAMES_MAX;
 
 /// An agent's JSON body: unknown fields are ignored.

@@ -1,4 +1,5 @@
-//! What every route shares: one error type, the extractors whose refusals are that error, limits and headers.
+//! What every route shares: one error type, the extractors whose refusals are that error, limits
+//! and headers.
 
 mod body;
 mod budget;

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Names that are kept of one object: many times as many as any valid request has. Further ones are counted.
+/// Names that are kept of one object: many times as many as any valid request has. Further ones are
+/// counted.
 pub(super) const NAMES_MAX: usize = 1_000;
 
 /// An object with names of the client's own.
@@ -24,7 +25,8 @@ impl From<Map<String, Value>> for NamedValues {
     }
 }
 
-/// Reads an object, or `null`. A name that stands there twice is refused: which of the two was meant, nobody knows.
+/// Reads an object, or `null`. A name that stands there twice is refused: which of the two was
+/// meant, nobody knows.
 pub(crate) fn each_name_once<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<NamedValues>, D::Error> {

@@ -1,5 +1,6 @@
-//! Query parameters as they stand: in order, repeats kept (axum's own extractor refuses those). A parameter that an endpoint
-//! for people does not know is a 400 that names it: ignored, a misspelt filter would show too much.
+//! Query parameters as they stand: in order, repeats kept (axum's own extractor refuses those). A
+//! parameter that an endpoint for people does not know is a 400 that names it: ignored, a misspelt
+//! filter would show too much.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,7 +73,8 @@ impl<'t> Pairs<'t> {
             .map(|(key, value)| (key.as_ref(), value.as_ref()))
     }
 
-    /// The first value of `name` as a number (or the like) within `allowed`; a 400 that says `must be {words}` otherwise.
+    /// The first value of `name` as a number (or the like) within `allowed`; a 400 that says `must
+    /// be {words}` otherwise.
     pub fn parse<T: FromStr + PartialOrd>(
         &self,
         name: &str,
@@ -114,14 +116,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     }
 }
 
-/// The query parameters of each endpoint for people, by method and path, as the API's description has them: what is not
-/// described is not accepted.
+/// The query parameters of each endpoint for people, by method and path, as the API's description
+/// has them: what is not described is not accepted.
 #[derive(Debug, Clone)]
 pub struct KnownParameters(Arc<BTreeMap<(String, String), BTreeSet<String>>>);
 
 impl KnownParameters {
-    /// Of the API's description, which is JSON. Agents' endpoints are left out: a newer agent may send more than this server knows.
-    /// So are the endpoints that are no part of the API, which probes and scrapers call.
+    /// Of the API's description, which is JSON. Agents' endpoints are left out: a newer agent may
+    /// send more than this server knows. So are the endpoints that are no part of the API, which
+    /// probes and scrapers call.
     pub fn of(description: &[u8]) -> serde_json::Result<Self> {
         let description: Value = serde_json::from_slice(description)?;
         let mut known = BTreeMap::new();

@@ -1,8 +1,10 @@
-//! Calls that wait: long-polls, of which a server has ten thousand open and nearly nothing to say to any.
+//! Calls that wait: long-polls, of which a server has ten thousand open and nearly nothing to say
+//! to any.
 //!
-//! Such a call can be *set aside*: whoever serves the connection then keeps its few bytes and the [`Wait`] alone, drops all that was
-//! built to answer it, and asks again, as if the request had just come, when the wait is over. A handler that is about to
-//! wait does so through [`Waiting::over`], which works where nobody can set it aside, too.
+//! Such a call can be *set aside*: whoever serves the connection then keeps its few bytes and the
+//! [`Wait`] alone, drops all that was built to answer it, and asks again, as if the request had
+//! just come, when the wait is over. A handler that is about to wait does so through
+//! [`Waiting::over`], which works where nobody can set it aside, too.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -41,7 +43,8 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Until when the call may wait, where it has waited before: it is the same call, and no new sign of anything.
+    /// Until when the call may wait, where it has waited before: it is the same call, and no new
+    /// sign of anything.
     pub fn deadline_from_before(&self) -> Option<Instant> {
         self.again.map(|again| again.0)
     }

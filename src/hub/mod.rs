@@ -1,5 +1,5 @@
-//! Who must look again: nudges from committed changes to whoever waits. A nudge carries ids, never data; one that gets lost
-//! costs a slow poll, never a byte.
+//! Who must look again: nudges from committed changes to whoever waits. A nudge carries ids, never
+//! data; one that gets lost costs a slow poll, never a byte.
 
 mod recent;
 
@@ -29,8 +29,8 @@ pub struct NodeSignal {
 }
 
 impl Default for NodeSignal {
-    /// Generations of two signals never meet: what was found out about a node that is gone says nothing of one that was
-    /// added under its id.
+    /// Generations of two signals never meet: what was found out about a node that is gone says
+    /// nothing of one that was added under its id.
     fn default() -> Self {
         static SIGNALS: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -41,7 +41,8 @@ impl Default for NodeSignal {
 }
 
 impl NodeSignal {
-    /// The number of changes so far. Read it before the database: a change that comes in between is then seen next time.
+    /// The number of changes so far. Read it before the database: a change that comes in between is
+    /// then seen next time.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -107,7 +108,8 @@ impl Hub {
         signal
     }
 
-    /// The nudge of a job that somebody watches; one permit is kept, so none between two waits is lost.
+    /// The nudge of a job that somebody watches; one permit is kept, so none between two waits is
+    /// lost.
     pub fn watch_job(&self, id: &str) -> Arc<Notify> {
         Arc::clone(locked(&self.jobs).entry(id.to_owned()).or_default())
     }
@@ -122,13 +124,14 @@ impl Hub {
         self.all.subscribe()
     }
 
-    /// Which jobs and nodes changed at `since` or later, and in the `overlap_ms` before it; none where that is not known:
-    /// then anything may have.
+    /// Which jobs and nodes changed at `since` or later, and in the `overlap_ms` before it; none
+    /// where that is not known: then anything may have.
     pub fn changed_since(&self, since: Timestamp, overlap_ms: i64) -> Option<ChangedIds> {
         locked(&self.recent).since(since, overlap_ms)
     }
 
-    /// Moves when somebody's credentials may have changed: whoever is let in for long must be asked again.
+    /// Moves when somebody's credentials may have changed: whoever is let in for long must be asked
+    /// again.
     pub fn credentials(&self) -> watch::Receiver<u64> {
         self.credentials.subscribe()
     }

@@ -1,4 +1,5 @@
-//! What changed lately: for a dashboard that comes back, which is told that and not everything again.
+//! What changed lately: for a dashboard that comes back, which is told that and not everything
+//! again.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -68,7 +69,8 @@ impl Recent {
         }
     }
 
-    /// What changed at `since` or later, and in the `overlap_ms` before it; none where that is not known any more.
+    /// What changed at `since` or later, and in the `overlap_ms` before it; none where that is not
+    /// known any more.
     pub(super) fn since(&self, since: Timestamp, overlap_ms: i64) -> Option<ChangedIds> {
         if since < self.complete_from {
             return None;

@@ -74,7 +74,8 @@ impl std::ops::Deref for Jobs {
 }
 
 impl Jobs {
-    /// Puts the parts together. `stopping` turns true when the server goes down: open polls and streams then end.
+    /// Puts the parts together. `stopping` turns true when the server goes down: open polls and
+    /// streams then end.
     pub fn new(
         nodes: Nodes,
         catalog: Arc<Catalog>,

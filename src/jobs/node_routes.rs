@@ -67,7 +67,8 @@ impl Jobs {
         Ok(self.store.read(move |tx| node::search(tx, &sought)).await?)
     }
 
-    /// The nodes of these ids, in their order, with what runs and waits on them; without those that are not there.
+    /// The nodes of these ids, in their order, with what runs and waits on them; without those that
+    /// are not there.
     pub async fn nodes_of(&self, ids: Vec<String>) -> Result<Vec<NodeView>, JobError> {
         if ids.len() > ONE_BY_ONE_MAX {
             let ids: BTreeSet<String> = ids.into_iter().collect();
@@ -127,7 +128,8 @@ fn find_with_load(tx: &mut dyn Tx, id: &str) -> Result<Option<(node::Node, Load)
 }
 
 fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, JobError> {
-    // Locked, so that nothing is queued meanwhile; and what runs is looked at last: a claim that came before is seen then.
+    // Locked, so that nothing is queued meanwhile; and what runs is looked at last: a claim that
+    // came before is seen then.
     node::find_locked(tx, id)?.ok_or(JobError::NodeNotFound)?;
     let cancelled = job::cancel_all_queued(tx, id, clock::now())?;
     if !job::running_on(tx, id)?.is_empty() {

@@ -91,7 +91,8 @@ pub(super) async fn find_with<T: Send + 'static>(
     Ok((job, more))
 }
 
-/// The job, if the user may see it, and what `read` makes of it; nobody writes down that they looked.
+/// The job, if the user may see it, and what `read` makes of it; nobody writes down that they
+/// looked.
 pub(super) async fn find<T: Send + 'static>(
     jobs: &Jobs,
     user: &User,

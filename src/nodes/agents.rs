@@ -1,4 +1,5 @@
-//! The agents that this server ships: static programs in a folder, one a machine's architecture, and their Debian packages.
+//! The agents that this server ships: static programs in a folder, one a machine's architecture,
+//! and their Debian packages.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -48,7 +49,8 @@ pub(crate) struct Agents {
 }
 
 impl Agents {
-    /// In `dir`; without it where the package puts them, and where there is no package beside this program.
+    /// In `dir`; without it where the package puts them, and where there is no package beside this
+    /// program.
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         let packaged = Some(PathBuf::from(PACKAGED)).filter(|dir| dir.is_dir());
         Self {
@@ -92,7 +94,8 @@ impl Agents {
             .collect()
     }
 
-    /// The version that a node of whatever machine can have from here: the oldest of them. It reads files that have changed.
+    /// The version that a node of whatever machine can have from here: the oldest of them. It reads
+    /// files that have changed.
     pub(crate) fn version(&self) -> Option<String> {
         let versions = self.programs().map(|(_, known)| known.version);
         let mut versions: Vec<String> = versions.collect::<Option<_>>()?;

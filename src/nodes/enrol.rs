@@ -1,5 +1,5 @@
-//! Enrolment: a one-time code, made by an ADMIN, that a new machine trades for its node's token. So the token itself stands in no
-//! shell history and no chat.
+//! Enrolment: a one-time code, made by an ADMIN, that a new machine trades for its node's token. So
+//! the token itself stands in no shell history and no chat.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -60,8 +60,8 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(enrolment)))
 }
 
-/// Trades a one-time code for its node's token. A 401 for a code that is wrong, used or too old; after ten of them from an
-/// address within a minute a 429.
+/// Trades a one-time code for its node's token. A 401 for a code that is wrong, used or too old;
+/// after ten of them from an address within a minute a 429.
 #[utoipa::path(post, path = "/api/enrol", tag = "nodes", operation_id = "enrol", request_body = EnrolRequest, security(()),
     responses((status = 200, body = Enrolled),
         (status = 401),

@@ -18,7 +18,8 @@ const INTERVAL_MS: u64 = 30_000;
 /// Characters of a node's problem that are kept.
 const PROBLEM_MAX: usize = 500;
 const MINUTE_MS: i64 = 60_000;
-/// A clock that is this far from the server's is a problem: certificates and times in logs are wrong by then.
+/// A clock that is this far from the server's is a problem: certificates and times in logs are
+/// wrong by then.
 const CLOCK_OFF_MS: i64 = 5 * MINUTE_MS;
 /// Copies of one node's agent are recorded at most once in this time.
 const COPIED_EVERY_MS: i64 = 60 * MINUTE_MS;
@@ -70,7 +71,8 @@ impl NodeIdentity {
 }
 
 impl Nodes {
-    /// Notes that the node's agent lives. A second live instance on the node's tokens is let in, and written down.
+    /// Notes that the node's agent lives. A second live instance on the node's tokens is let in,
+    /// and written down.
     pub async fn sign_of_life(
         &self,
         node_id: &str,
@@ -201,7 +203,8 @@ impl Nodes {
         Ok(())
     }
 
-    /// Takes over what other servers wrote down of nodes' lives; those within a lease count for leases.
+    /// Takes over what other servers wrote down of nodes' lives; those within a lease count for
+    /// leases.
     pub async fn take_over_lives(&self, lease_seconds: u64) -> Result<(), StoreError> {
         let within_ms = lease_seconds.saturating_mul(2_000).max(INSTANCES_WITHIN_MS);
         let (nodes, instances) = self

@@ -1,4 +1,5 @@
-//! How an agent gets onto a machine: the script, the programs that it fetches, and the line to paste that begins it.
+//! How an agent gets onto a machine: the script, the programs that it fetches, and the line to
+//! paste that begins it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -34,7 +35,8 @@ struct Parts {
 }
 
 impl Install {
-    /// `agent_dir`: where the agents are; without it where the package puts them, or beside this program.
+    /// `agent_dir`: where the agents are; without it where the package puts them, or beside this
+    /// program.
     pub fn new(agent_dir: Option<PathBuf>) -> Self {
         Self(Arc::new(Parts {
             agents: Agents::new(agent_dir),
@@ -42,7 +44,8 @@ impl Install {
         }))
     }
 
-    /// Looks which version the agents have that are there now. Blocking: a `stat` a file, and files that have changed are read.
+    /// Looks which version the agents have that are there now. Blocking: a `stat` a file, and files
+    /// that have changed are read.
     pub fn look(&self) {
         let found = self.0.agents.version().map(Arc::from);
         let mut version = self
@@ -78,8 +81,9 @@ impl Install {
             .replace("@UNIT@", unit.trim_end())
     }
 
-    /// The line to paste on a new machine: it fetches the script, compares it with the SHA-256 that stands in the line itself, and
-    /// runs it with the one-time code. `server_url`: where the machine reaches this server. `None` where this server has no agent to give. It reads files.
+    /// The line to paste on a new machine: it fetches the script, compares it with the SHA-256 that
+    /// stands in the line itself, and runs it with the one-time code. `server_url`: where the
+    /// machine reaches this server. `None` where this server has no agent to give. It reads files.
     pub fn command(&self, server_url: &str, code: &str) -> Option<String> {
         if self.0.agents.all().is_empty() {
             return None;
@@ -103,8 +107,8 @@ impl Install {
     }
 }
 
-/// The values hold nothing that a shell would read otherwise: a URL that the configuration checked, a code of letters,
-/// digits, `-` and `_`, and hex.
+/// The values hold nothing that a shell would read otherwise: a URL that the configuration checked,
+/// a code of letters, digits, `-` and `_`, and hex.
 fn command(public_url: &str, code: &str, sha256: &str) -> String {
     let insecure = if is_in_the_clear(public_url) {
         "HYPRBOX_INSECURE_HTTP=1 "
@@ -211,8 +215,9 @@ async fn agent(
     .await
 }
 
-/// A file's first `length` bytes, each piece read when the client has taken the one before: a download that nobody reads
-/// holds no more than that. The body breaks off if the file has become shorter.
+/// A file's first `length` bytes, each piece read when the client has taken the one before: a
+/// download that nobody reads holds no more than that. The body breaks off if the file has become
+/// shorter.
 fn in_pieces(file: File, length: u64) -> Body {
     let pieces = futures_util::stream::try_unfold((file, length), |(mut file, left)| async move {
         if left == 0 {

@@ -1,4 +1,5 @@
-//! Nodes: who they are, whether they live, and the tokens of their agents. It knows nothing of jobs.
+//! Nodes: who they are, whether they live, and the tokens of their agents. It knows nothing of
+//! jobs.
 
 mod agents;
 mod enrol;

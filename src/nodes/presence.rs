@@ -1,8 +1,9 @@
 //! Who lives: signs of life, kept in memory and written down every few seconds.
 //!
-//! Lengths of time are counted on a clock that runs only while this server does (`run_clock.rs`), so that neither a step of the machine's
-//! clock nor a pause of the process makes a node, or a job's lease, look older than it is. Where several servers share
-//! the database, each takes over what the others wrote down: how long ago that was, the database's clock says.
+//! Lengths of time are counted on a clock that runs only while this server does (`run_clock.rs`),
+//! so that neither a step of the machine's clock nor a pause of the process makes a node, or a
+//! job's lease, look older than it is. Where several servers share the database, each takes over
+//! what the others wrote down: how long ago that was, the database's clock says.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,8 +19,8 @@ use crate::store::node::{self, KnownInstance, KnownLife, Node, NodeFacts, Seen};
 const OFFLINE_AFTER_MIN_MS: u64 = 90_000;
 /// Agent instances remembered per node; a node that makes up more loses the oldest.
 const INSTANCES_MAX: usize = 32;
-/// New instances beside a living one that are written to the audit log within [`NEWCOMERS_WITHIN_MS`]; the database would
-/// grow with every id that somebody makes up.
+/// New instances beside a living one that are written to the audit log within
+/// [`NEWCOMERS_WITHIN_MS`]; the database would grow with every id that somebody makes up.
 const NEWCOMERS_MAX: u32 = 10;
 /// An hour.
 const NEWCOMERS_WITHIN_MS: u64 = 3_600_000;
@@ -51,7 +52,8 @@ struct Life {
     told: Option<NodeStatus>,
 }
 
-/// Instances that came while another one was alive, within the hour that began at `since_ms` on the run clock.
+/// Instances that came while another one was alive, within the hour that began at `since_ms` on the
+/// run clock.
 #[derive(Debug, Default, Clone, Copy)]
 struct Newcomers {
     since_ms: u64,
@@ -221,8 +223,8 @@ impl Presence {
         self.nodes().remove(node_id);
     }
 
-    /// Every call of an agent: the node lives, and so does that instance of its agent. Tells when the instance is new here
-    /// and another one of the same node was alive just now.
+    /// Every call of an agent: the node lives, and so does that instance of its agent. Tells when
+    /// the instance is new here and another one of the same node was alive just now.
     pub fn sign_of_life(&self, node_id: &str, instance: Option<&str>) -> Option<Newcomer> {
         let now_ms = self.clock.ran_ms();
         let mut nodes = self.nodes();
@@ -304,8 +306,8 @@ impl Presence {
             .map_or(Standing::Settled, |processes| processes.standing(process))
     }
 
-    /// Whether `poller` may get a job again that `claimer`, a process of the same instance, has claimed: it is the same one, or
-    /// the other one has stopped, or was silent for a lease.
+    /// Whether `poller` may get a job again that `claimer`, a process of the same instance, has
+    /// claimed: it is the same one, or the other one has stopped, or was silent for a lease.
     pub fn may_take_from(
         &self,
         node_id: &str,
@@ -365,8 +367,8 @@ impl Presence {
             })
     }
 
-    /// When, on the run clock, the instance that claimed a job last gave a sign of life; for a claim without an instance, when
-    /// its node did. `None`: not since this server's start.
+    /// When, on the run clock, the instance that claimed a job last gave a sign of life; for a
+    /// claim without an instance, when its node did. `None`: not since this server's start.
     pub fn last_life_ms(&self, node_id: &str, instance: Option<&str>) -> Option<u64> {
         let nodes = self.nodes();
         let life = nodes.get(node_id)?;

@@ -1,11 +1,13 @@
-//! Which process an agent instance is. A copied state folder, or a cloned machine, makes two live ones of the same instance: the
-//! one that was there first goes on, the second must make an instance of its own.
+//! Which process an agent instance is. A copied state folder, or a cloned machine, makes two live
+//! ones of the same instance: the one that was there first goes on, the second must make an
+//! instance of its own.
 //!
-//! Whether the first one still lives only its next poll can tell. Until then, or until it was silent for long enough, the other
-//! one gets no job. A process that starts again over the same state folder in the same boot has the same id, and does not wait.
+//! Whether the first one still lives only its next poll can tell. Until then, or until it was
+//! silent for long enough, the other one gets no job. A process that starts again over the same
+//! state folder in the same boot has the same id, and does not wait.
 
-/// How long a process that another one challenges may be silent before it counts as gone. Its open poll ends at once, so one
-/// that lives polls again within seconds.
+/// How long a process that another one challenges may be silent before it counts as gone. Its open
+/// poll ends at once, so one that lives polls again within seconds.
 const ANSWERS_WITHIN_MS: u64 = 10_000;
 /// Processes of an instance that are remembered after they were replaced, or told to leave it.
 const REMEMBERED: usize = 8;

@@ -80,14 +80,16 @@ pub struct NodeView {
     /// Its agent's version.
     #[schema(required = true)]
     pub agent_version: Option<String>,
-    /// The version that the server ships, where this node's agent is older; the preset `agent-upgrade` brings it there.
+    /// The version that the server ships, where this node's agent is older; the preset
+    /// `agent-upgrade` brings it there.
     #[serde(default)]
     #[schema(required = true)]
     pub agent_upgrade: Option<String>,
     /// The job that runs on it, or whose script runs on although the job has ended.
     #[schema(required = true)]
     pub running_job_id: Option<String>,
-    /// The job whose script runs on although it counts as lost, or was ended in the database. Cancelling it stops the script.
+    /// The job whose script runs on although it counts as lost, or was ended in the database.
+    /// Cancelling it stops the script.
     #[serde(default)]
     #[schema(required = true)]
     pub still_running_job_id: Option<String>,

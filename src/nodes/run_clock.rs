@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Milliseconds that the server has run. A gap between two ticks counts as one tick: the process was stopped then.
+/// Milliseconds that the server has run. A gap between two ticks counts as one tick: the process
+/// was stopped then.
 #[derive(Debug)]
 pub struct RunClock {
     ran_ms: AtomicU64,

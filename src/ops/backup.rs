@@ -11,7 +11,8 @@ use tempfile::NamedTempFile;
 use crate::config::{self, DataPlace, DatabaseUrl};
 use crate::store::copy::{self, CopyError};
 
-/// Copies in the making have names of their own, so that one left by a killed program is known as such.
+/// Copies in the making have names of their own, so that one left by a killed program is known as
+/// such.
 const PARTIAL_PREFIX: &str = ".hyprbox-backup-";
 
 /// A copy that was made.
@@ -88,8 +89,8 @@ pub(super) fn make(database: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Resu
     Ok(Made { bytes: bytes.len() })
 }
 
-/// A new file for a copy, 0600, which is removed unless it is given its final name. Its lock lasts as long as the program
-/// that makes the copy.
+/// A new file for a copy, 0600, which is removed unless it is given its final name. Its lock lasts
+/// as long as the program that makes the copy.
 pub(super) fn partial_in(folder: &Path) -> io::Result<NamedTempFile> {
     let partial = tempfile::Builder::new()
         .prefix(PARTIAL_PREFIX)
@@ -98,7 +99,8 @@ pub(super) fn partial_in(folder: &Path) -> io::Result<NamedTempFile> {
     Ok(partial)
 }
 
-/// Removes the copies that killed programs left in a folder. One that still has its lock is being made.
+/// Removes the copies that killed programs left in a folder. One that still has its lock is being
+/// made.
 pub fn remove_leftovers(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();

@@ -11,8 +11,9 @@ const PRINTABLE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 
 /// The document as JSON.
 ///
-/// A handler declares its successes and the errors that only it has. The rest follows from the operation itself: a
-/// secured one can be a 401, one with a body a 413, one with an id in its path a 404.
+/// A handler declares its successes and the errors that only it has. The rest follows from the
+/// operation itself: a secured one can be a 401, one with a body a 413, one with an id in its path
+/// a 404.
 pub fn document(api: utoipa::openapi::OpenApi) -> Bytes {
     let mut document = serde_json::to_value(api).unwrap_or_else(|error| {
         tracing::error!(%error, "the OpenAPI document can't be written");
@@ -167,7 +168,8 @@ fn add_common_errors(path: &str, method: &str, operation: &mut Value) {
     }
 }
 
-/// A description for every response, the common body for every error, and Retry-After where it comes.
+/// A description for every response, the common body for every error, and Retry-After where it
+/// comes.
 fn complete_responses(operation: &mut Value) {
     let responses = operation["responses"].as_object_mut().into_iter().flatten();
     for (status, response) in responses {
@@ -208,7 +210,8 @@ fn usual_description(status: &str) -> &'static str {
 fn add_rules(schemas: &mut Value) {
     let needs =
         |name: &str, schema: Value| json!({"required": [name], "properties": {name: schema}});
-    // As if and else, not as alternatives, of which generators of clients would make types of their own.
+    // As if and else, not as alternatives, of which generators of clients would make types of their
+    // own.
     let mut add = |name: &str, first: Value, then: Value, otherwise: Value| {
         schemas[name]["if"] = first;
         schemas[name]["then"] = then;

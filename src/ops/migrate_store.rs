@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-/// Where the target is read from when it is not a flag: a flag's password is for everybody to see who lists processes.
+/// Where the target is read from when it is not a flag: a flag's password is for everybody to see
+/// who lists processes.
 const TARGET: &str = "HYPRBOX_DATABASE_URL";
 
 /// Its flags.
@@ -31,7 +32,8 @@ pub fn command() -> Command {
         )
 }
 
-/// Runs it; returns what to write to standard output and the exit code: 0 when all is moved and the database is open to servers, 1 when not yet, 2 when it can't begin.
+/// Runs it; returns what to write to standard output and the exit code: 0 when all is moved and the
+/// database is open to servers, 1 when not yet, 2 when it can't begin.
 #[cfg(feature = "postgres")]
 pub fn run(flags: &ArgMatches) -> (String, ExitCode) {
     let (from, to) = match arguments(flags) {
@@ -41,7 +43,8 @@ pub fn run(flags: &ArgMatches) -> (String, ExitCode) {
             return (String::new(), ExitCode::from(2));
         }
     };
-    // The client of Postgres has a runtime of its own, which needs a thread without one: this is it.
+    // The client of Postgres has a runtime of its own, which needs a thread without one: this is
+    // it.
     let moved = crate::store::migrate_store::migrate_store(&from, &to, &mut |line| note(&line));
     match moved {
         Ok(outcome) => report(&outcome),

@@ -1,4 +1,5 @@
-//! What those who run the server ask of it: does it live, does it take work, what does it count, what can it do.
+//! What those who run the server ask of it: does it live, does it take work, what does it count,
+//! what can it do.
 
 pub mod backup;
 mod description;

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Readiness(Mutex<Option<(Instant, Result<(), String>)>>);
 
 impl Readiness {
-    /// `Err` with the reason when a task of the server has died or the store takes no write. Those who ask at once share one look.
+    /// `Err` with the reason when a task of the server has died or the store takes no write. Those
+    /// who ask at once share one look.
     pub(super) async fn look(&self, store: &Store) -> Result<(), String> {
         if let Some(fault) = TASKS.fault() {
             return Err(fault);

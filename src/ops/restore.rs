@@ -1,4 +1,5 @@
-//! `hyprbox restore FILE`: a backup becomes the database, and what was there before stays beside it.
+//! `hyprbox restore FILE`: a backup becomes the database, and what was there before stays beside
+//! it.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -109,8 +110,9 @@ fn give_to_owner(file: &File, folder: &Path) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o600))
 }
 
-/// Takes the lock that SQLite takes of a database that nobody else may have open; `None` where there is no database. A file
-/// that is no sound database can be locked, too, which is what a restore is for.
+/// Takes the lock that SQLite takes of a database that nobody else may have open; `None` where
+/// there is no database. A file that is no sound database can be locked, too, which is what a
+/// restore is for.
 fn hold(database: &Path) -> Result<Option<File>, String> {
     let file = match File::options().read(true).write(true).open(database) {
         Ok(file) => file,
@@ -152,8 +154,9 @@ fn whole_file() -> libc::flock {
     }
 }
 
-/// Keeps the old database beside, its log first: the new one must never meet it. Until the new one is renamed over it, the old
-/// one is still in its place, so that a server never finds none and makes a fresh one.
+/// Keeps the old database beside, its log first: the new one must never meet it. Until the new one
+/// is renamed over it, the old one is still in its place, so that a server never finds none and
+/// makes a fresh one.
 fn set_aside(database: &Path) -> io::Result<PathBuf> {
     let at = clock::now().to_string().replace([':', '-'], "");
     let with = |suffix: &str| {

@@ -100,7 +100,8 @@ async fn metrics(
 }
 
 impl Ops {
-    /// Lets in who shows the metrics token or is an ADMIN. Wrong tokens are counted as wrong passwords are.
+    /// Lets in who shows the metrics token or is an ADMIN. Wrong tokens are counted as wrong
+    /// passwords are.
     async fn let_in(
         &self,
         auth: &Auth,

@@ -1,4 +1,5 @@
-//! Backups that `serve` takes by itself: every so often, the newest few are kept, a failed one is told of and tried again.
+//! Backups that `serve` takes by itself: every so often, the newest few are kept, a failed one is
+//! told of and tried again.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use crate::config::BackupPlan;
 use crate::metrics::Metrics;
 use crate::tasks::TASKS;
 
-/// How long until a failed backup is tried again, and at the most after it has failed again and again.
+/// How long until a failed backup is tried again, and at the most after it has failed again and
+/// again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 
 /// Takes backups until the server goes down.
@@ -64,12 +66,14 @@ fn retry_after(failures: u32) -> Duration {
     doubled.min(RETRY.1)
 }
 
-/// The time until the next backup. The last one's name says when it was, so that restarts neither add nor put off any.
+/// The time until the next backup. The last one's name says when it was, so that restarts neither
+/// add nor put off any.
 fn until_next(newest: Option<Timestamp>, now: Timestamp, every: Duration) -> Duration {
     let Some(newest) = newest else {
         return Duration::ZERO;
     };
-    // One from the future, where the clock was set back, doesn't count for longer than its own interval.
+    // One from the future, where the clock was set back, doesn't count for longer than its own
+    // interval.
     let age = u64::try_from(now.millis_since(newest)).unwrap_or(0);
     every.saturating_sub(Duration::from_millis(age))
 }

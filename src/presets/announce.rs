@@ -1,5 +1,5 @@
-//! The lines by which a script tells how far it is: [`render`](super::render) writes them, whoever follows a job's output reads
-//! them. `assets/steps.js` reads the same ones.
+//! The lines by which a script tells how far it is: [`render`](super::render) writes them, whoever
+//! follows a job's output reads them. `assets/steps.js` reads the same ones.
 
 /// What the line of a step that is done already ends with.
 pub(super) const DONE: &str = " (already done)";
@@ -24,7 +24,8 @@ pub(super) fn label(number: usize, of: usize) -> String {
     format!("==> [{number}/{of}]")
 }
 
-/// The step that a line of stdout announces. A script may print such lines itself: the caller knows which one can come next.
+/// The step that a line of stdout announces. A script may print such lines itself: the caller knows
+/// which one can come next.
 pub fn announced(line: &str) -> Option<Announced<'_>> {
     let (number, of, text) = labelled(line)?;
     let done = text.strip_suffix(DONE);

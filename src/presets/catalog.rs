@@ -1,6 +1,7 @@
-//! All presets that can be queued: the built-in ones, and those of the operator's folder, which add to them and
-//! override them. The folder is looked at again whenever somebody asks ([`Catalog::refresh`]), since a look costs one
-//! `stat` per file; files are read only when that shows a change.
+//! All presets that can be queued: the built-in ones, and those of the operator's folder, which add
+//! to them and override them. The folder is looked at again whenever somebody asks
+//! ([`Catalog::refresh`]), since a look costs one `stat` per file; files are read only when that
+//! shows a change.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -109,7 +110,8 @@ impl Snapshot {
         self.entries.values()
     }
 
-    /// What is wrong with the file of that name, if that is why there is no such preset: `mine.yaml:3: unknown field …`.
+    /// What is wrong with the file of that name, if that is why there is no such preset:
+    /// `mine.yaml:3: unknown field …`.
     pub fn broken(&self, name: &str) -> Option<String> {
         let stem = |file: &str| {
             file.strip_suffix(".yaml")
@@ -145,8 +147,8 @@ struct Watched {
 }
 
 impl Catalog {
-    /// The built-in presets, and those of `folder`. A folder that can't be read stops nothing: it is logged, listed
-    /// among the errors, and looked for again at each refresh.
+    /// The built-in presets, and those of `folder`. A folder that can't be read stops nothing: it
+    /// is logged, listed among the errors, and looked for again at each refresh.
     pub fn open(folder: Option<&Path>) -> Self {
         let catalog = Self {
             built_in: built_in(),
@@ -169,8 +171,9 @@ impl Catalog {
         Arc::clone(&current)
     }
 
-    /// Looks at the folder and takes over what changed; afterwards [`Catalog::current`] has every change that was
-    /// complete before the call. Blocking: one `readdir`, one `stat` per file. Callers at the same time share one look.
+    /// Looks at the folder and takes over what changed; afterwards [`Catalog::current`] has every
+    /// change that was complete before the call. Blocking: one `readdir`, one `stat` per file.
+    /// Callers at the same time share one look.
     pub fn refresh(&self) {
         let Some(folder) = &self.folder else { return };
         let asked_at = Instant::now();

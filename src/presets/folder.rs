@@ -1,4 +1,5 @@
-//! The operator's presets folder: which files changed, what each holds now, and the last version of each that was good.
+//! The operator's presets folder: which files changed, what each holds now, and the last version of
+//! each that was good.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -12,15 +13,17 @@ use std::time::{Duration, SystemTime};
 use super::catalog::FileError;
 use super::schema::{Fault, MAX_FILE_BYTES, Preset};
 
-/// A file's times advance in steps (4 ms on many kernels, 2 s on some network shares): a file that changed less than
-/// this long before it was read may change once more with nothing to show for it, and is read again.
+/// A file's times advance in steps (4 ms on many kernels, 2 s on some network shares): a file that
+/// changed less than this long before it was read may change once more with nothing to show for it,
+/// and is read again.
 const TIME_GRAIN: Duration = Duration::from_secs(2);
 
-/// How long a request waits for a changed file to be parsed. A file that takes longer is parsed in the background, and
-/// its last good version stays in use meanwhile.
+/// How long a request waits for a changed file to be parsed. A file that takes longer is parsed in
+/// the background, and its last good version stays in use meanwhile.
 const PARSE_PATIENCE: Duration = Duration::from_millis(250);
 
-/// Why a file can't be used. Faults of its content are told apart by line; the others are of the file as a whole.
+/// Why a file can't be used. Faults of its content are told apart by line; the others are of the
+/// file as a whole.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
     #[error("can't be read: {0}")]
@@ -39,8 +42,8 @@ enum LoadError {
     Faulty(Vec<Fault>),
 }
 
-/// What `stat` tells about a file's content. The time of the last change of the inode is among it because a copy may
-/// keep the other time (`cp -p`, `rsync -t`).
+/// What `stat` tells about a file's content. The time of the last change of the inode is among it
+/// because a copy may keep the other time (`cp -p`, `rsync -t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Signature {
     device: u64,
@@ -105,7 +108,8 @@ impl Folder {
         }
     }
 
-    /// The good version of every file, a later one of the same name winning: `a.yaml` is put after `a.yml`.
+    /// The good version of every file, a later one of the same name winning: `a.yaml` is put after
+    /// `a.yml`.
     pub(super) fn presets(&self) -> Vec<(Preset, String)> {
         // In byte order `a.yaml` comes before `a.yml`.
         let good = self.files.values().rev();
@@ -138,8 +142,8 @@ impl Folder {
         changed
     }
 
-    /// A folder that is gone or closed is more likely an accident (an unmounted share, a chmod) than the wish to have no
-    /// presets: all that was good stays.
+    /// A folder that is gone or closed is more likely an accident (an unmounted share, a chmod)
+    /// than the wish to have no presets: all that was good stays.
     fn folder_failed(&mut self, error: &io::Error) -> bool {
         let error = FileError {
             file: self.path.display().to_string(),
@@ -173,7 +177,8 @@ impl Known {
         if signature.is_some() && signature == self.signature && twin.is_none() {
             return changed;
         }
-        // Remembered only if a later change will show; taken before reading, so that one made meanwhile shows too.
+        // Remembered only if a later change will show; taken before reading, so that one made
+        // meanwhile shows too.
         self.signature = signature.filter(|signature| signature.is_settled(now));
         let text = match twin {
             Some(twin) => Err(LoadError::Twin(twin.to_string_lossy().into_owned())),
@@ -202,7 +207,8 @@ impl Known {
                 }
             }
             Err(error) => {
-                // What mends this may not show in the file itself: a folder above it is opened, its twin is gone.
+                // What mends this may not show in the file itself: a folder above it is opened, its
+                // twin is gone.
                 self.signature = None;
                 self.text = None;
                 self.fail(&path, name, error)
@@ -290,8 +296,8 @@ fn file_errors(file: &str, error: LoadError) -> Vec<FileError> {
     }
 }
 
-/// The names of the folder's preset files. Hidden ones are left out: editors keep their copies there, and Kubernetes the
-/// folders behind a mounted ConfigMap.
+/// The names of the folder's preset files. Hidden ones are left out: editors keep their copies
+/// there, and Kubernetes the folders behind a mounted ConfigMap.
 fn list(folder: &Path) -> io::Result<BTreeSet<OsString>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder)? {

@@ -1,7 +1,8 @@
 //! Where in a YAML text something is. The checks that come after parsing know *what* is wrong
-//! (`params.ssh_port.default`), and serde no longer knows *where*. So the text is read once by a parser whose events
-//! carry their position, and the tree of positions answers every question afterwards. The same pass refuses what the
-//! parser behind serde takes quadratic time for: deep nesting.
+//! (`params.ssh_port.default`), and serde no longer knows *where*. So the text is read once by a
+//! parser whose events carry their position, and the tree of positions answers every question
+//! afterwards. The same pass refuses what the parser behind serde takes quadratic time for: deep
+//! nesting.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +10,8 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::schema::Fault;
 
-/// A preset nests four deep. Beyond this, the file is not a preset, and reading it would cost time for each level.
+/// A preset nests four deep. Beyond this, the file is not a preset, and reading it would cost time
+/// for each level.
 const MAX_DEPTH: usize = 32;
 
 /// A step down into a YAML document.
@@ -75,8 +77,8 @@ impl Index {
     /// Reads the positions of `text`.
     ///
     /// # Errors
-    /// Nesting that is too deep. Faults of the YAML itself are left to serde, whose words say more; the index then
-    /// holds what came before the fault.
+    /// Nesting that is too deep. Faults of the YAML itself are left to serde, whose words say more;
+    /// the index then holds what came before the fault.
     pub(super) fn read(text: &str) -> Result<Self, Fault> {
         let mut builder = Builder {
             lines: text.lines().collect(),
@@ -190,7 +192,8 @@ impl Builder<'_> {
         (at.0, column)
     }
 
-    /// Where the `|` or `>` is of a block whose text begins at `text`: the parser's events begin with the text.
+    /// Where the `|` or `>` is of a block whose text begins at `text`: the parser's events begin
+    /// with the text.
     fn header(&self, text: Place) -> Place {
         for number in self.end.0.max(1)..=text.0 {
             let line = self.lines.get(number - 1).copied().unwrap_or_default();
@@ -257,7 +260,8 @@ impl Builder<'_> {
         self.child(node, at, text);
     }
 
-    /// Hands a node to the collection that it stands in: as an item, a key or a value. `text` is that of a scalar.
+    /// Hands a node to the collection that it stands in: as an item, a key or a value. `text` is
+    /// that of a scalar.
     fn child(&mut self, node: usize, at: Place, text: Option<&str>) {
         if self.documents > 0 {
             return;
@@ -320,8 +324,8 @@ fn too_deep(error: &ScanError) -> Fault {
     }
 }
 
-/// Whether the text may nest deeply behind a fault. Counts brackets in texts and comments as well, and block
-/// collections by their marks: what is refused is broken in any case.
+/// Whether the text may nest deeply behind a fault. Counts brackets in texts and comments as well,
+/// and block collections by their marks: what is refused is broken in any case.
 fn nests_deeply(text: &str) -> bool {
     let (mut open, mut most, mut marks) = (0_i64, 0_i64, 0_i64);
     for byte in text.bytes() {

@@ -1,5 +1,5 @@
-//! Presets: what a job can do. A preset is a YAML file that describes one bash procedure: its parameters, its steps,
-//! the distributions it is for.
+//! Presets: what a job can do. A preset is a YAML file that describes one bash procedure: its
+//! parameters, its steps, the distributions it is for.
 //!
 //! One way through the folder, each file a stop on it:
 //!
@@ -17,7 +17,8 @@
 //! | [`mod@check`] | the linter for people who write presets |
 //! | [`view`] | the shapes that the API shows |
 //!
-//! Nothing here knows HTTP, the database or jobs; the routes beside it and the jobs above it call in.
+//! Nothing here knows HTTP, the database or jobs; the routes beside it and the jobs above it call
+//! in.
 
 mod announce;
 pub mod catalog;

@@ -1,5 +1,5 @@
-//! A request's params against a preset: everything that is wrong with them, or the values that a script is rendered
-//! from.
+//! A request's params against a preset: everything that is wrong with them, or the values that a
+//! script is rendered from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,8 +25,8 @@ fn list(fields: &BTreeMap<String, String>) -> String {
     faults.join("; ")
 }
 
-/// The values that a job uses, checked against its preset, with defaults filled in. A param that is neither given,
-/// defaulted nor required is absent.
+/// The values that a job uses, checked against its preset, with defaults filled in. A param that is
+/// neither given, defaulted nor required is absent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Values {
     /// In the preset's order; of a secret only that it is there.
@@ -77,7 +77,8 @@ impl Values {
             .and_then(|(_, value)| value.as_ref())
     }
 
-    /// The job's `params`, as the API and the database show them: the values used, each secret as `***`.
+    /// The job's `params`, as the API and the database show them: the values used, each secret as
+    /// `***`.
     pub fn shown(&self) -> Map<String, Value> {
         let show = |value: &Option<ParamValue>| match value {
             None => Value::from(SHOWN_SECRET),
@@ -91,7 +92,8 @@ impl Values {
             .collect()
     }
 
-    /// The secrets by name, in the order in which the script reads them (see [`mod@super::render`]).
+    /// The secrets by name, in the order in which the script reads them (see
+    /// [`mod@super::render`]).
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
     }
@@ -125,7 +127,8 @@ fn value_of(param: &Param, given: Option<&Value>) -> Result<Option<ParamValue>, 
     }
 }
 
-/// Checks one JSON value against a param's type and limits. The message goes on from the param's name.
+/// Checks one JSON value against a param's type and limits. The message goes on from the param's
+/// name.
 pub(super) fn check_value(kind: &ParamKind, value: &Value) -> Result<ParamValue, String> {
     match kind {
         ParamKind::Bool => value
@@ -158,8 +161,8 @@ fn text_value(text: &str) -> ParamValue {
     ParamValue::Text(text.to_owned())
 }
 
-/// 22.0 and 2.2e1 are numbers to JSON and no whole ones to us, and neither is "22": one value has one way to be written,
-/// so that equal requests are equal bytes.
+/// 22.0 and 2.2e1 are numbers to JSON and no whole ones to us, and neither is "22": one value has
+/// one way to be written, so that equal requests are equal bytes.
 fn check_int(value: &Value, min: Option<i64>, max: Option<i64>) -> Result<ParamValue, String> {
     let (least, most) = (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX));
     let range = match (min, max) {

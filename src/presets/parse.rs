@@ -1,6 +1,6 @@
-//! YAML text → [`Preset`]. First serde reads the shape (`shape`), strictly: it stops at the first fault, at its exact
-//! position. Then the checks of meaning run over all of it and collect what they find, each with the path that `locate`
-//! turns into a line.
+//! YAML text → [`Preset`]. First serde reads the shape (`shape`), strictly: it stops at the first
+//! fault, at its exact position. Then the checks of meaning run over all of it and collect what
+//! they find, each with the path that `locate` turns into a line.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,8 @@ const MAX_FAULTS: usize = 20;
 
 /// See [`Preset::parse`].
 pub(super) fn parse(stem: &str, text: &str) -> Result<Preset, Vec<Fault>> {
-    // Some editors begin a file with a byte order mark, which YAML takes for a part of the first key.
+    // Some editors begin a file with a byte order mark, which YAML takes for a part of the first
+    // key.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let index = Index::read(text).map_err(|fault| vec![fault])?;
     let raw = read(text, &index).map_err(|fault| vec![fault])?;
@@ -56,8 +57,8 @@ fn thousands(number: usize) -> String {
     text
 }
 
-/// The checks of meaning. They build the preset as they go, with a stand-in where something is wrong, so that one
-/// run finds all faults; the preset counts only if there were none.
+/// The checks of meaning. They build the preset as they go, with a stand-in where something is
+/// wrong, so that one run finds all faults; the preset counts only if there were none.
 struct Checks {
     index: Index,
     faults: Vec<Fault>,

@@ -1,34 +1,42 @@
-//! Preset + values → the script that a job freezes. Pure: the same preset file and the same params give the same bytes.
+//! Preset + values → the script that a job freezes. Pure: the same preset file and the same params
+//! give the same bytes.
 //!
 //! # What the script is built to withstand
-//! - **Values.** Each is a single-quoted, read-only variable; nothing is spliced into a step's text.
-//! - **Steps.** Their text stands in the script as written, each in a subshell that is a function's body, so that people
-//!   can read and diff it and shellcheck can look into it. (Quoted text for `eval` was the alternative: it can't break
-//!   out, but hides every step from both.) What a step leaves open or closes too often, a quote, a parenthesis or a
-//!   here-document, could make it swallow what follows or get out of its function. Hence three things: the whole script
-//!   is one `{ … }` group, which bash parses to its end before it runs any of it, with an EXIT trap for when it can't; while the functions are defined, a
-//!   DEBUG trap ends the script at any command that runs; then `declare -F` makes sure that every function is there, since
-//!   a step that swallowed its neighbour took that one's header with it. Either all steps were read as written, or none
-//!   runs and the script exits with 2.
+//! - **Values.** Each is a single-quoted, read-only variable; nothing is spliced into a step's
+//!   text.
+//! - **Steps.** Their text stands in the script as written, each in a subshell that is a function's
+//!   body, so that people can read and diff it and shellcheck can look into it. (Quoted text for
+//!   `eval` was the alternative: it can't break out, but hides every step from both.) What a step
+//!   leaves open or closes too often, a quote, a parenthesis or a here-document, could make it
+//!   swallow what follows or get out of its function. Hence three things: the whole script is one
+//!   `{ … }` group, which bash parses to its end before it runs any of it, with an EXIT trap for
+//!   when it can't; while the functions are defined, a DEBUG trap ends the script at any command
+//!   that runs; then `declare -F` makes sure that every function is there, since a step that
+//!   swallowed its neighbour took that one's header with it. Either all steps were read as written,
+//!   or none runs and the script exits with 2.
 //! - **Arriving in part.** The group again: without its last line nothing runs.
 //! - **Reading standard input.** The script itself comes that way; each step gets /dev/null.
 //!
-//! Since a step is parsed before it runs, `shopt -s extglob` comes too late for the same step; `bash -O extglob -c` works.
+//! Since a step is parsed before it runs, `shopt -s extglob` comes too late for the same step;
+//! `bash -O extglob -c` works.
 //!
 //! # Secrets
-//! The script has the name of a secret and never its value. It reads the values from **file descriptor 3**, once, before
-//! the first step, and then closes it. What stands there, in this order and with nothing between or around it: for each
-//! secret param, **sorted by name** (byte order, as a `BTreeMap` has them), **the value's bytes, then one NUL byte**.
-//! A value holds no NUL ([`Values`] refuses it) and is not changed otherwise: no newline is added, none is cut. A script
-//! without secrets doesn't touch the descriptor. The distro guard comes first: a script that it ends never reads, so
-//! whoever writes must expect EPIPE. A value that is not there ends the script with 2.
+//! The script has the name of a secret and never its value. It reads the values from **file
+//! descriptor 3**, once, before the first step, and then closes it. What stands there, in this
+//! order and with nothing between or around it: for each secret param, **sorted by name** (byte
+//! order, as a `BTreeMap` has them), **the value's bytes, then one NUL byte**. A value holds no NUL
+//! ([`Values`] refuses it) and is not changed otherwise: no newline is added, none is cut. A script
+//! without secrets doesn't touch the descriptor. The distro guard comes first: a script that it
+//! ends never reads, so whoever writes must expect EPIPE. A value that is not there ends the script
+//! with 2.
 //!
 //! # A step that `set -e` ends
-//! An ERR trap in the step's subshell reports the line and the command once on stderr. Exit codes stay as they are.
+//! An ERR trap in the step's subshell reports the line and the command once on stderr. Exit codes
+//! stay as they are.
 //!
 //! # `unless`
-//! In a condition `pipefail` is off (and bash ignores `set -e`): its last exit status counts, and `sshd -T | grep -q …`
-//! must not come out false because grep had seen enough and sshd got SIGPIPE.
+//! In a condition `pipefail` is off (and bash ignores `set -e`): its last exit status counts, and
+//! `sshd -T | grep -q …` must not come out false because grep had seen enough and sshd got SIGPIPE.
 
 use std::fmt::Write as _;
 
@@ -83,8 +91,8 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
     Script { text, sha256 }
 }
 
-/// Bash reads the group to its end before it runs any of it. The EXIT trap turns into a failure what would look like
-/// success, a script of which nothing ran, and says so.
+/// Bash reads the group to its end before it runs any of it. The EXIT trap turns into a failure
+/// what would look like success, a script of which nothing ran, and says so.
 const OPENING: &str = r#"set -euo pipefail
 hyprbox_torn() {
   trap - DEBUG EXIT
@@ -97,9 +105,9 @@ trap - EXIT
 
 "#;
 
-/// Ends the script on a distribution that the preset is not for. /etc/os-release is read, not sourced: it may set any
-/// variable, and is no place to run code from. An ID has no other characters than those kept, so that quotes, blanks
-/// and a carriage return go.
+/// Ends the script on a distribution that the preset is not for. /etc/os-release is read, not
+/// sourced: it may set any variable, and is no place to run code from. An ID has no other
+/// characters than those kept, so that quotes, blanks and a carriage return go.
 fn guard(preset: &Preset) -> String {
     if preset.targets_any() {
         return "# For every Linux: no distro guard.\n\n".to_owned();
@@ -136,7 +144,8 @@ fi
     )
 }
 
-/// Passes, besides, what names a target in `ID_LIKE`: a list of IDs, of which blanks alone separate one from the next.
+/// Passes, besides, what names a target in `ID_LIKE`: a list of IDs, of which blanks alone separate
+/// one from the next.
 fn guard_with_derivatives(pattern: &str, list: &str) -> String {
     format!(
         r#"# Distro guard; HYPRBOX_FORCE=1 passes it.
@@ -208,9 +217,10 @@ fn secrets(preset: &Preset) -> String {
     text
 }
 
-/// `set -e` ends a step without a word. An ERR trap names the command. Bash runs such a trap under the same rules as
-/// `set -e` (not in conditions), and `set -E` passes it on to functions. Subshells have it as well: there, only the
-/// command that contains the subshell counts, since a failure inside may be meant, and would be reported twice.
+/// `set -e` ends a step without a word. An ERR trap names the command. Bash runs such a trap under
+/// the same rules as `set -e` (not in conditions), and `set -E` passes it on to functions.
+/// Subshells have it as well: there, only the command that contains the subshell counts, since a
+/// failure inside may be meant, and would be reported twice.
 const FAILED: &str = r#"# Reports the command at which set -e ends a step.
 # shellcheck disable=SC2317
 hyprbox_failed() {
@@ -235,8 +245,9 @@ const REPORT_FAILURE: &str =
 /// As in `run`, with `set -e` on again.
 const REPORT_FAILURE_IN_VERIFY: &str = "set -eE; trap 'hyprbox_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\" \"${PIPESTATUS[@]}\"' ERR\n";
 
-/// The parts of a step that it has, in the order in which they run, each with what comes first in its subshell.
-/// `run` inherits `set -e`; around `verify` it is off outside, and so turned on again inside.
+/// The parts of a step that it has, in the order in which they run, each with what comes first in
+/// its subshell. `run` inherits `set -e`; around `verify` it is off outside, and so turned on again
+/// inside.
 fn parts(step: &Step) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
     [
         ("unless", "set +o pipefail\n", step.unless.as_deref()),
@@ -247,7 +258,8 @@ fn parts(step: &Step) -> impl Iterator<Item = (&'static str, &'static str, &str)
     .filter_map(|(part, first, text)| text.map(|text| (part, first, text)))
 }
 
-/// The step's texts as functions whose bodies are subshells. The newline before `)` ends a comment on the last line.
+/// The step's texts as functions whose bodies are subshells. The newline before `)` ends a comment
+/// on the last line.
 fn functions(number: usize, step: &Step) -> String {
     let mut text = String::new();
     for (part, first, body) in parts(step) {
@@ -257,8 +269,9 @@ fn functions(number: usize, step: &Step) -> String {
     text
 }
 
-/// What goes before the functions. `functrace` makes subshells inherit the DEBUG trap, whose own end is the one command
-/// that it lets through. EXIT is for a step that closes the group and hides the rest: `) }<<'EOF'`.
+/// What goes before the functions. `functrace` makes subshells inherit the DEBUG trap, whose own
+/// end is the one command that it lets through. EXIT is for a step that closes the group and hides
+/// the rest: `) }<<'EOF'`.
 const ONLY_DEFINITIONS: &str = r#"# Definitions only: whatever runs among them has got out of its step.
 trap hyprbox_torn EXIT
 set -o functrace
@@ -283,7 +296,8 @@ fn wholeness(preset: &Preset) -> String {
     )
 }
 
-/// The step's turn. `run` and `verify` stand alone on their lines: as part of a condition, `set -e` would be off in them.
+/// The step's turn. `run` and `verify` stand alone on their lines: as part of a condition, `set -e`
+/// would be off in them.
 fn call(number: usize, count: usize, step: &Step) -> String {
     let label = label(number, count);
     let announce = quote(&format!("{label} {}", step.name));
@@ -317,7 +331,8 @@ fn call(number: usize, count: usize, step: &Step) -> String {
     )
 }
 
-/// `value` as one word of bash: in single quotes, where nothing is special but the quote that ends them.
+/// `value` as one word of bash: in single quotes, where nothing is special but the quote that ends
+/// them.
 fn quote(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }

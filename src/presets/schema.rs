@@ -1,5 +1,5 @@
-//! What a preset is once its file was accepted. Every value of these types has passed the checks in `parse`, so that
-//! `params` and `render` need none of their own.
+//! What a preset is once its file was accepted. Every value of these types has passed the checks in
+//! `parse`, so that `params` and `render` need none of their own.
 
 use std::fmt;
 
@@ -7,17 +7,19 @@ use regex::Regex;
 
 use super::parse;
 
-/// The largest preset file that is read, in bytes. A preset is text that people read; what is larger is a mistake,
-/// and it is refused before the YAML parser sees it.
+/// The largest preset file that is read, in bytes. A preset is text that people read; what is
+/// larger is a mistake, and it is refused before the YAML parser sees it.
 pub const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// How long a job may run where its preset has no `timeout`: ten minutes, as in the documentation's example.
+/// How long a job may run where its preset has no `timeout`: ten minutes, as in the documentation's
+/// example.
 pub const DEFAULT_TIMEOUT_SECONDS: u32 = 600;
 
 /// The longest timeout, for a preset as for a job: a week.
 pub const MAX_TIMEOUT_SECONDS: u32 = 604_800;
 
-/// The fewest characters of a secret. Shorter ones could not be masked in the output without masking half of it.
+/// The fewest characters of a secret. Shorter ones could not be masked in the output without
+/// masking half of it.
 pub const MIN_SECRET_CHARS: usize = 4;
 
 /// The most characters of a secret, and of a string whose param has no `maxLength`.
@@ -37,8 +39,8 @@ pub struct Preset {
     pub description: String,
     /// IDs of /etc/os-release, in the file's order; `["any"]` alone for every Linux.
     pub targets: Vec<String>,
-    /// Whether it is also for distributions that name one of the targets in `ID_LIKE`, as Linux Mint names ubuntu and
-    /// debian; false where the file says nothing.
+    /// Whether it is also for distributions that name one of the targets in `ID_LIKE`, as Linux
+    /// Mint names ubuntu and debian; false where the file says nothing.
     pub derivatives: bool,
     /// How much can go wrong; medium where the file says nothing.
     pub risk: Risk,
@@ -56,8 +58,8 @@ impl Preset {
     /// Reads a preset from the text of the file whose name without extension is `stem`.
     ///
     /// # Errors
-    /// Every fault of the file that can be told apart, in the file's order. A fault of the YAML itself or of its shape
-    /// (an unknown key, a list where text belongs) hides those behind it.
+    /// Every fault of the file that can be told apart, in the file's order. A fault of the YAML
+    /// itself or of its shape (an unknown key, a list where text belongs) hides those behind it.
     pub fn parse(stem: &str, text: &str) -> Result<Self, Vec<Fault>> {
         parse::parse(stem, text)
     }
@@ -67,8 +69,9 @@ impl Preset {
         self.targets.iter().any(|target| target == "any")
     }
 
-    /// Whether the preset is for a machine whose /etc/os-release has these `ID` and `ID_LIKE`; the latter as it stands
-    /// there, several separated by blanks, empty where there is none. The script's own guard decides alike.
+    /// Whether the preset is for a machine whose /etc/os-release has these `ID` and `ID_LIKE`; the
+    /// latter as it stands there, several separated by blanks, empty where there is none. The
+    /// script's own guard decides alike.
     pub fn targets_os(&self, id: &str, id_like: &str) -> bool {
         let is_target = |id: &str| self.targets.iter().any(|target| target == id);
         self.targets_any()
@@ -155,8 +158,9 @@ impl ParamKind {
     }
 }
 
-/// A regular expression that a whole value must match, as the `pattern` attribute of an HTML input does: a pattern
-/// that its author forgot to anchor must not let `x; rm -rf /` pass because of its `x`. Anchors in it do no harm.
+/// A regular expression that a whole value must match, as the `pattern` attribute of an HTML input
+/// does: a pattern that its author forgot to anchor must not let `x; rm -rf /` pass because of its
+/// `x`. Anchors in it do no harm.
 #[derive(Clone)]
 pub struct Pattern {
     source: String,
@@ -164,7 +168,8 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Compiles `source` (the `regex` crate's syntax: no look-around, no back-references, linear time).
+    /// Compiles `source` (the `regex` crate's syntax: no look-around, no back-references, linear
+    /// time).
     pub(super) fn new(source: &str) -> Result<Self, String> {
         // Compiled alone first: `a)|(b` is no expression, and must not become one inside the group.
         compile(source)?;

@@ -1,5 +1,6 @@
-//! The shape of a preset's YAML, read strictly: an unknown key is a fault. There are no tagged, untagged or flattened
-//! enums here, with which serde's errors would point at the parent instead of the culprit.
+//! The shape of a preset's YAML, read strictly: an unknown key is a fault. There are no tagged,
+//! untagged or flattened enums here, with which serde's errors would point at the parent instead of
+//! the culprit.
 
 use std::fmt;
 
@@ -110,8 +111,8 @@ impl RawType {
 }
 
 impl RawParam {
-    /// Limits that are there and belong to another type, each with that type: a `min` on a port would be read by
-    /// people and by nothing else.
+    /// Limits that are there and belong to another type, each with that type: a `min` on a port
+    /// would be read by people and by nothing else.
     pub(super) fn foreign_fields(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let owned = [
             ("pattern", self.pattern.is_some(), RawType::String),
@@ -156,7 +157,8 @@ fn whole_number<'de, D: Deserializer<'de>>(d: D) -> Result<Option<i64>, D::Error
     d.deserialize_any(Whole).map(Some)
 }
 
-/// The params in the file's order, which a map type would lose. None is there twice: that was looked for before.
+/// The params in the file's order, which a map type would lose. None is there twice: that was
+/// looked for before.
 pub(super) struct RawParams(pub(super) Vec<(String, RawParam)>);
 
 impl<'de> Deserialize<'de> for RawParams {

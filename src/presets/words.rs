@@ -10,8 +10,8 @@ pub(super) fn is_preset_name(name: &str) -> bool {
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-/// `[a-z][a-z0-9_]{0,62}`: a bash variable, and none that bash itself or the rendered script uses, since those have
-/// capitals or begin with an underscore.
+/// `[a-z][a-z0-9_]{0,62}`: a bash variable, and none that bash itself or the rendered script uses,
+/// since those have capitals or begin with an underscore.
 pub(super) fn is_param_name(name: &str) -> bool {
     name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -28,13 +28,14 @@ pub(super) fn is_os_id(id: &str) -> bool {
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
-/// One line for people: no control character, which would break out of a comment or a terminal's line.
+/// One line for people: no control character, which would break out of a comment or a terminal's
+/// line.
 pub(super) fn is_line(text: &str) -> bool {
     !text.trim().is_empty() && text.chars().count() <= 200 && !text.chars().any(char::is_control)
 }
 
-/// Whether there is anything to run: bash refuses an empty pair of parentheses, and a condition of nothing but
-/// comments would always hold.
+/// Whether there is anything to run: bash refuses an empty pair of parentheses, and a condition of
+/// nothing but comments would always hold.
 pub(super) fn has_command(text: &str) -> bool {
     text.lines().any(|line| {
         let line = line.trim();
@@ -42,7 +43,8 @@ pub(super) fn has_command(text: &str) -> bool {
     })
 }
 
-/// `90s`, `10m`, `2h`, `1d`, and several of them from large to small (`1h30m`): seconds, 1 to [`MAX_TIMEOUT_SECONDS`].
+/// `90s`, `10m`, `2h`, `1d`, and several of them from large to small (`1h30m`): seconds, 1 to
+/// [`MAX_TIMEOUT_SECONDS`].
 pub(super) fn parse_duration(text: &str) -> Result<u32, String> {
     let expected =
         || format!("{text:?} must be a time such as 90s, 10m, 2h or 1h30m, from 1s to 7d");

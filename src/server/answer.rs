@@ -22,7 +22,8 @@ pub(super) struct Inside {
 }
 
 impl Inside {
-    /// Answers. Where the call is set aside on its line instead, this never ends, and is to be dropped.
+    /// Answers. Where the call is set aside on its line instead, this never ends, and is to be
+    /// dropped.
     pub(super) async fn answer(self, line: Arc<Line>, request: Request<Incoming>) -> Response {
         // Most requests have no body.
         if request.body().is_end_stream() {

@@ -1,5 +1,6 @@
-//! One connection. While its request is set aside nothing is kept of it but the stream, the request's head and the wait: no
-//! buffer, no parser, nothing of the router. After the wait the head is read once more, as if it had just come.
+//! One connection. While its request is set aside nothing is kept of it but the stream, the
+//! request's head and the wait: no buffer, no parser, nothing of the router. After the wait the
+//! head is read once more, as if it had just come.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -176,7 +177,8 @@ async fn serve_until_set_aside<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Ends a connection on which no request came; where that is as nothing could be read as one, the client is told so.
+/// Ends a connection on which no request came; where that is as nothing could be read as one, the
+/// client is told so.
 async fn end_unasked<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     error: Option<hyper::Error>,

@@ -6,7 +6,8 @@ use bytes::Bytes;
 /// Longer ones are not kept: they are nothing that an agent sends, and ten thousand wait.
 const LENGTH_MAX: usize = 2_048;
 
-/// The head of a GET without a body: read again, it gives the same request. `None` where it is not so simple.
+/// The head of a GET without a body: read again, it gives the same request. `None` where it is not
+/// so simple.
 pub(super) fn of_plain_get<B>(request: &Request<B>) -> Option<Bytes> {
     const NOT_PLAIN: [header::HeaderName; 5] = [
         header::CONTENT_LENGTH,

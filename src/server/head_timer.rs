@@ -1,5 +1,6 @@
-//! How long clients may take over a request's head: one timer a connection, however many requests come on it. Each head
-//! with a timer of its own would put one into the runtime's wheel and take it out again, for every request.
+//! How long clients may take over a request's head: one timer a connection, however many requests
+//! come on it. Each head with a timer of its own would put one into the runtime's wheel and take it
+//! out again, for every request.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +13,9 @@ use super::rewound::State;
 
 type OneSleep = Arc<Mutex<Option<Pin<Box<tokio::time::Sleep>>>>>;
 
-/// How much longer a connection may be idle after a request. Agents and most proxies close theirs after 60 s at most: whoever
-/// closes first must not be the server, as a request may be on its way just then.
+/// How much longer a connection may be idle after a request. Agents and most proxies close theirs
+/// after 60 s at most: whoever closes first must not be the server, as a request may be on its way
+/// just then.
 const IDLE_LONGER: Duration = Duration::from_secs(45);
 
 /// The connection's timer.
@@ -31,7 +33,8 @@ impl HeadTimer {
     }
 }
 
-/// A wait for one head. What it waits with is the connection's, and may end too early: then it is set anew.
+/// A wait for one head. What it waits with is the connection's, and may end too early: then it is
+/// set anew.
 struct HeadSleep {
     deadline: tokio::time::Instant,
     one: OneSleep,

@@ -22,7 +22,8 @@ struct State {
 }
 
 impl Line {
-    /// `again`: the first request was set aside before. Unless it `may_set_aside`, it is not set aside once more.
+    /// `again`: the first request was set aside before. Unless it `may_set_aside`, it is not set
+    /// aside once more.
     pub(super) fn new(again: Option<AskedAgain>, may_set_aside: bool) -> Self {
         Self {
             state: Mutex::new(State {

@@ -1,5 +1,5 @@
-//! Connections: accepted, served over HTTP/1, by TLS where there is a certificate, and brought to a clean end when the server goes
-//! down.
+//! Connections: accepted, served over HTTP/1, by TLS where there is a certificate, and brought to a
+//! clean end when the server goes down.
 
 mod answer;
 mod connection;
@@ -48,7 +48,8 @@ pub(crate) async fn serve(
                     connections.spawn(serve_connection(stream, peer, tls, inside, stopping.clone()));
                 }
                 Err(error) => {
-                    // Most likely too many open files: waiting is all that helps, and ending would help nobody.
+                    // Most likely too many open files: waiting is all that helps, and ending would
+                    // help nobody.
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -65,7 +66,8 @@ pub(crate) async fn serve(
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // What the wait gives holds a lock, and is let go at once. An error says that whoever could stop us is gone.
+    // What the wait gives holds a lock, and is let go at once. An error says that whoever could
+    // stop us is gone.
     let _stopped = stopping.wait_for(|stopping| *stopping).await.is_ok();
 }
 

@@ -1,4 +1,5 @@
-//! The answer to what can't be read as a request: the API's error, in the same shape as any other, and the connection's end.
+//! The answer to what can't be read as a request: the API's error, in the same shape as any other,
+//! and the connection's end.
 
 use std::fmt::Write as _;
 use std::io;

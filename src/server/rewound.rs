@@ -1,5 +1,6 @@
-//! A stream that gives again what was read from it before, and knows whether all that was written to it is out. It lets nothing
-//! out before a request has come: that could only be what hyper itself says to bytes that are none, without our errors' shape.
+//! A stream that gives again what was read from it before, and knows whether all that was written
+//! to it is out. It lets nothing out before a request has come: that could only be what hyper
+//! itself says to bytes that are none, without our errors' shape.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +13,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How long a client may leave an answer unread in all, and the rate of reading that earns it more time.
+/// How long a client may leave an answer unread in all, and the rate of reading that earns it more
+/// time.
 const UNREAD_GRACE: Duration = Duration::from_secs(30);
 const LEAST_BYTES_A_SECOND: u64 = 4 * 1024;
 
@@ -95,8 +97,8 @@ impl<S> Rewound<S> {
     }
 }
 
-/// How long an answer has waited for its client to read on, in all: the answer as a whole has a deadline, however it is cut
-/// into writes.
+/// How long an answer has waited for its client to read on, in all: the answer as a whole has a
+/// deadline, however it is cut into writes.
 struct Unread {
     /// Which answer of the connection this is about.
     answer: u64,

@@ -1,9 +1,11 @@
-//! Password attempts that did not succeed, or have not yet. They are in the database so that every replica counts alike.
+//! Password attempts that did not succeed, or have not yet. They are in the database so that every
+//! replica counts alike.
 
 use super::{Row, Statement, StoreError, Tx, read_all, values};
 use crate::clock::Timestamp;
 
-/// Whoever counts attempts, or takes some away, is the only one: guesses sent to several servers at once count one another.
+/// Whoever counts attempts, or takes some away, is the only one: guesses sent to several servers at
+/// once count one another.
 fn lock(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.lock("login_attempts")
 }
@@ -29,7 +31,8 @@ pub fn recent(
     )
 }
 
-/// When the latest attempts from an address were, on whatever account, newest first; at most `count` of them.
+/// When the latest attempts from an address were, on whatever account, newest first; at most
+/// `count` of them.
 pub fn recent_of_address(
     tx: &mut dyn Tx,
     address: &str,

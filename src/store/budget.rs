@@ -20,7 +20,8 @@ pub(super) struct Part {
 }
 
 impl Budget {
-    /// Takes `bytes`; [`StoreError::Busy`] where that is too much beside what others have. Alone, any write gets through.
+    /// Takes `bytes`; [`StoreError::Busy`] where that is too much beside what others have. Alone,
+    /// any write gets through.
     pub(super) fn take(&self, bytes: usize) -> Result<Part, StoreError> {
         let fits = |taken: usize| {
             let sum = taken.checked_add(bytes)?;

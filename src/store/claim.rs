@@ -1,4 +1,5 @@
-//! The claim's statements: few and narrow, as all agents of a fleet go through them, one after the other.
+//! The claim's statements: few and narrow, as all agents of a fleet go through them, one after the
+//! other.
 
 use super::tx::{Row, Statement, Tx};
 use super::{StoreError, values};
@@ -74,8 +75,8 @@ fn claimed(row: &mut Row) -> Result<Claimed, StoreError> {
     })
 }
 
-/// Claims the oldest QUEUED job of a node, as the transaction's last statement; `None` where there is none (or another
-/// caller won).
+/// Claims the oldest QUEUED job of a node, as the transaction's last statement; `None` where there
+/// is none (or another caller won).
 pub fn next(
     tx: &mut dyn Tx,
     node_id: &str,
@@ -99,7 +100,8 @@ pub fn again(tx: &mut dyn Tx, id: &str) -> Result<Option<Claimed>, StoreError> {
         .transpose()
 }
 
-/// Whether an agent instance runs a job that has ended here without its report: its lease ran out, or somebody changed its row.
+/// Whether an agent instance runs a job that has ended here without its report: its lease ran out,
+/// or somebody changed its row.
 pub fn is_stray(
     tx: &mut dyn Tx,
     id: &str,
@@ -110,8 +112,9 @@ pub fn is_stray(
         .is_some())
 }
 
-/// The RUNNING jobs of a node that one agent instance has claimed, oldest first; for a caller without one, those claimed by
-/// such callers that are to be cancelled. `None` where the token is not good any more.
+/// The RUNNING jobs of a node that one agent instance has claimed, oldest first; for a caller
+/// without one, those claimed by such callers that are to be cancelled. `None` where the token is
+/// not good any more.
 pub fn own(
     tx: &mut dyn Tx,
     token_id: &str,

@@ -1,4 +1,5 @@
-//! Whole copies of an SQLite database: taken while a server writes to it, and looked at before one is put in its place.
+//! Whole copies of an SQLite database: taken while a server writes to it, and looked at before one
+//! is put in its place.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +12,8 @@ use super::migrate;
 
 /// Pages copied in one step: 1 MB, between two looks at whether to go on.
 const STEP_PAGES: i32 = 256;
-/// Steps between two fsyncs of the copy. A large heap of unwritten pages would make the server's own fsyncs wait for it.
+/// Steps between two fsyncs of the copy. A large heap of unwritten pages would make the server's
+/// own fsyncs wait for it.
 const STEPS_A_SYNC: u32 = 8;
 /// How long another program may hold the database's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,11 +43,13 @@ impl From<std::io::Error> for CopyError {
     }
 }
 
-/// Copies the database `from` to the empty file `to`, as it is at one moment soon after the call: what was committed
-/// before is in it. `to` is one file, without a log beside it, sound and on the disk when this returns.
+/// Copies the database `from` to the empty file `to`, as it is at one moment soon after the call:
+/// what was committed before is in it. `to` is one file, without a log beside it, sound and on the
+/// disk when this returns.
 ///
-/// One read transaction spans all steps: without it a commit in between would make SQLite begin again, for ever under load.
-/// Writers don't wait for it; their log grows meanwhile, and is moved into the database afterwards.
+/// One read transaction spans all steps: without it a commit in between would make SQLite begin
+/// again, for ever under load. Writers don't wait for it; their log grows meanwhile, and is moved
+/// into the database afterwards.
 pub fn copy(from: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Result<(), CopyError> {
     let source = open_to_read(from)?;
     source.execute_batch("BEGIN")?;
@@ -66,7 +70,8 @@ pub fn copy(from: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Result<(), Copy
         match backup.step(STEP_PAGES)? {
             StepResult::Done => break,
             StepResult::More => steps += 1,
-            // Of a database that isn't in WAL mode, with somebody writing to it: the next step tries again.
+            // Of a database that isn't in WAL mode, with somebody writing to it: the next step
+            // tries again.
             StepResult::Busy | StepResult::Locked | _ => {
                 std::thread::sleep(Duration::from_millis(10))
             }
@@ -76,7 +81,8 @@ pub fn copy(from: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Result<(), Copy
         }
     }
     drop(backup);
-    // The copy has the source's mode of journal, which would lay a log beside it as soon as somebody looks in.
+    // The copy has the source's mode of journal, which would lay a log beside it as soon as
+    // somebody looks in.
     target.execute_batch("PRAGMA journal_mode=DELETE;")?;
     let found = faults(&target, "quick_check")?;
     if !found.is_empty() {
@@ -90,7 +96,8 @@ pub fn copy(from: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Result<(), Copy
     Ok(())
 }
 
-/// Looks at a file that is to become the database: ours, not from a newer version, and sound. Gives its schema's version.
+/// Looks at a file that is to become the database: ours, not from a newer version, and sound. Gives
+/// its schema's version.
 pub fn inspect(path: &Path) -> Result<i64, String> {
     let shown = path.display();
     let about = std::fs::metadata(path).map_err(|error| format!("can't read {shown}: {error}"))?;
@@ -113,7 +120,8 @@ pub fn inspect(path: &Path) -> Result<i64, String> {
         .map_err(cant)
 }
 
-/// Moves what stands in the log beside a database into it, as far as that goes: of a damaged one it may not.
+/// Moves what stands in the log beside a database into it, as far as that goes: of a damaged one it
+/// may not.
 pub fn settle(database: &Path) {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let settled = Connection::open_with_flags(database, flags)

@@ -7,7 +7,8 @@ use rusqlite::{Connection, Row};
 use super::copy::{faults, open_to_read};
 use crate::clock::Timestamp;
 
-/// How long past its timeout a RUNNING job is taken for stuck, in seconds: far longer than any sweep takes.
+/// How long past its timeout a RUNNING job is taken for stuck, in seconds: far longer than any
+/// sweep takes.
 const OVERDUE_SECONDS: i64 = 600;
 
 /// What was found in an SQLite file.
@@ -105,7 +106,8 @@ pub struct PostgresDiagnosis {
     pub content: Option<Content>,
 }
 
-/// Looks into a PostgreSQL database. The error is one line, with the address and without the password.
+/// Looks into a PostgreSQL database. The error is one line, with the address and without the
+/// password.
 #[cfg(feature = "postgres")]
 pub fn diagnose_postgres(url: &str) -> Result<PostgresDiagnosis, String> {
     use crate::store::postgres::session::describe;

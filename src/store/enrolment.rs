@@ -1,4 +1,5 @@
-//! One-time codes with which a machine becomes a node's agent. The database keeps only their SHA-256.
+//! One-time codes with which a machine becomes a node's agent. The database keeps only their
+//! SHA-256.
 
 use super::{Statement, StoreError, Tx, values};
 use crate::clock::Timestamp;

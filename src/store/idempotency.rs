@@ -34,7 +34,8 @@ pub fn find(
         .transpose()
 }
 
-/// Makes this transaction the only one with that key: of two requests at once the second finds what the first one made.
+/// Makes this transaction the only one with that key: of two requests at once the second finds what
+/// the first one made.
 pub fn lock(tx: &mut dyn Tx, user_id: &str, key: &str) -> Result<(), StoreError> {
     tx.lock(&format!("idempotency {user_id} {key}"))
 }

@@ -400,7 +400,8 @@ pub fn running(tx: &mut dyn Tx) -> Result<Vec<(String, String, Option<String>)>,
     })
 }
 
-/// Jobs that have ended here while their script runs on: the job's id, its node and the agent instance of its claim.
+/// Jobs that have ended here while their script runs on: the job's id, its node and the agent
+/// instance of its claim.
 pub fn still_running(tx: &mut dyn Tx) -> Result<Vec<(String, String, Option<String>)>, StoreError> {
     read_all(tx.query(&STILL_RUNNING, &[])?, |row| {
         Ok((row.take()?, row.take()?, row.take()?))
@@ -438,7 +439,8 @@ pub fn cancel_queued(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, 
     Ok(tx.execute(&CANCEL_QUEUED, values![id, now])? == 1)
 }
 
-/// Records that the script of a job must be stopped; false if it does not run. The first time stays.
+/// Records that the script of a job must be stopped; false if it does not run. The first time
+/// stays.
 pub fn request_cancel(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, StoreError> {
     Ok(tx.execute(&CANCEL_RUNNING, values![id, now])? == 1)
 }
@@ -473,7 +475,8 @@ pub struct Ending {
     pub stderr: StreamCounts,
 }
 
-/// RUNNING, or lost to the lease and not yet recovered → the ending; false where the job is in another state.
+/// RUNNING, or lost to the lease and not yet recovered → the ending; false where the job is in
+/// another state.
 pub fn finish(tx: &mut dyn Tx, id: &str, end: &Ending, now: Timestamp) -> Result<bool, StoreError> {
     let changed = tx.execute(
         &FINISH,
@@ -494,8 +497,9 @@ pub fn finish(tx: &mut dyn Tx, id: &str, end: &Ending, now: Timestamp) -> Result
     Ok(changed == 1)
 }
 
-/// RUNNING → FAILED "agent disappeared", marked as lost; false where the job is not RUNNING, or (in a database that other
-/// servers write to, too) where one of them wrote down a sign of its agent's life within the lease.
+/// RUNNING → FAILED "agent disappeared", marked as lost; false where the job is not RUNNING, or (in
+/// a database that other servers write to, too) where one of them wrote down a sign of its agent's
+/// life within the lease.
 pub fn lose(
     tx: &mut dyn Tx,
     id: &str,
@@ -519,8 +523,8 @@ pub struct News {
     pub claimed: Option<String>,
 }
 
-/// Jobs that were queued, or are to be cancelled, since a minute, and those that were claimed since half of one. Only where
-/// [`Tx::is_shared`].
+/// Jobs that were queued, or are to be cancelled, since a minute, and those that were claimed since
+/// half of one. Only where [`Tx::is_shared`].
 pub fn news(tx: &mut dyn Tx) -> Result<Vec<News>, StoreError> {
     read_all(tx.query(&RECENT, &[])?, |row| {
         Ok(News {

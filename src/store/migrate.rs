@@ -1,4 +1,5 @@
-//! From whatever version the database has to today's, forward only, in one transaction, after a copy was made.
+//! From whatever version the database has to today's, forward only, in one transaction, after a
+//! copy was made.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,12 @@ pub const SCHEMA_VERSION: i64 = 5;
 /// The whole schema, for a fresh database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
-/// Views and triggers, made anew at each start: they hold nothing. Each database has a file of its own.
+/// Views and triggers, made anew at each start: they hold nothing. Each database has a file of its
+/// own.
 const DERIVED: &str = include_str!("sql/derived.sqlite.sql");
 
-/// The steps from an older version: the version that a step leads to, and its SQL (migrations/NNNN_what.sql).
+/// The steps from an older version: the version that a step leads to, and its SQL
+/// (migrations/NNNN_what.sql).
 const MIGRATIONS: &[(i64, &str)] = &[
     (2, LINES_AND_PIDS),
     (3, ENROLMENTS),
@@ -86,7 +89,8 @@ fn find_database(folder: &Path) -> Option<std::path::PathBuf> {
         .find(|path| is_database(path))
 }
 
-/// Looks at the file's first bytes alone, before SQLite does, so that a file that isn't ours stays as it is.
+/// Looks at the file's first bytes alone, before SQLite does, so that a file that isn't ours stays
+/// as it is.
 pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), OpenError> {
     let mut header = [0; 100];
     let mut file = match std::fs::File::open(path) {
@@ -120,7 +124,8 @@ pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), OpenError> {
     refuse_version(path, number(60))
 }
 
-/// Looks again through SQLite, which also reads what stands in the log beside the file. Changes nothing.
+/// Looks again through SQLite, which also reads what stands in the log beside the file. Changes
+/// nothing.
 pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let wrong = |error: rusqlite::Error| cant_open(path, &error);

@@ -1,8 +1,9 @@
-//! The only folder that speaks SQL: a cheap handle with two doors, [`Store::read`] and [`Store::write`], and a small
-//! function per statement beside the record that it gives.
+//! The only folder that speaks SQL: a cheap handle with two doors, [`Store::read`] and
+//! [`Store::write`], and a small function per statement beside the record that it gives.
 //!
-//! What a transaction changed is told, once it is durable, to the one listener that the server gave at the start
-//! (`events`). The store knows no HTTP and decides nothing: conditions are in the SQL, their meaning is the caller's.
+//! What a transaction changed is told, once it is durable, to the one listener that the server gave
+//! at the start (`events`). The store knows no HTTP and decides nothing: conditions are in the SQL,
+//! their meaning is the caller's.
 
 pub mod attempt;
 pub mod audit;
@@ -58,7 +59,8 @@ pub enum Change {
         /// The job.
         job_id: String,
     },
-    /// Somebody watches a job on one of the servers that share the database: its agent is to send output at once.
+    /// Somebody watches a job on one of the servers that share the database: its agent is to send
+    /// output at once.
     Watched {
         /// The job.
         job_id: String,
@@ -125,8 +127,8 @@ enum Backend {
 }
 
 impl Store {
-    /// Opens the SQLite file, makes it or brings it up to date. Nothing on the disk changes where this fails because the
-    /// file is another program's or a newer version's.
+    /// Opens the SQLite file, makes it or brings it up to date. Nothing on the disk changes where
+    /// this fails because the file is another program's or a newer version's.
     pub fn open_sqlite(path: &Path, listener: Listener) -> Result<Self, OpenError> {
         let sqlite = sqlite::Sqlite::open(path, listener)?;
         Ok(Self {
@@ -135,7 +137,8 @@ impl Store {
         })
     }
 
-    /// Connects to Postgres, makes the tables or brings them up to date. `url` has passed [`check_postgres_url`].
+    /// Connects to Postgres, makes the tables or brings them up to date. `url` has passed
+    /// [`check_postgres_url`].
     #[cfg(feature = "postgres")]
     pub fn open_postgres(url: &str, listener: Listener) -> Result<Self, OpenError> {
         let postgres = postgres::Postgres::open(url, listener)?;
@@ -145,7 +148,8 @@ impl Store {
         })
     }
 
-    /// Whether other servers may share this database: then what is kept in this one's memory is not all there is.
+    /// Whether other servers may share this database: then what is kept in this one's memory is not
+    /// all there is.
     pub fn is_shared(&self) -> bool {
         match &self.backend {
             Backend::Sqlite(_) => false,
@@ -175,8 +179,9 @@ impl Store {
         }
     }
 
-    /// Writes: `work` runs inside one transaction, together with others that wait; what it did is durable when this
-    /// returns `Ok`, and undone when it gives an `Err`. It must be short: no network, no rendering, no waiting.
+    /// Writes: `work` runs inside one transaction, together with others that wait; what it did is
+    /// durable when this returns `Ok`, and undone when it gives an `Err`. It must be short: no
+    /// network, no rendering, no waiting.
     pub async fn write<T, E>(
         &self,
         work: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
@@ -197,8 +202,8 @@ impl Store {
         }
     }
 
-    /// [`Store::write`] of something that holds so many bytes: what waits is bounded in bytes, too, and one that is too much
-    /// is [`StoreError::Busy`].
+    /// [`Store::write`] of something that holds so many bytes: what waits is bounded in bytes, too,
+    /// and one that is too much is [`StoreError::Busy`].
     pub async fn write_large<T, E>(
         &self,
         bytes: usize,
@@ -218,7 +223,8 @@ impl Store {
         .await
     }
 
-    /// Finishes the writes that wait and closes the database. Later calls answer [`StoreError::Stopping`].
+    /// Finishes the writes that wait and closes the database. Later calls answer
+    /// [`StoreError::Stopping`].
     pub async fn close(&self) {
         match &self.backend {
             Backend::Sqlite(sqlite) => {

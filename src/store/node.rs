@@ -151,7 +151,8 @@ pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError> {
         .transpose()
 }
 
-/// The node of that id, which nobody deletes until this transaction ends: for one that adds something of the node's.
+/// The node of that id, which nobody deletes until this transaction ends: for one that adds
+/// something of the node's.
 pub fn find_held(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError> {
     tx.query_one(&FIND_HELD, values![id])?
         .map(|mut row| record(&mut row))
@@ -181,7 +182,8 @@ pub struct FoundNode {
     pub os_id_like: String,
 }
 
-/// The nodes in whose id, name, hostname, system or labels every word is found, by id; all of them where there is no word.
+/// The nodes in whose id, name, hostname, system or labels every word is found, by id; all of them
+/// where there is no word.
 pub fn search(tx: &mut dyn Tx, sought: &str) -> Result<Vec<FoundNode>, StoreError> {
     let mut sql = String::from(include_str!("sql/node_search.sql"));
     let mut params = Vec::new();
@@ -238,7 +240,8 @@ pub fn count_problems(tx: &mut dyn Tx) -> Result<u64, StoreError> {
         .map_or(Ok(0), |mut row| row.take())
 }
 
-/// Records that a second machine uses a copy of the node's agent state; false if that was recorded since `since` already.
+/// Records that a second machine uses a copy of the node's agent state; false if that was recorded
+/// since `since` already.
 pub fn set_copied(
     tx: &mut dyn Tx,
     id: &str,
@@ -248,7 +251,8 @@ pub fn set_copied(
     Ok(tx.execute(&SET_COPIED, values![id, now, since])? == 1)
 }
 
-/// A sign of life: when it was, by this server's clock, and how long ago, which the database's own clock can count from.
+/// A sign of life: when it was, by this server's clock, and how long ago, which the database's own
+/// clock can count from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// When.
@@ -270,7 +274,8 @@ pub struct Life {
     pub instances: Vec<(String, Seen)>,
 }
 
-/// Writes down signs of life. In a database that other servers write to, too, a later one that is there already stays.
+/// Writes down signs of life. In a database that other servers write to, too, a later one that is
+/// there already stays.
 pub fn write_lives(tx: &mut dyn Tx, lives: &[Life]) -> Result<(), StoreError> {
     if tx.is_shared() {
         return write_lives_shared(tx, lives);
@@ -343,8 +348,8 @@ pub struct KnownInstance {
     pub ago_ms: u64,
 }
 
-/// The lives of all nodes, and of the instances seen within `within_ms`: what other servers wrote down, too. Only where
-/// [`Tx::is_shared`].
+/// The lives of all nodes, and of the instances seen within `within_ms`: what other servers wrote
+/// down, too. Only where [`Tx::is_shared`].
 pub fn lives(
     tx: &mut dyn Tx,
     within_ms: u64,
@@ -395,7 +400,8 @@ pub fn token_list(tx: &mut dyn Tx, node_id: &str) -> Result<Vec<NodeToken>, Stor
     })
 }
 
-/// Revokes a node's token; false where the node has no such token. Revoked again, the first time stands.
+/// Revokes a node's token; false where the node has no such token. Revoked again, the first time
+/// stands.
 pub fn token_revoke(
     tx: &mut dyn Tx,
     node_id: &str,

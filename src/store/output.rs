@@ -43,7 +43,8 @@ pub struct StoredChunk {
     pub position: u64,
     /// When it arrived.
     pub arrived_at: Timestamp,
-    /// Lines of both streams that had begun once its first byte was there; `None` where they are not counted.
+    /// Lines of both streams that had begun once its first byte was there; `None` where they are
+    /// not counted.
     pub line: Option<u64>,
     /// The bytes.
     pub data: Vec<u8>,
@@ -112,7 +113,8 @@ pub fn drop_before(
     tx.execute(&DROP, values![job_id, stream, start_offset])
 }
 
-/// The chunks from `position` on, in order: about `bytes` bytes, and at least one chunk where there is one.
+/// The chunks from `position` on, in order: about `bytes` bytes, and at least one chunk where there
+/// is one.
 pub fn window(
     tx: &mut dyn Tx,
     job_id: &str,
@@ -147,7 +149,8 @@ pub struct ChunkPlace {
     pub length: u64,
 }
 
-/// The places of the chunks from `position` on, in order, 4,096 at the most; of `only` one stream, or of both.
+/// The places of the chunks from `position` on, in order, 4,096 at the most; of `only` one stream,
+/// or of both.
 pub fn kept_places(
     tx: &mut dyn Tx,
     job_id: &str,

@@ -1,7 +1,8 @@
-//! How both databases find what the hot statements ask for, when there is a long history: by an index, never by walking
-//! through a table that grows for ever.
+//! How both databases find what the hot statements ask for, when there is a long history: by an
+//! index, never by walking through a table that grows for ever.
 //!
-//! `HYPRBOX_TEST_HISTORY` says how many jobs of history there are (20,000); `HYPRBOX_TEST_DATABASE_URL` picks the database.
+//! `HYPRBOX_TEST_HISTORY` says how many jobs of history there are (20,000);
+//! `HYPRBOX_TEST_DATABASE_URL` picks the database.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,7 +75,8 @@ impl Place {
             .expect("a transaction")
     }
 
-    /// Ended jobs, each with a chunk of output and an audit entry, and what the database knows of its tables.
+    /// Ended jobs, each with a chunk of output and an audit entry, and what the database knows of
+    /// its tables.
     fn fill(&self, jobs: i64) {
         for from in (0..jobs).step_by(SLICE as usize) {
             let upto = jobs.min(from + SLICE) - 1;
@@ -153,7 +155,8 @@ impl Explaining<'_> {
                 let prepare = format!("PREPARE plan_of_it{types} AS {}", statement.for_postgres());
                 self.tx.execute(&Statement::composed(prepare), &[])?;
                 let explain = format!("EXPLAIN EXECUTE plan_of_it{}", list(params, literal));
-                // After five it may be planned once for all values: the server prepares its statements.
+                // After five it may be planned once for all values: the server prepares its
+                // statements.
                 for _ in 0..7 {
                     self.read_plan(&explain, &mut plan)?;
                 }
@@ -369,7 +372,8 @@ fn pages() -> Vec<JobFilter> {
     ]
 }
 
-/// Each page with a status that is rare here, or with an unknown preset, comes from an index of just those rows.
+/// Each page with a status that is rare here, or with an unknown preset, comes from an index of
+/// just those rows.
 #[test]
 fn a_list_of_rare_jobs_reads_only_them() {
     let place = Place::new("rare");

@@ -1,8 +1,9 @@
 //! Postgres: the same two doors over a pool of connections, on blocking threads.
 //!
-//! Each write is one transaction (READ COMMITTED: row locks decide, and a condition is looked at again once the lock is
-//! had), each read one snapshot. What a commit changed is told to this server at once, and to others by NOTIFY: ids alone.
-//! How many may work and wait is bounded; a connection that was lost is replaced when it is next needed.
+//! Each write is one transaction (READ COMMITTED: row locks decide, and a condition is looked at
+//! again once the lock is had), each read one snapshot. What a commit changed is told to this
+//! server at once, and to others by NOTIFY: ids alone. How many may work and wait is bounded; a
+//! connection that was lost is replaced when it is next needed.
 
 mod line;
 mod listen;
@@ -27,12 +28,13 @@ use self::url::Endpoint;
 pub use self::url::check as check_url;
 use super::{Change, Listener, OpenError, StoreError, Tx};
 
-/// Connections that write at once. Their commits share the disk's flushes, so more than there are processors pays.
+/// Connections that write at once. Their commits share the disk's flushes, so more than there are
+/// processors pays.
 const WRITERS: usize = 12;
 /// Connections that read at once.
 const READERS: usize = 8;
-/// Callers that may wait at either door; one more is [`StoreError::Busy`]. When a server comes back, ten thousand agents come at
-/// once, each with a token to be looked up.
+/// Callers that may wait at either door; one more is [`StoreError::Busy`]. When a server comes
+/// back, ten thousand agents come at once, each with a token to be looked up.
 const QUEUE: usize = 16_384;
 /// How long a caller waits at a door before it is [`StoreError::Busy`].
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,7 +44,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 const CONNECT_IMPATIENCE: Duration = Duration::from_millis(200);
 /// How long those who are inside may take to leave when the server goes down.
 const LEAVE_WITHIN: Duration = Duration::from_millis(1_500);
-/// How long the threads of this store may take to end then: one may wait for an answer that never comes.
+/// How long the threads of this store may take to end then: one may wait for an answer that never
+/// comes.
 const END_WITHIN: Duration = Duration::from_secs(1);
 
 type Pool = r2d2::Pool<Sessions>;
@@ -189,11 +192,13 @@ impl Postgres {
         }
     }
 
-    /// How many connections may turn out to be lost before somebody who needs one is [`StoreError::Busy`]: all that are
-    /// idle may have been lost at once, and as many again before new ones are had.
+    /// How many connections may turn out to be lost before somebody who needs one is
+    /// [`StoreError::Busy`]: all that are idle may have been lost at once, and as many again before
+    /// new ones are had.
     const ATTEMPTS: usize = 2 * (WRITERS + READERS);
 
-    /// A connection of the pool, which may have been lost since its last use. Those that are most likely silent are left.
+    /// A connection of the pool, which may have been lost since its last use. Those that are most
+    /// likely silent are left.
     fn connection(&self) -> Result<r2d2::PooledConnection<Sessions>, StoreError> {
         loop {
             let mut session = self.any_connection()?;
@@ -253,7 +258,8 @@ impl Postgres {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(pool) = pool {
-            // Closing a connection blocks, which aborts the program on a thread of the async runtime.
+            // Closing a connection blocks, which aborts the program on a thread of the async
+            // runtime.
             on_plain_thread(move || drop(pool));
         }
     }
@@ -356,7 +362,8 @@ fn payloads_of(lines: &[String]) -> Vec<String> {
     payloads
 }
 
-/// The line that tells other servers of a change: ids alone. Letters, digits, `-`, `*` and blanks: it needs no quoting.
+/// The line that tells other servers of a change: ids alone. Letters, digits, `-`, `*` and blanks:
+/// it needs no quoting.
 fn line_of(change: &Change) -> String {
     let line = |letter: char, ids: &[&str]| {
         // Ids are ours; one that isn't, made by hand, is told as "anything".

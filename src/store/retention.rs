@@ -1,5 +1,6 @@
-//! The clock that `HYPRBOX_KEEP_DAYS` counts by. A clock that leaps months ahead must not delete everything at once, so after a
-//! leap nothing is deleted until the clock has gone on steadily for a day.
+//! The clock that `HYPRBOX_KEEP_DAYS` counts by. A clock that leaps months ahead must not delete
+//! everything at once, so after a leap nothing is deleted until the clock has gone on steadily for
+//! a day.
 
 use super::tx::{Statement, Tx};
 use super::{StoreError, values};

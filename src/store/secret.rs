@@ -1,5 +1,5 @@
-//! Sealed secrets of jobs that have not ended. The seal is the caller's; they are read with the claim ([`super::claim`]), and
-//! go by a trigger when the job ends.
+//! Sealed secrets of jobs that have not ended. The seal is the caller's; they are read with the
+//! claim ([`super::claim`]), and go by a trigger when the job ends.
 
 use super::tx::{Statement, Tx};
 use super::{StoreError, values};

@@ -1,10 +1,12 @@
-//! Sessions, and what the hash of a node's token leads to. Only SHA-256 of a token is ever stored or looked for.
+//! Sessions, and what the hash of a node's token leads to. Only SHA-256 of a token is ever stored
+//! or looked for.
 
 use super::user::{UserRecord, record};
 use super::{Statement, StoreError, Tx, values};
 use crate::clock::Timestamp;
 
-/// Starts a session of a user whose password is still `proved` (a PHC string); false when it isn't, or the user is gone.
+/// Starts a session of a user whose password is still `proved` (a PHC string); false when it isn't,
+/// or the user is gone.
 pub fn insert(
     tx: &mut dyn Tx,
     token_sha256: [u8; 32],

@@ -1,4 +1,5 @@
-//! Disk that is given back when much of the database is empty. On Postgres that is autovacuum's work.
+//! Disk that is given back when much of the database is empty. On Postgres that is autovacuum's
+//! work.
 
 use super::tx::{Statement, Tx};
 use super::{StoreError, values};
@@ -8,8 +9,8 @@ const KEPT_PAGES: i64 = 4_096;
 /// Of all pages, at least this share must be empty before any is given back: as a divisor.
 const SHARE: i64 = 4;
 
-/// Gives one more megabyte back to the filesystem; false where there is nothing worth it. The pages at the file's end move
-/// into empty ones, so this is a write like any other, and as short.
+/// Gives one more megabyte back to the filesystem; false where there is nothing worth it. The pages
+/// at the file's end move into empty ones, so this is a write like any other, and as short.
 pub fn give_back(tx: &mut dyn Tx) -> Result<bool, StoreError> {
     static FREE: Statement = Statement::new("PRAGMA freelist_count");
     static ALL: Statement = Statement::new("PRAGMA page_count");

@@ -1,8 +1,9 @@
 //! SQLite: a pool of read-only connections, and one thread that owns the only writing connection.
 //!
-//! Writes that wait are drained into one `BEGIN IMMEDIATE … COMMIT`, each in a savepoint of its own, and answered after
-//! the commit: with `synchronous=FULL` one fsync then serves many, and no writer ever meets `SQLITE_BUSY` from another
-//! (docs/decisions/0002-one-writer.md has the figures).
+//! Writes that wait are drained into one `BEGIN IMMEDIATE … COMMIT`, each in a savepoint of its
+//! own, and answered after the commit: with `synchronous=FULL` one fsync then serves many, and no
+//! writer ever meets `SQLITE_BUSY` from another (docs/decisions/0002-one-writer.md has the
+//! figures).
 
 mod checkpoint;
 
@@ -30,15 +31,18 @@ const QUEUE: usize = 2_048;
 const READERS: u32 = 6;
 /// How long another program may hold the lock before a write gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
-/// Pages of log past which the writer itself checkpoints, so that the log can't outrun the checkpointer: 64 MB.
+/// Pages of log past which the writer itself checkpoints, so that the log can't outrun the
+/// checkpointer: 64 MB.
 const LOG_PAGES_MAX: i64 = 16_384;
 /// Between two looks at how long the log is; a disk writes some MB in that time.
 const LOG_LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long the writer then waits for readers. One that stays (an operator's shell, a backup) must not hold up every write.
+/// How long the writer then waits for readers. One that stays (an operator's shell, a backup) must
+/// not hold up every write.
 const RESTART_PATIENCE: Duration = Duration::from_millis(50);
 /// After such a wait in vain, how long until the next one.
 const RESTART_AGAIN: Duration = Duration::from_secs(1);
-/// How long the last checkpoint may wait for readers when the server goes down; what is left is read at the next start.
+/// How long the last checkpoint may wait for readers when the server goes down; what is left is
+/// read at the next start.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(300);
 /// How often the writer looks for commits of other programs.
 const FOREIGN_EVERY: Duration = Duration::from_secs(1);
@@ -170,7 +174,8 @@ impl Sqlite {
     }
 
     pub(super) fn close(&self) {
-        // The writer's loop ends when the queue's last sender is gone and it has drained what waits.
+        // The writer's loop ends when the queue's last sender is gone and it has drained what
+        // waits.
         drop(
             self.queue
                 .lock()
@@ -217,15 +222,17 @@ fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Lets a statement be planned by its words alone, and stay as it was prepared. SQLite would otherwise ask what is bound to it,
-/// too, and prepare the claim and others like it anew whenever that is another value: at each call.
+/// Lets a statement be planned by its words alone, and stay as it was prepared. SQLite would
+/// otherwise ask what is bound to it, too, and prepare the claim and others like it anew whenever
+/// that is another value: at each call.
 fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
         .map(drop)
 }
 
-/// Makes the file before SQLite does, for its owner alone: hashes and output are in it. Its log takes over the mode.
+/// Makes the file before SQLite does, for its owner alone: hashes and output are in it. Its log
+/// takes over the mode.
 fn make_private(path: &Path) -> Result<(), OpenError> {
     let made = std::fs::OpenOptions::new()
         .write(true)
@@ -283,7 +290,8 @@ fn write_loop(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        // It moves for other programs' commits alone, as this connection is the only writer in here.
+        // It moves for other programs' commits alone, as this connection is the only writer in
+        // here.
         let seen = data_version(&connection);
         if seen != version {
             version = seen;
@@ -314,8 +322,8 @@ fn write_group(
 ) {
     let mut done = Vec::with_capacity(GROUP);
     if let Err(error) = run_cached(connection, "BEGIN IMMEDIATE") {
-        // Another program holds the lock. Those who wait have waited as long as the first: one after the other, each
-        // with a patience of its own, they would wait for minutes.
+        // Another program holds the lock. Those who wait have waited as long as the first: one
+        // after the other, each with a patience of its own, they would wait for minutes.
         first.answer(Err(error.clone()));
         for write in waiting.try_iter().take(QUEUE) {
             write.answer(Err(error.clone()));
@@ -327,7 +335,8 @@ fn write_group(
     while let Some(mut write) = next.take() {
         run_one(connection, write.as_mut(), &mut notes);
         done.push(write);
-        // A full disk may end the whole transaction; what came next would then commit by itself, unseen.
+        // A full disk may end the whole transaction; what came next would then commit by itself,
+        // unseen.
         if done.len() < GROUP && !connection.is_autocommit() {
             next = waiting.try_recv().ok();
         }
@@ -377,7 +386,8 @@ fn run_one(connection: &Connection, write: &mut dyn Write, notes: &mut Vec<Chang
     }
 }
 
-/// Keeps the log from growing for ever under a load that the checkpointer can't keep up with; not before `look_from`.
+/// Keeps the log from growing for ever under a load that the checkpointer can't keep up with; not
+/// before `look_from`.
 fn bound_the_log(connection: &Connection, look_from: &mut Instant) {
     if Instant::now() < *look_from {
         return;

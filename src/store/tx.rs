@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use super::{Change, StoreError};
 use crate::clock::Timestamp;
 
-/// One transaction, on either database. It can only be had from [`super::Store::read`] and [`super::Store::write`].
+/// One transaction, on either database. It can only be had from [`super::Store::read`] and
+/// [`super::Store::write`].
 pub trait Tx {
     /// Runs a statement that gives rows. `params` are `$1`, `$2`, … in order.
     fn query(&mut self, statement: &Statement, params: &[Value]) -> Result<Vec<Row>, StoreError>;
@@ -14,14 +15,16 @@ pub trait Tx {
     /// Runs a statement that changes rows and says how many.
     fn execute(&mut self, statement: &Statement, params: &[Value]) -> Result<u64, StoreError>;
 
-    /// [`Tx::query`] for a look that is as good just before the transaction, where nothing was asked in it yet: it sees what is
-    /// committed, holds nothing, and where the database is a journey away it comes without a beginning and an end.
+    /// [`Tx::query`] for a look that is as good just before the transaction, where nothing was
+    /// asked in it yet: it sees what is committed, holds nothing, and where the database is a
+    /// journey away it comes without a beginning and an end.
     fn peek(&mut self, statement: &Statement, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         self.query(statement, params)
     }
 
-    /// [`Tx::query`] with the transaction's last statement: where the database is a journey away, the commit goes with it,
-    /// so that it is done when this returns. Nothing may be asked after it, and no error given for what it found.
+    /// [`Tx::query`] with the transaction's last statement: where the database is a journey away,
+    /// the commit goes with it, so that it is done when this returns. Nothing may be asked after
+    /// it, and no error given for what it found.
     fn query_last(
         &mut self,
         statement: &Statement,
@@ -33,8 +36,9 @@ pub trait Tx {
     /// Tells the rest of the server, once this transaction is durable, what it changed.
     fn note(&mut self, change: Change);
 
-    /// Holds off every other transaction that locks the same name until this one ends: for a look and a change that must
-    /// be one, where no row is there to lock. With one writer there is nothing to do.
+    /// Holds off every other transaction that locks the same name until this one ends: for a look
+    /// and a change that must be one, where no row is there to lock. With one writer there is
+    /// nothing to do.
     fn lock(&mut self, _name: &str) -> Result<(), StoreError> {
         Ok(())
     }
@@ -56,9 +60,9 @@ pub trait Tx {
 
 /// SQL in the dialect that both databases share, with parameters `$1`, `$2`, …
 ///
-/// The markers `/* skip locked */`, `/* for update */` (nobody else changes the row), `/* for share */` (nobody changes it)
-/// and `/* for key share */` (nobody deletes it) are comments to SQLite, which has one writer; Postgres reads them as they
-/// are, the first as `FOR UPDATE SKIP LOCKED`.
+/// The markers `/* skip locked */`, `/* for update */` (nobody else changes the row), `/* for share
+/// */` (nobody changes it) and `/* for key share */` (nobody deletes it) are comments to SQLite,
+/// which has one writer; Postgres reads them as they are, the first as `FOR UPDATE SKIP LOCKED`.
 #[derive(Debug)]
 pub struct Statement {
     neutral: Cow<'static, str>,
@@ -88,7 +92,8 @@ impl Statement {
         }
     }
 
-    /// The text for SQLite. It binds `$n` by first appearance, so `$n` becomes `?n`, which binds by number.
+    /// The text for SQLite. It binds `$n` by first appearance, so `$n` becomes `?n`, which binds by
+    /// number.
     pub(super) fn for_sqlite(&self) -> &str {
         self.sqlite.get_or_init(|| self.code().replace('$', "?"))
     }
@@ -211,7 +216,8 @@ impl Row {
         }
     }
 
-    /// The next column. A type that doesn't fit is a [`StoreError::Decode`] that names the column's number.
+    /// The next column. A type that doesn't fit is a [`StoreError::Decode`] that names the column's
+    /// number.
     pub fn take<T: FromValue>(&mut self) -> Result<T, StoreError> {
         self.column += 1;
         let value = self.values.next().unwrap_or(Value::Null);
@@ -221,8 +227,8 @@ impl Row {
         })
     }
 
-    /// The next column, a time that an operator may have typed: one that nobody can read counts as absent, so that a slip of
-    /// theirs hides no job.
+    /// The next column, a time that an operator may have typed: one that nobody can read counts as
+    /// absent, so that a slip of theirs hides no job.
     pub fn take_typed_time(&mut self) -> Result<Option<Timestamp>, StoreError> {
         let column = self.column + 1;
         match self.take() {
@@ -286,7 +292,8 @@ impl FromValue for Timestamp {
         match value {
             Value::Time(at) => Some(at),
             Value::Text(text) => text.parse().ok(),
-            // An operator's unixepoch(): in seconds, and in milliseconds where it is too large for those.
+            // An operator's unixepoch(): in seconds, and in milliseconds where it is too large for
+            // those.
             Value::Int(int) if int < 100_000_000_000 => {
                 Some(Timestamp::from_millis(int.saturating_mul(1_000)))
             }

@@ -74,7 +74,8 @@ pub fn count(tx: &mut dyn Tx) -> Result<u64, StoreError> {
     }
 }
 
-/// The user with this id, whom nobody removes until this transaction ends: for one that adds something of theirs.
+/// The user with this id, whom nobody removes until this transaction ends: for one that adds
+/// something of theirs.
 pub fn find_held(tx: &mut dyn Tx, id: &str) -> Result<Option<Account>, StoreError> {
     static FIND: Statement = Statement::new(concat!(
         include_str!("sql/user_find.sql"),
@@ -84,7 +85,8 @@ pub fn find_held(tx: &mut dyn Tx, id: &str) -> Result<Option<Account>, StoreErro
     row.map(|mut row| account(&mut row)).transpose()
 }
 
-/// Makes this transaction the only one that counts users and adds one for it: of two first users at once one wins.
+/// Makes this transaction the only one that counts users and adds one for it: of two first users at
+/// once one wins.
 pub fn lock_first(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.lock("users")
 }

@@ -1,5 +1,5 @@
-//! TLS of the server's own: the certificate and key that `HYPRBOX_TLS_CERT` and `HYPRBOX_TLS_KEY` name, and those that
-//! a renewal puts in their place, without a connection being dropped.
+//! TLS of the server's own: the certificate and key that `HYPRBOX_TLS_CERT` and `HYPRBOX_TLS_KEY`
+//! name, and those that a renewal puts in their place, without a connection being dropped.
 
 mod expiry;
 
@@ -19,7 +19,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::clock::Timestamp;
 use crate::tasks::TASKS;
 
-/// How often the files are looked at. What is served meanwhile is still valid: renewals come days ahead.
+/// How often the files are looked at. What is served meanwhile is still valid: renewals come days
+/// ahead.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 const CERT: &str = "HYPRBOX_TLS_CERT";
@@ -135,7 +136,8 @@ impl Tls {
         }
     }
 
-    /// Gives what was found wrong for the first time: a renewal may stand between its two files, and gets another look.
+    /// Gives what was found wrong for the first time: a renewal may stand between its two files,
+    /// and gets another look.
     fn look(&self, doubtful: Option<[u8; 32]>) -> Option<[u8; 32]> {
         let parts = &self.0;
         let read = Files::read(&parts.cert, &parts.key);

@@ -11,8 +11,9 @@ use crate::processes::marked;
 /// From the cancel to the last process: ten seconds of grace, and two.
 const ALL_GONE: Duration = Duration::from_secs(12);
 
-/// Ignores SIGTERM; has children that fork without end, some in sessions of their own, some with their parents gone, some
-/// without the job's environment, and one that lives on from child to child.
+/// Ignores SIGTERM; has children that fork without end, some in sessions of their own, some with
+/// their parents gone, some without the job's environment, and one that lives on from child to
+/// child.
 const STUBBORN: &str = r#"
 trap '' TERM HUP INT
 for n in 1 2 3; do

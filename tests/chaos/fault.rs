@@ -48,8 +48,8 @@ pub(crate) struct Hurt {
     pub(crate) percent: usize,
 }
 
-/// Decides, and counts. The same seed decides the same about the n-th call of a kind on a line, in whatever order the calls
-/// of different lines come.
+/// Decides, and counts. The same seed decides the same about the n-th call of a kind on a line, in
+/// whatever order the calls of different lines come.
 pub(crate) struct Faults {
     seed: u64,
     percent: u64,

@@ -1,5 +1,6 @@
-//! The unkind world: a network that loses, repeats, delays and cuts, agents and servers that are killed, nodes that reboot
-//! and disks that are full. The real server and the real agent, on the same harness as `tests/it`.
+//! The unkind world: a network that loses, repeats, delays and cuts, agents and servers that are
+//! killed, nodes that reboot and disks that are full. The real server and the real agent, on the
+//! same harness as `tests/it`.
 //!
 //! | variable | default | |
 //! | --- | --- | --- |

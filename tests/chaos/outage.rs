@@ -1,4 +1,5 @@
-//! 200 MB of output while the server is away: the tail is exact, the counts are exact, and memory and disk stay bounded.
+//! 200 MB of output while the server is away: the tail is exact, the counts are exact, and memory
+//! and disk stay bounded.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

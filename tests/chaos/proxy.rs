@@ -194,8 +194,8 @@ fn connect(line: &Line) -> Option<TcpStream> {
     Some(server)
 }
 
-/// One call to the server; `None` where it is away or goes away, where nothing comes in time, or where `client` hangs up:
-/// then the server sees the same.
+/// One call to the server; `None` where it is away or goes away, where nothing comes in time, or
+/// where `client` hangs up: then the server sees the same.
 fn ask(
     line: &Line,
     request: &[u8],

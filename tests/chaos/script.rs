@@ -11,8 +11,8 @@ use crate::harness::{Field, Person, id_of, write_preset};
 /// What the server keeps of a stream.
 pub(crate) const KEPT: usize = 4_194_304;
 
-/// Leaves a line in a file of its own, writes known bytes to both streams at its own pace, waits for a file if it is told to,
-/// and ends with a known code.
+/// Leaves a line in a file of its own, writes known bytes to both streams at its own pace, waits
+/// for a file if it is told to, and ends with a known code.
 const TALLY: &str = r#"name: tally
 title: Tallies
 description: For tests.

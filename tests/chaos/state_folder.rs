@@ -1,4 +1,5 @@
-//! A state folder that takes nothing: the agent says so, takes no jobs, and shows life; mended, it goes on.
+//! A state folder that takes nothing: the agent says so, takes no jobs, and shows life; mended, it
+//! goes on.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -143,7 +144,8 @@ fn a_state_folder_that_fills_up_under_an_idle_agent_loses_no_job() {
     });
     let ballast = world.mount.0.join("ballast");
     assert!(std::fs::write(&ballast, vec![0; 2 << 20]).is_err());
-    // It is found out when the job comes at the latest: then the job ends with the reason, or it waits.
+    // It is found out when the job comes at the latest: then the job ends with the reason, or it
+    // waits.
     let id = world.admin.queue("n1");
     let job = eventually("a word about it", || {
         let job = world.admin.job(&id);

@@ -1,5 +1,5 @@
-//! Many jobs over a bad line, with agents and server killed all the time: each script runs once, every byte arrives once, and
-//! every job ends with the truth.
+//! Many jobs over a bad line, with agents and server killed all the time: each script runs once,
+//! every byte arrives once, and every job ends with the truth.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,8 @@ use crate::setting;
 const NODES: usize = 4;
 /// Of a hundred calls, so many are hurt.
 const HURT_PERCENT: u64 = 30;
-/// Longer than an agent with a claimed job is away or unheard, but for the one whose lease is to run out.
+/// Longer than an agent with a claimed job is away or unheard, but for the one whose lease is to
+/// run out.
 const LEASE_SECONDS: u64 = 12;
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
@@ -237,7 +238,8 @@ fn run(seed: u64) {
                     "seed {}: not ended: {open:#?}",
                     storm.seed
                 );
-                // Spread over the first three quarters of the jobs, so that there is always something to lose.
+                // Spread over the first three quarters of the jobs, so that there is always
+                // something to lose.
                 if kills < server_kills && settled * 4 * server_kills >= count * 3 * kills {
                     kills += 1;
                     storm.kill_server();

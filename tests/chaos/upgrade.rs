@@ -1,4 +1,5 @@
-//! The agent's program is replaced and the agent restarted, again and again, in the middle of a job.
+//! The agent's program is replaced and the agent restarted, again and again, in the middle of a
+//! job.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

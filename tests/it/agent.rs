@@ -1,4 +1,5 @@
-//! The real agent with the real server: what a script says, how it ends, and what may happen on the way.
+//! The real agent with the real server: what a script says, how it ends, and what may happen on the
+//! way.
 
 use std::path::{Path, PathBuf};
 

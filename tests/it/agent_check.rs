@@ -1,4 +1,5 @@
-//! `hyprbox-agent check`: each thing that goes wrong on the way to the server, made on purpose, is named with its mend.
+//! `hyprbox-agent check`: each thing that goes wrong on the way to the server, made on purpose, is
+//! named with its mend.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! `hyprbox-agent upgrade`: from the command line and as a job, under a service manager that is none, with agents of two
-//! versions that differ in nothing else.
+//! `hyprbox-agent upgrade`: from the command line and as a job, under a service manager that is
+//! none, with agents of two versions that differ in nothing else.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;

@@ -1,4 +1,5 @@
-//! People: the first one, registration, sessions and their cookie, passwords, personal tokens, users and roles.
+//! People: the first one, registration, sessions and their cookie, passwords, personal tokens,
+//! users and roles.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Backups and what becomes of them: whole under load or not there at all, restored only where nothing is lost by it.
+//! Backups and what becomes of them: whole under load or not there at all, restored only where
+//! nothing is lost by it.
 
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;

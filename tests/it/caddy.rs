@@ -1,4 +1,5 @@
-//! Three servers behind Caddy, with the very file that the documentation shows. `tests/with-caddy` says where Caddy is.
+//! Three servers behind Caddy, with the very file that the documentation shows. `tests/with-caddy`
+//! says where Caddy is.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -72,7 +73,8 @@ fn three() -> Option<[Server; 3]> {
     Some([first, alike(Setup::new()), alike(Setup::new())])
 }
 
-/// A script that writes its lines slowly enough for a kill to be in the middle, and leaves a mark each time it runs.
+/// A script that writes its lines slowly enough for a kill to be in the middle, and leaves a mark
+/// each time it runs.
 fn script(marks: &Path, number: usize) -> String {
     format!(
         "echo {number} >>{}; for line in $(seq {LINES}); do echo \"job {number} line $line\"; sleep 0.05; done",

@@ -487,7 +487,8 @@ fn the_next_job_is_claimed_with_the_end_of_the_last() {
     let job = answer["job"].clone();
     assert_eq!(id_of(&job), second);
     assert_eq!(job["secrets"], json!({"key": "hunter2-and-more"}));
-    // Durable before the answer. Should that be lost, the same call brings the same job once more, and so does a poll.
+    // Durable before the answer. Should that be lost, the same call brings the same job once more,
+    // and so does a poll.
     server.kill9();
     server.start_again();
     let (admin, agent) = (server.admin(), agent.at(&server));

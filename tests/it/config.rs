@@ -1,4 +1,5 @@
-//! Configuration: a bad value stops the start with one line and changes nothing; a flag wins; SIGTERM is a clean end.
+//! Configuration: a bad value stops the start with one line and changes nothing; a flag wins;
+//! SIGTERM is a clean end.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -271,7 +272,8 @@ fn a_file_that_is_no_database_of_ours_is_left_alone() {
 
 #[test]
 fn a_start_that_fails_takes_away_what_it_made() {
-    // The data folder is new, and the database elsewhere is none of ours; or the key can be written nowhere.
+    // The data folder is new, and the database elsewhere is none of ours; or the key can be written
+    // nowhere.
     let setup = Setup::new();
     let notes = setup.folder().join("notes.txt");
     std::fs::write(&notes, "These are a person's notes.\n").expect("writes");
@@ -442,7 +444,8 @@ fn what_was_queued_before_the_end_is_there_after_it() {
                     let mut ids = Vec::new();
                     let body = json!({"preset": "note", "nodeId": "n1"});
                     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                        // Once it goes down the connection may be refused; what was answered counts.
+                        // Once it goes down the connection may be refused; what was answered
+                        // counts.
                         match admin.post("/api/jobs", &body).try_send() {
                             Ok(answer) if answer.status == 201 => {
                                 ids.push(crate::harness::id_of(&answer.json()));

@@ -1,4 +1,5 @@
-//! SIGKILL at any moment: what was acknowledged is there, what was claimed runs once, and the database is sound.
+//! SIGKILL at any moment: what was acknowledged is there, what was claimed runs once, and the
+//! database is sound.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -201,7 +202,8 @@ fn fifty_kills_at_random_moments_lose_nothing_and_run_nothing_twice() {
             None => LIFE_MAX_CONNECTING_MS,
         };
         for kill in 1..=KILLS {
-            // On a slow machine a life may be too short for any work: then the kills would prove nothing.
+            // On a slow machine a life may be too short for any work: then the kills would prove
+            // nothing.
             eventually("as many jobs as kills", || {
                 let enough = known.acknowledged.lock().expect("no panic").len() >= kill;
                 (enough || known.over.load(Ordering::SeqCst)).then_some(())

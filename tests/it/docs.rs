@@ -1,5 +1,6 @@
-//! What the pages for people tell one to type is there: each command of `hyprbox` parses, each of the agent, each script and each
-//! setting exists, each link leads somewhere. What a command then does is for docs_run.rs.
+//! What the pages for people tell one to type is there: each command of `hyprbox` parses, each of
+//! the agent, each script and each setting exists, each link leads somewhere. What a command then
+//! does is for docs_run.rs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Polls are answered at the door where that can be, before the router: nothing may be told apart by it, however odd the
-//! request. The same request with a body always goes through the router.
+//! Polls are answered at the door where that can be, before the router: nothing may be told apart
+//! by it, however odd the request. The same request with a body always goes through the router.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Enrolment: a one-time code becomes a node's token once, within an hour, and is worth nothing else.
+//! Enrolment: a one-time code becomes a node's token once, within an hour, and is worth nothing
+//! else.
 
 use serde_json::{Value, json};
 

@@ -19,7 +19,8 @@ fn node_is(stream: &mut Sse, id: &str, field: &str, value: &Value) -> Event {
     stream.until(is).pop().expect("the event")
 }
 
-/// The next events are those that a stream opens with; they end where an event that was waited for comes.
+/// The next events are those that a stream opens with; they end where an event that was waited for
+/// comes.
 fn opening(person: &Person, query: &str, fence: impl FnOnce()) -> Vec<Event> {
     let mut stream = person.get(&format!("/api/events{query}")).open();
     let first = stream.next();

@@ -1,4 +1,5 @@
-//! A job's stream for programs: `?output=exact` has every byte, in the order of the log; `?output=none` has none.
+//! A job's stream for programs: `?output=exact` has every byte, in the order of the log;
+//! `?output=none` has none.
 
 use serde_json::json;
 

@@ -1,6 +1,7 @@
-//! What befalls a PostgreSQL server under servers that work: it is stopped and started, fails over to its standby, stands
-//! still, or has no connection left. Whatever it is, calls are answered or refused with a time to come again, and in the end
-//! each job was started once and all of its output is there.
+//! What befalls a PostgreSQL server under servers that work: it is stopped and started, fails over
+//! to its standby, stands still, or has no connection left. Whatever it is, calls are answered or
+//! refused with a time to come again, and in the end each job was started once and all of its
+//! output is there.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -102,8 +103,8 @@ fn servers(url: &str) -> [Server; 2] {
     })
 }
 
-/// Two servers and some agents work while `trouble` happens, which begins when a quarter of the work is done; whether calls
-/// were held up or refused.
+/// Two servers and some agents work while `trouble` happens, which begins when a quarter of the
+/// work is done; whether calls were held up or refused.
 fn rides_out(url: &str, trouble: impl FnOnce()) -> bool {
     let mut servers = servers(url);
     let admin = servers[0].admin();
@@ -221,8 +222,8 @@ fn a_database_that_fails_over_to_its_standby() {
     assert!(met, "nobody met it");
 }
 
-/// The first one's machine takes connections as before, and nobody there says a word: it stands still in the middle of its
-/// disk's failure.
+/// The first one's machine takes connections as before, and nobody there says a word: it stands
+/// still in the middle of its disk's failure.
 #[test]
 fn a_database_that_stands_still_and_is_failed_over() {
     let Some([first, second]) = two_clusters() else {

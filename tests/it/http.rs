@@ -1,4 +1,5 @@
-//! What holds for every answer, and what no client may bring about: a 500, or a server that stands still.
+//! What holds for every answer, and what no client may bring about: a 500, or a server that stands
+//! still.
 
 use serde_json::{Value, json};
 

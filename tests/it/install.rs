@@ -1,5 +1,5 @@
-//! How an agent gets onto a machine: the line of the node's page is run as it stands, into a root of its own, and the agent that
-//! it leaves there runs a job.
+//! How an agent gets onto a machine: the line of the node's page is run as it stands, into a root
+//! of its own, and the agent that it leaves there runs a job.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -288,7 +288,8 @@ fn a_server_without_agents_says_so() {
         "{}",
         words(&output)
     );
-    // One that is put there is offered without a restart, and nothing else of the folder or beside it.
+    // One that is put there is offered without a restart, and nothing else of the folder or beside
+    // it.
     std::fs::write(empty.join("hyprbox-agent-riscv64"), "x").expect("writes");
     std::fs::write(empty.join("hyprbox-agent-x.y"), "x").expect("writes");
     server.get("/agent/hyprbox-agent-riscv64").gives(200);

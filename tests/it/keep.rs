@@ -1,4 +1,5 @@
-//! `HYPRBOX_KEEP_DAYS`: what is old enough goes with its output, what is younger stays, and the disk gets its space back.
+//! `HYPRBOX_KEEP_DAYS`: what is old enough goes with its output, what is younger stays, and the
+//! disk gets its space back.
 
 use std::path::Path;
 
@@ -26,7 +27,8 @@ fn is_there(admin: &Person, id: &str) -> bool {
 fn jobs_go_when_they_are_old_enough_whatever_way_their_time_is_written() {
     let (mut server, admin, agent) = with_node();
     let sqlite = server.database().sqlite().is_some();
-    // Each written as the server does, as an operator types it, and with an offset: an hour on either side of two days.
+    // Each written as the server does, as an operator types it, and with an offset: an hour on
+    // either side of two days.
     let (old, young): (Vec<String>, Vec<String>) = if sqlite {
         let west = |hours: &str| {
             format!("strftime('%Y-%m-%dT%H:%M:%S','now','-{hours} hours','-5 hours') || '-05:00'")

@@ -160,8 +160,9 @@ fn an_agent_that_is_there_after_a_restart_keeps_its_job() {
 
 #[test]
 fn an_open_poll_is_a_life_that_lasts() {
-    // Longer than a lease: the agent's word at its beginning and end is enough only if the poll itself counts, so a lease
-    // is told to the agent, which shows life every third of it. Here it does, beside its open poll.
+    // Longer than a lease: the agent's word at its beginning and end is enough only if the poll
+    // itself counts, so a lease is told to the agent, which shows life every third of it. Here it
+    // does, beside its open poll.
     let (_server, admin, agent) = ready();
     let other = admin.add_node("n2");
     let id = admin.queue("n1");

@@ -1,5 +1,5 @@
-//! The kept output on its way out: whole, in parts, compressed, with times; as much of it as there may be, and to those
-//! who take it slowly.
+//! The kept output on its way out: whole, in parts, compressed, with times; as much of it as there
+//! may be, and to those who take it slowly.
 
 use std::io::Read as _;
 
@@ -19,8 +19,8 @@ fn running(max_bytes: usize) -> (Server, Person, FakeAgent, String) {
     (server, admin, agent, id)
 }
 
-/// Text whose every part is unlike every other, so that a byte out of place shows. With a character of two bytes, so that
-/// some are cut.
+/// Text whose every part is unlike every other, so that a byte out of place shows. With a character
+/// of two bytes, so that some are cut.
 fn numbered(from: usize, bytes: usize) -> String {
     (from / 16..(from + bytes) / 16)
         .map(|n| format!("{n:013}é\n"))

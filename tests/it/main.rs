@@ -1,5 +1,5 @@
-//! The server from outside: its real binary as a process, spoken to over HTTP as people and agents do. A file per
-//! behaviour; `harness` is what they all stand on.
+//! The server from outside: its real binary as a process, spoken to over HTTP as people and agents
+//! do. A file per behaviour; `harness` is what they all stand on.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::print_stderr,

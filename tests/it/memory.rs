@@ -1,5 +1,5 @@
-//! What callers can make the server hold in memory: its peak against its own idle figure, under a limit of its address
-//! space, while others are served.
+//! What callers can make the server hold in memory: its peak against its own idle figure, under a
+//! limit of its address space, while others are served.
 
 use std::io::Write;
 use std::process::Command;
@@ -182,7 +182,8 @@ fn one_caller_takes_a_part_of_the_memory_for_bodies_and_it_comes_back() {
     let bodies: Vec<Raw> = (0..3)
         .map(|_| half_sent(&server, &ann, size + 1, size))
         .collect();
-    // Three such bodies are her part. As they are read in the background, the next ones are refused from some moment on.
+    // Three such bodies are her part. As they are read in the background, the next ones are refused
+    // from some moment on.
     eventually("a refusal", || {
         let mut next = half_sent(&server, &ann, size, size);
         let (head, body) = next.answer();
@@ -505,7 +506,8 @@ fn two_hard_jobs(server: &Server, admin: &Person, agent: &FakeAgent) -> (String,
         .map(|which| {
             let id = admin.queue("n1");
             agent.claim();
-            // Lines that occur in both, in another order each, and characters that grow when they are shown.
+            // Lines that occur in both, in another order each, and characters that grow when they
+            // are shown.
             let mut number = which + 1;
             let mut text = String::new();
             while text.len() < 3 * 1024 * 1024 {

@@ -56,7 +56,8 @@ fn hash_of(path: &Path) -> Vec<u8> {
     Sha256::digest(std::fs::read(path).expect("reads")).to_vec()
 }
 
-/// All that people can see: every job with its output, nodes, users, presets' names and the audit log.
+/// All that people can see: every job with its output, nodes, users, presets' names and the audit
+/// log.
 fn seen(admin: &Person) -> BTreeMap<String, Value> {
     let mut seen = BTreeMap::new();
     let list = admin.get("/api/jobs?scope=all&limit=200").ok();

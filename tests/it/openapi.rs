@@ -1,6 +1,7 @@
-//! Every operation that the server's own description names, held to what no operation may get wrong: who may call it,
-//! whose things it shows, what it makes of nonsense, and which states forbid it. An operation that the table below does
-//! not have fails the test, so that none is added without its checks.
+//! Every operation that the server's own description names, held to what no operation may get
+//! wrong: who may call it, whose things it shows, what it makes of nonsense, and which states
+//! forbid it. An operation that the table below does not have fails the test, so that none is added
+//! without its checks.
 
 use serde_json::{Value, json};
 

@@ -35,8 +35,8 @@ fn it_is_not_ready_while_the_store_takes_no_write() {
     admin.queue("n1");
 }
 
-/// A small file system of its own for the database, so that its disk can be full. `None`, loudly, where this machine
-/// does not let us mount one.
+/// A small file system of its own for the database, so that its disk can be full. `None`, loudly,
+/// where this machine does not let us mount one.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {

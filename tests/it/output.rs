@@ -1,4 +1,5 @@
-//! Output on its way in: chunks at their offsets, what comes twice or not at all, the tail, and what may be sent at all.
+//! Output on its way in: chunks at their offsets, what comes twice or not at all, the tail, and
+//! what may be sent at all.
 
 use std::io::Write as _;
 

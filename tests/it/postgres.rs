@@ -176,8 +176,8 @@ fn a_statement_that_takes_too_long_is_a_503_and_changes_nothing() {
     admin.queue("n1");
 }
 
-/// As when a firewall has forgotten the connections, or a machine has stopped within its network: nobody is told, and what is
-/// sent is taken.
+/// As when a firewall has forgotten the connections, or a machine has stopped within its network:
+/// nobody is told, and what is sent is taken.
 #[test]
 fn lines_that_fall_silent_are_left_all_at_once() {
     let Some((setup, line)) = over_a_line() else {
@@ -220,7 +220,8 @@ fn lines_that_fall_silent_are_left_all_at_once() {
             .logged(&["can't hear other servers", "no answer for 15 s"])
             .then_some(())
     });
-    // It hears again what the agent sends to the other server. Without that, a tail looks every five seconds.
+    // It hears again what the agent sends to the other server. Without that, a tail looks every
+    // five seconds.
     let mut tail = admin.get(&format!("/api/jobs/{id}/stream")).open();
     tail.until(|event| event.data["status"] == "RUNNING");
     let mut offset = 0;

@@ -1,4 +1,5 @@
-//! The line to PostgreSQL, encrypted: what `sslmode` and `sslrootcert` ask for, and what is said where it can't be had.
+//! The line to PostgreSQL, encrypted: what `sslmode` and `sslrootcert` ask for, and what is said
+//! where it can't be had.
 
 use crate::harness::{Authority, Cluster, Person, Server, Setup, write_file};
 use crate::postgres::refused;
@@ -47,7 +48,8 @@ fn a_line_that_must_be_encrypted_is() {
         "127.0.0.1",
         &format!("sslmode=verify-full&{}", roots(&authority)),
     ));
-    // Without a word it is encrypted where the server can, as everywhere else in PostgreSQL's world.
+    // Without a word it is encrypted where the server can, as everywhere else in PostgreSQL's
+    // world.
     works(&cluster.url("localhost", "application_name=jobs"));
 
     // The certificate is for 127.0.0.1 alone.
@@ -67,7 +69,8 @@ fn a_line_that_must_be_encrypted_is() {
         "no encryption",
     );
 
-    // A server that has signed its own certificate, as many do: it is trusted where it is named, and nowhere else.
+    // A server that has signed its own certificate, as many do: it is trusted where it is named,
+    // and nowhere else.
     let (cert, key) = Authority::self_signed();
     let files = [("cert", &cert), ("key", &key)].map(|(name, text)| {
         let path = other.folder().join(name);

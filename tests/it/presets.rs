@@ -1,5 +1,5 @@
-//! Presets: what is listed, what would be frozen, files that change under a running server, and the script that stays
-//! as it was.
+//! Presets: what is listed, what would be frozen, files that change under a running server, and the
+//! script that stays as it was.
 
 use serde_json::{Value, json};
 

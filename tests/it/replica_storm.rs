@@ -1,7 +1,9 @@
-//! Three servers over one database, one of which is killed every few seconds, and many agents that work all the while.
+//! Three servers over one database, one of which is killed every few seconds, and many agents that
+//! work all the while.
 //!
-//! Most agents are threads of this test that keep the agent's rules over real HTTP: an instance, a journal (`running=`),
-//! offsets, the same call again until it is answered, now at this server and now at that one. Three are real ones.
+//! Most agents are threads of this test that keep the agent's rules over real HTTP: an instance, a
+//! journal (`running=`), offsets, the same call again until it is answered, now at this server and
+//! now at that one. Three are real ones.
 //!
 //! | variable | default | in full |
 //! | --- | --- | --- |
@@ -205,7 +207,8 @@ fn three() -> Option<Vec<Server>> {
     Some([first, Setup::new(), Setup::new()].map(start).into())
 }
 
-/// Kills one after the other by the clock, and starts each again a moment later, however long that takes; how many were killed.
+/// Kills one after the other by the clock, and starts each again a moment later, however long that
+/// takes; how many were killed.
 fn kill_in_turn(servers: &mut [Server], lines: &[Line], storm: &Storm) -> usize {
     let length = Duration::from_secs(setting("HYPRBOX_TEST_STORM_SECONDS", 12));
     let pause = Duration::from_secs(setting("HYPRBOX_TEST_STORM_KILL_SECONDS", 3));

@@ -354,7 +354,8 @@ fn appends_at_two_servers_give_every_byte_one_place() {
     let id = admin.queue("n1");
     agent.claim();
     let text: String = (0..400).map(|number| format!("{number:04}\n")).collect();
-    // The same bytes at both at once, in steps that overlap otherwise, and more to the other stream.
+    // The same bytes at both at once, in steps that overlap otherwise, and more to the other
+    // stream.
     std::thread::scope(|scope| {
         for (server, step) in [(&first, 35), (&second, 50)] {
             let (agent, text, id) = (agent.at(server), &text, &id);
@@ -467,7 +468,8 @@ fn connections_that_are_cut_are_made_anew() {
         let poll = agent.poll("wait=30").send_later();
         std::thread::sleep(Duration::from_millis(100));
         assert!(first.database().number(cut) > 0);
-        // What was cut in the middle is a 503, and nothing else; the very next try finds a connection.
+        // What was cut in the middle is a 503, and nothing else; the very next try finds a
+        // connection.
         let body = json!({"preset": "note", "nodeId": "n1"});
         let queue = || admin.post("/api/jobs", &body);
         let id = id_of(&patiently(queue().send(), queue).is(201).json());
@@ -479,15 +481,17 @@ fn connections_that_are_cut_are_made_anew() {
     }
 }
 
-/// A claim waits within the database; meanwhile the server that asked for it is killed, and its agent finds nothing at another
-/// one. The claim is brought to its end all the same, by nobody who could tell of it.
+/// A claim waits within the database; meanwhile the server that asked for it is killed, and its
+/// agent finds nothing at another one. The claim is brought to its end all the same, by nobody who
+/// could tell of it.
 #[test]
 fn a_claim_that_outlives_its_server_goes_to_its_agent_at_another_one() {
     let mut first = Server::start();
     let admin = first.admin();
     let agent = admin.add_node("n1");
     agent.beat();
-    // It knows from the beginning that the node is alive: that would be news, at which a poll looks once more.
+    // It knows from the beginning that the node is alive: that would be news, at which a poll looks
+    // once more.
     let Some(second) = beside(&first, &[]) else {
         return;
     };

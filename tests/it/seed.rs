@@ -1,4 +1,5 @@
-//! The founding document, word for word: its agent's calls, its states and the SQL that it tells operators to type.
+//! The founding document, word for word: its agent's calls, its states and the SQL that it tells
+//! operators to type.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,6 @@
-//! What guards signing in and credentials: limits on attempts, what a new password revokes, when a token needs the
-//! password, when an open stream ends, look-alikes, https, and what a person reads whose browser or proxy is in the way.
+//! What guards signing in and credentials: limits on attempts, what a new password revokes, when a
+//! token needs the password, when an open stream ends, look-alikes, https, and what a person reads
+//! whose browser or proxy is in the way.
 
 use serde_json::{Value, json};
 
@@ -48,7 +49,8 @@ fn an_address_that_tries_ever_new_accounts_is_shut_out_and_nobody_else() {
     let refused = login(&server, "nobody@example.org", PASSWORD, HERE).is(429);
     let seconds: u64 = refused.header("retry-after").parse().expect("seconds");
     assert!((1..=60).contains(&seconds), "{seconds}");
-    // Nobody knows bob there, but ann has signed in from there before: one flood does not lock an office out.
+    // Nobody knows bob there, but ann has signed in from there before: one flood does not lock an
+    // office out.
     login(&server, "bob@example.org", PASSWORD, HERE).is(429);
     login(&server, "ann@example.org", PASSWORD, HERE).is(200);
     login(&server, "bob@example.org", PASSWORD, ELSEWHERE).is(200);

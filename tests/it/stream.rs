@@ -11,7 +11,8 @@ use crate::harness::{
     eventually, with_node,
 };
 
-/// How late an operator's change may show: 5 s by the contract, and as much again for a busy machine.
+/// How late an operator's change may show: 5 s by the contract, and as much again for a busy
+/// machine.
 const FOREIGN_WITHIN: Duration = Duration::from_secs(10);
 
 fn ready_on(mut server: Server) -> (Server, Person, FakeAgent) {
@@ -251,8 +252,8 @@ fn a_gap_shows_as_an_offset_past_the_end() {
     }
 }
 
-/// A run of a job with everything in it: states, both streams, cut characters, a gap, a cancel. `after` is called after
-/// each step.
+/// A run of a job with everything in it: states, both streams, cut characters, a gap, a cancel.
+/// `after` is called after each step.
 fn eventful_run(admin: &Person, agent: &FakeAgent, id: &str, mut after: impl FnMut()) {
     let steps: [&dyn Fn(); 8] = [
         &|| {
@@ -319,7 +320,8 @@ fn every_id_resumes_right_after_its_event() {
     let id = admin.queue("n1");
     let mut stream = open(&admin, &id);
     let mut events = vec![stream.next()];
-    // Each step is seen before the next one, so that the recorded stream has an event for every one of them.
+    // Each step is seen before the next one, so that the recorded stream has an event for every one
+    // of them.
     let mut steps = 0;
     eventful_run(&admin, &agent, &id, || {
         steps += 1;

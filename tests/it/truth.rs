@@ -1,4 +1,5 @@
-//! One identity, one process; one database, one server; and what goes on running after the server gave it up.
+//! One identity, one process; one database, one server; and what goes on running after the server
+//! gave it up.
 
 use std::path::Path;
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-/// The variables of such a file, as systemd reads it, but for escapes and values over several lines, which no setting has.
-/// Of a name that stands twice the last one counts.
+/// The variables of such a file, as systemd reads it, but for escapes and values over several
+/// lines, which no setting has. Of a name that stands twice the last one counts.
 pub fn parse_environment(text: &str) -> HashMap<String, String> {
     text.lines()
         .map(str::trim)

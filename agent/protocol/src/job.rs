@@ -9,7 +9,8 @@ use crate::Secrets;
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PendingAnswer {
-    /// The job that this call claimed (or that was claimed before by this agent instance and comes again), if any.
+    /// The job that this call claimed (or that was claimed before by this agent instance and comes
+    /// again), if any.
     #[serde(deserialize_with = "Option::deserialize")]
     pub job: Option<ClaimedJob>,
     /// Ids of this agent's running jobs whose cancel was asked for.
@@ -18,8 +19,8 @@ pub struct PendingAnswer {
     /// How long a running job lives without a sign of life, in seconds.
     #[serde(default = "default_lease_seconds")]
     pub lease_seconds: u64,
-    /// Another process uses the same agent instance (its state folder was copied): this one must make an instance of its own,
-    /// and gets no job before that.
+    /// Another process uses the same agent instance (its state folder was copied): this one must
+    /// make an instance of its own, and gets no job before that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_instance: bool,
 }
@@ -47,7 +48,8 @@ pub struct ClaimedJob {
     /// RFC 3339, UTC, milliseconds.
     #[serde(default)]
     pub created_at: String,
-    /// Values of the preset's secret params by name; empty without any. Never written to the node's disk.
+    /// Values of the preset's secret params by name; empty without any. Never written to the node's
+    /// disk.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, String>))]
     pub secrets: Secrets,

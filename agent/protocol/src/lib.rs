@@ -1,7 +1,8 @@
 //! The words that server and agent speak over HTTP: serde types with their JSON names, no I/O.
 //!
-//! Both sides ignore fields that they don't know, so that an old server serves a newer agent and the other way round.
-//! Every optional field is `null` or absent on the way in, and `null`, never absent, on the way out.
+//! Both sides ignore fields that they don't know, so that an old server serves a newer agent and
+//! the other way round. Every optional field is `null` or absent on the way in, and `null`, never
+//! absent, on the way out.
 
 #![warn(missing_docs)]
 

@@ -85,8 +85,8 @@ impl Chunk {
     }
 }
 
-/// The body of `POST /api/jobs/:id/output`: chunks at their offsets, or, as the founding document's agent sends it,
-/// text that is appended as it comes.
+/// The body of `POST /api/jobs/:id/output`: chunks at their offsets, or, as the founding document's
+/// agent sends it, text that is appended as it comes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -101,15 +101,16 @@ pub struct OutputRequest {
     /// The process of bash, for people who look at the node; the agent tells it once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// How the script ended, where these chunks are its last: then the call is the job's `complete`, too, in one commit. A
-    /// server that doesn't know this field takes the chunks alone, and its answer has no `ended`.
+    /// How the script ended, where these chunks are its last: then the call is the job's
+    /// `complete`, too, in one commit. A server that doesn't know this field takes the chunks
+    /// alone, and its answer has no `ended`.
     #[serde(
         skip_serializing_if = "Option::is_none",
         deserialize_with = "crate::object::optional"
     )]
     pub end: Option<CompleteRequest>,
-    /// With `end`: the agent has no other job, and would take its next one with the answer. A server that doesn't know this
-    /// field gives none.
+    /// With `end`: the agent has no other job, and would take its next one with the answer. A
+    /// server that doesn't know this field gives none.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub next: bool,
     /// Appended to stdout as it comes.
@@ -138,7 +139,8 @@ pub struct OutputAnswer {
     /// True when the call's `end` was taken, now or before; absent where the call had none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
-    /// The next job, where one was asked for and waits: it is claimed by the same instance, in the commit that ended the last.
+    /// The next job, where one was asked for and waits: it is claimed by the same instance, in the
+    /// commit that ended the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<ClaimedJob>,
 }

@@ -7,7 +7,8 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-/// Secrets by name. Their memory is overwritten when they are dropped, and `{:?}` shows only the names.
+/// Secrets by name. Their memory is overwritten when they are dropped, and `{:?}` shows only the
+/// names.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secrets(BTreeMap<String, String>);

@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// What stands before the version in the file of every agent, for whatever machine it was built; a line's end stands after it.
-/// So whoever ships the file can tell its version without running it.
+/// What stands before the version in the file of every agent, for whatever machine it was built; a
+/// line's end stands after it. So whoever ships the file can tell its version without running it.
 pub const AGENT_VERSION_MARK: &str = "hyprbox-agent-version=";
 
 /// Characters of a version at the most.

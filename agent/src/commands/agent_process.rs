@@ -1,5 +1,5 @@
-//! The agent that runs on this machine, as another process of the same program sees it: who holds the state folder, from which
-//! file it was started, and what will start it again.
+//! The agent that runs on this machine, as another process of the same program sees it: who holds
+//! the state folder, from which file it was started, and what will start it again.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -45,7 +45,8 @@ impl Running {
     /// The file that it was started from, or what now has its name.
     pub(crate) fn program(&self) -> io::Result<PathBuf> {
         let path = match std::fs::read_link(self.at("exe")) {
-            // It is private, and a container may forbid even root to look into it: then this is the same program.
+            // It is private, and a container may forbid even root to look into it: then this is the
+            // same program.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => std::env::current_exe(),
             path => path,
         }?;
@@ -112,11 +113,12 @@ pub(crate) fn state_dir_of_this_job() -> Option<PathBuf> {
     None
 }
 
-/// Processes that hold a lock on the whole of the file with that inode. Its device is not looked at: of some file systems the
-/// kernel names another one here than to who asks for the file.
+/// Processes that hold a lock on the whole of the file with that inode. Its device is not looked
+/// at: of some file systems the kernel names another one here than to who asks for the file.
 fn holders(locks: &str, inode: u64) -> impl Iterator<Item = i32> {
     locks.lines().filter_map(move |line| {
-        // 12: FLOCK  ADVISORY  WRITE 4711 08:01:1234567 0 EOF; one that waits has a -> after the number.
+        // 12: FLOCK ADVISORY WRITE 4711 08:01:1234567 0 EOF; one that waits has a -> after the
+        // number.
         let mut words = line.split_whitespace().skip(1);
         if words.next() != Some("FLOCK") {
             return None;

@@ -1,5 +1,5 @@
-//! `hyprbox-agent enroll URL CODE`: trades a one-time code for this node's token, writes it down for root alone, tries everything, and
-//! starts the service where systemd is.
+//! `hyprbox-agent enroll URL CODE`: trades a one-time code for this node's token, writes it down
+//! for root alone, tries everything, and starts the service where systemd is.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -87,7 +87,8 @@ impl Enroll {
         })
     }
 
-    /// Does it. Gives what `check` then finds; an error is one line, and the code is unused unless it says otherwise.
+    /// Does it. Gives what `check` then finds; an error is one line, and the code is unused unless
+    /// it says otherwise.
     pub async fn run(&self, say: &mut dyn FnMut(&str)) -> Result<Vec<Finding>, String> {
         // Tried before the code is used up: it holds once.
         let kept = self.prepare().map_err(|error| {
@@ -172,7 +173,8 @@ impl Enroll {
         }
     }
 
-    /// One call. The inner error is not the server's: the code is unused, and the call may be repeated.
+    /// One call. The inner error is not the server's: the code is unused, and the call may be
+    /// repeated.
     async fn try_once(
         &self,
         http: &reqwest::Client,

@@ -1,4 +1,5 @@
-//! The service's environment for what a person, or a script, runs beside it: they mean the same server, by the same way.
+//! The service's environment for what a person, or a script, runs beside it: they mean the same
+//! server, by the same way.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -26,7 +27,8 @@ const WAYS: [&str; 10] = [
     "SSL_CERT_DIR",
 ];
 
-/// What the service on this machine has in its environment; nothing where there is no service, or it is not ours to read.
+/// What the service on this machine has in its environment; nothing where there is no service, or
+/// it is not ours to read.
 pub fn environment() -> HashMap<String, String> {
     std::fs::read_to_string(ENV_FILE)
         .map_or_else(|_| HashMap::new(), |text| parse_environment(&text))
@@ -39,7 +41,8 @@ pub fn hidden() -> Option<&'static str> {
     is_hidden.then_some("the service's settings are in /etc/hyprbox/agent.env, which root alone may read: run this with sudo")
 }
 
-/// The environment of the agent whose job this process is part of, or of the one that runs as a service; without its token.
+/// The environment of the agent whose job this process is part of, or of the one that runs as a
+/// service; without its token.
 pub fn environment_of_the_agent() -> HashMap<String, String> {
     let mut variables = environment();
     let own = |name| std::env::var_os(name).map(std::path::PathBuf::from);
@@ -54,7 +57,8 @@ pub fn environment_of_the_agent() -> HashMap<String, String> {
     variables
 }
 
-/// Goes on as the same program, with the token in the environment and these flags. `own` is the program's name and command.
+/// Goes on as the same program, with the token in the environment and these flags. `own` is the
+/// program's name and command.
 pub fn start_over(own: &[OsString], flags: &[String], token: &str) -> Result<(), String> {
     let [name, command] = own else {
         return Ok(());
@@ -68,8 +72,9 @@ pub fn start_over(own: &[OsString], flags: &[String], token: &str) -> Result<(),
     Err(format!("this program can't be started again: {error}"))
 }
 
-/// Goes on as the same program with those of these variables that this process lacks; returns where it lacks none. For good,
-/// and not for our own settings alone: libraries read the proxies by themselves.
+/// Goes on as the same program with those of these variables that this process lacks; returns where
+/// it lacks none. For good, and not for our own settings alone: libraries read the proxies by
+/// themselves.
 pub fn adopt(variables: HashMap<String, String>) -> Result<(), String> {
     let lacks = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
     let is_meant = |name: &str| name.starts_with("HYPRBOX_") || WAYS.contains(&name);

@@ -1,5 +1,5 @@
-//! `hyprbox-agent stop-jobs`: ends this node's jobs, as before the package is removed. Stopping the agent alone leaves
-//! them running.
+//! `hyprbox-agent stop-jobs`: ends this node's jobs, as before the package is removed. Stopping the
+//! agent alone leaves them running.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ pub struct Stopped {
     pub left: Vec<String>,
 }
 
-/// Asks each running job's supervisor to end it, and waits until they have. A running agent reports their end to the
-/// server; without one the next agent does.
+/// Asks each running job's supervisor to end it, and waits until they have. A running agent reports
+/// their end to the server; without one the next agent does.
 pub fn stop_jobs(state_dir: &Path) -> Result<Stopped, StateError> {
     let jobs = state_dir.join("jobs");
     let mut stopped = Stopped::default();

@@ -49,8 +49,8 @@ impl Context {
         self.lease_seconds.store(seconds, Ordering::Relaxed);
     }
 
-    /// Waits as long as an error of a running job's call calls for: never so long that the lease is at risk when the
-    /// server is back.
+    /// Waits as long as an error of a running job's call calls for: never so long that the lease is
+    /// at risk when the server is back.
     pub(crate) async fn wait_out(&self, error: &CallError, backoff: &mut Backoff) {
         let cap = self.life_every();
         let wait = backoff.next(cap);

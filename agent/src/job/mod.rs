@@ -29,8 +29,8 @@ use crate::trouble::Caller;
 /// Between two looks at a supervisor that is just ending or starting.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// The least time between two calls while somebody watches; with more of them a thousand viewers would cost the server more
-/// than they would gain.
+/// The least time between two calls while somebody watches; with more of them a thousand viewers
+/// would cost the server more than they would gain.
 const WATCHED_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a job leaves to the next one.
@@ -42,8 +42,8 @@ pub(crate) struct Left {
     pub(crate) next: Option<(ClaimedJob, Instant)>,
 }
 
-/// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found after a restart. Where it is
-/// the only one, the server is asked for the next with its end.
+/// Follows a job to its acknowledged end: one that was just started (`supervisor`), or one found
+/// after a restart. Where it is the only one, the server is asked for the next with its end.
 pub(crate) async fn follow(
     ctx: Arc<Context>,
     dir: JobDir,
@@ -78,7 +78,8 @@ pub(crate) async fn follow(
         // What had secrets, or left something alive, leaves nothing.
         let is_left = follower.takes_another;
         let ctx = Arc::clone(&follower.ctx);
-        // Beside the next poll, which need not wait for it. What is left by a kill the next agent removes.
+        // Beside the next poll, which need not wait for it. What is left by a kill the next agent
+        // removes.
         tokio::task::spawn_blocking(move || {
             if is_left {
                 ctx.folders.take_back(&old);
@@ -181,8 +182,8 @@ struct Follower {
 }
 
 impl Follower {
-    /// Sends the output as it comes, until the job has ended and all of it is sent. Gives the end where the server has yet
-    /// to be told.
+    /// Sends the output as it comes, until the job has ended and all of it is sent. Gives the end
+    /// where the server has yet to be told.
     async fn forward(&mut self, found: bool) -> Option<End> {
         let mut wanted = true;
         if found {
@@ -254,8 +255,9 @@ impl Follower {
         }
     }
 
-    /// Takes the next batch and sends it until it has arrived; the last one together with the job's `end`, once that is
-    /// known: one call and one commit fewer. A server that doesn't know of this takes the output alone and says so.
+    /// Takes the next batch and sends it until it has arrived; the last one together with the job's
+    /// `end`, once that is known: one call and one commit fewer. A server that doesn't know of this
+    /// takes the output alone and says so.
     async fn send_next(&mut self, end: Option<&End>) -> Sent {
         let from = self.reader.next();
         let most = self.passage.batch_bytes();
@@ -273,7 +275,8 @@ impl Follower {
         let report = end.map(|end| self.report(end));
         let last = report.as_ref().map(|report| Last {
             end: report,
-            // Asked once: should the next job be what the server can't do, the end of this one gets through all the same.
+            // Asked once: should the next job be what the server can't do, the end of this one gets
+            // through all the same.
             next: self.wants_next
                 && self.passage.is_first_try()
                 && end.is_some_and(End::leaves_the_machine_up),
@@ -292,8 +295,9 @@ impl Follower {
                         return Sent::Ended;
                     }
                     _ if next == expected => self.sought = None,
-                    // The server knows better: it has lost its last moments, or had these bytes before. But one that says
-                    // the same place twice does not listen, and would never let the job end.
+                    // The server knows better: it has lost its last moments, or had these bytes
+                    // before. But one that says the same place twice does not listen, and would
+                    // never let the job end.
                     _ if self.sought != Some(next) => {
                         self.sought = Some(next);
                         self.reader.seek(next);
@@ -320,8 +324,8 @@ impl Follower {
         }
     }
 
-    /// Waits after a batch that began at `from` did not arrive. If only this batch is refused, and not by the server, it is
-    /// sent in another form next, or left out.
+    /// Waits after a batch that began at `from` did not arrive. If only this batch is refused, and
+    /// not by the server, it is sent in another form next, or left out.
     async fn overcome(&mut self, error: &CallError, from: [u64; 2]) -> Sent {
         self.failed(error).await;
         if self.passage.may_be_the_content() {
@@ -409,7 +413,8 @@ impl Follower {
         })
     }
 
-    /// Waits for the end of a child, while the supervisor may not have heard of the job yet. Dropping the future loses nothing.
+    /// Waits for the end of a child, while the supervisor may not have heard of the job yet.
+    /// Dropping the future loses nothing.
     async fn child_ended(&mut self) {
         match &mut self.supervisor {
             Some(supervisor) => supervisor.child_ended().await,
@@ -422,7 +427,8 @@ impl Follower {
         if let Some(exit) = self.dir.exit() {
             return Some(End::Told(exit));
         }
-        // A supervisor that is our child may not have its lock yet; one that we found has had it all along.
+        // A supervisor that is our child may not have its lock yet; one that we found has had it
+        // all along.
         let alive = match &mut self.supervisor {
             Some(supervisor) => supervisor.is_alive(),
             None => false,
@@ -446,7 +452,8 @@ impl Follower {
         Some(End::Lost(self.why_lost().await))
     }
 
-    /// Gives a job that has not started to another supervisor, where the one that was told of it may never have read that.
+    /// Gives a job that has not started to another supervisor, where the one that was told of it
+    /// may never have read that.
     fn supervise_anew(&mut self) -> bool {
         let again = match &mut self.supervisor {
             Some(supervisor) => supervisor.start_again(&self.dir),
@@ -529,8 +536,8 @@ fn is_refusal(error: &CallError) -> bool {
     matches!(error.status(), Some(400 | 404 | 409 | 413))
 }
 
-/// How long bytes are held back for more, after a call that `took` so long. While somebody watches, that is four times the
-/// call: soon over a quick line, and never most of a slow one's time.
+/// How long bytes are held back for more, after a call that `took` so long. While somebody watches,
+/// that is four times the call: soon over a quick line, and never most of a slow one's time.
 fn hold(flush_ms: u64, took: Duration) -> Duration {
     let longest = Duration::from_millis(flush_ms.min(FLUSH_MS));
     if flush_ms >= FLUSH_MS {

@@ -10,7 +10,8 @@ use crate::spool::BATCH_BYTES;
 const SMALLEST_BATCH: usize = 8 * 1024;
 /// After so many refusals of one form, the batch is sent in another.
 const REFUSALS: u32 = 2;
-/// After so many failed calls in a row, output counts as refused altogether if the server answers other calls.
+/// After so many failed calls in a row, output counts as refused altogether if the server answers
+/// other calls.
 const HOPELESS_FAILURES: u32 = 5;
 /// The same if no answer of any kind came: a bad line is no refusal.
 const HOPELESS_SILENCES: u32 = 12;
@@ -74,8 +75,8 @@ impl Passage {
         }
     }
 
-    /// Halves the next batches if this one, of so many bytes, was too large for the server or something on the path. False
-    /// if that was not the reason, or they can't be smaller.
+    /// Halves the next batches if this one, of so many bytes, was too large for the server or
+    /// something on the path. False if that was not the reason, or they can't be smaller.
     pub(super) fn halve(&mut self, error: &CallError, bytes: usize) -> bool {
         let is_too_large = error.status() == Some(413)
             || (error.foreign_status() == Some(413) && bytes > SMALLEST_BATCH);
@@ -109,7 +110,8 @@ impl Passage {
         }
     }
 
-    /// A call failed otherwise than by the server's refusal. `answers` counts the server's answers to any call so far.
+    /// A call failed otherwise than by the server's refusal. `answers` counts the server's answers
+    /// to any call so far.
     pub(super) fn failed(&mut self, error: &CallError, answers: u64) {
         self.failures += 1;
         match error {

@@ -38,8 +38,8 @@ struct ChunkRef<'a> {
     data_base64: Option<String>,
 }
 
-/// The batch's chunks as JSON, with text as base64 if `in_base64`; an empty batch asks the server where to go on. `pid` is
-/// bash's, if the server doesn't know it yet.
+/// The batch's chunks as JSON, with text as base64 if `in_base64`; an empty batch asks the server
+/// where to go on. `pid` is bash's, if the server doesn't know it yet.
 pub(crate) fn body(
     batch: &Batch,
     pid: Option<u32>,

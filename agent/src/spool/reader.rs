@@ -65,7 +65,8 @@ pub(crate) struct SpoolReader {
     dir: PathBuf,
     /// Where each stream goes on.
     next: [u64; 2],
-    /// What lies before these offsets is sent without regard to order: the index says nothing of it.
+    /// What lies before these offsets is sent without regard to order: the index says nothing of
+    /// it.
     unordered: [u64; 2],
     /// No byte before these offsets is left on disk.
     floor: [u64; 2],
@@ -113,7 +114,8 @@ impl SpoolReader {
         self.next
     }
 
-    /// True where the last batch left half a character behind, which is to go at the next flush whatever follows.
+    /// True where the last batch left half a character behind, which is to go at the next flush
+    /// whatever follows.
     pub(crate) fn holds_back(&self) -> bool {
         (0..2).any(|s| self.next[s] < self.unordered[s])
     }
@@ -158,8 +160,8 @@ impl SpoolReader {
         }
     }
 
-    /// Moves bytes of `stream` up to offset `to` into the batch, as far as there is room; what the disk no longer has
-    /// is passed over.
+    /// Moves bytes of `stream` up to offset `to` into the batch, as far as there is room; what the
+    /// disk no longer has is passed over.
     fn take(&mut self, stream: Stream, to: u64, batch: &mut Batch, max: usize) -> io::Result<()> {
         let s = slot(stream);
         while self.next[s] < to && !batch.is_full(max) {
@@ -188,8 +190,8 @@ impl SpoolReader {
         Ok(())
     }
 
-    /// Reads from the segment that has offset `from`; 0 where none has. A segment that can't be read counts as one that
-    /// is not there: the rest of the output still gets through.
+    /// Reads from the segment that has offset `from`; 0 where none has. A segment that can't be
+    /// read counts as one that is not there: the rest of the output still gets through.
     fn read_at(&mut self, stream: Stream, from: u64, buf: &mut [u8]) -> io::Result<usize> {
         let s = slot(stream);
         let block = from / SEGMENT_BYTES * SEGMENT_BYTES;
@@ -199,7 +201,8 @@ impl SpoolReader {
         {
             return Ok(got);
         }
-        // Mostly one segment fills its block; after a write that failed another begins in the middle.
+        // Mostly one segment fills its block; after a write that failed another begins in the
+        // middle.
         if let Some(got @ 1..) = self.read_from(stream, block, from, buf) {
             return Ok(got);
         }
@@ -322,8 +325,8 @@ impl SpoolReader {
         }
     }
 
-    /// A batch should not end inside a character: the whole chunk would have to travel as base64. What is held back
-    /// goes first in the next batch, and alone if nothing follows.
+    /// A batch should not end inside a character: the whole chunk would have to travel as base64.
+    /// What is held back goes first in the next batch, and alone if nothing follows.
     fn hold_back_half_a_character(&mut self, batch: &mut Batch) {
         let half = half_a_character(&batch.bytes);
         if let Some(piece) = batch.pieces.last_mut()
@@ -376,7 +379,8 @@ fn half_a_character(bytes: &[u8]) -> usize {
     0
 }
 
-/// How much output there is in all, as far as the disk tells: for a job whose supervisor can't tell any more.
+/// How much output there is in all, as far as the disk tells: for a job whose supervisor can't tell
+/// any more.
 pub(crate) fn totals_on_disk(dir: &Path) -> io::Result<[u64; 2]> {
     let mut totals = [0; 2];
     for stream in Stream::ALL {

@@ -13,8 +13,8 @@ use super::{
     segment_path, slot,
 };
 
-/// Appends what a job writes. Nothing here fails: where the disk takes no more, bytes become a gap that offsets and
-/// totals still count, and the job goes on.
+/// Appends what a job writes. Nothing here fails: where the disk takes no more, bytes become a gap
+/// that offsets and totals still count, and the job goes on.
 pub(crate) struct SpoolWriter {
     dir: PathBuf,
     totals: [u64; 2],
@@ -84,7 +84,8 @@ impl SpoolWriter {
             self.open_segment(stream, at)?;
         }
         self.write_all(stream, piece).inspect_err(|_| {
-            // Whatever part of it was written stays; the next bytes begin a segment at their own offset.
+            // Whatever part of it was written stays; the next bytes begin a segment at their own
+            // offset.
             self.segments[slot(stream)].file = None;
         })
     }
@@ -112,8 +113,8 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Writes into the open segment. On a full disk the newest output takes the place of the oldest, as that is where a
-    /// failure shows.
+    /// Writes into the open segment. On a full disk the newest output takes the place of the
+    /// oldest, as that is where a failure shows.
     fn write_all(&mut self, stream: Stream, mut piece: &[u8]) -> io::Result<()> {
         while !piece.is_empty() {
             let file = self.segments[slot(stream)].file.as_mut();
@@ -181,7 +182,8 @@ impl SpoolWriter {
     pub(crate) fn sync(&self) {
         let files = self.segments.iter().map(|s| &s.file);
         for file in files.chain([&self.index.file]).flatten() {
-            // What can't be synced is reported as output that may be missing after a power loss, which it is anyway.
+            // What can't be synced is reported as output that may be missing after a power loss,
+            // which it is anyway.
             let _ = file.sync_data();
         }
     }

@@ -1,7 +1,8 @@
 //! The ends that the server has heard: the last of them, a line each in the state folder's `ended`.
 //!
-//! A job's folder goes when the server has taken its end. The job may come once more all the same: from a server that was put back
-//! to a backup, or by a row that was changed by hand. Its script never starts twice, so the end that it had is told again.
+//! A job's folder goes when the server has taken its end. The job may come once more all the same:
+//! from a server that was put back to a backup, or by a row that was changed by hand. Its script
+//! never starts twice, so the end that it had is told again.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -39,7 +40,8 @@ struct Memory {
 }
 
 impl Ended {
-    /// Reads what earlier agents left in the state folder. What can't be read there is nothing that is remembered.
+    /// Reads what earlier agents left in the state folder. What can't be read there is nothing that
+    /// is remembered.
     pub(crate) fn open(state: &Path) -> Self {
         let path = state.join("ended");
         let text = trusted_dir::read(&path).unwrap_or_default();
@@ -63,7 +65,8 @@ impl Ended {
         Some(line.end.clone())
     }
 
-    /// Remembers an end that the server has heard. Nothing is synced: what the power takes along is remembered by the server.
+    /// Remembers an end that the server has heard. Nothing is synced: what the power takes along is
+    /// remembered by the server.
     pub(crate) fn note(&self, id: &str, end: &CompleteRequest) {
         let line = Line {
             id: id.to_owned(),

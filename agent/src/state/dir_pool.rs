@@ -1,8 +1,8 @@
 //! A job's folder, apart from any job: made ahead of one, and used again after it.
 //!
-//! File systems find the place for a new file ever more slowly where many were removed lately (ext4 passes over each of those of
-//! the last minutes). So an agent of many short jobs makes no files: what a job had stays, emptied, and its word that it has
-//! started waits under another name.
+//! File systems find the place for a new file ever more slowly where many were removed lately (ext4
+//! passes over each of those of the last minutes). So an agent of many short jobs makes no files:
+//! what a job had stays, emptied, and its word that it has started waits under another name.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
@@ -18,7 +18,8 @@ use crate::spool::is_first_segment;
 use crate::state::job_dir::{EXIT_ROOM, JobDir, PIPES, STARTED};
 use crate::trusted_dir::own_file;
 
-/// Folders that wait at the most. While one is made ready after its job, the next job has another already.
+/// Folders that wait at the most. While one is made ready after its job, the next job has another
+/// already.
 const KEPT: usize = 2;
 
 /// The folders of jobs to come.
@@ -63,8 +64,8 @@ impl Folders {
         }
     }
 
-    /// Makes the folder of a job that is done with another one's, where more are wanted, and removes it otherwise. May take a
-    /// moment, as its supervisor must have let go of it.
+    /// Makes the folder of a job that is done with another one's, where more are wanted, and
+    /// removes it otherwise. May take a moment, as its supervisor must have let go of it.
     pub(crate) fn take_back(&self, old: &Path) {
         if let Some(path) = self.name_one(KEPT) {
             let renewed = renew(old, &path);
@@ -113,17 +114,18 @@ pub(crate) fn make(path: &Path) -> io::Result<()> {
     folder.reserve_exit().map(drop)
 }
 
-/// Looks at a folder that its supervisor is about to let go of. No event tells of that; the time between two of them doubles, and
-/// all of them together take most of a second.
+/// Looks at a folder that its supervisor is about to let go of. No event tells of that; the time
+/// between two of them doubles, and all of them together take most of a second.
 const LET_GO_TRIES: u32 = 12;
 /// Between the first two of them.
 const LET_GO_AFTER: Duration = Duration::from_micros(200);
 
-/// Makes the folder of a job that is done with the next one's, as soon as its supervisor has let go of it, which is about to:
-/// nothing in it says any more that anything was accepted, started or written. An error where somebody still looks after the
-/// job, or may.
+/// Makes the folder of a job that is done with the next one's, as soon as its supervisor has let go
+/// of it, which is about to: nothing in it says any more that anything was accepted, started or
+/// written. An error where somebody still looks after the job, or may.
 fn renew(old: &Path, next: &Path) -> io::Result<()> {
-    // The supervisor has let go of the pipes before it lets go of the lock, and what was in them is gone.
+    // The supervisor has let go of the pipes before it lets go of the lock, and what was in them is
+    // gone.
     let lock = let_go(&JobDir::at(old)).ok_or(io::ErrorKind::WouldBlock)?;
     for entry in std::fs::read_dir(old)? {
         let entry = entry?;
@@ -175,8 +177,8 @@ pub(crate) fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
     file.set_len(content.len() as u64)
 }
 
-/// Makes the file [`STARTED`], which `folder` must not have yet: of the one that waits for that, and then it is whole before it
-/// has its name, or anew.
+/// Makes the file [`STARTED`], which `folder` must not have yet: of the one that waits for that,
+/// and then it is whole before it has its name, or anew.
 pub(crate) fn write_started(folder: &Path, content: &[u8]) -> io::Result<()> {
     let (waits, path) = (folder.join(STARTED_SPARE), folder.join(STARTED));
     if waits.exists() {

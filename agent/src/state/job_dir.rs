@@ -1,5 +1,6 @@
-//! What was accepted, started and ended: one folder for each job, shared by the agent and the job's supervisor. It is made
-//! while there is no job yet, or was another one's before (`dir_pool.rs`), and becomes the job's with its name.
+//! What was accepted, started and ended: one folder for each job, shared by the agent and the job's
+//! supervisor. It is made while there is no job yet, or was another one's before (`dir_pool.rs`),
+//! and becomes the job's with its name.
 //!
 //! | file | written by | says |
 //! | --- | --- | --- |
@@ -108,8 +109,8 @@ pub(crate) struct Exit {
     pub(crate) left_running: bool,
 }
 
-/// What stands in `exit`: whose end it is, too. The file was another job's before, and after a power loss may have that one's
-/// bytes under this one's name.
+/// What stands in `exit`: whose end it is, too. The file was another job's before, and after a
+/// power loss may have that one's bytes under this one's name.
 #[derive(Serialize, Deserialize)]
 struct ExitRecord<E> {
     /// None of a supervisor of an older agent, which made each file anew.
@@ -136,8 +137,9 @@ pub(crate) enum Accepted {
 /// Room for the exit record: more than its longest message takes.
 const RECORD_BYTES: usize = 4096;
 
-/// Writes a claimed job down, in the folder `made` where there is one. Nothing is synced here: a job that is lost with the power
-/// comes again, as it isn't among `running`, unless the journal of starts has it on the disk already.
+/// Writes a claimed job down, in the folder `made` where there is one. Nothing is synced here: a
+/// job that is lost with the power comes again, as it isn't among `running`, unless the journal of
+/// starts has it on the disk already.
 pub(crate) fn accept(
     jobs: &Path,
     job: &ClaimedJob,
@@ -172,8 +174,8 @@ pub(crate) fn accept(
     Ok(Accepted::New(dir))
 }
 
-/// The jobs that have started and whose end the server has not acknowledged, after a start of the agent. Those that
-/// were only accepted are removed: the server gives them again.
+/// The jobs that have started and whose end the server has not acknowledged, after a start of the
+/// agent. Those that were only accepted are removed: the server gives them again.
 pub(crate) fn recover(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(jobs).map_err(StateError::io(jobs))? {
@@ -251,8 +253,8 @@ impl JobDir {
         own_file().create(true).append(true).open(self.file("lock"))
     }
 
-    /// The file for the exit record, with its room on the disk, so that the end of a job can be told even when the job has
-    /// filled the disk up.
+    /// The file for the exit record, with its room on the disk, so that the end of a job can be
+    /// told even when the job has filled the disk up.
     pub(crate) fn reserve_exit(&self) -> io::Result<File> {
         let mut file = own_file()
             .create(true)
@@ -265,7 +267,8 @@ impl JobDir {
         Ok(file)
     }
 
-    /// Writes how the job ended into the room that was kept (see [`JobDir::reserve_exit`]), and gives it its name.
+    /// Writes how the job ended into the room that was kept (see [`JobDir::reserve_exit`]), and
+    /// gives it its name.
     pub(crate) fn write_exit(&self, exit: &Exit, room: &mut File) -> io::Result<()> {
         let id = Some(self.id.clone());
         let text = serde_json::to_vec(&ExitRecord { id, exit }).map_err(io::Error::other)?;
@@ -281,8 +284,8 @@ impl JobDir {
         id.is_none_or(|id| id == self.id).then_some(exit)
     }
 
-    /// Asks the job's supervisor to end it: by the file, which one that is only starting finds, and then by the
-    /// pipe, which works on a full disk too.
+    /// Asks the job's supervisor to end it: by the file, which one that is only starting finds, and
+    /// then by the pipe, which works on a full disk too.
     pub(crate) fn ask_to_end(&self, by: EndedBy) -> io::Result<()> {
         let making = self.file("cancel.tmp");
         let text = serde_json::to_vec(&by).map_err(io::Error::other)?;
@@ -303,9 +306,11 @@ impl JobDir {
             .write_all(&[word])
     }
 
-    /// Removes a job that was accepted and has not started; false where its supervisor is just starting it.
+    /// Removes a job that was accepted and has not started; false where its supervisor is just
+    /// starting it.
     fn remove_unstarted(&self) -> bool {
-        // With the lock held no supervisor can start it, and one that waits for it finds the folder gone.
+        // With the lock held no supervisor can start it, and one that waits for it finds the folder
+        // gone.
         let Some(_lock) = self.try_lock() else {
             return false;
         };
@@ -314,7 +319,8 @@ impl JobDir {
 
     /// Forgets a job whose end the server has acknowledged. Gives the folder that is to be removed.
     pub(crate) fn put_away(&self) -> Option<PathBuf> {
-        // Mostly the supervisor waits for this, and then need not write anything to the disk for good.
+        // Mostly the supervisor waits for this, and then need not write anything to the disk for
+        // good.
         let _ = self.tell_supervisor(ACKNOWLEDGED);
         // Before the folder goes, as its place is another job's from then on.
         if let Some(Err(e)) = Starts::of(self).map(|starts| starts.forget(&self.id)) {

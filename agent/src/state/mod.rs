@@ -127,8 +127,9 @@ impl State {
         &self.instance
     }
 
-    /// Which process of that instance this is: the same after a restart in this boot of the machine, as the folder's lock lets in
-    /// one at a time; another one over a copy of the folder, or on a clone of the machine.
+    /// Which process of that instance this is: the same after a restart in this boot of the
+    /// machine, as the folder's lock lets in one at a time; another one over a copy of the folder,
+    /// or on a clone of the machine.
     pub(crate) fn process(&self) -> &str {
         &self.process
     }
@@ -218,7 +219,8 @@ fn process(dir: &Path) -> io::Result<String> {
     Ok(format!("{boot}-{:x}-{:x}", about.dev(), about.ino()))
 }
 
-/// Reads the instance id, or makes a new one on a new machine (a cloned disk must not pose as the old one).
+/// Reads the instance id, or makes a new one on a new machine (a cloned disk must not pose as the
+/// old one).
 fn instance(dir: &Path) -> Result<String, StateError> {
     let path = dir.join("instance");
     let machine_id = host::machine_id();

@@ -1,12 +1,15 @@
-//! The journal of starts: which scripts were started, on the disk for good before bash has its first instruction.
+//! The journal of starts: which scripts were started, on the disk for good before bash has its
+//! first instruction.
 //!
-//! The file `starts` in the state folder has its room on the disk from the beginning: places of a sector each, and in each a
-//! line of JSON or nothing. To write over one of them takes a sync of the data alone; that of a file that is new would wait for
-//! the file system's journal, and with it for all that was written lately.
+//! The file `starts` in the state folder has its room on the disk from the beginning: places of a
+//! sector each, and in each a line of JSON or nothing. To write over one of them takes a sync of
+//! the data alone; that of a file that is new would wait for the file system's journal, and with it
+//! for all that was written lately.
 //!
-//! While the machine runs, a job's folder says whether it has started, as everybody sees what was written, synced or not. The
-//! journal is for the time after the power went: a folder is then as it was some seconds before, or not there at all, and
-//! [`Starts::restore`] says again in it what the journal knows, before any job is asked for.
+//! While the machine runs, a job's folder says whether it has started, as everybody sees what was
+//! written, synced or not. The journal is for the time after the power went: a folder is then as it
+//! was some seconds before, or not there at all, and [`Starts::restore`] says again in it what the
+//! journal knows, before any job is asked for.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
@@ -58,7 +61,8 @@ impl Starts {
         Ok(starts)
     }
 
-    /// The journal in which a job's start belongs, as its supervisor sees it; none where the folder is nobody's state folder.
+    /// The journal in which a job's start belongs, as its supervisor sees it; none where the folder
+    /// is nobody's state folder.
     pub(crate) fn of(job: &JobDir) -> Option<Self> {
         let jobs = job.path().parent()?;
         let state = jobs.parent().filter(|_| jobs.ends_with("jobs"))?;
@@ -70,7 +74,8 @@ impl Starts {
         self.state.join("starts")
     }
 
-    /// Writes a start down. It is on the disk for good once the data of the file that this gives is synced.
+    /// Writes a start down. It is on the disk for good once the data of the file that this gives is
+    /// synced.
     pub(crate) fn note(&self, id: &str, boot_id: &str) -> io::Result<File> {
         let file = self.lock()?;
         let places = read(&file)?;
@@ -89,7 +94,8 @@ impl Starts {
         file.unlock().map_err(|(_, e)| e.into())
     }
 
-    /// The job's end is told and taken. Nothing is synced: should the power go just now, its end is told once more.
+    /// The job's end is told and taken. Nothing is synced: should the power go just now, its end is
+    /// told once more.
     pub(crate) fn forget(&self, id: &str) -> io::Result<()> {
         let file = self.lock()?;
         for (place, start) in read(&file)?.iter().enumerate() {
@@ -100,8 +106,9 @@ impl Starts {
         Ok(())
     }
 
-    /// After the machine went down: says in the folder of each job that has started, and whose end is not known to be told, that
-    /// it has, whatever the power left of it. Then it is the folder's to say, and no more the journal's.
+    /// After the machine went down: says in the folder of each job that has started, and whose end
+    /// is not known to be told, that it has, whatever the power left of it. Then it is the folder's
+    /// to say, and no more the journal's.
     pub(crate) fn restore(&self, ends: &Ended, boot_id: &str) -> Result<(), StateError> {
         let path = self.path();
         let restore = || -> io::Result<()> {
@@ -148,7 +155,8 @@ impl Starts {
     }
 }
 
-/// What each place says. One that isn't whole says nothing: the sync that would have let its script start never came to an end.
+/// What each place says. One that isn't whole says nothing: the sync that would have let its script
+/// start never came to an end.
 fn read(file: &File) -> io::Result<Vec<Option<Start>>> {
     let mut bytes = [0; FILE_BYTES];
     file.read_exact_at(&mut bytes, 0)?;

@@ -1,4 +1,5 @@
-//! A job's supervisor, as the agent sees it: started ahead of the job and told of it over a pipe, or started for it.
+//! A job's supervisor, as the agent sees it: started ahead of the job and told of it over a pipe,
+//! or started for it.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -22,14 +23,16 @@ use crate::supervisor::process::{NEXT, Order, word};
 pub(crate) struct Supervisor {
     child: Child,
     has_secrets: bool,
-    /// What it was told over a pipe: it may have died before it read that, and then the job is another one's.
+    /// What it was told over a pipe: it may have died before it read that, and then the job is
+    /// another one's.
     told: Option<Told>,
 }
 
 /// What a supervisor that waited was told of a job.
 struct Told {
     secrets: Secrets,
-    /// A child of this process has ended. Until the supervisor has opened the job's own pipe, nothing else tells of its end.
+    /// A child of this process has ended. Until the supervisor has opened the job's own pipe,
+    /// nothing else tells of its end.
     child_ended: Option<Signal>,
 }
 
@@ -37,7 +40,8 @@ struct Told {
 pub(crate) struct Noted(oneshot::Sender<OwnedFd>);
 
 impl Noted {
-    /// Syncs a start that was written into `journal`, beside all else that is to be done before the job can start.
+    /// Syncs a start that was written into `journal`, beside all else that is to be done before the
+    /// job can start.
     pub(crate) fn sync(journal: File) -> Self {
         let (told, who) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
@@ -52,8 +56,8 @@ impl Noted {
 }
 
 impl Supervisor {
-    /// Sees that an accepted job has a supervisor: the one that was started `ahead`, or a new one, which notes the start by
-    /// itself.
+    /// Sees that an accepted job has a supervisor: the one that was started `ahead`, or a new one,
+    /// which notes the start by itself.
     pub(crate) fn start(
         dir: &JobDir,
         secrets: &Secrets,
@@ -62,8 +66,8 @@ impl Supervisor {
     ) -> io::Result<Self> {
         let has_secrets = !secrets.is_empty();
         if let Some(mut child) = ahead {
-            // Listened to before the supervisor is told, so that its end is heard of whenever it comes after that. Where it can't
-            // be, the look from time to time finds it.
+            // Listened to before the supervisor is told, so that its end is heard of whenever it
+            // comes after that. Where it can't be, the look from time to time finds it.
             let child_ended = signal(SignalKind::child()).ok();
             if hand_over(&mut child, dir, secrets, noted).is_ok() {
                 return Ok(Self {
@@ -75,7 +79,8 @@ impl Supervisor {
                     }),
                 });
             }
-            // It has died, or can't be told so much at once; either way it has no job and gets none.
+            // It has died, or can't be told so much at once; either way it has no job and gets
+            // none.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -100,8 +105,8 @@ impl Supervisor {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for the end of a child, while this one may not have heard of the job yet, and otherwise for ever. Dropping the
-    /// future loses nothing.
+    /// Waits for the end of a child, while this one may not have heard of the job yet, and
+    /// otherwise for ever. Dropping the future loses nothing.
     pub(crate) async fn child_ended(&mut self) {
         let told = self.told.as_mut();
         let heard = match told.and_then(|told| told.child_ended.as_mut()) {
@@ -113,8 +118,8 @@ impl Supervisor {
         }
     }
 
-    /// Starts another one in the place of this one, which is dead, where it may never have read what it was told; false where it
-    /// has.
+    /// Starts another one in the place of this one, which is dead, where it may never have read
+    /// what it was told; false where it has.
     pub(crate) fn start_again(&mut self, dir: &JobDir) -> io::Result<bool> {
         let Some(told) = self.told.take() else {
             return Ok(false);
@@ -134,7 +139,8 @@ fn start_new(dir: &JobDir, secrets: &Secrets) -> io::Result<Child> {
     let stdin = if secrets.is_empty() {
         Stdio::null()
     } else {
-        // In memory, so that no secret is ever on the disk; and whole, so that nobody waits for a reader.
+        // In memory, so that no secret is ever on the disk; and whole, so that nobody waits for a
+        // reader.
         let mut memory = File::from(memfd_create(c"secrets", MFdFlags::MFD_CLOEXEC)?);
         let text = Zeroizing::new(serde_json::to_vec(secrets).map_err(io::Error::other)?);
         memory.write_all(&text)?;
@@ -144,13 +150,14 @@ fn start_new(dir: &JobDir, secrets: &Secrets) -> io::Result<Child> {
     spawn(dir.path(), stdin)
 }
 
-/// Starts a supervisor ahead of its job, as its start is a good part of a short job's time. It waits for the job on a pipe,
-/// whose other end closes with this process, and then ends.
+/// Starts a supervisor ahead of its job, as its start is a good part of a short job's time. It
+/// waits for the job on a pipe, whose other end closes with this process, and then ends.
 pub(crate) fn start_ahead(jobs: &Path) -> io::Result<Child> {
     spawn(&jobs.join(NEXT), Stdio::piped())
 }
 
-/// Tells a supervisor that waits which job is its own: in one write that the pipe takes whole, or not at all.
+/// Tells a supervisor that waits which job is its own: in one write that the pipe takes whole, or
+/// not at all.
 fn hand_over(
     child: &mut Child,
     dir: &JobDir,

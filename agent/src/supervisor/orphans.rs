@@ -1,5 +1,6 @@
-//! Takes the exit statuses of processes that the kernel gave to the agent as their new parent. That happens if the agent is
-//! process 1 of a container: what a killed supervisor leaves behind becomes the agent's child.
+//! Takes the exit statuses of processes that the kernel gave to the agent as their new parent. That
+//! happens if the agent is process 1 of a container: what a killed supervisor leaves behind becomes
+//! the agent's child.
 
 use std::collections::BTreeSet;
 use std::io;

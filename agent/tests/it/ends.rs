@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use crate::agent::{Node, marked, wait_until};
 use crate::server::{Fault, Server};
 
-/// A shell line that starts a process which ignores SIGTERM, in a session of its own, its parent gone.
+/// A shell line that starts a process which ignores SIGTERM, in a session of its own, its parent
+/// gone.
 fn runaway(name: &str) -> String {
     format!(
         "(setsid bash -c \"trap '' TERM; exec -a {name} sleep 300\" > /dev/null 2>&1 < /dev/null &)\n"

@@ -1,4 +1,5 @@
-//! What a script starts and doesn't wait for: ended and named, or left alive where the script or its preset says so.
+//! What a script starts and doesn't wait for: ended and named, or left alive where the script or
+//! its preset says so.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -256,7 +257,8 @@ fn the_end_of_another_process_with_bashs_pid_is_not_bashs() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
-    // A leftover whose child gets bash's pid, once that is free, and is the supervisor's as its parent ends.
+    // A leftover whose child gets bash's pid, once that is free, and is the supervisor's as its
+    // parent ends.
     let script = |code: i32, other: i32| {
         format!(
             "pid=$$\n\
@@ -299,7 +301,8 @@ fn a_process_that_proc_hides_is_reported_and_slows_nobody() {
     }
 }
 
-/// Leaves a process behind that the agent's user may not end, and checks under which name it is reported.
+/// Leaves a process behind that the agent's user may not end, and checks under which name it is
+/// reported.
 fn is_reported_and_slows_nobody(nobody: &Nobody, name: &str) {
     let (server, node) = (&nobody.server, &nobody.node);
     // A program that runs as root whoever starts it.

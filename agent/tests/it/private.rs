@@ -53,7 +53,8 @@ impl Nobody {
         self.start_with(&["run"])
     }
 
-    /// In a place whose /proc hides what is not the agent's to look into; `None` where there can't be one.
+    /// In a place whose /proc hides what is not the agent's to look into; `None` where there can't
+    /// be one.
     pub fn start_where_others_are_hidden(&self) -> Option<NobodysAgent<'_>> {
         let hide = "mount -t proc -o hidepid=invisible proc /proc && exec \"$@\"";
         let hidden = |program: &[&str]| {

@@ -1,4 +1,5 @@
-//! A small server that speaks the agent's part of the API over real HTTP, and misbehaves when told to.
+//! A small server that speaks the agent's part of the API over real HTTP, and misbehaves when told
+//! to.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -43,7 +44,8 @@ pub enum Fault {
     Endless(u16),
 }
 
-/// What a firewall on the path makes of a call: the status of its own answer, or none where it lets the call through.
+/// What a firewall on the path makes of a call: the status of its own answer, or none where it lets
+/// the call through.
 pub type Firewall = Box<dyn Fn(&str, &[u8]) -> Option<u16> + Send>;
 
 #[derive(Default)]
@@ -76,7 +78,8 @@ pub struct World {
     pub refused: u64,
     /// Connections that were closed while the server was down.
     pub closed: u64,
-    /// After so long something on the path ends a poll: with that status, or by closing the connection.
+    /// After so long something on the path ends a poll: with that status, or by closing the
+    /// connection.
     pub cut_polls: Option<(Duration, Option<u16>)>,
     pub answers_complete_with: Option<&'static str>,
 }
@@ -316,8 +319,8 @@ impl Server {
         }
     }
 
-    /// Holds a poll back for as long as the path lets it stay open, if that is shorter than it wants to wait and nothing
-    /// comes meanwhile; true if it is to be cut then.
+    /// Holds a poll back for as long as the path lets it stay open, if that is shorter than it
+    /// wants to wait and nothing comes meanwhile; true if it is to be cut then.
     fn cuts(&self, request: &Request) -> bool {
         let Some((after, _)) = self.world().cut_polls else {
             return false;

@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::agent::{Node, wait_until};
 use crate::server::Server;
 
-/// Starts an agent, checks that it shows life and takes nothing; then mends the folder, and the job runs.
+/// Starts an agent, checks that it shows life and takes nothing; then mends the folder, and the job
+/// runs.
 fn is_told_and_recovers(node: &Node, server: &Server, mend: impl FnOnce(&Path)) {
     let agent = node.start();
     let id = server.queue("exit 0");

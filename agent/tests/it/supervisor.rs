@@ -1,4 +1,5 @@
-//! A supervisor that waits for its job, without an agent: what it does when the agent's words don't come as they should.
+//! A supervisor that waits for its job, without an agent: what it does when the agent's words don't
+//! come as they should.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ struct Told {
 }
 
 impl Told {
-    /// A job that writes `ran` into the state folder where its start is in the journal, or is to be by an agent that `has_synced`
-    /// it; and whose start the agent says that it has noted.
+    /// A job that writes `ran` into the state folder where its start is in the journal, or is to be
+    /// by an agent that `has_synced` it; and whose start the agent says that it has noted.
     fn new(has_synced: bool) -> Self {
         let state = tempfile::tempdir().expect("a folder");
         let job = state.path().join("jobs/0197-aaaa");

@@ -72,7 +72,8 @@ pub(crate) fn through_a_pipe(script: &str) -> anyhow::Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Milliseconds until the end of a script of `true` is known, of the same bash under the agent's supervisor.
+/// Milliseconds until the end of a script of `true` is known, of the same bash under the agent's
+/// supervisor.
 pub(crate) fn supervised_ms(agent: &Path, folder: &Path, number: usize) -> anyhow::Result<f64> {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let job = folder.join("jobs").join(number.to_string());

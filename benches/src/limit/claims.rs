@@ -11,7 +11,8 @@ use rusqlite::{Connection, params};
 /// The server's own statement.
 const CLAIM: &str = include_str!("../../../src/store/sql/job_claim.sql");
 
-/// Claims a second, so many to a durable commit in the mean, of one job for each of those nodes in that database.
+/// Claims a second, so many to a durable commit in the mean, of one job for each of those nodes in
+/// that database.
 pub(crate) fn claims_per_second(
     database: &Path,
     nodes: &[String],
@@ -47,8 +48,8 @@ pub(crate) fn claims_per_second(
     Ok(nodes.len() as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Durable commits that were made in that database, of which only the difference of two tells something: the counter in the
-/// header of the index of its log, as SQLite's file format has it.
+/// Durable commits that were made in that database, of which only the difference of two tells
+/// something: the counter in the header of the index of its log, as SQLite's file format has it.
 pub(crate) fn commits(database: &Path) -> anyhow::Result<u32> {
     let mut index = database.as_os_str().to_owned();
     index.push("-shm");

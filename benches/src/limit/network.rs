@@ -31,7 +31,8 @@ pub(crate) fn round_trips_ms(samples: usize) -> anyhow::Result<Vec<f64>> {
     Ok(times)
 }
 
-/// Seconds of uploading so many bytes to a server that throws them away, in bodies of 512 KiB, one after the other.
+/// Seconds of uploading so many bytes to a server that throws them away, in bodies of 512 KiB, one
+/// after the other.
 pub(crate) async fn upload_seconds(address: &str, bytes: usize) -> anyhow::Result<f64> {
     let body = vec![b'x'; 512 * 1024];
     let request = post("/upload", "", &body);

@@ -1,7 +1,8 @@
-//! `tests/with-postgres cargo run --release -p hyprbox-bench --bin hyprbox-bench-postgres`, after `cargo build --release
-//! --features postgres`: three servers over PostgreSQL beside one over SQLite, each figure beside its limit from the same run.
-//! `--quick` takes less of everything; rows can be named (`claims`, `output`, `tail`, `idle`), `--rounds N` says how often claims are
-//! made. What it makes is gone with the cluster.
+//! `tests/with-postgres cargo run --release -p hyprbox-bench --bin hyprbox-bench-postgres`, after
+//! `cargo build --release --features postgres`: three servers over PostgreSQL beside one over
+//! SQLite, each figure beside its limit from the same run. `--quick` takes less of everything; rows
+//! can be named (`claims`, `output`, `tail`, `idle`), `--rounds N` says how often claims are made.
+//! What it makes is gone with the cluster.
 #![allow(
     clippy::print_stdout,
     reason = "a table on standard output is what this program is for"

@@ -48,7 +48,8 @@ impl Sql {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Transactions a second of a script, with prepared statements and without a server's trigger telling of each.
+    /// Transactions a second of a script, with prepared statements and without a server's trigger
+    /// telling of each.
     pub(crate) async fn pgbench(
         &self,
         script: &Path,

@@ -1,5 +1,6 @@
-//! Claims through HTTP by eight callers, each durable before it is answered, over a history; beside a raw loop whose commits
-//! are as large as the server's came out, which is what makes the two comparable, and one whose commits hold all callers.
+//! Claims through HTTP by eight callers, each durable before it is answered, over a history; beside
+//! a raw loop whose commits are as large as the server's came out, which is what makes the two
+//! comparable, and one whose commits hold all callers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     seed::copy(&database, &copied)?;
     let server = Server::start_in(bench, folder).await?;
     let nobody = Arc::new(vec![String::new(); nodes]);
-    // Tokens are looked up, and nodes known, before the clock starts: an agent comes again and again.
+    // Tokens are looked up, and nodes known, before the clock starts: an agent comes again and
+    // again.
     round(&server, &nobody, 0).await?;
     let names: Vec<String> = (0..nodes).map(node).collect();
     let (mut claimed, mut rates, mut times) = (nobody, vec![], vec![]);
@@ -86,8 +88,8 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     Ok(Row::new("claims", ran, figures))
 }
 
-/// Each node polls once, with the job that it has from before: what each claimed, and how long each call took in
-/// milliseconds.
+/// Each node polls once, with the job that it has from before: what each claimed, and how long each
+/// call took in milliseconds.
 async fn round(
     server: &Server,
     before: &Arc<Vec<String>>,

@@ -135,7 +135,8 @@ async fn until_waiting(server: &Server, count: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Milliseconds from a request that queues a job to the moment that its node's agent has it, one at a time.
+/// Milliseconds from a request that queues a job to the moment that its node's agent has it, one at
+/// a time.
 async fn wake_some(
     server: &Server,
     agents: usize,

@@ -51,7 +51,8 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     Ok(Row::new("flood", ran, figures))
 }
 
-/// Does the work, and gives the most memory that what that process starts had meanwhile, in kilobytes.
+/// Does the work, and gives the most memory that what that process starts had meanwhile, in
+/// kilobytes.
 async fn with_peak_of_children<T>(pid: u32, work: impl Future<Output = T>) -> (T, u64) {
     let mut work = std::pin::pin!(work);
     let mut peak = 0;

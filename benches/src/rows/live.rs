@@ -11,7 +11,8 @@ use crate::stage::{Bench, Server};
 use crate::viewer::{Seen, watch};
 use crate::{limit, process};
 
-/// Lines of the first second are left out: until the agent has heard that somebody watches, it takes its time.
+/// Lines of the first second are left out: until the agent has heard that somebody watches, it
+/// takes its time.
 const WARM_UP_MS: u64 = 1_500;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {

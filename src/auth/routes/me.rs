@@ -30,7 +30,8 @@ pub(super) async fn show(SignedIn(user): SignedIn) -> Json<User> {
     Json(user)
 }
 
-/// Changes one's own password; one's other sessions and, unless `keepTokens` is true, personal tokens are revoked.
+/// Changes one's own password; one's other sessions and, unless `keepTokens` is true, personal
+/// tokens are revoked.
 #[utoipa::path(patch, path = "/api/auth/me", tag = "people",
     operation_id = "change_me",
     security(("bearer" = []), ("cookie" = [])),

@@ -48,7 +48,8 @@ pub(crate) struct SignedInAnswer {
     user: User,
 }
 
-/// Makes an account: the first user's (with the setup code), later ones where registration is public.
+/// Makes an account: the first user's (with the setup code), later ones where registration is
+/// public.
 #[utoipa::path(post, path = "/api/auth/register", tag = "people", security(()),
     request_body = RegisterRequest,
     responses((status = 201, description = "The account, and a session", body = SignedInAnswer),

@@ -84,7 +84,8 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(user)))
 }
 
-/// Changes a user's role or password and revokes their sessions; with the password their personal tokens too.
+/// Changes a user's role or password and revokes their sessions; with the password their personal
+/// tokens too.
 #[utoipa::path(patch, path = "/api/users/{id}", tag = "users", operation_id = "change_user",
     security(("bearer" = []), ("cookie" = [])),
     params(("id" = String, Path, description = "The user's id")),

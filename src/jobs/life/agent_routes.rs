@@ -17,7 +17,8 @@ use crate::jobs::{JobView, Jobs};
 /// Characters of an agent's ids, at most.
 const ID_MAX: usize = 128;
 
-/// How long a poll stays open while it is not clear which of two processes an agent instance is: each poll helps to decide.
+/// How long a poll stays open while it is not clear which of two processes an agent instance is:
+/// each poll helps to decide.
 const UNSETTLED_WAIT: Duration = Duration::from_secs(2);
 
 fn instance_of<'q>(query: &'q Pairs<'_>) -> Result<Option<&'q str>, ApiError> {

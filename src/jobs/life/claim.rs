@@ -1,5 +1,6 @@
-//! Claim: QUEUED → RUNNING for exactly one caller; what was claimed and never arrived goes again to the same agent instance.
-//! By a poll, or with the end of the last job, which takes no poll of its own.
+//! Claim: QUEUED → RUNNING for exactly one caller; what was claimed and never arrived goes again to
+//! the same agent instance. By a poll, or with the end of the last job, which takes no poll of its
+//! own.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,8 +25,9 @@ use crate::store::{Change, StoreError, Tx};
 
 /// Pollers remembered per node.
 const POLLERS_MAX: usize = 64;
-/// Polls that look at the database at once. Far fewer than may wait there: after another program's write all agents look
-/// again, and ten thousand of them are to wait for their turn, neither be refused nor keep people's writes out.
+/// Polls that look at the database at once. Far fewer than may wait there: after another program's
+/// write all agents look again, and ten thousand of them are to wait for their turn, neither be
+/// refused nor keep people's writes out.
 const LOOKS_AT_ONCE: usize = 256;
 /// How long a poll stays open that only time can bring something.
 const HELD_WAIT: Duration = Duration::from_secs(1);
@@ -66,7 +68,8 @@ struct Poll {
     running: Vec<String>,
 }
 
-/// For each poller, the state of the world in which it last found nothing: until that changes, no database is asked.
+/// For each poller, the state of the world in which it last found nothing: until that changes, no
+/// database is asked.
 #[derive(Debug)]
 pub(in crate::jobs) struct Polls {
     found_nothing: Mutex<HashMap<String, HashMap<u64, u64>>>,
@@ -151,8 +154,9 @@ pub(in crate::jobs) enum AtOnce {
 }
 
 impl Jobs {
-    /// Claims a job, or hears of cancels; waits for one of the two as long as the poll says. After each wait `caller`'s
-    /// token is looked at anew: one that was revoked meanwhile must not bring its holder a job.
+    /// Claims a job, or hears of cancels; waits for one of the two as long as the poll says. After
+    /// each wait `caller`'s token is looked at anew: one that was revoked meanwhile must not bring
+    /// its holder a job.
     pub(in crate::jobs) async fn poll(
         &self,
         asked: &Asked<'_>,
@@ -196,7 +200,8 @@ impl Jobs {
                         return Ok(answer);
                     }
                     if is_held || standing == Standing::Unproven {
-                        // Time alone changes this, of which no generation tells: the next poll reads again.
+                        // Time alone changes this, of which no generation tells: the next poll
+                        // reads again.
                         let until = deadline.min(Instant::now() + HELD_WAIT);
                         tokio::time::sleep_until(until).await;
                         return Ok(answer);
@@ -229,7 +234,8 @@ impl Jobs {
         poller: u64,
         deadline: Instant,
     ) -> AtOnce {
-        // Before the look that it may lead to: a change that comes in between is then seen next time.
+        // Before the look that it may lead to: a change that comes in between is then seen next
+        // time.
         let generation = signal.generation();
         if self.polls.may_find(node_id, poller, generation) {
             return AtOnce::Look(generation);
@@ -292,8 +298,8 @@ impl Jobs {
         Ok((answer, work.is_held))
     }
 
-    /// Checks the script against its digest and unseals the job's secrets. A job that fails either check ends here, and the
-    /// poller reads again.
+    /// Checks the script against its digest and unseals the job's secrets. A job that fails either
+    /// check ends here, and the poller reads again.
     pub(in crate::jobs) async fn open(&self, found: Found) -> Result<Option<ClaimedJob>, JobError> {
         let Found { job, again } = found;
         if !again {
@@ -348,7 +354,8 @@ pub(in crate::jobs) struct Found {
 pub(in crate::jobs) struct NextPoll(Poll);
 
 impl NextPoll {
-    /// None without an instance: should the answer get lost, nobody could tell that the job never arrived.
+    /// None without an instance: should the answer get lost, nobody could tell that the job never
+    /// arrived.
     pub(in crate::jobs) fn of(
         node: &NodeIdentity,
         instance: Option<&str>,
@@ -455,14 +462,16 @@ fn record(tx: &mut dyn Tx, node_id: &str, strays: &Strays) -> Result<(), JobErro
     Ok(())
 }
 
-/// What the poller runs: its own alone, as what others run on the node is no concern of it, and may be much. Right before the
-/// claim: a revocation that came first leaves nothing to hand out, however close it was.
+/// What the poller runs: its own alone, as what others run on the node is no concern of it, and may
+/// be much. Right before the claim: a revocation that came first leaves nothing to hand out,
+/// however close it was.
 fn own(tx: &mut dyn Tx, poll: &Poll) -> Result<Vec<OwnJob>, JobError> {
     let own = claim::own(tx, &poll.token_id, &poll.node_id, poll.instance.as_deref())?;
     own.ok_or(JobError::TokenGone)
 }
 
-/// A claim whose answer got lost: of the poller's own jobs, one that it does not know. Without an instance nobody can tell.
+/// A claim whose answer got lost: of the poller's own jobs, one that it does not know. Without an
+/// instance nobody can tell.
 fn is_undelivered(job: &OwnJob, poll: &Poll) -> bool {
     poll.instance.is_some() && !job.still_running && !poll.running.contains(&job.id)
 }

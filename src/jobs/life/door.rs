@@ -1,8 +1,8 @@
-//! The agents' polls, at the door: what can be said of one at once, before the router and all its layers. Ten thousand agents
-//! ask again and again, and nearly always nothing is there.
+//! The agents' polls, at the door: what can be said of one at once, before the router and all its
+//! layers. Ten thousand agents ask again and again, and nearly always nothing is there.
 //!
-//! The door decides nothing by itself. It reads a request as the endpoint does, by the same functions, and leaves to the
-//! endpoint whatever takes more than memory, or is not in order.
+//! The door decides nothing by itself. It reads a request as the endpoint does, by the same
+//! functions, and leaves to the endpoint whatever takes more than memory, or is not in order.
 
 use axum::body::HttpBody;
 use axum::http::{Method, Request, header};

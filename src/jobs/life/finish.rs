@@ -1,4 +1,5 @@
-//! Finish: RUNNING → SUCCEEDED, FAILED or CANCELLED, exactly once; and once more, late, for a job that the lease failed.
+//! Finish: RUNNING → SUCCEEDED, FAILED or CANCELLED, exactly once; and once more, late, for a job
+//! that the lease failed.
 
 use hyprbox_protocol::{CompleteRequest, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS};
 use sha2::{Digest, Sha256};
@@ -11,7 +12,8 @@ use crate::store::job::{self, Ending, Job, JobStatus, StreamCounts};
 use crate::store::{Change, Tx};
 
 impl Jobs {
-    /// Ends a job as its agent tells. The same report again gives the same job; another one is refused.
+    /// Ends a job as its agent tells. The same report again gives the same job; another one is
+    /// refused.
     pub async fn complete(
         &self,
         node_id: String,
@@ -31,7 +33,8 @@ impl Jobs {
     }
 }
 
-/// Whether the caller holds the job's claim. A claim without an instance takes any caller of the node.
+/// Whether the caller holds the job's claim. A claim without an instance takes any caller of the
+/// node.
 pub(in crate::jobs) fn must_hold(job: &Job, instance: Option<&str>) -> Result<(), JobError> {
     match (job.claimed_by.as_deref(), instance) {
         (None, _) => Ok(()),

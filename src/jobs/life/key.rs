@@ -1,5 +1,5 @@
-//! The key file: it seals secret params in the database, and keys the digests of idempotent requests, so that a stolen
-//! database alone tells neither.
+//! The key file: it seals secret params in the database, and keys the digests of idempotent
+//! requests, so that a stolen database alone tells neither.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;

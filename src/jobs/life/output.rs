@@ -1,4 +1,5 @@
-//! Output: each chunk goes to its offset, what is there already is skipped, and the tail alone is kept.
+//! Output: each chunk goes to its offset, what is there already is skipped, and the tail alone is
+//! kept.
 
 use hyprbox_protocol::{
     Chunk, ChunkDataError, FLUSH_MS, FLUSH_MS_WATCHED, MAX_BYTE_COUNT, OutputAnswer, OutputRequest,
@@ -16,16 +17,18 @@ use crate::store::job::{self, Job, JobStatus, StreamCounts};
 use crate::store::output::{self, StoredChunk};
 use crate::store::{Change, StoreError, Tx};
 
-/// Bytes per row: chunks that follow one another within a call are joined up to this, larger ones are cut.
+/// Bytes per row: chunks that follow one another within a call are joined up to this, larger ones
+/// are cut.
 const ROW_BYTES: usize = 64 * 1024;
 
-/// Chunks of one call at the most, twice what our agent sends: where a script writes single bytes to both streams in turn,
-/// each is a row of its own, for the order of the two is kept; so many are written within a fraction of a second, and no one
-/// call holds everybody else up for longer.
+/// Chunks of one call at the most, twice what our agent sends: where a script writes single bytes
+/// to both streams in turn, each is a row of its own, for the order of the two is kept; so many are
+/// written within a fraction of a second, and no one call holds everybody else up for longer.
 pub(in crate::jobs) const CHUNKS_MAX: usize = 16_384;
 
-/// A stream keeps one row for so many of the bytes that it may keep, on average: what an index needs for a row is about as
-/// much, so the disk holds at most twice what the output itself may take.
+/// A stream keeps one row for so many of the bytes that it may keep, on average: what an index
+/// needs for a row is about as much, so the disk holds at most twice what the output itself may
+/// take.
 const BYTES_PER_ROW: u64 = 256;
 /// Rows that a stream may have in any case.
 const ROWS_MIN: u64 = 16_384;
@@ -42,7 +45,8 @@ struct Piece {
 }
 
 impl Jobs {
-    /// Takes output of a job from its agent; with its `end` the job ends, too, and the `next` one is claimed, all in one commit.
+    /// Takes output of a job from its agent; with its `end` the job ends, too, and the `next` one
+    /// is claimed, all in one commit.
     pub async fn append(
         &self,
         node: NodeIdentity,
@@ -73,7 +77,8 @@ impl Jobs {
                 };
                 let arrived = match appended {
                     Ok((_, arrived)) => arrived,
-                    // It has ended already: by this same report, whose answer got lost, or the report is refused.
+                    // It has ended already: by this same report, whose answer got lost, or the
+                    // report is refused.
                     Err(JobError::WrongState(_)) => 0,
                     Err(error) => return Err(error),
                 };
@@ -168,7 +173,8 @@ fn pieces_of(request: OutputRequest) -> Result<Vec<Piece>, JobError> {
     Ok(pieces)
 }
 
-/// Adds a piece, to the one before where it goes on there: a row per read would be dear for a chatty script.
+/// Adds a piece, to the one before where it goes on there: a row per read would be dear for a
+/// chatty script.
 fn join(pieces: &mut Vec<Piece>, piece: Piece) {
     if let Some(last) = pieces.last_mut()
         && last.stream == piece.stream
@@ -188,7 +194,8 @@ fn append(
     (pid, pieces): (Option<u32>, Vec<Piece>),
     max_bytes: u64,
 ) -> Result<(Job, u64), JobError> {
-    // The row's lock puts appends in order: each gives its bytes the positions that follow the last one's.
+    // The row's lock puts appends in order: each gives its bytes the positions that follow the last
+    // one's.
     let mut job = job::find_locked(tx, id)?
         .filter(|job| job.node_id == node_id)
         .ok_or(JobError::NotFound)?;
@@ -308,8 +315,8 @@ fn place(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result
     Ok(())
 }
 
-/// Lines that have begun once the first byte of `row` is there, and once all of it is. A line begins with its first byte;
-/// where the stream's last one `is_open`, the row goes on with that.
+/// Lines that have begun once the first byte of `row` is there, and once all of it is. A line
+/// begins with its first byte; where the stream's last one `is_open`, the row goes on with that.
 fn lines_of(row: &[u8], is_open: bool, lines: Option<u64>) -> (Option<u64>, Option<u64>) {
     let first = lines.map(|lines| lines + u64::from(!is_open));
     let ends = line_ends(&row[..row.len().saturating_sub(1)]);
@@ -341,7 +348,8 @@ fn trim(tx: &mut dyn Tx, job: &mut Job, stream: Stream, max_bytes: u64) -> Resul
     Ok(())
 }
 
-/// Drops the stream's oldest rows beyond `max_rows`: a row of one byte takes as much of the disk as one of a few hundred.
+/// Drops the stream's oldest rows beyond `max_rows`: a row of one byte takes as much of the disk as
+/// one of a few hundred.
 fn trim_rows(
     tx: &mut dyn Tx,
     job: &mut Job,
@@ -364,8 +372,8 @@ fn trim_rows(
     Ok(())
 }
 
-/// Where the stream begins once the first `count` of `rows` (offset, length) have gone, as far as they are there, and how many
-/// kept bytes go with them. `start` is the first kept offset before.
+/// Where the stream begins once the first `count` of `rows` (offset, length) have gone, as far as
+/// they are there, and how many kept bytes go with them. `start` is the first kept offset before.
 fn first_rows(rows: &[(u64, u64)], start: u64, count: u64) -> (u64, u64) {
     let count = usize::try_from(count).unwrap_or(usize::MAX).min(rows.len());
     let (gone, left) = rows.split_at(count);
@@ -377,8 +385,8 @@ fn first_rows(rows: &[(u64, u64)], start: u64, count: u64) -> (u64, u64) {
     (next, gone.iter().map(kept).sum())
 }
 
-/// The new first kept offset after `excess` bytes went from the head of `rows` (offset, length), and what is still to go
-/// when they did not suffice. `start` is the first kept offset before.
+/// The new first kept offset after `excess` bytes went from the head of `rows` (offset, length),
+/// and what is still to go when they did not suffice. `start` is the first kept offset before.
 fn cut(rows: &[(u64, u64)], start: u64, mut excess: u64) -> (u64, u64) {
     let mut at = start;
     for (offset, length) in rows {

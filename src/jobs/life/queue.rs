@@ -148,8 +148,9 @@ impl Jobs {
         })
     }
 
-    /// Renders a preset with params, as it would be frozen now; also the values used and the preset's timeout. All faults
-    /// of the params, and of the timeout where one is given, come at once.
+    /// Renders a preset with params, as it would be frozen now; also the values used and the
+    /// preset's timeout. All faults of the params, and of the timeout where one is given, come at
+    /// once.
     pub async fn render(
         &self,
         name: String,
@@ -191,7 +192,8 @@ impl Jobs {
             .map_err(|_| crate::store::StoreError::Stopping)?
     }
 
-    /// Cancels a QUEUED job at once; asks the agent to stop a RUNNING one. `any_owner`: an ADMIN with `scope=all`.
+    /// Cancels a QUEUED job at once; asks the agent to stop a RUNNING one. `any_owner`: an ADMIN
+    /// with `scope=all`.
     pub async fn cancel(&self, user: &User, id: String, any_owner: bool) -> Result<Job, JobError> {
         let user = user.clone();
         let job = self

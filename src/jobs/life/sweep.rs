@@ -65,7 +65,8 @@ impl Jobs {
                     // Nobody could write down what they heard: every lease starts anew.
                     first_seen.clear();
                 }
-                // Once: a database that is away for an hour would be told of some ten thousand times.
+                // Once: a database that is away for an hour would be told of some ten thousand
+                // times.
                 if !std::mem::replace(&mut is_failing, true) {
                     tracing::warn!(%error, "leases could not be looked at; that is tried until it works");
                 }
@@ -83,8 +84,9 @@ impl Jobs {
         }
     }
 
-    /// Fails RUNNING jobs whose agent instance gave no sign of life for a lease. `first_seen` holds, on the run clock, when
-    /// this server first saw each RUNNING job: its lease counts from there at the earliest.
+    /// Fails RUNNING jobs whose agent instance gave no sign of life for a lease. `first_seen`
+    /// holds, on the run clock, when this server first saw each RUNNING job: its lease counts from
+    /// there at the earliest.
     async fn sweep_leases(&self, first_seen: &mut HashMap<String, u64>) -> Result<(), JobError> {
         let running = self
             .store
@@ -119,7 +121,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// A server that was killed after a commit told nobody of it. `claims` are those that were news before.
+    /// A server that was killed after a commit told nobody of it. `claims` are those that were news
+    /// before.
     async fn look_for_news(&self, claims: &mut HashSet<String>) -> Result<(), JobError> {
         let news = self
             .store
@@ -142,8 +145,9 @@ impl Jobs {
             node::prune_instances(tx, INSTANCES_KEPT)?;
             job::nodes_with_work(tx)
         };
-        // A nudge that was lost costs one of these, and no more. Nodes without work are left in peace: ten thousand agents
-        // that all look twice a minute would keep the database busier than their jobs do.
+        // A nudge that was lost costs one of these, and no more. Nodes without work are left in
+        // peace: ten thousand agents that all look twice a minute would keep the database busier
+        // than their jobs do.
         for node_id in self.store.write(work).await? {
             self.hub.wake_node(&node_id);
         }

@@ -1,5 +1,5 @@
-//! What one dashboard is told: how things stand when it comes, or what changed since it left; then what changes, and the
-//! output of the jobs that it names.
+//! What one dashboard is told: how things stand when it comes, or what changed since it left; then
+//! what changes, and the output of the jobs that it names.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ use crate::store::job::{self, Job};
 
 /// Changes that come within this time are read together.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// Each change that was told lets the next ones gather for this much longer, so that a burst costs few reads.
+/// Each change that was told lets the next ones gather for this much longer, so that a burst costs
+/// few reads.
 const TOGETHER_EACH: Duration = Duration::from_millis(1);
 const TOGETHER_MAX: Duration = Duration::from_millis(250);
 
@@ -253,7 +254,8 @@ impl Board {
         self.send(bytes).await
     }
 
-    /// What changed while the client was away. What has not ended it knows, and hears of when a hand ends it.
+    /// What changed while the client was away. What has not ended it knows, and hears of when a
+    /// hand ends it.
     async fn resume(&mut self, changed: ChangedIds, now: Timestamp) -> Result<(), Gone> {
         let read = |tx: &mut dyn crate::store::Tx| Ok::<_, JobError>(job::unfinished(tx)?);
         let unfinished = self.jobs.store.read(read).await.map_err(gone)?;
@@ -264,8 +266,9 @@ impl Board {
         self.tell_changed(changed, now).await
     }
 
-    /// Each node, each job that has not ended, and those that ended meanwhile: after a resume by when they did, and by
-    /// what was told before, as an operator who ends a job by hand may write no time, or one in another form.
+    /// Each node, each job that has not ended, and those that ended meanwhile: after a resume by
+    /// when they did, and by what was told before, as an operator who ends a job by hand may write
+    /// no time, or one in another form.
     async fn open(&mut self, now: Timestamp) -> Result<(), Gone> {
         let nodes = self.jobs.all_nodes().await.map_err(gone)?;
         let since = (self.place.at.as_millis() > 0).then(|| self.place.at.plus_millis(-OVERLAP_MS));
@@ -290,8 +293,8 @@ impl Board {
         self.tell_all(news.collect(), now).await
     }
 
-    /// Tells of all these. Only the last one's id says that everything until `now` was told: a client that is cut off in
-    /// between hears of them again.
+    /// Tells of all these. Only the last one's id says that everything until `now` was told: a
+    /// client that is cut off in between hears of them again.
     async fn tell_all(&mut self, mut news: Vec<News>, now: Timestamp) -> Result<(), Gone> {
         news.retain(|one| match one {
             News::Node(_) | News::NodeGone(_) => true,

@@ -1,4 +1,5 @@
-//! Output as a viewer gets it: bytes in the order in which they were read, cut into events of whole characters.
+//! Output as a viewer gets it: bytes in the order in which they were read, cut into events of whole
+//! characters.
 
 use hyprbox_protocol::Stream;
 
@@ -10,7 +11,8 @@ use crate::store::{StoreError, Tx};
 
 /// Bytes of output in one event at the most.
 const EVENT_BYTES: usize = 32 * 1024;
-/// Output that came within this many milliseconds may be told in one event: its `at` is right to that.
+/// Output that came within this many milliseconds may be told in one event: its `at` is right to
+/// that.
 const EVENT_MS: i64 = 100;
 /// Bytes read from the store at a time.
 const WINDOW_BYTES: u64 = 64 * 1024;
@@ -35,7 +37,8 @@ pub(in crate::jobs) struct Cursor {
     position: Option<u64>,
     stdout: Pending,
     stderr: Pending,
-    /// Where the kept tails begin: the chunk at that edge is stored whole, and what fell off its head is not told.
+    /// Where the kept tails begin: the chunk at that edge is stored whole, and what fell off its
+    /// head is not told.
     kept: Offsets,
 }
 
@@ -72,7 +75,8 @@ impl Cursor {
         }
     }
 
-    /// Reads on: the next events, and whether there may be more at once. `job` is the row of this transaction.
+    /// Reads on: the next events, and whether there may be more at once. `job` is the row of this
+    /// transaction.
     pub(in crate::jobs) fn read(
         &mut self,
         tx: &mut dyn Tx,
@@ -108,7 +112,8 @@ impl Cursor {
         events
     }
 
-    /// The position of the earliest chunk that holds something not told yet; `end` where there is none.
+    /// The position of the earliest chunk that holds something not told yet; `end` where there is
+    /// none.
     fn look_up(&self, tx: &mut dyn Tx, end: u64) -> Result<u64, StoreError> {
         let mut earliest = end;
         for (stream, pending) in [
@@ -152,7 +157,8 @@ impl Cursor {
     }
 }
 
-/// Turns what is pending into events; the beginning of a character is held back, unless this is the `end`.
+/// Turns what is pending into events; the beginning of a character is held back, unless this is the
+/// `end`.
 fn flush(pending: &mut Pending, stream: Stream, end: bool, events: &mut Vec<OutputEvent>) {
     while !pending.bytes.is_empty() {
         let most = pending.bytes.len().min(EVENT_BYTES);

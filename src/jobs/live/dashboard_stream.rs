@@ -1,4 +1,5 @@
-//! `GET /api/events`: one stream for a whole dashboard. What nodes and jobs become, and the output of the jobs that are named.
+//! `GET /api/events`: one stream for a whole dashboard. What nodes and jobs become, and the output
+//! of the jobs that are named.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +26,8 @@ use crate::store::job::Job;
 
 /// Jobs that one stream may name.
 const NAMED_MAX: usize = 64;
-/// A browser asks anew whenever one of its tabs comes or goes: within this time that is one look at somebody's job.
+/// A browser asks anew whenever one of its tabs comes or goes: within this time that is one look at
+/// somebody's job.
 const SAME_LOOK: Duration = Duration::from_secs(10 * 60);
 
 /// Who looked at whose job lately, over a stream that is opened again and again.
@@ -90,7 +92,8 @@ async fn events(
     Ok(event_stream(receiver))
 }
 
-/// The jobs of these ids; a 404 names all that are not there, so that a client can go on without them.
+/// The jobs of these ids; a 404 names all that are not there, so that a client can go on without
+/// them.
 async fn find_named(
     jobs: &Jobs,
     user: &User,

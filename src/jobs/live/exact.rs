@@ -1,8 +1,10 @@
-//! Following one job for a program: its output byte for byte, in the order in which the agent read it, or its state alone.
+//! Following one job for a program: its output byte for byte, in the order in which the agent read
+//! it, or its state alone.
 //!
-//! Viewers in browsers get whole characters, framed once for all of them (`tail`, `follow`). A program that passes the
-//! output on, as the command line does, must not lose a byte that is no UTF-8, nor see one later than `/log` would show it.
-//! So it gets the chunks as they are stored, each with the position after it as the event's id.
+//! Viewers in browsers get whole characters, framed once for all of them (`tail`, `follow`). A
+//! program that passes the output on, as the command line does, must not lose a byte that is no
+//! UTF-8, nor see one later than `/log` would show it. So it gets the chunks as they are stored,
+//! each with the position after it as the event's id.
 
 use bytes::Bytes;
 use hyprbox_protocol::Chunk;
@@ -121,7 +123,8 @@ struct Program<'j> {
     client: mpsc::Sender<Bytes>,
 }
 
-/// Where nudges come from. A job whose output nobody wants is not watched: its agent may flush at its leisure.
+/// Where nudges come from. A job whose output nobody wants is not watched: its agent may flush at
+/// its leisure.
 enum Nudges {
     Tail(Receiver<Frame>),
     Changes(Receiver<Change>),

@@ -1,4 +1,5 @@
-//! Following one job for one viewer: what is kept, then what is new, then the end; from wherever the viewer was.
+//! Following one job for one viewer: what is kept, then what is new, then the end; from wherever
+//! the viewer was.
 
 use std::sync::Arc;
 
@@ -35,7 +36,8 @@ pub(in crate::jobs) struct Follower<M, F> {
     ended: bool,
     told: EventId,
     viewer: mpsc::Sender<M>,
-    /// Taken while output that was read for this viewer alone is held: a stream that follows many jobs holds that of one.
+    /// Taken while output that was read for this viewer alone is held: a stream that follows many
+    /// jobs holds that of one.
     turn: Arc<Semaphore>,
     map: F,
 }
@@ -147,8 +149,8 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
         }
     }
 
-    /// Tells everything that was not told yet, the end, too: what others were told lately, and what the store has before and
-    /// beyond.
+    /// Tells everything that was not told yet, the end, too: what others were told lately, and what
+    /// the store has before and beyond.
     async fn catch_up(&mut self, recent: Option<&Recent>) -> Result<(), Gone> {
         let mut cursor = None;
         loop {
@@ -194,9 +196,9 @@ impl<M: Send, F: FnMut(&EventId, Told) -> M + Send> Follower<M, F> {
     }
 }
 
-/// What of a frame a viewer was not told; `None` where something is missing before it, or it can't be cut. A look at the store
-/// ends wherever the store does, most likely within a frame: without the cut, a viewer who had to look once would have to look
-/// again and again, each for itself.
+/// What of a frame a viewer was not told; `None` where something is missing before it, or it can't
+/// be cut. A look at the store ends wherever the store does, most likely within a frame: without
+/// the cut, a viewer who had to look once would have to look again and again, each for itself.
 fn untold(told: Offsets, before: Offsets, output: Arc<Framed>) -> Option<Arc<Framed>> {
     if before == told {
         return Some(output);

@@ -35,8 +35,8 @@ pub(in crate::jobs) struct OutputEvent {
     /// When it arrived.
     #[serde(skip)]
     pub(in crate::jobs) at: Timestamp,
-    /// Lines of both streams that had begun once its first byte was there: the number of the line that this byte begins.
-    /// `None` where they are not counted.
+    /// Lines of both streams that had begun once its first byte was there: the number of the line
+    /// that this byte begins. `None` where they are not counted.
     #[serde(skip)]
     pub(in crate::jobs) line: Option<u64>,
 }

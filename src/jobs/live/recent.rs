@@ -1,5 +1,6 @@
-//! The last frames of a job that a crowd watches: whoever joins it, or falls behind, is told these as they are, where each would
-//! have to read and frame the same rows for itself, the slower the more of them do.
+//! The last frames of a job that a crowd watches: whoever joins it, or falls behind, is told these
+//! as they are, where each would have to read and frame the same rows for itself, the slower the
+//! more of them do.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,7 +57,8 @@ impl Recent {
         }
     }
 
-    /// The last state that was told, and the first of the output that is kept and goes beyond `told`.
+    /// The last state that was told, and the first of the output that is kept and goes beyond
+    /// `told`.
     pub(in crate::jobs) fn beyond(&self, told: Offsets) -> (Option<StatusEvent>, Vec<Shared>) {
         let kept = self.kept();
         let beyond = |(_, output): &&Shared| output.event.end > told.of(output.event.stream);

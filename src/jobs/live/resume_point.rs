@@ -6,7 +6,8 @@ use crate::clock::{self, Timestamp};
 use crate::hub::REMEMBERED_MS;
 use crate::jobs::live::frame::Offsets;
 
-/// What is told again after a resume, in milliseconds: events that were under way when the id was made.
+/// What is told again after a resume, in milliseconds: events that were under way when the id was
+/// made.
 pub(in crate::jobs) const OVERLAP_MS: i64 = 5_000;
 
 /// Until when the client was told all that changed, and how far each named job was.
@@ -47,7 +48,8 @@ impl Place {
         })
     }
 
-    /// A client that was away for long hears how things stand anew, as does one from the future: then a clock was put back.
+    /// A client that was away for long hears how things stand anew, as does one from the future:
+    /// then a clock was put back.
     pub(in crate::jobs) fn is_recent(&self) -> bool {
         (-OVERLAP_MS..REMEMBERED_MS).contains(&clock::now().millis_since(self.at))
     }

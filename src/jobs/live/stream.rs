@@ -1,4 +1,5 @@
-//! `GET /api/jobs/:id/stream`: the state and the kept tail, then what is new as it comes, then `done`.
+//! `GET /api/jobs/:id/stream`: the state and the kept tail, then what is new as it comes, then
+//! `done`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -245,8 +246,8 @@ pub(in crate::jobs) async fn keep_alive(client: &mpsc::Sender<Bytes>) {
     }
 }
 
-/// Ends when the credentials that opened the stream no longer would: a session that was revoked or has expired, a role
-/// that was lowered.
+/// Ends when the credentials that opened the stream no longer would: a session that was revoked or
+/// has expired, a role that was lowered.
 pub(in crate::jobs) async fn no_longer_allowed(jobs: &Jobs, parts: Parts) {
     let mut credentials = jobs.hub.credentials();
     // The first check is for what changed between the request's own and the line above.

@@ -1,5 +1,6 @@
-//! Live tails: each watched job has one pump that reads what is new from the store, frames it once, and shares the bytes
-//! with every viewer. A viewer that lags or resumes is told the last of them, and reads the store for what they lack.
+//! Live tails: each watched job has one pump that reads what is new from the store, frames it once,
+//! and shares the bytes with every viewer. A viewer that lags or resumes is told the last of them,
+//! and reads the store for what they lack.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -45,7 +46,8 @@ pub(in crate::jobs) enum Frame {
     Done,
 }
 
-/// Output with its event as the job's own stream sends it, in either form; each is made once, when the first viewer wants it.
+/// Output with its event as the job's own stream sends it, in either form; each is made once, when
+/// the first viewer wants it.
 #[derive(Debug)]
 pub(in crate::jobs) struct Framed {
     pub(in crate::jobs) event: OutputEvent,
@@ -183,8 +185,8 @@ pub(in crate::jobs) struct Look {
     pub(in crate::jobs) more: bool,
 }
 
-/// Reads what a cursor has not told yet, with the job's row of the same moment. A job that has ended gives up what was held
-/// back of a cut character.
+/// Reads what a cursor has not told yet, with the job's row of the same moment. A job that has
+/// ended gives up what was held back of a cut character.
 pub(in crate::jobs) async fn look(
     store: &Store,
     job_id: String,
@@ -248,7 +250,8 @@ impl Pump {
         self.hub.unwatch_job(&self.job_id);
     }
 
-    /// Tells servers that share the database, now and then, that the job is watched: its agent may speak to one of them.
+    /// Tells servers that share the database, now and then, that the job is watched: its agent may
+    /// speak to one of them.
     fn tell_others(&self, told: &mut Option<Instant>) {
         if !self.store.is_shared() || told.is_some_and(|told| told.elapsed() < SLOW_POLL) {
             return;
@@ -266,14 +269,16 @@ impl Pump {
         });
     }
 
-    /// How long to let output gather, so that a crowd doesn't cost a write for each viewer at each of the agent's calls.
+    /// How long to let output gather, so that a crowd doesn't cost a write for each viewer at each
+    /// of the agent's calls.
     fn rest(&self) -> Option<Duration> {
         let viewers = self.tail.frames.receiver_count();
         let rest = REST_A_VIEWER.saturating_mul(u32::try_from(viewers).unwrap_or(u32::MAX));
         (viewers >= CROWD).then_some(rest.min(REST_AT_MOST))
     }
 
-    /// The end of what is there now, less a character that is not whole: viewers read up to there by themselves.
+    /// The end of what is there now, less a character that is not whole: viewers read up to there
+    /// by themselves.
     async fn start(&self) -> Cursor {
         let job_id = self.job_id.clone();
         let found = self.store.read(move |tx| job::find(tx, &job_id)).await;
@@ -339,7 +344,8 @@ impl Pump {
         let _nobody = self.tail.frames.send(frame);
     }
 
-    /// True when nobody watches any more; then the job is unwatched, under the lock under which viewers join.
+    /// True when nobody watches any more; then the job is unwatched, under the lock under which
+    /// viewers join.
     fn is_deserted(&self) -> bool {
         let mut watched = locked(&self.watched);
         if self.tail.frames.receiver_count() > 0 {

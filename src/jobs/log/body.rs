@@ -1,4 +1,5 @@
-//! A log on its way to a client: each line with the time at which it came, or the whole compressed, where that was asked.
+//! A log on its way to a client: each line with the time at which it came, or the whole compressed,
+//! where that was asked.
 
 use std::io::{self, Write};
 
@@ -22,7 +23,8 @@ pub(in crate::jobs) struct Sending {
 }
 
 impl Sending {
-    /// A reading of which the `first` window was read; with the `times` of its lines, and packed with `gzip`, where asked.
+    /// A reading of which the `first` window was read; with the `times` of its lines, and packed
+    /// with `gzip`, where asked.
     pub(in crate::jobs) fn new(
         jobs: Jobs,
         reading: Reading,

@@ -1,4 +1,5 @@
-//! Comparisons of jobs: each takes memory and a processor for a while, so few run and few wait at a time.
+//! Comparisons of jobs: each takes memory and a processor for a while, so few run and few wait at a
+//! time.
 
 use std::sync::Arc;
 

@@ -21,8 +21,9 @@ use crate::store::job::{self, Job};
 
 /// Output up to here is sent with its length, as one piece.
 const WHOLE_BYTES: u64 = 128 * 1024;
-/// Output of a job that goes on, up to here, is read at once, so that a detail is of one moment: both tails as they are by
-/// default. More than that, and that of a job which has ended, is read as it is sent.
+/// Output of a job that goes on, up to here, is read at once, so that a detail is of one moment:
+/// both tails as they are by default. More than that, and that of a job which has ended, is read as
+/// it is sent.
 const AT_ONCE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes that an answer takes while it is sent: a window as it was read, and as JSON.
 const WINDOW_ANSWER_BYTES: u64 = 2 * WINDOW_BYTES;
@@ -140,8 +141,8 @@ fn text(bytes: Vec<u8>) -> String {
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// The JSON of `empty` with the output put in as it is read. Where a byte of it has fallen off meanwhile, the connection
-/// breaks off.
+/// The JSON of `empty` with the output put in as it is read. Where a byte of it has fallen off
+/// meanwhile, the connection breaks off.
 fn as_sent(
     jobs: Jobs,
     empty: &JobDetail,

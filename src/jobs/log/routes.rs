@@ -1,5 +1,5 @@
-//! `GET /api/jobs/:id/log`: the kept output as bytes, exactly as written; a part of it where the client asks for a range.
-//! How it is formed on its way is `log_body.rs`'s.
+//! `GET /api/jobs/:id/log`: the kept output as bytes, exactly as written; a part of it where the
+//! client asks for a range. How it is formed on its way is `log_body.rs`'s.
 
 use axum::body::Body;
 use axum::extract::State;

@@ -1,5 +1,5 @@
-//! The steps of a job, read from its output: which began when, and how each ended. `assets/steps.js` reads them alike while a
-//! job's page is open.
+//! The steps of a job, read from its output: which began when, and how each ended.
+//! `assets/steps.js` reads them alike while a job's page is open.
 
 use hyprbox_protocol::Stream;
 
@@ -43,7 +43,8 @@ pub struct Step {
     pub ended_at: Option<Timestamp>,
 }
 
-/// The steps that these chunks tell of, which are in the order in which the agent read them, of a job that stands so.
+/// The steps that these chunks tell of, which are in the order in which the agent read them, of a
+/// job that stands so.
 pub(in crate::jobs) fn read(
     chunks: &[StoredChunk],
     status: JobStatus,
@@ -109,7 +110,8 @@ struct Steps {
 }
 
 impl Steps {
-    /// A line of stdout. Scripts may print such lines themselves: a step is what goes on where the one before was, of as many.
+    /// A line of stdout. Scripts may print such lines themselves: a step is what goes on where the
+    /// one before was, of as many.
     fn hear(&mut self, line: &str, at: Timestamp) {
         let Some(Announced {
             number,

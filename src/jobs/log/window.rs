@@ -1,8 +1,10 @@
-//! Reading the kept output of a job from the store, a window at a time, as far as it went when the reading began.
+//! Reading the kept output of a job from the store, a window at a time, as far as it went when the
+//! reading began.
 //!
-//! Between two windows no connection to the store is held: a client that takes its time keeps nothing busy. What is read
-//! was promised at the start, to the byte. When the tail moves on and a promised byte falls off its head before it was
-//! read, the reading fails: the bytes after it must not come in its place.
+//! Between two windows no connection to the store is held: a client that takes its time keeps
+//! nothing busy. What is read was promised at the start, to the byte. When the tail moves on and a
+//! promised byte falls off its head before it was read, the reading fails: the bytes after it must
+//! not come in its place.
 
 use hyprbox_protocol::Stream;
 
@@ -60,7 +62,8 @@ pub(in crate::jobs) struct Reading {
 }
 
 impl Reading {
-    /// Everything that is kept now of `only` one stream, or of both in the order in which the agent read them.
+    /// Everything that is kept now of `only` one stream, or of both in the order in which the agent
+    /// read them.
     pub(in crate::jobs) fn new(job: &Job, only: Option<Stream>) -> Self {
         Self {
             job_id: job.id.clone(),
@@ -99,7 +102,8 @@ impl Reading {
         self.left == 0
     }
 
-    /// Reads on: whole chunks, less what is not wanted of the first and the last. None at all: everything was read.
+    /// Reads on: whole chunks, less what is not wanted of the first and the last. None at all:
+    /// everything was read.
     pub(in crate::jobs) fn read(&mut self, tx: &mut dyn Tx) -> Result<Vec<StoredChunk>, KeptError> {
         let mut wanted = Vec::new();
         while wanted.is_empty() && self.left > 0 {
@@ -132,7 +136,8 @@ impl Reading {
         Ok(())
     }
 
-    /// Passes over chunks of which nothing is wanted, without reading their bytes; whether there were any.
+    /// Passes over chunks of which nothing is wanted, without reading their bytes; whether there
+    /// were any.
     fn pass_over(&mut self, tx: &mut dyn Tx) -> Result<bool, KeptError> {
         let mut passed = false;
         for place in output::kept_places(tx, &self.job_id, self.only, self.position)? {
@@ -182,7 +187,8 @@ pub struct OutputEnd {
 }
 
 impl OutputEnd {
-    /// Adds a chunk. One that goes on from the last one at the same time is joined with it: a chunk of one byte takes a hundred.
+    /// Adds a chunk. One that goes on from the last one at the same time is joined with it: a chunk
+    /// of one byte takes a hundred.
     fn push(&mut self, chunk: StoredChunk) {
         if let Some(last) = self.chunks.last_mut()
             && last.stream == chunk.stream
@@ -215,7 +221,8 @@ impl OutputEnd {
         self.is_cut
     }
 
-    /// The steps that it tells of, of a job that stands so. Of those that began before it nothing is known.
+    /// The steps that it tells of, of a job that stands so. Of those that began before it nothing
+    /// is known.
     pub fn steps(&self, job: &JobView) -> Vec<Step> {
         steps::read(&self.chunks, job.status, job.finished_at)
     }

@@ -1,4 +1,5 @@
-//! `hyprbox doctor`: looks at what the server stands on, and says of each thing how it is and how to mend it.
+//! `hyprbox doctor`: looks at what the server stands on, and says of each thing how it is and how
+//! to mend it.
 
 mod data;
 mod machine;

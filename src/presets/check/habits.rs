@@ -1,4 +1,5 @@
-//! Smaller things that bite: checks that can't fail, ends that no job sees, doors that close behind one.
+//! Smaller things that bite: checks that can't fail, ends that no job sees, doors that close behind
+//! one.
 
 use crate::presets::schema::Step;
 
@@ -11,7 +12,8 @@ pub(super) fn check(part: &Part<'_>, steps: &[Step], findings: &mut Findings) {
     open_to_all(part, findings);
 }
 
-/// A condition without a way to come out false: the step is never run, or never found to have failed.
+/// A condition without a way to come out false: the step is never run, or never found to have
+/// failed.
 fn never_fails(part: &Part<'_>, findings: &mut Findings) {
     let text = part.text.trim();
     let is_constant = matches!(text, "true" | ":" | "exit 0");

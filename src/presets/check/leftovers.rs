@@ -1,4 +1,5 @@
-//! Processes that a step starts to stay. The agent ends them with the job, unless the preset says otherwise.
+//! Processes that a step starts to stay. The agent ends them with the job, unless the preset says
+//! otherwise.
 
 use crate::presets::schema::Preset;
 

@@ -1,4 +1,5 @@
-//! The linter for people who write presets: `hyprbox presets check`. Works on files alone, without a server.
+//! The linter for people who write presets: `hyprbox presets check`. Works on files alone, without
+//! a server.
 //!
 //! | file | owns |
 //! | --- | --- |
@@ -65,8 +66,9 @@ pub struct Finding {
     pub message: String,
 }
 
-/// All that is to be said about the preset in `text`, the content of the file whose name without extension is `stem`, by
-/// line and column. A file that is no preset has its faults and nothing else.
+/// All that is to be said about the preset in `text`, the content of the file whose name without
+/// extension is `stem`, by line and column. A file that is no preset has its faults and nothing
+/// else.
 pub fn check(stem: &str, text: &str, tools: &Tools) -> Vec<Finding> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let preset = match Preset::parse(stem, text) {
@@ -170,7 +172,8 @@ impl Part<'_> {
         word.expansions.iter().map(|n| &self.script.expansions[*n])
     }
 
-    /// Whether nobody sees the exit status of the command of that index: it stands in an argument, or in a condition.
+    /// Whether nobody sees the exit status of the command of that index: it stands in an argument,
+    /// or in a condition.
     fn is_unseen(&self, index: usize) -> bool {
         self.script
             .unseen
@@ -203,8 +206,8 @@ impl Part<'_> {
 }
 
 impl Command {
-    /// The program's name without its folder, where it stands in the text. What stands before it to start it otherwise
-    /// (`sudo`, `env X=1`, `timeout 5`, `exec`) is passed over.
+    /// The program's name without its folder, where it stands in the text. What stands before it to
+    /// start it otherwise (`sudo`, `env X=1`, `timeout 5`, `exec`) is passed over.
     fn program(&self) -> Option<&str> {
         self.arguments().0
     }
@@ -308,7 +311,8 @@ fn may_be_empty(param: &Param) -> bool {
     }
 }
 
-/// Reads `text` as bash and drops what was read: for tests of texts that `bash -n` would keep from the rules.
+/// Reads `text` as bash and drops what was read: for tests of texts that `bash -n` would keep from
+/// the rules.
 #[cfg(test)]
 pub(super) fn read_anything(text: &str) {
     let _script = lex::read(text);

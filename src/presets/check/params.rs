@@ -46,7 +46,8 @@ pub(super) fn unused(
     }
 }
 
-/// What a job's environment has, and what bash itself sets. A test holds the first half to the agent's.
+/// What a job's environment has, and what bash itself sets. A test holds the first half to the
+/// agent's.
 const GIVEN: &[&str] = &[
     "PATH",
     "HOME",
@@ -96,7 +97,8 @@ const GIVEN: &[&str] = &[
     "UID",
 ];
 
-/// Whether the name may have a value that the part doesn't set. Proxies come from the agent, if it is told to pass them.
+/// Whether the name may have a value that the part doesn't set. Proxies come from the agent, if it
+/// is told to pass them.
 fn may_be_given(name: &str) -> bool {
     GIVEN.contains(&name)
         || name.starts_with("BASH_")
@@ -104,7 +106,8 @@ fn may_be_given(name: &str) -> bool {
         || name.to_ascii_lowercase().ends_with("_proxy")
 }
 
-/// A variable that is neither a param nor given by the environment nor set in the same part ends it, by `set -u`.
+/// A variable that is neither a param nor given by the environment nor set in the same part ends
+/// it, by `set -u`.
 pub(super) fn undefined(
     preset: &Preset,
     parts: &[Part<'_>],
@@ -160,8 +163,8 @@ pub(super) fn undefined(
     }
 }
 
-/// Whatever may be the name of a variable that the part sets: assigned, or an argument of `read`, `mapfile`, `printf -v`
-/// and the like, or counted with.
+/// Whatever may be the name of a variable that the part sets: assigned, or an argument of `read`,
+/// `mapfile`, `printf -v` and the like, or counted with.
 fn set_names<'p>(part: &'p Part<'_>) -> BTreeSet<&'p str> {
     let mut names: BTreeSet<&str> = part.script.bare_names.iter().map(String::as_str).collect();
     for command in &part.script.commands {

@@ -1,5 +1,6 @@
-//! Readers that end before their writer does. The writer gets SIGPIPE and ends with 141; under `pipefail` that is the
-//! exit status of the pipe, although the reader found what it was looking for.
+//! Readers that end before their writer does. The writer gets SIGPIPE and ends with 141; under
+//! `pipefail` that is the exit status of the pipe, although the reader found what it was looking
+//! for.
 
 use super::lex::Command;
 use super::{Findings, Part};
@@ -27,7 +28,8 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether what stands behind the command takes any end for a good one. A search that fails takes the wrong branch.
+/// Whether what stands behind the command takes any end for a good one. A search that fails takes
+/// the wrong branch.
 fn is_meant(part: &Part<'_>, command: &Command, what: &str) -> bool {
     part.behind(command).is_some_and(|rest| {
         let rest = rest.trim_start();
@@ -35,7 +37,8 @@ fn is_meant(part: &Part<'_>, command: &Command, what: &str) -> bool {
     })
 }
 
-/// Whether the command stops reading before the end of its input; then what it is called, and what to do.
+/// Whether the command stops reading before the end of its input; then what it is called, and what
+/// to do.
 fn ends_early(command: &Command) -> Option<(&'static str, &'static str)> {
     let words: Vec<&str> = command.literals().collect();
     let short = |option: char| {

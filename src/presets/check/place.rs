@@ -25,7 +25,8 @@ impl<'a> Source<'a> {
 
 /// A text of the preset (a `run`, an `unless`, a `verify`) and how it stands in the file.
 pub(super) struct Scalar {
-    /// Where the file has its value: the `|` of a block, the quote or the first character otherwise.
+    /// Where the file has its value: the `|` of a block, the quote or the first character
+    /// otherwise.
     start: Place,
     /// The place of each character of the text; shorter than the text if the rest can't be told.
     places: Vec<Place>,
@@ -58,7 +59,8 @@ impl Scalar {
         self.of_offset(begin.map_or(0, |begin| begin + column - 1))
     }
 
-    /// Where the `offset`th character of the text is in the file; its end is behind the last character.
+    /// Where the `offset`th character of the text is in the file; its end is behind the last
+    /// character.
     pub(super) fn of_offset(&self, offset: usize) -> Place {
         if let Some(place) = self.places.get(offset) {
             return *place;
@@ -70,8 +72,9 @@ impl Scalar {
     }
 }
 
-/// The characters of the scalar as written in the file: escapes resolved, indentation left out, each line break as a
-/// newline. How breaks are folded is left to [`align`]. Runs past the scalar's end, since the text says where that is.
+/// The characters of the scalar as written in the file: escapes resolved, indentation left out,
+/// each line break as a newline. How breaks are folded is left to [`align`]. Runs past the scalar's
+/// end, since the text says where that is.
 fn written(lines: &[&str], start: Place, style: ScalarStyle, text: &str) -> Vec<(char, Place)> {
     let mut all = Vec::new();
     let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
@@ -124,7 +127,8 @@ fn written(lines: &[&str], start: Place, style: ScalarStyle, text: &str) -> Vec<
     all
 }
 
-/// How far a block is indented: by what its first line with text has in the file and not in the text.
+/// How far a block is indented: by what its first line with text has in the file and not in the
+/// text.
 fn block_indent(lines: &[&str], text: &str) -> usize {
     let width = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let of = |line: Option<&str>| line.map_or(0, width);
@@ -133,7 +137,8 @@ fn block_indent(lines: &[&str], text: &str) -> usize {
     of(in_file).saturating_sub(of(in_text))
 }
 
-/// The character that `\c` stands for, and how many characters of the file come behind the backslash.
+/// The character that `\c` stands for, and how many characters of the file come behind the
+/// backslash.
 fn escaped(c: char, rest: &[char]) -> (char, usize) {
     let code = |digits: usize| {
         let hex: String = rest.iter().take(digits).collect();
@@ -161,8 +166,9 @@ fn escaped(c: char, rest: &[char]) -> (char, usize) {
     }
 }
 
-/// The place of each character of `text`. A blank of the text may be a line break of the file; breaks and blanks of the
-/// file may be nothing in the text. Ends where the two can't be brought together.
+/// The place of each character of `text`. A blank of the text may be a line break of the file;
+/// breaks and blanks of the file may be nothing in the text. Ends where the two can't be brought
+/// together.
 fn align(text: &str, written: &[(char, Place)]) -> Vec<Place> {
     let mut places = Vec::new();
     let mut at = 0;

@@ -101,8 +101,8 @@ fn visible(text: &str) -> String {
         .collect()
 }
 
-/// For programs: one document, `{files, findings: [{file, line, column, severity, rule, message}], unreadable: [{file,
-/// message}]}`.
+/// For programs: one document, `{files, findings: [{file, line, column, severity, rule, message}],
+/// unreadable: [{file, message}]}`.
 pub fn json(all: &[Checked]) -> Value {
     let mut findings = Vec::new();
     let mut unreadable = Vec::new();

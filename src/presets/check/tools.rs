@@ -1,4 +1,5 @@
-//! Programs that know bash better than any rule here: bash itself, and shellcheck where it is installed.
+//! Programs that know bash better than any rule here: bash itself, and shellcheck where it is
+//! installed.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -10,7 +11,8 @@ use crate::presets::schema::{ParamKind, Preset};
 
 use super::{Finding, Findings, Part, Severity};
 
-/// How long a program may take. shellcheck takes minutes for a generated script of thousands of variables.
+/// How long a program may take. shellcheck takes minutes for a generated script of thousands of
+/// variables.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Which of them to ask.
@@ -96,7 +98,8 @@ impl Tools {
             return;
         }
         let (script, lines) = script(preset, parts);
-        // Variables that are gone with their subshell: parts are subshells on purpose, and `undefined-variable` knows.
+        // Variables that are gone with their subshell: parts are subshells on purpose, and
+        // `undefined-variable` knows.
         let mut command = Command::new("shellcheck");
         command.args([
             "--shell=bash",
@@ -163,7 +166,8 @@ struct Comment {
     message: String,
 }
 
-/// The parts as functions whose bodies are subshells, as in a rendered script; and the line on which each text begins.
+/// The parts as functions whose bodies are subshells, as in a rendered script; and the line on
+/// which each text begins.
 fn script(preset: &Preset, parts: &[Part<'_>]) -> (String, Vec<(usize, usize)>) {
     let mut text = "set -euo pipefail\n".to_owned();
     for param in &preset.params {

@@ -1,5 +1,5 @@
-//! Runs a rendered script as the agent does: `/bin/bash -s`, the script as a file on standard input, a clean
-//! environment, secrets on file descriptor 3.
+//! Runs a rendered script as the agent does: `/bin/bash -s`, the script as a file on standard
+//! input, a clean environment, secrets on file descriptor 3.
 
 use std::io::{Seek, Write};
 use std::process::{Command, Stdio};
@@ -52,7 +52,8 @@ pub(super) fn run(preset: &Preset) -> Ran {
     run_script(&rendered(preset).text, &[], b"")
 }
 
-/// Runs `script` with `env` added to the clean environment; with `fd3`, that can be read from descriptor 3, a pipe.
+/// Runs `script` with `env` added to the clean environment; with `fd3`, that can be read from
+/// descriptor 3, a pipe.
 pub(super) fn run_script(script: &str, env: &[(&str, &str)], fd3: &[u8]) -> Ran {
     let mut stdin = tempfile::tempfile().expect("a temp file");
     stdin.write_all(script.as_bytes()).expect("written");
@@ -63,7 +64,8 @@ pub(super) fn run_script(script: &str, env: &[(&str, &str)], fd3: &[u8]) -> Ran 
         command.arg("-s");
     } else {
         secrets.write_all(fd3).expect("written");
-        // Safe Rust can't place a descriptor at 3, so another bash does, and then becomes the one under test.
+        // Safe Rust can't place a descriptor at 3, so another bash does, and then becomes the one
+        // under test.
         let place = r#"exec /bin/bash -s 3< <(cat "$0")"#;
         command.args(["-c", place]).arg(secrets.path());
     }

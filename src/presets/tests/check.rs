@@ -1,5 +1,5 @@
-//! The linter: every fault of the folder `broken` at its place, and no other; the built-in presets are clean; what is no
-//! fault is left alone.
+//! The linter: every fault of the folder `broken` at its place, and no other; the built-in presets
+//! are clean; what is no fault is left alone.
 
 use std::path::{Path, PathBuf};
 
@@ -227,7 +227,8 @@ fn the_documentation_tells_the_truth() {
     assert!(docs.contains(finding), "{told}");
 }
 
-/// A `run` of a preset with a few params, as the linter sees it; each finding as `rule` and the text at its place.
+/// A `run` of a preset with a few params, as the linter sees it; each finding as `rule` and the
+/// text at its place.
 fn rules(field: &str, body: &str) -> Vec<String> {
     let indented = body.replace('\n', "\n      ");
     let run = if field == "run" {

@@ -190,7 +190,8 @@ fn bombs_are_refused_quickly() {
     assert!(!faults(&aliases).is_empty());
 }
 
-/// What would take quadratic time: deep nesting is refused where it gets too deep, and of many faults the first are named.
+/// What would take quadratic time: deep nesting is refused where it gets too deep, and of many
+/// faults the first are named.
 #[test]
 fn hostile_files_are_refused_at_once() {
     for text in [

@@ -1,4 +1,5 @@
-//! Property tests with a real bash: no value gets out of its quotes, no step gets out of its function.
+//! Property tests with a real bash: no value gets out of its quotes, no step gets out of its
+//! function.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -15,8 +16,8 @@ fn echo_preset() -> Preset {
     )
 }
 
-/// `cases` runs, or as many as PROPTEST_CASES says. Without files of past failures: one that is worth keeping becomes a
-/// case of a table.
+/// `cases` runs, or as many as PROPTEST_CASES says. Without files of past failures: one that is
+/// worth keeping becomes a case of a table.
 pub(super) fn config(cases: u32) -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {

@@ -69,7 +69,8 @@ fn the_guard_reads_os_release() {
     }
 }
 
-/// With `derivatives`, a target in `ID_LIKE` passes the guard too; and whoever picks a node is told the same.
+/// With `derivatives`, a target in `ID_LIKE` passes the guard too; and whoever picks a node is told
+/// the same.
 #[test]
 fn the_guard_and_derivatives() {
     let yaml = "targets: [debian, ubuntu]\nderivatives: true\nsteps:\n- { name: One, run: echo 1 }";

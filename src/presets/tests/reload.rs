@@ -225,7 +225,8 @@ fn a_closed_file_keeps_its_last_good_version() {
     assert_eq!(watched.errors(), [""; 0]);
 }
 
-/// A file that takes long to parse holds nobody up: the others are taken over, and it comes when it is done.
+/// A file that takes long to parse holds nobody up: the others are taken over, and it comes when it
+/// is done.
 #[test]
 fn a_slow_file_is_parsed_in_the_background() {
     let watched = Watched::new();

@@ -148,7 +148,8 @@ fn without_lines(stderr: &str) -> String {
     number.replace_all(stderr, "hyprbox: line N ").into_owned()
 }
 
-/// A step that `set -e` ends names its line and its command, once; nothing is said of a failure that is meant.
+/// A step that `set -e` ends names its line and its command, once; nothing is said of a failure
+/// that is meant.
 #[test]
 fn set_e_names_the_command_that_ended_the_step() {
     let hint =
@@ -237,7 +238,8 @@ fn set_e_names_the_command_that_ended_the_step() {
     }
 }
 
-/// What the agent's supervisor looks for stands in the leading comments, and only if the preset says so.
+/// What the agent's supervisor looks for stands in the leading comments, and only if the preset
+/// says so.
 #[test]
 fn a_preset_may_keep_what_it_starts() {
     let yaml = "targets: [any]\nkeepProcesses: KEEP\nsteps:\n- { name: One, run: echo 1 }";
@@ -377,7 +379,8 @@ fn an_open_unless_runs_nothing() {
     );
 }
 
-/// However much of the script arrives, short of its last line, nothing runs; from its third line on, that is an error.
+/// However much of the script arrives, short of its last line, nothing runs; from its third line
+/// on, that is an error.
 #[test]
 fn a_part_of_a_script_runs_nothing() {
     let script = rendered(&steps("- { name: One, run: echo 1, verify: echo v }")).text;

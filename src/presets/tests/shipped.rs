@@ -1,5 +1,5 @@
-//! The built-in presets: each script as a snapshot, so that a change of any byte is seen in review, and clean in
-//! shellcheck.
+//! The built-in presets: each script as a snapshot, so that a change of any byte is seen in review,
+//! and clean in shellcheck.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -77,7 +77,8 @@ fn every_shipped_file_is_built_in() {
     assert!(PresetList::from(&*catalog).errors.is_empty());
 }
 
-/// Params in other ways: with none that needn't be given, at their limits, and with text that bash would take for more.
+/// Params in other ways: with none that needn't be given, at their limits, and with text that bash
+/// would take for more.
 fn variations(preset: &str) -> Vec<Value> {
     let hostile = "it's \"x\" \\ * ~ # ; &\n!! ünï";
     let mut all = match preset {

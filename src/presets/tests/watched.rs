@@ -78,7 +78,8 @@ impl std::io::Write for Log {
     }
 }
 
-/// A wrong file is logged with file, line and reason, once for each change of the reason and not at every look.
+/// A wrong file is logged with file, line and reason, once for each change of the reason and not at
+/// every look.
 #[test]
 fn a_fault_is_logged_once() {
     let log = Log::default();

@@ -4,8 +4,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::store::Value;
 
-/// Takes rows in order. Each value goes in with its type and, where it has one, its length, so that no two tables that differ
-/// are written alike.
+/// Takes rows in order. Each value goes in with its type and, where it has one, its length, so that
+/// no two tables that differ are written alike.
 pub(super) struct Digest(Sha256);
 
 impl Digest {

@@ -1,10 +1,11 @@
 //! `hyprbox migrate-store`: a SQLite appliance's data moved to Postgres.
 //!
-//! It makes the target the same as the source, table by table, in batches, each a transaction of its own: rows that are
-//! there already are compared and left, others are written or deleted. So a run that was broken off at any point is gone on
-//! with by running it again, and a run beside a live server copies most of what there is, so that the last one, after the
-//! server's end, is short. Nothing is remembered but that the target is being filled: servers refuse it until it is whole.
-//! At the end both sides are read back, and each table's rows are counted and hashed.
+//! It makes the target the same as the source, table by table, in batches, each a transaction of
+//! its own: rows that are there already are compared and left, others are written or deleted. So a
+//! run that was broken off at any point is gone on with by running it again, and a run beside a
+//! live server copies most of what there is, so that the last one, after the server's end, is
+//! short. Nothing is remembered but that the target is being filled: servers refuse it until it is
+//! whole. At the end both sides are read back, and each table's rows are counted and hashed.
 
 mod digest;
 mod source;
@@ -50,7 +51,8 @@ pub struct Moved {
 pub struct Outcome {
     /// Every table.
     pub tables: Vec<Moved>,
-    /// Values (`jobs.error_msg`) with a NUL, or of no UTF-8, which Postgres refuses, and how many: U+FFFD stands for it there.
+    /// Values (`jobs.error_msg`) with a NUL, or of no UTF-8, which Postgres refuses, and how many:
+    /// U+FFFD stands for it there.
     pub replaced: Vec<(String, u64)>,
     /// The target, without its password.
     pub target: String,
@@ -58,7 +60,8 @@ pub struct Outcome {
     pub unfinished: Option<String>,
 }
 
-/// Moves everything of the file `from` into the empty database `to`. `tell` is told, line by line, how far it is.
+/// Moves everything of the file `from` into the empty database `to`. `tell` is told, line by line,
+/// how far it is.
 pub fn migrate_store(
     from: &Path,
     to: &str,

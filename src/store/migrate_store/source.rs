@@ -22,9 +22,11 @@ pub(super) struct User {
     pub(super) pid: i32,
 }
 
-/// Whether another program has the database open: each one holds a lock on the index beside the log, for as long as it does.
+/// Whether another program has the database open: each one holds a lock on the index beside the
+/// log, for as long as it does.
 ///
-/// To be asked while this program has it closed: closing a file gives up a program's own locks on it, SQLite's too.
+/// To be asked while this program has it closed: closing a file gives up a program's own locks on
+/// it, SQLite's too.
 pub(super) fn user_of(path: &Path) -> Result<Option<User>, MigrateError> {
     let mut index = path.as_os_str().to_owned();
     index.push("-shm");
@@ -62,7 +64,8 @@ pub(super) struct Source {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) rows: u64,
-    /// Per column: values with a NUL, or of no UTF-8. Each such place is U+FFFD in the other database.
+    /// Per column: values with a NUL, or of no UTF-8. Each such place is U+FFFD in the other
+    /// database.
     pub(super) replaced: std::collections::BTreeMap<String, u64>,
 }
 
@@ -98,8 +101,8 @@ impl Source {
         })
     }
 
-    /// How many rows of a table can move, and how many can't, as what they refer to is gone: deleted with a tool that does
-    /// not enforce references.
+    /// How many rows of a table can move, and how many can't, as what they refer to is gone:
+    /// deleted with a tool that does not enforce references.
     pub(super) fn count(&self, table: &Table) -> Result<(u64, u64), MigrateError> {
         let name = &table.name;
         let number = |sql: String| -> Result<u64, MigrateError> {
@@ -184,8 +187,8 @@ fn held(table: &Table) -> String {
     }
 }
 
-/// A value as Postgres can hold it, and whether a part of it had to be replaced; `None` where the server could not read it
-/// either.
+/// A value as Postgres can hold it, and whether a part of it had to be replaced; `None` where the
+/// server could not read it either.
 fn value_of(raw: ValueRef<'_>, kind: Kind) -> Option<(Value, bool)> {
     let value = match raw {
         ValueRef::Null => return Some((Value::Null, false)),

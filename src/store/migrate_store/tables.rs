@@ -1,4 +1,5 @@
-//! What there is to move: the tables of today's schema, read from the schema itself, so that none is forgotten.
+//! What there is to move: the tables of today's schema, read from the schema itself, so that none
+//! is forgotten.
 
 use rusqlite::Connection;
 

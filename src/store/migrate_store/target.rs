@@ -21,8 +21,8 @@ const LOCK: i64 = 0x686d_6967;
 /// How long one that was killed may take to let go of that lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15);
 
-/// No statement is too slow here. Rows come in the order of their key, of which there is an index: a sort of all the output
-/// would take as much room again. The trigger on jobs has nobody to tell.
+/// No statement is too slow here. Rows come in the order of their key, of which there is an index:
+/// a sort of all the output would take as much room again. The trigger on jobs has nobody to tell.
 const SETTINGS: &str = "SET application_name = 'hyprbox migrate-store'; SET statement_timeout = 0;
     SET lock_timeout = '30s'; SET timezone = 'UTC'; SET enable_sort = off; SET hyprbox.tells = 'itself'";
 
@@ -33,7 +33,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Connects, and makes the tables where there are none. A database that has anything else in it is refused.
+    /// Connects, and makes the tables where there are none. A database that has anything else in it
+    /// is refused.
     pub(super) fn open(url: &str, source: &str) -> Result<Self, MigrateError> {
         let endpoint = Endpoint::parse(url)
             .map_err(|allowed| MigrateError(format!("--to: it must be {allowed}")))?;
@@ -74,7 +75,8 @@ impl Target {
             .map_err(|error| self.wrong(table, &error))
     }
 
-    /// Makes the rows after the key `after`, up to that of the last one of `rows`, those of `rows`; how many it wrote.
+    /// Makes the rows after the key `after`, up to that of the last one of `rows`, those of `rows`;
+    /// how many it wrote.
     pub(super) fn settle(
         &mut self,
         table: &Table,
@@ -186,7 +188,8 @@ fn is_locked(client: &mut Client) -> Result<bool, postgres::Error> {
     }
 }
 
-/// What to delete, by its key, and what to write, so that `there` becomes `rows`; both are in the order of the key.
+/// What to delete, by its key, and what to write, so that `there` becomes `rows`; both are in the
+/// order of the key.
 fn difference<'r>(
     table: &Table,
     there: Vec<Vec<Value>>,

@@ -1,8 +1,10 @@
-//! One line to Postgres, driven by the thread that uses it: what is asked for goes out together, and is waited for once.
+//! One line to Postgres, driven by the thread that uses it: what is asked for goes out together,
+//! and is waited for once.
 //!
-//! The blocking client waits for each answer before it sends the next request. A transaction of two statements then goes to
-//! and fro four times, and most of a short one's time, and of the processor's, is spent on that. Here BEGIN travels with the
-//! first statement, COMMIT with the last one where that is known, and the end of a read is not waited for.
+//! The blocking client waits for each answer before it sends the next request. A transaction of two
+//! statements then goes to and fro four times, and most of a short one's time, and of the
+//! processor's, is spent on that. Here BEGIN travels with the first statement, COMMIT with the last
+//! one where that is known, and the end of a read is not waited for.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -19,8 +21,8 @@ use super::session::describe;
 use super::url::{Driven, Endpoint};
 use crate::store::Value;
 
-/// After this long without an answer a line counts as lost: the other end may be stopped, or wait for a standby that is gone,
-/// which no timeout of its own ends.
+/// After this long without an answer a line counts as lost: the other end may be stopped, or wait
+/// for a standby that is gone, which no timeout of its own ends.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// How long a line that is closed may take to say goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(200);
@@ -92,7 +94,8 @@ impl Line {
         self.wait(async |client| client.batch_execute(sql).await)
     }
 
-    /// Sends SQL without parameters and does not wait for its answer; what fails is found out by whoever asks next.
+    /// Sends SQL without parameters and does not wait for its answer; what fails is found out by
+    /// whoever asks next.
     pub(super) fn send(&mut self, sql: &str) -> Result<(), LineError> {
         self.wait(async |client| {
             let mut asked = pin!(client.batch_execute(sql));
@@ -145,7 +148,8 @@ impl Line {
         })
     }
 
-    /// What others notify, all that has come; waits for it no longer than `within`, and gives nothing where it was quiet.
+    /// What others notify, all that has come; waits for it no longer than `within`, and gives
+    /// nothing where it was quiet.
     pub(super) fn listen(&mut self, within: Duration) -> Result<Vec<Notification>, LineError> {
         let (driver, heard) = (&mut self.driver, &mut self.heard);
         let listening = poll_fn(|cx| {

@@ -1,7 +1,7 @@
 //! Hears what other servers, and people with psql, change: one thread with a connection of its own.
 //!
-//! What comes together is told together, each change once. While the connection is down nothing is heard, so after each
-//! new one everybody is told to look again.
+//! What comes together is told together, each change once. While the connection is down nothing is
+//! heard, so after each new one everybody is told to look again.
 
 use std::collections::HashSet;
 use std::sync::Arc;

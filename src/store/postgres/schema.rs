@@ -1,5 +1,5 @@
-//! From whatever version the database has to today's, forward only, in one transaction. Of several servers that start at
-//! once one does the work; the others wait for it, and find it done.
+//! From whatever version the database has to today's, forward only, in one transaction. Of several
+//! servers that start at once one does the work; the others wait for it, and find it done.
 
 use postgres::error::SqlState;
 use postgres::{Client, Transaction};
@@ -15,7 +15,8 @@ use crate::store::migrate::{
 const FRESH: &str = include_str!("../sql/fresh.postgres.sql");
 /// Views, functions and triggers.
 const DERIVED: &str = include_str!("../sql/derived.postgres.sql");
-/// The steps from an older version: the version that a step leads to, and its SQL (migrations/NNNN_what.postgres.sql).
+/// The steps from an older version: the version that a step leads to, and its SQL
+/// (migrations/NNNN_what.postgres.sql).
 const MIGRATIONS: &[(i64, &[&str])] = &[
     (
         2,
@@ -53,7 +54,8 @@ const SERVER_MIN: i32 = 140_000;
 const FILLING: &str =
     "CREATE TABLE store_migration (source TEXT NOT NULL, begun_at TIMESTAMPTZ NOT NULL)";
 
-/// Makes a fresh database, or brings an older one up to date. The error is one line, without the URL.
+/// Makes a fresh database, or brings an older one up to date. The error is one line, without the
+/// URL.
 pub(super) fn bring_up_to_date(endpoint: &Endpoint) -> Result<(), String> {
     let mut client = endpoint
         .connect()
@@ -70,7 +72,8 @@ pub(super) fn bring_up_to_date(endpoint: &Endpoint) -> Result<(), String> {
     transaction.commit().map_err(in_words)
 }
 
-/// The same for a database that is to be filled from `source`: fresh, or without a row, or half filled from there before.
+/// The same for a database that is to be filled from `source`: fresh, or without a row, or half
+/// filled from there before.
 pub(in crate::store) fn make_ready_to_fill(
     client: &mut Client,
     source: &str,

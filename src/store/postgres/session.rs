@@ -14,12 +14,14 @@ use crate::store::{Change, Row, Statement, StoreError, Tx, Value};
 
 /// The channel of every notification.
 pub(super) const CHANNEL: &str = "hyprbox";
-/// Prepared statements kept on one connection; lists that are put together at run time add to the fixed ones.
+/// Prepared statements kept on one connection; lists that are put together at run time add to the
+/// fixed ones.
 const PREPARED_MAX: usize = 256;
 
-/// What a session begins with. A statement that takes longer is [`StoreError::Busy`]; a transaction whose program has
-/// stopped moving gives up its locks. Where the database as a whole is set to answer before it is durable, we are not.
-/// `hyprbox.tells` keeps the trigger on jobs from telling what we tell ourselves, after the commit.
+/// What a session begins with. A statement that takes longer is [`StoreError::Busy`]; a transaction
+/// whose program has stopped moving gives up its locks. Where the database as a whole is set to
+/// answer before it is durable, we are not. `hyprbox.tells` keeps the trigger on jobs from telling
+/// what we tell ourselves, after the commit.
 const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s';
     SET idle_in_transaction_session_timeout = '15s'; SET timezone = 'UTC'; SET hyprbox.tells = 'itself';
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
@@ -41,8 +43,8 @@ impl Sessions {
     }
 }
 
-/// When somebody last asked in vain. A connection that has not answered since is most likely as silent: each caller who
-/// found that out by himself would wait as long.
+/// When somebody last asked in vain. A connection that has not answered since is most likely as
+/// silent: each caller who found that out by himself would wait as long.
 #[derive(Debug, Default)]
 struct Silence(Mutex<Option<Instant>>);
 
@@ -216,7 +218,8 @@ impl Session {
             | LineError::Unwelcome { .. }
             | LineError::NoRuntime(_) => StoreError::Unusable(error.to_string()),
         };
-        // A server that is going down, or that takes no writes any more, is left: another one may be there already.
+        // A server that is going down, or that takes no writes any more, is left: another one may
+        // be there already.
         if matches!(meaning, StoreError::Unusable(_)) {
             self.lost = true;
         }
@@ -296,8 +299,9 @@ impl<'p> PostgresTx<'p> {
         self.unsure
     }
 
-    /// Commits; what was noted. A transaction with a failed statement can't be committed, whatever its work made of that.
-    /// After a commit whose answer got lost, too, all must look: it may have gone through, and looking harms nothing.
+    /// Commits; what was noted. A transaction with a failed statement can't be committed, whatever
+    /// its work made of that. After a commit whose answer got lost, too, all must look: it may have
+    /// gone through, and looking harms nothing.
     pub(super) fn commit(mut self) -> (Vec<Change>, Result<(), StoreError>) {
         if let Some(failed) = self.failed.take() {
             self.undo();
@@ -402,8 +406,9 @@ impl<'p> PostgresTx<'p> {
         answer
     }
 
-    /// Asks on a connection of the pool. Those that were lost since their last use are left behind: on none of them was
-    /// anything committed. One that is silent cost time enough: whoever asks next finds another one.
+    /// Asks on a connection of the pool. Those that were lost since their last use are left behind:
+    /// on none of them was anything committed. One that is silent cost time enough: whoever asks
+    /// next finds another one.
     fn ask_first(
         &self,
         begin: Option<&str>,
@@ -496,7 +501,8 @@ impl Tx for PostgresTx<'_> {
 
 fn store_error(error: &postgres::Error) -> StoreError {
     let Some(state) = error.code() else {
-        // Without a state it never came from the server: the line is broken, or a value is not what it was taken for.
+        // Without a state it never came from the server: the line is broken, or a value is not what
+        // it was taken for.
         return if error.is_closed() || has_io_cause(error) {
             StoreError::Unusable(describe(error))
         } else {
@@ -518,7 +524,8 @@ fn store_error(error: &postgres::Error) -> StoreError {
         tracing::warn!(error = describe(error), "the database is busy");
         return StoreError::Busy;
     }
-    // Classes 08 (connection), 57 (going down, starting up), 58 (system) and XX (internal, corrupt).
+    // Classes 08 (connection), 57 (going down, starting up), 58 (system) and XX (internal,
+    // corrupt).
     let unusable = ["08", "57", "58", "XX"]
         .iter()
         .any(|class| state.code().starts_with(class));

@@ -1,10 +1,11 @@
-//! Tells other servers what committed here: one thread with a connection of its own, which sends what has gathered since
-//! the last time, each change once.
+//! Tells other servers what committed here: one thread with a connection of its own, which sends
+//! what has gathered since the last time, each change once.
 //!
-//! A NOTIFY in the transaction itself can't get lost, but Postgres lets such transactions commit one at a time, disk flush
-//! and all: 12 callers made 300 claims a second with it, 2,300 without (docs/decisions/0003-tell-after-commit.md). So the
-//! one kind that must not get lost, of credentials, stays there; the others come here. A server that is killed between a
-//! commit and its telling costs the others a look that they take anyway.
+//! A NOTIFY in the transaction itself can't get lost, but Postgres lets such transactions commit
+//! one at a time, disk flush and all: 12 callers made 300 claims a second with it, 2,300 without
+//! (docs/decisions/0003-tell-after-commit.md). So the one kind that must not get lost, of
+//! credentials, stays there; the others come here. A server that is killed between a commit and its
+//! telling costs the others a look that they take anyway.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,10 +19,11 @@ use super::{OwnPids, line_of, payloads_of};
 use crate::store::Change;
 use crate::tasks::TASKS;
 
-/// Changes that may wait while the connection is down; past them everybody is told to look everywhere.
+/// Changes that may wait while the connection is down; past them everybody is told to look
+/// everywhere.
 const WAITING_MAX: usize = 20_000;
-/// From the beginning of one telling to the next: what comes in between goes together. The first one after a silence goes at
-/// once.
+/// From the beginning of one telling to the next: what comes in between goes together. The first
+/// one after a silence goes at once.
 const TOGETHER: Duration = Duration::from_millis(5);
 /// Pause before connecting again.
 const RETRY: Duration = Duration::from_millis(500);

@@ -1,9 +1,9 @@
-//! TLS on the way to Postgres: `sslmode`, `sslrootcert`, `sslcert` and `sslkey` of the URL, with the meanings that they have in
-//! libpq.
+//! TLS on the way to Postgres: `sslmode`, `sslrootcert`, `sslcert` and `sslkey` of the URL, with
+//! the meanings that they have in libpq.
 //!
-//! `prefer` (what counts without any) and `require` encrypt and look at no certificate; `verify-ca` and `verify-full` look
-//! at it, and so does `require` with an `sslrootcert`. A connector of our own over the `tokio-rustls` that the server has
-//! anyway is less to keep than a crate for it.
+//! `prefer` (what counts without any) and `require` encrypt and look at no certificate; `verify-ca`
+//! and `verify-full` look at it, and so does `require` with an `sslrootcert`. A connector of our
+//! own over the `tokio-rustls` that the server has anyway is less to keep than a crate for it.
 
 use std::future::Future;
 use std::io;

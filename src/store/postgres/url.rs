@@ -1,4 +1,5 @@
-//! `postgres://user:password@host:port/database`: what of it can be used, and how it is shown without the password.
+//! `postgres://user:password@host:port/database`: what of it can be used, and how it is shown
+//! without the password.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +17,15 @@ pub(super) type Driven = tokio_postgres::Connection<tokio_postgres::Socket, Encr
 
 /// What connections are called in `pg_stat_activity`.
 pub(super) const APPLICATION: &str = "hyprbox";
-/// How long one attempt to connect may take, from the first packet until the database is ready to be asked.
+/// How long one attempt to connect may take, from the first packet until the database is ready to
+/// be asked.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// After this long without an answer a connection counts as lost: the other end may be gone without a word.
+/// After this long without an answer a connection counts as lost: the other end may be gone without
+/// a word.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// Says what is wrong with a URL, in words that follow "it must be"; the password is never among them.
+/// Says what is wrong with a URL, in words that follow "it must be"; the password is never among
+/// them.
 pub fn check(url: &str) -> Result<(), String> {
     Endpoint::parse(url).map(|_| ())
 }
@@ -32,7 +36,8 @@ pub(in crate::store) struct Endpoint {
     config: Config,
     /// The same for each of its hosts alone.
     hosts: Vec<Config>,
-    /// The host that took the last line, which is tried first: one that stands still takes its time to be given up.
+    /// The host that took the last line, which is tried first: one that stands still takes its time
+    /// to be given up.
     last: Arc<AtomicUsize>,
     tls: Tls,
 }
@@ -72,9 +77,11 @@ impl Endpoint {
         })
     }
 
-    /// A new connection. It has a runtime of its own, which can't be started on a thread of another one.
+    /// A new connection. It has a runtime of its own, which can't be started on a thread of another
+    /// one.
     pub(in crate::store) fn connect(&self) -> Result<Client, LineError> {
-        // The blocking client would wait for ever for a host that takes the connection and says nothing.
+        // The blocking client would wait for ever for a host that takes the connection and says
+        // nothing.
         drop(Line::open(self)?);
         let host = &self.hosts[self.last.load(Ordering::Relaxed)];
         Ok(postgres::Config::from(host.clone()).connect(self.tls.clone())?)

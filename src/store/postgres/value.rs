@@ -33,7 +33,8 @@ impl ToSql for Value {
             Value::Int(int) => out.put_i64(*int),
             Value::Bytes(bytes) => out.put_slice(bytes),
             Value::Time(at) => out.put_i64((at.as_millis() - YEAR_2000_MS) * 1_000),
-            // A text with NUL is refused by Postgres. None of ours has one: what a client sends stands for nothing then.
+            // A text with NUL is refused by Postgres. None of ours has one: what a client sends
+            // stands for nothing then.
             Value::Text(text) if text.contains('\0') => {
                 return text.replace('\0', "\u{fffd}").to_sql(ty, out);
             }

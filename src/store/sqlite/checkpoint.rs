@@ -1,5 +1,5 @@
-//! Moves the log into the database file, off the writer: a durable commit is then never held up by it. It sleeps while
-//! nothing was written.
+//! Moves the log into the database file, off the writer: a durable commit is then never held up by
+//! it. It sleeps while nothing was written.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,8 @@ use crate::store::migrate::cant_open;
 /// How long after the first write the log is moved: one move for all that come meanwhile.
 const AFTER: Duration = Duration::from_millis(100);
 
-/// The writer's end: by it the checkpointer hears what to do, and by its drop that nothing comes any more.
+/// The writer's end: by it the checkpointer hears what to do, and by its drop that nothing comes
+/// any more.
 pub(super) struct Log(Arc<Signal>);
 
 #[derive(Default)]
@@ -106,8 +107,8 @@ impl Checkpointer {
     }
 }
 
-/// Moves what it can from the log; true when that is all of it. Busy is the ordinary case under load, and the next tick
-/// goes on from there.
+/// Moves what it can from the log; true when that is all of it. Busy is the ordinary case under
+/// load, and the next tick goes on from there.
 fn checkpoint(connection: &Connection) -> bool {
     let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)

@@ -1,4 +1,5 @@
-//! A PostgreSQL server of a test's own: one whose line must be encrypted, or one that is stopped, frozen or fails over.
+//! A PostgreSQL server of a test's own: one whose line must be encrypted, or one that is stopped,
+//! frozen or fails over.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,8 +20,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// One that takes encrypted lines alone, and shows the authority's certificate; `None` where the tests run on another
-    /// database.
+    /// One that takes encrypted lines alone, and shows the authority's certificate; `None` where
+    /// the tests run on another database.
     pub fn encrypted(authority: &Authority) -> Option<Self> {
         let cluster = Self::made(&["ssl=on", "fsync=off"])?;
         cluster.put(
@@ -143,7 +144,8 @@ impl Cluster {
 /// What is done to a server under those who use it.
 #[cfg(feature = "postgres")]
 impl Cluster {
-    /// One with those settings (`max_connections=20`), running; `None` where the tests run on another database.
+    /// One with those settings (`max_connections=20`), running; `None` where the tests run on
+    /// another database.
     pub fn with(settings: &[&str]) -> Option<Self> {
         let cluster = Self::made(settings)?;
         cluster.start();
@@ -155,7 +157,8 @@ impl Cluster {
         let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
         let standby = Self::empty(&settings).expect("there is a first one");
         let from = self.url("127.0.0.1", "application_name=standby");
-        // Not without its own log of writes: what follows must be there from the copy's beginning on.
+        // Not without its own log of writes: what follows must be there from the copy's beginning
+        // on.
         let mut copy = standby.program("pg_basebackup");
         run(copy.args(["-R", "-X", "stream", "-c", "fast", "-d", &from]));
         standby.start();

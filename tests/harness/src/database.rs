@@ -1,6 +1,7 @@
-//! The database as its operator sees it: the only place in the tests that speaks SQL. One suite, every database:
-//! `HYPRBOX_TEST_DATABASE_URL` picks; without it, each server has a SQLite file of its own. `tests/with-postgres` sets it
-//! to a PostgreSQL server's, where each server under test has a database of its own.
+//! The database as its operator sees it: the only place in the tests that speaks SQL. One suite,
+//! every database: `HYPRBOX_TEST_DATABASE_URL` picks; without it, each server has a SQLite file of
+//! its own. `tests/with-postgres` sets it to a PostgreSQL server's, where each server under test
+//! has a database of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -215,7 +216,8 @@ impl Database {
         }
     }
 
-    /// Every column with its type, and every index, in an order that doesn't depend on when they were made.
+    /// Every column with its type, and every index, in an order that doesn't depend on when they
+    /// were made.
     pub fn shape(&self) -> Vec<String> {
         match self {
             Self::Sqlite(_) => self.texts(
@@ -244,7 +246,8 @@ impl Database {
         }
     }
 
-    /// Whether the database holds `needle` anywhere: in any byte of SQLite's files, in any row of Postgres.
+    /// Whether the database holds `needle` anywhere: in any byte of SQLite's files, in any row of
+    /// Postgres.
     pub fn files_hold(&self, needle: &str) -> bool {
         match self {
             Self::Sqlite(path) => ["", "-wal", "-shm"].iter().any(|suffix| {

@@ -1,5 +1,6 @@
-//! What every test stands on: the real server as a process, people and agents that talk HTTP with it, readers of its
-//! streams, and its database as an operator sees it. Tests are plain threads; one runtime in the background does the I/O.
+//! What every test stands on: the real server as a process, people and agents that talk HTTP with
+//! it, readers of its streams, and its database as an operator sees it. Tests are plain threads;
+//! one runtime in the background does the I/O.
 #![allow(
     clippy::print_stderr,
     reason = "a test that fails shows what the programs logged"
@@ -58,7 +59,8 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// A program that this build made: `hyprbox` or `hyprbox-agent`. Cargo puts both two folders above a test's own program.
+/// A program that this build made: `hyprbox` or `hyprbox-agent`. Cargo puts both two folders above
+/// a test's own program.
 pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let folder = test

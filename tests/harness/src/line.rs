@@ -1,4 +1,5 @@
-//! A line to the database, or to the server, that can be cut, as when it restarts or a cable is pulled.
+//! A line to the database, or to the server, that can be cut, as when it restarts or a cable is
+//! pulled.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -72,7 +73,8 @@ impl Line {
         }
     }
 
-    /// From now on nothing passes over what is open, in either direction, for ever; nobody is told. What is joined later works.
+    /// From now on nothing passes over what is open, in either direction, for ever; nobody is told.
+    /// What is joined later works.
     pub fn hush(&self) {
         self.state.hushed.fetch_add(1, Ordering::SeqCst);
     }

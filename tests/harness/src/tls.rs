@@ -81,7 +81,8 @@ impl Authority {
         (cert.pem(), key.serialize_pem())
     }
 
-    /// A certificate for 127.0.0.1 that nobody else has signed, an authority's by its own words, and its key, both PEM.
+    /// A certificate for 127.0.0.1 that nobody else has signed, an authority's by its own words,
+    /// and its key, both PEM.
     pub fn self_signed() -> (String, String) {
         let mut params = CertificateParams::new(Vec::new()).expect("params");
         let address = std::net::Ipv4Addr::LOCALHOST.into();
@@ -92,7 +93,8 @@ impl Authority {
         (cert.pem(), key.serialize_pem())
     }
 
-    /// Puts a new certificate and key in the files' place, and gives the certificate as it is shown.
+    /// Puts a new certificate and key in the files' place, and gives the certificate as it is
+    /// shown.
     pub fn renew(&self) -> Vec<u8> {
         self.renew_as(|_| {})
     }
@@ -162,7 +164,8 @@ impl TlsLine {
         word.parse().expect("a status")
     }
 
-    /// The certificate that it was shown, and the protocol that was agreed on; after the first [`TlsLine::ask`].
+    /// The certificate that it was shown, and the protocol that was agreed on; after the first
+    /// [`TlsLine::ask`].
     pub fn shown(&self) -> (Vec<u8>, String) {
         let chain = self.0.conn.peer_certificates().expect("a certificate");
         let protocol = self.0.conn.alpn_protocol().unwrap_or_default();

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up on it: far more than it takes, so that a busy machine fails nothing.
+/// How long anything may take before a test gives up on it: far more than it takes, so that a busy
+/// machine fails nothing.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -27,7 +27,8 @@ fn what_a_real_job_writes_comes_exactly_as_the_log_has_it() {
     let (server, ann, agent) = with_operator();
     let _agent = RealAgent::start(&server, &agent);
     let cli = Cli::of(&server, &ann);
-    // Both streams, colours, bytes that are no text, a character in two writes, no newline at the end.
+    // Both streams, colours, bytes that are no text, a character in two writes, no newline at the
+    // end.
     let code = r"printf 'code=out\n\033[31mred\033[0m \377\376\0'; printf 'err\r\n' >&2; sleep 0.1; \
         printf 'h\303'; sleep 0.1; printf 'x' >&2; sleep 0.1; printf '\251 end'; exit 7";
     let param = format!("code={code}");

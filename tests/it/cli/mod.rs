@@ -1,4 +1,5 @@
-//! The command line as people and programs meet it: the real binary against the real server, in pipes and on a terminal.
+//! The command line as people and programs meet it: the real binary against the real server, in
+//! pipes and on a terminal.
 
 mod admin;
 mod check;

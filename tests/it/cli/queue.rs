@@ -1,4 +1,5 @@
-//! What is queued: typed params, secrets, once however often the answer gets lost, again, and the difference.
+//! What is queued: typed params, secrets, once however often the answer gets lost, again, and the
+//! difference.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

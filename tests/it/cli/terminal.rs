@@ -1,11 +1,13 @@
-//! On a terminal: hostile output is harmless, colours stay, the progress line goes, Ctrl-C is heard.
+//! On a terminal: hostile output is harmless, colours stay, the progress line goes, Ctrl-C is
+//! heard.
 
 use serde_json::json;
 
 use super::{Cli, Tty};
 use crate::harness::{FakeAgent, Person, Server, bytes_chunk, with_operator};
 
-/// A title, the clipboard, a cursor, bracketed paste, a reset, C1 as bytes and as characters, a bell.
+/// A title, the clipboard, a cursor, bracketed paste, a reset, C1 as bytes and as characters, a
+/// bell.
 const HOSTILE: &[u8] = b"\x1b]0;owned\x07\x1b]52;c;cm0gLXJm\x1b\\\x1b[2J\x1b[10;10H\x1b[?2004h\x1bc\x9b5m\xc2\x9d0;t\xc2\x9c\x07ok\n";
 const COLOURS: &[u8] = b"\x1b[1;31mred\x1b[0m 1%\r2%\n";
 

@@ -14,7 +14,8 @@ use crate::config::Config;
 
 /// What one try found.
 pub struct Finding {
-    /// What was tried: `bash`, `supervisor`, `state folder`, `proxy`, `name`, `line`, `tls`, `server`, `clock`, `token`.
+    /// What was tried: `bash`, `supervisor`, `state folder`, `proxy`, `name`, `line`, `tls`,
+    /// `server`, `clock`, `token`.
     pub what: &'static str,
     /// What was seen.
     pub seen: String,
@@ -53,7 +54,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Tries bash, the state folder, and the way to the server step by step, up to the first step that nothing leads on from.
+/// Tries bash, the state folder, and the way to the server step by step, up to the first step that
+/// nothing leads on from.
 pub async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![bash(), supervisor::look(), folder::look(&config.state_dir)];
     findings.extend(server::look(config).await);

@@ -14,7 +14,8 @@ use crate::client::goes_direct;
 /// For a name to be found, and for a line to be opened.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// A proxy that calls to the server go through: its address, without the password that may be in it.
+/// A proxy that calls to the server go through: its address, without the password that may be in
+/// it.
 pub(super) struct Proxy {
     shown: String,
     host: String,

@@ -12,7 +12,8 @@ use ring::digest::{Context, SHA256};
 use super::swap::hex;
 use crate::client;
 
-/// For an answer to begin, and for each piece of it: a file may take long over a slow line, but no line is silent for so long.
+/// For an answer to begin, and for each piece of it: a file may take long over a slow line, but no
+/// line is silent for so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// More than any agent has, as a server that never ends must not fill the disk.
 const MAX_BYTES: u64 = 256 << 20;

@@ -1,6 +1,6 @@
-//! `hyprbox-agent upgrade`: has the agent's program replaced by the one that the server ships, and the agent restarted by
-//! whatever runs it. Running jobs are left alone: each is under a supervisor of its own, which keeps the program that it began
-//! with. It may be part of such a job itself.
+//! `hyprbox-agent upgrade`: has the agent's program replaced by the one that the server ships, and
+//! the agent restarted by whatever runs it. Running jobs are left alone: each is under a supervisor
+//! of its own, which keeps the program that it began with. It may be part of such a job itself.
 
 mod fetch;
 mod package;
@@ -271,7 +271,8 @@ impl Upgrade {
         self.after(program, service, None, &before, say).await
     }
 
-    /// Has the agent restarted, and puts the old program back (`kept`) where the new one doesn't stay up.
+    /// Has the agent restarted, and puts the old program back (`kept`) where the new one doesn't
+    /// stay up.
     async fn after(
         &self,
         program: &Path,

@@ -1,5 +1,6 @@
-//! A program that dpkg has installed is upgraded by apt, with the package that the server ships: a file swapped behind dpkg's
-//! back would no longer be what it says it has there, and its next repair would bring the old one back.
+//! A program that dpkg has installed is upgraded by apt, with the package that the server ships: a
+//! file swapped behind dpkg's back would no longer be what it says it has there, and its next
+//! repair would bring the old one back.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -22,7 +23,8 @@ impl Package {
             .output()
             .ok()?;
         let said = String::from_utf8_lossy(&asked.stdout);
-        // `hyprbox-agent: /usr/bin/hyprbox-agent`; the name before a `:amd64` where a package says so.
+        // `hyprbox-agent: /usr/bin/hyprbox-agent`; the name before a `:amd64` where a package says
+        // so.
         said.lines().find_map(|line| {
             let (names, path) = line.split_once(": ")?;
             let name = names.split([':', ',']).next()?;
@@ -66,7 +68,8 @@ impl Package {
         clean().and(copied)
     }
 
-    /// Has apt install it. Nobody is there to be asked about a settings file: one that was changed by hand stays.
+    /// Has apt install it. Nobody is there to be asked about a settings file: one that was changed
+    /// by hand stays.
     pub(super) fn install(&self, deb: &Path, may_be_older: bool) -> Result<(), String> {
         let mut apt = Command::new("apt-get");
         apt.args(["--yes", "-qq", "-o", "DPkg::Lock::Timeout=300"])

@@ -36,7 +36,8 @@ impl Service {
         }
     }
 
-    /// Has the agent restarted, unless it runs `program` by now, and waits until it is sure to run that.
+    /// Has the agent restarted, unless it runs `program` by now, and waits until it is sure to run
+    /// that.
     pub(super) async fn restart(
         &self,
         program: &Path,

@@ -39,11 +39,12 @@ pub(crate) struct Bash<'a> {
     pub(crate) secrets: Option<OwnedFd>,
 }
 
-/// Starts `/bin/bash -s` with the script as its standard input: a file, as bash reads a pipe byte by byte.
+/// Starts `/bin/bash -s` with the script as its standard input: a file, as bash reads a pipe byte
+/// by byte.
 ///
-/// With what must happen before the exec here, `Command` would copy all of this process for it, which takes a good part of
-/// what bash itself needs to start. This way, which `posix_spawn` goes, the child borrows this process's memory until its
-/// exec, and this thread waits meanwhile.
+/// With what must happen before the exec here, `Command` would copy all of this process for it,
+/// which takes a good part of what bash itself needs to start. This way, which `posix_spawn` goes,
+/// the child borrows this process's memory until its exec, and this thread waits meanwhile.
 #[expect(
     unsafe_code,
     reason = "no safe call makes a child that borrows this process's memory until its exec"
@@ -66,8 +67,8 @@ pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
     let become_bash = || {
         failed = isolate(bash, &script, supervisor).err();
         if failed.is_none() {
-            // SAFETY: both lists end with a null pointer and, with the strings in them, outlive the call; it returns only
-            // where it failed.
+            // SAFETY: both lists end with a null pointer and, with the strings in them, outlive the
+            // call; it returns only where it failed.
             unsafe { libc::execve(args[0], args.as_ptr(), env.as_ptr()) };
             failed = Some(Errno::last());
         }
@@ -75,10 +76,10 @@ pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
     };
     let mut stack = vec![0; STACK_BYTES];
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    // SAFETY: until the exec the child runs in this thread's memory while the thread is stopped, so neither sees the other at
-    // work. What it runs are system calls that need little stack; it takes no lock, allocates nothing, and unwinds nowhere.
-    // Its descriptors, working folder and signal actions are its own. This process has no signal handler
-    // but Rust's own for faults.
+    // SAFETY: until the exec the child runs in this thread's memory while the thread is stopped, so
+    // neither sees the other at work. What it runs are system calls that need little stack; it
+    // takes no lock, allocates nothing, and unwinds nowhere. Its descriptors, working folder and
+    // signal actions are its own. This process has no signal handler but Rust's own for faults.
     let child = unsafe {
         clone(
             Box::new(become_bash),
@@ -96,20 +97,23 @@ pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
     }
 }
 
-/// Prepares what must happen in the child before its exec: a session and process group of its own, default signal actions,
-/// umask 022, SIGKILL when the supervisor dies (otherwise a killed supervisor would leave bash running, and nobody would read
-/// its output), the secrets on descriptor 3, and no other descriptor.
+/// Prepares what must happen in the child before its exec: a session and process group of its own,
+/// default signal actions, umask 022, SIGKILL when the supervisor dies (otherwise a killed
+/// supervisor would leave bash running, and nobody would read its output), the secrets on
+/// descriptor 3, and no other descriptor.
 #[expect(
     unsafe_code,
     reason = "nix has no close_range, not all signals, and its dup2 wants to own a descriptor that is a number here"
 )]
 fn isolate(bash: &Bash<'_>, script: &File, supervisor: Pid) -> Result<(), Errno> {
     setsid()?;
-    // What the agent's starter had ignored, as nohup does, would stay ignored in bash; and Rust's programs ignore SIGPIPE.
+    // What the agent's starter had ignored, as nohup does, would stay ignored in bash; and Rust's
+    // programs ignore SIGPIPE.
     let default = [0_u64; SIGACTION_WORDS];
     for number in 1..=SIGNALS {
-        // SAFETY: the kernel reads the action, which is larger than its own, and sets no handler. It refuses SIGKILL and
-        // SIGSTOP, which can't be ignored. libc's own call would refuse the two signals that libc keeps for itself.
+        // SAFETY: the kernel reads the action, which is larger than its own, and sets no handler.
+        // It refuses SIGKILL and SIGSTOP, which can't be ignored. libc's own call would refuse the
+        // two signals that libc keeps for itself.
         unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
@@ -131,8 +135,8 @@ fn isolate(bash: &Bash<'_>, script: &File, supervisor: Pid) -> Result<(), Errno>
     dup2_stdin(script)?;
     dup2_stdout(&bash.stdout)?;
     dup2_stderr(&bash.stderr)?;
-    // SAFETY: marks every descriptor from 3 up close-on-exec; touches no memory. A kernel without the call
-    // (before 5.11) leaves what the agent's own parent leaked, which is harmless.
+    // SAFETY: marks every descriptor from 3 up close-on-exec; touches no memory. A kernel without
+    // the call (before 5.11) leaves what the agent's own parent leaked, which is harmless.
     unsafe {
         libc::syscall(
             libc::SYS_close_range,
@@ -144,8 +148,8 @@ fn isolate(bash: &Bash<'_>, script: &File, supervisor: Pid) -> Result<(), Errno>
     let Some(secrets) = bash.secrets.as_ref().map(AsRawFd::as_raw_fd) else {
         return Ok(());
     };
-    // SAFETY: `secrets` is open, and descriptor 3 is nothing that the child needs. `dup2` of a descriptor onto itself would
-    // leave it close-on-exec, so that is cleared.
+    // SAFETY: `secrets` is open, and descriptor 3 is nothing that the child needs. `dup2` of a
+    // descriptor onto itself would leave it close-on-exec, so that is cleared.
     let placed = unsafe {
         if secrets == SECRETS_FD {
             libc::fcntl(secrets, libc::F_SETFD, 0)

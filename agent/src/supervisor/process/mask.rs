@@ -1,16 +1,17 @@
-//! Hides secrets in a stream: every occurrence of every line of a secret, and of its [`spellings`], becomes `***`, also across
-//! chunk edges.
+//! Hides secrets in a stream: every occurrence of every line of a secret, and of its [`spellings`],
+//! becomes `***`, also across chunk edges.
 //!
-//! An Aho-Corasick automaton says after each byte how long the longest beginning of a secret is that ends there; only
-//! that much is held back until more comes. Occurrences that overlap are hidden as one, so that no rest of one shows.
+//! An Aho-Corasick automaton says after each byte how long the longest beginning of a secret is
+//! that ends there; only that much is held back until more comes. Occurrences that overlap are
+//! hidden as one, so that no rest of one shows.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::spellings;
 
-/// The most states that spellings may add, 24 bytes each: those of secrets of some kilobytes in all. Further spellings of
-/// larger ones are not hidden.
+/// The most states that spellings may add, 24 bytes each: those of secrets of some kilobytes in
+/// all. Further spellings of larger ones are not hidden.
 const MOST_STATES: usize = 1 << 20;
 const HIDDEN: &[u8] = b"***";
 const ROOT: u32 = 0;

@@ -1,8 +1,10 @@
-//! The process that outlives the agent: the same binary as `supervise <folder>`. It has one job at a time, and mostly takes the
-//! agent's next one after that; an agent that is gone leaves it the job that it has, and no further one.
+//! The process that outlives the agent: the same binary as `supervise <folder>`. It has one job at
+//! a time, and mostly takes the agent's next one after that; an agent that is gone leaves it the
+//! job that it has, and no further one.
 //!
-//! It owns bash, its pipes, its timeout and its end, and writes everything into the job's folder (see `state/job_dir.rs`). It
-//! knows nothing of the server, has no runtime and no thread but its own, and never sees the node's token.
+//! It owns bash, its pipes, its timeout and its end, and writes everything into the job's folder
+//! (see `state/job_dir.rs`). It knows nothing of the server, has no runtime and no thread but its
+//! own, and never sees the node's token.
 
 mod bash;
 mod mask;
@@ -36,7 +38,8 @@ use run::Run;
 pub(crate) use run::{ENDED, FULL};
 pub(crate) use tree::{end_marked, zombie_children};
 
-/// What a supervisor that is started ahead of its job has in place of the job's folder. No job's id has a dot.
+/// What a supervisor that is started ahead of its job has in place of the job's folder. No job's id
+/// has a dot.
 pub(crate) const NEXT: &str = ".next";
 
 /// What the agent writes to a supervisor that waits for a job: a line of JSON.
@@ -44,7 +47,8 @@ pub(crate) const NEXT: &str = ".next";
 pub(crate) struct Order {
     pub(crate) dir: PathBuf,
     pub(crate) secrets: Secrets,
-    /// The job's start is in the journal of starts. Once it is on the disk for good, or can't be, the agent says so by a [`word`].
+    /// The job's start is in the journal of starts. Once it is on the disk for good, or can't be,
+    /// the agent says so by a [`word`].
     pub(crate) noted: bool,
 }
 
@@ -56,7 +60,8 @@ pub(crate) fn word(synced: bool) -> &'static [u8] {
 /// How long the end of a job waits for the server's word before it goes to the disk for good.
 const ACKNOWLEDGED_SOON: Duration = Duration::from_millis(50);
 
-/// Why a supervisor gave up before the job's end. The agent sees the lock free without an exit record.
+/// Why a supervisor gave up before the job's end. The agent sees the lock free without an exit
+/// record.
 #[derive(Debug, thiserror::Error)]
 enum SuperviseError {
     #[error("another supervisor has this job, or the agent took it back")]
@@ -69,7 +74,8 @@ enum SuperviseError {
     Io(#[from] io::Error),
 }
 
-/// Runs the job in `dir` to its end, or, where that is [`NEXT`], the jobs that standard input names, one after the other. Returns the process's exit code; the job's own end is in the folder.
+/// Runs the job in `dir` to its end, or, where that is [`NEXT`], the jobs that standard input
+/// names, one after the other. Returns the process's exit code; the job's own end is in the folder.
 pub fn main(dir: &Path) -> i32 {
     match supervise(dir) {
         Ok(()) => 0,
@@ -82,8 +88,8 @@ pub fn main(dir: &Path) -> i32 {
 }
 
 fn supervise(dir: &Path) -> Result<(), SuperviseError> {
-    // A session of its own, so that no signal meant for the agent's terminal comes here. Fails for a group's leader,
-    // as when started by hand, which does no harm.
+    // A session of its own, so that no signal meant for the agent's terminal comes here. Fails for
+    // a group's leader, as when started by hand, which does no harm.
     let _ = setsid();
     // Started as /proc/self/exe, it would be `exe` in `ps`, `top` and the kernel's log.
     let _ = prctl::set_name(c"hyprbox-agent");
@@ -110,8 +116,8 @@ fn supervise(dir: &Path) -> Result<(), SuperviseError> {
     Ok(())
 }
 
-/// Whether the supervisor of a job that ended so waits for another one afterwards. It and the agent decide alike. What had
-/// secrets in its memory, left something alive, or was asked to end, ends.
+/// Whether the supervisor of a job that ended so waits for another one afterwards. It and the agent
+/// decide alike. What had secrets in its memory, left something alive, or was asked to end, ends.
 pub(crate) fn takes_another(had_secrets: bool, exit: &Exit) -> bool {
     !had_secrets && exit.error_msg.is_none() && !exit.at_shutdown && !exit.left_running
 }
@@ -127,8 +133,9 @@ fn run_job(job: &JobDir, secrets: &Secrets, is_noted: bool) -> Result<Done, Supe
     let start = Start::write(job, &spec, is_noted)?;
     let exit = run.until_the_end(&spec, start);
     job.write_exit(&exit, &mut record)?;
-    // A living agent tells the server at once, and a job that the server has taken needs no disk: only without that
-    // is the end put there for good. A power loss in between is a restart of the node while the job ran.
+    // A living agent tells the server at once, and a job that the server has taken needs no disk:
+    // only without that is the end put there for good. A power loss in between is a restart of the
+    // node while the job ran.
     run.poke(ENDED);
     if !run.is_acknowledged_within(ACKNOWLEDGED_SOON) {
         run.sync();
@@ -154,14 +161,15 @@ struct Done {
 }
 
 impl Done {
-    /// Reads and drops what processes write that outlive their job, for as long as they have its pipes: otherwise they would
-    /// die of the first line that they print. Afterwards they are init's.
+    /// Reads and drops what processes write that outlive their job, for as long as they have its
+    /// pipes: otherwise they would die of the first line that they print. Afterwards they are
+    /// init's.
     fn outlive(self) {
         if !self.exit.left_running {
             return;
         }
-        // Nobody waits for them any more, so the kernel clears away those that end; and SIGTERM ends this process again.
-        // SAFETY: to ignore a signal sets no handler.
+        // Nobody waits for them any more, so the kernel clears away those that end; and SIGTERM
+        // ends this process again. SAFETY: to ignore a signal sets no handler.
         #[expect(unsafe_code, reason = "nix can't know that no handler is set")]
         let ignored = unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) };
         if ignored.is_err() || SigSet::all().thread_unblock().is_err() {
@@ -185,8 +193,8 @@ impl Done {
     }
 }
 
-/// The secrets of a job whose folder is known come as JSON on standard input, which is memory and never a file on disk; empty
-/// without any.
+/// The secrets of a job whose folder is known come as JSON on standard input, which is memory and
+/// never a file on disk; empty without any.
 fn secrets_of(text: &[u8]) -> io::Result<Secrets> {
     if text.is_empty() {
         return Ok(Secrets::default());
@@ -252,7 +260,8 @@ impl Start {
         Ok(start)
     }
 
-    /// From here on it never starts again, even where the power goes. Only then may bash have its first instruction.
+    /// From here on it never starts again, even where the power goes. Only then may bash have its
+    /// first instruction.
     fn sync(self, job: &JobDir, spec: &Spec) -> io::Result<()> {
         match self {
             Self::ByAgent if next_line()? == word(true) => Ok(()),
@@ -262,8 +271,8 @@ impl Start {
                 None => File::open(job.file(STARTED))?.sync_all(),
             },
             Self::InJournal(journal) => journal.sync_data(),
-            // On ext4, XFS and btrfs the sync of a new file takes the names that lead to it along, and each further sync would
-            // delay the job by as much again.
+            // On ext4, XFS and btrfs the sync of a new file takes the names that lead to it along,
+            // and each further sync would delay the job by as much again.
             Self::InFolder(file) => file.sync_all(),
         }
     }

@@ -1,7 +1,7 @@
 //! The spellings that programs make of a text: bash's quotings, JSON, URLs, base64.
 //!
-//! Each is made of one line of a secret and stands wherever that line stands in a longer text that was spelled so as a whole.
-//! Those that come out alike are made only once.
+//! Each is made of one line of a secret and stands wherever that line stands in a longer text that
+//! was spelled so as a whole. Those that come out alike are made only once.
 
 use std::fmt::Write as _;
 
@@ -49,7 +49,8 @@ const TEXTS: [fn(&str) -> String; 20] = [
     // $'…', as all of them do with what can't be printed; and in a locale without UTF-8.
     |line| in_dollar_quotes(line, char::is_control),
     |line| in_dollar_quotes(line, |c| c.is_control() || !c.is_ascii()),
-    // What `set -x` shows of the right side of `[[ $x == "$y" ]]`. Two characters mean something to bash itself.
+    // What `set -x` shows of the right side of `[[ $x == "$y" ]]`. Two characters mean something to
+    // bash itself.
     |line| escaped(line, |c| !"\x01\x7f".contains(c)),
     // JSON as most write it, with \/, as Go does for HTML, and in ASCII.
     |line| json(line, |c| c == '"' || c == '\\', false),
@@ -156,7 +157,8 @@ fn percent(line: &str, kept: &str, lower: bool) -> String {
     text
 }
 
-/// Base64 of a text that begins with the secret, and ends with it or with a line break after it; also over several lines.
+/// Base64 of a text that begins with the secret, and ends with it or with a line break after it;
+/// also over several lines.
 fn whole_in_base64(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let mut spellings = Vec::new();
     if lines(secret).next().is_none() {
@@ -176,8 +178,9 @@ fn whole_in_base64(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
     spellings
 }
 
-/// Base64 of a text that has the line in it, for each of the three places where it may begin in a group of three bytes: what
-/// of it depends on the line only, and also its end, if the text ends there.
+/// Base64 of a text that has the line in it, for each of the three places where it may begin in a
+/// group of three bytes: what of it depends on the line only, and also its end, if the text ends
+/// there.
 fn in_base64(line: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let mut spellings = Vec::new();
     for before in 0..3 {

@@ -1,8 +1,9 @@
 //! The processes of a job, found in /proc, and their end.
 //!
-//! The supervisor is a subreaper, so that all of a job's processes stay its descendants, whatever they call. A cgroup for
-//! each job would find the same ones, but to move a process into one costs 7 to 16 ms (measured on Linux 6.18: the kernel
-//! waits for all of its cores), several times what a short job takes in all.
+//! The supervisor is a subreaper, so that all of a job's processes stay its descendants, whatever
+//! they call. A cgroup for each job would find the same ones, but to move a process into one costs
+//! 7 to 16 ms (measured on Linux 6.18: the kernel waits for all of its cores), several times what a
+//! short job takes in all.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -40,13 +41,13 @@ impl Process {
     }
 }
 
-/// Every process that descends from this one, parents first. As this one is a subreaper, none of a job's processes gets out
-/// of that, by `setsid`, a double fork or anything else.
+/// Every process that descends from this one, parents first. As this one is a subreaper, none of a
+/// job's processes gets out of that, by `setsid`, a double fork or anything else.
 pub(super) fn descendants() -> Vec<Process> {
     let own = std::process::id().cast_signed();
     let mut all = all();
-    // Under `hidepid` /proc hides a child that runs as another user, or that nobody may trace; the kernel's list of this
-    // process's own children has it nevertheless.
+    // Under `hidepid` /proc hides a child that runs as another user, or that nobody may trace; the
+    // kernel's list of this process's own children has it nevertheless.
     let known: HashSet<i32> = all.iter().map(|process| process.pid).collect();
     let unknown = own_children()
         .into_iter()
@@ -82,8 +83,8 @@ pub(super) struct Rest {
     pub(super) survivors: Vec<Process>,
 }
 
-/// Kills all that descends from this process, except what `keep` names, until nothing else is left. `reap` is called between
-/// the passes, to clear what has died.
+/// Kills all that descends from this process, except what `keep` names, until nothing else is left.
+/// `reap` is called between the passes, to clear what has died.
 pub(super) fn end_descendants(keep: Keep, mut reap: impl FnMut()) -> Rest {
     let deadline = Instant::now() + GOING;
     let mut ended = BTreeMap::new();
@@ -149,8 +150,9 @@ fn has_in_environment(pid: i32, variable: &str) -> bool {
         .is_ok_and(|e| e.split(|b| *b == 0).any(|v| v == variable.as_bytes()))
 }
 
-/// Kills the processes that have `HYPRBOX_JOB_ID=<id>` in their environment, except those that were started with [`MARK`] and
-/// what descends from them: what is left of a job whose supervisor was killed, so that nothing shows what descended from it.
+/// Kills the processes that have `HYPRBOX_JOB_ID=<id>` in their environment, except those that were
+/// started with [`MARK`] and what descends from them: what is left of a job whose supervisor was
+/// killed, so that nothing shows what descended from it.
 pub(crate) fn end_marked(job_id: &str) {
     let mark = format!("HYPRBOX_JOB_ID={job_id}");
     let deadline = Instant::now() + GOING;

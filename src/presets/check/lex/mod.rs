@@ -1,6 +1,6 @@
-//! Bash text, read just far enough for the rules: which commands there are with their words, where a variable is
-//! expanded and whether bash splits what comes out. No full grammar: `bash -n` says what is no bash at all, before this
-//! looks. Whatever the text, this ends, and doesn't panic.
+//! Bash text, read just far enough for the rules: which commands there are with their words, where
+//! a variable is expanded and whether bash splits what comes out. No full grammar: `bash -n` says
+//! what is no bash at all, before this looks. Whatever the text, this ends, and doesn't panic.
 
 mod command;
 mod reader;
@@ -23,7 +23,8 @@ pub(super) struct Script {
     pub(super) bare_names: Vec<String>,
     /// Variables that are set without a command: by arithmetic, `for` and `select`.
     pub(super) sets: Vec<(usize, String)>,
-    /// Commands whose exit status nobody sees: those in `$(…)` of a condition, a redirection or a list of words.
+    /// Commands whose exit status nobody sees: those in `$(…)` of a condition, a redirection or a
+    /// list of words.
     pub(super) unseen: Vec<Range<usize>>,
     /// Whether a loop, a group or another compound command is redirected or reads a pipe.
     pub(super) feeds_compounds: bool,
@@ -66,7 +67,8 @@ pub(super) struct Word {
     pub(super) at: usize,
     /// As written.
     pub(super) raw: String,
-    /// What the command gets, if that stands in the text: quotes removed. None where something is expanded.
+    /// What the command gets, if that stands in the text: quotes removed. None where something is
+    /// expanded.
     pub(super) literal: Option<String>,
     /// Indices of [`Script::expansions`], those of commands within the word left out.
     pub(super) expansions: Vec<usize>,

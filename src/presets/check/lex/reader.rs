@@ -1,4 +1,5 @@
-//! The place in the text, and what moves it without meaning anything: blanks, comments, here-documents.
+//! The place in the text, and what moves it without meaning anything: blanks, comments,
+//! here-documents.
 
 use super::Script;
 
@@ -7,7 +8,8 @@ pub(super) struct Reader {
     pub(super) text: Vec<char>,
     pub(super) at: usize,
     pub(super) script: Script,
-    /// Here-documents whose body begins behind the next newline: its last line, whether tabs go, whether it is as it is.
+    /// Here-documents whose body begins behind the next newline: its last line, whether tabs go,
+    /// whether it is as it is.
     pub(super) heredocs: Vec<(String, bool, bool)>,
     pub(super) level: usize,
     pub(super) depth: usize,

@@ -230,7 +230,8 @@ impl Reader {
         }
     }
 
-    /// Whether the name that begins at `at` and has just been read is changed: `x = 1`, `x += 1`, `x++`, `--x`.
+    /// Whether the name that begins at `at` and has just been read is changed: `x = 1`, `x += 1`,
+    /// `x++`, `--x`.
     fn is_set_by_arithmetic(&self, at: usize) -> bool {
         let before: String = self.text[..at].iter().rev().take(2).collect();
         if matches!(before.as_str(), "++" | "--") {

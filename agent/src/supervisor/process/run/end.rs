@@ -27,8 +27,8 @@ impl Run {
                 // Once bash is reaped, the kernel may give its pid to another child.
                 Ok(status) if status.pid() == Some(self.bash) && self.bash_end.is_none() => {
                     self.bash_end = Some(status);
-                    // Those that were asked to end keep the time that they were given: the script's own bash mostly
-                    // goes at once, while its step still cleans up.
+                    // Those that were asked to end keep the time that they were given: the script's
+                    // own bash mostly goes at once, while its step still cleans up.
                     self.kill_at.get_or_insert_with(|| Instant::now() + LINGER);
                 }
                 Ok(_) | Err(Errno::EINTR) => {}

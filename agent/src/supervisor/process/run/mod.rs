@@ -38,12 +38,14 @@ const PIPE_BYTES: i32 = 256 * 1024;
 const FULL_BYTES: usize = 256 * 1024;
 /// The least time between two words of new output to the agent.
 const POKE_EVERY: Duration = Duration::from_millis(2);
-/// After a spell of this much silence, the first word waits a moment: what a short script writes then goes to the server in
-/// one call with its end, and a longer one's first line comes no later than anybody could see.
+/// After a spell of this much silence, the first word waits a moment: what a short script writes
+/// then goes to the server in one call with its end, and a longer one's first line comes no later
+/// than anybody could see.
 const QUIET: Duration = Duration::from_millis(50);
 /// That moment.
 const GATHER: Duration = Duration::from_millis(2);
-/// What is still read of a pipe when all is over, should somebody outside of the job go on writing into it.
+/// What is still read of a pipe when all is over, should somebody outside of the job go on writing
+/// into it.
 const LAST_READS: usize = 16;
 
 /// In the comments at a script's head: its preset has `keepProcesses: true`.
@@ -68,7 +70,8 @@ pub(super) struct Run {
     /// Our ends of bash's pipes, until they are at their end.
     pipes: [Option<File>; 2],
     masks: [Option<Mask>; 2],
-    /// The secrets as the script reads them, each with a NUL, in the order of their names; and our end of the pipe.
+    /// The secrets as the script reads them, each with a NUL, in the order of their names; and our
+    /// end of the pipe.
     secrets: Zeroizing<Vec<u8>>,
     /// How much of them bash's pipe has taken.
     secrets_written: usize,
@@ -161,8 +164,8 @@ impl Run {
         let script = self.job.file("script");
         self.keeps_processes = keeps_processes(&script);
         let bash = self.prepare_bash(&script, spec);
-        // As late as can be, since the disk takes its time; and whatever becomes of the job, since a word of the agent's must
-        // not be left for the next one.
+        // As late as can be, since the disk takes its time; and whatever becomes of the job, since
+        // a word of the agent's must not be left for the next one.
         let synced = start.sync(&self.job, spec);
         if let Some(by) = self.job.read::<EndedBy>("cancel") {
             return never_ran(by, None);
@@ -282,7 +285,8 @@ impl Run {
 
     fn hear_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            // SIGTERM comes to every process when the machine shuts down. The job is not ended for it: it gets its own.
+            // SIGTERM comes to every process when the machine shuts down. The job is not ended for
+            // it: it gets its own.
             self.at_shutdown |= signal.ssi_signo.cast_signed() == Signal::SIGTERM as i32;
         }
         self.reap();
@@ -298,7 +302,8 @@ impl Run {
             return;
         };
         if self.bash_end.is_some() {
-            // It ended by itself before; there is only its rest to clear away, and no reason to wait with that.
+            // It ended by itself before; there is only its rest to clear away, and no reason to
+            // wait with that.
             self.kill_at = Some(Instant::now());
         } else if self.ended_by == EndedBy::Itself {
             self.terminate(by);
@@ -415,7 +420,8 @@ impl Run {
     }
 }
 
-/// Whether the comments at the script's head say that what it leaves behind may live. A script that can't be read doesn't run.
+/// Whether the comments at the script's head say that what it leaves behind may live. A script that
+/// can't be read doesn't run.
 fn keeps_processes(script: &Path) -> bool {
     let Ok(script) = File::open(script) else {
         return false;
