@@ -1,5 +1,5 @@
-// Output as a terminal would read it, for lines instead of a screen: colours and styles become classes, `\r`, `\b` and
-// "erase the line" work within a line, and every other sequence is left out. Everything that comes from a job ends as the
+// Output as a terminal would read it, for lines instead of a screen: colours and styles become classes, the cursor moves
+// within its line, and every other sequence is left out (src/terminal reads by the same rules). Everything that comes from a job ends as the
 // text of text nodes, never as markup.
 
 // Longer lines go on in rows of their own: one row of a megabyte would stop the browser.
@@ -9,18 +9,70 @@ const SEQUENCE_MAX = 256;
 
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f-\x9f]/g;
 const STRING_END = /[\x07\x0a\x1b\x9c]/g;
-const CSI = /\x1b\[([0-?]*)[ -/]*([@-~])/y;
-const CSI_BEGUN = /^\x1b(\[[0-?]*[ -/]*)?$/;
+const CSI = /\x1b\[([0-?]*)([ -/]*)([@-~])/y;
+// Of a character set, or the like.
+const CHOICE = /\x1b[ -/]+[0-~]?/y;
+const BEGUN = /^\x1b(\[[0-?]*[ -/]*|[ -/]*)$/;
+// A cursor goes no further than this beyond what was printed: terminals end somewhere.
+const COLUMNS_MAX = 200;
+const TAB = 8;
 // Marks that turn the order of characters around, or that can't be seen: shown by their number.
 const HIDDEN = /[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
+const JOINER = /^[\u200c\u200d]$/;
 const mark = (c) => `⟨U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}⟩`;
+
+// Joiners are part of the spelling inside words and emoji. ASCII never needs one: there it could only hide.
+const SEEN = /^[^\s\p{C}]$/u;
+const joins = (before, after) => SEEN.test(before) && SEEN.test(after) && !(before < '\x80' && after < '\x80');
+
+function shown(text, before) {
+  return text.replace(HIDDEN, (c, at) => {
+    if (!JOINER.test(c)) return mark(c);
+    const left = at ? lastCharacter(text.slice(Math.max(0, at - 2), at)) : before;
+    return joins(left, String.fromCodePoint(text.codePointAt(at + 1) ?? 0)) ? c : mark(c);
+  });
+}
+
+const lastCharacter = (text) => [...text.slice(-2)].at(-1) ?? '';
+
+// What a reader takes for one character: never cut in half.
+const segmenter = new Intl.Segmenter('en');
+const characters = (text) => Array.from(segmenter.segment(text), ({ segment }) => segment);
+// Text in which each character has one column.
+const isEven = (text) => /^[\x20-\x7e]*$/.test(text);
+const WIDE = /^(?:\p{Emoji_Presentation}|.\ufe0f|[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}])/u;
+
+/** The columns of a character that begins at `column`. */
+function columnsOf(character, column) {
+  if (character === '\t') return TAB - (column % TAB);
+  return WIDE.test(character) ? 2 : 1;
+}
+
+function width(text, from = 0) {
+  if (isEven(text)) return text.length;
+  let column = from;
+  for (const character of characters(text)) column += columnsOf(character, column);
+  return column - from;
+}
+
+/** Where to cut `text`, which follows `before` (of which the end will do), so that no more than `room` of it is left and no character is cut. */
+function cutAt(before, text, room) {
+  const whole = before + text.slice(0, room + 64);
+  let at = 0;
+  for (const { index } of segmenter.segment(whole)) {
+    // One that began in what is before goes on to its end.
+    if (index <= before.length + room || at < before.length) at = index;
+  }
+  return Math.max(0, at - before.length);
+}
 
 /** Reads one stream. `newRow(isContinued)` gives the row that text goes into; `changed(row)` hears what became of it. */
 export class Reader {
   constructor({ newRow, changed, ended }) {
     Object.assign(this, { newRow, changed, ended });
     this.row = null;
-    this.column = 0;
+    // Where the cursor is in its row; null means at the end.
+    this.column = null;
     this.rest = '';
     this.inString = false;
     this.style = new Style();
@@ -39,6 +91,12 @@ export class Reader {
       }
       CONTROL.lastIndex = at;
       const end = CONTROL.exec(text)?.index ?? text.length;
+      // Whether a joiner joins is known when the next character is.
+      if (end === text.length && JOINER.test(text[end - 1])) {
+        this.rest = text[end - 1];
+        if (end - 1 > at) this.put(text.slice(at, end - 1));
+        return;
+      }
       if (end > at) this.put(text.slice(at, end));
       at = end < text.length ? this.control(text, end) : end;
     }
@@ -51,10 +109,10 @@ export class Reader {
         this.endLine();
         break;
       case 13:
-        this.column = 0;
+        this.moveTo(0);
         break;
       case 8:
-        this.column = Math.max(0, this.column - 1);
+        this.moveBy(-1);
         break;
       case 27:
         return this.escape(text, at);
@@ -66,22 +124,23 @@ export class Reader {
     CSI.lastIndex = at;
     const csi = CSI.exec(text);
     if (csi) {
-      this.csi(csi[1], csi[2]);
+      if (!csi[2]) this.csi(csi[1], csi[3]);
       return CSI.lastIndex;
     }
     const rest = text.slice(at, at + SEQUENCE_MAX);
-    if (CSI_BEGUN.test(rest) && rest.length < SEQUENCE_MAX) {
+    if (BEGUN.test(rest) && rest.length < SEQUENCE_MAX) {
       this.rest = rest;
       return text.length;
     }
+    CHOICE.lastIndex = at;
+    if (CHOICE.test(text)) return CHOICE.lastIndex;
     const next = text[at + 1];
     if (next === ']' || next === 'P' || next === 'X' || next === '^' || next === '_') {
       this.inString = true;
       return at + 2;
     }
-    if (next === '(' || next === ')' || next === '#' || next === '%') return at + 3;
-    // The line's end is no part of a sequence.
-    return next === '\n' ? at + 1 : at + 2;
+    // Anything but a letter or the like is no part of a sequence.
+    return next >= '0' && next <= '~' ? at + 2 : at + 1;
   }
 
   // A title, a link, a picture: left out up to its end, or the line's: one that never ends must not hide the output.
@@ -89,108 +148,237 @@ export class Reader {
     STRING_END.lastIndex = at;
     const end = STRING_END.exec(text);
     if (!end) return text.length;
+    // Its end may be on its way.
+    if (end[0] === '\x1b' && end.index + 1 === text.length) {
+      this.rest = '\x1b';
+      return text.length;
+    }
     this.inString = false;
     // An ESC begins the string's end, or something else; a line's end counts.
     return end[0] === '\x1b' || end[0] === '\n' ? end.index : end.index + 1;
   }
 
   csi(params, final) {
-    if (final === 'm') this.style.set(params);
-    else if (final === 'K') this.erase(params);
-    else if (final === 'G') this.column = Math.min(this.row.length, Math.max(0, (parseInt(params, 10) || 1) - 1));
+    if (final === 'm') {
+      if (/^[\d;:]*$/.test(params)) this.style.set(params);
+      return;
+    }
+    if (!/^\d*$/.test(params)) return;
+    const count = Math.max(1, Number(params) || 1);
+    if (final === 'K') this.erase(params);
+    else if (final === 'G' || final === '`') this.moveTo(count - 1);
+    else if (final === 'C' || final === 'a') this.moveBy(count);
+    else if (final === 'D') this.moveBy(-count);
+  }
+
+  moveTo(column) {
+    const end = this.row.width;
+    column = Math.max(0, Math.min(column, Math.max(end, COLUMNS_MAX)));
+    this.column = column === end ? null : column;
+  }
+
+  moveBy(columns) {
+    this.moveTo((this.column ?? this.row.width) + columns);
   }
 
   erase(params) {
-    if (params === '2') this.row.cut(0);
-    else if (params === '' || params === '0') this.row.cut(this.column);
-    this.column = Math.min(this.column, this.row.length);
+    const column = this.column ?? this.row.width;
+    if (params === '' || Number(params) === 0) this.row.cut(column);
+    else if (Number(params) === 1) this.row.write(0, ' '.repeat(Math.min(column, this.row.width)), '');
+    else if (Number(params) === 2) this.row.cut(0);
+    else return;
+    this.moveTo(column);
     this.changed(this.row);
   }
 
   put(text) {
-    text = text.replace(HIDDEN, mark);
-    while (this.column + text.length > ROW_MAX) {
-      const room = Math.max(0, ROW_MAX - this.column);
-      this.row.write(this.column, text.slice(0, room), this.style.classes);
+    text = shown(text, this.column === null ? lastCharacter(this.row.end) : '');
+    if (this.column !== null) text = this.overwrite(text);
+    while (this.row.length + text.length > ROW_MAX) {
+      const cut = cutAt(this.row.end, text, Math.max(0, ROW_MAX - this.row.length));
+      // Not even one more character has room, or it is longer than any.
+      const at = cut || (this.row.length ? 0 : Math.min(text.length, ROW_MAX));
+      this.row.append(text.slice(0, at), this.style.classes);
       this.changed(this.row);
-      text = text.slice(room);
+      text = text.slice(at);
+      if (!text) return;
+      this.row.isPart = true;
+      this.changed(this.row);
       this.row = this.newRow(true);
-      this.column = 0;
     }
-    this.row.write(this.column, text, this.style.classes);
-    this.column += text.length;
+    this.row.append(text, this.style.classes);
     this.changed(this.row);
+  }
+
+  // Writes over what is there; gives what goes on beyond it.
+  overwrite(text) {
+    let column = this.column;
+    const end = this.row.width;
+    if (column > end) {
+      this.row.append(' '.repeat(column - end), '');
+      this.column = null;
+      return text;
+    }
+    let at = 0;
+    for (const character of isEven(text) ? text : characters(text)) {
+      if (column >= end) break;
+      column += columnsOf(character, column);
+      at += character.length;
+    }
+    if (column > this.column) this.row.write(this.column, text.slice(0, at), this.style.classes);
+    this.changed(this.row);
+    this.moveTo(column);
+    return text.slice(at);
   }
 
   endLine() {
     this.row.hasEnded = true;
     this.ended(this.row);
     this.row = null;
-    this.column = 0;
+    this.column = null;
   }
 
   /** What comes next does not go on where the last row is; true where that one's line had no end. */
   break() {
     const wasOpen = Boolean(this.row);
     this.row = null;
-    this.column = 0;
+    this.column = null;
     this.rest = '';
     this.inString = false;
     return wasOpen;
   }
 }
 
-/** A row of output: pieces of text, each with its classes. */
+/**
+ * A row of output: pieces of text, each with its classes. Where a cursor moves among characters of several widths, it is
+ * cells, one for each character, so that a move costs no reading of the whole row.
+ */
 export class Row {
   constructor(stream, number) {
     this.stream = stream;
     this.number = number;
     this.at = 0;
-    this.pieces = [];
     this.length = 0;
     this.element = null;
     this.hasEnded = false;
+    this.made = [];
+    this.cells = null;
+    this.isEven = true;
+  }
+
+  get pieces() {
+    if (this.made) return this.made;
+    this.made = [];
+    for (const { text, classes } of this.cells) addTo(this.made, text, classes);
+    return this.made;
   }
 
   get text() {
     return this.pieces.map((piece) => piece.text).join('');
   }
 
-  write(column, text, classes) {
-    if (column < this.length) {
-      const after = this.slice(column + text.length, this.length);
-      this.cut(column);
-      this.append(text, classes);
-      for (const piece of after) this.append(piece.text, piece.classes);
-    } else {
-      if (column > this.length) this.append(' '.repeat(column - this.length), '');
-      this.append(text, classes);
-    }
+  /** The end of its text. */
+  get end() {
+    return this.cells ? this.cells.slice(-8).map(({ text }) => text).join('') : this.made.at(-1)?.text.slice(-64) ?? '';
+  }
+
+  get width() {
+    if (this.isEven) return this.length;
+    this.toCells();
+    return this.columns;
   }
 
   append(text, classes) {
     if (!text) return;
-    const last = this.pieces.at(-1);
-    if (last && last.classes === classes) last.text += text;
-    else this.pieces.push({ text, classes });
+    this.isEven &&= isEven(text);
+    if (this.cells) this.addCells(text, classes);
+    else {
+      addTo(this.made, text, classes);
+      this.length += text.length;
+    }
+  }
+
+  addCells(text, classes) {
+    const last = this.cells.pop();
+    // What comes may belong to the last character.
+    const [first, ...rest] = characters((last?.text ?? '') + text);
+    if (last) this.columns -= last.columns;
     this.length += text.length;
+    const add = (character, of) => {
+      const columns = columnsOf(character, this.columns);
+      this.cells.push({ text: character, classes: of, columns });
+      this.columns += columns;
+    };
+    add(first, last ? last.classes : classes);
+    for (const character of rest) add(character, classes);
+    this.made = null;
+  }
+
+  toCells() {
+    if (this.cells) return;
+    const pieces = this.made;
+    Object.assign(this, { cells: [], columns: 0, length: 0 });
+    for (const { text, classes } of pieces) this.addCells(text, classes);
+  }
+
+  /** Writes text over what is at `column`. */
+  write(column, text, classes) {
+    this.replace(column, column + (isEven(text) ? text.length : width(text, column)), text, classes);
   }
 
   cut(column) {
-    this.pieces = this.slice(0, column);
-    this.length = Math.min(this.length, column);
+    this.replace(column, Infinity, '', '');
   }
 
-  slice(from, to) {
-    const pieces = [];
-    let at = 0;
-    for (const piece of this.pieces) {
-      const text = piece.text.slice(Math.max(0, from - at), Math.max(0, to - at));
-      if (text) pieces.push({ text, classes: piece.classes });
-      at += piece.text.length;
+  // Of a wide character that is covered by half, the rest is blank.
+  replace(from, to, text, classes) {
+    if (this.isEven && isEven(text)) {
+      const after = slice(this.made, to, Infinity);
+      this.made = slice(this.made, 0, from);
+      addTo(this.made, text, classes);
+      for (const piece of after) addTo(this.made, piece.text, piece.classes);
+      this.length = this.made.reduce((sum, piece) => sum + piece.text.length, 0);
+      return;
     }
-    return pieces;
+    this.toCells();
+    this.isEven = false;
+    let [first, at] = [0, 0];
+    while (first < this.cells.length && at + this.cells[first].columns <= from) at += this.cells[first++].columns;
+    let [end, covered] = [first, at];
+    while (end < this.cells.length && covered < to) covered += this.cells[end++].columns;
+    const blank = { text: ' ', classes: '', columns: 1 };
+    const fresh = [];
+    for (; at < Math.min(from, this.columns); at += 1) fresh.push(blank);
+    let column = from;
+    for (const character of characters(text)) {
+      fresh.push({ text: character, classes, columns: columnsOf(character, column) });
+      column += fresh.at(-1).columns;
+    }
+    for (; to < covered; covered -= 1) fresh.push(blank);
+    const gone = this.cells.splice(first, end - first, ...fresh);
+    const sum = (cells, of) => cells.reduce((all, cell) => all + of(cell), 0);
+    this.length += sum(fresh, (cell) => cell.text.length) - sum(gone, (cell) => cell.text.length);
+    this.columns += sum(fresh, (cell) => cell.columns) - sum(gone, (cell) => cell.columns);
+    this.made = null;
   }
+}
+
+function addTo(pieces, text, classes) {
+  if (!text) return;
+  const last = pieces.at(-1);
+  if (last && last.classes === classes) last.text += text;
+  else pieces.push({ text, classes });
+}
+
+function slice(pieces, from, to) {
+  const some = [];
+  let at = 0;
+  for (const piece of pieces) {
+    const text = piece.text.slice(Math.max(0, from - at), Math.max(0, to - at));
+    if (text) some.push({ text, classes: piece.classes });
+    at += piece.text.length;
+  }
+  return some;
 }
 
 /** Colours and styles that SGR sequences set, as class names. */
@@ -206,17 +394,31 @@ class Style {
   }
 
   set(params) {
-    // Some write `38:2::r:g:b`, most `38;2;r;g;b`.
-    const codes = params.replace(/(38|48):2:\d*:(\d+:\d+:\d+)/g, '$1:2:$2').split(/[;:]/).map(Number);
-    for (let i = 0; i < codes.length; i += 1) {
-      const code = codes[i];
-      if (code === 38 || code === 48) {
-        const [colour, used] = extended(codes, i + 1);
-        this[code === 38 ? 'fore' : 'back'] = colour;
+    const groups = params.split(';').map((group) => group.split(':'));
+    for (let i = 0; i < groups.length; i += 1) {
+      const [code, ...more] = groups[i].map(Number);
+      if (more.length) this.setGroup(code, more);
+      else if (code === 38 || code === 48 || code === 58) {
+        const [colour, used] = extended(groups.slice(i + 1, i + 5).map(([first]) => Number(first)));
+        this.setColour(code, colour);
         i += used;
       } else this.setOne(code);
     }
     this.classes = this.name();
+  }
+
+  // `38:5:n`, `38:2:r:g:b`, `38:2::r:g:b`, `4:3`
+  setGroup(code, more) {
+    if (code === 4) this.flags.underline = more[0] !== 0;
+    else if (more[0] === 2 && more.length > 4) this.setColour(code, extended([2, ...more.slice(2)])[0]);
+    else this.setColour(code, extended(more)[0]);
+  }
+
+  // 58 is the colour of the line under the text, which is drawn in the text's.
+  setColour(code, colour) {
+    if (colour === null) return;
+    if (code === 38) this.fore = colour;
+    else if (code === 48) this.back = colour;
   }
 
   setOne(code) {
@@ -225,7 +427,7 @@ class Style {
     else if (code === 1) flags.bold = true;
     else if (code === 2) flags.dim = true;
     else if (code === 3) flags.italic = true;
-    else if (code === 4) flags.underline = true;
+    else if (code === 4 || code === 21) flags.underline = true;
     else if (code === 7) flags.inverse = true;
     else if (code === 9) flags.strike = true;
     else if (code === 22) flags.bold = flags.dim = false;
@@ -260,11 +462,11 @@ class Style {
   }
 }
 
-// The colour after a 38 or 48: `5;n`, or `2;r;g;b` as the nearest of the 256. Gives it and how many codes it took.
-function extended(codes, at) {
-  if (codes[at] === 5) return [(codes[at + 1] ?? 0) & 255, 2];
-  if (codes[at] !== 2) return [null, 0];
-  const [red, green, blue] = [1, 2, 3].map((i) => Math.min(255, codes[at + i] || 0));
+// The colour that follows a 38 or the like: `5;n`, or `2;r;g;b` as the nearest of the 256. Gives it and how many codes it took.
+function extended([kind, ...codes]) {
+  if (kind === 5) return [(codes[0] ?? 0) & 255, 2];
+  if (kind !== 2) return [null, 0];
+  const [red, green, blue] = [0, 1, 2].map((i) => Math.min(255, codes[i] || 0));
   return [nearest(red, green, blue), 4];
 }
 

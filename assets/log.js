@@ -77,6 +77,8 @@ export class Log {
     const reader = this.readers[stream];
     const row = new Row(stream, isContinued || reader.isContinued ? 0 : this.number());
     reader.isContinued = false;
+    // Of a line that takes up several rows; only the first one may begin a block.
+    row.isPart = row.isFurther = isContinued;
     row.at = this.at;
     this.waiting.push(row);
     return row;
@@ -191,7 +193,8 @@ export class Log {
     }
     const body = this.steps.body;
     let block = this.blocks.at(-1);
-    if (!block || block.parentElement !== body || block.childElementCount >= BLOCK) {
+    const isFull = block?.childElementCount >= BLOCK && !row.isFurther;
+    if (!block || block.parentElement !== body || isFull) {
       block = document.createElement('div');
       block.className = 'block';
       this.blocks.push(block);
@@ -208,6 +211,7 @@ export class Log {
     if (row.stream === 'stderr') names += ' err';
     else if (row.stream === 'page') names += ' gap';
     if (row.step) names += ' step';
+    if (row.isPart) names += ' part-of-line';
     // Begun with what can't be seen.
     if (!row.length && !row.hasEnded) names += ' begun';
     if (this.isTarget(row)) names += ' target';

@@ -17,9 +17,9 @@ const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
     hyprbox::cli::answer_completions(command);
-    let matches = match command().try_get_matches() {
+    let matches = match command().try_get_matches_from(hyprbox::cli::arguments()) {
         Ok(matches) => matches,
-        Err(error) => return tell_usage(&error),
+        Err(error) => return print_usage(&error),
     };
     if let Some(code) = hyprbox::cli::run(&matches, command) {
         return code;
@@ -40,21 +40,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help and versions go to standard output; a wrong command line is reported on standard error.
-fn tell_usage(error: &clap::Error) -> ExitCode {
+/// Prints help and versions to standard output, and what is wrong with a command line to standard error.
+fn print_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return print(&error.render().to_string());
     }
     // With standard error gone the exit code is all that is left to say.
     let _gone = error.print();
-    let of_client = std::env::args()
-        .nth(1)
-        .is_some_and(|name| hyprbox::cli::has_command(&name));
-    if of_client {
-        ExitCode::from(hyprbox::cli::USAGE)
-    } else {
-        ExitCode::from(BAD_CONFIGURATION)
-    }
+    ExitCode::from(hyprbox::cli::USAGE)
 }
 
 /// Writes a command's result to standard output; returns the exit code.

@@ -42,7 +42,7 @@ pub fn command() -> Command {
                         .value_parser(clap::value_parser!(PathBuf)),
                 ),
         );
-    cli::add_local_commands(command)
+    cli::add_general_options(cli::add_local_commands(command))
         .about("HyprBox Jobs: queue presets as jobs on your machines, and watch them live")
         .after_help(cli::EXIT_CODES)
 }

@@ -14,6 +14,45 @@ static ALLOCATOR: hyprbox_agent::wiping_alloc::WipingAlloc =
 
 /// The reader of the output has closed it, as `head` does.
 const PIPE_CLOSED: u8 = 141;
+/// The command line itself is wrong.
+const USAGE: u8 = 64;
+/// The settings are wrong, or what they name can't be used.
+const BAD_SETTINGS: u8 = 2;
+
+/// Why a command did not begin: one line, and the exit code.
+struct Refusal {
+    line: String,
+    code: u8,
+}
+
+impl Refusal {
+    fn usage(line: impl Into<String>) -> Self {
+        Self {
+            line: line.into(),
+            code: USAGE,
+        }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(line: String) -> Self {
+        Self {
+            line,
+            code: BAD_SETTINGS,
+        }
+    }
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Usage(_) => Self::usage(error.to_string()),
+            ConfigError::Bad { .. }
+            | ConfigError::BadSecret { .. }
+            | ConfigError::Missing { .. } => error.to_string().into(),
+        }
+    }
+}
 
 const HELP: &str = "\
 hyprbox-agent: runs a node's HyprBox jobs
@@ -81,17 +120,17 @@ fn main() -> ExitCode {
         },
         #[cfg(target_os = "linux")]
         Some("supervise") => return supervise(&rest),
-        Some("") => Err("no command given; see hyprbox-agent --help".to_owned()),
-        _ => Err(format!(
-            "{:?} is no command; allowed are run, enroll, check, upgrade and stop-jobs; see hyprbox-agent --help",
+        Some("") => Err(Refusal::usage("no command given; see hyprbox-agent --help")),
+        _ => Err(Refusal::usage(format!(
+            "{:?} is not a command; allowed are run, enroll, check, upgrade and stop-jobs; see hyprbox-agent --help",
             command.to_string_lossy()
-        )),
+        ))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(line) => {
-            let _ = writeln!(std::io::stderr(), "hyprbox-agent: {line}");
-            ExitCode::from(2)
+        Err(refusal) => {
+            let _ = writeln!(std::io::stderr(), "hyprbox-agent: {}", refusal.line);
+            ExitCode::from(refusal.code)
         }
     }
 }
@@ -100,11 +139,8 @@ fn env(name: &str) -> Option<String> {
     std::env::var_os(name).map(|v| v.to_string_lossy().into_owned())
 }
 
-fn configured(args: Vec<OsString>) -> Result<Config, String> {
-    let one_line = |e: ConfigError| e.to_string();
-    let config = Raw::parse(args, &env)
-        .and_then(|raw| raw.config())
-        .map_err(one_line)?;
+fn configured(args: Vec<OsString>) -> Result<Config, Refusal> {
+    let config = Raw::parse(args, &env)?.config()?;
     start_log(env("HYPRBOX_LOG").as_deref())?;
     Ok(config)
 }
@@ -112,7 +148,7 @@ fn configured(args: Vec<OsString>) -> Result<Config, String> {
 /// [`configured`]; a token that was given by a flag moves into the environment, as every user can
 /// read the command line.
 #[cfg(target_os = "linux")]
-fn configured_in_private(args: Vec<OsString>) -> Result<Config, String> {
+fn configured_in_private(args: Vec<OsString>) -> Result<Config, Refusal> {
     if let Ok(raw) = Raw::parse(args.clone(), &env)
         && let Some((args, token)) = raw.without_token()
         && raw.config().is_ok()
@@ -124,17 +160,20 @@ fn configured_in_private(args: Vec<OsString>) -> Result<Config, String> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn configured_in_private(args: Vec<OsString>) -> Result<Config, String> {
+fn configured_in_private(args: Vec<OsString>) -> Result<Config, Refusal> {
     configured(args)
 }
 
 /// What the environment doesn't say is as the service on this machine has it.
 #[cfg(target_os = "linux")]
-fn as_the_service(args: Vec<OsString>) -> Result<Config, String> {
+fn as_the_service(args: Vec<OsString>) -> Result<Config, Refusal> {
     hyprbox_agent::commands::service::adopt(hyprbox_agent::commands::service::environment())?;
-    configured_in_private(args).map_err(|line| match hyprbox_agent::commands::service::hidden() {
-        Some(why) => format!("{line}; {why}"),
-        None => line,
+    configured_in_private(args).map_err(|mut refusal| {
+        let hidden = hyprbox_agent::commands::service::hidden();
+        if let Some(why) = hidden.filter(|_| refusal.code != USAGE) {
+            refusal.line = format!("{}; {why}", refusal.line);
+        }
+        refusal
     })
 }
 
@@ -146,7 +185,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 }
 
 #[cfg(target_os = "linux")]
-fn check(config: Config) -> Result<ExitCode, String> {
+fn check(config: Config) -> Result<ExitCode, Refusal> {
     let report = runtime()?.block_on(hyprbox_agent::commands::check::check(&config));
     Ok(tell(&report))
 }
@@ -169,9 +208,8 @@ fn tell(report: &[hyprbox_agent::commands::check::Finding]) -> ExitCode {
 }
 
 #[cfg(target_os = "linux")]
-fn enroll(args: Vec<OsString>) -> Result<ExitCode, String> {
-    let enroll =
-        hyprbox_agent::commands::enroll::Enroll::parse(args, &env).map_err(|e| e.to_string())?;
+fn enroll(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
+    let enroll = hyprbox_agent::commands::enroll::Enroll::parse(args, &env)?;
     let mut told = |text: &str| {
         say(text);
     };
@@ -181,11 +219,10 @@ fn enroll(args: Vec<OsString>) -> Result<ExitCode, String> {
 
 /// Ends with 1 where nothing came of it.
 #[cfg(target_os = "linux")]
-fn upgrade(args: Vec<OsString>) -> Result<ExitCode, String> {
+fn upgrade(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
     use hyprbox_agent::commands::service;
     service::adopt(service::environment_of_the_agent())?;
-    let upgrade =
-        hyprbox_agent::commands::upgrade::Upgrade::parse(args, &env).map_err(|e| e.to_string())?;
+    let upgrade = hyprbox_agent::commands::upgrade::Upgrade::parse(args, &env)?;
     let mut told = |text: &str| {
         say(text);
     };
@@ -199,10 +236,8 @@ fn upgrade(args: Vec<OsString>) -> Result<ExitCode, String> {
 }
 
 #[cfg(target_os = "linux")]
-fn stop_jobs(args: Vec<OsString>) -> Result<ExitCode, String> {
-    let dir = Raw::parse(args, &env)
-        .and_then(|raw| raw.state_dir())
-        .map_err(|e| e.to_string())?;
+fn stop_jobs(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
+    let dir = Raw::parse(args, &env)?.state_dir()?;
     let stopped = hyprbox_agent::commands::stop_jobs::stop_jobs(&dir).map_err(|e| e.to_string())?;
     for job in &stopped.ended {
         say(&format!("job {job} ended\n"));
@@ -217,20 +252,20 @@ fn stop_jobs(args: Vec<OsString>) -> Result<ExitCode, String> {
     })
 }
 
-fn run(config: Config) -> Result<(), String> {
+fn run(config: Config) -> Result<(), Refusal> {
     runtime()?.block_on(async {
         let shutdown = hyprbox_agent::shutdown::requested()
             .map_err(|e| format!("signals can't be received: {e}"))?;
         hyprbox_agent::run(config, shutdown)
             .await
-            .map_err(|e| e.to_string())
+            .map_err(|e| e.to_string().into())
     })
 }
 
 #[cfg(target_os = "linux")]
 fn supervise(args: &[OsString]) -> ExitCode {
     let Some(dir) = args.first() else {
-        return ExitCode::from(2);
+        return ExitCode::from(USAGE);
     };
     let code = hyprbox_agent::supervisor::process::main(std::path::Path::new(dir));
     ExitCode::from(u8::try_from(code).unwrap_or(1))

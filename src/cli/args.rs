@@ -194,7 +194,17 @@ pub(super) struct Run {
     #[command(flatten)]
     pub(super) watch: Watch,
     #[command(flatten)]
+    pub(super) sure: Sure,
+    #[command(flatten)]
     pub(super) common: Common,
+}
+
+/// Whether the person is asked before a high-risk preset is queued.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Sure {
+    /// Queue a high-risk preset without asking; only a terminal is asked
+    #[arg(long, short = 'y')]
+    pub(super) yes: bool,
 }
 
 fn pair(text: &str) -> Result<String, String> {
@@ -343,6 +353,8 @@ pub(super) enum JobsCommand {
         params: Params,
         #[command(flatten)]
         watch: Watch,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Show what differs between the scripts of two jobs
     Diff {

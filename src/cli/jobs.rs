@@ -67,9 +67,12 @@ pub(super) async fn run(
         }
         JobsCommand::Wait { job } => watch(client, screen, job, None, None).await,
         JobsCommand::Cancel { job } => cancel(&client, screen, &job).await,
-        JobsCommand::Retry { job, params, watch } => {
-            queue::retry(client, screen, job, &params, &watch).await
-        }
+        JobsCommand::Retry {
+            job,
+            params,
+            watch,
+            sure,
+        } => queue::retry(client, screen, job, &params, &watch, &sure).await,
         JobsCommand::Diff { old, new, scope } => diff(&client, screen, &old, &new, &scope).await,
     }
 }

@@ -16,7 +16,7 @@ impl Output {
     pub(super) fn new(screen: Screen) -> Self {
         let terminal = screen
             .stdout_is_terminal
-            .then(|| safe::Terminal::new(screen.colors));
+            .then(|| safe::Terminal::new(screen.colors, screen.columns()));
         Self { screen, terminal }
     }
 

@@ -34,9 +34,10 @@ mod tell;
 mod users;
 mod when;
 
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
+use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use serde_json::json;
 
 pub use admin::command as admin_command;
@@ -81,9 +82,42 @@ pub fn add_local_commands(command: Command) -> Command {
     LocalCommand::augment_subcommands(command)
 }
 
-/// Whether these are the commands of this folder, where a wrong command line ends with [`USAGE`].
-pub fn has_command(name: &str) -> bool {
-    ClientCommand::has_subcommand(name) || LocalCommand::has_subcommand(name) || name == admin::NAME
+/// Flags that may also stand before the command, for the program's help.
+pub fn add_general_options(command: Command) -> Command {
+    ["url", "json", "color"]
+        .into_iter()
+        .fold(Common::augment_args(command), |command, id| {
+            command.mut_arg(id, |arg| arg.global(false))
+        })
+}
+
+/// This program's arguments. General options that stand before the command are moved behind its first word, where the
+/// commands that have them read them and the others refuse them.
+pub fn arguments() -> Vec<OsString> {
+    options_behind_command(std::env::args_os().collect())
+}
+
+fn options_behind_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut end = 1;
+    while let Some(length) = arguments.get(end).and_then(|word| option_length(word)) {
+        end += length;
+    }
+    let is_command = |word: &OsString| !word.as_encoded_bytes().starts_with(b"-");
+    if arguments.get(end).is_some_and(is_command) {
+        arguments[1..=end].rotate_right(1);
+    }
+    arguments
+}
+
+/// How many arguments a general option takes up; `None` if this is not one.
+fn option_length(word: &OsStr) -> Option<usize> {
+    let word = word.to_str()?;
+    match word {
+        "--json" => Some(1),
+        "--url" | "--color" => Some(2),
+        _ if word.starts_with("--url=") || word.starts_with("--color=") => Some(1),
+        _ => None,
+    }
 }
 
 /// Runs the command that was parsed, where it is one of this folder. `whole` is the program's definition.
@@ -227,4 +261,34 @@ fn completions(shell: Shell) -> Result<(), CliError> {
     let mut text = Vec::new();
     completer.write_registration(COMPLETE, "hyprbox", "hyprbox", "hyprbox", &mut text)?;
     Ok(write_all(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn general_options_before_the_command_are_moved_behind_its_first_word() {
+        for (given, wanted) in [
+            ("h --json jobs list", "h jobs --json list"),
+            (
+                "h --url http://a --color=never --json jobs list -n x",
+                "h jobs --url http://a --color=never --json list -n x",
+            ),
+            ("h --json doctor", "h doctor --json"),
+            ("h jobs --json list", "h jobs --json list"),
+            ("h --json", "h --json"),
+            ("h --json --nope jobs", "h --json --nope jobs"),
+            ("h --url", "h --url"),
+            ("h", "h"),
+        ] {
+            let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+            assert_eq!(
+                options_behind_command(words(given)),
+                words(wanted),
+                "{given}"
+            );
+        }
+        assert_eq!(options_behind_command(Vec::new()), Vec::<OsString>::new());
+    }
 }

@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use unicode_width::UnicodeWidthStr;
+
 use super::screen::{self, Screen};
+use super::settings::variable;
 use crate::presets::announced;
 
 /// How often the time on it moves.
@@ -13,13 +16,16 @@ pub(super) const EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Progress {
     /// Whether there is a terminal to draw on.
     on: bool,
+    /// Whether it is drawn with escapes; without them, blanks clear it.
+    escapes: bool,
     /// Whether the job's output goes to the same screen, so that a line of it must end before ours is drawn.
     shares_screen: bool,
     began: Instant,
     doing: String,
     /// The last step that was announced.
     step: Option<String>,
-    is_drawn: bool,
+    /// How many columns of it are drawn.
+    drawn: usize,
     /// The output's last line is unfinished.
     mid_line: bool,
     /// The beginning of the output's last line, as far as it may announce a step.
@@ -29,12 +35,13 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(screen: &Screen, doing: &str) -> Self {
         Self {
-            on: screen.stderr_is_terminal && !screen.json,
+            on: has_place(screen),
+            escapes: screen.stderr_escapes,
             shares_screen: screen.stdout_is_terminal,
             began: Instant::now(),
             doing: doing.to_owned(),
             step: None,
-            is_drawn: false,
+            drawn: 0,
             mid_line: false,
             line: Vec::new(),
         }
@@ -74,17 +81,23 @@ impl Progress {
         if !self.on || self.mid_line {
             return;
         }
-        let width = terminal_size::terminal_size_of(std::io::stderr())
-            .map_or(80, |(width, _)| usize::from(width.0));
+        let width = terminal_width();
         let line = format!("{} \u{b7} {}", self.doing, elapsed(self.began.elapsed()));
         let line = screen::cut(&super::safe::line(&line), width.saturating_sub(1));
-        self.write(&format!("\r\x1b[K\x1b[2m{line}\x1b[0m"));
-        self.is_drawn = true;
+        if self.escapes {
+            self.write(&format!("\r\x1b[K\x1b[2m{line}\x1b[0m"));
+        } else {
+            self.clear();
+            self.write(&line);
+        }
+        self.drawn = line.width();
     }
 
     pub(super) fn clear(&mut self) {
-        if std::mem::take(&mut self.is_drawn) {
-            self.write("\r\x1b[K");
+        match std::mem::take(&mut self.drawn) {
+            0 => {}
+            _ if self.escapes => self.write("\r\x1b[K"),
+            width => self.write(&format!("\r{:width$}\r", "")),
         }
     }
 
@@ -99,9 +112,25 @@ impl Progress {
 
 /// Makes room for a note where a progress line may stand that nobody will clear.
 pub(super) fn clear_line(screen: &Screen) {
-    if screen.stderr_is_terminal && !screen.json {
-        let _gone = std::io::stderr().write_all(b"\r\x1b[K");
+    if has_place(screen) {
+        let text = if screen.stderr_escapes {
+            "\r\x1b[K".to_owned()
+        } else {
+            let width = terminal_width().saturating_sub(1);
+            format!("\r{:width$}\r", "")
+        };
+        let _gone = std::io::stderr().write_all(text.as_bytes());
     }
+}
+
+/// A dumb terminal can't write over a line.
+fn has_place(screen: &Screen) -> bool {
+    let is_dumb = variable("TERM").is_some_and(|term| term == "dumb");
+    screen.stderr_is_terminal && !screen.json && !is_dumb
+}
+
+fn terminal_width() -> usize {
+    terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
 }
 
 impl Drop for Progress {
@@ -154,11 +183,12 @@ mod tests {
     fn a_step_is_found_however_the_output_is_cut() {
         let mut progress = Progress {
             on: false,
+            escapes: true,
             shares_screen: true,
             began: Instant::now(),
             doing: String::new(),
             step: None,
-            is_drawn: false,
+            drawn: 0,
             mid_line: false,
             line: Vec::new(),
         };

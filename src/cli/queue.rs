@@ -1,16 +1,19 @@
 //! Queueing a job, and following it if that is wanted.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::answers::{JobDetail, Nodes, Preset, Presets};
-use super::args::{OneJob, Params, Run, ScopeArg, Scoped, StreamArg, Watch};
+use super::args::{OneJob, Params, Run, ScopeArg, Scoped, StreamArg, Sure, Watch};
+use super::ask;
 use super::client::{Answer, CallError, Client, segment};
 use super::error::{CliError, closest, exit};
 use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::params::{self, Secrets};
+use super::safe;
 use super::screen::{Screen, note};
 use super::when;
 use crate::jobs::JobView;
@@ -23,6 +26,7 @@ const ASIDE: std::time::Duration = std::time::Duration::from_secs(2);
 pub(super) async fn run(client: Client, screen: Screen, run: Run) -> Result<u8, CliError> {
     let preset = find_preset(&client, &run.preset).await?;
     let params = params::resolve(&preset, &run.params, Map::new(), Secrets::Ask)?;
+    ask_if_risky(&preset, &run.node, &screen, &run.sure)?;
     let wanted = Wanted {
         preset: run.preset,
         node: run.node,
@@ -41,6 +45,7 @@ pub(super) async fn retry(
     job: OneJob,
     given: &Params,
     watch: &Watch,
+    sure: &Sure,
 ) -> Result<u8, CliError> {
     let path = format!("/api/jobs/{}{}", segment(&job.id), job.scope.query());
     let before = client.get::<JobDetail>(&path).await?.value.job;
@@ -51,6 +56,7 @@ pub(super) async fn retry(
         node: before.node_id,
         timeout_seconds: Some(before.timeout_seconds),
     };
+    ask_if_risky(&preset, &wanted.node, &screen, sure)?;
     let (code, after) = queue(client, screen, wanted, watch).await?;
     if after.script_sha256 != before.script_sha256 && !screen.json {
         note(&format!(
@@ -59,6 +65,23 @@ pub(super) async fn retry(
         ));
     }
     Ok(code)
+}
+
+/// Asks the person at the terminal before a high-risk preset is queued. Programs are not asked.
+fn ask_if_risky(preset: &Preset, node: &str, screen: &Screen, sure: &Sure) -> Result<(), CliError> {
+    let is_person = std::io::stdin().is_terminal() && screen.stderr_is_terminal && !screen.json;
+    if preset.risk != "high" || sure.yes || !is_person {
+        return Ok(());
+    }
+    let question = format!(
+        "{} is a high-risk preset. Queue it on {node}? [y/N] ",
+        preset.name
+    );
+    match ask::line(&safe::line(&question))?.to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(CliError::failed("nothing was queued")
+            .hint("answer y to queue it; --yes queues it without asking")),
+    }
 }
 
 /// The params of a job that was, less its secrets, which nobody can read any more.

@@ -1,160 +1,263 @@
 //! What others wrote, made fit for a terminal. A job's output, a node's name or an error's text may hold sequences that
 //! move the cursor, set the window's title, fill the clipboard or answer in the user's name.
 
-/// The longest sequence that is looked at as one; a longer one is shown as text.
-const SEQUENCE_MAX: usize = 64;
+use crate::misleading::{judged, misleads};
+use crate::terminal::{Line, Parser, Printed};
 
-/// Makes a job's output harmless, however it is cut into pieces: text, newlines, tabs, `\r` and colours (SGR) pass; other
-/// whole CSI sequences are left out; every other control character shows as a picture of itself (`␛` for ESC), and what
-/// follows it as the text that it is. Nothing that a sequence opens can so swallow what comes after it.
+/// Makes a job's output harmless, however it is cut into pieces. Text, newlines, tabs, `\r` and colours (SGR) pass. What
+/// moves the cursor within its line is done with blanks and by printing the line's beginning again. Everything else that
+/// controls a terminal is left out, as on the job's page; marks that mislead are shown by their number.
 #[derive(Debug)]
 pub(super) struct Terminal {
-    colors: bool,
-    /// The beginning of a sequence or of a character.
-    pending: Vec<u8>,
-    /// A colour is on.
-    colored: bool,
+    parser: Parser,
+    printer: Printer,
 }
 
+#[derive(Debug)]
+struct Printer {
+    colors: bool,
+    /// How wide the terminal is.
+    columns: usize,
+    line: Line,
+    /// The terminal's cursor is not where the line's is.
+    is_astray: bool,
+    /// The line is too long to know where its cursor is.
+    is_lost: bool,
+    /// Sequences that made each style; the first one is plain.
+    styles: Vec<Vec<u8>>,
+    before: Option<char>,
+    /// A joiner, whose next character decides whether it joins.
+    joiner: Option<char>,
+    out: Vec<u8>,
+}
+
+/// The longest style that is remembered, and how many of a line.
+const STYLE_MAX: usize = 256;
+const STYLES_MAX: usize = 1_000;
+
 impl Terminal {
-    /// Without `colors`, those are left out, too.
-    pub(super) fn new(colors: bool) -> Self {
+    /// Without `colors` no escape is written at all.
+    pub(super) fn new(colors: bool, columns: usize) -> Self {
         Self {
-            colors,
-            pending: Vec::new(),
-            colored: false,
+            parser: Parser::default(),
+            printer: Printer {
+                colors,
+                columns,
+                line: Line::default(),
+                is_astray: false,
+                is_lost: false,
+                styles: vec![Vec::new()],
+                before: None,
+                joiner: None,
+                out: Vec::new(),
+            },
         }
     }
 
     /// What to write for these bytes.
     pub(super) fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut input = std::mem::take(&mut self.pending);
-        input.extend_from_slice(bytes);
-        let mut out = Vec::with_capacity(input.len());
-        let mut rest = &input[..];
-        while !rest.is_empty() {
-            let Some(length) = self.take(rest, &mut out) else {
-                self.pending = rest.to_vec();
-                break;
-            };
-            rest = &rest[length..];
-        }
-        out
+        let printer = &mut self.printer;
+        self.parser
+            .read(bytes, &mut |printed| printer.print(&printed));
+        std::mem::take(&mut printer.out)
     }
 
     /// What to write at the end: what was held back, and the end of a colour that was left on.
     pub(super) fn finish(&mut self) -> Vec<u8> {
-        let mut out = Vec::new();
-        for byte in std::mem::take(&mut self.pending) {
-            show(char::from(byte), byte.is_ascii(), &mut out);
+        let printer = &mut self.printer;
+        self.parser.finish(&mut |printed| printer.print(&printed));
+        printer.release(None);
+        if !printer.style().is_empty() {
+            printer.out.extend_from_slice(b"\x1b[0m");
+            printer.styles = vec![Vec::new()];
         }
-        if std::mem::take(&mut self.colored) {
+        std::mem::take(&mut printer.out)
+    }
+}
+
+impl Printer {
+    fn style(&self) -> &[u8] {
+        self.styles.last().map_or(&[], Vec::as_slice)
+    }
+
+    fn print(&mut self, printed: &Printed<'_>) {
+        let next = match printed {
+            Printed::Character(character) => Some(*character),
+            _ => None,
+        };
+        // A style in between does not part what is joined.
+        if !matches!(printed, Printed::Style(_)) {
+            self.release(next);
+        }
+        match printed {
+            Printed::Character(character) => self.character(*character),
+            Printed::Newline => {
+                self.out.push(b'\n');
+                self.begin();
+            }
+            Printed::Return => {
+                self.out.push(b'\r');
+                // Of a line that takes up several, the terminal goes to the last one's beginning.
+                if self.is_lost || self.line.width() > self.columns {
+                    self.begin();
+                }
+                self.line.move_to(0);
+                self.is_astray = false;
+            }
+            Printed::Style(sequence) => self.set_style(sequence),
+            Printed::Left(by) => self.go(|line| line.move_left(*by)),
+            Printed::Right(by) => self.go(|line| line.move_right(*by)),
+            Printed::Column(column) => self.go(|line| line.move_to(*column)),
+            Printed::Erase(what) => {
+                let before = self.line.width();
+                self.go(|line| line.erase(*what));
+                if self.is_astray {
+                    self.wipe(before);
+                }
+            }
+        }
+    }
+
+    /// Another line begins.
+    fn begin(&mut self) {
+        self.line.clear();
+        self.is_astray = false;
+        self.is_lost = false;
+        self.before = None;
+        let current = self.style().to_vec();
+        self.styles = vec![Vec::new()];
+        if !current.is_empty() {
+            self.styles.push(current);
+        }
+    }
+
+    /// Moves the line's cursor, if the terminal's can follow: not back over the edge where it wrapped the line.
+    fn go(&mut self, to: impl FnOnce(&mut Line)) {
+        if !self.is_lost && self.line.width() < self.columns {
+            to(&mut self.line);
+            self.is_astray = true;
+        }
+    }
+
+    fn character(&mut self, character: char) {
+        if matches!(character, '\u{200c}' | '\u{200d}') {
+            self.joiner = Some(character);
+            return;
+        }
+        if misleads(self.before, character, None) {
+            self.number(character);
+        } else {
+            self.put(character);
+        }
+        self.before = Some(character);
+    }
+
+    /// Prints the joiner that was held back: as it is where it joins, or by its number.
+    fn release(&mut self, after: Option<char>) {
+        let Some(joiner) = self.joiner.take() else {
+            return;
+        };
+        if misleads(self.before, joiner, after) {
+            self.number(joiner);
+        } else {
+            self.put(joiner);
+        }
+        self.before = Some(joiner);
+    }
+
+    fn number(&mut self, character: char) {
+        for shown in format!("⟨U+{:04X}⟩", u32::from(character)).chars() {
+            self.put(shown);
+        }
+    }
+
+    fn put(&mut self, character: char) {
+        if std::mem::take(&mut self.is_astray) {
+            self.repaint();
+        }
+        push(character, &mut self.out);
+        if self.is_lost {
+            return;
+        }
+        let style = u16::try_from(self.styles.len() - 1).unwrap_or(0);
+        self.line.put(character, style);
+        if !self.line.is_short() {
+            self.line.clear();
+            self.is_lost = true;
+        }
+    }
+
+    /// Brings the terminal's cursor to the line's.
+    fn repaint(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        out.push(b'\r');
+        let (cells, blanks) = self.line.before_cursor();
+        let is_styled = self.colors && self.styles.len() > 1;
+        let mut style = u16::MAX;
+        for cell in cells {
+            if is_styled && cell.style != style {
+                style = cell.style;
+                out.extend_from_slice(b"\x1b[0m");
+                out.extend_from_slice(
+                    self.styles
+                        .get(usize::from(style))
+                        .map_or(&[], Vec::as_slice),
+                );
+            }
+            push(cell.character, &mut out);
+        }
+        if is_styled {
             out.extend_from_slice(b"\x1b[0m");
         }
-        out
+        out.extend(std::iter::repeat_n(b' ', blanks));
+        if is_styled {
+            out.extend_from_slice(self.style());
+        }
+        self.out = out;
     }
 
-    /// Takes one character or sequence; how many bytes that was, or nothing where its end hasn't come yet.
-    fn take(&mut self, rest: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-        if rest[0] == 0x1b {
-            return self.take_escape(rest, out);
+    /// Shows the line as it is now, where `width` columns were taken up before.
+    fn wipe(&mut self, width: usize) {
+        if self.colors && !self.style().is_empty() {
+            self.out.extend_from_slice(b"\x1b[0m");
         }
-        let text = &rest[..rest.len().min(4)];
-        let (character, length) = match first_character(text) {
-            First::Character(character, length) => (Some(character), length),
-            First::Wrong(length) => (None, length),
-            First::Cut => return None,
+        self.out.push(b'\r');
+        self.out.extend(std::iter::repeat_n(b' ', width));
+        if self.colors {
+            self.out
+                .extend_from_slice(self.styles.last().map_or(&[], Vec::as_slice));
+        }
+        self.repaint();
+        self.is_astray = false;
+    }
+
+    fn set_style(&mut self, sequence: &[u8]) {
+        if !self.colors {
+            return;
+        }
+        self.out.extend_from_slice(sequence);
+        let inner = &sequence[2..sequence.len() - 1];
+        let is_reset = inner.iter().all(|byte| matches!(byte, b'0' | b';'));
+        let mut style = if is_reset || inner.starts_with(b"0;") {
+            Vec::new()
+        } else {
+            self.style().to_vec()
         };
-        match character {
-            Some(character) => show(character, true, out),
-            None => show(' ', false, out),
+        if !is_reset && style.len() + sequence.len() <= STYLE_MAX {
+            style.extend_from_slice(sequence);
+        } else if !is_reset {
+            style = sequence.to_vec();
         }
-        Some(length)
-    }
-
-    fn take_escape(&mut self, rest: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-        match csi(rest) {
-            Csi::Cut => None,
-            Csi::None => {
-                show('\u{1b}', true, out);
-                Some(1)
-            }
-            Csi::Whole(length) => {
-                let sequence = &rest[..length];
-                if self.colors && is_color(sequence) {
-                    out.extend_from_slice(sequence);
-                    self.colored = !matches!(sequence, b"\x1b[m" | b"\x1b[0m");
-                }
-                Some(length)
-            }
+        if self.styles.len() < STYLES_MAX {
+            self.styles.push(style);
+        } else if let Some(last) = self.styles.last_mut() {
+            *last = style;
         }
     }
 }
 
-enum First {
-    Character(char, usize),
-    Wrong(usize),
-    Cut,
-}
-
-fn first_character(bytes: &[u8]) -> First {
-    let valid = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) if error.valid_up_to() > 0 => {
-            std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default()
-        }
-        Err(error) => return error.error_len().map_or(First::Cut, First::Wrong),
-    };
-    match valid.chars().next() {
-        Some(character) => First::Character(character, character.len_utf8()),
-        None => First::Cut,
-    }
-}
-
-enum Csi {
-    Whole(usize),
-    None,
-    Cut,
-}
-
-/// `ESC [`, then parameters, then intermediates, then a final byte.
-fn csi(bytes: &[u8]) -> Csi {
-    match bytes.get(1) {
-        None => return Csi::Cut,
-        Some(b'[') => {}
-        Some(_) => return Csi::None,
-    }
-    for (at, byte) in bytes.iter().enumerate().skip(2) {
-        match byte {
-            _ if at >= SEQUENCE_MAX => return Csi::None,
-            0x20..=0x3f => {}
-            0x40..=0x7e => return Csi::Whole(at + 1),
-            _ => return Csi::None,
-        }
-    }
-    if bytes.len() > SEQUENCE_MAX {
-        Csi::None
-    } else {
-        Csi::Cut
-    }
-}
-
-/// `ESC [ 1 ; 31 m`: digits, semicolons and colons alone; `ESC [ > 4 m` is another thing.
-fn is_color(sequence: &[u8]) -> bool {
-    let inner = &sequence[2..sequence.len() - 1];
-    sequence.ends_with(b"m")
-        && inner
-            .iter()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b';' | b':'))
-}
-
-fn show(character: char, is_valid: bool, out: &mut Vec<u8>) {
-    let shown = match character {
-        _ if !is_valid => '\u{fffd}',
-        '\n' | '\t' | '\r' => character,
-        _ => picture(character),
-    };
-    out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
+fn push(character: char, out: &mut Vec<u8>) {
+    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 /// A control character as a picture of itself; any other one as it is.
@@ -167,19 +270,14 @@ fn picture(character: char) -> char {
     }
 }
 
-/// Characters that make text read other than it is: directions of writing, and what has no width.
-fn misleads(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
 /// One line for a table or a message: no control characters, nothing that misleads.
 pub(super) fn line(text: &str) -> String {
-    let shown = |c: char| match c {
+    let shown = |(c, misleads): (char, bool)| match c {
         '\n' | '\r' | '\t' => ' ',
-        c if misleads(c) => '\u{fffd}',
+        _ if misleads => '\u{fffd}',
         c => picture(c),
     };
-    text.chars().map(shown).collect()
+    judged(text).map(shown).collect()
 }
 
 #[cfg(test)]
@@ -187,7 +285,7 @@ mod tests {
     use super::*;
 
     fn whole(bytes: &[u8], colors: bool) -> String {
-        let mut terminal = Terminal::new(colors);
+        let mut terminal = Terminal::new(colors, 80);
         let mut out = terminal.pass(bytes);
         out.extend(terminal.finish());
         String::from_utf8(out).expect("UTF-8, whatever came")
@@ -206,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_sequence_is_harmless() {
+    fn every_other_sequence_is_left_out() {
         for (bytes, shown) in [
             // Cursor, erase, scroll region, alternate screen, bracketed paste, mouse, modifyOtherKeys.
             (&b"a\x1b[2Jb"[..], "ab"),
@@ -216,50 +314,86 @@ mod tests {
             (b"a\x1b[>4;2mb", "ab"),
             (b"a\x1b[6nb", "ab"),
             (b"a\x1b[ qb", "ab"),
-            // Title, clipboard, hyperlink: nothing opens, nothing is swallowed.
-            (b"\x1b]0;title\x07x", "\u{241b}]0;title\u{2407}x"),
-            (b"\x1b]52;c;YQ==\x1b\\x", "\u{241b}]52;c;YQ==\u{241b}\\x"),
-            (b"\x1b]8;;http://e\x1b\\", "\u{241b}]8;;http://e\u{241b}\\"),
-            // Device control, application commands, reset, another character set.
-            (b"\x1bPq#0\x1b\\", "\u{241b}Pq#0\u{241b}\\"),
-            (b"\x1b_x", "\u{241b}_x"),
-            (b"\x1bcx", "\u{241b}cx"),
-            (b"\x1b(0x", "\u{241b}(0x"),
-            (b"\x0ex\x0f", "\u{240e}x\u{240f}"),
-            // Bell, backspace, delete, NUL, vertical tab, form feed.
-            (
-                b"\x07\x08\x7f\0\x0b\x0c",
-                "\u{2407}\u{2408}\u{2421}\u{2400}\u{240b}\u{240c}",
-            ),
+            // Title, clipboard, hyperlink; one that never ends hides its line at most.
+            (b"\x1b]0;title\x07x", "x"),
+            (b"\x1b]52;c;YQ==\x1b\\x", "x"),
+            (b"\x1b]8;;http://e\x1b\\link\x1b]8;;\x1b\\", "link"),
+            (b"\x1b]0;never\nx", "\nx"),
+            (b"\x1b]0;t\xc2\x9cx", "x"),
+            // Device control, application commands, reset, other character sets.
+            (b"\x1bPq#0\x1b\\x", "x"),
+            (b"\x1b_x\x07y", "y"),
+            (b"\x1bcx", "x"),
+            (b"\x1b(0x\x1b(B\x1b)0\x1b*B\x1b%G\x1b Fy", "xy"),
+            (b"\x0ex\x0f", "x"),
+            // Bell, delete, NUL, vertical tab, form feed.
+            (b"\x07\x7f\0\x0b\x0cx", "x"),
             // C1 as characters and as bytes.
-            (
-                b"\xc2\x9b31mx\xc2\x9d0;t\xc2\x9c",
-                "\u{fffd}31mx\u{fffd}0;t\u{fffd}",
-            ),
+            (b"\xc2\x9b31mx\xc2\x9d0;t\xc2\x9c", "31mx0;t"),
             (b"\x9b31m\x90", "\u{fffd}31m\u{fffd}"),
             // Broken ones.
-            (b"\x1b[31", "\u{241b}[31"),
-            (b"\x1b[3\x1b[31mx\x1b[0m", "\u{241b}[3\x1b[31mx\x1b[0m"),
-            (b"\x1b", "\u{241b}"),
-            (b"\x1b\x1b[2Jx", "\u{241b}x"),
-            (b"\xff\xf0\x9f\x98", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+            (b"\x1b[31", ""),
+            (b"\x1b[3\x1b[31mx\x1b[0m", "3\x1b[31mx\x1b[0m"),
+            (b"\x1b", ""),
+            (b"\x1b\x1b[2Jx", "x"),
+            (b"\xff\xf0\x9f\x98", "\u{fffd}\u{fffd}"),
         ] {
             assert_eq!(whole(bytes, true), shown, "{bytes:?}");
         }
-        let long = format!("\x1b[{}m", "1;".repeat(40));
+    }
+
+    #[test]
+    fn the_cursor_moves_within_its_line() {
+        for (bytes, shown) in [
+            // Back: the line's beginning is printed again.
+            (&b"abc\x08\x08X"[..], "abc\raX"),
+            (b"50%\x08\x08\x0860%", "50%\r60%"),
+            (b"abc\x1b[2DX", "abc\raX"),
+            (b"\x08x", "\rx"),
+            // Forth: with blanks.
+            (b"a\x1b[5Gb", "a\ra   b"),
+            (b"a\x1b[3Cb", "a\ra   b"),
+            // What is erased is blank.
+            (b"10%\r\x1b[K2%\n", "10%\r\r   \r2%\n"),
+            (b"abc\x1b[2D\x1b[K", "abc\r   \ra"),
+            // No movement leaves the line.
+            (b"a\nb\x1b[99Dc", "a\nb\rc"),
+            (
+                b"\xe6\x97\xa5\xe6\x9c\xac\x08x",
+                "\u{65e5}\u{672c}\r\u{65e5} x",
+            ),
+        ] {
+            assert_eq!(whole(bytes, true), shown, "{bytes:?}");
+        }
         assert_eq!(
-            whole(long.as_bytes(), true),
-            format!("\u{241b}{}", &long[1..])
+            whole(b"\x1b[32mok\x1b[0m |\x08/", true),
+            "\x1b[32mok\x1b[0m |\r\x1b[0m\x1b[32mok\x1b[0m \x1b[0m/"
+        );
+        // A line that the terminal has wrapped goes on.
+        let long = "x".repeat(80);
+        assert_eq!(
+            whole(format!("{long}\u{8}y").as_bytes(), true),
+            format!("{long}y")
+        );
+    }
+
+    #[test]
+    fn what_misleads_is_shown_and_what_joins_stays() {
+        let family = "\u{1f468}\u{200d}\u{1f469} \u{645}\u{6cc}\u{200c}\u{62e}";
+        assert_eq!(whole(family.as_bytes(), true), family);
+        assert_eq!(
+            whole("a\u{202e}b\u{200d}".as_bytes(), true),
+            "a⟨U+202E⟩b⟨U+200D⟩"
         );
     }
 
     #[test]
     fn how_the_bytes_are_cut_changes_nothing() {
         let bytes =
-            b"a\x1b[1;31mr\xc3\xa9d\x1b[0m\x1b]0;t\x07\xf0\x9f\x98\x80\x1b[2K\xffz\xc2\x9b\n";
+            b"a\x1b[1;31mr\xc3\xa9d\x1b[0m\x1b(B\x1b]0;t\x1b\\\xf0\x9f\x98\x80\x1b[2K\xffz\xc2\x9b\xe2\x80\x8d\x08\n";
         let expected = whole(bytes, true);
         for piece in 1..bytes.len() {
-            let mut terminal = Terminal::new(true);
+            let mut terminal = Terminal::new(true, 80);
             let mut out = Vec::new();
             for bytes in bytes.chunks(piece) {
                 out.extend(terminal.pass(bytes));
@@ -277,16 +411,18 @@ mod tests {
         #[test]
         fn nothing_but_colours_gets_an_escape_through(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             let out = whole(&bytes, true);
-            for (at, _) in out.match_indices('\u{1b}') {
-                let csi_length = match csi(&out.as_bytes()[at..]) {
-                    Csi::Whole(length) => length,
-                    Csi::None | Csi::Cut => panic!("an escape that is no sequence in {out:?}"),
-                };
-                proptest::prop_assert!(is_color(&out.as_bytes()[at..at + csi_length]));
+            for part in out.split('\u{1b}').skip(1) {
+                let inner = part.strip_prefix('[').and_then(|rest| rest.split_once('m'));
+                let is_color = inner.is_some_and(|(inner, _)| {
+                    inner.chars().all(|c| c.is_ascii_digit() || matches!(c, ';' | ':'))
+                });
+                proptest::prop_assert!(is_color, "another escape in {:?}", out);
             }
             let allowed = ['\n', '\t', '\r', '\u{1b}'];
             let none_left = !out.chars().any(|c| c.is_control() && !allowed.contains(&c));
             proptest::prop_assert!(none_left, "a control character in {:?}", out);
+            let has_escape = whole(&bytes, false).contains('\u{1b}');
+            proptest::prop_assert!(!has_escape);
         }
     }
 

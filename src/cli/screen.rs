@@ -56,6 +56,8 @@ pub(super) struct Screen {
     pub(super) json: bool,
     /// Colours on standard output.
     pub(super) colors: bool,
+    /// Escapes on standard error, where the progress line is.
+    pub(super) stderr_escapes: bool,
     pub(super) stdout_is_terminal: bool,
     pub(super) stderr_is_terminal: bool,
 }
@@ -67,12 +69,20 @@ impl Screen {
 
     pub(super) fn with(json: bool, color: Color) -> Self {
         let stdout_is_terminal = std::io::stdout().is_terminal();
+        let stderr_is_terminal = std::io::stderr().is_terminal();
         Self {
             json,
             colors: wants_colors(color, stdout_is_terminal, &variable),
+            stderr_escapes: wants_colors(color, stderr_is_terminal, &variable),
             stdout_is_terminal,
-            stderr_is_terminal: std::io::stderr().is_terminal(),
+            stderr_is_terminal,
         }
+    }
+
+    /// How wide the terminal on standard output is.
+    pub(super) fn columns(&self) -> usize {
+        terminal_size::terminal_size_of(std::io::stdout())
+            .map_or(80, |(width, _)| usize::from(width.0))
     }
 
     /// Writes data.
@@ -92,7 +102,7 @@ impl Screen {
         if !self.stdout_is_terminal {
             return self.bytes(bytes);
         }
-        let mut terminal = safe::Terminal::new(self.colors);
+        let mut terminal = safe::Terminal::new(self.colors, self.columns());
         let mut shown = terminal.pass(bytes);
         shown.extend(terminal.finish());
         self.bytes(&shown)
@@ -146,15 +156,21 @@ pub(super) fn cut(text: &str, width: usize) -> String {
         return text.to_owned();
     }
     let mut left = width.saturating_sub(1);
-    let fits = |c: &char| {
+    let mut end = 0;
+    let mut is_joined = false;
+    // What belongs together is kept or left out as a whole: what is joined, and marks on a character.
+    for (at, c) in text.char_indices() {
         let wide = c.width().unwrap_or(0);
-        let fits = wide <= left;
-        left = left.saturating_sub(wide);
-        fits
-    };
-    let mut out: String = text.chars().take_while(fits).collect();
-    out.push('\u{2026}');
-    out
+        if wide > 0 && !is_joined {
+            end = at;
+        }
+        if wide > left {
+            break;
+        }
+        left -= wide;
+        is_joined = c == '\u{200d}';
+    }
+    format!("{}\u{2026}", &text[..end])
 }
 
 #[cfg(test)]
@@ -185,6 +201,8 @@ mod tests {
     fn text_is_cut_by_its_width() {
         assert_eq!(cut("abc", 3), "abc");
         assert_eq!(cut("abcd", 3), "ab\u{2026}");
+        assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 2), "e\u{301}\u{2026}");
+        assert_eq!(cut("a\u{1f468}\u{200d}\u{1f469}bcd", 4), "a\u{2026}");
         assert_eq!(cut("\u{65e5}\u{672c}\u{8a9e}", 4), "\u{65e5}\u{2026}");
     }
 }

@@ -1,7 +1,12 @@
 //! Output as plain text, for pages without JavaScript: the end of it, without what moves a terminal's cursor.
 
+use crate::terminal::{Line, Parser, Printed};
+
 /// Bytes of the end that are shown.
 const SHOWN: usize = 64 * 1024;
+
+/// Bytes that are read at once: all of a long output is not copied for it.
+const PIECE: usize = 16 * 1024;
 
 /// Bytes to read of the end: one more than is shown tells that there is more.
 pub(super) const READ: u64 = SHOWN as u64 + 1;
@@ -9,70 +14,52 @@ pub(super) const READ: u64 = SHOWN as u64 + 1;
 /// The end of the output as text, and whether that is not all of it.
 pub(super) fn text(output: &[u8]) -> (String, bool) {
     let from = output.len().saturating_sub(SHOWN);
-    // From a line's beginning, where there is one.
-    let cut = match output[from..].iter().position(|byte| *byte == b'\n') {
-        Some(at) if from > 0 => from + at + 1,
-        _ => from,
+    // From a line's beginning if there is one, or else a character's.
+    let is_within = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
+    let shown = &output[from..];
+    let cut = match shown.iter().position(|byte| *byte == b'\n') {
+        _ if from == 0 => 0,
+        Some(at) => from + at + 1,
+        None => {
+            from + shown
+                .iter()
+                .take(3)
+                .take_while(|byte| is_within(byte))
+                .count()
+        }
     };
-    (whole(&output[cut..]), from > 0)
+    (strip(&output[cut..]), from > 0)
 }
 
 /// All of it as text.
 pub(super) fn whole(output: &[u8]) -> String {
-    let chars = output.utf8_chunks().flat_map(|chunk| {
-        let replaced = (!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER);
-        chunk.valid().chars().chain(replaced)
-    });
-    strip(chars)
+    strip(output)
 }
 
-/// Takes escape sequences away; of a line that was written over, the last version stays.
-fn strip(chars: impl Iterator<Item = char>) -> String {
-    let mut lines = String::new();
-    let mut line = String::new();
-    let mut chars = chars.peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\n' => {
-                lines.push_str(&line);
-                lines.push('\n');
-                line.clear();
-            }
-            '\r' if chars.peek() != Some(&'\n') => line.clear(),
-            '\u{1b}' => skip_escape(&mut chars),
-            '\t' => line.push(c),
-            c if c.is_control() => {}
-            c => line.push(c),
+/// The output as a terminal would show it, as far as that is a matter of one line.
+fn strip(output: &[u8]) -> String {
+    let (mut lines, mut line) = (String::new(), Line::default());
+    let mut print = |printed: Printed<'_>| match printed {
+        Printed::Character(character) => line.put(character, 0),
+        Printed::Newline => {
+            lines.extend(line.text());
+            lines.push('\n');
+            line.clear();
         }
+        Printed::Return => line.move_to(0),
+        Printed::Left(by) => line.move_left(by),
+        Printed::Right(by) => line.move_right(by),
+        Printed::Column(column) => line.move_to(column),
+        Printed::Erase(what) => line.erase(what),
+        Printed::Style(_) => {}
+    };
+    let mut parser = Parser::default();
+    for piece in output.chunks(PIECE) {
+        parser.read(piece, &mut print);
     }
-    lines + &line
-}
-
-/// Skips what follows an ESC. A string (a title, a link) ends with its line at the latest: what is never ended must not
-/// swallow the output.
-fn skip_escape(chars: &mut std::iter::Peekable<impl Iterator<Item = char>>) {
-    match chars.next_if(|c| *c != '\n') {
-        Some('[') => {
-            while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
-            chars.next_if(|c| ('@'..='~').contains(c));
-        }
-        Some(']' | 'P' | 'X' | '^' | '_') => {
-            while let Some(c) = chars.next_if(|c| *c != '\n') {
-                match c {
-                    '\u{7}' | '\u{9c}' => return,
-                    '\u{1b}' => {
-                        chars.next_if(|c| *c == '\\');
-                        return;
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Some('(' | ')' | '#' | '%') => {
-            chars.next_if(|c| *c != '\n');
-        }
-        _ => {}
-    }
+    parser.finish(&mut print);
+    lines.extend(line.text());
+    lines
 }
 
 #[cfg(test)]
@@ -89,8 +76,22 @@ mod tests {
             ("\u{1b}]never ended\nnext", "\nnext"),
             ("a\0b\u{8}\u{1b}", "ab"),
             ("\u{1b}(Bz\u{1b}[", "z"),
+            ("100%\r50", "500%"),
+            ("abc\u{8}\u{8}XY", "aXY"),
+            ("a\u{1b}[10Gb\u{1b}[2Cc\u{1b}[9Dd", "a   d    b  c"),
+            ("abc\u{1b}[2D\u{1b}[K", "a"),
+            ("abc\u{1b}[1Kd", "   d"),
+            ("abc\u{1b}[2Kd", "   d"),
+            ("\u{e}lqk\u{f}\u{1b}%G\u{1b} Fx", "lqkx"),
+            ("日本\rxy", "xy本"),
+            ("日本\u{8}x", "日 x"),
+            ("e\u{301}o\ru", "uo"),
+            ("👨\u{200d}👩\u{200d}👧!\rx", "x !"),
+            ("a\tb\r\tc", "a\tc"),
+            ("\u{1b}]8;;http://e\u{1b}[31mx", "x"),
+            ("\u{1b}\u{1b}[31mx", "x"),
         ] {
-            assert_eq!(whole(raw.as_bytes()), wanted, "{raw:?}");
+            assert_eq!(strip(raw.as_bytes()), wanted, "{raw:?}");
         }
     }
 
@@ -100,5 +101,8 @@ mod tests {
         let (shown, is_cut) = text(long.as_bytes());
         assert!(is_cut && shown.starts_with("0123456789\n") && shown.len() <= SHOWN);
         assert_eq!(text(b"a\nb"), ("a\nb".to_owned(), false));
+        let wide = "€".repeat(SHOWN);
+        let (shown, is_cut) = text(wide.as_bytes());
+        assert!(is_cut && shown.chars().all(|c| c == '€'));
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use maud::{Markup, html};
 
 use crate::clock::{self, Timestamp};
+use crate::misleading::judged;
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -82,16 +83,13 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
 /// The text with what can't be seen made visible: marks that turn the order of characters around (a script that
 /// reads otherwise than it runs), and control characters. Line ends and tabs stay.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
-    let hides = |c: char| {
-        matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{61c}' | '\u{feff}')
-            || (c.is_control() && c != '\n' && c != '\t')
-    };
-    if !text.contains(hides) {
+    let hides = |c: char, misleads: bool| misleads || (c.is_control() && c != '\n' && c != '\t');
+    if !judged(text).any(|(c, misleads)| hides(c, misleads)) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if hides(c) {
+    for (c, misleads) in judged(text) {
+        if hides(c, misleads) {
             shown.push_str(&format!("⟨U+{:04X}⟩", u32::from(c)));
         } else {
             shown.push(c);

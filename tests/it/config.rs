@@ -177,13 +177,28 @@ fn an_admins_email_without_a_password_is_half_a_setting() {
 
 #[test]
 fn an_unknown_flag_or_word_is_refused() {
-    for arguments in [&["serve", "--nonsense"][..], &["nonsense"], &[]] {
+    for arguments in [
+        &["serve", "--nonsense"][..],
+        &["nonsense"],
+        &["--nope"],
+        &["logs", "x"],
+        &["job", "list"],
+        &["demo", "--nope"],
+        &["doctor", "--nope"],
+        &["backup"],
+        &["restore", "--nope"],
+        &["admin"],
+        &["jobs"],
+        &["--json", "serve"],
+        &["--url", "http://127.0.0.1:1", "demo"],
+        &[],
+    ] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_hyprbox"))
             .args(arguments)
             .env_clear()
             .output()
             .expect("it runs");
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
 }

@@ -5,8 +5,12 @@ use crate::server::{Fault, Server};
 
 /// Exit code 2, and one line that has all of `words`.
 fn refused(node: &Node, args: &[&str], words: &[&str]) {
+    refused_with(2, node, args, words);
+}
+
+fn refused_with(code: i32, node: &Node, args: &[&str], words: &[&str]) {
     let output = node.output(args);
-    assert_eq!(output.status.code(), Some(2), "{args:?}");
+    assert_eq!(output.status.code(), Some(code), "{args:?}");
     assert!(output.stdout.is_empty());
     let text = String::from_utf8(output.stderr).expect("text");
     assert_eq!(text.lines().count(), 1, "{text}");
@@ -98,10 +102,14 @@ fn secrets_are_never_shown() {
 fn commands_and_flags_that_do_not_exist_are_named() {
     let server = Server::start();
     let node = Node::new(&server);
-    refused(&node, &["dance"], &["dance", "run"]);
-    refused(&node, &[], &["--help"]);
-    refused(&node, &["run", "--loud"], &["--loud", "--help"]);
-    refused(&node, &["run", "--interval"], &["--interval"]);
+    refused_with(64, &node, &["dance"], &["dance", "run"]);
+    refused_with(64, &node, &[], &["--help"]);
+    refused_with(64, &node, &["--nope"], &["--nope", "--help"]);
+    for command in ["run", "check", "enroll", "upgrade", "stop-jobs"] {
+        refused_with(64, &node, &[command, "--loud"], &["--loud", "--help"]);
+    }
+    refused_with(64, &node, &["enroll"], &["--help"]);
+    refused_with(64, &node, &["run", "--interval"], &["--interval"]);
     assert!(node.output(&["--version"]).status.success());
     let help = node.output(&["--help"]);
     assert!(String::from_utf8_lossy(&help.stdout).contains("HYPRBOX_API_URL"));

@@ -10,15 +10,18 @@ use crate::harness::{FakeAgent, Person, Server, bytes_chunk, with_operator};
 /// bell.
 const HOSTILE: &[u8] = b"\x1b]0;owned\x07\x1b]52;c;cm0gLXJm\x1b\\\x1b[2J\x1b[10;10H\x1b[?2004h\x1bc\x9b5m\xc2\x9d0;t\xc2\x9c\x07ok\n";
 const COLOURS: &[u8] = b"\x1b[1;31mred\x1b[0m 1%\r2%\n";
+/// A character set, a link, shifts, backspaces, and moves within a line.
+const USUAL: &[u8] = b"\x1b(B\x1b[mset \x1b]8;;http://e\x1b\\link\x1b]8;;\x1b\\\n\x0eshift\x0f\n10%\x08\x08\x0820%\nname\x1b[10Gvalue\n";
+
+fn all() -> Vec<u8> {
+    [HOSTILE, COLOURS, USUAL].concat()
+}
 
 fn ready() -> (Server, Person, FakeAgent, String) {
     let (server, ann, agent) = with_operator();
     let id = ann.queue("n1");
     agent.claim();
-    agent.output(
-        &id,
-        &[bytes_chunk("stdout", 0, &[HOSTILE, COLOURS].concat())],
-    );
+    agent.output(&id, &[bytes_chunk("stdout", 0, &all())]);
     (server, ann, agent, id)
 }
 
@@ -43,28 +46,53 @@ fn a_hostile_log_does_nothing_to_a_terminal() {
         assert_eq!(code, 0, "{shown}");
         for escape in escapes(&shown) {
             // The colours, and what draws and clears the progress line.
-            let known = ["\u{1b}[1;31m", "\u{1b}[0m", "\u{1b}[K", "\u{1b}[2m"];
+            let known = [
+                "\u{1b}[1;31m",
+                "\u{1b}[0m",
+                "\u{1b}[m",
+                "\u{1b}[K",
+                "\u{1b}[2m",
+            ];
             assert!(known.contains(&escape), "{escape:?} in {shown:?}");
         }
         assert!(
             shown.contains("\u{1b}[1;31mred\u{1b}[0m 1%\r2%"),
             "{shown:?}"
         );
-        assert!(shown.contains("\u{241b}]0;owned\u{2407}"), "{shown:?}");
+        assert!(
+            !shown.contains("owned") && shown.contains("5mok"),
+            "{shown:?}"
+        );
+        for usual in [
+            "set link",
+            "\nshift",
+            "\n10%\r20%",
+            "\nname\rname     value",
+        ] {
+            assert!(shown.contains(usual), "{usual:?} in {shown:?}");
+        }
         let allowed = ['\n', '\r', '\t', '\u{1b}'];
         let bad = shown
             .chars()
             .find(|c| c.is_control() && !allowed.contains(c));
         assert_eq!(bad, None, "{shown:?}");
     }
-    let words = ["jobs", "log", &id, "--color", "never"];
-    let (_, shown) = Tty::start(&cli, &words).ended();
-    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    // No escape at all, of the job's or of ours.
+    let dumb = Cli::of(&server, &ann).with("TERM", "dumb");
+    let plain = Cli::of(&server, &ann).with("NO_COLOR", "1");
+    let never = ["--color", "never"];
+    for (cli, more) in [(&cli, &never[..]), (&dumb, &[]), (&plain, &[])] {
+        for words in [&["jobs", "log", &id][..], &["jobs", "log", "-f", &id]] {
+            let (_, shown) = Tty::start(cli, &[words, more].concat()).ended();
+            assert!(!shown.contains('\u{1b}'), "{shown:?}");
+            assert!(shown.contains("red 1%\r2%"), "{shown:?}");
+        }
+    }
     // Into a pipe it goes as it is, whatever else is a terminal.
     let tty = Tty::piped(&cli, &["jobs", "log", "--follow", &id]);
     let stdout = tty.stdout.clone().expect("a pipe");
     tty.ended();
-    assert_eq!(stdout.all(), [HOSTILE, COLOURS].concat());
+    assert_eq!(stdout.all(), all());
 }
 
 #[test]
@@ -73,7 +101,7 @@ fn a_progress_line_comes_and_goes() {
     let cli = Cli::of(&server, &ann);
     let tty = Tty::piped(&cli, &["jobs", "log", "--follow", &id]);
     tty.shows("running \u{b7} 0:0");
-    let at = (HOSTILE.len() + COLOURS.len()) as u64;
+    let at = all().len() as u64;
     agent.say(&id, at, "==> [2/5] Set the SSH port\nworking\n");
     tty.shows("step 2 of 5: Set the SSH port \u{b7} 0:0");
     agent.complete(&id, &json!({"exitCode": 3})).ok();
