@@ -32,21 +32,30 @@ const lines = build('div', { className: 'lines', tabIndex: 0, hidden: true });
 const newLines = button('', { className: 'new-lines primary', hidden: true });
 const empty = build('p', { className: 'none', textContent: 'No output yet.' });
 const silence = build('p', { className: 'silence', hidden: true });
+// What screen readers announce: changes of the state and the step, no time that counts on.
+const news = build('p', { className: 'unseen' });
+news.setAttribute('role', 'status');
+
+function announce(words) {
+  if (news.textContent !== words) news.textContent = words;
+}
+
 lines.setAttribute('role', 'log');
-// Not announced line by line: that would drown the reader. The state above is.
+// Not announced line by line: that would drown the reader.
 lines.setAttribute('aria-live', 'off');
 lines.setAttribute('aria-label', 'Output');
 tools.setAttribute('role', 'toolbar');
 tools.setAttribute('aria-label', 'Output');
 outline.setAttribute('aria-label', 'Steps');
 notice.setAttribute('role', 'status');
-place.replaceChildren(outline, tools, notice, lines, silence, empty, newLines);
+place.replaceChildren(news, outline, tools, notice, lines, silence, empty, newLines);
 // The heads of steps stick below the tools, which may take several lines.
 new ResizeObserver(() => place.style.setProperty('--tools', `${tools.offsetHeight}px`)).observe(tools);
 
 const following = new Follow(followButton, newLines);
 const steps = new Steps(lines, stepList, () => {
   outline.hidden = foldButton.hidden = !steps.parts.length;
+  if (steps.last && !isOver) announce(steps.last.button.getAttribute('aria-label'));
   stepCount.textContent = steps.count;
   foldButton.textContent = steps.isAllFolded ? 'Unfold all' : 'Fold all';
 });
@@ -193,7 +202,9 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
     isFirst = false;
     const name = tellTab(job);
     // It may have changed since the page was drawn.
-    if (document.querySelector('#job-state .state').dataset.state !== name) refresh();
+    if (document.querySelector('#job-state .state').dataset.state === name) return;
+    announce(`Job ${name}`);
+    refresh();
   },
   output(event) {
     lastAt = event.at ? Date.parse(event.at) : now();
@@ -206,7 +217,8 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
     const { status, startedAt, finishedAt } = job;
     isOver = true;
     knowStart(startedAt);
-    tellTab(job);
+    const name = tellTab(job);
+    if (drawnAs !== name) announce(`Job ${name}`);
     refresh();
     log.afterAll(() => {
       following.end();

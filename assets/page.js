@@ -7,11 +7,26 @@ tick();
 setInterval(() => document.hidden || tick(), 1000);
 document.addEventListener('visibilitychange', () => document.hidden || tick());
 
-// Forms that ask first.
+// Forms and buttons that ask first, before anything else hears of it. `data-sure` is what the button says after a yes.
 document.addEventListener('submit', (event) => {
-  const question = event.target.dataset.ask;
+  const button = event.submitter;
+  const question = button?.dataset.ask ?? event.target.dataset.ask;
   if (question && !window.confirm(question)) event.preventDefault();
+  else if (button?.dataset.sure) button.value = button.dataset.sure;
+}, true);
+
+// Limits of text count characters, as the server's do; `maxlength` counts UTF-16 units.
+document.addEventListener('input', ({ target }) => {
+  const { min, max } = target.dataset;
+  if (!min && !max) return;
+  const { length } = [...target.value];
+  const limit = length > Number(max ?? length) ? `At most ${max}` : length && length < Number(min ?? 0) ? `At least ${min}` : '';
+  target.setCustomValidity(limit && `${limit} characters: this has ${length}.`);
 });
+
+// A link to a line keeps it through the sign-in, which the server is not told of.
+const to = document.querySelector('form[action="/login"] [name=to]');
+if (to && location.hash && !to.value.includes('#')) to.value += location.hash;
 
 // Copy buttons do nothing without scripts, so they are shown here.
 for (const button of document.querySelectorAll('[data-copy]')) button.hidden = false;

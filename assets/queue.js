@@ -2,12 +2,17 @@
 
 const form = document.getElementById('queue');
 
+let isPlain = false;
 form?.addEventListener('submit', async (event) => {
-  if (event.submitter?.value !== 'preview') return;
+  if (event.submitter?.value !== 'preview' || isPlain) return;
   event.preventDefault();
   const body = new URLSearchParams(new FormData(form, event.submitter));
   const response = await fetch(form.action, { method: 'POST', body });
-  if (response.redirected) return location.reload();
+  // Signed out meanwhile: the form itself goes through the sign-in, with what was typed.
+  if (response.status === 401) {
+    isPlain = true;
+    return form.requestSubmit(event.submitter);
+  }
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   for (const id of ['faults', 'preview']) {
     const [here, next] = [document.getElementById(id), fresh.getElementById(id)];
@@ -32,7 +37,7 @@ let asks = 0;
 async function find() {
   const asked = (asks += 1);
   const response = await fetch(`${form.action}/nodes?${new URLSearchParams({ q: node.value })}`);
-  if (!response.ok || asked !== asks) return;
+  if (!response.ok || response.redirected || asked !== asks) return;
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   if (asked === asks) found.replaceChildren(...fresh.body.childNodes);
 }
@@ -62,8 +67,8 @@ if (node) {
 // A second press while the first is on its way does nothing; the form's key makes sure of it in any case.
 let sent = false;
 form?.addEventListener('submit', (event) => {
-  if (event.submitter?.value !== 'queue') return;
+  if (!['queue', 'confirmed'].includes(event.submitter?.value) || event.defaultPrevented) return;
   if (sent) event.preventDefault();
   sent = true;
 });
-addEventListener('pageshow', () => (sent = false));
+addEventListener('pageshow', () => (sent = isPlain = false));

@@ -12,6 +12,22 @@ let isLeaving = false;
 addEventListener('submit', (event) => (isLeaving = !event.defaultPrevented));
 addEventListener('pageshow', () => (isLeaving = false));
 
+// What somebody typed or chose, and did not send.
+const isTyped = (control) => control.type !== 'hidden' && (control.options
+  ? [...control.options].some((option) => option.selected !== option.defaultSelected) && control.selectedIndex > 0
+  : control.value !== control.defaultValue || control.checked !== control.defaultChecked);
+
+/** Loads the page anew, which leads on; not while something typed would be lost: sending it leads to the sign-in as well. */
+export function leave() {
+  const controls = document.querySelectorAll('form[method=post] :is(input, select, textarea)');
+  if (![...controls].some(isTyped)) return location.reload();
+  if (document.getElementById('signed-out')) return;
+  const words = 'You are signed out. What you typed stays here; when you send it, you are asked to sign in.';
+  const sign = Object.assign(document.createElement('p'), { id: 'signed-out', className: 'line-down', textContent: words });
+  sign.setAttribute('role', 'status');
+  document.querySelector('main').before(sign);
+}
+
 /** Swaps the regions soon, if news (see `watch`) is of something that they show: `data-shows` names it. */
 export function refreshFor(news) {
   const shows = (region, { job, node }) => region.dataset.shows.split(' ').some((what) =>
@@ -48,12 +64,13 @@ async function run() {
 async function swapFrom(source) {
   const response = await fetch(source, { cache: 'no-store', headers: { Accept: 'text/html' } });
   // Signed out meanwhile: the page itself leads to the sign-in.
-  if (response.redirected) return location.reload();
+  if (response.redirected) return leave();
   // What the page is about is gone: the page itself says so.
   if (response.status === 404 && source === location.href) return isLeaving || location.reload();
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
-  if (fresh.body.dataset.user !== document.body.dataset.user) return location.reload();
+  if (fresh.body.dataset.user !== document.body.dataset.user) return leave();
+  document.getElementById('signed-out')?.remove();
   for (const region of document.querySelectorAll('[data-region]')) {
     if ((region.dataset.from ?? location.href) !== source) continue;
     const next = fresh.getElementById(region.id);

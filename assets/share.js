@@ -2,6 +2,7 @@
 // nothing, and goes on where it was when it is shown again.
 
 import { after, Line } from './line.js';
+import { leave } from './regions.js';
 
 // How often a tab says that it is there. It gets an answer: without one, the worker has crashed, and there will be another.
 const BEAT_MS = 5000;
@@ -50,7 +51,7 @@ class Tab {
     this.#port = port;
     port.onmessage = ({ data }) => {
       if (data.alive) this.#isAnswered = true;
-      else if (data.reload) location.reload();
+      else if (data.reload) leave();
       else this.#hear(data);
     };
     port.onclose = () => port === this.#port && this.#connect();

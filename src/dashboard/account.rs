@@ -5,9 +5,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
-use super::form::{self, Faults, Form, Input};
+use super::form::{self, Faults, Input, MaybeRestored};
 use super::layout::{self, Page};
-use super::{Site, parts, words};
+use super::{Site, parts, typed, words};
 use crate::auth::{Caller, ClientAddress, NewToken, PersonalToken, SignedIn, User, Viewer};
 use crate::clock;
 use crate::http::{ApiError, Path};
@@ -18,7 +18,11 @@ enum Notice<'n> {
     PasswordChanged,
     PasswordWrong(&'n ApiError),
     Token(&'n str),
-    TokenWrong(&'n ApiError),
+    TokenWrong {
+        name: &'n str,
+        days: &'n str,
+        error: &'n ApiError,
+    },
 }
 
 /// The page.
@@ -31,8 +35,12 @@ pub(super) async fn change_password(
     State(site): State<Site>,
     caller: Caller,
     from: ClientAddress,
-    form: Form,
+    MaybeRestored { form, is_restored }: MaybeRestored,
 ) -> Result<Response, ApiError> {
+    if is_restored {
+        let page = page(&site, &caller, Notice::PasswordWrong(&typed::is_back())).await?;
+        return Ok(page.into_response());
+    }
     let text = |name| form.0.get(name).unwrap_or_default();
     let changed = site
         .auth
@@ -65,9 +73,18 @@ pub(super) async fn add_token(
     _: Viewer,
     caller: Caller,
     from: ClientAddress,
-    form: Form,
+    MaybeRestored { form, is_restored }: MaybeRestored,
 ) -> Result<Response, ApiError> {
-    let name = form.text("name");
+    let (name, typed_days) = (form.text("name"), form.text("days"));
+    let again = |error| Notice::TokenWrong {
+        name: &name,
+        days: &typed_days,
+        error,
+    };
+    if is_restored {
+        let error = typed::is_back();
+        return Ok(page(&site, &caller, again(&error)).await?.into_response());
+    }
     let days = match form.filled("days").map(|days| days.trim().parse()) {
         None => Ok(None),
         Some(Ok(days)) => Ok(Some(days)),
@@ -98,7 +115,7 @@ pub(super) async fn add_token(
             if error.code == "wrong_password" {
                 error = error.with_field("password", "is wrong");
             }
-            let again = page(&site, &caller, Notice::TokenWrong(&error)).await?;
+            let again = page(&site, &caller, again(&error)).await?;
             Ok((error.status, again).into_response())
         }
     }
@@ -119,7 +136,7 @@ async fn page(site: &Site, caller: &Caller, notice: Notice<'_>) -> Result<Markup
     let tokens = site.auth.tokens(user).await?;
     let (password_error, token_error) = match &notice {
         Notice::PasswordWrong(error) => (Some(*error), None),
-        Notice::TokenWrong(error) => (None, Some(*error)),
+        Notice::TokenWrong { name, days, error } => (None, Some((*name, *days, *error))),
         Notice::None | Notice::PasswordChanged | Notice::Token(_) => (None, None),
     };
     let body = html! {
@@ -134,7 +151,7 @@ async fn page(site: &Site, caller: &Caller, notice: Notice<'_>) -> Result<Markup
                     (parts::copyable(token, "the token"))
                 }
             }
-            Notice::None | Notice::PasswordWrong(_) | Notice::TokenWrong(_) => {}
+            Notice::None | Notice::PasswordWrong(_) | Notice::TokenWrong { .. } => {}
         }
         (token_section(&tokens, !caller.is_recent(clock::now()), token_error))
         (password_form(user, password_error))
@@ -148,12 +165,16 @@ async fn page(site: &Site, caller: &Caller, notice: Notice<'_>) -> Result<Markup
 fn token_section(
     tokens: &[PersonalToken],
     needs_password: bool,
-    error: Option<&ApiError>,
+    wrong: Option<(&str, &str, &ApiError)>,
 ) -> Markup {
+    let (typed_name, typed_days, error) = wrong.map_or(("", "", None), |(name, days, error)| {
+        (name, days, Some(error))
+    });
     let faults = Faults::of(error);
     let name = Input {
         name: "name",
         label: "Name",
+        value: typed_name,
         hint: Some("To tell tokens apart, like ci"),
         fault: faults.at("name"),
         autocomplete: "off",
@@ -162,7 +183,8 @@ fn token_section(
     };
     let days = Input {
         name: "days",
-        label: "Ends after days (optional)",
+        label: "Expires after (days, optional)",
+        value: typed_days,
         fault: faults.at("expiresInDays"),
         autocomplete: "off",
         is_optional: true,

@@ -6,16 +6,52 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use maud::{Markup, html};
 
-use super::words;
+use super::{typed, words};
 use crate::http::{ApiError, Query, read_body};
 
 /// Fields of one form.
 const PAIRS_MAX: usize = 1_000;
 
-/// The pairs of an urlencoded post.
+/// The pairs of an urlencoded post that asks for something to be done.
 pub(super) struct Form(pub(super) Query);
 
+/// The same of a form that may be back from the sign-in: then it is shown again, and nothing is done.
+pub(super) struct MaybeRestored {
+    pub(super) form: Form,
+    pub(super) is_restored: bool,
+}
+
+/// The pairs of an urlencoded post, whatever it asks for.
+pub(super) struct Posted(pub(super) Query);
+
 impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let Posted(pairs) = Posted::from_request(request, state).await?;
+        if typed::is_restored(&pairs) {
+            return Err(typed::is_back());
+        }
+        Ok(Self(pairs))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for MaybeRestored {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let Posted(pairs) = Posted::from_request(request, state).await?;
+        let is_restored = typed::is_restored(&pairs);
+        let form = if is_restored {
+            Form(Query::parse_pairs(&typed::restore(&pairs)))
+        } else {
+            Form(pairs)
+        };
+        Ok(Self { form, is_restored })
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Posted {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
@@ -149,11 +185,16 @@ impl<'f> Input<'f> {
         let control = html! {
             input id=(id) name=(self.name) type=(kind) value=(self.value) autocomplete=(self.autocomplete)
                 required[!self.is_optional] pattern=[self.pattern] minlength=[self.min_length]
-                maxlength=[self.max_length] autofocus[self.has_focus] autocapitalize="none" spellcheck="false"
+                maxlength=[self.max_length.map(units)] data-min=[self.min_length] data-max=[self.max_length] autofocus[self.has_focus] autocapitalize="none" spellcheck="false"
                 aria-invalid=[self.fault.map(|_| "true")] aria-describedby=(described_by(&id));
         };
         around(&id, self.label, self.hint, self.fault, control)
     }
+}
+
+/// The most UTF-16 units, in which browsers count, of so many characters, in which the server does. `page.js` counts those.
+fn units(characters: u32) -> u32 {
+    characters.saturating_mul(2)
 }
 
 /// The ids that a control's `aria-describedby` names.

@@ -125,7 +125,7 @@ fn body(server: &ServerAddress, shown: &Shown, api: &str, output: &Markup) -> Ma
             h1 { bdi { (words::visible(&shown.title)) } span.dim { " on " } a href=(format!("/nodes/{}", job.node_id)) { (job.node_id) } }
             div #job-actions .actions data-region { (actions(shown)) }
         }
-        div #job-state .banner data-region role="status" {
+        div #job-state .banner data-region {
             (job_words::draw(job, shown.node.as_ref()))
             @if shown.still_running {
                 p {

@@ -8,8 +8,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
-use super::form::{Faults, Form, Input};
+use super::form::{Faults, Form, Input, Posted};
 use super::layout::{self, Page};
+use super::typed::{self, Typed};
 use super::{Site, local};
 use crate::auth::{Caller, ClientAddress, NotForeign};
 use crate::http::{ApiError, Path, Query};
@@ -25,14 +26,14 @@ pub(super) async fn show(
     }
     let to = local::path(query.get("to"));
     if query.get("kept").is_none() {
-        return Ok(page("", to, None).into_response());
+        return Ok(page("", to, None, &Typed::default()).into_response());
     }
     // Somebody has just signed in rightly, and comes back: with the cookie or without it.
     match site.auth.authenticate(&parts).await {
         Ok(_) => Ok(Redirect::to(to).into_response()),
         Err(error) if error.status == StatusCode::UNAUTHORIZED => {
             let dropped = site.auth.cookie_was_dropped();
-            Ok(page("", to, Some(&dropped)).into_response())
+            Ok(page("", to, Some(&dropped), &Typed::default()).into_response())
         }
         Err(error) => Err(error),
     }
@@ -44,16 +45,23 @@ pub(super) async fn submit(
     _: NotForeign,
     from: ClientAddress,
     parts: Parts,
-    form: Form,
+    Posted(pairs): Posted,
 ) -> Result<Response, ApiError> {
+    let typed = Typed::of_sign_in(&pairs);
+    let form = Form(pairs);
     let (email, to) = (form.text("email"), form.text("to"));
     let to = local::path(Some(&to));
     let password = form.0.get("password").unwrap_or_default();
     match site.auth.login(&email, password, from).await {
+        // The form is posted to its own page, which shows it again.
+        Ok((token, _)) if typed.has_form() && typed::has_fields(to) => {
+            let cookie = [(header::SET_COOKIE, site.auth.cookie_for(&token))];
+            Ok((cookie, Redirect::temporary(to)).into_response())
+        }
         Ok((token, _)) => Ok(signed_in(&site, &parts, &token, to)),
         Err(error) if error.status.is_server_error() => Err(error),
         Err(error) => {
-            let again = page(&email, to, Some(&error));
+            let again = page(&email, to, Some(&error), &typed);
             let mut response = (error.status, again).into_response();
             if let Some(seconds) = error.retry_after {
                 response
@@ -83,7 +91,8 @@ pub(super) async fn once(
     match site.auth.redeem(&code).await {
         Ok(token) => Ok(signed_in(&site, &parts, &token, to)),
         Err(error) if error.status == StatusCode::UNAUTHORIZED => {
-            Ok((error.status, page("", to, Some(&error))).into_response())
+            let page = page("", to, Some(&error), &Typed::default());
+            Ok((error.status, page).into_response())
         }
         Err(error) => Err(error),
     }
@@ -103,7 +112,9 @@ pub(super) fn signed_in(site: &Site, parts: &Parts, token: &str, to: &str) -> Re
     (cookie, Redirect::to(&to)).into_response()
 }
 
-fn page(email: &str, to: &str, error: Option<&ApiError>) -> Markup {
+/// The sign-in, which goes on to `to`.
+pub(super) fn page(email: &str, to: &str, error: Option<&ApiError>, typed: &Typed) -> Markup {
+    let (words, fields) = typed.draw();
     let faults = Faults::of(error);
     let mail = Input {
         name: "email",
@@ -125,9 +136,11 @@ fn page(email: &str, to: &str, error: Option<&ApiError>) -> Markup {
     let body = html! {
         div.card.narrow {
             h1 { "Sign in" }
+            (words)
             (faults.summary(&[]))
             form method="post" action="/login" {
                 input type="hidden" name="to" value=(to);
+                (fields)
                 (mail.draw()) (password.draw())
                 button.primary { "Sign in" }
             }

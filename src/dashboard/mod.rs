@@ -35,6 +35,7 @@ mod setup;
 mod shell;
 mod side_by_side;
 mod step_times;
+mod typed;
 mod user_tokens;
 mod users;
 mod words;

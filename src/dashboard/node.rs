@@ -64,14 +64,25 @@ pub(super) async fn revoke_token(
     Ok(Redirect::to(&back))
 }
 
-/// A node's state in a sentence.
-pub(super) fn state(node: &NodeView) -> Markup {
+/// A node's state in a sentence. What counts on by itself stands outside what screen readers announce. `from` is the page
+/// that it is kept up to date from, if that is another one.
+pub(super) fn banner(node: &NodeView, from: Option<&str>) -> Markup {
+    let shows = format!("node:{}", node.id);
+    let words = match (node.status, node.last_seen_at) {
+        (NodeStatus::Online, _) => "The agent is connected.",
+        (NodeStatus::Offline, None) => {
+            "Waiting for the agent's first sign of life. This turns green by itself."
+        }
+        (NodeStatus::Offline, Some(_)) => "Its queued jobs wait until it is back.",
+    };
     html! {
-        (parts::node_state(node)) " "
-        @match (node.status, node.last_seen_at) {
-            (NodeStatus::Online, _) => { "The agent is connected. Last sign of life " (parts::last_seen(node)) "." }
-            (NodeStatus::Offline, None) => { "Waiting for the agent's first sign of life. This turns green by itself." }
-            (NodeStatus::Offline, Some(at)) => { "Last seen " (words::since(at)) ". Its queued jobs wait until it is back." }
+        div.banner {
+            span #node-state data-region data-shows=(shows) data-from=[from] role="status" {
+                (parts::node_state(node)) " " (words)
+            }
+            span #node-seen data-region data-shows=(shows) data-from=[from] {
+                @if node.last_seen_at.is_some() { " Last seen " (parts::last_seen(node)) "." }
+            }
         }
     }
 }
@@ -93,7 +104,7 @@ fn body(
             h1 { (node.id) }
             @if user.role >= Role::Operator { a.button.primary href=(queue) { "Run a preset here" } }
         }
-        div #node-state .banner data-region data-shows=(shows) role="status" { (state(node)) }
+        (banner(node, None))
         div #node-facts data-region data-shows=(shows) { (facts(user, node, jobs, scope)) }
         section aria-labelledby="jobs-h" {
             div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(site, user, scope, &address, &[])) }
@@ -169,7 +180,7 @@ fn token_section(address: &str, node: &NodeView, tokens: &[NodeToken]) -> Markup
             h2 #tokens-h { "Tokens" }
             table.tokens {
                 thead { tr {
-                    th scope="col" { "Token" } th scope="col" { "Made" } th scope="col" { "Last used" } th scope="col" {}
+                    th scope="col" { "Token" } th scope="col" { "Made" } th scope="col" { "Last used" } th scope="col" { span.unseen { "Revoke" } }
                 } }
                 tbody { @for token in tokens { (token_row(address, token)) } }
             }

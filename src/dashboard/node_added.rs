@@ -5,9 +5,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
-use super::form::Form;
+use super::form::MaybeRestored;
 use super::layout::{self, Page};
-use super::{Site, node, nodes, parts};
+use super::{Site, node, nodes, parts, typed};
 use crate::auth::{Admin, ServerAddress, User};
 use crate::http::{ApiError, Path};
 use crate::jobs::Scope;
@@ -18,9 +18,13 @@ pub(super) async fn submit(
     State(site): State<Site>,
     Admin(user): Admin,
     server: ServerAddress,
-    form: Form,
+    MaybeRestored { form, is_restored }: MaybeRestored,
 ) -> Result<Response, ApiError> {
     let id = form.text("id").trim().to_owned();
+    if is_restored {
+        let page = nodes::page(&site, &user, &id, Some(&typed::is_back())).await?;
+        return Ok(page.into_response());
+    }
     let request = AddNode {
         id: id.clone(),
         name: None,
@@ -86,7 +90,7 @@ async fn page(
     let body = html! {
         h1 { "Start the agent on " (node.id) }
         // The same region as on the node's own page, from where it is kept up to date: it turns green by itself.
-        div #node-state .banner data-region data-shows=(format!("node:{}", node.id)) data-from=(address) role="status" { (node::state(node)) }
+        (node::banner(node, Some(&address)))
         @if server.is_local { (only_here(server)) }
         section.card {
             h2 { "On a new machine" }

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use serde_json::{Map, Value};
 
 use super::form::{Form, around, described_by, toggle};
+use crate::presets::schema::{MAX_TEXT_CHARS, MIN_SECRET_CHARS};
 use crate::presets::{Param, ParamKind, ParamValue};
 
 /// From how many characters on a string gets a field of several lines.
@@ -105,7 +106,7 @@ fn control(param: &Param, id: &str, value: &str, is_wrong: bool) -> Markup {
             }
         }
         ParamKind::Secret => html! {
-            textarea.secret id=(id) name=(name) rows="1" required[param.required] autocomplete="off" spellcheck="false"
+            textarea.secret data-min=(MIN_SECRET_CHARS) data-max=(MAX_TEXT_CHARS) id=(id) name=(name) rows="1" required[param.required] autocomplete="off" spellcheck="false"
                 autocapitalize="none" aria-describedby=(about) aria-invalid=[wrong] {}
         },
         ParamKind::String {
@@ -119,11 +120,11 @@ fn control(param: &Param, id: &str, value: &str, is_wrong: bool) -> Markup {
             html! {
                 @if is_long || has_lines || value.contains('\n') || default_text(param).contains('\n') {
                     // The parser drops a line end right after the tag: one that is meant needs another before it.
-                    textarea id=(id) name=(name) rows="1" required[param.required] autocomplete="off" spellcheck="false"
+                    textarea id=(id) name=(name) rows="1" data-max=[max_length] required[param.required] autocomplete="off" spellcheck="false"
                         aria-describedby=(about) aria-invalid=[wrong] { "\n" (value) }
                 } @else {
                     input id=(id) type="text" name=(name) value=(value) required[param.required] autocomplete="off"
-                        maxlength=[max_length] spellcheck="false" autocapitalize="none"
+                        maxlength=[max_length.map(|most| most.saturating_mul(2))] data-max=[max_length] spellcheck="false" autocapitalize="none"
                         aria-describedby=(about) aria-invalid=[wrong];
                 }
             }

@@ -8,21 +8,23 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::form::{Faults, Form, Input};
+use super::form::{Faults, Form, Input, MaybeRestored};
 use super::layout::{self, Page};
 use super::node_picker::Picker;
 use super::preview::Preview;
-use super::{Site, param, parts, presets, words};
+use super::{Site, param, parts, presets, typed, words};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{Idempotency, JobError, QueueRequest, Queued, find_for};
-use crate::presets::{CatalogEntry, Preset};
+use crate::presets::{CatalogEntry, ParamKind, Preset, Risk};
 
 /// What the form has in it.
 struct Filled {
     node: String,
     /// The nodes that match are shown, to choose one.
     shows_found: bool,
+    /// A high-risk preset is queued when that is said once more.
+    asks: bool,
     timeout: String,
     /// By param, in the preset's order.
     values: Vec<String>,
@@ -53,19 +55,30 @@ pub(super) async fn submit(
     State(site): State<Site>,
     Operator(user): Operator,
     Path(name): Path<String>,
-    form: Form,
+    MaybeRestored { form, is_restored }: MaybeRestored,
 ) -> Result<Response, ApiError> {
     let entry = entry(&site, &name).await?;
     let mut filled = Filled::typed(&entry.preset, &form);
     if let Some(picked) = form.0.get("pick") {
         picked.clone_into(&mut filled.node);
     }
+    if is_restored {
+        filled.shows_found = false;
+        let page = page(&site, &user, &entry, &filled, Some(&typed::is_back()), None).await?;
+        return Ok(page.into_response());
+    }
     if filled.shows_found || form.0.get("pick").is_some() {
         let page = page(&site, &user, &entry, &filled, None, None).await?;
         return Ok(page.into_response());
     }
+    let wish = form.0.get("do");
+    if entry.preset.risk == Risk::High && !matches!(wish, Some("preview" | "confirmed")) {
+        filled.asks = true;
+        let page = page(&site, &user, &entry, &filled, None, None).await?;
+        return Ok(page.into_response());
+    }
     let params = param::json(entry.preset.params.iter(), &form);
-    let answer = if form.0.get("do") == Some("preview") {
+    let answer = if wish == Some("preview") {
         preview(&site, &user, &name, params, &filled)
             .await
             .map(|preview| Answer::Preview(Box::new(preview)))
@@ -169,6 +182,7 @@ impl Filled {
         Self {
             node: String::new(),
             shows_found: false,
+            asks: false,
             timeout: String::new(),
             values: preset.params.iter().map(param::default_text).collect(),
             key: new_key(),
@@ -183,6 +197,7 @@ impl Filled {
         Self {
             node: form.text("node").trim().to_owned(),
             shows_found: form.0.get("do") == Some("find"),
+            asks: false,
             timeout: form.text("timeout").trim().to_owned(),
             values: preset.params.iter().map(typed).collect(),
             key: if is_key { key } else { String::new() },
@@ -272,6 +287,14 @@ fn form(preset: &Preset, node: &Markup, filled: &Filled, error: Option<&ApiError
         pattern: Some("[0-9]{1,6}"),
         ..Input::default()
     };
+    // With scripts the question is asked before the form is sent, and answered by what its button then says.
+    let ask = (preset.risk == Risk::High)
+        .then(|| format!("{} is a high-risk preset. Queue it?", preset.name));
+    let sure = ask.as_ref().map(|_| "confirmed");
+    let has_secret = preset
+        .params
+        .iter()
+        .any(|param| param.kind == ParamKind::Secret);
     html! {
         form #queue .card method="post" action=(format!("/presets/{}", preset.name)) {
             div #faults {
@@ -279,9 +302,15 @@ fn form(preset: &Preset, node: &Markup, filled: &Filled, error: Option<&ApiError
                     div.alert role="alert" { p { "This form has queued a job already. Press Queue again for another one." } }
                 } @else { (faults.summary(&shown)) }
             }
+            @if filled.asks {
+                div.alert role="alert" {
+                    p { "This is a high-risk preset, and nothing was queued yet. Check the node and the params, then queue it." }
+                    @if has_secret { p { "Type its secrets again." } }
+                }
+            }
             input type="hidden" name="key" value=(filled.key);
             // What Enter presses: the form's first button, which would else be one that only looks.
-            button hidden name="do" value="queue" {}
+            button hidden name="do" value="queue" data-ask=[ask.as_ref()] data-sure=[sure] {}
             (node)
             @for ((param, path), value) in preset.params.iter().zip(&paths).zip(&filled.values) {
                 (param::draw(param, Some(value), faults.at(path)))
@@ -291,7 +320,8 @@ fn form(preset: &Preset, node: &Markup, filled: &Filled, error: Option<&ApiError
                 (timeout.draw())
             }
             div.actions {
-                button.primary name="do" value="queue" { "Queue" }
+                @if filled.asks { button.danger name="do" value="confirmed" { "Queue it, at high risk" } }
+                @else { button.primary name="do" value="queue" data-ask=[ask.as_ref()] data-sure=[sure] { "Queue" } }
                 button name="do" value="preview" formnovalidate { "Show the script" }
             }
         }

@@ -9,13 +9,20 @@ use maud::html;
 
 use super::layout::{self, Page};
 use super::policy::PAGE_CSP;
-use super::{PARAMETERS, Site, local};
+use super::{PARAMETERS, Site, local, typed};
 use crate::auth::{Auth, Role, User};
 use crate::http::{ApiError, Pairs};
 
 /// Middleware around every page.
 pub(super) async fn wrap(State(site): State<Site>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
+    let (parts, body) = match typed::keep(&site, parts, body).await {
+        Ok(mut sign_in) => {
+            protect(sign_in.headers_mut());
+            return sign_in;
+        }
+        Err(request) => request,
+    };
     let asked = parts.clone();
     let mut response = match refuse_unknown(&parts) {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,

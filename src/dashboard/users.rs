@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
-use super::form::{self, Faults, Form, Input, around};
+use super::form::{self, Faults, Form, Input, MaybeRestored, around};
 use super::layout::{self, Page};
-use super::{Site, words};
+use super::{Site, typed, words};
 use crate::auth::{Admin, ClientAddress, NewUser, Role, User, UserChange};
 use crate::http::{ApiError, Path};
 
@@ -26,7 +26,7 @@ pub(super) async fn show(State(site): State<Site>, Admin(user): Admin) -> Result
 pub(super) async fn add(
     State(site): State<Site>,
     Admin(admin): Admin,
-    form: Form,
+    MaybeRestored { form, is_restored }: MaybeRestored,
 ) -> Result<Response, ApiError> {
     let wanted = NewUser {
         email: form.text("email"),
@@ -34,6 +34,10 @@ pub(super) async fn add(
         name: form.filled("name"),
         role: form.text("role"),
     };
+    if is_restored {
+        let page = page(&site, &admin, &wanted, Some(&typed::is_back())).await?;
+        return Ok(page.into_response());
+    }
     match site.auth.add_user(&admin, wanted.clone()).await {
         Ok(_) => Ok(Redirect::to("/users").into_response()),
         Err(error) if error.status.is_server_error() => Err(error),

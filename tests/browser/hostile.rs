@@ -120,3 +120,65 @@ fn hostile_names_and_params_are_shown_harmlessly() {
         format!("{SCRIPT}\u{202e}\n</textarea>")
     );
 }
+
+#[test]
+fn output_is_shown_as_programs_mean_it() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = admin.queue("node-1");
+    agent.claim();
+    let long = format!("<{}>", "👨\u{200d}👩\u{200d}👧é".repeat(2_000));
+    let text = format!(
+        "\u{1b}[58;2;255;0;0mplain\u{1b}[0m\n\u{1b}[4:3;58:5:9mcurly\u{1b}[0m\n\u{1b}[38:2::255:0:0mred\u{1b}[38;5;9mred\u{1b}[0m\n\
+         \u{1b}(Bset\u{e}\u{f}\n10%\u{8}\u{8}\u{8}20%\nname\u{1b}[10Gvalue\n日本\rxy\nab\u{1b}[1D\u{1b}[K!\n\
+         می\u{200c}خواهم a\u{200d}b\n{long}\nlast\n"
+    );
+    agent.output(&id, &[chunk("stdout", 0, &text)]);
+    agent.succeed(&id);
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    browser.until("document.getElementById('log').textContent.includes('last')");
+    let lines = browser.js("[...document.querySelectorAll('.l[data-n]')].map((l) => l.textContent).filter((t) => t.length < 200)");
+    let wanted = json!([
+        "plain",
+        "curly",
+        "redred",
+        "set",
+        "20%",
+        "name     value",
+        "xy本",
+        "a!",
+        "می\u{200c}خواهم a⟨U+200D⟩b",
+        "last"
+    ]);
+    assert_eq!(lines, wanted);
+    let styles = browser.js(
+        "[...document.querySelectorAll('.l span')].map((s) => `${s.textContent} ${s.className}`)",
+    );
+    assert_eq!(styles, json!(["curly underline", "red f196", "red f9"]));
+    // Each row holds whole characters, and they copy as the one line that they are.
+    let broken = "[...document.querySelectorAll('.part-of-line')].filter((row) => [...new Intl.Segmenter().segment(row.textContent)]\
+        .some(({ segment }) => !['<', '>', 'é', '👨\u{200d}👩\u{200d}👧'].includes(segment))).length";
+    assert_eq!(browser.js(broken), 0);
+    assert!(
+        browser
+            .js("document.querySelectorAll('.part-of-line').length")
+            .as_u64()
+            > Some(2)
+    );
+    let copied = browser.js(
+        "(getSelection().selectAllChildren(document.querySelector('.lines')), getSelection().toString())",
+    );
+    let copied = copied.as_str().expect("text");
+    assert!(
+        copied.contains(&format!("b\n{long}\nlast")),
+        "{:?}",
+        copied.lines().map(str::len).collect::<Vec<_>>()
+    );
+    for width in [360, 1440] {
+        browser.size(width, 900);
+        browser.view(&format!("programs-mean-{width}"));
+    }
+    browser.is_content();
+}

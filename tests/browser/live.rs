@@ -290,3 +290,29 @@ fn a_job_that_says_nothing_for_long_is_noticed() {
     browser.until("document.querySelector('#last-output').textContent === 'just now'");
     browser.is_content();
 }
+
+#[test]
+fn a_time_that_counts_is_not_announced() {
+    let (_server, admin, agent, id, browser) = on_a_running_job();
+    browser.open(&format!("/jobs/{id}"));
+    browser.until("document.querySelector('#job-state [data-since]')");
+    let count = "(window.heard = [], document.querySelectorAll('[role=status], [role=alert], [aria-live=polite]').forEach((live) => \
+        new MutationObserver(() => window.heard.push(live.textContent)).observe(live, { subtree: true, childList: true, characterData: true })))";
+    let ticks = "(window.ticks = 0, new MutationObserver(() => (window.ticks += 1)).observe(document.getElementById('job-state'), { subtree: true, childList: true, characterData: true }))";
+    browser.js(count);
+    browser.js(ticks);
+    browser.until("window.ticks >= 3");
+    assert_eq!(browser.js("window.heard"), serde_json::json!([]));
+    agent.succeed(&id);
+    browser.until("window.heard.length");
+    assert_eq!(browser.js("window.heard[0]"), "Job succeeded");
+    browser.open("/nodes/node-1");
+    browser.until("document.querySelector('#node-seen time')");
+    assert_eq!(
+        browser.js(
+            "document.querySelectorAll('[role=status] time, [role=status] [data-since]').length"
+        ),
+        0
+    );
+    drop(admin);
+}

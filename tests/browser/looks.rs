@@ -158,3 +158,53 @@ fn check(browser: &Browser, name: &str) {
     let faults = browser.js(include_str!("accessibility.js"));
     assert_eq!(faults, Value::Array(Vec::new()), "{name}");
 }
+
+#[test]
+fn the_longest_names_stay_within_a_phone() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let long = format!("n{}", "o".repeat(62));
+    let preset = json!({"name": long, "title": "T".repeat(120), "targets": ["any"],
+        "params": {&long: {"type": "string", "default": "x"}}, "steps": [{"name": "x", "run": "true"}]});
+    crate::harness::write_preset(&server.presets_dir(), &long, &preset.to_string());
+    admin.add_node(&long);
+    let id = admin.queue_with(&long, &long, json!({}));
+    let browser = Browser::of(&server, &admin);
+    for (width, colours) in [
+        (360, "light"),
+        (360, "dark"),
+        (720, "light"),
+        (1440, "dark"),
+    ] {
+        browser.size(width, 740);
+        browser.colours(colours);
+        for (name, path) in [
+            ("job", format!("/jobs/{id}")),
+            ("plain", format!("/jobs/{id}?view=plain")),
+            ("preset", format!("/presets/{long}")),
+            ("node", format!("/nodes/{long}")),
+            ("overview", "/".to_owned()),
+            ("jobs", "/jobs".to_owned()),
+            ("nodes", "/nodes".to_owned()),
+            ("presets", "/presets".to_owned()),
+            ("audit", "/audit".to_owned()),
+            ("users", "/users".to_owned()),
+        ] {
+            browser.open(&path);
+            browser.until("document.readyState === 'complete'");
+            browser.picture(&format!("long-{name}-{width}-{colours}"));
+            let wide = browser.js("[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('pre, .unseen, svg, [hidden]') && e.checkVisibility()).map((e) => e.outerHTML.slice(0, 200))");
+            assert_eq!(wide, json!([]), "{path} at {width}");
+            // Words that have room are not broken.
+            let broken = "[...document.querySelectorAll('td > code, td time, td .state')].filter((e) => innerWidth > 704 && e.getClientRects().length > 1).length";
+            assert_eq!(browser.js(broken), 0, "{path} at {width}");
+            if width == 360 {
+                let small = browser.js("[...document.querySelectorAll('td a, .cards a, .facts a, .crumbs a')].filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 23.9).map((e) => e.outerHTML.slice(0, 200))");
+                assert_eq!(small, json!([]), "{path}");
+            }
+            let empty =
+                "[...document.querySelectorAll('th')].filter((e) => !e.textContent.trim()).length";
+            assert_eq!(browser.js(empty), 0, "{path}");
+        }
+    }
+}

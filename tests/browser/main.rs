@@ -23,3 +23,4 @@ mod sign_in;
 mod speed;
 mod steps;
 mod tabs;
+mod typed;

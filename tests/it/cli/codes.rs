@@ -225,3 +225,28 @@ fn errors_are_json_for_programs() {
     );
     assert!(told["fields"]["params.port"].is_string(), "{told}");
 }
+
+#[test]
+fn general_options_may_stand_before_the_command() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("n1");
+    let cli = Cli::of(&server, &admin);
+    let after = cli.run(&["nodes", "list", "--json"]).ends(0).json();
+    let before = cli.run(&["--json", "nodes", "list"]).ends(0).json();
+    assert_eq!(before["nodes"][0]["id"], after["nodes"][0]["id"]);
+    let nobody = Cli::nobody().with("HYPRBOX_TOKEN", &admin.token);
+    let listed = nobody
+        .run(&[
+            "--url",
+            server.url(),
+            "--color=never",
+            "--json",
+            "nodes",
+            "list",
+        ])
+        .ends(0)
+        .json();
+    assert_eq!(listed["nodes"][0]["id"], "n1");
+    cli.run(&["--json", "--nope", "nodes", "list"]).ends(64);
+}

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::{Cli, Tty};
-use crate::harness::{FakeAgent, Person, Server, bytes_chunk, with_operator};
+use crate::harness::{FakeAgent, Field, Person, Server, bytes_chunk, with_operator, write_preset};
 
 /// A title, the clipboard, a cursor, bracketed paste, a reset, C1 as bytes and as characters, a
 /// bell.
@@ -60,7 +60,7 @@ fn a_hostile_log_does_nothing_to_a_terminal() {
             "{shown:?}"
         );
         assert!(
-            !shown.contains("owned") && shown.contains("5mok"),
+            !shown.contains("owned") && shown.contains("5m0;tok"),
             "{shown:?}"
         );
         for usual in [
@@ -209,4 +209,29 @@ fn completions_know_live_names_and_are_silent_for_nobody() {
         let script = cli.run(&["completions", shell]).ends(0).text();
         assert!(script.contains("HYPRBOX_COMPLETE"), "{script}");
     }
+}
+
+#[test]
+fn a_person_is_asked_before_a_high_risk_preset_is_queued() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("n1");
+    let preset = json!({"name": "risky", "title": "Risky", "targets": ["any"], "risk": "high",
+        "steps": [{"name": "x", "run": "true"}]});
+    write_preset(&server.presets_dir(), "risky", &preset.to_string());
+    let cli = Cli::of(&server, &admin);
+    let words = ["run", "risky", "-n", "n1"];
+    let jobs = || admin.get("/api/jobs").ok().list("jobs").len();
+    for (answer, code, queued) in [("n\r", 125, 0), ("\r", 125, 0), ("y\r", 0, 1)] {
+        let mut tty = Tty::start(&cli, &words);
+        tty.shows("risky is a high-risk preset. Queue it on n1? [y/N] ");
+        tty.type_in(answer);
+        let (ended, shown) = tty.ended();
+        assert_eq!((ended, jobs()), (code, queued), "{shown:?}");
+    }
+    let (ended, shown) = Tty::start(&cli, &[&words[..], &["--yes"]].concat()).ended();
+    assert_eq!((ended, jobs()), (0, 2), "{shown:?}");
+    // A program is not asked.
+    cli.run(&words).ends(0);
+    assert_eq!(jobs(), 3);
 }

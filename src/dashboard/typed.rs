@@ -1,0 +1,188 @@
+//! What was typed into a form whose session had ended: it goes through the sign-in and back into the form, where it waits to
+//! be sent again. Passwords and secrets are typed again.
+
+use axum::body::{Body, to_bytes};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+
+use super::{Site, login};
+use crate::http::{ApiError, Pairs};
+use crate::presets::ParamKind;
+
+/// Marks a sign-in, and what follows it, that carries a form.
+const MARK: &str = "typed";
+/// Before the name of each field of it.
+const PREFIX: &str = "typed.";
+/// The most that is carried: before a sign-in a body has at most 64 KiB, and this one has the sign-in's own fields too.
+const LONGEST: usize = 56 * 1024;
+/// What a browser is not to be given back.
+const NEVER: [&str; 2] = ["password", "old"];
+
+/// What the sign-in says and carries.
+#[derive(Default)]
+pub(super) struct Typed {
+    fields: Vec<(String, String)>,
+    words: &'static str,
+    has_form: bool,
+}
+
+impl Typed {
+    /// What a sign-in that was sent carries.
+    pub(super) fn of_sign_in(pairs: &Pairs<'_>) -> Self {
+        Self {
+            has_form: is_restored(pairs),
+            fields: fields(pairs),
+            words: "",
+        }
+    }
+
+    /// Whether it goes back to a form.
+    pub(super) fn has_form(&self) -> bool {
+        self.has_form
+    }
+
+    /// The sentence above the sign-in, and the fields within it.
+    pub(super) fn draw(&self) -> (Markup, Markup) {
+        let words = html! {
+            @if !self.words.is_empty() { p.alert role="alert" { (self.words) } }
+        };
+        let fields = html! {
+            @if self.has_form { input type="hidden" name=(MARK) value="1"; }
+            @for (name, value) in &self.fields { input type="hidden" name=(name) value=(value); }
+        };
+        (words, fields)
+    }
+}
+
+/// The fields of a form, under the names that carry them.
+fn fields(pairs: &Pairs<'_>) -> Vec<(String, String)> {
+    let carried = pairs.pairs().filter(|(name, _)| name.starts_with(PREFIX));
+    carried
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Whether what was posted is a form that comes back from the sign-in.
+pub(super) fn is_restored(pairs: &Pairs<'_>) -> bool {
+    pairs.get(MARK).is_some()
+}
+
+/// The form as it was typed.
+pub(super) fn restore(pairs: &Pairs<'_>) -> Vec<u8> {
+    let mut body = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields(pairs) {
+        body.append_pair(name.trim_start_matches(PREFIX), &value);
+    }
+    body.finish().into_bytes()
+}
+
+/// What a form says that is back.
+pub(super) fn is_back() -> ApiError {
+    ApiError::bad_request(
+        "typed_again",
+        "You are signed in again. What you typed is here, except passwords and secrets. Nothing was sent yet",
+    )
+}
+
+/// Whether a post to this path comes from a form that can be filled again.
+pub(super) fn has_fields(path: &str) -> bool {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let parts: Vec<_> = path.split('/').skip(1).collect();
+    matches!(
+        parts[..],
+        ["presets", _] | ["nodes"] | ["users"] | ["account", "tokens" | "password"]
+    )
+}
+
+/// The page that a button is on.
+fn page_of(path: &str) -> String {
+    let parts: Vec<_> = path.split('/').skip(1).collect();
+    match parts[..] {
+        [kind @ ("jobs" | "nodes"), id, ..] => format!("/{kind}/{id}"),
+        [kind @ ("users" | "account"), ..] => format!("/{kind}"),
+        _ => "/".to_owned(),
+    }
+}
+
+/// The sign-in for a form or a button of ours whose session has ended; the request again if it is something else.
+pub(super) async fn keep(site: &Site, parts: Parts, body: Body) -> Result<Response, (Parts, Body)> {
+    let path = parts.uri.path();
+    let is_open = matches!(path, "/login" | "/setup" | "/logout");
+    if parts.method != Method::POST || is_open || !has_ended(site, &parts).await {
+        return Err((parts, body));
+    }
+    let query = parts.uri.query().map(|query| format!("?{query}"));
+    let query = query.unwrap_or_default();
+    if !has_fields(path) {
+        let typed = Typed {
+            words: "Your session has ended, and nothing was changed. Sign in to go on.",
+            ..Typed::default()
+        };
+        return Ok(sign_in(&format!("{}{query}", page_of(path)), &typed));
+    }
+    let to = format!("{path}{query}");
+    let typed = match to_bytes(body, LONGEST).await {
+        Ok(body) => typed(site, path, &Pairs::of(&body)).await,
+        Err(_) => None,
+    };
+    let typed = typed.unwrap_or(Typed {
+        words: "Your session has ended, and what you typed is too long to keep. Sign in in another tab, then go back to it.",
+        ..Typed::default()
+    });
+    Ok(sign_in(&to, &typed))
+}
+
+/// A request of our own pages, without a session that holds.
+async fn has_ended(site: &Site, parts: &Parts) -> bool {
+    let is_ours = site.auth.require_same_origin(&parts.headers).is_ok();
+    let is_plain = !parts.headers.contains_key(header::CONTENT_ENCODING);
+    let is_refused = |error: ApiError| error.status == StatusCode::UNAUTHORIZED;
+    is_ours
+        && is_plain
+        && site.auth.authenticate(parts).await.is_err_and(is_refused)
+        && site.auth.has_users().await.unwrap_or(false)
+}
+
+async fn typed(site: &Site, path: &str, pairs: &Pairs<'_>) -> Option<Typed> {
+    let secrets = secrets(site, path).await;
+    let is_kept = |name: &str| !NEVER.contains(&name) && !secrets.iter().any(|known| known == name);
+    let typed = pairs.pairs().filter(|(name, _)| is_kept(name));
+    // A form that came back from a sign-in which did not last goes there once more, as it was.
+    let fields: Vec<_> = if is_restored(pairs) {
+        fields(pairs)
+    } else {
+        typed
+            .map(|(name, value)| (format!("{PREFIX}{name}"), value.to_owned()))
+            .collect()
+    };
+    let mut encoded = form_urlencoded::Serializer::new(String::new());
+    let length = encoded.extend_pairs(&fields).finish().len();
+    (length <= LONGEST).then_some(Typed {
+        fields,
+        words: "Your session has ended. Sign in to go on with what you typed; passwords and secrets are not kept.",
+        has_form: true,
+    })
+}
+
+/// The fields of a preset's form that hold secrets.
+async fn secrets(site: &Site, path: &str) -> Vec<String> {
+    let Some(name) = path.strip_prefix("/presets/") else {
+        return Vec::new();
+    };
+    let Ok(presets) = site.jobs.presets().await else {
+        return Vec::new();
+    };
+    let params = presets.get(name).map(|entry| entry.preset.params.iter());
+    params
+        .into_iter()
+        .flatten()
+        .filter(|param| param.kind == ParamKind::Secret)
+        .map(|param| format!("p.{}", param.name))
+        .collect()
+}
+
+fn sign_in(to: &str, typed: &Typed) -> Response {
+    (StatusCode::UNAUTHORIZED, login::page("", to, None, typed)).into_response()
+}
