@@ -1,6 +1,7 @@
-// Output as a terminal would read it, for lines instead of a screen: colours and styles become classes, the cursor moves
-// within its line, and every other sequence is left out (src/terminal reads by the same rules). Everything that comes from a job ends as the
-// text of text nodes, never as markup.
+// Output as a terminal would read it, for lines instead of a screen: colours and styles become
+// classes, the cursor moves within its line, and every other sequence is left out (src/terminal
+// reads by the same rules). Everything that comes from a job ends as the text of text nodes, never
+// as markup.
 
 // Longer lines go on in rows of their own: one row of a megabyte would stop the browser.
 const ROW_MAX = 4000;
@@ -21,7 +22,8 @@ const HIDDEN = /[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 const JOINER = /^[\u200c\u200d]$/;
 const mark = (c) => `⟨U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}⟩`;
 
-// Joiners are part of the spelling inside words and emoji. ASCII never needs one: there it could only hide.
+// Joiners are part of the spelling inside words and emoji. ASCII never needs one: there it could
+// only hide.
 const SEEN = /^[^\s\p{C}]$/u;
 const joins = (before, after) => SEEN.test(before) && SEEN.test(after) && !(before < '\x80' && after < '\x80');
 
@@ -143,7 +145,8 @@ export class Reader {
     return next >= '0' && next <= '~' ? at + 2 : at + 1;
   }
 
-  // A title, a link, a picture: left out up to its end, or the line's: one that never ends must not hide the output.
+  // A title, a link, a picture: left out up to its end, or the line's: one that never ends must not
+  // hide the output.
   skipString(text, at) {
     STRING_END.lastIndex = at;
     const end = STRING_END.exec(text);
@@ -451,7 +454,8 @@ class Style {
       [fore, back] = [back ?? (fore === null ? null : -1), fore];
     }
     if (back !== null && back >= 0) {
-      // On a background of the job's choosing the text has the job's colour, or black or white, whichever can be read.
+      // On a background of the job's choosing the text has the job's colour, or black or white,
+      // whichever can be read.
       names.push(`b${back}`, `t${fore === null || fore < 0 ? contrasting(back) : fore}`);
       need(back), need(fore ?? contrasting(back));
     } else if (fore !== null && fore >= 0) {
@@ -462,7 +466,8 @@ class Style {
   }
 }
 
-// The colour that follows a 38 or the like: `5;n`, or `2;r;g;b` as the nearest of the 256. Gives it and how many codes it took.
+// The colour that follows a 38 or the like: `5;n`, or `2;r;g;b` as the nearest of the 256. Gives it
+// and how many codes it took.
 function extended([kind, ...codes]) {
   if (kind === 5) return [(codes[0] ?? 0) & 255, 2];
   if (kind !== 2) return [null, 0];
@@ -495,8 +500,9 @@ function contrasting(colour) {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 ? 0 : 15;
 }
 
-// The classes of a colour, made when it is first used: at most 256 times three rules. As text on the page's own
-// background its lightness is bounded (`--readable`), so that it can be read in both themes.
+// The classes of a colour, made when it is first used: at most 256 times three rules. As text on
+// the page's own background its lightness is bounded (`--readable`), so that it can be read in both
+// themes.
 const sheet = new CSSStyleSheet();
 document.adoptedStyleSheets.push(sheet);
 const made = new Set();

@@ -1,4 +1,5 @@
-// Copying text. `navigator.clipboard` is there in secure contexts alone; over plain http a selection is copied instead.
+// Copying text. `navigator.clipboard` is there in secure contexts alone; over plain http a
+// selection is copied instead.
 
 /** Copies the text; whether that went well. */
 export async function copy(text) {

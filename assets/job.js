@@ -131,7 +131,8 @@ function tellTab({ status, cancelRequestedAt }) {
   return name;
 }
 
-// A hidden tab has no stream, so it asks, now and then. Not for somebody else's job: each look at that is put on record.
+// A hidden tab has no stream, so it asks, now and then. Not for somebody else's job: each look at
+// that is put on record.
 const HIDDEN_MS = 10000;
 let isToldOver = false;
 setInterval(async () => {

@@ -1,9 +1,10 @@
-// One line to the server for all tabs of a browser, which has six connections to it and not one more. It runs in a shared
-// worker (worker.js) or, where there is none, in the page itself; the tabs talk to it through ports (share.js).
+// One line to the server for all tabs of a browser, which has six connections to it and not one
+// more. It runs in a shared worker (worker.js) or, where there is none, in the page itself; the
+// tabs talk to it through ports (share.js).
 //
-// A tab says what it wants: to hear what changes (`live`), and the output of one job from where it is (`at`, bytes of
-// each stream). The one stream names all their jobs and starts where the tab that is furthest back is; each tab is passed
-// what is new to it.
+// A tab says what it wants: to hear what changes (`live`), and the output of one job from where it
+// is (`at`, bytes of each stream). The one stream names all their jobs and starts where the tab
+// that is furthest back is; each tab is passed what is new to it.
 
 import { Stream } from './stream.js';
 
@@ -11,7 +12,8 @@ import { Stream } from './stream.js';
 const GATHER_MS = 25;
 // A tab says every few seconds that it is there; a crashed one doesn't.
 const FORGET_MS = 30000;
-// Characters that may be on their way to a tab that is slow; what comes then it gets later, from where it is.
+// Characters that may be on their way to a tab that is slow; what comes then it gets later, from
+// where it is.
 const UNTAKEN_MAX = 4000000;
 // Jobs that one stream may name.
 const NAMED_MAX = 64;
@@ -164,7 +166,8 @@ export class Line {
   }
 
   #refused(status, { fields = {} }) {
-    // A job that is gone harms no other; signed out, or with a lower role, every page says so itself.
+    // A job that is gone harms no other; signed out, or with a lower role, every page says so
+    // itself.
     const isGone = (tab) => status !== 404 || `job.${tab.job}` in fields;
     if (status !== 401 && status !== 403 && status !== 404) return;
     for (const tab of [...this.#tabs].filter(isGone)) {

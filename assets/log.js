@@ -1,5 +1,5 @@
-// The log: rows of output in blocks, so that the browser lays out only those in sight, while its own search finds all.
-// New rows are drawn once per frame, and no more than a frame has time for.
+// The log: rows of output in blocks, so that the browser lays out only those in sight, while its
+// own search finds all. New rows are drawn once per frame, and no more than a frame has time for.
 
 import { Reader, Row } from './ansi.js';
 import { clock } from './clock.js';
@@ -28,7 +28,8 @@ export class Log {
     Object.assign(this, { root, steps, onRows });
     this.readers = {};
     this.ends = { stdout: 0, stderr: 0 };
-    // Numbers: of the last line that began, of the next one where the server says, of the first that is kept.
+    // Numbers: of the last line that began, of the next one where the server says, of the first
+    // that is kept.
     this.lines = 0;
     this.next = 0;
     this.first = 1;
@@ -236,7 +237,8 @@ export class Log {
     }));
   }
 
-  // Times are written on the rows of the blocks that come into sight: on all at once they would stop the page.
+  // Times are written on the rows of the blocks that come into sight: on all at once they would
+  // stop the page.
   setTimes(mode, since) {
     Object.assign(this, { times: mode, since });
     this.inSight.disconnect();

@@ -1,4 +1,5 @@
-// What every page has: times that go on, copy buttons, questions before what can't be undone, colours, keys.
+// What every page has: times that go on, copy buttons, questions before what can't be undone,
+// colours, keys.
 
 import { copy } from './copy.js';
 import { tick } from './time.js';
@@ -7,7 +8,8 @@ tick();
 setInterval(() => document.hidden || tick(), 1000);
 document.addEventListener('visibilitychange', () => document.hidden || tick());
 
-// Forms and buttons that ask first, before anything else hears of it. `data-sure` is what the button says after a yes.
+// Forms and buttons that ask first, before anything else hears of it. `data-sure` is what the
+// button says after a yes.
 document.addEventListener('submit', (event) => {
   const button = event.submitter;
   const question = button?.dataset.ask ?? event.target.dataset.ask;
@@ -61,7 +63,8 @@ toggle.addEventListener('click', () => {
   showTheme();
 });
 
-// Keys: `g` and a letter go somewhere, `/` searches, `?` tells them all. Never while somebody types.
+// Keys: `g` and a letter go somewhere, `/` searches, `?` tells them all. Never while somebody
+// types.
 const places = { o: '/', j: '/jobs', n: '/nodes', p: '/presets' };
 let goes = 0;
 document.addEventListener('keydown', (event) => {

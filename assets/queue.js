@@ -1,4 +1,5 @@
-// "Show the script" without leaving the page: what was typed stays, secrets too, which the server never sends back.
+// "Show the script" without leaving the page: what was typed stays, secrets too, which the server
+// never sends back.
 
 const form = document.getElementById('queue');
 
@@ -64,7 +65,8 @@ if (node) {
   });
 }
 
-// A second press while the first is on its way does nothing; the form's key makes sure of it in any case.
+// A second press while the first is on its way does nothing; the form's key makes sure of it in any
+// case.
 let sent = false;
 form?.addEventListener('submit', (event) => {
   if (!['queue', 'confirmed'].includes(event.submitter?.value) || event.defaultPrevented) return;

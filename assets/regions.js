@@ -1,13 +1,14 @@
-// The parts of a page that change (`data-region`): the page is fetched again and they are swapped, so that everything is
-// drawn in one place, the server. No more often than once a second, and never two fetches at once; where the server takes
-// long to draw the page, it gets rest in between.
+// The parts of a page that change (`data-region`): the page is fetched again and they are swapped,
+// so that everything is drawn in one place, the server. No more often than once a second, and never
+// two fetches at once; where the server takes long to draw the page, it gets rest in between.
 
 import { tick } from './time.js';
 
 const PAUSE = 1000, REST = 5;
 let [timer, busy, again, next] = [0, false, false, 0];
 
-// A form that is on its way, the one that deletes what the page is about, leads to a page of its own.
+// A form that is on its way, the one that deletes what the page is about, leads to a page of its
+// own.
 let isLeaving = false;
 addEventListener('submit', (event) => (isLeaving = !event.defaultPrevented));
 addEventListener('pageshow', () => (isLeaving = false));

@@ -1,4 +1,5 @@
-// Follow: the end of the log stays in sight, until the reader scrolls up. Then new lines are counted and offered.
+// Follow: the end of the log stays in sight, until the reader scrolls up. Then new lines are
+// counted and offered.
 
 const NEAR = 60;
 const root = document.documentElement;

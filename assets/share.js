@@ -1,10 +1,11 @@
-// What a page hears from the server, over the one line that all tabs of the browser share (line.js). A hidden tab wants
-// nothing, and goes on where it was when it is shown again.
+// What a page hears from the server, over the one line that all tabs of the browser share
+// (line.js). A hidden tab wants nothing, and goes on where it was when it is shown again.
 
 import { after, Line } from './line.js';
 import { leave } from './regions.js';
 
-// How often a tab says that it is there. It gets an answer: without one, the worker has crashed, and there will be another.
+// How often a tab says that it is there. It gets an answer: without one, the worker has crashed,
+// and there will be another.
 const BEAT_MS = 5000;
 
 // Lines of this page's own, by address, where browsers have no shared workers.

@@ -1,12 +1,14 @@
-// The steps of a job's output: which lines begin one, and the sections that they make of the log, each with a head that
-// stays in sight, a state, the time it took, and a fold. Folded lines are still found by the browser's own search.
+// The steps of a job's output: which lines begin one, and the sections that they make of the log,
+// each with a head that stays in sight, a state, the time it took, and a fold. Folded lines are
+// still found by the browser's own search.
 
 import { now, span } from './time.js';
 
 const STEP = /^==> \[(\d{1,3})\/(\d{1,3})\] (.+)$/;
 const VERIFY_FAILED = /^==> \[(\d{1,3})\/\d{1,3}\] verify failed: /;
 const DONE_BEFORE = / \(already done\)$/;
-// Times are those of the output, which an agent that nobody watches sends every 1.5 s: what came together took less.
+// Times are those of the output, which an agent that nobody watches sends every 1.5 s: what came
+// together took less.
 const TOGETHER_MS = 100;
 
 const WORDS = {

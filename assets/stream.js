@@ -1,8 +1,10 @@
-// A stream of server-sent events by fetch: it says in words of its own where it goes on (`Last-Event-ID`), works in a
-// worker, hears how it was refused, and can be asked for again at once. Nothing here knows a page.
+// A stream of server-sent events by fetch: it says in words of its own where it goes on
+// (`Last-Event-ID`), works in a worker, hears how it was refused, and can be asked for again at
+// once. Nothing here knows a page.
 
 const WAIT_MIN = 500, WAIT_MAX = 15000;
-// The server says every 15 s that it lives. A connection that says nothing for longer than this is dead.
+// The server says every 15 s that it lives. A connection that says nothing for longer than this is
+// dead.
 const SILENT_MAX = 40000;
 
 /**
@@ -39,7 +41,8 @@ export class Stream {
   }
 
   async #run(mine) {
-    // A connection that died in silence is ended by itself; one that was closed has another's number here, or none.
+    // A connection that died in silence is ended by itself; one that was closed has another's
+    // number here, or none.
     const dead = new AbortController();
     mine.signal.addEventListener('abort', () => dead.abort());
     let failed = false;

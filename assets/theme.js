@@ -1,4 +1,5 @@
-// Before anything is painted: the colours that the reader has chosen, if not the system's. No module, as those wait.
+// Before anything is painted: the colours that the reader has chosen, if not the system's. No
+// module, as those wait.
 (() => {
   try {
     const theme = localStorage.getItem('theme');

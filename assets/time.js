@@ -1,4 +1,5 @@
-// Times and lengths of time, in the same words as the server's (src/dashboard/words.rs), kept up to date.
+// Times and lengths of time, in the same words as the server's (src/dashboard/words.rs), kept up to
+// date.
 
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 

@@ -1,4 +1,5 @@
-//! `hyprbox admin password`: the way back in, straight on the database, with the server's own configuration, store and rules.
+//! `hyprbox admin password`: the way back in, straight on the database, with the server's own
+//! configuration, store and rules.
 
 use std::sync::Arc;
 

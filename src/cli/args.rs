@@ -1,4 +1,5 @@
-//! The client's commands and their flags: one definition for parsing, help, completions and man pages.
+//! The client's commands and their flags: one definition for parsing, help, completions and man
+//! pages.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -136,12 +137,12 @@ pub(super) struct Login {
     /// The server's address, such as https://jobs.example.org
     #[arg(value_name = "URL", value_hint = ValueHint::Url)]
     pub(super) server: String,
-    /// Keep a token that was made elsewhere; it is read from HYPRBOX_TOKEN, or asked for on the terminal, or read from
-    /// standard input where that is none
+    /// Keep a token that was made elsewhere; it is read from HYPRBOX_TOKEN, or asked for on the
+    /// terminal, or read from standard input where that is none
     #[arg(long)]
     pub(super) token: bool,
-    /// Email of the account; without it, it is asked for. The password is asked for on the terminal, or read from standard
-    /// input where that is none
+    /// Email of the account; without it, it is asked for. The password is asked for on the
+    /// terminal, or read from standard input where that is none
     #[arg(long, conflicts_with = "token")]
     pub(super) email: Option<String>,
     /// JSON for programs
@@ -167,9 +168,9 @@ pub(super) struct Watch {
 /// A preset's params.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Params {
-    /// A param; may repeat. NAME=@FILE reads the value from a file, NAME=@- from standard input (without the last
-    /// newline), and NAME=@@text means the text "@text". A
-    /// job's secret that isn't given is asked for on the terminal.
+    /// A param; may repeat. NAME=@FILE reads the value from a file, NAME=@- from standard input
+    /// (without the last newline), and NAME=@@text means the text "@text". A job's secret that
+    /// isn't given is asked for on the terminal.
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) params: Vec<String>,
     /// A JSON object of params, typed as the API takes them; - is standard input. -p wins over it.
@@ -494,8 +495,8 @@ pub(super) enum UsersCommand {
         /// viewer, operator, admin or pending
         role: RoleArg,
     },
-    /// Give a user another password, asked for on the terminal or read from standard input; ends their sessions and revokes
-    /// their tokens
+    /// Give a user another password, asked for on the terminal or read from standard input; ends
+    /// their sessions and revokes their tokens
     Password {
         /// The user's email
         email: String,
@@ -524,7 +525,8 @@ pub(super) enum UsersCommand {
 pub(super) enum TokensCommand {
     /// List your tokens, without their secrets
     List,
-    /// Make a token with your role, and print it; asks for your password if the login is older than 15 minutes
+    /// Make a token with your role, and print it; asks for your password if the login is older than
+    /// 15 minutes
     Add {
         /// What it is for
         name: String,

@@ -41,7 +41,8 @@ pub(super) fn secret(question: &str) -> Result<String, CliError> {
     typed_line(&mut tty, false)
 }
 
-/// A password: asked for twice where there is a terminal on standard input, else standard input without its last newline.
+/// A password: asked for twice where there is a terminal on standard input, else standard input
+/// without its last newline.
 pub(super) fn new_password(whose: &str) -> Result<String, CliError> {
     if !std::io::stdin().is_terminal() {
         return stdin("the password");
@@ -98,8 +99,8 @@ impl Drop for Restore<'_> {
     }
 }
 
-/// Reads key by key, so that Ctrl-C finds the terminal put back: a program that is killed while echo is off leaves a
-/// shell in which nothing shows.
+/// Reads key by key, so that Ctrl-C finds the terminal put back: a program that is killed while
+/// echo is off leaves a shell in which nothing shows.
 fn typed_line(tty: &mut File, echo: bool) -> Result<String, CliError> {
     let wrong = |error: nix::Error| CliError::failed(format!("the terminal: {error}"));
     let before = tcgetattr(&*tty).map_err(wrong)?;

@@ -150,7 +150,8 @@ impl Client {
         Ok(())
     }
 
-    /// Posts with an `Idempotency-Key`: however often the answer gets lost, it is done once. `told` hears of each loss.
+    /// Posts with an `Idempotency-Key`: however often the answer gets lost, it is done once. `told`
+    /// hears of each loss.
     pub(super) async fn post_once<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -175,7 +176,8 @@ impl Client {
             .map_err(|error| self.explain(error))
     }
 
-    /// The rest of such a text, from the byte `from` on, after it broke off; nothing where it is another text by now.
+    /// The rest of such a text, from the byte `from` on, after it broke off; nothing where it is
+    /// another text by now.
     pub(super) async fn rest(&self, path: &str, tag: &HeaderValue, from: u64) -> Option<Response> {
         let call = || {
             let request = self.request(Method::GET, path).header(IF_RANGE, tag);
@@ -203,8 +205,8 @@ impl Client {
         Ok(Events::new(answer))
     }
 
-    /// Sends, and again while that may help. After a loss only where `heard` says so: whether an earlier request may have
-    /// been heard. A server that was never reached is given up at once.
+    /// Sends, and again while that may help. After a loss only where `heard` says so: whether an
+    /// earlier request may have been heard. A server that was never reached is given up at once.
     async fn send_patiently(
         &self,
         call: impl Fn() -> RequestBuilder,

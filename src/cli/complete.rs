@@ -1,5 +1,5 @@
-//! Names for a shell's completions, asked of the server while somebody waits with a finger on the tab key: silent when
-//! anything is wrong, and quick.
+//! Names for a shell's completions, asked of the server while somebody waits with a finger on the
+//! tab key: silent when anything is wrong, and quick.
 
 use std::ffi::OsStr;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! A job's stream across broken connections: it comes back by itself and goes on right after the last event.
+//! A job's stream across broken connections: it comes back by itself and goes on right after the
+//! last event.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +28,8 @@ pub(super) enum News {
     Failed(CliError),
 }
 
-/// Opens the stream at `path` and keeps it open until its `done`. A `patient` one doesn't mind that the very first try fails.
+/// Opens the stream at `path` and keeps it open until its `done`. A `patient` one doesn't mind that
+/// the very first try fails.
 pub(super) fn open(client: Arc<Client>, path: String, patient: bool) -> mpsc::Receiver<News> {
     let (sender, receiver) = mpsc::channel(WAITING);
     let connection = Connection {

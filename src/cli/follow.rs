@@ -1,4 +1,5 @@
-//! Following one job to its end: its stream comes in, Ctrl-C is heard at any time. How it is told is `tell`'s.
+//! Following one job to its end: its stream comes in, Ctrl-C is heard at any time. How it is told
+//! is `tell`'s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub(super) struct Follow {
 impl Follow {
     /// Until the job has ended or the person has had enough; what this program ends with.
     ///
-    /// What comes is told on a thread of its own: a standard output that takes nothing at the moment, as a pager's, must
-    /// not keep Ctrl-C from being heard.
+    /// What comes is told on a thread of its own: a standard output that takes nothing at the
+    /// moment, as a pager's, must not keep Ctrl-C from being heard.
     pub(super) async fn run(self, interrupts: &mut Interrupts) -> Result<u8, CliError> {
         let follow = Arc::new(self);
         let mut news = connection::open(Arc::clone(&follow.client), follow.path(), follow.patient);

@@ -4,7 +4,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CliError;
 
-/// Ctrl-C, and SIGTERM where that is to cancel the job. From the moment when this is made they no longer kill.
+/// Ctrl-C, and SIGTERM where that is to cancel the job. From the moment when this is made they no
+/// longer kill.
 pub(super) struct Interrupts {
     interrupt: Signal,
     terminate: Option<Signal>,

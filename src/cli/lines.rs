@@ -6,7 +6,8 @@ use super::error::CliError;
 use super::safe;
 use super::screen::Screen;
 
-/// Writes a job's output to standard output: as it is into a pipe or a file, harmless on a terminal.
+/// Writes a job's output to standard output: as it is into a pipe or a file, harmless on a
+/// terminal.
 pub(super) struct Output {
     screen: Screen,
     terminal: Option<safe::Terminal>,

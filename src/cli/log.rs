@@ -46,7 +46,8 @@ pub(super) async fn print(
     Ok(0)
 }
 
-/// Says how much has fallen off the head of what was shown. That is a note: a failure to find out is none of the log.
+/// Says how much has fallen off the head of what was shown. That is a note: a failure to find out
+/// is none of the log.
 async fn say_dropped(client: &Client, job: &OneJob) {
     let scope = job.scope.query().replace('?', "&");
     let path = format!("/api/jobs/{}/stream?output=none{scope}", segment(&job.id));

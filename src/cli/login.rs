@@ -1,4 +1,5 @@
-//! `hyprbox login` and `hyprbox logout`: a personal token of this machine's own, so that the session itself is never kept.
+//! `hyprbox login` and `hyprbox logout`: a personal token of this machine's own, so that the
+//! session itself is never kept.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -27,7 +28,8 @@ pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
     };
     file.write(&login)?;
     if let Some(before) = before.filter(|before| before.url == url && before.token != login.token) {
-        // A token of the last login that nobody has any more; that it may be gone already is no fault.
+        // A token of the last login that nobody has any more; that it may be gone already is no
+        // fault.
         let _gone = revoke(&before).await;
     }
     if screen.json {

@@ -1,5 +1,6 @@
-//! The command line. Its commands are a client of the HTTP API like any other program; only `admin password` opens the
-//! database itself. Data goes to standard output, notes to standard error, and a followed job's end is this program's.
+//! The command line. Its commands are a client of the HTTP API like any other program; only `admin
+//! password` opens the database itself. Data goes to standard output, notes to standard error, and
+//! a followed job's end is this program's.
 
 mod admin;
 mod answers;
@@ -53,7 +54,8 @@ pub const USAGE: u8 = exit::USAGE;
 /// What a command ends with whose output's reader has closed it.
 pub const PIPE_CLOSED: u8 = exit::PIPE_CLOSED;
 
-/// Writes a command's result to standard output. An error is the exit code; what went wrong is reported already.
+/// Writes a command's result to standard output. An error is the exit code; what went wrong is
+/// reported already.
 pub fn print(text: &str) -> Result<(), ExitCode> {
     let written = write_all(text.as_bytes());
     written.map_err(|error| finish(Err(error.into()), false))
@@ -71,8 +73,9 @@ fn write_all(bytes: &[u8]) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// Adds the commands that talk with a server to the program's. What a later command needs is a variant of `args::LocalCommand`
-/// (on this machine) or `args::ClientCommand` (of a server), and an arm below.
+/// Adds the commands that talk with a server to the program's. What a later command needs is a
+/// variant of `args::LocalCommand` (on this machine) or `args::ClientCommand` (of a server), and an
+/// arm below.
 pub fn add_client_commands(command: Command) -> Command {
     ClientCommand::augment_subcommands(command)
 }
@@ -91,8 +94,8 @@ pub fn add_general_options(command: Command) -> Command {
         })
 }
 
-/// This program's arguments. General options that stand before the command are moved behind its first word, where the
-/// commands that have them read them and the others refuse them.
+/// This program's arguments. General options that stand before the command are moved behind its
+/// first word, where the commands that have them read them and the others refuse them.
 pub fn arguments() -> Vec<OsString> {
     options_behind_command(std::env::args_os().collect())
 }
@@ -120,7 +123,8 @@ fn option_length(word: &OsStr) -> Option<usize> {
     }
 }
 
-/// Runs the command that was parsed, where it is one of this folder. `whole` is the program's definition.
+/// Runs the command that was parsed, where it is one of this folder. `whole` is the program's
+/// definition.
 pub fn run(matches: &ArgMatches, whole: fn() -> Command) -> Option<ExitCode> {
     let (name, inner) = matches.subcommand()?;
     if name == admin::NAME {

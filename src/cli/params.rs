@@ -10,7 +10,8 @@ use super::ask;
 use super::error::{CliError, io_words};
 use super::screen::note;
 
-/// The least that a file of params or of a value may be refused for: more than the API takes as a whole.
+/// The least that a file of params or of a value may be refused for: more than the API takes as a
+/// whole.
 const FILE_MAX: u64 = 8 * 1024 * 1024;
 
 /// What to do about a secret that wasn't given.
@@ -141,7 +142,8 @@ fn from_file(file: &str, stdin: &mut Stdin) -> Result<Map<String, Value>, CliErr
     }
 }
 
-/// The JSON of a param's type. What isn't of the type goes as text: the server says what it must be.
+/// The JSON of a param's type. What isn't of the type goes as text: the server says what it must
+/// be.
 fn typed(param: Option<&Param>, text: String) -> Value {
     let kind = param.map_or("", |param| param.r#type.as_str());
     match (kind, text.as_str()) {

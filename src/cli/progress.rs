@@ -1,4 +1,5 @@
-//! The progress line: one line at the bottom of a terminal, on standard error, gone before anything else is written.
+//! The progress line: one line at the bottom of a terminal, on standard error, gone before anything
+//! else is written.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -18,7 +19,8 @@ pub(super) struct Progress {
     on: bool,
     /// Whether it is drawn with escapes; without them, blanks clear it.
     escapes: bool,
-    /// Whether the job's output goes to the same screen, so that a line of it must end before ours is drawn.
+    /// Whether the job's output goes to the same screen, so that a line of it must end before ours
+    /// is drawn.
     shares_screen: bool,
     began: Instant,
     doing: String,

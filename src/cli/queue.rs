@@ -169,7 +169,8 @@ pub(super) fn nothing_like<'k>(
     ))
 }
 
-/// Says what a job waits for, where its node won't take it at once. A failure to find out is none of the job's.
+/// Says what a job waits for, where its node won't take it at once. A failure to find out is none
+/// of the job's.
 async fn tell_wait(client: &Client, job: &JobView) {
     let path = format!("/api/nodes/{}", segment(&job.node_id));
     let asked = tokio::time::timeout(ASIDE, client.get::<NodeView>(&path)).await;

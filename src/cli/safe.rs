@@ -1,12 +1,14 @@
-//! What others wrote, made fit for a terminal. A job's output, a node's name or an error's text may hold sequences that
-//! move the cursor, set the window's title, fill the clipboard or answer in the user's name.
+//! What others wrote, made fit for a terminal. A job's output, a node's name or an error's text may
+//! hold sequences that move the cursor, set the window's title, fill the clipboard or answer in the
+//! user's name.
 
 use crate::misleading::{judged, misleads};
 use crate::terminal::{Line, Parser, Printed};
 
-/// Makes a job's output harmless, however it is cut into pieces. Text, newlines, tabs, `\r` and colours (SGR) pass. What
-/// moves the cursor within its line is done with blanks and by printing the line's beginning again. Everything else that
-/// controls a terminal is left out, as on the job's page; marks that mislead are shown by their number.
+/// Makes a job's output harmless, however it is cut into pieces. Text, newlines, tabs, `\r` and
+/// colours (SGR) pass. What moves the cursor within its line is done with blanks and by printing
+/// the line's beginning again. Everything else that controls a terminal is left out, as on the
+/// job's page; marks that mislead are shown by their number.
 #[derive(Debug)]
 pub(super) struct Terminal {
     parser: Parser,
@@ -131,7 +133,8 @@ impl Printer {
         }
     }
 
-    /// Moves the line's cursor, if the terminal's can follow: not back over the edge where it wrapped the line.
+    /// Moves the line's cursor, if the terminal's can follow: not back over the edge where it
+    /// wrapped the line.
     fn go(&mut self, to: impl FnOnce(&mut Line)) {
         if !self.is_lost && self.line.width() < self.columns {
             to(&mut self.line);
@@ -306,7 +309,8 @@ mod tests {
     #[test]
     fn every_other_sequence_is_left_out() {
         for (bytes, shown) in [
-            // Cursor, erase, scroll region, alternate screen, bracketed paste, mouse, modifyOtherKeys.
+            // Cursor, erase, scroll region, alternate screen, bracketed paste, mouse,
+            // modifyOtherKeys.
             (&b"a\x1b[2Jb"[..], "ab"),
             (b"a\x1b[10;10Hb", "ab"),
             (b"a\x1b[?1049hb", "ab"),

@@ -1,4 +1,5 @@
-//! The two outputs: data goes to standard output, notes to standard error; each may be a terminal or not.
+//! The two outputs: data goes to standard output, notes to standard error; each may be a terminal
+//! or not.
 
 use std::io::{IsTerminal, Write};
 
@@ -158,7 +159,8 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     let mut left = width.saturating_sub(1);
     let mut end = 0;
     let mut is_joined = false;
-    // What belongs together is kept or left out as a whole: what is joined, and marks on a character.
+    // What belongs together is kept or left out as a whole: what is joined, and marks on a
+    // character.
     for (at, c) in text.char_indices() {
         let wide = c.width().unwrap_or(0);
         if wide > 0 && !is_joined {

@@ -1,4 +1,5 @@
-//! What of a job's output was seen already, so that a connection that comes back shows no byte twice.
+//! What of a job's output was seen already, so that a connection that comes back shows no byte
+//! twice.
 
 use hyprbox_protocol::Stream;
 

@@ -114,7 +114,8 @@ fn check_token(token: &str) -> Result<String, CliError> {
     Ok(token.to_owned())
 }
 
-/// A server's address without a slash at its end; refused where a token would go over the network in the clear.
+/// A server's address without a slash at its end; refused where a token would go over the network
+/// in the clear.
 pub(super) fn check_url(name: &str, text: &str, env: Env<'_>) -> Result<String, CliError> {
     let example = "it must be a server's address such as https://jobs.example.org";
     let url = match reqwest::Url::parse(text) {
@@ -188,7 +189,8 @@ impl LoginFile {
         })
     }
 
-    /// Keeps it, for this user's eyes alone: the file is 0600 from its first moment, its folder 0700.
+    /// Keeps it, for this user's eyes alone: the file is 0600 from its first moment, its folder
+    /// 0700.
     pub(super) fn write(&self, login: &Login) -> Result<(), CliError> {
         let wrong = |error: std::io::Error| {
             CliError::failed(format!(

@@ -42,12 +42,14 @@ impl Events {
 #[derive(Debug, Default)]
 struct Buffer {
     bytes: BytesMut,
-    /// So many of them are known to hold no event's end, so that a large event isn't looked through with each piece of it.
+    /// So many of them are known to hold no event's end, so that a large event isn't looked through
+    /// with each piece of it.
     searched: usize,
 }
 
 impl Buffer {
-    /// Takes a whole event out of what has come so far; comments and events without data are passed over.
+    /// Takes a whole event out of what has come so far; comments and events without data are passed
+    /// over.
     fn take(&mut self) -> Option<Event> {
         while let Some(end) = self.end() {
             self.searched = 0;

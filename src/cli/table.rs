@@ -1,4 +1,5 @@
-//! Tables for people: columns aligned by the width that a terminal shows, not by bytes or characters.
+//! Tables for people: columns aligned by the width that a terminal shows, not by bytes or
+//! characters.
 
 use unicode_width::UnicodeWidthStr;
 

@@ -1,4 +1,5 @@
-//! A followed job as it is told: its output byte for byte on standard output, everything else on standard error.
+//! A followed job as it is told: its output byte for byte on standard output, everything else on
+//! standard error.
 
 use hyprbox_protocol::{Chunk, Stream};
 use serde::Deserialize;
@@ -54,7 +55,8 @@ pub(super) struct Teller<'f> {
     output: Output,
     progress: Progress,
     seen: Seen,
-    /// The last lines of what was there before, until all of that has come, which is so many bytes of each stream.
+    /// The last lines of what was there before, until all of that has come, which is so many bytes
+    /// of each stream.
     held: Option<LastLines>,
     until: Option<(u64, u64)>,
     /// The job's state, once it is known.

@@ -1,7 +1,9 @@
-//! The files in `assets/`, as they are served: named by what they hold, compressed once, kept by browsers for ever.
+//! The files in `assets/`, as they are served: named by what they hold, compressed once, kept by
+//! browsers for ever.
 //!
-//! The name has one hash over all files (`/assets/3f2a…/app.css`) instead of one per file: the modules then import each
-//! other by their plain names, without a build step, and a new version of the program is a new folder.
+//! The name has one hash over all files (`/assets/3f2a…/app.css`) instead of one per file: the
+//! modules then import each other by their plain names, without a build step, and a new version of
+//! the program is a new folder.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -83,7 +85,8 @@ pub(super) fn url(name: &str) -> String {
     format!("/assets/{}/{name}", shelf().version)
 }
 
-/// The modules that `module` imports, so that the browser fetches them at once and not one after the other.
+/// The modules that `module` imports, so that the browser fetches them at once and not one after
+/// the other.
 pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
     match module {
         "job.js" => &[

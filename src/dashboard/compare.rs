@@ -1,5 +1,5 @@
-//! `/jobs/{id}/compare`: a job beside the one before it (or `?with=`): state, steps, output, params and script, side by
-//! side.
+//! `/jobs/{id}/compare`: a job beside the one before it (or `?with=`): state, steps, output, params
+//! and script, side by side.
 
 use axum::extract::State;
 use maud::{Markup, html};

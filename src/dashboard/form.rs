@@ -15,7 +15,8 @@ const PAIRS_MAX: usize = 1_000;
 /// The pairs of an urlencoded post that asks for something to be done.
 pub(super) struct Form(pub(super) Query);
 
-/// The same of a form that may be back from the sign-in: then it is shown again, and nothing is done.
+/// The same of a form that may be back from the sign-in: then it is shown again, and nothing is
+/// done.
 pub(super) struct MaybeRestored {
     pub(super) form: Form,
     pub(super) is_restored: bool,
@@ -116,7 +117,8 @@ impl<'e> Faults<'e> {
         self.fields?.get(path).map(String::as_str)
     }
 
-    /// What is to be told above the form: the whole message, where no shown field has its part of it.
+    /// What is to be told above the form: the whole message, where no shown field has its part of
+    /// it.
     pub(super) fn summary(&self, shown: &[&str]) -> Markup {
         let hidden: Vec<_> = self.fields.into_iter().flatten().collect();
         let at_fields = !hidden.is_empty();
@@ -192,7 +194,8 @@ impl<'f> Input<'f> {
     }
 }
 
-/// The most UTF-16 units, in which browsers count, of so many characters, in which the server does. `page.js` counts those.
+/// The most UTF-16 units, in which browsers count, of so many characters, in which the server does.
+/// `page.js` counts those.
 fn units(characters: u32) -> u32 {
     characters.saturating_mul(2)
 }

@@ -103,7 +103,8 @@ pub(super) fn draw(page: &Page<'_>) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                // The header's `no-referrer` would have browsers post forms with `Origin: null`, which proves nothing.
+                // The header's `no-referrer` would have browsers post forms with `Origin: null`,
+                // which proves nothing.
                 meta name="referrer" content="same-origin";
                 title { (page.title) " · HyprBox Jobs" }
                 link rel="icon" type="image/svg+xml" href=(assets::url(page.icon));

@@ -5,7 +5,8 @@ const LONGEST: usize = 2_000;
 
 /// `to`, if it is a path on this server; else the overview.
 ///
-/// Browsers read `//host` and `/\host` as another host, and drop tabs and line ends before they look.
+/// Browsers read `//host` and `/\host` as another host, and drop tabs and line ends before they
+/// look.
 pub(super) fn path(to: Option<&str>) -> &str {
     let is_local = |to: &&str| {
         let mut rest = to.strip_prefix('/').unwrap_or("/").chars();

@@ -98,8 +98,8 @@ pub(super) async fn once(
     }
 }
 
-/// Hands the session to the browser and goes on. A browser that may drop the cookie comes by the sign-in page again, which
-/// then says so.
+/// Hands the session to the browser and goes on. A browser that may drop the cookie comes by the
+/// sign-in page again, which then says so.
 pub(super) fn signed_in(site: &Site, parts: &Parts, token: &str, to: &str) -> Response {
     let cookie = [(header::SET_COOKIE, site.auth.cookie_for(token))];
     let to = match site.auth.is_cookie_at_risk(parts) {

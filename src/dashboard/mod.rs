@@ -1,9 +1,10 @@
 //! The pages for people.
 //!
-//! One page per file. A handler names whom it lets in by the same extractors as the API's, calls the same functions, and
-//! answers with markup; an error on the way is the API's [`ApiError`], which [`shell`] shows as a page in the same words.
-//! Everything that changes something is an urlencoded post to the page's own path, so that reading, queueing and
-//! cancelling work without JavaScript. What is live is done by the modules in `assets/`, which fetch the page again and
+//! One page per file. A handler names whom it lets in by the same extractors as the API's, calls
+//! the same functions, and answers with markup; an error on the way is the API's [`ApiError`],
+//! which [`shell`] shows as a page in the same words. Everything that changes something is an
+//! urlencoded post to the page's own path, so that reading, queueing and cancelling work without
+//! JavaScript. What is live is done by the modules in `assets/`, which fetch the page again and
 //! swap the regions that changed: each thing is drawn in one place, here.
 
 mod account;
@@ -58,7 +59,8 @@ struct Site {
     api: Bytes,
 }
 
-/// The query parameters of each page; a page that is not here takes none. Any other is refused, as in the API.
+/// The query parameters of each page; a page that is not here takes none. Any other is refused, as
+/// in the API.
 const PARAMETERS: &[(&str, &[&str])] = &[
     ("/", &["scope"]),
     ("/setup", &["code"]),

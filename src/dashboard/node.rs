@@ -64,8 +64,8 @@ pub(super) async fn revoke_token(
     Ok(Redirect::to(&back))
 }
 
-/// A node's state in a sentence. What counts on by itself stands outside what screen readers announce. `from` is the page
-/// that it is kept up to date from, if that is another one.
+/// A node's state in a sentence. What counts on by itself stands outside what screen readers
+/// announce. `from` is the page that it is kept up to date from, if that is another one.
 pub(super) fn banner(node: &NodeView, from: Option<&str>) -> Markup {
     let shows = format!("node:{}", node.id);
     let words = match (node.status, node.last_seen_at) {

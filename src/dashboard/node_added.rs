@@ -60,7 +60,8 @@ pub(super) async fn add_token(
     Ok((StatusCode::CREATED, page).into_response())
 }
 
-/// The line that makes a new machine this node, with its one-time code; `None` where the server has no agent to give.
+/// The line that makes a new machine this node, with its one-time code; `None` where the server has
+/// no agent to give.
 async fn install_line(
     site: &Site,
     user: &User,
@@ -89,7 +90,8 @@ async fn page(
     let address = format!("/nodes/{}", node.id);
     let body = html! {
         h1 { "Start the agent on " (node.id) }
-        // The same region as on the node's own page, from where it is kept up to date: it turns green by itself.
+        // The same region as on the node's own page, from where it is kept up to date: it turns
+        // green by itself.
         (node::banner(node, Some(&address)))
         @if server.is_local { (only_here(server)) }
         section.card {
@@ -140,8 +142,8 @@ fn only_here(server: &ServerAddress) -> Markup {
     }
 }
 
-/// The line that starts an agent. The values hold nothing that a shell would read otherwise: a URL that the
-/// configuration checked, a slug, and a token of letters, digits, `-` and `_`.
+/// The line that starts an agent. The values hold nothing that a shell would read otherwise: a URL
+/// that the configuration checked, a slug, and a token of letters, digits, `-` and `_`.
 fn command(public_url: &str, node_id: &str, token: &str) -> String {
     let insecure = if is_in_the_clear(public_url) {
         "HYPRBOX_INSECURE_HTTP=1 "

@@ -1,5 +1,5 @@
-//! Choosing a node. A few are a list to choose from; of more, the one that is wanted is searched: typed, then picked from
-//! what was found, with scripts as one types, without them by a button.
+//! Choosing a node. A few are a list to choose from; of more, the one that is wanted is searched:
+//! typed, then picked from what was found, with scripts as one types, without them by a button.
 
 use axum::extract::State;
 use maud::{Markup, html};
@@ -29,7 +29,8 @@ pub(super) struct Picker {
 }
 
 impl Picker {
-    /// Those that match what was typed; first those that the preset is for, then those that are there.
+    /// Those that match what was typed; first those that the preset is for, then those that are
+    /// there.
     pub(super) async fn find(site: &Site, preset: &Preset, typed: &str) -> Result<Self, ApiError> {
         let (_, all) = site.jobs.nodes.presence.count_online();
         let is_searched = all > LISTED_MAX;
@@ -52,7 +53,8 @@ impl Picker {
         })
     }
 
-    /// The field. Where nodes are searched, `shows_found` says whether what was found is shown at once.
+    /// The field. Where nodes are searched, `shows_found` says whether what was found is shown at
+    /// once.
     pub(super) fn draw(
         &self,
         preset: &Preset,

@@ -1,7 +1,7 @@
 //! A preset's params as fields of a form, and the form's text as the JSON that the API takes.
 //!
-//! What can't be read as its type goes on as the text that was typed: `presets` then says what it must be, in the same
-//! words as over the API.
+//! What can't be read as its type goes on as the text that was typed: `presets` then says what it
+//! must be, in the same words as over the API.
 
 use maud::{Markup, html};
 use serde_json::{Map, Value};
@@ -119,7 +119,8 @@ fn control(param: &Param, id: &str, value: &str, is_wrong: bool) -> Markup {
                 .is_some_and(|pattern| names_line_end(pattern.as_str()));
             html! {
                 @if is_long || has_lines || value.contains('\n') || default_text(param).contains('\n') {
-                    // The parser drops a line end right after the tag: one that is meant needs another before it.
+                    // The parser drops a line end right after the tag: one that is meant needs
+                    // another before it.
                     textarea id=(id) name=(name) rows="1" data-max=[max_length] required[param.required] autocomplete="off" spellcheck="false"
                         aria-describedby=(about) aria-invalid=[wrong] { "\n" (value) }
                 } @else {

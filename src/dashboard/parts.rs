@@ -1,4 +1,5 @@
-//! Pieces that several pages show: states, rows of jobs, the switch between one's own jobs and everybody's.
+//! Pieces that several pages show: states, rows of jobs, the switch between one's own jobs and
+//! everybody's.
 
 use maud::{Markup, html};
 
@@ -26,7 +27,8 @@ fn state_words(status: JobStatus, is_stopping: bool) -> (&'static str, &'static 
     }
 }
 
-/// How a job's state is told by the tab that shows it: a mark before its title, and its icon. `job.js` has the same marks.
+/// How a job's state is told by the tab that shows it: a mark before its title, and its icon.
+/// `job.js` has the same marks.
 pub(super) fn tab(job: &JobView) -> (&'static str, String) {
     let (name, _) = state_words(job.status, job.cancel_requested_at.is_some());
     let mark = match name {

@@ -1,4 +1,5 @@
-//! Output as plain text, for pages without JavaScript: the end of it, without what moves a terminal's cursor.
+//! Output as plain text, for pages without JavaScript: the end of it, without what moves a
+//! terminal's cursor.
 
 use crate::terminal::{Line, Parser, Printed};
 

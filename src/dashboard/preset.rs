@@ -287,7 +287,8 @@ fn form(preset: &Preset, node: &Markup, filled: &Filled, error: Option<&ApiError
         pattern: Some("[0-9]{1,6}"),
         ..Input::default()
     };
-    // With scripts the question is asked before the form is sent, and answered by what its button then says.
+    // With scripts the question is asked before the form is sent, and answered by what its button
+    // then says.
     let ask = (preset.risk == Risk::High)
         .then(|| format!("{} is a high-risk preset. Queue it?", preset.name));
     let sure = ask.as_ref().map(|_| "confirmed");

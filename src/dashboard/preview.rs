@@ -1,4 +1,5 @@
-//! The look before Queue: the script as it would be frozen, and what is new about it since the last run there.
+//! The look before Queue: the script as it would be frozen, and what is new about it since the last
+//! run there.
 
 use maud::{Markup, html};
 use serde_json::{Map, Value};
@@ -16,7 +17,8 @@ pub(super) struct Preview {
     last: Option<LastRun>,
 }
 
-/// The last run of the same preset on the same node, and the unified diff from its script to this one.
+/// The last run of the same preset on the same node, and the unified diff from its script to this
+/// one.
 struct LastRun {
     job: JobView,
     diff: String,

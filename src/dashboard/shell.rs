@@ -51,7 +51,8 @@ fn refuse_unknown(parts: &Parts) -> Result<(), ApiError> {
 pub(super) fn protect(headers: &mut HeaderMap) {
     let csp = HeaderValue::from_static(PAGE_CSP);
     headers.insert(header::CONTENT_SECURITY_POLICY, csp);
-    // Pages show what the signed-in person may see, tokens too: neither a proxy nor the next user of the browser may.
+    // Pages show what the signed-in person may see, tokens too: neither a proxy nor the next user
+    // of the browser may.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
@@ -60,7 +61,8 @@ pub(super) async fn show(auth: &Auth, mut asked: Parts, error: ApiError) -> Resp
     if error.status == StatusCode::UNAUTHORIZED {
         return to_login(auth, &asked).await;
     }
-    // Who is asking is only for the navigation here; the proof of origin was the request's own matter.
+    // Who is asking is only for the navigation here; the proof of origin was the request's own
+    // matter.
     asked.method = Method::GET;
     let user = auth.authenticate(&asked).await.ok();
     let mut error = error;

@@ -1,4 +1,5 @@
-//! Two texts beside each other, line by line: aligned by a diff, runs of the same lines folded, bounded in work and size.
+//! Two texts beside each other, line by line: aligned by a diff, runs of the same lines folded,
+//! bounded in work and size.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -204,7 +205,8 @@ impl SideBySide {
     }
 }
 
-/// Two lines with the same hash are taken for the same: a collision of one in 2^64 would hide a difference, never more.
+/// Two lines with the same hash are taken for the same: a collision of one in 2^64 would hide a
+/// difference, never more.
 fn hash(line: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     line.hash(&mut hasher);

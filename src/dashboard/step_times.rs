@@ -6,7 +6,8 @@ use similar::{Algorithm, DiffTag, capture_diff_slices};
 use super::words;
 use crate::jobs::{Step, StepState};
 
-/// The output tells when steps begin, and an agent that nobody watches sends it every 1.5 s: what comes together took less.
+/// The output tells when steps begin, and an agent that nobody watches sends it every 1.5 s: what
+/// comes together took less.
 const TOGETHER_MS: i64 = 100;
 /// A smaller difference may be none.
 const SAME_MS: i64 = 2_000;

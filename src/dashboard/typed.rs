@@ -1,5 +1,5 @@
-//! What was typed into a form whose session had ended: it goes through the sign-in and back into the form, where it waits to
-//! be sent again. Passwords and secrets are typed again.
+//! What was typed into a form whose session had ended: it goes through the sign-in and back into
+//! the form, where it waits to be sent again. Passwords and secrets are typed again.
 
 use axum::body::{Body, to_bytes};
 use axum::http::request::Parts;
@@ -15,7 +15,8 @@ use crate::presets::ParamKind;
 const MARK: &str = "typed";
 /// Before the name of each field of it.
 const PREFIX: &str = "typed.";
-/// The most that is carried: before a sign-in a body has at most 64 KiB, and this one has the sign-in's own fields too.
+/// The most that is carried: before a sign-in a body has at most 64 KiB, and this one has the
+/// sign-in's own fields too.
 const LONGEST: usize = 56 * 1024;
 /// What a browser is not to be given back.
 const NEVER: [&str; 2] = ["password", "old"];
@@ -106,7 +107,8 @@ fn page_of(path: &str) -> String {
     }
 }
 
-/// The sign-in for a form or a button of ours whose session has ended; the request again if it is something else.
+/// The sign-in for a form or a button of ours whose session has ended; the request again if it is
+/// something else.
 pub(super) async fn keep(site: &Site, parts: Parts, body: Body) -> Result<Response, (Parts, Body)> {
     let path = parts.uri.path();
     let is_open = matches!(path, "/login" | "/setup" | "/logout");

@@ -80,8 +80,8 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// The text with what can't be seen made visible: marks that turn the order of characters around (a script that
-/// reads otherwise than it runs), and control characters. Line ends and tabs stay.
+/// The text with what can't be seen made visible: marks that turn the order of characters around (a
+/// script that reads otherwise than it runs), and control characters. Line ends and tabs stay.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
     let hides = |c: char, misleads: bool| misleads || (c.is_control() && c != '\n' && c != '\t');
     if !judged(text).any(|(c, misleads)| hides(c, misleads)) {

@@ -1,4 +1,5 @@
-//! One line of output, whose cursor goes to and fro. Columns are those of a terminal: a wide character has two.
+//! One line of output, whose cursor goes to and fro. Columns are those of a terminal: a wide
+//! character has two.
 
 use unicode_width::UnicodeWidthChar;
 
@@ -90,7 +91,8 @@ impl Line {
             self.is_uneven = true;
             return;
         }
-        // What the new one covers, with the marks on it; of a wide one that is covered by half, the rest is blank.
+        // What the new one covers, with the marks on it; of a wide one that is covered by half, the
+        // rest is blank.
         let (mut end, mut covered) = (index, start);
         while end < self.cells.len() && (covered < column + width || self.cells[end].width == 0) {
             covered += usize::from(self.cells[end].width);
@@ -130,7 +132,8 @@ impl Line {
         self.is_uneven |= width != 1;
     }
 
-    /// How many columns the character takes up as the cell `index`: none where it is part of the one before.
+    /// How many columns the character takes up as the cell `index`: none where it is part of the
+    /// one before.
     fn width_of(&self, character: char, index: usize) -> usize {
         let before = index.checked_sub(1).and_then(|at| self.cells.get(at));
         let is_skin = matches!(character, '\u{1f3fb}'..='\u{1f3ff}');

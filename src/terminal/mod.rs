@@ -1,5 +1,5 @@
-//! What programs print to a terminal, read as lines of text: pages without scripts and the command line show the same.
-//! `assets/ansi.js` reads output by the same rules.
+//! What programs print to a terminal, read as lines of text: pages without scripts and the command
+//! line show the same. `assets/ansi.js` reads output by the same rules.
 
 mod line;
 mod parser;

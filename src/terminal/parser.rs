@@ -1,4 +1,5 @@
-//! Bytes into characters and the few controls that matter within a line. Everything else is left out.
+//! Bytes into characters and the few controls that matter within a line. Everything else is left
+//! out.
 
 /// A longer sequence without an end is not a sequence.
 const SEQUENCE_MAX: usize = 256;
@@ -60,7 +61,8 @@ impl Parser {
         }
     }
 
-    /// Takes one character or sequence; how many bytes that was, or nothing if its end hasn't come yet.
+    /// Takes one character or sequence; how many bytes that was, or nothing if its end hasn't come
+    /// yet.
     fn take(&mut self, rest: &[u8], print: &mut dyn FnMut(Printed<'_>)) -> Option<usize> {
         if self.is_in_string {
             return self.take_string(rest);

@@ -1,6 +1,7 @@
 (() => {
-  // Every control has a name, every id is there once and every reference leads somewhere, headings leave out no level,
-  // and text has a contrast of 4.5 (3 where it is large) against what is behind it.
+  // Every control has a name, every id is there once and every reference leads somewhere, headings
+  // leave out no level, and text has a contrast of 4.5 (3 where it is large) against what is behind
+  // it.
   const faults = [];
   const all = (css) => [...document.querySelectorAll(css)].filter((e) => e.checkVisibility?.({ visibilityProperty: true }));
   const nameOf = (e) => e.getAttribute('aria-label') || e.labels?.[0]?.textContent.trim() || e.textContent.trim() || e.title ||

@@ -34,8 +34,8 @@ impl Browser {
         browser
     }
 
-    /// One in which that person is signed in, and that knows the server by this name: an address in a network of
-    /// machines, which without https is no secure context.
+    /// One in which that person is signed in, and that knows the server by this name: an address in
+    /// a network of machines, which without https is no secure context.
     pub(crate) fn at_host(server: &Server, host: &str, person: &Person) -> Self {
         let rule = format!("--host-resolver-rules=MAP {host} 127.0.0.1");
         let mut browser = Self::start(server, &[rule.as_str()], &[]);
@@ -124,7 +124,8 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
-    /// Waits until a JavaScript expression gives something true; what it gave. A page that is being left has no answer.
+    /// Waits until a JavaScript expression gives something true; what it gave. A page that is being
+    /// left has no answer.
     #[track_caller]
     pub(crate) fn until(&self, expression: &str) -> Value {
         let body = json!({"script": format!("return {expression}"), "args": []});
@@ -199,7 +200,8 @@ impl Browser {
         self.click("xpath", &xpath);
     }
 
-    /// Clicks what is found; once more where the page was left between the two, with nothing clicked.
+    /// Clicks what is found; once more where the page was left between the two, with nothing
+    /// clicked.
     #[track_caller]
     fn click(&self, using: &str, value: &str) {
         eventually(value, || {
@@ -329,7 +331,8 @@ impl Browser {
             .expect("closes");
     }
 
-    /// Measures from now on what the page's own thread works, by the time that it has the processor.
+    /// Measures from now on what the page's own thread works, by the time that it has the
+    /// processor.
     pub(crate) fn measure(&self) {
         self.driver.devtools("Performance.disable", json!({}));
         let params = json!({"timeDomain": "threadTicks"});
@@ -397,8 +400,8 @@ impl Browser {
     }
 }
 
-/// Where most tests of a running job begin: its server, its ADMIN, the agent that has claimed it on `node-1`, its id, and the
-/// ADMIN's browser.
+/// Where most tests of a running job begin: its server, its ADMIN, the agent that has claimed it on
+/// `node-1`, its id, and the ADMIN's browser.
 pub(crate) fn on_a_running_job() -> (Server, Person, FakeAgent, String, Browser) {
     let mut server = Server::start();
     let admin = server.admin();

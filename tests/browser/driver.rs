@@ -1,4 +1,5 @@
-//! The WebDriver protocol, as much of it as the tests need: JSON over HTTP to a chromedriver process of one's own.
+//! The WebDriver protocol, as much of it as the tests need: JSON over HTTP to a chromedriver
+//! process of one's own.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -112,8 +113,8 @@ impl Driver {
     }
 }
 
-/// Starts a chromedriver; `None` where it ended before it had a port. It takes a free one of IPv6, wants the same of IPv4, and
-/// gives up where another test has that.
+/// Starts a chromedriver; `None` where it ended before it had a port. It takes a free one of IPv6,
+/// wants the same of IPv4, and gives up where another test has that.
 fn start() -> Option<(Child, u16)> {
     let mut child = Command::new("chromedriver")
         .args(["--port=0", "--log-level=SEVERE"])

@@ -1,4 +1,5 @@
-//! A person's first five minutes: setup link, node added, agent started, preset chosen, job watched.
+//! A person's first five minutes: setup link, node added, agent started, preset chosen, job
+//! watched.
 
 use crate::browser::Browser;
 use crate::harness::{PASSWORD, RealAgent, Server};

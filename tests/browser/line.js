@@ -1,5 +1,6 @@
-// Two tabs on one line, with the server's answers and the timers in hand; gives what each tab was sent. The second one
-// joins when the first has had some, and before the stream is asked for anew it goes on, to the job's end.
+// Two tabs on one line, with the server's answers and the timers in hand; gives what each tab was
+// sent. The second one joins when the first has had some, and before the stream is asked for anew
+// it goes on, to the job's end.
 const module = performance.getEntriesByType('resource').find(({ name }) => name.endsWith('/line.js')).name;
 const { Line } = await import(module);
 

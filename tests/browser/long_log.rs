@@ -146,7 +146,8 @@ fn lines_of_both_streams_keep_their_numbers_whichever_lost_its_head() {
     let agent = admin.add_node("node-1");
     let id = admin.queue("node-1");
     agent.claim();
-    // stderr: lines 1 and 20,002, and one that begins before stdout's and ends after; stdout loses its head.
+    // stderr: lines 1 and 20,002, and one that begins before stdout's and ends after; stdout loses
+    // its head.
     agent.output(&id, &[chunk("stderr", 0, "first\nbeg")]);
     let text: String = (3..20_003).map(|n| format!("line {n}\n")).collect();
     agent.say(&id, 0, &text);

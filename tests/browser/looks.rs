@@ -1,4 +1,5 @@
-//! Pictures of the pages, light, dark and narrow; and what can be checked of their looks without eyes.
+//! Pictures of the pages, light, dark and narrow; and what can be checked of their looks without
+//! eyes.
 
 use serde_json::{Value, json};
 

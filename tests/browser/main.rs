@@ -1,5 +1,6 @@
-//! The dashboard in a real browser: headless Chromium, driven over WebDriver, against the real server. It stands on the
-//! same harness as `tests/it`. Screenshots are kept in `tests/output/`, for people to look at.
+//! The dashboard in a real browser: headless Chromium, driven over WebDriver, against the real
+//! server. It stands on the same harness as `tests/it`. Screenshots are kept in `tests/output/`,
+//! for people to look at.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::print_stderr,

@@ -1,4 +1,5 @@
-//! In and out: setup, wrong passwords, sessions that end, and the way back to where one wanted to go.
+//! In and out: setup, wrong passwords, sessions that end, and the way back to where one wanted to
+//! go.
 
 use serde_json::json;
 

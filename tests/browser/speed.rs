@@ -1,5 +1,5 @@
-//! From the press on Queue to the first line of output on the page, by the browser's own clock. Told, not judged: other
-//! tests run beside this one.
+//! From the press on Queue to the first line of output on the page, by the browser's own clock.
+//! Told, not judged: other tests run beside this one.
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! The steps of a job's output: what makes one, how they fold, and what is found in those that are folded.
+//! The steps of a job's output: what makes one, how they fold, and what is found in those that are
+//! folded.
 
 use serde_json::{Value, json};
 
@@ -53,7 +54,8 @@ fn failed_job(server: &Server, agent: &FakeAgent, id: &str) {
     past_job(server, agent, id, &STEPS, (1, 214));
 }
 
-/// A job that wrote this two months ago, and ended with that exit code, so many seconds after its start.
+/// A job that wrote this two months ago, and ended with that exit code, so many seconds after its
+/// start.
 fn past_job(
     server: &Server,
     agent: &FakeAgent,

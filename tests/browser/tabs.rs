@@ -19,8 +19,8 @@ fn streams(admin: &Person) -> u64 {
         .expect("a number")
 }
 
-/// Waits until the log has so many lines: a page may show its job's end, which it looks up now and then, before it has drawn
-/// all of the output.
+/// Waits until the log has so many lines: a page may show its job's end, which it looks up now and
+/// then, before it has drawn all of the output.
 #[track_caller]
 fn lines_are(browser: &Browser, count: u64) {
     browser.until(&format!(
@@ -142,8 +142,8 @@ fn busy_output_is_whole_in_every_window() {
     let (_server, _admin, agent, id, browser) = on_a_running_job();
     let mut windows = Vec::new();
     let (mut sent, mut said, mut held) = (0, 0, Vec::new());
-    // Opened while it writes, characters and lines cut anywhere, and bytes that are no text: each begins at the beginning
-    // while the others go on.
+    // Opened while it writes, characters and lines cut anywhere, and bytes that are no text: each
+    // begins at the beginning while the others go on.
     for _ in 0..6 {
         windows.push(browser.new_window());
         browser.open(&format!("/jobs/{id}"));
@@ -225,7 +225,8 @@ impl Watched<'_> {
     }
 }
 
-/// A browser that knows the server by a name in the network is in no secure context: no locks, no clipboard.
+/// A browser that knows the server by a name in the network is in no secure context: no locks, no
+/// clipboard.
 #[test]
 fn twelve_windows_share_one_line_over_plain_http_whatever_happens() {
     let mut server = Server::start();

@@ -1,4 +1,5 @@
-//! Nothing typed is lost: forms whose session ends, links to lines, limits of text, questions before what is risky.
+//! Nothing typed is lost: forms whose session ends, links to lines, limits of text, questions
+//! before what is risky.
 
 use serde_json::json;
 
