@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyprbox_protocol::{TimeRange, is_slug};
+
 /// What the agent needs to know to run.
 #[derive(Clone)]
 pub struct Config {
@@ -124,7 +126,7 @@ const NODE_ID_ALLOWED: &str =
     "the node's id: 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit";
 const TOKEN_ALLOWED: &str = "the token that the server showed once, hbn_…";
 const JOB_ENV_ALLOWED: &str = "names of variables, comma-separated, such as HTTPS_PROXY,NO_PROXY,TZ, and never HYPRBOX_NODE_TOKEN";
-const INTERVAL_ALLOWED: &str = "a time from 1s to 1h, such as 1500ms, 30s, 5m or 1h";
+const INTERVAL_RANGE: TimeRange = TimeRange::millis(1000, 3_600_000);
 
 /// Settings by name as they were given, before they are checked.
 pub struct Raw<'a> {
@@ -298,9 +300,9 @@ impl<'a> Raw<'a> {
         }
         let interval = match self.get(&INTERVAL) {
             None => Duration::from_secs(30),
-            Some((name, value)) => parse_duration(&value)
-                .filter(|d| (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(d))
-                .ok_or_else(|| bad(&name, &value, INTERVAL_ALLOWED))?,
+            Some((name, value)) => INTERVAL_RANGE
+                .parse(&value)
+                .ok_or_else(|| bad(&name, &value, &INTERVAL_RANGE.to_string()))?,
         };
         Ok(Config {
             api_url,
@@ -324,33 +326,10 @@ fn bad(name: &str, value: &str, allowed: &str) -> ConfigError {
     }
 }
 
-/// `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
-fn is_slug(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
 /// `[A-Za-z_][A-Za-z0-9_]*`, as bash wants it.
 fn is_variable(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     name.bytes().all(inner) && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
-}
-
-/// `1h`, `5m`, `30s`, `1500ms`: one whole number with one unit.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
-        "h" => Some(Duration::from_secs(number.checked_mul(3600)?)),
-        _ => None,
-    }
 }
 
 /// True for an address that never leaves this machine, so that plain http is safe there.

@@ -6,14 +6,13 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyprbox_protocol::{ClaimedJob, CompleteRequest, PendingAnswer};
-use ring::digest::{Context as Digest, SHA256};
+use hyprbox_protocol::{ClaimedJob, CompleteRequest, PendingAnswer, to_hex};
+use ring::digest::{SHA256, digest};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::backoff::{Backoff, LONGEST};
 use crate::client::{Client, PollRequest};
-use crate::commands::upgrade::swap::hex;
 use crate::config::Config;
 use crate::health;
 use crate::heartbeat::Reported;
@@ -459,9 +458,8 @@ impl Poller<'_> {
 /// Whether the script is the one that the job's digest names; a server that sends no digest is
 /// believed.
 fn is_whole(job: &ClaimedJob) -> bool {
-    let mut digest = Digest::new(&SHA256);
-    digest.update(job.script.as_bytes());
-    job.script_sha256.is_empty() || job.script_sha256 == hex(digest)
+    job.script_sha256.is_empty()
+        || job.script_sha256 == to_hex(digest(&SHA256, job.script.as_bytes()))
 }
 
 /// Done once a job could not run here any more.

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::ArgValueCompleter;
 
 use super::complete;
+use crate::presets::TIMEOUT_RANGE;
 
 /// What a command ends with, told wherever one may ask.
 pub const EXIT_CODES: &str = "\
@@ -189,7 +190,7 @@ pub(super) struct Run {
     pub(super) node: String,
     #[command(flatten)]
     pub(super) params: Params,
-    /// How long the script may run, such as 90s, 10m or 2h, in place of the preset's own limit
+    /// How long the script may run, such as 90s, 10m or 1h30m, in place of the preset's own limit
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub(super) timeout: Option<u64>,
     #[command(flatten)]
@@ -238,10 +239,10 @@ fn days(text: &str) -> Result<u32, String> {
 
 /// In seconds.
 fn timeout(text: &str) -> Result<u64, String> {
-    hyprbox_agent::config::parse_duration(text)
-        .filter(|time| time.subsec_nanos() == 0 && (1..=604_800).contains(&time.as_secs()))
+    TIMEOUT_RANGE
+        .parse(text)
         .map(|time| time.as_secs())
-        .ok_or_else(|| "must be a time from 1s to 168h, such as 90s, 10m or 2h".to_owned())
+        .ok_or_else(|| format!("must be {TIMEOUT_RANGE}"))
 }
 
 /// Whose jobs are meant.

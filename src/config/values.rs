@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyprbox_protocol::TimeRange;
 use ipnet::IpNet;
 
 use super::BackupPlan;
@@ -124,8 +125,10 @@ pub(super) fn backups(
     source: &Source<'_>,
     database: &DatabaseUrl,
 ) -> Result<Option<BackupPlan>, ConfigError> {
-    const ALLOWED: &str = "a time from 1s to 365d, such as 30m, 24h or 7d";
-    let every = source.read("HYPRBOX_BACKUP_EVERY", ALLOWED, duration)?;
+    const EVERY: TimeRange = TimeRange::seconds(1, 365 * 24 * 3_600);
+    let every = source.read("HYPRBOX_BACKUP_EVERY", &EVERY.to_string(), |text| {
+        EVERY.parse(text)
+    })?;
     let keep = source.number("HYPRBOX_BACKUP_KEEP", 1, 10_000)?;
     let Some(dir) = source.text("HYPRBOX_BACKUP_DIR") else {
         return match (every, keep) {
@@ -161,24 +164,6 @@ pub(super) fn backups(
             .and_then(|keep| usize::try_from(keep).ok())
             .unwrap_or(7),
     }))
-}
-
-/// `30s`, `30m`, `24h`, `7d`: one whole number with one unit.
-fn duration(value: &str) -> Option<Duration> {
-    const LONGEST: u64 = 365 * 24 * 3_600;
-    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = value.split_at(digits);
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 24 * 3_600,
-        _ => return None,
-    };
-    let seconds = number.parse::<u64>().ok()?.checked_mul(unit)?;
-    (1..=LONGEST)
-        .contains(&seconds)
-        .then(|| Duration::from_secs(seconds))
 }
 
 pub(super) fn boolean(value: &str) -> Option<bool> {

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use hyprbox_protocol::to_hex;
 use rust_embed::Embed;
 use sha2::{Digest, Sha256};
 
@@ -52,10 +53,8 @@ fn shelf() -> &'static Shelf {
         for (name, asset) in &mut assets {
             asset.kind = kind_of(name);
         }
-        let digest = hash.finalize();
-        let version = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
         Shelf {
-            version: version.collect(),
+            version: to_hex(&hash.finalize()[..8]),
             assets,
         }
     })

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use hyprbox_protocol::{AGENT_VERSION_MARK, ShippedAgent, ShippedFile, Version};
+use hyprbox_protocol::{AGENT_VERSION_MARK, ShippedAgent, ShippedFile, Version, to_hex};
 use memchr::memmem;
 use sha2::{Digest, Sha256};
 
@@ -191,11 +191,7 @@ fn read_through(mut file: impl Read) -> io::Result<(String, Option<String>)> {
         kept = filled.min(MARK_AND_VERSION);
         piece.copy_within(filled - kept..filled, 0);
     }
-    let digest = digest.finalize();
-    Ok((
-        digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        version,
-    ))
+    Ok((to_hex(digest.finalize()), version))
 }
 
 /// The version that these bytes begin with, up to the line's end.
@@ -269,11 +265,7 @@ mod tests {
             bytes.resize(bytes.len() + PIECE / 2, 0);
             let (digest, version) = read(&bytes);
             assert_eq!(version.as_deref(), Some("1.2.3-rc.4"), "{before}");
-            let whole: String = Sha256::digest(&bytes)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            assert_eq!(digest, whole);
+            assert_eq!(digest, to_hex(Sha256::digest(&bytes)));
         }
         for odd in [
             &b""[..],

@@ -12,7 +12,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use hyprbox_protocol::is_older;
+use hyprbox_protocol::{is_older, to_hex};
 use sha2::{Digest, Sha256};
 
 use super::agents::{Agents, PREFIX};
@@ -88,8 +88,7 @@ impl Install {
         if self.0.agents.all().is_empty() {
             return None;
         }
-        let digest = Sha256::digest(self.script());
-        let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = to_hex(Sha256::digest(self.script()));
         Some(command(server_url, code, &sha256))
     }
 

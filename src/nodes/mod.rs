@@ -9,7 +9,6 @@ mod presence;
 mod processes;
 mod routes;
 mod run_clock;
-mod slug;
 mod tokens;
 
 use std::sync::Arc;
@@ -21,7 +20,6 @@ pub use presence::{NodeStatus, Presence};
 pub use processes::Standing;
 pub use routes::{AddNode, AddedNode, Load, NodeInstance, NodeView};
 pub use run_clock::RunClock;
-pub use slug::is_slug;
 pub(crate) use tokens::no_such_node;
 pub use tokens::{MintedToken, TokenView};
 

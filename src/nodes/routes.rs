@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use hyprbox_protocol::OsInfo;
+use hyprbox_protocol::{OsInfo, is_slug};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::tokens::{self, mint_into};
-use super::{NodeStatus, Nodes, enrol, heartbeat, is_slug};
+use super::{NodeStatus, Nodes, enrol, heartbeat};
 use crate::audit;
 use crate::auth::{Admin, User, check_words};
 use crate::clock::{self, Timestamp};

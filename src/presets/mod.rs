@@ -40,5 +40,5 @@ pub use announce::{Announced, announced, failed_verify};
 pub use catalog::{Catalog, CatalogEntry, FileError, Origin, Snapshot};
 pub use params::{ParamErrors, Values};
 pub use render::{Script, render, script_sha256};
-pub use schema::{Fault, Param, ParamKind, ParamValue, Preset, Risk, Step};
+pub use schema::{Fault, Param, ParamKind, ParamValue, Preset, Risk, Step, TIMEOUT_RANGE};
 pub use view::{ParamView, PresetList, PresetView};

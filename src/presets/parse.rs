@@ -8,9 +8,10 @@ use super::locate::{Aim, Index, Segment};
 use super::params::{check_value, json_from_yaml};
 use super::schema::{
     DEFAULT_TIMEOUT_SECONDS, Fault, MAX_MAX_LENGTH, Param, ParamKind, Pattern, Preset, Risk, Step,
+    TIMEOUT_RANGE,
 };
 use super::shape::{RawParam, RawPreset, RawStep, RawType, read};
-use super::words::{has_command, is_line, is_os_id, is_param_name, is_preset_name, parse_duration};
+use super::words::{has_command, is_line, is_os_id, is_param_name, is_preset_name};
 
 /// How many faults of a file are named; of the others only their number is.
 const MAX_FAULTS: usize = 20;
@@ -106,10 +107,14 @@ impl Checks {
                 "any is every Linux, derivatives among them: leave out derivatives",
             );
         }
-        let timeout = raw.timeout.as_deref().map(parse_duration);
-        if let Some(Err(message)) = &timeout {
-            self.value(&[key("timeout")], message.clone());
-        }
+        let timeout = raw.timeout.as_deref().and_then(|text| {
+            let time = TIMEOUT_RANGE.parse(text);
+            if time.is_none() {
+                let message = format!("{text:?} must be {TIMEOUT_RANGE}");
+                self.value(&[key("timeout")], message);
+            }
+            u32::try_from(time?.as_secs()).ok()
+        });
         let params = raw.params.map_or_else(Vec::new, |params| params.0);
         let params = params
             .into_iter()
@@ -129,9 +134,7 @@ impl Checks {
             keep_processes: raw.keep_processes.unwrap_or(false),
             targets: raw.targets,
             risk: raw.risk.unwrap_or(Risk::Medium),
-            timeout_seconds: timeout
-                .and_then(Result::ok)
-                .unwrap_or(DEFAULT_TIMEOUT_SECONDS),
+            timeout_seconds: timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS),
             params,
             steps: raw.steps.into_iter().map(Step::from).collect(),
         }

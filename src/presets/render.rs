@@ -40,6 +40,7 @@
 
 use std::fmt::Write as _;
 
+use hyprbox_protocol::to_hex;
 use sha2::{Digest, Sha256};
 
 use super::announce::{DONE, VERIFY_FAILED, label};
@@ -87,7 +88,7 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
     }
     line!("exit 0");
     line!("}}");
-    let sha256 = hex(&Sha256::digest(text.as_bytes()));
+    let sha256 = script_sha256(&text);
     Script { text, sha256 }
 }
 
@@ -339,12 +340,5 @@ fn quote(value: &str) -> String {
 
 /// The digest that a frozen script carries: SHA-256, 64 lower-case hex digits.
 pub fn script_sha256(script: &str) -> String {
-    hex(&Sha256::digest(script))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, b| {
-        let _ = write!(text, "{b:02x}");
-        text
-    })
+    to_hex(Sha256::digest(script))
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use hyprbox_protocol::TimeRange;
 use regex::Regex;
 
 use super::parse;
@@ -15,8 +16,8 @@ pub const MAX_FILE_BYTES: u64 = 256 * 1024;
 /// example.
 pub const DEFAULT_TIMEOUT_SECONDS: u32 = 600;
 
-/// The longest timeout, for a preset as for a job: a week.
-pub const MAX_TIMEOUT_SECONDS: u32 = 604_800;
+/// How long a job may run, as a preset file and the command line write it: at most a week.
+pub const TIMEOUT_RANGE: TimeRange = TimeRange::seconds(1, 604_800);
 
 /// The fewest characters of a secret. Shorter ones could not be masked in the output without
 /// masking half of it.
@@ -44,7 +45,7 @@ pub struct Preset {
     pub derivatives: bool,
     /// How much can go wrong; medium where the file says nothing.
     pub risk: Risk,
-    /// 1 to [`MAX_TIMEOUT_SECONDS`]; [`DEFAULT_TIMEOUT_SECONDS`] where the file says nothing.
+    /// Within [`TIMEOUT_RANGE`]; [`DEFAULT_TIMEOUT_SECONDS`] if the file has no `timeout`.
     pub timeout_seconds: u32,
     /// Whether processes that a step leaves behind stay alive when the job ends.
     pub keep_processes: bool,

@@ -1,6 +1,4 @@
-//! The small languages inside a preset file: names, lines, durations.
-
-use super::schema::MAX_TIMEOUT_SECONDS;
+//! The small languages inside a preset file: names and lines.
 
 /// `[a-z0-9-]+`, and short enough for a file name and a heading.
 pub(super) fn is_preset_name(name: &str) -> bool {
@@ -43,81 +41,9 @@ pub(super) fn has_command(text: &str) -> bool {
     })
 }
 
-/// `90s`, `10m`, `2h`, `1d`, and several of them from large to small (`1h30m`): seconds, 1 to
-/// [`MAX_TIMEOUT_SECONDS`].
-pub(super) fn parse_duration(text: &str) -> Result<u32, String> {
-    let expected =
-        || format!("{text:?} must be a time such as 90s, 10m, 2h or 1h30m, from 1s to 7d");
-    let mut seconds: u32 = 0;
-    let mut last_unit = u32::MAX;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u32 = rest[..digits].parse().map_err(|_| expected())?;
-        let unit = match rest.as_bytes().get(digits) {
-            Some(b's') => 1,
-            Some(b'm') => 60,
-            Some(b'h') => 3_600,
-            Some(b'd') => 86_400,
-            _ => return Err(expected()),
-        };
-        if unit >= last_unit {
-            return Err(expected());
-        }
-        last_unit = unit;
-        seconds = number
-            .checked_mul(unit)
-            .and_then(|more| seconds.checked_add(more))
-            .ok_or_else(expected)?;
-        rest = &rest[digits + 1..];
-    }
-    if (1..=MAX_TIMEOUT_SECONDS).contains(&seconds) {
-        Ok(seconds)
-    } else {
-        Err(expected())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations() {
-        for (text, seconds) in [
-            ("1s", 1),
-            ("90s", 90),
-            ("10m", 600),
-            ("1h30m", 5_400),
-            ("1d1h1m1s", 90_061),
-            ("7d", 604_800),
-            ("604800s", 604_800),
-        ] {
-            assert_eq!(parse_duration(text), Ok(seconds), "{text}");
-        }
-        for text in [
-            "",
-            "10",
-            "m",
-            "0s",
-            "8d",
-            "604801s",
-            "1m1h",
-            "1m1m",
-            "1.5h",
-            "-1s",
-            "+1s",
-            "10 m",
-            "10M",
-            "1ms",
-            "99999999999s",
-            "4294967295d",
-            "1é",
-            "10m ",
-        ] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn names() {

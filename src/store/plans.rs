@@ -201,10 +201,7 @@ fn literal(value: &Value) -> String {
         Value::Null => "NULL".to_owned(),
         Value::Int(int) => int.to_string(),
         Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
-        Value::Bytes(bytes) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("'\\x{hex}'")
-        }
+        Value::Bytes(bytes) => format!("'\\x{}'", hyprbox_protocol::to_hex(bytes)),
         Value::Time(at) => format!("'{at}'"),
     }
 }

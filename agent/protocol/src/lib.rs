@@ -6,23 +6,33 @@
 
 #![warn(missing_docs)]
 
+mod duration;
 mod environment;
 mod error;
+mod hex;
 mod job;
 mod node;
 mod object;
 mod output;
+mod per_stream;
 mod secrets;
 mod shipped;
+mod slug;
+mod utf8;
 mod version;
 
+pub use duration::TimeRange;
 pub use environment::parse_environment;
 pub use error::ErrorBody;
+pub use hex::to_hex;
 pub use job::{ClaimedJob, CompleteRequest, PendingAnswer};
 pub use node::{HeartbeatAnswer, HeartbeatRequest, OsInfo};
 pub use output::{Chunk, ChunkDataError, OutputAnswer, OutputRequest, Stream};
+pub use per_stream::PerStream;
 pub use secrets::Secrets;
 pub use shipped::{ShippedAgent, ShippedFile};
+pub use slug::is_slug;
+pub use utf8::last_character_boundary;
 pub use version::{AGENT_VERSION_MARK, Version, is_older};
 
 /// The most bytes that a request body may have, after decompression.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{Stream, last_character_boundary};
 
 use super::{
     INDEX_HEAD, MAX_PIECES, SEGMENT_BYTES, STDERR_BIT, index_path, numbered, segment_path, slot,
@@ -328,7 +328,7 @@ impl SpoolReader {
     /// A batch should not end inside a character: the whole chunk would have to travel as base64.
     /// What is held back goes first in the next batch, and alone if nothing follows.
     fn hold_back_half_a_character(&mut self, batch: &mut Batch) {
-        let half = half_a_character(&batch.bytes);
+        let half = batch.bytes.len() - last_character_boundary(&batch.bytes);
         if let Some(piece) = batch.pieces.last_mut()
             && (1..piece.range.len()).contains(&half)
         {
@@ -361,22 +361,6 @@ impl Cursor {
         }
         Ok(self.records.get(self.at).copied())
     }
-}
-
-/// How many bytes at the end are the beginning of a UTF-8 character that is not whole.
-fn half_a_character(bytes: &[u8]) -> usize {
-    for back in 1..=bytes.len().min(3) {
-        let byte = bytes[bytes.len() - back];
-        let needs = match byte {
-            0x80..=0xBF => continue,
-            0xC2..=0xDF => 2,
-            0xE0..=0xEF => 3,
-            0xF0..=0xF4 => 4,
-            _ => 1,
-        };
-        return if needs > back { back } else { 0 };
-    }
-    0
 }
 
 /// How much output there is in all, as far as the disk tells: for a job whose supervisor can't tell

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit, Mac};
-use hyprbox_protocol::Secrets;
+use hyprbox_protocol::{Secrets, to_hex};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -61,8 +61,7 @@ impl SecretKey {
             .mode(0o600)
             .open(path)
             .map_err(|error| cant(path, "make", &error))?;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        file.write_all(format!("{hex}\n").as_bytes())
+        file.write_all(format!("{}\n", to_hex(bytes)).as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(|error| cant(path, "write", &error))?;
         Ok(Self::from_bytes(&bytes))

@@ -1,7 +1,7 @@
 //! Output as a viewer gets it: bytes in the order in which they were read, cut into events of whole
 //! characters.
 
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{Stream, last_character_boundary};
 
 use crate::clock::Timestamp;
 use crate::jobs::live::frame::{Offsets, OutputEvent, line_ends};
@@ -165,7 +165,7 @@ fn flush(pending: &mut Pending, stream: Stream, end: bool, events: &mut Vec<Outp
         let whole = if end && most == pending.bytes.len() {
             most
         } else {
-            most - cut_character(&pending.bytes[..most])
+            last_character_boundary(&pending.bytes[..most])
         };
         if whole == 0 {
             return;
@@ -210,21 +210,6 @@ fn add(events: &mut Vec<OutputEvent>, event: OutputEvent) {
     }
 }
 
-/// How many bytes at the end of `bytes` are the beginning of a character that is not whole: 0 to 3.
-pub(in crate::jobs) fn cut_character(bytes: &[u8]) -> usize {
-    for length in 1..=bytes.len().min(3) {
-        let tail = &bytes[bytes.len() - length..];
-        if tail[0] & 0b1100_0000 == 0b1000_0000 {
-            continue;
-        }
-        // A first byte: whole or hopeless characters are no beginnings.
-        let incomplete =
-            matches!(std::str::from_utf8(tail), Err(error) if error.error_len().is_none());
-        return if incomplete { length } else { 0 };
-    }
-    0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,22 +239,6 @@ mod tests {
                 .collect(),
             cursor,
         )
-    }
-
-    #[test]
-    fn the_beginning_of_a_character_is_found() {
-        for (bytes, held) in [
-            (&b"abc"[..], 0),
-            (b"a\xc3", 1),
-            (b"a\xe2\x82", 2),
-            (b"\xf0\x9f\x98", 3),
-            (b"a\xc3\xa9", 0),
-            (b"\x80\x80\x80\x80", 0),
-            (b"a\xff", 0),
-            (b"", 0),
-        ] {
-            assert_eq!(cut_character(bytes), held, "{bytes:?}");
-        }
     }
 
     #[test]

@@ -6,13 +6,12 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{Stream, last_character_boundary};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Viewer;
 use crate::http::{ApiError, Meter, Path, Query};
-use crate::jobs::live::cursor::cut_character;
 use crate::jobs::log::window::{KeptError, Reading, WINDOW_BYTES, joined, kept_bytes};
 use crate::jobs::routes::{Scope, find_with};
 use crate::jobs::{JobDetail, JobError, JobView, Jobs};
@@ -180,7 +179,10 @@ fn escaped(
             let (source, window, is_last) = next_window(&jobs, source).await?;
             let mut bytes = begun;
             bytes.extend_from_slice(&window);
-            let whole = bytes.len() - if is_last { 0 } else { cut_character(&bytes) };
+            let whole = match is_last {
+                true => bytes.len(),
+                false => last_character_boundary(&bytes),
+            };
             let rest = bytes.split_off(whole);
             let next = (!is_last).then_some((source, rest));
             Ok(Some((Bytes::from(inside_of_a_string(&text(bytes))), next)))

@@ -140,7 +140,7 @@ params:
     assert_faults(
         text,
         &[
-            (1, 10, "\"10 minutes\" must be a time such as 90s, 10m, 2h or 1h30m, from 1s to 7d"),
+            (1, 10, "\"10 minutes\" must be a time from 1s to 7d, such as 90s, 10m, 1h30m or 2d"),
             (2, 7, "name must be of a-z, 0-9 and - ([a-z0-9-]+), 100 characters at most"),
             (3, 8, "title must be one line of 1 to 200 characters"),
             (4, 11, "a target is an ID of /etc/os-release: a-z, 0-9, ., _ and -, such as debian"),

@@ -1,5 +1,6 @@
 //! One hash over all rows of a table.
 
+use hyprbox_protocol::to_hex;
 use sha2::{Digest as _, Sha256};
 
 use crate::store::Value;
@@ -39,8 +40,7 @@ impl Digest {
 
     /// In hexadecimal.
     pub(super) fn finish(self) -> String {
-        let bytes = self.0.finalize();
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        to_hex(self.0.finalize())
     }
 }
 

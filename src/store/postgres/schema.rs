@@ -1,6 +1,7 @@
 //! From whatever version the database has to today's, forward only, in one transaction. Of several
 //! servers that start at once one does the work; the others wait for it, and find it done.
 
+use hyprbox_protocol::to_hex;
 use postgres::error::SqlState;
 use postgres::{Client, Transaction};
 use sha2::{Digest, Sha256};
@@ -152,7 +153,7 @@ fn begin(client: &mut Client) -> Result<Transaction<'_>, String> {
 }
 
 fn make_current(transaction: &mut Transaction<'_>) -> Result<(), String> {
-    let derived = hex(&Sha256::digest(DERIVED));
+    let derived = to_hex(Sha256::digest(DERIVED));
     let changed = match found(transaction)? {
         None => {
             make(transaction).map_err(in_words)?;
@@ -260,8 +261,4 @@ fn upgrade(
         }
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

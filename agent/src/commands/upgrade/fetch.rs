@@ -5,11 +5,10 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use hyprbox_protocol::{ErrorBody, ShippedAgent, ShippedFile};
+use hyprbox_protocol::{ErrorBody, ShippedAgent, ShippedFile, to_hex};
 use reqwest::{Response, StatusCode};
 use ring::digest::{Context, SHA256};
 
-use super::swap::hex;
 use crate::client;
 
 /// For an answer to begin, and for each piece of it: a file may take long over a slow line, but no
@@ -85,7 +84,7 @@ impl Shop {
                 format!("what came can't be written: {error}; nothing was changed")
             })?;
         }
-        if count != wanted.bytes || hex(digest) != wanted.sha256 {
+        if count != wanted.bytes || to_hex(digest.finish()) != wanted.sha256 {
             return Err(
                 "what came is not what the server names by its SHA-256; nothing was changed"
                     .to_owned(),

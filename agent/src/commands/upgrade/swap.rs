@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use hyprbox_protocol::to_hex;
 use ring::digest::{Context, SHA256};
 
 /// A file that is being made, and is gone again unless it gets its place.
@@ -150,16 +151,10 @@ pub(super) fn sha256(path: &Path) -> io::Result<String> {
     let mut piece = vec![0; 64 * 1024];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(hex(digest)),
+            0 => return Ok(to_hex(digest.finish())),
             count => digest.update(&piece[..count]),
         }
     }
-}
-
-pub(crate) fn hex(digest: Context) -> String {
-    let digest = digest.finish();
-    let bytes = digest.as_ref().iter();
-    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

@@ -1,13 +1,13 @@
-//! What a node may be called.
+//! The form of a node's id.
 
-/// Whether `id` is a node's slug: `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
+/// Whether `id` is a node's id: `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
 pub fn is_slug(id: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = id.as_bytes();
-    (1..=63).contains(&bytes.len())
-        && bytes.iter().all(|byte| inner(*byte) || *byte == b'-')
-        && bytes.first().is_some_and(|byte| inner(*byte))
-        && bytes.last().is_some_and(|byte| inner(*byte))
+    (1..=63).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !id.starts_with('-')
+        && !id.ends_with('-')
 }
 
 #[cfg(test)]
@@ -23,6 +23,7 @@ mod tests {
         let too_long = "a".repeat(64);
         for bad in [
             "",
+            "-",
             "-a",
             "a-",
             "A",
