@@ -1,4 +1,4 @@
-//! The node's sign of life, apart from everything else that the agent does.
+//! The node's heartbeat, independent of everything else that the agent does.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,28 +14,28 @@ use crate::host;
 use crate::trouble::Caller;
 use crate::version::version;
 
-/// How long the last heartbeat may take: SIGTERM must be over within 2 s.
+/// How long the last heartbeat may take: the agent stops within 2 s of SIGTERM.
 const LAST_TIMEOUT: Duration = Duration::from_millis(1200);
 
-/// What the heartbeat sends besides the node's facts. The poll loop writes it.
+/// What the heartbeat sends about the agent itself. The poll loop writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     /// The agent instance, once the state folder is open.
     pub(crate) instance: Option<String>,
-    /// The process of that instance.
+    /// Which process of that instance this is.
     pub(crate) process: Option<String>,
-    /// Why no jobs are taken, in one line.
+    /// Why the agent takes no jobs, in one line.
     pub(crate) problem: Option<String>,
 }
 
 /// The report, shared by the poll loop and the heartbeat.
 #[derive(Debug, Default)]
-pub(crate) struct Reported {
+pub(crate) struct SharedReport {
     report: Mutex<Report>,
     changed: Notify,
 }
 
-impl Reported {
+impl SharedReport {
     pub(crate) fn get(&self) -> Report {
         self.report
             .lock()
@@ -43,7 +43,7 @@ impl Reported {
             .clone()
     }
 
-    /// Changes the report; the heartbeat sends a change at once.
+    /// Changes the report. The heartbeat sends a new problem at once.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Report)) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         let before = report.clone();
@@ -53,24 +53,25 @@ impl Reported {
         }
     }
 
-    /// Done once the report has changed since the last call.
+    /// Waits until the problem has changed since the last call.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
-/// Beats every `config.interval`, and at once if the node's problem changes, until it is dropped.
-pub(crate) async fn beat(config: &Config, client: &Client, reported: &Reported) {
+/// Sends a heartbeat every `config.interval`, and at once if the node's problem changes, until the
+/// future is dropped.
+pub(crate) async fn beat(config: &Config, client: &Client, shared: &SharedReport) {
     let mut backoff = Backoff::default();
     loop {
         let began = Instant::now();
-        match client.heartbeat(&request(config, reported.get())).await {
+        match client.heartbeat(&request(config, shared.get())).await {
             Ok(()) => {
                 client.trouble.ended(Caller::Heartbeat);
                 backoff.reset();
                 tokio::select! {
                     () = tokio::time::sleep_until(began + config.interval) => {}
-                    () = reported.changed() => {}
+                    () = shared.changed() => {}
                 }
             }
             Err(e) => {
@@ -81,8 +82,8 @@ pub(crate) async fn beat(config: &Config, client: &Client, reported: &Reported) 
     }
 }
 
-/// Tells the server that the agent stops now, so that the node is OFFLINE at once. One try.
-pub(crate) async fn say_stopping(config: &Config, client: &Client, report: Report) {
+/// Reports that the agent stops, so that the node is OFFLINE at once. Tries once.
+pub(crate) async fn send_stopping(config: &Config, client: &Client, report: Report) {
     let mut last = request(config, report);
     last.stopping = Some(true);
     match tokio::time::timeout(LAST_TIMEOUT, client.heartbeat(&last)).await {

@@ -1,8 +1,7 @@
 //! The HyprBox Jobs agent: claims a node's jobs, runs them in bash, streams their output.
 //!
 //! [`run`] is the whole agent; the server's demo runs it inside its own process.
-//! [`supervisor::process`] is the small process that each job lives under, so that it outlives the
-//! agent.
+//! [`supervisor::process`] is the small process that runs a job, so that the job outlives the agent.
 //!
 //! On a system other than Linux the agent only sends heartbeats.
 
@@ -20,8 +19,6 @@ mod job;
 pub mod log;
 #[cfg(target_os = "linux")]
 mod poll;
-#[cfg(target_os = "linux")]
-mod poll_limit;
 #[cfg(target_os = "linux")]
 pub mod private;
 pub mod shutdown;
@@ -52,21 +49,21 @@ use client::Client;
 /// Why the agent can't run at all.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// No way to the server can be made from the configuration.
+    /// The HTTP client can't be created from the configuration.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// Another agent works with the same state folder.
+    /// Another agent is using the state folder.
     #[cfg(target_os = "linux")]
     #[error(transparent)]
     State(#[from] StateError),
 }
 
-/// Runs the agent until `shutdown` is done; then hands over within 2 s and returns, while jobs go
-/// on under their supervisors.
+/// Runs the agent until `shutdown` is done, then returns within 2 s. Running jobs continue under
+/// their supervisors.
 ///
-/// The future is `Send` and runs on any tokio runtime with its time and I/O drivers on, of one
-/// thread or of many. It starts supervisors as `supervise <folder>` of the current executable,
-/// which must pass that on to [`supervise::main`].
+/// The future is `Send` and runs on any tokio runtime that has its time and I/O drivers enabled. It
+/// starts supervisors with the arguments `supervise <folder>` of the current executable, which must
+/// call [`supervisor::process::main`] for them.
 pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
@@ -91,22 +88,22 @@ async fn run_on_this_system(
     if let Err(e @ StateError::Taken(_)) = state {
         return Err(e.into());
     }
-    let reported = heartbeat::Reported::default();
+    let shared_report = heartbeat::SharedReport::default();
     if let Ok(state) = &state {
-        // Before the first heartbeat.
-        reported.change(|report| {
+        // So that the first heartbeat already names them.
+        shared_report.change(|report| {
             report.instance = Some(state.instance().to_owned());
             report.process = Some(state.process().to_owned());
         });
     }
     tokio::select! {
         () = shutdown => {}
-        () = heartbeat::beat(config, client, &reported) => {}
-        () = poll::work(config, Arc::clone(client), state, &reported) => {}
+        () = heartbeat::beat(config, client, &shared_report) => {}
+        () = poll::work(config, Arc::clone(client), state, &shared_report) => {}
         () = supervisor::orphans::reap() => {}
     }
-    heartbeat::say_stopping(config, client, reported.get()).await;
-    tracing::info!("stopped; jobs that run go on");
+    heartbeat::send_stopping(config, client, shared_report.get()).await;
+    tracing::info!("stopped; running jobs continue");
     Ok(())
 }
 
@@ -120,11 +117,11 @@ async fn run_on_this_system(
         "job polling is off on {}: this agent only sends heartbeats",
         std::env::consts::OS
     );
-    let reported = heartbeat::Reported::default();
+    let shared_report = heartbeat::SharedReport::default();
     tokio::select! {
         () = shutdown => {}
-        () = heartbeat::beat(config, client, &reported) => {}
+        () = heartbeat::beat(config, client, &shared_report) => {}
     }
-    heartbeat::say_stopping(config, client, reported.get()).await;
+    heartbeat::send_stopping(config, client, shared_report.get()).await;
     Ok(())
 }

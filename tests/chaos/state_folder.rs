@@ -77,7 +77,7 @@ impl World {
     /// The agent has said what is wrong, has shown life after that, and has left the job alone.
     fn takes_nothing(&self, id: &str, words: &str) {
         eventually("a word about it", || self.node.logged(words).then_some(()));
-        assert!(self.node.logged("no jobs are taken until this is mended"));
+        assert!(self.node.logged("no jobs are taken until this is fixed"));
         let seen = |_: ()| self.admin.get("/api/nodes/n1").ok();
         let last = seen(())["lastSeenAt"].clone();
         eventually("two more signs of life", || {

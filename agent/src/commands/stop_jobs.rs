@@ -30,7 +30,7 @@ pub fn stop_jobs(state_dir: &Path) -> Result<Stopped, StateError> {
     }
     let mut left = job_dir::alive(&jobs)?;
     for dir in &left {
-        dir.ask_to_end(EndedBy::Stop)
+        dir.request_end(EndedBy::Stop)
             .map_err(StateError::io(dir.path()))?;
     }
     let deadline = Instant::now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! What an agent's jobs share.
+//! What all of an agent's jobs share.
 
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,23 +8,22 @@ use std::time::Duration;
 use crate::backoff::{Backoff, LONGEST};
 use crate::client::{CallError, Client};
 use crate::state::State;
-use crate::state::completions::Ended;
-use crate::state::dir_pool::Folders;
+use crate::state::completions::Completions;
+use crate::state::dir_pool::DirPool;
 
-/// Until the server has said how long it is.
+/// The lease until the server has sent its own.
 const LEASE_SECONDS: u64 = 90;
 
-/// What all of the agent's jobs share.
+/// The client, the state and the lease that the agent's jobs share.
 pub(crate) struct Context {
     pub(crate) client: Arc<Client>,
     pub(crate) instance: String,
-    /// The ends that the server has heard.
-    pub(crate) ends: Ended,
-    /// Where jobs leave their folders, and get them from.
-    pub(crate) folders: Folders,
+    /// The completions that the server has acknowledged.
+    pub(crate) completions: Completions,
+    pub(crate) dir_pool: DirPool,
     lease_seconds: AtomicU64,
-    /// Supervisors that have ended, or are about to.
-    ended: Mutex<Vec<Child>>,
+    /// Supervisors that have ended, or will soon.
+    ending: Mutex<Vec<Child>>,
 }
 
 impl Context {
@@ -32,50 +31,50 @@ impl Context {
         Self {
             client,
             instance: state.instance().to_owned(),
-            ends: state.ends(),
-            folders: state.folders(),
+            completions: state.completions(),
+            dir_pool: state.dir_pool(),
             lease_seconds: AtomicU64::new(LEASE_SECONDS),
-            ended: Mutex::new(Vec::new()),
+            ending: Mutex::new(Vec::new()),
         }
     }
 
-    /// How long a job may go without a sign of its agent's life.
+    /// How long a job lives without a sign of life from its agent.
     pub(crate) fn lease(&self) -> Duration {
         Duration::from_secs(self.lease_seconds.load(Ordering::Relaxed))
     }
 
-    /// The server has said how long that is.
+    /// Stores the lease that the server has sent.
     pub(crate) fn set_lease(&self, seconds: u64) {
         self.lease_seconds.store(seconds, Ordering::Relaxed);
     }
 
-    /// Waits as long as an error of a running job's call calls for: never so long that the lease is
-    /// at risk when the server is back.
+    /// Waits after a failed call of a running job. The wait is short enough to keep the lease if the
+    /// server is back by then.
     pub(crate) async fn wait_out(&self, error: &CallError, backoff: &mut Backoff) {
-        let cap = self.life_every();
+        let cap = self.sign_of_life_every();
         let wait = backoff.next(cap);
-        let asked = error.retry_after().unwrap_or_default().min(cap);
-        self.client.pause(wait.max(asked)).await;
+        let requested = error.retry_after().unwrap_or_default().min(cap);
+        self.client.pause(wait.max(requested)).await;
     }
 
-    /// How often a running job's agent must show life.
-    pub(crate) fn life_every(&self) -> Duration {
+    /// How often the agent must send a sign of life while it runs a job.
+    pub(crate) fn sign_of_life_every(&self) -> Duration {
         (self.lease().max(Duration::from_secs(1)) / 3).min(LONGEST)
     }
 
-    /// Takes a supervisor whose job is done with, so that it leaves no zombie.
-    pub(crate) fn bury(&self, child: Child) {
-        self.ended().push(child);
+    /// Takes a supervisor whose job is done, so that it leaves no zombie process.
+    pub(crate) fn reap_later(&self, child: Child) {
+        self.ending().push(child);
         self.reap();
     }
 
-    /// Takes the exit status of each of them that has ended.
+    /// Collects the exit status of each supervisor that has ended.
     pub(crate) fn reap(&self) {
-        self.ended()
+        self.ending()
             .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
     }
 
-    fn ended(&self) -> MutexGuard<'_, Vec<Child>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ending(&self) -> MutexGuard<'_, Vec<Child>> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The environment that a script starts with: the same on each node, whatever started the agent.
+//! The environment of a script: the same on every node, whatever started the agent.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use crate::config::Config;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// All that the script of the job `id` finds in its environment.
+/// The complete environment for the script of the job `id`.
 pub(crate) fn script_env(config: &Config, id: &str) -> BTreeMap<String, String> {
     let own = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = geteuid();
-    // Without a line in passwd a user is its number.
-    let known = User::from_uid(user).ok().flatten();
-    let name = known
+    // A user without an entry in passwd is named by its number.
+    let account = User::from_uid(user).ok().flatten();
+    let name = account
         .as_ref()
-        .map_or_else(|| user.to_string(), |known| known.name.clone());
-    let home = own("HOME").unwrap_or_else(|| match &known {
-        Some(known) => known.dir.to_string_lossy().into_owned(),
+        .map_or_else(|| user.to_string(), |account| account.name.clone());
+    let home = own("HOME").unwrap_or_else(|| match &account {
+        Some(account) => account.dir.to_string_lossy().into_owned(),
         None if user.is_root() => "/root".to_owned(),
         None => "/".to_owned(),
     });
@@ -38,7 +38,7 @@ pub(crate) fn script_env(config: &Config, id: &str) -> BTreeMap<String, String> 
             env.insert(name.clone(), value);
         }
     }
-    // Last, since these say which job this is, whatever the agent's own environment has.
+    // Last, so that HYPRBOX_JOB_ENV can't override them.
     env.insert("HYPRBOX_JOB_ID".to_owned(), id.to_owned());
     env.insert("HYPRBOX_NODE_ID".to_owned(), config.node_id.clone());
     env.remove("HYPRBOX_FORCE");

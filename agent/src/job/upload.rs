@@ -1,126 +1,297 @@
-//! A batch of spooled output as the body of one call.
+//! Sends a job's output from its spool to the server.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hyprbox_protocol::{CompleteRequest, Stream};
-use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::spool::Batch;
+use hyprbox_protocol::{ClaimedJob, FLUSH_MS};
+use tokio::time::Instant;
 
-/// [`hyprbox_protocol::OutputRequest`] without copies of the bytes.
-#[derive(Serialize)]
-struct Body<'a> {
-    chunks: Vec<ChunkRef<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
-    #[serde(flatten)]
-    last: Option<Last<'a>>,
+use super::body::{LastPart, body};
+use super::context::Context;
+use super::report::JobEnd;
+use super::upload_policy::{Step, UploadPolicy};
+use crate::client::CallError;
+use crate::spool::{Batch, SpoolReader};
+use crate::state::job_dir::JobDir;
+use crate::trouble::Caller;
+
+/// The least time between two calls while somebody watches. With more calls a thousand viewers
+/// would cost the server more than they would gain.
+const WATCHED_PAUSE: Duration = Duration::from_millis(20);
+
+/// What became of a batch.
+#[derive(PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// There was no output to send.
+    Nothing,
+    /// It has arrived, and there may be more output.
+    More,
+    /// It has arrived.
+    All,
+    /// It has arrived, and the server has accepted the job's completion with it.
+    Completed,
+    /// The server wants no more output of this job.
+    Unwanted,
+    /// The call failed, and the wait after it is over.
+    Failed,
 }
 
-/// What goes with the last of a job's output.
-#[derive(Clone, Copy, Serialize)]
-pub(crate) struct Last<'a> {
-    /// How the job ended.
-    pub(crate) end: &'a CompleteRequest,
-    /// Whether the next job would be taken with the answer.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) next: bool,
+/// The server's answer to an `output` call.
+struct Answer {
+    /// Where each stream continues.
+    next: [u64; 2],
+    /// Whether the server has accepted the job's completion.
+    completed: bool,
+    /// The agent's next job, and when the call began.
+    job: Option<(ClaimedJob, Instant)>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ChunkRef<'a> {
-    stream: Stream,
-    offset: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_base64: Option<String>,
+/// The upload of one job's output.
+pub(super) struct Uploader {
+    ctx: Arc<Context>,
+    dir: JobDir,
+    reader: SpoolReader,
+    batch: Batch,
+    policy: UploadPolicy,
+    /// Where the server last made us continue, if that was not where we would have continued.
+    sought: Option<[u64; 2]>,
+    /// Whether a call has arrived; the first one also reports bash's pid.
+    has_arrived: bool,
+    /// Whether the server may send the agent's next job when it accepts this one's completion.
+    wants_next: bool,
+    next_job: Option<(ClaimedJob, Instant)>,
+    flush_after: Duration,
 }
 
-/// The batch's chunks as JSON, with text as base64 if `in_base64`; an empty batch asks the server
-/// where to go on. `pid` is bash's, if the server doesn't know it yet.
-pub(crate) fn body(
-    batch: &Batch,
-    pid: Option<u32>,
-    last: Option<Last<'_>>,
-    in_base64: bool,
-) -> bytes::Bytes {
-    let chunks = batch.pieces.iter().map(|piece| {
-        let bytes = &batch.bytes[piece.range.clone()];
-        let text = std::str::from_utf8(bytes).ok().filter(|_| !in_base64);
-        ChunkRef {
-            stream: piece.stream,
-            offset: piece.offset,
-            data: text,
-            data_base64: text.is_none().then(|| STANDARD.encode(bytes)),
+impl Uploader {
+    pub(super) fn new(ctx: Arc<Context>, dir: JobDir, wants_next: bool) -> Self {
+        Self {
+            reader: SpoolReader::new(dir.path()),
+            ctx,
+            dir,
+            batch: Batch::default(),
+            policy: UploadPolicy::new(),
+            sought: None,
+            has_arrived: false,
+            wants_next,
+            next_job: None,
+            flush_after: Duration::from_millis(FLUSH_MS),
         }
-    });
-    let body = Body {
-        chunks: chunks.collect(),
-        pid,
-        last,
-    };
-    let mut json = Vec::with_capacity(batch.bytes.len() + batch.bytes.len() / 8 + 128);
-    serde_json::to_writer(&mut json, &body).expect("text and numbers always serialise");
-    json.into()
+    }
+
+    /// Whether the server has answered a call of this job.
+    pub(super) fn has_arrived(&self) -> bool {
+        self.has_arrived
+    }
+
+    /// Whether the path refuses this job's output, though it lets other calls pass.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.policy.is_hopeless()
+    }
+
+    /// Whether half a character was held back, which the next flush must send.
+    pub(super) fn holds_back(&self) -> bool {
+        self.reader.holds_back()
+    }
+
+    /// How long output is held back for more.
+    pub(super) fn flush_after(&self) -> Duration {
+        self.flush_after
+    }
+
+    /// The job has ended with this much output.
+    pub(super) fn end_at(&mut self, totals: [u64; 2]) {
+        self.reader.end_at(totals);
+    }
+
+    /// The agent's next job, if the server sent one, and when the call began.
+    pub(super) fn into_next_job(self) -> Option<(ClaimedJob, Instant)> {
+        self.next_job
+    }
+
+    /// Sends the next batch until it has arrived. The last batch also carries the job's `end`, once
+    /// that is known: this saves a call and a commit. A server that does not know this field takes
+    /// only the output and says so.
+    pub(super) async fn send_next(&mut self, end: Option<&JobEnd>) -> Outcome {
+        let from = self.reader.next();
+        let max = self.policy.batch_bytes();
+        if let Err(e) = self.reader.fill(&mut self.batch, max) {
+            tracing::error!(
+                "[jobrunner] job {}: output can't be read: {e}",
+                self.dir.id()
+            );
+        }
+        if self.batch.pieces.is_empty() {
+            return Outcome::Nothing;
+        }
+        let expected = self.reader.next();
+        let end = end.filter(|end| !self.batch.is_full(max) && expected == end.totals(&self.dir));
+        let report = end.map(|end| end.report(&self.dir));
+        let last = report.as_ref().map(|report| LastPart {
+            end: report,
+            // Only at the first try: if the server fails at claiming the next job, the end of this
+            // one must still get through.
+            next: self.wants_next
+                && self.policy.is_first_try()
+                && end.is_some_and(JobEnd::allows_another_job),
+        });
+        // The pid is of no use once the job has ended.
+        let pid = if last.is_some() { None } else { self.pid() };
+        let content = body(&self.batch, pid, last, self.policy.base64);
+        match self.attempt(content).await {
+            Ok(answer) => {
+                self.ctx.client.trouble.ended(Caller::Output);
+                self.policy.passed(answer.next);
+                match &report {
+                    Some(report) if answer.completed => {
+                        self.ctx.completions.record(self.dir.id(), report);
+                        self.next_job = answer.job;
+                        return Outcome::Completed;
+                    }
+                    _ if answer.next == expected => self.sought = None,
+                    // The server has lost its last moments, or already had these bytes, so its
+                    // offsets count. But a server that names the same offsets twice would never let
+                    // the job end.
+                    _ if self.sought != Some(answer.next) => {
+                        self.sought = Some(answer.next);
+                        self.reader.seek(answer.next);
+                        return Outcome::More;
+                    }
+                    _ => {}
+                }
+            }
+            Err(e) if self.policy.halve(&e, self.batch.bytes.len()) => {
+                self.reader.seek(from);
+                return Outcome::More;
+            }
+            Err(e) if is_refusal(&e) => {
+                tracing::warn!("[jobrunner] output error: {e}");
+                return Outcome::Unwanted;
+            }
+            Err(e) => return self.recover(&e, from).await,
+        }
+        if self.batch.is_full(max) {
+            Outcome::More
+        } else {
+            Outcome::All
+        }
+    }
+
+    /// Waits after a batch that began at `from` did not arrive. If only this batch is refused, and
+    /// not by the server, it is sent in another form next, or dropped.
+    async fn recover(&mut self, error: &CallError, from: [u64; 2]) -> Outcome {
+        self.wait_after(error).await;
+        if self.policy.may_be_the_content() {
+            let empty = body(&Batch::default(), None, None, false);
+            match self.attempt(empty).await {
+                Ok(_) => {
+                    let bytes = self.batch.bytes.len();
+                    if self.policy.change_form(bytes, self.reader.next()) == Step::Drop {
+                        tracing::warn!(
+                            "[jobrunner] job {}: {bytes} bytes of its output are dropped: {error}",
+                            self.dir.id()
+                        );
+                        return Outcome::Failed;
+                    }
+                }
+                Err(e) if is_refusal(&e) => {
+                    tracing::warn!("[jobrunner] output error: {e}");
+                    return Outcome::Unwanted;
+                }
+                // Every call is refused, so the batch is tried again as it is.
+                Err(_) => {}
+            }
+        }
+        self.reader.seek(from);
+        Outcome::Failed
+    }
+
+    /// Records a failed call, and waits before the next.
+    async fn wait_after(&mut self, error: &CallError) {
+        self.ctx.client.trouble.failed(Caller::Output, error);
+        self.policy.failed(error, self.ctx.client.answers());
+        self.ctx.wait_out(error, &mut self.policy.backoff).await;
+    }
+
+    /// Asks the server where to continue after a restart of the agent. Returns false if the server
+    /// wants no more of this job's output.
+    pub(super) async fn resume(&mut self) -> bool {
+        loop {
+            let empty = body(&Batch::default(), self.pid(), None, false);
+            match self.attempt(empty).await {
+                Ok(answer) => {
+                    self.ctx.client.trouble.ended(Caller::Output);
+                    self.policy.passed(answer.next);
+                    self.reader.seek(answer.next);
+                    return true;
+                }
+                Err(e) if is_refusal(&e) => {
+                    tracing::warn!("[jobrunner] output error: {e}");
+                    return false;
+                }
+                Err(e) => self.wait_after(&e).await,
+            }
+            if self.policy.is_hopeless() {
+                // The job may have ended meanwhile. The server ignores bytes that it already has.
+                return true;
+            }
+        }
+    }
+
+    /// Bash's pid, if the server does not know it yet.
+    fn pid(&self) -> Option<u32> {
+        // Supervisors of older agents write it to a file of its own.
+        let read = || self.dir.read("lock").or_else(|| self.dir.read("pid"));
+        if self.has_arrived { None } else { read() }
+    }
+
+    /// Makes one `output` call.
+    async fn attempt(&mut self, content: bytes::Bytes) -> Result<Answer, CallError> {
+        let called_at = Instant::now();
+        let client = &self.ctx.client;
+        let answer = client
+            .output(self.dir.id(), &self.ctx.instance, content)
+            .await?;
+        self.has_arrived = true;
+        self.flush_after = flush_after(answer.flush_ms, called_at.elapsed());
+        if answer.cancel {
+            super::cancel(&self.dir);
+        }
+        Ok(Answer {
+            next: [answer.stdout_bytes, answer.stderr_bytes],
+            completed: answer.ended,
+            job: answer.job.map(|job| (job, called_at)),
+        })
+    }
+}
+
+/// Whether the server itself refuses this job's output.
+fn is_refusal(error: &CallError) -> bool {
+    matches!(error.status(), Some(400 | 404 | 409 | 413))
+}
+
+/// How long output is held back for more, after a call that `took` so long. While somebody watches
+/// it is four times the call's duration, so that a slow connection is not busy most of the time.
+fn flush_after(flush_ms: u64, took: Duration) -> Duration {
+    let longest = Duration::from_millis(flush_ms.min(FLUSH_MS));
+    if flush_ms >= FLUSH_MS {
+        return longest;
+    }
+    (4 * took).max(WATCHED_PAUSE).min(longest)
 }
 
 #[cfg(test)]
 mod tests {
-    use hyprbox_protocol::{MAX_BODY_BYTES, OutputRequest};
-
     use super::*;
-    use crate::spool::{BATCH_BYTES, MAX_PIECES, Piece};
-
-    fn batch(parts: &[(Stream, u64, &[u8])]) -> Batch {
-        let mut batch = Batch::default();
-        for (stream, offset, bytes) in parts {
-            let from = batch.bytes.len();
-            batch.bytes.extend_from_slice(bytes);
-            batch.pieces.push(Piece {
-                stream: *stream,
-                offset: *offset,
-                range: from..batch.bytes.len(),
-            });
-        }
-        batch
-    }
 
     #[test]
-    fn a_body_is_what_the_protocol_says() {
-        let made = batch(&[(Stream::Stdout, 3, b"a\"b\n"), (Stream::Stderr, 0, b"\xff")]);
-        let read: OutputRequest =
-            serde_json::from_slice(&body(&made, Some(4711), None, false)).expect("parses");
-        assert_eq!(read.pid, Some(4711));
-        let chunks = read.chunks.expect("chunks are there");
-        assert_eq!(chunks[0].offset, 3);
-        assert_eq!(chunks[0].data.as_deref(), Some("a\"b\n"));
-        assert_eq!(chunks[1].stream, Stream::Stderr);
-        assert_eq!(chunks[1].data_base64.as_deref(), Some("/w=="));
-        assert_eq!(
-            &body(&Batch::default(), None, None, false)[..],
-            br#"{"chunks":[]}"#
-        );
-    }
-
-    #[test]
-    fn the_worst_batch_stays_under_the_servers_limit() {
-        let worst = vec![1; BATCH_BYTES];
-        for in_base64 in [false, true] {
-            let made = batch(&[(Stream::Stdout, 0, &worst)]);
-            assert!(body(&made, None, None, in_base64).len() < MAX_BODY_BYTES);
-        }
-        // One byte a read, of both streams in turn: mostly names and offsets.
-        let mut turns = Batch::default();
-        for i in 0..MAX_PIECES {
-            turns.bytes.push(1);
-            turns.pieces.push(Piece {
-                stream: Stream::ALL[i % 2],
-                offset: 1 << 52,
-                range: i..i + 1,
-            });
-        }
-        assert!(body(&turns, None, None, true).len() < MAX_BODY_BYTES);
+    fn output_is_held_back_as_the_connection_allows_and_never_longer_than_requested() {
+        let ms = Duration::from_millis;
+        assert_eq!(flush_after(1_500, ms(1)), ms(1_500), "nobody watches");
+        assert_eq!(flush_after(9_000, ms(1)), ms(1_500), "at most the default");
+        assert_eq!(flush_after(50, ms(1)), ms(20));
+        assert_eq!(flush_after(50, ms(8)), ms(32));
+        assert_eq!(flush_after(50, ms(400)), ms(50));
+        assert_eq!(flush_after(5, ms(400)), ms(5));
     }
 }

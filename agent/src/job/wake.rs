@@ -1,4 +1,4 @@
-//! The agent's end of the pipe on which a job's supervisor says that something happened.
+//! The agent's end of the pipe through which a job's supervisor wakes it.
 
 use std::io;
 use std::time::Duration;
@@ -8,21 +8,21 @@ use tokio::net::unix::pipe::{OpenOptions, Receiver};
 use crate::state::job_dir::JobDir;
 use crate::supervisor::process::{ENDED, FULL};
 
-/// However silent the pipe: after this time the caller looks for itself.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The caller checks the supervisor after this time, even if the pipe is silent.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// Listens to one supervisor.
+/// The pipe from one supervisor.
 pub(crate) struct Wake {
     pipe: Receiver,
 }
 
-/// What was heard since the last time. Each call adds to it.
+/// What the supervisor has signalled; each call of [`Wake::receive`] adds to it.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Heard {
-    /// There is so much new output that there is no use in waiting for more.
+pub(crate) struct Signals {
+    /// There is enough new output for a full batch.
     pub(crate) full: bool,
-    /// The job has ended, or its supervisor is gone, or it's time to look whether it is.
-    pub(crate) look: bool,
+    /// The job or its supervisor has ended, or it is time to check whether it has.
+    pub(crate) check: bool,
 }
 
 impl Wake {
@@ -31,24 +31,24 @@ impl Wake {
         Ok(Self { pipe })
     }
 
-    /// Waits for the supervisor's next words. Dropping the future loses nothing.
-    pub(crate) async fn listen(&self, heard: &mut Heard) {
+    /// Waits for the supervisor's next signals. Dropping the future loses nothing.
+    pub(crate) async fn receive(&self, signals: &mut Signals) {
         tokio::select! {
-            ready = self.pipe.readable() => heard.look |= ready.is_err(),
-            () = tokio::time::sleep(LOOK_EVERY) => heard.look = true,
+            ready = self.pipe.readable() => signals.check |= ready.is_err(),
+            () = tokio::time::sleep(CHECK_EVERY) => signals.check = true,
         }
-        let mut words = [0; 512];
+        let mut bytes = [0; 512];
         loop {
-            match self.pipe.try_read(&mut words) {
-                // Nobody holds the other end: the supervisor is gone, or not there yet.
-                Ok(0) => heard.look = true,
+            match self.pipe.try_read(&mut bytes) {
+                // The other end is closed: the supervisor has ended, or has not opened it yet.
+                Ok(0) => signals.check = true,
                 Ok(n) => {
-                    heard.full |= words[..n].contains(&FULL);
-                    heard.look |= words[..n].contains(&ENDED);
+                    signals.full |= bytes[..n].contains(&FULL);
+                    signals.check |= bytes[..n].contains(&ENDED);
                     continue;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => heard.look = true,
+                Err(_) => signals.check = true,
             }
             return;
         }

@@ -1,8 +1,8 @@
-//! The ends that the server has heard: the last of them, a line each in the state folder's `ended`.
+//! The latest completions that the server has acknowledged: the file `ended`, one line each.
 //!
-//! A job's folder goes when the server has taken its end. The job may come once more all the same:
-//! from a server that was put back to a backup, or by a row that was changed by hand. Its script
-//! never starts twice, so the end that it had is told again.
+//! A job's directory is recycled once the server has acknowledged its completion. The same job may
+//! arrive again nevertheless: from a server that was restored from a backup, or after somebody
+//! changed its row by hand. A script never starts twice, so its completion is reported again.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,41 +15,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::trusted_dir::{self, own_file};
 
-/// Ends that are remembered.
+/// How many completions are kept.
 const KEPT: usize = 256;
-/// Lines of the file before it is made anew with those that are kept.
+/// The file is rewritten with the kept completions when it has this many lines.
 const LINES_MAX: usize = 2 * KEPT;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Line {
+struct Entry {
     id: String,
     end: CompleteRequest,
 }
 
-/// What is remembered.
+/// The completions by job id.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct Completions {
     path: PathBuf,
     memory: Mutex<Memory>,
 }
 
 #[derive(Debug, Default)]
 struct Memory {
-    last: VecDeque<Line>,
+    latest: VecDeque<Entry>,
     lines: usize,
 }
 
-impl Ended {
-    /// Reads what earlier agents left in the state folder. What can't be read there is nothing that
-    /// is remembered.
+impl Completions {
+    /// Reads the file that earlier agents left in the state folder; lines that can't be read are
+    /// skipped.
     pub(crate) fn open(state: &Path) -> Self {
         let path = state.join("ended");
         let text = trusted_dir::read(&path).unwrap_or_default();
         let mut memory = Memory::default();
         for line in text.split(|byte| *byte == b'\n').filter(|l| !l.is_empty()) {
             memory.lines += 1;
-            if let Ok(line) = serde_json::from_slice(line) {
-                memory.remember(line);
+            if let Ok(entry) = serde_json::from_slice(line) {
+                memory.push(entry);
             }
         }
         Self {
@@ -58,49 +58,49 @@ impl Ended {
         }
     }
 
-    /// How that job ended here, if that is remembered.
+    /// The completion of a job that ended here.
     pub(crate) fn find(&self, id: &str) -> Option<CompleteRequest> {
         let memory = self.memory();
-        let line = memory.last.iter().rev().find(|line| line.id == id)?;
-        Some(line.end.clone())
+        let entry = memory.latest.iter().rev().find(|entry| entry.id == id)?;
+        Some(entry.end.clone())
     }
 
-    /// Remembers an end that the server has heard. Nothing is synced: what the power takes along is
-    /// remembered by the server.
-    pub(crate) fn note(&self, id: &str, end: &CompleteRequest) {
-        let line = Line {
+    /// Records a completion that the server has acknowledged. Nothing is synced: after a power loss
+    /// the server still knows it.
+    pub(crate) fn record(&self, id: &str, end: &CompleteRequest) {
+        let entry = Entry {
             id: id.to_owned(),
             end: end.clone(),
         };
         let mut memory = self.memory();
-        memory.remember(line.clone());
+        memory.push(entry.clone());
         let written = if memory.lines >= LINES_MAX {
-            memory.lines = memory.last.len();
-            self.write_anew(&memory.last)
+            memory.lines = memory.latest.len();
+            self.rewrite(&memory.latest)
         } else {
             memory.lines += 1;
-            self.append(&line)
+            self.append(&entry)
         };
         if let Err(error) = written {
-            tracing::warn!("[jobrunner] job {id}: its end is not remembered: {error}");
+            tracing::warn!("[jobrunner] job {id}: its completion can't be recorded: {error}");
         }
     }
 
-    fn append(&self, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_vec(line).map_err(io::Error::other)?;
+    fn append(&self, entry: &Entry) -> io::Result<()> {
+        let mut text = serde_json::to_vec(entry).map_err(io::Error::other)?;
         text.push(b'\n');
-        private(own_file().append(true), &self.path)?.write_all(&text)
+        open_private(own_file().append(true), &self.path)?.write_all(&text)
     }
 
-    fn write_anew(&self, lines: &VecDeque<Line>) -> io::Result<()> {
+    fn rewrite(&self, entries: &VecDeque<Entry>) -> io::Result<()> {
         let mut text = Vec::new();
-        for line in lines {
-            serde_json::to_writer(&mut text, line).map_err(io::Error::other)?;
+        for entry in entries {
+            serde_json::to_writer(&mut text, entry).map_err(io::Error::other)?;
             text.push(b'\n');
         }
-        let making = self.path.with_extension("tmp");
-        private(own_file().write(true).truncate(true), &making)?.write_all(&text)?;
-        std::fs::rename(making, &self.path)
+        let draft = self.path.with_extension("tmp");
+        open_private(own_file().write(true).truncate(true), &draft)?.write_all(&text)?;
+        std::fs::rename(draft, &self.path)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -109,15 +109,15 @@ impl Ended {
 }
 
 impl Memory {
-    fn remember(&mut self, line: Line) {
-        self.last.push_back(line);
-        if self.last.len() > KEPT {
-            self.last.pop_front();
+    fn push(&mut self, entry: Entry) {
+        self.latest.push_back(entry);
+        if self.latest.len() > KEPT {
+            self.latest.pop_front();
         }
     }
 }
 
-fn private(options: &mut std::fs::OpenOptions, path: &Path) -> io::Result<File> {
+fn open_private(options: &mut std::fs::OpenOptions, path: &Path) -> io::Result<File> {
     options.create(true).open(path)
 }
 
@@ -133,22 +133,22 @@ mod tests {
     }
 
     #[test]
-    fn the_last_ends_are_remembered_over_restarts_and_the_file_stays_small() {
+    fn the_latest_completions_survive_restarts_and_the_file_stays_small() {
         let folder = tempfile::tempdir().expect("a folder");
-        let ended = Ended::open(folder.path());
-        assert_eq!(ended.find("0"), None);
+        let completions = Completions::open(folder.path());
+        assert_eq!(completions.find("0"), None);
         let count = 3 * LINES_MAX;
         for n in 0..count {
-            ended.note(&n.to_string(), &end(n as i64));
+            completions.record(&n.to_string(), &end(n as i64));
         }
-        for ended in [ended, Ended::open(folder.path())] {
+        for completions in [completions, Completions::open(folder.path())] {
             let last = (count - 1).to_string();
-            assert_eq!(ended.find(&last), Some(end((count - 1) as i64)));
+            assert_eq!(completions.find(&last), Some(end((count - 1) as i64)));
             assert_eq!(
-                ended.find(&(count - KEPT).to_string()),
+                completions.find(&(count - KEPT).to_string()),
                 Some(end((count - KEPT) as i64))
             );
-            assert_eq!(ended.find("0"), None);
+            assert_eq!(completions.find("0"), None);
         }
         let text = std::fs::read_to_string(folder.path().join("ended")).expect("reads");
         assert!(
@@ -159,16 +159,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_or_spoilt_costs_only_the_lines_that_it_spoils() {
+    fn a_damaged_file_loses_only_the_damaged_lines() {
         let folder = tempfile::tempdir().expect("a folder");
-        let ended = Ended::open(folder.path());
-        ended.note("one", &end(1));
+        let completions = Completions::open(folder.path());
+        completions.record("one", &end(1));
         let path = folder.path().join("ended");
         let mut text = std::fs::read(&path).expect("reads");
         text.extend_from_slice(b"\xff\x00\n{\"id\":\"two\",\"end\":{\"exi");
         std::fs::write(&path, text).expect("writes");
-        let ended = Ended::open(folder.path());
-        assert_eq!(ended.find("one"), Some(end(1)));
-        assert_eq!(ended.find("two"), None);
+        let completions = Completions::open(folder.path());
+        assert_eq!(completions.find("one"), Some(end(1)));
+        assert_eq!(completions.find("two"), None);
     }
 }

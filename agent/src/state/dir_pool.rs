@@ -1,132 +1,167 @@
-//! A job's folder, apart from any job: made ahead of one, and used again after it.
+//! A pool of directories for the next jobs: prepared ahead, and recycled after a job.
 //!
-//! File systems find the place for a new file ever more slowly where many were removed lately (ext4
-//! passes over each of those of the last minutes). So an agent of many short jobs makes no files:
-//! what a job had stays, emptied, and its word that it has started waits under another name.
+//! File systems find a place for a new file ever more slowly if many files were removed lately
+//! (ext4 passes over each of those of the last minutes). So an agent of many short jobs creates no
+//! files: a job's files are emptied and stay for the next job.
 
-use std::fs::{DirBuilder, File};
-use std::io::{self, Write};
+use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyprbox_protocol::ClaimedJob;
 use nix::fcntl::Flock;
 use nix::sys::stat::Mode;
 
 use crate::spool::is_first_segment;
-use crate::state::job_dir::{EXIT_ROOM, JobDir, PIPES, STARTED};
+use crate::state::error::StateError;
+use crate::state::file::overwrite;
+use crate::state::job_dir::{EXIT_RESERVE, JobDir, PIPES, STARTED, STARTED_SPARE, Spec};
 use crate::trusted_dir::own_file;
 
-/// Folders that wait at the most. While one is made ready after its job, the next job has another
-/// already.
-const KEPT: usize = 2;
+/// The most directories in the pool. While one is recycled after its job, the next job uses another.
+const MAX_SPARE: usize = 2;
 
-/// The folders of jobs to come.
-pub(crate) struct Folders {
-    /// The folder in which they wait.
-    place: PathBuf,
-    waiting: Mutex<Waiting>,
+/// How often [`recycle`] tries to take a lock that a supervisor is about to release. No event
+/// announces the release. The pause doubles each time; all of them together take most of a second.
+const LOCK_TRIES: u32 = 12;
+/// The pause after the first try.
+const FIRST_PAUSE: Duration = Duration::from_micros(200);
+
+/// The directories of later jobs.
+pub(crate) struct DirPool {
+    /// Holds the directories of accepted jobs.
+    jobs: PathBuf,
+    /// Holds the directories of the pool, and nothing else.
+    spare: PathBuf,
+    content: Mutex<Content>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Content {
     ready: Vec<PathBuf>,
-    /// How many are on their way into `ready`.
-    coming: usize,
-    /// How many have had a name, which is their number.
+    /// How many are being created or recycled.
+    pending: usize,
+    /// How many have been named; the name is this number.
     named: u64,
 }
 
-impl Folders {
-    /// None yet; they are to wait in `place`, where nobody else keeps anything.
-    pub(crate) fn new(place: PathBuf) -> Self {
+/// What became of a claimed job.
+pub(crate) enum Accepted {
+    /// Its files are written; its supervisor may start.
+    New(JobDir),
+    /// It has started before, and must never start again.
+    StartedBefore,
+}
+
+impl DirPool {
+    pub(crate) fn new(jobs: PathBuf, spare: PathBuf) -> Self {
         Self {
-            place,
-            waiting: Mutex::default(),
+            jobs,
+            spare,
+            content: Mutex::default(),
         }
     }
 
-    /// One that is ready, if any is.
-    pub(crate) fn take(&self) -> Option<PathBuf> {
-        self.waiting().ready.pop()
-    }
-
-    /// Sees that one is ready, or on its way.
-    pub(crate) fn make_ahead(&self) {
-        if let Some(path) = self.name_one(1) {
-            let made = DirBuilder::new()
+    /// Creates a directory, unless one is ready or pending.
+    pub(crate) fn prepare(&self) {
+        if let Some(path) = self.reserve(1) {
+            let result = DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
-                .create(&self.place)
-                .and_then(|()| make(&path));
-            self.came(path, made);
+                .create(&self.spare)
+                .and_then(|()| create(&path));
+            self.made(path, result);
         }
     }
 
-    /// Makes the folder of a job that is done with another one's, where more are wanted, and
-    /// removes it otherwise. May take a moment, as its supervisor must have let go of it.
-    pub(crate) fn take_back(&self, old: &Path) {
-        if let Some(path) = self.name_one(KEPT) {
-            let renewed = renew(old, &path);
-            self.came(path, renewed);
+    /// Recycles a finished job's directory for a later job, or removes it if the pool is full. May
+    /// take a moment: the job's supervisor must release its lock first.
+    pub(crate) fn give_back(&self, old: &Path) {
+        if let Some(path) = self.reserve(MAX_SPARE) {
+            let result = recycle(old, &path);
+            self.made(path, result);
         }
-        // What is left by a kill the next agent removes.
+        // What a kill leaves here, the next agent removes.
         let _ = std::fs::remove_dir_all(old);
     }
 
-    /// The path of one more, where there are fewer than `enough`.
-    fn name_one(&self, enough: usize) -> Option<PathBuf> {
-        let mut waiting = self.waiting();
-        if waiting.ready.len() + waiting.coming >= enough {
+    /// Writes a claimed job's files. Nothing is synced: a job that a power loss takes is sent again,
+    /// because the agent no longer lists it as running, unless the start log has it.
+    pub(crate) fn accept(&self, job: &ClaimedJob, spec: &Spec) -> Result<Accepted, StateError> {
+        let dir = JobDir::at(&self.jobs.join(&job.id));
+        if dir.path().exists() && (dir.has(STARTED) || !dir.remove_unstarted()) {
+            return Ok(Accepted::StartedBefore);
+        }
+        let spare = self.content().ready.pop();
+        let is_prepared = spare.is_some();
+        let draft = spare.unwrap_or_else(|| self.jobs.join(format!("{}.new", job.id)));
+        let write = || -> io::Result<()> {
+            if !is_prepared {
+                if draft.exists() {
+                    std::fs::remove_dir_all(&draft)?;
+                }
+                create(&draft)?;
+            }
+            overwrite(&draft.join("script"), job.script.as_bytes())?;
+            let text = serde_json::to_vec(spec).map_err(io::Error::other)?;
+            overwrite(&draft.join("job.json"), &text)?;
+            std::fs::rename(&draft, dir.path())
+        };
+        write().map_err(|e| {
+            let _ = std::fs::remove_dir_all(&draft);
+            StateError::io(&draft)(e)
+        })?;
+        Ok(Accepted::New(dir))
+    }
+
+    /// Returns the path of one more directory, if the pool has fewer than `enough`.
+    fn reserve(&self, enough: usize) -> Option<PathBuf> {
+        let mut content = self.content();
+        if content.ready.len() + content.pending >= enough {
             return None;
         }
-        waiting.coming += 1;
-        waiting.named += 1;
-        Some(self.place.join(waiting.named.to_string()))
+        content.pending += 1;
+        content.named += 1;
+        Some(self.spare.join(content.named.to_string()))
     }
 
-    fn came(&self, path: PathBuf, made: io::Result<()>) {
-        if let Err(e) = &made {
-            tracing::debug!("no folder for the next job: {e}");
+    /// Adds a reserved directory to the pool, if it could be made.
+    fn made(&self, path: PathBuf, result: io::Result<()>) {
+        if let Err(e) = &result {
+            tracing::debug!("the next job's directory can't be prepared: {e}");
             let _ = std::fs::remove_dir_all(&path);
         }
-        let mut waiting = self.waiting();
-        waiting.coming -= 1;
-        if made.is_ok() {
-            waiting.ready.push(path);
+        let mut content = self.content();
+        content.pending -= 1;
+        if result.is_ok() {
+            content.ready.push(path);
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Makes a folder that is to be a job's, with all in it that is the same for each.
-pub(crate) fn make(path: &Path) -> io::Result<()> {
+/// Creates a job's directory, with the files that are the same for every job.
+fn create(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
     for pipe in PIPES {
         nix::unistd::mkfifo(&path.join(pipe), Mode::from_bits_truncate(0o600))?;
     }
-    let folder = JobDir::at(path);
-    folder.open_lock()?;
-    folder.reserve_exit().map(drop)
+    let dir = JobDir::at(path);
+    dir.open_lock()?;
+    dir.reserve_exit().map(drop)
 }
 
-/// Looks at a folder that its supervisor is about to let go of. No event tells of that; the time
-/// between two of them doubles, and all of them together take most of a second.
-const LET_GO_TRIES: u32 = 12;
-/// Between the first two of them.
-const LET_GO_AFTER: Duration = Duration::from_micros(200);
-
-/// Makes the folder of a job that is done with the next one's, as soon as its supervisor has let go
-/// of it, which is about to: nothing in it says any more that anything was accepted, started or
-/// written. An error where somebody still looks after the job, or may.
-fn renew(old: &Path, next: &Path) -> io::Result<()> {
-    // The supervisor has let go of the pipes before it lets go of the lock, and what was in them is
-    // gone.
-    let lock = let_go(&JobDir::at(old)).ok_or(io::ErrorKind::WouldBlock)?;
+/// Recycles a finished job's directory for the next job once its supervisor releases the lock.
+/// Fails if a supervisor still has the lock.
+fn recycle(old: &Path, next: &Path) -> io::Result<()> {
+    // The supervisor closes the pipes before it releases the lock, so they are empty by then.
+    let lock = wait_for_lock(&JobDir::at(old)).ok_or(io::ErrorKind::WouldBlock)?;
     for entry in std::fs::read_dir(old)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -134,9 +169,9 @@ fn renew(old: &Path, next: &Path) -> io::Result<()> {
         let path = entry.path();
         match name {
             "script" | "job.json" => empty(&path)?,
-            EXIT_ROOM => {}
+            EXIT_RESERVE => {}
             _ if PIPES.contains(&name) || name == STARTED_SPARE => {}
-            "exit" => std::fs::rename(&path, old.join(EXIT_ROOM))?,
+            "exit" => std::fs::rename(&path, old.join(EXIT_RESERVE))?,
             "lock" => lock.set_len(0)?,
             STARTED => std::fs::rename(&path, old.join(STARTED_SPARE))?,
             _ if is_first_segment(name) => empty(&path)?,
@@ -146,46 +181,21 @@ fn renew(old: &Path, next: &Path) -> io::Result<()> {
     std::fs::rename(old, next)
 }
 
-fn let_go(job: &JobDir) -> Option<Flock<File>> {
-    for again in 0..LET_GO_TRIES {
-        if let Some(lock) = job.try_lock() {
+fn wait_for_lock(dir: &JobDir) -> Option<Flock<std::fs::File>> {
+    for tried in 0..LOCK_TRIES {
+        if let Some(lock) = dir.try_lock() {
             return Some(lock);
         }
-        std::thread::sleep(LET_GO_AFTER * (1 << again));
+        std::thread::sleep(FIRST_PAUSE * (1 << tried));
     }
-    job.try_lock()
+    dir.try_lock()
 }
 
-/// Closed at once: ext4 hurries to write out what is written into a file that was just emptied.
+/// Empties a file and closes it at once: ext4 flushes early what is written to a file that was just
+/// truncated.
 fn empty(path: &Path) -> io::Result<()> {
     let emptied = own_file().write(true).truncate(true).open(path);
     emptied.map(drop)
-}
-
-/// Where the file [`STARTED`] waits.
-const STARTED_SPARE: &str = "started.spare";
-
-/// Writes a file that only its owner can read, over what an earlier job left of it.
-pub(crate) fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = own_file()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
-    file.write_all(content)?;
-    // Not emptied before: see `empty`.
-    file.set_len(content.len() as u64)
-}
-
-/// Makes the file [`STARTED`], which `folder` must not have yet: of the one that waits for that,
-/// and then it is whole before it has its name, or anew.
-pub(crate) fn write_started(folder: &Path, content: &[u8]) -> io::Result<()> {
-    let (waits, path) = (folder.join(STARTED_SPARE), folder.join(STARTED));
-    if waits.exists() {
-        write_over(&waits, content)?;
-        return std::fs::rename(waits, path);
-    }
-    File::create_new(path)?.write_all(content)
 }
 
 #[cfg(test)]
@@ -205,29 +215,29 @@ mod tests {
         names
     }
 
-    /// What a job leaves that wrote `text`.
-    fn ran(folder: &Path, text: &str) {
+    /// Writes the files of a job that has ended and whose output was `text`.
+    fn run_job(folder: &Path, text: &str) {
         let job = JobDir::at(folder);
-        write_over(&job.file("script"), text.as_bytes()).expect("writes");
-        write_over(&job.file("job.json"), b"{}").expect("writes");
-        write_started(folder, b"{}").expect("writes");
+        overwrite(&job.file("script"), text.as_bytes()).expect("writes");
+        overwrite(&job.file("job.json"), b"{}").expect("writes");
+        job.write_started(b"{}").expect("writes");
         SpoolWriter::new(folder).append(Stream::Stdout, text.as_bytes());
         std::fs::write(job.file("lock"), "4711").expect("writes");
         std::fs::write(job.file("cancel"), "\"cancel\"").expect("writes");
-        std::fs::rename(job.file(EXIT_ROOM), job.file("exit")).expect("renames");
+        std::fs::rename(job.file(EXIT_RESERVE), job.file("exit")).expect("renames");
     }
 
     #[test]
-    fn a_folder_that_is_used_again_says_nothing_of_the_job_before() {
+    fn a_recycled_directory_keeps_nothing_of_its_job() {
         let state = tempfile::tempdir().expect("a folder");
         let (old, next) = (state.path().join("old"), state.path().join("next"));
-        make(&next).expect("makes");
+        create(&next).expect("creates");
         for text in [
             "a long text, and more of it\n",
             "short\n",
             "a third one, which is long again\n",
         ] {
-            ran(&next, text);
+            run_job(&next, text);
             let mut batch = Batch::default();
             let mut reader = SpoolReader::new(&next);
             reader.fill(&mut batch, 1 << 20).expect("reads");
@@ -235,7 +245,7 @@ mod tests {
             let script = std::fs::read_to_string(next.join("script")).expect("reads");
             assert_eq!(script, text);
             std::fs::rename(&next, &old).expect("renames");
-            renew(&old, &next).expect("renews");
+            recycle(&old, &next).expect("recycles");
             for name in ["script", "job.json", "stdout.0000000000000000"] {
                 let kept = next.join(name).metadata().expect("it is kept");
                 assert_eq!(kept.len(), 0, "{name}");
@@ -262,15 +272,15 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_somebody_looks_after_is_not_used_again() {
+    fn a_directory_with_a_supervisor_is_not_recycled() {
         let state = tempfile::tempdir().expect("a folder");
         let (old, next) = (state.path().join("old"), state.path().join("next"));
-        make(&old).expect("makes");
-        ran(&old, "text");
+        create(&old).expect("creates");
+        run_job(&old, "text");
         let lock = JobDir::at(&old).try_lock().expect("nobody has it");
-        assert!(renew(&old, &next).is_err());
+        assert!(recycle(&old, &next).is_err());
         assert!(old.join(STARTED).exists());
         drop(lock);
-        renew(&old, &next).expect("renews");
+        recycle(&old, &next).expect("recycles");
     }
 }

@@ -1,17 +1,17 @@
-//! What was accepted, started and ended: one folder for each job, shared by the agent and the job's
-//! supervisor. It is made while there is no job yet, or was another one's before (`dir_pool.rs`),
-//! and becomes the job's with its name.
+//! A job's directory, shared by the agent and the job's supervisor. It is created before there is a
+//! job for it, or recycled from an earlier one (`dir_pool.rs`), and gets the job's id as its name
+//! when the job is accepted.
 //!
-//! | file | written by | says |
+//! | file | written by | meaning |
 //! | --- | --- | --- |
-//! | `job.json`, `script` | agent, before the folder gets its name | accepted |
-//! | `lock` | held by the supervisor while it lives; in it, with the first word of output, bash's process | somebody looks after the job |
-//! | `started` | supervisor, before bash starts | never start it again; for the time after the power went see `start_log.rs` |
-//! | `cancel` | agent | end it, and why |
+//! | `job.json`, `script` | agent, before the directory gets its name | the job is accepted |
+//! | `lock` | locked by the supervisor while it lives; holds bash's pid | the job has a supervisor |
+//! | `started` | supervisor, before bash starts | never start the script again; see `start_log.rs` |
+//! | `cancel` | agent | end the job, and why |
 //! | `stdout.*`, `stderr.*`, `index.*` | supervisor | the spool |
-//! | `exit` | supervisor, on the disk for good unless the server knows at once | how it ended |
-//! | `wake`, `control` | pipes | something happened; look |
-//! | `started.spare` | agent | nothing: the next `started` is made of it |
+//! | `exit` | supervisor; synced unless the server acknowledges the end at once | how it ended |
+//! | `wake`, `control` | pipes | wake the agent, wake the supervisor |
+//! | `started.spare`, `exit.tmp` | agent | reserved for the next `started` and `exit` |
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,40 +19,41 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use hyprbox_protocol::ClaimedJob;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
 
-use crate::state::StateError;
-use crate::state::dir_pool::{self, write_over};
-use crate::state::start_log::Starts;
+use crate::state::error::StateError;
+use crate::state::file::overwrite;
 use crate::trusted_dir::{self, own_file};
 
-/// The pipes.
+/// The pipes in a job's directory.
 pub(crate) const PIPES: [&str; 2] = ["wake", "control"];
 
-/// To the supervisor, in the `control` pipe: the server knows the job's end.
+/// Sent to the supervisor through `control`: the server has acknowledged the job's completion.
 pub(crate) const ACKNOWLEDGED: u8 = b'a';
 
-/// The file that says that the script has started.
+/// The file that marks a job as started.
 pub(crate) const STARTED: &str = "started";
 
-/// The room that is kept for `exit`, until it has that name.
-pub(crate) const EXIT_ROOM: &str = "exit.tmp";
+/// An earlier job's `started`, kept so that no new file has to be created.
+pub(crate) const STARTED_SPARE: &str = "started.spare";
 
-/// What the supervisor needs to know, in `job.json`.
+/// The disk space reserved for `exit`, until the file gets that name.
+pub(crate) const EXIT_RESERVE: &str = "exit.tmp";
+
+/// The job as its supervisor needs it, in `job.json`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Spec {
     pub(crate) id: String,
     pub(crate) preset: String,
     pub(crate) timeout_seconds: u64,
-    /// The whole environment of the script.
+    /// The script's complete environment.
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) boot_id: String,
 }
 
-/// Written just before bash starts, in [`STARTED`].
+/// The content of [`STARTED`], written just before bash starts.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Started {
@@ -63,7 +64,7 @@ pub(crate) struct Started {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum EndedBy {
-    /// Nobody: it ended by itself, or something outside of the agent killed it.
+    /// Nobody: it ended by itself, or something other than the agent killed it.
     Itself,
     /// The server's cancel.
     Cancel,
@@ -74,8 +75,8 @@ pub(crate) enum EndedBy {
 }
 
 impl EndedBy {
-    /// What is written into the `control` pipe.
-    fn word(self) -> u8 {
+    /// The byte that requests this through the `control` pipe.
+    fn request(self) -> u8 {
         match self {
             EndedBy::Itself => 0,
             EndedBy::Cancel => b'c',
@@ -84,11 +85,11 @@ impl EndedBy {
         }
     }
 
-    /// What a word of the `control` pipe asks for.
-    pub(crate) fn from_word(word: u8) -> Option<Self> {
+    /// Parses a byte of the `control` pipe.
+    pub(crate) fn from_request(request: u8) -> Option<Self> {
         [EndedBy::Cancel, EndedBy::Timeout, EndedBy::Stop]
             .into_iter()
-            .find(|by| by.word() == word)
+            .find(|by| by.request() == request)
     }
 }
 
@@ -104,78 +105,33 @@ pub(crate) struct Exit {
     pub(crate) stderr_bytes: u64,
     /// The supervisor was sent SIGTERM while the job ran, as at a shutdown of the machine.
     pub(crate) at_shutdown: bool,
-    /// Processes of the job still run: it let them, or they can't be ended.
+    /// Processes of the job are still running: it left them, or they can't be ended.
     #[serde(default)]
     pub(crate) left_running: bool,
 }
 
-/// What stands in `exit`: whose end it is, too. The file was another job's before, and after a
-/// power loss may have that one's bytes under this one's name.
+/// The content of `exit`. It includes the job's id because the file is recycled: after a power loss
+/// it may hold the bytes of an earlier job.
 #[derive(Serialize, Deserialize)]
 struct ExitRecord<E> {
-    /// None of a supervisor of an older agent, which made each file anew.
+    /// Absent if an older agent's supervisor wrote it; that one created a new file for each job.
     id: Option<String>,
     #[serde(flatten)]
     exit: E,
 }
 
-/// One job's folder.
+/// One job's directory.
 #[derive(Debug, Clone)]
 pub(crate) struct JobDir {
     id: String,
     path: PathBuf,
 }
 
-/// What became of a claimed job.
-pub(crate) enum Accepted {
-    /// Written down; its supervisor may start.
-    New(JobDir),
-    /// It has started before, and never does again.
-    StartedBefore,
-}
-
-/// Room for the exit record: more than its longest message takes.
+/// The exit record's longest message fits into this.
 const RECORD_BYTES: usize = 4096;
 
-/// Writes a claimed job down, in the folder `made` where there is one. Nothing is synced here: a
-/// job that is lost with the power comes again, as it isn't among `running`, unless the journal of
-/// starts has it on the disk already.
-pub(crate) fn accept(
-    jobs: &Path,
-    job: &ClaimedJob,
-    spec: &Spec,
-    made: Option<PathBuf>,
-) -> Result<Accepted, StateError> {
-    let dir = JobDir {
-        id: job.id.clone(),
-        path: jobs.join(&job.id),
-    };
-    if dir.path.exists() && (dir.has(STARTED) || !dir.remove_unstarted()) {
-        return Ok(Accepted::StartedBefore);
-    }
-    let is_made = made.is_some();
-    let making = made.unwrap_or_else(|| jobs.join(format!("{}.new", job.id)));
-    let write = || -> io::Result<()> {
-        if !is_made {
-            if making.exists() {
-                std::fs::remove_dir_all(&making)?;
-            }
-            dir_pool::make(&making)?;
-        }
-        write_over(&making.join("script"), job.script.as_bytes())?;
-        let text = serde_json::to_vec(spec).map_err(io::Error::other)?;
-        write_over(&making.join("job.json"), &text)?;
-        std::fs::rename(&making, &dir.path)
-    };
-    write().map_err(|e| {
-        let _ = std::fs::remove_dir_all(&making);
-        StateError::io(&making)(e)
-    })?;
-    Ok(Accepted::New(dir))
-}
-
-/// The jobs that have started and whose end the server has not acknowledged, after a start of the
-/// agent. Those that were only accepted are removed: the server gives them again.
+/// Finds the jobs that have started and whose completion is not acknowledged, when the agent starts.
+/// Removes jobs that were only accepted: the server sends them again.
 pub(crate) fn recover(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(jobs).map_err(StateError::io(jobs))? {
@@ -197,7 +153,7 @@ pub(crate) fn recover(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
     Ok(found)
 }
 
-/// The jobs that a supervisor looks after now.
+/// Finds the jobs that have a living supervisor.
 pub(crate) fn alive(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(jobs).map_err(StateError::io(jobs))? {
@@ -209,7 +165,7 @@ pub(crate) fn alive(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
     Ok(found)
 }
 
-/// True for an id that is safe as a file's name and in a URL.
+/// Whether an id is safe as a file's name and in a URL.
 pub(crate) fn is_job_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
@@ -239,12 +195,12 @@ impl JobDir {
         self.file(name).exists()
     }
 
-    /// Reads one of the folder's JSON files; `None` where it is missing or not whole.
+    /// Reads one of the JSON files; `None` if it is missing or incomplete.
     pub(crate) fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_slice(&trusted_dir::read(&self.file(name)).ok()?).ok()
     }
 
-    /// Takes the supervisor's lock: `None` while one lives.
+    /// Takes the supervisor's lock; `None` while a supervisor lives.
     pub(crate) fn try_lock(&self) -> Option<Flock<File>> {
         Flock::lock(self.open_lock().ok()?, FlockArg::LockExclusiveNonblock).ok()
     }
@@ -253,92 +209,96 @@ impl JobDir {
         own_file().create(true).append(true).open(self.file("lock"))
     }
 
-    /// The file for the exit record, with its room on the disk, so that the end of a job can be
-    /// told even when the job has filled the disk up.
+    /// Opens the file for the exit record and reserves its disk space, so that the end of a job can be
+    /// recorded even if the job has filled the disk.
     pub(crate) fn reserve_exit(&self) -> io::Result<File> {
         let mut file = own_file()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(self.file(EXIT_ROOM))?;
+            .open(self.file(EXIT_RESERVE))?;
         if file.metadata()?.len() < RECORD_BYTES as u64 {
             file.write_all(&[b' '; RECORD_BYTES])?;
         }
         Ok(file)
     }
 
-    /// Writes how the job ended into the room that was kept (see [`JobDir::reserve_exit`]), and
-    /// gives it its name.
-    pub(crate) fn write_exit(&self, exit: &Exit, room: &mut File) -> io::Result<()> {
+    /// Writes how the job ended into `reserve`, which [`JobDir::reserve_exit`] opened, and renames it
+    /// to `exit`.
+    pub(crate) fn write_exit(&self, exit: &Exit, reserve: &mut File) -> io::Result<()> {
         let id = Some(self.id.clone());
         let text = serde_json::to_vec(&ExitRecord { id, exit }).map_err(io::Error::other)?;
-        room.rewind()?;
-        room.write_all(&text)?;
-        room.set_len(text.len() as u64)?;
-        std::fs::rename(self.file(EXIT_ROOM), self.file("exit"))
+        reserve.rewind()?;
+        reserve.write_all(&text)?;
+        reserve.set_len(text.len() as u64)?;
+        std::fs::rename(self.file(EXIT_RESERVE), self.file("exit"))
     }
 
-    /// How the job ended, if that was written down.
+    /// How the job ended, if its supervisor recorded it.
     pub(crate) fn exit(&self) -> Option<Exit> {
         let ExitRecord { id, exit } = self.read("exit")?;
         id.is_none_or(|id| id == self.id).then_some(exit)
     }
 
-    /// Asks the job's supervisor to end it: by the file, which one that is only starting finds, and
-    /// then by the pipe, which works on a full disk too.
-    pub(crate) fn ask_to_end(&self, by: EndedBy) -> io::Result<()> {
-        let making = self.file("cancel.tmp");
+    /// Writes the file [`STARTED`], which must not exist yet. The spare file is complete before it is
+    /// renamed; without one a new file is created.
+    pub(crate) fn write_started(&self, content: &[u8]) -> io::Result<()> {
+        let (spare, started) = (self.file(STARTED_SPARE), self.file(STARTED));
+        if spare.exists() {
+            overwrite(&spare, content)?;
+            return std::fs::rename(spare, started);
+        }
+        File::create_new(started)?.write_all(content)
+    }
+
+    /// Asks the job's supervisor to end it: with a file, for a supervisor that is still starting, and
+    /// through the pipe, which also works if the disk is full.
+    pub(crate) fn request_end(&self, by: EndedBy) -> io::Result<()> {
+        let draft = self.file("cancel.tmp");
         let text = serde_json::to_vec(&by).map_err(io::Error::other)?;
         let written =
-            write_over(&making, &text).and_then(|()| std::fs::rename(making, self.file("cancel")));
-        // Without a supervisor the pipe can't be opened; then the file is what counts.
-        match self.tell_supervisor(by.word()) {
+            overwrite(&draft, &text).and_then(|()| std::fs::rename(draft, self.file("cancel")));
+        // Without a supervisor the pipe can't be opened; then only the file counts.
+        match self.send_to_supervisor(by.request()) {
             Ok(()) => Ok(()),
             Err(_) => written,
         }
     }
 
-    fn tell_supervisor(&self, word: u8) -> io::Result<()> {
+    fn send_to_supervisor(&self, message: u8) -> io::Result<()> {
         File::options()
             .write(true)
             .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits())
             .open(self.file("control"))?
-            .write_all(&[word])
+            .write_all(&[message])
     }
 
-    /// Removes a job that was accepted and has not started; false where its supervisor is just
-    /// starting it.
-    fn remove_unstarted(&self) -> bool {
-        // With the lock held no supervisor can start it, and one that waits for it finds the folder
-        // gone.
+    /// Removes a job that was accepted and has not started. Returns false if its supervisor is about
+    /// to start it.
+    pub(super) fn remove_unstarted(&self) -> bool {
+        // While the lock is held no supervisor can start the job. One that waits for the lock finds
+        // the directory removed.
         let Some(_lock) = self.try_lock() else {
             return false;
         };
         !self.has(STARTED) && self.remove()
     }
 
-    /// Forgets a job whose end the server has acknowledged. Gives the folder that is to be removed.
-    pub(crate) fn put_away(&self) -> Option<PathBuf> {
-        // Mostly the supervisor waits for this, and then need not write anything to the disk for
-        // good.
-        let _ = self.tell_supervisor(ACKNOWLEDGED);
-        // Before the folder goes, as its place is another job's from then on.
-        if let Some(Err(e)) = Starts::of(self).map(|starts| starts.forget(&self.id)) {
-            tracing::debug!(
-                "[jobrunner] job {}: its start is not forgotten: {e}",
-                self.id
-            );
-        }
-        self.rename_to_old()
+    /// Tells the supervisor that the server has acknowledged the job's completion. It mostly waits
+    /// for this, and then need not sync its exit record.
+    pub(crate) fn acknowledge(&self) {
+        // A supervisor that has ended has synced the record.
+        let _ = self.send_to_supervisor(ACKNOWLEDGED);
     }
 
     fn remove(&self) -> bool {
-        self.rename_to_old()
+        self.retire()
             .is_some_and(|old| std::fs::remove_dir_all(old).is_ok())
     }
 
-    /// What comes before a removal: half a folder under the job's name would say something else.
-    fn rename_to_old(&self) -> Option<PathBuf> {
+    /// Renames the directory before its removal: a half-removed one must not be taken for the job.
+    /// Returns the new path.
+    pub(crate) fn retire(&self) -> Option<PathBuf> {
         let old = self.path.with_extension("old");
         std::fs::rename(&self.path, &old).is_ok().then_some(old)
     }
@@ -349,10 +309,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_taken_for_none_but_its_own_jobs() {
+    fn an_exit_record_counts_only_for_its_own_job() {
         let jobs = tempfile::tempdir().expect("a folder");
         let first = JobDir::at(&jobs.path().join("first"));
-        dir_pool::make(first.path()).expect("makes");
+        std::fs::create_dir(first.path()).expect("creates");
         let exit = Exit {
             exit_code: Some(7),
             signal: None,
@@ -363,9 +323,9 @@ mod tests {
             at_shutdown: false,
             left_running: false,
         };
-        let mut room = first.reserve_exit().expect("keeps room");
+        let mut reserve = first.reserve_exit().expect("reserves");
         assert_eq!(first.exit(), None);
-        first.write_exit(&exit, &mut room).expect("writes");
+        first.write_exit(&exit, &mut reserve).expect("writes");
         assert_eq!(first.exit(), Some(exit.clone()));
         let second = JobDir::at(&jobs.path().join("second"));
         std::fs::rename(first.path(), second.path()).expect("renames");

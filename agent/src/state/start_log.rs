@@ -1,15 +1,13 @@
-//! The journal of starts: which scripts were started, on the disk for good before bash has its
-//! first instruction.
+//! The start log: which scripts have started, durably, before bash runs its first instruction.
 //!
-//! The file `starts` in the state folder has its room on the disk from the beginning: places of a
-//! sector each, and in each a line of JSON or nothing. To write over one of them takes a sync of
-//! the data alone; that of a file that is new would wait for the file system's journal, and with it
-//! for all that was written lately.
+//! The file `starts` in the state folder has a fixed size: slots of one sector, each with a line of
+//! JSON or nothing. Overwriting a slot takes only a sync of the file's data. Syncing a new file
+//! would also wait for the file system's journal, and for everything else that was written lately.
 //!
-//! While the machine runs, a job's folder says whether it has started, as everybody sees what was
-//! written, synced or not. The journal is for the time after the power went: a folder is then as it
-//! was some seconds before, or not there at all, and [`Starts::restore`] says again in it what the
-//! journal knows, before any job is asked for.
+//! While the machine runs, a job's directory says whether the job has started: every process sees
+//! what was written, synced or not. The log matters after a power loss, when a directory may be
+//! some seconds old, or missing. [`StartLog::restore`] then writes the recorded starts into the
+//! directories again, before the agent asks for jobs.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
@@ -19,16 +17,17 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::state::completions::Ended;
+use crate::state::completions::Completions;
+use crate::state::error::StateError;
+use crate::state::file::replace_file;
 use crate::state::job_dir::{JobDir, STARTED, Started, is_job_id};
-use crate::state::{StateError, replace_file};
 use crate::trusted_dir::{self, own_file};
 
-/// What a disk writes whole or not at all.
-const PLACE_BYTES: usize = 512;
-/// More than jobs can have started whose end is not told: a node has one.
-const PLACES: usize = 8;
-const FILE_BYTES: usize = PLACES * PLACE_BYTES;
+/// A sector: a disk writes it completely or not at all.
+const SLOT_BYTES: usize = 512;
+/// More than the jobs that can have started without an acknowledged completion: a node runs one.
+const SLOTS: usize = 8;
+const FILE_BYTES: usize = SLOTS * SLOT_BYTES;
 
 /// A script's start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,32 +37,32 @@ struct Start {
     boot_id: String,
 }
 
-/// The journal of a state folder.
-pub(crate) struct Starts {
+/// The start log of a state folder.
+pub(crate) struct StartLog {
     state: PathBuf,
 }
 
-impl Starts {
-    /// That of the state folder `state`; makes the file where it is missing or cut.
+impl StartLog {
+    /// Opens the log of the state folder `state`. Creates the file if it is missing or truncated.
     pub(crate) fn open(state: &Path) -> io::Result<Self> {
-        let starts = Self {
+        let log = Self {
             state: state.to_owned(),
         };
-        let mut known = match trusted_dir::read(&starts.path()) {
-            Ok(known) => known,
+        let mut content = match trusted_dir::read(&log.path()) {
+            Ok(content) => content,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(e),
         };
-        if known.len() != FILE_BYTES {
-            known.resize(FILE_BYTES, 0);
-            replace_file(&starts.path(), &known)?;
+        if content.len() != FILE_BYTES {
+            content.resize(FILE_BYTES, 0);
+            replace_file(&log.path(), &content)?;
         }
-        Ok(starts)
+        Ok(log)
     }
 
-    /// The journal in which a job's start belongs, as its supervisor sees it; none where the folder
-    /// is nobody's state folder.
-    pub(crate) fn of(job: &JobDir) -> Option<Self> {
+    /// The log in which a job's start belongs; `None` if the job's directory is not in a state
+    /// folder.
+    pub(crate) fn for_job(job: &JobDir) -> Option<Self> {
         let jobs = job.path().parent()?;
         let state = jobs.parent().filter(|_| jobs.ends_with("jobs"))?;
         let state = state.to_owned();
@@ -74,55 +73,65 @@ impl Starts {
         self.state.join("starts")
     }
 
-    /// Writes a start down. It is on the disk for good once the data of the file that this gives is
-    /// synced.
-    pub(crate) fn note(&self, id: &str, boot_id: &str) -> io::Result<File> {
+    /// Records a start, and returns the log's file. The record is durable once the caller has synced
+    /// the file's data.
+    pub(crate) fn record(&self, id: &str, boot_id: &str) -> io::Result<File> {
         let file = self.lock()?;
-        let places = read(&file)?;
-        // It may be noted already. One whose folder is gone was told and taken.
-        let is_free = |start: &Start| start.id == id || !self.folder(&start.id).exists();
-        let place = places
+        let slots = read_slots(&file)?;
+        // The start may already be recorded. A job without a directory has been completed.
+        let is_free = |start: &Start| start.id == id || !self.job_path(&start.id).exists();
+        let slot = slots
             .iter()
-            .position(|place| place.as_ref().is_none_or(is_free));
-        let place = place.ok_or_else(|| io::Error::other("no place is free"))?;
+            .position(|slot| slot.as_ref().is_none_or(is_free));
+        let slot = slot.ok_or_else(|| io::Error::other("the start log is full"))?;
         let start = Start {
             id: id.to_owned(),
             boot_id: boot_id.to_owned(),
         };
         let line = serde_json::to_vec(&start).map_err(io::Error::other)?;
-        write(&file, place, &line)?;
+        write_slot(&file, slot, &line)?;
         file.unlock().map_err(|(_, e)| e.into())
     }
 
-    /// The job's end is told and taken. Nothing is synced: should the power go just now, its end is
-    /// told once more.
-    pub(crate) fn forget(&self, id: &str) -> io::Result<()> {
-        let file = self.lock()?;
-        for (place, start) in read(&file)?.iter().enumerate() {
-            if start.as_ref().is_some_and(|start| start.id == id) {
-                write(&file, place, &[])?;
+    /// Removes the start of a job whose completion was acknowledged, or that did not start. Nothing
+    /// is synced: after a power loss the completion is reported once more.
+    pub(crate) fn forget(&self, id: &str) {
+        let forget = || -> io::Result<()> {
+            let file = self.lock()?;
+            for (slot, start) in read_slots(&file)?.iter().enumerate() {
+                if start.as_ref().is_some_and(|start| start.id == id) {
+                    write_slot(&file, slot, &[])?;
+                }
             }
+            Ok(())
+        };
+        if let Err(error) = forget() {
+            tracing::debug!(
+                "[jobrunner] job {id}: its start can't be removed from the log: {error}"
+            );
         }
-        Ok(())
     }
 
-    /// After the machine went down: says in the folder of each job that has started, and whose end
-    /// is not known to be told, that it has, whatever the power left of it. Then it is the folder's
-    /// to say, and no more the journal's.
-    pub(crate) fn restore(&self, ends: &Ended, boot_id: &str) -> Result<(), StateError> {
+    /// After a reboot: marks the directory of each job in the log as started, whatever the power
+    /// loss left of it, unless the job's completion was acknowledged. Then clears the log.
+    pub(crate) fn restore(
+        &self,
+        completions: &Completions,
+        boot_id: &str,
+    ) -> Result<(), StateError> {
         let path = self.path();
         let restore = || -> io::Result<()> {
             let file = self.lock()?;
-            let places = read(&file)?.into_iter().enumerate();
+            let slots = read_slots(&file)?.into_iter().enumerate();
             let mut any = false;
-            for (place, start) in places.filter_map(|(place, start)| Some((place, start?))) {
+            for (slot, start) in slots.filter_map(|(slot, start)| Some((slot, start?))) {
                 if start.boot_id == boot_id && !boot_id.is_empty() {
                     continue;
                 }
-                if is_job_id(&start.id) && ends.find(&start.id).is_none() {
-                    self.say_in_the_folder(start)?;
+                if is_job_id(&start.id) && completions.find(&start.id).is_none() {
+                    self.mark_started(start)?;
                 }
-                write(&file, place, &[])?;
+                write_slot(&file, slot, &[])?;
                 any = true;
             }
             if any { file.sync_data() } else { Ok(()) }
@@ -130,22 +139,19 @@ impl Starts {
         restore().map_err(StateError::io(&path))
     }
 
-    fn say_in_the_folder(&self, start: Start) -> io::Result<()> {
-        let folder = self.folder(&start.id);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)?;
+    fn mark_started(&self, start: Start) -> io::Result<()> {
+        let job = self.job_path(&start.id);
+        DirBuilder::new().recursive(true).mode(0o700).create(&job)?;
         let started = Started {
             boot_id: start.boot_id,
         };
         let text = serde_json::to_vec(&started).map_err(io::Error::other)?;
-        // Over what may be there: a file whose bytes did not get to the disk is empty.
-        replace_file(&folder.join(STARTED), &text)?;
+        // The file may be there but empty, if its bytes did not reach the disk.
+        replace_file(&job.join(STARTED), &text)?;
         File::open(self.state.join("jobs"))?.sync_all()
     }
 
-    fn folder(&self, id: &str) -> PathBuf {
+    fn job_path(&self, id: &str) -> PathBuf {
         self.state.join("jobs").join(id)
     }
 
@@ -155,24 +161,24 @@ impl Starts {
     }
 }
 
-/// What each place says. One that isn't whole says nothing: the sync that would have let its script
-/// start never came to an end.
-fn read(file: &File) -> io::Result<Vec<Option<Start>>> {
+/// Reads every slot. A damaged slot counts as empty: its sync did not finish, so its script did not
+/// start.
+fn read_slots(file: &File) -> io::Result<Vec<Option<Start>>> {
     let mut bytes = [0; FILE_BYTES];
     file.read_exact_at(&mut bytes, 0)?;
-    let line = |place: &[u8]| {
-        let line = place.split(|byte| *byte == b'\n').next()?;
+    let parse = |slot: &[u8]| {
+        let line = slot.split(|byte| *byte == b'\n').next()?;
         serde_json::from_slice(line).ok()
     };
-    Ok(bytes.chunks(PLACE_BYTES).map(line).collect())
+    Ok(bytes.chunks(SLOT_BYTES).map(parse).collect())
 }
 
-fn write(file: &File, place: usize, line: &[u8]) -> io::Result<()> {
-    let mut bytes = [0; PLACE_BYTES];
+fn write_slot(file: &File, slot: usize, line: &[u8]) -> io::Result<()> {
+    let mut bytes = [0; SLOT_BYTES];
     let mut room = bytes.as_mut_slice();
     room.write_all(line)?;
     room.write_all(b"\n")?;
-    file.write_all_at(&bytes, (place * PLACE_BYTES) as u64)
+    file.write_all_at(&bytes, (slot * SLOT_BYTES) as u64)
 }
 
 #[cfg(test)]
@@ -183,48 +189,48 @@ mod tests {
 
     const ID: &str = "0197-aaaa";
 
-    /// A state folder, and its journal.
-    fn state() -> (tempfile::TempDir, Starts) {
+    /// A state folder and its start log.
+    fn state() -> (tempfile::TempDir, StartLog) {
         let folder = tempfile::tempdir().expect("a folder");
-        let starts = Starts::open(folder.path()).expect("opens");
+        let log = StartLog::open(folder.path()).expect("opens");
         std::fs::create_dir(folder.path().join("jobs")).expect("a folder");
-        (folder, starts)
+        (folder, log)
     }
 
-    fn note(starts: &Starts, id: &str) {
-        let file = starts.note(id, "one").expect("writes");
+    fn record(log: &StartLog, id: &str) {
+        let file = log.record(id, "one").expect("writes");
         file.sync_data().expect("syncs");
     }
 
-    fn said(starts: &Starts) -> Vec<String> {
-        let places = read(&starts.lock().expect("opens")).expect("reads");
-        places.into_iter().flatten().map(|start| start.id).collect()
+    fn recorded(log: &StartLog) -> Vec<String> {
+        let slots = read_slots(&log.lock().expect("opens")).expect("reads");
+        slots.into_iter().flatten().map(|start| start.id).collect()
     }
 
     #[test]
-    fn a_start_outlives_the_folder_that_the_power_took_along() {
-        let (folder, starts) = state();
-        note(&starts, ID);
-        let starts = Starts::open(folder.path()).expect("opens again");
-        let ends = Ended::open(folder.path());
-        starts.restore(&ends, "one").expect("restores");
-        assert!(!starts.folder(ID).exists(), "the machine has run on");
-        starts.restore(&ends, "two").expect("restores");
-        let job = JobDir::at(&starts.folder(ID));
+    fn a_start_survives_the_loss_of_its_directory() {
+        let (folder, log) = state();
+        record(&log, ID);
+        let log = StartLog::open(folder.path()).expect("opens again");
+        let completions = Completions::open(folder.path());
+        log.restore(&completions, "one").expect("restores");
+        assert!(!log.job_path(ID).exists(), "the machine has run on");
+        log.restore(&completions, "two").expect("restores");
+        let job = JobDir::at(&log.job_path(ID));
         let started: Started = job.read(STARTED).expect("it has started");
         assert_eq!(started.boot_id, "one");
-        assert!(said(&starts).is_empty(), "now it is the folder's to say");
+        assert!(recorded(&log).is_empty(), "the directory says it now");
     }
 
     #[test]
-    fn a_folder_whose_word_was_cut_by_the_power_says_it_again() {
-        let (folder, starts) = state();
-        note(&starts, ID);
-        std::fs::create_dir(starts.folder(ID)).expect("a folder");
-        std::fs::write(starts.folder(ID).join(STARTED), "").expect("writes");
-        let ends = Ended::open(folder.path());
-        starts.restore(&ends, "two").expect("restores");
-        let started: Option<Started> = JobDir::at(&starts.folder(ID)).read(STARTED);
+    fn a_truncated_started_file_is_written_again() {
+        let (folder, log) = state();
+        record(&log, ID);
+        std::fs::create_dir(log.job_path(ID)).expect("a folder");
+        std::fs::write(log.job_path(ID).join(STARTED), "").expect("writes");
+        let completions = Completions::open(folder.path());
+        log.restore(&completions, "two").expect("restores");
+        let started: Option<Started> = JobDir::at(&log.job_path(ID)).read(STARTED);
         assert_eq!(
             started.map(|started| started.boot_id).as_deref(),
             Some("one")
@@ -232,51 +238,51 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_was_told_is_not_told_again() {
-        let (folder, starts) = state();
+    fn an_acknowledged_job_is_not_restored() {
+        let (folder, log) = state();
         for id in [ID, "0197-bbbb"] {
-            note(&starts, id);
-            std::fs::create_dir(starts.folder(id)).expect("a folder");
+            record(&log, id);
+            std::fs::create_dir(log.job_path(id)).expect("a folder");
         }
-        starts.forget(ID).expect("forgets");
-        assert_eq!(said(&starts), ["0197-bbbb"]);
-        let ends = Ended::open(folder.path());
-        ends.note("0197-bbbb", &CompleteRequest::default());
-        starts.restore(&ends, "two").expect("restores");
+        log.forget(ID);
+        assert_eq!(recorded(&log), ["0197-bbbb"]);
+        let completions = Completions::open(folder.path());
+        completions.record("0197-bbbb", &CompleteRequest::default());
+        log.restore(&completions, "two").expect("restores");
         for id in [ID, "0197-bbbb"] {
-            assert!(!starts.folder(id).join(STARTED).exists());
+            assert!(!log.job_path(id).join(STARTED).exists());
         }
-        assert!(said(&starts).is_empty());
+        assert!(recorded(&log).is_empty());
     }
 
     #[test]
-    fn a_place_is_taken_again_only_where_its_job_is_done_with() {
-        let (_folder, starts) = state();
-        let ids: Vec<String> = (0..PLACES).map(|n| format!("job-{n}")).collect();
+    fn a_slot_is_reused_only_after_its_job_is_done() {
+        let (_folder, log) = state();
+        let ids: Vec<String> = (0..SLOTS).map(|n| format!("job-{n}")).collect();
         for id in &ids {
-            note(&starts, id);
-            std::fs::create_dir(starts.folder(id)).expect("a folder");
+            record(&log, id);
+            std::fs::create_dir(log.job_path(id)).expect("a folder");
         }
-        assert!(starts.note(ID, "one").is_err(), "the caller syncs the file");
-        std::fs::remove_dir(starts.folder("job-5")).expect("removes");
-        note(&starts, ID);
-        assert_eq!(said(&starts)[5], ID);
+        assert!(log.record(ID, "one").is_err(), "the caller syncs the file");
+        std::fs::remove_dir(log.job_path("job-5")).expect("removes");
+        record(&log, ID);
+        assert_eq!(recorded(&log)[5], ID);
     }
 
     #[test]
-    fn a_journal_that_is_cut_or_spoilt_keeps_what_is_whole() {
-        let (folder, starts) = state();
-        note(&starts, ID);
-        std::fs::create_dir(starts.folder(ID)).expect("a folder");
-        note(&starts, "0197-bbbb");
+    fn a_damaged_log_keeps_its_intact_slots() {
+        let (folder, log) = state();
+        record(&log, ID);
+        std::fs::create_dir(log.job_path(ID)).expect("a folder");
+        record(&log, "0197-bbbb");
         let path = folder.path().join("starts");
         let mut bytes = std::fs::read(&path).expect("reads");
-        bytes[PLACE_BYTES + 7] = 0xff;
-        bytes.truncate(PLACE_BYTES + 100);
+        bytes[SLOT_BYTES + 7] = 0xff;
+        bytes.truncate(SLOT_BYTES + 100);
         std::fs::write(&path, bytes).expect("writes");
-        let starts = Starts::open(folder.path()).expect("opens");
-        assert_eq!(said(&starts), [ID]);
-        note(&starts, "0197-cccc");
-        assert_eq!(said(&starts), [ID, "0197-cccc"]);
+        let log = StartLog::open(folder.path()).expect("opens");
+        assert_eq!(recorded(&log), [ID]);
+        record(&log, "0197-cccc");
+        assert_eq!(recorded(&log), [ID, "0197-cccc"]);
     }
 }

@@ -10,7 +10,7 @@ use crate::server::Server;
 fn is_told_and_recovers(node: &Node, server: &Server, mend: impl FnOnce(&Path)) {
     let agent = node.start();
     let id = server.queue("exit 0");
-    agent.wait_log("no jobs are taken until this is mended");
+    agent.wait_log("no jobs are taken until this is fixed");
     let beats = server.wait_for("a heartbeat", |world| {
         (!world.heartbeats.is_empty()).then_some(world.heartbeats.len())
     });
@@ -190,7 +190,7 @@ fn a_job_whose_journal_is_corrupt_is_reported() {
     let end = server.wait_end(&id);
     assert_eq!(end.exit_code, None);
     let why = end.error_msg.unwrap();
-    assert!(why.contains("not readable"), "{why}");
+    assert!(why.contains("can't be read"), "{why}");
     assert_eq!(server.world().jobs[&id].claims, 1);
 }
 
@@ -266,7 +266,7 @@ fn a_disk_that_fills_up_between_two_jobs() {
     let end = server.wait_end(&id);
     let why = end.error_msg.unwrap();
     assert!(why.contains("No space left on device"), "{why}");
-    agent.wait_log("no jobs are taken until this is mended");
+    agent.wait_log("no jobs are taken until this is fixed");
     let next = server.queue("exit 0");
     disk.clear();
     assert_eq!(server.wait_end(&next).exit_code, Some(0));

@@ -30,9 +30,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::private;
-use crate::state::dir_pool::write_started;
 use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Spec, Started};
-use crate::state::start_log::Starts;
+use crate::state::start_log::StartLog;
 use run::Run;
 
 pub(crate) use run::{ENDED, FULL};
@@ -256,7 +255,7 @@ impl Start {
             file.write_all(&text)?;
             return Ok(Self::InFolder(file));
         };
-        write_started(job.path(), &text)?;
+        job.write_started(&text)?;
         Ok(start)
     }
 
@@ -280,7 +279,7 @@ impl Start {
 
 /// Notes the start in the journal of starts, where that can be.
 fn note(job: &JobDir, spec: &Spec) -> Option<File> {
-    Starts::of(job)?.note(job.id(), &spec.boot_id).ok()
+    StartLog::for_job(job)?.record(job.id(), &spec.boot_id).ok()
 }
 
 /// The record of a script that never ran.

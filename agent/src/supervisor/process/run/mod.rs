@@ -297,7 +297,7 @@ impl Run {
         let heard = self.control.read(&mut words).unwrap_or(0);
         let Some(by) = words[..heard]
             .iter()
-            .find_map(|word| EndedBy::from_word(*word))
+            .find_map(|word| EndedBy::from_request(*word))
         else {
             return;
         };

@@ -1,4 +1,6 @@
-//! How a job's output gets past something on the path that refuses it.
+//! How a job's output is sent if something between agent and server refuses it, such as a proxy
+//! that filters content: in smaller batches, then as base64, and in the end without the part that
+//! is refused.
 
 use hyprbox_protocol::Stream;
 
@@ -6,56 +8,57 @@ use crate::backoff::Backoff;
 use crate::client::CallError;
 use crate::spool::BATCH_BYTES;
 
-/// Batches never become smaller than this, whatever the path refuses.
+/// Batches never become smaller than this.
 const SMALLEST_BATCH: usize = 8 * 1024;
-/// After so many refusals of one form, the batch is sent in another.
+/// After this many refusals of one form, the batch is sent in another.
 const REFUSALS: u32 = 2;
-/// After so many failed calls in a row, output counts as refused altogether if the server answers
-/// other calls.
+/// After this many failed calls in a row, all output counts as refused if the server answers other
+/// calls.
 const HOPELESS_FAILURES: u32 = 5;
-/// The same if no answer of any kind came: a bad line is no refusal.
+/// The same if there was no answer at all: a bad connection is not a refusal.
 const HOPELESS_SILENCES: u32 = 12;
 /// How often the server must have answered another call between two failures.
 const HOPELESS_ANSWERS: u32 = 2;
 
 type Offsets = [u64; Stream::ALL.len()];
 
-/// What to do with a batch that only the path refuses.
+/// What to do with a batch that something on the path refuses.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Send it again, in the form that is now set.
+    /// Send it again, in the form that the policy now has.
     SendAgain,
     /// Leave it out.
     Drop,
 }
 
-/// How batches are sent, and what became of the last ones.
-pub(super) struct Passage {
+/// How batches are sent, and how the last calls went.
+pub(super) struct UploadPolicy {
     pub(super) backoff: Backoff,
-    /// The most bytes that a batch may have, as far as the path takes large ones.
-    longest: usize,
-    /// Whether all text goes as base64, which filters of content don't read.
+    /// The most bytes in a batch that the path accepts.
+    max_bytes: usize,
+    /// Whether text is sent as base64, which content filters don't read.
     pub(super) base64: bool,
-    /// Up to here batches are as small as can be, so that no more is dropped than must be.
+    /// Up to these offsets batches are as small as possible, so that as little as possible is
+    /// dropped.
     small_until: Option<Offsets>,
     /// Failed calls in a row.
     failures: u32,
-    /// Those of them that something on the path answered.
+    /// How many of these failures were answers from something on the path.
     refusals: u32,
-    /// Refusals of the present form.
+    /// Refusals of the current form.
     refusals_of_form: u32,
     has_dropped: bool,
-    /// The server's answers to any call, as counted at the last failure.
+    /// The server's answers to calls of any kind, as of the last failure.
     answers: u64,
-    /// Failures before which the server had answered another call.
+    /// Failures between which the server answered another call.
     contradictions: u32,
 }
 
-impl Passage {
+impl UploadPolicy {
     pub(super) fn new() -> Self {
         Self {
             backoff: Backoff::default(),
-            longest: BATCH_BYTES,
+            max_bytes: BATCH_BYTES,
             base64: false,
             small_until: None,
             failures: 0,
@@ -71,20 +74,20 @@ impl Passage {
     pub(super) fn batch_bytes(&self) -> usize {
         match self.small_until {
             Some(_) => SMALLEST_BATCH,
-            None => self.longest,
+            None => self.max_bytes,
         }
     }
 
-    /// Halves the next batches if this one, of so many bytes, was too large for the server or
-    /// something on the path. False if that was not the reason, or they can't be smaller.
+    /// Halves the next batches if this one, of `bytes` bytes, was too large for the server or
+    /// something on the path. Returns false if that was not the reason, or if they can't be smaller.
     pub(super) fn halve(&mut self, error: &CallError, bytes: usize) -> bool {
         let is_too_large = error.status() == Some(413)
             || (error.foreign_status() == Some(413) && bytes > SMALLEST_BATCH);
-        let may = is_too_large && self.batch_bytes() > SMALLEST_BATCH;
-        if may {
-            self.longest /= 2;
+        let can_halve = is_too_large && self.batch_bytes() > SMALLEST_BATCH;
+        if can_halve {
+            self.max_bytes /= 2;
         }
-        may
+        can_halve
     }
 
     /// Whether this batch is sent for the first time.
@@ -110,8 +113,8 @@ impl Passage {
         }
     }
 
-    /// A call failed otherwise than by the server's refusal. `answers` counts the server's answers
-    /// to any call so far.
+    /// Records a failed call that the server did not refuse. `answers` counts the server's answers to
+    /// calls of any kind so far.
     pub(super) fn failed(&mut self, error: &CallError, answers: u64) {
         self.failures += 1;
         match error {
@@ -121,7 +124,7 @@ impl Passage {
             }
             CallError::Network(_) => {}
             CallError::Unauthorized { .. } | CallError::Status { .. } => {
-                // The server itself speaks, so nothing on the path refuses.
+                // The server itself answered, so nothing on the path refuses.
                 self.refusals = 0;
                 self.refusals_of_form = 0;
                 self.contradictions = 0;
@@ -139,7 +142,8 @@ impl Passage {
         self.refusals_of_form >= enough
     }
 
-    /// Only this batch is refused, which has so many bytes and ends at `end`.
+    /// Chooses what to do with a batch of `bytes` bytes that ends at `end`, if only this batch is
+    /// refused.
     pub(super) fn change_form(&mut self, bytes: usize, end: Offsets) -> Step {
         self.passed([0; 2]);
         if !self.base64 {
@@ -155,7 +159,7 @@ impl Passage {
         Step::Drop
     }
 
-    /// Whether the path takes no output of this job, though it takes other calls.
+    /// Whether the path refuses this job's output, though it lets other calls pass.
     pub(super) fn is_hopeless(&self) -> bool {
         let enough = if self.refusals >= HOPELESS_FAILURES {
             HOPELESS_FAILURES
@@ -180,45 +184,45 @@ mod tests {
 
     #[test]
     fn a_refused_batch_goes_as_base64_then_in_parts_and_then_not_at_all() {
-        let mut passage = Passage::new();
-        let refuse = |passage: &mut Passage| {
+        let mut policy = UploadPolicy::new();
+        let refuse = |policy: &mut UploadPolicy| {
             let mut times = 0;
-            while !passage.may_be_the_content() {
-                passage.failed(&foreign(), 0);
+            while !policy.may_be_the_content() {
+                policy.failed(&foreign(), 0);
                 times += 1;
             }
             times
         };
-        assert_eq!(refuse(&mut passage), 2);
-        assert_eq!(passage.change_form(20_000, [20_000, 0]), Step::SendAgain);
-        assert!(passage.base64);
-        assert_eq!(passage.batch_bytes(), BATCH_BYTES);
-        assert_eq!(refuse(&mut passage), 2);
-        assert_eq!(passage.change_form(20_000, [20_000, 0]), Step::SendAgain);
-        assert_eq!(passage.batch_bytes(), SMALLEST_BATCH);
-        passage.passed([8_192, 0]);
-        assert_eq!(passage.batch_bytes(), SMALLEST_BATCH);
-        assert_eq!(refuse(&mut passage), 2);
-        assert_eq!(passage.change_form(8_192, [16_384, 0]), Step::Drop);
-        // Its neighbours are given up sooner.
-        assert_eq!(refuse(&mut passage), 1);
-        assert_eq!(passage.change_form(3_616, [20_000, 0]), Step::Drop);
-        assert_eq!(passage.batch_bytes(), BATCH_BYTES);
-        assert!(!passage.is_hopeless());
+        assert_eq!(refuse(&mut policy), 2);
+        assert_eq!(policy.change_form(20_000, [20_000, 0]), Step::SendAgain);
+        assert!(policy.base64);
+        assert_eq!(policy.batch_bytes(), BATCH_BYTES);
+        assert_eq!(refuse(&mut policy), 2);
+        assert_eq!(policy.change_form(20_000, [20_000, 0]), Step::SendAgain);
+        assert_eq!(policy.batch_bytes(), SMALLEST_BATCH);
+        policy.passed([8_192, 0]);
+        assert_eq!(policy.batch_bytes(), SMALLEST_BATCH);
+        assert_eq!(refuse(&mut policy), 2);
+        assert_eq!(policy.change_form(8_192, [16_384, 0]), Step::Drop);
+        // The batches next to it are dropped sooner.
+        assert_eq!(refuse(&mut policy), 1);
+        assert_eq!(policy.change_form(3_616, [20_000, 0]), Step::Drop);
+        assert_eq!(policy.batch_bytes(), BATCH_BYTES);
+        assert!(!policy.is_hopeless());
     }
 
     #[test]
     fn output_is_given_up_only_if_the_server_answers_other_calls_meanwhile() {
-        let mut passage = Passage::new();
+        let mut policy = UploadPolicy::new();
         for _ in 0..100 {
-            passage.failed(&foreign(), 7);
+            policy.failed(&foreign(), 7);
         }
-        assert!(!passage.is_hopeless(), "nothing comes through at all");
-        passage.failed(&foreign(), 8);
-        passage.failed(&foreign(), 9);
-        assert!(passage.is_hopeless());
-        passage.passed([0; 2]);
-        assert!(!passage.is_hopeless());
+        assert!(!policy.is_hopeless(), "nothing comes through at all");
+        policy.failed(&foreign(), 8);
+        policy.failed(&foreign(), 9);
+        assert!(policy.is_hopeless());
+        policy.passed([0; 2]);
+        assert!(!policy.is_hopeless());
         // The server's own errors never count.
         for answers in 10..100 {
             let busy = CallError::Status {
@@ -226,8 +230,8 @@ mod tests {
                 text: String::new(),
                 retry_after: None,
             };
-            passage.failed(&busy, answers);
+            policy.failed(&busy, answers);
         }
-        assert!(!passage.is_hopeless());
+        assert!(!policy.is_hopeless());
     }
 }

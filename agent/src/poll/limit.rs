@@ -1,5 +1,5 @@
-//! How long the path to the server lets a poll stay open: some proxies end an answer that hasn't
-//! begun after 10 s or so.
+//! How long something between agent and server lets a poll stay open: some proxies close a request
+//! that has no answer after 10 s or so.
 
 use std::time::Duration;
 
@@ -7,28 +7,28 @@ use tokio::time::Instant;
 
 use crate::client::CallError;
 
-/// A poll that fails sooner wasn't cut: the server or the path is in trouble.
+/// A poll that fails sooner was not cut off: the server or the connection is down.
 const SHORTEST_CUT: Duration = Duration::from_secs(2);
-/// Two cuts that differ by no more show the same limit.
+/// Two polls that were cut off within this time of each other show the same limit.
 const TOLERANCE: Duration = Duration::from_secs(1);
-/// Polls end so long before the path would end them.
+/// Polls end this long before they would be cut off.
 const MARGIN: Duration = Duration::from_secs(2);
-/// How often a longer poll is tried again.
+/// How often a longer poll is tried.
 const PROBE_EVERY: Duration = Duration::from_secs(600);
 
-/// What is known of the path's limit.
+/// The limit, once it is known.
 #[derive(Debug, Default)]
 pub(crate) struct PollLimit {
-    /// How long the last poll that was cut had been open.
+    /// How long the last poll that was cut off had been open.
     last_cut: Option<Duration>,
     /// How many seconds polls may wait.
     wait_seconds: Option<u64>,
-    /// When a longer poll is tried.
+    /// When a longer poll is tried next.
     probe_at: Option<Instant>,
 }
 
 impl PollLimit {
-    /// How long the next poll may wait that would otherwise wait so long.
+    /// Shortens the next poll's wait to the limit.
     pub(crate) fn apply(&self, wait_seconds: u64, now: Instant) -> u64 {
         match (self.wait_seconds, self.probe_at) {
             (Some(limit), Some(probe_at)) if now < probe_at => wait_seconds.min(limit),
@@ -36,8 +36,8 @@ impl PollLimit {
         }
     }
 
-    /// A poll of so many seconds failed after it had been `open`. True if the path has cut it, so
-    /// that the next one may begin at once.
+    /// Records a poll that failed after it had been open for `open`. Returns true if it was cut off,
+    /// so that the next one may begin at once.
     pub(crate) fn failed(
         &mut self,
         error: &CallError,
@@ -71,7 +71,7 @@ impl PollLimit {
 
     /// A poll was answered after it had been `open`.
     pub(crate) fn answered(&mut self, open: Duration) {
-        // With as much to spare, the limit is another one now, or none.
+        // A poll stayed open for longer, so the limit has changed or is gone.
         if self.last_cut.is_some_and(|cut| open > cut + TOLERANCE) {
             *self = Self::default();
         }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_learnt_from_two_cuts_and_probed_again() {
+    fn two_cuts_set_a_limit_that_is_probed_later() {
         let mut limit = PollLimit::default();
         let now = Instant::now();
         assert_eq!(limit.apply(IDLE, now), IDLE);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_no_limit() {
+    fn other_failures_set_no_limit() {
         let mut limit = PollLimit::default();
         let now = Instant::now();
         for _ in 0..3 {

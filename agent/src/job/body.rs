@@ -1,0 +1,126 @@
+//! The body of an `output` call.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyprbox_protocol::{CompleteRequest, Stream};
+use serde::Serialize;
+
+use crate::spool::Batch;
+
+/// [`hyprbox_protocol::OutputRequest`], borrowing the bytes.
+#[derive(Serialize)]
+struct Body<'a> {
+    chunks: Vec<ChunkRef<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(flatten)]
+    last: Option<LastPart<'a>>,
+}
+
+/// What the call with a job's last output adds.
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct LastPart<'a> {
+    /// How the job ended.
+    pub(crate) end: &'a CompleteRequest,
+    /// Whether the answer may bring the next job.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) next: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChunkRef<'a> {
+    stream: Stream,
+    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<String>,
+}
+
+/// The batch as JSON, all of it in base64 if `in_base64`. An empty batch asks the server where to
+/// continue. `pid` is bash's, if the server does not know it yet.
+pub(crate) fn body(
+    batch: &Batch,
+    pid: Option<u32>,
+    last: Option<LastPart<'_>>,
+    in_base64: bool,
+) -> bytes::Bytes {
+    let chunks = batch.pieces.iter().map(|piece| {
+        let bytes = &batch.bytes[piece.range.clone()];
+        let text = std::str::from_utf8(bytes).ok().filter(|_| !in_base64);
+        ChunkRef {
+            stream: piece.stream,
+            offset: piece.offset,
+            data: text,
+            data_base64: text.is_none().then(|| STANDARD.encode(bytes)),
+        }
+    });
+    let body = Body {
+        chunks: chunks.collect(),
+        pid,
+        last,
+    };
+    let mut json = Vec::with_capacity(batch.bytes.len() + batch.bytes.len() / 8 + 128);
+    serde_json::to_writer(&mut json, &body).expect("text and numbers always serialise");
+    json.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use hyprbox_protocol::{MAX_BODY_BYTES, OutputRequest};
+
+    use super::*;
+    use crate::spool::{BATCH_BYTES, MAX_PIECES, Piece};
+
+    fn batch(parts: &[(Stream, u64, &[u8])]) -> Batch {
+        let mut batch = Batch::default();
+        for (stream, offset, bytes) in parts {
+            let from = batch.bytes.len();
+            batch.bytes.extend_from_slice(bytes);
+            batch.pieces.push(Piece {
+                stream: *stream,
+                offset: *offset,
+                range: from..batch.bytes.len(),
+            });
+        }
+        batch
+    }
+
+    #[test]
+    fn a_body_is_what_the_protocol_says() {
+        let made = batch(&[(Stream::Stdout, 3, b"a\"b\n"), (Stream::Stderr, 0, b"\xff")]);
+        let read: OutputRequest =
+            serde_json::from_slice(&body(&made, Some(4711), None, false)).expect("parses");
+        assert_eq!(read.pid, Some(4711));
+        let chunks = read.chunks.expect("chunks are there");
+        assert_eq!(chunks[0].offset, 3);
+        assert_eq!(chunks[0].data.as_deref(), Some("a\"b\n"));
+        assert_eq!(chunks[1].stream, Stream::Stderr);
+        assert_eq!(chunks[1].data_base64.as_deref(), Some("/w=="));
+        assert_eq!(
+            &body(&Batch::default(), None, None, false)[..],
+            br#"{"chunks":[]}"#
+        );
+    }
+
+    #[test]
+    fn the_worst_batch_stays_under_the_servers_limit() {
+        let worst = vec![1; BATCH_BYTES];
+        for in_base64 in [false, true] {
+            let made = batch(&[(Stream::Stdout, 0, &worst)]);
+            assert!(body(&made, None, None, in_base64).len() < MAX_BODY_BYTES);
+        }
+        // One byte a read, of both streams in turn: mostly names and offsets.
+        let mut turns = Batch::default();
+        for i in 0..MAX_PIECES {
+            turns.bytes.push(1);
+            turns.pieces.push(Piece {
+                stream: Stream::ALL[i % 2],
+                offset: 1 << 52,
+                range: i..i + 1,
+            });
+        }
+        assert!(body(&turns, None, None, true).len() < MAX_BODY_BYTES);
+    }
+}

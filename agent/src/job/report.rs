@@ -1,0 +1,120 @@
+//! How a job ended, and the report of it to the server.
+
+use hyprbox_protocol::CompleteRequest;
+
+use super::context::Context;
+use crate::backoff::Backoff;
+use crate::host;
+use crate::spool::totals_on_disk;
+use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Started};
+use crate::supervisor::process::end_marked;
+use crate::trouble::Caller;
+
+const RESTARTED: &str = "node restarted while the job was running";
+
+/// How a job ended, as far as this node knows.
+pub(super) enum JobEnd {
+    /// As its supervisor recorded it.
+    Recorded(Exit),
+    /// The supervisor recorded nothing, for this reason.
+    Lost(String),
+}
+
+impl JobEnd {
+    /// Finds out why there is no exit record, and ends the processes that the job left behind.
+    pub(super) async fn lost(dir: &JobDir) -> Self {
+        Self::Lost(why_lost(dir).await)
+    }
+
+    /// Whether the agent may take another job: not if the supervisor received SIGTERM, as at a
+    /// shutdown of the machine.
+    pub(super) fn allows_another_job(&self) -> bool {
+        matches!(self, Self::Recorded(exit) if !exit.at_shutdown)
+    }
+
+    /// How many bytes the job wrote to each stream.
+    pub(super) fn totals(&self, dir: &JobDir) -> [u64; 2] {
+        match self {
+            JobEnd::Recorded(exit) => [exit.stdout_bytes, exit.stderr_bytes],
+            JobEnd::Lost(_) => totals_on_disk(dir.path()).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn report(&self, dir: &JobDir) -> CompleteRequest {
+        let [stdout_bytes, stderr_bytes] = self.totals(dir);
+        let totals = CompleteRequest {
+            stdout_bytes: Some(stdout_bytes),
+            stderr_bytes: Some(stderr_bytes),
+            ..CompleteRequest::default()
+        };
+        match self {
+            JobEnd::Lost(why) => CompleteRequest {
+                error_msg: Some(why.clone()),
+                ..totals
+            },
+            JobEnd::Recorded(exit) => {
+                let rebooted = || {
+                    let started: Option<Started> = dir.read(STARTED);
+                    started.is_some_and(|s| s.boot_id != host::boot_id())
+                };
+                let by_shutdown = exit.at_shutdown && exit.signal.is_some() && rebooted();
+                CompleteRequest {
+                    exit_code: exit.exit_code.map(i64::from),
+                    signal: exit.signal.clone(),
+                    error_msg: if by_shutdown && exit.ended_by == EndedBy::Itself {
+                        Some(RESTARTED.to_owned())
+                    } else {
+                        exit.error_msg.clone()
+                    },
+                    cancelled: (exit.ended_by == EndedBy::Cancel).then_some(true),
+                    timed_out: (exit.ended_by == EndedBy::Timeout).then_some(true),
+                    ..totals
+                }
+            }
+        }
+    }
+}
+
+async fn why_lost(dir: &JobDir) -> String {
+    let Some(started) = dir.read::<Started>(STARTED) else {
+        if dir.has(STARTED) {
+            return "the job's start record can't be read; check the disk of the agent's state folder"
+                .to_owned();
+        }
+        return "the job's supervisor could not start it; check the agent's state folder"
+            .to_owned();
+    };
+    if started.boot_id != host::boot_id() {
+        return RESTARTED.to_owned();
+    }
+    let id = dir.id().to_owned();
+    let ended = tokio::task::spawn_blocking(move || end_marked(&id)).await;
+    if let Err(e) = ended {
+        tracing::error!("[jobrunner] a job's remaining processes can't be ended: {e}");
+    }
+    if dir.has("exit") {
+        return "the job's exit record can't be read; check the disk of the agent's state folder"
+            .to_owned();
+    }
+    "the job's supervisor was killed, or could not record how the script ended; the job's remaining processes were ended".to_owned()
+}
+
+/// Reports a job's completion until the server itself accepts or refuses it.
+pub(crate) async fn complete(ctx: &Context, id: &str, request: &CompleteRequest) {
+    let mut backoff = Backoff::default();
+    loop {
+        match ctx.client.complete(id, &ctx.instance, request).await {
+            Ok(()) => break,
+            Err(e) if matches!(e.status(), Some(404 | 409)) => {
+                tracing::warn!("[jobrunner] job {id}: the server refused its completion: {e}");
+                break;
+            }
+            Err(e) => {
+                ctx.client.trouble.failed(Caller::Complete, &e);
+                ctx.wait_out(&e, &mut backoff).await;
+            }
+        }
+    }
+    ctx.client.trouble.ended(Caller::Complete);
+    ctx.completions.record(id, request);
+}

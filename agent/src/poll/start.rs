@@ -1,0 +1,131 @@
+//! Starts a claimed job, or reports to the server why it doesn't start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyprbox_protocol::{ClaimedJob, CompleteRequest, to_hex};
+use ring::digest::{SHA256, digest};
+use tokio::time::Instant;
+
+use super::Poller;
+use crate::job::script_env::script_env;
+use crate::job::{self, Handover};
+use crate::state::dir_pool::Accepted;
+use crate::state::job_dir::{Spec, is_job_id};
+use crate::supervisor::handle::{Noted, Supervisor};
+
+impl Poller<'_> {
+    /// Starts a job that arrived in the answer to a call, which began at `called_at` and could wait
+    /// for `wait_seconds`.
+    pub(super) fn take_job(&mut self, job: &ClaimedJob, called_at: Instant, wait_seconds: u64) {
+        if self.running.contains_key(&job.id) {
+            tracing::warn!(
+                "[jobrunner] job {} already runs here; its claim is ignored",
+                job.id
+            );
+        } else if called_at.elapsed() >= Duration::from_secs(wait_seconds) + self.ctx.lease() {
+            tracing::warn!(
+                "[jobrunner] job {} arrived after its lease and is ignored",
+                job.id
+            );
+        } else {
+            self.start_job(job);
+        }
+    }
+
+    fn start_job(&mut self, job: &ClaimedJob) {
+        if !is_job_id(&job.id) {
+            tracing::error!(
+                "[jobrunner] job {:?} is ignored: its id is not valid",
+                job.id
+            );
+            return;
+        }
+        if let Some(end) = self.ctx.completions.find(&job.id) {
+            tracing::warn!(
+                "[jobrunner] job {} has already ended here: its end is reported again, and its script does not start",
+                job.id
+            );
+            return self.complete_job(job.id.clone(), end);
+        }
+        if !is_intact(job) {
+            let error = "the script that arrived is not the one that was queued: its SHA-256 is not the job's scriptSha256; it was not started";
+            return self.refuse_job(job.id.clone(), error.to_owned());
+        }
+        let spec = Spec {
+            id: job.id.clone(),
+            preset: job.preset.clone(),
+            timeout_seconds: job.timeout_seconds,
+            env: script_env(self.config, &job.id),
+            boot_id: self.boot_id.clone(),
+        };
+        // First, so that the disk syncs while the next steps run.
+        let pending_sync = self.record_start(&spec);
+        let started = match self.ctx.dir_pool.accept(job, &spec) {
+            Ok(Accepted::New(dir)) => {
+                Supervisor::start(&dir, &job.secrets, self.ahead.take(), pending_sync)
+                    .map(|supervisor| (dir, supervisor))
+                    .map_err(|e| format!("the job's supervisor can't be started: {e}"))
+            }
+            Ok(Accepted::StartedBefore) => {
+                tracing::warn!(
+                    "[jobrunner] job {} has started before and never starts again",
+                    job.id
+                );
+                return;
+            }
+            Err(e) => {
+                let text = e.to_string();
+                self.set_problem(Some(text.clone()));
+                Err(text)
+            }
+        };
+        match started {
+            Ok((dir, supervisor)) => {
+                tracing::info!("[jobrunner] job {}: {} started", job.id, job.preset);
+                self.follow(dir, Some(supervisor));
+            }
+            Err(error) => {
+                self.state.start_log().forget(&job.id);
+                self.refuse_job(job.id.clone(), error);
+            }
+        }
+    }
+
+    /// Records the job's start on behalf of the supervisor that waits for it. If none waits, or this
+    /// fails, the job's supervisor records it.
+    fn record_start(&self, spec: &Spec) -> Option<Noted> {
+        self.ahead.as_ref()?;
+        let log = self.state.start_log();
+        let file = log.record(&spec.id, &spec.boot_id).ok()?;
+        Some(Noted::sync(file))
+    }
+
+    /// Reports that a job's script did not start.
+    fn refuse_job(&mut self, id: String, error: String) {
+        tracing::error!("[jobrunner] job {id}: {error}");
+        let end = CompleteRequest {
+            error_msg: Some(error),
+            stdout_bytes: Some(0),
+            stderr_bytes: Some(0),
+            ..CompleteRequest::default()
+        };
+        self.complete_job(id, end);
+    }
+
+    /// Reports the end of a job that has no directory here.
+    fn complete_job(&mut self, id: String, end: CompleteRequest) {
+        self.running.insert(id.clone(), None);
+        let ctx = Arc::clone(&self.ctx);
+        self.jobs.spawn(async move {
+            job::complete(&ctx, &id, &end).await;
+            (id, Handover::default())
+        });
+    }
+}
+
+/// Whether the script matches the job's digest. A server that sends no digest is trusted.
+fn is_intact(job: &ClaimedJob) -> bool {
+    job.script_sha256.is_empty()
+        || job.script_sha256 == to_hex(digest(&SHA256, job.script.as_bytes()))
+}
