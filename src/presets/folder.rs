@@ -21,6 +21,10 @@ const TIME_GRAIN: Duration = Duration::from_secs(2);
 /// How long a request waits for a changed file to be parsed. A file that takes longer is parsed in
 /// the background, and its last good version stays in use meanwhile.
 const PARSE_PATIENCE: Duration = Duration::from_millis(250);
+/// A file of at most so many bytes is parsed within milliseconds. Only a machine that is busy takes
+/// longer, and there the next request waits for a saved change as well.
+const SMALL_FILE_BYTES: usize = 4 * 1024;
+const SMALL_FILE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a file can't be used. Faults of its content are told apart by line; the others are of the
 /// file as a whole.
@@ -188,8 +192,13 @@ impl Known {
             Ok(text) if self.text.as_ref() == Some(&text) => false,
             Ok(text) => {
                 self.text = Some(text.clone());
+                let patience = if text.len() <= SMALL_FILE_BYTES {
+                    SMALL_FILE_PATIENCE
+                } else {
+                    PARSE_PATIENCE
+                };
                 let parsing = parse(stem(name).to_owned(), text);
-                match parsing.recv_timeout(PARSE_PATIENCE) {
+                match parsing.recv_timeout(patience) {
                     Ok(parsed) => self.parsed(&path, name, parsed),
                     Err(RecvTimeoutError::Timeout) => {
                         let path = path.display();

@@ -218,6 +218,7 @@ fn secrets(preset: &Preset) -> String {
     text
 }
 
+/// The function's own names begin with `_`, which no param's name does: params are read-only.
 /// `set -e` ends a step without a word. An ERR trap names the command. Bash runs such a trap under
 /// the same rules as `set -e` (not in conditions), and `set -E` passes it on to functions.
 /// Subshells have it as well: there, only the command that contains the subshell counts, since a
@@ -226,15 +227,15 @@ const FAILED: &str = r#"# Reports the command at which set -e ends a step.
 # shellcheck disable=SC2317
 hyprbox_failed() {
   [[ $BASH_SUBSHELL == 1 && $- == *e* ]] || return 0
-  local code=$1 line=$2 command=${3%%$'\n'*} hint=
+  local _code=$1 _line=$2 _command=${3%%$'\n'*} _hint=
   shift 3
-  if [[ $code == 141 ]]; then
-    hint='; SIGPIPE: under pipefail, a command fails if its reader (grep -q, head) ends first'
+  if [[ $_code == 141 ]]; then
+    _hint='; SIGPIPE: under pipefail, a command fails if its reader (grep -q, head) ends first'
   fi
   if (($# > 1)); then
-    printf '%s\n' "hyprbox: line $line ended with exit code $code: a pipe (exit codes $*), at: $command$hint" >&2
+    printf '%s\n' "hyprbox: line $_line ended with exit code $_code: a pipe (exit codes $*), at: $_command$_hint" >&2
   else
-    printf '%s\n' "hyprbox: line $line ended with exit code $code: $command$hint" >&2
+    printf '%s\n' "hyprbox: line $_line ended with exit code $_code: $_command$_hint" >&2
   fi
 }
 

@@ -391,3 +391,30 @@ fn a_part_of_a_script_runs_nothing() {
         assert!(length < opened || ran.code == Some(2), "{length}: {ran:?}");
     }
 }
+
+/// Params are read-only variables: a name that the script itself assigns to would end it.
+#[test]
+fn no_param_has_a_name_that_the_script_assigns_to() {
+    let script = rendered(&steps(
+        "- { name: One, unless: 'false', run: 'exit 0', verify: 'true' }",
+    ));
+    let assigned = regex::Regex::new(r"(?m)(?:^|[\s;])([a-z][a-z0-9_]*)=").expect("valid");
+    let own: Vec<&str> = assigned
+        .captures_iter(&script.text)
+        .map(|found| found.extract::<1>().1[0])
+        // Of a comment for shellcheck.
+        .filter(|name| *name != "disable")
+        .collect();
+    assert!(own.is_empty(), "{own:?}");
+    for name in ["code", "line", "command", "hint", "status"] {
+        let preset = super::bash::preset(&format!(
+            "targets: [any]\nparams:\n  {name}: {{ type: string, default: x }}\nsteps:\n- {{ name: One, run: sh -c 'exit 7' }}"
+        ));
+        let ended = run(&preset);
+        assert_eq!(ended.code, Some(7), "{name}: {}", ended.stderr);
+        assert_eq!(
+            without_lines(&ended.stderr),
+            "hyprbox: line N ended with exit code 7: sh -c 'exit 7'\n"
+        );
+    }
+}
