@@ -1,5 +1,5 @@
-//! Who must look again: nudges from committed changes to whoever waits. A nudge carries ids, never
-//! data; one that gets lost costs a slow poll, never a byte.
+//! Wakes everything that waits for a change, once the change is committed. A nudge carries ids,
+//! never data: if one is lost, its receiver reads at its next slow poll and misses nothing.
 
 mod recent;
 
@@ -12,16 +12,18 @@ use tokio::sync::{Notify, broadcast, watch};
 
 pub use recent::{ChangedIds, REMEMBERED_MS};
 
-use self::recent::Recent;
+use self::recent::RecentChanges;
 use crate::clock::{self, Timestamp};
 use crate::store::Change;
 
-/// Changes that a slow listener may fall behind before it must read everything anew.
+/// Changes that a slow receiver may fall behind before it must read everything again.
 const BACKLOG: usize = 4_096;
-/// How long it counts that another server told of a watcher; it tells again every few seconds.
+/// How long a job counts as watched after another server has announced a viewer. Servers repeat the
+/// announcement every few seconds.
 const WATCHED_FOR: Duration = Duration::from_secs(12);
 
-/// Where a node's pollers wait. Its generation moves with each change that may concern them.
+/// The signal that a node's open polls wait for. Each change that may concern them increases its
+/// generation.
 #[derive(Debug)]
 pub struct NodeSignal {
     generation: AtomicU64,
@@ -29,8 +31,8 @@ pub struct NodeSignal {
 }
 
 impl Default for NodeSignal {
-    /// Generations of two signals never meet: what was found out about a node that is gone says
-    /// nothing of one that was added under its id.
+    /// The generations of two signals never coincide, so that what was read about a deleted node is
+    /// not taken for current if a node with the same id is added.
     fn default() -> Self {
         static SIGNALS: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -41,18 +43,18 @@ impl Default for NodeSignal {
 }
 
 impl NodeSignal {
-    /// The number of changes so far. Read it before the database: a change that comes in between is
-    /// then seen next time.
+    /// The number of changes so far. Call this before reading the database, so that a change in
+    /// between is noticed at the next wait.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Waits until the generation is not `seen`.
+    /// Waits until the generation differs from `seen`.
     pub async fn changed_since(&self, seen: u64) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // Registered before the look, so that a change between the two wakes us.
+            // Registered before the check, so that a change between the two wakes us.
             changed.as_mut().enable();
             if self.generation() != seen {
                 return;
@@ -67,15 +69,15 @@ impl NodeSignal {
     }
 }
 
-/// The hub of all nudges in this process.
+/// Distributes all nudges in this process.
 #[derive(Debug)]
 pub struct Hub {
     nodes: Mutex<HashMap<String, Arc<NodeSignal>>>,
     jobs: Mutex<HashMap<String, Arc<Notify>>>,
     all: broadcast::Sender<Change>,
-    recent: Mutex<Recent>,
+    recent: Mutex<RecentChanges>,
     credentials: watch::Sender<u64>,
-    /// Jobs that somebody watches on another server, and until when that counts.
+    /// Jobs with viewers on another server, each with the time until which that counts.
     watched_elsewhere: Mutex<HashMap<String, Instant>>,
 }
 
@@ -85,7 +87,7 @@ impl Default for Hub {
             nodes: Mutex::default(),
             jobs: Mutex::default(),
             all: broadcast::channel(BACKLOG).0,
-            recent: Mutex::new(Recent::from(clock::now())),
+            recent: Mutex::new(RecentChanges::starting_at(clock::now())),
             credentials: watch::channel(0).0,
             watched_elsewhere: Mutex::default(),
         }
@@ -97,7 +99,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    /// Where pollers of that node wait.
+    /// The signal that polls of the node wait for.
     pub fn node(&self, id: &str) -> Arc<NodeSignal> {
         let mut nodes = locked(&self.nodes);
         if let Some(signal) = nodes.get(id) {
@@ -108,35 +110,34 @@ impl Hub {
         signal
     }
 
-    /// The nudge of a job that somebody watches; one permit is kept, so none between two waits is
-    /// lost.
+    /// The nudge of a watched job. It keeps one permit, so that none between two waits is lost.
     pub fn watch_job(&self, id: &str) -> Arc<Notify> {
         Arc::clone(locked(&self.jobs).entry(id.to_owned()).or_default())
     }
 
-    /// Nobody watches that job any more.
+    /// Stops nudging for a job that nobody watches any more.
     pub fn unwatch_job(&self, id: &str) {
         locked(&self.jobs).remove(id);
     }
 
-    /// Every change from now on; a listener that lags must read everything anew.
+    /// All changes from now on. A receiver that lags must read everything again.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.all.subscribe()
     }
 
-    /// Which jobs and nodes changed at `since` or later, and in the `overlap_ms` before it; none
-    /// where that is not known: then anything may have.
+    /// The jobs and nodes that changed since `since`, or in the `overlap_ms` before it. `None` if
+    /// that is not known: then anything may have changed.
     pub fn changed_since(&self, since: Timestamp, overlap_ms: i64) -> Option<ChangedIds> {
         locked(&self.recent).since(since, overlap_ms)
     }
 
-    /// Moves when somebody's credentials may have changed: whoever is let in for long must be asked
+    /// Changes when any user's credentials may have changed: long-lived streams must check theirs
     /// again.
     pub fn credentials(&self) -> watch::Receiver<u64> {
         self.credentials.subscribe()
     }
 
-    /// Passes on what a commit changed. Called by the store's writer: it must not block.
+    /// Distributes a commit's changes. The store's writer calls this, so it must not block.
     pub fn publish(&self, changes: &[Change]) {
         for change in changes {
             match change {
@@ -151,7 +152,7 @@ impl Hub {
                     continue;
                 }
                 Change::Watched { job_id } => {
-                    self.note_watched(job_id);
+                    self.record_watched(job_id);
                     continue;
                 }
                 Change::Node { id } => {
@@ -160,7 +161,7 @@ impl Hub {
                     }
                 }
                 Change::Foreign => {
-                    self.look_everywhere();
+                    self.wake_everything();
                     self.credentials.send_modify(|changes| *changes += 1);
                 }
                 Change::Credentials => {
@@ -168,20 +169,20 @@ impl Hub {
                     continue;
                 }
             }
-            locked(&self.recent).note(change, clock::now());
-            // An error says that nobody listens.
+            locked(&self.recent).record(change, clock::now());
+            // An error means that there is no receiver.
             let _nobody = self.all.send(change.clone());
         }
     }
 
-    fn note_watched(&self, job_id: &str) {
+    fn record_watched(&self, job_id: &str) {
         let now = Instant::now();
         let mut watched = locked(&self.watched_elsewhere);
         watched.retain(|_, until| *until > now);
         watched.insert(job_id.to_owned(), now + WATCHED_FOR);
     }
 
-    /// Whether another server told lately that somebody watches that job.
+    /// Whether another server has recently announced a viewer of the job.
     pub fn is_watched_elsewhere(&self, job_id: &str) -> bool {
         let watched = locked(&self.watched_elsewhere);
         watched
@@ -189,29 +190,29 @@ impl Hub {
             .is_some_and(|until| *until > Instant::now())
     }
 
-    /// Wakes a node's pollers.
+    /// Wakes a node's polls.
     pub fn wake_node(&self, id: &str) {
         if let Some(signal) = locked(&self.nodes).get(id) {
             signal.bump();
         }
     }
 
-    /// Nudges every poller and every watcher, after a change that we can't name.
-    pub fn look_everywhere(&self) {
+    /// Wakes every poll and every viewer, after a change that could be anything.
+    fn wake_everything(&self) {
         for signal in locked(&self.nodes).values() {
             signal.bump();
         }
         self.nudge_watchers();
     }
 
-    /// Nudges every watcher, in case a nudge was missed.
+    /// Nudges every watched job, in case a nudge was lost.
     pub fn nudge_watchers(&self) {
         for watcher in locked(&self.jobs).values() {
             watcher.notify_one();
         }
     }
 
-    /// A node that is gone needs no signal; those who still wait hold their own.
+    /// Removes a deleted node's signal. Polls that still wait hold it themselves.
     pub fn forget_node(&self, id: &str) {
         if let Some(signal) = locked(&self.nodes).remove(id) {
             signal.bump();
@@ -230,7 +231,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_change_between_the_look_and_the_wait_is_not_lost() {
+    async fn a_change_between_the_check_and_the_wait_is_not_lost() {
         let hub = Hub::default();
         let signal = hub.node("n1");
         let seen = signal.generation();
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_foreign_change_wakes_every_node_and_every_watcher() {
+    async fn a_foreign_change_wakes_every_node_and_every_watched_job() {
         let hub = Hub::default();
         let (node, job) = (hub.node("n1"), hub.watch_job("j"));
         let seen = node.generation();

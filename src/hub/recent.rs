@@ -1,36 +1,35 @@
-//! What changed lately: for a dashboard that comes back, which is told that and not everything
-//! again.
+//! Remembers recent changes, so that a dashboard that reconnects receives only these and not
+//! everything again.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::clock::Timestamp;
 use crate::store::Change;
 
-/// How long a change is remembered, in milliseconds. One who was away for longer starts over.
+/// How long a change is remembered, in milliseconds. A client that was away longer starts over.
 pub const REMEMBERED_MS: i64 = 15 * 60 * 1_000;
-/// Ids remembered at the most: of more than this, nobody wants to hear one by one.
+/// Most ids that are remembered. After more changes than this, a client had better start over.
 const IDS_MAX: usize = 50_000;
 
-/// Jobs and nodes with the time of their last change.
+/// Jobs and nodes, each with the time of its last change.
 #[derive(Debug)]
-pub(super) struct Recent {
-    /// Everything that changed after this is here.
+pub(super) struct RecentChanges {
+    /// All changes since this time are here.
     complete_from: Timestamp,
     jobs: HashMap<String, Timestamp>,
     nodes: HashMap<String, Timestamp>,
 }
 
-/// Ids of what changed.
+/// The ids of changed jobs and nodes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ChangedIds {
-    /// Jobs.
     pub jobs: BTreeSet<String>,
-    /// Nodes: those that came, turned or went, and those of the jobs.
+    /// Nodes that were added, changed or deleted, and the nodes of the changed jobs.
     pub nodes: BTreeSet<String>,
 }
 
-impl Recent {
-    pub(super) fn from(now: Timestamp) -> Self {
+impl RecentChanges {
+    pub(super) fn starting_at(now: Timestamp) -> Self {
         Self {
             complete_from: now,
             jobs: HashMap::new(),
@@ -38,8 +37,8 @@ impl Recent {
         }
     }
 
-    /// Remembers a change that came at `now`.
-    pub(super) fn note(&mut self, change: &Change, now: Timestamp) {
+    /// Remembers a change that was committed at `now`.
+    pub(super) fn record(&mut self, change: &Change, now: Timestamp) {
         match change {
             Change::Job { id, node_id } => {
                 self.jobs.insert(id.clone(), now);
@@ -48,8 +47,8 @@ impl Recent {
             Change::Node { id } => {
                 self.nodes.insert(id.clone(), now);
             }
-            // Nobody knows what: only what comes after it is known.
-            Change::Foreign => *self = Self::from(now),
+            // Anything may have changed: only changes after this one are known.
+            Change::Foreign => *self = Self::starting_at(now),
             Change::Output { .. } | Change::Watched { .. } | Change::Credentials => {}
         }
         if self.jobs.len() + self.nodes.len() > IDS_MAX {
@@ -65,20 +64,20 @@ impl Recent {
             self.complete_from = oldest;
         }
         if self.jobs.len() + self.nodes.len() > IDS_MAX / 2 {
-            *self = Self::from(now);
+            *self = Self::starting_at(now);
         }
     }
 
-    /// What changed at `since` or later, and in the `overlap_ms` before it; none where that is not
-    /// known any more.
+    /// The changes since `since`, and those in the `overlap_ms` before it; `None` if they are no
+    /// longer known.
     pub(super) fn since(&self, since: Timestamp, overlap_ms: i64) -> Option<ChangedIds> {
         if since < self.complete_from {
             return None;
         }
         let since = since.plus_millis(-overlap_ms);
         let ids = |of: &HashMap<String, Timestamp>| {
-            let late = of.iter().filter(|(_, at)| **at >= since);
-            late.map(|(id, _)| id.clone()).collect()
+            let changed = of.iter().filter(|(_, at)| **at >= since);
+            changed.map(|(id, _)| id.clone()).collect()
         };
         Some(ChangedIds {
             jobs: ids(&self.jobs),
@@ -109,45 +108,45 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_told_and_what_is_not_is_not_guessed() {
-        let mut recent = Recent::from(at(0));
-        recent.note(&node("a"), at(10));
-        recent.note(&node("b"), at(20));
+    fn changes_from_before_the_record_are_unknown() {
+        let mut recent = RecentChanges::starting_at(at(0));
+        recent.record(&node("a"), at(10));
+        recent.record(&node("b"), at(20));
         assert_eq!(recent.since(at(-1), 0), None);
         assert_eq!(recent.since(at(0), 0), nodes(&["a", "b"]));
         assert_eq!(recent.since(at(11), 0), nodes(&["b"]));
         assert_eq!(recent.since(at(21), 0), nodes(&[]));
         assert_eq!(recent.since(at(21), 1), nodes(&["b"]));
-        recent.note(&Change::Foreign, at(30));
+        recent.record(&Change::Foreign, at(30));
         assert_eq!(recent.since(at(20), 0), None);
         assert_eq!(recent.since(at(30), 0), nodes(&[]));
     }
 
     #[test]
-    fn a_job_is_its_nodes_change_too() {
-        let mut recent = Recent::from(at(0));
+    fn a_changed_job_is_also_a_change_of_its_node() {
+        let mut recent = RecentChanges::starting_at(at(0));
         let change = Change::Job {
             id: "j".into(),
             node_id: "n".into(),
         };
-        recent.note(&change, at(1));
+        recent.record(&change, at(1));
         let changed = recent.since(at(0), 0).expect("known");
         assert!(changed.jobs.contains("j") && changed.nodes.contains("n"));
     }
 
     #[test]
-    fn it_stays_bounded() {
-        let mut recent = Recent::from(at(0));
+    fn the_number_of_remembered_ids_is_bounded() {
+        let mut recent = RecentChanges::starting_at(at(0));
         for n in 0..IDS_MAX {
-            recent.note(&node(n), at(0));
+            recent.record(&node(n), at(0));
         }
-        // The old ones make room for the new; how far back it goes is still true.
-        recent.note(&node("new"), at(20 * MINUTE));
+        // Old ids make room for the new one, and the record starts later.
+        recent.record(&node("new"), at(20 * MINUTE));
         assert_eq!(recent.since(at(6 * MINUTE), 0), nodes(&["new"]));
         assert_eq!(recent.since(at(4 * MINUTE), 0), None);
-        // More than fit within the time: nothing is known but what comes from now on.
+        // Too many recent changes: only those from now on are known.
         for n in 0..=IDS_MAX {
-            recent.note(&node(n), at(21 * MINUTE));
+            recent.record(&node(n), at(21 * MINUTE));
         }
         assert!(recent.nodes.len() < IDS_MAX);
         assert_eq!(recent.since(at(20 * MINUTE), 0), None);
