@@ -1,64 +1,57 @@
-//! What can stand in a job's way, and how it is said.
+//! Why an operation on a job fails, and the API's answer to each failure.
 
 use axum::http::StatusCode;
 
 use crate::http::{ApiError, FieldErrors};
-use crate::jobs::life::output::CHUNKS_MAX;
-use crate::jobs::log::window::KeptError;
 use crate::nodes::no_such_node;
 use crate::presets::Snapshot;
 use crate::store::StoreError;
 use crate::store::job::JobStatus;
 
-/// Why a job can't be queued, claimed, written to or ended.
+/// Why a job can't be read, queued, claimed, written to or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// Not there, or somebody else's.
+    /// The job does not exist, or belongs to somebody else.
     #[error("Job not found")]
     NotFound,
-    /// No preset of that name.
     #[error("Preset not found")]
     PresetNotFound,
-    /// There is no such preset because its file is wrong.
+    /// The preset's file is invalid.
     #[error("Preset not found: {0}")]
     PresetBroken(String),
-    /// No node of that id.
     #[error("Node not found")]
     NodeNotFound,
-    /// Fields at fault.
-    #[error("fields are wrong")]
+    #[error("Some fields are invalid")]
     Fields(FieldErrors),
-    /// The same Idempotency-Key came with another body before.
     #[error("This Idempotency-Key was used for another request; use a new key for a new job")]
     KeyReused,
-    /// The job's state forbids it.
+    /// The job's state does not allow the operation.
     #[error("The job is {0}")]
     WrongState(JobStatus),
-    /// Claimed by another agent instance, or by none.
+    /// The job was claimed by another agent instance, or without naming one.
     #[error("The job was claimed by another agent instance")]
     NotYourClaim,
-    /// The node's token was revoked while its agent asked for work.
+    /// The node's token was revoked while its agent waited for a job.
     #[error("The token is unknown, revoked or has run out")]
     TokenGone,
-    /// The node has a running job.
-    #[error("The node has a running job; cancel it, or wait for its end")]
+    #[error("The node has a running job; cancel it, or wait until it ends")]
     NodeBusy,
-    /// The job's secrets could not be sealed.
     #[error("The secrets could not be sealed")]
     CantSeal,
-    /// More chunks in one call than are taken.
-    #[error("more chunks than one call may have")]
-    TooManyChunks,
-    /// As many comparisons run and wait as may.
-    #[error("The server compares other jobs at the moment; try again in a few seconds")]
+    /// One call has more chunks than the `max` that are accepted.
+    #[error("One call takes at most {max} chunks; send the rest in further calls")]
+    TooManyChunks { max: usize },
+    #[error("The server is comparing other jobs; try again in a few seconds")]
     TooManyComparisons,
-    /// The store's own.
+    /// The job wrote more output, or was deleted, while its kept output was read.
+    #[error("The output was dropped from the head of the kept tail while it was read")]
+    OutputDropped,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl JobError {
-    /// Why `presets` has no preset of that name.
+    /// The error for a name that `presets` does not have.
     pub(crate) fn no_preset(presets: &Snapshot, name: &str) -> Self {
         match presets.broken(name) {
             Some(fault) => Self::PresetBroken(fault),
@@ -67,44 +60,32 @@ impl JobError {
     }
 }
 
-impl From<KeptError> for JobError {
-    fn from(error: KeptError) -> Self {
-        match error {
-            // Within one moment nothing falls: the job itself is gone.
-            KeptError::Fallen => Self::NotFound,
-            KeptError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
 impl From<JobError> for ApiError {
     fn from(error: JobError) -> Self {
-        let words = error.to_string();
+        let message = error.to_string();
         match error {
-            JobError::NotFound => ApiError::not_found("job_not_found", words),
+            JobError::NotFound => ApiError::not_found("job_not_found", message),
+            // A single transaction reads its output before it can be dropped: the job was deleted.
+            JobError::OutputDropped => JobError::NotFound.into(),
             JobError::PresetNotFound | JobError::PresetBroken(_) => {
-                ApiError::not_found("preset_not_found", words)
+                ApiError::not_found("preset_not_found", message)
             }
             JobError::NodeNotFound => no_such_node(),
             JobError::Fields(faults) => faults
                 .into_result()
                 .err()
-                .unwrap_or_else(|| ApiError::bad_request("bad_input", words)),
-            JobError::KeyReused => ApiError::conflict("idempotency_key_reused", words),
-            JobError::WrongState(_) => ApiError::conflict("wrong_state", words),
-            JobError::NotYourClaim => ApiError::conflict("not_your_claim", words),
-            JobError::TokenGone => ApiError::unauthorized(words),
-            JobError::NodeBusy => ApiError::conflict("node_busy", words),
-            JobError::CantSeal => ApiError::internal(words),
-            JobError::TooManyChunks => ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too_many_chunks",
-                format!(
-                    "One call takes {CHUNKS_MAX} chunks at the most; send the rest in further ones"
-                ),
-            ),
+                .unwrap_or_else(|| ApiError::bad_request("bad_input", message)),
+            JobError::KeyReused => ApiError::conflict("idempotency_key_reused", message),
+            JobError::WrongState(_) => ApiError::conflict("wrong_state", message),
+            JobError::NotYourClaim => ApiError::conflict("not_your_claim", message),
+            JobError::TokenGone => ApiError::unauthorized(message),
+            JobError::NodeBusy => ApiError::conflict("node_busy", message),
+            JobError::CantSeal => ApiError::internal(message),
+            JobError::TooManyChunks { .. } => {
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_chunks", message)
+            }
             JobError::TooManyComparisons => {
-                let mut error = ApiError::unavailable("too_many_comparisons", words);
+                let mut error = ApiError::unavailable("too_many_comparisons", message);
                 error.retry_after = Some(2);
                 error
             }

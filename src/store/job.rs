@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hyprbox_protocol::PerStream;
 use serde::{Deserialize, Serialize};
 
 use super::tx::{FromValue, Row, Statement, Tx, Value, read_all};
@@ -148,6 +149,13 @@ pub struct Job {
     pub last_output_at: Option<Timestamp>,
     /// JSON object of the params used.
     pub params: String,
+}
+
+impl Job {
+    /// The counts of each stream.
+    pub fn counts(&self) -> PerStream<StreamCounts> {
+        PerStream::new(self.stdout, self.stderr)
+    }
 }
 
 macro_rules! select_jobs {

@@ -1,9 +1,9 @@
-//! Output: chunks at their offsets, in the order in which they came.
+//! A job's output: chunks at their offsets, in the order in which they arrived.
 
 use hyprbox_protocol::Stream;
 
 use super::job::Job;
-use super::tx::{FromValue, Row, Statement, Tx, Value, read_all};
+use super::tx::{FromValue, Statement, Tx, Value, read_all};
 use super::{StoreError, values};
 use crate::clock::Timestamp;
 
@@ -12,7 +12,6 @@ static COUNT: Statement = Statement::new(include_str!("sql/output_count.sql"));
 static OLDEST: Statement = Statement::new(include_str!("sql/chunk_oldest.sql"));
 static DROP: Statement = Statement::new(include_str!("sql/chunk_drop.sql"));
 static WINDOW: Statement = Statement::new(include_str!("sql/chunk_window.sql"));
-static KEPT: Statement = Statement::new(include_str!("sql/chunk_kept.sql"));
 static LENGTHS: Statement = Statement::new(include_str!("sql/chunk_lengths.sql"));
 static HOLDING: Statement = Statement::new(include_str!("sql/chunk_holding.sql"));
 static FOLLOWING: Statement = Statement::new(include_str!("sql/chunk_following.sql"));
@@ -35,22 +34,48 @@ impl From<Stream> for Value {
 /// A kept piece of a stream.
 #[derive(Debug, Clone)]
 pub struct StoredChunk {
-    /// Which stream.
     pub stream: Stream,
-    /// Bytes of the stream before it, since the job began.
+    /// Bytes of the stream before this chunk, since the job began.
     pub start_offset: u64,
-    /// Bytes of both streams that had arrived before it.
+    /// Bytes of both streams that had arrived before this chunk.
     pub position: u64,
-    /// When it arrived.
     pub arrived_at: Timestamp,
-    /// Lines of both streams that had begun once its first byte was there; `None` where they are
-    /// not counted.
+    /// Lines of both streams that had begun once the first byte was there; `None` if the job's
+    /// lines are not counted.
     pub line: Option<u64>,
-    /// The bytes.
     pub data: Vec<u8>,
 }
 
-/// Inserts a chunk. Its place must be free.
+impl StoredChunk {
+    /// The stream's offset after this chunk.
+    pub fn end_offset(&self) -> u64 {
+        self.start_offset + self.data.len() as u64
+    }
+
+    /// The position after this chunk.
+    pub fn end_position(&self) -> u64 {
+        self.position + self.data.len() as u64
+    }
+
+    /// Removes the first `bytes` bytes, or all if there are fewer.
+    pub fn skip(&mut self, bytes: u64) {
+        let count = usize::try_from(bytes).map_or(self.data.len(), |n| n.min(self.data.len()));
+        let skipped = self.data.drain(..count);
+        self.line = self
+            .line
+            .map(|line| line + count_newlines(skipped.as_slice()));
+        drop(skipped);
+        self.start_offset += count as u64;
+        self.position += count as u64;
+    }
+}
+
+/// The number of lines that end in `bytes`.
+pub fn count_newlines(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
+}
+
+/// Inserts a chunk. No other chunk may hold its bytes.
 pub fn insert(tx: &mut dyn Tx, job_id: &str, chunk: &StoredChunk) -> Result<(), StoreError> {
     tx.execute(
         &INSERT,
@@ -67,7 +92,7 @@ pub fn insert(tx: &mut dyn Tx, job_id: &str, chunk: &StoredChunk) -> Result<(), 
     .map(|_| ())
 }
 
-/// Writes what is counted of a job's output back to it.
+/// Stores a job's output counts.
 pub fn set_counts(tx: &mut dyn Tx, job: &Job, now: Timestamp) -> Result<(), StoreError> {
     let Job { stdout, stderr, .. } = job;
     tx.execute(
@@ -92,7 +117,7 @@ pub fn set_counts(tx: &mut dyn Tx, job: &Job, now: Timestamp) -> Result<(), Stor
     .map(|_| ())
 }
 
-/// Start offset and length of a stream's oldest chunks, 256 at the most.
+/// Start offset and length of a stream's oldest chunks, at most 256.
 pub fn oldest(
     tx: &mut dyn Tx,
     job_id: &str,
@@ -103,7 +128,7 @@ pub fn oldest(
     })
 }
 
-/// Deletes a stream's chunks that begin before `start_offset`; how many.
+/// Deletes a stream's chunks that begin before `start_offset` and returns how many there were.
 pub fn drop_before(
     tx: &mut dyn Tx,
     job_id: &str,
@@ -113,74 +138,78 @@ pub fn drop_before(
     tx.execute(&DROP, values![job_id, stream, start_offset])
 }
 
-/// The chunks from `position` on, in order: about `bytes` bytes, and at least one chunk where there
-/// is one.
+/// Reads kept chunks of `only` one stream, or of both, from `position` on, in order: about `bytes`
+/// bytes, and always the first chunk.
+///
+/// The chunk at the head of the kept tail is stored whole; here it begins at the first kept byte.
+/// `job` is the job's row as of this transaction.
 pub fn window(
     tx: &mut dyn Tx,
-    job_id: &str,
-    position: u64,
-    bytes: u64,
-) -> Result<Vec<StoredChunk>, StoreError> {
-    read_all(tx.query(&WINDOW, values![job_id, position, bytes])?, chunk)
-}
-
-/// The same of `only` one stream, or of both: the other one's bytes are not read.
-pub fn kept_window(
-    tx: &mut dyn Tx,
-    job_id: &str,
+    job: &Job,
     only: Option<Stream>,
     position: u64,
     bytes: u64,
 ) -> Result<Vec<StoredChunk>, StoreError> {
-    let found = tx.query(&KEPT, values![job_id, position, bytes, pattern(only)])?;
-    read_all(found, chunk)
-}
-
-/// Where a kept chunk is, without its bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct ChunkPlace {
-    /// Which stream.
-    pub stream: Stream,
-    /// Bytes of the stream before it, since the job began.
-    pub start_offset: u64,
-    /// Bytes of both streams that had arrived before it.
-    pub position: u64,
-    /// How many bytes it has.
-    pub length: u64,
-}
-
-/// The places of the chunks from `position` on, in order, 4,096 at the most; of `only` one stream,
-/// or of both.
-pub fn kept_places(
-    tx: &mut dyn Tx,
-    job_id: &str,
-    only: Option<Stream>,
-    position: u64,
-) -> Result<Vec<ChunkPlace>, StoreError> {
-    let found = tx.query(&LENGTHS, values![job_id, position, pattern(only)])?;
+    let found = tx.query(&WINDOW, values![&job.id, position, bytes, pattern(only)])?;
+    let counts = job.counts();
     read_all(found, |row| {
-        Ok(ChunkPlace {
+        let mut chunk = StoredChunk {
             stream: row.take()?,
             start_offset: row.take()?,
             position: row.take()?,
-            length: row.take()?,
+            arrived_at: row.take()?,
+            line: row.take()?,
+            data: row.take()?,
+        };
+        chunk.skip(
+            counts[chunk.stream]
+                .start
+                .saturating_sub(chunk.start_offset),
+        );
+        Ok(chunk)
+    })
+}
+
+/// The extent of a kept chunk, without its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkExtent {
+    pub stream: Stream,
+    /// The stream's offset after the chunk.
+    pub end_offset: u64,
+    /// The position after the chunk.
+    pub end_position: u64,
+    /// Number of kept bytes.
+    pub length: u64,
+}
+
+/// Reads the extents of at most 4,096 chunks that `window` would return.
+pub fn extents(
+    tx: &mut dyn Tx,
+    job: &Job,
+    only: Option<Stream>,
+    position: u64,
+) -> Result<Vec<ChunkExtent>, StoreError> {
+    let found = tx.query(&LENGTHS, values![&job.id, position, pattern(only)])?;
+    let counts = job.counts();
+    read_all(found, |row| {
+        let stream = row.take()?;
+        let (start_offset, position, length): (u64, u64, u64) =
+            (row.take()?, row.take()?, row.take()?);
+        let dropped = counts[stream]
+            .start
+            .saturating_sub(start_offset)
+            .min(length);
+        Ok(ChunkExtent {
+            stream,
+            end_offset: start_offset + length,
+            end_position: position + length,
+            length: length - dropped,
         })
     })
 }
 
 fn pattern(only: Option<Stream>) -> &'static str {
     only.map_or("std%", Stream::as_str)
-}
-
-fn chunk(row: &mut Row) -> Result<StoredChunk, StoreError> {
-    Ok(StoredChunk {
-        stream: row.take()?,
-        start_offset: row.take()?,
-        position: row.take()?,
-        arrived_at: row.take()?,
-        line: row.take()?,
-        data: row.take()?,
-    })
 }
 
 /// The position of the first chunk of `stream` that reaches past `offset`, if there is one.

@@ -294,10 +294,9 @@ fn ask_all(tx: &mut dyn Tx) -> Result<(), StoreError> {
     output::set_counts(tx, &found, at)?;
     output::oldest(tx, id, Stream::Stdout)?;
     output::drop_before(tx, id, Stream::Stdout, 0)?;
-    output::window(tx, id, 0, 65_536)?;
-    output::kept_window(tx, id, None, 0, 65_536)?;
-    output::kept_window(tx, id, Some(Stream::Stdout), 0, 65_536)?;
-    output::kept_places(tx, id, Some(Stream::Stdout), 0)?;
+    output::window(tx, &found, None, 0, 65_536)?;
+    output::window(tx, &found, Some(Stream::Stdout), 0, 65_536)?;
+    output::extents(tx, &found, Some(Stream::Stdout), 0)?;
     output::position_after(tx, id, Stream::Stdout, 3)?;
     job::request_cancel(tx, id, at)?;
     if tx.is_shared() {

@@ -11,10 +11,9 @@ use crate::clock::{self, Timestamp};
 use crate::http::FieldErrors;
 use crate::jobs::life::claim::NextPoll;
 use crate::jobs::life::finish::{self, is_lost, must_hold};
-use crate::jobs::live::frame::line_ends;
 use crate::jobs::{JobError, Jobs};
 use crate::store::job::{self, Job, JobStatus, StreamCounts};
-use crate::store::output::{self, StoredChunk};
+use crate::store::output::{self, StoredChunk, count_newlines};
 use crate::store::{Change, StoreError, Tx};
 
 /// Bytes per row: chunks that follow one another within a call are joined up to this, larger ones
@@ -24,7 +23,7 @@ const ROW_BYTES: usize = 64 * 1024;
 /// Chunks of one call at the most, twice what our agent sends: where a script writes single bytes
 /// to both streams in turn, each is a row of its own, for the order of the two is kept; so many are
 /// written within a fraction of a second, and no one call holds everybody else up for longer.
-pub(in crate::jobs) const CHUNKS_MAX: usize = 16_384;
+const CHUNKS_MAX: usize = 16_384;
 
 /// A stream keeps one row for so many of the bytes that it may keep, on average: what an index
 /// needs for a row is about as much, so the disk holds at most twice what the output itself may
@@ -124,7 +123,7 @@ fn pieces_of(request: OutputRequest) -> Result<Vec<Piece>, JobError> {
     let mut pieces = Vec::new();
     let chunks = request.chunks.unwrap_or_default();
     if chunks.len() > CHUNKS_MAX {
-        return Err(JobError::TooManyChunks);
+        return Err(JobError::TooManyChunks { max: CHUNKS_MAX });
     }
     for (index, chunk) in chunks.into_iter().enumerate() {
         let Chunk { stream, offset, .. } = chunk;
@@ -319,7 +318,7 @@ fn place(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result
 /// begins with its first byte; where the stream's last one `is_open`, the row goes on with that.
 fn lines_of(row: &[u8], is_open: bool, lines: Option<u64>) -> (Option<u64>, Option<u64>) {
     let first = lines.map(|lines| lines + u64::from(!is_open));
-    let ends = line_ends(&row[..row.len().saturating_sub(1)]);
+    let ends = count_newlines(&row[..row.len().saturating_sub(1)]);
     (first, first.map(|first| first + ends))
 }
 

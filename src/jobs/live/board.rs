@@ -1,5 +1,5 @@
-//! What one dashboard is told: how things stand when it comes, or what changed since it left; then
-//! what changes, and the output of the jobs that it names.
+//! One dashboard's event stream: the current state when the dashboard connects, or what changed
+//! since it left; then every change, and the output of the jobs that it names.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,22 +14,23 @@ use tokio::time::Instant;
 use crate::auth::User;
 use crate::clock::{self, Timestamp};
 use crate::hub::ChangedIds;
-use crate::jobs::live::follow::{Follower, Told};
-use crate::jobs::live::resume_point::{OVERLAP_MS, Place};
-use crate::jobs::live::stream::{CLIENT_QUEUE, EventId, OPENING, resume_point, sse};
-use crate::jobs::live::tail::Framed;
+use crate::jobs::live::event_id::EventId;
+use crate::jobs::live::follow::Follower;
+use crate::jobs::live::frame::Frame;
+use crate::jobs::live::resume_point::{OVERLAP_MS, ResumePoint};
+use crate::jobs::live::sse::{self, CLIENT_QUEUE, OPENING, StreamClosed};
 use crate::jobs::routes::Scope;
 use crate::jobs::{JobError, JobView, Jobs};
 use crate::nodes::NodeView;
-use crate::store::Change;
 use crate::store::job::{self, Job};
+use crate::store::{Change, StoreError, Tx};
 
-/// Changes that come within this time are read together.
-const TOGETHER: Duration = Duration::from_millis(20);
-/// Each change that was told lets the next ones gather for this much longer, so that a burst costs
+/// Changes within this time are read together.
+const GATHER: Duration = Duration::from_millis(20);
+/// Each change that was sent extends the time for gathering the next ones, so that a burst costs
 /// few reads.
-const TOGETHER_EACH: Duration = Duration::from_millis(1);
-const TOGETHER_MAX: Duration = Duration::from_millis(250);
+const GATHER_PER_CHANGE: Duration = Duration::from_millis(1);
+const GATHER_MAX: Duration = Duration::from_millis(250);
 
 /// Output of a named job.
 #[derive(Debug, Serialize)]
@@ -40,38 +41,28 @@ struct NamedOutput<'e, O> {
     output: O,
 }
 
-/// The client has gone.
-pub(in crate::jobs) struct Gone;
-
-/// What a follower of a named job found: which job, and where it is now.
-struct Found {
+/// A frame from the follower of a named job.
+struct NamedFrame {
+    /// Index of the job in `ResumePoint::named`.
     job: usize,
+    /// What the client has received of the job with this frame.
     at: EventId,
-    what: FoundWhat,
+    frame: Frame,
 }
 
-enum FoundWhat {
-    Output(Arc<Framed>),
-    /// Another state.
-    State,
-    /// The end, after the last of the output.
-    End,
-}
-
-/// Something that is told of by how it stands now.
-enum News {
+/// An event with the current state of a row.
+enum Update {
     Node(Box<NodeView>),
     Job(Box<Job>),
-    /// A node that was deleted.
-    NodeGone(NodeGone),
+    NodeDeleted(DeletedNode),
 }
 
 #[derive(Serialize)]
-struct NodeGone {
+struct DeletedNode {
     id: String,
 }
 
-impl News {
+impl Update {
     fn node(node: NodeView) -> Self {
         Self::Node(Box::new(node))
     }
@@ -81,31 +72,31 @@ impl News {
     }
 }
 
-/// What changed and was not told yet: a burst is read once.
-struct Changed {
+/// Changes that were not sent yet: a burst is read once.
+struct PendingChanges {
     ids: ChangedIds,
     due: Instant,
-    together: Duration,
+    gather: Duration,
 }
 
-impl Default for Changed {
+impl Default for PendingChanges {
     fn default() -> Self {
         Self {
             ids: ChangedIds::default(),
             due: Instant::now(),
-            together: TOGETHER,
+            gather: GATHER,
         }
     }
 }
 
-impl Changed {
+impl PendingChanges {
     fn has_any(&self) -> bool {
         self.ids != ChangedIds::default()
     }
 
-    fn note(&mut self, change: Change) {
+    fn add(&mut self, change: Change) {
         if !self.has_any() {
-            self.due = Instant::now() + self.together;
+            self.due = Instant::now() + self.gather;
         }
         match change {
             Change::Job { id, node_id } => {
@@ -122,11 +113,10 @@ impl Changed {
         }
     }
 
-    fn take(&mut self) -> ChangedIds {
+    fn drain(&mut self) -> ChangedIds {
         let ids = std::mem::take(&mut self.ids);
         let count = u32::try_from(ids.jobs.len() + ids.nodes.len()).unwrap_or(u32::MAX);
-        let more = TOGETHER_EACH.saturating_mul(count);
-        self.together = (TOGETHER + more).min(TOGETHER_MAX);
+        self.gather = (GATHER + GATHER_PER_CHANGE.saturating_mul(count)).min(GATHER_MAX);
         ids
     }
 }
@@ -136,15 +126,17 @@ pub(in crate::jobs) struct Board {
     jobs: Jobs,
     user: User,
     scope: Scope,
-    /// Output is told with its times.
+    /// Whether output events have times.
     times: bool,
-    place: Place,
+    /// What the client has received.
+    sent: ResumePoint,
     changes: broadcast::Receiver<Change>,
-    /// Named jobs: their states are told by their followers, in order with their output.
+    /// Named jobs that have not ended: their followers send their states, in order with their
+    /// output.
     followed: BTreeSet<String>,
-    /// Jobs that the client knows, or will hear of, as not ended.
+    /// Jobs that the client knows as unfinished, or will receive as such.
     unfinished: BTreeSet<String>,
-    found: mpsc::Receiver<Found>,
+    frames: mpsc::Receiver<NamedFrame>,
     client: mpsc::Sender<Bytes>,
 }
 
@@ -154,67 +146,68 @@ impl Board {
         user: User,
         (scope, times): (Scope, bool),
         named: Vec<Job>,
-        resumed: Option<Place>,
+        resumed: Option<ResumePoint>,
         client: mpsc::Sender<Bytes>,
     ) -> Self {
-        // Subscribed before anything is read, so that no change falls between.
+        // Subscribed before anything is read, so that no change is missed in between.
         let changes = jobs.hub.changes();
-        let (finder, found) = mpsc::channel(CLIENT_QUEUE);
+        let (sender, frames) = mpsc::channel(CLIENT_QUEUE);
         let turn = Arc::new(Semaphore::new(1));
-        let mut place = Place {
+        let mut sent = ResumePoint {
             at: resumed
                 .as_ref()
-                .filter(|place| place.is_recent())
-                .map_or(Timestamp::from_millis(0), |place| place.at),
+                .filter(|point| point.is_recent())
+                .map_or(Timestamp::from_millis(0), |point| point.at),
             named: Vec::new(),
         };
         for (index, job) in named.iter().enumerate() {
-            let before = resumed.as_ref().and_then(|place| place.of(&job.id));
-            let told = resume_point(before.map(|offsets| EventId::new(None, offsets)), job);
-            place.named.push((job.id.clone(), told.offsets));
-            let map = move |at: &EventId, told| Found {
+            let before = resumed.as_ref().and_then(|point| point.offsets_of(&job.id));
+            let last_id = before.map(|offsets| EventId::new(None, offsets));
+            let resume = EventId::resume(last_id, job);
+            sent.named.push((job.id.clone(), resume.offsets));
+            let map = move |at: &EventId, frame| NamedFrame {
                 job: index,
                 at: *at,
-                what: what_of(told),
+                frame,
             };
-            let viewer = (finder.clone(), Arc::clone(&turn));
-            tokio::spawn(Follower::new(jobs.clone(), job, told, viewer, map).run());
+            let viewer = (sender.clone(), Arc::clone(&turn));
+            tokio::spawn(Follower::new(jobs.clone(), job, resume, viewer, map).run());
         }
         Self {
             jobs,
             user,
             scope,
             times,
-            place,
+            sent,
             changes,
             followed: named.into_iter().map(|job| job.id).collect(),
             unfinished: BTreeSet::new(),
-            found,
+            frames,
             client,
         }
     }
 
-    /// Tells until the client has gone.
-    pub(in crate::jobs) async fn run(mut self) -> Result<(), Gone> {
-        self.send(OPENING).await?;
+    /// Sends events until the client disconnects.
+    pub(in crate::jobs) async fn run(mut self) -> Result<(), StreamClosed> {
+        self.send_bytes(OPENING).await?;
         let now = clock::now();
-        match self.jobs.hub.changed_since(self.place.at, OVERLAP_MS) {
+        match self.jobs.hub.changed_since(self.sent.at, OVERLAP_MS) {
             Some(changed) => self.resume(changed, now).await?,
-            None => self.open(now).await?,
+            None => self.send_everything(now).await?,
         }
-        let mut changed = Changed::default();
+        let mut pending = PendingChanges::default();
         loop {
             tokio::select! {
-                change = self.changes.recv() => self.note(&mut changed, change).await?,
-                Some(found) = self.found.recv() => self.take_found(found).await?,
-                () = tokio::time::sleep_until(changed.due), if changed.has_any() => {
+                change = self.changes.recv() => self.receive(&mut pending, change).await?,
+                Some(frame) = self.frames.recv() => self.send_frame(frame).await?,
+                () = tokio::time::sleep_until(pending.due), if pending.has_any() => {
                     let now = clock::now();
-                    // All that came until now is told now: the ids say so.
+                    // The ids that follow cover every change until now, so none may stay queued.
                     while let Some(change) = self.next_change() {
-                        self.note(&mut changed, change).await?;
+                        self.receive(&mut pending, change).await?;
                     }
-                    let ids = changed.take();
-                    self.tell_changed(ids, now).await?;
+                    let ids = pending.drain();
+                    self.send_changed(ids, now).await?;
                 }
             }
         }
@@ -229,92 +222,109 @@ impl Board {
         }
     }
 
-    async fn note(
+    async fn receive(
         &mut self,
-        changed: &mut Changed,
+        pending: &mut PendingChanges,
         change: Result<Change, RecvError>,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), StreamClosed> {
         match change {
-            // After what nobody can name, or more than could be remembered.
-            Ok(Change::Foreign) | Err(RecvError::Lagged(_)) => self.open(clock::now()).await,
+            // Anything may have changed.
+            Ok(Change::Foreign) | Err(RecvError::Lagged(_)) => {
+                self.send_everything(clock::now()).await
+            }
             Ok(change) => {
-                changed.note(change);
+                pending.add(change);
                 Ok(())
             }
-            Err(RecvError::Closed) => Err(Gone),
+            Err(RecvError::Closed) => Err(StreamClosed),
         }
     }
 
-    async fn send(&self, bytes: Bytes) -> Result<(), Gone> {
-        self.client.send(bytes).await.map_err(|_| Gone)
+    async fn send_bytes(&self, bytes: Bytes) -> Result<(), StreamClosed> {
+        self.client.send(bytes).await.map_err(|_| StreamClosed)
     }
 
-    async fn tell(&mut self, event: &str, data: &(impl Serialize + Sync)) -> Result<(), Gone> {
-        let bytes = sse(event, &self.place.to_string(), data);
-        self.send(bytes).await
+    async fn send(&self, event: &str, data: &(impl Serialize + Sync)) -> Result<(), StreamClosed> {
+        let bytes = sse::encode(event, &self.sent.to_string(), data);
+        self.send_bytes(bytes).await
     }
 
-    /// What changed while the client was away. What has not ended it knows, and hears of when a
-    /// hand ends it.
-    async fn resume(&mut self, changed: ChangedIds, now: Timestamp) -> Result<(), Gone> {
-        let read = |tx: &mut dyn crate::store::Tx| Ok::<_, JobError>(job::unfinished(tx)?);
-        let unfinished = self.jobs.store.read(read).await.map_err(gone)?;
-        let seen = unfinished
+    /// Reads from the store. If the read fails, the stream ends: the client reconnects and resumes.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn Tx) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StreamClosed> {
+        self.jobs
+            .store
+            .read(read)
+            .await
+            .map_err(|error| close(&error.into()))
+    }
+
+    /// Sends what changed while the client was away. It already knows the jobs that have not
+    /// ended, and receives their end even if an operator edits the database by hand.
+    async fn resume(&mut self, changed: ChangedIds, now: Timestamp) -> Result<(), StreamClosed> {
+        let unfinished = self.read(|tx| job::unfinished(tx)).await?;
+        let visible = unfinished
             .into_iter()
             .filter(|job| self.scope.sees(&self.user, job));
-        self.unfinished = seen.map(|job| job.id).collect();
-        self.tell_changed(changed, now).await
+        self.unfinished = visible.map(|job| job.id).collect();
+        self.send_changed(changed, now).await
     }
 
-    /// Each node, each job that has not ended, and those that ended meanwhile: after a resume by
-    /// when they did, and by what was told before, as an operator who ends a job by hand may write
-    /// no time, or one in another form.
-    async fn open(&mut self, now: Timestamp) -> Result<(), Gone> {
-        let nodes = self.jobs.all_nodes().await.map_err(gone)?;
-        let since = (self.place.at.as_millis() > 0).then(|| self.place.at.plus_millis(-OVERLAP_MS));
-        let told = std::mem::take(&mut self.unfinished);
-        let read = move |tx: &mut dyn crate::store::Tx| {
+    /// Sends each node, each unfinished job, and the jobs that ended while the client was away.
+    ///
+    /// The latter are found by their time and also by what the client knows as unfinished: an
+    /// operator who ends a job by hand may write no time, or one in another form.
+    async fn send_everything(&mut self, now: Timestamp) -> Result<(), StreamClosed> {
+        let nodes = self.jobs.all_nodes().await.map_err(|error| close(&error))?;
+        let since = (self.sent.at.as_millis() > 0).then(|| self.sent.at.plus_millis(-OVERLAP_MS));
+        let known_unfinished = std::mem::take(&mut self.unfinished);
+        let read = move |tx: &mut dyn Tx| {
             let mut found = since.map_or(Ok(Vec::new()), |since| job::finished_since(tx, since))?;
-            let unfinished = job::unfinished(tx)?;
-            let known: BTreeSet<&String> =
-                found.iter().chain(&unfinished).map(|job| &job.id).collect();
-            let ended: Vec<&String> = told.iter().filter(|id| !known.contains(id)).collect();
-            let ended = ended
-                .into_iter()
-                .map(|id| job::find(tx, id))
-                .collect::<Result<Vec<_>, _>>()?;
-            found.extend(ended.into_iter().flatten());
-            found.extend(unfinished);
-            Ok::<_, JobError>(found)
+            found.extend(job::unfinished(tx)?);
+            let read: BTreeSet<String> = found.iter().map(|job| job.id.clone()).collect();
+            let mut ended = Vec::new();
+            for id in known_unfinished.difference(&read) {
+                ended.extend(job::find(tx, id)?);
+            }
+            ended.append(&mut found);
+            Ok(ended)
         };
-        let found = self.jobs.store.read(read).await.map_err(gone)?;
-        let nodes = nodes.into_iter().map(News::node);
-        let news = nodes.chain(found.into_iter().map(News::job));
-        self.tell_all(news.collect(), now).await
+        let found = self.read(read).await?;
+        let nodes = nodes.into_iter().map(Update::node);
+        let updates = nodes.chain(found.into_iter().map(Update::job));
+        self.send_updates(updates.collect(), now).await
     }
 
-    /// Tells of all these. Only the last one's id says that everything until `now` was told: a
-    /// client that is cut off in between hears of them again.
-    async fn tell_all(&mut self, mut news: Vec<News>, now: Timestamp) -> Result<(), Gone> {
-        news.retain(|one| match one {
-            News::Node(_) | News::NodeGone(_) => true,
-            News::Job(job) => !self.followed.contains(&job.id) && self.scope.sees(&self.user, job),
-        });
-        let last = news.len().saturating_sub(1);
-        for (index, one) in news.into_iter().enumerate() {
-            if index == last {
-                self.place.at = now;
+    /// Sends updates. Only the id of the last one covers everything until `now`: a client that is
+    /// disconnected before receives them again.
+    async fn send_updates(
+        &mut self,
+        mut updates: Vec<Update>,
+        now: Timestamp,
+    ) -> Result<(), StreamClosed> {
+        updates.retain(|update| match update {
+            Update::Node(_) | Update::NodeDeleted(_) => true,
+            Update::Job(job) => {
+                !self.followed.contains(&job.id) && self.scope.sees(&self.user, job)
             }
-            match one {
-                News::Node(node) => self.tell("node", &node).await?,
-                News::Job(job) => self.tell_job(*job).await?,
-                News::NodeGone(node) => self.tell("node-gone", &node).await?,
+        });
+        let last = updates.len().saturating_sub(1);
+        for (index, update) in updates.into_iter().enumerate() {
+            if index == last {
+                self.sent.at = now;
+            }
+            match update {
+                Update::Node(node) => self.send("node", &node).await?,
+                Update::Job(job) => self.send_job(*job).await?,
+                Update::NodeDeleted(node) => self.send("node-gone", &node).await?,
             }
         }
         Ok(())
     }
 
-    async fn tell_job(&mut self, job: Job) -> Result<(), Gone> {
+    async fn send_job(&mut self, job: Job) -> Result<(), StreamClosed> {
         if !self.scope.sees(&self.user, &job) {
             return Ok(());
         }
@@ -323,78 +333,72 @@ impl Board {
         } else {
             self.unfinished.insert(job.id.clone());
         }
-        self.tell("job", &JobView::from(job)).await
+        self.send("job", &JobView::from(job)).await
     }
 
-    async fn tell_changed(&mut self, changed: ChangedIds, now: Timestamp) -> Result<(), Gone> {
+    async fn send_changed(
+        &mut self,
+        changed: ChangedIds,
+        now: Timestamp,
+    ) -> Result<(), StreamClosed> {
         let ids = changed.jobs;
-        let read = move |tx: &mut dyn crate::store::Tx| {
+        let read = move |tx: &mut dyn Tx| {
             ids.iter()
                 .map(|id| job::find(tx, id))
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(JobError::from)
         };
-        let found = self.jobs.store.read(read).await.map_err(gone)?;
+        let jobs = self.read(read).await?;
         let mut deleted = changed.nodes.clone();
-        let nodes = changed.nodes.into_iter().collect();
-        let nodes = self.jobs.nodes_of(nodes).await.map_err(gone)?;
+        let ids = changed.nodes.into_iter().collect();
+        let nodes = self.jobs.nodes_of(ids).await;
+        let nodes = nodes.map_err(|error| close(&error))?;
         for node in &nodes {
             deleted.remove(&node.id);
         }
         let deleted = deleted
             .into_iter()
-            .map(|id| News::NodeGone(NodeGone { id }));
-        let jobs = found.into_iter().flatten().map(News::job);
-        let news = jobs.chain(nodes.into_iter().map(News::node)).chain(deleted);
-        self.tell_all(news.collect(), now).await
+            .map(|id| Update::NodeDeleted(DeletedNode { id }));
+        let jobs = jobs.into_iter().flatten().map(Update::job);
+        let nodes = nodes.into_iter().map(Update::node);
+        self.send_updates(jobs.chain(nodes).chain(deleted).collect(), now)
+            .await
     }
 
-    async fn take_found(&mut self, found: Found) -> Result<(), Gone> {
-        let Some((job_id, offsets)) = self.place.named.get_mut(found.job) else {
+    async fn send_frame(&mut self, frame: NamedFrame) -> Result<(), StreamClosed> {
+        let NamedFrame { job, at, frame } = frame;
+        let Some((job_id, offsets)) = self.sent.named.get_mut(job) else {
             return Ok(());
         };
-        *offsets = found.at.offsets;
+        *offsets = at.offsets;
         let job_id = job_id.clone();
-        match found.what {
-            FoundWhat::Output(output) => {
+        let is_end = match frame {
+            Frame::Output(output) => {
                 let (job_id, event) = (job_id.as_str(), &output.event);
-                if self.times {
+                return if self.times {
                     let output = event.timed();
-                    self.tell("output", &NamedOutput { job_id, output }).await
+                    self.send("output", &NamedOutput { job_id, output }).await
                 } else {
                     let output = event;
-                    self.tell("output", &NamedOutput { job_id, output }).await
-                }
+                    self.send("output", &NamedOutput { job_id, output }).await
+                };
             }
-            FoundWhat::State | FoundWhat::End => {
-                let is_end = matches!(found.what, FoundWhat::End);
-                if is_end {
-                    // What comes after it, a late completion, no follower tells.
-                    self.followed.remove(&job_id);
-                }
-                let read =
-                    move |tx: &mut dyn crate::store::Tx| Ok::<_, JobError>(job::find(tx, &job_id)?);
-                match self.jobs.store.read(read).await.map_err(gone)? {
-                    // It has ended since: that is told after the rest of its output.
-                    Some(job) if job.status.is_terminal() != is_end => Ok(()),
-                    Some(job) => self.tell_job(job).await,
-                    None => Ok(()),
-                }
-            }
+            Frame::Status(_) => false,
+            Frame::Done(_) => true,
+        };
+        if is_end {
+            // No follower sends what comes after the end, such as a late completion.
+            self.followed.remove(&job_id);
+        }
+        match self.read(move |tx| job::find(tx, &job_id)).await? {
+            // A job that has ended since is sent after the rest of its output.
+            Some(job) if job.status.is_terminal() == is_end => self.send_job(job).await,
+            Some(_) | None => Ok(()),
         }
     }
 }
 
-fn what_of(told: Told) -> FoundWhat {
-    match told {
-        Told::Output(output) => FoundWhat::Output(output),
-        Told::Status(_) => FoundWhat::State,
-        Told::Done(_) => FoundWhat::End,
-    }
-}
-
-/// A read that failed ends the stream: the client comes back by itself, and resumes.
-fn gone(error: JobError) -> Gone {
-    tracing::warn!(%error, "a stream of events could not read");
-    Gone
+/// Ends the stream because of a failed read.
+fn close(error: &JobError) -> StreamClosed {
+    tracing::warn!(%error, "dashboard stream: cannot read from the store, closing the stream");
+    StreamClosed
 }

@@ -1,204 +1,205 @@
-//! Output as a viewer gets it: bytes in the order in which they were read, cut into events of whole
-//! characters.
+//! Reads a job's output as events of whole characters, in the order in which the agent read it.
 
-use hyprbox_protocol::{Stream, last_character_boundary};
+use hyprbox_protocol::{PerStream, Stream, last_character_boundary};
 
 use crate::clock::Timestamp;
-use crate::jobs::live::frame::{Offsets, OutputEvent, line_ends};
-use crate::store::job::Job;
-use crate::store::output::{self, StoredChunk};
-use crate::store::{StoreError, Tx};
+use crate::jobs::live::events::{Offsets, OutputEvent};
+use crate::store::job::{self, Job};
+use crate::store::output::{self, StoredChunk, count_newlines};
+use crate::store::{Store, StoreError, Tx};
 
-/// Bytes of output in one event at the most.
+/// Most bytes of output in one event.
 const EVENT_BYTES: usize = 32 * 1024;
-/// Output that came within this many milliseconds may be told in one event: its `at` is right to
-/// that.
+/// Output that arrived within this many milliseconds may share an event, and so its `at`.
 const EVENT_MS: i64 = 100;
 /// Bytes read from the store at a time.
-const WINDOW_BYTES: u64 = 64 * 1024;
+pub(in crate::jobs) const WINDOW_BYTES: u64 = 64 * 1024;
 
-/// Bytes of one stream that were read and not told, as they may be the beginning of a character.
+/// Bytes of one stream that were read but are in no event yet, since they may be the beginning of a
+/// character.
 #[derive(Debug)]
 struct Pending {
-    /// Offset of the first of them; where the stream goes on when there are none.
+    /// Offset of the first of these bytes. Without any, offset of the stream's next byte.
     offset: u64,
     bytes: Vec<u8>,
-    /// Lines that had begun with the first of them.
+    /// Lines of both streams that had begun with the first of these bytes.
     line: Option<u64>,
-    /// When the last of them arrived.
+    /// When the last of these bytes arrived.
     at: Timestamp,
 }
 
-/// Reads a job's output from the store, event by event, from wherever a viewer is.
+impl Pending {
+    /// The offset of the next byte to read.
+    fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+
+    /// Turns the pending bytes into events. The beginning of a character stays pending, unless
+    /// `is_end`: then nothing can complete it.
+    fn flush(&mut self, stream: Stream, is_end: bool, events: &mut Vec<OutputEvent>) {
+        while !self.bytes.is_empty() {
+            let most = self.bytes.len().min(EVENT_BYTES);
+            let whole = if is_end && most == self.bytes.len() {
+                most
+            } else {
+                last_character_boundary(&self.bytes[..most])
+            };
+            if whole == 0 {
+                return;
+            }
+            let rest = self.bytes.split_off(whole);
+            let bytes = std::mem::replace(&mut self.bytes, rest);
+            let newlines = count_newlines(&bytes);
+            let data = String::from_utf8(bytes)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+            let end = self.offset + whole as u64;
+            push_or_join(
+                events,
+                OutputEvent {
+                    stream,
+                    offset: self.offset,
+                    end,
+                    data,
+                    at: self.at,
+                    line: self.line,
+                },
+            );
+            self.offset = end;
+            self.line = self.line.map(|line| line + newlines);
+        }
+    }
+}
+
+/// Reads a job's output from the store, event by event, from a viewer's offsets on.
 #[derive(Debug)]
 pub(in crate::jobs) struct Cursor {
     job_id: String,
-    /// Every chunk before this position was read; `None`: to be looked up from the offsets.
+    /// Every chunk before this position was read. `None` until the offsets were looked up.
     position: Option<u64>,
-    stdout: Pending,
-    stderr: Pending,
-    /// Where the kept tails begin: the chunk at that edge is stored whole, and what fell off its
-    /// head is not told.
-    kept: Offsets,
+    pending: PerStream<Pending>,
+}
+
+/// A job's row and the output that follows a cursor, read in one transaction.
+pub(in crate::jobs) struct Snapshot {
+    /// `None` if the job no longer exists.
+    pub(in crate::jobs) job: Option<Job>,
+    /// The cursor after these events.
+    pub(in crate::jobs) cursor: Cursor,
+    pub(in crate::jobs) events: Vec<OutputEvent>,
+    /// Whether there may be more to read right away.
+    pub(in crate::jobs) has_more: bool,
 }
 
 impl Cursor {
-    /// A cursor that goes on where a viewer's offsets are.
+    /// A cursor that continues at a viewer's offsets.
     pub(in crate::jobs) fn at(job_id: &str, offsets: Offsets) -> Self {
-        let pending = |offset| Pending {
-            offset,
-            bytes: Vec::new(),
-            line: None,
-            at: Timestamp::from_millis(0),
-        };
         Self {
             job_id: job_id.to_owned(),
             position: None,
-            stdout: pending(offsets.stdout),
-            stderr: pending(offsets.stderr),
-            kept: Offsets::default(),
+            pending: offsets.map(|offset| Pending {
+                offset,
+                bytes: Vec::new(),
+                line: None,
+                at: Timestamp::from_millis(0),
+            }),
         }
     }
 
-    /// How far the events told so far go.
+    /// The offsets after the events that were read so far.
     pub(in crate::jobs) fn offsets(&self) -> Offsets {
-        Offsets {
-            stdout: self.stdout.offset,
-            stderr: self.stderr.offset,
-        }
+        PerStream::from_fn(|stream| self.pending[stream].offset)
     }
 
-    fn pending(&mut self, stream: Stream) -> &mut Pending {
-        match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
-        }
+    /// Reads what follows. If the job has ended, this includes the beginning of a character that
+    /// will never be completed.
+    pub(in crate::jobs) async fn read_next(
+        mut self,
+        store: &Store,
+    ) -> Result<Snapshot, StoreError> {
+        store
+            .read(move |tx| {
+                let job = job::find(tx, &self.job_id)?;
+                let (mut events, mut has_more) = (Vec::new(), false);
+                if let Some(job) = &job {
+                    (events, has_more) = self.read_window(tx, job)?;
+                    if !has_more && job.status.is_terminal() {
+                        for (stream, pending) in self.pending.iter_mut() {
+                            pending.flush(stream, true, &mut events);
+                        }
+                    }
+                }
+                Ok(Snapshot {
+                    job,
+                    cursor: self,
+                    events,
+                    has_more,
+                })
+            })
+            .await
     }
 
-    /// Reads on: the next events, and whether there may be more at once. `job` is the row of this
-    /// transaction.
-    pub(in crate::jobs) fn read(
+    fn read_window(
         &mut self,
         tx: &mut dyn Tx,
         job: &Job,
     ) -> Result<(Vec<OutputEvent>, bool), StoreError> {
-        self.kept = Offsets {
-            stdout: job.stdout.start,
-            stderr: job.stderr.start,
-        };
-        let position = match self.position {
+        let mut position = match self.position {
             Some(position) => position,
-            None => self.look_up(tx, job.position)?,
+            None => self.find_position(tx, job.position)?,
         };
-        let chunks = output::window(tx, &self.job_id, position, WINDOW_BYTES)?;
-        let more = !chunks.is_empty();
+        let chunks = output::window(tx, job, None, position, WINDOW_BYTES)?;
+        let has_more = !chunks.is_empty();
         let mut events = Vec::new();
         for chunk in chunks {
-            self.position = Some(chunk.position + chunk.data.len() as u64);
-            self.take(chunk, &mut events);
+            position = chunk.end_position();
+            self.push(chunk, &mut events);
         }
-        if self.position.is_none() {
-            self.position = Some(position);
-        }
-        Ok((events, more))
+        self.position = Some(position);
+        Ok((events, has_more))
     }
 
-    /// The end of the job: what was held back is no character's beginning.
-    pub(in crate::jobs) fn finish(&mut self) -> Vec<OutputEvent> {
-        let mut events = Vec::new();
-        for stream in Stream::ALL {
-            flush(self.pending(stream), stream, true, &mut events);
-        }
-        events
-    }
-
-    /// The position of the earliest chunk that holds something not told yet; `end` where there is
+    /// The position of the earliest chunk with bytes that were not read yet; `end` if there is
     /// none.
-    fn look_up(&self, tx: &mut dyn Tx, end: u64) -> Result<u64, StoreError> {
+    fn find_position(&self, tx: &mut dyn Tx, end: u64) -> Result<u64, StoreError> {
         let mut earliest = end;
-        for (stream, pending) in [
-            (Stream::Stdout, &self.stdout),
-            (Stream::Stderr, &self.stderr),
-        ] {
-            let at = pending.offset + pending.bytes.len() as u64;
-            if let Some(position) = output::position_after(tx, &self.job_id, stream, at)? {
+        for (stream, pending) in self.pending.iter() {
+            if let Some(position) = output::position_after(tx, &self.job_id, stream, pending.end())?
+            {
                 earliest = earliest.min(position);
             }
         }
         Ok(earliest)
     }
 
-    fn take(&mut self, chunk: StoredChunk, events: &mut Vec<OutputEvent>) {
-        let stream = chunk.stream;
-        let begin = chunk.start_offset.max(self.kept.of(stream));
-        let pending = self.pending(stream);
-        let at = pending.offset + pending.bytes.len() as u64;
-        let end = chunk.start_offset + chunk.data.len() as u64;
-        if end <= at.max(begin) {
+    fn push(&mut self, mut chunk: StoredChunk, events: &mut Vec<OutputEvent>) {
+        let pending = &mut self.pending[chunk.stream];
+        chunk.skip(pending.end().saturating_sub(chunk.start_offset));
+        if chunk.data.is_empty() {
             return;
         }
-        if begin > at {
-            // Bytes are missing before this chunk: nothing can complete what was held back.
-            flush(pending, stream, true, events);
-            pending.offset = begin;
+        if chunk.start_offset > pending.end() {
+            // Bytes are missing before this chunk, so nothing can complete the pending ones.
+            pending.flush(chunk.stream, true, events);
+            pending.offset = chunk.start_offset;
         }
-        let from = at.max(begin);
-        let known = usize::try_from(from - chunk.start_offset).unwrap_or(usize::MAX);
-        let mut before = chunk.data;
-        let new = before.split_off(known.min(before.len()));
         if pending.bytes.is_empty() {
-            pending.line = chunk.line.map(|line| line + line_ends(&before));
-            pending.bytes = new;
+            pending.line = chunk.line;
+            pending.bytes = chunk.data;
         } else {
-            pending.bytes.extend(new);
+            pending.bytes.extend(chunk.data);
         }
         pending.at = chunk.arrived_at;
-        flush(pending, stream, false, events);
+        pending.flush(chunk.stream, false, events);
     }
 }
 
-/// Turns what is pending into events; the beginning of a character is held back, unless this is the
-/// `end`.
-fn flush(pending: &mut Pending, stream: Stream, end: bool, events: &mut Vec<OutputEvent>) {
-    while !pending.bytes.is_empty() {
-        let most = pending.bytes.len().min(EVENT_BYTES);
-        let whole = if end && most == pending.bytes.len() {
-            most
-        } else {
-            last_character_boundary(&pending.bytes[..most])
-        };
-        if whole == 0 {
-            return;
-        }
-        let rest = pending.bytes.split_off(whole);
-        let bytes = std::mem::replace(&mut pending.bytes, rest);
-        let ended = line_ends(&bytes);
-        let data = String::from_utf8(bytes)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        let next = pending.offset + whole as u64;
-        add(
-            events,
-            OutputEvent {
-                stream,
-                offset: pending.offset,
-                end: next,
-                data,
-                at: pending.at,
-                line: pending.line,
-            },
-        );
-        pending.offset = next;
-        pending.line = pending.line.map(|line| line + ended);
-    }
-}
-
-/// Adds an event, to the one before where it goes on there.
-fn add(events: &mut Vec<OutputEvent>, event: OutputEvent) {
+/// Adds an event, joined with the last one if it continues there.
+fn push_or_join(events: &mut Vec<OutputEvent>, event: OutputEvent) {
     if let Some(last) = events.last_mut()
         && last.stream == event.stream
         && last.end == event.offset
         && event.end - last.offset <= EVENT_BYTES as u64
-        // A client can then cut it again wherever an event could end: each byte of it is there.
+        // With every byte in place, the joined event can be cut again wherever one could end.
         && last.is_exact()
         && event.is_exact()
         && event.at.millis_since(last.at) <= EVENT_MS
@@ -225,13 +226,16 @@ mod tests {
         }
     }
 
-    fn told(chunks: &[StoredChunk]) -> (Vec<(u64, u64, String)>, Cursor) {
+    /// The events of a whole job's chunks.
+    fn read_all(chunks: &[StoredChunk]) -> (Vec<(u64, u64, String)>, Cursor) {
         let mut cursor = Cursor::at("j", Offsets::default());
         let mut events = Vec::new();
         for chunk in chunks {
-            cursor.take(chunk.clone(), &mut events);
+            cursor.push(chunk.clone(), &mut events);
         }
-        events.extend(cursor.finish());
+        for (stream, pending) in cursor.pending.iter_mut() {
+            pending.flush(stream, true, &mut events);
+        }
         (
             events
                 .into_iter()
@@ -242,8 +246,8 @@ mod tests {
     }
 
     #[test]
-    fn a_character_cut_by_a_chunk_is_told_whole_even_across_the_other_stream() {
-        let (events, _) = told(&[
+    fn a_character_split_between_chunks_is_sent_whole_even_across_the_other_stream() {
+        let (events, _) = read_all(&[
             chunk(Stream::Stdout, 0, 0, b"h\xc3"),
             chunk(Stream::Stderr, 0, 2, b"x"),
             chunk(Stream::Stdout, 2, 3, b"\xa9y"),
@@ -258,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_gap_shows_as_an_offset_past_the_last_end() {
-        let (events, cursor) = told(&[
+        let (events, cursor) = read_all(&[
             chunk(Stream::Stdout, 0, 0, b"ab\xc3"),
             chunk(Stream::Stdout, 10, 3, b"\xa9z"),
         ]);
@@ -268,27 +272,15 @@ mod tests {
             (10, 12, "\u{fffd}z".to_owned()),
         ];
         assert_eq!(events, expected);
-        assert_eq!(
-            cursor.offsets(),
-            Offsets {
-                stdout: 12,
-                stderr: 0
-            }
-        );
+        assert_eq!(cursor.offsets(), Offsets::new(12, 0));
     }
 
     #[test]
-    fn what_was_told_is_not_told_again() {
-        let mut cursor = Cursor::at(
-            "j",
-            Offsets {
-                stdout: 3,
-                stderr: 0,
-            },
-        );
+    fn bytes_before_the_cursor_are_not_sent_again() {
+        let mut cursor = Cursor::at("j", Offsets::new(3, 0));
         let mut events = Vec::new();
-        cursor.take(chunk(Stream::Stdout, 0, 0, b"abcdef"), &mut events);
-        cursor.take(chunk(Stream::Stdout, 0, 0, b"abcdef"), &mut events);
+        cursor.push(chunk(Stream::Stdout, 0, 0, b"abcdef"), &mut events);
+        cursor.push(chunk(Stream::Stdout, 0, 0, b"abcdef"), &mut events);
         assert_eq!(
             events,
             [OutputEvent {
@@ -303,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_from_wherever_the_reading_begins() {
+    fn line_numbers_are_right_wherever_the_reading_begins() {
         let numbered = |stream, start_offset, position, line, data| StoredChunk {
             line: Some(line),
             ..chunk(stream, start_offset, position, data)
@@ -314,24 +306,27 @@ mod tests {
             numbered(Stream::Stdout, 5, 7, 4, b"c\nd\n"),
         ];
         let lines = |stdout| {
-            let mut cursor = Cursor::at("j", Offsets { stdout, stderr: 0 });
+            let mut cursor = Cursor::at("j", Offsets::new(stdout, 0));
             let mut events = Vec::new();
             for chunk in &chunks {
-                cursor.take(chunk.clone(), &mut events);
+                cursor.push(chunk.clone(), &mut events);
             }
             events
                 .iter()
                 .map(|event| (event.data.clone(), event.line))
                 .collect::<Vec<_>>()
         };
-        let told = |texts: [(&str, u64); 3]| {
+        let expected = |texts: [(&str, u64); 3]| {
             texts
                 .map(|(text, line)| (text.to_owned(), Some(line)))
                 .to_vec()
         };
-        assert_eq!(lines(0), told([("a\nb\nc", 1), ("x\n", 4), ("c\nd\n", 4)]));
-        assert_eq!(lines(2), told([("b\nc", 2), ("x\n", 4), ("c\nd\n", 4)]));
-        assert_eq!(lines(4), told([("c", 3), ("x\n", 4), ("c\nd\n", 4)]));
+        assert_eq!(
+            lines(0),
+            expected([("a\nb\nc", 1), ("x\n", 4), ("c\nd\n", 4)])
+        );
+        assert_eq!(lines(2), expected([("b\nc", 2), ("x\n", 4), ("c\nd\n", 4)]));
+        assert_eq!(lines(4), expected([("c", 3), ("x\n", 4), ("c\nd\n", 4)]));
         assert_eq!(
             lines(7),
             [("x\n".to_owned(), Some(4)), ("d\n".to_owned(), Some(5))]
@@ -339,25 +334,25 @@ mod tests {
     }
 
     #[test]
-    fn what_came_later_is_an_event_of_its_own() {
+    fn output_that_arrived_later_is_a_separate_event() {
         let later = StoredChunk {
             arrived_at: Timestamp::from_millis(EVENT_MS + 1),
             ..chunk(Stream::Stdout, 1, 1, b"b")
         };
-        let (events, _) = told(&[chunk(Stream::Stdout, 0, 0, b"a"), later.clone()]);
+        let (events, _) = read_all(&[chunk(Stream::Stdout, 0, 0, b"a"), later.clone()]);
         assert_eq!(events.len(), 2);
         let soon = StoredChunk {
             arrived_at: Timestamp::from_millis(EVENT_MS),
             ..later
         };
-        let (events, _) = told(&[chunk(Stream::Stdout, 0, 0, b"a"), soon]);
+        let (events, _) = read_all(&[chunk(Stream::Stdout, 0, 0, b"a"), soon]);
         assert_eq!(events.len(), 1);
     }
 
     #[test]
-    fn what_is_no_text_stays_an_event_of_its_own() {
+    fn events_with_replacement_characters_are_not_joined() {
         let texts = |chunks: &[StoredChunk]| {
-            let (events, _) = told(chunks);
+            let (events, _) = read_all(chunks);
             events
                 .into_iter()
                 .map(|(_, _, text)| text)
@@ -373,8 +368,8 @@ mod tests {
     }
 
     #[test]
-    fn large_output_comes_in_bounded_events() {
-        let (events, _) = told(&[chunk(
+    fn large_output_is_split_into_bounded_events() {
+        let (events, _) = read_all(&[chunk(
             Stream::Stdout,
             0,
             0,

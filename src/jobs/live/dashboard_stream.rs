@@ -1,5 +1,5 @@
-//! `GET /api/events`: one stream for a whole dashboard. What nodes and jobs become, and the output
-//! of the jobs that are named.
+//! `GET /api/events`: one stream for a whole dashboard, with the changes of nodes and jobs and the
+//! output of the jobs that it names.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -15,10 +15,9 @@ use utoipa_axum::routes;
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Meter, Query};
 use crate::jobs::live::board::Board;
-use crate::jobs::live::resume_point::Place;
-use crate::jobs::live::stream::{
-    CLIENT_QUEUE, event_stream, keep_alive, last_event_id, no_longer_allowed,
-};
+use crate::jobs::live::resume_point::ResumePoint;
+use crate::jobs::live::sse::{CLIENT_QUEUE, event_stream, keep_alive, last_event_id};
+use crate::jobs::live::viewers::until_access_ends;
 use crate::jobs::log::routes::wants_times;
 use crate::jobs::routes::{Scope, find, note_look};
 use crate::jobs::{JobError, Jobs};
@@ -26,33 +25,33 @@ use crate::store::job::Job;
 
 /// Jobs that one stream may name.
 const NAMED_MAX: usize = 64;
-/// A browser asks anew whenever one of its tabs comes or goes: within this time that is one look at
-/// somebody's job.
-const SAME_LOOK: Duration = Duration::from_secs(10 * 60);
+/// A browser reconnects whenever one of its tabs opens or closes. Within this time, that counts as
+/// one view of another user's job.
+const SAME_VIEW: Duration = Duration::from_secs(10 * 60);
 
-/// Who looked at whose job lately, over a stream that is opened again and again.
+/// Recent views of other users' jobs that are in the audit log, by user and job.
 #[derive(Debug, Default)]
-pub(in crate::jobs) struct Looks(Mutex<HashMap<(String, String), Instant>>);
+pub(in crate::jobs) struct AuditedViews(Mutex<HashMap<(String, String), Instant>>);
 
-impl Looks {
-    /// Whether this look is another one than the last.
-    fn is_new(&self, user: &User, job: &Job) -> bool {
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.retain(|_, at| at.elapsed() < SAME_LOOK);
+impl AuditedViews {
+    /// Records a view. Returns whether it belongs in the audit log.
+    fn record(&self, user: &User, job: &Job) -> bool {
+        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        views.retain(|_, at| at.elapsed() < SAME_VIEW);
         let key = (user.id.clone(), job.id.clone());
-        looks.insert(key, Instant::now()).is_none()
+        views.insert(key, Instant::now()).is_none()
     }
 }
 
 /// Live events of a dashboard.
 #[utoipa::path(get, path = "/api/events", tag = "jobs",
-    params(("job" = Option<Vec<String>>, Query, max_items = 64, description = "Jobs whose output is wanted; may repeat, 64 at the most"),
+    params(("job" = Option<Vec<String>>, Query, max_items = 64, description = "Jobs whose output is wanted; may repeat, at most 64 times"),
         ("scope" = Option<String>, Query, description = "all: everybody's jobs"),
-        ("times" = Option<bool>, Query, description = "true: output events also have at and line, as those of a job's own stream"),
+        ("times" = Option<bool>, Query, description = "true: output events also have at and line, like those of a job's own stream"),
         ("Last-Event-ID" = Option<String>, Header, description = "Resume right after this event")),
-    responses((status = 200, content_type = "text/event-stream", description = "Events job, node and output; node-gone, with the id alone, of a node that was deleted"),
-        (status = 404, description = "fields names each job that is not there, as job.<id>, up to 20"),
-        (status = 429, description = "64 event streams of this person, or 512 of this address, are open")),
+    responses((status = 200, content_type = "text/event-stream", description = "Events job, node and output; node-gone, with only the id, when a node was deleted"),
+        (status = 404, description = "fields names each missing job as job.<id>, at most 20"),
+        (status = 429, description = "This user has 64 event streams open, or this address 512")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn events(
     State(jobs): State<Jobs>,
@@ -65,15 +64,15 @@ async fn events(
     let times = wants_times(&query)?;
     let ids: BTreeSet<&str> = query.all("job").collect();
     if ids.len() > NAMED_MAX {
-        return Err(query.wrong("job", "given 64 times at the most"));
+        return Err(query.wrong("job", "given at most 64 times"));
     }
-    let viewing = jobs.viewers.open(&user, &meter)?;
+    let open_stream = jobs.viewers.open(&user, &meter)?;
     let named = find_named(&jobs, &user, scope, ids).await?;
-    let resumed = last_event_id(&parts.headers).and_then(Place::parse);
+    let resumed = last_event_id(&parts.headers).and_then(ResumePoint::parse);
     let (client, receiver) = mpsc::channel(CLIENT_QUEUE);
     let counted = jobs.tails.viewing();
     tokio::spawn(async move {
-        let _counted = (counted, viewing);
+        let _until_the_end = (counted, open_stream);
         let board = Board::new(
             jobs.clone(),
             user,
@@ -83,17 +82,17 @@ async fn events(
             client.clone(),
         );
         tokio::select! {
-            _gone = board.run() => {}
+            _closed = board.run() => {}
             () = keep_alive(&client) => {}
-            () = no_longer_allowed(&jobs, parts) => {}
+            () = until_access_ends(&jobs, parts) => {}
             () = jobs.stopped() => {}
         }
     });
     Ok(event_stream(receiver))
 }
 
-/// The jobs of these ids; a 404 names all that are not there, so that a client can go on without
-/// them.
+/// The jobs with these ids. The 404 names every job that is missing, so that a client can retry
+/// without them.
 async fn find_named(
     jobs: &Jobs,
     user: &User,
@@ -115,7 +114,7 @@ async fn find_named(
         return Err(missing);
     }
     for job in &named {
-        if scope == Scope::All && jobs.looks.is_new(user, job) {
+        if scope == Scope::All && jobs.audited_views.record(user, job) {
             note_look(jobs, user, job, "job.look").await?;
         }
     }
@@ -124,19 +123,4 @@ async fn find_named(
 
 pub(in crate::jobs) fn routes() -> OpenApiRouter<Jobs> {
     OpenApiRouter::new().routes(routes!(events))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_comes_back_as_it_went() {
-        for text in ["1795512600120", "1795512600120,a:12-0,b:0-7"] {
-            assert_eq!(Place::parse(text).expect(text).to_string(), text);
-        }
-        for text in ["", "x", "1,a", "1,a:1", "1,a:1-b"] {
-            assert!(Place::parse(text).is_none(), "{text}");
-        }
-    }
 }

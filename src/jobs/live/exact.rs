@@ -1,10 +1,10 @@
-//! Following one job for a program: its output byte for byte, in the order in which the agent read
-//! it, or its state alone.
+//! Follows one job for a program: its output byte for byte, in the order in which the agent read
+//! it, or only its state.
 //!
-//! Viewers in browsers get whole characters, framed once for all of them (`tail`, `follow`). A
-//! program that passes the output on, as the command line does, must not lose a byte that is no
-//! UTF-8, nor see one later than `/log` would show it. So it gets the chunks as they are stored,
-//! each with the position after it as the event's id.
+//! Viewers in browsers receive whole characters, encoded once for all of them (`tail`, `follow`). A
+//! program that passes the output on, such as the command line, must not lose bytes that are not
+//! UTF-8, nor receive a byte later than `/log` would show it. It therefore receives the chunks as
+//! they are stored; each event's id is the position after its chunk.
 
 use bytes::Bytes;
 use hyprbox_protocol::Chunk;
@@ -14,212 +14,199 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use crate::jobs::Jobs;
-use crate::jobs::live::frame::{DoneEvent, StatusEvent};
-use crate::jobs::live::stream::sse;
-use crate::jobs::live::tail::Frame;
-use crate::store::job::{self, Job, StreamCounts};
+use crate::jobs::live::cursor::WINDOW_BYTES;
+use crate::jobs::live::events::{DoneEvent, StatusEvent};
+use crate::jobs::live::frame::Frame;
+use crate::jobs::live::sse::{self, StreamClosed};
+use crate::jobs::live::tail::SLOW_POLL;
+use crate::store::job::{self, Job};
 use crate::store::output::{self, StoredChunk};
 use crate::store::{Change, StoreError};
 
-/// Bytes read from the store at a time.
-const WINDOW_BYTES: u64 = 64 * 1024;
-/// How often a job is looked at without a nudge, in case one was lost.
-const SLOW_POLL: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// What of the output a program wants.
+/// The output that a program wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::jobs) enum Wanted {
+pub(in crate::jobs) enum OutputMode {
     /// Every kept byte.
     Exact,
-    /// Only how the job stands.
-    Nothing,
+    /// Only the job's state.
+    None,
 }
 
-impl Wanted {
-    /// The value of the stream's parameter `output`.
+impl OutputMode {
+    /// Parses the stream's parameter `output`.
     pub(in crate::jobs) fn parse(name: &str) -> Option<Self> {
         match name {
             "exact" => Some(Self::Exact),
-            "none" => Some(Self::Nothing),
+            "none" => Some(Self::None),
             _ => None,
         }
     }
 }
 
-/// Bytes of both streams: all that were written, and of them those that are not kept.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+/// A job's event with the byte counts of its output.
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Counts {
+struct Counted<E> {
+    #[serde(flatten)]
+    event: E,
     stdout_bytes: u64,
     stderr_bytes: u64,
     stdout_dropped: u64,
     stderr_dropped: u64,
 }
 
-#[derive(Serialize)]
-struct Counted<E> {
-    #[serde(flatten)]
-    event: E,
-    #[serde(flatten)]
-    counts: Counts,
-}
-
 impl<E: for<'j> From<&'j Job>> From<&Job> for Counted<E> {
     fn from(job: &Job) -> Self {
         Self {
             event: E::from(job),
-            counts: Counts {
-                stdout_bytes: job.stdout.bytes,
-                stderr_bytes: job.stderr.bytes,
-                stdout_dropped: job.stdout.dropped,
-                stderr_dropped: job.stderr.dropped,
-            },
+            stdout_bytes: job.stdout.bytes,
+            stderr_bytes: job.stderr.bytes,
+            stdout_dropped: job.stdout.dropped,
+            stderr_dropped: job.stderr.dropped,
         }
     }
 }
 
-/// The position that an event's id names; 0 where it can't be this job's.
-pub(in crate::jobs) fn resume_point(last_id: Option<&str>, job: &Job) -> u64 {
+/// The position in an event's id; 0 if the id can't be of this job.
+pub(in crate::jobs) fn resume_position(last_id: Option<&str>, job: &Job) -> u64 {
     last_id
         .and_then(|id| id.strip_prefix('p')?.parse().ok())
         .filter(|position| *position <= job.position)
         .unwrap_or(0)
 }
 
-/// The client has gone, or everything was told.
-struct Gone;
-
-/// Tells `client` of `job` from `position` on, until its end was told or the client has gone.
+/// Sends a job's events from `position` on, until its end was sent or the client has disconnected.
 pub(in crate::jobs) async fn follow(
     jobs: &Jobs,
     job: &Job,
-    wanted: Wanted,
+    mode: OutputMode,
     position: u64,
     client: mpsc::Sender<Bytes>,
 ) {
-    let mut program = Program {
+    let mut follower = ExactFollower {
         jobs,
         job_id: job.id.clone(),
-        wanted,
+        mode,
         position,
-        told: None,
+        status: None,
         client,
     };
-    // The end of everything is no error here. A job that has ended has no live tail to join.
-    let _gone = if job.status.is_terminal() {
-        program.catch_up().await
+    // A job that has ended has no live tail to join.
+    let _closed = if job.status.is_terminal() {
+        follower.catch_up().await
     } else {
-        program.follow().await
+        follower.follow().await
     };
 }
 
-struct Program<'j> {
+struct ExactFollower<'j> {
     jobs: &'j Jobs,
     job_id: String,
-    wanted: Wanted,
-    /// Every byte before it was told.
+    mode: OutputMode,
+    /// Every byte before this position was sent.
     position: u64,
-    told: Option<StatusEvent>,
+    /// The last status that was sent.
+    status: Option<StatusEvent>,
     client: mpsc::Sender<Bytes>,
 }
 
-/// Where nudges come from. A job whose output nobody wants is not watched: its agent may flush at
-/// its leisure.
+/// Where nudges come from. A job whose output nobody wants is not watched, so that its agent may
+/// flush at leisure.
 enum Nudges {
     Tail(Receiver<Frame>),
     Changes(Receiver<Change>),
 }
 
-impl Program<'_> {
-    async fn follow(&mut self) -> Result<(), Gone> {
-        // Joined before the first look, so that what comes in between nudges.
+impl ExactFollower<'_> {
+    async fn follow(&mut self) -> Result<(), StreamClosed> {
+        // Joined before the first read, so that whatever arrives in between nudges.
         let mut nudges = self.join();
         loop {
             self.catch_up().await?;
             let client = self.client.clone();
             tokio::select! {
-                joined = nudge(&mut nudges, &self.job_id) => if !joined {
-                    // The pump ended, as the job did; the look finds out.
+                is_open = nudge(&mut nudges, &self.job_id) => if !is_open {
+                    // The pump ended because the job did, as the next read shows.
                     nudges = self.join();
                 },
                 () = tokio::time::sleep(SLOW_POLL) => {}
-                () = client.closed() => return Err(Gone),
+                () = client.closed() => return Err(StreamClosed),
             }
         }
     }
 
     fn join(&self) -> Nudges {
-        match self.wanted {
-            Wanted::Exact => Nudges::Tail(self.jobs.tails.join(&self.job_id).frames),
-            Wanted::Nothing => Nudges::Changes(self.jobs.hub.changes()),
+        match self.mode {
+            OutputMode::Exact => Nudges::Tail(self.jobs.tails.join(&self.job_id).frames),
+            OutputMode::None => Nudges::Changes(self.jobs.hub.changes()),
         }
     }
 
-    async fn catch_up(&mut self) -> Result<(), Gone> {
+    async fn catch_up(&mut self) -> Result<(), StreamClosed> {
         loop {
-            let (job, chunks) = self.look().await?;
+            let (job, chunks) = self.read().await?;
             let status = StatusEvent::from(&job);
-            // Of a job that ended while it was followed, `done` tells the state.
-            if self.told.is_none()
-                || !job.status.is_terminal() && self.told.as_ref() != Some(&status)
+            // The final state of a job that ended while it was followed is in `done`.
+            if self.status.is_none()
+                || !job.status.is_terminal() && self.status.as_ref() != Some(&status)
             {
-                self.tell("status", &Counted::<StatusEvent>::from(&job))
+                self.send("status", &Counted::<StatusEvent>::from(&job))
                     .await?;
-                self.told = Some(status);
+                self.status = Some(status);
             }
             if chunks.is_empty() {
                 if job.status.is_terminal() {
-                    self.tell("done", &Counted::<DoneEvent>::from(&job)).await?;
-                    return Err(Gone);
+                    self.send("done", &Counted::<DoneEvent>::from(&job)).await?;
+                    return Err(StreamClosed);
                 }
                 return Ok(());
             }
             for chunk in chunks {
-                self.position = chunk.position + chunk.data.len() as u64;
-                if let Some(chunk) = kept_part(chunk, &job) {
-                    self.tell("output", &chunk).await?;
+                self.position = chunk.end_position();
+                if !chunk.data.is_empty() {
+                    let chunk = Chunk::new(chunk.stream, chunk.start_offset, &chunk.data);
+                    self.send("output", &chunk).await?;
                 }
             }
         }
     }
 
-    async fn look(&self) -> Result<(Job, Vec<StoredChunk>), Gone> {
-        let (id, position, wanted) = (self.job_id.clone(), self.position, self.wanted);
-        let look = self
+    async fn read(&self) -> Result<(Job, Vec<StoredChunk>), StreamClosed> {
+        let (id, position, mode) = (self.job_id.clone(), self.position, self.mode);
+        let read = self
             .jobs
             .store
             .read(move |tx| {
-                let job = job::find(tx, &id)?;
-                let chunks = match wanted {
-                    Wanted::Exact => output::window(tx, &id, position, WINDOW_BYTES)?,
-                    Wanted::Nothing => Vec::new(),
+                let Some(job) = job::find(tx, &id)? else {
+                    return Ok(None);
                 };
-                Ok::<_, StoreError>((job, chunks))
+                let chunks = match mode {
+                    OutputMode::Exact => output::window(tx, &job, None, position, WINDOW_BYTES)?,
+                    OutputMode::None => Vec::new(),
+                };
+                Ok::<_, StoreError>(Some((job, chunks)))
             })
             .await;
-        match look {
-            Ok((Some(job), chunks)) => Ok((job, chunks)),
-            Ok((None, _)) => Err(Gone),
-            Err(error) => {
-                // The client comes back by itself, and resumes.
-                tracing::warn!(%error, job = %self.job_id, "a job could not be followed");
-                Err(Gone)
-            }
-        }
+        let found = read.map_err(|error| {
+            // The client reconnects and resumes.
+            tracing::warn!(%error, job = %self.job_id, "exact stream: cannot read the job's output, closing the stream");
+            StreamClosed
+        })?;
+        found.ok_or(StreamClosed)
     }
 
-    async fn tell(&self, event: &str, data: &impl Serialize) -> Result<(), Gone> {
-        let framed = sse(event, &format!("p{}", self.position), data);
-        self.client.send(framed).await.map_err(|_| Gone)
+    async fn send(&self, event: &str, data: &impl Serialize) -> Result<(), StreamClosed> {
+        let bytes = sse::encode(event, &format!("p{}", self.position), data);
+        self.client.send(bytes).await.map_err(|_| StreamClosed)
     }
 }
 
-/// Waits until there may be something to see; false where nothing more will come this way.
+/// Waits until there may be something new. Returns false if this source has ended.
 async fn nudge(nudges: &mut Nudges, job_id: &str) -> bool {
     match nudges {
         Nudges::Tail(tail) => {
             let first = tail.recv().await;
-            // One look serves them all.
+            // One read covers all frames that are queued.
             while tail.try_recv().is_ok() {}
             !matches!(first, Err(RecvError::Closed))
         }
@@ -238,19 +225,4 @@ async fn nudge(nudges: &mut Nudges, job_id: &str) -> bool {
             }
         },
     }
-}
-
-/// The chunk at the tail's edge is stored whole; what fell off its head is not told.
-fn kept_part(chunk: StoredChunk, job: &Job) -> Option<Chunk> {
-    let StreamCounts { start, .. } = match chunk.stream {
-        hyprbox_protocol::Stream::Stdout => job.stdout,
-        hyprbox_protocol::Stream::Stderr => job.stderr,
-    };
-    let fallen = usize::try_from(start.saturating_sub(chunk.start_offset)).unwrap_or(usize::MAX);
-    let kept = chunk.data.get(fallen..).filter(|kept| !kept.is_empty())?;
-    Some(Chunk::new(
-        chunk.stream,
-        chunk.start_offset + fallen as u64,
-        kept,
-    ))
 }

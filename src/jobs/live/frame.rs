@@ -1,130 +1,147 @@
-//! What the events of a job's stream hold.
+//! Events of a watched job, encoded once for all of its viewers.
 
-use hyprbox_protocol::Stream;
-use serde::Serialize;
+use std::sync::{Arc, OnceLock};
 
-use crate::clock::Timestamp;
-use crate::store::job::{Job, JobStatus};
+use bytes::Bytes;
 
-/// The state of a job, as the stream's `status` event tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::jobs) struct StatusEvent {
-    pub(in crate::jobs) status: JobStatus,
-    pub(in crate::jobs) started_at: Option<Timestamp>,
-    pub(in crate::jobs) cancel_requested_at: Option<Timestamp>,
+use crate::jobs::live::event_id::EventId;
+use crate::jobs::live::events::{DoneEvent, Offsets, OutputEvent, StatusEvent};
+use crate::jobs::live::sse;
+
+/// Approximate memory of a frame in addition to its output, in bytes.
+const FRAME_BYTES: usize = 512;
+
+/// An event of a watched job.
+#[derive(Debug, Clone)]
+pub(in crate::jobs) enum Frame {
+    /// New output.
+    Output(Arc<OutputFrame>),
+    /// Another status, or a cancel request.
+    Status(StatusEvent),
+    /// The end of the job, after all of its output.
+    Done(DoneEvent),
 }
 
-/// The end of a job, as the stream's `done` event tells it.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::jobs) struct DoneEvent {
-    status: JobStatus,
-    exit_code: Option<i64>,
-    error_msg: Option<String>,
-    finished_at: Option<Timestamp>,
-}
-
-/// A piece of one stream, as the stream's `output` event tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(in crate::jobs) struct OutputEvent {
-    pub(in crate::jobs) stream: Stream,
-    pub(in crate::jobs) offset: u64,
-    pub(in crate::jobs) end: u64,
-    pub(in crate::jobs) data: String,
-    /// When it arrived.
-    #[serde(skip)]
-    pub(in crate::jobs) at: Timestamp,
-    /// Lines of both streams that had begun once its first byte was there: the number of the line
-    /// that this byte begins. `None` where they are not counted.
-    #[serde(skip)]
-    pub(in crate::jobs) line: Option<u64>,
-}
-
-/// The same for those who ask for times.
-#[derive(Debug, Serialize)]
-pub(in crate::jobs) struct TimedOutput<'e> {
-    #[serde(flatten)]
-    output: &'e OutputEvent,
-    at: Timestamp,
-    line: Option<u64>,
-}
-
-impl OutputEvent {
-    /// Whether each byte of it stands in `data` as it was: no U+FFFD in place of some.
-    pub(in crate::jobs) fn is_exact(&self) -> bool {
-        self.data.len() as u64 == self.end - self.offset
-    }
-
-    /// What of it comes from `offset` on; `None` where it can't be cut there.
-    pub(in crate::jobs) fn rest_from(&self, offset: u64) -> Option<Self> {
-        let told = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
-        let rest = self.data.get(told..).filter(|_| self.is_exact())?;
-        let begun = line_ends(&self.data.as_bytes()[..told]);
-        Some(Self {
-            stream: self.stream,
-            offset,
-            end: self.end,
-            data: rest.to_owned(),
-            at: self.at,
-            line: self.line.map(|line| line + begun),
-        })
-    }
-
-    pub(in crate::jobs) fn timed(&self) -> TimedOutput<'_> {
-        TimedOutput {
-            output: self,
-            at: self.at,
-            line: self.line,
+impl Frame {
+    /// Encodes the frame as an event of the job's own stream, with or without times.
+    pub(in crate::jobs) fn encode(&self, id: &EventId, times: bool) -> Bytes {
+        match self {
+            Self::Output(output) => output.encode(times),
+            Self::Status(status) => sse::encode("status", &id.to_string(), status),
+            Self::Done(done) => sse::encode("done", &id.to_string(), done),
         }
     }
 }
 
-/// How many lines end in `bytes`.
-pub(in crate::jobs) fn line_ends(bytes: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', bytes).count() as u64
+/// New output. Each encoding is made once, when the first viewer needs it.
+#[derive(Debug)]
+pub(in crate::jobs) struct OutputFrame {
+    pub(in crate::jobs) event: OutputEvent,
+    /// The offsets of both streams before this frame.
+    pub(in crate::jobs) before: Offsets,
+    /// The id of the event, with the offsets after this frame.
+    id: EventId,
+    plain: OnceLock<Bytes>,
+    timed: OnceLock<Bytes>,
 }
 
-impl From<&Job> for StatusEvent {
-    fn from(job: &Job) -> Self {
+impl OutputFrame {
+    pub(in crate::jobs) fn new(event: OutputEvent, before: Offsets, id: EventId) -> Self {
         Self {
-            status: job.status,
-            started_at: job.started_at,
-            cancel_requested_at: job.cancel_requested_at,
-        }
-    }
-}
-
-impl From<&Job> for DoneEvent {
-    fn from(job: &Job) -> Self {
-        Self {
-            status: job.status,
-            exit_code: job.exit_code,
-            error_msg: job.error_msg.clone(),
-            finished_at: job.finished_at,
-        }
-    }
-}
-
-/// How far both streams were told, in bytes since the job began: stdout, stderr.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::jobs) struct Offsets {
-    pub(in crate::jobs) stdout: u64,
-    pub(in crate::jobs) stderr: u64,
-}
-
-impl Offsets {
-    pub(in crate::jobs) fn of(self, stream: Stream) -> u64 {
-        match stream {
-            Stream::Stdout => self.stdout,
-            Stream::Stderr => self.stderr,
+            event,
+            before,
+            id,
+            plain: OnceLock::new(),
+            timed: OnceLock::new(),
         }
     }
 
-    pub(in crate::jobs) fn set(&mut self, stream: Stream, offset: u64) {
-        match stream {
-            Stream::Stdout => self.stdout = offset,
-            Stream::Stderr => self.stderr = offset,
+    /// Approximate memory of the frame: its text, and one encoding.
+    pub(in crate::jobs) fn bytes_held(&self) -> usize {
+        FRAME_BYTES + 2 * self.event.data.len()
+    }
+
+    /// The part that a viewer at `sent` has not received, or `None` if output is missing in
+    /// between or the frame can't be cut there.
+    ///
+    /// A read of the store ends anywhere, most likely within a frame. Without the cut, a viewer
+    /// that read the store once would have to read it again for every frame.
+    pub(in crate::jobs) fn rest_for(self: &Arc<Self>, sent: Offsets) -> Option<Arc<Self>> {
+        if self.before == sent {
+            return Some(Arc::clone(self));
         }
+        let stream = self.event.stream;
+        let mut reached = self.before;
+        reached[stream] = sent[stream];
+        if reached != sent {
+            return None;
+        }
+        let rest = self.event.rest_from(sent[stream])?;
+        Some(Arc::new(Self::new(rest, sent, self.id)))
+    }
+
+    /// Encodes the frame as an event of the job's own stream, with or without times.
+    pub(in crate::jobs) fn encode(&self, times: bool) -> Bytes {
+        let id = || self.id.to_string();
+        let encoded = if times {
+            self.timed
+                .get_or_init(|| sse::encode("output", &id(), &self.event.timed()))
+        } else {
+            self.plain
+                .get_or_init(|| sse::encode("output", &id(), &self.event))
+        };
+        encoded.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyprbox_protocol::Stream;
+
+    use super::*;
+    use crate::clock::Timestamp;
+
+    const BEFORE: Offsets = Offsets::new(10, 3);
+
+    /// Stdout from 10 on; five lines have begun before.
+    fn frame(data: &str, end: u64) -> Arc<OutputFrame> {
+        let event = OutputEvent {
+            stream: Stream::Stdout,
+            offset: 10,
+            end,
+            data: data.to_owned(),
+            at: Timestamp::from_millis(0),
+            line: Some(5),
+        };
+        let id = EventId::new(None, Offsets::new(end, 3));
+        Arc::new(OutputFrame::new(event, BEFORE, id))
+    }
+
+    #[test]
+    fn a_frame_is_cut_at_the_viewers_offset() {
+        let output = frame("a\nb\u{e9}c", 16);
+        let whole = output.rest_for(BEFORE).expect("all of the frame");
+        assert!(Arc::ptr_eq(&whole, &output));
+        let rest = output.rest_for(Offsets::new(12, 3)).expect("can be cut");
+        let event = &rest.event;
+        assert_eq!(
+            (event.offset, event.end, event.data.as_str(), event.line),
+            (12, 16, "b\u{e9}c", Some(6))
+        );
+        let sent = String::from_utf8(rest.encode(false).to_vec()).expect("text");
+        assert!(sent.starts_with("id: -16-3\n"), "{sent}");
+    }
+
+    #[test]
+    fn a_frame_is_not_cut_if_output_would_be_lost() {
+        let none = |stdout, stderr, output: Arc<OutputFrame>| {
+            assert!(output.rest_for(Offsets::new(stdout, stderr)).is_none());
+        };
+        // Bytes are missing before the frame, of its stream or of the other.
+        none(9, 3, frame("abc", 13));
+        none(11, 2, frame("abc", 13));
+        // Within a character, and after a byte that U+FFFD stands for.
+        none(11, 3, frame("\u{e9}", 12));
+        none(11, 3, frame("a\u{fffd}", 12));
     }
 }

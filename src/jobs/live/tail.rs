@@ -1,96 +1,36 @@
-//! Live tails: each watched job has one pump that reads what is new from the store, frames it once,
-//! and shares the bytes with every viewer. A viewer that lags or resumes is told the last of them,
-//! and reads the store for what they lack.
+//! Live tails: one pump per watched job reads new output from the store, encodes it once, and
+//! shares the bytes with every viewer. A viewer that lags or resumes receives the recent frames
+//! again, and reads from the store what they lack.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{Notify, broadcast};
 
 use crate::hub::Hub;
 use crate::jobs::live::cursor::Cursor;
-use crate::jobs::live::frame::{Offsets, OutputEvent, StatusEvent};
-use crate::jobs::live::recent::Recent;
-use crate::jobs::live::stream::{EventId, sse};
+use crate::jobs::live::event_id::EventId;
+use crate::jobs::live::events::{DoneEvent, Offsets, OutputEvent, StatusEvent};
+use crate::jobs::live::frame::{Frame, OutputFrame};
+use crate::jobs::live::recent::RecentFrames;
 use crate::metrics::Metrics;
-use crate::store::job::{self, Job};
+use crate::store::job::{self, StreamCounts};
 use crate::store::{Change, Store, StoreError};
 
-/// Frames that a viewer may fall behind before it has to catch up.
+/// Frames that a viewer may fall behind before it has to catch up from the store.
 const BACKLOG: usize = 64;
-/// How often the pump looks without a nudge, in case one was lost.
-const SLOW_POLL: Duration = Duration::from_secs(5);
+/// Interval of the reads without a nudge, in case one was lost.
+pub(in crate::jobs) const SLOW_POLL: Duration = Duration::from_secs(5);
 
-/// Bytes that a frame takes beside its output, about.
-const FRAME_BYTES: usize = 512;
-/// About what it costs a processor to pass a frame on to one viewer.
-const REST_A_VIEWER: Duration = Duration::from_micros(20);
-/// Viewers from whose number on they are a crowd: fewer are passed everything as it comes.
+/// Approximate processor time for passing a frame to one viewer.
+const PAUSE_PER_VIEWER: Duration = Duration::from_micros(20);
+/// With fewer viewers than this, every frame is sent at once.
 const CROWD: usize = 20;
-/// A delay that nobody who reads along minds.
-const REST_AT_MOST: Duration = Duration::from_millis(100);
+/// A delay that viewers do not notice.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// Something that happened to a watched job.
-#[derive(Debug, Clone)]
-pub(in crate::jobs) enum Frame {
-    /// New output. `before` is how far both streams were told.
-    Output {
-        before: Offsets,
-        output: Arc<Framed>,
-    },
-    /// Another status, or a wish to cancel.
-    Status(StatusEvent),
-    /// The end; everything was told before.
-    Done,
-}
-
-/// Output with its event as the job's own stream sends it, in either form; each is made once, when
-/// the first viewer wants it.
-#[derive(Debug)]
-pub(in crate::jobs) struct Framed {
-    pub(in crate::jobs) event: OutputEvent,
-    id: EventId,
-    plain: OnceLock<Bytes>,
-    timed: OnceLock<Bytes>,
-}
-
-impl Framed {
-    pub(in crate::jobs) fn new(event: OutputEvent, id: EventId) -> Self {
-        Self {
-            event,
-            id,
-            plain: OnceLock::new(),
-            timed: OnceLock::new(),
-        }
-    }
-
-    /// Bytes that it takes, about: as it came and as it is sent.
-    pub(in crate::jobs) fn bytes_held(&self) -> usize {
-        FRAME_BYTES + 2 * self.event.data.len()
-    }
-
-    /// What of it comes from `offset` on; `None` where it can't be cut there.
-    pub(in crate::jobs) fn rest_from(&self, offset: u64) -> Option<Self> {
-        Some(Self::new(self.event.rest_from(offset)?, self.id))
-    }
-
-    /// As it is sent, with or without times.
-    pub(in crate::jobs) fn bytes(&self, times: bool) -> Bytes {
-        let id = || self.id.to_string();
-        let (form, made): (_, fn(&Self, &str) -> Bytes) = if times {
-            (&self.timed, |framed, id| {
-                sse("output", id, &framed.event.timed())
-            })
-        } else {
-            (&self.plain, |framed, id| sse("output", id, &framed.event))
-        };
-        form.get_or_init(|| made(self, &id())).clone()
-    }
-}
-
-/// The tails of every watched job.
+/// The tails of all watched jobs.
 pub(in crate::jobs) struct Tails {
     store: Store,
     hub: Arc<Hub>,
@@ -104,20 +44,20 @@ type Watched = HashMap<String, Tail>;
 #[derive(Debug, Clone)]
 struct Tail {
     frames: broadcast::Sender<Frame>,
-    recent: Arc<Recent>,
+    recent: Arc<RecentFrames>,
 }
 
-/// A viewer's end of it.
-pub(in crate::jobs) struct Joined {
-    /// What is told from now on.
+/// A viewer's end of a live tail.
+pub(in crate::jobs) struct Subscription {
+    /// All frames from now on.
     pub(in crate::jobs) frames: broadcast::Receiver<Frame>,
-    /// What was told lately.
-    pub(in crate::jobs) recent: Arc<Recent>,
+    /// The frames before them.
+    pub(in crate::jobs) recent: Arc<RecentFrames>,
 }
 
 impl Tail {
-    fn join(&self) -> Joined {
-        Joined {
+    fn subscribe(&self) -> Subscription {
+        Subscription {
             frames: self.frames.subscribe(),
             recent: Arc::clone(&self.recent),
         }
@@ -138,12 +78,12 @@ impl Tails {
         }
     }
 
-    /// Counts a viewer while what is returned lives.
+    /// Counts a viewer until the returned value is dropped.
     pub(in crate::jobs) fn viewing(&self) -> crate::metrics::Viewing {
         self.metrics.viewing()
     }
 
-    /// Whether somebody looks at that job now.
+    /// Whether somebody watches the job now, here or on another server.
     pub(in crate::jobs) fn is_watched(&self, job_id: &str) -> bool {
         let here = locked(&self.watched)
             .get(job_id)
@@ -151,17 +91,17 @@ impl Tails {
         here || self.hub.is_watched_elsewhere(job_id)
     }
 
-    /// Joins the live tail of a job that has not ended; the first viewer starts its pump.
-    pub(in crate::jobs) fn join(&self, job_id: &str) -> Joined {
+    /// Joins the live tail of a job that has not ended. The first viewer starts the job's pump.
+    pub(in crate::jobs) fn join(&self, job_id: &str) -> Subscription {
         let mut watched = locked(&self.watched);
         if let Some(tail) = watched.get(job_id) {
-            return tail.join();
+            return tail.subscribe();
         }
         let tail = Tail {
             frames: broadcast::Sender::new(BACKLOG),
             recent: Arc::default(),
         };
-        let viewer = tail.join();
+        let subscription = tail.subscribe();
         watched.insert(job_id.to_owned(), tail.clone());
         let pump = Pump {
             store: self.store.clone(),
@@ -172,49 +112,8 @@ impl Tails {
             tail,
         };
         tokio::spawn(pump.run());
-        viewer
+        subscription
     }
-}
-
-/// What one look at a job's rows found.
-pub(in crate::jobs) struct Look {
-    pub(in crate::jobs) job: Option<Job>,
-    pub(in crate::jobs) cursor: Cursor,
-    pub(in crate::jobs) events: Vec<OutputEvent>,
-    /// There may be more to read at once.
-    pub(in crate::jobs) more: bool,
-}
-
-/// Reads what a cursor has not told yet, with the job's row of the same moment. A job that has
-/// ended gives up what was held back of a cut character.
-pub(in crate::jobs) async fn look(
-    store: &Store,
-    job_id: String,
-    mut cursor: Cursor,
-) -> Result<Look, StoreError> {
-    store
-        .read(move |tx| {
-            let job = job::find(tx, &job_id)?;
-            let Some(row) = &job else {
-                return Ok(Look {
-                    job,
-                    cursor,
-                    events: Vec::new(),
-                    more: false,
-                });
-            };
-            let (mut events, more) = cursor.read(tx, row)?;
-            if !more && row.status.is_terminal() {
-                events.extend(cursor.finish());
-            }
-            Ok(Look {
-                job,
-                cursor,
-                events,
-                more,
-            })
-        })
-        .await
 }
 
 struct Pump {
@@ -229,135 +128,126 @@ struct Pump {
 impl Pump {
     async fn run(self) {
         let mut status = None;
-        let mut told_others = None;
+        let mut announced_at = None;
         let mut cursor = self.start().await;
         loop {
-            self.tell_others(&mut told_others);
-            cursor = match self.step(cursor, &mut status).await {
-                Step::On(cursor) => cursor,
-                Step::Ended => break,
+            self.announce_watcher(&mut announced_at);
+            cursor = match self.pump(cursor, &mut status).await {
+                Some(cursor) => cursor,
+                None => break,
             };
-            if let Some(rest) = self.rest() {
-                tokio::time::sleep(rest).await;
+            if let Some(pause) = self.pause() {
+                tokio::time::sleep(pause).await;
             }
-            // The slow poll is for a nudge that was lost: then it costs seconds, never a byte.
+            // If a nudge was lost, the slow poll limits the delay to seconds.
             let _slow = tokio::time::timeout(SLOW_POLL, self.nudge.notified()).await;
-            if self.is_deserted() {
+            if self.stop_if_unwatched() {
                 return;
             }
         }
-        locked(&self.watched).remove(&self.job_id);
-        self.hub.unwatch_job(&self.job_id);
+        self.unwatch(&mut locked(&self.watched));
     }
 
-    /// Tells servers that share the database, now and then, that the job is watched: its agent may
-    /// speak to one of them.
-    fn tell_others(&self, told: &mut Option<Instant>) {
-        if !self.store.is_shared() || told.is_some_and(|told| told.elapsed() < SLOW_POLL) {
+    /// Tells the servers that share the database, every few seconds, that the job is watched: its
+    /// agent may be connected to one of them.
+    fn announce_watcher(&self, announced_at: &mut Option<Instant>) {
+        if !self.store.is_shared() || announced_at.is_some_and(|at| at.elapsed() < SLOW_POLL) {
             return;
         }
-        *told = Some(Instant::now());
+        *announced_at = Some(Instant::now());
         let (store, job_id) = (self.store.clone(), self.job_id.clone());
         tokio::spawn(async move {
-            let told = store.write(move |tx| {
+            let announced = store.write(move |tx| {
                 tx.note(Change::Watched { job_id });
                 Ok::<_, StoreError>(())
             });
-            if let Err(error) = told.await {
-                tracing::debug!(%error, "others were not told of a watcher");
+            if let Err(error) = announced.await {
+                tracing::debug!(%error, "could not announce a viewer to the other servers");
             }
         });
     }
 
-    /// How long to let output gather, so that a crowd doesn't cost a write for each viewer at each
+    /// How long to let output accumulate, so that a crowd does not cost a write per viewer for each
     /// of the agent's calls.
-    fn rest(&self) -> Option<Duration> {
+    fn pause(&self) -> Option<Duration> {
         let viewers = self.tail.frames.receiver_count();
-        let rest = REST_A_VIEWER.saturating_mul(u32::try_from(viewers).unwrap_or(u32::MAX));
-        (viewers >= CROWD).then_some(rest.min(REST_AT_MOST))
+        let pause = PAUSE_PER_VIEWER.saturating_mul(u32::try_from(viewers).unwrap_or(u32::MAX));
+        (viewers >= CROWD).then_some(pause.min(PAUSE_MAX))
     }
 
-    /// The end of what is there now, less a character that is not whole: viewers read up to there
-    /// by themselves.
+    /// A cursor at the end of the present output, before a last character that may be incomplete.
+    /// Viewers read up to there themselves.
     async fn start(&self) -> Cursor {
         let job_id = self.job_id.clone();
         let found = self.store.read(move |tx| job::find(tx, &job_id)).await;
-        let near_end = |counts: job::StreamCounts| counts.bytes.saturating_sub(3).max(counts.start);
+        let near_end = |counts: StreamCounts| counts.bytes.saturating_sub(3).max(counts.start);
         let offsets = match found {
-            Ok(Some(job)) => Offsets {
-                stdout: near_end(job.stdout),
-                stderr: near_end(job.stderr),
-            },
+            Ok(Some(job)) => job.counts().map(near_end),
             Ok(None) | Err(_) => Offsets::default(),
         };
         Cursor::at(&self.job_id, offsets)
     }
 
-    async fn step(&self, mut cursor: Cursor, status: &mut Option<StatusEvent>) -> Step {
+    /// Sends everything new. Returns the cursor after it, or `None` if the job has ended.
+    async fn pump(&self, mut cursor: Cursor, status: &mut Option<StatusEvent>) -> Option<Cursor> {
         loop {
             let before = cursor.offsets();
-            let look = match look(&self.store, self.job_id.clone(), cursor).await {
-                Ok(look) => look,
+            let snapshot = match cursor.read_next(&self.store).await {
+                Ok(snapshot) => snapshot,
                 Err(error) => {
-                    tracing::warn!(%error, job = %self.job_id, "a live tail could not read; it tries again");
-                    return Step::On(Cursor::at(&self.job_id, before));
+                    tracing::warn!(%error, job = %self.job_id, "live tail: cannot read the job's output, retrying");
+                    return Some(Cursor::at(&self.job_id, before));
                 }
             };
-            let Some(job) = look.job else {
-                return Step::Ended;
-            };
+            let job = snapshot.job?;
             let now = StatusEvent::from(&job);
-            // The state goes first: the ids of the output tell which state the viewer knows.
+            // The state goes first: the ids of the output contain the state that the viewer knows.
             if !job.status.is_terminal() && status.as_ref() != Some(&now) {
                 self.send(Frame::Status(now.clone()));
                 *status = Some(now.clone());
             }
-            self.send_output(before, look.events, &now);
-            if look.more {
-                cursor = look.cursor;
+            self.send_output(before, snapshot.events, &now);
+            cursor = snapshot.cursor;
+            if snapshot.has_more {
                 continue;
             }
             if job.status.is_terminal() {
-                self.send(Frame::Done);
-                return Step::Ended;
+                self.send(Frame::Done(DoneEvent::from(&job)));
+                return None;
             }
-            return Step::On(look.cursor);
+            return Some(cursor);
         }
     }
 
     fn send_output(&self, mut before: Offsets, events: Vec<OutputEvent>, status: &StatusEvent) {
         for event in events {
             let mut after = before;
-            after.set(event.stream, event.end);
+            after[event.stream] = event.end;
             let id = EventId::new(Some(status), after);
-            let output = Arc::new(Framed::new(event, id));
-            self.send(Frame::Output { before, output });
+            self.send(Frame::Output(Arc::new(OutputFrame::new(event, before, id))));
             before = after;
         }
     }
 
     fn send(&self, frame: Frame) {
-        self.tail
-            .recent
-            .note(&frame, self.tail.frames.receiver_count());
-        // An error says that every viewer has gone.
+        let viewers = self.tail.frames.receiver_count();
+        self.tail.recent.push(&frame, viewers);
+        // An error means that every viewer has left.
         let _nobody = self.tail.frames.send(frame);
     }
 
-    /// True when nobody watches any more; then the job is unwatched, under the lock under which
-    /// viewers join.
-    fn is_deserted(&self) -> bool {
+    /// Unwatches the job if nobody watches it any more, under the lock that viewers join under.
+    fn stop_if_unwatched(&self) -> bool {
         let mut watched = locked(&self.watched);
         if self.tail.frames.receiver_count() > 0 {
             return false;
         }
-        watched.remove(&self.job_id);
-        self.hub.unwatch_job(&self.job_id);
+        self.unwatch(&mut watched);
         true
     }
-}
 
-enum Step {
-    On(Cursor),
-    Ended,
+    fn unwatch(&self, watched: &mut Watched) {
+        watched.remove(&self.job_id);
+        self.hub.unwatch_job(&self.job_id);
+    }
 }

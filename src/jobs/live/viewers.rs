@@ -1,64 +1,71 @@
-//! How many event streams are open, for each person and each address.
+//! The viewers of event streams: how many streams each user and address has open, and whether a
+//! viewer still has access.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::auth::User;
-use crate::http::{ApiError, Budget, Meter};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 
-/// Event streams of one person.
-const PERSON_MAX: usize = 64;
-/// Event streams of one address, behind which there may be a whole team.
+use crate::auth::{Caller, User, Viewer};
+use crate::clock;
+use crate::http::{ApiError, Budget, Meter, Query};
+use crate::jobs::Jobs;
+use crate::jobs::routes::Scope;
+
+/// Most open event streams of one user.
+const USER_MAX: usize = 64;
+/// Most open event streams of one address, which a whole team may share.
 const ADDRESS_MAX: usize = 512;
-/// Seconds after which to try again.
+/// Seconds until a refused client should try again.
 const RETRY_AFTER: u64 = 5;
-/// About what an open stream takes.
+/// Approximate memory of an open stream.
 const STREAM_BYTES: usize = 128 * 1024;
 
-/// The event streams that are open.
+/// The open event streams.
 #[derive(Debug, Default)]
-pub(in crate::jobs) struct Viewers(Arc<Mutex<Open>>);
+pub(in crate::jobs) struct Viewers(Arc<Mutex<OpenCounts>>);
 
 #[derive(Debug, Default)]
-struct Open {
-    by_person: HashMap<String, usize>,
+struct OpenCounts {
+    by_user: HashMap<String, usize>,
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// An open stream, until it is dropped.
+/// Counts as an open stream until it is dropped.
 #[derive(Debug)]
-pub(in crate::jobs) struct Viewing {
-    open: Arc<Mutex<Open>>,
-    person: String,
+pub(in crate::jobs) struct OpenStream {
+    open: Arc<Mutex<OpenCounts>>,
+    user_id: String,
     address: IpAddr,
     budget: Budget,
 }
 
-fn locked(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+fn locked(open: &Mutex<OpenCounts>) -> MutexGuard<'_, OpenCounts> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Viewers {
-    /// Counts one more stream; a 429 if the person or the address has too many.
-    pub(in crate::jobs) fn open(&self, user: &User, meter: &Meter) -> Result<Viewing, ApiError> {
+    /// Counts one more open stream. Fails with 429 if the user or the address has too many.
+    pub(in crate::jobs) fn open(&self, user: &User, meter: &Meter) -> Result<OpenStream, ApiError> {
         let mut open = locked(&self.0);
         let address = meter.address();
-        let too_many = |whose: &str, most: usize| {
-            let words = format!(
-                "{whose} {most} event streams open, the most that are allowed; close one first, such as a tab of the dashboard"
+        let too_many = |who_has: &str, most: usize| {
+            let message = format!(
+                "{who_has} {most} event streams open, which is the limit. Close one first, such as a dashboard tab"
             );
-            let mut error = ApiError::too_many(words, RETRY_AFTER);
+            let mut error = ApiError::too_many(message, RETRY_AFTER);
             error.code = "too_many_streams";
             error
         };
         if open
-            .by_person
+            .by_user
             .get(&user.id)
-            .is_some_and(|count| *count >= PERSON_MAX)
+            .is_some_and(|count| *count >= USER_MAX)
         {
-            return Err(too_many("You have", PERSON_MAX));
+            return Err(too_many("You have", USER_MAX));
         }
         if open
             .by_address
@@ -67,21 +74,21 @@ impl Viewers {
         {
             return Err(too_many("Your address has", ADDRESS_MAX));
         }
-        *open.by_person.entry(user.id.clone()).or_default() += 1;
+        *open.by_user.entry(user.id.clone()).or_default() += 1;
         *open.by_address.entry(address).or_default() += 1;
-        Ok(Viewing {
+        Ok(OpenStream {
             open: Arc::clone(&self.0),
-            person: user.id.clone(),
+            user_id: user.id.clone(),
             address,
             budget: meter.budget().clone(),
         })
     }
 }
 
-impl Drop for Viewing {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         let mut open = locked(&self.open);
-        count_down(&mut open.by_person, &self.person);
+        count_down(&mut open.by_user, &self.user_id);
         count_down(&mut open.by_address, &self.address);
         drop(open);
         self.budget.note_released(STREAM_BYTES);
@@ -95,4 +102,37 @@ fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
             counts.remove(key);
         }
     }
+}
+
+/// Returns when the request's credentials no longer allow the stream: the session was revoked or
+/// has expired, or the user has a lower role.
+pub(in crate::jobs) async fn until_access_ends(jobs: &Jobs, parts: Parts) {
+    let mut credentials = jobs.hub.credentials();
+    // The first check covers changes between the request's own check and the line above.
+    while let Some(caller) = check_access(jobs, &parts).await {
+        let expired = async {
+            match caller.expires_at {
+                Some(at) => clock::reached(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = credentials.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            // The session may have been extended meanwhile.
+            () = expired => {}
+        }
+    }
+}
+
+/// The request's caller, if it may still open the stream.
+async fn check_access(jobs: &Jobs, parts: &Parts) -> Option<Caller> {
+    let query = Query::parse_pairs(parts.uri.query().unwrap_or_default().as_bytes());
+    let mut parts = parts.clone();
+    let Viewer(user) = Viewer::from_request_parts(&mut parts, &()).await.ok()?;
+    Scope::of(jobs, &user, &query).ok()?;
+    Caller::from_request_parts(&mut parts, &()).await.ok()
 }

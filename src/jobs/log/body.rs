@@ -1,5 +1,5 @@
-//! A log on its way to a client: each line with the time at which it came, or the whole compressed,
-//! where that was asked.
+//! The body of a log response: each line with its time, or the whole compressed, if the client asks
+//! for it.
 
 use std::io::{self, Write};
 
@@ -8,120 +8,116 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::jobs::Jobs;
-use crate::jobs::log::window::{KeptError, Reading, joined};
+use crate::jobs::log::window::{WindowReader, joined};
+use crate::jobs::{JobError, Jobs};
 use crate::store::StoreError;
 use crate::store::output::StoredChunk;
 
-/// A log on its way to a client: a window is read when the client has taken the one before.
-pub(in crate::jobs) struct Sending {
+/// The body of a log response. Each window is read when the client has taken the one before.
+pub(in crate::jobs) struct LogBody {
     jobs: Jobs,
-    reading: Reading,
-    /// Read and not sent yet.
-    window: Option<Vec<StoredChunk>>,
-    form: Form,
+    reader: WindowReader,
+    /// The first window, until it is sent.
+    first: Option<Vec<StoredChunk>>,
+    encoder: Encoder,
 }
 
-impl Sending {
-    /// A reading of which the `first` window was read; with the `times` of its lines, and packed
-    /// with `gzip`, where asked.
+impl LogBody {
+    /// A body of the `first` window and what follows it in `reader`; optionally with the `times` of
+    /// its lines, or compressed with `gzip`.
     pub(in crate::jobs) fn new(
         jobs: Jobs,
-        reading: Reading,
+        reader: WindowReader,
         first: Vec<StoredChunk>,
         times: bool,
         gzip: bool,
     ) -> Self {
-        let packer = || GzEncoder::new(Vec::new(), Compression::default());
+        let compressor = || GzEncoder::new(Vec::new(), Compression::default());
         Self {
             jobs,
-            reading,
-            window: Some(first),
-            form: Form {
-                line_begins: times.then_some(true),
-                packer: gzip.then(packer),
+            reader,
+            first: Some(first),
+            encoder: Encoder {
+                at_line_start: times.then_some(true),
+                compressor: gzip.then(compressor),
             },
         }
     }
 
-    /// A body that breaks off where a promised byte is not there any more.
+    /// The HTTP body. It is aborted if a byte is dropped from the kept tail before it was read.
     pub(in crate::jobs) fn into_body(self) -> Body {
-        let windows = futures_util::stream::try_unfold(Some(self), |sending| async move {
-            let Some(sending) = sending else {
+        let windows = futures_util::stream::try_unfold(Some(self), |body| async move {
+            let Some(body) = body else {
                 return Ok(None);
             };
-            sending.next().await.map(Some).inspect_err(|error| {
-                tracing::info!(%error, "a download of a log broke off");
+            body.next().await.map(Some).inspect_err(|error| {
+                tracing::info!(%error, "aborted a log download");
             })
         });
         Body::from_stream(windows)
     }
 
-    /// The next bytes, and the rest if there is more.
-    async fn next(mut self) -> Result<(Bytes, Option<Self>), KeptError> {
-        let chunks = match self.window.take() {
+    /// The next bytes, and the rest of the body unless these are the last.
+    async fn next(mut self) -> Result<(Bytes, Option<Self>), JobError> {
+        let chunks = match self.first.take() {
             Some(first) => first,
             None => {
-                let mut reading = self.reading;
+                let mut reader = self.reader;
                 let read = self.jobs.store.read(move |tx| {
-                    let chunks = reading.read(tx)?;
-                    Ok::<_, KeptError>((reading, chunks))
+                    let chunks = reader.read(tx)?;
+                    Ok::<_, JobError>((reader, chunks))
                 });
-                let (reading, chunks) = read.await?;
-                self.reading = reading;
+                let (reader, chunks) = read.await?;
+                self.reader = reader;
                 chunks
             }
         };
-        let is_last = self.reading.is_done();
-        let mut form = self.form;
-        let formed = tokio::task::spawn_blocking(move || {
-            let bytes = form.bytes(chunks, is_last);
-            (form, bytes)
+        let is_last = self.reader.is_done();
+        let mut encoder = self.encoder;
+        let encoded = tokio::task::spawn_blocking(move || {
+            let bytes = encoder.encode(chunks, is_last);
+            (encoder, bytes)
         });
-        let (form, bytes) = formed
-            .await
-            .map_err(|_| KeptError::Store(StoreError::Stopping))?;
-        self.form = form;
+        let (encoder, bytes) = encoded.await.map_err(|_| StoreError::Stopping)?;
+        self.encoder = encoder;
         Ok((bytes.into(), (!is_last).then_some(self)))
     }
 }
 
-/// What is made of the bytes on their way.
-struct Form {
-    /// Where lines get their times: whether the next byte begins one.
-    line_begins: Option<bool>,
-    packer: Option<GzEncoder<Vec<u8>>>,
+struct Encoder {
+    /// Whether the next byte begins a line; `None` if lines get no times.
+    at_line_start: Option<bool>,
+    compressor: Option<GzEncoder<Vec<u8>>>,
 }
 
-impl Form {
-    /// The bytes of a window.
-    fn bytes(&mut self, chunks: Vec<StoredChunk>, is_last: bool) -> Vec<u8> {
+impl Encoder {
+    fn encode(&mut self, chunks: Vec<StoredChunk>, is_last: bool) -> Vec<u8> {
         let plain = self.with_times(chunks);
-        let Some(packer) = &mut self.packer else {
+        let Some(compressor) = &mut self.compressor else {
             return plain;
         };
-        let packed = packer.write_all(&plain).and_then(|()| {
+        let compressed = compressor.write_all(&plain).and_then(|()| {
             if is_last {
-                packer.try_finish()?;
+                compressor.try_finish()?;
             }
-            io::Result::Ok(std::mem::take(packer.get_mut()))
+            io::Result::Ok(std::mem::take(compressor.get_mut()))
         });
-        packed.expect("memory takes every write")
+        compressed.expect("writing to memory does not fail")
     }
 
     fn with_times(&mut self, chunks: Vec<StoredChunk>) -> Vec<u8> {
-        let Some(begins) = &mut self.line_begins else {
+        let Some(at_line_start) = &mut self.at_line_start else {
             return joined(&chunks);
         };
         let mut bytes = Vec::new();
         for chunk in chunks {
             let stamp = format!("{} ", chunk.arrived_at);
             for line in chunk.data.split_inclusive(|byte| *byte == b'\n') {
-                if *begins {
+                if *at_line_start {
                     bytes.extend_from_slice(stamp.as_bytes());
                 }
                 bytes.extend_from_slice(line);
-                *begins = line.ends_with(b"\n");
+                *at_line_start = line.ends_with(b"\n");
             }
         }
         bytes
@@ -135,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_get_their_times_once_and_across_chunks() {
+    fn each_line_gets_its_time_once_even_across_chunks() {
         let chunk = |millis, data: &[u8]| StoredChunk {
             stream: Stream::Stdout,
             start_offset: 0,
@@ -144,12 +140,12 @@ mod tests {
             line: None,
             data: data.to_vec(),
         };
-        let mut form = Form {
-            line_begins: Some(true),
-            packer: None,
+        let mut encoder = Encoder {
+            at_line_start: Some(true),
+            compressor: None,
         };
-        let first = form.bytes(vec![chunk(0, b"a\nb"), chunk(1_000, b"c\n\nd")], false);
-        let rest = form.bytes(vec![chunk(2_000, b"\n")], true);
+        let first = encoder.encode(vec![chunk(0, b"a\nb"), chunk(1_000, b"c\n\nd")], false);
+        let rest = encoder.encode(vec![chunk(2_000, b"\n")], true);
         let text = String::from_utf8([first, rest].concat()).expect("text");
         let at = |second: u32| format!("1970-01-01T00:00:0{second}.000Z ");
         let wanted = format!("{}a\n{}bc\n{}\n{}d\n", at(0), at(0), at(1), at(1));

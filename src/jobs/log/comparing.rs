@@ -1,5 +1,5 @@
-//! Comparisons of jobs: each takes memory and a processor for a while, so few run and few wait at a
-//! time.
+//! Limits the comparisons of jobs: each takes memory and a processor for a while, so that few may
+//! run, and few may wait.
 
 use std::sync::Arc;
 
@@ -8,48 +8,48 @@ use tokio::sync::Semaphore;
 use crate::jobs::{JobError, Jobs};
 use crate::store::StoreError;
 
-/// Comparisons that run at a time.
+/// Most comparisons that run at a time.
 const RUNNING_MAX: usize = 2;
-/// Comparisons that run or wait.
-const TAKEN_MAX: usize = 6;
+/// Most comparisons that run or wait.
+const QUEUED_MAX: usize = 6;
 
-/// Whose turn it is to compare.
+/// The turns of all comparisons.
 #[derive(Debug)]
 pub(in crate::jobs) struct Turns {
-    taken: Arc<Semaphore>,
+    queued: Arc<Semaphore>,
     running: Arc<Semaphore>,
 }
 
 impl Default for Turns {
     fn default() -> Self {
         Self {
-            taken: Arc::new(Semaphore::new(TAKEN_MAX)),
+            queued: Arc::new(Semaphore::new(QUEUED_MAX)),
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
         }
     }
 }
 
-/// A turn to compare two jobs, until it is dropped.
+/// A turn to compare two jobs; dropping it ends the turn.
 #[derive(Debug)]
 pub struct Turn {
-    _taken: tokio::sync::OwnedSemaphorePermit,
+    _queued: tokio::sync::OwnedSemaphorePermit,
     _running: tokio::sync::OwnedSemaphorePermit,
 }
 
 impl Jobs {
-    /// Waits for a turn to compare jobs; a 503 if too many others wait.
+    /// Waits for a turn to compare jobs. Fails with 503 if too many others wait.
     pub async fn turn_to_compare(&self) -> Result<Turn, JobError> {
         let turns = &self.comparing;
-        let taken = Arc::clone(&turns.taken).try_acquire_owned();
-        let taken = taken.map_err(|_| JobError::TooManyComparisons)?;
+        let queued = Arc::clone(&turns.queued).try_acquire_owned();
+        let queued = queued.map_err(|_| JobError::TooManyComparisons)?;
         let running = Arc::clone(&turns.running).acquire_owned().await;
         Ok(Turn {
-            _taken: taken,
+            _queued: queued,
             _running: running.map_err(|_| StoreError::Stopping)?,
         })
     }
 
-    /// Compares in the background, in a turn of its own.
+    /// Runs a comparison on a blocking thread, in its own turn.
     pub async fn compare<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

@@ -6,37 +6,39 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use hyprbox_protocol::{Stream, last_character_boundary};
+use hyprbox_protocol::{PerStream, Stream, last_character_boundary};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Viewer;
 use crate::http::{ApiError, Meter, Path, Query};
-use crate::jobs::log::window::{KeptError, Reading, WINDOW_BYTES, joined, kept_bytes};
+use crate::jobs::log::window::{WINDOW_BYTES, WindowReader, joined, kept_bytes};
 use crate::jobs::routes::{Scope, find_with};
 use crate::jobs::{JobDetail, JobError, JobView, Jobs};
 use crate::store::Tx;
 use crate::store::job::{self, Job};
 
-/// Output up to here is sent with its length, as one piece.
+/// Output of at most this size is sent as one piece, with its length.
 const WHOLE_BYTES: u64 = 128 * 1024;
-/// Output of a job that goes on, up to here, is read at once, so that a detail is of one moment:
-/// both tails as they are by default. More than that, and that of a job which has ended, is read as
-/// it is sent.
+/// Output of at most this size is read in one transaction if the job has not ended, so that it
+/// matches the job's state; both tails fit at their default size. Larger output, and that of a job
+/// that has ended, is read as it is sent.
 const AT_ONCE_BYTES: u64 = 8 * 1024 * 1024;
-/// Bytes that an answer takes while it is sent: a window as it was read, and as JSON.
-const WINDOW_ANSWER_BYTES: u64 = 2 * WINDOW_BYTES;
+/// Memory of a response while it is sent: a window as it was read, and as JSON.
+const RESPONSE_BYTES: u64 = 2 * WINDOW_BYTES;
 
-/// Where the output of a detail comes from.
+/// The output of a job's detail.
 enum Output {
-    Whole { stdout: Vec<u8>, stderr: Vec<u8> },
-    AsSent { stdout: Source, stderr: Source },
+    /// Sent as one piece.
+    Whole(PerStream<Vec<u8>>),
+    /// Sent piece by piece.
+    Streamed { stdout: Source, stderr: Source },
 }
 
-/// One stream of a detail that is sent piece by piece.
+/// One stream that is sent piece by piece.
 enum Source {
-    Read(Bytes),
-    Reading(Reading),
+    Memory(Bytes),
+    Store(WindowReader),
 }
 
 /// A job with its script and output.
@@ -56,7 +58,7 @@ async fn detail(
         let script = job::script(tx, &job.id)?;
         let bytes = script.len() as u64 + bytes_held(job);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        // Nothing is read of what there is no memory for.
+        // Without memory for the output, none of it is read.
         Ok(match meter.hold_answer(bytes) {
             Ok(()) => Ok((script, output(tx, job)?)),
             Err(refused) => Err(refused),
@@ -66,21 +68,25 @@ async fn detail(
     let (script, output) = read?;
     let job = JobView::from(job);
     Ok(match output {
-        Output::Whole { stdout, stderr } => axum::Json(JobDetail {
-            job,
-            script,
-            stdout: text(stdout),
-            stderr: text(stderr),
-        })
-        .into_response(),
-        Output::AsSent { stdout, stderr } => {
+        Output::Whole(mut output) => {
+            let [stdout, stderr] =
+                Stream::ALL.map(|stream| lossy_text(std::mem::take(&mut output[stream])));
+            axum::Json(JobDetail {
+                job,
+                script,
+                stdout,
+                stderr,
+            })
+            .into_response()
+        }
+        Output::Streamed { stdout, stderr } => {
             let empty = JobDetail {
                 job,
                 script,
                 stdout: String::new(),
                 stderr: String::new(),
             };
-            as_sent(jobs, &empty, stdout, stderr)?
+            streamed(jobs, &empty, stdout, stderr)?
         }
     })
 }
@@ -89,60 +95,50 @@ pub(in crate::jobs) fn routes() -> OpenApiRouter<Jobs> {
     OpenApiRouter::new().routes(routes!(detail))
 }
 
-fn is_read_as_sent(job: &Job) -> bool {
+fn is_read_while_sent(job: &Job) -> bool {
     let bytes = kept_bytes(job, None);
     bytes > AT_ONCE_BYTES || (bytes > WHOLE_BYTES && job.status.is_terminal())
 }
 
-/// What the output takes while the answer is made and sent.
+/// Memory of the output while the response is made and sent.
 fn bytes_held(job: &Job) -> u64 {
-    if is_read_as_sent(job) {
-        WINDOW_ANSWER_BYTES
+    if is_read_while_sent(job) {
+        RESPONSE_BYTES
     } else {
-        kept_bytes(job, None) + WINDOW_ANSWER_BYTES
+        kept_bytes(job, None) + RESPONSE_BYTES
     }
 }
 
-/// The kept output: one walk that sorts it into both streams, or the beginning of a walk for each.
+/// Reads the kept output, or prepares to read it as it is sent.
 fn output(tx: &mut dyn Tx, job: &Job) -> Result<Output, JobError> {
-    if is_read_as_sent(job) {
-        return Ok(Output::AsSent {
-            stdout: Source::Reading(Reading::new(job, Some(Stream::Stdout))),
-            stderr: Source::Reading(Reading::new(job, Some(Stream::Stderr))),
-        });
+    if is_read_while_sent(job) {
+        let [stdout, stderr] =
+            Stream::ALL.map(|stream| Source::Store(WindowReader::new(job, Some(stream))));
+        return Ok(Output::Streamed { stdout, stderr });
     }
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let mut reading = Reading::new(job, None);
-    loop {
-        let chunks = reading.read(tx)?;
-        if chunks.is_empty() {
-            break;
-        }
-        for chunk in chunks {
-            match chunk.stream {
-                Stream::Stdout => stdout.extend_from_slice(&chunk.data),
-                Stream::Stderr => stderr.extend_from_slice(&chunk.data),
-            }
+    let mut output = PerStream::<Vec<u8>>::default();
+    let mut reader = WindowReader::new(job, None);
+    while !reader.is_done() {
+        for chunk in reader.read(tx)? {
+            output[chunk.stream].extend_from_slice(&chunk.data);
         }
     }
-    Ok(if kept_bytes(job, None) <= WHOLE_BYTES {
-        Output::Whole { stdout, stderr }
-    } else {
-        Output::AsSent {
-            stdout: Source::Read(stdout.into()),
-            stderr: Source::Read(stderr.into()),
-        }
-    })
+    if kept_bytes(job, None) <= WHOLE_BYTES {
+        return Ok(Output::Whole(output));
+    }
+    let [stdout, stderr] =
+        Stream::ALL.map(|stream| Source::Memory(std::mem::take(&mut output[stream]).into()));
+    Ok(Output::Streamed { stdout, stderr })
 }
 
-fn text(bytes: Vec<u8>) -> String {
+fn lossy_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// The JSON of `empty` with the output put in as it is read. Where a byte of it has fallen off
-/// meanwhile, the connection breaks off.
-fn as_sent(
+/// The JSON of `empty` with the output inserted as it is read. The connection is closed early if a
+/// byte is dropped from the kept tail before it was read.
+fn streamed(
     jobs: Jobs,
     empty: &JobDetail,
     stdout: Source,
@@ -165,11 +161,11 @@ fn as_sent(
     Ok(response)
 }
 
-/// A stream's output as the inside of a JSON string, window by window.
+/// A stream's output as the content of a JSON string, window by window.
 fn escaped(
     jobs: Jobs,
     source: Source,
-) -> impl stream::Stream<Item = Result<Bytes, KeptError>> + Send {
+) -> impl stream::Stream<Item = Result<Bytes, JobError>> + Send {
     stream::try_unfold(Some((source, Vec::new())), move |state| {
         let jobs = jobs.clone();
         async move {
@@ -179,38 +175,42 @@ fn escaped(
             let (source, window, is_last) = next_window(&jobs, source).await?;
             let mut bytes = begun;
             bytes.extend_from_slice(&window);
-            let whole = match is_last {
-                true => bytes.len(),
-                false => last_character_boundary(&bytes),
+            let whole = if is_last {
+                bytes.len()
+            } else {
+                last_character_boundary(&bytes)
             };
             let rest = bytes.split_off(whole);
             let next = (!is_last).then_some((source, rest));
-            Ok(Some((Bytes::from(inside_of_a_string(&text(bytes))), next)))
+            Ok(Some((
+                Bytes::from(json_string_content(&lossy_text(bytes))),
+                next,
+            )))
         }
     })
 }
 
-/// The next bytes of a source, and whether they are the last ones.
-async fn next_window(jobs: &Jobs, source: Source) -> Result<(Source, Vec<u8>, bool), KeptError> {
+/// The next bytes of a source, and whether they are the last.
+async fn next_window(jobs: &Jobs, source: Source) -> Result<(Source, Vec<u8>, bool), JobError> {
     match source {
-        Source::Read(mut bytes) => {
+        Source::Memory(mut bytes) => {
             let size = bytes.len().min(WINDOW_BYTES as usize);
             let window = bytes.split_to(size).to_vec();
             let is_last = bytes.is_empty();
-            Ok((Source::Read(bytes), window, is_last))
+            Ok((Source::Memory(bytes), window, is_last))
         }
-        Source::Reading(mut reading) => {
+        Source::Store(mut reader) => {
             let read = jobs.store.read(move |tx| {
-                let chunks = reading.read(tx)?;
-                let is_last = reading.is_done();
-                Ok::<_, KeptError>((Source::Reading(reading), joined(&chunks), is_last))
+                let chunks = reader.read(tx)?;
+                let is_last = reader.is_done();
+                Ok::<_, JobError>((Source::Store(reader), joined(&chunks), is_last))
             });
             read.await
         }
     }
 }
 
-fn inside_of_a_string(text: &str) -> String {
+fn json_string_content(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }
@@ -220,9 +220,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_inside_of_a_string_is_json() {
+    fn the_content_of_a_string_is_json() {
         let text = "a\"b\\c\n\u{1b}\u{7f}\u{2028}é";
-        let json = format!("\"{}\"", inside_of_a_string(text));
+        let json = format!("\"{}\"", json_string_content(text));
         assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), text);
     }
 }

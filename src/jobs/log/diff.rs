@@ -1,18 +1,18 @@
-//! What changed between two frozen scripts, in bounded time and memory.
+//! The difference between two frozen scripts, in bounded time and memory.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use similar::{Algorithm, TextDiff};
 
-/// How long lines may be aligned; what is left then is replaced as a whole.
+/// Longest time for aligning lines; the rest is then replaced as a whole.
 const TIMEOUT: Duration = Duration::from_millis(700);
-/// Lines of both scripts together that are aligned one by one.
+/// Most lines of both scripts together that are aligned one by one.
 const LINES_MAX: usize = 50_000;
 /// Lines of context around a change.
 const CONTEXT: usize = 3;
 
-/// Unified diff of two scripts, each with its name; empty if they are the same.
+/// Unified diff of two named scripts; empty if they are equal.
 pub fn unified(a: (&str, &str), b: (&str, &str)) -> String {
     let (old_name, old) = a;
     let (new_name, new) = b;
@@ -36,7 +36,7 @@ fn line_count(text: &str) -> usize {
     memchr::memchr_iter(b'\n', text.as_bytes()).count()
 }
 
-/// The same with one hunk: from the first line that differs to the last one.
+/// A unified diff with one hunk, from the first line that differs to the last.
 fn replaced((old_name, old): (&str, &str), (new_name, new): (&str, &str)) -> String {
     let lines = || old.split_inclusive('\n').zip(new.split_inclusive('\n'));
     let before = lines().take_while(|(old, new)| old == new).count();
@@ -57,7 +57,7 @@ fn replaced((old_name, old): (&str, &str), (new_name, new): (&str, &str)) -> Str
         old_all - start - (after - tail),
         new_all - start - (after - tail),
     );
-    // A range without lines is named by the line before it.
+    // A range without lines is named after the line before it.
     let range = |count: usize| match count {
         0 => format!("{start},0"),
         1 => format!("{}", start + 1),
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_changed_and_its_surroundings() {
+    fn a_diff_has_only_the_changes_and_their_context() {
         let diff = unified(("job/a", "one\ntwo\n"), ("job/b", "one\n2\n"));
         assert_eq!(
             diff,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn one_hunk_is_what_line_by_line_would_be() {
+    fn one_hunk_equals_a_line_by_line_diff() {
         let texts = [
             ("one\ntwo\n", "one\n2\n"),
             ("", "a\nb\n"),

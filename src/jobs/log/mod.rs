@@ -1,4 +1,4 @@
-//! Reading kept output: log, steps, detail, differences.
+//! Reads kept output: the log, its steps, the detail of a job, differences between scripts.
 
 pub(in crate::jobs) mod body;
 pub(in crate::jobs) mod comparing;

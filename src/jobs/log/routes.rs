@@ -1,5 +1,5 @@
-//! `GET /api/jobs/:id/log`: the kept output as bytes, exactly as written; a part of it where the
-//! client asks for a range. How it is formed on its way is `log_body.rs`'s.
+//! `GET /api/jobs/:id/log`: the kept output as bytes, exactly as written, or the range that the
+//! client asks for.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -12,26 +12,26 @@ use utoipa_axum::routes;
 use crate::auth::Viewer;
 use crate::http::{ApiError, Meter, Path, Query};
 use crate::jobs::Jobs;
-use crate::jobs::log::body::Sending;
-use crate::jobs::log::window::{Reading, WINDOW_BYTES, kept_bytes};
+use crate::jobs::log::body::LogBody;
+use crate::jobs::log::window::{WINDOW_BYTES, WindowReader, kept_bytes};
 use crate::jobs::routes::{Scope, find_with};
 use crate::store::job::Job;
 
-/// Bytes that an answer takes while it is sent: the window as it was read, and as it is sent.
-const ANSWER_BYTES: usize = 2 * WINDOW_BYTES as usize;
+/// Memory of a response while it is sent: a window as it was read, and as it is sent.
+const RESPONSE_BYTES: usize = 2 * WINDOW_BYTES as usize;
 
-/// What a client asks for.
+/// The query of a log request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Wish {
-    /// One stream; both, in the order in which the agent read them, where there is none.
+struct LogQuery {
+    /// One stream, or both in the order in which the agent read them.
     only: Option<Stream>,
-    /// Each line is to begin with the time at which it came.
+    /// Whether each line begins with its time of arrival.
     times: bool,
     gzip: bool,
 }
 
-impl Wish {
-    fn of(query: &Query) -> Result<Self, ApiError> {
+impl LogQuery {
+    fn parse(query: &Query) -> Result<Self, ApiError> {
         let only = match query.get("stream") {
             None | Some("both") => None,
             Some(name) => Some(
@@ -52,12 +52,12 @@ impl Wish {
 
     fn file_name(self, job_id: &str) -> String {
         let stream = self.only.map_or("both", Stream::as_str);
-        let end = if self.gzip { ".gz" } else { "" };
-        format!("job-{job_id}-{stream}.log{end}")
+        let suffix = if self.gzip { ".gz" } else { "" };
+        format!("job-{job_id}-{stream}.log{suffix}")
     }
 }
 
-/// Whether the client asks for the times of lines.
+/// Parses the query parameter `times`.
 pub(in crate::jobs) fn wants_times(query: &Query) -> Result<bool, ApiError> {
     match query.get("times") {
         None | Some("false") => Ok(false),
@@ -66,15 +66,15 @@ pub(in crate::jobs) fn wants_times(query: &Query) -> Result<bool, ApiError> {
     }
 }
 
-/// The kept output as it was written.
+/// The kept output, exactly as written.
 #[utoipa::path(get, path = "/api/jobs/{id}/log", tag = "jobs",
     params(("id" = String, Path), ("stream" = Option<String>, Query, pattern = "^(stdout|stderr|both)$", description = "stdout, stderr or both (the default)"),
-        ("times" = Option<bool>, Query, description = "true: each line begins with the time at which it came, and a space; no ranges then"),
-        ("format" = Option<String>, Query, pattern = "^(text|gzip)$", description = "text (the default) or gzip, a compressed file; no ranges then"),
+        ("times" = Option<bool>, Query, description = "true: each line begins with its time of arrival and a space; ranges are ignored"),
+        ("format" = Option<String>, Query, pattern = "^(text|gzip)$", description = "text (the default) or gzip, a compressed file; ranges are ignored"),
         ("scope" = Option<String>, Query), ("Range" = Option<String>, Header),
-        ("If-Range" = Option<String>, Header, description = "The ETag of the part that is there already: the whole comes if the log is another one by now")),
+        ("If-Range" = Option<String>, Header, description = "The ETag of the part that the client has: if the log has changed, the response is the whole log")),
     responses((status = 200, content((String = "text/plain"), (String = "application/gzip")),
-            description = "The bytes kept when the response begins. If some of them fall off the head before they are sent, the connection is closed early"),
+            description = "The bytes that are kept when the response begins. If some of them are dropped from the head of the tail before they are sent, the connection is closed early"),
         (status = 206, content((String = "text/plain"))),
         (status = 416)),
     security(("bearer" = []), ("cookie" = [])))]
@@ -87,88 +87,87 @@ async fn kept_log(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let scope = Scope::of(&jobs, &user, &query)?;
-    let wish = Wish::of(&query)?;
-    meter.hold_answer(ANSWER_BYTES)?;
-    let asked_for = headers.clone();
-    // The first window is read with the row: what fits into it is of one moment.
+    let wanted = LogQuery::parse(&query)?;
+    meter.hold_answer(RESPONSE_BYTES)?;
+    // The first window is read with the row, so that a short log is of one moment.
     let read = move |tx: &mut dyn crate::store::Tx, job: &Job| {
-        let plan = Plan::of(job, wish, &asked_for);
+        let plan = Plan::new(job, wanted, &headers);
         let Some((from, length)) = plan.part else {
             return Ok((plan, None));
         };
-        let mut reading = Reading::new(job, wish.only).part(from, length);
-        let first = reading.read(tx)?;
-        Ok((plan, Some((reading, first))))
+        let mut reader = WindowReader::new(job, wanted.only).range(from, length);
+        let first = reader.read(tx)?;
+        Ok((plan, Some((reader, first))))
     };
     let (_, (plan, begun)) = find_with(&jobs, &user, scope, id, "job.look", read).await?;
-    let Some((reading, first)) = begun else {
-        return Ok(plan.beyond());
+    let Some((reader, first)) = begun else {
+        return Ok(plan.unsatisfiable());
     };
-    let body = Sending::new(jobs, reading, first, wish.times, wish.gzip).into_body();
-    Ok(plan.response(wish, body))
+    let body = LogBody::new(jobs, reader, first, wanted.times, wanted.gzip).into_body();
+    Ok(plan.response(wanted, body))
 }
 
 pub(in crate::jobs) fn routes() -> OpenApiRouter<Jobs> {
     OpenApiRouter::new().routes(routes!(kept_log))
 }
 
-/// What a `Range` header asks of `length` bytes.
+/// The bytes that a `Range` header selects.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    /// No range, or one that may be ignored (another unit, several ranges, nonsense).
+enum ByteRange {
+    /// No range, or one that may be ignored (another unit, several ranges, invalid syntax).
     Whole,
     /// From, to (inclusive).
     Part(u64, u64),
-    /// A range of which there is nothing.
-    Nothing,
+    /// A range without any bytes.
+    Unsatisfiable,
 }
 
-fn asked(range: Option<&str>, length: u64) -> Asked {
+fn parse_range(range: Option<&str>, length: u64) -> ByteRange {
     let Some((from, to)) =
         range.and_then(|range| range.trim().strip_prefix("bytes=")?.split_once('-'))
     else {
-        return Asked::Whole;
+        return ByteRange::Whole;
     };
     let number = |digits: &str| digits.trim().parse::<u64>();
     let (from, to) = match (from.trim(), to.trim()) {
-        ("", "") => return Asked::Whole,
+        ("", "") => return ByteRange::Whole,
         ("", suffix) => match number(suffix) {
-            Ok(0) => return Asked::Nothing,
+            Ok(0) => return ByteRange::Unsatisfiable,
             Ok(count) => (length.saturating_sub(count), length.saturating_sub(1)),
-            Err(_) => return Asked::Whole,
+            Err(_) => return ByteRange::Whole,
         },
         (from, "") => match number(from) {
             Ok(from) => (from, length.saturating_sub(1)),
-            Err(_) => return Asked::Whole,
+            Err(_) => return ByteRange::Whole,
         },
         (from, to) => match (number(from), number(to)) {
             (Ok(from), Ok(to)) if from <= to => (from, to.min(length.saturating_sub(1))),
-            _ => return Asked::Whole,
+            _ => return ByteRange::Whole,
         },
     };
     if from >= length {
-        Asked::Nothing
+        ByteRange::Unsatisfiable
     } else {
-        Asked::Part(from, to)
+        ByteRange::Part(from, to)
     }
 }
 
-/// What is sent of which bytes.
+/// Which bytes are sent, and how.
 struct Plan {
     job_id: String,
-    /// Bytes in all.
+    /// Number of kept bytes.
     length: u64,
     etag: String,
     status: StatusCode,
-    /// From, length; none where the range is beyond the end.
+    /// From, length; `None` if the range is beyond the end.
     part: Option<(u64, u64)>,
 }
 
 impl Plan {
-    fn of(job: &Job, wish: Wish, headers: &HeaderMap) -> Self {
-        let length = kept_bytes(job, wish.only);
+    fn new(job: &Job, wanted: LogQuery, headers: &HeaderMap) -> Self {
+        let length = kept_bytes(job, wanted.only);
         let (out, err) = (job.stdout, job.stderr);
-        // The same bytes have the same tag: nothing is changed but the ends of the tail.
+        // Kept bytes never change, only the ends of the tail do: they identify the content.
         let etag = format!(
             "\"{}-{}-{}-{}\"",
             out.start, out.bytes, err.start, err.bytes
@@ -179,11 +178,11 @@ impl Plan {
                 .and_then(|value: &HeaderValue| value.to_str().ok())
         };
         let is_same = value(header::IF_RANGE).is_none_or(|tag| tag == etag);
-        let range = value(header::RANGE).filter(|_| is_same && !wish.times && !wish.gzip);
-        let (status, part) = match asked(range, length) {
-            Asked::Whole => (StatusCode::OK, Some((0, length))),
-            Asked::Part(from, to) => (StatusCode::PARTIAL_CONTENT, Some((from, to + 1 - from))),
-            Asked::Nothing => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+        let range = value(header::RANGE).filter(|_| is_same && !wanted.times && !wanted.gzip);
+        let (status, part) = match parse_range(range, length) {
+            ByteRange::Whole => (StatusCode::OK, Some((0, length))),
+            ByteRange::Part(from, to) => (StatusCode::PARTIAL_CONTENT, Some((from, to + 1 - from))),
+            ByteRange::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
         };
         Self {
             job_id: job.id.clone(),
@@ -194,11 +193,11 @@ impl Plan {
         }
     }
 
-    fn beyond(&self) -> Response {
+    fn unsatisfiable(&self) -> Response {
         let length = self.length;
-        let words = format!("There are {length} bytes; the range is beyond them");
+        let message = format!("The range starts past the end of the log, which has {length} bytes");
         let mut response =
-            ApiError::new(self.status, "range_not_satisfiable", words).into_response();
+            ApiError::new(self.status, "range_not_satisfiable", message).into_response();
         set(
             &mut response,
             header::CONTENT_RANGE,
@@ -207,16 +206,16 @@ impl Plan {
         response
     }
 
-    fn response(&self, wish: Wish, body: Body) -> Response {
+    fn response(&self, wanted: LogQuery, body: Body) -> Response {
         let mut response = (self.status, body).into_response();
-        let kind = if wish.gzip {
+        let kind = if wanted.gzip {
             "application/gzip"
         } else {
             "text/plain; charset=utf-8"
         };
         set(&mut response, header::CONTENT_TYPE, kind);
-        if wish.gzip || wish.times {
-            let name = wish.file_name(&self.job_id);
+        if wanted.gzip || wanted.times {
+            let name = wanted.file_name(&self.job_id);
             let disposition = format!("attachment; filename=\"{name}\"");
             set(&mut response, header::CONTENT_DISPOSITION, &disposition);
             return response;
@@ -244,23 +243,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges() {
+    fn range_headers_are_parsed() {
         for (range, expected) in [
-            (None, Asked::Whole),
-            (Some("bytes=0-3"), Asked::Part(0, 3)),
-            (Some("bytes=4-"), Asked::Part(4, 9)),
-            (Some("bytes=-3"), Asked::Part(7, 9)),
-            (Some("bytes=-99"), Asked::Part(0, 9)),
-            (Some("bytes=5-99"), Asked::Part(5, 9)),
-            (Some("bytes=10-"), Asked::Nothing),
-            (Some("bytes=-0"), Asked::Nothing),
-            (Some("bytes=3-1"), Asked::Whole),
-            (Some("bytes=0-1,3-4"), Asked::Whole),
-            (Some("lines=0-1"), Asked::Whole),
-            (Some("bytes=-"), Asked::Whole),
+            (None, ByteRange::Whole),
+            (Some("bytes=0-3"), ByteRange::Part(0, 3)),
+            (Some("bytes=4-"), ByteRange::Part(4, 9)),
+            (Some("bytes=-3"), ByteRange::Part(7, 9)),
+            (Some("bytes=-99"), ByteRange::Part(0, 9)),
+            (Some("bytes=5-99"), ByteRange::Part(5, 9)),
+            (Some("bytes=10-"), ByteRange::Unsatisfiable),
+            (Some("bytes=-0"), ByteRange::Unsatisfiable),
+            (Some("bytes=3-1"), ByteRange::Whole),
+            (Some("bytes=0-1,3-4"), ByteRange::Whole),
+            (Some("lines=0-1"), ByteRange::Whole),
+            (Some("bytes=-"), ByteRange::Whole),
         ] {
-            assert_eq!(asked(range, 10), expected, "{range:?}");
+            assert_eq!(parse_range(range, 10), expected, "{range:?}");
         }
-        assert_eq!(asked(Some("bytes=0-"), 0), Asked::Nothing);
+        assert_eq!(parse_range(Some("bytes=0-"), 0), ByteRange::Unsatisfiable);
     }
 }

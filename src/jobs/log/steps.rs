@@ -1,90 +1,84 @@
-//! The steps of a job, read from its output: which began when, and how each ended.
-//! `assets/steps.js` reads them alike while a job's page is open.
+//! A job's steps, parsed from its output: when each began, and how each ended. `assets/steps.js`
+//! follows the same rules while a job's page is open.
 
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{PerStream, Stream};
 
 use crate::clock::Timestamp;
 use crate::presets::{Announced, announced, failed_verify};
 use crate::store::job::JobStatus;
 use crate::store::output::StoredChunk;
 
-/// A longer line announces no step.
+/// Longer lines do not announce a step.
 const LINE_MAX: usize = 1_024;
 
-/// How a step stands.
+/// The state of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepState {
-    /// It has begun and not ended.
     Running,
-    /// Its script ended well, its verify too.
+    /// The step's `run` and `verify` succeeded.
     Done,
-    /// Nothing was to be done.
+    /// The step's `unless` succeeded, so that it was skipped.
     AlreadyDone,
-    /// The job failed in it.
+    /// The job failed in this step.
     Failed,
-    /// The job failed in it, as its verify did.
+    /// The job failed in this step's `verify`.
     VerifyFailed,
-    /// The job was cancelled in it.
+    /// The job was cancelled in this step.
     Cancelled,
 }
 
-/// A step that began.
+/// A step that has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Its number, counted from 1.
+    /// Counted from 1.
     pub number: u32,
-    /// Its name.
     pub name: String,
-    /// How it stands.
     pub state: StepState,
-    /// When its announcement arrived: up to 1.5 s after it was written, where nobody watched.
+    /// When the step's announcement arrived: up to 1.5 s after it was written if nobody watched.
     pub began_at: Timestamp,
-    /// When the next one's did, or the job ended.
+    /// When the announcement of the next step arrived, or the job ended.
     pub ended_at: Option<Timestamp>,
 }
 
-/// The steps that these chunks tell of, which are in the order in which the agent read them, of a
-/// job that stands so.
-pub(in crate::jobs) fn read(
+/// Parses the steps that these chunks announce. The chunks are in the order in which the agent read
+/// them; `status` and `finished_at` are the job's.
+pub(in crate::jobs) fn parse(
     chunks: &[StoredChunk],
     status: JobStatus,
     finished_at: Option<Timestamp>,
 ) -> Vec<Step> {
     let mut steps = Steps::default();
-    let (mut stdout, mut stderr) = (Line::default(), Line::default());
+    let mut lines = PerStream::<LineBuffer>::default();
     for chunk in chunks {
-        let line = match chunk.stream {
-            Stream::Stdout => &mut stdout,
-            Stream::Stderr => &mut stderr,
-        };
+        let line = &mut lines[chunk.stream];
         if line.next_offset != chunk.start_offset {
-            *line = Line::default();
+            *line = LineBuffer::default();
             steps.has_gap = true;
         }
-        line.next_offset = chunk.start_offset + chunk.data.len() as u64;
+        line.next_offset = chunk.end_offset();
         for piece in chunk.data.split_inclusive(|byte| *byte == b'\n') {
             let Some((text, began_at)) = line.push(piece, chunk.arrived_at) else {
                 continue;
             };
             match chunk.stream {
-                Stream::Stdout => steps.hear(&text, began_at),
-                Stream::Stderr => steps.hear_of_failure(&text),
+                Stream::Stdout => steps.parse_announcement(&text, began_at),
+                Stream::Stderr => steps.parse_failed_verify(&text),
             }
         }
     }
-    steps.end(status, finished_at)
+    steps.finish(status, finished_at)
 }
 
-/// The line of a stream that has begun and not ended.
+/// The unfinished line of a stream.
 #[derive(Default)]
-struct Line {
+struct LineBuffer {
     next_offset: u64,
     bytes: Vec<u8>,
     began_at: Option<Timestamp>,
 }
 
-impl Line {
-    /// Adds a piece of it. Gives the line once it has ended, and when its first byte arrived.
+impl LineBuffer {
+    /// Adds a piece. Returns the line once it is complete, and when its first byte arrived.
     fn push(&mut self, piece: &[u8], at: Timestamp) -> Option<(String, Timestamp)> {
         let began_at = *self.began_at.get_or_insert(at);
         let room = (LINE_MAX + 1).saturating_sub(self.bytes.len());
@@ -104,15 +98,15 @@ impl Line {
 struct Steps {
     steps: Vec<Step>,
     of: u32,
-    /// Something is missing since the last one.
+    /// Output is missing since the last step.
     has_gap: bool,
     is_verify_failed: bool,
 }
 
 impl Steps {
-    /// A line of stdout. Scripts may print such lines themselves: a step is what goes on where the
-    /// one before was, of as many.
-    fn hear(&mut self, line: &str, at: Timestamp) {
+    /// Parses a line of stdout. Scripts may print similar lines themselves; only a line with the
+    /// next number and the same total announces a step.
+    fn parse_announcement(&mut self, line: &str, at: Timestamp) {
         let Some(Announced {
             number,
             of,
@@ -149,13 +143,13 @@ impl Steps {
         self.is_verify_failed = false;
     }
 
-    /// A line of stderr.
-    fn hear_of_failure(&mut self, line: &str) {
+    /// Parses a line of stderr.
+    fn parse_failed_verify(&mut self, line: &str) {
         let last = self.steps.last().map(|step| step.number);
         self.is_verify_failed |= last.is_some() && failed_verify(line) == last;
     }
 
-    fn end(mut self, status: JobStatus, finished_at: Option<Timestamp>) -> Vec<Step> {
+    fn finish(mut self, status: JobStatus, finished_at: Option<Timestamp>) -> Vec<Step> {
         if let Some(last) = self.steps.last_mut()
             && status.is_terminal()
         {
@@ -182,11 +176,11 @@ mod tests {
     use super::StepState::{AlreadyDone, Cancelled, Done, Failed, Running, VerifyFailed};
     use super::*;
 
-    /// Chunks as they would be stored: the stream, when it came in seconds, and its bytes.
+    /// Chunks as they would be stored: the stream, the time of arrival in seconds, and the bytes.
     fn chunks(parts: &[(Stream, i64, &str)]) -> Vec<StoredChunk> {
-        let (mut ends, mut position) = ([0, 0], 0);
+        let (mut ends, mut position) = (PerStream::<u64>::default(), 0);
         let chunk = |&(stream, second, text): &(Stream, i64, &str)| {
-            let end = &mut ends[usize::from(stream == Stream::Stderr)];
+            let end = &mut ends[stream];
             let chunk = StoredChunk {
                 stream,
                 start_offset: *end,
@@ -202,31 +196,31 @@ mod tests {
         parts.iter().map(chunk).collect()
     }
 
-    /// Number, name, state, and how many seconds it took.
-    type Told = (u32, String, StepState, Option<i64>);
+    /// Number, name, state, and duration in seconds.
+    type Summary = (u32, String, StepState, Option<i64>);
 
-    fn told(chunks: &[StoredChunk], status: JobStatus) -> Vec<Told> {
+    fn parsed(chunks: &[StoredChunk], status: JobStatus) -> Vec<Summary> {
         let finished_at = status
             .is_terminal()
             .then(|| Timestamp::from_millis(100_000));
-        let told = |step: Step| {
+        let summary = |step: Step| {
             let took = step
                 .ended_at
                 .map(|end| end.millis_since(step.began_at) / 1_000);
             (step.number, step.name, step.state, took)
         };
-        read(chunks, status, finished_at)
+        parse(chunks, status, finished_at)
             .into_iter()
-            .map(told)
+            .map(summary)
             .collect()
     }
 
-    fn step(number: u32, name: &str, state: StepState, took: impl Into<Option<i64>>) -> Told {
+    fn step(number: u32, name: &str, state: StepState, took: impl Into<Option<i64>>) -> Summary {
         (number, name.to_owned(), state, took.into())
     }
 
     #[test]
-    fn each_step_has_its_time_however_the_lines_are_cut() {
+    fn each_step_has_its_time_however_the_lines_are_split() {
         let chunks = chunks(&[
             (Stdout, 0, "before\n==> [1/4] One (already done)\n==> [2/"),
             (Stderr, 5, "a warning\n"),
@@ -240,17 +234,17 @@ mod tests {
             (JobStatus::Failed, Failed, Some(70)),
             (JobStatus::Cancelled, Cancelled, Some(70)),
         ] {
-            let steps = told(&chunks, status);
+            let steps = parsed(&chunks, status);
             assert_eq!(steps[..2], before);
             assert_eq!(steps[2..], [step(3, "Three", state, took)]);
         }
     }
 
     #[test]
-    fn a_failed_verify_is_told_of_its_own_step_alone() {
+    fn a_failed_verify_counts_only_for_its_own_step() {
         let failed = |text| {
             let chunks = chunks(&[(Stdout, 0, "==> [1/2] One\n"), (Stderr, 1, text)]);
-            told(&chunks, JobStatus::Failed)[0].2
+            parsed(&chunks, JobStatus::Failed)[0].2
         };
         assert_eq!(failed("==> [1/2] verify failed: One\n"), VerifyFailed);
         assert_eq!(failed("==> [2/2] verify failed: Two\n"), Failed);
@@ -258,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_script_prints_itself_is_no_step() {
+    fn lines_that_a_script_prints_itself_do_not_count() {
         let long = format!("==> [2/2] {}\n", "x".repeat(LINE_MAX));
         let chunks = chunks(&[
             (Stdout, 0, "==> [1/2] One\n==> [1/2] One\n==> [2/9] Two\n"),
@@ -268,18 +262,18 @@ mod tests {
             (Stdout, 4, "==> [2/2] not ended"),
         ]);
         assert_eq!(
-            told(&chunks, JobStatus::Running),
+            parsed(&chunks, JobStatus::Running),
             [step(1, "One", Running, None)]
         );
         let not_text = StoredChunk {
             data: b"==> [1/1] \xff\n".to_vec(),
             ..chunks[0].clone()
         };
-        assert_eq!(told(&[not_text], JobStatus::Running), []);
+        assert_eq!(parsed(&[not_text], JobStatus::Running), []);
     }
 
     #[test]
-    fn after_a_gap_the_steps_go_on_where_they_are() {
+    fn steps_continue_after_a_gap() {
         let mut chunks = chunks(&[
             (Stdout, 0, "==> [1/9] One\n==> [2/"),
             (Stdout, 1, "lost\n==> [5/9] Five\n==> [7/9] Seven\n"),
@@ -289,7 +283,7 @@ mod tests {
             chunk.start_offset += 1_000;
         }
         assert_eq!(
-            told(&chunks, JobStatus::Running),
+            parsed(&chunks, JobStatus::Running),
             [
                 step(1, "One", Done, 1),
                 step(5, "Five", Done, 1),
