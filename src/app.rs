@@ -1,8 +1,8 @@
-//! Puts the parts together, once, and serves.
+//! Builds the server from its parts and serves.
 
 mod background;
-mod made;
-mod serving;
+mod server_lock;
+mod startup_rollback;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -20,13 +20,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::made::Made;
-use self::serving::Serving;
+use self::server_lock::ServerLock;
+use self::startup_rollback::StartupRollback;
 use crate::auth::{Auth, AuthConfig, strict_transport};
 use crate::config::{BackupPlan, Config, DatabaseUrl};
 use crate::http::{ApiError, Budget, KnownParameters, answer_headers, refuse_unknown_parameters};
 use crate::hub::Hub;
-use crate::jobs::{Door, Jobs, Limits, SecretKey};
+use crate::jobs::{Jobs, Limits, PollFastPath, SecretKey};
 use crate::metrics::Metrics;
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, Ops};
@@ -36,16 +36,16 @@ use crate::tasks::TASKS;
 use crate::tls::Tls;
 use crate::{audit, dashboard, server};
 
-/// How long the last signs of life may take to be written when the server goes down.
+/// How long the last signs of life may take to be written when the server shuts down.
 const LAST_WRITES_WITHIN: Duration = Duration::from_secs(1);
 
-/// Why the server can't start: one line for the operator.
+/// Why the server can't start, as one line for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(String);
 
 impl StartError {
-    /// In the error's own words.
+    /// A start error with the message of `error`.
     pub fn of(error: impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
@@ -53,11 +53,11 @@ impl StartError {
 
 /// The server, ready to serve.
 pub struct App {
-    /// Signing in, for the caller that makes a first user or a one-time link.
+    /// Authentication, for callers that create the first user or a one-time link.
     pub auth: Auth,
-    /// The life of jobs, for the caller that queues one itself.
+    /// Jobs, for callers that queue one.
     pub jobs: Jobs,
-    /// Where people reach it.
+    /// The address at which people reach the server.
     pub public_url: String,
     router: Router,
     budget: Budget,
@@ -68,8 +68,8 @@ pub struct App {
     tls: Option<Tls>,
     backups: Option<(BackupPlan, PathBuf)>,
     stopping: watch::Receiver<bool>,
-    /// Of a database that only one server may have.
-    serving: Option<Serving>,
+    /// Held for a database that only one server may use.
+    lock: Option<ServerLock>,
 }
 
 #[derive(OpenApi)]
@@ -82,9 +82,8 @@ pub struct App {
 )]
 struct ApiDocument;
 
-/// Connections that may wait to be accepted; the system makes it less where it wants to. When a
-/// server comes back, all agents and viewers come at once, and one that finds no room tries again
-/// after a second.
+/// Connections that may wait to be accepted; the kernel may cap it. After a restart all agents and
+/// viewers connect at once, and one that finds no room tries again after a second.
 const BACKLOG: u32 = 4096;
 
 /// Binds the address that the configuration names.
@@ -94,7 +93,7 @@ pub fn bind(config: &Config) -> Result<TcpListener, StartError> {
             SocketAddr::V4(_) => TcpSocket::new_v4(),
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         }?;
-        // Else a restart would have to wait for the old one's connections to be forgotten.
+        // Otherwise a restart fails until the kernel has forgotten the old connections.
         socket.set_reuseaddr(true)?;
         socket.bind(config.listen)?;
         socket.listen(BACKLOG)
@@ -108,7 +107,7 @@ pub fn bind(config: &Config) -> Result<TcpListener, StartError> {
 }
 
 impl App {
-    /// Opens the data and builds the parts. `stopping` turns true when the server is to go down.
+    /// Opens the data and builds the parts. `stopping` turns true when the server must shut down.
     pub async fn build(
         config: &Config,
         listener: &TcpListener,
@@ -123,17 +122,16 @@ impl App {
             };
             format!("{scheme}://{}", reachable(address))
         });
-        let mut made = Made::default();
-        made.folder(&config.data_dir, "HYPRBOX_DATA_DIR")?;
-        // Before the database, which would be brought up to date for nothing where the key can't be
-        // used.
-        let key = made.key(&config.secret_key_file)?;
+        let mut rollback = StartupRollback::default();
+        rollback.create_folder(&config.data_dir, "HYPRBOX_DATA_DIR")?;
+        // Before the database, so that it is not migrated if the key can't be used.
+        let key = rollback.load_key(&config.secret_key_file)?;
         let backups = backups_of(config);
         if let Some((plan, _)) = &backups {
-            made.folder(&plan.dir, "HYPRBOX_BACKUP_DIR")?;
+            rollback.create_folder(&plan.dir, "HYPRBOX_BACKUP_DIR")?;
         }
-        let mut serving = match &config.database {
-            DatabaseUrl::Sqlite(path) => Serving::over(path, &mut made)?,
+        let mut lock = match &config.database {
+            DatabaseUrl::Sqlite(path) => ServerLock::acquire(path, &mut rollback)?,
             #[cfg(feature = "postgres")]
             DatabaseUrl::Postgres(_) => None,
         };
@@ -152,10 +150,10 @@ impl App {
         if store.is_shared() {
             refuse_other_key(&store, &key, config).await?;
         }
-        if let Some(serving) = &mut serving {
-            serving.name_holder().map_err(StartError::of)?;
+        if let Some(lock) = &mut lock {
+            lock.name_holder().map_err(StartError::of)?;
         }
-        made.keep();
+        rollback.disarm();
         let auth_config = AuthConfig {
             public_url: public_url.clone(),
             is_public_url_set: config.public_url.is_some(),
@@ -165,14 +163,14 @@ impl App {
             trusted_proxies: config.trusted_proxies.clone(),
         };
         let auth = if store.is_shared() {
-            // Whichever server the first user reaches must know the code that any of them printed.
+            // Every server must accept the setup code that any of them printed.
             let digest = key.digest(b"setup code");
             let bytes = *digest.first_chunk().expect("a digest has 32 bytes");
             Auth::sharing(auth_config, store.clone(), bytes)
         } else {
             Auth::new(auth_config, store.clone())
         };
-        // Nothing was remembered yet, so a change before this line had nothing to void.
+        // Nothing was cached yet, so a change before this line had nothing to invalidate.
         let _first = auth_cell.set(auth.clone());
         let catalog = Arc::new(Catalog::open(config.presets_dir.as_deref()));
         let clock = Arc::new(RunClock::default());
@@ -215,11 +213,11 @@ impl App {
             tls: config.tls.clone(),
             backups,
             stopping,
-            serving,
+            lock,
         })
     }
 
-    /// Whether anybody can sign in yet.
+    /// Whether any user exists.
     pub async fn has_users(&self) -> Result<bool, StartError> {
         self.auth
             .has_users()
@@ -227,8 +225,8 @@ impl App {
             .map_err(|error| StartError(error.message))
     }
 
-    /// Serves until `stopping` turns true, then ends cleanly. An error says that the server could
-    /// not go on.
+    /// Serves until `stopping` turns true, then ends cleanly. An error means that the server could
+    /// not continue.
     pub async fn serve(self, listener: TcpListener) -> Result<(), StartError> {
         let mut tasks = JoinSet::new();
         let stopping = || self.stopping.clone();
@@ -253,7 +251,7 @@ impl App {
             background::trim_memory(budget.clone())
         }));
         let jobs = self.jobs.clone();
-        tasks.spawn(TASKS.keep("leases", stopping(), move || jobs.clone().sweep_for_ever()));
+        tasks.spawn(TASKS.keep("leases", stopping(), move || jobs.clone().run_sweeps()));
         if let Some(tls) = self.tls.clone() {
             tls.warn_of_an_open_key();
             tasks.spawn(TASKS.keep("certificate", stopping(), move || {
@@ -267,9 +265,9 @@ impl App {
                 ops::schedule::follow(plan, database, metrics.clone(), stop.clone())
             }));
         }
-        let door = Door::new(self.auth.clone(), self.jobs.clone());
-        let serving = server::serve(listener, self.tls, self.router, door, self.stopping);
-        let is_lost = tokio::select! {
+        let fast_path = PollFastPath::new(self.auth.clone(), self.jobs.clone());
+        let serving = server::serve(listener, self.tls, self.router, fast_path, self.stopping);
+        let has_failed = tokio::select! {
             () = serving => false,
             () = TASKS.gave_up() => true,
         };
@@ -281,20 +279,20 @@ impl App {
         match tokio::time::timeout(LAST_WRITES_WITHIN, write).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the last signs of life could not be written");
+                tracing::warn!(%error, "can't write the last signs of life");
             }
-            Err(_) => tracing::warn!("the last signs of life could not be written in time"),
+            Err(_) => tracing::warn!("can't write the last signs of life within 1 s"),
         }
         self.store.close().await;
-        drop(self.serving);
+        drop(self.lock);
         match TASKS.fault() {
-            Some(fault) if is_lost => Err(StartError(fault)),
+            Some(fault) if has_failed => Err(StartError(fault)),
             _ => Ok(()),
         }
     }
 }
 
-/// The address by which this machine reaches a listener on every address.
+/// The address at which this machine reaches a listener that is bound to all addresses.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -305,7 +303,8 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Servers that share a database must have the same key file: what one seals, another one opens.
+/// Refuses to share a database with servers that have another key file, because each must decrypt
+/// what the others encrypted.
 async fn refuse_other_key(
     store: &Store,
     key: &SecretKey,
@@ -320,8 +319,8 @@ async fn refuse_other_key(
         return Ok(());
     }
     Err(StartError(format!(
-        "HYPRBOX_SECRET_KEY_FILE={:?} is not the key that this database was made with: copy that file from a server that has it; \
-         if the key is lost, `DELETE FROM server_key` in the database accepts this one",
+        "HYPRBOX_SECRET_KEY_FILE={:?} does not hold the key that this database was created with: copy the file from another server of this database; \
+         if the key is lost, run `DELETE FROM server_key` in the database to accept this one",
         config.secret_key_file.display()
     )))
 }
@@ -341,8 +340,8 @@ fn open_store(
     auth: Arc<OnceLock<Auth>>,
 ) -> Result<Store, StartError> {
     let listener = move |changes: &[Change]| {
-        let void = |change: &Change| matches!(change, Change::Credentials | Change::Foreign);
-        if let (true, Some(auth)) = (changes.iter().any(void), auth.get()) {
+        let invalidates = |change: &Change| matches!(change, Change::Credentials | Change::Foreign);
+        if let (true, Some(auth)) = (changes.iter().any(invalidates), auth.get()) {
             auth.forget();
         }
         hub.publish(changes);
@@ -409,6 +408,6 @@ async fn method_not_allowed() -> ApiError {
     ApiError::new(
         axum::http::StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        "This address does not take this method",
+        "This address does not support this method",
     )
 }

@@ -1,10 +1,10 @@
-//! HyprBox Jobs: the server. A person queues a preset on a node; the server freezes the rendered
-//! script, exactly one agent claims it, its output streams in and out again, and what was run stays
-//! readable.
+//! HyprBox Jobs: the server. A user queues a preset on a node. The server renders and freezes the
+//! script, exactly one agent claims the job, its output streams through the server to viewers, and
+//! the job stays readable.
 //!
 //! Imports point one way: `store ← http ← auth ← audit, hub, presets, nodes ← jobs ← ops, dashboard
-//! ← app ← main`. `cli` speaks HTTP with a server, and imports its words alone.
-//! docs/architecture.md has the map and the way of one job through it.
+//! ← app ← main`. `cli` is an HTTP client of the server and imports only its types. The map, and the
+//! path of a job through it, are in docs/architecture.md.
 
 pub mod app;
 pub mod audit;

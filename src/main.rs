@@ -1,4 +1,4 @@
-//! The program `hyprbox`: flags → configuration → a command. The only place that exits.
+//! The program `hyprbox`: parses the command line, runs a command and returns its exit code.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use hyprbox::{memory, ops};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-/// A start that failed because of what the operator set.
+/// The exit code of a start that failed because of the configuration.
 const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
@@ -27,26 +27,26 @@ fn main() -> ExitCode {
     match matches.subcommand() {
         Some(("serve", flags)) => serve(flags),
         Some(("demo", flags)) => demo(flags.get_flag("once")),
-        Some(("backup", arguments)) => tell(ops::backup::run(arguments)),
-        Some(("restore", arguments)) => tell(ops::restore::run(arguments)),
+        Some(("backup", arguments)) => finish(ops::backup::run(arguments)),
+        Some(("restore", arguments)) => finish(ops::restore::run(arguments)),
         Some(("doctor", arguments)) => doctor(arguments),
         Some(("migrate-store", flags)) => {
             let (result, code) = ops::migrate_store::run(flags);
             hyprbox::cli::print(&result).err().unwrap_or(code)
         }
         Some(("supervise", arguments)) => supervise(arguments),
-        // clap demands a subcommand, and knows these alone.
+        // clap requires a subcommand and knows no others.
         _ => ExitCode::from(BAD_CONFIGURATION),
     }
 }
 
-/// Prints help and versions to standard output, and what is wrong with a command line to standard error.
+/// Prints help and versions to standard output, and errors of the command line to standard error.
 fn print_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return print(&error.render().to_string());
     }
-    // With standard error gone the exit code is all that is left to say.
-    let _gone = error.print();
+    // If standard error is closed, the exit code must be enough.
+    let _closed = error.print();
     ExitCode::from(hyprbox::cli::USAGE)
 }
 
@@ -58,13 +58,13 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn complain(error: impl std::fmt::Display) -> ExitCode {
+fn fail_start(error: impl std::fmt::Display) -> ExitCode {
     hyprbox::cli::note(&format!("hyprbox: {error}"));
     ExitCode::from(BAD_CONFIGURATION)
 }
 
-/// Reports the result of an operator's command.
-fn tell(outcome: Result<String, String>) -> ExitCode {
+/// Prints the result of an operator's command; returns the exit code.
+fn finish(outcome: Result<String, String>) -> ExitCode {
     match outcome {
         Ok(result) => print(&format!("{result}\n")),
         Err(error) => {
@@ -87,19 +87,19 @@ fn serve(flags: &ArgMatches) -> ExitCode {
     memory::be_frugal();
     let config = match Config::read(flags, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
-        Err(error) => return complain(error),
+        Err(error) => return fail_start(error),
     };
     start_log(&config);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(error),
+        Err(error) => return fail_start(error),
     };
     let served = runtime.block_on(serve_until_signal(&config));
-    // A thread may wait for a database that never answers; what was promised is durable already.
+    // A thread may wait for a database that never answers. Everything acknowledged is durable already.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(error),
+        Err(error) => fail_start(error),
     }
 }
 
@@ -120,28 +120,26 @@ fn start_log(config: &Config) {
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Blocking threads read the database, as many as it has readers and a few for hashing and
-        // rendering.
+        // Blocking threads for each reader of the database, and a few for hashing and rendering.
         .max_blocking_threads(32)
         .build()
 }
 
 async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
     let (stop, stopping) = watch::channel(false);
-    // Listened for before anything is opened, so that a stop in the middle of the start is a clean
-    // one, too.
+    // Before anything is opened, so that a stop signal during the start also ends cleanly.
     let stop_requested = hyprbox_agent::shutdown::requested().map_err(app::StartError::of)?;
     tokio::spawn(async move {
         stop_requested.await;
         tracing::info!("stopping");
-        // An error says that the server is down already.
-        let _down = stop.send(true);
+        // An error means that the server has ended already.
+        let _ended = stop.send(true);
     });
-    // Bound first: where another server has the address, not even a folder is made.
+    // Bound first, so that no folder is created if another server has the address.
     let listener = app::bind(config)?;
     let app = App::build(config, &listener, stopping).await?;
     announce(&app, config, &listener).await?;
-    // The start has needed three times what stays: the description of the API, most of all.
+    // The start needs three times the memory of the running server, mostly to describe the API.
     memory::give_back();
     app.serve(listener).await
 }
@@ -156,26 +154,25 @@ async fn announce(
     if config.serves_in_the_clear() {
         tracing::warn!(
             %address,
-            "other machines reach this server over plain http: whoever reads the network traffic can read passwords, tokens \
-             and output; set HYPRBOX_TLS_CERT and HYPRBOX_TLS_KEY, or listen on 127.0.0.1 behind a proxy with https"
+            "other machines reach this server over plain http: anybody on the network can read passwords, tokens \
+             and output. Set HYPRBOX_TLS_CERT and HYPRBOX_TLS_KEY, or listen on 127.0.0.1 behind a proxy with https"
         );
     }
     if config.has_no_address() {
         tracing::warn!(
-            "HYPRBOX_PUBLIC_URL is not set, and HYPRBOX_LISTEN names no single address: pages use the address by which they \
-             were opened; set HYPRBOX_PUBLIC_URL to the one that nodes can reach"
+            "HYPRBOX_PUBLIC_URL is not set and HYPRBOX_LISTEN is not a single address, so pages use the address in the browser. \
+             Set HYPRBOX_PUBLIC_URL to the address that nodes can reach"
         );
     }
     if !app.has_users().await? {
         let (url, code) = (&app.public_url, app.auth.setup_code());
         let elsewhere = if config.has_no_address() {
-            "That link works on this machine. From another one, put this machine's name or address in its place, or set \
-             HYPRBOX_PUBLIC_URL.\n"
+            "The link works on this machine. From another machine, replace its host with this machine's name or address, or \
+             set HYPRBOX_PUBLIC_URL.\n"
         } else {
             ""
         };
-        // For the person who started the server, not for its log; the server also works without a
-        // reader.
+        // For the person at the terminal, not for the log. Errors are ignored: nobody may be reading.
         let _unread = write!(
             std::io::stdout(),
             "No users yet. Make the first one, an ADMIN, at {url}/setup?code={code}\n{elsewhere}Setup code: {code}\n"
@@ -207,7 +204,7 @@ fn demo(once: bool) -> ExitCode {
     }
 }
 
-/// The demo's agent starts its supervisors as this program.
+/// Runs a job's supervisor: the demo's agent starts it as this program.
 fn supervise(arguments: &ArgMatches) -> ExitCode {
     let code = arguments
         .get_one::<PathBuf>("folder")

@@ -1,5 +1,4 @@
-//! The program's commands, all in one place: what parses them, their help, completions and man
-//! pages are made from it.
+//! The definition of all commands, for parsing, help, completions and man pages.
 
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use crate::cli;
 use crate::config::serve_command;
 use crate::ops;
 
-/// `hyprbox` with everything that it can be told to do.
+/// The command `hyprbox` with all subcommands.
 pub fn command() -> Command {
     let command = cli::add_client_commands(Command::new("hyprbox"))
         .version(env!("CARGO_PKG_VERSION"))
@@ -19,12 +18,12 @@ pub fn command() -> Command {
         .subcommand(serve_command())
         .subcommand(
             Command::new("demo")
-                .about("Show it all on this machine: a server, an agent, and a job that reports and changes nothing")
+                .about("Try everything on this machine: start a server and an agent, and run a job that changes nothing")
                 .arg(
                     Arg::new("once")
                         .long("once")
                         .action(ArgAction::SetTrue)
-                        .help("End with the job, with its exit code, instead of serving on until Ctrl-C"),
+                        .help("Exit when the job ends, with its exit code, instead of serving until Ctrl-C"),
                 ),
         )
         .subcommand(ops::backup::command())
@@ -35,7 +34,7 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("supervise")
                 .hide(true)
-                .about("Runs one job of the demo's agent; started by it")
+                .about("Runs one job of the demo's agent, which starts it")
                 .arg(
                     Arg::new("folder")
                         .required(true)
@@ -43,14 +42,14 @@ pub fn command() -> Command {
                 ),
         );
     cli::add_general_options(cli::add_local_commands(command))
-        .about("HyprBox Jobs: queue presets as jobs on your machines, and watch them live")
+        .about("HyprBox Jobs: queue presets as jobs on your machines and watch them live")
         .after_help(cli::EXIT_CODES)
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_definition_holds_together() {
+    fn the_definition_is_consistent() {
         super::command().debug_assert();
     }
 }

@@ -1,6 +1,5 @@
-//! The work that goes on for as long as the server does, besides its requests. A task that dies is
-//! started again, and `/readyz` reports it for a while; one that can't be started again ends the
-//! server.
+//! Supervises background tasks. A task that dies is restarted, and `/readyz` reports its death for a
+//! while. The death of a task that can't be restarted ends the server.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -14,20 +13,20 @@ use tokio::sync::{Notify, watch};
 /// The tasks of this process's server.
 pub static TASKS: Tasks = Tasks::new(Duration::from_secs(1), Duration::from_secs(10));
 
-/// What became of a server's tasks.
+/// Restarts tasks and records their deaths.
 pub struct Tasks {
     state: Mutex<State>,
     gave_up: Notify,
-    /// Between a task's death and its next start.
+    /// The pause before a restart.
     pause: Duration,
-    /// How long a death counts.
+    /// How long a death is reported.
     probation: Duration,
 }
 
 struct State {
-    /// When each task that has died did so last.
+    /// The last death of each task that has died.
     deaths: BTreeMap<&'static str, Instant>,
-    /// A task that can't be started again.
+    /// A dead task that can't be restarted.
     lost: Option<&'static str>,
 }
 
@@ -48,21 +47,22 @@ impl Tasks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the server can't be relied on, if a task has died lately.
+    /// Why the server is not ready, if a task has died recently.
     pub fn fault(&self) -> Option<String> {
         let state = self.state();
         if let Some(name) = state.lost {
-            return Some(format!("the task {name} has died; the server ends"));
+            return Some(format!(
+                "the task {name} has failed; the server is shutting down"
+            ));
         }
         let recent = |at: &Instant| at.elapsed() < self.probation;
         let (name, _) = state.deaths.iter().find(|(_, at)| recent(at))?;
         Some(format!(
-            "the task {name} has died and is started again; the server's log has the reason"
+            "the task {name} has failed and is being restarted; see the server's log for the reason"
         ))
     }
 
-    /// Runs a task until the server stops: whenever it panics or returns before that, it is started
-    /// again.
+    /// Runs a task until the server stops. A task that panics or returns earlier is restarted.
     pub async fn keep<W: Future<Output = ()>>(
         &self,
         name: &'static str,
@@ -74,50 +74,48 @@ impl Tasks {
             let why = match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(()) if *stopping.borrow() => return,
                 Ok(()) => "it returned".to_owned(),
-                Err(panic) => words_of(&*panic),
+                Err(panic) => panic_message(&*panic),
             };
             self.died(name, &why);
             tokio::time::sleep(self.pause).await;
         }
     }
 
-    /// Runs the work of a thread of its own until it returns: whenever it panics, it is started
-    /// again.
+    /// Runs the work of a dedicated thread until it returns, and restarts it if it panics.
     pub fn keep_thread(&self, name: &'static str, work: impl Fn()) {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(&work)) {
-            self.died(name, &words_of(&*panic));
+            self.died(name, &panic_message(&*panic));
             std::thread::sleep(self.pause);
         }
     }
 
-    /// Runs the work of a thread of its own that can't be started again. If it panics, the server
-    /// ends.
+    /// Runs the work of a dedicated thread that can't be restarted. If it panics, the server ends.
     pub fn run_thread(&self, name: &'static str, work: impl FnOnce()) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
-            self.died(name, &words_of(&*panic));
+            self.died(name, &panic_message(&*panic));
             self.state().lost = Some(name);
             self.gave_up.notify_one();
         }
     }
 
-    /// Records a death.
+    /// Records the death of a task.
     pub fn died(&self, name: &'static str, why: &str) {
-        tracing::error!(task = name, "a task of the server has died: {why}");
+        tracing::error!(task = name, "a background task has failed: {why}");
         self.state().deaths.insert(name, Instant::now());
     }
 
-    /// Waits until a task is lost that can't be started again.
+    /// Waits until a task has died that can't be restarted.
     pub async fn gave_up(&self) {
         self.gave_up.notified().await;
     }
 }
 
-fn words_of(panic: &(dyn Any + Send)) -> String {
-    let words = panic
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let message = panic
         .downcast_ref::<&str>()
-        .map(|words| (*words).to_owned())
+        .map(|message| (*message).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("it panicked: {}", words.as_deref().unwrap_or("no reason"))
+    format!("it panicked: {}", message.as_deref().unwrap_or("no reason"))
 }
 
 #[cfg(test)]
@@ -131,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_dies_is_reported_and_started_again() {
+    async fn a_dead_task_is_reported_and_restarted() {
         let tasks = tasks(Duration::from_secs(3_600));
         let (stop, stopping) = watch::channel(false);
         let starts = AtomicU32::new(0);
@@ -149,18 +147,21 @@ mod tests {
         assert_eq!(starts.load(Ordering::Relaxed), 3);
         let fault = tasks.fault().expect("it has died");
         assert!(fault.contains("sweeper"), "{fault}");
-        assert!(!fault.contains("a bad day"), "that is for the log");
+        assert!(
+            !fault.contains("a bad day"),
+            "the reason belongs in the log"
+        );
     }
 
     #[tokio::test]
-    async fn a_death_counts_for_a_while_only() {
+    async fn a_death_is_reported_only_for_a_while() {
         let tasks = tasks(Duration::ZERO);
         tasks.died("sweeper", "a bad day");
         assert_eq!(tasks.fault(), None);
     }
 
     #[tokio::test]
-    async fn a_thread_is_started_again_or_ends_the_server() {
+    async fn a_dead_thread_is_restarted_or_ends_the_server() {
         let tasks = tasks(Duration::ZERO);
         let starts = AtomicU32::new(0);
         tasks.keep_thread("checkpoint", || {

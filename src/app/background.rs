@@ -1,4 +1,4 @@
-//! What runs beside the requests for as long as the server does.
+//! Background work that runs as long as the server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,25 +11,23 @@ use crate::presets::Catalog;
 use crate::store::Change;
 use crate::tasks::TASKS;
 
-/// How often signs of life and last uses are written down. Where other servers look at them, four
-/// times a lease at least.
+/// How often signs of life and last uses are written. At least four times per lease if other servers
+/// read them.
 const WRITE_SEEN_EVERY: Duration = Duration::from_secs(5);
-/// How often a server takes over what others wrote down of nodes' lives; four times a lease at
-/// least.
+/// How often a server reads the signs of life that other servers have written; at least four times
+/// per lease.
 const TAKE_OVER_EVERY: Duration = Duration::from_secs(2);
-/// How often the presets folder is looked at when nobody asks, so that a broken file is logged
-/// soon.
+/// How often the presets folder is read without a request, so that a faulty file is logged soon.
 const PRESETS_EVERY: Duration = Duration::from_secs(2);
 
-/// Returns the memory that large requests have freed to the system, once nothing more of it comes
-/// free.
+/// Returns memory that large requests have freed to the system.
 pub(super) async fn trim_memory(budget: Budget) {
-    /// What is freed within it is returned at once.
+    /// Collects memory that is freed within this time, and returns it together.
     const PAUSE: Duration = Duration::from_millis(500);
     loop {
         budget.worth_trimming().await;
         tokio::time::sleep(PAUSE).await;
-        // An error says that the runtime is going down.
+        // An error means that the runtime is shutting down.
         let _trimmed = tokio::task::spawn_blocking(memory::trim).await;
     }
 }
@@ -44,10 +42,10 @@ fn quarter_of(lease_seconds: u64) -> Duration {
     Duration::from_secs(lease_seconds) / 4
 }
 
-/// Takes over what other servers wrote down of nodes' lives: every now and then, and soon after one
-/// of them tells of a node.
+/// Reads the signs of life that other servers have written, periodically and soon after a change of a
+/// node.
 pub(super) async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
-    /// The least time between two looks.
+    /// The least time between two reads.
     const PAUSE: Duration = Duration::from_millis(200);
     let mut tick = every(TAKE_OVER_EVERY.min(quarter_of(lease_seconds)));
     let mut changes = nodes.hub.changes();
@@ -70,13 +68,13 @@ pub(super) async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
             },
         }
         if let Err(error) = nodes.take_over_lives(lease_seconds).await {
-            tracing::warn!(%error, "signs of life that other servers heard could not be read; the next look reads them");
+            tracing::warn!(%error, "can't read the signs of life of other servers; retrying");
         }
     }
 }
 
-/// Counts time, tells of nodes that turned, writes down what was seen, and looks at the presets and
-/// the shipped agents.
+/// Advances the run clock, announces nodes that went online or offline, writes signs of life, and
+/// rereads presets and shipped agents.
 pub(super) async fn run(
     auth: Auth,
     nodes: Nodes,
@@ -103,17 +101,17 @@ pub(super) async fn run(
             _ = seen.tick() => {
                 let written = nodes.write_seen().await;
                 if let Err(error) = written.and(auth.flush_last_used().await) {
-                    tracing::warn!(%error, "signs of life could not be written; the next try writes them");
+                    tracing::warn!(%error, "can't write signs of life; retrying");
                 }
             }
             _ = presets.tick() => {
                 let (catalog, install) = (Arc::clone(&catalog), nodes.install.clone());
-                let look = move || {
+                let reread = move || {
                     catalog.refresh();
                     install.look();
                 };
-                // What was known stays as it was.
-                if let Err(error) = tokio::task::spawn_blocking(look).await {
+                // After a failure the presets and agents read before stay in use.
+                if let Err(error) = tokio::task::spawn_blocking(reread).await {
                     TASKS.died("presets", &error.to_string());
                 }
             }

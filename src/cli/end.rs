@@ -1,5 +1,6 @@
 //! How a job ended, in words and as this program's exit code.
 
+use hyprbox_protocol::FailureReason;
 use serde::{Deserialize, Serialize};
 
 use super::error::exit;
@@ -27,13 +28,13 @@ impl End {
     }
 
     fn exit_code_of_failure(&self) -> u8 {
-        let words = self.error_msg.as_deref().unwrap_or_default();
-        if words.starts_with("timed out") {
-            return exit::TIMED_OUT;
-        }
-        let lost = ["agent disappeared", "node restarted", "killed by "];
-        if lost.iter().any(|start| words.starts_with(start)) {
-            return exit::KILLED;
+        use FailureReason::{
+            AgentDisappeared, Killed, NodeRestarted, ScriptChanged, SecretsSealed, TimedOut,
+        };
+        match self.error_msg.as_deref().and_then(FailureReason::parse) {
+            Some(TimedOut) => return exit::TIMED_OUT,
+            Some(AgentDisappeared | NodeRestarted | Killed) => return exit::KILLED,
+            Some(SecretsSealed | ScriptChanged) | None => {}
         }
         // An errorMsg makes a job FAILED, whatever its code.
         self.exit_code

@@ -123,11 +123,11 @@ mod tests {
                 .collect(),
         };
         let more = |error, count| more_fields(&body(error, count));
-        let words = "600,000 fields are wrong; first f0: is wrong, and 599,980 more";
+        let words = "600,000 fields are invalid; first f0: is wrong, and 599,980 more";
         assert_eq!(more(words, 20).as_deref(), Some("and 599,980 more"));
-        assert_eq!(more("2 fields are wrong; first a, b: no", 2), None);
+        assert_eq!(more("2 fields are invalid; first a, b: no", 2), None);
         assert_eq!(
-            more("30 fields are wrong", 30).as_deref(),
+            more("30 fields are invalid", 30).as_deref(),
             Some("and 10 more")
         );
     }

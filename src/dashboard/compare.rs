@@ -11,7 +11,7 @@ use super::side_by_side::SideBySide;
 use super::{Site, parts, plain, step_times, words};
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Path, Query};
-use crate::jobs::{JobView, Scope, Step, find_for};
+use crate::jobs::{JobView, Scope, Step, find_visible};
 use crate::store::job::JobFilter;
 
 /// What the two jobs are called.
@@ -27,10 +27,10 @@ pub(super) async fn show(
     query: Query,
 ) -> Result<Markup, ApiError> {
     let scope = parts::scope_of(&site, &user, &query)?;
-    let new = JobView::from(find_for(&site.jobs, &user, scope, id, "job.look").await?);
+    let new = JobView::from(find_visible(&site.jobs, &user, scope, id, "job.look").await?);
     let old = match query.get("with") {
         Some(id) => Some(
-            find_for(&site.jobs, &user, scope, id.to_owned(), "job.look")
+            find_visible(&site.jobs, &user, scope, id.to_owned(), "job.look")
                 .await?
                 .into(),
         ),

@@ -9,7 +9,7 @@ use super::layout::{self, Page};
 use super::{Site, form, job_words, parts, plain, words};
 use crate::auth::{Operator, Role, ServerAddress, User, Viewer};
 use crate::http::{ApiError, Path, Query};
-use crate::jobs::{JobError, JobView, Scope, find_for};
+use crate::jobs::{JobError, JobView, Scope, find_visible};
 use crate::nodes::NodeView;
 use crate::store::job::{Job, JobStatus};
 
@@ -39,7 +39,7 @@ pub(super) async fn show(
     server: ServerAddress,
 ) -> Result<Markup, ApiError> {
     let scope = parts::scope_of(&site, &user, &query)?;
-    let job = find_for(&site.jobs, &user, scope, id, "job.look").await?;
+    let job = find_visible(&site.jobs, &user, scope, id, "job.look").await?;
     let is_plain = query.get("view") == Some("plain");
     let output = match is_plain {
         true => {

@@ -1,5 +1,6 @@
 //! How a job stands, in a sentence, and what to do next.
 
+use hyprbox_protocol::FailureReason;
 use maud::{Markup, html};
 
 use super::{parts, words};
@@ -91,20 +92,25 @@ fn advice(job: &JobView) -> &'static str {
     if job.status != JobStatus::Failed {
         return "";
     }
-    let why = job.error_msg.as_deref().unwrap_or_default();
-    if why.starts_with("agent disappeared") {
-        "The node was not heard of for too long: it may be down, cut off, or its agent was stopped. Nobody knows how the \
-         script ended; look at the node before you run it again."
-    } else if why.starts_with("timed out") {
-        "It was stopped for running too long. Give it more time under More, or see in the output where it hung."
-    } else if why.starts_with("node restarted") {
-        "The machine restarted under the script. Look at its state before you run it again."
-    } else if why.contains("can't be unsealed") {
-        "The server's key file is another one than when the job was queued. Queue it again, and type its secrets again."
-    } else if why.contains("no longer matches scriptSha256") {
-        "Somebody changed the job's row in the database. Find out who, then queue the job again."
-    } else {
-        advice_on_code(job.exit_code, job.signal.as_deref())
+    match job.error_msg.as_deref().and_then(FailureReason::parse) {
+        Some(FailureReason::AgentDisappeared) => {
+            "The node sent nothing for too long: it may be down or offline, or its agent was stopped. The script may have \
+             ended or not; check the node before you run it again."
+        }
+        Some(FailureReason::TimedOut) => {
+            "The job exceeded its timeout and was stopped. Check the output for where it hung, or set a longer timeout \
+             under More."
+        }
+        Some(FailureReason::NodeRestarted) => {
+            "The machine restarted while the script ran. Check its state before you run the script again."
+        }
+        Some(FailureReason::SecretsSealed) => {
+            "The server's key file has changed since the job was queued. Queue the job again and enter its secrets again."
+        }
+        Some(FailureReason::ScriptChanged) => {
+            "Somebody changed the job's row in the database. Find out who, then queue the job again."
+        }
+        Some(FailureReason::Killed) | None => advice_on_code(job.exit_code, job.signal.as_deref()),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::http::ApiError;
 
 /// JSON under /api and for programs; a page for people.
 pub async fn not_found(request: Request) -> Response {
-    let error = ApiError::not_found("not_found", "There is nothing at this address");
+    let error = ApiError::not_found("not_found", "This address does not exist");
     let (mut parts, _body) = request.into_parts();
     let auth = Extension::<Auth>::from_request_parts(&mut parts, &()).await;
     let (Ok(Extension(auth)), true) = (auth, is_for_people(&parts.uri, &parts.headers)) else {

@@ -1,5 +1,5 @@
-//! A request's body, bounded in size (also after decompression), in the time that all of it may
-//! take, and by the budget.
+//! Reads a request's body within limits of size (also after decompression), time and the memory
+//! budget.
 
 use std::io::Read;
 use std::time::Duration;
@@ -13,20 +13,20 @@ use hyprbox_protocol::MAX_BODY_BYTES;
 
 use super::{ApiError, Meter};
 
-/// Bytes of a body before sign-in.
+/// The most bytes of a body before sign-in.
 const MAX_STRANGER_BYTES: usize = 64 * 1024;
-/// How long a body may take, and the rate at which more of it gets more time: a slow client holds a
-/// connection only for as long as it sends.
+/// How long a body may take, and the rate that extends this time: a slow client occupies a
+/// connection only while it sends.
 const GRACE: Duration = Duration::from_secs(30);
 const LEAST_BYTES_A_SECOND: u64 = 16 * 1024;
-/// Bytes that are decompressed between two questions to the budget.
+/// Bytes that are decompressed between two checks of the budget.
 const STEP_BYTES: u64 = 64 * 1024;
 
-/// Reads the whole body, decompressed if it is gzip. Who has not signed in may send little, and
-/// nothing compressed.
+/// Reads the whole body and decompresses gzip. Clients that are not signed in may send only small,
+/// uncompressed bodies.
 ///
-/// 413 past the limit, 415 for another encoding, 408 if it takes too long, 400 if it breaks off or
-/// is not what it says, 429 or 503 if there is no memory for it.
+/// Fails with 413 past the limit, 415 for another encoding, 408 after the time limit, 400 for an
+/// incomplete or invalid body, and 429 or 503 if the memory budget is used up.
 pub(crate) async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, ApiError> {
     let meter = &Meter::of(&parts.extensions);
     let is_signed_in = meter.is_signed_in();
@@ -65,9 +65,9 @@ fn too_large(limit: usize) -> ApiError {
 }
 
 fn is_gzip(headers: &HeaderMap, is_signed_in: bool) -> Result<bool, ApiError> {
-    let unsupported = |words| {
+    let unsupported = |message| {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        Err(ApiError::new(status, "unsupported_encoding", words))
+        Err(ApiError::new(status, "unsupported_encoding", message))
     };
     match headers
         .get(header::CONTENT_ENCODING)
@@ -75,14 +75,13 @@ fn is_gzip(headers: &HeaderMap, is_signed_in: bool) -> Result<bool, ApiError> {
     {
         None => Ok(false),
         Some(value) if value.eq_ignore_ascii_case(b"identity") => Ok(false),
-        Some(_) if !is_signed_in => unsupported("Content-Encoding must be absent before sign-in"),
+        Some(_) if !is_signed_in => unsupported("Content-Encoding is not allowed before sign-in"),
         Some(value) if value.eq_ignore_ascii_case(b"gzip") => Ok(true),
-        Some(_) => unsupported("Content-Encoding must be gzip, or absent"),
+        Some(_) => unsupported("Content-Encoding must be gzip or absent"),
     }
 }
 
 async fn collect(mut body: Body, limit: usize, meter: &Meter) -> Result<Bytes, ApiError> {
-    let broken = |what: &str| ApiError::bad_request("bad_body", format!("The body {what}"));
     let began = tokio::time::Instant::now();
     let mut whole = BytesMut::new();
     loop {
@@ -93,13 +92,16 @@ async fn collect(mut body: Body, limit: usize, meter: &Meter) -> Result<Bytes, A
                 ApiError::new(
                     StatusCode::REQUEST_TIMEOUT,
                     "body_stalled",
-                    "The body took too long: it must arrive within 30 s, or at 16 KiB a second",
+                    "The body took too long; it must arrive within 30 s or at 16 KiB per second",
                 )
             })?;
         let Some(frame) = frame else {
             return Ok(whole.freeze());
         };
-        let Ok(data) = frame.map_err(|_| broken("broke off"))?.into_data() else {
+        let Ok(data) = frame
+            .map_err(|_| ApiError::bad_request("bad_body", "The body is incomplete"))?
+            .into_data()
+        else {
             continue;
         };
         if whole.len() + data.len() > limit {
@@ -121,7 +123,7 @@ fn unpack(raw: &[u8], meter: &Meter) -> Result<Bytes, ApiError> {
             .map_err(|_| {
                 ApiError::bad_request(
                     "bad_body",
-                    "The body is not the gzip that Content-Encoding says",
+                    "The body is not valid gzip, although its Content-Encoding is gzip",
                 )
             })?;
         if whole.len() > MAX_BODY_BYTES {

@@ -1,6 +1,6 @@
-//! One budget for the memory that requests and answers take: bodies, also decompressed, and answers
-//! that wait for their reader. No caller and no address may take more than its part of it, so that
-//! the rest is always served.
+//! The memory budget of requests and answers: bodies, also decompressed, and answers that wait for
+//! their reader. Each caller and each address is limited to a share, so that the others are always
+//! served.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -31,20 +31,20 @@ const CALLER_BYTES: usize = 24 * MIB;
 /// Bytes for all users and nodes of one address.
 const ADDRESS_BYTES: usize = 48 * MIB;
 
-/// Smaller answers are not counted: the connection itself takes as much.
+/// Smaller answers are not counted, because the connection itself takes as much memory.
 const COUNTED_FROM_BYTES: u64 = 16 * 1024;
-/// A large answer is passed on in copies of this size, so that nobody holds all of it for the sake
-/// of its last bytes.
+/// Large answers are sent as copies of this size, so that the last bytes don't keep the whole answer
+/// in memory.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Released bytes after which the allocator should return free memory to the system.
+/// Released bytes after which the allocator returns free memory to the system.
 const TRIM_AFTER_BYTES: usize = 4 * MIB;
 
-/// Who a request is counted for.
+/// The owner of counted memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
-    /// Somebody at that address who is not signed in.
+    /// A client at that address that is not signed in.
     Stranger(IpAddr),
-    /// Everybody at that address who is.
+    /// All signed-in clients at that address.
     Address(IpAddr),
     /// A user, by id.
     User(String),
@@ -62,7 +62,7 @@ impl Holder {
     }
 }
 
-/// The budget. Clones share it.
+/// The budget. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Budget(Arc<Shared>);
 
@@ -77,7 +77,7 @@ struct Held {
     total: usize,
     strangers: usize,
     by_holder: HashMap<Holder, usize>,
-    /// Released since the allocator last returned free memory.
+    /// Bytes released since the allocator last returned free memory.
     released: usize,
 }
 
@@ -91,21 +91,21 @@ impl Budget {
         }))
     }
 
-    /// Waits until so much was released that free memory is worth returning to the system.
+    /// Waits until enough was released to return free memory to the system.
     pub(crate) async fn worth_trimming(&self) {
         self.0.trim.notified().await;
     }
 
     /// Records that memory outside this budget was released.
-    pub(crate) fn note_released(&self, bytes: usize) {
-        self.note(&mut self.held(), bytes);
+    pub(crate) fn record_released(&self, bytes: usize) {
+        self.add_released(&mut self.held(), bytes);
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, held: &mut Held, bytes: usize) {
+    fn add_released(&self, held: &mut Held, bytes: usize) {
         held.released += bytes;
         if held.released >= TRIM_AFTER_BYTES {
             held.released = 0;
@@ -126,7 +126,7 @@ impl Budget {
         if is_full || (is_stranger && held.strangers + bytes > STRANGERS_BYTES) {
             return Err(ApiError::unavailable(
                 "out_of_memory",
-                "Other requests take all the memory that the server sets aside for them; try again in a moment",
+                "The server's memory for requests is in use; try again in a moment",
             ));
         }
         held.total += bytes;
@@ -156,7 +156,7 @@ impl Budget {
                 }
             }
         }
-        self.note(&mut held, bytes);
+        self.add_released(&mut held, bytes);
     }
 }
 
@@ -166,13 +166,13 @@ fn too_many(holder: &Holder) -> ApiError {
         Holder::User(_) => "Your other requests",
         Holder::Node(_) => "This node's other requests",
     };
-    let words =
-        format!("{who} take as much of the server's memory as they may; try again in a moment");
-    ApiError::too_many(words, 1)
+    let message =
+        format!("{who} have used up their share of the server's memory; try again in a moment");
+    ApiError::too_many(message, 1)
 }
 
-/// Counts the memory of one request and its answer, among the request's extensions. Clones share
-/// it; the last one returns what is left.
+/// Counts the memory of one request and its answer, as a request extension. Cheap to clone; dropping
+/// the last clone releases the memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Meter(Arc<Counted>);
 
@@ -214,13 +214,13 @@ impl Drop for Counted {
 }
 
 impl Meter {
-    /// The request's meter. A router without a budget treats everybody as a stranger.
+    /// The request's meter. Without a budget, the client counts as not signed in.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let found = extensions.get::<Self>().cloned();
         found.unwrap_or_else(|| Budget::default().meter(IpAddr::V4(Ipv4Addr::LOCALHOST)))
     }
 
-    /// The request is `caller`'s from here on, unless it is somebody's already.
+    /// Counts the request for `caller` from now on, unless it has a caller or counted bytes already.
     pub(crate) fn sign_in(&self, caller: Holder) {
         let mut state = self.0.state();
         if state.caller.is_none() && state.body + state.answer == 0 {
@@ -228,17 +228,17 @@ impl Meter {
         }
     }
 
-    /// Whether the request was authenticated.
+    /// Whether the request is authenticated.
     pub(crate) fn is_signed_in(&self) -> bool {
         self.0.state().caller.is_some()
     }
 
-    /// The client's address, an IPv6 one as its /64.
+    /// The client's address; an IPv6 address as its /64.
     pub(crate) fn address(&self) -> IpAddr {
         self.0.address
     }
 
-    /// The budget that it counts in.
+    /// The budget of this meter.
     pub(crate) fn budget(&self) -> &Budget {
         &self.0.budget
     }
@@ -259,8 +259,8 @@ impl Meter {
         Ok(())
     }
 
-    /// Releases the body, and counts the answer for as long as it is sent. In place of an answer
-    /// that does not fit into the budget, the error.
+    /// Releases the request's body and counts the answer until it is sent. An answer that does not
+    /// fit into the budget is replaced by an error.
     pub(crate) fn pass_on(self, response: Response) -> Response {
         let held = {
             let mut state = self.0.state();
@@ -298,10 +298,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Meter {
     }
 }
 
-/// A body that is counted until it is sent.
+/// An answer's body that is counted until it is sent.
 struct Counting {
     body: Body,
-    /// Of a large frame, what was not passed on yet.
+    /// The part of a large frame that was not sent yet.
     rest: Bytes,
     _meter: Meter,
 }
@@ -328,7 +328,7 @@ impl hyper::body::Body for Counting {
         let length = self.rest.len().min(PIECE_BYTES);
         let piece = Bytes::from(BytesMut::from(&self.rest.split_to(length)[..]));
         if self.rest.is_empty() {
-            // An empty part of it would hold all of it.
+            // Even an empty slice would keep the whole frame in memory.
             self.rest = Bytes::new();
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_takes_more_than_their_part_and_all_of_it_comes_back() {
+    fn callers_are_limited_to_their_share_and_all_memory_is_released() {
         let budget = Budget::default();
         let ann = user_at(&budget, "ann", 1);
         assert_eq!(status(ann.hold_body(CALLER_BYTES)), 200);
@@ -381,7 +381,7 @@ mod tests {
         assert_eq!(status(user_at(&budget, "ann", 2).hold_answer(1)), 429);
         let bob = user_at(&budget, "bob", 1);
         assert_eq!(status(bob.hold_answer(CALLER_BYTES)), 200);
-        // The address has its part, too.
+        // The address also has a limit.
         assert_eq!(status(user_at(&budget, "cid", 1).hold_body(1)), 429);
         let cid = user_at(&budget, "cid", 2);
         assert_eq!(status(cid.hold_body(TOTAL_BYTES - 2 * CALLER_BYTES)), 200);
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_leave_most_of_it_to_others() {
+    fn strangers_leave_most_of_the_budget_to_others() {
         let budget = Budget::default();
         let strangers: Vec<Meter> = (0..4).map(|last| budget.meter(address(last))).collect();
         for stranger in &strangers {

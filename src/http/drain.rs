@@ -1,6 +1,6 @@
-//! What is left of a request's body when its answer is ready. A server that closes over unread
-//! bytes resets the connection, and the client may never see why it was refused: so the rest is
-//! read and thrown away, within bounds.
+//! Reads the rest of a request's body when its answer is ready. If the server closes a connection
+//! with unread bytes, the connection is reset and the client may never see why it was refused. So
+//! the rest is read and discarded, within limits.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +11,12 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-/// Bytes that are thrown away at the most; a client that sends more is cut off.
+/// The most bytes that are discarded; a client that sends more is cut off.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long the rest may take in all.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long reading the rest may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request's body that two may read: the handler first, then whoever throws away the rest.
+/// A request's body that the handler reads first, and [`Drainable::drain`] afterwards.
 #[derive(Clone)]
 pub(crate) struct Drainable(Arc<Mutex<Incoming>>);
 
@@ -25,20 +25,19 @@ impl Drainable {
         Self(Arc::new(Mutex::new(body)))
     }
 
-    /// Reads what the handler left.
+    /// Reads and discards the bytes that the handler left.
     pub(crate) async fn drain(mut self) {
         let rest = async {
-            let mut thrown_away = 0;
+            let mut discarded = 0;
             while let Some(Ok(frame)) = self.frame().await {
-                thrown_away += frame.data_ref().map_or(0, Bytes::len);
-                if thrown_away > BYTES_MAX {
+                discarded += frame.data_ref().map_or(0, Bytes::len);
+                if discarded > BYTES_MAX {
                     return;
                 }
             }
         };
-        // Past the patience the connection is closed with bytes unread, as it would be without all
-        // this.
-        let _in_time = tokio::time::timeout(PATIENCE, rest).await;
+        // After the timeout the connection is closed with unread bytes.
+        let _in_time = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The one error that leaves the server.
+//! The error type of all HTTP answers.
 
 use std::collections::BTreeMap;
 
@@ -8,31 +8,31 @@ use hyprbox_protocol::ErrorBody;
 
 use crate::store::StoreError;
 
-/// Fields that one error names; of further ones it has the number.
+/// The most fields that an error names; further fields are only counted.
 pub(super) const FIELDS_MAX: usize = 20;
-/// Characters of a field's name, and of the message about it: both may repeat what the client sent.
+/// The most characters of a field's name and of its message, which may repeat the client's input.
 const FIELD_CHARS: usize = 200;
 const MESSAGE_CHARS: usize = 2_000;
 
-/// An answer of 400 or more: what the client did wrong, or that the server can't at the moment.
+/// An answer with a status of 400 or more.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     /// The HTTP status.
     pub status: StatusCode,
-    /// A stable name for programs.
+    /// A stable code for programs.
     pub code: &'static str,
-    /// Words for the person, with the mend.
+    /// Message for the user, including how to fix the problem.
     pub message: String,
-    /// The fields at fault, by path: the first 20 of them.
+    /// The first 20 invalid fields, by path.
     pub fields: BTreeMap<String, String>,
-    /// How many more fields are at fault.
+    /// The number of further invalid fields.
     pub more: u64,
-    /// Seconds to wait before the next try, for 429 and 503.
+    /// Seconds to wait before a retry, for 429 and 503.
     pub retry_after: Option<u64>,
 }
 
 impl ApiError {
-    /// Any error; the constructors below name the usual ones.
+    /// Any error. The usual ones have constructors of their own.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -78,31 +78,31 @@ impl ApiError {
         )
     }
 
-    /// 429, to be tried again after `seconds`.
+    /// 429, with a retry after `seconds`.
     pub fn too_many(message: impl Into<String>, seconds: u64) -> Self {
         let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message);
         error.retry_after = Some(seconds);
         error
     }
 
-    /// 503, to be tried again in a second.
+    /// 503, with a retry after a second.
     pub fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
         error.retry_after = Some(1);
         error
     }
 
-    /// 500: a fault of this program. The cause goes to the log, not to the client.
+    /// 500, for a fault of this program. The cause goes to the log, not to the client.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        tracing::error!(%cause, "an answer failed");
+        tracing::error!(%cause, "a request failed");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "Something went wrong in the server; its log says what, under this answer's X-Request-Id",
+            "The server failed to answer; find the cause in its log by this answer's X-Request-Id",
         )
     }
 
-    /// The same error with one field at fault.
+    /// Adds an invalid field.
     pub fn with_field(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
         let field = cut(field.into(), FIELD_CHARS);
         if self.fields.len() < FIELDS_MAX || self.fields.contains_key(&field) {
@@ -114,13 +114,13 @@ impl ApiError {
         self
     }
 
-    /// Says how many fields are at fault that are not named; nothing if all are.
+    /// `and 7 more`, for invalid fields that are not named.
     pub fn and_more(&self) -> Option<String> {
         (self.more > 0).then(|| format!("and {} more", grouped(self.more)))
     }
 }
 
-/// The number with a comma between its thousands.
+/// The number with commas between thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -133,7 +133,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// The beginning of a text that may be the client's own.
+/// Shortens a text that may repeat the client's input.
 fn cut(text: String, chars: usize) -> String {
     match text.char_indices().nth(chars) {
         None => text,
@@ -148,17 +148,17 @@ impl From<StoreError> for ApiError {
                 Self::unavailable("busy", "The database is busy; try again in a moment")
             }
             StoreError::Full => {
-                tracing::error!("the disk of the database is full");
+                tracing::error!("the database's disk is full");
                 Self::unavailable(
                     "disk_full",
-                    "The server's disk is full; nothing was changed",
+                    "The server's disk is full, so nothing was changed; free space on it and try again",
                 )
             }
             StoreError::Unusable(cause) => {
                 tracing::error!(%cause, "the database can't be used");
                 Self::unavailable(
                     "store_unusable",
-                    "The server can't use its database; its log says why",
+                    "The server can't use its database; see the server's log for the reason",
                 )
             }
             StoreError::Stopping => {
@@ -175,7 +175,7 @@ impl IntoResponse for ApiError {
         if let Some(more) = self.and_more() {
             self.message = format!("{}, {more}", self.message);
         }
-        // For the dashboard, which shows the same error as a page.
+        // The dashboard renders this extension as a page.
         let shown = self.clone();
         let body = ErrorBody {
             error: self.message,
@@ -198,8 +198,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Faults of a body's fields, collected so that all of them are reported at once: 20 by name, the
-/// rest as a number.
+/// Collects invalid fields, so that all are reported at once: 20 by name, the rest as a number.
 #[derive(Debug, Default)]
 pub struct FieldErrors {
     named: BTreeMap<String, String>,
@@ -207,12 +206,12 @@ pub struct FieldErrors {
 }
 
 impl FieldErrors {
-    /// Adds a fault; the first one of a field stays.
+    /// Adds a fault. The first fault of a field stays.
     pub fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.add_with(|| (field.into(), message.into()));
     }
 
-    /// The same for a fault whose words are only made if it is named.
+    /// Adds a fault whose message is only built if it is named.
     pub fn add_with(&mut self, fault: impl FnOnce() -> (String, String)) {
         if self.named.len() >= FIELDS_MAX {
             self.more += 1;
@@ -224,7 +223,7 @@ impl FieldErrors {
             .or_insert_with(|| cut(message, MESSAGE_CHARS));
     }
 
-    /// Adds so many faults that are not named.
+    /// Adds `count` faults without names.
     pub fn add_unnamed(&mut self, count: u64) {
         self.more += count;
     }
@@ -236,14 +235,14 @@ impl FieldErrors {
         }
     }
 
-    /// Takes over faults found elsewhere.
+    /// Adds faults found elsewhere.
     pub fn extend(&mut self, faults: impl IntoIterator<Item = (String, String)>) {
         for (field, message) in faults {
             self.add(field, message);
         }
     }
 
-    /// The same faults of fields within `parent`.
+    /// The same faults for fields within `parent`.
     pub fn within(self, parent: &str) -> Self {
         let named = self.named.into_iter();
         Self {
@@ -254,7 +253,7 @@ impl FieldErrors {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no faults.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty() && self.more == 0
     }
@@ -264,21 +263,21 @@ impl FieldErrors {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
-    /// A 400 that names the fields at fault, or nothing.
+    /// A 400 that names the invalid fields, if there are any.
     pub fn into_result(self) -> Result<(), ApiError> {
         let Some((field, message)) = self.named.first_key_value() else {
             return Ok(());
         };
         let all = self.named.len() as u64 + self.more;
-        let words = if all == 1 {
+        let message = if all == 1 {
             format!("{field}: {message}")
         } else {
             format!(
-                "{} fields are wrong; first {field}: {message}",
+                "{} fields are invalid; first {field}: {message}",
                 grouped(all)
             )
         };
-        let mut error = ApiError::bad_request("bad_input", words);
+        let mut error = ApiError::bad_request("bad_input", message);
         error.fields = self.named;
         error.more = self.more;
         Err(error)
@@ -299,7 +298,7 @@ mod tests {
         assert_eq!(error.fields.len(), FIELDS_MAX);
         assert_eq!(
             error.message,
-            "600,000 fields are wrong; first f000000: is wrong"
+            "600,000 fields are invalid; first f000000: is wrong"
         );
         assert_eq!(error.and_more().as_deref(), Some("and 599,980 more"));
         let mut faults = FieldErrors::default();
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_sent_is_repeated_only_in_part() {
+    fn the_clients_input_is_repeated_only_in_part() {
         let mut faults = FieldErrors::default();
         faults.add("\u{e9}".repeat(100_000), "x".repeat(100_000));
         let error = faults.into_result().expect_err("a fault");
@@ -323,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn thousands_are_grouped() {
         for (number, text) in [
             (0, "0"),
             (999, "999"),

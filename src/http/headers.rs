@@ -1,4 +1,4 @@
-//! Headers that every answer carries, and the id that ties an answer to the log.
+//! Headers of every answer, and the request id that links an answer to the log.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -6,17 +6,17 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
-/// For answers that are no pages: nothing in them may do anything.
+/// The content security policy of answers that are not pages: it allows nothing.
 pub const API_CSP: &str = "default-src 'none'; frame-ancestors 'none'";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of this request, in the log and in the answer's `X-Request-Id`.
+/// The request's id in the log and in the answer's `X-Request-Id`.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
 impl RequestId {
-    /// A new one.
+    /// A new id.
     pub fn new() -> Self {
         Self(uuid::Uuid::now_v7().simple().to_string())
     }
@@ -28,8 +28,8 @@ impl Default for RequestId {
     }
 }
 
-/// Middleware: gives the request its id and the answer its headers. A page sets a policy of its
-/// own, which stays.
+/// Middleware: sets the request's id and the answer's headers. A page keeps its own content security
+/// policy.
 pub async fn answer_headers(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     let span = tracing::debug_span!("request", id = %id.0, method = %request.method(), path = request.uri().path());
@@ -40,7 +40,7 @@ pub async fn answer_headers(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Gives an answer what every one carries. `is_api`: it is none that may be kept.
+/// Sets the headers of every answer. With `is_api` the answer must not be cached.
 pub fn finish(headers: &mut HeaderMap, id: &RequestId, is_api: bool) {
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(headers, header::REFERRER_POLICY, "no-referrer");

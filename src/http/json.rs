@@ -1,5 +1,4 @@
-//! JSON bodies. People's requests are read strictly; an agent's fields that this server doesn't
-//! know are ignored.
+//! JSON bodies. Unknown fields are refused in people's requests and ignored in agents' requests.
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -8,20 +7,20 @@ use serde::de::DeserializeOwned;
 
 use super::{ApiError, FieldErrors, Meter, read_body};
 
-/// A person's JSON body: every unknown field is a 400 that names it.
+/// A person's JSON body. Unknown fields lead to a 400 that names them.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
-/// The same, with the JSON as it came, by which a repeated request is known. Absent if it has more
-/// values than any valid request: then only what is wrong with it matters.
+/// A [`JsonBody`] with its JSON value, which identifies repeated requests. The value is absent if it
+/// has more parts than any valid request, because then only the errors matter.
 #[derive(Debug)]
 pub struct JsonWithValue<T>(pub T, pub Option<serde_json::Value>);
 
-/// Values of a body that are kept as JSON: more than a request with [`super::once::NAMES_MAX`]
-/// names has.
+/// The most values of a body that are kept as JSON, more than a request with
+/// [`super::once::NAMES_MAX`] names has.
 const VALUES_MAX: usize = 4 * super::once::NAMES_MAX;
 
-/// An agent's JSON body: unknown fields are ignored.
+/// An agent's JSON body. Unknown fields are ignored.
 #[derive(Debug)]
 pub struct AgentJson<T>(pub T);
 
@@ -64,12 +63,12 @@ async fn json_bytes(request: Request) -> Result<Bytes, ApiError> {
         ));
     }
     let bytes = read_body(&parts, body).await?;
-    // What is read from it takes about as much again.
+    // The parsed value takes about as much memory again.
     Meter::of(&parts.extensions).hold_body(bytes.len())?;
     Ok(bytes)
 }
 
-/// At least as many as the values that the JSON has.
+/// An upper bound of the number of values in the JSON.
 fn values_of(json: &[u8]) -> usize {
     1 + memchr::memchr3_iter(b',', b'[', b'{', json).count()
 }
@@ -103,10 +102,10 @@ fn parse<T: DeserializeOwned>(
     bytes: &[u8],
     unknown: &mut dyn FnMut(&serde_ignored::Path<'_>),
 ) -> Result<T, ApiError> {
-    // serde would also read a struct from a list of its fields' values.
+    // serde would also accept a list of the field's values as a struct.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
-        let words = "The body is of the wrong shape: it must be a JSON object";
-        return Err(ApiError::bad_request("bad_input", words));
+        let message = "The body has the wrong shape: it must be a JSON object";
+        return Err(ApiError::bad_request("bad_input", message));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let mut track = serde_path_to_error::Track::new();
@@ -129,17 +128,17 @@ fn wrong_json(error: &serde_json::Error, path: &str) -> ApiError {
         .and_then(|rest| rest.strip_suffix('`'));
     let reason = plain(reason);
     match (missing, path) {
-        (Some(name), ".") => field_error(name, "is needed"),
-        (Some(name), parent) => field_error(&format!("{parent}.{name}"), "is needed"),
+        (Some(name), ".") => field_error(name, "is required"),
+        (Some(name), parent) => field_error(&format!("{parent}.{name}"), "is required"),
         (None, ".") => ApiError::bad_request(
             "bad_input",
-            format!("The body is of the wrong shape: it {reason}"),
+            format!("The body has the wrong shape: it {reason}"),
         ),
         (None, path) => field_error(path, &reason),
     }
 }
 
-/// What serde says of a value, in words for those who don't write Rust.
+/// serde's error about a value, in words for people who don't write Rust.
 fn plain(reason: &str) -> String {
     if let Some((_, wanted)) = reason.split_once(", expected ") {
         if let Some(names) = wanted.strip_prefix("one of ") {

@@ -1,5 +1,4 @@
-//! What every route shares: one error type, the extractors whose refusals are that error, limits
-//! and headers.
+//! The base of all routes: one error type, extractors that fail with it, limits and headers.
 
 mod body;
 mod budget;
@@ -10,7 +9,7 @@ mod json;
 mod once;
 mod path;
 mod query;
-mod waiting;
+mod waiter;
 
 pub use error::{ApiError, FieldErrors};
 pub use headers::{API_CSP, RequestId, answer_headers, finish};
@@ -18,7 +17,7 @@ pub use json::{AgentJson, JsonBody, JsonWithValue};
 pub use once::NamedValues;
 pub use path::Path;
 pub use query::{KnownParameters, Pairs, Query, refuse_unknown_parameters};
-pub use waiting::{AskedAgain, CanSetAside, SetAside, Wait, Waiting};
+pub use waiter::{ResumedCall, Suspend, Suspender, Wait, Waiter};
 
 pub(crate) use body::read_body;
 pub(crate) use budget::{Budget, Holder, Meter};

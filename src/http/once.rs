@@ -1,4 +1,4 @@
-//! Objects whose names are the client's own: bounded in what is kept of them.
+//! Reads JSON objects whose names the client chooses, within limits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,16 +6,16 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Names that are kept of one object: many times as many as any valid request has. Further ones are
-/// counted.
+/// The most names of an object that are kept, many times more than any valid request has. Further
+/// names are only counted.
 pub(super) const NAMES_MAX: usize = 1_000;
 
-/// An object with names of the client's own.
+/// An object whose names the client chose.
 #[derive(Debug, Clone, Default)]
 pub struct NamedValues {
-    /// The first [`NAMES_MAX`] names. Of a list or an object as value only that it is one.
+    /// The first [`NAMES_MAX`] names. Values that are lists or objects are emptied.
     pub kept: Map<String, Value>,
-    /// How many more there were.
+    /// The number of further names.
     pub more: u64,
 }
 
@@ -25,15 +25,14 @@ impl From<Map<String, Value>> for NamedValues {
     }
 }
 
-/// Reads an object, or `null`. A name that stands there twice is refused: which of the two was
-/// meant, nobody knows.
+/// Reads an object or `null`. A repeated name is refused, because it is unclear which value counts.
 pub(crate) fn each_name_once<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<NamedValues>, D::Error> {
     from.deserialize_option(Once)
 }
 
-/// Reads an object of texts, or `null`; names after the first [`NAMES_MAX`] are left out.
+/// Reads an object of strings or `null`. Names after the first [`NAMES_MAX`] are left out.
 pub(crate) fn some_labels<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<BTreeMap<String, String>>, D::Error> {
@@ -110,7 +109,7 @@ impl<'de> Visitor<'de> for Labels {
     }
 }
 
-/// Reads a value; a list or an object only to its end, as nothing here may be one.
+/// Reads a value. Lists and objects are skipped, because they are never valid here.
 struct Shallow;
 
 impl<'de> DeserializeSeed<'de> for Shallow {
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn values_stay_as_they_are_and_lists_are_emptied() {
+    fn scalars_are_kept_and_lists_are_emptied() {
         let json = r#"{"a": "x", "b": 1, "c": -1, "d": 1.5, "e": true, "f": null, "g": [1, [2]], "h": {"i": {"j": 1}}}"#;
         let read = read(json).expect("JSON").expect("an object");
         let wanted = serde_json::json!({"a": "x", "b": 1, "c": -1, "d": 1.5, "e": true, "f": null, "g": [], "h": {}});

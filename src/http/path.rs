@@ -1,4 +1,4 @@
-//! Path parameters: what can't be read names nothing, so it is a 404.
+//! Path parameters. A parameter that can't be parsed names nothing, so the answer is 404.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -17,6 +17,6 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
         axum::extract::Path::from_request_parts(parts, state)
             .await
             .map(|axum::extract::Path(value)| Self(value))
-            .map_err(|_| ApiError::not_found("not_found", "There is nothing at this address"))
+            .map_err(|_| ApiError::not_found("not_found", "This address does not exist"))
     }
 }

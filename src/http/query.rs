@@ -1,6 +1,6 @@
-//! Query parameters as they stand: in order, repeats kept (axum's own extractor refuses those). A
-//! parameter that an endpoint for people does not know is a 400 that names it: ignored, a misspelt
-//! filter would show too much.
+//! Query parameters in their order, with repetitions (which axum's own extractor refuses). Endpoints
+//! for people refuse unknown parameters, because a misspelt filter that is ignored would return too
+//! much.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,36 +73,36 @@ impl<'t> Pairs<'t> {
             .map(|(key, value)| (key.as_ref(), value.as_ref()))
     }
 
-    /// The first value of `name` as a number (or the like) within `allowed`; a 400 that says `must
-    /// be {words}` otherwise.
+    /// The first value of `name`, parsed and within `allowed`; otherwise a 400 with the message `must
+    /// be {rule}`.
     pub fn parse<T: FromStr + PartialOrd>(
         &self,
         name: &str,
         allowed: std::ops::RangeInclusive<T>,
-        words: &str,
+        rule: &str,
     ) -> Result<Option<T>, ApiError> {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
         match text.parse() {
             Ok(value) if allowed.contains(&value) => Ok(Some(value)),
-            _ => Err(self.wrong(name, words)),
+            _ => Err(self.wrong(name, rule)),
         }
     }
 
-    /// A 400 that names every parameter that is not among `known`.
+    /// A 400 that names every parameter that is not `known`.
     pub fn refuse_unknown(&self, known: impl Fn(&str) -> bool) -> Result<(), ApiError> {
         let mut faults = FieldErrors::default();
         for (name, _) in self.pairs().filter(|(name, _)| !known(name)) {
-            faults.add(name, "is not a query parameter of this address");
+            faults.add(name, "is not a query parameter of this endpoint");
         }
         faults.into_result()
     }
 
-    /// A 400 for the parameter `name`, which must be `words`.
-    pub fn wrong(&self, name: &str, words: &str) -> ApiError {
-        ApiError::bad_request("bad_input", format!("{name}: must be {words}"))
-            .with_field(name, format!("must be {words}"))
+    /// A 400 for the parameter `name`, with the message `must be {rule}`.
+    pub fn wrong(&self, name: &str, rule: &str) -> ApiError {
+        ApiError::bad_request("bad_input", format!("{name}: must be {rule}"))
+            .with_field(name, format!("must be {rule}"))
     }
 }
 
@@ -116,15 +116,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     }
 }
 
-/// The query parameters of each endpoint for people, by method and path, as the API's description
-/// has them: what is not described is not accepted.
+/// The query parameters of each endpoint for people, by method and path, from the API's description.
+/// Other parameters are refused.
 #[derive(Debug, Clone)]
 pub struct KnownParameters(Arc<BTreeMap<(String, String), BTreeSet<String>>>);
 
 impl KnownParameters {
-    /// Of the API's description, which is JSON. Agents' endpoints are left out: a newer agent may
-    /// send more than this server knows. So are the endpoints that are no part of the API, which
-    /// probes and scrapers call.
+    /// Reads the API's description, which is JSON. Agents' endpoints are left out, because a newer
+    /// agent may send parameters that this server does not know. So are the endpoints for probes and
+    /// scrapers, which are not part of the API.
     pub fn of(description: &[u8]) -> serde_json::Result<Self> {
         let description: Value = serde_json::from_slice(description)?;
         let mut known = BTreeMap::new();
@@ -146,7 +146,7 @@ impl KnownParameters {
         ) else {
             return Ok(());
         };
-        // A HEAD is answered as a GET is.
+        // HEAD is answered like GET.
         let method = match request.method().as_str() {
             "HEAD" => "GET",
             method => method,
@@ -172,7 +172,7 @@ fn described_parameters(operation: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-/// Middleware around the API: refuses query parameters that the endpoint does not know.
+/// Middleware: refuses query parameters that the endpoint does not know.
 pub async fn refuse_unknown_parameters(
     State(known): State<KnownParameters>,
     request: Request,

@@ -1,5 +1,6 @@
-//! The life of a job, from the queue to its end; the only folder that changes a job's state.
+//! The life of a job, from the queue to its end. Only this folder changes a job's state.
 
+mod access;
 mod error;
 mod life;
 mod live;
@@ -14,14 +15,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use access::{Scope, find_visible};
 pub use error::JobError;
-pub use life::door::{Door, Said};
 pub use life::key::{KeyError, SecretKey};
+pub use life::poll_fast_path::{FastAnswer, PollFastPath};
 pub use life::queue::{Idempotency, QueueRequest, Queued};
 pub use log::diff::unified as unified_diff;
 pub use log::steps::{Step, StepState};
 pub use log::window::OutputEnd;
-pub use routes::{JobPage, Scope, find_for};
+pub use routes::JobPage;
 pub use view::{JobDetail, JobView};
 
 use crate::auth::OperatorScope;
@@ -31,25 +33,33 @@ use crate::nodes::Nodes;
 use crate::presets::Catalog;
 use crate::store::Store;
 
-/// What the jobs' part of the server is told at its start.
+/// The settings of the server that concern jobs.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Kept bytes per stream.
+    /// Bytes of output that are kept per stream.
     pub stdout_max_bytes: u64,
-    /// How long a RUNNING job lives without a sign of life.
+    /// Seconds after which a RUNNING job whose agent is silent counts as lost.
     pub lease_seconds: u64,
-    /// Days that finished jobs are kept.
+    /// Days for which finished jobs are kept; forever if `None`.
     pub keep_days: Option<u64>,
-    /// Whose jobs an OPERATOR may read.
+    /// Which jobs an OPERATOR may read.
     pub operator_scope: OperatorScope,
 }
 
-/// The jobs' part of the server; clones share it.
+/// Everything that the server does with jobs. Cheap to clone.
+///
+/// - life: [`Jobs::queue`], [`Jobs::cancel`], `poll`, `append`, [`Jobs::complete`],
+///   [`Jobs::run_sweeps`]
+/// - reading: [`Jobs::page`], [`Jobs::script`], [`Jobs::diff`], [`Jobs::render`],
+///   [`Jobs::presets`]; [`find_visible`] checks the user's rights first
+/// - nodes, as far as jobs are concerned: [`Jobs::all_nodes`], [`Jobs::one_node`],
+///   [`Jobs::nodes_of`], [`Jobs::search_nodes`], [`Jobs::delete_node`]
+/// - HTTP: [`Jobs::routes`], and [`PollFastPath`] in front of it
 #[derive(Clone)]
-pub struct Jobs(Arc<Parts>);
+pub struct Jobs(Arc<Services>);
 
-/// What every clone shares.
-pub struct Parts {
+/// The services that the work on jobs needs, shared by all clones of [`Jobs`].
+pub struct Services {
     pub(crate) store: Store,
     pub(crate) hub: Arc<Hub>,
     pub(crate) nodes: Nodes,
@@ -57,7 +67,7 @@ pub struct Parts {
     pub(crate) metrics: Metrics,
     limits: Limits,
     key: SecretKey,
-    polls: life::claim::Polls,
+    polls: life::poll::PollTracker,
     tails: live::tail::Tails,
     audited_views: live::dashboard_stream::AuditedViews,
     viewers: live::viewers::Viewers,
@@ -66,16 +76,16 @@ pub struct Parts {
 }
 
 impl std::ops::Deref for Jobs {
-    type Target = Parts;
+    type Target = Services;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &Services {
         &self.0
     }
 }
 
 impl Jobs {
-    /// Puts the parts together. `stopping` turns true when the server goes down: open polls and
-    /// streams then end.
+    /// Builds the services. When `stopping` turns true, the server is shutting down and open polls
+    /// and streams end.
     pub fn new(
         nodes: Nodes,
         catalog: Arc<Catalog>,
@@ -86,8 +96,8 @@ impl Jobs {
     ) -> Self {
         let (store, hub) = (nodes.store.clone(), Arc::clone(&nodes.hub));
         let tails = live::tail::Tails::new(store.clone(), Arc::clone(&hub), metrics.clone());
-        let polls = life::claim::Polls::default();
-        Self(Arc::new(Parts {
+        let polls = life::poll::PollTracker::default();
+        Self(Arc::new(Services {
             store,
             hub,
             nodes,
@@ -104,7 +114,7 @@ impl Jobs {
         }))
     }
 
-    /// The endpoints of jobs, for people and for agents, and those of nodes that count or end jobs.
+    /// The endpoints for jobs, presets, and the nodes that run them.
     pub fn routes(&self) -> OpenApiRouter {
         OpenApiRouter::new()
             .merge(routes::routes())
@@ -118,10 +128,10 @@ impl Jobs {
             .with_state(self.clone())
     }
 
-    /// Turns true when the server goes down.
+    /// Waits until the server shuts down.
     pub(crate) async fn stopped(&self) {
         let mut stopping = self.stopping.clone();
-        // An error says that the server's own end is gone: then it is going down, too.
-        let _gone = stopping.wait_for(|stopping| *stopping).await;
+        // An error means that the sender is gone, and with it the server.
+        let _closed = stopping.wait_for(|stopping| *stopping).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The calls on nodes that count or end jobs.
+//! The endpoints for nodes that involve their jobs: reading a node's load, and deleting a node.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,18 +17,18 @@ use crate::nodes::{Load, NodeView};
 use crate::store::job;
 use crate::store::{Change, Tx, node};
 
-/// Nodes read one by one; of more than this, all are read at once.
+/// Up to this many nodes are read one by one; beyond it, one read of all nodes is cheaper.
 const ONE_BY_ONE_MAX: usize = 100;
 
 /// Every node.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct NodeList {
-    /// By id.
+    /// Ordered by id.
     pub nodes: Vec<NodeView>,
 }
 
 impl Jobs {
-    /// Every node, with what runs and waits on it.
+    /// Every node, with its running and queued jobs.
     pub async fn all_nodes(&self) -> Result<Vec<NodeView>, JobError> {
         let (nodes, running, queued) = self
             .store
@@ -61,14 +61,14 @@ impl Jobs {
         Ok(nodes.into_iter().map(view).collect())
     }
 
-    /// The nodes that a search finds, by id; those of these words, or all.
+    /// The nodes that match a search, ordered by id; all nodes if the search is empty.
     pub async fn search_nodes(&self, sought: &str) -> Result<Vec<node::FoundNode>, JobError> {
         let sought = sought.to_owned();
         Ok(self.store.read(move |tx| node::search(tx, &sought)).await?)
     }
 
-    /// The nodes of these ids, in their order, with what runs and waits on them; without those that
-    /// are not there.
+    /// The nodes with these ids, in the same order, with their running and queued jobs. Unknown ids
+    /// are left out.
     pub async fn nodes_of(&self, ids: Vec<String>) -> Result<Vec<NodeView>, JobError> {
         if ids.len() > ONE_BY_ONE_MAX {
             let ids: BTreeSet<String> = ids.into_iter().collect();
@@ -89,7 +89,7 @@ impl Jobs {
             .collect())
     }
 
-    /// One node, with what runs and waits on it.
+    /// One node, with its running and queued jobs.
     pub async fn one_node(&self, id: String) -> Result<NodeView, JobError> {
         let (node, load) = self
             .store
@@ -98,7 +98,7 @@ impl Jobs {
         Ok(self.nodes.view(node, load))
     }
 
-    /// Deletes a node with its tokens; its QUEUED jobs become CANCELLED, its finished ones stay.
+    /// Deletes a node with its tokens. QUEUED jobs become CANCELLED; finished jobs stay.
     pub async fn delete_node(&self, user: User, id: String) -> Result<(), JobError> {
         let node_id = id.clone();
         let cancelled = self
@@ -128,8 +128,8 @@ fn find_with_load(tx: &mut dyn Tx, id: &str) -> Result<Option<(node::Node, Load)
 }
 
 fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, JobError> {
-    // Locked, so that nothing is queued meanwhile; and what runs is looked at last: a claim that
-    // came before is seen then.
+    // The lock keeps jobs from being queued meanwhile. Running jobs are checked after the cancel, so
+    // that a claim that came first is found.
     node::find_locked(tx, id)?.ok_or(JobError::NodeNotFound)?;
     let cancelled = job::cancel_all_queued(tx, id, clock::now())?;
     if !job::running_on(tx, id)?.is_empty() {
@@ -144,19 +144,15 @@ fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, 
         detail: Some(&format!("{} queued jobs cancelled", cancelled.len())),
     };
     audit::record(tx, entry)?;
-    for job_id in &cancelled {
+    for job in &cancelled {
         tx.note(Change::Job {
-            id: job_id.clone(),
+            id: job.id.clone(),
             node_id: id.to_owned(),
         });
     }
     tx.note(Change::Node { id: id.to_owned() });
     tx.note(Change::Credentials);
-    let mut ended = Vec::with_capacity(cancelled.len());
-    for job_id in &cancelled {
-        ended.extend(job::find(tx, job_id)?);
-    }
-    Ok(ended)
+    Ok(cancelled)
 }
 
 /// Lists nodes.
@@ -187,7 +183,7 @@ async fn show(
 /// Deletes a node.
 #[utoipa::path(delete, path = "/api/nodes/{id}", tag = "nodes", operation_id = "delete_node", params(("id" = String, Path)),
     responses((status = 204),
-        (status = 409, description = "It has a running job")),
+        (status = 409, description = "The node is running a job")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn delete(
     State(jobs): State<Jobs>,

@@ -1,4 +1,4 @@
-//! The endpoints of presets: what there is to queue, and what would be frozen.
+//! The endpoints for presets: listing, showing and rendering them.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::store::StoreError;
 /// The body of a render request.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(super) struct RenderRequest {
-    /// Params by name, as JSON of their type.
+    /// Params by name, each as JSON of its type.
     #[serde(default, deserialize_with = "each_name_once")]
     #[schema(value_type = Option<Object>)]
     params: Option<NamedValues>,
 }
 
-/// What would be frozen.
+/// The script that a job would freeze.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RenderedScript {
@@ -33,7 +33,7 @@ pub(super) struct RenderedScript {
 }
 
 impl Jobs {
-    /// The presets as the files are now.
+    /// The presets, reread from files that have changed.
     pub async fn presets(&self) -> Result<Arc<Snapshot>, JobError> {
         let catalog = Arc::clone(&self.catalog);
         let work = move || {
@@ -46,7 +46,7 @@ impl Jobs {
     }
 }
 
-/// Lists presets, and the preset files that are wrong.
+/// Lists presets and faulty preset files.
 #[utoipa::path(get, path = "/api/presets", tag = "presets", operation_id = "list_presets",
     responses((status = 200, body = PresetList)),
     security(("bearer" = []), ("cookie" = [])))]
@@ -73,7 +73,7 @@ async fn show(
     Ok(axum::Json(PresetView::from(entry.as_ref())))
 }
 
-/// Renders a preset: what would be frozen now.
+/// Renders a preset, without queuing a job.
 #[utoipa::path(post, path = "/api/presets/{name}/render", tag = "presets", params(("name" = String, Path)),
     request_body = RenderRequest,
     responses((status = 200, body = RenderedScript)),

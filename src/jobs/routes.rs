@@ -9,131 +9,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{JobError, JobView, Jobs, QueueRequest, Queued};
-use crate::audit;
-use crate::auth::{Operator, Role, User, Viewer};
+use crate::auth::{Operator, User, Viewer};
 use crate::http::{ApiError, JsonWithValue, Path, Query};
+use crate::jobs::access::{Scope, find_visible};
 use crate::jobs::life::queue::Idempotency;
 use crate::jobs::log::diff;
-use crate::store::job::{self, Job, JobFilter, JobStatus};
+use crate::store::job::{self, JobFilter, JobStatus};
 use crate::store::{StoreError, Tx};
-
-/// Whose jobs are meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// The caller's own.
-    Mine,
-    /// Everybody's: for those who may and ask for `scope=all`.
-    All,
-}
-
-impl Scope {
-    /// What the query asks to read, if the user may.
-    pub fn of(jobs: &Jobs, user: &User, query: &Query) -> Result<Self, ApiError> {
-        let scope = Self::asked(query)?;
-        if scope == Self::All && !jobs.reads_all(user) {
-            return Err(ApiError::forbidden(
-                "scope=all is for the roles VIEWER and ADMIN on this server (HYPRBOX_OPERATOR_SCOPE=own)",
-            ));
-        }
-        Ok(scope)
-    }
-
-    /// Whose jobs the query asks to change: other people's are for an ADMIN.
-    pub fn to_change(user: &User, query: &Query) -> Result<Self, ApiError> {
-        let scope = Self::asked(query)?;
-        if scope == Self::All && user.role != Role::Admin {
-            return Err(ApiError::forbidden(
-                "Only an ADMIN may change other people's jobs (scope=all)",
-            ));
-        }
-        Ok(scope)
-    }
-
-    fn asked(query: &Query) -> Result<Self, ApiError> {
-        match query.get("scope") {
-            None | Some("mine") => Ok(Self::Mine),
-            Some("all") => Ok(Self::All),
-            Some(_) => Err(query.wrong("scope", "mine or all")),
-        }
-    }
-
-    /// Whether `user` sees `job` under it.
-    pub fn sees(self, user: &User, job: &Job) -> bool {
-        self == Self::All || job.created_by == user.id
-    }
-}
-
-/// The job, if the user may see it; a look at it under `scope=all` is written to the audit log.
-pub async fn find_for(
-    jobs: &Jobs,
-    user: &User,
-    scope: Scope,
-    id: String,
-    action: &'static str,
-) -> Result<Job, JobError> {
-    let found = find_with(jobs, user, scope, id, action, |_, _| Ok(())).await?;
-    Ok(found.0)
-}
-
-/// The same, and what `read` makes of it in the same moment.
-pub(super) async fn find_with<T: Send + 'static>(
-    jobs: &Jobs,
-    user: &User,
-    scope: Scope,
-    id: String,
-    action: &'static str,
-    read: impl FnOnce(&mut dyn Tx, &Job) -> Result<T, JobError> + Send + 'static,
-) -> Result<(Job, T), JobError> {
-    let (job, more) = find(jobs, user, scope, id, read).await?;
-    if scope == Scope::All {
-        note_look(jobs, user, &job, action).await?;
-    }
-    Ok((job, more))
-}
-
-/// The job, if the user may see it, and what `read` makes of it; nobody writes down that they
-/// looked.
-pub(super) async fn find<T: Send + 'static>(
-    jobs: &Jobs,
-    user: &User,
-    scope: Scope,
-    id: String,
-    read: impl FnOnce(&mut dyn Tx, &Job) -> Result<T, JobError> + Send + 'static,
-) -> Result<(Job, T), JobError> {
-    let viewer = user.clone();
-    jobs.store
-        .read(move |tx| {
-            let job = job::find(tx, &id)?
-                .filter(|job| scope.sees(&viewer, job))
-                .ok_or(JobError::NotFound)?;
-            let more = read(tx, &job)?;
-            Ok::<_, JobError>((job, more))
-        })
-        .await
-}
-
-/// Writes to the audit log that the user looked at somebody's job.
-pub(super) async fn note_look(
-    jobs: &Jobs,
-    user: &User,
-    job: &Job,
-    action: &'static str,
-) -> Result<(), JobError> {
-    let (actor, job_id, node_id) = (user.email.clone(), job.id.clone(), job.node_id.clone());
-    jobs.store
-        .write(move |tx| {
-            let entry = audit::Entry {
-                actor: &actor,
-                action,
-                job_id: Some(&job_id),
-                node_id: Some(&node_id),
-                detail: Some("scope=all"),
-            };
-            audit::record(tx, entry)
-        })
-        .await
-        .map_err(JobError::Store)
-}
 
 /// A page of jobs.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -141,7 +23,7 @@ pub(super) async fn note_look(
 pub struct JobPage {
     /// Newest first.
     pub jobs: Vec<JobView>,
-    /// Send it back as `cursor` for the next page; `null` on the last one.
+    /// Send it as `cursor` to get the next page; `null` on the last page.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
@@ -149,11 +31,11 @@ pub struct JobPage {
 /// Queues a job.
 #[utoipa::path(post, path = "/api/jobs", tag = "jobs", request_body = QueueRequest,
     params(("Idempotency-Key" = Option<String>, Header, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
-        description = "1 to 255 printable characters; for 24 h the same key with the same body gives the same job")),
+        description = "1 to 255 printable characters; for 24 h, repeating the key with the same body returns the same job")),
     responses((status = 201, body = JobView),
-        (status = 200, body = JobView, description = "The same request made it before"),
-        (status = 404, description = "No such preset or node"),
-        (status = 409, description = "The Idempotency-Key came with another body before")),
+        (status = 200, body = JobView, description = "An earlier request with this Idempotency-Key created the job"),
+        (status = 404, description = "The preset or the node does not exist"),
+        (status = 409, description = "The Idempotency-Key was used with another body")),
     security(("bearer" = []), ("cookie" = [])))]
 async fn queue(
     State(jobs): State<Jobs>,
@@ -166,7 +48,7 @@ async fn queue(
         .map(|(key, body)| Idempotency { key, body });
     let (status, job) = match jobs.queue(&user, request, idempotency).await? {
         Queued::New(job) => (StatusCode::CREATED, job),
-        Queued::Before(job) => (StatusCode::OK, job),
+        Queued::Existing(job) => (StatusCode::OK, job),
     };
     let location = format!("/api/jobs/{}", job.id);
     Ok((
@@ -186,17 +68,17 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         .ok()
         .filter(|key| (1..=255).contains(&key.len()));
     key.map(|key| Some(key.to_owned())).ok_or_else(|| {
-        let words = "must be 1 to 255 printable ASCII characters";
-        ApiError::bad_request("bad_input", format!("Idempotency-Key: {words}"))
-            .with_field("Idempotency-Key", words)
+        let rule = "must be 1 to 255 printable ASCII characters";
+        ApiError::bad_request("bad_input", format!("Idempotency-Key: {rule}"))
+            .with_field("Idempotency-Key", rule)
     })
 }
 
 /// Lists jobs.
 #[utoipa::path(get, path = "/api/jobs", tag = "jobs", operation_id = "list_jobs",
-    params(("nodeId" = Option<String>, Query), ("status" = Option<Vec<JobStatus>>, Query, description = "May repeat"),
-        ("preset" = Option<String>, Query), ("limit" = Option<u64>, Query, description = "1 to 200; 50 if absent"),
-        ("cursor" = Option<String>, Query), ("scope" = Option<String>, Query, description = "all: everybody's; for VIEWER, OPERATOR (unless HYPRBOX_OPERATOR_SCOPE=own) and ADMIN")),
+    params(("nodeId" = Option<String>, Query), ("status" = Option<Vec<JobStatus>>, Query, description = "Repeat it to allow several states"),
+        ("preset" = Option<String>, Query), ("limit" = Option<u64>, Query, description = "1 to 200; default 50"),
+        ("cursor" = Option<String>, Query), ("scope" = Option<String>, Query, description = "mine (default) or all; all needs the role VIEWER, ADMIN, or OPERATOR unless HYPRBOX_OPERATOR_SCOPE=own")),
     responses((status = 200, body = JobPage)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn list(
@@ -218,7 +100,7 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
     let before = query.get("cursor").map(|cursor| {
         uuid::Uuid::parse_str(cursor)
             .map(|id| id.to_string())
-            .map_err(|_| query.wrong("cursor", "a nextCursor of this list"))
+            .map_err(|_| query.wrong("cursor", "the nextCursor of an earlier page of this list"))
     });
     Ok(JobFilter {
         created_by: (scope == Scope::Mine).then(|| user.id.clone()),
@@ -230,14 +112,14 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
 }
 
 impl Jobs {
-    /// Whether the user may read everybody's jobs.
+    /// Whether the user may read other people's jobs.
     pub fn reads_all(&self, user: &User) -> bool {
         self.limits.operator_scope.lets_read_all(user.role)
     }
 
     /// A page of jobs, newest first.
     pub async fn page(&self, filter: JobFilter, limit: u64) -> Result<JobPage, JobError> {
-        // One more than asked for tells whether there is a next page.
+        // One more than requested shows whether there is a next page.
         let mut found = self
             .store
             .read(move |tx| Ok::<_, JobError>(job::list(tx, &filter, limit + 1)?))
@@ -252,7 +134,7 @@ impl Jobs {
         })
     }
 
-    /// The frozen script of a job that was found.
+    /// The frozen script of a job that the caller may see.
     pub async fn script(&self, id: String) -> Result<String, JobError> {
         self.store
             .read(move |tx| Ok::<_, JobError>(job::script(tx, &id)?))
@@ -262,9 +144,9 @@ impl Jobs {
 
 /// Cancels a job.
 #[utoipa::path(post, path = "/api/jobs/{id}/cancel", tag = "jobs",
-    params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: somebody else's, for ADMIN")),
-    responses((status = 200, body = JobView, description = "It was QUEUED and is CANCELLED"),
-        (status = 202, body = JobView, description = "Its script runs; its agent will stop it"),
+    params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: also other people's jobs; needs the role ADMIN")),
+    responses((status = 200, body = JobView, description = "The job was QUEUED and is now CANCELLED"),
+        (status = 202, body = JobView, description = "The script is running; the agent will stop it"),
         (status = 409)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn cancel(
@@ -283,7 +165,7 @@ async fn cancel(
     Ok((status, axum::Json(JobView::from(job))).into_response())
 }
 
-/// Unified diff of two jobs' scripts.
+/// Compares two jobs' scripts, as a unified diff.
 #[utoipa::path(get, path = "/api/jobs/{a}/diff/{b}", tag = "jobs",
     params(("a" = String, Path), ("b" = String, Path), ("scope" = Option<String>, Query)),
     responses((status = 200, content_type = "text/x-diff")),
@@ -295,8 +177,8 @@ async fn diff_scripts(
     query: Query,
 ) -> Result<Response, ApiError> {
     let scope = Scope::of(&jobs, &user, &query)?;
-    let a = find_for(&jobs, &user, scope, a, "job.look").await?;
-    let b = find_for(&jobs, &user, scope, b, "job.look").await?;
+    let a = find_visible(&jobs, &user, scope, a, "job.look").await?;
+    let b = find_visible(&jobs, &user, scope, b, "job.look").await?;
     let diff = jobs.diff(a.id, b.id).await?;
     let mut response = Bytes::from(diff).into_response();
     let kind = HeaderValue::from_static("text/x-diff; charset=utf-8");
@@ -305,9 +187,9 @@ async fn diff_scripts(
 }
 
 impl Jobs {
-    /// Unified diff of the scripts of two jobs that were found.
+    /// Unified diff of the scripts of two jobs that the caller may see.
     pub async fn diff(&self, a: String, b: String) -> Result<String, JobError> {
-        // Before the scripts are read: those who wait hold none.
+        // Waits for the turn before reading, so that waiting requests hold no scripts.
         let turn = self.turn_to_compare().await?;
         let (one, other) = (a.clone(), b.clone());
         let read = move |tx: &mut dyn Tx| {

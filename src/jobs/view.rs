@@ -1,4 +1,4 @@
-//! A job as the API shows it.
+//! A job as the API returns it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,10 +16,10 @@ pub struct JobView {
     pub preset: String,
     /// The node's id.
     pub node_id: String,
-    /// Those used, defaults filled in; a secret shows as `***`.
+    /// The params used, with defaults filled in; secrets appear as `***`.
     #[schema(value_type = Object)]
     pub params: Value,
-    /// Where it stands.
+    /// The job's state.
     pub status: JobStatus,
     /// The user's id.
     pub created_by: String,
@@ -39,30 +39,30 @@ pub struct JobView {
     /// The signal that ended bash.
     #[schema(required = true)]
     pub signal: Option<String>,
-    /// Why it failed, where the exit code doesn't say.
+    /// Why the job failed, if the exit code does not show it.
     #[schema(required = true)]
     pub error_msg: Option<String>,
-    /// How long the script may run.
+    /// Seconds that the script may run.
     pub timeout_seconds: u64,
-    /// When a person asked to cancel it while it ran.
+    /// When a user requested the cancel of the running job.
     #[schema(required = true)]
     pub cancel_requested_at: Option<Timestamp>,
-    /// When it was completed after its lease had run out.
+    /// When the agent completed the job after its lease had expired.
     #[schema(required = true)]
     pub recovered_at: Option<Timestamp>,
     /// SHA-256 of the script, hex.
     pub script_sha256: String,
-    /// Bytes written to stdout in all.
+    /// Bytes that the script wrote to stdout.
     pub stdout_bytes: u64,
-    /// Bytes written to stderr in all.
+    /// Bytes that the script wrote to stderr.
     pub stderr_bytes: u64,
-    /// Of stdout's bytes, those that are not kept.
+    /// Bytes of stdout that are not kept.
     pub stdout_dropped: u64,
-    /// Of stderr's bytes, those that are not kept.
+    /// Bytes of stderr that are not kept.
     pub stderr_dropped: u64,
 }
 
-/// A job with its script and kept output. Bytes that aren't UTF-8 show as U+FFFD.
+/// A job with its script and kept output. Bytes that aren't UTF-8 appear as U+FFFD.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct JobDetail {
     /// The job.

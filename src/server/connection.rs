@@ -1,6 +1,6 @@
-//! One connection. While its request is set aside nothing is kept of it but the stream, the
-//! request's head and the wait: no buffer, no parser, nothing of the router. After the wait the
-//! head is read once more, as if it had just come.
+//! One connection. While its request is suspended, the connection keeps only the stream, the
+//! request's head and the wait: no buffer, no parser and nothing of the router. After the wait the
+//! head is parsed again, as if it had just arrived. See decision 0011.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,112 +18,122 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use super::answer::Inside;
+use super::connection_state::ConnectionState;
 use super::head_timer::HeadTimer;
-use super::line::Line;
-use super::rewound::Rewound;
+use super::replay_stream::ReplayStream;
+use super::responder::Responder;
 use super::{refusal, stopped};
 use crate::auth::PeerAddress;
-use crate::http::{ApiError, AskedAgain, Wait};
+use crate::http::{ApiError, ResumedCall, Wait};
 
-/// How long a client may take over a request's head.
+/// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of a request's head at the most, and of what is read ahead.
+/// The most bytes of a request's head, and of what is read ahead.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// A connection whose request is set aside.
-struct Aside<S> {
+/// A connection whose request is suspended.
+struct SuspendedConnection<S> {
     stream: S,
-    /// The request's head, and whatever came after it.
+    /// The request's head and the bytes after it.
     bytes: Bytes,
     wait: Wait,
 }
 
-/// How a wait ended.
-enum Over {
-    /// It is time to ask again.
-    AskAgain,
-    /// The client sent something more.
-    Spoke(u8),
-    Gone,
+/// How a suspension ended.
+enum WaitEnd {
+    /// The request must be handled again.
+    Wake,
+    /// The client sent another byte.
+    ClientSent(u8),
+    ClientGone,
 }
 
 /// Serves one connection to its end.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     peer: SocketAddr,
-    inside: Inside,
+    responder: Responder,
     stopping: watch::Receiver<bool>,
 ) {
-    let mut served = Rewound::new(Bytes::new(), stream);
-    let mut line = Line::new(None, true);
+    let mut next_stream = ReplayStream::new(Bytes::new(), stream);
+    let mut state = ConnectionState::new(None, true);
     loop {
-        // Apart, so that a connection that waits is no larger than what it keeps.
-        let serving = serve_until_set_aside(served, line, peer, inside.clone(), stopping.clone());
-        let Some(mut aside) = Box::pin(serving).await else {
+        // Boxed, so that the future of a suspended connection holds only what the connection keeps.
+        let serving = serve_until_suspended(
+            next_stream,
+            state,
+            peer,
+            responder.clone(),
+            stopping.clone(),
+        );
+        let Some(mut suspended) = Box::pin(serving).await else {
             return;
         };
-        let over = aside.over().await;
-        let again = Some(AskedAgain(aside.wait.deadline));
-        (served, line) = match over {
-            Over::AskAgain => (
-                Rewound::new(aside.bytes, aside.stream),
-                Line::new(again, true),
+        let wait_end = suspended.wait().await;
+        let resumed = Some(ResumedCall {
+            deadline: suspended.wait.deadline,
+        });
+        (next_stream, state) = match wait_end {
+            WaitEnd::Wake => (
+                ReplayStream::new(suspended.bytes, suspended.stream),
+                ConnectionState::new(resumed, true),
             ),
-            Over::Spoke(byte) => {
-                let bytes = [&aside.bytes, &[byte][..]].concat();
-                // It waits as any request does on which others follow.
+            WaitEnd::ClientSent(byte) => {
+                let bytes = [&suspended.bytes, &[byte][..]].concat();
+                // Another request may follow, so this one waits in its handler.
                 (
-                    Rewound::new(bytes.into(), aside.stream),
-                    Line::new(again, false),
+                    ReplayStream::new(bytes.into(), suspended.stream),
+                    ConnectionState::new(resumed, false),
                 )
             }
-            Over::Gone => return,
+            WaitEnd::ClientGone => return,
         };
     }
 }
 
-impl<S: AsyncRead + Unpin> Aside<S> {
-    async fn over(&mut self) -> Over {
+impl<S: AsyncRead + Unpin> SuspendedConnection<S> {
+    async fn wait(&mut self) -> WaitEnd {
         std::future::poll_fn(|context| {
             if self.wait.wake.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Over::AskAgain);
+                return Poll::Ready(WaitEnd::Wake);
             }
             let mut byte = [0];
             let mut buffer = ReadBuf::new(&mut byte);
             match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(())) => Poll::Ready(match buffer.filled() {
-                    [byte, ..] => Over::Spoke(*byte),
-                    [] => Over::Gone,
+                    [byte, ..] => WaitEnd::ClientSent(*byte),
+                    [] => WaitEnd::ClientGone,
                 }),
-                Poll::Ready(Err(_)) => Poll::Ready(Over::Gone),
+                Poll::Ready(Err(_)) => Poll::Ready(WaitEnd::ClientGone),
             }
         })
         .await
     }
 }
 
-/// `None`: the connection has ended.
-async fn serve_until_set_aside<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: Rewound<S>,
-    line: Line,
+/// Serves requests until one is suspended. `None` if the connection has ended.
+async fn serve_until_suspended<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: ReplayStream<S>,
+    connection_state: ConnectionState,
     peer: SocketAddr,
-    inside: Inside,
+    responder: Responder,
     stopping: watch::Receiver<bool>,
-) -> Option<Aside<S>> {
-    let state = stream.state();
-    let of_stream = Arc::clone(&state);
-    let line = Arc::new(line);
-    let of_service = Arc::clone(&line);
+) -> Option<SuspendedConnection<S>> {
+    let stream_state = stream.state();
+    let service_stream_state = Arc::clone(&stream_state);
+    let connection_state = Arc::new(connection_state);
+    let service_state = Arc::clone(&connection_state);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        of_stream.note_asked();
+        service_stream_state.record_request();
         request.extensions_mut().insert(PeerAddress(peer));
-        let answer = inside.clone().answer(Arc::clone(&of_service), request);
-        async { Ok::<_, Infallible>(answer.await) }
+        let response = responder
+            .clone()
+            .respond(Arc::clone(&service_state), request);
+        async { Ok::<_, Infallible>(response.await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(HeadTimer::new(Arc::clone(&state)))
+    http.timer(HeadTimer::new(Arc::clone(&stream_state)))
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES);
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
@@ -131,12 +141,12 @@ async fn serve_until_set_aside<S: AsyncRead + AsyncWrite + Unpin>(
     let mut is_stopping = false;
     let ended = std::future::poll_fn(|context| {
         loop {
-            // First, as what was asked before the stop is to be answered.
+            // Polled before the stop, because requests that arrived earlier must be answered.
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(context) {
                 return Poll::Ready(Some(ended));
             }
-            // What hyper still has to write would be lost with it.
-            if line.is_set_aside() && state.is_flushed() {
+            // Not before hyper has written everything, which would be lost otherwise.
+            if connection_state.is_suspended() && stream_state.is_flushed() {
                 return Poll::Ready(None);
             }
             if is_stopping || stop.as_mut().poll(context).is_pending() {
@@ -147,28 +157,28 @@ async fn serve_until_set_aside<S: AsyncRead + AsyncWrite + Unpin>(
         }
     });
     match ended.await {
-        Some(Ok(())) if state.is_asked() => None,
+        Some(Ok(())) if stream_state.has_request() => None,
         Some(ended) => {
             if let Err(error) = &ended {
-                // Clients break off all the time.
-                tracing::debug!(%error, %peer, "a connection ended badly");
+                // Logged at debug level only: clients disconnect all the time.
+                tracing::debug!(%error, %peer, "connection failed");
             }
-            if !state.is_asked() {
+            if !stream_state.has_request() {
                 let (_, mut stream) = connection.into_parts().io.into_inner().into_parts();
-                end_unasked(&mut stream, ended.err()).await;
+                end_without_request(&mut stream, ended.err()).await;
             }
             None
         }
         None => {
             let parts = connection.into_parts();
             let (unread, stream) = parts.io.into_inner().into_parts();
-            let (head, wait) = line.take_set_aside()?;
+            let (head, wait) = connection_state.take_suspended()?;
             let bytes = if parts.read_buf.is_empty() && unread.is_empty() {
                 head
             } else {
                 [head, parts.read_buf, unread].concat().into()
             };
-            Some(Aside {
+            Some(SuspendedConnection {
                 stream,
                 bytes,
                 wait,
@@ -177,31 +187,35 @@ async fn serve_until_set_aside<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Ends a connection on which no request came; where that is as nothing could be read as one, the
-/// client is told so.
-async fn end_unasked<S: AsyncRead + AsyncWrite + Unpin>(
+/// Ends a connection on which no request arrived. If its bytes were no valid request, the client
+/// receives the API's error.
+async fn end_without_request<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     error: Option<hyper::Error>,
 ) {
     let ended = match error {
-        Some(error) if error.is_parse_too_large() => {
-            refusal::send(stream, ApiError::new(
+        Some(error) if error.is_parse_too_large() => refusal::send(
+            stream,
+            ApiError::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "head_too_large",
-                "The address and the headers of this request are too long; the limit is 16 KiB and 100 headers",
-            ))
-            .await
-        }
+                "The request's URL and headers are too large; the limit is 16 KiB and 100 headers",
+            ),
+        )
+        .await,
         Some(error) if error.is_parse() => {
-            refusal::send(stream, ApiError::bad_request(
-                "bad_request",
-                "This is no HTTP/1.1 request that could be read; look at its first line and its headers",
-            ))
+            refusal::send(
+                stream,
+                ApiError::bad_request(
+                    "bad_request",
+                    "This is not a valid HTTP/1.1 request; check its first line and its headers",
+                ),
+            )
             .await
         }
         Some(_) | None => stream.shutdown().await,
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a client was gone before it could be answered");
+        tracing::debug!(%error, "the client disconnected before it was answered");
     }
 }

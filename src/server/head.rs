@@ -1,13 +1,12 @@
-//! A request's head as bytes again, for a request that is to be asked a second time.
+//! Serializes a request's head, for a request that will be handled again.
 
 use axum::http::{Method, Request, Version, header};
 use bytes::Bytes;
 
-/// Longer ones are not kept: they are nothing that an agent sends, and ten thousand wait.
+/// Longer heads are not kept. Agents send none, and ten thousand of them wait.
 const LENGTH_MAX: usize = 2_048;
 
-/// The head of a GET without a body: read again, it gives the same request. `None` where it is not
-/// so simple.
+/// The head of a GET without a body, which parses as the same request. `None` for other requests.
 pub(super) fn of_plain_get<B>(request: &Request<B>) -> Option<Bytes> {
     const NOT_PLAIN: [header::HeaderName; 5] = [
         header::CONTENT_LENGTH,
@@ -54,13 +53,13 @@ mod tests {
     }
 
     #[test]
-    fn the_head_is_as_it_came() {
+    fn the_head_parses_as_the_same_request() {
         let request = get("/a%20b?x=%2F&y")
             .header("Host", "h")
             .header("X-Twice", "1")
             .header("Authorization", "Bearer t")
             .header("X-Twice", "2");
-        let head = head_of(request).expect("it is plain");
+        let head = head_of(request).expect("a plain GET");
         let mut lines: Vec<&str> = head.split("\r\n").collect();
         assert_eq!(lines.remove(0), "GET /a%20b?x=%2F&y HTTP/1.1");
         assert!(head.ends_with("\r\n\r\n"));
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_so_simple_is_not_kept() {
+    fn other_requests_are_not_kept() {
         for name in [
             "Content-Length",
             "Transfer-Encoding",

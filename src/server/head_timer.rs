@@ -1,6 +1,5 @@
-//! How long clients may take over a request's head: one timer a connection, however many requests
-//! come on it. Each head with a timer of its own would put one into the runtime's wheel and take it
-//! out again, for every request.
+//! The timeout for a request's head, with one timer per connection. A timer per head would be
+//! inserted into the runtime's wheel and removed again for every request.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,35 +8,35 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
-use super::rewound::State;
+use super::replay_stream::StreamState;
 
-type OneSleep = Arc<Mutex<Option<Pin<Box<tokio::time::Sleep>>>>>;
+type SharedSleep = Arc<Mutex<Option<Pin<Box<tokio::time::Sleep>>>>>;
 
-/// How much longer a connection may be idle after a request. Agents and most proxies close theirs
-/// after 60 s at most: whoever closes first must not be the server, as a request may be on its way
-/// just then.
-const IDLE_LONGER: Duration = Duration::from_secs(45);
+/// How much longer a connection may be idle after a request. Agents and most proxies close idle
+/// connections after at most 60 s. They must close first: if the server did, it could cut off a
+/// request that is on its way.
+const IDLE_EXTENSION: Duration = Duration::from_secs(45);
 
 /// The connection's timer.
 pub(super) struct HeadTimer {
-    one: OneSleep,
-    connection: Arc<State>,
+    one: SharedSleep,
+    connection: Arc<StreamState>,
 }
 
 impl HeadTimer {
-    pub(super) fn new(connection: Arc<State>) -> Self {
+    pub(super) fn new(connection: Arc<StreamState>) -> Self {
         Self {
-            one: OneSleep::default(),
+            one: SharedSleep::default(),
             connection,
         }
     }
 }
 
-/// A wait for one head. What it waits with is the connection's, and may end too early: then it is
-/// set anew.
+/// The timeout of one head. It shares the connection's timer, which may fire too early and is then
+/// set again.
 struct HeadSleep {
     deadline: tokio::time::Instant,
-    one: OneSleep,
+    one: SharedSleep,
 }
 
 impl Timer for HeadTimer {
@@ -46,8 +45,8 @@ impl Timer for HeadTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        let more = if self.connection.is_asked() {
-            IDLE_LONGER
+        let more = if self.connection.has_request() {
+            IDLE_EXTENSION
         } else {
             Duration::ZERO
         };
@@ -76,7 +75,7 @@ impl Future for HeadSleep {
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
         }
-        // Set for an earlier head, it may be over before this one's time is.
+        // The timer may have been set for an earlier head, and fire before this deadline.
         while sleep.as_mut().poll(context).is_ready() {
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
@@ -90,17 +89,17 @@ impl Future for HeadSleep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::rewound::Rewound;
+    use crate::server::replay_stream::ReplayStream;
 
-    fn fresh() -> Arc<State> {
-        Rewound::new(bytes::Bytes::new(), tokio::io::empty()).state()
+    fn fresh() -> Arc<StreamState> {
+        ReplayStream::new(bytes::Bytes::new(), tokio::io::empty()).state()
     }
 
     #[tokio::test]
     async fn a_connection_may_be_idle_longer_after_a_request() {
         let connection = fresh();
         let timer = HeadTimer::new(Arc::clone(&connection));
-        connection.note_asked();
+        connection.record_request();
         let now = Instant::now();
         let mut idle = timer.sleep_until(now);
         tokio::select! {
@@ -108,13 +107,13 @@ mod tests {
             () = &mut idle => panic!("too early"),
             () = std::future::ready(()) => {}
         }
-        let one = timer.one.lock().expect("nobody else has it");
+        let one = timer.one.lock().expect("not poisoned");
         let set_for = one.as_ref().expect("it is set").deadline();
-        assert_eq!(set_for, (now + IDLE_LONGER).into());
+        assert_eq!(set_for, (now + IDLE_EXTENSION).into());
     }
 
     #[tokio::test]
-    async fn each_head_has_its_whole_time() {
+    async fn each_head_has_its_full_timeout() {
         let (timer, start) = (HeadTimer::new(fresh()), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         let first = timer.sleep_until(at(100));
@@ -126,14 +125,14 @@ mod tests {
         assert!(Instant::now() >= at(200));
         timer.sleep_until(at(250)).await;
         assert!(Instant::now() >= at(250));
-        // An earlier end than that of the one before.
+        // A deadline before the previous one.
         let long = timer.sleep(Duration::from_secs(3_600));
         tokio::select! {
             () = long => panic!("too early"),
             () = tokio::task::yield_now() => {}
         }
         timer.sleep_until(at(300)).await;
-        // A time that is over is over.
+        // A deadline in the past completes at once.
         timer.sleep_until(at(10)).await;
     }
 }

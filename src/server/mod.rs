@@ -1,13 +1,13 @@
-//! Connections: accepted, served over HTTP/1, by TLS where there is a certificate, and brought to a
-//! clean end when the server goes down.
+//! Accepts connections, serves them over HTTP/1, with TLS if a certificate is configured, and ends
+//! them cleanly when the server shuts down.
 
-mod answer;
 mod connection;
+mod connection_state;
 mod head;
 mod head_timer;
-mod line;
 mod refusal;
-mod rewound;
+mod replay_stream;
+mod responder;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
 
-use self::answer::Inside;
+use self::responder::Responder;
 use crate::http::ApiError;
-use crate::jobs::Door;
+use crate::jobs::PollFastPath;
 use crate::tls::Tls;
 
-/// How long a client may take to agree on TLS.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long open requests may take to end when the server goes down.
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long open requests may take to end when the server shuts down.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Serves until `stopping` turns true, then lets open requests end.
@@ -33,10 +33,10 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
     router: Router,
-    door: Door,
+    fast_path: PollFastPath,
     stopping: watch::Receiver<bool>,
 ) {
-    let inside = Inside { door, router };
+    let responder = Responder { fast_path, router };
     let mut connections = JoinSet::new();
     let stop = stopped(stopping.clone());
     tokio::pin!(stop);
@@ -44,13 +44,13 @@ pub(crate) async fn serve(
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let (tls, inside) = (tls.clone(), inside.clone());
-                    connections.spawn(serve_connection(stream, peer, tls, inside, stopping.clone()));
+                    let (tls, responder) = (tls.clone(), responder.clone());
+                    connections
+                        .spawn(serve_connection(stream, peer, tls, responder, stopping.clone()));
                 }
                 Err(error) => {
-                    // Most likely too many open files: waiting is all that helps, and ending would
-                    // help nobody.
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Most likely too many open files, so wait until others are closed.
+                    tracing::warn!(%error, "can't accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
@@ -61,13 +61,12 @@ pub(crate) async fn serve(
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, ended).await.is_err() {
-        tracing::warn!("some requests did not end in time and were cut off");
+        tracing::warn!("some requests did not end within 3 s and were cut off");
     }
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // What the wait gives holds a lock, and is let go at once. An error says that whoever could
-    // stop us is gone.
+    // The result holds a lock, so it is dropped at once. An error means that the sender is gone.
     let _stopped = stopping.wait_for(|stopping| *stopping).await.is_ok();
 }
 
@@ -75,17 +74,17 @@ async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
-    inside: Inside,
+    responder: Responder,
     stopping: watch::Receiver<bool>,
 ) {
-    // A head and a body that go out as two packets would wait for each other's acknowledgement.
+    // Otherwise the body would wait until the client has acknowledged the head.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
+        tracing::debug!(%error, "can't set TCP_NODELAY");
     }
     match tls {
-        None => connection::serve(stream, peer, inside, stopping).await,
-        // Apart, so that a plain connection is no larger for it.
-        Some(tls) => Box::pin(serve_tls(stream, peer, tls, inside, stopping)).await,
+        None => connection::serve(stream, peer, responder, stopping).await,
+        // Boxed, so that TLS does not enlarge the future of plain connections.
+        Some(tls) => Box::pin(serve_tls(stream, peer, tls, responder, stopping)).await,
     }
 }
 
@@ -93,28 +92,31 @@ async fn serve_tls(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Tls,
-    inside: Inside,
+    responder: Responder,
     stopping: watch::Receiver<bool>,
 ) {
-    let greeted = tokio::select! {
-        greeted = tokio::time::timeout(GREETING_TIMEOUT, greet(stream, &tls)) => greeted,
-        // Nobody asked anything yet.
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, &tls)) => handshake,
+        // No request has arrived yet.
         () = stopped(stopping.clone()) => return,
     };
-    match greeted {
-        Ok(Ok(Some(stream))) => connection::serve(stream, peer, inside, stopping).await,
+    match handshake {
+        Ok(Ok(Some(stream))) => connection::serve(stream, peer, responder, stopping).await,
         Ok(Ok(None)) => {}
-        Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS greeting failed"),
-        Err(_) => tracing::debug!(%peer, "a TLS greeting took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
     }
 }
 
-/// Agrees with the client on TLS. `None`: it spoke plain HTTP, and was told so.
-async fn greet(mut stream: TcpStream, tls: &Tls) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+/// Performs the TLS handshake. `None` if the client sent plain HTTP, which is refused.
+async fn shake_hands(
+    mut stream: TcpStream,
+    tls: &Tls,
+) -> std::io::Result<Option<TlsStream<TcpStream>>> {
     let mut first = [0];
-    // A greeting begins with 0x16, a plain request with its method.
+    // A TLS handshake begins with 0x16, a plain request with its method.
     if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
-        let error = ApiError::bad_request("https_only", "This address speaks https alone");
+        let error = ApiError::bad_request("https_only", "This address only accepts https");
         refusal::send(&mut stream, error).await?;
         return Ok(None);
     }

@@ -1,5 +1,4 @@
-//! The answer to what can't be read as a request: the API's error, in the same shape as any other,
-//! and the connection's end.
+//! Answers bytes that are not a valid request with an API error, and ends the connection.
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::http::{ApiError, RequestId, finish};
 
-/// How long, and how much, is read of a client that still sends what nobody wants.
+/// How long, and how much, is still read from the client after the answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 1024 * 1024;
 
@@ -36,9 +35,9 @@ where
     );
     stream.write_all(&[head.as_bytes(), &body].concat()).await?;
     stream.shutdown().await?;
-    // Closed with something unread the connection would be reset, and the answer lost with it.
-    let (mut unwanted, mut nowhere) = (stream.take(LINGER_BYTES), tokio::io::sink());
-    let read = tokio::io::copy(&mut unwanted, &mut nowhere);
+    // Closing a socket with unread bytes resets the connection, and the answer would be lost.
+    let (mut rest, mut sink) = (stream.take(LINGER_BYTES), tokio::io::sink());
+    let read = tokio::io::copy(&mut rest, &mut sink);
     match tokio::time::timeout(LINGER, read).await {
         Ok(read) => read.map(|_| ()),
         Err(_) => Ok(()),

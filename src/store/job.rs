@@ -169,7 +169,18 @@ macro_rules! select_jobs {
     };
 }
 
-static INSERT: Statement = Statement::new(include_str!("sql/job_insert.sql"));
+/// A statement that changes jobs and returns each changed one.
+macro_rules! change_jobs {
+    ($file:literal) => {
+        Statement::new(concat!(
+            include_str!($file),
+            "RETURNING ",
+            include_str!("sql/job_columns.sql")
+        ))
+    };
+}
+
+static INSERT: Statement = change_jobs!("sql/job_insert.sql");
 static FIND: Statement = select_jobs!("WHERE id = $1");
 static FIND_LOCKED: Statement = select_jobs!("WHERE id = $1 /* for update */");
 static SCRIPT: Statement = Statement::new("SELECT script FROM jobs WHERE id = $1");
@@ -177,12 +188,12 @@ static RUNNING_ON: Statement =
     select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
 static OF_PRESET: Statement = Statement::new("SELECT id FROM jobs WHERE preset = $1 LIMIT 1");
 static RUNNING: Statement = Statement::new(include_str!("sql/job_running.sql"));
-static CANCEL_QUEUED: Statement = Statement::new(include_str!("sql/job_cancel_queued.sql"));
-static CANCEL_RUNNING: Statement = Statement::new(include_str!("sql/job_cancel_running.sql"));
-static CANCEL_NODE: Statement = Statement::new(include_str!("sql/job_cancel_node.sql"));
-static FINISH: Statement = Statement::new(include_str!("sql/job_finish.sql"));
-static LOSE: Statement = Statement::new(include_str!("sql/job_lose.sql"));
-static LOSE_SHARED: Statement = Statement::new(include_str!("sql/job_lose.postgres.sql"));
+static CANCEL_QUEUED: Statement = change_jobs!("sql/job_cancel_queued.sql");
+static CANCEL_RUNNING: Statement = change_jobs!("sql/job_cancel_running.sql");
+static CANCEL_NODE: Statement = change_jobs!("sql/job_cancel_node.sql");
+static FINISH: Statement = change_jobs!("sql/job_finish.sql");
+static LOSE: Statement = change_jobs!("sql/job_lose.sql");
+static LOSE_SHARED: Statement = change_jobs!("sql/job_lose.postgres.sql");
 static WITH_WORK: Statement = Statement::new(include_str!("sql/job_with_work.sql"));
 static RECENT: Statement = Statement::new(include_str!("sql/job_recent.postgres.sql"));
 static STILL_RUNNING: Statement =
@@ -271,9 +282,21 @@ pub struct NewJob {
     pub script: String,
 }
 
-/// Inserts a job, QUEUED.
-pub fn insert(tx: &mut dyn Tx, job: &NewJob) -> Result<(), StoreError> {
-    tx.execute(
+/// Runs a statement that changes at most one job; returns the job if it was changed.
+fn change_one(
+    tx: &mut dyn Tx,
+    statement: &Statement,
+    params: &[Value],
+) -> Result<Option<Job>, StoreError> {
+    tx.query_one(statement, params)?
+        .map(|mut row| record(&mut row))
+        .transpose()
+}
+
+/// Inserts a job, QUEUED, and returns it.
+pub fn insert(tx: &mut dyn Tx, job: &NewJob) -> Result<Job, StoreError> {
+    let inserted = change_one(
+        tx,
         &INSERT,
         values![
             &job.id,
@@ -287,8 +310,8 @@ pub fn insert(tx: &mut dyn Tx, job: &NewJob) -> Result<(), StoreError> {
             &job.params,
             &job.script,
         ],
-    )
-    .map(|_| ())
+    )?;
+    Ok(inserted.expect("an INSERT without a conflict clause returns its row"))
 }
 
 /// The job of that id.
@@ -442,26 +465,28 @@ pub fn finished_since(tx: &mut dyn Tx, since: Timestamp) -> Result<Vec<Job>, Sto
     read_all(tx.query(&FINISHED_SINCE, values![since])?, record)
 }
 
-/// QUEUED → CANCELLED; false where the job is not QUEUED.
-pub fn cancel_queued(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, StoreError> {
-    Ok(tx.execute(&CANCEL_QUEUED, values![id, now])? == 1)
+/// QUEUED → CANCELLED; `None` if the job is not QUEUED.
+pub fn cancel_queued(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<Option<Job>, StoreError> {
+    change_one(tx, &CANCEL_QUEUED, values![id, now])
 }
 
-/// Records that the script of a job must be stopped; false if it does not run. The first time
-/// stays.
-pub fn request_cancel(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<bool, StoreError> {
-    Ok(tx.execute(&CANCEL_RUNNING, values![id, now])? == 1)
+/// Records that the script of a job must be stopped; `None` if it does not run. The time of the
+/// first request stays.
+pub fn request_cancel(
+    tx: &mut dyn Tx,
+    id: &str,
+    now: Timestamp,
+) -> Result<Option<Job>, StoreError> {
+    change_one(tx, &CANCEL_RUNNING, values![id, now])
 }
 
-/// Cancels every QUEUED job of a node that is being deleted; their ids.
+/// Cancels every QUEUED job of a node that is being deleted, and returns them.
 pub fn cancel_all_queued(
     tx: &mut dyn Tx,
     node_id: &str,
     now: Timestamp,
-) -> Result<Vec<String>, StoreError> {
-    read_all(tx.query(&CANCEL_NODE, values![node_id, now])?, |row| {
-        row.take()
-    })
+) -> Result<Vec<Job>, StoreError> {
+    read_all(tx.query(&CANCEL_NODE, values![node_id, now])?, record)
 }
 
 /// How a job ended.
@@ -483,10 +508,16 @@ pub struct Ending {
     pub stderr: StreamCounts,
 }
 
-/// RUNNING, or lost to the lease and not yet recovered → the ending; false where the job is in
+/// RUNNING, or lost to the lease and not yet recovered → the ending; `None` if the job is in
 /// another state.
-pub fn finish(tx: &mut dyn Tx, id: &str, end: &Ending, now: Timestamp) -> Result<bool, StoreError> {
-    let changed = tx.execute(
+pub fn finish(
+    tx: &mut dyn Tx,
+    id: &str,
+    end: &Ending,
+    now: Timestamp,
+) -> Result<Option<Job>, StoreError> {
+    change_one(
+        tx,
         &FINISH,
         values![
             id,
@@ -501,25 +532,22 @@ pub fn finish(tx: &mut dyn Tx, id: &str, end: &Ending, now: Timestamp) -> Result
             end.stderr.bytes,
             end.stderr.dropped,
         ],
-    )?;
-    Ok(changed == 1)
+    )
 }
 
-/// RUNNING → FAILED "agent disappeared", marked as lost; false where the job is not RUNNING, or (in
-/// a database that other servers write to, too) where one of them wrote down a sign of its agent's
-/// life within the lease.
+/// RUNNING → FAILED "agent disappeared", marked as lost. `None` if the job is not RUNNING, or if
+/// another server that shares the database recorded a sign of life of its agent within the lease.
 pub fn lose(
     tx: &mut dyn Tx,
     id: &str,
     now: Timestamp,
     lease_seconds: u64,
-) -> Result<bool, StoreError> {
-    let changed = if tx.is_shared() {
-        tx.execute(&LOSE_SHARED, values![id, lease_seconds * 1_000])?
+) -> Result<Option<Job>, StoreError> {
+    if tx.is_shared() {
+        change_one(tx, &LOSE_SHARED, values![id, lease_seconds * 1_000])
     } else {
-        tx.execute(&LOSE, values![id, now])?
-    };
-    Ok(changed == 1)
+        change_one(tx, &LOSE, values![id, now])
+    }
 }
 
 /// What another server may have told of in vain.

@@ -259,7 +259,7 @@ fn queue(tx: &mut dyn Tx, id: &str, node_id: &str) -> Result<(), StoreError> {
         params: "{}".to_owned(),
         script: "echo".to_owned(),
     };
-    job::insert(tx, &new)
+    job::insert(tx, &new).map(|_| ())
 }
 
 /// Everything that is asked each time something happens, or every few seconds.

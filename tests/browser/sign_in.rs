@@ -92,7 +92,7 @@ fn a_page_that_is_not_there_is_a_page_and_an_api_path_is_json() {
     let admin = server.admin();
     let browser = Browser::of(&server, &admin);
     browser.open("/nowhere");
-    browser.see("There is nothing at this address.");
+    browser.see("This address does not exist.");
     browser.press("Overview");
     browser.see("Nodes");
     admin

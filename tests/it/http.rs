@@ -200,7 +200,7 @@ fn what_is_wrong_with_a_value_is_told_in_plain_words() {
             "preset",
             "must be a string",
         ),
-        (json!({"preset": "note"}), "nodeId", "is needed"),
+        (json!({"preset": "note"}), "nodeId", "is required"),
         (
             json!({"preset": "note", "nodeId": "n1", "params": []}),
             "params",
@@ -231,7 +231,7 @@ fn what_is_wrong_with_a_value_is_told_in_plain_words() {
     let answer = admin.post("/api/jobs", &json!("note")).gives(400).json();
     assert_eq!(
         answer["error"],
-        "The body is of the wrong shape: it must be a JSON object"
+        "The body has the wrong shape: it must be a JSON object"
     );
 }
 

@@ -112,7 +112,7 @@ fn a_second_server_over_one_sqlite_folder_is_refused_and_names_the_first() {
     for second in [by_folder, by_file] {
         let line = crate::config::refused(&second);
         assert!(
-            line.contains("is served by another hyprbox already"),
+            line.contains("is already in use by another hyprbox"),
             "{line}"
         );
         assert!(
@@ -120,7 +120,7 @@ fn a_second_server_over_one_sqlite_folder_is_refused_and_names_the_first() {
             "{line}"
         );
     }
-    // The lock goes with its holder, however that ends.
+    // The kernel releases the lock with its holder, however the holder ends.
     let mut server = server;
     server.kill9();
     server.start_again();
@@ -137,7 +137,7 @@ fn a_replica_with_another_key_file_is_refused() {
     let line = crate::config::refused(&other);
     assert!(line.contains("HYPRBOX_SECRET_KEY_FILE"), "{line}");
     assert!(
-        line.contains("is not the key that this database was made with"),
+        line.contains("does not hold the key that this database was created with"),
         "{line}"
     );
 }

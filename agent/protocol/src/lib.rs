@@ -9,6 +9,7 @@
 mod duration;
 mod environment;
 mod error;
+mod failure;
 mod hex;
 mod job;
 mod node;
@@ -24,6 +25,7 @@ mod version;
 pub use duration::TimeRange;
 pub use environment::parse_environment;
 pub use error::ErrorBody;
+pub use failure::FailureReason;
 pub use hex::to_hex;
 pub use job::{ClaimedJob, CompleteRequest, PendingAnswer};
 pub use node::{HeartbeatAnswer, HeartbeatRequest, OsInfo};

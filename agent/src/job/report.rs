@@ -1,6 +1,6 @@
 //! How a job ended, and the report of it to the server.
 
-use hyprbox_protocol::CompleteRequest;
+use hyprbox_protocol::{CompleteRequest, FailureReason};
 
 use super::context::Context;
 use crate::backoff::Backoff;
@@ -9,8 +9,6 @@ use crate::spool::totals_on_disk;
 use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Started};
 use crate::supervisor::process::end_marked;
 use crate::trouble::Caller;
-
-const RESTARTED: &str = "node restarted while the job was running";
 
 /// How a job ended, as far as this node knows.
 pub(super) enum JobEnd {
@@ -62,7 +60,7 @@ impl JobEnd {
                     exit_code: exit.exit_code.map(i64::from),
                     signal: exit.signal.clone(),
                     error_msg: if by_shutdown && exit.ended_by == EndedBy::Itself {
-                        Some(RESTARTED.to_owned())
+                        Some(FailureReason::NODE_RESTARTED.to_owned())
                     } else {
                         exit.error_msg.clone()
                     },
@@ -85,7 +83,7 @@ async fn why_lost(dir: &JobDir) -> String {
             .to_owned();
     };
     if started.boot_id != host::boot_id() {
-        return RESTARTED.to_owned();
+        return FailureReason::NODE_RESTARTED.to_owned();
     }
     let id = dir.id().to_owned();
     let ended = tokio::task::spawn_blocking(move || end_marked(&id)).await;

@@ -1,4 +1,4 @@
-//! The endpoints of jobs for agents. Every call is a sign of life.
+//! The endpoints for agents. Every call counts as a sign of life.
 
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::{NodeIdentity, NodeStanding};
-use crate::http::{AgentJson, ApiError, Pairs, Path, Query, Waiting};
-use crate::jobs::life::claim::Asked;
+use crate::http::{AgentJson, ApiError, Pairs, Path, Query, Waiter};
+use crate::jobs::life::output::AgentIds;
+use crate::jobs::life::poll::PollRequest;
 use crate::jobs::{JobView, Jobs};
 
-/// Characters of an agent's ids, at most.
+/// The most characters of an id that an agent chose.
 const ID_MAX: usize = 128;
 
-/// How long a poll stays open while it is not clear which of two processes an agent instance is:
-/// each poll helps to decide.
+/// How long a poll stays open while two processes use one agent instance: frequent polls show
+/// sooner which of them is alive.
 const UNSETTLED_WAIT: Duration = Duration::from_secs(2);
 
 fn instance_of<'q>(query: &'q Pairs<'_>) -> Result<Option<&'q str>, ApiError> {
@@ -29,7 +30,7 @@ fn process_of<'q>(query: &'q Pairs<'_>) -> Result<Option<&'q str>, ApiError> {
     short_id(query, "process")
 }
 
-/// An id that an agent made up.
+/// An id that an agent chose.
 fn short_id<'q>(query: &'q Pairs<'_>, name: &str) -> Result<Option<&'q str>, ApiError> {
     let Some(id) = query.get(name) else {
         return Ok(None);
@@ -38,24 +39,25 @@ fn short_id<'q>(query: &'q Pairs<'_>, name: &str) -> Result<Option<&'q str>, Api
     if fits {
         Ok(Some(id))
     } else {
-        Err(query.wrong(
-            name,
-            "1 to 128 characters, none of them a control character",
-        ))
+        Err(query.wrong(name, "1 to 128 characters without control characters"))
     }
 }
 
-/// What a poll's query asks for.
-pub(in crate::jobs) fn asked_of<'q>(query: &'q Pairs<'_>) -> Result<Asked<'q>, ApiError> {
+/// Parses a poll's query parameters.
+pub(super) fn parse_poll<'q>(query: &'q Pairs<'_>) -> Result<PollRequest<'q>, ApiError> {
     let node_id = query
         .get("nodeId")
-        .ok_or_else(|| query.wrong("nodeId", "given: the node's id"))?;
+        .ok_or_else(|| query.wrong("nodeId", "the id of the node"))?;
     let wait = query.parse("wait", 0..=60, "0 to 60")?.unwrap_or(0);
     let capacity = query
-        .parse("capacity", 0..=1_000_000, "a whole number from 0")?
+        .parse(
+            "capacity",
+            0..=1_000_000,
+            "a whole number from 0 to 1000000",
+        )?
         .unwrap_or(1);
     let running = query.get("running").unwrap_or_default();
-    Ok(Asked {
+    Ok(PollRequest {
         node_id,
         instance: instance_of(query)?,
         process: process_of(query)?,
@@ -67,11 +69,11 @@ pub(in crate::jobs) fn asked_of<'q>(query: &'q Pairs<'_>) -> Result<Asked<'q>, A
 
 /// Claims a job.
 #[utoipa::path(get, path = "/api/jobs/pending", tag = "agents",
-    params(("nodeId" = String, Query), ("wait" = Option<u64>, Query, maximum = 60, description = "Seconds that the call may stay open, 0 to 60"),
+    params(("nodeId" = String, Query), ("wait" = Option<u64>, Query, maximum = 60, description = "How many seconds the call may wait for work, 0 to 60"),
         ("agent" = Option<String>, Query, description = "The agent instance"),
-        ("process" = Option<String>, Query, min_length = 1, max_length = 128, description = "The process of that instance: a claim is sent again only to the process that took it"),
-        ("capacity" = Option<u64>, Query, maximum = 1_000_000, description = "0: no job, only cancels"),
-        ("running" = Option<String>, Query, description = "Ids of started jobs whose completion is not acknowledged, comma-separated")),
+        ("process" = Option<String>, Query, min_length = 1, max_length = 128, description = "The process of that instance; a lost claim is delivered again only to the process that made it"),
+        ("capacity" = Option<u64>, Query, maximum = 1_000_000, description = "0 to receive only cancels, no job"),
+        ("running" = Option<String>, Query, description = "Comma-separated ids of the started jobs whose completion is not acknowledged")),
     responses((status = 200, body = PendingAnswer),
         (status = 403)),
     security(("node" = [])))]
@@ -80,37 +82,41 @@ async fn pending(
     node: NodeIdentity,
     query: Query,
     standing: NodeStanding,
-    waiting: Waiting,
+    waiter: Waiter,
 ) -> Result<axum::Json<PendingAnswer>, ApiError> {
-    let mut asked = asked_of(&query)?;
-    node.must_be(asked.node_id)?;
-    if waiting.deadline_from_before().is_none() {
+    let mut request = parse_poll(&query)?;
+    node.must_be(request.node_id)?;
+    if waiter.resumed_deadline().is_none() {
         jobs.nodes
-            .sign_of_life(asked.node_id, asked.instance)
+            .sign_of_life(request.node_id, request.instance)
             .await?;
-        if let (Some(instance), Some(process)) = (asked.instance, asked.process) {
+        if let (Some(instance), Some(process)) = (request.instance, request.process) {
             let lease_seconds = jobs.limits.lease_seconds;
             let is_settled = jobs
                 .nodes
-                .sign_of_process(asked.node_id, instance, process, lease_seconds)
+                .sign_of_process(request.node_id, instance, process, lease_seconds)
                 .await?;
             if !is_settled {
-                asked.wait = asked.wait.min(UNSETTLED_WAIT);
+                request.wait = request.wait.min(UNSETTLED_WAIT);
             }
         }
     }
-    let poll = jobs.poll(&asked, node.token_id, &standing, &waiting);
+    let poll = jobs.poll(&request, node.token_id, &standing, &waiter);
     Ok(axum::Json(poll.await?))
 }
 
-/// A claim changes the job's state, so that looking alone must not make one.
+/// Refuses HEAD, because a claim changes the job's state and HEAD must not.
 async fn no_head() -> Response {
-    let words = "Use GET: a HEAD could claim a job and lose it";
-    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", words);
+    let message = "Use GET; HEAD could claim a job and discard it";
+    let error = ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    );
     ([(header::ALLOW, "GET")], error).into_response()
 }
 
-/// Takes output.
+/// Stores output.
 #[utoipa::path(post, path = "/api/jobs/{id}/output", tag = "agents", request_body = OutputRequest,
     params(("id" = String, Path), ("agent" = Option<String>, Query, description = "The agent instance of the claim"),
         ("process" = Option<String>, Query, min_length = 1, max_length = 128, description = "The process of that instance")),
@@ -125,12 +131,12 @@ async fn output(
     AgentJson(request): AgentJson<OutputRequest>,
 ) -> Result<axum::Json<OutputAnswer>, ApiError> {
     let instance = instance_of(&query)?;
-    let process = process_of(&query)?.map(str::to_owned);
+    let agent = AgentIds {
+        instance: instance.map(str::to_owned),
+        process: process_of(&query)?.map(str::to_owned),
+    };
     jobs.nodes.sign_of_life(&node.node_id, instance).await?;
-    Ok(axum::Json(
-        jobs.append(node, (instance.map(str::to_owned), process), id, request)
-            .await?,
-    ))
+    Ok(axum::Json(jobs.append(node, agent, id, request).await?))
 }
 
 /// Ends a job.

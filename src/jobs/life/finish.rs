@@ -1,7 +1,7 @@
-//! Finish: RUNNING → SUCCEEDED, FAILED or CANCELLED, exactly once; and once more, late, for a job
-//! that the lease failed.
+//! Finish: RUNNING → SUCCEEDED, FAILED or CANCELLED, exactly once. A job that its lease has failed
+//! can be completed once more by its agent.
 
-use hyprbox_protocol::{CompleteRequest, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS};
+use hyprbox_protocol::{CompleteRequest, FailureReason, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS};
 use sha2::{Digest, Sha256};
 
 use crate::audit;
@@ -12,7 +12,7 @@ use crate::store::job::{self, Ending, Job, JobStatus, StreamCounts};
 use crate::store::{Change, Tx};
 
 impl Jobs {
-    /// Ends a job as its agent tells. The same report again gives the same job; another one is
+    /// Ends a job as its agent reports. Repeating a report returns the same job; a different report is
     /// refused.
     pub async fn complete(
         &self,
@@ -24,7 +24,17 @@ impl Jobs {
         check(&request)?;
         let (job, is_new) = self
             .store
-            .write(move |tx| complete(tx, (&node_id, instance.as_deref()), &id, request))
+            .write(move |tx| {
+                complete(
+                    tx,
+                    Claimant {
+                        node_id: &node_id,
+                        instance: instance.as_deref(),
+                    },
+                    &id,
+                    request,
+                )
+            })
             .await?;
         if is_new {
             self.metrics.finished(&job);
@@ -33,9 +43,16 @@ impl Jobs {
     }
 }
 
-/// Whether the caller holds the job's claim. A claim without an instance takes any caller of the
-/// node.
-pub(in crate::jobs) fn must_hold(job: &Job, instance: Option<&str>) -> Result<(), JobError> {
+/// The agent that reports on a job.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::jobs) struct Claimant<'c> {
+    pub(in crate::jobs) node_id: &'c str,
+    pub(in crate::jobs) instance: Option<&'c str>,
+}
+
+/// Refuses a caller that does not hold the job's claim. Any caller of the node holds a claim that
+/// has no instance.
+pub(in crate::jobs) fn require_claim(job: &Job, instance: Option<&str>) -> Result<(), JobError> {
     match (job.claimed_by.as_deref(), instance) {
         (None, _) => Ok(()),
         (Some(holder), Some(caller)) if holder == caller => Ok(()),
@@ -43,15 +60,15 @@ pub(in crate::jobs) fn must_hold(job: &Job, instance: Option<&str>) -> Result<()
     }
 }
 
-/// Whether the lease failed the job and its agent has not told the truth yet.
+/// Whether the lease has failed the job and its agent has not reported the real end yet.
 pub(in crate::jobs) fn is_lost(job: &Job) -> bool {
     job.status == JobStatus::Failed && job.lost_at.is_some() && job.recovered_at.is_none()
 }
 
-/// Ends the job, and tells whether it does so now.
+/// Ends the job. The flag is false if an earlier, identical report has ended it already.
 pub(in crate::jobs) fn complete(
     tx: &mut dyn Tx,
-    (node_id, instance): (&str, Option<&str>),
+    Claimant { node_id, instance }: Claimant<'_>,
     id: &str,
     request: CompleteRequest,
 ) -> Result<(Job, bool), JobError> {
@@ -60,7 +77,7 @@ pub(in crate::jobs) fn complete(
         .ok_or(JobError::NotFound)?;
     let digest = digest_of(&request);
     if job.status != JobStatus::Queued {
-        must_hold(&job, instance)?;
+        require_claim(&job, instance)?;
     }
     if job.status.is_terminal() && job.complete_digest.as_deref() == Some(&digest[..]) {
         return Ok((job, false));
@@ -69,9 +86,8 @@ pub(in crate::jobs) fn complete(
         return Err(JobError::WrongState(job.status));
     }
     let end = ending(&job, request, digest);
-    if !job::finish(tx, id, &end, clock::now())? {
-        return Err(JobError::WrongState(job.status));
-    }
+    let finished =
+        job::finish(tx, id, &end, clock::now())?.ok_or(JobError::WrongState(job.status))?;
     if is_lost(&job) {
         let entry = audit::Entry {
             actor: &format!("node:{node_id}"),
@@ -89,10 +105,10 @@ pub(in crate::jobs) fn complete(
         id: id.to_owned(),
         node_id: node_id.to_owned(),
     });
-    Ok((job::find(tx, id)?.ok_or(JobError::NotFound)?, true))
+    Ok((finished, true))
 }
 
-/// Fails a claimed job that must not be handed out.
+/// Fails a claimed job that must not be delivered to its agent.
 pub(in crate::jobs) fn fail_claimed(
     tx: &mut dyn Tx,
     id: &str,
@@ -105,7 +121,7 @@ pub(in crate::jobs) fn fail_claimed(
     };
     let digest = digest_of(&request);
     let end = ending(&job, request, digest);
-    if job::finish(tx, id, &end, clock::now())? {
+    if let Some(finished) = job::finish(tx, id, &end, clock::now())? {
         let entry = audit::Entry {
             actor: "server",
             action: "job.refuse",
@@ -115,35 +131,32 @@ pub(in crate::jobs) fn fail_claimed(
         };
         audit::record(tx, entry)?;
         tx.note(Change::Job {
-            id: job.id.clone(),
-            node_id: job.node_id.clone(),
+            id: job.id,
+            node_id: job.node_id,
         });
+        return Ok(finished);
     }
-    job::find(tx, id)?.ok_or(JobError::NotFound)
+    Ok(job)
 }
 
-/// Refuses a report that doesn't say how the script ended, or that no row could hold.
+/// Refuses a report that does not show how the script ended, or that the database can't hold.
 pub(in crate::jobs) fn check(request: &CompleteRequest) -> Result<(), JobError> {
     let mut faults = FieldErrors::default();
     let code_fits = request
         .exit_code
         .is_none_or(|code| i32::try_from(code).is_ok());
-    faults.check(
-        code_fits,
-        "exitCode",
-        "must be a number of 32 bits, or null",
-    );
-    let says_why = request
+    faults.check(code_fits, "exitCode", "must be a 32-bit integer or null");
+    let has_reason = request
         .error_msg
         .as_deref()
-        .is_some_and(|words| !words.is_empty())
+        .is_some_and(|message| !message.is_empty())
         || request.signal.is_some()
         || request.cancelled == Some(true)
         || request.timed_out == Some(true);
     faults.check(
-        request.exit_code.is_some() || says_why,
+        request.exit_code.is_some() || has_reason,
         "exitCode",
-        "is needed, unless signal, errorMsg, cancelled or timedOut says how the script ended",
+        "is required unless signal, errorMsg, cancelled or timedOut is given",
     );
     let signal_fits = |name: &str| {
         (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
@@ -151,7 +164,7 @@ pub(in crate::jobs) fn check(request: &CompleteRequest) -> Result<(), JobError> 
     faults.check(
         request.signal.as_deref().is_none_or(signal_fits),
         "signal",
-        "must be a signal's name, as in SIGKILL",
+        "must be the name of a signal, such as SIGKILL",
     );
     for (field, bytes) in [
         ("stdoutBytes", request.stdout_bytes),
@@ -166,18 +179,18 @@ pub(in crate::jobs) fn check(request: &CompleteRequest) -> Result<(), JobError> 
     faults.into_faults().map_err(JobError::Fields)
 }
 
-/// What the agent's report makes of the job.
+/// The job's end according to the agent's report.
 fn ending(job: &Job, request: CompleteRequest, digest: [u8; 32]) -> Ending {
-    let told = request
+    let reported = request
         .error_msg
-        .filter(|words| !words.is_empty())
-        .map(|words| storable(&words));
+        .filter(|message| !message.is_empty())
+        .map(|message| storable(&message));
     let cancelled = request.cancelled == Some(true) && job.cancel_requested_at.is_some();
     let timed_out = request.timed_out == Some(true);
-    let error_msg = told.or_else(|| match (&request.signal, cancelled, timed_out) {
+    let error_msg = reported.or_else(|| match (&request.signal, cancelled, timed_out) {
         (_, true, _) => None,
-        (_, false, true) => Some(format!("timed out after {} s", job.timeout_seconds)),
-        (Some(signal), false, false) => Some(format!("killed by {signal}")),
+        (_, false, true) => Some(FailureReason::timed_out_after(job.timeout_seconds)),
+        (Some(signal), false, false) => Some(FailureReason::killed_by(signal)),
         (None, false, false) => None,
     });
     let status = match (&error_msg, cancelled, request.exit_code) {
@@ -186,7 +199,7 @@ fn ending(job: &Job, request: CompleteRequest, digest: [u8; 32]) -> Ending {
         (None, false, Some(0)) => JobStatus::Succeeded,
         (None, false, _) => JobStatus::Failed,
     };
-    // Without a code, a reason or a cancel that counts, something must still be said.
+    // A failure needs a reason, even if the report has no code, reason or valid cancel.
     let error_msg = match (&error_msg, status, request.exit_code) {
         (None, JobStatus::Failed, None) => Some("ended without an exit code".to_owned()),
         _ => error_msg,
@@ -202,9 +215,9 @@ fn ending(job: &Job, request: CompleteRequest, digest: [u8; 32]) -> Ending {
     }
 }
 
-/// What never arrived counts as produced, and as dropped.
-fn with_total(counts: StreamCounts, told: Option<u64>) -> StreamCounts {
-    let missing = told.unwrap_or(0).saturating_sub(counts.bytes);
+/// Counts bytes that never arrived as produced and as dropped.
+fn with_total(counts: StreamCounts, reported: Option<u64>) -> StreamCounts {
+    let missing = reported.unwrap_or(0).saturating_sub(counts.bytes);
     StreamCounts {
         bytes: counts.bytes + missing,
         dropped: counts.dropped + missing,
@@ -214,9 +227,9 @@ fn with_total(counts: StreamCounts, told: Option<u64>) -> StreamCounts {
     }
 }
 
-/// At most 4,096 characters, and no NUL, which not every database takes in a text.
-fn storable(words: &str) -> String {
-    words
+/// Cuts the message to 4,096 characters and replaces NUL, which PostgreSQL does not store in text.
+fn storable(message: &str) -> String {
+    message
         .chars()
         .take(MAX_ERROR_MSG_CHARS)
         .map(|c| {
@@ -230,7 +243,7 @@ fn storable(words: &str) -> String {
 }
 
 fn digest_of(request: &CompleteRequest) -> [u8; 32] {
-    // The struct's own order of fields: two reports are the same when what they say is.
+    // serde keeps the order of the struct's fields, so equal reports have equal digests.
     let text = serde_json::to_vec(request).expect("a struct of plain values is JSON");
     Sha256::digest(text).into()
 }
@@ -283,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn every_report_makes_the_end_that_the_contract_names() {
+    fn every_report_leads_to_the_end_that_the_contract_names() {
         use JobStatus::{Cancelled, Failed, Succeeded};
         for (json, asked, status, words) in [
             (r#"{"exitCode":0}"#, false, Succeeded, None),
@@ -350,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_arrived_counts_as_dropped() {
+    fn bytes_that_never_arrived_count_as_dropped() {
         let end = ending(
             &job(false),
             report(r#"{"exitCode":0,"stdoutBytes":25,"stderrBytes":0}"#),
@@ -370,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_must_say_how_it_ended() {
+    fn a_report_must_show_how_the_script_ended() {
         for bad in [
             r"{}",
             r#"{"errorMsg":""}"#,

@@ -1,24 +1,24 @@
-//! The key file: it seals secret params in the database, and keys the digests of idempotent
-//! requests, so that a stolen database alone tells neither.
+//! The key file. It encrypts secret params in the database and keys the digests of idempotent
+//! requests, so that a stolen database reveals neither without the key.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit, Mac};
-use hyprbox_protocol::{Secrets, to_hex};
+use hyprbox_protocol::{FailureReason, Secrets, to_hex};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// Why the key file can't be used: one line for the operator.
+/// Why the key file can't be used, as one line for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyError(String);
 
-/// What was sealed can't be opened: the key is another one, or the bytes are.
+/// The key or the sealed bytes have changed, so that the secrets can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("secret can't be unsealed")]
+#[error("{}", FailureReason::SECRETS_SEALED)]
 pub struct CantUnseal;
 
 /// The key of this server.
@@ -28,7 +28,7 @@ pub struct SecretKey {
 }
 
 impl SecretKey {
-    /// Reads the key file, or makes it, 0600, with 32 random bytes in hex.
+    /// Reads the key file, or creates it with mode 0600 and 32 random bytes in hex.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
         match std::fs::OpenOptions::new().read(true).open(path) {
             Ok(file) => Self::read(path, file),
@@ -54,13 +54,13 @@ impl SecretKey {
     fn create(path: &Path) -> Result<Self, KeyError> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)
-            .map_err(|error| KeyError(format!("no random bytes to be had: {error}")))?;
+            .map_err(|error| KeyError(format!("can't get random bytes for the key: {error}")))?;
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(path)
-            .map_err(|error| cant(path, "make", &error))?;
+            .map_err(|error| cant(path, "create", &error))?;
         file.write_all(format!("{}\n", to_hex(bytes)).as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(|error| cant(path, "write", &error))?;
@@ -68,7 +68,7 @@ impl SecretKey {
     }
 
     fn from_bytes(bytes: &[u8; 32]) -> Self {
-        // Two keys from one, so that neither use tells anything of the other.
+        // Two derived keys, so that neither use reveals anything about the other.
         let sealing = mac(bytes, b"hyprbox seal");
         let seal = UnboundKey::new(&CHACHA20_POLY1305, &sealing)
             .expect("the algorithm's key has 32 bytes");
@@ -78,16 +78,16 @@ impl SecretKey {
         }
     }
 
-    /// A digest that only this key can make.
+    /// A digest that needs this key.
     pub fn digest(&self, message: &[u8]) -> [u8; 32] {
         mac(&self.digest, message)
     }
 
-    /// Seals the secrets of a job; what comes out opens for that job alone.
+    /// Encrypts the secrets of a job. The result can be decrypted only for the same job.
     pub fn seal(&self, job_id: &str, secrets: &Secrets) -> Result<Vec<u8>, CantUnseal> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(|_| CantUnseal)?;
-        // With room for the tag: a vector that grows leaves a copy of the plain text behind.
+        // With room for the tag, because a vector that grows leaves a copy of the plain text behind.
         let plain = Zeroizing::new(serde_json::to_vec(secrets).map_err(|_| CantUnseal)?);
         let mut sealed = Vec::with_capacity(plain.len() + CHACHA20_POLY1305.tag_len());
         sealed.extend_from_slice(&plain);
@@ -101,7 +101,7 @@ impl SecretKey {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// Opens what [`SecretKey::seal`] made for that job.
+    /// Decrypts the result of [`SecretKey::seal`] for the same job.
     pub fn unseal(&self, job_id: &str, sealed: &[u8]) -> Result<Secrets, CantUnseal> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CantUnseal)?;
         let mut opened = Zeroizing::new(sealed.to_vec());
@@ -118,7 +118,7 @@ impl SecretKey {
 }
 
 fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC accepts keys of any length");
     mac.update(message);
     mac.finalize().into_bytes().into()
 }
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_and_read_again() {
+    fn a_key_is_created_once_and_then_read() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("secret.key");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_for_its_job_and_key_alone() {
+    fn sealed_secrets_open_only_for_their_job_and_key() {
         let (key, other) = (
             SecretKey::from_bytes(&[1; 32]),
             SecretKey::from_bytes(&[2; 32]),

@@ -1,4 +1,5 @@
-//! Queue: render, freeze, insert. Cancel while QUEUED; ask for it while RUNNING.
+//! Queue: renders the preset, freezes the script and inserts the job. Cancel: at once while QUEUED,
+//! through the agent while RUNNING.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +16,9 @@ use crate::presets::{Script, Values, render};
 use crate::store::job::{self, Job, JobStatus, NewJob};
 use crate::store::{Change, Tx, idempotency, node, secret};
 
-/// How long an Idempotency-Key counts, in milliseconds.
+/// How long an Idempotency-Key is remembered, in milliseconds.
 pub(in crate::jobs) const KEY_AGE_MS: i64 = 24 * 3_600 * 1_000;
-/// A job's longest timeout: a week.
+/// The longest timeout of a job, a week.
 const TIMEOUT_MAX_SECONDS: i64 = 604_800;
 
 /// The body of `POST /api/jobs`.
@@ -28,35 +29,35 @@ pub struct QueueRequest {
     pub preset: String,
     /// The node's id.
     pub node_id: String,
-    /// Params by name, as JSON of their type.
+    /// Params by name, each as JSON of its type.
     #[serde(default, deserialize_with = "each_name_once")]
     #[schema(value_type = Option<Object>)]
     pub params: Option<NamedValues>,
-    /// 1 to 604,800; the preset's own timeout where it is absent.
+    /// 1 to 604,800; the preset's timeout if absent.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 604_800)]
     pub timeout_seconds: Option<i64>,
 }
 
-/// A job that a request made, now or (with the same Idempotency-Key) before.
+/// The job of a queue request.
 #[derive(Debug)]
 pub enum Queued {
-    /// It is new.
+    /// The request created it.
     New(Job),
-    /// The same request made it before.
-    Before(Job),
+    /// An earlier request with the same Idempotency-Key created it.
+    Existing(Job),
 }
 
-/// A request's Idempotency-Key, and the JSON that came with it.
+/// A request's Idempotency-Key and its body.
 #[derive(Debug)]
 pub struct Idempotency {
-    /// The key as the client chose it.
+    /// The key that the client chose.
     pub key: String,
     /// The whole body.
     pub body: Value,
 }
 
-/// A preset that was rendered for a request.
+/// The result of rendering a request's preset.
 struct Rendered {
     script: Script,
     params: Map<String, Value>,
@@ -78,11 +79,11 @@ impl Jobs {
                 self.0.key.digest(canonical(&given.body).as_bytes()),
             )
         });
-        // Before anything else: the preset may have changed, or gone, since the first request.
+        // Checked first, because the preset may have changed or gone since the first request.
         if let Some((key, digest)) = key.clone()
-            && let Some(before) = self.made_before(user.id.clone(), key, digest).await?
+            && let Some(before) = self.find_idempotent(user.id.clone(), key, digest).await?
         {
-            return Ok(Queued::Before(before));
+            return Ok(Queued::Existing(before));
         }
         let rendered = self.render_request(&request).await?;
         let job = NewJob {
@@ -118,14 +119,14 @@ impl Jobs {
         Ok(queued)
     }
 
-    async fn made_before(
+    async fn find_idempotent(
         &self,
         user_id: String,
         key: String,
         digest: [u8; 32],
     ) -> Result<Option<Job>, JobError> {
         self.store
-            .read(move |tx| find_made(tx, &user_id, &key, digest))
+            .read(move |tx| find_idempotent(tx, &user_id, &key, digest))
             .await
     }
 
@@ -148,9 +149,8 @@ impl Jobs {
         })
     }
 
-    /// Renders a preset with params, as it would be frozen now; also the values used and the
-    /// preset's timeout. All faults of the params, and of the timeout where one is given, come at
-    /// once.
+    /// Renders a preset with params. Returns the script, the values used and the preset's timeout,
+    /// or every fault of the params and of `timeout_seconds` at once.
     pub async fn render(
         &self,
         name: String,
@@ -168,13 +168,13 @@ impl Jobs {
             let timeout_fits =
                 timeout_seconds.is_none_or(|given| (1..=TIMEOUT_MAX_SECONDS).contains(&given));
             let values = match checked {
-                // More names than are kept are more than any preset has.
+                // `params.more` counts names beyond those kept, which no preset has.
                 Ok(values) if timeout_fits && params.more == 0 => values,
                 checked => {
                     let mut faults = FieldErrors::default();
                     faults.check(timeout_fits, "timeoutSeconds", "must be 1 to 604800");
                     if params.more > 0 && checked.is_ok() {
-                        faults.add("params", "has more names than a preset may have params");
+                        faults.add("params", "has more names than a preset can have params");
                     }
                     faults.extend(checked.err().into_iter().flat_map(|errors| errors.fields));
                     faults.add_unnamed(params.more);
@@ -192,8 +192,8 @@ impl Jobs {
             .map_err(|_| crate::store::StoreError::Stopping)?
     }
 
-    /// Cancels a QUEUED job at once; asks the agent to stop a RUNNING one. `any_owner`: an ADMIN
-    /// with `scope=all`.
+    /// Cancels a QUEUED job at once; requests that the agent stop a RUNNING one. `any_owner` allows
+    /// other people's jobs, for an ADMIN with `scope=all`.
     pub async fn cancel(&self, user: &User, id: String, any_owner: bool) -> Result<Job, JobError> {
         let user = user.clone();
         let job = self
@@ -215,13 +215,13 @@ fn insert(
 ) -> Result<Queued, JobError> {
     if let Some((key, digest)) = key {
         idempotency::lock(tx, &job.created_by, &key)?;
-        if let Some(before) = find_made(tx, &job.created_by, &key, digest)? {
-            return Ok(Queued::Before(before));
+        if let Some(before) = find_idempotent(tx, &job.created_by, &key, digest)? {
+            return Ok(Queued::Existing(before));
         }
         idempotency::insert(tx, &job.created_by, &key, digest, &job.id, job.created_at)?;
     }
     node::find_held(tx, &job.node_id)?.ok_or(JobError::NodeNotFound)?;
-    job::insert(tx, job)?;
+    let queued = job::insert(tx, job)?;
     if let Some(sealed) = sealed {
         secret::insert(tx, &job.id, sealed)?;
     }
@@ -237,12 +237,10 @@ fn insert(
         id: job.id.clone(),
         node_id: job.node_id.clone(),
     });
-    job::find(tx, &job.id)?
-        .map(Queued::New)
-        .ok_or(JobError::NotFound)
+    Ok(Queued::New(queued))
 }
 
-fn find_made(
+fn find_idempotent(
     tx: &mut dyn Tx,
     user_id: &str,
     key: &str,
@@ -266,14 +264,13 @@ fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job
     let changed = match job.status {
         JobStatus::Queued => job::cancel_queued(tx, id, now)?,
         JobStatus::Running => job::request_cancel(tx, id, now)?,
-        // The lease ran out, or somebody changed its row, and the agent has not stopped yet.
-        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => {
-            job.still_running && job::request_cancel(tx, id, now)?
+        // The lease expired, or somebody changed the row, and the script still runs.
+        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled if job.still_running => {
+            job::request_cancel(tx, id, now)?
         }
+        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => None,
     };
-    if !changed {
-        return Err(JobError::WrongState(job.status));
-    }
+    let changed = changed.ok_or(JobError::WrongState(job.status))?;
     let entry = audit::Entry {
         actor: &user.email,
         action: "job.cancel",
@@ -283,7 +280,7 @@ fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job
             JobStatus::Queued => "while queued",
             JobStatus::Running => "while running",
             JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => {
-                "while its script ran on after its end"
+                "while the script still ran after the job's end"
             }
         }),
     };
@@ -292,10 +289,10 @@ fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job
         id: job.id,
         node_id: job.node_id,
     });
-    job::find(tx, id)?.ok_or(JobError::NotFound)
+    Ok(changed)
 }
 
-/// The JSON value in one form: keys sorted, whole numbers without a fraction.
+/// The JSON value in canonical form: sorted keys, whole numbers without a fraction.
 fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
@@ -325,7 +322,7 @@ mod tests {
     use super::canonical;
 
     #[test]
-    fn the_same_value_written_otherwise_has_one_form() {
+    fn equal_values_have_one_canonical_form() {
         let form = |json: &str| canonical(&serde_json::from_str(json).expect("JSON"));
         assert_eq!(
             form(r#"{"b":1.0,"a":[true,null,"x"]}"#),

@@ -1,4 +1,4 @@
-//! What time does to jobs: leases that run out, keys and jobs that grow old.
+//! Periodic work: fails jobs whose lease has expired, and deletes old jobs and idempotency keys.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -12,40 +12,40 @@ use crate::jobs::{JobError, Jobs};
 use crate::store::job::{self, Job};
 use crate::store::{Change, Tx, idempotency, node, retention, space};
 
-/// How often leases are looked at.
+/// How often leases are checked.
 const TICK: Duration = Duration::from_millis(500);
-/// How often what is old is thrown away, and everybody is told to look again.
+/// How often old rows are deleted, and all agents and viewers are woken.
 const SLOW_TICK: Duration = Duration::from_secs(30);
-/// How often a server that shares its database looks for news that another one could not tell it.
+/// How often a server that shares its database reads changes whose notification may have been lost.
 const NEWS_TICK: Duration = Duration::from_secs(2);
-/// Pause between steps of a work that can wait, for those that can't.
-const BETWEEN_STEPS: Duration = Duration::from_millis(50);
-/// Agent instances that are remembered of each node.
+/// Pause between batches of deletions, so that urgent writes get through.
+const BATCH_PAUSE: Duration = Duration::from_millis(50);
+/// Agent instances kept per node.
 const INSTANCES_KEPT: u64 = 32;
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 impl Jobs {
-    /// Sweeps until the server goes down.
-    pub async fn sweep_for_ever(self) {
-        // Beside each other: what is thrown away may be much, and a lease must not wait for it.
-        tokio::join!(self.watch_for_ever(), self.throw_away_for_ever());
+    /// Runs the periodic work until the server shuts down.
+    pub async fn run_sweeps(self) {
+        // Concurrent, because a long deletion must not delay the check of leases.
+        tokio::join!(self.watch_leases(), self.delete_old_rows());
     }
 
-    async fn throw_away_for_ever(&self) {
+    async fn delete_old_rows(&self) {
         let mut slow = tokio::time::interval(SLOW_TICK);
         slow.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let thrown_away = tokio::select! {
-                thrown_away = async { slow.tick().await; self.throw_away().await } => thrown_away,
+            let pruned = tokio::select! {
+                pruned = async { slow.tick().await; self.prune().await } => pruned,
                 () = self.stopped() => return,
             };
-            if let Err(error) = thrown_away {
-                tracing::warn!(%error, "what is old could not be thrown away; the next try does it");
+            if let Err(error) = pruned {
+                tracing::warn!(%error, "can't delete old jobs and keys; retrying in 30 s");
             }
         }
     }
 
-    async fn watch_for_ever(&self) {
+    async fn watch_leases(&self) {
         let (mut first_seen, mut claims) = (HashMap::new(), HashSet::new());
         let mut is_failing = false;
         let mut tick = tokio::time::interval(TICK);
@@ -53,40 +53,39 @@ impl Jobs {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         news.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            // Before the look: a change that comes in between is then heard next time.
+            // Subscribed before the read, so that a change after it is not missed.
             let changes = self.hub.changes();
             let swept = tokio::select! {
                 _ = tick.tick() => self.sweep_leases(&mut first_seen).await,
-                _ = news.tick(), if self.store.is_shared() => self.look_for_news(&mut claims).await,
+                _ = news.tick(), if self.store.is_shared() => self.wake_for_missed_changes(&mut claims).await,
                 () = self.stopped() => return,
             };
             if let Err(error) = swept {
                 if self.store.is_shared() {
-                    // Nobody could write down what they heard: every lease starts anew.
+                    // No server could record signs of life meanwhile, so every lease starts again.
                     first_seen.clear();
                 }
-                // Once: a database that is away for an hour would be told of some ten thousand
-                // times.
+                // Logged once: a database that is away for an hour would fill the log.
                 if !std::mem::replace(&mut is_failing, true) {
-                    tracing::warn!(%error, "leases could not be looked at; that is tried until it works");
+                    tracing::warn!(%error, "can't check leases; retrying until the database answers");
                 }
                 continue;
             }
             if std::mem::take(&mut is_failing) {
-                tracing::info!("leases are looked at again");
+                tracing::info!("leases are checked again");
             }
             if first_seen.is_empty() && !self.store.is_shared() {
                 tokio::select! {
-                    () = may_run(changes) => {}
+                    () = job_may_run(changes) => {}
                     () = self.stopped() => return,
                 }
             }
         }
     }
 
-    /// Fails RUNNING jobs whose agent instance gave no sign of life for a lease. `first_seen`
-    /// holds, on the run clock, when this server first saw each RUNNING job: its lease counts from
-    /// there at the earliest.
+    /// Fails RUNNING jobs whose agent instance gave no sign of life for a whole lease. `first_seen`
+    /// holds the time, on the run clock, at which this server first read each RUNNING job; a lease
+    /// never begins before that.
     async fn sweep_leases(&self, first_seen: &mut HashMap<String, u64>) -> Result<(), JobError> {
         let running = self
             .store
@@ -121,9 +120,9 @@ impl Jobs {
         Ok(())
     }
 
-    /// A server that was killed after a commit told nobody of it. `claims` are those that were news
-    /// before.
-    async fn look_for_news(&self, claims: &mut HashSet<String>) -> Result<(), JobError> {
+    /// Wakes the nodes of recent changes, because a server that was killed after its commit sent no
+    /// notification. `claims` are the claims that an earlier call has handled.
+    async fn wake_for_missed_changes(&self, claims: &mut HashSet<String>) -> Result<(), JobError> {
         let news = self
             .store
             .read(|tx| Ok::<_, JobError>(job::news(tx)?))
@@ -138,51 +137,50 @@ impl Jobs {
         Ok(())
     }
 
-    async fn throw_away(&self) -> Result<(), JobError> {
+    async fn prune(&self) -> Result<(), JobError> {
         let now = clock::now();
         let work = move |tx: &mut dyn Tx| {
             idempotency::prune(tx, now.plus_millis(-KEY_AGE_MS))?;
             node::prune_instances(tx, INSTANCES_KEPT)?;
             job::nodes_with_work(tx)
         };
-        // A nudge that was lost costs one of these, and no more. Nodes without work are left in
-        // peace: ten thousand agents that all look twice a minute would keep the database busier
-        // than their jobs do.
+        // Makes up for a lost notification. Nodes without work are not woken: ten thousand agents
+        // that query twice a minute would keep the database busier than their jobs do.
         for node_id in self.store.write(work).await? {
             self.hub.wake_node(&node_id);
         }
         self.hub.nudge_watchers();
-        // Also if nothing is deleted now: a leap is known only by what came before it.
+        // Read even if nothing is deleted: a leap shows only against the previous reading.
         let clock = self.store.write(retention::read_clock).await?;
         let days = self.limits.keep_days;
         if let Some(days) = days.and_then(|days| i64::try_from(days).ok()) {
             if let Some(leap_ms) = clock.leap_ms {
                 tracing::warn!(
                     days = leap_ms / DAY_MS,
-                    "the clock leapt ahead, or the server was off: HYPRBOX_KEEP_DAYS deletes nothing for a day"
+                    "the clock leapt ahead or the server was off; HYPRBOX_KEEP_DAYS deletes nothing for a day"
                 );
             }
             let Some(trusted) = clock.trusted else {
-                return self.give_back_space().await;
+                return self.release_space().await;
             };
             let before = trusted.plus_millis(-days * DAY_MS);
             while self.store.write(move |tx| job::prune(tx, before)).await? > 0 {
-                tokio::time::sleep(BETWEEN_STEPS).await;
+                tokio::time::sleep(BATCH_PAUSE).await;
             }
         }
-        self.give_back_space().await
+        self.release_space().await
     }
 
-    async fn give_back_space(&self) -> Result<(), JobError> {
+    async fn release_space(&self) -> Result<(), JobError> {
         while self.store.write(space::give_back).await? {
-            tokio::time::sleep(BETWEEN_STEPS).await;
+            tokio::time::sleep(BATCH_PAUSE).await;
         }
         Ok(())
     }
 }
 
-/// Waits until a job may be RUNNING where none was: a server that idles is to cost nothing.
-async fn may_run(mut changes: broadcast::Receiver<Change>) {
+/// Waits for a change after which a job may be RUNNING, so that an idle server does not poll.
+async fn job_may_run(mut changes: broadcast::Receiver<Change>) {
     loop {
         match changes.recv().await {
             Ok(
@@ -197,11 +195,10 @@ async fn may_run(mut changes: broadcast::Receiver<Change>) {
 }
 
 fn lose(tx: &mut dyn Tx, id: &str, lease_seconds: u64) -> Result<Option<Job>, JobError> {
-    if !job::lose(tx, id, clock::now(), lease_seconds)? {
-        // It ended between the look and here, or another server hears its agent.
+    // `None`: the job has ended meanwhile, or another server is in contact with its agent.
+    let Some(job) = job::lose(tx, id, clock::now(), lease_seconds)? else {
         return Ok(None);
-    }
-    let job = job::find(tx, id)?.ok_or(JobError::NotFound)?;
+    };
     let entry = audit::Entry {
         actor: "server",
         action: "job.lose",

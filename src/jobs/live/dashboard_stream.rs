@@ -14,12 +14,12 @@ use utoipa_axum::routes;
 
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Meter, Query};
+use crate::jobs::access::{Scope, audit_view, read_unaudited};
 use crate::jobs::live::board::Board;
 use crate::jobs::live::resume_point::ResumePoint;
 use crate::jobs::live::sse::{CLIENT_QUEUE, event_stream, keep_alive, last_event_id};
 use crate::jobs::live::viewers::until_access_ends;
 use crate::jobs::log::routes::wants_times;
-use crate::jobs::routes::{Scope, find, note_look};
 use crate::jobs::{JobError, Jobs};
 use crate::store::job::Job;
 
@@ -102,7 +102,7 @@ async fn find_named(
     let mut named = Vec::with_capacity(ids.len());
     let mut missing = ApiError::from(JobError::NotFound);
     for id in ids {
-        match find(jobs, user, scope, id.to_owned(), |_, _| Ok(())).await {
+        match read_unaudited(jobs, user, scope, id.to_owned(), |_, _| Ok(())).await {
             Ok((job, ())) => named.push(job),
             Err(error @ JobError::NotFound) => {
                 missing = missing.with_field(format!("job.{id}"), error.to_string());
@@ -115,7 +115,7 @@ async fn find_named(
     }
     for job in &named {
         if scope == Scope::All && jobs.audited_views.record(user, job) {
-            note_look(jobs, user, job, "job.look").await?;
+            audit_view(jobs, user, job, "job.look").await?;
         }
     }
     Ok(named)

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use crate::auth::Viewer;
 use crate::http::{ApiError, Meter, Path, Query};
 use crate::jobs::Jobs;
+use crate::jobs::access::{Scope, find_visible};
 use crate::jobs::live::event_id::EventId;
 use crate::jobs::live::exact::{self, OutputMode};
 use crate::jobs::live::follow::Follower;
@@ -19,7 +20,6 @@ use crate::jobs::live::frame::Frame;
 use crate::jobs::live::sse::{CLIENT_QUEUE, OPENING, event_stream, keep_alive, last_event_id};
 use crate::jobs::live::viewers::until_access_ends;
 use crate::jobs::log::routes::wants_times;
-use crate::jobs::routes::{Scope, find_for};
 
 /// Live tail of a job.
 #[utoipa::path(get, path = "/api/jobs/{id}/stream", tag = "jobs",
@@ -45,7 +45,7 @@ async fn stream(
     });
     let mode = mode.transpose()?;
     let open_stream = jobs.viewers.open(&user, &meter)?;
-    let job = find_for(&jobs, &user, scope, id, "job.look").await?;
+    let job = find_visible(&jobs, &user, scope, id, "job.look").await?;
     let (client, receiver) = mpsc::channel(CLIENT_QUEUE);
     let last_id = last_event_id(&parts.headers);
     let position = exact::resume_position(last_id, &job);

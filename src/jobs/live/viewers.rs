@@ -13,7 +13,7 @@ use crate::auth::{Caller, User, Viewer};
 use crate::clock;
 use crate::http::{ApiError, Budget, Meter, Query};
 use crate::jobs::Jobs;
-use crate::jobs::routes::Scope;
+use crate::jobs::access::Scope;
 
 /// Most open event streams of one user.
 const USER_MAX: usize = 64;
@@ -91,7 +91,7 @@ impl Drop for OpenStream {
         count_down(&mut open.by_user, &self.user_id);
         count_down(&mut open.by_address, &self.address);
         drop(open);
-        self.budget.note_released(STREAM_BYTES);
+        self.budget.record_released(STREAM_BYTES);
     }
 }
 

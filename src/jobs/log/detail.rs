@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use crate::auth::Viewer;
 use crate::http::{ApiError, Meter, Path, Query};
+use crate::jobs::access::{Scope, read_visible};
 use crate::jobs::log::window::{WINDOW_BYTES, WindowReader, joined, kept_bytes};
-use crate::jobs::routes::{Scope, find_with};
 use crate::jobs::{JobDetail, JobError, JobView, Jobs};
 use crate::store::Tx;
 use crate::store::job::{self, Job};
@@ -64,7 +64,7 @@ async fn detail(
             Err(refused) => Err(refused),
         })
     };
-    let (job, read) = find_with(&jobs, &user, scope, id, "job.look", read).await?;
+    let (job, read) = read_visible(&jobs, &user, scope, id, "job.look", read).await?;
     let (script, output) = read?;
     let job = JobView::from(job);
     Ok(match output {

@@ -12,9 +12,9 @@ use utoipa_axum::routes;
 use crate::auth::Viewer;
 use crate::http::{ApiError, Meter, Path, Query};
 use crate::jobs::Jobs;
+use crate::jobs::access::{Scope, read_visible};
 use crate::jobs::log::body::LogBody;
 use crate::jobs::log::window::{WINDOW_BYTES, WindowReader, kept_bytes};
-use crate::jobs::routes::{Scope, find_with};
 use crate::store::job::Job;
 
 /// Memory of a response while it is sent: a window as it was read, and as it is sent.
@@ -99,7 +99,7 @@ async fn kept_log(
         let first = reader.read(tx)?;
         Ok((plan, Some((reader, first))))
     };
-    let (_, (plan, begun)) = find_with(&jobs, &user, scope, id, "job.look", read).await?;
+    let (_, (plan, begun)) = read_visible(&jobs, &user, scope, id, "job.look", read).await?;
     let Some((reader, first)) = begun else {
         return Ok(plan.unsatisfiable());
     };

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{FailureReason, Stream};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -209,9 +209,9 @@ fn names(processes: &[Process]) -> String {
 /// Why the job failed, if its exit code doesn't say.
 fn error_msg(ended_by: EndedBy, signal: Option<&str>, spec: &Spec) -> Option<String> {
     match (ended_by, signal) {
-        (EndedBy::Itself, Some(signal)) => Some(format!("killed by {signal}")),
+        (EndedBy::Itself, Some(signal)) => Some(FailureReason::killed_by(signal)),
         (EndedBy::Itself | EndedBy::Cancel, _) => None,
-        (EndedBy::Timeout, _) => Some(format!("timed out after {} s", spec.timeout_seconds)),
+        (EndedBy::Timeout, _) => Some(FailureReason::timed_out_after(spec.timeout_seconds)),
         (EndedBy::Stop, _) => Some("ended by hyprbox-agent stop-jobs".to_owned()),
     }
 }

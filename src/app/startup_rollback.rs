@@ -1,4 +1,4 @@
-//! What a start makes on the disk before it knows that it can go on.
+//! Files and folders that a start creates before it is certain to succeed.
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use super::StartError;
 use crate::jobs::SecretKey;
 
-/// What this start made on the disk, in order. A start that fails takes it away again.
+/// Removes the files and folders that this start created, in reverse order, unless the start
+/// succeeds.
 #[derive(Default)]
-pub(super) struct Made(Vec<PathBuf>);
+pub(super) struct StartupRollback(Vec<PathBuf>);
 
-impl Drop for Made {
+impl Drop for StartupRollback {
     fn drop(&mut self) {
         for path in self.0.drain(..).rev() {
             let removed = if path.is_dir() {
@@ -19,15 +20,15 @@ impl Drop for Made {
                 std::fs::remove_file(&path)
             };
             if let Err(error) = removed {
-                tracing::warn!(%error, path = %path.display(), "what this start made could not be taken away");
+                tracing::warn!(%error, path = %path.display(), "can't remove a file or folder that the failed start created");
             }
         }
     }
 }
 
-impl Made {
-    /// Makes sure that there is a folder, which that variable names.
-    pub(super) fn folder(&mut self, path: &Path, variable: &str) -> Result<(), StartError> {
+impl StartupRollback {
+    /// Creates the folder that the setting `variable` names, unless it exists.
+    pub(super) fn create_folder(&mut self, path: &Path, variable: &str) -> Result<(), StartError> {
         if path.is_dir() {
             return Ok(());
         }
@@ -42,7 +43,7 @@ impl Made {
             .create(path)
             .map_err(|error| {
                 StartError(format!(
-                    "can't make the folder {variable}={}: {error}",
+                    "can't create the folder {variable}={}: {error}",
                     path.display()
                 ))
             })?;
@@ -50,8 +51,8 @@ impl Made {
         Ok(())
     }
 
-    /// Reads the key, or makes it.
-    pub(super) fn key(&mut self, path: &Path) -> Result<SecretKey, StartError> {
+    /// Reads the key file, or creates it.
+    pub(super) fn load_key(&mut self, path: &Path) -> Result<SecretKey, StartError> {
         let is_new = !path.exists();
         let key = SecretKey::load_or_create(path).map_err(StartError::of)?;
         if is_new {
@@ -60,13 +61,13 @@ impl Made {
         Ok(key)
     }
 
-    /// A file that this start made.
-    pub(super) fn file(&mut self, path: &Path) {
+    /// Registers a file that this start created.
+    pub(super) fn add_file(&mut self, path: &Path) {
         self.0.push(path.to_owned());
     }
 
-    /// Nothing is taken away any more.
-    pub(super) fn keep(mut self) {
+    /// Keeps everything: the start has succeeded.
+    pub(super) fn disarm(mut self) {
         self.0.clear();
     }
 }

@@ -1,6 +1,6 @@
-//! A stream that gives again what was read from it before, and knows whether all that was written
-//! to it is out. It lets nothing out before a request has come: that could only be what hyper
-//! itself says to bytes that are none, without our errors' shape.
+//! A stream that replays bytes that were read from it before, and tracks whether everything written
+//! to it has been sent. It discards writes before the first request: they can only be hyper's own
+//! reply to bytes that are not HTTP, which is not in the shape of the API's errors.
 
 use std::io;
 use std::pin::Pin;
@@ -13,63 +13,63 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How long a client may leave an answer unread in all, and the rate of reading that earns it more
+/// How long a client may leave an answer unread in total, and the rate of reading that extends this
 /// time.
 const UNREAD_GRACE: Duration = Duration::from_secs(30);
 const LEAST_BYTES_A_SECOND: u64 = 4 * 1024;
 
-/// First `before`, then what comes from the stream itself.
-pub(super) struct Rewound<S> {
-    before: Bytes,
+/// Reads `replay` first, then the stream itself.
+pub(super) struct ReplayStream<S> {
+    replay: Bytes,
     stream: S,
-    state: Arc<State>,
-    /// Made when a write waits for the first time.
+    state: Arc<StreamState>,
+    /// Created when a write waits for the first time.
     unread: Option<Box<Unread>>,
 }
 
-/// What the connection knows of its stream, and the stream of it.
-pub(super) struct State {
+/// The state that the stream shares with its connection.
+pub(super) struct StreamState {
     is_flushed: AtomicBool,
-    /// Requests that have come.
-    asked: AtomicU64,
+    /// The number of requests that have arrived.
+    requests: AtomicU64,
 }
 
-impl State {
-    /// True while nothing that was written still waits.
+impl StreamState {
+    /// Whether everything written has been sent.
     pub(super) fn is_flushed(&self) -> bool {
         self.is_flushed.load(Ordering::Relaxed)
     }
 
-    /// Whether a request has come.
-    pub(super) fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) > 0
+    /// Whether a request has arrived.
+    pub(super) fn has_request(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 0
     }
 
-    /// A request has come.
-    pub(super) fn note_asked(&self) {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+    /// Records that a request has arrived.
+    pub(super) fn record_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl<S> Rewound<S> {
-    pub(super) fn new(before: Bytes, stream: S) -> Self {
+impl<S> ReplayStream<S> {
+    pub(super) fn new(replay: Bytes, stream: S) -> Self {
         Self {
-            before,
+            replay,
             stream,
-            state: Arc::new(State {
+            state: Arc::new(StreamState {
                 is_flushed: AtomicBool::new(true),
-                asked: AtomicU64::new(0),
+                requests: AtomicU64::new(0),
             }),
             unread: None,
         }
     }
 
-    pub(super) fn state(&self) -> Arc<State> {
+    pub(super) fn state(&self) -> Arc<StreamState> {
         Arc::clone(&self.state)
     }
 
-    /// Ends a write that waits for a client which does not read its answer.
-    fn with_patience<T>(
+    /// Fails a write that has waited too long for a client that does not read its answer.
+    fn limit_wait<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
@@ -77,37 +77,37 @@ impl<S> Rewound<S> {
     ) -> Poll<io::Result<T>> {
         match (&written, &mut self.unread) {
             (Poll::Pending, unread) => {
-                let answer = self.state.asked.load(Ordering::Relaxed);
+                let answer = self.state.requests.load(Ordering::Relaxed);
                 unread
                     .get_or_insert_with(|| Box::new(Unread::new(answer)))
                     .poll(context, answer)
                     .map(Err)
             }
             (Poll::Ready(Ok(done)), Some(unread)) => {
-                unread.note_written(bytes(done));
+                unread.record_written(bytes(done));
                 written
             }
             (Poll::Ready(_), _) => written,
         }
     }
 
-    /// What was not read again yet, and the stream.
+    /// The bytes not replayed yet, and the stream.
     pub(super) fn into_parts(self) -> (Bytes, S) {
-        (self.before, self.stream)
+        (self.replay, self.stream)
     }
 }
 
-/// How long an answer has waited for its client to read on, in all: the answer as a whole has a
-/// deadline, however it is cut into writes.
+/// How long an answer has waited for its client to read. The deadline applies to the whole answer,
+/// however many writes it takes.
 struct Unread {
-    /// Which answer of the connection this is about.
+    /// The number of the answer on the connection.
     answer: u64,
-    /// Since when a write waits, or until when the last one did.
+    /// When the current write began to wait, or when the last one stopped waiting.
     since: Instant,
     is_waiting: bool,
     /// How long earlier writes waited.
     before: Duration,
-    /// Bytes that were written since the first wait.
+    /// Bytes written since the first wait.
     written: u64,
     sleep: Pin<Box<Sleep>>,
 }
@@ -127,7 +127,7 @@ impl Unread {
 
     fn poll(&mut self, context: &mut Context<'_>, answer: u64) -> Poll<io::Error> {
         let now = Instant::now();
-        // An event stream lives for days: what it waited long ago does not count.
+        // An event stream lives for days, so waits of long ago do not count.
         let is_other = self.answer != answer;
         if is_other || (!self.is_waiting && now - self.since > UNREAD_GRACE) {
             (self.answer, self.before, self.written) = (answer, Duration::ZERO, 0);
@@ -149,7 +149,7 @@ impl Unread {
         })
     }
 
-    fn note_written(&mut self, bytes: usize) {
+    fn record_written(&mut self, bytes: usize) {
         self.written += bytes as u64;
         if self.is_waiting {
             let now = Instant::now();
@@ -159,38 +159,38 @@ impl Unread {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ReplayStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.before.is_empty() {
+        if self.replay.is_empty() {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
-        let length = self.before.len().min(buffer.remaining());
-        buffer.put_slice(&self.before[..length]);
-        self.before.advance(length);
-        if self.before.is_empty() {
-            // What it is a part of is not held any longer.
-            self.before = Bytes::new();
+        let length = self.replay.len().min(buffer.remaining());
+        buffer.put_slice(&self.replay[..length]);
+        self.replay.advance(length);
+        if self.replay.is_empty() {
+            // Releases the buffer that the empty part still refers to.
+            self.replay = Bytes::new();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ReplayStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if !self.state.is_asked() {
+        if !self.state.has_request() {
             return Poll::Ready(Ok(bytes.len()));
         }
         self.state.is_flushed.store(false, Ordering::Relaxed);
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.with_patience(context, written, |count| *count)
+        self.limit_wait(context, written, |count| *count)
     }
 
     fn poll_write_vectored(
@@ -198,12 +198,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !self.state.is_asked() {
+        if !self.state.has_request() {
             return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
         }
         self.state.is_flushed.store(false, Ordering::Relaxed);
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.with_patience(context, written, |count| *count)
+        self.limit_wait(context, written, |count| *count)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -211,15 +211,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // It is called once nothing is left to write.
+        // hyper flushes when it has nothing left to write.
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        ready!(self.with_patience(context, flushed, |()| 0))?;
+        ready!(self.limit_wait(context, flushed, |()| 0))?;
         self.state.is_flushed.store(true, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.state.is_asked() {
+        if !self.state.has_request() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(context)
@@ -233,31 +233,31 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_read_before_comes_first() {
+    async fn replayed_bytes_come_first() {
         let (near, mut far) = tokio::io::duplex(64);
         far.write_all(b"and more").await.expect("writes");
         drop(far);
-        let mut rewound = Rewound::new(Bytes::from_static(b"before "), near);
+        let mut stream = ReplayStream::new(Bytes::from_static(b"before "), near);
         let mut first = [0; 3];
-        rewound.read_exact(&mut first).await.expect("reads");
+        stream.read_exact(&mut first).await.expect("reads");
         assert_eq!(&first, b"bef");
         let mut rest = String::new();
-        rewound.read_to_string(&mut rest).await.expect("reads");
+        stream.read_to_string(&mut rest).await.expect("reads");
         assert_eq!(rest, "ore and more");
     }
 
     #[tokio::test]
-    async fn what_still_waits_to_be_written_is_known() {
+    async fn unsent_bytes_are_tracked() {
         let (near, mut far) = tokio::io::duplex(4);
-        let mut rewound = Rewound::new(Bytes::new(), near);
-        let state = rewound.state();
-        state.note_asked();
+        let mut stream = ReplayStream::new(Bytes::new(), near);
+        let state = stream.state();
+        state.record_request();
         assert!(state.is_flushed());
-        assert_eq!(rewound.write(b"123456").await.expect("writes"), 4);
+        assert_eq!(stream.write(b"123456").await.expect("writes"), 4);
         assert!(!state.is_flushed());
         let write = std::future::poll_fn(|context| {
             Poll::Ready(
-                Pin::new(&mut rewound)
+                Pin::new(&mut stream)
                     .poll_write(context, b"56")
                     .is_pending(),
             )
@@ -265,8 +265,8 @@ mod tests {
         assert!(write.await, "there is no room");
         assert!(!state.is_flushed());
         far.read_exact(&mut [0; 4]).await.expect("reads");
-        rewound.write_all(b"56").await.expect("writes");
-        rewound.flush().await.expect("flushes");
+        stream.write_all(b"56").await.expect("writes");
+        stream.flush().await.expect("flushes");
         assert!(state.is_flushed());
     }
 }

@@ -1,4 +1,4 @@
-//! One server per SQLite database: the lock that a server holds for as long as it serves.
+//! The lock that allows only one server per SQLite database.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -9,17 +9,20 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::StartError;
-use super::made::Made;
+use super::startup_rollback::StartupRollback;
 
-/// The lock; dropping it lets the next server start. The system drops it with the process, however
-/// that ends.
-pub(super) struct Serving {
+/// Dropping the lock lets the next server start. The kernel releases it when the process ends, however
+/// it ends.
+pub(super) struct ServerLock {
     lock: Flock<File>,
 }
 
-impl Serving {
-    /// Takes the lock beside `database`, or names the server that holds it.
-    pub(super) fn over(database: &Path, made: &mut Made) -> Result<Option<Self>, StartError> {
+impl ServerLock {
+    /// Takes the lock file next to `database`, or fails with the server that holds it.
+    pub(super) fn acquire(
+        database: &Path,
+        rollback: &mut StartupRollback,
+    ) -> Result<Option<Self>, StartError> {
         let path = lock_of(database);
         let wrong = |error: &dyn std::fmt::Display| {
             StartError(format!("can't lock {}: {error}", path.display()))
@@ -32,16 +35,16 @@ impl Serving {
             .truncate(false)
             .mode(0o600)
             .open(&path);
-        // No database can be opened there either, and the error of that says more.
+        // The database can't be opened either, and that error has more detail.
         let Ok(file) = opened else { return Ok(None) };
         if is_new {
-            made.file(&path);
+            rollback.add_file(&path);
         }
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((file, Errno::EWOULDBLOCK)) => {
                 return Err(StartError(format!(
-                    "{} is served by another hyprbox already{}: stop that one, or set HYPRBOX_DATA_DIR to another folder",
+                    "{} is already in use by another hyprbox{}: stop that server, or set HYPRBOX_DATA_DIR to another folder",
                     database.display(),
                     holder(file)
                 )));
@@ -51,8 +54,8 @@ impl Serving {
         Ok(Some(Self { lock }))
     }
 
-    /// Writes down which process holds the lock, for people and for the next server's message. Not
-    /// before the start is sure: a start that fails changes nothing.
+    /// Records which process holds the lock, for people and for the next server's message. Called
+    /// once the start is certain, because a failed start must change nothing.
     pub(super) fn name_holder(&mut self) -> std::io::Result<()> {
         self.lock.set_len(0)?;
         self.lock.rewind()?;
@@ -62,14 +65,14 @@ impl Serving {
 }
 
 fn lock_of(database: &Path) -> PathBuf {
-    // One lock for one file, whatever links lead to it.
+    // One lock per file, whichever link leads to it.
     let real = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
     let mut name = real.into_os_string();
     name.push(".lock");
     PathBuf::from(name)
 }
 
-/// ` (process 4711)`, if the holder has written its id down.
+/// ` (process 4711)`, if the holder has recorded its id.
 fn holder(file: File) -> String {
     let mut text = String::new();
     let read = file.take(32).read_to_string(&mut text);

@@ -1,0 +1,143 @@
+//! The limits of a stream's kept tail: its bytes and its rows are dropped from the head.
+
+use hyprbox_protocol::Stream;
+
+use crate::store::job::{Job, StreamCounts};
+use crate::store::{StoreError, Tx, output};
+
+/// A stream may keep one row per this many of the bytes that it may keep. The index of a row takes
+/// about as many bytes, so the disk holds at most twice the limit of the output itself.
+const BYTES_PER_ROW: u64 = 256;
+/// Rows that a stream may have in any case.
+const ROWS_MIN: u64 = 16_384;
+
+/// Drops the head of the stream until it is within its limits of bytes and rows.
+pub(super) fn trim(
+    tx: &mut dyn Tx,
+    job: &mut Job,
+    stream: Stream,
+    max_bytes: u64,
+) -> Result<(), StoreError> {
+    let max_rows = ROWS_MIN.max(max_bytes / BYTES_PER_ROW);
+    drop_excess_bytes(tx, job, stream, max_bytes)?;
+    drop_excess_rows(tx, job, stream, max_rows)
+}
+
+/// The job's counts of the stream.
+pub(super) fn counts_of(job: &mut Job, stream: Stream) -> &mut StreamCounts {
+    match stream {
+        Stream::Stdout => &mut job.stdout,
+        Stream::Stderr => &mut job.stderr,
+    }
+}
+
+/// Drops the stream's oldest bytes beyond `max_bytes`.
+fn drop_excess_bytes(
+    tx: &mut dyn Tx,
+    job: &mut Job,
+    stream: Stream,
+    max_bytes: u64,
+) -> Result<(), StoreError> {
+    let id = job.id.clone();
+    let counts = counts_of(job, stream);
+    let mut excess = (counts.bytes - counts.dropped).saturating_sub(max_bytes);
+    counts.dropped += excess;
+    while excess > 0 {
+        let rows = output::oldest(tx, &id, stream)?;
+        if rows.is_empty() {
+            break;
+        }
+        let (start, left) = cut(&rows, counts.start, excess);
+        counts.start = start;
+        excess = left;
+        // The row at the edge stays whole; readers begin inside it.
+        let edge = rows
+            .iter()
+            .find(|(offset, length)| offset + length > start)
+            .map_or(start, |(offset, _)| *offset);
+        let gone = output::drop_before(tx, &id, stream, edge)?;
+        counts.rows = counts.rows.saturating_sub(gone);
+    }
+    Ok(())
+}
+
+/// Drops the stream's oldest rows beyond `max_rows`, because a row of one byte takes as much of the
+/// disk as a row of a few hundred.
+fn drop_excess_rows(
+    tx: &mut dyn Tx,
+    job: &mut Job,
+    stream: Stream,
+    max_rows: u64,
+) -> Result<(), StoreError> {
+    let id = job.id.clone();
+    let counts = counts_of(job, stream);
+    while counts.rows > max_rows {
+        let rows = output::oldest(tx, &id, stream)?;
+        let (start, dropped) = first_rows(&rows, counts.start, counts.rows - max_rows);
+        let gone = output::drop_before(tx, &id, stream, start)?;
+        if gone == 0 {
+            break;
+        }
+        counts.start = start;
+        counts.dropped += dropped;
+        counts.rows = counts.rows.saturating_sub(gone);
+    }
+    Ok(())
+}
+
+/// The stream's new start, and the number of kept bytes dropped, after the first `count` of `rows`
+/// (offset, length) are dropped. `start` is the first kept offset before.
+fn first_rows(rows: &[(u64, u64)], start: u64, count: u64) -> (u64, u64) {
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(rows.len());
+    let (dropped, left) = rows.split_at(count);
+    let kept = |(offset, length): &(u64, u64)| (offset + length).saturating_sub(start.max(*offset));
+    let end = dropped
+        .last()
+        .map_or(start, |(offset, length)| offset + length);
+    let next = left.first().map_or(end, |(offset, _)| *offset);
+    (next, dropped.iter().map(kept).sum())
+}
+
+/// The stream's new start after `excess` bytes are dropped from the head of `rows` (offset,
+/// length), and the excess that remains if the rows have fewer. `start` is the first kept offset
+/// before.
+fn cut(rows: &[(u64, u64)], start: u64, mut excess: u64) -> (u64, u64) {
+    let mut at = start;
+    for (offset, length) in rows {
+        let from = start.max(*offset);
+        let kept = (offset + length).saturating_sub(from);
+        if excess < kept {
+            return (from + excess, 0);
+        }
+        excess -= kept;
+        at = offset + length;
+    }
+    (at, excess)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_cut_at_and_inside_rows() {
+        let rows = [(0, 10), (10, 10), (25, 10)];
+        assert_eq!(cut(&rows, 0, 3), (3, 0));
+        assert_eq!(cut(&rows, 3, 3), (6, 0));
+        assert_eq!(cut(&rows, 0, 10), (10, 0));
+        // The bytes of the gap from 20 to 25 were never kept.
+        assert_eq!(cut(&rows, 0, 20), (25, 0));
+        assert_eq!(cut(&rows, 0, 22), (27, 0));
+        assert_eq!(cut(&rows, 0, 35), (35, 5));
+    }
+
+    #[test]
+    fn dropped_rows_count_only_their_kept_bytes() {
+        let rows = [(0, 10), (10, 10), (25, 10)];
+        assert_eq!(first_rows(&rows, 0, 1), (10, 10));
+        // The first row was cut before. The bytes of the gap after the second were never kept.
+        assert_eq!(first_rows(&rows, 4, 2), (25, 16));
+        assert_eq!(first_rows(&rows, 0, 9), (35, 30));
+        assert_eq!(first_rows(&[], 7, 9), (7, 0));
+    }
+}
