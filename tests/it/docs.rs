@@ -138,3 +138,34 @@ fn every_script_and_every_setting_exists_and_every_link_leads_somewhere() {
         }
     }
 }
+
+/// docs/security.md names the test that proves each of its lines.
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let page = std::fs::read_to_string(root().join("docs/security.md")).expect("reads");
+    let mut sources = String::new();
+    let mut folders: Vec<PathBuf> = ["src", "agent", "tests"]
+        .map(|name| root().join(name))
+        .into();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("reads") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources += &std::fs::read_to_string(path).expect("reads");
+            }
+        }
+    }
+    let is_name = |word: &&str| {
+        word.contains('_')
+            && word
+                .bytes()
+                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    };
+    let names: Vec<&str> = page.split('`').filter(is_name).collect();
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        assert!(sources.contains(&format!("fn {name}(")), "{name}");
+    }
+}
