@@ -1,36 +1,36 @@
-//! Every setting of the agent: its name, unit, default and what is allowed. A flag wins over the
-//! environment.
+//! The agent's settings: names, defaults and allowed values. A flag wins over the environment.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyprbox_protocol::{TimeRange, is_slug};
+use hyprbox_protocol::{TimeRange, bad_setting, is_slug};
 
-/// What the agent needs to know to run.
+/// The settings with which the agent runs.
 #[derive(Clone)]
 pub struct Config {
     /// The server's address, without a trailing slash: `https://jobs.example.org`.
     pub api_url: String,
-    /// This node's slug, as the server knows it.
+    /// This node's id.
     pub node_id: String,
-    /// The node's token (`hbn_…`). Never printed, never handed on to a job.
+    /// The node's token (`hbn_…`). Never printed, and never passed to a job.
     pub node_token: String,
     /// Time between two heartbeats, 1 s to 1 h.
     pub interval: Duration,
-    /// Where the instance id, the journal and the output spool live.
+    /// The folder with the instance id, the start log and the jobs' directories.
     pub state_dir: PathBuf,
-    /// A PEM file of the only certificate authorities to trust; the system's roots if absent.
+    /// A PEM file with the only certificate authorities to trust. Without it, the system's are
+    /// trusted.
     pub ca_file: Option<PathBuf>,
-    /// Lets plain http go to a server that is not on this machine.
+    /// Allows plain http to a server on another machine.
     pub insecure_http: bool,
-    /// Hands `HYPRBOX_FORCE=1` to each script, which then skips its distro guard.
+    /// Passes `HYPRBOX_FORCE=1` to each script, which then skips its distro guard.
     pub force: bool,
-    /// Names of this process's own variables that each script gets too.
+    /// Names of the agent's own environment variables that scripts also get.
     pub job_env: Vec<String>,
 }
 
 impl std::fmt::Debug for Config {
-    // By hand, so that the token can't reach a log.
+    // Written by hand, so that the token can't reach a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")
             .field("api_url", &self.api_url)
@@ -41,36 +41,36 @@ impl std::fmt::Debug for Config {
     }
 }
 
-/// A setting that can't be used. Its text is one line: the setting's name, its value, what is
+/// A setting that can't be used. Its text is one line with the setting's name, its value and what is
 /// allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A value that is not allowed.
-    #[error("{name}: {value:?} is not allowed; allowed is {allowed}")]
+    #[error("{}", bad_setting(.name, Some(.value), .allowed))]
     Bad {
         /// The variable or flag that it came from.
         name: String,
         /// The value as given.
         value: String,
-        /// What would do.
+        /// What is allowed; completes "it must be …".
         allowed: String,
     },
     /// A secret value that is not allowed, and therefore not shown.
-    #[error("{name}: the value (not shown) is not allowed; allowed is {allowed}")]
+    #[error("{}", bad_setting(.name, None, .allowed))]
     BadSecret {
         /// The variable or flag that it came from.
         name: String,
-        /// What would do.
+        /// What is allowed; completes "it must be …".
         allowed: String,
     },
-    /// A setting that is needed and not there.
-    #[error("{var} (or {flag}) is not set; allowed is {allowed}")]
+    /// A required setting that is missing.
+    #[error("{var} (or {flag}) is not set: it must be {allowed}")]
     Missing {
         /// The environment variable.
         var: &'static str,
         /// The flag.
         flag: &'static str,
-        /// What would do.
+        /// What is allowed; completes "it must be …".
         allowed: String,
     },
     /// A flag that doesn't exist, or one without its value.
@@ -78,7 +78,7 @@ pub enum ConfigError {
     Usage(String),
 }
 
-/// One setting's names.
+/// The names of one setting.
 struct Setting {
     var: &'static str,
     flag: &'static str,
@@ -124,18 +124,18 @@ const JOB_ENV: Setting = Setting {
 const URL_ALLOWED: &str = "the server's address, such as https://jobs.example.org";
 const NODE_ID_ALLOWED: &str =
     "the node's id: 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit";
-const TOKEN_ALLOWED: &str = "the token that the server showed once, hbn_…";
-const JOB_ENV_ALLOWED: &str = "names of variables, comma-separated, such as HTTPS_PROXY,NO_PROXY,TZ, and never HYPRBOX_NODE_TOKEN";
+const TOKEN_ALLOWED: &str = "the node's token, hbn_…, which the server showed once";
+const JOB_ENV_ALLOWED: &str = "names of environment variables, comma-separated, such as HTTPS_PROXY,NO_PROXY,TZ, without HYPRBOX_NODE_TOKEN";
 const INTERVAL_RANGE: TimeRange = TimeRange::millis(1000, 3_600_000);
 
-/// Settings by name as they were given, before they are checked.
+/// Settings by name, before they are checked.
 pub struct Raw<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     flags: Vec<(String, String)>,
 }
 
 impl<'a> Raw<'a> {
-    /// Reads the flags that come after the command's name; `env` gives the environment's variables.
+    /// Parses the flags after the command's name. `env` returns the environment's variables.
     pub fn parse(
         args: impl IntoIterator<Item = std::ffi::OsString>,
         env: &'a dyn Fn(&str) -> Option<String>,
@@ -164,7 +164,7 @@ impl<'a> Raw<'a> {
         Ok(Self { env, flags })
     }
 
-    /// Settings that were read already.
+    /// Settings whose flags were parsed already.
     pub(crate) fn of(
         env: &'a dyn Fn(&str) -> Option<String>,
         flags: Vec<(String, String)>,
@@ -172,7 +172,7 @@ impl<'a> Raw<'a> {
         Self { env, flags }
     }
 
-    /// The flags but for the node's token, and the token; `None` if no flag gives one.
+    /// The flags without the node's token, and the token; `None` if no flag has it.
     #[cfg(target_os = "linux")]
     pub fn without_token(&self) -> Option<(Vec<String>, String)> {
         let (tokens, others): (Vec<_>, Vec<_>) = self
@@ -184,8 +184,8 @@ impl<'a> Raw<'a> {
         Some((flags.collect(), token.clone()))
     }
 
-    /// The address `url`, checked, and what is needed to go there: authorities, and leave for plain
-    /// http.
+    /// Checks the address `url`, and returns it with what a connection needs: the certificate
+    /// authorities, and whether plain http is allowed.
     pub(crate) fn way_to(
         &self,
         name: &str,
@@ -196,11 +196,10 @@ impl<'a> Raw<'a> {
         Ok((url, self.ca_file()?, insecure_http))
     }
 
-    /// The server's address and the authorities to trust, which is all that is needed to fetch
-    /// something from there.
+    /// The server's address and the certificate authorities to trust: enough to download a file.
     #[cfg(target_os = "linux")]
     pub(crate) fn server(&self) -> Result<(String, Option<PathBuf>), ConfigError> {
-        let (name, value) = self.needed(&API_URL, URL_ALLOWED)?;
+        let (name, value) = self.required(&API_URL, URL_ALLOWED)?;
         let (url, ca_file, _) = self.way_to(&name, &value)?;
         Ok((url, ca_file))
     }
@@ -218,7 +217,8 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// The value of one setting and the name that it came from. An empty variable counts as unset.
+    /// The value of a setting, and the name of the flag or variable that has it. An empty variable
+    /// counts as unset.
     fn get(&self, setting: &Setting) -> Option<(String, String)> {
         let flag = self.flags.iter().rev().find(|(f, _)| f == setting.flag);
         if let Some((_, value)) = flag {
@@ -244,7 +244,7 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn needed(&self, setting: &Setting, allowed: &str) -> Result<(String, String), ConfigError> {
+    fn required(&self, setting: &Setting, allowed: &str) -> Result<(String, String), ConfigError> {
         self.get(setting).ok_or_else(|| ConfigError::Missing {
             var: setting.var,
             flag: setting.flag,
@@ -258,16 +258,16 @@ impl<'a> Raw<'a> {
             Some((name, value)) => match value.as_str() {
                 "1" => Ok(true),
                 "0" => Ok(false),
-                _ => Err(bad(&name, &value, "1, or nothing at all")),
+                _ => Err(bad(&name, &value, "1 or unset")),
             },
         }
     }
 
-    /// The state folder alone, which is all that `stop-jobs` needs.
+    /// The state folder; `stop-jobs` needs no other setting.
     pub fn state_dir(&self) -> Result<PathBuf, ConfigError> {
         let given = self.get(&STATE_DIR).or_else(|| {
             let value = (self.env)("STATE_DIRECTORY")?;
-            // systemd gives a list where a unit has several; ours is the first.
+            // systemd passes a list if a unit has several; ours is the first.
             let first = value.split(':').next().unwrap_or_default().to_owned();
             (!first.is_empty()).then(|| ("STATE_DIRECTORY".to_owned(), first))
         });
@@ -277,20 +277,20 @@ impl<'a> Raw<'a> {
                 "/var/lib/hyprbox-agent".to_owned(),
             )
         });
-        std::path::absolute(&value).map_err(|_| bad(&name, &value, "a folder's path"))
+        std::path::absolute(&value).map_err(|_| bad(&name, &value, "the path of a folder"))
     }
 
-    /// Checks everything.
+    /// Checks every setting.
     pub fn config(&self) -> Result<Config, ConfigError> {
         let insecure_http = self.switch(&INSECURE_HTTP)?;
-        let (name, value) = self.needed(&API_URL, URL_ALLOWED)?;
+        let (name, value) = self.required(&API_URL, URL_ALLOWED)?;
         let api_url = check_url(&name, &value, insecure_http)?;
-        let (name, value) = self.needed(&NODE_ID, NODE_ID_ALLOWED)?;
+        let (name, value) = self.required(&NODE_ID, NODE_ID_ALLOWED)?;
         if !is_slug(&value) {
             return Err(bad(&name, &value, NODE_ID_ALLOWED));
         }
         let node_id = value;
-        let (name, value) = self.needed(&NODE_TOKEN, TOKEN_ALLOWED)?;
+        let (name, value) = self.required(&NODE_TOKEN, TOKEN_ALLOWED)?;
         let node_token = value.trim().to_owned();
         if node_token.is_empty() || !node_token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(ConfigError::BadSecret {
@@ -326,13 +326,13 @@ fn bad(name: &str, value: &str, allowed: &str) -> ConfigError {
     }
 }
 
-/// `[A-Za-z_][A-Za-z0-9_]*`, as bash wants it.
+/// Whether bash can have a variable of that name: `[A-Za-z_][A-Za-z0-9_]*`.
 fn is_variable(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     name.bytes().all(inner) && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
 }
 
-/// True for an address that never leaves this machine, so that plain http is safe there.
+/// Whether an address is on this machine, so that plain http is safe.
 pub fn is_loopback(url: &reqwest::Url) -> bool {
     let Some(host) = url.host_str() else {
         return false;
@@ -344,19 +344,19 @@ pub fn is_loopback(url: &reqwest::Url) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Whether the way to this address is open to whoever stands on it.
+/// Whether others on the path can read and change what is sent to this address.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_in_the_clear(url: &str) -> bool {
     reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url))
 }
 
 fn check_url(name: &str, value: &str, insecure_http: bool) -> Result<String, ConfigError> {
-    // An address may carry a password before the @, so it is not shown then.
+    // An address with a password is not shown.
     let url = match reqwest::Url::parse(value) {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
             return Err(ConfigError::BadSecret {
                 name: name.to_owned(),
-                allowed: format!("{URL_ALLOWED}, without a user and password in it"),
+                allowed: format!("{URL_ALLOWED}, without a user or password"),
             });
         }
         Ok(url) => url,
@@ -371,8 +371,8 @@ fn check_url(name: &str, value: &str, insecure_http: bool) -> Result<String, Con
         return Err(bad(name, value, URL_ALLOWED));
     }
     if plain && !is_loopback(&url) && !insecure_http {
-        let allowed = "an https address: over plain http anyone on the way can read the node token and the \
-             output and put in scripts that run here as this user (HYPRBOX_INSECURE_HTTP=1 takes that risk)";
+        let allowed = "an https address: over plain http anyone on the network path can read the node token \
+             and the output, and can insert scripts that run here as this user (HYPRBOX_INSECURE_HTTP=1 accepts that risk)";
         return Err(bad(name, value, allowed));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())

@@ -274,7 +274,11 @@ fn supervise(args: &[OsString]) -> ExitCode {
 fn start_log(level: Option<&str>) -> Result<(), String> {
     let level = level.filter(|l| !l.is_empty()).unwrap_or("info");
     let filter: tracing_subscriber::filter::LevelFilter = level.parse().map_err(|_| {
-        format!("HYPRBOX_LOG: {level:?} is not allowed; allowed is error, warn, info, debug, trace or off")
+        hyprbox_protocol::bad_setting(
+            "HYPRBOX_LOG",
+            Some(level),
+            "error, warn, info, debug, trace or off",
+        )
     })?;
     tracing_subscriber::fmt()
         .with_max_level(filter)

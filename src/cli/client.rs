@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hyprbox_protocol::ErrorBody;
+use hyprbox_protocol::{ErrorBody, bad_setting};
 use reqwest::header::{
     AUTHORIZATION, HeaderName, HeaderValue, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
@@ -280,9 +280,8 @@ fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
     }
     if let Some(path) = variable("HYPRBOX_CA_FILE") {
         let bad = |words: String| {
-            CliError::failed(format!(
-                "HYPRBOX_CA_FILE={path:?} is not usable: it must be a readable file of PEM certificates ({words})"
-            ))
+            let allowed = format!("a readable file of PEM certificates ({words})");
+            CliError::failed(bad_setting("HYPRBOX_CA_FILE", Some(&path), &allowed))
         };
         let pem = std::fs::read(&path).map_err(|error| bad(io_words(&error)))?;
         let trusting = hyprbox_agent::trust::only(&pem).map_err(bad)?;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hyprbox_protocol::bad_setting;
 use serde::{Deserialize, Serialize};
 
 use super::error::{CliError, exit, io_words};
@@ -117,17 +118,16 @@ fn check_token(token: &str) -> Result<String, CliError> {
 /// A server's address without a slash at its end; refused where a token would go over the network
 /// in the clear.
 pub(super) fn check_url(name: &str, text: &str, env: Env<'_>) -> Result<String, CliError> {
-    let example = "it must be a server's address such as https://jobs.example.org";
+    let allowed = "a server's address such as https://jobs.example.org";
     let url = match reqwest::Url::parse(text) {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
             return Err(CliError::usage(format!(
-                "{name} (not shown) has a user or a password in it: {example}"
+                "{name} (not shown) has a user or a password in it: it must be {allowed}"
             )));
         }
         Ok(url) => url,
         Err(_) => {
-            let words = format!("{name}: {text:?} is not usable: {example}");
-            let error = CliError::usage(words);
+            let error = CliError::usage(bad_setting(name, Some(text), allowed));
             let with_scheme = format!("https://{text}");
             let is_host = !text.contains("://") && reqwest::Url::parse(&with_scheme).is_ok();
             return Err(match is_host {
@@ -138,9 +138,7 @@ pub(super) fn check_url(name: &str, text: &str, env: Env<'_>) -> Result<String, 
     };
     let is_http = matches!(url.scheme(), "http" | "https");
     if !is_http || !url.has_host() || url.query().is_some() || url.fragment().is_some() {
-        return Err(CliError::usage(format!(
-            "{name}: {text:?} is not usable: {example}"
-        )));
+        return Err(CliError::usage(bad_setting(name, Some(text), allowed)));
     }
     let allowed = env("HYPRBOX_INSECURE_HTTP").is_some_and(|value| value == "1");
     if url.scheme() == "http" && !hyprbox_agent::config::is_loopback(&url) && !allowed {

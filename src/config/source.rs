@@ -1,10 +1,11 @@
 //! Values by the name of their variable, and what is said of one that can't be used.
 
 use clap::ArgMatches;
+use hyprbox_protocol::bad_setting;
 
 /// A setting that can't be used: one line that names the variable, the value and what is allowed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{name}={value:?} is not usable: it must be {allowed}")]
+#[error("{}", bad_setting(.name, Some(.value), .allowed))]
 pub struct ConfigError {
     name: &'static str,
     value: String,

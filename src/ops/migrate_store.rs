@@ -78,7 +78,7 @@ fn arguments(flags: &ArgMatches) -> Result<(std::path::PathBuf, String), String>
         .strip_prefix("sqlite:")
         .map(|path| path.strip_prefix("//").unwrap_or(path))
         .filter(|path| !path.is_empty())
-        .ok_or_else(|| format!("--from={from:?} is not usable: it must be sqlite:PATH"))?;
+        .ok_or_else(|| hyprbox_protocol::bad_setting("--from", Some(&from), "sqlite:PATH"))?;
     let to = flag("to")
         .or_else(|| std::env::var(TARGET).ok())
         .filter(|url| url.starts_with("postgres://") || url.starts_with("postgresql://"))

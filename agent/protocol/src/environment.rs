@@ -1,20 +1,20 @@
-//! Files of `NAME=value` lines, as units read their environment from.
+//! Environment files of systemd units: lines of `NAME=value`.
 
 use std::collections::HashMap;
 
-/// The variables of such a file, as systemd reads it, but for escapes and values over several
-/// lines, which no setting has. Of a name that stands twice the last one counts.
+/// Parses an environment file as systemd does, except for escapes and values of several lines, which
+/// no setting needs. If a name occurs twice, the last value counts.
 pub fn parse_environment(text: &str) -> HashMap<String, String> {
     text.lines()
         .map(str::trim)
         .filter(|line| !line.starts_with(['#', ';']))
         .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.trim().to_owned(), bare(value.trim()).to_owned()))
+        .map(|(name, value)| (name.trim().to_owned(), unquoted(value.trim()).to_owned()))
         .collect()
 }
 
 /// A value without the quotes around it.
-fn bare(value: &str) -> &str {
+fn unquoted(value: &str) -> &str {
     ['"', '\'']
         .iter()
         .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote))
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_read_as_systemd_reads_it() {
+    fn files_are_parsed_as_by_systemd() {
         let text = "# a comment\n; another\n\nHYPRBOX_DATA_DIR=/var/lib/hyprbox\n HYPRBOX_LOG = \"info\"\nX='a b'\nno line\n\
                     URL=https://x/?a=b\nEMPTY=\n";
         let read = parse_environment(text);
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_not_closed_belongs_to_the_value() {
+    fn an_unclosed_quote_belongs_to_the_value() {
         let read = parse_environment("A=\"x\nB='\nC=\"'\nD=''\n");
         assert_eq!(read["A"], "\"x");
         assert_eq!(read["B"], "'");
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_counts() {
+    fn the_last_value_of_a_name_counts() {
         assert_eq!(parse_environment("A=1\r\nA=2\r\n")["A"], "2");
     }
 }

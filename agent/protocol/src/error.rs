@@ -1,4 +1,4 @@
-//! What the server answers when it can't do what was asked.
+//! The server's error answers.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ErrorBody {
-    /// What went wrong, in words for a person, with the mend where there is one.
+    /// Message for the user, including how to fix the problem if that is known.
     pub error: String,
     /// The stable name of this error, for programs: `job_not_found`, `not_your_claim`.
     pub code: String,
-    /// Only where fields are at fault: the field's path and what it must be.
+    /// The fields at fault by path, each with what it must be; absent if there are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
 }

@@ -1,4 +1,4 @@
-//! A job as the agent sees it: claimed, then completed.
+//! A job between server and agent: its claim, then its completion.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,18 +9,18 @@ use crate::Secrets;
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PendingAnswer {
-    /// The job that this call claimed (or that was claimed before by this agent instance and comes
-    /// again), if any.
+    /// The job that this call claimed, or one that this agent instance claimed before and that is
+    /// sent again.
     #[serde(deserialize_with = "Option::deserialize")]
     pub job: Option<ClaimedJob>,
-    /// Ids of this agent's running jobs whose cancel was asked for.
+    /// Ids of this agent's running jobs whose cancel was requested.
     #[serde(default)]
     pub cancel: Vec<String>,
-    /// How long a running job lives without a sign of life, in seconds.
+    /// How long a running job lives without a sign of life from its agent, in seconds.
     #[serde(default = "default_lease_seconds")]
     pub lease_seconds: u64,
-    /// Another process uses the same agent instance (its state folder was copied): this one must
-    /// make an instance of its own, and gets no job before that.
+    /// Another process uses the same agent instance, because its state folder was copied. This one
+    /// must create a new instance id, and gets no job until then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_instance: bool,
 }
@@ -29,7 +29,7 @@ fn default_lease_seconds() -> u64 {
     90
 }
 
-/// A job that the server has given to this agent.
+/// A job that this agent has claimed.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
@@ -38,7 +38,7 @@ pub struct ClaimedJob {
     pub id: String,
     /// The preset's name.
     pub preset: String,
-    /// The frozen bash, fed to `/bin/bash -s` byte for byte.
+    /// The frozen script, passed to `/bin/bash -s` byte for byte.
     pub script: String,
     /// SHA-256 of `script`, 64 lower-case hex digits.
     #[serde(default)]
@@ -48,15 +48,14 @@ pub struct ClaimedJob {
     /// RFC 3339, UTC, milliseconds.
     #[serde(default)]
     pub created_at: String,
-    /// Values of the preset's secret params by name; empty without any. Never written to the node's
-    /// disk.
+    /// Values of the preset's secret params by name. Never written to the node's disk.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, String>))]
     pub secrets: Secrets,
 }
 
 impl std::fmt::Debug for ClaimedJob {
-    // By hand, so that no log line can ever carry a secret's value or a whole script.
+    // Written by hand, so that a log line can't show a secret's value or a whole script.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClaimedJob")
             .field("id", &self.id)
@@ -72,10 +71,10 @@ impl std::fmt::Debug for ClaimedJob {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct CompleteRequest {
-    /// Bash's exit code; null when a signal ended it or it never started.
+    /// Bash's exit code; null if a signal ended it or it never started.
     #[cfg_attr(feature = "schema", schema(minimum = -2_147_483_648, maximum = 2_147_483_647))]
     pub exit_code: Option<i64>,
-    /// Why the job failed, where the exit code doesn't say. Always makes the job FAILED.
+    /// Why the job failed, if the exit code does not say. Always makes the job FAILED.
     pub error_msg: Option<String>,
     /// The signal that ended bash: `SIGKILL`.
     #[cfg_attr(
@@ -83,14 +82,14 @@ pub struct CompleteRequest {
         schema(min_length = 1, max_length = 32, pattern = "^[!-~]*$")
     )]
     pub signal: Option<String>,
-    /// True when the agent ended the script because a cancel was asked for.
+    /// True if the agent ended the script because of a cancel.
     pub cancelled: Option<bool>,
-    /// True when the agent ended the script because it ran past its timeout.
+    /// True if the agent ended the script because it ran past its timeout.
     pub timed_out: Option<bool>,
-    /// Bytes that the script wrote to stdout in all; what didn't arrive counts as dropped.
+    /// How many bytes the script wrote to stdout. Those that did not arrive count as dropped.
     #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]
     pub stdout_bytes: Option<u64>,
-    /// Bytes that the script wrote to stderr in all.
+    /// How many bytes the script wrote to stderr.
     #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]
     pub stderr_bytes: Option<u64>,
 }

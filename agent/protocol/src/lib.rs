@@ -1,8 +1,8 @@
-//! The words that server and agent speak over HTTP: serde types with their JSON names, no I/O.
+//! What server and agent share: the JSON types of their HTTP calls, and a few rules that both apply.
+//! No I/O.
 //!
-//! Both sides ignore fields that they don't know, so that an old server serves a newer agent and
-//! the other way round. Every optional field is `null` or absent on the way in, and `null`, never
-//! absent, on the way out.
+//! Both sides ignore unknown fields, so that an old server works with a newer agent and vice versa.
+//! An optional field may be `null` or absent in what a side receives; what it sends has `null`.
 
 #![warn(missing_docs)]
 
@@ -17,6 +17,7 @@ mod object;
 mod output;
 mod per_stream;
 mod secrets;
+mod setting;
 mod shipped;
 mod slug;
 mod utf8;
@@ -32,12 +33,13 @@ pub use node::{HeartbeatAnswer, HeartbeatRequest, OsInfo};
 pub use output::{Chunk, ChunkDataError, OutputAnswer, OutputRequest, Stream};
 pub use per_stream::PerStream;
 pub use secrets::Secrets;
+pub use setting::bad_setting;
 pub use shipped::{ShippedAgent, ShippedFile};
 pub use slug::is_slug;
 pub use utf8::last_character_boundary;
 pub use version::{AGENT_VERSION_MARK, Version, is_older};
 
-/// The most bytes that a request body may have, after decompression.
+/// The most bytes in a request body, after decompression.
 pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most characters of an agent's `errorMsg` that the server keeps; the rest is cut.

@@ -1,8 +1,8 @@
-//! A node's sign of life.
+//! A node's heartbeat.
 
 use serde::{Deserialize, Serialize};
 
-/// What `/etc/os-release` says of a node.
+/// A node's distribution, from `/etc/os-release`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -13,7 +13,7 @@ pub struct OsInfo {
         schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
     )]
     pub id: Option<String>,
-    /// `ID_LIKE`: `ubuntu debian`, most like it first.
+    /// `ID_LIKE`: `ubuntu debian`, the most similar first.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(
         feature = "schema",
@@ -46,7 +46,7 @@ pub struct HeartbeatRequest {
         schema(max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
     )]
     pub instance: Option<String>,
-    /// At most 253 characters.
+    /// The node's host name, at most 253 characters.
     #[serde(default)]
     #[cfg_attr(
         feature = "schema",
@@ -63,26 +63,26 @@ pub struct HeartbeatRequest {
         schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
     )]
     pub agent_version: Option<String>,
-    /// Seconds until the next heartbeat; after three without a sign of life (90 s at the least) the
-    /// node is OFFLINE. Fractions are allowed, as an agent may beat every 1500 ms.
+    /// Seconds until the next heartbeat. After three such intervals (at least 90 s) without a sign of
+    /// life the node is OFFLINE. May be a fraction: an interval may be 1500 ms.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 3600))]
     pub interval_seconds: Option<f64>,
     /// True on the agent's last heartbeat: the node is OFFLINE at once.
     #[serde(default)]
     pub stopping: Option<bool>,
-    /// The process of that instance, as its polls name it.
+    /// The process of that instance, as in its polls.
     #[serde(default)]
     pub process: Option<String>,
     /// Why the agent can't run jobs now, in one line; absent or null if it can.
     #[serde(default)]
     pub problem: Option<String>,
-    /// The agent's clock, in milliseconds since 1970. The server reports one that is far off.
+    /// The agent's clock, in milliseconds since 1970. The server warns if it is far off.
     #[serde(default)]
     pub sent_at_ms: Option<i64>,
 }
 
-/// The answer to a heartbeat: an empty object, kept open for what later servers may add.
+/// The answer to a heartbeat: an empty object, to which later servers may add fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HeartbeatAnswer {}

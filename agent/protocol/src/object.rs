@@ -1,5 +1,5 @@
-//! Nested structs that are read from a JSON object only. serde's derived code also reads a struct
-//! from a list of its fields' values, which no caller means and no schema describes.
+//! Nested structs that can be read only from a JSON object. serde's derived code also accepts a list
+//! of the fields' values, which no schema describes.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-//! Output on its way from the agent: chunks of the two streams, each at its offset.
+//! Output as the agent sends it: chunks of the two streams, each with its offset.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,9 +11,9 @@ use crate::{ClaimedJob, CompleteRequest};
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
-    /// What the script wrote to descriptor 1.
+    /// File descriptor 1 of the script.
     Stdout,
-    /// What the script wrote to descriptor 2.
+    /// File descriptor 2 of the script.
     Stderr,
 }
 
@@ -21,7 +21,7 @@ impl Stream {
     /// Both streams, stdout first.
     pub const ALL: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
-    /// The name on the wire and in the database.
+    /// The name in JSON and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Stream::Stdout => "stdout",
@@ -30,36 +30,36 @@ impl Stream {
     }
 }
 
-/// A piece of one stream: its bytes as text where they are UTF-8, else as base64.
+/// A piece of one stream: text if its bytes are UTF-8, otherwise base64.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Chunk {
-    /// Which stream.
+    /// The stream that the bytes belong to.
     pub stream: Stream,
-    /// Bytes of that stream before this chunk, since the job began.
+    /// How many bytes of the stream come before this chunk.
     #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]
     pub offset: u64,
-    /// The bytes, when they are UTF-8.
+    /// The bytes, if they are UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// The bytes in standard base64 with padding, when they are not.
+    /// The bytes in standard base64 with padding, if they are not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(content_encoding = "base64"))]
     pub data_base64: Option<String>,
 }
 
-/// Why a chunk has no bytes to give.
+/// Why a chunk's data is not valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChunkDataError {
-    /// Neither or both of `data` and `dataBase64` are there.
+    /// Either both `data` and `dataBase64` are present, or neither.
     NotExactlyOne,
     /// `dataBase64` is not base64.
     NotBase64,
 }
 
 impl Chunk {
-    /// A chunk of `bytes`, as text where they are UTF-8.
+    /// A chunk with these bytes.
     pub fn new(stream: Stream, offset: u64, bytes: &[u8]) -> Self {
         let (data, data_base64) = match std::str::from_utf8(bytes) {
             Ok(text) => (Some(text.to_owned()), None),
@@ -73,7 +73,7 @@ impl Chunk {
         }
     }
 
-    /// The chunk's bytes, whichever way they came.
+    /// The chunk's bytes, from either field.
     pub fn into_bytes(self) -> Result<Vec<u8>, ChunkDataError> {
         match (self.data, self.data_base64) {
             (Some(text), None) => Ok(text.into_bytes()),
@@ -85,38 +85,38 @@ impl Chunk {
     }
 }
 
-/// The body of `POST /api/jobs/:id/output`: chunks at their offsets, or, as the founding document's
-/// agent sends it, text that is appended as it comes.
+/// The body of `POST /api/jobs/:id/output`: chunks with offsets or, from the founding document's
+/// agent, text that is appended as it arrives.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct OutputRequest {
-    /// In the order in which the agent read them; an empty list asks where to go on.
+    /// In the order in which the agent read them. An empty list asks where to continue.
     #[serde(
         skip_serializing_if = "Option::is_none",
         deserialize_with = "crate::object::list"
     )]
     #[cfg_attr(feature = "schema", schema(max_items = 16_384))]
     pub chunks: Option<Vec<Chunk>>,
-    /// The process of bash, for people who look at the node; the agent tells it once.
+    /// The pid of bash on the node, shown to users. The agent sends it once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// How the script ended, where these chunks are its last: then the call is the job's
-    /// `complete`, too, in one commit. A server that doesn't know this field takes the chunks
-    /// alone, and its answer has no `ended`.
+    /// How the script ended, if these chunks are its last. The call then also completes the job, in
+    /// the same commit. A server that does not know this field takes only the chunks, and its
+    /// answer has no `ended`.
     #[serde(
         skip_serializing_if = "Option::is_none",
         deserialize_with = "crate::object::optional"
     )]
     pub end: Option<CompleteRequest>,
-    /// With `end`: the agent has no other job, and would take its next one with the answer. A
-    /// server that doesn't know this field gives none.
+    /// With `end`: the agent has no other job, and the answer may bring the next one. A server that
+    /// does not know this field sends none.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub next: bool,
-    /// Appended to stdout as it comes.
+    /// Appended to stdout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout: Option<String>,
-    /// Appended to stderr as it comes.
+    /// Appended to stderr.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
 }
@@ -126,21 +126,21 @@ pub struct OutputRequest {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OutputAnswer {
-    /// Where stdout goes on: bytes since the job began that the server has or counts as dropped.
+    /// Where stdout continues: how many bytes of it the server has or counts as dropped.
     pub stdout_bytes: u64,
-    /// Where stderr goes on.
+    /// Where stderr continues.
     pub stderr_bytes: u64,
-    /// The longest that the agent may hold bytes back, in milliseconds.
+    /// How long the agent may hold bytes back, in milliseconds.
     #[serde(default = "default_flush_ms")]
     pub flush_ms: u64,
-    /// True when the job's cancel was asked for.
+    /// True if somebody has requested the job's cancel.
     #[serde(default)]
     pub cancel: bool,
-    /// True when the call's `end` was taken, now or before; absent where the call had none.
+    /// True if the server has accepted the call's `end`, now or earlier; absent without an `end`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
-    /// The next job, where one was asked for and waits: it is claimed by the same instance, in the
-    /// commit that ended the last.
+    /// The next job, if the call asked for one and one is queued. It was claimed for the same agent
+    /// instance, in the commit that completed the last job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<ClaimedJob>,
 }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back_as_they_went_in() {
+    fn a_chunk_keeps_its_bytes() {
         for bytes in [&b"plain\n"[..], b"", b"\xff\x00\xc3", "h\u{e9}".as_bytes()] {
             let sent =
                 serde_json::to_string(&Chunk::new(Stream::Stderr, 7, bytes)).expect("serialises");

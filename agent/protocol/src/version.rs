@@ -1,30 +1,31 @@
-//! Versions of the agent: what an agent calls itself, and which of two is the older.
+//! Versions of the agent, and their order.
 
 use std::cmp::Ordering;
 
-/// What stands before the version in the file of every agent, for whatever machine it was built; a
-/// line's end stands after it. So whoever ships the file can tell its version without running it.
+/// Precedes the version in every agent's program file; a line end follows it. A server can thus read
+/// the version of an agent that it ships without running it.
 pub const AGENT_VERSION_MARK: &str = "hyprbox-agent-version=";
 
-/// Characters of a version at the most.
+/// The most characters in a version.
 const MAX_LENGTH: usize = 64;
 
-/// `1.2.3`, or `1.2.3-rc.1` before it. What a `+` adds says nothing of the order.
+/// A version such as `1.2.3`, or `1.2.3-rc.1`, which is older. A part after `+` does not affect the
+/// order. Parsed by hand because this crate depends on little more than serde.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version<'a> {
     numbers: [u64; 3],
-    /// What stands after the `-`; empty for the release itself.
-    before: &'a str,
+    /// The part after the `-`; empty for a release.
+    pre_release: &'a str,
 }
 
 impl<'a> Version<'a> {
-    /// Reads one; `None` for anything else.
+    /// Parses a version.
     pub fn parse(text: &'a str) -> Option<Self> {
         if text.len() > MAX_LENGTH {
             return None;
         }
         let plain = text.split('+').next()?;
-        let (release, before) = match plain.split_once('-') {
+        let (release, pre_release) = match plain.split_once('-') {
             Some((_, "")) => return None,
             Some(parts) => parts,
             None => (plain, ""),
@@ -37,8 +38,11 @@ impl<'a> Version<'a> {
             let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
             *number = part.parse().ok().filter(|_| is_number)?;
         }
-        let is_whole = parts.next().is_none() && before.bytes().all(is_plain);
-        is_whole.then_some(Self { numbers, before })
+        let is_whole = parts.next().is_none() && pre_release.bytes().all(is_plain);
+        is_whole.then_some(Self {
+            numbers,
+            pre_release,
+        })
     }
 }
 
@@ -46,9 +50,13 @@ impl Ord for Version<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.numbers
             .cmp(&other.numbers)
-            // The release comes after all that came before it.
-            .then_with(|| self.before.is_empty().cmp(&other.before.is_empty()))
-            .then_with(|| by_parts(self.before, other.before))
+            // A release is newer than its pre-releases.
+            .then_with(|| {
+                self.pre_release
+                    .is_empty()
+                    .cmp(&other.pre_release.is_empty())
+            })
+            .then_with(|| compare_parts(self.pre_release, other.pre_release))
     }
 }
 
@@ -58,8 +66,8 @@ impl PartialOrd for Version<'_> {
     }
 }
 
-/// `rc.2` comes before `rc.10`: numbers count as numbers, and before words.
-fn by_parts(one: &str, other: &str) -> Ordering {
+/// Compares pre-releases: numbers by value (`rc.2` is older than `rc.10`), and numbers before words.
+fn compare_parts(one: &str, other: &str) -> Ordering {
     let key = |part: &str| match part.parse::<u64>() {
         Ok(number) => (0, number, String::new()),
         Err(_) => (1, 0, part.to_owned()),
@@ -67,7 +75,7 @@ fn by_parts(one: &str, other: &str) -> Ordering {
     one.split('.').map(key).cmp(other.split('.').map(key))
 }
 
-/// Whether the version `one` is older than `other`; false where either is none.
+/// Whether the version `one` is older than `other`; false if either is not a version.
 pub fn is_older(one: &str, other: &str) -> bool {
     match (Version::parse(one), Version::parse(other)) {
         (Some(one), Some(other)) => one < other,
@@ -80,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_in_order() {
+    fn versions_are_ordered() {
         let order = [
             "0.1.0-alpha",
             "0.1.0-rc.2",
@@ -100,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_none() {
+    fn other_texts_are_refused() {
         let long = format!("1.2.3-{}", "a".repeat(100));
         for odd in [
             "",

@@ -63,7 +63,7 @@ fn bad_values_stop_the_start_with_one_line() {
         refused(
             &Node::new(&server),
             &["run", flag, "b@d"],
-            &[flag, "b@d", "allowed"],
+            &[flag, "b@d", "it must be"],
         );
     }
 }
