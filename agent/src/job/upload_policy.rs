@@ -177,7 +177,7 @@ mod tests {
     fn foreign() -> CallError {
         CallError::Foreign {
             status: 403,
-            words: String::new(),
+            excerpt: String::new(),
             retry_after: None,
         }
     }
