@@ -1,10 +1,10 @@
-//! The one stream of a whole dashboard: nodes, jobs, and the output of the jobs that it names.
+//! The stream of a whole dashboard: nodes, jobs, and the output of the jobs that it names.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Event, Field, Person, Sse, chunk, eventually, with_node};
 
-/// The first event that says that of a job.
+/// The first event with this status of the job.
 fn job_is(stream: &mut Sse, id: &str, status: &str) -> Event {
     let is = |event: &Event| {
         event.name == "job" && event.data["id"] == id && event.data["status"] == status
@@ -19,8 +19,7 @@ fn node_is(stream: &mut Sse, id: &str, field: &str, value: &Value) -> Event {
     stream.until(is).pop().expect("the event")
 }
 
-/// The next events are those that a stream opens with; they end where an event that was waited for
-/// comes.
+/// The events that a stream opens with, up to the one that `fence` causes.
 fn opening(person: &Person, query: &str, fence: impl FnOnce()) -> Vec<Event> {
     let mut stream = person.get(&format!("/api/events{query}")).open();
     let first = stream.next();
@@ -34,23 +33,23 @@ fn opening(person: &Person, query: &str, fence: impl FnOnce()) -> Vec<Event> {
 }
 
 #[test]
-fn a_node_that_is_deleted_is_told_as_gone_also_to_those_who_were_away() {
+fn a_deleted_node_is_reported_also_to_clients_that_were_away() {
     let (_server, admin, _agent) = with_node();
     let mut stream = admin.get("/api/events").open();
     let before = node_is(&mut stream, "n1", "status", &json!("OFFLINE")).id;
     admin.delete("/api/nodes/n1").gives(204);
-    let is_gone = |event: &Event| event.name == "node-gone";
-    let gone = stream.until(is_gone).pop().expect("the event");
-    assert_eq!(gone.data, json!({"id": "n1"}));
+    let is_deletion = |event: &Event| event.name == "node-gone";
+    let deleted = stream.until(is_deletion).pop().expect("the event");
+    assert_eq!(deleted.data, json!({"id": "n1"}));
 
     let again = admin.get("/api/events").header("last-event-id", &before);
     let mut again = again.open();
-    let gone = again.until(is_gone).pop().expect("the event");
-    assert_eq!(gone.data, json!({"id": "n1"}));
+    let deleted = again.until(is_deletion).pop().expect("the event");
+    assert_eq!(deleted.data, json!({"id": "n1"}));
 }
 
 #[test]
-fn it_opens_with_nodes_and_jobs_that_have_not_ended() {
+fn the_stream_opens_with_nodes_and_unfinished_jobs() {
     let (_server, admin, agent) = with_node();
     admin.add_node("n2");
     let (ended, running, queued) = (admin.queue("n1"), admin.queue("n1"), admin.queue("n2"));
@@ -81,7 +80,7 @@ fn it_opens_with_nodes_and_jobs_that_have_not_ended() {
 }
 
 #[test]
-fn it_tells_what_becomes_of_jobs_and_nodes() {
+fn changes_of_jobs_and_nodes_are_sent() {
     let (_server, admin, agent) = with_node();
     let mut stream = admin.get("/api/events").open();
     node_is(&mut stream, "n1", "status", &json!("OFFLINE"));
@@ -111,16 +110,16 @@ fn it_tells_what_becomes_of_jobs_and_nodes() {
     node_is(&mut stream, "n1", "status", &json!("OFFLINE"));
 }
 
-/// What was told of a job's output; holds that nothing comes twice.
+/// The received output of a job; no byte may be lost or arrive twice.
 #[derive(Debug, Default, PartialEq)]
-struct Heard {
+struct Received {
     text: String,
     end: u64,
 }
 
-impl Heard {
+impl Received {
     #[track_caller]
-    fn take(&mut self, event: &Event, id: &str, stream: &str) {
+    fn push(&mut self, event: &Event, id: &str, stream: &str) {
         let is_it = event.data["jobId"] == id && event.data["stream"] == stream;
         if event.name == "output" && is_it {
             let offset = event.data.count("offset");
@@ -132,7 +131,7 @@ impl Heard {
 }
 
 #[test]
-fn output_comes_of_the_named_jobs_alone() {
+fn output_is_sent_only_for_named_jobs() {
     let (_server, admin, agent) = with_node();
     let other = admin.add_node("n2");
     let (first, second, silent) = (admin.queue("n1"), admin.queue("n2"), admin.add_node("n3"));
@@ -145,14 +144,19 @@ fn output_comes_of_the_named_jobs_alone() {
     let mut stream = admin
         .get(&format!("/api/events?job={first}&job={second}"))
         .open();
-    let mut heard = [Heard::default(), Heard::default(), Heard::default()];
+    let mut received = [
+        Received::default(),
+        Received::default(),
+        Received::default(),
+    ];
     let mut follow = |stream: &mut Sse, until: [u64; 3]| {
-        while heard[0].end < until[0] || heard[1].end < until[1] || heard[2].end < until[2] {
+        while received[0].end < until[0] || received[1].end < until[1] || received[2].end < until[2]
+        {
             let event = stream.next();
             assert_ne!(event.data["jobId"], unnamed, "{event:?}");
-            heard[0].take(&event, &first, "stdout");
-            heard[1].take(&event, &first, "stderr");
-            heard[2].take(&event, &second, "stdout");
+            received[0].push(&event, &first, "stdout");
+            received[1].push(&event, &first, "stderr");
+            received[2].push(&event, &second, "stdout");
         }
     };
     follow(&mut stream, [5, 0, 0]);
@@ -163,9 +167,9 @@ fn output_comes_of_the_named_jobs_alone() {
     other.say(&second, 0, "other");
     silent.say(&unnamed, 7, "still");
     follow(&mut stream, [8, 4, 5]);
-    let texts = heard.map(|heard| heard.text);
+    let texts = received.map(|received| received.text);
     assert_eq!(texts, ["kept new", "oops", "other"]);
-    // All of a named job's output comes before its end.
+    // All of a named job's output arrives before its end.
     agent.say(&first, 8, " last");
     agent.succeed(&first);
     let mut last = false;
@@ -180,38 +184,38 @@ fn output_comes_of_the_named_jobs_alone() {
 }
 
 #[test]
-fn every_id_resumes_the_output_where_it_was() {
+fn every_id_resumes_the_output_right_after_its_event() {
     let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let path = format!("/api/events?job={id}");
     let mut stream = admin.get(&path).open();
     let mut events = Vec::new();
-    let mut said = 0;
+    let mut written = 0;
     for number in 0..6 {
         let text = format!("line {number} caf\u{e9}\n");
-        agent.say(&id, said, &text);
-        said += text.len() as u64;
-        events.extend(stream.until(|event| event.name == "output" && event.data["end"] == said));
+        agent.say(&id, written, &text);
+        written += text.len() as u64;
+        events.extend(stream.until(|event| event.name == "output" && event.data["end"] == written));
     }
-    let mut whole = Heard::default();
+    let mut whole = Received::default();
     events
         .iter()
-        .for_each(|event| whole.take(event, &id, "stdout"));
+        .for_each(|event| whole.push(event, &id, "stdout"));
     for (index, event) in events.iter().enumerate() {
-        let mut heard = Heard::default();
+        let mut received = Received::default();
         let before = events[..=index].iter();
-        before.for_each(|event| heard.take(event, &id, "stdout"));
+        before.for_each(|event| received.push(event, &id, "stdout"));
         let mut resumed = admin.get(&path).header("last-event-id", &event.id).open();
         let mut names = Vec::new();
-        while heard.end < said {
+        while received.end < written {
             let event = resumed.next();
-            heard.take(&event, &id, "stdout");
+            received.push(&event, &id, "stdout");
             names.push(event.name);
         }
-        assert_eq!(heard, whole, "after {event:?}");
+        assert_eq!(received, whole, "after {event:?}");
     }
-    // A job that ended while nobody looked is told after all.
+    // A job that ended while the client was away is sent after all.
     let last = events.last().expect("events").id.clone();
     drop(stream);
     agent.succeed(&id);
@@ -224,25 +228,25 @@ fn every_id_resumes_the_output_where_it_was() {
     job_is(&mut unnamed, &id, "SUCCEEDED");
     for unknown in ["nonsense", "", "1,x", "-5"] {
         let mut stream = admin.get(&path).header("last-event-id", unknown).open();
-        let mut heard = Heard::default();
-        while heard.end < said {
-            heard.take(&stream.next(), &id, "stdout");
+        let mut received = Received::default();
+        while received.end < written {
+            received.push(&stream.next(), &id, "stdout");
         }
-        assert_eq!(heard, whole, "{unknown}");
+        assert_eq!(received, whole, "{unknown}");
     }
 }
 
 #[test]
-fn a_viewer_over_a_crash_of_the_server_hears_it_all() {
+fn a_viewer_misses_nothing_when_the_server_crashes() {
     let (mut server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let path = format!("/api/events?job={id}");
     let mut stream = admin.get(&path).open();
-    let mut heard = Heard::default();
+    let mut received = Received::default();
     agent.say(&id, 0, "before\n");
-    while heard.end < 7 {
-        heard.take(&stream.next(), &id, "stdout");
+    while received.end < 7 {
+        received.push(&stream.next(), &id, "stdout");
     }
     let last = stream.last_id.clone();
     agent.say(&id, 7, "unheard\n");
@@ -252,16 +256,16 @@ fn a_viewer_over_a_crash_of_the_server_hears_it_all() {
     let (admin, agent) = (server.admin(), agent.at(&server));
     agent.say(&id, 15, "after\n");
     let mut stream = admin.get(&path).header("last-event-id", &last).open();
-    while heard.end < 21 {
-        heard.take(&stream.next(), &id, "stdout");
+    while received.end < 21 {
+        received.push(&stream.next(), &id, "stdout");
     }
-    assert_eq!(heard.text, "before\nunheard\nafter\n");
+    assert_eq!(received.text, "before\nunheard\nafter\n");
     agent.succeed(&id);
     job_is(&mut stream, &id, "SUCCEEDED");
 }
 
 #[test]
-fn it_shows_what_the_user_may_see() {
+fn only_visible_jobs_are_sent() {
     let (mut server, admin, agent) = with_node();
     let (ann, bob) = (
         server.person("ann", "OPERATOR"),
@@ -292,7 +296,7 @@ fn it_shows_what_the_user_may_see() {
 }
 
 #[test]
-fn what_an_operator_does_is_told() {
+fn an_operators_changes_are_sent() {
     let (server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
@@ -307,14 +311,14 @@ fn what_an_operator_does_is_told() {
 }
 
 #[test]
-fn after_a_resume_comes_what_changed_and_not_everything_again() {
+fn a_resumed_stream_sends_only_the_changes() {
     let (_server, admin, _agent) = with_node();
     let quiet = admin.add_node("quiet");
     let id = admin.queue("quiet");
     quiet.claim();
     let mut stream = admin.get("/api/events").open();
     let seen = job_is(&mut stream, &id, "RUNNING");
-    let told = |since: &str, fence: &str| -> (Vec<String>, String) {
+    let changed_since = |since: &str, fence: &str| -> (Vec<String>, String) {
         let mut stream = admin
             .get("/api/events")
             .header("last-event-id", since)
@@ -326,20 +330,21 @@ fn after_a_resume_comes_what_changed_and_not_everything_again() {
         let ids = events.iter().map(|event| event.data.field("id"));
         (ids.collect(), last.id)
     };
-    let (ids, mut place) = told(&seen.id, "fence");
+    let (ids, mut resume_at) = changed_since(&seen.id, "fence");
     assert!(ids.contains(&id), "{ids:?}");
-    // Five seconds are told again, as something may have been under way.
-    let past_overlap = |place: &str| (place.parse::<u64>().expect("a time") + 5_000).to_string();
+    // The last five seconds are sent again, since a change may have been on its way.
+    let past_overlap =
+        |resume_at: &str| (resume_at.parse::<u64>().expect("a time") + 5_000).to_string();
     let mut number = 0;
-    eventually("only what came later", || {
+    eventually("only the later changes", || {
         number += 1;
-        let (ids, last) = told(&past_overlap(&place), &format!("fence-{number}"));
-        place = last;
-        let is_old = |told: &String| ["n1", "quiet", id.as_str()].contains(&told.as_str());
+        let (ids, last) = changed_since(&past_overlap(&resume_at), &format!("fence-{number}"));
+        resume_at = last;
+        let is_old = |changed: &String| ["n1", "quiet", id.as_str()].contains(&changed.as_str());
         (!ids.iter().any(is_old)).then_some(())
     });
-    let later = past_overlap(&place);
-    // It hears of the job's end all the same.
+    let later = past_overlap(&resume_at);
+    // The job's end arrives nevertheless.
     let mut stream = admin
         .get("/api/events")
         .header("last-event-id", &later)
@@ -349,7 +354,7 @@ fn after_a_resume_comes_what_changed_and_not_everything_again() {
 }
 
 #[test]
-fn a_named_job_tells_its_state_too_however_often_it_is_named() {
+fn a_named_jobs_state_is_sent_on_every_stream_that_names_it() {
     let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     let path = format!("/api/events?job={id}");
@@ -367,7 +372,7 @@ fn a_named_job_tells_its_state_too_however_often_it_is_named() {
         events.retain(|event| event.name != "node");
         assert_eq!(events.last().expect("output").data["end"], 9);
     }
-    // And of one that ended long ago: its output, then its end.
+    // A job that ended long ago sends its output, then its end.
     let mut late = admin.get(&path).open();
     let mut events = late.until(|event| event.name == "job");
     events.retain(|event| event.name != "node");
@@ -376,7 +381,7 @@ fn a_named_job_tells_its_state_too_however_often_it_is_named() {
 }
 
 #[test]
-fn jobs_that_are_gone_are_named() {
+fn missing_jobs_are_named_in_the_error() {
     let (mut server, admin, _agent) = with_node();
     let id = admin.queue("n1");
     let of_ann = server.person("ann", "OPERATOR").queue("n1");
@@ -389,7 +394,7 @@ fn jobs_that_are_gone_are_named() {
 }
 
 #[test]
-fn a_stream_that_is_opened_again_is_one_look() {
+fn reopened_streams_are_one_view_in_the_audit_log() {
     let (mut server, admin, _agent) = with_node();
     let of_ann = server.person("ann", "OPERATOR").queue("n1");
     let path = format!("/api/events?scope=all&job={of_ann}");
@@ -397,7 +402,7 @@ fn a_stream_that_is_opened_again_is_one_look() {
         let mut stream = admin.get(&path).open();
         job_is(&mut stream, &of_ann, "QUEUED");
     }
-    let looks = admin.audit(&format!("jobId={of_ann}"));
-    let count = looks.iter().filter(|(_, action)| action == "job.look");
-    assert_eq!(count.count(), 1, "{looks:?}");
+    let views = admin.audit(&format!("jobId={of_ann}"));
+    let count = views.iter().filter(|(_, action)| action == "job.look");
+    assert_eq!(count.count(), 1, "{views:?}");
 }

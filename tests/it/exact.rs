@@ -1,5 +1,5 @@
 //! A job's stream for programs: `?output=exact` has every byte, in the order of the log;
-//! `?output=none` has none.
+//! `?output=none` has no output.
 
 use serde_json::json;
 
@@ -16,7 +16,7 @@ fn path(id: &str, output: &str) -> String {
     format!("/api/jobs/{id}/stream?output={output}")
 }
 
-/// The bytes of `output` events, as they came.
+/// The bytes of the `output` events.
 fn bytes_of(events: &[Event]) -> Vec<u8> {
     let outputs = events.iter().filter(|event| event.name == "output");
     let chunk = |event: &Event| -> hyprbox_protocol::Chunk {
@@ -28,13 +28,13 @@ fn bytes_of(events: &[Event]) -> Vec<u8> {
 }
 
 #[test]
-fn every_byte_comes_in_the_order_of_the_log() {
+fn every_byte_arrives_in_the_order_of_the_log() {
     let (_server, ann, agent, id) = ready();
     agent.output(
         &id,
         &[
             chunk("stdout", 0, "text\n"),
-            // A character cut in two, with the other stream in between, and bytes that are no text.
+            // A split character with the other stream in between, and bytes that are not UTF-8.
             bytes_chunk("stdout", 5, b"h\xc3"),
             chunk("stderr", 0, "warning\n"),
             bytes_chunk("stdout", 7, b"\xa9\n\xff\xfe\0"),
@@ -60,13 +60,13 @@ fn every_byte_comes_in_the_order_of_the_log() {
     assert_eq!(end[0].data["exitCode"], 0);
     assert_eq!(end[0].data["stdoutBytes"], 17);
     assert_eq!(bytes_of(&events), ann.log(&id, "both"));
-    // A viewer of the finished job gets the same.
+    // A viewer of the finished job receives the same.
     let events = ann.get(&path(&id, "exact")).open().until_done();
     assert_eq!(bytes_of(&events), ann.log(&id, "both"));
 }
 
 #[test]
-fn it_resumes_after_any_event_without_a_gap_or_a_byte_twice() {
+fn the_stream_resumes_after_any_event_without_a_gap_or_a_repeated_byte() {
     let (_server, ann, agent, id) = ready();
     agent.output(
         &id,
@@ -82,10 +82,10 @@ fn it_resumes_after_any_event_without_a_gap_or_a_byte_twice() {
         let resumed = ann
             .get(&path(&id, "exact"))
             .header("last-event-id", &event.id);
-        let seen = bytes_of(&all[..=at]);
+        let received = bytes_of(&all[..=at]);
         let rest = bytes_of(&resumed.open().until_done());
         assert_eq!(
-            [seen, rest].concat(),
+            [received, rest].concat(),
             ann.log(&id, "both"),
             "after {}",
             event.id
@@ -104,7 +104,7 @@ fn it_resumes_after_any_event_without_a_gap_or_a_byte_twice() {
 }
 
 #[test]
-fn what_fell_off_the_head_shows_as_an_offset() {
+fn bytes_dropped_from_the_head_show_as_an_offset() {
     let mut server = Server::with(&[("HYPRBOX_STDOUT_MAX_BYTES", "65536")]);
     let ann = server.person("ann", "OPERATOR");
     let agent = server.admin().add_node("n1");
@@ -123,11 +123,11 @@ fn what_fell_off_the_head_shows_as_an_offset() {
 }
 
 #[test]
-fn without_output_there_is_the_state_alone() {
+fn output_none_sends_only_the_state() {
     let (server, ann, agent, id) = ready();
     let mut stream = ann.get(&path(&id, "none")).open();
     assert_eq!(stream.next().data["status"], "RUNNING");
-    // Nobody watches the output: the agent may flush at its leisure.
+    // Nobody watches the output, so that the agent may flush at leisure.
     assert_eq!(agent.say(&id, 0, "x\n")["flushMs"], 1_500);
     ann.cancel(&id).gives(202);
     assert!(stream.next().data["cancelRequestedAt"].is_string());
@@ -140,7 +140,7 @@ fn without_output_there_is_the_state_alone() {
     let done = stream.until_done();
     assert_eq!(done.len(), 1);
     assert_eq!(done[0].data["status"], "CANCELLED");
-    // A row that its operator changed by hand is told, too.
+    // A row that an operator changed by hand is also sent.
     let id = ann.queue("n1");
     let mut stream = ann.get(&path(&id, "none")).open();
     assert_eq!(stream.next().data["status"], "QUEUED");
@@ -151,7 +151,7 @@ fn without_output_there_is_the_state_alone() {
 }
 
 #[test]
-fn another_value_is_refused_and_somebody_elses_job_is_not_there() {
+fn other_values_are_refused_and_other_peoples_jobs_are_not_found() {
     let (mut server, ann, _agent, id) = ready();
     ann.get(&path(&id, "all")).refused(400, "bad_input");
     let bob = server.person("bob", "OPERATOR");
@@ -160,7 +160,7 @@ fn another_value_is_refused_and_somebody_elses_job_is_not_there() {
     let mut stream = eve.get(&format!("{}&scope=all", path(&id, "exact"))).open();
     stream.next();
     let admin = server.admin();
-    let looks = admin.audit(&format!("jobId={id}"));
+    let views = admin.audit(&format!("jobId={id}"));
     let by_eve = |entry: &&(String, String)| entry.0 == "eve@example.org" && entry.1 == "job.look";
-    assert_eq!(looks.iter().filter(by_eve).count(), 1, "{looks:?}");
+    assert_eq!(views.iter().filter(by_eve).count(), 1, "{views:?}");
 }

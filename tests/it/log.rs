@@ -1,5 +1,5 @@
-//! The kept output on its way out: whole, in parts, compressed, with times; as much of it as there
-//! may be, and to those who take it slowly.
+//! Downloads of the kept output: whole, in ranges, compressed, with times, at full size, and by
+//! slow clients.
 
 use std::io::Read as _;
 
@@ -9,7 +9,7 @@ use crate::harness::{FakeAgent, Field, Person, Raw, Server, chunk, eventually};
 
 const MIB: usize = 1024 * 1024;
 
-/// A server that keeps so many bytes of a stream, with a running job.
+/// A server that keeps `max_bytes` per stream, with a running job.
 fn running(max_bytes: usize) -> (Server, Person, FakeAgent, String) {
     let mut server = Server::with(&[("HYPRBOX_STDOUT_MAX_BYTES", &max_bytes.to_string())]);
     let admin = server.admin();
@@ -19,15 +19,15 @@ fn running(max_bytes: usize) -> (Server, Person, FakeAgent, String) {
     (server, admin, agent, id)
 }
 
-/// Text whose every part is unlike every other, so that a byte out of place shows. With a character
-/// of two bytes, so that some are cut.
+/// Numbered text, so that a misplaced byte shows. It has characters of two bytes, so that some are
+/// split.
 fn numbered(from: usize, bytes: usize) -> String {
     (from / 16..(from + bytes) / 16)
         .map(|n| format!("{n:013}é\n"))
         .collect()
 }
 
-/// Writes both streams in turn, `bytes` to each; what they hold, and both in order.
+/// Writes both streams in turn, `bytes` to each. Returns each stream, and both in order.
 fn write_both(agent: &FakeAgent, id: &str, bytes: usize) -> [String; 3] {
     let mut written = [String::new(), String::new(), String::new()];
     let piece = 300 * 1024;
@@ -43,7 +43,7 @@ fn write_both(agent: &FakeAgent, id: &str, bytes: usize) -> [String; 3] {
 }
 
 #[test]
-fn a_log_of_many_windows_is_whole_and_so_is_every_part() {
+fn a_log_of_many_windows_is_complete_and_so_is_every_range() {
     let (_server, admin, agent, id) = running(8 * MIB);
     let written = write_both(&agent, &id, 3 * MIB);
     agent.succeed(&id);
@@ -77,7 +77,7 @@ fn a_log_of_many_windows_is_whole_and_so_is_every_part() {
 }
 
 #[test]
-fn a_detail_of_more_than_is_read_at_once_is_the_same_json() {
+fn a_streamed_detail_is_the_same_json() {
     let (_server, admin, agent, id) = running(8 * MIB);
     let written = write_both(&agent, &id, 5 * MIB);
     let answer = admin.get(&format!("/api/jobs/{id}")).gives(200);
@@ -87,7 +87,7 @@ fn a_detail_of_more_than_is_read_at_once_is_the_same_json() {
     assert_eq!(detail.field("id"), id);
     assert_eq!(detail.count("stdoutBytes"), written[0].len() as u64);
     assert!(detail.field("script").contains("set -euo pipefail"));
-    // Bytes that are no text.
+    // Bytes that are not UTF-8.
     let bad = crate::harness::bytes_chunk("stderr", written[1].len() as u64, b"\xff\xc3");
     agent.output(&id, &[bad]);
     let stderr = admin.job(&id).field("stderr");
@@ -95,7 +95,7 @@ fn a_detail_of_more_than_is_read_at_once_is_the_same_json() {
 }
 
 #[test]
-fn a_part_is_of_the_same_log_or_all_of_it_comes() {
+fn a_range_of_a_changed_log_returns_the_whole() {
     let (_server, admin, agent, id) = running(MIB);
     agent.say(&id, 0, "0123456789");
     let path = format!("/api/jobs/{id}/log?stream=stdout");
@@ -110,7 +110,7 @@ fn a_part_is_of_the_same_log_or_all_of_it_comes() {
 }
 
 #[test]
-fn it_comes_compressed() {
+fn a_log_can_be_compressed() {
     let (_server, admin, agent, id) = running(8 * MIB);
     let path = format!("/api/jobs/{id}/log?format=gzip");
     let unpacked = || {
@@ -137,7 +137,7 @@ fn it_comes_compressed() {
 }
 
 #[test]
-fn lines_come_with_their_times() {
+fn lines_have_their_times_on_request() {
     let (_server, admin, agent, id) = running(MIB);
     agent.say(&id, 0, "one\ntw");
     agent.output(
@@ -169,14 +169,15 @@ fn lines_come_with_their_times() {
 
 /// The server's memory, in bytes.
 fn memory(server: &Server) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("lives");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()))
+        .expect("a running server");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
     kib.expect("a number") * 1024
 }
 
 #[test]
-fn fifty_slow_downloads_of_a_full_tail_take_little_memory_and_no_connection_to_the_store() {
+fn fifty_slow_downloads_take_little_memory_and_no_database_connection() {
     let (server, admin, agent, id) = running(24 * MIB);
     let text = numbered(0, 4 * MIB);
     let mut sent = 0;
@@ -199,20 +200,20 @@ fn fifty_slow_downloads_of_a_full_tail_take_little_memory_and_no_connection_to_t
         let head = client.head();
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     }
-    // All are served as far as their connections take it; others are served meanwhile.
+    // Each is served as far as its connection takes it, and others are served meanwhile.
     for _ in 0..20 {
         assert_eq!(admin.get("/api/jobs?limit=1").ok().list("jobs").len(), 1);
     }
     let more = memory(&server).saturating_sub(before);
     println!("50 slow downloads of 24 MiB each: {} MiB more", more / MIB);
     assert!(more < 120 * MIB, "{} MiB more", more / MIB);
-    // The log is whole for one who takes his time.
+    // A slow client receives the whole log.
     let last = slow.pop().expect("a client").rest();
     assert!(last == whole);
 }
 
 #[test]
-fn a_download_whose_bytes_fell_off_breaks_off_and_never_gives_others() {
+fn a_download_is_aborted_if_its_bytes_are_dropped() {
     let (server, admin, agent, id) = running(16 * MIB);
     let mut sent = 0;
     let mut written = String::new();
@@ -230,7 +231,7 @@ fn a_download_whose_bytes_fell_off_breaks_off_and_never_gives_others() {
     ));
     let head = slow.head();
     assert!(head.contains(&format!("content-length: {kept}")), "{head}");
-    // All of the tail is another one before the client goes on.
+    // All of the tail is replaced before the client reads on.
     for _ in 0..5 {
         sent = agent
             .say(&id, sent, &numbered(sent as usize, 4 * MIB))
@@ -239,7 +240,7 @@ fn a_download_whose_bytes_fell_off_breaks_off_and_never_gives_others() {
     let got = slow.rest();
     assert!(got.len() < kept, "{} bytes came", got.len());
     assert!(!got.is_empty() && wanted.starts_with(got.trim_end_matches('\u{fffd}').as_bytes()));
-    // One who asks again gets the tail as it is now.
+    // A new request returns the present tail.
     let now = eventually("a whole download", || {
         Some(admin.log(&id, "stdout")).filter(|bytes| bytes.len() == 16 * MIB)
     });

@@ -1,5 +1,5 @@
-//! Output on its way in: chunks at their offsets, what comes twice or not at all, the tail, and
-//! what may be sent at all.
+//! Output from the agent: chunks at their offsets, repeated and missing bytes, the kept tail, and
+//! which calls are accepted.
 
 use std::io::Write as _;
 
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{FakeAgent, Field, Person, Raw, Server, bytes_chunk, chunk, eventually};
 
-/// What `HYPRBOX_STDOUT_MAX_BYTES` is set to where a full tail is wanted soon.
+/// `HYPRBOX_STDOUT_MAX_BYTES` for tests that fill the tail.
 const SMALL_TAIL: u64 = 65_536;
-/// The body's limit.
+/// The limit of a request's body.
 const BODY_MAX: usize = 8 * 1024 * 1024;
 
 struct Running {
@@ -51,7 +51,7 @@ fn counts(job: &Value, stream: &str) -> (u64, u64) {
     )
 }
 
-/// Text whose every part is unlike every other, so that a byte out of place shows.
+/// Numbered text, so that a misplaced byte shows.
 fn numbered(bytes: usize) -> String {
     let mut text: String = (0..=bytes / 8).map(|n| format!("{n:07}\n")).collect();
     text.truncate(bytes);
@@ -90,7 +90,7 @@ fn chunks_are_put_together_at_their_offsets() {
 }
 
 #[test]
-fn what_is_there_already_is_ignored_as_far_as_it_overlaps() {
+fn the_overlap_with_known_bytes_is_ignored() {
     let Running {
         server: _server,
         admin,
@@ -115,7 +115,7 @@ fn what_is_there_already_is_ignored_as_far_as_it_overlaps() {
 }
 
 #[test]
-fn sent_again_whole_it_changes_nothing() {
+fn a_repeated_call_changes_nothing() {
     let Running {
         server: _server,
         admin,
@@ -148,12 +148,12 @@ fn a_gap_is_joined_over_and_counted() {
     let job = admin.job(&id);
     assert_eq!(job["stdout"], "abcxyz");
     assert_eq!(counts(&job, "stdout"), (13, 7));
-    // What fell into the gap comes too late: there is no place for it.
+    // Bytes for the gap that arrive later are ignored.
     agent.say(&id, 3, "defghij");
     let job = admin.job(&id);
     assert_eq!(job["stdout"], "abcxyz");
     assert_eq!(counts(&job, "stdout"), (13, 7));
-    // A gap at the very beginning, on the other stream.
+    // A gap at the beginning of the other stream.
     agent.output(&id, &[chunk("stderr", 5, "e")]);
     let job = admin.job(&id);
     assert_eq!(job["stderr"], "e");
@@ -162,7 +162,7 @@ fn a_gap_is_joined_over_and_counted() {
 }
 
 #[test]
-fn an_empty_chunk_past_the_end_is_no_gap() {
+fn an_empty_chunk_past_the_end_does_not_make_a_gap() {
     let Running {
         server: _server,
         admin,
@@ -176,7 +176,7 @@ fn an_empty_chunk_past_the_end_is_no_gap() {
 }
 
 #[test]
-fn the_founding_documents_form_is_appended_as_it_comes() {
+fn the_founding_documents_form_is_appended() {
     let Running {
         server: _server,
         admin,
@@ -204,7 +204,7 @@ fn counts_of(answer: &Value) -> (u64, u64) {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_kept_as_they_are() {
+fn bytes_that_are_not_utf8_are_kept_unchanged() {
     let Running {
         server: _server,
         admin,
@@ -216,7 +216,7 @@ fn bytes_that_are_no_text_are_kept_as_they_are() {
     assert_eq!(admin.log(&id, "stdout"), bytes);
     let shown = admin.job(&id).field("stdout");
     assert_eq!(shown, String::from_utf8_lossy(bytes));
-    // A character cut in two is one again.
+    // A split character is joined again.
     agent.output(&id, &[bytes_chunk("stderr", 0, b"\xe2\x82")]);
     assert_eq!(admin.job(&id).field("stderr"), "\u{fffd}");
     agent.output(&id, &[bytes_chunk("stderr", 2, b"\xac")]);
@@ -264,12 +264,12 @@ fn every_fault_of_a_chunk_is_named() {
     ] {
         agent.output_call(&id, &bad).gives(400);
     }
-    // Nothing of a refused call was kept.
+    // A refused call stores nothing.
     assert_eq!(admin.job(&id)["stdout"], "");
-    // What a newer agent adds is ignored.
+    // Fields of a newer agent are ignored.
     let newer = json!({"chunks": [{"stream": "stdout", "offset": 0, "data": "a", "colour": "red"}], "x": 1});
     agent.output_call(&id, &newer).ok();
-    // As far as numbers go.
+    // The largest offset.
     let last = 9_007_199_254_740_991_u64;
     assert_eq!(agent.say(&id, last, "z").count("stdoutBytes"), last + 1);
     assert_eq!(counts(&admin.job(&id), "stdout"), (last + 1, last - 1));
@@ -303,7 +303,7 @@ fn the_tail_is_exactly_4_mib_by_default() {
 }
 
 #[test]
-fn the_tail_holds_however_the_chunks_are_cut() {
+fn the_tail_is_exact_however_the_output_is_chunked() {
     let tail = SMALL_TAIL as usize;
     for steps in [[1_000, 7, 65_536], [65_535, 1, 2], [200_000, 3, 70_001]] {
         let Running {
@@ -332,7 +332,7 @@ fn the_tail_holds_however_the_chunks_are_cut() {
 }
 
 #[test]
-fn a_gap_counts_toward_what_fell_off() {
+fn a_gap_counts_as_dropped() {
     let Running {
         server: _server,
         admin,
@@ -343,7 +343,7 @@ fn a_gap_counts_toward_what_fell_off() {
     agent.say(&id, 0, &text);
     agent.say(&id, SMALL_TAIL + 50, "end");
     let job = admin.job(&id);
-    // Fifty never came, and three fell off the head.
+    // Fifty bytes never arrived, and three were dropped from the head.
     assert_eq!(counts(&job, "stdout"), (SMALL_TAIL + 53, 53));
     assert_eq!(job.field("stdout"), format!("{}end", &text[3..]));
 }
@@ -363,7 +363,7 @@ fn each_stream_has_a_tail_of_its_own() {
 }
 
 #[test]
-fn both_streams_come_in_the_order_in_which_they_were_read() {
+fn both_streams_are_in_the_order_in_which_they_were_read() {
     let Running {
         server: _server,
         admin,
@@ -390,7 +390,7 @@ fn both_streams_come_in_the_order_in_which_they_were_read() {
 }
 
 #[test]
-fn a_part_of_the_log_can_be_asked_for() {
+fn ranges_of_the_log_are_served() {
     let Running {
         server: _server,
         admin,
@@ -424,7 +424,7 @@ fn a_part_of_the_log_can_be_asked_for() {
 }
 
 #[test]
-fn a_claim_of_an_instance_takes_that_instance_alone() {
+fn only_the_claiming_instance_may_send_output() {
     let Running {
         server: _server,
         admin,
@@ -443,7 +443,7 @@ fn a_claim_of_an_instance_takes_that_instance_alone() {
     agent.output_call(&id, &chunks).ok();
     agent.succeed(&id);
 
-    // A claim without one takes both.
+    // A claim without an instance accepts both.
     let id = admin.queue("n1");
     assert_eq!(agent.founding().claim_id(), id);
     agent.output_call(&id, &chunks).ok();
@@ -456,7 +456,7 @@ fn a_claim_of_an_instance_takes_that_instance_alone() {
 }
 
 #[test]
-fn output_is_for_running_jobs() {
+fn only_running_jobs_accept_output() {
     let Running {
         server: _server,
         admin,
@@ -478,7 +478,7 @@ fn output_is_for_running_jobs() {
 }
 
 #[test]
-fn a_packed_body_is_unpacked() {
+fn a_compressed_body_is_decompressed() {
     let Running {
         server: _server,
         admin,
@@ -506,7 +506,7 @@ fn a_packed_body_is_unpacked() {
 }
 
 #[test]
-fn a_body_has_8_mib_at_the_most_packed_or_not() {
+fn a_body_has_at_most_8_mib_compressed_or_not() {
     let Running {
         server: _server,
         admin,
@@ -538,7 +538,7 @@ fn a_body_has_8_mib_at_the_most_packed_or_not() {
             .code(),
         "too_large"
     );
-    // A bomb: a little that unpacks to much.
+    // A bomb: a small body that decompresses to a large one.
     let bomb = gzip(&vec![b' '; 512 * 1024 * 1024]);
     assert!(bomb.len() < BODY_MAX, "{}", bomb.len());
     send(bomb, Some("gzip")).is(413);
@@ -551,7 +551,7 @@ fn a_body_has_8_mib_at_the_most_packed_or_not() {
 }
 
 #[test]
-fn a_body_without_a_length_is_bounded_too() {
+fn a_body_without_a_length_is_also_bounded() {
     let Running {
         server, agent, id, ..
     } = running();
@@ -572,7 +572,7 @@ fn a_body_without_a_length_is_bounded_too() {
 }
 
 #[test]
-fn an_agent_hurries_while_somebody_watches() {
+fn an_agent_flushes_faster_while_somebody_watches() {
     let Running {
         server: _server,
         admin,
@@ -585,7 +585,7 @@ fn an_agent_hurries_while_somebody_watches() {
     stream.until(|event| event.name == "output");
     assert_eq!(agent.output(&id, &[])["flushMs"], 50);
     drop(stream);
-    eventually("the viewer to be gone", || {
+    eventually("the viewer to disconnect", || {
         (agent.output(&id, &[])["flushMs"] == 1500).then_some(())
     });
     let mut events = admin.get(&format!("/api/events?job={id}")).open();
@@ -594,7 +594,7 @@ fn an_agent_hurries_while_somebody_watches() {
 }
 
 #[test]
-fn streams_that_take_turns_keep_their_order_and_a_call_has_so_many_turns_at_the_most() {
+fn interleaved_streams_keep_their_order_and_chunks_per_call_are_limited() {
     const CHUNKS_MAX: u64 = 16_384;
     let Running {
         server: _server,
@@ -644,7 +644,7 @@ fn operators_read_the_output_as_text() {
 }
 
 #[test]
-fn output_that_was_acknowledged_outlives_a_kill() {
+fn acknowledged_output_survives_a_kill() {
     let Running {
         mut server,
         agent,

@@ -1,4 +1,4 @@
-//! The live tail of one job: what it opens with, what it pushes, how it resumes, and when it ends.
+//! The live stream of one job: how it opens, what it pushes, how it resumes, and when it ends.
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,7 @@ use crate::harness::{
     eventually, with_node,
 };
 
-/// How late an operator's change may show: 5 s by the contract, and as much again for a busy
-/// machine.
+/// Longest wait for an operator's change: 5 s by the contract, doubled for a busy machine.
 const FOREIGN_WITHIN: Duration = Duration::from_secs(10);
 
 fn ready_on(mut server: Server) -> (Server, Person, FakeAgent) {
@@ -32,9 +31,9 @@ fn resume(person: &Person, id: &str, last: &str) -> Sse {
         .open()
 }
 
-/// What a viewer has of one job's output; it holds that nothing comes twice.
+/// The output that a viewer has received; no byte may arrive twice.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Seen {
+struct Received {
     stdout: Text,
     stderr: Text,
 }
@@ -43,40 +42,44 @@ struct Seen {
 struct Text {
     text: String,
     end: u64,
-    /// Bytes before which something was missing: offset, and how many.
+    /// Gaps in the output: the offset, and the number of missing bytes.
     gaps: Vec<(u64, u64)>,
 }
 
-impl Seen {
+impl Received {
     #[track_caller]
-    fn take(&mut self, event: &Event) {
+    fn push(&mut self, event: &Event) {
         if event.name != "output" {
             return;
         }
         let (offset, end) = (event.data.count("offset"), event.data.count("end"));
         let data = event.data.field("data");
-        let seen = match event.data.field("stream").as_str() {
+        let received = match event.data.field("stream").as_str() {
             "stdout" => &mut self.stdout,
             "stderr" => &mut self.stderr,
-            other => panic!("no stream: {other}"),
+            other => panic!("not a stream: {other}"),
         };
-        assert!(offset >= seen.end, "twice: {event:?} after {}", seen.end);
-        assert!(end > offset, "nothing in it: {event:?}");
+        assert!(
+            offset >= received.end,
+            "twice: {event:?} after {}",
+            received.end
+        );
+        assert!(end > offset, "empty: {event:?}");
         if !data.contains('\u{fffd}') {
             assert_eq!(data.len() as u64, end - offset, "{event:?}");
         }
-        if offset > seen.end {
-            seen.gaps.push((seen.end, offset - seen.end));
+        if offset > received.end {
+            received.gaps.push((received.end, offset - received.end));
         }
-        seen.text.push_str(&data);
-        seen.end = end;
+        received.text.push_str(&data);
+        received.end = end;
     }
 
     #[track_caller]
     fn of(events: &[Event]) -> Self {
-        let mut seen = Self::default();
-        events.iter().for_each(|event| seen.take(event));
-        seen
+        let mut received = Self::default();
+        events.iter().for_each(|event| received.push(event));
+        received
     }
 }
 
@@ -86,7 +89,7 @@ fn statuses(events: &[Event]) -> Vec<String> {
 }
 
 #[test]
-fn it_tells_a_job_from_the_queue_to_its_end() {
+fn the_stream_follows_a_job_from_the_queue_to_its_end() {
     let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     let answer = admin.get(&format!("/api/jobs/{id}")).ok();
@@ -128,7 +131,7 @@ fn it_tells_a_job_from_the_queue_to_its_end() {
 }
 
 #[test]
-fn it_opens_with_the_kept_tail() {
+fn the_stream_opens_with_the_kept_tail() {
     let (_server, admin, agent) = ready_on(Server::with(&[("HYPRBOX_STDOUT_MAX_BYTES", "65536")]));
     let id = admin.queue("n1");
     agent.claim();
@@ -138,32 +141,32 @@ fn it_opens_with_the_kept_tail() {
     }
     agent.output(&id, &[chunk("stderr", 0, "beside\n")]);
     let tail = &text[text.len() - 65_536..];
-    let check = |seen: &Seen| {
+    let check = |received: &Received| {
         assert!(
-            seen.stdout.text == tail,
+            received.stdout.text == tail,
             "not the kept tail: {} bytes",
-            seen.stdout.text.len()
+            received.stdout.text.len()
         );
-        assert_eq!(seen.stdout.gaps, [(0, text.len() as u64 - 65_536)]);
-        assert_eq!(seen.stderr.text, "beside\n");
+        assert_eq!(received.stdout.gaps, [(0, text.len() as u64 - 65_536)]);
+        assert_eq!(received.stderr.text, "beside\n");
     };
     let mut stream = open(&admin, &id);
-    let mut seen = Seen::default();
-    while seen.stdout.end < text.len() as u64 || seen.stderr.end < 7 {
-        seen.take(&stream.next());
+    let mut received = Received::default();
+    while received.stdout.end < text.len() as u64 || received.stderr.end < 7 {
+        received.push(&stream.next());
     }
-    check(&seen);
+    check(&received);
     drop(stream);
     agent.succeed(&id);
-    // The same for a viewer who comes after the end, who also gets `done`.
+    // A viewer who connects after the end receives the same, and `done`.
     let events = open(&admin, &id).until_done();
     assert_eq!(events[0].name, "status");
     assert_eq!(statuses(&events), ["SUCCEEDED"]);
-    check(&Seen::of(&events));
+    check(&Received::of(&events));
 }
 
 #[test]
-fn a_job_without_output_is_a_state_and_an_end() {
+fn a_job_without_output_sends_a_status_and_done() {
     let (_server, admin, _agent) = with_node();
     let id = admin.queue("n1");
     admin.cancel(&id).gives(200);
@@ -174,13 +177,13 @@ fn a_job_without_output_is_a_state_and_an_end() {
 }
 
 #[test]
-fn a_character_is_told_whole() {
+fn characters_are_sent_whole() {
     let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let mut stream = open(&admin, &id);
     stream.until(|event| event.data["status"] == "RUNNING");
-    // Cut by chunks, by calls, and by the other stream; then what is no character at all.
+    // Characters split by chunks, by calls, and by the other stream; then bytes that are not UTF-8.
     agent.output(
         &id,
         &[
@@ -213,15 +216,18 @@ fn a_character_is_told_whole() {
     agent.output(&id, &[bytes_chunk("stdout", 13, b"\xf0\x9f")]);
     agent.succeed(&id);
     let events = stream.until_done();
-    for seen in [Seen::of(&events), Seen::of(&open(&admin, &id).until_done())] {
-        // The last one never came whole.
+    for received in [
+        Received::of(&events),
+        Received::of(&open(&admin, &id).until_done()),
+    ] {
+        // The last character was never completed.
         assert_eq!(
-            seen.stdout.text,
+            received.stdout.text,
             "h\u{e9}llo \u{fffd}\u{fffd}\u{1f4a5}\u{fffd}"
         );
-        assert_eq!((seen.stdout.end, &seen.stdout.gaps), (15, &vec![]));
+        assert_eq!((received.stdout.end, &received.stdout.gaps), (15, &vec![]));
         assert_eq!(
-            (seen.stderr.text.as_str(), seen.stderr.end),
+            (received.stderr.text.as_str(), received.stderr.end),
             ("\u{20ac}!", 4)
         );
     }
@@ -246,13 +252,13 @@ fn a_gap_shows_as_an_offset_past_the_end() {
     agent.say(&id, 100, "after");
     agent.succeed(&id);
     for events in [stream.until_done(), open(&admin, &id).until_done()] {
-        let seen = Seen::of(&events);
-        assert_eq!(seen.stdout.text, "beforeafter");
-        assert_eq!(seen.stdout.gaps, [(6, 94)]);
+        let received = Received::of(&events);
+        assert_eq!(received.stdout.text, "beforeafter");
+        assert_eq!(received.stdout.gaps, [(6, 94)]);
     }
 }
 
-/// A run of a job with everything in it: states, both streams, cut characters, a gap, a cancel.
+/// A run of a job with states, both streams, split characters, a gap and a cancel.
 /// `after` is called after each step.
 fn eventful_run(admin: &Person, agent: &FakeAgent, id: &str, mut after: impl FnMut()) {
     let steps: [&dyn Fn(); 8] = [
@@ -301,16 +307,16 @@ fn eventful_run(admin: &Person, agent: &FakeAgent, id: &str, mut after: impl FnM
     }
 }
 
-/// What an event leaves behind it to be told: the output of the events after it.
-fn rest_after(events: &[Event], index: usize) -> Seen {
-    let mut before = Seen::of(&events[..=index]);
+/// The output that remains to be sent after the event at `index`.
+fn rest_after(events: &[Event], index: usize) -> Received {
+    let mut before = Received::of(&events[..=index]);
     before.stdout.text.clear();
     before.stderr.text.clear();
     before.stdout.gaps.clear();
     before.stderr.gaps.clear();
     events[index + 1..]
         .iter()
-        .for_each(|event| before.take(event));
+        .for_each(|event| before.push(event));
     before
 }
 
@@ -320,8 +326,8 @@ fn every_id_resumes_right_after_its_event() {
     let id = admin.queue("n1");
     let mut stream = open(&admin, &id);
     let mut events = vec![stream.next()];
-    // Each step is seen before the next one, so that the recorded stream has an event for every one
-    // of them.
+    // Each step is received before the next one, so that the recorded stream has an event for
+    // each.
     let mut steps = 0;
     eventful_run(&admin, &agent, &id, || {
         steps += 1;
@@ -330,20 +336,20 @@ fn every_id_resumes_right_after_its_event() {
         }
     });
     events.extend(stream.until_done());
-    let whole = Seen::of(&events);
+    let whole = Received::of(&events);
     assert_eq!(whole.stdout.text, "one\nthree\ncaf\u{e9}\nafter a gap\n");
     assert_eq!(whole.stderr.text, "two\nbeside\n\u{fffd}");
     assert!(events.len() >= 11, "{events:#?}");
     assert_eq!(statuses(&events), ["QUEUED", "RUNNING", "RUNNING"]);
     for (index, event) in events.iter().enumerate() {
         let resumed = resume(&admin, &id, &event.id).until_done();
-        let mut seen = Seen::of(&events[..=index]);
-        seen.stdout.text.clear();
-        seen.stderr.text.clear();
-        seen.stdout.gaps.clear();
-        seen.stderr.gaps.clear();
-        resumed.iter().for_each(|event| seen.take(event));
-        assert_eq!(seen, rest_after(&events, index), "after {event:?}");
+        let mut received = Received::of(&events[..=index]);
+        received.stdout.text.clear();
+        received.stderr.text.clear();
+        received.stdout.gaps.clear();
+        received.stderr.gaps.clear();
+        resumed.iter().for_each(|event| received.push(event));
+        assert_eq!(received, rest_after(&events, index), "after {event:?}");
         assert_eq!(
             resumed.last().map(|event| &event.data),
             events.last().map(|event| &event.data)
@@ -354,13 +360,13 @@ fn every_id_resumes_right_after_its_event() {
 }
 
 #[test]
-fn a_state_that_came_with_output_is_not_lost_on_a_resume() {
+fn a_state_committed_together_with_output_is_not_lost_on_resume() {
     let (server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let mut stream = open(&admin, &id);
     stream.until(|event| event.data["status"] == "RUNNING");
-    // Both in one transaction, so that the server sees both in one look.
+    // Both in one transaction, so that the server reads both at once.
     let (now, both) = (server.database().now(), server.database().bytes("both"));
     server.database().execute_all(&format!(
         "BEGIN;
@@ -383,21 +389,21 @@ fn a_viewer_that_resumes_in_the_middle_of_a_run_misses_nothing() {
     let id = admin.queue("n1");
     let mut whole = open(&admin, &id);
     let mut events = vec![whole.next()];
-    let mut seen = Seen::default();
+    let mut received = Received::default();
     let mut last = events[0].id.clone();
     let mut states = Vec::new();
     eventful_run(&admin, &agent, &id, || {
-        // It comes, takes one event and loses the line again, at every step.
+        // At every step the viewer connects, receives one event and is disconnected.
         let mut stream = resume(&admin, &id, &last);
         let event = stream.next();
-        seen.take(&event);
+        received.push(&event);
         states.extend(statuses(std::slice::from_ref(&event)));
         last = event.id;
     });
     let rest = resume(&admin, &id, &last).until_done();
-    rest.iter().for_each(|event| seen.take(event));
+    rest.iter().for_each(|event| received.push(event));
     events.extend(whole.until_done());
-    assert_eq!(seen, Seen::of(&events));
+    assert_eq!(received, Received::of(&events));
     assert_eq!(states.first().map(String::as_str), Some("RUNNING"));
 }
 
@@ -431,7 +437,7 @@ fn an_unknown_id_starts_over() {
 }
 
 #[test]
-fn a_slow_viewer_holds_nobody_up_and_skips_ahead() {
+fn a_slow_viewer_delays_nobody_and_skips_ahead() {
     const PARTS: u64 = 40;
     let (server, admin, agent) = ready_on(Server::with(&[("HYPRBOX_STDOUT_MAX_BYTES", "262144")]));
     let id = admin.queue("n1");
@@ -443,18 +449,18 @@ fn a_slow_viewer_holds_nobody_up_and_skips_ahead() {
         admin.token
     );
     std::io::Write::write_all(&mut slow, request.as_bytes()).expect("writes");
-    eventually("the slow viewer to be there", || {
+    eventually("the slow viewer to connect", || {
         (agent.output(&id, &[])["flushMs"] == 50).then_some(())
     });
     let mut quick = open(&admin, &id);
     quick.until(|event| event.name == "status");
     let part = "0123456789abcdef".repeat(65_536);
     let size = part.len() as u64;
-    // Far more than what sockets and queues between here and there can hold.
+    // Far more than the sockets and queues in between can hold.
     let reading = std::thread::spawn(move || {
-        let mut seen = Seen::default();
-        while seen.stdout.end < PARTS * size {
-            seen.take(&quick.next());
+        let mut received = Received::default();
+        while received.stdout.end < PARTS * size {
+            received.push(&quick.next());
         }
         quick.until_done();
     });
@@ -462,7 +468,7 @@ fn a_slow_viewer_holds_nobody_up_and_skips_ahead() {
         agent.say(&id, number * size, &part);
     }
     agent.succeed(&id);
-    reading.join().expect("the quick one got its end");
+    reading.join().expect("the quick viewer received the end");
 
     let mut bytes = Vec::new();
     slow.read_to_end(&mut bytes).expect("a clean end");
@@ -479,27 +485,27 @@ fn a_slow_viewer_holds_nobody_up_and_skips_ahead() {
 }
 
 #[test]
-fn a_viewer_over_a_crash_of_the_server_misses_nothing() {
+fn a_viewer_misses_nothing_when_the_server_crashes() {
     let (mut server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let (mut agent, mut admin) = (agent, admin);
-    let (mut seen, mut last, mut said) = (Seen::default(), String::new(), 0);
+    let (mut received, mut last, mut written) = (Received::default(), String::new(), 0);
     for round in 0..4 {
         let mut stream = resume(&admin, &id, &last);
         for _ in 0..5 {
-            let text = format!("round {round}, byte {said}\n");
-            agent.say(&id, said, &text);
-            said += text.len() as u64;
+            let text = format!("round {round}, byte {written}\n");
+            agent.say(&id, written, &text);
+            written += text.len() as u64;
         }
-        while seen.stdout.end < said {
+        while received.stdout.end < written {
             let event = stream.next();
-            seen.take(&event);
+            received.push(&event);
             last = event.id;
         }
-        // Said, and perhaps not heard before the end.
-        agent.say(&id, said, "unheard\n");
-        said += 8;
+        // Written, but perhaps not sent before the crash.
+        agent.say(&id, written, "unsent!\n");
+        written += 8;
         server.kill9();
         stream.breaks();
         server.start_again();
@@ -509,14 +515,14 @@ fn a_viewer_over_a_crash_of_the_server_misses_nothing() {
     resume(&admin, &id, &last)
         .until_done()
         .iter()
-        .for_each(|event| seen.take(event));
-    assert_eq!(seen.stdout.gaps, []);
-    assert_eq!(seen.stdout.text.as_bytes(), admin.log(&id, "stdout"));
-    assert_eq!(seen.stdout.end, said);
+        .for_each(|event| received.push(event));
+    assert_eq!(received.stdout.gaps, []);
+    assert_eq!(received.stdout.text.as_bytes(), admin.log(&id, "stdout"));
+    assert_eq!(received.stdout.end, written);
 }
 
 #[test]
-fn what_an_operator_does_reaches_open_streams() {
+fn an_operators_changes_reach_open_streams() {
     let (server, admin, agent) = with_node();
     let (running, queued) = (admin.queue("n1"), admin.queue("n1"));
     agent.claim();
@@ -562,14 +568,14 @@ fn what_an_operator_does_reaches_open_streams() {
 }
 
 #[test]
-fn a_lost_lease_is_an_end() {
+fn a_lost_lease_ends_the_stream() {
     let (_server, admin, agent) = ready_on(Server::with(&[("HYPRBOX_LEASE_SECONDS", "3")]));
     let id = admin.queue("n1");
     agent.claim();
     let done = open(&admin, &id).until_done().pop().expect("done");
     assert_eq!(done.data["status"], "FAILED");
     assert_eq!(done.data["errorMsg"], "agent disappeared");
-    // Completed late: who looks now sees the truth.
+    // After a late completion, new viewers receive the real result.
     agent.succeed(&id);
     let done = open(&admin, &id).until_done().pop().expect("done");
     assert_eq!(done.data["status"], "SUCCEEDED");
@@ -623,7 +629,7 @@ fn a_stream_ends_with_the_credentials_that_opened_it() {
     admin.delete(&path).gives(204);
     both.into_iter().for_each(|mut stream| stream.ends());
 
-    // Somebody else's goes on all the while.
+    // Another user's stream stays open all the while.
     admin
         .call("POST", &format!("/api/jobs/{id}/cancel?scope=all"))
         .ok();
@@ -631,11 +637,11 @@ fn a_stream_ends_with_the_credentials_that_opened_it() {
 }
 
 #[test]
-fn a_silent_stream_says_that_it_lives() {
+fn a_silent_stream_sends_keepalive_comments() {
     let (_server, admin, _agent) = with_node();
     let id = admin.queue("n1");
     let mut streams = [open(&admin, &id), admin.get("/api/events").open()];
-    // The node is OFFLINE and the job waits: nothing happens but the comments, every 15 s.
+    // The node is OFFLINE and the job waits, so that only the comments arrive, every 15 s.
     for stream in &mut streams {
         eventually("a comment", || {
             let _event = stream.next_within(Duration::from_millis(100));
@@ -645,7 +651,7 @@ fn a_silent_stream_says_that_it_lives() {
 }
 
 #[test]
-fn it_is_not_cached_and_not_buffered() {
+fn streams_are_not_cached_and_not_buffered() {
     let (server, admin, _agent) = with_node();
     let id = admin.queue("n1");
     let mut raw = Raw::open(&server);
@@ -665,14 +671,14 @@ fn it_is_not_cached_and_not_buffered() {
 }
 
 #[test]
-fn many_viewers_see_the_same() {
+fn many_viewers_receive_the_same() {
     let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let viewers: Vec<_> = (0..20)
         .map(|_| {
             let mut stream = open(&admin, &id);
-            std::thread::spawn(move || Seen::of(&stream.until_done()))
+            std::thread::spawn(move || Received::of(&stream.until_done()))
         })
         .collect();
     let mut offset = 0;
@@ -684,12 +690,12 @@ fn many_viewers_see_the_same() {
     agent.succeed(&id);
     let kept = String::from_utf8(admin.log(&id, "stdout")).expect("UTF-8");
     for viewer in viewers {
-        let seen = viewer.join().expect("seen");
+        let received = viewer.join().expect("received");
         assert_eq!(
-            (seen.stdout.text.as_str(), seen.stdout.end),
+            (received.stdout.text.as_str(), received.stdout.end),
             (kept.as_str(), offset)
         );
-        assert_eq!(seen.stdout.gaps, []);
+        assert_eq!(received.stdout.gaps, []);
     }
 }
 
@@ -705,7 +711,7 @@ fn a_crowd_that_joins_while_a_job_writes_misses_nothing() {
             for number in 0.. {
                 let text = format!("caf\u{e9} {number}\n");
                 let at = stdout.len() as u64;
-                // The character is cut, and the other stream comes between its bytes.
+                // The character is split, and the other stream comes between its bytes.
                 let (head, tail) = text.as_bytes().split_at(4);
                 agent.output(
                     &id,
@@ -733,20 +739,23 @@ fn a_crowd_that_joins_while_a_job_writes_misses_nothing() {
         (writer.join().expect("written"), viewers)
     });
     for viewer in viewers {
-        let events = viewer.join().expect("seen");
+        let events = viewer.join().expect("received");
         assert_eq!(
             (events[0].name.as_str(), statuses(&events)),
             ("status", vec!["RUNNING".to_owned()])
         );
-        let seen = Seen::of(&events);
-        assert_eq!(seen.stdout.text, stdout);
-        assert_eq!(seen.stderr.end, stdout.lines().count() as u64);
-        assert_eq!((seen.stdout.gaps, seen.stderr.gaps), (vec![], vec![]));
+        let received = Received::of(&events);
+        assert_eq!(received.stdout.text, stdout);
+        assert_eq!(received.stderr.end, stdout.lines().count() as u64);
+        assert_eq!(
+            (received.stdout.gaps, received.stderr.gaps),
+            (vec![], vec![])
+        );
     }
 }
 
 #[test]
-fn times_and_lines_come_to_those_who_ask() {
+fn times_and_lines_are_sent_on_request() {
     let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
@@ -769,7 +778,7 @@ fn times_and_lines_come_to_those_who_ask() {
         kept.push(stream.until(is_output).pop().expect("output").data);
         stream.until(is_output);
     }
-    // What is new, framed once for all.
+    // New output is encoded once for all viewers.
     agent.say(&id, 11, "ee\nfour\n");
     let new = streams
         .iter_mut()
