@@ -170,7 +170,7 @@ impl Hub {
                 }
             }
             locked(&self.recent).record(change, clock::now());
-            // An error means that there is no receiver.
+            // An error means that nobody receives changes.
             let _nobody = self.all.send(change.clone());
         }
     }

@@ -2,13 +2,12 @@
 //! since it left; then every change, and the output of the jobs that it names.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
 use crate::auth::User;
@@ -16,7 +15,7 @@ use crate::clock::{self, Timestamp};
 use crate::hub::ChangedIds;
 use crate::jobs::access::Scope;
 use crate::jobs::live::event_id::EventId;
-use crate::jobs::live::follow::Follower;
+use crate::jobs::live::follow::{Follower, Recipient};
 use crate::jobs::live::frame::Frame;
 use crate::jobs::live::resume_point::{OVERLAP_MS, ResumePoint};
 use crate::jobs::live::sse::{self, CLIENT_QUEUE, OPENING, StreamClosed};
@@ -42,6 +41,7 @@ struct NamedOutput<'e, O> {
 }
 
 /// A frame from the follower of a named job.
+#[derive(Clone)]
 struct NamedFrame {
     /// Index of the job in `ResumePoint::named`.
     job: usize,
@@ -121,6 +121,17 @@ impl PendingChanges {
     }
 }
 
+/// What a dashboard asks for.
+pub(in crate::jobs) struct BoardRequest {
+    pub(in crate::jobs) user: User,
+    pub(in crate::jobs) scope: Scope,
+    /// Whether output events have times.
+    pub(in crate::jobs) times: bool,
+    /// Jobs whose output is wanted.
+    pub(in crate::jobs) named: Vec<Job>,
+    pub(in crate::jobs) resumed: Option<ResumePoint>,
+}
+
 /// One dashboard's task.
 pub(in crate::jobs) struct Board {
     jobs: Jobs,
@@ -143,16 +154,20 @@ pub(in crate::jobs) struct Board {
 impl Board {
     pub(in crate::jobs) fn new(
         jobs: Jobs,
-        user: User,
-        (scope, times): (Scope, bool),
-        named: Vec<Job>,
-        resumed: Option<ResumePoint>,
+        request: BoardRequest,
         client: mpsc::Sender<Bytes>,
     ) -> Self {
+        let BoardRequest {
+            user,
+            scope,
+            times,
+            named,
+            resumed,
+        } = request;
         // Subscribed before anything is read, so that no change is missed in between.
         let changes = jobs.hub.changes();
         let (sender, frames) = mpsc::channel(CLIENT_QUEUE);
-        let turn = Arc::new(Semaphore::new(1));
+        let recipient = Recipient::new(sender);
         let mut sent = ResumePoint {
             at: resumed
                 .as_ref()
@@ -170,8 +185,8 @@ impl Board {
                 at: *at,
                 frame,
             };
-            let viewer = (sender.clone(), Arc::clone(&turn));
-            tokio::spawn(Follower::new(jobs.clone(), job, resume, viewer, map).run());
+            let follower = Follower::new(jobs.clone(), job, resume, recipient.clone(), map);
+            tokio::spawn(follower.run());
         }
         Self {
             jobs,

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Meter, Query};
 use crate::jobs::access::{Scope, audit_view, read_unaudited};
-use crate::jobs::live::board::Board;
+use crate::jobs::live::board::{Board, BoardRequest};
 use crate::jobs::live::resume_point::ResumePoint;
 use crate::jobs::live::sse::{CLIENT_QUEUE, event_stream, keep_alive, last_event_id};
 use crate::jobs::live::viewers::until_access_ends;
@@ -68,19 +68,18 @@ async fn events(
     }
     let open_stream = jobs.viewers.open(&user, &meter)?;
     let named = find_named(&jobs, &user, scope, ids).await?;
-    let resumed = last_event_id(&parts.headers).and_then(ResumePoint::parse);
+    let request = BoardRequest {
+        user,
+        scope,
+        times,
+        named,
+        resumed: last_event_id(&parts.headers).and_then(ResumePoint::parse),
+    };
     let (client, receiver) = mpsc::channel(CLIENT_QUEUE);
     let counted = jobs.tails.viewing();
     tokio::spawn(async move {
         let _until_the_end = (counted, open_stream);
-        let board = Board::new(
-            jobs.clone(),
-            user,
-            (scope, times),
-            named,
-            resumed,
-            client.clone(),
-        );
+        let board = Board::new(jobs.clone(), request, client.clone());
         tokio::select! {
             _closed = board.run() => {}
             () = keep_alive(&client) => {}

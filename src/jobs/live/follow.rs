@@ -15,18 +15,31 @@ use crate::jobs::live::recent::RecentFrames;
 use crate::jobs::live::sse::StreamClosed;
 use crate::store::job::Job;
 
+/// Receives a follower's messages.
+#[derive(Clone)]
+pub(in crate::jobs) struct Recipient<M> {
+    queue: mpsc::Sender<M>,
+    /// Held while output that was read for this recipient only is in memory, so that a stream that
+    /// follows many jobs holds the output of one.
+    turn: Arc<Semaphore>,
+}
+
+impl<M> Recipient<M> {
+    pub(in crate::jobs) fn new(queue: mpsc::Sender<M>) -> Self {
+        let turn = Arc::new(Semaphore::new(1));
+        Self { queue, turn }
+    }
+}
+
 /// Follows a job and sends what `map` makes of each frame.
 pub(in crate::jobs) struct Follower<M, F> {
     jobs: Jobs,
     job_id: String,
-    /// The job had ended when the viewer came: there is no live tail to join.
+    /// Whether the job had ended when the viewer came, so that it has no live tail.
     ended: bool,
     /// What the viewer has received.
     sent: EventId,
-    viewer: mpsc::Sender<M>,
-    /// Held while output that was read for this viewer only is in memory, so that a stream that
-    /// follows many jobs holds the output of one.
-    turn: Arc<Semaphore>,
+    recipient: Recipient<M>,
     map: F,
 }
 
@@ -36,7 +49,7 @@ impl<M: Send, F: FnMut(&EventId, Frame) -> M + Send> Follower<M, F> {
         jobs: Jobs,
         job: &Job,
         sent: EventId,
-        (viewer, turn): (mpsc::Sender<M>, Arc<Semaphore>),
+        recipient: Recipient<M>,
         map: F,
     ) -> Self {
         Self {
@@ -44,8 +57,7 @@ impl<M: Send, F: FnMut(&EventId, Frame) -> M + Send> Follower<M, F> {
             job_id: job.id.clone(),
             ended: job.status.is_terminal(),
             sent,
-            viewer,
-            turn,
+            recipient,
             map,
         }
     }
@@ -66,7 +78,7 @@ impl<M: Send, F: FnMut(&EventId, Frame) -> M + Send> Follower<M, F> {
             let frame = tokio::select! {
                 frame = tail.frames.recv() => frame,
                 // Without this, a silent job would count as watched until it writes something.
-                () = self.viewer.closed() => return Err(StreamClosed),
+                () = self.recipient.queue.closed() => return Err(StreamClosed),
             };
             match frame {
                 Ok(Frame::Output(output)) => {
@@ -88,7 +100,11 @@ impl<M: Send, F: FnMut(&EventId, Frame) -> M + Send> Follower<M, F> {
 
     async fn send(&mut self, frame: Frame) -> Result<(), StreamClosed> {
         let message = (self.map)(&self.sent, frame);
-        self.viewer.send(message).await.map_err(|_| StreamClosed)
+        self.recipient
+            .queue
+            .send(message)
+            .await
+            .map_err(|_| StreamClosed)
     }
 
     /// Sends the part of a frame that the viewer has not received. Returns false if output before
@@ -146,7 +162,7 @@ impl<M: Send, F: FnMut(&EventId, Frame) -> M + Send> Follower<M, F> {
             if let Some(recent) = recent {
                 self.send_recent(recent).await?;
             }
-            let turn = Arc::clone(&self.turn).acquire_owned().await;
+            let turn = Arc::clone(&self.recipient.turn).acquire_owned().await;
             let _turn = turn.map_err(|_| StreamClosed)?;
             let sent = self.sent.offsets;
             let from = cursor

@@ -1,11 +1,9 @@
 //! `GET /api/jobs/:id/stream`: a job's state and kept output, then everything new, then `done`.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::Response;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -15,7 +13,7 @@ use crate::jobs::Jobs;
 use crate::jobs::access::{Scope, find_visible};
 use crate::jobs::live::event_id::EventId;
 use crate::jobs::live::exact::{self, OutputMode};
-use crate::jobs::live::follow::Follower;
+use crate::jobs::live::follow::{Follower, Recipient};
 use crate::jobs::live::frame::Frame;
 use crate::jobs::live::sse::{CLIENT_QUEUE, OPENING, event_stream, keep_alive, last_event_id};
 use crate::jobs::live::viewers::until_access_ends;
@@ -63,9 +61,8 @@ async fn stream(
                 }
                 None => {
                     let encode = move |id: &EventId, frame: Frame| frame.encode(id, times);
-                    let turn = Arc::new(Semaphore::new(1));
-                    let viewer = (client.clone(), turn);
-                    let follower = Follower::new(jobs.clone(), &job, sent, viewer, encode);
+                    let recipient = Recipient::new(client.clone());
+                    let follower = Follower::new(jobs.clone(), &job, sent, recipient, encode);
                     follower.run().await;
                 }
             }

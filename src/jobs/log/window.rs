@@ -158,8 +158,8 @@ pub struct OutputEnd {
 }
 
 impl OutputEnd {
-    /// Adds a chunk, joined with the last one if it continues there at the same time, because even a
-    /// chunk of one byte takes a hundred bytes of memory.
+    /// Adds a chunk, joined with the last one if it continues there at the same time, since even
+    /// a chunk of one byte takes a hundred bytes of memory.
     fn push(&mut self, chunk: StoredChunk) {
         if let Some(last) = self.chunks.last_mut()
             && last.stream == chunk.stream
