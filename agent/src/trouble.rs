@@ -2,6 +2,7 @@
 //! calls it hits.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -48,6 +49,9 @@ impl Caller {
 enum Kind {
     /// The server can't be reached, or can't work.
     Away,
+    /// The server's certificate is not trusted. Each reason has a fix of its own, so the hash of
+    /// the message tells them apart.
+    Certificate(u64),
     /// The server refuses with that status.
     Refused(u16),
     /// Something on the path answers with that status.
@@ -57,6 +61,11 @@ enum Kind {
 impl Kind {
     fn of(error: &CallError) -> Self {
         match error {
+            CallError::Network(message) if message.contains("certificate") => {
+                let mut hasher = DefaultHasher::new();
+                message.hash(&mut hasher);
+                Kind::Certificate(hasher.finish())
+            }
             CallError::Network(_)
             | CallError::Status { status: 503, .. }
             | CallError::Foreign {

@@ -35,10 +35,10 @@ fn said(server: &Server, request: &str) -> String {
         let line = line.to_ascii_lowercase();
         !line.starts_with("date:") && !line.starts_with("x-request-id:")
     };
-    said.split("\r\n")
-        .filter(same)
-        .collect::<Vec<_>>()
-        .join("\n")
+    let said: Vec<&str> = said.split("\r\n").filter(same).collect();
+    // The time at which a page was made.
+    let now = regex::Regex::new(r#"data-now="[0-9]+""#).expect("valid");
+    now.replace_all(&said.join("\n"), "").into_owned()
 }
 
 #[test]
