@@ -1,4 +1,4 @@
-//! How long to wait before a call that failed is tried again.
+//! How long to wait before a failed call is tried again.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30);
 
-/// Waits that double from 0.5 s to 30 s, each with jitter, so that a thousand agents don't come
-/// back at once.
+/// Waits that double from 0.5 s to 30 s, with jitter, so that a thousand agents don't return at the
+/// same moment.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The wait after one more failure, at most `cap`.
+    /// The wait after another failure, at most `cap`.
     pub(crate) fn next(&mut self, cap: Duration) -> Duration {
         let wait = wait_after(self.failures, random_unit());
         self.failures = self.failures.saturating_add(1);
         wait.min(cap)
     }
 
-    /// The call went through.
+    /// Starts over after a successful call.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
-/// The wait after `failures` earlier ones; `unit` is the jitter, 0 to 1, and takes up to half of it
-/// away.
+/// The wait after a failure that `failures` others preceded. The jitter `unit`, 0 to 1, shortens the
+/// wait by up to a half.
 fn wait_after(failures: u32, unit: f64) -> Duration {
     let full = FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST);
     full.mul_f64(1.0 - unit / 2.0).max(FIRST)
@@ -37,7 +37,7 @@ fn wait_after(failures: u32, unit: f64) -> Duration {
 
 /// A random number from 0 to 1.
 fn random_unit() -> f64 {
-    // The low half of a v4 UUID has 62 random bits; 32 are plenty.
+    // Half of a v4 UUID has 62 random bits; 32 are enough.
     let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
     f64::from(low as u32) / f64::from(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Whether this node can run jobs at all.
+//! Checks whether this node can run jobs.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access};
 
 const BASH: &str = "/bin/bash";
-/// A job's first files need this much room.
+/// A job's first files need this much disk space.
 const ROOM_BYTES: u64 = 256 * 1024;
 
-/// Why this machine can't run a job, as far as that can be seen without writing anything.
+/// Why this machine can't run a job, as far as a check without writing shows.
 pub(crate) fn problem(state_dir: &Path) -> Option<String> {
     if let Err(error) = access(BASH, AccessFlags::X_OK) {
         return Some(format!("{BASH} can't be started: {}", error.desc()));

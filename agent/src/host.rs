@@ -1,11 +1,11 @@
-//! What this machine says of itself: hostname, distribution, boot.
+//! Facts about this machine: host name, distribution, boot id, machine id.
 
 use hyprbox_protocol::OsInfo;
 
-/// The most characters of a hostname that the server takes.
+/// The most characters in a host name that the server accepts.
 const MAX_HOSTNAME: usize = 253;
 
-/// This machine's name.
+/// This machine's host name.
 pub(crate) fn hostname() -> Option<String> {
     let read = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::fs::read_to_string("/etc/hostname"))
@@ -16,7 +16,7 @@ pub(crate) fn hostname() -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// The distribution, from os-release; on another system only its kind.
+/// The distribution, from os-release; on systems without that file only the kind of system.
 pub(crate) fn os_info() -> OsInfo {
     std::fs::read_to_string("/etc/os-release")
         .or_else(|_| std::fs::read_to_string("/usr/lib/os-release"))
@@ -29,8 +29,8 @@ pub(crate) fn os_info() -> OsInfo {
         )
 }
 
-/// Which boot this is: a random id that the kernel makes at each. `HYPRBOX_BOOT_ID_FILE` names
-/// another file; the tests use it to play a reboot.
+/// The boot id: random, and new at each boot. Tests simulate a reboot with `HYPRBOX_BOOT_ID_FILE`,
+/// which names another file.
 #[cfg(target_os = "linux")]
 pub(crate) fn boot_id() -> String {
     let path = std::env::var_os("HYPRBOX_BOOT_ID_FILE")
@@ -40,7 +40,7 @@ pub(crate) fn boot_id() -> String {
         .unwrap_or_default()
 }
 
-/// The machine's own id, which a cloned disk keeps until its first boot makes it a new one.
+/// The machine id. A cloned disk keeps it until its first boot creates a new one.
 #[cfg(target_os = "linux")]
 pub(crate) fn machine_id() -> String {
     let path =
@@ -54,8 +54,8 @@ fn parse_os_release(text: &str) -> OsInfo {
     let field = |name: &str| {
         text.lines().find_map(|line| {
             let value = line.trim().strip_prefix(name)?.strip_prefix('=')?;
-            let bare = value.trim_matches(['"', '\'']);
-            (!bare.is_empty()).then(|| bare.to_owned())
+            let unquoted = value.trim_matches(['"', '\'']);
+            (!unquoted.is_empty()).then(|| unquoted.to_owned())
         })
     };
     OsInfo {

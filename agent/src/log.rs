@@ -1,9 +1,9 @@
-//! Where log lines go: standard error. It may be closed, full, or a pipe that nobody reads. A line
-//! that can't be written is dropped, and the program goes on.
+//! The log's output: standard error. It may be closed, on a full disk, or a pipe that nobody reads.
+//! Lines that can't be written are dropped.
 
 use std::io::{self, Write};
 
-/// The writer for [`tracing_subscriber`]'s `with_writer`.
+/// Returns the writer for [`tracing_subscriber`]'s `with_writer`.
 pub fn stderr() -> Stderr {
     Stderr
 }
@@ -32,15 +32,15 @@ mod system {
     use nix::libc::PIPE_BUF;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-    /// How long a line waits for a reader that has fallen behind. Once one has waited in vain,
-    /// lines are dropped until the reader reads again.
+    /// How long a line waits for a slow reader. Once a line has waited in vain, lines are dropped
+    /// until the reader continues.
     const PATIENCE_MS: u8 = 200;
 
     static IS_STALLED: AtomicBool = AtomicBool::new(false);
 
     pub(super) fn write(line: &[u8]) -> io::Result<()> {
         let mut stderr = io::stderr().lock();
-        // A pipe that is ready takes this much without blocking.
+        // A pipe that is ready accepts this much without blocking.
         for part in line.chunks(PIPE_BUF) {
             if !is_ready(&stderr) {
                 break;
@@ -57,7 +57,7 @@ mod system {
             PATIENCE_MS
         };
         let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-        // An error is left to the write, which also fails then.
+        // On an error here, the write fails as well.
         let is_ready = poll(&mut fds, PollTimeout::from(patience)) != Ok(0);
         IS_STALLED.store(!is_ready, Ordering::Relaxed);
         is_ready

@@ -85,7 +85,7 @@ HYPRBOX_LOG sets what is logged: error, warn, info, debug or trace [info].
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
-    hyprbox_agent::private::close();
+    hyprbox_agent::private::hide_memory();
     let mut args = std::env::args_os().skip(1);
     let command = args.next().unwrap_or_default();
     let rest: Vec<OsString> = args.collect();

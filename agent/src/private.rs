@@ -1,12 +1,11 @@
-//! Keeps the node's token and secrets inside this process.
+//! Keeps other processes from reading the node's token and secrets.
 
 use nix::sys::prctl;
 
-/// From here on no core file is written of this process, and only root may read its memory and
-/// environment: not a job that runs as the same user. An exec undoes it, so bash and what it starts
-/// are as usual.
-pub fn close() {
+/// Forbids core files of this process, and lets only root read its memory and environment: not a
+/// job that runs as the same user. An exec undoes this, so bash and its children are not affected.
+pub fn hide_memory() {
     if let Err(error) = prctl::set_dumpable(false) {
-        tracing::warn!("this process can't be made private: {error}");
+        tracing::warn!("this process's memory can't be hidden from other processes: {error}");
     }
 }

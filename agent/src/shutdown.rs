@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// Done when the process gets SIGTERM, SIGINT or, unless it was started under `nohup`, SIGHUP.
+/// Returns a future that ends when the process receives SIGTERM, SIGINT or, unless it was started
+/// with `nohup`, SIGHUP.
 #[cfg(unix)]
 pub fn requested() -> io::Result<impl Future<Output = ()> + Send> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +29,7 @@ pub fn requested() -> io::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// Whether whoever started this process had it ignore SIGHUP.
+/// Whether this process was started with SIGHUP ignored.
 #[cfg(unix)]
 fn ignores_hangup() -> bool {
     const SIGHUP_BIT: u64 = 1;
@@ -40,11 +41,11 @@ fn ignores_hangup() -> bool {
         .is_some_and(|mask| mask & SIGHUP_BIT != 0)
 }
 
-/// Done when the process is asked to stop.
+/// Returns a future that ends when the process is asked to stop.
 #[cfg(not(unix))]
 pub fn requested() -> io::Result<impl Future<Output = ()> + Send> {
     Ok(async {
-        // An error means that Ctrl-C can't be received; then the process is ended from outside.
+        // On an error Ctrl-C can't be received, and the process must be ended from outside.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,5 +1,5 @@
-//! What is wrong with the calls to the server now, so that one outage is logged once, whichever
-//! calls it hits.
+//! Tracks which calls to the server fail, so that an outage is logged once, whichever calls it
+//! affects.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::client::CallError;
 
-/// Who makes calls.
+/// A part of the agent that calls the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Caller {
     Heartbeat,
@@ -21,8 +21,8 @@ pub(crate) enum Caller {
 }
 
 impl Caller {
-    /// How its lines begin: the founding document's words, which operators search for.
-    fn words(self) -> &'static str {
+    /// The beginning of its log lines, as in the founding document; operators search for it.
+    fn prefix(self) -> &'static str {
         match self {
             Caller::Heartbeat => "[heartbeat]",
             #[cfg(target_os = "linux")]
@@ -34,8 +34,8 @@ impl Caller {
         }
     }
 
-    /// Whether its first failure is logged. The others leave the first word to the poll, which an
-    /// outage hits at once.
+    /// Whether its first failure is logged. Other callers leave that to the poll, which an outage
+    /// affects at once.
     fn is_first_to_report(self) -> bool {
         #[cfg(target_os = "linux")]
         return self == Caller::Poll;
@@ -44,17 +44,17 @@ impl Caller {
     }
 }
 
-/// What went wrong, without what differs from one attempt to the next.
+/// The kind of a failure: equal for attempts that fail for the same reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The server can't be reached, or can't work.
+    /// The server can't be reached, or is not able to work.
     Away,
     /// The server's certificate is not trusted. Each reason has a fix of its own, so the hash of
     /// the message tells them apart.
     Certificate(u64),
-    /// The server refuses with that status.
+    /// The server refuses the call with this status.
     Refused(u16),
-    /// Something on the path answers with that status.
+    /// Something between agent and server answers with this status.
     Foreign(u16),
 }
 
@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-/// The calls that fail now.
+/// The callers whose calls currently fail.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble(Mutex<State>);
 
@@ -87,7 +87,7 @@ pub(crate) struct Trouble(Mutex<State>);
 struct State {
     failing: BTreeMap<Caller, Failing>,
     since: Option<Instant>,
-    /// Whether anything was logged since then.
+    /// Whether a failure was logged since then.
     is_logged: bool,
 }
 
@@ -102,16 +102,16 @@ impl Trouble {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call has failed: logs a warning, unless this outage has one already.
+    /// Records a failed call. Logs a warning, unless this outage has one already.
     pub(crate) fn failed(&self, caller: Caller, error: &CallError) {
         if self.state().is_news(caller, Kind::of(error)) {
-            tracing::warn!("{} {error}", caller.words());
+            tracing::warn!("{} {error}", caller.prefix());
         } else {
-            tracing::debug!("{} {error}", caller.words());
+            tracing::debug!("{} {error}", caller.prefix());
         }
     }
 
-    /// A call has come through. The last caller to recover logs the end of the outage.
+    /// Records a successful call. Logs the end of the outage if no other caller fails.
     pub(crate) fn ended(&self, caller: Caller) {
         let mut state = self.state();
         if state.failing.remove(&caller).is_none() || !state.failing.is_empty() {
@@ -131,7 +131,7 @@ impl State {
     fn is_news(&mut self, caller: Caller, kind: Kind) -> bool {
         let is_known = self.failing.iter().any(|(other, failing)| {
             failing.logged == Some(kind)
-                // The contract has the poll log each refusal by itself.
+                // Polls log each refusal themselves, as operators expect.
                 && (*other == caller || kind == Kind::Away || !caller.is_first_to_report())
         });
         let failing = self.failing.entry(caller).or_insert(Failing {
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_news_once_and_the_poll_speaks_first() {
+    fn an_outage_is_logged_once_and_by_the_poll() {
         let mut state = State::default();
         assert!(!state.is_news(Caller::Heartbeat, Kind::Away));
         assert!(state.is_news(Caller::Poll, Kind::Away));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_one_caller_meets_is_news_at_its_second_failure() {
+    fn a_failure_of_one_caller_is_logged_the_second_time() {
         let mut state = State::default();
         assert!(!state.is_news(Caller::Output, Kind::Foreign(403)));
         assert!(state.is_news(Caller::Output, Kind::Foreign(403)));

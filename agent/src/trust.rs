@@ -1,6 +1,6 @@
-//! Whose certificates are taken where `HYPRBOX_CA_FILE` is set: those that an authority of the file
-//! has signed, and the file's own. Who made a certificate for a server at home by one `openssl req
-//! -x509` has one that calls itself an authority; curl and browsers take it, and so must an agent.
+//! Certificate checks with `HYPRBOX_CA_FILE`: a server's certificate must be signed by an authority
+//! in the file, or be in the file itself. `openssl req -x509` creates certificates that call
+//! themselves authorities. curl and browsers accept these for a server, and so does the agent.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-/// A client that trusts the certificates of a PEM text alone. Says in a few words why the text is
-/// of no use.
+/// A client configuration that trusts only the certificates in a PEM text. The error says briefly
+/// why the text can't be used.
 pub fn only(pem: &[u8]) -> Result<ClientConfig, String> {
-    let named: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
+    let trusted: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;
     let mut roots = RootCertStore::empty();
-    let (taken, _) = roots.add_parsable_certificates(named.iter().cloned());
-    if taken == 0 {
-        return Err("there is no certificate in it".to_owned());
+    let (added, _) = roots.add_parsable_certificates(trusted.iter().cloned());
+    if added == 0 {
+        return Err("it contains no certificate".to_owned());
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let chains =
@@ -33,7 +33,7 @@ pub fn only(pem: &[u8]) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier { chains, named }))
+        .with_custom_certificate_verifier(Arc::new(Verifier { chains, trusted }))
         .with_no_client_auth();
     Ok(config)
 }
@@ -41,7 +41,7 @@ pub fn only(pem: &[u8]) -> Result<ClientConfig, String> {
 #[derive(Debug)]
 struct Verifier {
     chains: Arc<WebPkiServerVerifier>,
-    named: Vec<CertificateDer<'static>>,
+    trusted: Vec<CertificateDer<'static>>,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -57,8 +57,10 @@ impl ServerCertVerifier for Verifier {
             .chains
             .verify_server_cert(shown, between, name, ocsp, now);
         match verified {
-            // Found after its dates were; the name is looked at here.
-            Err(error) if is_authority(&error) && self.named.iter().any(|named| named == shown) => {
+            // rustls checks the dates before this error; the name is checked here.
+            Err(error)
+                if is_authority(&error) && self.trusted.iter().any(|trusted| trusted == shown) =>
+            {
                 let certificate = ParsedCertificate::try_from(shown)?;
                 verify_server_name(&certificate, name).map(|()| ServerCertVerified::assertion())
             }
@@ -89,7 +91,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The certificate is an authority's, and nothing was wrong with it before that was seen.
+/// Whether the only fault is that the certificate is an authority's.
 fn is_authority(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::InvalidCertificate(CertificateError::Other(other))
         if other.to_string().contains("CaUsedAsEndEntity"))

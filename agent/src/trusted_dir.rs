@@ -1,6 +1,6 @@
-//! Whether a folder and the way to it are this user's alone. The agent writes there as root: in a
-//! folder that others can write to, a link in the place of a file would make it overwrite a file of
-//! their choice.
+//! Checks that only this user can change a folder and the path to it. The agent writes there as
+//! root: in a folder that others can change, a link instead of a file would make the agent overwrite
+//! a file of their choice.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -15,32 +15,31 @@ use nix::unistd::geteuid;
 const STICKY: u32 = 0o1000;
 const WRITE_OF_OTHERS: u32 = 0o022;
 
-/// What makes a folder one that others can change, and how to fix it.
+/// Why other users can change a folder, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loose {
-    pub(crate) seen: String,
+    pub(crate) problem: String,
     pub(crate) fix: String,
 }
 
 impl fmt::Display for Loose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.seen, self.fix)
+        write!(f, "{}; {}", self.problem, self.fix)
     }
 }
 
-/// Checks the folder `dir` itself and every folder on the way to it. What is not there yet is not
-/// checked.
+/// Checks the folder `dir` and every folder on the path to it, as far as they exist.
 pub(crate) fn check(dir: &Path) -> io::Result<Option<Loose>> {
     let real = match dir.canonicalize() {
         Ok(real) => real,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return check_way(dir),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return check_path(dir),
         Err(e) => return Err(e),
     };
-    // A link on the way is as good as who may change it, and then as what it leads to.
-    if let Some(loose) = check_way(dir)? {
+    // First the links on the path themselves, then the folders that they lead to.
+    if let Some(loose) = check_path(dir)? {
         return Ok(Some(loose));
     }
-    if let Some(loose) = check_way(&real)? {
+    if let Some(loose) = check_path(&real)? {
         return Ok(Some(loose));
     }
     let about = real.symlink_metadata()?;
@@ -51,7 +50,7 @@ pub(crate) fn check(dir: &Path) -> io::Result<Option<Loose>> {
 }
 
 /// Checks the folders above `path`, and each link among them and at its end.
-fn check_way(path: &Path) -> io::Result<Option<Loose>> {
+fn check_path(path: &Path) -> io::Result<Option<Loose>> {
     for place in path
         .ancestors()
         .filter(|place| !place.as_os_str().is_empty())
@@ -65,7 +64,7 @@ fn check_way(path: &Path) -> io::Result<Option<Loose>> {
             let forbidden = if about.mode() & STICKY == 0 {
                 WRITE_OF_OTHERS
             } else {
-                // There nobody can rename or remove what is another user's.
+                // In a sticky folder nobody can rename or remove another user's files.
                 0
             };
             loose_folder(place, &about, forbidden)
@@ -85,7 +84,7 @@ fn loose_folder(path: &Path, about: &Metadata, forbidden: u32) -> Option<Loose> 
     let shown = path.display();
     if about.mode() & forbidden != 0 {
         return Some(Loose {
-            seen: format!(
+            problem: format!(
                 "{shown} can be written by other users (mode {:04o})",
                 about.mode() & 0o7777
             ),
@@ -96,18 +95,19 @@ fn loose_folder(path: &Path, about: &Metadata, forbidden: u32) -> Option<Loose> 
 }
 
 fn foreign(path: &Path, about: &Metadata) -> Option<Loose> {
-    let (owner, own) = (about.uid(), geteuid());
-    if owner == 0 || owner == own.as_raw() {
+    let (owner, user) = (about.uid(), geteuid());
+    if owner == 0 || owner == user.as_raw() {
         return None;
     }
     let shown = path.display();
     Some(Loose {
-        seen: format!("{shown} belongs to user {owner}, and the agent runs as user {own}"),
-        fix: format!("run chown -h {own} {shown}, or name another folder with HYPRBOX_STATE_DIR"),
+        problem: format!("{shown} belongs to user {owner}, and the agent runs as user {user}"),
+        fix: format!("run chown -h {user} {shown}, or name another folder with HYPRBOX_STATE_DIR"),
     })
 }
 
-/// Checks what is in the state folder `dir`: files, and folders of jobs with files and `pipes`.
+/// Checks the content of the state folder `dir`: only files, and jobs' directories with files and
+/// `pipes`.
 pub(crate) fn check_content(dir: &Path, pipes: &[&str]) -> io::Result<Option<Loose>> {
     for entry in entries(dir)? {
         if let Some(loose) = check_entry(&entry, &[])? {
@@ -129,7 +129,7 @@ pub(crate) fn check_content(dir: &Path, pipes: &[&str]) -> io::Result<Option<Loo
     Ok(None)
 }
 
-/// What is in a folder; nothing if it is not there, or is no folder.
+/// The paths in a folder; none if it does not exist or is not a folder.
 fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
     match std::fs::read_dir(dir) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
@@ -143,7 +143,7 @@ fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
 fn check_entry(path: &Path, pipes: &[&str]) -> io::Result<Option<Loose>> {
     let about = match path.symlink_metadata() {
         Ok(about) => about,
-        // A supervisor has renamed it meanwhile.
+        // A supervisor has just renamed it.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
@@ -160,19 +160,19 @@ fn check_entry(path: &Path, pipes: &[&str]) -> io::Result<Option<Loose>> {
     };
     let shown = path.display();
     Ok(Some(Loose {
-        seen: format!("{shown} {what}, which the agent did not make"),
-        fix: "find out who made it, and remove it".to_owned(),
+        problem: format!("{shown} {what}, which the agent did not create"),
+        fix: "find out who created it, and remove it".to_owned(),
     }))
 }
 
-/// Options that open no link, and make a file that only its owner can read.
+/// Options that don't follow a link, and create files that only their owner can read.
 pub(crate) fn own_file() -> OpenOptions {
     let mut options = File::options();
     options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options
 }
 
-/// Reads a file that is no link.
+/// Reads a file, but does not follow a link.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     io::Read::read_to_end(&mut own_file().read(true).open(path)?, &mut content)?;
@@ -198,10 +198,10 @@ mod tests {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("ours");
     }
 
-    fn seen(loose: io::Result<Option<Loose>>) -> String {
+    fn problem(loose: io::Result<Option<Loose>>) -> String {
         loose
             .expect("reads")
-            .map_or_else(String::new, |loose| loose.seen)
+            .map_or_else(String::new, |loose| loose.problem)
     }
 
     #[test]
@@ -210,29 +210,29 @@ mod tests {
         assert_eq!(check(&dir).expect("reads"), None);
         for mode in [0o777, 0o770, 0o702, 0o1777] {
             chmod(&dir, mode);
-            assert!(seen(check(&dir)).contains("can be written"), "{mode:o}");
+            assert!(problem(check(&dir)).contains("can be written"), "{mode:o}");
         }
         chmod(&dir, 0o755);
         assert_eq!(check(&dir).expect("reads"), None);
         chmod(outer.path(), 0o777);
-        assert!(seen(check(&dir)).contains("can be written"));
-        assert!(seen(check(&outer.path().join("not/yet"))).contains("can be written"));
+        assert!(problem(check(&dir)).contains("can be written"));
+        assert!(problem(check(&outer.path().join("not/yet"))).contains("can be written"));
         chmod(outer.path(), 0o1777);
         assert_eq!(check(&dir).expect("reads"), None);
     }
 
     #[test]
-    fn a_link_on_the_way_counts_with_what_it_leads_to() {
+    fn a_link_on_the_path_is_checked_with_its_target() {
         let (outer, dir) = folder();
         let link = outer.path().join("link");
         symlink(&dir, &link).expect("made");
         assert_eq!(check(&link).expect("reads"), None);
         chmod(&dir, 0o777);
-        assert!(seen(check(&link)).contains("can be written"));
+        assert!(problem(check(&link)).contains("can be written"));
     }
 
     #[test]
-    fn what_is_in_it_is_files_and_the_pipes_of_jobs() {
+    fn only_files_and_the_pipes_of_jobs_are_allowed() {
         let (outer, dir) = folder();
         let make = |name: &str| std::fs::write(dir.join(name), "").expect("written");
         make("instance");
@@ -245,7 +245,7 @@ mod tests {
         for name in ["probe", "jobs/two", "jobs/one/job.json"] {
             symlink(outer.path(), dir.join(name)).expect("made");
             assert!(
-                seen(check_content(&dir, &["wake"])).contains("is a link"),
+                problem(check_content(&dir, &["wake"])).contains("is a link"),
                 "{name}"
             );
             std::fs::remove_file(dir.join(name)).expect("removed");
@@ -253,10 +253,10 @@ mod tests {
         let other = outer.path().join("other");
         std::fs::write(&other, "").expect("written");
         std::fs::hard_link(&other, dir.join("starts")).expect("made");
-        assert!(seen(check_content(&dir, &["wake"])).contains("second name"));
+        assert!(problem(check_content(&dir, &["wake"])).contains("second name"));
         std::fs::remove_file(&other).expect("removed");
         assert_eq!(check_content(&dir, &["wake"]).expect("reads"), None);
         pipe("agent.lock");
-        assert!(seen(check_content(&dir, &["wake"])).contains("neither a file"));
+        assert!(problem(check_content(&dir, &["wake"])).contains("neither a file"));
     }
 }

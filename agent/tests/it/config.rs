@@ -34,7 +34,7 @@ fn bad_values_stop_the_start_with_one_line() {
         ("HYPRBOX_API_URL", "http://[::2]:4000", "token"),
         ("HYPRBOX_NODE_ID", "Node_1", "a-z"),
         ("HYPRBOX_NODE_ID", "-a", "a-z"),
-        ("HYPRBOX_INTERVAL", "30", "30s"),
+        ("HYPRBOX_INTERVAL", "30", "90s"),
         ("HYPRBOX_INTERVAL", "500ms", "1s"),
         ("HYPRBOX_INTERVAL", "2h", "1h"),
         ("HYPRBOX_INTERVAL", "-1s", "1h"),

@@ -35,7 +35,7 @@ pub(super) fn look(dir: &Path) -> Finding {
         loose => Ok(loose),
     }) {
         Ok(None) => {}
-        Ok(Some(loose)) => return Finding::wrong(WHAT, loose.seen, loose.fix),
+        Ok(Some(loose)) => return Finding::wrong(WHAT, loose.problem, loose.fix),
         Err(error) => return refused(dir, nearest, &error),
     }
     if let Err(error) = try_to_write(dir, nearest) {

@@ -92,7 +92,7 @@ fn supervise(dir: &Path) -> Result<(), SuperviseError> {
     let _ = setsid();
     // Started as /proc/self/exe, it would be `exe` in `ps`, `top` and the kernel's log.
     let _ = prctl::set_name(c"hyprbox-agent");
-    private::close();
+    private::hide_memory();
     prctl::set_child_subreaper(true).map_err(io::Error::from)?;
     if dir.file_name() != Some(NEXT.as_ref()) {
         let mut text = Zeroizing::new(Vec::new());
