@@ -28,8 +28,8 @@ impl Backoff {
     }
 }
 
-/// The wait after a failure that `failures` others preceded. The jitter `unit`, 0 to 1, shortens the
-/// wait by up to a half.
+/// The wait after a failure that `failures` others preceded. The jitter `unit`, 0 to 1, shortens
+/// the wait by up to a half.
 fn wait_after(failures: u32, unit: f64) -> Duration {
     let full = FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST);
     full.mul_f64(1.0 - unit / 2.0).max(FIRST)

@@ -41,8 +41,8 @@ impl std::fmt::Debug for Config {
     }
 }
 
-/// A setting that can't be used. Its text is one line with the setting's name, its value and what is
-/// allowed.
+/// A setting that can't be used. Its text is one line with the setting's name, its value and what
+/// is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A value that is not allowed.

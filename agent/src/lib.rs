@@ -1,7 +1,8 @@
 //! The HyprBox Jobs agent: claims a node's jobs, runs them in bash, streams their output.
 //!
 //! [`run`] is the whole agent; the server's demo runs it inside its own process.
-//! [`supervisor::process`] is the small process that runs a job, so that the job outlives the agent.
+//! [`supervisor::process`] is the small process that runs a job, so that the job outlives the
+//! agent.
 //!
 //! On a system other than Linux the agent only sends heartbeats.
 

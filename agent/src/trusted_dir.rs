@@ -1,6 +1,6 @@
 //! Checks that only this user can change a folder and the path to it. The agent writes there as
-//! root: in a folder that others can change, a link instead of a file would make the agent overwrite
-//! a file of their choice.
+//! root: in a folder that others can change, a link instead of a file would make the agent
+//! overwrite a file of their choice.
 
 use std::ffi::OsStr;
 use std::fmt;

@@ -6,8 +6,8 @@ use hyprbox_protocol::AGENT_VERSION_MARK;
 /// version.
 const MARKED: &str = concat!("hyprbox-agent-version=", env!("CARGO_PKG_VERSION"), "\n");
 
-/// This program's version: `0.1.0`. Read from the text that a server finds in the file, so that both
-/// agree.
+/// This program's version: `0.1.0`. Read from the text that a server finds in the file, so that
+/// both agree.
 pub fn version() -> &'static str {
     // Opaque to the compiler, which would otherwise drop the mark.
     let marked = std::hint::black_box(MARKED);

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-/// Parses an environment file as systemd does, except for escapes and values of several lines, which
-/// no setting needs. If a name occurs twice, the last value counts.
+/// Parses an environment file as systemd does, except for escapes and values of several lines,
+/// which no setting needs. If a name occurs twice, the last value counts.
 pub fn parse_environment(text: &str) -> HashMap<String, String> {
     text.lines()
         .map(str::trim)

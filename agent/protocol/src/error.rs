@@ -12,7 +12,7 @@ pub struct ErrorBody {
     pub error: String,
     /// The stable name of this error, for programs: `job_not_found`, `not_your_claim`.
     pub code: String,
-    /// The fields at fault by path, each with what it must be; absent if there are none.
+    /// The fields at fault by path, each with what it must be; absent without any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
 }

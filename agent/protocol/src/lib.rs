@@ -1,5 +1,5 @@
-//! What server and agent share: the JSON types of their HTTP calls, and a few rules that both apply.
-//! No I/O.
+//! What server and agent share: the JSON types of their HTTP calls, and a few rules that both
+//! apply. No I/O.
 //!
 //! Both sides ignore unknown fields, so that an old server works with a newer agent and vice versa.
 //! An optional field may be `null` or absent in what a side receives; what it sends has `null`.

@@ -63,8 +63,8 @@ pub struct HeartbeatRequest {
         schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")
     )]
     pub agent_version: Option<String>,
-    /// Seconds until the next heartbeat. After three such intervals (at least 90 s) without a sign of
-    /// life the node is OFFLINE. May be a fraction: an interval may be 1500 ms.
+    /// Seconds until the next heartbeat. After three such intervals (at least 90 s) without a sign
+    /// of life the node is OFFLINE. May be a fraction: an interval may be 1500 ms.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 3600))]
     pub interval_seconds: Option<f64>,

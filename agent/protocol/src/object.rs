@@ -1,5 +1,5 @@
-//! Nested structs that can be read only from a JSON object. serde's derived code also accepts a list
-//! of the fields' values, which no schema describes.
+//! Nested structs that can be read only from a JSON object. serde's derived code also accepts a
+//! list of the fields' values, which no schema describes.
 
 use std::fmt;
 use std::marker::PhantomData;

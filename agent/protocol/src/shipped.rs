@@ -20,7 +20,7 @@ pub struct ShippedAgent {
     pub version: Option<String>,
     /// The program, at `/agent/hyprbox-agent-<machine>`.
     pub program: ShippedFile,
-    /// The Debian package of the same version, at `/agent/hyprbox-agent-<machine>.deb`; `null` if the
-    /// server has none.
+    /// The Debian package of the same version, at `/agent/hyprbox-agent-<machine>.deb`; `null` if
+    /// the server has none.
     pub package: Option<ShippedFile>,
 }

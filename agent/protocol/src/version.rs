@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// Precedes the version in every agent's program file; a line end follows it. A server can thus read
-/// the version of an agent that it ships without running it.
+/// Precedes the version in every agent's program file; a line end follows it. A server can thus
+/// read the version of an agent that it ships without running it.
 pub const AGENT_VERSION_MARK: &str = "hyprbox-agent-version=";
 
 /// The most characters in a version.
@@ -66,7 +66,8 @@ impl PartialOrd for Version<'_> {
     }
 }
 
-/// Compares pre-releases: numbers by value (`rc.2` is older than `rc.10`), and numbers before words.
+/// Compares pre-releases: numbers by value (`rc.2` is older than `rc.10`), and numbers before
+/// words.
 fn compare_parts(one: &str, other: &str) -> Ordering {
     let key = |part: &str| match part.parse::<u64>() {
         Ok(number) => (0, number, String::new()),

@@ -13,8 +13,8 @@ const SEGMENT: usize = 256 * 1024;
 /// The most characters of an answer in an error message.
 const EXCERPT_CHARS: usize = 200;
 
-/// Why a call failed. Only [`CallError::Unauthorized`] and [`CallError::Status`] come from the server
-/// itself.
+/// Why a call failed. Only [`CallError::Unauthorized`] and [`CallError::Status`] come from the
+/// server itself.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// The server's 401 or 403: the token is wrong, revoked or another node's.
@@ -30,8 +30,8 @@ pub(crate) enum CallError {
     /// No answer, or an incomplete one.
     #[error("{0}")]
     Network(String),
-    /// An answer without the server's shape, from something between agent and server, such as a proxy
-    /// or a firewall.
+    /// An answer without the server's shape, from something between agent and server, such as a
+    /// proxy or a firewall.
     #[error("HTTP {status} from something between agent and server: {excerpt}")]
     Foreign {
         status: u16,

@@ -77,7 +77,8 @@ impl Client {
         self.call::<HeartbeatAnswer>(&call).await.map(drop)
     }
 
-    /// Sets the process of the agent instance, to which claims are bound. Only the first call counts.
+    /// Sets the process of the agent instance, to which claims are bound. Only the first call
+    /// counts.
     #[cfg(target_os = "linux")]
     pub(crate) fn set_process(&self, process: &str) {
         self.process.get_or_init(|| format!("&process={process}"));

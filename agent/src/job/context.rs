@@ -48,8 +48,8 @@ impl Context {
         self.lease_seconds.store(seconds, Ordering::Relaxed);
     }
 
-    /// Waits after a failed call of a running job. The wait is short enough to keep the lease if the
-    /// server is back by then.
+    /// Waits after a failed call of a running job. The wait is short enough to keep the lease if
+    /// the server is back by then.
     pub(crate) async fn wait_out(&self, error: &CallError, backoff: &mut Backoff) {
         let cap = self.sign_of_life_every();
         let wait = backoff.next(cap);

@@ -19,7 +19,7 @@ pub(super) enum JobEnd {
 }
 
 impl JobEnd {
-    /// Finds out why there is no exit record, and ends the processes that the job left behind.
+    /// Finds out why the exit record is missing, and ends the processes that the job left behind.
     pub(super) async fn lost(dir: &JobDir) -> Self {
         Self::Lost(why_lost(dir).await)
     }

@@ -79,7 +79,8 @@ impl UploadPolicy {
     }
 
     /// Halves the next batches if this one, of `bytes` bytes, was too large for the server or
-    /// something on the path. Returns false if that was not the reason, or if they can't be smaller.
+    /// something on the path. Returns false if that was not the reason, or if they can't be
+    /// smaller.
     pub(super) fn halve(&mut self, error: &CallError, bytes: usize) -> bool {
         let is_too_large = error.status() == Some(413)
             || (error.foreign_status() == Some(413) && bytes > SMALLEST_BATCH);
@@ -113,8 +114,8 @@ impl UploadPolicy {
         }
     }
 
-    /// Records a failed call that the server did not refuse. `answers` counts the server's answers to
-    /// calls of any kind so far.
+    /// Records a failed call that the server did not refuse. `answers` counts the server's answers
+    /// to calls of any kind so far.
     pub(super) fn failed(&mut self, error: &CallError, answers: u64) {
         self.failures += 1;
         match error {

@@ -36,8 +36,8 @@ impl PollLimit {
         }
     }
 
-    /// Records a poll that failed after it had been open for `open`. Returns true if it was cut off,
-    /// so that the next one may begin at once.
+    /// Records a poll that failed after it had been open for `open`. Returns true if it was cut
+    /// off, so that the next one may begin at once.
     pub(crate) fn failed(
         &mut self,
         error: &CallError,

@@ -92,8 +92,8 @@ impl Poller<'_> {
         }
     }
 
-    /// Records the job's start on behalf of the supervisor that waits for it. If none waits, or this
-    /// fails, the job's supervisor records it.
+    /// Records the job's start on behalf of the supervisor that waits for it. If none waits, or
+    /// this fails, the job's supervisor records it.
     fn record_start(&self, spec: &Spec) -> Option<Noted> {
         self.ahead.as_ref()?;
         let log = self.state.start_log();

@@ -21,7 +21,8 @@ use crate::state::file::overwrite;
 use crate::state::job_dir::{EXIT_RESERVE, JobDir, PIPES, STARTED, STARTED_SPARE, Spec};
 use crate::trusted_dir::own_file;
 
-/// The most directories in the pool. While one is recycled after its job, the next job uses another.
+/// The most directories in the pool. While one is recycled after its job, the next job uses
+/// another.
 const MAX_SPARE: usize = 2;
 
 /// How often [`recycle`] tries to take a lock that a supervisor is about to release. No event
@@ -88,8 +89,8 @@ impl DirPool {
         let _ = std::fs::remove_dir_all(old);
     }
 
-    /// Writes a claimed job's files. Nothing is synced: a job that a power loss takes is sent again,
-    /// because the agent no longer lists it as running, unless the start log has it.
+    /// Writes a claimed job's files. Nothing is synced: a job that a power loss takes is sent
+    /// again, because the agent no longer lists it as running, unless the start log has it.
     pub(crate) fn accept(&self, job: &ClaimedJob, spec: &Spec) -> Result<Accepted, StateError> {
         let dir = JobDir::at(&self.jobs.join(&job.id));
         if dir.path().exists() && (dir.has(STARTED) || !dir.remove_unstarted()) {

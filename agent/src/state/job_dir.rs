@@ -130,8 +130,8 @@ pub(crate) struct JobDir {
 /// The exit record's longest message fits into this.
 const RECORD_BYTES: usize = 4096;
 
-/// Finds the jobs that have started and whose completion is not acknowledged, when the agent starts.
-/// Removes jobs that were only accepted: the server sends them again.
+/// Finds the jobs that have started and whose completion is not acknowledged, when the agent
+/// starts. Removes jobs that were only accepted: the server sends them again.
 pub(crate) fn recover(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(jobs).map_err(StateError::io(jobs))? {
@@ -209,8 +209,8 @@ impl JobDir {
         own_file().create(true).append(true).open(self.file("lock"))
     }
 
-    /// Opens the file for the exit record and reserves its disk space, so that the end of a job can be
-    /// recorded even if the job has filled the disk.
+    /// Opens the file for the exit record and reserves its disk space, so that the end of a job can
+    /// be recorded even if the job has filled the disk.
     pub(crate) fn reserve_exit(&self) -> io::Result<File> {
         let mut file = own_file()
             .create(true)
@@ -223,8 +223,8 @@ impl JobDir {
         Ok(file)
     }
 
-    /// Writes how the job ended into `reserve`, which [`JobDir::reserve_exit`] opened, and renames it
-    /// to `exit`.
+    /// Writes how the job ended into `reserve`, which [`JobDir::reserve_exit`] opened, and renames
+    /// it to `exit`.
     pub(crate) fn write_exit(&self, exit: &Exit, reserve: &mut File) -> io::Result<()> {
         let id = Some(self.id.clone());
         let text = serde_json::to_vec(&ExitRecord { id, exit }).map_err(io::Error::other)?;
@@ -240,8 +240,8 @@ impl JobDir {
         id.is_none_or(|id| id == self.id).then_some(exit)
     }
 
-    /// Writes the file [`STARTED`], which must not exist yet. The spare file is complete before it is
-    /// renamed; without one a new file is created.
+    /// Writes the file [`STARTED`], which must not exist yet. The spare file is complete before it
+    /// is renamed; without one a new file is created.
     pub(crate) fn write_started(&self, content: &[u8]) -> io::Result<()> {
         let (spare, started) = (self.file(STARTED_SPARE), self.file(STARTED));
         if spare.exists() {
@@ -251,8 +251,8 @@ impl JobDir {
         File::create_new(started)?.write_all(content)
     }
 
-    /// Asks the job's supervisor to end it: with a file, for a supervisor that is still starting, and
-    /// through the pipe, which also works if the disk is full.
+    /// Asks the job's supervisor to end it: with a file, for a supervisor that is still starting,
+    /// and through the pipe, which also works if the disk is full.
     pub(crate) fn request_end(&self, by: EndedBy) -> io::Result<()> {
         let draft = self.file("cancel.tmp");
         let text = serde_json::to_vec(&by).map_err(io::Error::other)?;
@@ -273,8 +273,8 @@ impl JobDir {
             .write_all(&[message])
     }
 
-    /// Removes a job that was accepted and has not started. Returns false if its supervisor is about
-    /// to start it.
+    /// Removes a job that was accepted and has not started. Returns false if its supervisor is
+    /// about to start it.
     pub(super) fn remove_unstarted(&self) -> bool {
         // While the lock is held no supervisor can start the job. One that waits for the lock finds
         // the directory removed.

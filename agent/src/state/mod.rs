@@ -101,8 +101,8 @@ impl State {
         &self.instance
     }
 
-    /// Identifies the process of the instance. A restarted agent keeps it until the machine reboots;
-    /// an agent on a copy of the folder, or on a clone of the machine, has another one.
+    /// Identifies the process of the instance. A restarted agent keeps it until the machine
+    /// reboots; an agent on a copy of the folder, or on a clone of the machine, has another one.
     pub(crate) fn process(&self) -> &str {
         &self.process
     }
@@ -191,7 +191,7 @@ fn process_id(dir: &Path) -> io::Result<String> {
     Ok(format!("{boot}-{:x}-{:x}", about.dev(), about.ino()))
 }
 
-/// Reads the instance id. Creates a new one if there is none, or if it is another machine's: a
+/// Reads the instance id. Creates a new one if it is missing or another machine's: a
 /// cloned disk must not act as the original.
 fn instance_id(dir: &Path) -> Result<String, StateError> {
     let path = dir.join("instance");

@@ -73,8 +73,8 @@ impl StartLog {
         self.state.join("starts")
     }
 
-    /// Records a start, and returns the log's file. The record is durable once the caller has synced
-    /// the file's data.
+    /// Records a start, and returns the log's file. The record is durable once the caller has
+    /// synced the file's data.
     pub(crate) fn record(&self, id: &str, boot_id: &str) -> io::Result<File> {
         let file = self.lock()?;
         let slots = read_slots(&file)?;
