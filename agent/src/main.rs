@@ -63,7 +63,7 @@ Commands:
   run         run until SIGTERM; jobs that run then go on, and the next agent finds them again
   enroll URL CODE  make this machine a node, with the one-time code from the node's page: writes
               /etc/hyprbox/agent.env and starts the service (--env-file FILE, --no-start)
-  check       try the server's address, the token and bash, and say how to mend what is wrong
+  check       try the server's address, the token and bash, and print how to fix each problem
   upgrade     replace this program by the one that the server ships, and restart the agent; running jobs
               are left alone (--back: to the one before; --anyway: though it is no newer; --no-restart)
   stop-jobs   end this node's running jobs, as before the agent is removed
@@ -169,9 +169,9 @@ fn configured_in_private(args: Vec<OsString>) -> Result<Config, Refusal> {
 fn as_the_service(args: Vec<OsString>) -> Result<Config, Refusal> {
     hyprbox_agent::commands::service::adopt(hyprbox_agent::commands::service::environment())?;
     configured_in_private(args).map_err(|mut refusal| {
-        let hidden = hyprbox_agent::commands::service::hidden();
-        if let Some(why) = hidden.filter(|_| refusal.code != USAGE) {
-            refusal.line = format!("{}; {why}", refusal.line);
+        let hint = hyprbox_agent::commands::service::hint_to_use_sudo();
+        if let Some(hint) = hint.filter(|_| refusal.code != USAGE) {
+            refusal.line = format!("{}; {hint}", refusal.line);
         }
         refusal
     })
@@ -200,7 +200,7 @@ fn tell(report: &[hyprbox_agent::commands::check::Finding]) -> ExitCode {
     if said != ExitCode::SUCCESS {
         return said;
     }
-    if report.iter().all(|finding| finding.mend.is_none()) {
+    if report.iter().all(|finding| finding.fix.is_none()) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -238,14 +238,14 @@ fn upgrade(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
 #[cfg(target_os = "linux")]
 fn stop_jobs(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
     let dir = Raw::parse(args, &env)?.state_dir()?;
-    let stopped = hyprbox_agent::commands::stop_jobs::stop_jobs(&dir).map_err(|e| e.to_string())?;
-    for job in &stopped.ended {
+    let report = hyprbox_agent::commands::stop_jobs::stop_jobs(&dir).map_err(|e| e.to_string())?;
+    for job in &report.ended {
         say(&format!("job {job} ended\n"));
     }
-    for job in &stopped.left {
+    for job in &report.still_running {
         say(&format!("job {job} is still running\n"));
     }
-    Ok(if stopped.left.is_empty() {
+    Ok(if report.still_running.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -1,5 +1,5 @@
-//! `hyprbox-agent check`: each thing that goes wrong on the way to the server, made on purpose, is
-//! named with its mend.
+//! `hyprbox-agent check`: each problem between the node and the server, caused on purpose, is
+//! reported with its fix.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ fn program() -> PathBuf {
     crate::harness::built("hyprbox-agent")
 }
 
-/// A machine's settings.
+/// A machine with the agent's settings.
 struct Machine {
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
@@ -23,11 +23,12 @@ impl Machine {
     fn new(url: &str, node: &FakeAgent) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state");
-        let made = Self {
+        let machine = Self {
             folder,
             variables: Vec::new(),
         };
-        made.with("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        machine
+            .with("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .with("HYPRBOX_API_URL", url)
             .with("HYPRBOX_NODE_ID", &node.node_id)
             .with("HYPRBOX_NODE_TOKEN", &node.token)
@@ -44,8 +45,8 @@ impl Machine {
         self.folder.path().join("state")
     }
 
-    /// What it says, and whether all is well.
-    fn ends(&self, mut command: Command) -> (String, bool) {
+    /// Returns the output, and whether the command succeeded.
+    fn run(&self, mut command: Command) -> (String, bool) {
         let output = command
             .env_clear()
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
@@ -61,7 +62,7 @@ impl Machine {
     fn check(&self) -> (String, bool) {
         let mut command = Command::new(program());
         command.arg("check");
-        self.ends(command)
+        self.run(command)
     }
 
     #[track_caller]
@@ -71,15 +72,15 @@ impl Machine {
         text
     }
 
-    /// One thing is wrong: what, how, and with which mend.
+    /// Exactly one problem is reported, with this text and fix.
     #[track_caller]
-    fn finds(&self, what: &str, seen: &str, mend: &str) {
-        told(&self.check(), what, seen, mend);
+    fn reports(&self, subject: &str, message: &str, fix: &str) {
+        assert_reported(&self.check(), subject, message, fix);
     }
 
-    /// The same in a mount namespace of its own, after a script has broken something there.
+    /// Like [`Machine::reports`], in a mount namespace where a script has broken something.
     #[track_caller]
-    fn finds_after(&self, script: &str, what: &str, seen: &str, mend: &str) {
+    fn reports_after(&self, script: &str, subject: &str, message: &str, fix: &str) {
         let mut command = Command::new("unshare");
         let line = format!("{script} && exec {} check", program().display());
         command.args([
@@ -90,32 +91,35 @@ impl Machine {
             "-euc",
             &line,
         ]);
-        told(&self.ends(command), what, seen, mend);
+        assert_reported(&self.run(command), subject, message, fix);
     }
 }
 
 #[track_caller]
-fn told((text, is_well): &(String, bool), what: &str, seen: &str, mend: &str) {
+fn assert_reported((text, is_well): &(String, bool), subject: &str, message: &str, fix: &str) {
     assert!(!is_well, "{text}");
     let wrong: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("wrong"))
         .collect();
     assert_eq!(wrong.len(), 1, "{text}");
-    assert!(wrong[0].starts_with(&format!("wrong  {what}: ")), "{text}");
-    assert!(wrong[0].contains(seen), "{text}");
-    let mends = text
+    assert!(
+        wrong[0].starts_with(&format!("wrong  {subject}: ")),
+        "{text}"
+    );
+    assert!(wrong[0].contains(message), "{text}");
+    let next_line = text
         .lines()
         .skip_while(|line| !line.starts_with("wrong"))
         .nth(1);
-    let mends = mends.unwrap_or_default();
+    let next_line = next_line.unwrap_or_default();
     assert!(
-        mends.starts_with("       mend: ") && mends.contains(mend),
+        next_line.starts_with("       fix: ") && next_line.contains(fix),
         "{text}"
     );
 }
 
-/// Answers each connection in its own way.
+/// Starts a server that calls `answer` for each connection.
 fn listener(answer: impl Fn(&mut TcpStream, &[u8]) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -123,7 +127,7 @@ fn listener(answer: impl Fn(&mut TcpStream, &[u8]) + Send + 'static) -> String {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
             let mut bytes = [0; 4096];
-            // An error says that the other side only looked whether the port is open.
+            // An error means that the client only checked whether the port is open.
             let count = stream.read(&mut bytes).unwrap_or(0);
             if count > 0 {
                 answer(&mut stream, &bytes[..count]);
@@ -133,15 +137,15 @@ fn listener(answer: impl Fn(&mut TcpStream, &[u8]) + Send + 'static) -> String {
     address.to_string()
 }
 
-fn says(text: &'static str) -> impl Fn(&mut TcpStream, &[u8]) {
+fn responds(text: &'static str) -> impl Fn(&mut TcpStream, &[u8]) {
     move |stream, _| {
-        // An error says that nobody listens any more.
+        // An error means that the client has gone.
         let _sent = stream.write_all(text.as_bytes());
     }
 }
 
 #[test]
-fn a_machine_that_is_well_has_every_step_said() {
+fn every_step_is_reported_if_all_is_well() {
     let authority = Authority::new();
     let mut server = Setup::new().with_tls(&authority).start();
     let node = server.admin().add_node("n1");
@@ -149,10 +153,17 @@ fn a_machine_that_is_well_has_every_step_said() {
     let machine =
         Machine::new(server.url(), &node).with("HYPRBOX_CA_FILE", ca_file.to_str().expect("UTF-8"));
     let text = machine.is_well();
-    for what in ["bash", "state folder", "line", "clock", "server", "token"] {
+    for what in [
+        "bash",
+        "state folder",
+        "connection",
+        "clock",
+        "server",
+        "token",
+    ] {
         assert!(text.contains(&format!("ok     {what}: ")), "{text}");
     }
-    // It makes nothing, and a look into a folder leaves nothing.
+    // The check creates no folder, and leaves nothing in an existing one.
     assert!(!machine.state().exists());
     std::fs::create_dir(machine.state()).expect("a folder");
     machine.is_well();
@@ -162,11 +173,11 @@ fn a_machine_that_is_well_has_every_step_said() {
     );
 }
 
-/// Makes a certificate otherwise than it should be.
+/// Makes a certificate that has a fault.
 type Change<'a> = &'a dyn Fn(&mut rcgen::CertificateParams);
 
 #[test]
-fn what_is_wrong_with_tls_is_told_apart() {
+fn each_problem_with_tls_is_reported() {
     let authority = Authority::new();
     let mut server = Setup::new().with_tls(&authority).start();
     let node = server.admin().add_node("n1");
@@ -194,96 +205,100 @@ fn what_is_wrong_with_tls_is_told_apart() {
             "renew it",
         ),
         (&early, "is not valid yet", "timedatectl"),
-        (
-            &other_name,
-            "another name's than 127.0.0.1",
-            "HYPRBOX_API_URL",
-        ),
+        (&other_name, "is not for 127.0.0.1", "HYPRBOX_API_URL"),
     ];
-    for (change, seen, mend) in cases {
+    for (change, message, fix) in cases {
         authority.renew_as(|params| change(params));
         eventually("the other certificate", || {
-            machine.check().0.contains(seen).then_some(())
+            machine.check().0.contains(message).then_some(())
         });
-        machine.finds("tls", seen, mend);
+        machine.reports("tls", message, fix);
     }
     authority.renew();
     let unknown = Authority::new();
     let ca_file = unknown.ca_file();
     let machine = machine.with("HYPRBOX_CA_FILE", ca_file.to_str().expect("UTF-8"));
     eventually("the good certificate", || {
-        machine.check().0.contains("signed by nobody").then_some(())
+        machine
+            .check()
+            .0
+            .contains("not signed by an authority")
+            .then_some(())
     });
-    machine.finds(
+    machine.reports(
         "tls",
-        "signed by nobody that this machine trusts",
+        "not signed by an authority that this machine trusts",
         "HYPRBOX_CA_FILE",
     );
 
     // Not TLS at all, and TLS of another age.
     let plain = Server::start();
     let plain = plain.url().replace("http://", "https://");
-    Machine::new(&plain, &node).finds("tls", "doesn't speak TLS", "http://");
+    Machine::new(&plain, &node).reports("tls", "doesn't speak TLS", "http://");
     let old = listener(|stream, _| {
         let _sent = stream.write_all(&[0x15, 3, 1, 0, 2, 2, 70]);
     });
-    Machine::new(&format!("https://{old}"), &node).finds("tls", "new enough", "TLS 1.2 or 1.3");
+    Machine::new(&format!("https://{old}"), &node).reports("tls", "new enough", "TLS 1.2 or 1.3");
 }
 
 #[test]
-fn a_name_a_port_and_what_listens_there_are_told_apart() {
+fn each_problem_with_name_port_and_server_is_reported() {
     let mut server = Server::start();
     let node = server.admin().add_node("n1");
     let insecure = |url: &str| Machine::new(url, &node).with("HYPRBOX_INSECURE_HTTP", "1");
-    insecure("http://nowhere.invalid").finds(
-        "name",
-        "nowhere.invalid leads to no address",
+    insecure("http://nowhere.invalid").reports(
+        "dns",
+        "can't resolve nowhere.invalid",
         "/etc/resolv.conf",
     );
     let closed = format!("http://127.0.0.1:{}", free_port());
-    insecure(&closed).finds("line", "can't be reached", "HYPRBOX_LISTEN");
-    let other = listener(says(
+    insecure(&closed).reports("connection", "can't connect to", "HYPRBOX_LISTEN");
+    let other = listener(responds(
         "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\nConnection: close\r\n\r\nnone",
     ));
-    insecure(&format!("http://{other}")).finds(
+    insecure(&format!("http://{other}")).reports(
         "server",
         "doesn't answer as a HyprBox server",
         "HYPRBOX_API_URL",
     );
-    let moved = listener(says(
+    let moved = listener(responds(
         "HTTP/1.1 301 Moved\r\nLocation: https://jobs.example.org/healthz\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     ));
-    insecure(&format!("http://{moved}")).finds(
+    insecure(&format!("http://{moved}")).reports(
         "server",
-        "sends on to https://jobs.example.org, and redirects are never followed",
+        "redirects to https://jobs.example.org, and the agent never follows redirects",
         "set HYPRBOX_API_URL=https://jobs.example.org",
     );
-    let late = listener(says(
+    let late = listener(responds(
         "HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2020 09:30:00 GMT\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n\
          {\"job\": null, \"cancel\": [], \"leaseSeconds\": 90}",
     ));
-    insecure(&format!("http://{late}")).finds("clock", "days ahead of the server's", "timedatectl");
+    insecure(&format!("http://{late}")).reports(
+        "clock",
+        "days ahead of the server's",
+        "timedatectl",
+    );
 }
 
 #[test]
-fn the_token_and_the_node_are_told_apart() {
+fn a_wrong_node_id_and_a_revoked_token_are_reported() {
     let mut server = Server::start();
     let admin = server.admin();
     let (node, other) = (admin.add_node("n1"), admin.add_node("n2"));
     let machine = Machine::new(server.url(), &node);
     machine.is_well();
     let mixed = Machine::new(server.url(), &node).with("HYPRBOX_NODE_ID", &other.node_id);
-    mixed.finds("token", "is not that of node n2", "HYPRBOX_NODE_ID");
+    mixed.reports("token", "does not belong to node n2", "HYPRBOX_NODE_ID");
     let tokens = admin.get("/api/nodes/n1/tokens").ok();
     let id = tokens["tokens"][0]["id"].as_str().expect("an id");
     admin
         .delete(&format!("/api/nodes/n1/tokens/{id}"))
         .gives(204);
-    machine.finds("token", "revoked", "HYPRBOX_NODE_TOKEN");
+    machine.reports("token", "revoked", "HYPRBOX_NODE_TOKEN");
 }
 
 #[test]
-fn a_proxy_is_found_tried_and_gone_through() {
+fn each_problem_with_the_proxy_is_reported() {
     let authority = Authority::new();
     authority.renew_as(|params| {
         let name = "jobs.example.org".try_into().expect("a name");
@@ -301,24 +316,24 @@ fn a_proxy_is_found_tried_and_gone_through() {
     let closed = format!("http://me:hunter2@127.0.0.1:{}", free_port());
     let (text, _) = with(&closed).check();
     assert!(!text.contains("hunter2"), "{text}");
-    with(&closed).finds(
+    with(&closed).reports(
         "proxy",
-        "which the environment names for jobs.example.org, can't be reached",
+        "the proxy that the environment sets for jobs.example.org",
         "NO_PROXY",
     );
-    // No name is asked for that the proxy is to ask for; without the proxy it is.
-    with(&closed).with("NO_PROXY", "example.org").finds(
-        "name",
-        "jobs.example.org leads to no address",
+    // The proxy resolves the server's name; without a proxy, the agent does.
+    with(&closed).with("NO_PROXY", "example.org").reports(
+        "dns",
+        "can't resolve jobs.example.org",
         "resolv.conf",
     );
-    let strict = listener(says(
+    let strict = listener(responds(
         "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     ));
-    with(&format!("http://{strict}")).finds(
+    with(&format!("http://{strict}")).reports(
         "proxy",
-        "gives no way to jobs.example.org",
-        "let this machine through",
+        "does not connect to jobs.example.org",
+        "allow this machine",
     );
     let target = server.address().to_owned();
     let tunnel = listener(move |stream, head| {
@@ -331,60 +346,60 @@ fn a_proxy_is_found_tried_and_gone_through() {
             stream.try_clone().expect("clones"),
             server.try_clone().expect("clones"),
         );
-        // Errors are ends.
+        // An error ends the copy.
         std::thread::spawn(move || std::io::copy(&mut up, &mut server));
         let mut back = stream.try_clone().expect("clones");
         std::thread::spawn(move || std::io::copy(&mut down, &mut back));
     });
     let text = with(&format!("http://{tunnel}")).is_well();
     assert!(
-        text.contains("ok     proxy: ") && !text.contains("ok     name"),
+        text.contains("ok     proxy: ") && !text.contains("ok     dns"),
         "{text}"
     );
 }
 
 #[test]
-fn what_the_machine_lacks_is_told() {
+fn each_problem_of_the_machine_is_reported() {
     let mut server = Server::start();
     let node = server.admin().add_node("n1");
     let machine = Machine::new(server.url(), &node);
     let state = machine.state();
     let shown = state.display();
     std::fs::create_dir(&state).expect("a folder");
-    machine.finds_after(
+    machine.reports_after(
         "mount --bind /dev/null /bin/bash",
         "bash",
         "/bin/bash can't be started",
         "install the package bash",
     );
-    machine.finds_after(
+    machine.reports_after(
         "mount --bind /bin/false /bin/bash",
         "bash",
         "/bin/bash doesn't work",
         "reinstall the package bash",
     );
-    machine.finds_after(
-        &format!("mount -t tmpfs -o ro tmpfs {shown}"),
+    machine.reports_after(
+        &format!("mount -t tmpfs -o ro,mode=0700 tmpfs {shown}"),
         "state folder",
         "is mounted read-only",
         "read-write",
     );
-    machine.finds_after(
-        &format!("mount -t tmpfs -o size=32k tmpfs {shown}"),
+    machine.reports_after(
+        &format!("mount -t tmpfs -o size=32k,mode=0700 tmpfs {shown}"),
         "state folder",
-        "on a disk that is full",
-        "make room",
+        "is full",
+        "free space",
     );
-    machine.finds_after(
-        &format!("mount -t tmpfs -o size=4m tmpfs {shown}"),
+    machine.reports_after(
+        &format!("mount -t tmpfs -o size=4m,mode=0700 tmpfs {shown}"),
         "state folder",
-        "MiB left",
-        "make room",
+        "MiB free",
+        "free space",
     );
-    // That nothing can be started from there matters to nobody.
+    // Nothing is started from the state folder, so `noexec` is not a problem.
     let mut command = Command::new("unshare");
     let line = format!(
-        "mount -t tmpfs -o noexec,size=64m tmpfs {shown} && exec {} check",
+        "mount -t tmpfs -o noexec,size=64m,mode=0700 tmpfs {shown} && exec {} check",
         program().display()
     );
     command.args([
@@ -395,10 +410,10 @@ fn what_the_machine_lacks_is_told() {
         "-euc",
         &line,
     ]);
-    let (text, is_well) = machine.ends(command);
+    let (text, is_well) = machine.run(command);
     assert!(is_well, "{text}");
 
-    // Another user's.
+    // A folder that belongs to another user.
     use std::os::unix::process::CommandExt;
     let open = |path: &Path, mode| {
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("chmod")
@@ -412,13 +427,13 @@ fn what_the_machine_lacks_is_told() {
     if nix::unistd::geteuid().is_root() {
         command.uid(65_534).gid(65_534);
     }
-    told(
-        &machine.ends(command),
+    assert_reported(
+        &machine.run(command),
         "state folder",
-        "can't be written by user",
+        "can't write to",
         "chown",
     );
     std::fs::remove_dir(&state).expect("removes");
     std::fs::write(&state, "").expect("writes");
-    machine.finds("state folder", "is no folder", "HYPRBOX_STATE_DIR");
+    machine.reports("state folder", "is not a folder", "HYPRBOX_STATE_DIR");
 }

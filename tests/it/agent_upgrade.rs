@@ -1,5 +1,5 @@
-//! `hyprbox-agent upgrade`: from the command line and as a job, under a service manager that is
-//! none, with agents of two versions that differ in nothing else.
+//! `hyprbox-agent upgrade`: from the command line and as a job, under a fake service manager, with
+//! agents that differ only in their version.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -396,9 +396,9 @@ fn an_agent_that_does_not_stay_up_is_taken_back() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     let log = String::from_utf8(shipping.admin.log(&id, "both")).expect("UTF-8");
-    assert!(log.contains("the new agent doesn't stay up"), "{log}");
+    assert!(log.contains("the new agent does not keep running"), "{log}");
     assert!(
-        log.contains(&format!("taken back: {OWN} runs again")),
+        log.contains(&format!("undone: {OWN} is running again")),
         "{log}"
     );
     assert_eq!(shipping.admin.job(&id).count("exitCode"), 1);
@@ -414,16 +414,13 @@ fn an_agent_that_does_not_stay_up_is_taken_back() {
 fn what_cannot_be_taken_changes_nothing() {
     let shipping = Shipping::start(b"#!/bin/sh\n# none\n");
     let node = shipping.node();
-    node.refuses(&[], "doesn't tell its version");
+    node.refuses(&[], "does not state its version");
     let liar =
         |does: &str| format!("#!/bin/sh\n# hyprbox-agent-version={NEWER}\n{does}\n").into_bytes();
     shipping.ship(&liar("exit 3"));
-    node.refuses(
-        &[],
-        "doesn't run as an agent here: it ended with exit status: 3",
-    );
+    node.refuses(&[], "does not run as an agent here: exit status: 3");
     shipping.ship(&liar("echo hyprbox-agent 1.0.0"));
-    node.refuses(&[], &format!("calls itself 1.0.0 and not {NEWER}"));
+    node.refuses(&[], &format!("is version 1.0.0 and not {NEWER}"));
     let other = [b"\x7fELF".to_vec(), liar("")].concat();
     shipping.ship(&other);
     node.refuses(&[], "can't be started");
@@ -432,7 +429,7 @@ fn what_cannot_be_taken_changes_nothing() {
         &[],
         &format!("ships {OLDER}, which is older than this {OWN}"),
     );
-    node.refuses(&["--back"], "there is no way back");
+    node.refuses(&["--back"], "there is no previous program");
     std::fs::remove_file(shipping.agents.join(format!("hyprbox-agent-{}", machine())))
         .expect("removes");
     node.refuses(&[], "has no hyprbox-agent-");
@@ -440,9 +437,9 @@ fn what_cannot_be_taken_changes_nothing() {
     shipping.ship(&agent_of(NEWER));
     let folder = std::fs::File::open(node.at("bin")).expect("opens");
     let lock = nix::fcntl::Flock::lock(folder, nix::fcntl::FlockArg::LockExclusiveNonblock);
-    node.refuses(&[], "another upgrade is under way");
+    node.refuses(&[], "another upgrade is running");
     drop(lock);
-    node.upgrades(&[], "no agent runs here");
+    node.upgrades(&[], "no agent is running here");
     // What can't be used at all is another exit code.
     for (words, says, code) in [
         (&["--api-url", "ftp://x"][..], "--api-url", 2),
@@ -465,10 +462,10 @@ fn there_is_a_way_back_and_forth_again() {
     let shipping = Shipping::start(&agent_of(NEWER));
     let mut node = shipping.node();
     node.start();
-    node.upgrades(&["--no-restart"], "until its restart");
+    node.upgrades(&["--no-restart"], "until it is restarted");
     assert_eq!(node.restarts(), 0);
     // The file is there, the agent is not: that is made good.
-    let said = node.upgrades(&[], "but the agent still runs the program before it");
+    let said = node.upgrades(&[], "but the agent still runs the previous program");
     assert!(said.contains("the agent runs it"), "{said}");
     assert_eq!(node.restarts(), 1);
     node.upgrades(&["--back"], &format!("is {OWN} again"));
@@ -620,9 +617,9 @@ fn what_comes_otherwise_than_it_was_named_is_not_taken() {
     });
     let mut server = Server::start();
     let node = Machine::new(&url, &server.admin().add_node("n1"));
-    node.refuses(&[], "not what the server names by its SHA-256");
-    node.refuses(&[], "the line broke after");
-    node.refuses(&[], "which is no agent");
+    node.refuses(&[], "does not match the SHA-256 from the server");
+    node.refuses(&[], "the connection broke after");
+    node.refuses(&[], "too large for an agent");
     // A server that is none at all.
     let closed = format!("http://127.0.0.1:{}", crate::harness::free_port());
     node.refuses(&["--api-url", &closed], "can't be reached");

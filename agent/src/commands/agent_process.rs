@@ -1,5 +1,5 @@
-//! The agent that runs on this machine, as another process of the same program sees it: who holds
-//! the state folder, from which file it was started, and what will start it again.
+//! The agent that is running on this machine, seen from another process of the same program: its
+//! pid, the file from which it was started, and what will restart it.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -10,60 +10,61 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What the kernel adds to the name of a file that is gone.
-const GONE: &[u8] = b" (deleted)";
+/// The kernel adds this to the name of an executable that was deleted.
+const DELETED: &[u8] = b" (deleted)";
 const LOCKS: &str = "/proc/locks";
 
-/// A running agent.
+/// A running agent process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Running {
-    /// Its process.
+pub(crate) struct AgentProcess {
     pub(crate) pid: i32,
 }
 
-/// What starts the agent again after it has ended.
+/// What restarts the agent after it has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Manager {
     /// A systemd unit.
     Systemd(String),
     /// An OpenRC service under supervise-daemon.
     OpenRc(String),
-    /// Nothing that is known.
+    /// None was recognised.
     Unknown,
 }
 
-impl Running {
-    /// The agent that holds the state folder; none where nobody does, or it can't be seen.
+impl AgentProcess {
+    /// Finds the agent that holds the lock on the state folder. Returns `None` if none does, or if
+    /// this user may not see it.
     pub(crate) fn find(state_dir: &Path) -> Option<Self> {
         let lock = state_dir.join("agent.lock").metadata().ok()?;
         let locks = std::fs::read_to_string(LOCKS).ok()?;
         holders(&locks, lock.ino())
             .map(|pid| Self { pid })
-            .find(|running| running.words().get(1).is_some_and(|word| word == "run"))
+            .find(|process| process.arguments().get(1).is_some_and(|a| a == "run"))
     }
 
-    /// The file that it was started from, or what now has its name.
+    /// Returns the path of the program that it was started from; another file may have that path by
+    /// now.
     pub(crate) fn program(&self) -> io::Result<PathBuf> {
-        let path = match std::fs::read_link(self.at("exe")) {
-            // It is private, and a container may forbid even root to look into it: then this is the
-            // same program.
+        let path = match std::fs::read_link(self.proc_file("exe")) {
+            // The process is not dumpable, and a container may forbid even root to read the link.
+            // Then this process is the same program.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => std::env::current_exe(),
             path => path,
         }?;
         let bytes = path.as_os_str().as_bytes();
-        let bytes = bytes.strip_suffix(GONE).unwrap_or(bytes);
+        let bytes = bytes.strip_suffix(DELETED).unwrap_or(bytes);
         Ok(PathBuf::from(OsStr::from_bytes(bytes)))
     }
 
-    /// Whether it runs this very file, and not one that had its name before.
+    /// Whether it runs this file, and not an earlier file of the same name.
     pub(crate) fn runs(&self, file: &Metadata) -> bool {
-        let own = std::fs::metadata(self.at("exe"));
+        let own = std::fs::metadata(self.proc_file("exe"));
         own.is_ok_and(|own| (own.dev(), own.ino()) == (file.dev(), file.ino()))
     }
 
-    /// Its environment as it was started; empty where it is not ours to read.
+    /// Returns the environment with which it was started; empty if this user may not read it.
     pub(crate) fn environment(&self) -> HashMap<String, String> {
-        let text = std::fs::read(self.at("environ")).unwrap_or_default();
+        let text = std::fs::read(self.proc_file("environ")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
         pairs
@@ -71,24 +72,23 @@ impl Running {
             .collect()
     }
 
-    /// What will start it again.
+    /// Finds what will restart it.
     pub(crate) fn manager(&self) -> Manager {
-        let cgroup = std::fs::read_to_string(self.at("cgroup")).unwrap_or_default();
+        let cgroup = std::fs::read_to_string(self.proc_file("cgroup")).unwrap_or_default();
         if let Some(unit) = unit_of(&cgroup).filter(|unit| main_pid(unit) == Some(self.pid)) {
             return Manager::Systemd(unit.to_owned());
         }
         parent_of(self.pid)
-            .and_then(|parent| openrc_service(&Self { pid: parent }.words()))
+            .and_then(|parent| openrc_service(&Self { pid: parent }.arguments()))
             .map_or(Manager::Unknown, Manager::OpenRc)
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    fn proc_file(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{name}", self.pid))
     }
 
-    /// The words that it was started with.
-    fn words(&self) -> Vec<String> {
-        let text = std::fs::read(self.at("cmdline")).unwrap_or_default();
+    fn arguments(&self) -> Vec<String> {
+        let text = std::fs::read(self.proc_file("cmdline")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         text.trim_end_matches('\0')
             .split('\0')
@@ -97,12 +97,12 @@ impl Running {
     }
 }
 
-/// The state folder of the agent whose job this process is part of.
+/// Finds the state folder of the agent whose job this process is part of.
 pub(crate) fn state_dir_of_this_job() -> Option<PathBuf> {
     let mut pid = nix::unistd::getppid().as_raw();
     while pid > 1 {
-        let words = Running { pid }.words();
-        if let [_, command, dir] = words.as_slice()
+        let arguments = AgentProcess { pid }.arguments();
+        if let [_, command, dir] = arguments.as_slice()
             && command == "supervise"
         {
             // <state folder>/jobs/<id>
@@ -113,23 +113,25 @@ pub(crate) fn state_dir_of_this_job() -> Option<PathBuf> {
     None
 }
 
-/// Processes that hold a lock on the whole of the file with that inode. Its device is not looked
-/// at: of some file systems the kernel names another one here than to who asks for the file.
+/// Returns the pids of the processes that hold a lock on the file with this inode. The device is
+/// ignored, because for some file systems the kernel's list has another device than `stat`.
 fn holders(locks: &str, inode: u64) -> impl Iterator<Item = i32> {
     locks.lines().filter_map(move |line| {
-        // 12: FLOCK ADVISORY WRITE 4711 08:01:1234567 0 EOF; one that waits has a -> after the
-        // number.
-        let mut words = line.split_whitespace().skip(1);
-        if words.next() != Some("FLOCK") {
+        // `12: FLOCK ADVISORY WRITE 4711 08:01:1234567 0 EOF`; a process that waits for the lock has
+        // `->` after the number.
+        let mut fields = line.split_whitespace().skip(1);
+        if fields.next() != Some("FLOCK") {
             return None;
         }
-        let (pid, file) = (words.nth(2)?, words.next()?);
-        let named = file.rsplit(':').next()?.parse::<u64>();
-        (named == Ok(inode)).then(|| pid.parse().ok()).flatten()
+        let (pid, file) = (fields.nth(2)?, fields.next()?);
+        let locked_inode = file.rsplit(':').next()?.parse::<u64>();
+        (locked_inode == Ok(inode))
+            .then(|| pid.parse().ok())
+            .flatten()
     })
 }
 
-/// The service unit whose control group this is.
+/// Returns the service unit that owns this control group.
 fn unit_of(cgroup: &str) -> Option<&str> {
     cgroup.lines().find_map(|line| {
         let path = line.splitn(3, ':').nth(2)?;
@@ -138,28 +140,29 @@ fn unit_of(cgroup: &str) -> Option<&str> {
     })
 }
 
-/// A unit's control group holds more than its agent: the scripts, too, and what they start.
+/// Returns the unit's main process. Its control group also holds the scripts and what they start.
 fn main_pid(unit: &str) -> Option<i32> {
-    let asked = Command::new("systemctl")
+    let output = Command::new("systemctl")
         .args(["show", "--property=MainPID", "--value", unit])
         .output()
         .ok()?;
-    String::from_utf8_lossy(&asked.stdout).trim().parse().ok()
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
 }
 
-/// The service that this supervise-daemon keeps running: the word after its own name.
-fn openrc_service(words: &[String]) -> Option<String> {
-    let own = words.iter().take(2).position(|word| {
-        let name = Path::new(word).file_name();
+/// Returns the service that a supervise-daemon with these arguments keeps running: the one after
+/// its own name.
+fn openrc_service(arguments: &[String]) -> Option<String> {
+    let daemon = arguments.iter().take(2).position(|argument| {
+        let name = Path::new(argument).file_name();
         name == Some(OsStr::new("supervise-daemon"))
     })?;
-    let service = words.get(own + 1)?;
+    let service = arguments.get(daemon + 1)?;
     (!service.starts_with('-')).then(|| service.clone())
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Its second word is the program's name, which may hold anything, in brackets.
+    // The second field is the program's name in brackets, which may itself contain brackets.
     stat.rsplit(')')
         .next()?
         .split_whitespace()
@@ -173,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_holds_the_lock_is_read_from_the_kernels_list() {
+    fn lock_holders_are_read_from_proc_locks() {
         let locks = "1: POSIX  ADVISORY  WRITE 10 08:01:77 0 EOF\n\
                      2: FLOCK  ADVISORY  WRITE 11 08:01:77 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 12 08:01:77 0 EOF\n\
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_is_known_by_the_last_part_of_the_group() {
+    fn a_unit_is_the_last_part_of_its_control_group() {
         let unit = "hyprbox-agent.service";
         assert_eq!(
             unit_of("0::/system.slice/hyprbox-agent.service\n"),
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn an_openrc_service_is_named_by_its_supervisor() {
+    fn an_openrc_service_is_named_by_its_supervise_daemon() {
         let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
         let of = |text: &str| openrc_service(&words(text));
         let real = "supervise-daemon hyprbox-agent --start /usr/local/bin/hyprbox-agent -- run";

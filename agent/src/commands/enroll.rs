@@ -1,5 +1,5 @@
-//! `hyprbox-agent enroll URL CODE`: trades a one-time code for this node's token, writes it down
-//! for root alone, tries everything, and starts the service where systemd is.
+//! `hyprbox-agent enroll URL CODE`: exchanges a one-time code for this node's token, writes it to a
+//! file that only root can read, runs every check, and starts the service if systemd is running.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,13 +20,13 @@ use crate::config::{Config, ConfigError, Raw};
 const UNIT: &str = "hyprbox-agent.service";
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the code is sent if something between this machine and the server answers.
-const TRIES: u32 = 5;
-/// The first pause between two tries; each is longer by so much.
+const ATTEMPTS: u32 = 5;
+/// The pause after the first attempt; each later pause is longer by as much.
 const PAUSE: Duration = Duration::from_millis(500);
 const HEADING: &str =
-    "# Written by `hyprbox-agent enroll`. For root alone: it holds the node's token.";
+    "# Written by `hyprbox-agent enroll`. Only root may read it: it holds the node's token.";
 
-/// What is asked for.
+/// The arguments of `enroll`.
 pub struct Enroll {
     url: String,
     code: String,
@@ -38,24 +38,24 @@ pub struct Enroll {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Enrolled {
+struct Enrolment {
     node_id: String,
     token: String,
 }
 
 impl Enroll {
-    /// Reads the words after the command's name.
+    /// Parses the arguments after the command's name.
     pub fn parse(
         args: impl IntoIterator<Item = OsString>,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let usage = |error: lexopt::Error| ConfigError::Usage(error.to_string());
-        let (mut words, mut flags) = (Vec::new(), Vec::new());
+        let (mut positional, mut flags) = (Vec::new(), Vec::new());
         let (mut env_file, mut start) = (PathBuf::from(ENV_FILE), true);
         let mut parser = lexopt::Parser::from_args(args);
         while let Some(arg) = parser.next().map_err(usage)? {
             match arg {
-                lexopt::Arg::Value(word) => words.push(word.to_string_lossy().into_owned()),
+                lexopt::Arg::Value(value) => positional.push(value.to_string_lossy().into_owned()),
                 lexopt::Arg::Long("env-file") => env_file = parser.value().map_err(usage)?.into(),
                 lexopt::Arg::Long("no-start") => start = false,
                 lexopt::Arg::Long("insecure-http") => {
@@ -70,7 +70,7 @@ impl Enroll {
                 }
             }
         }
-        let [url, code] = words.try_into().map_err(|_| {
+        let [url, code] = positional.try_into().map_err(|_| {
             ConfigError::Usage(
                 "enroll needs the server's address and the code: enroll URL CODE".to_owned(),
             )
@@ -87,38 +87,38 @@ impl Enroll {
         })
     }
 
-    /// Does it. Gives what `check` then finds; an error is one line, and the code is unused unless
-    /// it says otherwise.
-    pub async fn run(&self, say: &mut dyn FnMut(&str)) -> Result<Vec<Finding>, String> {
-        // Tried before the code is used up: it holds once.
-        let kept = self.prepare().map_err(|error| {
+    /// Enrols this machine and returns the findings of `check`. An error is one line; the code is
+    /// still unused unless the error says otherwise.
+    pub async fn run(&self, print: &mut dyn FnMut(&str)) -> Result<Vec<Finding>, String> {
+        // Checked before the code is sent, because a code can be used only once.
+        let other_lines = self.prepare().map_err(|error| {
             format!(
                 "{} can't be written: {error}; run this as root",
                 self.env_file.display()
             )
         })?;
-        let enrolled = self.trade(say).await?;
-        let text = self.environment(&enrolled, &kept);
+        let enrolment = self.exchange_code(print).await?;
+        let text = self.environment(&enrolment, &other_lines);
         write_private(&self.env_file, &text).map_err(|error| {
             format!(
-                "{} can't be written: {error}; the code is used up: make another one on the node's page",
+                "{} can't be written: {error}; the code is used up: create another one on the node's page",
                 self.env_file.display()
             )
         })?;
-        say(&format!(
+        print(&format!(
             "this machine is node {}; its token is in {}\n",
-            enrolled.node_id,
+            enrolment.node_id,
             self.env_file.display()
         ));
         let config = read_config(&text).map_err(|error| error.to_string())?;
         let findings = check(&config).await;
         if self.start {
-            start(say)?;
+            start_service(print)?;
         }
         Ok(findings)
     }
 
-    /// Makes the folder, and gives the lines of the file that are not ours.
+    /// Creates the folder, and returns the lines of an existing file that `enroll` does not write.
     fn prepare(&self) -> io::Result<Vec<String>> {
         let folder = folder_of(&self.env_file);
         std::fs::DirBuilder::new()
@@ -126,13 +126,13 @@ impl Enroll {
             .mode(0o755)
             .create(folder)?;
         let probe = self.env_file.with_extension("env.new");
-        private(&probe)?;
+        create_private(&probe)?;
         std::fs::remove_file(&probe)?;
         let text = match std::fs::read_to_string(&self.env_file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             read => read?,
         };
-        let ours = [
+        let written_here = [
             "HYPRBOX_API_URL=",
             "HYPRBOX_NODE_ID=",
             "HYPRBOX_NODE_TOKEN=",
@@ -140,28 +140,29 @@ impl Enroll {
             "HYPRBOX_INSECURE_HTTP=",
             HEADING,
         ];
-        let is_ours = |line: &&str| {
-            ours.iter()
+        let is_written_here = |line: &&str| {
+            written_here
+                .iter()
                 .any(|start| line.trim_start().starts_with(start))
         };
         Ok(text
             .lines()
-            .filter(|line| !is_ours(line))
+            .filter(|line| !is_written_here(line))
             .map(str::to_owned)
             .collect())
     }
 
-    async fn trade(&self, say: &mut dyn FnMut(&str)) -> Result<Enrolled, String> {
+    async fn exchange_code(&self, print: &mut dyn FnMut(&str)) -> Result<Enrolment, String> {
         let http =
             client::http(&self.url, self.ca_file.as_deref()).map_err(|error| error.to_string())?;
-        let mut tries = 0;
+        let mut attempts = 0;
         loop {
-            tries += 1;
-            match self.try_once(&http).await? {
-                Ok(enrolled) => return Ok(enrolled),
-                Err(error) if tries < TRIES => {
-                    say(&format!("{}: {error}; trying again\n", self.url));
-                    tokio::time::sleep(PAUSE * tries).await;
+            attempts += 1;
+            match self.send_code(&http).await? {
+                Ok(enrolment) => return Ok(enrolment),
+                Err(error) if attempts < ATTEMPTS => {
+                    print(&format!("{}: {error}; trying again\n", self.url));
+                    tokio::time::sleep(PAUSE * attempts).await;
                 }
                 Err(error) => {
                     return Err(format!(
@@ -173,14 +174,14 @@ impl Enroll {
         }
     }
 
-    /// One call. The inner error is not the server's: the code is unused, and the call may be
-    /// repeated.
-    async fn try_once(
+    /// Sends the code once. The inner error came from something other than the server, so the code
+    /// is still unused and may be sent again.
+    async fn send_code(
         &self,
         http: &reqwest::Client,
-    ) -> Result<Result<Enrolled, CallError>, String> {
+    ) -> Result<Result<Enrolment, CallError>, String> {
         let body = serde_json::json!({"code": self.code}).to_string();
-        let answer = http
+        let response = http
             .post(format!("{}/api/enrol", self.url))
             .header(reqwest::header::CONTENT_TYPE, "application/json")
             .timeout(TIMEOUT)
@@ -188,16 +189,16 @@ impl Enroll {
             .send()
             .await
             .map_err(|error| client::unreachable(&self.url, error))?;
-        let status = answer.status();
-        let bytes = match client::read(answer, client::LONGEST_ANSWER).await {
+        let status = response.status();
+        let bytes = match client::read(response, client::LONGEST_ANSWER).await {
             Ok(bytes) => bytes,
-            Err(CallError::Network(words)) => return Err(words),
+            Err(CallError::Network(message)) => return Err(message),
             Err(error) => return Ok(Err(error)),
         };
         if status == reqwest::StatusCode::OK
-            && let Ok(enrolled) = serde_json::from_slice::<Enrolled>(&bytes)
+            && let Ok(enrolment) = serde_json::from_slice::<Enrolment>(&bytes)
         {
-            return Ok(Ok(enrolled));
+            return Ok(Ok(enrolment));
         }
         match serde_json::from_slice::<ErrorBody>(&bytes) {
             Ok(body) if status != reqwest::StatusCode::OK => Err(body.error),
@@ -205,12 +206,12 @@ impl Enroll {
         }
     }
 
-    fn environment(&self, enrolled: &Enrolled, kept: &[String]) -> String {
+    fn environment(&self, enrolment: &Enrolment, other_lines: &[String]) -> String {
         let mut lines = vec![
             HEADING.to_owned(),
             format!("HYPRBOX_API_URL={}", self.url),
-            format!("HYPRBOX_NODE_ID={}", enrolled.node_id),
-            format!("HYPRBOX_NODE_TOKEN={}", enrolled.token),
+            format!("HYPRBOX_NODE_ID={}", enrolment.node_id),
+            format!("HYPRBOX_NODE_TOKEN={}", enrolment.token),
         ];
         if let Some(file) = &self.ca_file {
             lines.push(format!("HYPRBOX_CA_FILE={}", file.display()));
@@ -218,12 +219,12 @@ impl Enroll {
         if self.insecure_http {
             lines.push("HYPRBOX_INSECURE_HTTP=1".to_owned());
         }
-        lines.extend(kept.iter().cloned());
+        lines.extend(other_lines.iter().cloned());
         lines.join("\n") + "\n"
     }
 }
 
-/// The configuration that the unit will have.
+/// Parses the configuration that the service will have.
 fn read_config(text: &str) -> Result<Config, ConfigError> {
     let values = parse_environment(text);
     let env = |name: &str| values.get(name).cloned();
@@ -237,8 +238,8 @@ fn folder_of(file: &Path) -> &Path {
     }
 }
 
-/// A new file that its owner alone may read, whatever the umask and whatever stood there.
-fn private(path: &Path) -> io::Result<File> {
+/// Creates a file that only its owner can read, whatever the umask. Replaces an existing file.
+fn create_private(path: &Path) -> io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -250,33 +251,33 @@ fn private(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Writes it so that there is either the old file or the whole new one.
+/// Replaces the file in one step: at any time it is either the old or the complete new one.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let making = path.with_extension("env.new");
-    let mut file = private(&making)?;
+    let new = path.with_extension("env.new");
+    let mut file = create_private(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&making, path)?;
+    std::fs::rename(&new, path)?;
     File::open(folder_of(path))?.sync_all()
 }
 
-fn start(say: &mut dyn FnMut(&str)) -> Result<(), String> {
+fn start_service(print: &mut dyn FnMut(&str)) -> Result<(), String> {
     if !Path::new("/run/systemd/system").is_dir() {
-        say(
-            "there is no systemd here: have `hyprbox-agent run` started at boot, with that file as its environment\n",
+        print(
+            "systemd is not running here: make `hyprbox-agent run` start at boot, with that file as its environment\n",
         );
         return Ok(());
     }
     for verb in ["enable", "restart"] {
-        let ended = Command::new("systemctl")
+        let result = Command::new("systemctl")
             .args(["--quiet", verb, UNIT])
             .status();
-        match ended {
+        match result {
             Ok(status) if status.success() => {}
-            Ok(status) => return Err(format!("systemctl {verb} {UNIT} ended with {status}")),
+            Ok(status) => return Err(format!("systemctl {verb} {UNIT} failed: {status}")),
             Err(error) => return Err(format!("systemctl can't be run: {error}")),
         }
     }
-    say(&format!("{UNIT} is enabled and runs\n"));
+    print(&format!("{UNIT} is enabled and running\n"));
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The service's environment for what a person, or a script, runs beside it: they mean the same
-//! server, by the same way.
+//! The environment of the agent's service. Commands that a person or a script runs next to it adopt
+//! it, so that they reach the same server over the same path.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -8,13 +8,13 @@ use std::process::Command;
 
 use hyprbox_protocol::parse_environment;
 
-use crate::commands::agent_process::{Running, state_dir_of_this_job};
+use crate::commands::agent_process::{AgentProcess, state_dir_of_this_job};
 
-/// Where the unit reads its environment from.
+/// The file from which the unit reads its environment.
 pub(crate) const ENV_FILE: &str = "/etc/hyprbox/agent.env";
 
-/// Variables beside our own that decide how the server is reached.
-const WAYS: [&str; 10] = [
+/// Variables other than `HYPRBOX_…` that decide how the server is reached.
+const CONNECTION_VARIABLES: [&str; 10] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -27,27 +27,28 @@ const WAYS: [&str; 10] = [
     "SSL_CERT_DIR",
 ];
 
-/// What the service on this machine has in its environment; nothing where there is no service, or
-/// it is not ours to read.
+/// Returns the environment of the service on this machine. It is empty if there is no service or
+/// this user may not read the file.
 pub fn environment() -> HashMap<String, String> {
     std::fs::read_to_string(ENV_FILE)
         .map_or_else(|_| HashMap::new(), |text| parse_environment(&text))
 }
 
-/// What to say where the service's environment is there, but not for this user.
-pub fn hidden() -> Option<&'static str> {
+/// A hint for a user who may not read the service's environment.
+pub fn hint_to_use_sudo() -> Option<&'static str> {
     let read = std::fs::File::open(ENV_FILE);
-    let is_hidden = read.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
-    is_hidden.then_some("the service's settings are in /etc/hyprbox/agent.env, which root alone may read: run this with sudo")
+    let is_forbidden =
+        read.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    is_forbidden.then_some("the service's settings are in /etc/hyprbox/agent.env, which only root may read: run this with sudo")
 }
 
-/// The environment of the agent whose job this process is part of, or of the one that runs as a
-/// service; without its token.
+/// Returns the environment of the agent whose job this process is part of, or of the service,
+/// without the token.
 pub fn environment_of_the_agent() -> HashMap<String, String> {
     let mut variables = environment();
     let own = |name| std::env::var_os(name).map(std::path::PathBuf::from);
     if let Some(dir) = own("HYPRBOX_STATE_DIR").or_else(state_dir_of_this_job) {
-        if let Some(agent) = Running::find(&dir) {
+        if let Some(agent) = AgentProcess::find(&dir) {
             variables.extend(agent.environment());
         }
         let dir = dir.to_string_lossy().into_owned();
@@ -57,7 +58,7 @@ pub fn environment_of_the_agent() -> HashMap<String, String> {
     variables
 }
 
-/// Goes on as the same program, with the token in the environment and these flags. `own` is the
+/// Executes this program again, with the token in the environment and these flags. `own` is the
 /// program's name and command.
 pub fn start_over(own: &[OsString], flags: &[String], token: &str) -> Result<(), String> {
     let [name, command] = own else {
@@ -72,14 +73,15 @@ pub fn start_over(own: &[OsString], flags: &[String], token: &str) -> Result<(),
     Err(format!("this program can't be started again: {error}"))
 }
 
-/// Goes on as the same program with those of these variables that this process lacks; returns where
-/// it lacks none. For good, and not for our own settings alone: libraries read the proxies by
-/// themselves.
+/// Executes this program again with those of these variables that it lacks, and returns only if it
+/// lacks none. Setting them inside the process would not do: libraries read the proxies'
+/// variables themselves.
 pub fn adopt(variables: HashMap<String, String>) -> Result<(), String> {
     let lacks = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
-    let is_meant = |name: &str| name.starts_with("HYPRBOX_") || WAYS.contains(&name);
+    let is_relevant =
+        |name: &str| name.starts_with("HYPRBOX_") || CONNECTION_VARIABLES.contains(&name);
     let mut missing = variables;
-    missing.retain(|name, value| is_meant(name) && !value.is_empty() && lacks(name));
+    missing.retain(|name, value| is_relevant(name) && !value.is_empty() && lacks(name));
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,5 +1,5 @@
-//! `hyprbox-agent stop-jobs`: ends this node's jobs, as before the package is removed. Stopping the
-//! agent alone leaves them running.
+//! `hyprbox-agent stop-jobs`: ends this node's jobs, for example before the package is removed.
+//! Stopping only the agent leaves them running.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,44 +7,44 @@ use std::time::{Duration, Instant};
 use crate::state::StateError;
 use crate::state::job_dir::{self, EndedBy};
 
-/// The supervisor's grace before SIGKILL, its own time for the kill, and some to spare.
+/// Covers the 10 s between SIGTERM and SIGKILL, and the time that the supervisor needs to kill.
 const PATIENCE: Duration = Duration::from_secs(20);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// Ids of the jobs that were running.
+/// Ids of the jobs that were running when `stop-jobs` began.
 #[derive(Debug, Default)]
-pub struct Stopped {
-    /// Those that have ended.
+pub struct StopReport {
+    /// Jobs that have ended.
     pub ended: Vec<String>,
-    /// Those that nothing could end.
-    pub left: Vec<String>,
+    /// Jobs that could not be ended.
+    pub still_running: Vec<String>,
 }
 
-/// Asks each running job's supervisor to end it, and waits until they have. A running agent reports
-/// their end to the server; without one the next agent does.
-pub fn stop_jobs(state_dir: &Path) -> Result<Stopped, StateError> {
+/// Makes each running job's supervisor end its job, and waits for the ends. The running agent
+/// reports them to the server or, if none is running, the next one does.
+pub fn stop_jobs(state_dir: &Path) -> Result<StopReport, StateError> {
     let jobs = state_dir.join("jobs");
-    let mut stopped = Stopped::default();
+    let mut report = StopReport::default();
     if !jobs.exists() {
-        return Ok(stopped);
+        return Ok(report);
     }
-    let mut left = job_dir::alive(&jobs)?;
-    for dir in &left {
+    let mut running = job_dir::alive(&jobs)?;
+    for dir in &running {
         dir.request_end(EndedBy::Stop)
             .map_err(StateError::io(dir.path()))?;
     }
     let deadline = Instant::now() + PATIENCE;
-    while !left.is_empty() && Instant::now() < deadline {
-        std::thread::sleep(LOOK_EVERY);
-        left.retain(|dir| {
+    while !running.is_empty() && Instant::now() < deadline {
+        std::thread::sleep(CHECK_EVERY);
+        running.retain(|dir| {
             // The agent may have reported the end and removed the folder already.
-            let runs = dir.has("lock") && dir.try_lock().is_none();
-            if !runs {
-                stopped.ended.push(dir.id().to_owned());
+            let is_running = dir.has("lock") && dir.try_lock().is_none();
+            if !is_running {
+                report.ended.push(dir.id().to_owned());
             }
-            runs
+            is_running
         });
     }
-    stopped.left = left.iter().map(|dir| dir.id().to_owned()).collect();
-    Ok(stopped)
+    report.still_running = running.iter().map(|dir| dir.id().to_owned()).collect();
+    Ok(report)
 }

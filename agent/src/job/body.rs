@@ -71,14 +71,14 @@ mod tests {
     use hyprbox_protocol::{MAX_BODY_BYTES, OutputRequest};
 
     use super::*;
-    use crate::spool::{BATCH_BYTES, MAX_PIECES, Piece};
+    use crate::spool::{BATCH_BYTES, BatchPiece, MAX_PIECES};
 
     fn batch(parts: &[(Stream, u64, &[u8])]) -> Batch {
         let mut batch = Batch::default();
         for (stream, offset, bytes) in parts {
             let from = batch.bytes.len();
             batch.bytes.extend_from_slice(bytes);
-            batch.pieces.push(Piece {
+            batch.pieces.push(BatchPiece {
                 stream: *stream,
                 offset: *offset,
                 range: from..batch.bytes.len(),
@@ -115,7 +115,7 @@ mod tests {
         let mut turns = Batch::default();
         for i in 0..MAX_PIECES {
             turns.bytes.push(1);
-            turns.pieces.push(Piece {
+            turns.pieces.push(BatchPiece {
                 stream: Stream::ALL[i % 2],
                 offset: 1 << 52,
                 range: i..i + 1,

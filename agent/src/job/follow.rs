@@ -148,7 +148,7 @@ impl Follower {
             if self.uploader.has_arrived()
                 && let Some(supervisor) = &mut self.supervisor
             {
-                supervisor.has_started();
+                supervisor.mark_started();
             }
             if outcome == Outcome::Completed {
                 return None;
@@ -217,7 +217,7 @@ impl Follower {
     /// before it read its order.
     fn restart_supervisor(&mut self) -> bool {
         let restarted = match &mut self.supervisor {
-            Some(supervisor) => supervisor.start_again(&self.dir),
+            Some(supervisor) => supervisor.restart(&self.dir),
             None => Ok(false),
         };
         restarted.unwrap_or_else(|e| {

@@ -7,7 +7,7 @@ use crate::backoff::Backoff;
 use crate::host;
 use crate::spool::totals_on_disk;
 use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Started};
-use crate::supervisor::process::end_marked;
+use crate::supervisor::process::end_processes_of;
 use crate::trouble::Caller;
 
 /// How a job ended, as far as this node knows.
@@ -86,7 +86,7 @@ async fn why_lost(dir: &JobDir) -> String {
         return FailureReason::NODE_RESTARTED.to_owned();
     }
     let id = dir.id().to_owned();
-    let ended = tokio::task::spawn_blocking(move || end_marked(&id)).await;
+    let ended = tokio::task::spawn_blocking(move || end_processes_of(&id)).await;
     if let Err(e) = ended {
         tracing::error!("[jobrunner] a job's remaining processes can't be ended: {e}");
     }

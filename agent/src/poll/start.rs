@@ -12,7 +12,7 @@ use crate::job::script_env::script_env;
 use crate::job::{self, Handover};
 use crate::state::dir_pool::Accepted;
 use crate::state::job_dir::{Spec, is_job_id};
-use crate::supervisor::handle::{Noted, Supervisor};
+use crate::supervisor::handle::{PendingSync, Supervisor};
 
 impl Poller<'_> {
     /// Starts a job that arrived in the answer to a call, which began at `called_at` and could wait
@@ -94,11 +94,11 @@ impl Poller<'_> {
 
     /// Records the job's start on behalf of the supervisor that waits for it. If none waits, or
     /// this fails, the job's supervisor records it.
-    fn record_start(&self, spec: &Spec) -> Option<Noted> {
+    fn record_start(&self, spec: &Spec) -> Option<PendingSync> {
         self.ahead.as_ref()?;
         let log = self.state.start_log();
         let file = log.record(&spec.id, &spec.boot_id).ok()?;
-        Some(Noted::sync(file))
+        Some(PendingSync::begin(file))
     }
 
     /// Reports that a job's script did not start.

@@ -1,4 +1,4 @@
-//! The agent's side of the spool: what to send next, in the order in which it was read.
+//! The agent's side of the spool: reads what to send next, in the order in which it was written.
 
 use std::fs::File;
 use std::io;
@@ -12,28 +12,28 @@ use super::{
     INDEX_HEAD, MAX_PIECES, SEGMENT_BYTES, STDERR_BIT, index_path, numbered, segment_path, slot,
 };
 
-/// Records of the index read at once.
+/// How many index records are read at once.
 const RECORDS_AT_ONCE: usize = 1024;
 
-/// A part of one stream inside a [`Batch`].
+/// A part of one stream in a [`Batch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(crate) struct BatchPiece {
     pub(crate) stream: Stream,
-    /// Where it lies in its stream.
+    /// Its offset in the stream.
     pub(crate) offset: u64,
-    /// Where it lies in the batch's bytes.
+    /// Its position in the batch's bytes.
     pub(crate) range: Range<usize>,
 }
 
-/// What one call sends. Kept from call to call, so that its memory is.
+/// The output that one call sends. Reused for each call, to reuse its memory.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) pieces: Vec<Piece>,
+    pub(crate) pieces: Vec<BatchPiece>,
 }
 
 impl Batch {
-    /// True where no more goes in, and there may therefore be more.
+    /// Whether the batch is full, so that more output may be waiting.
     pub(crate) fn is_full(&self, max: usize) -> bool {
         self.bytes.len() >= max || self.pieces.len() >= MAX_PIECES
     }
@@ -43,14 +43,14 @@ impl Batch {
         self.pieces.clear();
     }
 
-    /// Notes that the bytes since `from` in the buffer are of `stream`, at `offset`.
-    fn note(&mut self, stream: Stream, offset: u64, from: usize) {
+    /// Records that the bytes from `from` on belong to `stream`, at `offset`.
+    fn record(&mut self, stream: Stream, offset: u64, from: usize) {
         let end = self.bytes.len();
         match self.pieces.last_mut() {
             Some(p) if p.stream == stream && p.offset + p.range.len() as u64 == offset => {
                 p.range.end = end;
             }
-            _ if from < end => self.pieces.push(Piece {
+            _ if from < end => self.pieces.push(BatchPiece {
                 stream,
                 offset,
                 range: from..end,
@@ -60,32 +60,31 @@ impl Batch {
     }
 }
 
-/// Follows one job's spool.
+/// Reads one job's spool while the job writes it.
 pub(crate) struct SpoolReader {
     dir: PathBuf,
-    /// Where each stream goes on.
+    /// The next offset to read, by stream.
     next: [u64; 2],
-    /// What lies before these offsets is sent without regard to order: the index says nothing of
-    /// it.
+    /// Bytes before these offsets are sent regardless of their order, which is not in the index.
     unordered: [u64; 2],
-    /// No byte before these offsets is left on disk.
+    /// No bytes before these offsets are left on the disk.
     floor: [u64; 2],
-    /// How much there is in all, once the job has ended.
+    /// Total length of each stream, once the job has ended.
     end: Option<[u64; 2]>,
-    index: Option<Cursor>,
+    index: Option<IndexCursor>,
     segments: [Option<(u64, File)>; 2],
 }
 
-/// A place in the index.
-struct Cursor {
+/// A position in the index.
+struct IndexCursor {
     number: u64,
     file: File,
-    /// Where in the file the records after those in `records` lie.
+    /// Position in the file after those in `records`.
     position: u64,
     records: Vec<u32>,
-    /// The record that comes next.
+    /// Index of the next record in `records`.
     at: usize,
-    /// Offsets of both streams where that record begins.
+    /// Offsets of both streams before that record.
     offsets: [u64; 2],
 }
 
@@ -102,43 +101,43 @@ impl SpoolReader {
         }
     }
 
-    /// Goes on at these offsets, which the server named.
+    /// Continues at these offsets, which came from the server.
     pub(crate) fn seek(&mut self, next: [u64; 2]) {
         self.next = next;
         self.unordered = [0; 2];
         self.index = None;
     }
 
-    /// Where each stream goes on after the last batch.
+    /// Returns the next offset to read, by stream.
     pub(crate) fn next(&self) -> [u64; 2] {
         self.next
     }
 
-    /// True where the last batch left half a character behind, which is to go at the next flush
-    /// whatever follows.
+    /// Whether the last batch held back half a character, which the next flush must send in any
+    /// case.
     pub(crate) fn holds_back(&self) -> bool {
         (0..2).any(|s| self.next[s] < self.unordered[s])
     }
 
-    /// The job has ended with this much output.
+    /// Sets the total length of each stream, because the job has ended.
     pub(crate) fn end_at(&mut self, totals: [u64; 2]) {
         self.end = Some(totals);
     }
 
-    /// Takes what comes next, at most `max` bytes; an empty batch says that there is nothing now.
+    /// Reads at most `max` bytes. An empty batch means that there is nothing to read now.
     pub(crate) fn fill(&mut self, batch: &mut Batch, max: usize) -> io::Result<()> {
         batch.clear();
         loop {
             for stream in Stream::ALL {
                 let to = self.unordered[slot(stream)];
-                self.take(stream, to, batch, max)?;
+                self.read_into(stream, to, batch, max)?;
             }
             if batch.is_full(max) {
                 return Ok(());
             }
             let record = self.peek()?;
             if self.holds_back() {
-                // The part of the index that was just opened begins later than we go on.
+                // The index segment that was just opened begins after the next offset.
                 continue;
             }
             let Some((stream, end)) = record else {
@@ -151,7 +150,7 @@ impl SpoolReader {
                 self.hold_back_half_a_character(batch);
                 return Ok(());
             };
-            self.take(stream, end, batch, max)?;
+            self.read_into(stream, end, batch, max)?;
             if batch.is_full(max) {
                 self.hold_back_half_a_character(batch);
                 return Ok(());
@@ -160,9 +159,15 @@ impl SpoolReader {
         }
     }
 
-    /// Moves bytes of `stream` up to offset `to` into the batch, as far as there is room; what the
-    /// disk no longer has is passed over.
-    fn take(&mut self, stream: Stream, to: u64, batch: &mut Batch, max: usize) -> io::Result<()> {
+    /// Reads bytes of `stream` up to offset `to` into the batch, as far as there is room. Skips what
+    /// is no longer on the disk.
+    fn read_into(
+        &mut self,
+        stream: Stream,
+        to: u64,
+        batch: &mut Batch,
+        max: usize,
+    ) -> io::Result<()> {
         let s = slot(stream);
         while self.next[s] < to && !batch.is_full(max) {
             if self.next[s] < self.floor[s] {
@@ -183,15 +188,15 @@ impl SpoolReader {
             if got == 0 {
                 self.floor[s] = self.next_start(stream, from)?.unwrap_or(to);
             } else {
-                batch.note(stream, from, before);
+                batch.record(stream, from, before);
                 self.next[s] += got as u64;
             }
         }
         Ok(())
     }
 
-    /// Reads from the segment that has offset `from`; 0 where none has. A segment that can't be
-    /// read counts as one that is not there: the rest of the output still gets through.
+    /// Reads from the segment that contains offset `from`. Returns 0 if there is none. A segment that
+    /// can't be read counts as missing, so that the rest of the output is still sent.
     fn read_at(&mut self, stream: Stream, from: u64, buf: &mut [u8]) -> io::Result<usize> {
         let s = slot(stream);
         let block = from / SEGMENT_BYTES * SEGMENT_BYTES;
@@ -201,8 +206,8 @@ impl SpoolReader {
         {
             return Ok(got);
         }
-        // Mostly one segment fills its block; after a write that failed another begins in the
-        // middle.
+        // Usually one segment fills its block. After a failed write another one begins in the
+        // middle of the block.
         if let Some(got @ 1..) = self.read_from(stream, block, from, buf) {
             return Ok(got);
         }
@@ -214,7 +219,7 @@ impl SpoolReader {
             .unwrap_or(0))
     }
 
-    /// Reads from the segment that begins at `start`; none where there is no such.
+    /// Reads from the segment that begins at `start`. Returns `None` if there is none.
     fn read_from(
         &mut self,
         stream: Stream,
@@ -229,13 +234,13 @@ impl SpoolReader {
         Some(file.read_at(buf, from - start).unwrap_or(0))
     }
 
-    /// The first offset after `from` that is still on disk.
+    /// Returns the first offset after `from` that is still on the disk.
     fn next_start(&self, stream: Stream, from: u64) -> io::Result<Option<u64>> {
         let starts = numbered(&self.dir, stream.as_str())?;
         Ok(starts.into_iter().find(|start| *start > from))
     }
 
-    /// The next read in the index: its stream, and the offset where it ends.
+    /// Returns the next read in the index: its stream, and its end offset.
     fn peek(&mut self) -> io::Result<Option<(Stream, u64)>> {
         if self.index.is_none() {
             self.index = self.open_index(0)?;
@@ -244,7 +249,7 @@ impl SpoolReader {
             {
                 self.index = self.open_index(*oldest)?;
             }
-            self.note_where_the_index_begins();
+            self.skip_to_start_of_index();
         }
         loop {
             let Some(cursor) = &mut self.index else {
@@ -260,8 +265,8 @@ impl SpoolReader {
                 return Ok(Some((stream, end)));
             }
             let number = cursor.number;
-            let gone = cursor.file.metadata()?.nlink() == 0;
-            let following = if gone {
+            let is_deleted = cursor.file.metadata()?.nlink() == 0;
+            let following = if is_deleted {
                 numbered(&self.dir, "index")?
                     .into_iter()
                     .find(|n| *n > number)
@@ -274,18 +279,18 @@ impl SpoolReader {
             let Some(opened) = self.open_index(next)? else {
                 return Ok(None);
             };
-            // The writer may have added to the last segment just before it began this one.
+            // The writer may have appended to the previous segment just before it began this one.
             let last = self.index.as_mut().expect("checked above");
             if last.next_record()?.is_some() {
                 continue;
             }
             self.index = Some(opened);
-            self.note_where_the_index_begins();
+            self.skip_to_start_of_index();
         }
     }
 
-    /// What the index begins after, it can't order.
-    fn note_where_the_index_begins(&mut self) {
+    /// Marks everything before the start of the index segment as unordered.
+    fn skip_to_start_of_index(&mut self) {
         if let Some(cursor) = &self.index {
             for (unordered, begins) in self.unordered.iter_mut().zip(cursor.offsets) {
                 *unordered = begins.max(*unordered);
@@ -293,7 +298,7 @@ impl SpoolReader {
         }
     }
 
-    fn open_index(&self, number: u64) -> io::Result<Option<Cursor>> {
+    fn open_index(&self, number: u64) -> io::Result<Option<IndexCursor>> {
         let file = match File::open(index_path(&self.dir, number)) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -305,7 +310,7 @@ impl SpoolReader {
         }
         let offset =
             |range: Range<usize>| u64::from_le_bytes(head[range].try_into().expect("eight bytes"));
-        Ok(Some(Cursor {
+        Ok(Some(IndexCursor {
             number,
             file,
             position: INDEX_HEAD,
@@ -315,7 +320,7 @@ impl SpoolReader {
         }))
     }
 
-    /// The record that was peeked is done with.
+    /// Moves past the record that was peeked.
     fn advance(&mut self, stream: Stream, end: u64) {
         if let Some(cursor) = &mut self.index
             && end > cursor.offsets[slot(stream)]
@@ -325,8 +330,8 @@ impl SpoolReader {
         }
     }
 
-    /// A batch should not end inside a character: the whole chunk would have to travel as base64.
-    /// What is held back goes first in the next batch, and alone if nothing follows.
+    /// Keeps a batch from ending inside a character: the whole chunk would have to be sent as base64.
+    /// The bytes that are held back begin the next batch, even if nothing follows them.
     fn hold_back_half_a_character(&mut self, batch: &mut Batch) {
         let half = batch.bytes.len() - last_character_boundary(&batch.bytes);
         if let Some(piece) = batch.pieces.last_mut()
@@ -341,7 +346,7 @@ impl SpoolReader {
     }
 }
 
-impl Cursor {
+impl IndexCursor {
     fn next_record(&mut self) -> io::Result<Option<u32>> {
         if self.at == self.records.len() {
             let mut raw = [0; RECORDS_AT_ONCE * 4];
@@ -363,8 +368,8 @@ impl Cursor {
     }
 }
 
-/// How much output there is in all, as far as the disk tells: for a job whose supervisor can't tell
-/// any more.
+/// Returns the total length of each stream from the files on the disk, for a job whose supervisor
+/// was killed.
 pub(crate) fn totals_on_disk(dir: &Path) -> io::Result<[u64; 2]> {
     let mut totals = [0; 2];
     for stream in Stream::ALL {

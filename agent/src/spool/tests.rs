@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Deterministic noise that differs at every offset.
+/// Returns deterministic noise that differs at every offset.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     (0..len)
@@ -15,7 +15,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
         .collect()
 }
 
-/// All batches until there are no more, as (stream, offset, bytes), neighbours joined.
+/// Reads all batches, as (stream, offset, bytes), with adjacent pieces joined.
 fn drain(reader: &mut SpoolReader, max: usize) -> Vec<(Stream, u64, Vec<u8>)> {
     let mut all: Vec<(Stream, u64, Vec<u8>)> = Vec::new();
     let mut batch = Batch::default();
@@ -72,7 +72,7 @@ fn both_streams_come_back_in_the_order_of_the_reads() {
 }
 
 #[test]
-fn a_reader_goes_on_where_the_server_says() {
+fn a_reader_continues_at_the_servers_offsets() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut writer = SpoolWriter::new(dir.path());
     let out = noise(1, 3_000_000);
@@ -97,11 +97,11 @@ fn a_reader_goes_on_where_the_server_says() {
 }
 
 #[test]
-fn the_window_slides_and_the_gap_is_passed_over() {
+fn old_segments_are_removed_and_skipped() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut writer = SpoolWriter::new(dir.path());
     let mut reader = SpoolReader::new(dir.path());
-    writer.append(Stream::Stderr, b"early words");
+    writer.append(Stream::Stderr, b"early output");
     let out = noise(3, 20_000_000);
     for piece in out.chunks(70_001) {
         writer.append(Stream::Stdout, piece);
@@ -112,7 +112,7 @@ fn the_window_slides_and_the_gap_is_passed_over() {
         .sum();
     assert!(on_disk < 9 * 1024 * 1024, "{on_disk}");
     let all = drain(&mut reader, BATCH_BYTES);
-    assert_eq!(of(Stream::Stderr, &all), b"early words");
+    assert_eq!(of(Stream::Stderr, &all), b"early output");
     let kept = of(Stream::Stdout, &all);
     assert!(kept.len() >= 7 * 1024 * 1024, "{}", kept.len());
     assert!(out.ends_with(&kept));
@@ -137,7 +137,7 @@ fn the_index_may_be_shorter_than_the_output() {
         writer.append(Stream::Stdout, piece);
     }
     writer.append(Stream::Stderr, b"end");
-    // What an agent finds where the oldest reads are no longer in the index.
+    // The oldest reads are no longer in the index.
     for number in 0..3 {
         std::fs::remove_file(index_path(dir.path(), number)).expect("was there");
     }
@@ -145,7 +145,7 @@ fn the_index_may_be_shorter_than_the_output() {
     let all = drain(&mut reader, BATCH_BYTES);
     assert!(of(Stream::Stdout, &all) == out);
     assert_eq!(of(Stream::Stderr, &all), b"end");
-    // And without any of it, once the job has ended.
+    // Without an index, everything is read once the job has ended.
     for number in numbered(dir.path(), "index").expect("readable") {
         std::fs::remove_file(index_path(dir.path(), number)).expect("was there");
     }
@@ -157,11 +157,11 @@ fn the_index_may_be_shorter_than_the_output() {
 }
 
 #[test]
-fn what_the_disk_does_not_take_is_a_gap() {
+fn bytes_that_the_disk_does_not_take_are_a_gap() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut writer = SpoolWriter::new(dir.path());
     writer.append(Stream::Stdout, b"before ");
-    // A folder in the way of the next segment is as good as a full disk.
+    // A folder in the place of the next segment has the effect of a full disk.
     let blocked = segment_path(dir.path(), Stream::Stderr, 0);
     std::fs::create_dir(&blocked).expect("made");
     writer.append(Stream::Stderr, b"lost");
@@ -192,7 +192,7 @@ fn a_batch_is_not_cut_inside_a_character() {
         }
         assert_eq!(got, text);
     }
-    // Half a character on its own is sent when nothing else is there.
+    // Half a character is sent if nothing follows it.
     writer.append(Stream::Stderr, b"ab\xe2\x82");
     let mut reader = SpoolReader::new(dir.path());
     reader.seek([text.len() as u64, 0]);

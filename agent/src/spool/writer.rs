@@ -1,4 +1,4 @@
-//! The supervisor's side of the spool: appends, and lets the oldest go.
+//! The supervisor's side of the spool: appends output, and removes the oldest segments.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,8 +13,8 @@ use super::{
     segment_path, slot,
 };
 
-/// Appends what a job writes. Nothing here fails: where the disk takes no more, bytes become a gap
-/// that offsets and totals still count, and the job goes on.
+/// Appends a job's output. It never fails: if the disk takes no more, the bytes become a gap, which
+/// offsets and totals still count, and the job continues.
 pub(crate) struct SpoolWriter {
     dir: PathBuf,
     totals: [u64; 2],
@@ -25,7 +25,7 @@ pub(crate) struct SpoolWriter {
 #[derive(Default)]
 struct Segment {
     file: Option<File>,
-    /// Starts of the segments on disk, oldest first.
+    /// Start offsets of the segments on the disk, oldest first.
     starts: std::collections::VecDeque<u64>,
 }
 
@@ -38,7 +38,7 @@ struct Index {
 }
 
 impl SpoolWriter {
-    /// A fresh spool in an empty folder.
+    /// Creates a spool in an empty folder.
     pub(crate) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -48,12 +48,12 @@ impl SpoolWriter {
         }
     }
 
-    /// Bytes of each stream so far, with those that the disk didn't take.
+    /// Returns the length of each stream so far, including bytes that the disk did not take.
     pub(crate) fn totals(&self) -> [u64; 2] {
         self.totals
     }
 
-    /// Appends what was read of a stream, as one read.
+    /// Appends the bytes of one read from a stream.
     pub(crate) fn append(&mut self, stream: Stream, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -69,9 +69,9 @@ impl SpoolWriter {
             self.totals[slot(stream)] += piece.len() as u64;
             rest = later;
         }
-        // The index comes last, so that what it names is there.
+        // The index is written last, so that the bytes to which it refers exist.
         if !all_taken || self.write_record(stream, bytes.len(), before).is_err() {
-            // The next read begins a new segment of the index, whose head says where it goes on.
+            // The next read begins a new index segment, which begins with the current offsets.
             self.index.file = None;
         }
     }
@@ -84,15 +84,14 @@ impl SpoolWriter {
             self.open_segment(stream, at)?;
         }
         self.write_all(stream, piece).inspect_err(|_| {
-            // Whatever part of it was written stays; the next bytes begin a segment at their own
-            // offset.
+            // The part that was written stays. The next bytes begin a segment at their own offset.
             self.segments[slot(stream)].file = None;
         })
     }
 
     fn open_segment(&mut self, stream: Stream, at: u64) -> io::Result<()> {
         let path = segment_path(&self.dir, stream, at);
-        // The first one may wait in the folder, and is empty then.
+        // A recycled folder already contains the first segment, which is empty.
         let open = || own_file().append(true).create(true).open(&path);
         let file = loop {
             match open() {
@@ -113,8 +112,8 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Writes into the open segment. On a full disk the newest output takes the place of the
-    /// oldest, as that is where a failure shows.
+    /// Writes into the open segment. On a full disk the newest output replaces the oldest, because
+    /// failures show at the end.
     fn write_all(&mut self, stream: Stream, mut piece: &[u8]) -> io::Result<()> {
         while !piece.is_empty() {
             let file = self.segments[slot(stream)].file.as_mut();
@@ -127,14 +126,15 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Removes the oldest segment of the stream that has more of them; false where none can go.
+    /// Removes the oldest segment of the stream that has more of them. Returns false if none can be
+    /// removed.
     fn drop_oldest(&mut self) -> bool {
         let more = Stream::ALL
             .into_iter()
             .max_by_key(|stream| self.segments[slot(*stream)].starts.len());
         let Some(stream) = more else { return false };
         let segment = &mut self.segments[slot(stream)];
-        // The one that is being written gives no room back: it stays open.
+        // Removing the open segment would free no space.
         if segment.starts.len() < 2 {
             return false;
         }
@@ -155,7 +155,7 @@ impl SpoolWriter {
             let mut head = [0; INDEX_HEAD as usize];
             head[..8].copy_from_slice(&before[0].to_le_bytes());
             head[8..].copy_from_slice(&before[1].to_le_bytes());
-            // A reader takes a segment for none until its head is whole.
+            // A reader ignores the segment until its two offsets are complete.
             let path = index_path(&self.dir, number);
             let mut file = own_file()
                 .create(true)
@@ -178,12 +178,11 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Puts the kept output on the disk for good, before the end is told.
+    /// Makes the kept output durable.
     pub(crate) fn sync(&self) {
         let files = self.segments.iter().map(|s| &s.file);
         for file in files.chain([&self.index.file]).flatten() {
-            // What can't be synced is reported as output that may be missing after a power loss,
-            // which it is anyway.
+            // Without a sync, output may be missing after a power loss.
             let _ = file.sync_data();
         }
     }

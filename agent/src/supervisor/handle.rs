@@ -1,5 +1,5 @@
-//! A job's supervisor, as the agent sees it: started ahead of the job and told of it over a pipe,
-//! or started for it.
+//! The agent's handle on a job's supervisor, which was either started ahead of its job and gets the
+//! job over a pipe, or was started for this job.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -17,70 +17,69 @@ use zeroize::Zeroizing;
 
 use crate::state::job_dir::JobDir;
 use crate::supervisor::orphans;
-use crate::supervisor::process::{NEXT, Order, word};
+use crate::supervisor::process::{JobOrder, NEXT, sync_message};
 
 /// A job's supervisor.
 pub(crate) struct Supervisor {
     child: Child,
     has_secrets: bool,
-    /// What it was told over a pipe: it may have died before it read that, and then the job is
-    /// another one's.
-    told: Option<Told>,
+    /// Set while a job that was handed over a pipe has not started: the supervisor may die before
+    /// it reads the job, which then goes to another supervisor.
+    pending: Option<PendingStart>,
 }
 
-/// What a supervisor that waited was told of a job.
-struct Told {
+/// A job that was handed to a waiting supervisor and has not started yet.
+struct PendingStart {
     secrets: Secrets,
-    /// A child of this process has ended. Until the supervisor has opened the job's own pipe,
-    /// nothing else tells of its end.
+    /// SIGCHLD. Until the supervisor has opened the job's own pipe, nothing else shows its end.
     child_ended: Option<Signal>,
 }
 
-/// A job's start that is on its way to the disk. Who takes the job is to be told once it is there.
-pub(crate) struct Noted(oneshot::Sender<OwnedFd>);
+/// The record of a job's start, which is being synced to the disk. The job's supervisor gets a
+/// message when that has finished.
+pub(crate) struct PendingSync(oneshot::Sender<OwnedFd>);
 
-impl Noted {
-    /// Syncs a start that was written into `journal`, beside all else that is to be done before the
-    /// job can start.
-    pub(crate) fn sync(journal: File) -> Self {
-        let (told, who) = oneshot::channel();
+impl PendingSync {
+    /// Syncs the start log in the background while the rest of the start is prepared.
+    pub(crate) fn begin(start_log: File) -> Self {
+        let (sender, receiver) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
-            let synced = journal.sync_data().is_ok();
-            if let Ok(pipe) = who.blocking_recv() {
-                // One that has died needs no word.
-                let _ = File::from(pipe).write_all(word(synced));
+            let synced = start_log.sync_data().is_ok();
+            if let Ok(pipe) = receiver.blocking_recv() {
+                // An error means that the supervisor has died.
+                let _ = File::from(pipe).write_all(sync_message(synced));
             }
         });
-        Self(told)
+        Self(sender)
     }
 }
 
 impl Supervisor {
-    /// Sees that an accepted job has a supervisor: the one that was started `ahead`, or a new one,
-    /// which notes the start by itself.
+    /// Gives an accepted job to the supervisor that was started `ahead`, or to a new one, which
+    /// records the start itself.
     pub(crate) fn start(
         dir: &JobDir,
         secrets: &Secrets,
         ahead: Option<Child>,
-        noted: Option<Noted>,
+        pending_sync: Option<PendingSync>,
     ) -> io::Result<Self> {
         let has_secrets = !secrets.is_empty();
         if let Some(mut child) = ahead {
-            // Listened to before the supervisor is told, so that its end is heard of whenever it
-            // comes after that. Where it can't be, the look from time to time finds it.
+            // Subscribed before the hand-over, so that no later end is missed. If that fails, the
+            // periodic check finds the end.
             let child_ended = signal(SignalKind::child()).ok();
-            if hand_over(&mut child, dir, secrets, noted).is_ok() {
+            if hand_over(&mut child, dir, secrets, pending_sync).is_ok() {
                 return Ok(Self {
                     child,
                     has_secrets,
-                    told: Some(Told {
+                    pending: Some(PendingStart {
                         secrets: secrets.clone(),
                         child_ended,
                     }),
                 });
             }
-            // It has died, or can't be told so much at once; either way it has no job and gets
-            // none.
+            // The supervisor has died, or the job is too large for the pipe. Either way this
+            // supervisor has no job and gets none.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -88,7 +87,7 @@ impl Supervisor {
         Ok(Self {
             child,
             has_secrets,
-            told: None,
+            pending: None,
         })
     }
 
@@ -96,42 +95,42 @@ impl Supervisor {
         self.has_secrets
     }
 
-    /// Its job has started: the secrets are nobody's business any more.
-    pub(crate) fn has_started(&mut self) {
-        self.told = None;
+    /// Drops the copy of the secrets, because the job has started.
+    pub(crate) fn mark_started(&mut self) {
+        self.pending = None;
     }
 
     pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for the end of a child, while this one may not have heard of the job yet, and
-    /// otherwise for ever. Dropping the future loses nothing.
+    /// Waits until a child process ends, while this supervisor may not have read its job yet;
+    /// otherwise waits forever. Cancel-safe.
     pub(crate) async fn child_ended(&mut self) {
-        let told = self.told.as_mut();
-        let heard = match told.and_then(|told| told.child_ended.as_mut()) {
+        let pending = self.pending.as_mut();
+        let received = match pending.and_then(|pending| pending.child_ended.as_mut()) {
             Some(signal) => signal.recv().await,
             None => None,
         };
-        if heard.is_none() {
+        if received.is_none() {
             std::future::pending().await
         }
     }
 
-    /// Starts another one in the place of this one, which is dead, where it may never have read
-    /// what it was told; false where it has.
-    pub(crate) fn start_again(&mut self, dir: &JobDir) -> io::Result<bool> {
-        let Some(told) = self.told.take() else {
+    /// Replaces this supervisor, which is dead, unless it has read its job. Returns whether a new
+    /// one was started.
+    pub(crate) fn restart(&mut self, dir: &JobDir) -> io::Result<bool> {
+        let Some(pending) = self.pending.take() else {
             return Ok(false);
         };
-        self.child = start_new(dir, &told.secrets)?;
+        self.child = start_new(dir, &pending.secrets)?;
         Ok(true)
     }
 
-    /// The process, and whether it could be told of another job.
+    /// Returns the process, and whether it can take another job over its pipe.
     pub(crate) fn into_child(self) -> (Child, bool) {
-        let may_wait = self.child.stdin.is_some();
-        (self.child, may_wait)
+        let can_take_another = self.child.stdin.is_some();
+        (self.child, can_take_another)
     }
 }
 
@@ -139,8 +138,8 @@ fn start_new(dir: &JobDir, secrets: &Secrets) -> io::Result<Child> {
     let stdin = if secrets.is_empty() {
         Stdio::null()
     } else {
-        // In memory, so that no secret is ever on the disk; and whole, so that nobody waits for a
-        // reader.
+        // In memory, so that no secret is ever on the disk; and complete, so that writing never
+        // waits for a reader.
         let mut memory = File::from(memfd_create(c"secrets", MFdFlags::MFD_CLOEXEC)?);
         let text = Zeroizing::new(serde_json::to_vec(secrets).map_err(io::Error::other)?);
         memory.write_all(&text)?;
@@ -150,26 +149,25 @@ fn start_new(dir: &JobDir, secrets: &Secrets) -> io::Result<Child> {
     spawn(dir.path(), stdin)
 }
 
-/// Starts a supervisor ahead of its job, as its start is a good part of a short job's time. It
-/// waits for the job on a pipe, whose other end closes with this process, and then ends.
+/// Starts a supervisor ahead of its job, because its start takes a good part of a short job's time.
+/// The supervisor waits for the job on a pipe, and exits when this process closes the other end.
 pub(crate) fn start_ahead(jobs: &Path) -> io::Result<Child> {
     spawn(&jobs.join(NEXT), Stdio::piped())
 }
 
-/// Tells a supervisor that waits which job is its own: in one write that the pipe takes whole, or
-/// not at all.
+/// Hands a job to a waiting supervisor, in one write that is small enough to be atomic.
 fn hand_over(
     child: &mut Child,
     dir: &JobDir,
     secrets: &Secrets,
-    noted: Option<Noted>,
+    pending_sync: Option<PendingSync>,
 ) -> io::Result<()> {
-    let order = Order {
+    let order = JobOrder {
         dir: dir.path().to_owned(),
         secrets: secrets.clone(),
-        noted: noted.is_some(),
+        start_recorded: pending_sync.is_some(),
     };
-    // With room for any line that the pipe takes: a vector that grows leaves copies behind.
+    // Allocated at its largest size: a vector that grows leaves copies of secrets behind.
     let mut line = Zeroizing::new(Vec::with_capacity(libc::PIPE_BUF));
     serde_json::to_writer(&mut *line, &order).map_err(io::Error::other)?;
     line.push(b'\n');
@@ -178,23 +176,23 @@ fn hand_over(
         .as_mut()
         .filter(|_| line.len() <= libc::PIPE_BUF)
         .ok_or(io::ErrorKind::InvalidInput)?;
-    let for_the_word = pipe.as_fd().try_clone_to_owned()?;
+    let sync_pipe = pipe.as_fd().try_clone_to_owned()?;
     pipe.write_all(&line)?;
-    if let Some(Noted(told)) = noted {
-        // Only a runtime that is ending lets nobody hear of this, and with it the pipe closes.
-        let _ = told.send(for_the_word);
+    if let Some(PendingSync(sender)) = pending_sync {
+        // This fails only while the runtime shuts down, and then the pipe closes as well.
+        let _ = sender.send(sync_pipe);
     }
     Ok(())
 }
 
-/// This same program, even where its file was replaced meanwhile.
+/// Starts this same program, even if its file has been replaced.
 fn spawn(dir: &Path, stdin: Stdio) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("hyprbox-agent")
         .arg("supervise")
         .arg(dir)
-        // The node's token is in our environment, and goes no further.
+        // The node's token is in the agent's environment, and must go no further.
         .env_clear()
         .current_dir("/")
         .stdin(stdin)

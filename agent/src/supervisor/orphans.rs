@@ -1,6 +1,5 @@
-//! Takes the exit statuses of processes that the kernel gave to the agent as their new parent. That
-//! happens if the agent is process 1 of a container: what a killed supervisor leaves behind becomes
-//! the agent's child.
+//! Reaps orphans that the kernel has made children of the agent. That happens if the agent is
+//! process 1 of a container: what a killed supervisor leaves behind becomes the agent's child.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,23 +13,23 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::process::zombie_children;
 
-/// Children that the agent started, whose [`Child`] takes the status.
+/// Children that the agent started itself. Their [`Child`] reaps them.
 static STARTED_HERE: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 fn started_here() -> MutexGuard<'static, BTreeSet<i32>> {
     STARTED_HERE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a child whose status is not taken here.
+/// Starts a child that is not reaped here.
 pub(super) fn spawn_own(spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
-    // Held from before the start, so that no child is taken for an orphan.
+    // Locked before the start, so that no child is mistaken for an orphan.
     let mut own = started_here();
     let child = spawn()?;
     own.insert(child.id().cast_signed());
     Ok(child)
 }
 
-/// Runs for as long as the agent does.
+/// Reaps orphans for as long as the agent runs.
 pub(crate) async fn reap() {
     let adopts = getpid().as_raw() == 1 || prctl::get_child_subreaper().unwrap_or(false);
     let ended = signal(SignalKind::child());
@@ -46,17 +45,17 @@ pub(crate) async fn reap() {
 fn reap_now() {
     let zombies = zombie_children(getpid().as_raw());
     let mut own = started_here();
-    // A process id whose status was taken may be an orphan's next.
+    // The pid of a reaped child may be reused by an orphan.
     own.retain(|pid| is_child(*pid));
     for pid in zombies {
         if !own.contains(&pid) {
-            // It has ended, so this returns at once.
+            // The process has ended, so this returns at once.
             let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
         }
     }
 }
 
-/// Whether the process is a child whose status nobody has taken yet.
+/// Whether the process is a child that has not been reaped.
 fn is_child(pid: i32) -> bool {
     use nix::sys::wait::{Id, waitid};
     let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;

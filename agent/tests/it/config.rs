@@ -1,9 +1,9 @@
-//! Settings: what is refused, and in which words; and `check`.
+//! Settings that are refused, their messages, and `check`.
 
 use crate::agent::Node;
 use crate::server::{Fault, Server};
 
-/// Exit code 2, and one line that has all of `words`.
+/// Expects exit code 2, and one line that contains all of `words`.
 fn refused(node: &Node, args: &[&str], words: &[&str]) {
     refused_with(2, node, args, words);
 }
@@ -69,7 +69,7 @@ fn bad_values_stop_the_start_with_one_line() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_settings_are_named() {
     let server = Server::start();
     for name in ["HYPRBOX_API_URL", "HYPRBOX_NODE_ID", "HYPRBOX_NODE_TOKEN"] {
         for value in [None, Some("")] {
@@ -99,7 +99,7 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
-fn commands_and_flags_that_do_not_exist_are_named() {
+fn unknown_commands_and_flags_are_named() {
     let server = Server::start();
     let node = Node::new(&server);
     refused_with(64, &node, &["dance"], &["dance", "run"]);
@@ -116,7 +116,7 @@ fn commands_and_flags_that_do_not_exist_are_named() {
 }
 
 #[test]
-fn a_flag_wins_over_the_environment() {
+fn a_flag_overrides_the_environment() {
     let server = Server::start();
     let mut node = Node::new(&server);
     node.set("HYPRBOX_NODE_ID", "not this one");
@@ -133,13 +133,13 @@ fn a_flag_wins_over_the_environment() {
 }
 
 #[test]
-fn check_says_what_is_wrong_and_how_to_mend_it() {
+fn check_reports_each_problem_with_its_fix() {
     let server = Server::start();
     let node = Node::new(&server);
     let text = |node: &Node| {
         let output = node.output(&["check"]);
         let text = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(output.status.success(), !text.contains("mend:"), "{text}");
+        assert_eq!(output.status.success(), !text.contains("fix:"), "{text}");
         text
     };
     let good = text(&node);
@@ -155,6 +155,6 @@ fn check_says_what_is_wrong_and_how_to_mend_it() {
     server.change(|world| world.down = true);
     assert!(text(&node).contains("can't be reached"));
     std::fs::write(node.state(), "not a folder").unwrap();
-    assert!(text(&node).contains("is no folder"));
+    assert!(text(&node).contains("is not a folder"));
     assert!(server.world().polls.iter().all(|poll| poll.capacity == 0));
 }

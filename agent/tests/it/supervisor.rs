@@ -1,5 +1,5 @@
-//! A supervisor that waits for its job, without an agent: what it does when the agent's words don't
-//! come as they should.
+//! A supervisor that waits for its job, without an agent: what it does if the agent's messages are
+//! missing or report an error.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
-/// A job as an agent writes it down, and the supervisor that was told of it.
-struct Told {
+/// A job folder as an agent creates it, and the supervisor that got the job.
+struct HandedOver {
     state: TempDir,
     supervisor: Child,
 }
 
-impl Told {
-    /// A job that writes `ran` into the state folder where its start is in the journal, or is to be
-    /// by an agent that `has_synced` it; and whose start the agent says that it has noted.
+impl HandedOver {
+    /// Hands over a job whose start the agent claims to have recorded. The script writes to the file
+    /// `ran` if the start is in the start log, or if the agent `has_synced` it.
     fn new(has_synced: bool) -> Self {
         let state = tempfile::tempdir().expect("a folder");
         let job = state.path().join("jobs/0197-aaaa");
@@ -27,7 +27,7 @@ impl Told {
             mkfifo(&job.join(pipe), Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe");
         }
         let ran = state.path().join("ran");
-        let is_noted = if has_synced {
+        let is_recorded = if has_synced {
             "true".to_owned()
         } else {
             format!(
@@ -35,7 +35,7 @@ impl Told {
                 state.path().join("starts").display()
             )
         };
-        let script = format!("{is_noted} && echo ran >>{}\n", ran.display());
+        let script = format!("{is_recorded} && echo ran >>{}\n", ran.display());
         std::fs::write(job.join("script"), script).expect("writes");
         let spec = r#"{"id":"0197-aaaa","preset":"p","timeoutSeconds":60,"env":{},"bootId":"one"}"#;
         std::fs::write(job.join("job.json"), spec).expect("writes");
@@ -45,30 +45,36 @@ impl Told {
             .stdin(Stdio::piped())
             .spawn()
             .expect("the agent's program");
-        let order = serde_json::json!({ "dir": job, "secrets": {}, "noted": true });
-        let mut told = Self { state, supervisor };
-        told.hears(&format!("{order}\n"));
-        told
+        let order = serde_json::json!({ "dir": job, "secrets": {}, "start_recorded": true });
+        let mut handed_over = Self { state, supervisor };
+        handed_over.send(&format!("{order}\n"));
+        handed_over
     }
 
-    fn hears(&mut self, line: &str) {
+    fn send(&mut self, line: &str) {
         let pipe = self.supervisor.stdin.as_mut().expect("a pipe");
-        pipe.write_all(line.as_bytes()).expect("it listens");
+        pipe.write_all(line.as_bytes())
+            .expect("the supervisor reads");
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.state.path().join(name)
     }
 
-    fn is_in_the_journal(&self) -> bool {
-        let journal = std::fs::read(self.path("starts")).expect("reads");
-        String::from_utf8_lossy(&journal).contains("0197-aaaa")
+    fn start_log_has_the_job(&self) -> bool {
+        let start_log = std::fs::read(self.path("starts")).expect("reads");
+        String::from_utf8_lossy(&start_log).contains("0197-aaaa")
     }
 
-    /// Says no more to the supervisor, and waits for its end.
-    fn ends_well(&mut self) {
+    /// Closes the pipe to the supervisor, and waits for its successful exit.
+    fn close_and_wait(&mut self) {
         drop(self.supervisor.stdin.take());
-        assert!(self.supervisor.wait().expect("it ends").success());
+        assert!(
+            self.supervisor
+                .wait()
+                .expect("the supervisor exits")
+                .success()
+        );
     }
 }
 
@@ -77,39 +83,43 @@ fn times_run(ran: &Path) -> usize {
 }
 
 #[test]
-fn a_start_whose_agent_died_before_it_was_synced_is_put_on_the_disk_by_the_supervisor() {
-    let mut told = Told::new(false);
-    told.ends_well();
-    assert_eq!(times_run(&told.path("ran")), 1);
-    assert!(told.is_in_the_journal());
+fn the_supervisor_records_the_start_if_the_agent_dies_before_its_sync() {
+    let mut handed_over = HandedOver::new(false);
+    handed_over.close_and_wait();
+    assert_eq!(times_run(&handed_over.path("ran")), 1);
+    assert!(handed_over.start_log_has_the_job());
 }
 
 #[test]
-fn a_start_that_the_agent_could_not_sync_is_put_on_the_disk_by_the_supervisor() {
-    let mut told = Told::new(false);
-    told.hears("not synced\n");
-    told.ends_well();
-    assert_eq!(times_run(&told.path("ran")), 1);
-    assert!(told.is_in_the_journal());
+fn the_supervisor_records_the_start_if_the_agents_sync_fails() {
+    let mut handed_over = HandedOver::new(false);
+    handed_over.send("not synced\n");
+    handed_over.close_and_wait();
+    assert_eq!(times_run(&handed_over.path("ran")), 1);
+    assert!(handed_over.start_log_has_the_job());
 }
 
 #[test]
-fn a_start_that_the_agent_has_synced_is_left_to_it() {
-    let mut told = Told::new(true);
-    told.hears("synced\n");
-    told.ends_well();
-    assert_eq!(times_run(&told.path("ran")), 1);
-    assert!(!told.is_in_the_journal(), "no agent was here to write it");
+fn the_supervisor_does_not_record_a_start_that_the_agent_has_synced() {
+    let mut handed_over = HandedOver::new(true);
+    handed_over.send("synced\n");
+    handed_over.close_and_wait();
+    assert_eq!(times_run(&handed_over.path("ran")), 1);
+    assert!(
+        !handed_over.start_log_has_the_job(),
+        "no agent has written it"
+    );
 }
 
 #[test]
-fn the_word_on_a_job_that_was_cancelled_before_it_started_is_no_order() {
-    let mut told = Told::new(true);
-    let cancel = told.path("jobs/0197-aaaa/cancel");
+fn the_sync_message_of_a_job_that_was_cancelled_before_its_start_is_not_taken_for_a_job() {
+    let mut handed_over = HandedOver::new(true);
+    let cancel = handed_over.path("jobs/0197-aaaa/cancel");
     std::fs::write(cancel, r#""cancel""#).expect("writes");
-    told.hears("synced\n");
-    told.ends_well();
-    assert_eq!(times_run(&told.path("ran")), 0);
-    let exit = std::fs::read_to_string(told.path("jobs/0197-aaaa/exit")).expect("it is told");
+    handed_over.send("synced\n");
+    handed_over.close_and_wait();
+    assert_eq!(times_run(&handed_over.path("ran")), 0);
+    let exit =
+        std::fs::read_to_string(handed_over.path("jobs/0197-aaaa/exit")).expect("the exit record");
     assert!(exit.contains(r#""endedBy":"cancel""#), "{exit}");
 }

@@ -1,26 +1,26 @@
-//! This machine's clock, against the server's.
+//! Compares this machine's clock with the server's.
 
 use std::time::{Duration, SystemTime};
 
 use super::Finding;
 
-/// What a line and a slow machine explain.
+/// A difference that a slow connection or machine can explain.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// Compares the clock with an answer's `Date`; nothing where that can't be read.
-pub(super) fn look(date: &str) -> Option<Finding> {
-    let theirs = parse(date)?;
-    let (apart, word) = match SystemTime::now().duration_since(theirs) {
+/// Compares the clock with the `Date` header of a response; `None` if the header can't be parsed.
+pub(super) fn compare(date: &str) -> Option<Finding> {
+    let server_time = parse(date)?;
+    let (apart, direction) = match SystemTime::now().duration_since(server_time) {
         Ok(apart) => (apart, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
     Some(if apart < SLACK {
-        Finding::good("clock", "it goes with the server's")
+        Finding::good("clock", "it agrees with the server's")
     } else {
         Finding::wrong(
             "clock",
-            format!("it is {} {word} the server's", span(apart)),
-            "set the clock of whichever is wrong, and keep it so by NTP: timedatectl set-ntp true",
+            format!("it is {} {direction} the server's", span(apart)),
+            "set whichever clock is wrong, and keep it right with NTP: timedatectl set-ntp true",
         )
     })
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_read() {
+    fn http_dates_are_parsed() {
         for (text, seconds) in [
             ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
             ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn how_far_apart_is_told_roughly() {
+    fn differences_are_rounded() {
         for (seconds, words) in [
             (61, "1 min"),
             (7_000, "116 min"),

@@ -1,4 +1,4 @@
-//! The state folder: whether a job and its output can be written down there.
+//! Checks that the state folder can hold jobs and their output.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -10,24 +10,24 @@ use super::Finding;
 use crate::state;
 use crate::trusted_dir;
 
-const WHAT: &str = "state folder";
-/// What a job may need at once: both streams' tails, and its journal.
-const ROOM: u64 = 10 << 20;
-/// What a try writes: as much as a job's first files take.
+const SUBJECT: &str = "state folder";
+/// What one job may need: the tails of both streams and its own files.
+const NEEDED_BYTES: u64 = 10 << 20;
+/// Size of the test file: as much as a job's first files take.
 const PROBE_BYTES: usize = 64 * 1024;
 
-pub(super) fn look(dir: &Path) -> Finding {
+pub(super) fn check(dir: &Path) -> Finding {
     let shown = dir.display();
-    // A folder that isn't there yet is judged by where it would be made.
+    // A folder that does not exist yet is judged by the one in which it would be created.
     let nearest = dir
         .ancestors()
         .find(|folder| folder.exists())
         .unwrap_or(dir);
     if !nearest.is_dir() {
         return Finding::wrong(
-            WHAT,
-            format!("{shown} is no folder"),
-            "move away what is there, or name another one with HYPRBOX_STATE_DIR",
+            SUBJECT,
+            format!("{shown} is not a folder"),
+            "move that file away, or set HYPRBOX_STATE_DIR to another folder",
         );
     }
     match trusted_dir::check(dir).and_then(|loose| match loose {
@@ -35,67 +35,70 @@ pub(super) fn look(dir: &Path) -> Finding {
         loose => Ok(loose),
     }) {
         Ok(None) => {}
-        Ok(Some(loose)) => return Finding::wrong(WHAT, loose.problem, loose.fix),
-        Err(error) => return refused(dir, nearest, &error),
+        Ok(Some(loose)) => return Finding::wrong(SUBJECT, loose.problem, loose.fix),
+        Err(error) => return write_failure(dir, nearest, &error),
     }
     if let Err(error) = try_to_write(dir, nearest) {
-        return refused(dir, nearest, &error);
+        return write_failure(dir, nearest, &error);
     }
-    let room = statvfs(nearest).map(|about| {
+    let free = statvfs(nearest).map(|about| {
         about
             .blocks_available()
             .saturating_mul(about.fragment_size())
     });
-    match room {
-        Ok(bytes) if bytes < ROOM => Finding::wrong(
-            WHAT,
+    match free {
+        Ok(bytes) if bytes < NEEDED_BYTES => Finding::wrong(
+            SUBJECT,
             format!(
-                "{shown} has {} MiB left, and a job's output may need {}",
+                "the disk of {shown} has only {} MiB free, and a job's output may need {} MiB",
                 bytes >> 20,
-                ROOM >> 20
+                NEEDED_BYTES >> 20
             ),
-            "make room on that disk",
+            "free space on that disk",
         ),
-        _ if nearest == dir => Finding::good(WHAT, format!("{shown} can be written")),
-        _ => Finding::good(WHAT, format!("{shown} will be made")),
+        _ if nearest == dir => Finding::good(SUBJECT, format!("{shown} is writable")),
+        _ => Finding::good(
+            SUBJECT,
+            format!("{shown} does not exist yet and can be created"),
+        ),
     }
 }
 
 fn try_to_write(dir: &Path, nearest: &Path) -> io::Result<()> {
     if nearest != dir {
-        // A look makes no folders.
+        // A check creates no folders.
         let writable = nix::unistd::access(nearest, nix::unistd::AccessFlags::W_OK);
         return writable.map_err(io::Error::from);
     }
-    // A name that the running agent doesn't use.
+    // The running agent does not use this name.
     state::try_to_write(&dir.join("check.probe"), PROBE_BYTES)
 }
 
-fn refused(dir: &Path, nearest: &Path, error: &io::Error) -> Finding {
+fn write_failure(dir: &Path, nearest: &Path, error: &io::Error) -> Finding {
     let shown = dir.display();
     let kind = error.kind();
     if [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&kind) {
         return Finding::wrong(
-            WHAT,
-            format!("{shown} is on a disk that is full"),
-            "make room on that disk",
+            SUBJECT,
+            format!("the disk of {shown} is full"),
+            "free space on that disk",
         );
     }
     if kind == io::ErrorKind::ReadOnlyFilesystem {
         return Finding::wrong(
-            WHAT,
+            SUBJECT,
             format!("{shown} is mounted read-only"),
-            "mount it read-write (after an error, look at `dmesg` first), or name another one with HYPRBOX_STATE_DIR",
+            "mount it read-write (after a disk error, check `dmesg` first), or set HYPRBOX_STATE_DIR to another folder",
         );
     }
     let owner = nearest.metadata().map_or(0, |about| about.uid());
     let own = nix::unistd::geteuid();
     Finding::wrong(
-        WHAT,
+        SUBJECT,
         format!(
-            "{shown} can't be written by user {own}: {} is user {owner}'s ({error})",
+            "user {own} can't write to {shown}: {} belongs to user {owner} ({error})",
             nearest.display()
         ),
-        "run this as the agent's user (root, with sudo), or have the folder given to that user with chown",
+        "run this as the agent's user (for root, with sudo), or give the folder to this user with chown",
     )
 }

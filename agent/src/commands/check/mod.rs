@@ -1,80 +1,84 @@
-//! `hyprbox-agent check`: tries what the agent needs, and says how to mend what is missing.
+//! `hyprbox-agent check`: tries what the agent needs, and reports each problem with its fix.
 
 mod clock;
+mod connection;
 mod folder;
 mod server;
 mod supervisor;
 mod tls;
-mod way;
 
 use std::fmt;
 use std::process::Command;
 
 use crate::config::Config;
 
-/// What one try found.
+/// The result of one check.
 pub struct Finding {
-    /// What was tried: `bash`, `supervisor`, `state folder`, `proxy`, `name`, `line`, `tls`,
-    /// `server`, `clock`, `token`.
-    pub what: &'static str,
-    /// What was seen.
-    pub seen: String,
-    /// How to mend it, where it is wrong.
-    pub mend: Option<String>,
+    /// `bash`, `supervisor`, `state folder`, `proxy`, `dns`, `connection`, `tls`, `server`, `clock`
+    /// or `token`.
+    pub subject: &'static str,
+    pub message: String,
+    /// How to fix the problem; `None` if there is no problem.
+    pub fix: Option<String>,
 }
 
 impl Finding {
-    fn good(what: &'static str, seen: impl Into<String>) -> Self {
+    fn good(subject: &'static str, message: impl Into<String>) -> Self {
         Self {
-            what,
-            seen: seen.into(),
-            mend: None,
+            subject,
+            message: message.into(),
+            fix: None,
         }
     }
 
-    fn wrong(what: &'static str, seen: impl Into<String>, mend: impl Into<String>) -> Self {
+    fn wrong(subject: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
-            what,
-            seen: seen.into(),
-            mend: Some(mend.into()),
+            subject,
+            message: message.into(),
+            fix: Some(fix.into()),
         }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.mend {
-            None => write!(f, "ok     {}: {}", self.what, self.seen),
-            Some(mend) => write!(
-                f,
-                "wrong  {}: {}\n       mend: {mend}",
-                self.what, self.seen
-            ),
+        let Self {
+            subject,
+            message,
+            fix,
+        } = self;
+        match fix {
+            None => write!(f, "ok     {subject}: {message}"),
+            Some(fix) => write!(f, "wrong  {subject}: {message}\n       fix: {fix}"),
         }
     }
 }
 
-/// Tries bash, the state folder, and the way to the server step by step, up to the first step that
-/// nothing leads on from.
+/// Checks bash, the supervisor, the state folder, and then the connection to the server step by
+/// step, up to the first step that fails.
 pub async fn check(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![bash(), supervisor::look(), folder::look(&config.state_dir)];
-    findings.extend(server::look(config).await);
+    let mut findings = vec![
+        check_bash(),
+        supervisor::check(),
+        folder::check(&config.state_dir),
+    ];
+    findings.extend(server::check(config).await);
     findings
 }
 
-fn bash() -> Finding {
-    let asked = Command::new("/bin/bash")
+fn check_bash() -> Finding {
+    let output = Command::new("/bin/bash")
         .args(["-c", "echo \"$BASH_VERSION\""])
         .env_clear()
         .output();
-    match asked {
-        Ok(answer) if answer.status.success() => {
-            let version = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+    match output {
+        Ok(output) if output.status.success() => {
+            let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
             Finding::good("bash", format!("/bin/bash {version}"))
         }
-        Ok(answer) => Finding::wrong(
+        Ok(output) => Finding::wrong(
             "bash",
-            format!("/bin/bash doesn't work: {}", answer.status),
+            format!("/bin/bash doesn't work: {}", output.status),
             "reinstall the package bash",
         ),
         Err(e) => Finding::wrong(

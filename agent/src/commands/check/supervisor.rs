@@ -1,31 +1,31 @@
-//! The supervisor that each job runs under: whether one can be started here.
+//! Checks that the supervisor process, under which each job runs, can be started.
 
 use std::path::Path;
 
 use super::Finding;
 use crate::supervisor::handle;
 
-const WHAT: &str = "supervisor";
+const SUBJECT: &str = "supervisor";
 
-/// Starts a real one, which ends as no job comes.
-pub(super) fn look() -> Finding {
-    let tried = handle::start_ahead(Path::new("/")).and_then(|mut child| {
+/// Starts a real supervisor, which exits because it gets no job.
+pub(super) fn check() -> Finding {
+    let result = handle::start_ahead(Path::new("/")).and_then(|mut child| {
         drop(child.stdin.take());
         child.wait()
     });
-    match tried {
+    match result {
         Ok(status) if status.success() => {
-            Finding::good(WHAT, "one was started, and ended as it should")
+            Finding::good(SUBJECT, "a test supervisor started and exited cleanly")
         }
         Ok(status) => Finding::wrong(
-            WHAT,
-            format!("one was started, but ended with {status}"),
-            "look at what this user may not do here: seccomp and resource limits of the unit or container",
+            SUBJECT,
+            format!("a test supervisor failed: {status}"),
+            "check what the unit or container forbids this user: seccomp rules and resource limits",
         ),
         Err(error) => Finding::wrong(
-            WHAT,
+            SUBJECT,
             format!("/proc/self/exe can't be started: {error}"),
-            "mount /proc, without noexec, and let this user start processes",
+            "mount /proc without noexec, and allow this user to start processes",
         ),
     }
 }

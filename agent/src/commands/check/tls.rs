@@ -1,4 +1,4 @@
-//! Why a TLS connection was not made, in a person's words.
+//! Explains why a TLS connection failed, and how to fix it.
 
 use std::error::Error;
 use std::io;
@@ -9,20 +9,20 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::Finding;
 
-const WHAT: &str = "tls";
+const SUBJECT: &str = "tls";
 
-/// What TLS says of a call that failed; `None` where it was something else.
+/// Explains a failed call; `None` if TLS was not the cause.
 pub(super) fn explain(error: &(dyn Error + 'static), host: &str) -> Option<Finding> {
-    let found = find(error)?;
+    let cause = find_tls_error(error)?;
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "the library adds kinds; each has words of its own"
+        reason = "the library adds kinds; its own text explains them"
     )]
-    let (seen, mend) = match found {
+    let (message, fix) = match cause {
         rustls::Error::InvalidCertificate(fault) => certificate(fault, host),
         rustls::Error::InvalidMessage(_) => (
-            format!("what answers at {host} doesn't speak TLS"),
-            "if it is to be plain http, let HYPRBOX_API_URL begin with http://; else look at the port".to_owned(),
+            format!("{host} doesn't speak TLS on this port"),
+            "check the port in HYPRBOX_API_URL; if the server is meant to use plain http, begin the address with http://".to_owned(),
         ),
         rustls::Error::PeerIncompatible(_)
         | rustls::Error::AlertReceived(
@@ -30,55 +30,55 @@ pub(super) fn explain(error: &(dyn Error + 'static), host: &str) -> Option<Findi
             | AlertDescription::HandshakeFailure
             | AlertDescription::InsufficientSecurity,
         ) => (
-            format!("{host} has no TLS that is new enough: 1.2 or 1.3 is needed ({found})"),
-            "let the server, or the proxy before it, speak TLS 1.2 or 1.3".to_owned(),
+            format!("{host} offers no TLS version that is new enough: TLS 1.2 or 1.3 is required ({cause})"),
+            "enable TLS 1.2 or 1.3 on the server, or on the proxy in front of it".to_owned(),
         ),
         other => (
-            format!("{host} breaks the TLS connection off: {other}"),
-            "look at the log of the server, or of the proxy before it".to_owned(),
+            format!("the TLS connection to {host} failed: {other}"),
+            "check the log of the server, or of the proxy in front of it".to_owned(),
         ),
     };
-    Some(Finding::wrong(WHAT, seen, mend))
+    Some(Finding::wrong(SUBJECT, message, fix))
 }
 
 fn certificate(fault: &CertificateError, host: &str) -> (String, String) {
-    let own = format!("this machine's clock says {}", today());
+    let clock = format!("this machine's clock says {}", today());
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "the library adds kinds; each has words of its own"
+        reason = "the library adds kinds; its own text explains them"
     )]
     match fault {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
-            format!("the certificate of {host} has expired ({own})"),
-            "renew it on the server; if it is this clock that is wrong: timedatectl set-ntp true".to_owned(),
+            format!("the certificate of {host} has expired ({clock})"),
+            "renew it on the server; if this machine's clock is wrong, run: timedatectl set-ntp true".to_owned(),
         ),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
-            format!("the certificate of {host} is not valid yet ({own})"),
+            format!("the certificate of {host} is not valid yet ({clock})"),
             "set this machine's clock: timedatectl set-ntp true".to_owned(),
         ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
-            format!("the certificate is another name's than {host}"),
-            "let HYPRBOX_API_URL have the name that the certificate is for, or have one made for this name".to_owned(),
+            format!("the server's certificate is not for {host}"),
+            "set HYPRBOX_API_URL to the name in the certificate, or get a certificate for this name".to_owned(),
         ),
-        // The second of an authority that was made anew under the same name.
+        // `BadSignature` means that an authority was created again under the same name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => (
-            format!("the certificate of {host} is signed by nobody that this machine trusts"),
-            "name your own authority's certificate with HYPRBOX_CA_FILE; for a public one install ca-certificates, and let the server send its whole chain"
+            format!("the certificate of {host} is not signed by an authority that this machine trusts"),
+            "set HYPRBOX_CA_FILE to your own authority's certificate; for a public authority, install ca-certificates and make the server send the whole chain"
                 .to_owned(),
         ),
         other => (
             format!("the certificate of {host} can't be used: {other:?}"),
-            "have another one made for the server".to_owned(),
+            "get another certificate for the server".to_owned(),
         ),
     }
 }
 
-/// The error of TLS in a chain of errors, which input and output wrap in their own way.
-fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+/// Finds the TLS error in a chain of errors. `io::Error` hides its cause from `source()`.
+fn find_tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<rustls::Error>() {
-            return Some(found);
+        if let Some(cause) = error.downcast_ref::<rustls::Error>() {
+            return Some(cause);
         }
         let inner = error
             .downcast_ref::<io::Error>()
@@ -91,7 +91,7 @@ fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     None
 }
 
-/// The day by this machine's clock: `2026-11-24`.
+/// Today's date by this machine's clock, such as `2026-11-24`.
 fn today() -> String {
     let mut text = String::new();
     // Writing to a String does not fail.

@@ -1,4 +1,4 @@
-//! What the server ships, and the way from there to a file.
+//! Asks the server which agent it ships, and downloads it.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,21 +11,21 @@ use ring::digest::{Context, SHA256};
 
 use crate::client;
 
-/// For an answer to begin, and for each piece of it: a file may take long over a slow line, but no
-/// line is silent for so long.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// More than any agent has, as a server that never ends must not fill the disk.
+/// Time limit for a response to begin, and for each piece of it. A file may take long over a slow
+/// connection, but no working connection is silent for this long.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// Larger than any agent: a response that never ends must not fill the disk.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// The server's agents for this machine.
-pub(super) struct Shop {
+/// The agents that the server ships for this machine's architecture.
+pub(super) struct ShippedAgents {
     http: reqwest::Client,
     base: String,
     machine: String,
 }
 
-impl Shop {
-    pub(super) fn open(api_url: &str, ca_file: Option<&Path>) -> Result<Self, String> {
+impl ShippedAgents {
+    pub(super) fn connect(api_url: &str, ca_file: Option<&Path>) -> Result<Self, String> {
         let name = nix::sys::utsname::uname().map_err(|error| error.desc().to_owned())?;
         Ok(Self {
             http: client::http(api_url, ca_file).map_err(|error| error.to_string())?,
@@ -34,59 +34,62 @@ impl Shop {
         })
     }
 
-    /// What there is for this machine.
-    pub(super) async fn look(&self) -> Result<ShippedAgent, String> {
-        let answer = self.get(".json").await?;
-        let text = tokio::time::timeout(PATIENCE, client::read(answer, client::LONGEST_ANSWER))
-            .await
-            .map_err(|_| self.silent())?
-            .map_err(|error| error.to_string())?;
+    /// Asks the server for the shipped agent's version, size and SHA-256.
+    pub(super) async fn query(&self) -> Result<ShippedAgent, String> {
+        let response = self.get(".json").await?;
+        let text = tokio::time::timeout(
+            SILENCE_LIMIT,
+            client::read(response, client::LONGEST_ANSWER),
+        )
+        .await
+        .map_err(|_| self.timed_out())?
+        .map_err(|error| error.to_string())?;
         let shipped: ShippedAgent = serde_json::from_slice(&text).map_err(|error| {
             format!("{} doesn't answer as a HyprBox server: {error}", self.base)
         })?;
         Ok(shipped)
     }
 
-    /// Brings a file, and holds it to its length and SHA-256.
-    pub(super) async fn fetch(
+    /// Downloads a file, and checks its length and SHA-256.
+    pub(super) async fn download(
         &self,
         ending: &str,
-        wanted: &ShippedFile,
+        expected: &ShippedFile,
         into: &mut File,
     ) -> Result<(), String> {
-        if wanted.bytes > MAX_BYTES {
+        if expected.bytes > MAX_BYTES {
             return Err(format!(
-                "the server names {} bytes, which is no agent",
-                wanted.bytes
+                "the server announces {} bytes, which is too large for an agent; nothing was changed",
+                expected.bytes
             ));
         }
-        let mut answer = self.get(ending).await?;
+        let mut response = self.get(ending).await?;
         let mut digest = Context::new(&SHA256);
         let mut count = 0;
         loop {
-            let piece = tokio::time::timeout(PATIENCE, answer.chunk())
+            let piece = tokio::time::timeout(SILENCE_LIMIT, response.chunk())
                 .await
-                .map_err(|_| self.silent())?
+                .map_err(|_| self.timed_out())?
                 .map_err(|error| {
                     let error = client::chain(&error.without_url());
                     format!(
-                        "the line broke after {count} of {} bytes: {error}; nothing was changed",
-                        wanted.bytes
+                        "the connection broke after {count} of {} bytes: {error}; nothing was changed",
+                        expected.bytes
                     )
                 })?;
             let Some(piece) = piece else { break };
             count += piece.len() as u64;
-            if count > wanted.bytes {
+            if count > expected.bytes {
                 break;
             }
             digest.update(&piece);
             into.write_all(&piece).map_err(|error| {
-                format!("what came can't be written: {error}; nothing was changed")
+                format!("the download can't be written: {error}; nothing was changed")
             })?;
         }
-        if count != wanted.bytes || to_hex(digest.finish()) != wanted.sha256 {
+        if count != expected.bytes || to_hex(digest.finish()) != expected.sha256 {
             return Err(
-                "what came is not what the server names by its SHA-256; nothing was changed"
+                "the download does not match the SHA-256 from the server; nothing was changed"
                     .to_owned(),
             );
         }
@@ -95,29 +98,36 @@ impl Shop {
 
     async fn get(&self, ending: &str) -> Result<Response, String> {
         let file = format!("hyprbox-agent-{}{ending}", self.machine);
-        let sent = self.http.get(format!("{}/agent/{file}", self.base)).send();
-        let answer = tokio::time::timeout(PATIENCE, sent)
+        let request = self.http.get(format!("{}/agent/{file}", self.base)).send();
+        let response = tokio::time::timeout(SILENCE_LIMIT, request)
             .await
-            .map_err(|_| self.silent())?
+            .map_err(|_| self.timed_out())?
             .map_err(|error| client::unreachable(&self.base, error))?;
-        let status = answer.status();
+        let status = response.status();
         if status == StatusCode::OK {
-            return Ok(answer);
+            return Ok(response);
         }
-        let body = tokio::time::timeout(PATIENCE, client::read(answer, client::LONGEST_ANSWER))
-            .await
-            .map_err(|_| self.silent())?
-            .unwrap_or_default();
+        let body = tokio::time::timeout(
+            SILENCE_LIMIT,
+            client::read(response, client::LONGEST_ANSWER),
+        )
+        .await
+        .map_err(|_| self.timed_out())?
+        .unwrap_or_default();
         Err(match serde_json::from_slice::<ErrorBody>(&body) {
             Ok(body) if status == StatusCode::NOT_FOUND => {
-                format!("{} has no {file} to give: {}", self.base, body.error)
+                format!("{} has no {file}: {}", self.base, body.error)
             }
             Ok(body) => format!("{}: {}", self.base, body.error),
             Err(_) => format!("{} doesn't answer as a HyprBox server: {status}", self.base),
         })
     }
 
-    fn silent(&self) -> String {
-        format!("{} is silent; nothing was changed", self.base)
+    fn timed_out(&self) -> String {
+        format!(
+            "{} has sent nothing for {} s; nothing was changed",
+            self.base,
+            SILENCE_LIMIT.as_secs()
+        )
     }
 }

@@ -1,6 +1,6 @@
-//! `hyprbox-agent upgrade`: has the agent's program replaced by the one that the server ships, and
-//! the agent restarted by whatever runs it. Running jobs are left alone: each is under a supervisor
-//! of its own, which keeps the program that it began with. It may be part of such a job itself.
+//! `hyprbox-agent upgrade`: replaces the agent's program with the one that the server ships, and has
+//! the service manager restart the agent. Running jobs continue: each has a supervisor of its own,
+//! which keeps the program with which it began. The upgrade may itself be part of such a job.
 
 mod fetch;
 mod package;
@@ -16,51 +16,52 @@ use std::process::Command;
 use hyprbox_protocol::{ShippedAgent, is_older};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::commands::agent_process::Running;
+use crate::commands::agent_process::AgentProcess;
 use crate::config::{ConfigError, Raw, is_in_the_clear};
-use fetch::Shop;
+use fetch::ShippedAgents;
 use package::Package;
 use restart::{Outcome, Service};
-use swap::{Swap, exchange, old_of};
+use swap::{Swap, exchange, previous_program};
 
-/// What is asked for.
+/// The arguments of `upgrade`.
 pub struct Upgrade {
-    way: Way,
+    target: Target,
     api_url: String,
     ca_file: Option<PathBuf>,
     state_dir: PathBuf,
-    /// Takes what the server ships though it is older, or another build of the same version.
+    /// Installs what the server ships even if it is older, or another build of the same version.
     anyway: bool,
     restart: bool,
 }
 
-enum Way {
-    /// To what the server ships.
-    Forth,
-    /// To the program that the last upgrade replaced.
-    Back,
+#[derive(Clone, Copy)]
+enum Target {
+    /// The program that the server ships.
+    Shipped,
+    /// The program that the last upgrade replaced.
+    Previous,
 }
 
 impl Upgrade {
-    /// Reads the words after the command's name.
+    /// Parses the arguments after the command's name.
     pub fn parse(
         args: impl IntoIterator<Item = OsString>,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let (mut way, mut anyway, mut restart) = (Way::Forth, false, true);
+        let (mut target, mut anyway, mut restart) = (Target::Shipped, false, true);
         let mut others = Vec::new();
-        for word in args {
-            match word.to_str() {
-                Some("--back") => way = Way::Back,
+        for arg in args {
+            match arg.to_str() {
+                Some("--back") => target = Target::Previous,
                 Some("--anyway") => anyway = true,
                 Some("--no-restart") => restart = false,
-                _ => others.push(word),
+                _ => others.push(arg),
             }
         }
         let raw = Raw::parse(others, env)?;
         let (api_url, ca_file) = raw.server()?;
         Ok(Self {
-            way,
+            target,
             api_url,
             ca_file,
             state_dir: raw.state_dir()?,
@@ -69,44 +70,50 @@ impl Upgrade {
         })
     }
 
-    /// Does it. An error is one line; it says what there is now, where that is not what there was.
-    pub async fn run(&self, say: &mut dyn FnMut(&str)) -> Result<(), String> {
-        let running = Running::find(&self.state_dir);
-        // The file that the agent was started from, wherever this one lies.
-        let program = match &running {
-            Some(running) => running.program(),
+    /// Runs the upgrade. An error is one line; it names the state of things if that has changed.
+    pub async fn run(&self, print: &mut dyn FnMut(&str)) -> Result<(), String> {
+        let agent = AgentProcess::find(&self.state_dir);
+        // The file from which the running agent was started, which need not be this program.
+        let program = match &agent {
+            Some(agent) => agent.program(),
             None => std::env::current_exe(),
         };
         let program =
             program.map_err(|error| format!("the agent's program can't be found: {error}"))?;
         let folder = program.parent().unwrap_or(Path::new("/"));
-        let _turn = File::open(folder)
+        let _lock = File::open(folder)
             .map_err(|error| format!("{} can't be opened: {error}", folder.display()))
             .and_then(|folder| {
                 Flock::lock(folder, FlockArg::LockExclusiveNonblock)
-                    .map_err(|_| "another upgrade is under way; look at it first".to_owned())
+                    .map_err(|_| "another upgrade is running; wait until it has ended".to_owned())
             })?;
         let package = Package::owner(&program);
-        let service = running.map(Service::of);
-        match self.way {
-            Way::Forth => self.forth(&program, package, service.as_ref(), say).await,
-            Way::Back => self.back(&program, package, service.as_ref(), say).await,
+        let service = agent.map(Service::of);
+        match self.target {
+            Target::Shipped => {
+                self.install_shipped(&program, package, service.as_ref(), print)
+                    .await
+            }
+            Target::Previous => {
+                self.install_previous(&program, package, service.as_ref(), print)
+                    .await
+            }
         }
     }
 
-    async fn forth(
+    async fn install_shipped(
         &self,
         program: &Path,
         package: Option<Package>,
         service: Option<&Service>,
-        say: &mut dyn FnMut(&str),
+        print: &mut dyn FnMut(&str),
     ) -> Result<(), String> {
         let own = version_of(program)?;
-        let shop = Shop::open(&self.api_url, self.ca_file.as_deref())?;
-        let shipped = shop.look().await?;
+        let source = ShippedAgents::connect(&self.api_url, self.ca_file.as_deref())?;
+        let shipped = source.query().await?;
         let version = shipped.version.clone().ok_or_else(|| {
             format!(
-                "the agent that {} ships doesn't tell its version; upgrade the server first",
+                "the agent that {} ships does not state its version; upgrade the server first",
                 self.api_url
             )
         })?;
@@ -114,234 +121,238 @@ impl Upgrade {
             swap::sha256(program).is_ok_and(|digest| digest == shipped.program.sha256);
         if is_same_file || (!self.anyway && !is_older(&own, &version)) {
             return self
-                .nothing_newer(program, service, &own, &version, is_same_file, say)
+                .keep_current(program, service, &own, &version, is_same_file, print)
                 .await;
         }
-        say(&format!(
+        print(&format!(
             "this agent is {own}, the server ships {version}\n"
         ));
         if is_in_the_clear(&self.api_url) {
-            say(
-                "over plain http the SHA-256 comes by the same open line as the program: it shows a cut, and no change on the way\n",
+            print(
+                "over plain http the SHA-256 is as unprotected as the program: it detects a broken download, but not tampering\n",
             );
         }
-        let kept = match package {
+        let swap = match package {
             Some(package) => {
-                self.install(&package, &shop, &shipped, program, &version, say)
+                self.install_package(&package, &source, &shipped, program, &version, print)
                     .await?;
                 None
             }
             None => Some(
-                self.swap(&shop, &shipped, program, &own, &version, say)
+                self.swap_program(&source, &shipped, program, &own, &version, print)
                     .await?,
             ),
         };
-        self.after(program, service, kept.as_ref(), &own, say).await
+        self.restart_agent(program, service, swap.as_ref(), &own, print)
+            .await
     }
 
-    /// What there is to say, and to do, where the file is not to be replaced.
-    async fn nothing_newer(
+    /// Reports why the program is not replaced, and restarts an agent that does not run it yet.
+    async fn keep_current(
         &self,
         program: &Path,
         service: Option<&Service>,
         own: &str,
         version: &str,
         is_same_file: bool,
-        say: &mut dyn FnMut(&str),
+        print: &mut dyn FnMut(&str),
     ) -> Result<(), String> {
         if !is_same_file && is_older(version, own) {
             return Err(format!(
-                "the server ships {version}, which is older than this {own}: upgrade the server; --anyway takes the older one"
+                "the server ships {version}, which is older than this {own}; upgrade the server, or install the older version with --anyway"
             ));
         }
         let also = if is_same_file {
             ""
         } else {
-            ", in another build than the server's (--anyway takes that)"
+            ", in another build than the server's (--anyway installs the server's build)"
         };
-        say(&format!("already at version {own}{also}\n"));
-        let about = program.metadata().map_err(|error| error.to_string())?;
+        print(&format!("already at version {own}{also}\n"));
+        let file = program.metadata().map_err(|error| error.to_string())?;
         match service {
-            // An upgrade before this one ended between the two.
-            Some(service) if !service.agent.runs(&about) => {
-                say("but the agent still runs the program before it\n");
-                self.after(program, Some(service), None, own, say).await
+            // An earlier upgrade was interrupted before the restart.
+            Some(service) if !service.agent.runs(&file) => {
+                print("but the agent still runs the previous program\n");
+                self.restart_agent(program, Some(service), None, own, print)
+                    .await
             }
             _ => Ok(()),
         }
     }
 
-    async fn swap(
+    async fn swap_program(
         &self,
-        shop: &Shop,
+        source: &ShippedAgents,
         shipped: &ShippedAgent,
         program: &Path,
         own: &str,
         version: &str,
-        say: &mut dyn FnMut(&str),
+        print: &mut dyn FnMut(&str),
     ) -> Result<Swap, String> {
-        let swap = Swap::beside(program);
+        let swap = Swap::next_to(program);
         let mut file = swap.create()?;
-        shop.fetch("", &shipped.program, &mut file).await?;
+        source.download("", &shipped.program, &mut file).await?;
         swap.finish(file)?;
-        let comes = version_of(swap.path())?;
-        if comes != version {
+        let downloaded = version_of(swap.path())?;
+        if downloaded != version {
             return Err(format!(
-                "the program that came calls itself {comes} and not {version}; nothing was changed"
+                "the downloaded program is version {downloaded} and not {version}; nothing was changed"
             ));
         }
-        say(&format!(
-            "{} bytes came with the SHA-256 that the server names, and run as {version}\n",
+        print(&format!(
+            "downloaded {} bytes: the SHA-256 matches, and the program runs as {version}\n",
             shipped.program.bytes
         ));
         swap.replace()?;
-        say(&format!(
-            "{} is {version} now; {own} is kept as {}\n",
+        print(&format!(
+            "{} is now {version}; {own} is kept as {}\n",
             program.display(),
-            swap.old().display()
+            swap.previous().display()
         ));
         Ok(swap)
     }
 
-    async fn install(
+    async fn install_package(
         &self,
         package: &Package,
-        shop: &Shop,
+        source: &ShippedAgents,
         shipped: &ShippedAgent,
         program: &Path,
         version: &str,
-        say: &mut dyn FnMut(&str),
+        print: &mut dyn FnMut(&str),
     ) -> Result<(), String> {
         let Some(deb) = &shipped.package else {
             return Err(format!(
-                "{} is the package {}'s, and {} ships no package for {}: get the one of {version}, and `apt install` it",
+                "{} belongs to the package {}, and {} ships no package for {}; download the package of {version} and install it with `apt install`",
                 program.display(),
                 package.name(),
                 self.api_url,
                 shipped.machine
             ));
         };
-        let fetched = package.place(&self.state_dir)?;
-        let mut file = fetched.create()?;
-        shop.fetch(".deb", deb, &mut file).await?;
-        fetched.finish(file)?;
-        let trial = Swap::beside(program);
+        let file_of_package = package.download_file(&self.state_dir)?;
+        let mut file = file_of_package.create()?;
+        source.download(".deb", deb, &mut file).await?;
+        file_of_package.finish(file)?;
+        let trial = Swap::next_to(program);
         drop(trial.create()?);
-        package.extract(fetched.path(), trial.path())?;
-        let comes = version_of(trial.path())?;
+        package.extract(file_of_package.path(), trial.path())?;
+        let downloaded = version_of(trial.path())?;
         drop(trial);
-        if comes != version {
+        if downloaded != version {
             return Err(format!(
-                "the package that came has {comes} in it and not {version}; nothing was changed"
+                "the downloaded package contains {downloaded} and not {version}; nothing was changed"
             ));
         }
-        say(&format!(
-            "{} bytes came with the SHA-256 that the server names, and {version} in them runs\n{} is the package {}'s: apt upgrades it\n",
+        print(&format!(
+            "downloaded {} bytes: the SHA-256 matches, and the program in the package runs as {version}\n{} belongs to the package {}: apt upgrades it\n",
             deb.bytes,
             program.display(),
             package.name()
         ));
-        package.install(fetched.path(), self.anyway)?;
-        say(&format!(
-            "{} is {} now\n",
+        package.install(file_of_package.path(), self.anyway)?;
+        print(&format!(
+            "{} is now {}\n",
             program.display(),
             version_of(program)?
         ));
         Ok(())
     }
 
-    async fn back(
+    async fn install_previous(
         &self,
         program: &Path,
         package: Option<Package>,
         service: Option<&Service>,
-        say: &mut dyn FnMut(&str),
+        print: &mut dyn FnMut(&str),
     ) -> Result<(), String> {
         if let Some(package) = package {
             return Err(format!(
-                "{} is the package {}'s: `apt install --allow-downgrades` the package before it",
+                "{} belongs to the package {}; install the previous package with `apt install --allow-downgrades`",
                 program.display(),
                 package.name()
             ));
         }
-        let old = old_of(program);
-        let before = version_of(&old).map_err(|error| format!("there is no way back: {error}"))?;
-        exchange(program, &old)?;
-        say(&format!("{} is {before} again\n", program.display()));
-        self.after(program, service, None, &before, say).await
+        let previous = previous_program(program);
+        let version = version_of(&previous)
+            .map_err(|error| format!("there is no previous program: {error}"))?;
+        exchange(program, &previous)?;
+        print(&format!("{} is {version} again\n", program.display()));
+        self.restart_agent(program, service, None, &version, print)
+            .await
     }
 
-    /// Has the agent restarted, and puts the old program back (`kept`) where the new one doesn't
-    /// stay up.
-    async fn after(
+    /// Has the agent restarted. If the new program does not keep running, `swap` puts the previous
+    /// one back.
+    async fn restart_agent(
         &self,
         program: &Path,
         service: Option<&Service>,
-        kept: Option<&Swap>,
+        swap: Option<&Swap>,
         own: &str,
-        say: &mut dyn FnMut(&str),
+        print: &mut dyn FnMut(&str),
     ) -> Result<(), String> {
         let Some(service) = service else {
-            say("no agent runs here; the next start takes this program\n");
+            print("no agent is running here; the next one to start uses this program\n");
             return Ok(());
         };
         if !self.restart {
-            say(&format!(
-                "the agent, process {}, goes on with the program before it until its restart\n",
+            print(&format!(
+                "the agent (process {}) keeps running the previous program until it is restarted\n",
                 service.agent.pid
             ));
             return Ok(());
         }
-        let ended = service.restart(program, &self.state_dir, say).await;
-        match (ended, kept) {
+        let outcome = service.restart(program, &self.state_dir, print).await;
+        match (outcome, swap) {
             (Outcome::Up | Outcome::Unknown, _) => Ok(()),
             (Outcome::Down(why), Some(swap)) => {
                 swap.undo()?;
-                say(&format!(
-                    "the new agent doesn't stay up: {why}\n{} is {own} again\n",
+                print(&format!(
+                    "the new agent does not keep running: {why}\n{} is {own} again\n",
                     program.display()
                 ));
-                match service.restart(program, &self.state_dir, say).await {
-                    Outcome::Up => Err(format!("the upgrade was taken back: {own} runs again")),
+                match service.restart(program, &self.state_dir, print).await {
+                    Outcome::Up => Err(format!("the upgrade was undone: {own} is running again")),
                     Outcome::Unknown => Err(format!(
-                        "the upgrade was taken back; start the agent, which is {own} again"
+                        "the upgrade was undone; start the agent, which is {own} again"
                     )),
                     Outcome::Down(why) => Err(format!(
-                        "the upgrade was taken back, but {own} doesn't come up either: {why}"
+                        "the upgrade was undone, but {own} does not keep running either: {why}"
                     )),
                 }
             }
             (Outcome::Down(why), None) => Err(format!(
-                "the agent doesn't stay up: {why}; look into its log"
+                "the agent does not keep running: {why}; check its log"
             )),
         }
     }
 }
 
-/// What a program calls itself, which shows that it runs here at all.
+/// Runs `PROGRAM --version`, which also shows that the program can run on this machine.
 fn version_of(program: &Path) -> Result<String, String> {
     let shown = program.display();
-    let asked = Command::new(program)
+    let output = Command::new(program)
         .arg("--version")
         .env_clear()
         .output()
         .map_err(|error| format!("{shown} can't be started: {error}"))?;
-    let said = String::from_utf8_lossy(&asked.stdout);
-    let version = said
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text
         .trim()
         .strip_prefix("hyprbox-agent ")
         .map(str::to_owned);
-    match version.filter(|_| asked.status.success()) {
+    match version.filter(|_| output.status.success()) {
         Some(version) => Ok(version),
         None => Err(format!(
-            "{shown} doesn't run as an agent here: it ended with {}",
-            asked.status
+            "{shown} does not run as an agent here: {}",
+            output.status
         )),
     }
 }
 
-/// Whether two names lead to the same file.
-pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+/// Whether two paths name the same file.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     match (one.metadata(), other.metadata()) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
         _ => false,

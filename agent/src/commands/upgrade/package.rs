@@ -1,12 +1,12 @@
-//! A program that dpkg has installed is upgraded by apt, with the package that the server ships: a
-//! file swapped behind dpkg's back would no longer be what it says it has there, and its next
-//! repair would bring the old one back.
+//! Upgrades an agent that dpkg installed, through apt and with the package that the server ships. If
+//! the file were swapped instead, dpkg's records would be wrong, and the next reinstallation of the
+//! package would bring the old program back.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::is_same;
-use super::swap::{Making, like, told};
+use super::is_same_file;
+use super::swap::{NewFile, copy_owner_and_mode, write_error};
 
 /// The package that a program belongs to.
 pub(super) struct Package {
@@ -14,22 +14,22 @@ pub(super) struct Package {
 }
 
 impl Package {
-    /// The owner of that file; none where dpkg has none, or there is no dpkg.
+    /// Finds the package that owns the file; `None` if no package does, or there is no dpkg.
     pub(super) fn owner(program: &Path) -> Option<Self> {
-        let asked = Command::new("dpkg-query")
+        let output = Command::new("dpkg-query")
             .arg("--search")
             .arg(program)
             .stdin(Stdio::null())
             .output()
             .ok()?;
-        let said = String::from_utf8_lossy(&asked.stdout);
-        // `hyprbox-agent: /usr/bin/hyprbox-agent`; the name before a `:amd64` where a package says
-        // so.
-        said.lines().find_map(|line| {
+        let text = String::from_utf8_lossy(&output.stdout);
+        // `hyprbox-agent: /usr/bin/hyprbox-agent`; some packages have an architecture after the
+        // name, as in `name:amd64`.
+        text.lines().find_map(|line| {
             let (names, path) = line.split_once(": ")?;
             let name = names.split([':', ',']).next()?;
-            let is_named = Path::new(path) == program || is_same(Path::new(path), program);
-            (is_named && !name.starts_with("diversion ")).then(|| Self {
+            let is_owner = Path::new(path) == program || is_same_file(Path::new(path), program);
+            (is_owner && !name.starts_with("diversion ")).then(|| Self {
                 name: name.to_owned(),
             })
         })
@@ -39,22 +39,22 @@ impl Package {
         &self.name
     }
 
-    /// Where the package that comes is kept until it is installed.
-    pub(super) fn place(&self, state_dir: &Path) -> Result<Making, String> {
-        std::fs::create_dir_all(state_dir).map_err(|error| told(state_dir, &error))?;
-        Ok(Making::at(state_dir.join("upgrade.deb")))
+    /// The file that holds the downloaded package until it is installed.
+    pub(super) fn download_file(&self, state_dir: &Path) -> Result<NewFile, String> {
+        std::fs::create_dir_all(state_dir).map_err(|error| write_error(state_dir, &error))?;
+        Ok(NewFile::at(state_dir.join("upgrade.deb")))
     }
 
-    /// The program in a package, as a file of its own that may be tried.
+    /// Copies the program out of the package, so that it can be run before the installation.
     pub(super) fn extract(&self, deb: &Path, to: &Path) -> Result<(), String> {
         let folder = deb.with_extension("unpacked");
-        let clean = || match std::fs::remove_dir_all(&folder) {
+        let remove_folder = || match std::fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(told(&folder, &error))
+                Err(write_error(&folder, &error))
             }
             _ => Ok(()),
         };
-        clean()?;
+        remove_folder()?;
         let extracted = run(Command::new("dpkg-deb")
             .arg("--extract")
             .arg(deb)
@@ -62,14 +62,14 @@ impl Package {
         let copied = extracted.and_then(|()| {
             let inside = folder.join("usr/bin/hyprbox-agent");
             std::fs::copy(&inside, to)
-                .and_then(|_| like(&inside, to))
-                .map_err(|error| told(to, &error))
+                .and_then(|_| copy_owner_and_mode(&inside, to))
+                .map_err(|error| write_error(to, &error))
         });
-        clean().and(copied)
+        remove_folder().and(copied)
     }
 
-    /// Has apt install it. Nobody is there to be asked about a settings file: one that was changed
-    /// by hand stays.
+    /// Installs the package with apt. Nobody can answer questions about settings files, so those
+    /// that were changed by hand stay as they are.
     pub(super) fn install(&self, deb: &Path, may_be_older: bool) -> Result<(), String> {
         let mut apt = Command::new("apt-get");
         apt.args(["--yes", "-qq", "-o", "DPkg::Lock::Timeout=300"])
@@ -84,13 +84,13 @@ impl Package {
     }
 }
 
-/// Runs it to a good end; what it says on its standard error is passed on.
+/// Runs the command, which must succeed. Its standard error is passed on.
 fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
-    match ended {
+    let result = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+    match result {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{program} ended with {status}")),
+        Ok(status) => Err(format!("{program} failed: {status}")),
         Err(error) => Err(format!("{program} can't be run: {error}")),
     }
 }

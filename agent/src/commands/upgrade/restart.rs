@@ -1,78 +1,78 @@
-//! The agent's restart, by whatever runs it, and whether it then stays up.
+//! Restarts the agent through its service manager, and checks that it keeps running.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::commands::agent_process::{Manager, Running};
+use crate::commands::agent_process::{AgentProcess, Manager};
 
-/// For the old agent to hand over, and the new one to take the state folder.
-const COMES_WITHIN: Duration = Duration::from_secs(15);
-/// A program that can't live here ends sooner.
-const STAYS_FOR: Duration = Duration::from_secs(3);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Time for the old agent to exit, and for the new one to lock the state folder and keep running.
+const RESTART_LIMIT: Duration = Duration::from_secs(15);
+/// An agent that runs for this long has started successfully.
+const PROBATION: Duration = Duration::from_secs(3);
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// What became of it.
+/// The outcome of a restart.
 pub(super) enum Outcome {
-    /// The agent runs that program, and has done so for a while.
+    /// The agent has been running the program for [`PROBATION`].
     Up,
-    /// Nobody is known who could restart it.
+    /// No service manager was found that could restart the agent.
     Unknown,
-    /// It doesn't come, or doesn't stay; this is why.
+    /// The agent did not start, or did not keep running, for this reason.
     Down(String),
 }
 
-/// An agent, and what starts it again: found while it runs, as a dead one tells nothing.
+/// An agent and its service manager, which can be found only while the agent is running.
 pub(super) struct Service {
-    pub(super) agent: Running,
+    pub(super) agent: AgentProcess,
     manager: Manager,
 }
 
 impl Service {
-    pub(super) fn of(agent: Running) -> Self {
+    pub(super) fn of(agent: AgentProcess) -> Self {
         Self {
             manager: agent.manager(),
             agent,
         }
     }
 
-    /// Has the agent restarted, unless it runs `program` by now, and waits until it is sure to run
-    /// that.
+    /// Restarts the agent, unless it runs `program` already, and waits until it has run `program`
+    /// for a while.
     pub(super) async fn restart(
         &self,
         program: &Path,
         state_dir: &Path,
-        say: &mut dyn FnMut(&str),
+        print: &mut dyn FnMut(&str),
     ) -> Outcome {
-        // A package's own script may have restarted it.
-        let runs = |agent: Running| program.metadata().is_ok_and(|file| agent.runs(&file));
-        let mut complaint = None;
-        if !Running::find(state_dir).is_some_and(runs) {
+        // The package's own script may already have restarted it.
+        let runs = |agent: AgentProcess| program.metadata().is_ok_and(|file| agent.runs(&file));
+        let mut command_error = None;
+        if !AgentProcess::find(state_dir).is_some_and(runs) {
             let (shown, mut command) = match &self.manager {
                 Manager::Systemd(unit) => command(&["systemctl", "restart", unit]),
                 Manager::OpenRc(service) => command(&["rc-service", service, "restart"]),
                 Manager::Unknown => {
-                    say(&format!(
-                        "nothing is known here that restarts the agent: stop process {}, and start it again as it was started; jobs go on meanwhile\n",
+                    print(&format!(
+                        "no service manager restarts this agent: stop process {}, and start it again as it was started; running jobs continue\n",
                         self.agent.pid
                     ));
                     return Outcome::Unknown;
                 }
             };
-            say(&format!("{shown}\n"));
-            complaint = match command.status() {
+            print(&format!("{shown}\n"));
+            command_error = match command.status() {
                 Ok(status) if status.success() => None,
-                Ok(status) => Some(format!("{shown} ended with {status}")),
+                Ok(status) => Some(format!("{shown} failed: {status}")),
                 Err(error) => Some(format!("{shown} can't be run: {error}")),
             };
         }
-        // Whatever the command says: what counts is an agent that stays.
-        match stays(program, state_dir).await {
+        // Whatever the command returned, what counts is an agent that keeps running.
+        match wait_until_stable(program, state_dir).await {
             Ok(pid) => {
-                say(&format!("the agent runs it, as process {pid}\n"));
+                print(&format!("the agent runs it, as process {pid}\n"));
                 Outcome::Up
             }
-            Err(why) => Outcome::Down(complaint.unwrap_or(why)),
+            Err(why) => Outcome::Down(command_error.unwrap_or(why)),
         }
     }
 }
@@ -86,16 +86,17 @@ fn command(words: &[&str]) -> (String, Command) {
     (words.join(" "), command)
 }
 
-/// The process of an agent that runs `program` and holds the state folder, once it has for a while.
-async fn stays(program: &Path, state_dir: &Path) -> Result<i32, String> {
-    let deadline = Instant::now() + COMES_WITHIN;
+/// Waits until an agent that runs `program` has held the lock on the state folder for
+/// [`PROBATION`], and returns its pid.
+async fn wait_until_stable(program: &Path, state_dir: &Path) -> Result<i32, String> {
+    let deadline = Instant::now() + RESTART_LIMIT;
     let mut since: Option<(i32, Instant)> = None;
     loop {
         let file = program.metadata().map_err(|error| error.to_string())?;
-        let found = Running::find(state_dir).filter(|agent| agent.runs(&file));
-        since = match (found, since) {
+        let agent = AgentProcess::find(state_dir).filter(|agent| agent.runs(&file));
+        since = match (agent, since) {
             (Some(agent), Some((pid, at))) if agent.pid == pid => {
-                if at.elapsed() >= STAYS_FOR {
+                if at.elapsed() >= PROBATION {
                     return Ok(pid);
                 }
                 Some((pid, at))
@@ -105,11 +106,11 @@ async fn stays(program: &Path, state_dir: &Path) -> Result<i32, String> {
         };
         if Instant::now() > deadline {
             return Err(format!(
-                "no agent with that program held {} for {} s",
+                "no agent with the new program held the lock on {} for {} s",
                 state_dir.display(),
-                STAYS_FOR.as_secs()
+                PROBATION.as_secs()
             ));
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_EVERY).await;
     }
 }

@@ -1,4 +1,4 @@
-//! One program in another's place: whole, on the disk and at once, with the old one kept.
+//! Replaces a program in one durable step, and keeps the previous one.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read};
@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use hyprbox_protocol::to_hex;
 use ring::digest::{Context, SHA256};
 
-/// A file that is being made, and is gone again unless it gets its place.
-pub(super) struct Making {
+/// A new file, which is removed on drop unless it was renamed.
+pub(super) struct NewFile {
     path: PathBuf,
 }
 
-/// A program and the one that will have its place, beside it.
+/// A program, and the file next to it that will replace it.
 pub(super) struct Swap {
     program: PathBuf,
-    making: Making,
-    old: PathBuf,
+    new: NewFile,
+    previous: PathBuf,
 }
 
-impl Making {
+impl NewFile {
     pub(super) fn at(path: PathBuf) -> Self {
         Self { path }
     }
@@ -29,21 +29,22 @@ impl Making {
         &self.path
     }
 
-    /// A new file, for its owner alone as long as it is not whole.
+    /// Creates the file. Only its owner can read it until it is complete.
     pub(super) fn create(&self) -> Result<File, String> {
-        let made = self.remove().and_then(|()| {
+        let created = self.remove().and_then(|()| {
             File::options()
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
                 .open(&self.path)
         });
-        made.map_err(|error| told(&self.path, &error))
+        created.map_err(|error| write_error(&self.path, &error))
     }
 
-    /// Has it on the disk.
+    /// Syncs the file to the disk.
     pub(super) fn finish(&self, file: File) -> Result<(), String> {
-        file.sync_all().map_err(|error| told(&self.path, &error))
+        file.sync_all()
+            .map_err(|error| write_error(&self.path, &error))
     }
 
     fn remove(&self) -> io::Result<()> {
@@ -54,94 +55,95 @@ impl Making {
     }
 }
 
-impl Drop for Making {
+impl Drop for NewFile {
     fn drop(&mut self) {
-        // An error leaves a file that the next upgrade removes.
-        let _left = self.remove();
+        // After an error the next upgrade removes the file.
+        let _result = self.remove();
     }
 }
 
 impl Swap {
-    pub(super) fn beside(program: &Path) -> Self {
+    pub(super) fn next_to(program: &Path) -> Self {
         Self {
             program: program.to_owned(),
-            making: Making::at(with(program, ".new")),
-            old: old_of(program),
+            new: NewFile::at(with_suffix(program, ".new")),
+            previous: previous_program(program),
         }
     }
 
     pub(super) fn path(&self) -> &Path {
-        self.making.path()
+        self.new.path()
     }
 
-    pub(super) fn old(&self) -> &Path {
-        &self.old
+    pub(super) fn previous(&self) -> &Path {
+        &self.previous
     }
 
     pub(super) fn create(&self) -> Result<File, String> {
-        self.making.create()
+        self.new.create()
     }
 
-    /// Gives the new file the owner and the mode of the program, and has it on the disk.
+    /// Gives the new file the owner and mode of the program, and syncs it to the disk.
     pub(super) fn finish(&self, file: File) -> Result<(), String> {
-        like(&self.program, self.path()).map_err(|error| told(self.path(), &error))?;
-        self.making.finish(file)
+        copy_owner_and_mode(&self.program, self.path())
+            .map_err(|error| write_error(self.path(), &error))?;
+        self.new.finish(file)
     }
 
-    /// The new file gets the program's name; the program itself stays beside it.
+    /// Renames the new file to the program's name. The previous program stays next to it.
     pub(super) fn replace(&self) -> Result<(), String> {
         let replace = || {
-            match std::fs::remove_file(&self.old) {
+            match std::fs::remove_file(&self.previous) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            std::fs::hard_link(&self.program, &self.old)?;
+            std::fs::hard_link(&self.program, &self.previous)?;
             std::fs::rename(self.path(), &self.program)?;
             sync_folder(&self.program)
         };
-        replace().map_err(|error| told(&self.program, &error))
+        replace().map_err(|error| write_error(&self.program, &error))
     }
 
-    /// The old program gets its name back.
+    /// Renames the previous program back.
     pub(super) fn undo(&self) -> Result<(), String> {
-        std::fs::rename(&self.old, &self.program)
+        std::fs::rename(&self.previous, &self.program)
             .and_then(|()| sync_folder(&self.program))
-            .map_err(|error| told(&self.program, &error))
+            .map_err(|error| write_error(&self.program, &error))
     }
 }
 
-/// Where the program before the last upgrade is.
-pub(super) fn old_of(program: &Path) -> PathBuf {
-    with(program, ".old")
+/// The path of the program that the last upgrade replaced.
+pub(super) fn previous_program(program: &Path) -> PathBuf {
+    with_suffix(program, ".old")
 }
 
-fn with(program: &Path, ending: &str) -> PathBuf {
+fn with_suffix(program: &Path, suffix: &str) -> PathBuf {
     let mut name = program.as_os_str().to_owned();
-    name.push(ending);
+    name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Each file gets the other's name; there is a program at every moment.
-pub(super) fn exchange(program: &Path, old: &Path) -> Result<(), String> {
-    let between = Making::at(with(program, ".new"));
+/// Exchanges the names of two files. `program` names one of them at every moment.
+pub(super) fn exchange(program: &Path, other: &Path) -> Result<(), String> {
+    let temporary = NewFile::at(with_suffix(program, ".new"));
     let exchange = || {
-        between.remove()?;
-        std::fs::hard_link(program, between.path())?;
-        std::fs::rename(old, program)?;
-        std::fs::rename(between.path(), old)?;
+        temporary.remove()?;
+        std::fs::hard_link(program, temporary.path())?;
+        std::fs::rename(other, program)?;
+        std::fs::rename(temporary.path(), other)?;
         sync_folder(program)
     };
-    exchange().map_err(|error| told(program, &error))
+    exchange().map_err(|error| write_error(program, &error))
 }
 
-/// Owner and mode as of the other file.
-pub(super) fn like(model: &Path, path: &Path) -> io::Result<()> {
-    let about = model.metadata()?;
-    let own = path.metadata()?;
-    if (own.uid(), own.gid()) != (about.uid(), about.gid()) {
-        chown(path, Some(about.uid()), Some(about.gid()))?;
+/// Gives `path` the owner and mode of `model`.
+pub(super) fn copy_owner_and_mode(model: &Path, path: &Path) -> io::Result<()> {
+    let wanted = model.metadata()?;
+    let current = path.metadata()?;
+    if (current.uid(), current.gid()) != (wanted.uid(), wanted.gid()) {
+        chown(path, Some(wanted.uid()), Some(wanted.gid()))?;
     }
-    std::fs::set_permissions(path, Permissions::from_mode(about.mode() & 0o7777))
+    std::fs::set_permissions(path, Permissions::from_mode(wanted.mode() & 0o7777))
 }
 
 /// SHA-256 of a file, in hex.
@@ -161,17 +163,17 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
-/// What went wrong with a file, in one line, with the mend where it is known.
-pub(super) fn told(path: &Path, error: &io::Error) -> String {
-    let mends = [
+/// Describes a write error in one line, with the fix if there is an obvious one.
+pub(super) fn write_error(path: &Path, error: &io::Error) -> String {
+    let fixes = [
         (io::ErrorKind::PermissionDenied, "; run this as root"),
         (
             io::ErrorKind::ReadOnlyFilesystem,
-            "; the file system is mounted read-only",
+            "; mount the file system read-write",
         ),
-        (io::ErrorKind::StorageFull, "; make room there"),
+        (io::ErrorKind::StorageFull, "; free space on that disk"),
     ];
-    let known = mends.iter().find(|(kind, _)| *kind == error.kind());
-    let mend = known.map_or("", |(_, mend)| mend);
-    format!("{} can't be written: {error}{mend}", path.display())
+    let known = fixes.iter().find(|(kind, _)| *kind == error.kind());
+    let fix = known.map_or("", |(_, fix)| fix);
+    format!("{} can't be written: {error}{fix}", path.display())
 }

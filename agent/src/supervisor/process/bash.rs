@@ -1,4 +1,7 @@
-//! Bash, as the supervisor starts it: its own session, nothing inherited but what it is given.
+//! Starts bash in a session of its own, with nothing inherited except what [`Bash`] names.
+//!
+//! `posix_spawn` can't set the signal that bash gets when its supervisor dies, and a `Command` with
+//! `pre_exec` forks; see `docs/decisions/0011-clone-for-bash.md`.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -17,19 +20,19 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, setsid};
 
-/// Descriptor on which the script finds its secrets.
+/// The descriptor from which the script reads its secrets.
 const SECRETS_FD: RawFd = 3;
 
-/// Stack of what runs between the clone and the exec: some system calls.
+/// Stack size of the code between clone and exec, which is a few system calls.
 const STACK_BYTES: usize = 16 * 1024;
 
-/// Signals that Linux has, and the bytes of a set of them.
+/// The number of signals on Linux, and the size of a set of them.
 const SIGNALS: libc::c_int = 64;
 const SIGNAL_SET_BYTES: usize = 8;
-/// More than the kernel's `struct sigaction` has on any machine.
+/// More than the kernel's `struct sigaction` takes on any architecture.
 const SIGACTION_WORDS: usize = 8;
 
-/// What bash gets.
+/// What bash inherits.
 pub(crate) struct Bash<'a> {
     pub(crate) script: &'a Path,
     pub(crate) env: &'a BTreeMap<String, String>,
@@ -39,15 +42,14 @@ pub(crate) struct Bash<'a> {
     pub(crate) secrets: Option<OwnedFd>,
 }
 
-/// Starts `/bin/bash -s` with the script as its standard input: a file, as bash reads a pipe byte
-/// by byte.
+/// Starts `/bin/bash -s` with the script as its standard input. The script is a file because bash
+/// reads pipes byte by byte.
 ///
-/// With what must happen before the exec here, `Command` would copy all of this process for it,
-/// which takes a good part of what bash itself needs to start. This way, which `posix_spawn` goes,
-/// the child borrows this process's memory until its exec, and this thread waits meanwhile.
+/// As in `posix_spawn`, the child uses this process's memory until its exec, and this thread is
+/// suspended until then.
 #[expect(
     unsafe_code,
-    reason = "no safe call makes a child that borrows this process's memory until its exec"
+    reason = "no safe call starts a child that shares this process's memory until its exec"
 )]
 pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
     let script = File::open(bash.script)?;
@@ -67,8 +69,8 @@ pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
     let become_bash = || {
         failed = isolate(bash, &script, supervisor).err();
         if failed.is_none() {
-            // SAFETY: both lists end with a null pointer and, with the strings in them, outlive the
-            // call; it returns only where it failed.
+            // SAFETY: both lists end with a null pointer, and they and their strings outlive the
+            // call, which returns only if it fails.
             unsafe { libc::execve(args[0], args.as_ptr(), env.as_ptr()) };
             failed = Some(Errno::last());
         }
@@ -76,10 +78,10 @@ pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
     };
     let mut stack = vec![0; STACK_BYTES];
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    // SAFETY: until the exec the child runs in this thread's memory while the thread is stopped, so
-    // neither sees the other at work. What it runs are system calls that need little stack; it
-    // takes no lock, allocates nothing, and unwinds nowhere. Its descriptors, working folder and
-    // signal actions are its own. This process has no signal handler but Rust's own for faults.
+    // SAFETY: this thread is suspended until the child's exec, so the two never run at the same
+    // time. The child makes system calls that need little stack; it takes no lock, allocates
+    // nothing and does not unwind. Its descriptors, working directory and signal actions are its
+    // own. This process has no signal handlers except Rust's own for faults.
     let child = unsafe {
         clone(
             Box::new(become_bash),
@@ -97,23 +99,23 @@ pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
     }
 }
 
-/// Prepares what must happen in the child before its exec: a session and process group of its own,
-/// default signal actions, umask 022, SIGKILL when the supervisor dies (otherwise a killed
-/// supervisor would leave bash running, and nobody would read its output), the secrets on
-/// descriptor 3, and no other descriptor.
+/// Runs in the child before its exec. Sets up a session and process group of its own, default signal
+/// actions, umask 022, SIGKILL when the supervisor dies (otherwise a killed supervisor would leave
+/// bash running with nobody to read its output), and the secrets on descriptor 3. No other
+/// descriptor stays open.
 #[expect(
     unsafe_code,
     reason = "nix has no close_range, not all signals, and its dup2 wants to own a descriptor that is a number here"
 )]
 fn isolate(bash: &Bash<'_>, script: &File, supervisor: Pid) -> Result<(), Errno> {
     setsid()?;
-    // What the agent's starter had ignored, as nohup does, would stay ignored in bash; and Rust's
-    // programs ignore SIGPIPE.
+    // Signals that were ignored when the agent was started, as by nohup, would stay ignored in bash;
+    // and Rust programs ignore SIGPIPE.
     let default = [0_u64; SIGACTION_WORDS];
     for number in 1..=SIGNALS {
-        // SAFETY: the kernel reads the action, which is larger than its own, and sets no handler.
-        // It refuses SIGKILL and SIGSTOP, which can't be ignored. libc's own call would refuse the
-        // two signals that libc keeps for itself.
+        // SAFETY: the kernel reads the action, which is larger than its own structure, and installs
+        // no handler. It refuses SIGKILL and SIGSTOP, which are never ignored. libc's `sigaction`
+        // would also refuse the two signals that libc reserves.
         unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
@@ -135,8 +137,8 @@ fn isolate(bash: &Bash<'_>, script: &File, supervisor: Pid) -> Result<(), Errno>
     dup2_stdin(script)?;
     dup2_stdout(&bash.stdout)?;
     dup2_stderr(&bash.stderr)?;
-    // SAFETY: marks every descriptor from 3 up close-on-exec; touches no memory. A kernel without
-    // the call (before 5.11) leaves what the agent's own parent leaked, which is harmless.
+    // SAFETY: marks every descriptor from 3 up as close-on-exec, and touches no memory. Before Linux
+    // 5.11 the call fails, and bash keeps what the agent's own parent leaked, which is harmless.
     unsafe {
         libc::syscall(
             libc::SYS_close_range,
@@ -148,14 +150,14 @@ fn isolate(bash: &Bash<'_>, script: &File, supervisor: Pid) -> Result<(), Errno>
     let Some(secrets) = bash.secrets.as_ref().map(AsRawFd::as_raw_fd) else {
         return Ok(());
     };
-    // SAFETY: `secrets` is open, and descriptor 3 is nothing that the child needs. `dup2` of a
-    // descriptor onto itself would leave it close-on-exec, so that is cleared.
-    let placed = unsafe {
+    // SAFETY: `secrets` is open, and the child does not need its old descriptor 3. `dup2` of a
+    // descriptor onto itself would leave it close-on-exec, so that case clears the flag.
+    let result = unsafe {
         if secrets == SECRETS_FD {
             libc::fcntl(secrets, libc::F_SETFD, 0)
         } else {
             libc::dup2(secrets, SECRETS_FD)
         }
     };
-    Errno::result(placed).map(drop)
+    Errno::result(result).map(drop)
 }

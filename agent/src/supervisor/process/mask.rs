@@ -1,32 +1,33 @@
-//! Hides secrets in a stream: every occurrence of every line of a secret, and of its [`spellings`],
+//! Masks secrets in a stream: every occurrence of every line of a secret, and of its [`spellings`],
 //! becomes `***`, also across chunk edges.
 //!
-//! An Aho-Corasick automaton says after each byte how long the longest beginning of a secret is
-//! that ends there; only that much is held back until more comes. Occurrences that overlap are
-//! hidden as one, so that no rest of one shows.
+//! After each byte, an Aho-Corasick automaton knows the longest prefix of a secret that ends there.
+//! Only that prefix is held back until more bytes come. Overlapping occurrences are masked as one,
+//! so that no part of either shows. The `aho-corasick` crate can't search a stream for overlapping
+//! occurrences.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::spellings;
 
-/// The most states that spellings may add, 24 bytes each: those of secrets of some kilobytes in
-/// all. Further spellings of larger ones are not hidden.
+/// The most states that spellings may add, at 24 bytes each: enough for some kilobytes of secrets.
+/// Further spellings of larger secrets are not masked.
 const MOST_STATES: usize = 1 << 20;
 const HIDDEN: &[u8] = b"***";
 const ROOT: u32 = 0;
 const NONE: u32 = u32::MAX;
 
-/// A state of the automaton; its children are a linked list, as nearly every state has one at most.
+/// A state of the automaton. Its children are a linked list, because most states have at most one.
 struct Node {
     byte: u8,
     first_child: u32,
     sibling: u32,
-    /// The state for the longest proper suffix that is the beginning of a secret too.
+    /// The state for the longest proper suffix that is also a prefix of a secret.
     fail: u32,
-    /// How many bytes of a secret's beginning this state has seen.
+    /// Length of the prefix that this state stands for.
     depth: u32,
-    /// The longest secret that ends here, 0 for none.
+    /// Length of the longest secret that ends here; 0 if none does.
     longest: u32,
 }
 
@@ -43,21 +44,22 @@ impl Node {
     }
 }
 
-/// The secrets to hide.
+/// The automaton that finds the secrets.
 struct Automaton {
     nodes: Vec<Node>,
-    /// True for bytes with which a secret begins: the rest is passed over quickly.
+    /// True for bytes that begin a secret. All others are skipped quickly.
     begins: [bool; 256],
 }
 
-/// What is held back of one stream.
+/// Masks the secrets in one stream.
 pub(super) struct Mask {
     automaton: Rc<Automaton>,
     state: u32,
-    /// Bytes that are not given out yet, and where in the stream they begin.
+    /// Bytes that are held back.
     held: Vec<u8>,
+    /// The offset of `held` in the stream.
     held_at: u64,
-    /// Where in the stream secrets lie that are not given out yet; in order, apart from each other.
+    /// Ranges of secrets in `held`, as offsets in the stream, sorted and disjoint.
     found: VecDeque<(u64, u64)>,
 }
 
@@ -98,7 +100,7 @@ impl Automaton {
         node.longest = node.depth;
     }
 
-    /// Finds each state's `fail`, and with it the secrets that end there.
+    /// Sets each state's `fail` and `longest`.
     fn link(&mut self) {
         let mut queue = VecDeque::from([ROOT]);
         while let Some(parent) = queue.pop_front() {
@@ -146,7 +148,7 @@ impl Automaton {
 }
 
 impl Mask {
-    /// One for each of both streams; `None` if there is nothing to hide.
+    /// Returns a mask for each stream; `None` if there are no secrets.
     pub(super) fn pair<'a>(secrets: impl Iterator<Item = &'a str> + Clone) -> [Option<Self>; 2] {
         let automaton = Rc::new(Automaton::new(secrets));
         [0, 1].map(|_| {
@@ -160,7 +162,7 @@ impl Mask {
         })
     }
 
-    /// Takes the stream's next bytes and appends to `out` what is safe to show.
+    /// Consumes the stream's next bytes, and appends to `out` what is safe to show.
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut at = self.held_at + self.held.len() as u64;
         self.held.extend_from_slice(bytes);
@@ -172,29 +174,29 @@ impl Mask {
             self.state = self.automaton.step(self.state, *byte);
             let longest = self.automaton.nodes[self.state as usize].longest;
             if longest > 0 {
-                self.note(at - u64::from(longest), at);
+                self.add_match(at - u64::from(longest), at);
             }
         }
         let open = u64::from(self.automaton.nodes[self.state as usize].depth);
-        self.give_out(at - open, out);
+        self.release(at - open, out);
     }
 
-    /// Shows what was held back: no more comes that would make a secret of it.
+    /// Releases everything that is held back: no further bytes can complete a secret.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
         self.state = ROOT;
-        self.give_out(self.held_at + self.held.len() as u64, out);
+        self.release(self.held_at + self.held.len() as u64, out);
     }
 
-    fn note(&mut self, mut from: u64, to: u64) {
+    fn add_match(&mut self, mut from: u64, to: u64) {
         while let Some((start, _)) = self.found.pop_back_if(|(_, end)| *end > from) {
             from = from.min(start);
         }
         self.found.push_back((from, to));
     }
 
-    /// Shows what lies before `limit`; no secret that is still to be found begins there.
-    fn give_out(&mut self, mut limit: u64, out: &mut Vec<u8>) {
-        // One that reaches past the limit may yet be joined by another.
+    /// Releases the bytes before `limit`. No secret that is still incomplete begins there.
+    fn release(&mut self, mut limit: u64, out: &mut Vec<u8>) {
+        // A secret that extends past the limit may still overlap with another one.
         if let Some((start, _)) = self.found.iter().find(|(_, end)| *end > limit) {
             limit = limit.min(*start);
         }
@@ -209,8 +211,8 @@ impl Mask {
             at = end;
         }
         out.extend_from_slice(held(at, limit));
-        let given = usize::try_from(limit - self.held_at).unwrap_or(usize::MAX);
-        self.held.drain(..given);
+        let released = usize::try_from(limit - self.held_at).unwrap_or(usize::MAX);
+        self.held.drain(..released);
         self.held_at = limit;
     }
 }
@@ -225,7 +227,7 @@ mod tests {
     }
 
     fn masked(secrets: &[&str], chunks: &[&[u8]]) -> String {
-        let mut mask = mask(secrets).expect("something to hide");
+        let mut mask = mask(secrets).expect("there are secrets");
         let mut out = Vec::new();
         for chunk in chunks {
             mask.push(chunk, &mut out);
@@ -273,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_beginning_of_a_secret_is_held_back() {
-        let mut mask = mask(&["hunter2"]).expect("something to hide");
+    fn only_a_prefix_of_a_secret_is_held_back() {
+        let mut mask = mask(&["hunter2"]).expect("there are secrets");
         let mut out = Vec::new();
         mask.push(b"password: ", &mut out);
         assert_eq!(out, b"password: ");
@@ -284,7 +286,7 @@ mod tests {
         assert_eq!(out, b"password: hunts\n");
     }
 
-    /// What bash itself makes of a value, and `$s` of it after that.
+    /// Returns what a bash script prints that has a secret in `$s`.
     fn bash(script: &str, value: &str, locale: &str) -> Vec<u8> {
         let output = std::process::Command::new("/bin/bash")
             .args(["-c", &format!("exec 2>&1; {script}")])
@@ -310,7 +312,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_bash_makes_of_a_value_is_hidden() {
+    fn quotings_of_bash_are_masked() {
         let scripts = [
             r#"printf '%q\n' "$s""#,
             r#"printf '%s\n' "${s@Q}""#,
@@ -328,15 +330,15 @@ mod tests {
         for value in VALUES {
             for script in scripts {
                 for locale in ["C.UTF-8", "C"] {
-                    let said = bash(script, value, locale);
-                    let shown = masked(&[value], &[&said]);
-                    let said = String::from_utf8_lossy(&said);
-                    assert!(shown.contains("***"), "{script} {locale}: {said:?}");
-                    // No three letters of the value in a row are left.
+                    let output = bash(script, value, locale);
+                    let shown = masked(&[value], &[&output]);
+                    let output = String::from_utf8_lossy(&output);
+                    assert!(shown.contains("***"), "{script} {locale}: {output:?}");
+                    // No three consecutive letters of the value are left.
                     for letters in runs(value) {
                         assert!(
                             !shown.contains(letters) || script.contains(letters),
-                            "{script} {locale}: {letters} of {said:?} is left in {shown:?}"
+                            "{script} {locale}: {letters} of {output:?} is left in {shown:?}"
                         );
                     }
                 }
@@ -344,7 +346,7 @@ mod tests {
         }
     }
 
-    /// The letters and digits of each line that is hidden, in pieces of three or more.
+    /// Returns the runs of at least three letters and digits in each line that is masked.
     fn runs(value: &str) -> impl Iterator<Item = &str> {
         spellings::lines(value)
             .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric()))
@@ -352,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_encoders_make_of_a_value_is_hidden() {
+    fn encodings_are_masked() {
         for (value, encoded) in [
             ("it's \"a\\b\"/<&>", r#"it's \"a\\b\"/<&>"#),
             ("it's \"a\\b\"/<&>", r#"it's \"a\\b\"\/<&>"#),
@@ -383,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_hidden_at_each_alignment_and_over_several_lines() {
+    fn base64_is_masked_at_each_alignment_and_over_several_lines() {
         use base64::Engine;
         use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
         let value = "correct?horse>battery~staple";
@@ -411,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_are_hidden_across_cuts() {
+    fn spellings_are_masked_across_cuts() {
         let secrets = ["it's \"so\"", "gr\u{fc}\u{df}e"];
         let text = r#"'it'\''s "so"' it%27s aXQncyAic28i gr\303\274\303\237e {"a":"it's \"so\""}"#;
         let whole = masked(&secrets, &[text.as_bytes()]);
@@ -430,8 +432,8 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_that_was_finished_goes_on() {
-        let mut mask = mask(&["hunter2"]).expect("something to hide");
+    fn a_finished_mask_can_be_used_again() {
+        let mut mask = mask(&["hunter2"]).expect("there are secrets");
         let mut out = Vec::new();
         mask.push(b"hunt", &mut out);
         mask.finish(&mut out);

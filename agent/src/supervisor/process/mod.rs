@@ -1,10 +1,10 @@
-//! The process that outlives the agent: the same binary as `supervise <folder>`. It has one job at
-//! a time, and mostly takes the agent's next one after that; an agent that is gone leaves it the
-//! job that it has, and no further one.
+//! The supervisor process, which outlives the agent: the same binary, run as `supervise <folder>`.
+//! It runs one job at a time, and then usually waits for the agent's next job. If the agent has
+//! gone, it finishes the job that it has and exits.
 //!
-//! It owns bash, its pipes, its timeout and its end, and writes everything into the job's folder
-//! (see `state/job_dir.rs`). It knows nothing of the server, has no runtime and no thread but its
-//! own, and never sees the node's token.
+//! The supervisor owns bash with its pipes, timeout and end, and writes everything into the job's
+//! folder (see `state/job_dir.rs`). It does not know the server, has a single thread and no async
+//! runtime, and never sees the node's token.
 
 mod bash;
 mod mask;
@@ -35,51 +35,51 @@ use crate::state::start_log::StartLog;
 use run::Run;
 
 pub(crate) use run::{ENDED, FULL};
-pub(crate) use tree::{end_marked, zombie_children};
+pub(crate) use tree::{end_processes_of, zombie_children};
 
-/// What a supervisor that is started ahead of its job has in place of the job's folder. No job's id
-/// has a dot.
+/// Takes the place of the job's folder in the arguments of a supervisor that is started ahead of
+/// its job. No job id contains a dot.
 pub(crate) const NEXT: &str = ".next";
 
-/// What the agent writes to a supervisor that waits for a job: a line of JSON.
+/// Hands a job to a waiting supervisor: one line of JSON on its standard input.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Order {
+pub(crate) struct JobOrder {
     pub(crate) dir: PathBuf,
     pub(crate) secrets: Secrets,
-    /// The job's start is in the journal of starts. Once it is on the disk for good, or can't be,
-    /// the agent says so by a [`word`].
-    pub(crate) noted: bool,
+    /// The agent has written the job's start to the start log, and will send a [`sync_message`]
+    /// once that is synced.
+    pub(crate) start_recorded: bool,
 }
 
-/// What the agent writes after an [`Order`] whose start it has noted: a line.
-pub(crate) fn word(synced: bool) -> &'static [u8] {
+/// The line that follows a [`JobOrder`] with `start_recorded`: whether the start is synced.
+pub(crate) fn sync_message(synced: bool) -> &'static [u8] {
     if synced { b"synced\n" } else { b"not synced\n" }
 }
 
-/// How long the end of a job waits for the server's word before it goes to the disk for good.
-const ACKNOWLEDGED_SOON: Duration = Duration::from_millis(50);
+/// How long a job's end may wait for the server's acknowledgement before it is synced to the disk.
+const ACKNOWLEDGEMENT_LIMIT: Duration = Duration::from_millis(50);
 
-/// Why a supervisor gave up before the job's end. The agent sees the lock free without an exit
-/// record.
+/// Why a supervisor gave up before the job's end. The agent then finds the lock released and no
+/// exit record.
 #[derive(Debug, thiserror::Error)]
 enum SuperviseError {
     #[error("another supervisor has this job, or the agent took it back")]
     Locked,
     #[error("the job has started before")]
     StartedBefore,
-    #[error("job.json is missing or not whole")]
+    #[error("job.json is missing or incomplete")]
     NoSpec,
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
-/// Runs the job in `dir` to its end, or, where that is [`NEXT`], the jobs that standard input
-/// names, one after the other. Returns the process's exit code; the job's own end is in the folder.
+/// Runs the job in `dir` or, if `dir` is [`NEXT`], the jobs that arrive on standard input, one after
+/// the other. Returns the process's exit code; the job's own end is in its folder.
 pub fn main(dir: &Path) -> i32 {
     match supervise(dir) {
         Ok(()) => 0,
         Err(e) => {
-            // Mostly nobody reads this: the agent starts supervisors without a standard error.
+            // The agent starts supervisors without a standard error, so only a manual start shows this.
             let _ = writeln!(io::stderr(), "hyprbox-agent supervise: {e}");
             1
         }
@@ -87,41 +87,50 @@ pub fn main(dir: &Path) -> i32 {
 }
 
 fn supervise(dir: &Path) -> Result<(), SuperviseError> {
-    // A session of its own, so that no signal meant for the agent's terminal comes here. Fails for
-    // a group's leader, as when started by hand, which does no harm.
+    // A session of its own keeps signals from the agent's terminal away. This fails for the leader
+    // of a process group, as after a manual start, which does no harm.
     let _ = setsid();
-    // Started as /proc/self/exe, it would be `exe` in `ps`, `top` and the kernel's log.
+    // Started as /proc/self/exe, the process would otherwise be named `exe` in `ps` and `top`.
     let _ = prctl::set_name(c"hyprbox-agent");
     private::hide_memory();
     prctl::set_child_subreaper(true).map_err(io::Error::from)?;
     if dir.file_name() != Some(NEXT.as_ref()) {
         let mut text = Zeroizing::new(Vec::new());
         io::stdin().lock().read_to_end(&mut text)?;
-        let done = run_job(&JobDir::at(dir), &secrets_of(&text)?, false)?;
-        done.outlive();
+        let finished = run_job(&JobDir::at(dir), &parse_secrets(&text)?, false)?;
+        finished.drain_survivors();
         return Ok(());
     }
-    while let Some(order) = next_order()? {
-        let done = run_job(&JobDir::at(&order.dir), &order.secrets, order.noted)?;
-        if !takes_another(!order.secrets.is_empty(), &done.exit) {
-            // Before it outlives its job.
+    while let Some(order) = read_order()? {
+        let finished = run_job(
+            &JobDir::at(&order.dir),
+            &order.secrets,
+            order.start_recorded,
+        )?;
+        if !takes_another(!order.secrets.is_empty(), &finished.exit) {
+            // Wipes the secrets before a wait that may be long.
             drop(order);
-            done.outlive();
+            finished.drain_survivors();
             break;
         }
-        // A run blocks those that it listens to; while nothing runs, SIGTERM is to end this.
+        // A run blocks the signals that it reads. Between runs, SIGTERM must end this process.
         SigSet::all().thread_unblock().map_err(io::Error::from)?;
     }
     Ok(())
 }
 
-/// Whether the supervisor of a job that ended so waits for another one afterwards. It and the agent
-/// decide alike. What had secrets in its memory, left something alive, or was asked to end, ends.
+/// Whether a supervisor waits for another job after this one. Agent and supervisor both decide by
+/// this. A supervisor exits if it had secrets in its memory, left processes alive, or received
+/// SIGTERM.
 pub(crate) fn takes_another(had_secrets: bool, exit: &Exit) -> bool {
     !had_secrets && exit.error_msg.is_none() && !exit.at_shutdown && !exit.left_running
 }
 
-fn run_job(job: &JobDir, secrets: &Secrets, is_noted: bool) -> Result<Done, SuperviseError> {
+fn run_job(
+    job: &JobDir,
+    secrets: &Secrets,
+    start_recorded: bool,
+) -> Result<FinishedJob, SuperviseError> {
     let _lock = lock(job)?;
     if job.has(STARTED) {
         return Err(SuperviseError::StartedBefore);
@@ -129,46 +138,44 @@ fn run_job(job: &JobDir, secrets: &Secrets, is_noted: bool) -> Result<Done, Supe
     let spec: Spec = job.read("job.json").ok_or(SuperviseError::NoSpec)?;
     let mut run = Run::prepare(job, secrets)?;
     let mut record = job.reserve_exit()?;
-    let start = Start::write(job, &spec, is_noted)?;
-    let exit = run.until_the_end(&spec, start);
+    let start = StartRecord::write(job, &spec, start_recorded)?;
+    let exit = run.run_to_end(&spec, start);
     job.write_exit(&exit, &mut record)?;
-    // A living agent tells the server at once, and a job that the server has taken needs no disk:
-    // only without that is the end put there for good. A power loss in between is a restart of the
-    // node while the job ran.
-    run.poke(ENDED);
-    if !run.is_acknowledged_within(ACKNOWLEDGED_SOON) {
+    // A running agent reports the end at once, and an end that the server has acknowledged needs no
+    // sync. After a power loss in between, the node has restarted while the job ran.
+    run.wake_agent(ENDED);
+    if !run.wait_for_acknowledgement(ACKNOWLEDGEMENT_LIMIT) {
         run.sync();
         let synced = record
             .sync_all()
             .and_then(|()| File::open(job.path())?.sync_all());
-        // Where the folder has gone meanwhile, the server knows, and nothing is left to be kept.
+        // If the folder has gone meanwhile, the server knows the end, and nothing needs to be kept.
         if job.has("exit") {
             synced?;
         }
     }
-    Ok(Done {
+    Ok(FinishedJob {
         exit,
         pipes: run.into_pipes(),
     })
 }
 
-/// A job that has ended, and whose folder this process has let go of.
-struct Done {
+/// A job that has ended, and whose folder is unlocked.
+struct FinishedJob {
     exit: Exit,
-    /// What the job's processes that still run may write into.
+    /// Read ends of the pipes that the job's surviving processes may still have open.
     pipes: [Option<File>; 2],
 }
 
-impl Done {
-    /// Reads and drops what processes write that outlive their job, for as long as they have its
-    /// pipes: otherwise they would die of the first line that they print. Afterwards they are
-    /// init's.
-    fn outlive(self) {
+impl FinishedJob {
+    /// Discards the output of processes that outlive the job, for as long as they have its pipes
+    /// open. Otherwise SIGPIPE would kill them when they print. Afterwards init is their parent.
+    fn drain_survivors(self) {
         if !self.exit.left_running {
             return;
         }
-        // Nobody waits for them any more, so the kernel clears away those that end; and SIGTERM
-        // ends this process again. SAFETY: to ignore a signal sets no handler.
+        // Nothing waits for these processes any more, so the kernel must reap them; and SIGTERM must
+        // end this process again. SAFETY: ignoring a signal installs no handler.
         #[expect(unsafe_code, reason = "nix can't know that no handler is set")]
         let ignored = unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) };
         if ignored.is_err() || SigSet::all().thread_unblock().is_err() {
@@ -192,18 +199,18 @@ impl Done {
     }
 }
 
-/// The secrets of a job whose folder is known come as JSON on standard input, which is memory and
-/// never a file on disk; empty without any.
-fn secrets_of(text: &[u8]) -> io::Result<Secrets> {
+/// Parses the secrets of a job that was named on the command line. They are JSON on standard input,
+/// which is memory and never a file on the disk. Without secrets it is empty.
+fn parse_secrets(text: &[u8]) -> io::Result<Secrets> {
     if text.is_empty() {
         return Ok(Secrets::default());
     }
     serde_json::from_slice(text).map_err(io::Error::other)
 }
 
-/// The next job, from standard input; none where the agent has ended.
-fn next_order() -> io::Result<Option<Order>> {
-    let line = Zeroizing::new(next_line()?);
+/// Reads the next job from standard input. Returns `None` if the agent has exited.
+fn read_order() -> io::Result<Option<JobOrder>> {
+    let line = Zeroizing::new(read_line()?);
     if line.is_empty() {
         return Ok(None);
     }
@@ -212,78 +219,79 @@ fn next_order() -> io::Result<Option<Order>> {
         .map_err(io::Error::other)
 }
 
-/// The agent's next line; empty where it has ended.
-fn next_line() -> io::Result<Vec<u8>> {
+/// Reads the agent's next line. It is empty if the agent has exited.
+fn read_line() -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     io::stdin().lock().read_until(b'\n', &mut line)?;
     Ok(line)
 }
 
-/// Takes the job's lock, and makes sure that it is still the folder's.
+/// Locks the job, and makes sure that the lock file still belongs to its folder.
 fn lock(job: &JobDir) -> Result<Flock<File>, SuperviseError> {
     let lock = job.try_lock().ok_or(SuperviseError::Locked)?;
     let held = lock.metadata()?;
     match std::fs::metadata(job.file("lock")) {
-        Ok(named) if named.ino() == held.ino() => Ok(lock),
+        Ok(current) if current.ino() == held.ino() => Ok(lock),
         Ok(_) | Err(_) => Err(SuperviseError::Locked),
     }
 }
 
-/// A job's start, written down and not yet on the disk for good.
-enum Start {
-    /// In the journal of starts, by the agent, which has it synced.
+/// The record of a job's start, which is written and not yet synced.
+enum StartRecord {
+    /// The agent has written it to the start log, and is syncing it.
     ByAgent,
-    /// In the journal of starts: only its bytes have changed.
-    InJournal(File),
-    /// In the job's folder alone, in a file of its own.
+    /// This process has written it to the start log.
+    InLog(File),
+    /// It is only in the job's folder, in a new file.
     InFolder(File),
 }
 
-impl Start {
-    /// From here on the job never starts again, whoever is killed.
-    fn write(job: &JobDir, spec: &Spec, is_noted: bool) -> io::Result<Self> {
+impl StartRecord {
+    /// Records the start. From here on the job never starts again, even if agent and supervisor are
+    /// killed.
+    fn write(job: &JobDir, spec: &Spec, by_agent: bool) -> io::Result<Self> {
         let started = Started {
             boot_id: spec.boot_id.clone(),
         };
         let text = serde_json::to_vec(&started).map_err(io::Error::other)?;
-        let start = if is_noted {
+        let record = if by_agent {
             Self::ByAgent
-        } else if let Some(journal) = note(job, spec) {
-            Self::InJournal(journal)
+        } else if let Some(log) = record_start(job, spec) {
+            Self::InLog(log)
         } else {
             let mut file = File::create_new(job.file(STARTED))?;
             file.write_all(&text)?;
             return Ok(Self::InFolder(file));
         };
         job.write_started(&text)?;
-        Ok(start)
+        Ok(record)
     }
 
-    /// From here on it never starts again, even where the power goes. Only then may bash have its
-    /// first instruction.
+    /// Makes the record durable. From here on the job never starts again, even after a power loss.
+    /// Bash must not start before.
     fn sync(self, job: &JobDir, spec: &Spec) -> io::Result<()> {
         match self {
-            Self::ByAgent if next_line()? == word(true) => Ok(()),
-            // The agent has died meanwhile, or its sync has failed.
-            Self::ByAgent => match note(job, spec) {
-                Some(journal) => journal.sync_data(),
+            Self::ByAgent if read_line()? == sync_message(true) => Ok(()),
+            // The agent has died, or its sync has failed.
+            Self::ByAgent => match record_start(job, spec) {
+                Some(log) => log.sync_data(),
                 None => File::open(job.file(STARTED))?.sync_all(),
             },
-            Self::InJournal(journal) => journal.sync_data(),
-            // On ext4, XFS and btrfs the sync of a new file takes the names that lead to it along,
-            // and each further sync would delay the job by as much again.
+            Self::InLog(log) => log.sync_data(),
+            // On ext4, XFS and btrfs this also syncs the directories above a new file. Syncing each
+            // of them as well would double the delay.
             Self::InFolder(file) => file.sync_all(),
         }
     }
 }
 
-/// Notes the start in the journal of starts, where that can be.
-fn note(job: &JobDir, spec: &Spec) -> Option<File> {
+/// Writes the start to the start log. Returns the file to sync, or `None` if that failed.
+fn record_start(job: &JobDir, spec: &Spec) -> Option<File> {
     StartLog::for_job(job)?.record(job.id(), &spec.boot_id).ok()
 }
 
-/// The record of a script that never ran.
-fn never_ran(ended_by: EndedBy, error_msg: Option<String>) -> Exit {
+/// The exit record of a script that was not started.
+fn exit_without_start(ended_by: EndedBy, error_msg: Option<String>) -> Exit {
     Exit {
         exit_code: None,
         signal: None,

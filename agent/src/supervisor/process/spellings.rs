@@ -1,7 +1,7 @@
-//! The spellings that programs make of a text: bash's quotings, JSON, URLs, base64.
+//! The forms in which programs print a secret: quoted by bash, or encoded as JSON, URL or base64.
 //!
-//! Each is made of one line of a secret and stands wherever that line stands in a longer text that
-//! was spelled so as a whole. Those that come out alike are made only once.
+//! Each spelling of a line also appears inside any longer text that contains the line and is encoded
+//! as a whole.
 
 use std::fmt::Write as _;
 
@@ -9,22 +9,22 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use zeroize::Zeroizing;
 
-/// Shorter ones are not hidden: they would turn up everywhere.
+/// Shorter lines are not masked, because they would be found everywhere.
 pub(super) const MIN_CHARS: usize = 4;
 
 /// Columns after which `base64` and `openssl base64` begin a new line.
 const WRAPS: [usize; 2] = [76, 64];
 
-/// The lines of a secret that are long enough to be hidden.
+/// Returns the lines of a secret that are long enough to be masked.
 pub(super) fn lines(secret: &str) -> impl Iterator<Item = &str> {
     secret
         .split(['\n', '\r'])
         .filter(|line| line.chars().count() >= MIN_CHARS)
 }
 
-/// All spellings of a secret except the plain one, the likeliest first.
+/// Returns all spellings of a secret except the plain one, the most likely first.
 pub(super) fn of(secret: &str) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + '_ {
-    let texts = TEXTS.iter().flat_map(move |spell| {
+    let texts = ENCODINGS.iter().flat_map(move |spell| {
         lines(secret).map(move |line| Zeroizing::new(spell(line).into_bytes()))
     });
     let wholes = whole_in_base64(secret).into_iter();
@@ -33,8 +33,8 @@ pub(super) fn of(secret: &str) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + '_ 
     wholes.chain(texts).chain(without_utf8).chain(parts)
 }
 
-/// How a line is spelled, one after the other.
-const TEXTS: [fn(&str) -> String; 20] = [
+/// Functions that return a spelling of a line.
+const ENCODINGS: [fn(&str) -> String; 20] = [
     // 'it'\''s', as `set -x`, `${x@Q}` and `set` write it.
     |line| line.replace('\'', r"'\''"),
     // it\'s, as `printf %q` does.
@@ -46,13 +46,12 @@ const TEXTS: [fn(&str) -> String; 20] = [
     },
     // "…", as `declare -p` and `export -p` do.
     |line| escaped(line, |c| r#""\$`"#.contains(c)),
-    // $'…', as all of them do with what can't be printed; and in a locale without UTF-8.
+    // $'…', as all of these do with unprintable characters; and in a locale without UTF-8.
     |line| in_dollar_quotes(line, char::is_control),
     |line| in_dollar_quotes(line, |c| c.is_control() || !c.is_ascii()),
-    // What `set -x` shows of the right side of `[[ $x == "$y" ]]`. Two characters mean something to
-    // bash itself.
+    // As `set -x` prints the right side of `[[ $x == "$y" ]]`. Bash uses two characters internally.
     |line| escaped(line, |c| !"\x01\x7f".contains(c)),
-    // JSON as most write it, with \/, as Go does for HTML, and in ASCII.
+    // JSON: the usual form, with \/, as Go escapes it for HTML, and in ASCII.
     |line| json(line, |c| c == '"' || c == '\\', false),
     |line| json(line, |c| "\"\\/".contains(c), false),
     |line| json(line, |c| "\"\\<>&\u{2028}\u{2029}".contains(c), false),
@@ -69,7 +68,7 @@ const TEXTS: [fn(&str) -> String; 20] = [
     |line| percent(line, "-_.~", true),
 ];
 
-/// What bash puts a backslash before.
+/// The characters that bash escapes with a backslash.
 const BACKSLASHED: &str = "\t !\"$&'()*,;<>?[\\]^`{|}";
 
 fn escaped(line: &str, is_special: impl Fn(char) -> bool) -> String {
@@ -83,7 +82,7 @@ fn escaped(line: &str, is_special: impl Fn(char) -> bool) -> String {
     text
 }
 
-/// [`escaped`] in a locale without UTF-8.
+/// Like [`escaped`], in a locale without UTF-8.
 fn each_byte_escaped(line: &str) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(line.bytes().flat_map(|byte| [b'\\', byte]).collect())
 }
@@ -139,7 +138,7 @@ fn json(line: &str, is_escaped: impl Fn(char) -> bool, upper: bool) -> String {
     text
 }
 
-/// `kept` is what stays as it is, next to letters and digits.
+/// `kept` lists the characters that stay as they are, in addition to letters and digits.
 fn percent(line: &str, kept: &str, lower: bool) -> String {
     let mut text = String::with_capacity(3 * line.len());
     for byte in line.bytes() {
@@ -157,8 +156,7 @@ fn percent(line: &str, kept: &str, lower: bool) -> String {
     text
 }
 
-/// Base64 of a text that begins with the secret, and ends with it or with a line break after it;
-/// also over several lines.
+/// Base64 of the whole secret, also with a line break at its end, in one line and in several.
 fn whole_in_base64(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let mut spellings = Vec::new();
     if lines(secret).next().is_none() {
@@ -166,7 +164,7 @@ fn whole_in_base64(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
     }
     for end in ["", "\n"] {
         let whole = Zeroizing::new(format!("{secret}{end}"));
-        let encoded = both(whole.as_bytes());
+        let encoded = encode_both(whole.as_bytes());
         for wrap in WRAPS {
             for text in &encoded {
                 let rows = text.chunks(wrap).filter(|row| row.len() >= MIN_CHARS);
@@ -178,9 +176,8 @@ fn whole_in_base64(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
     spellings
 }
 
-/// Base64 of a text that has the line in it, for each of the three places where it may begin in a
-/// group of three bytes: what of it depends on the line only, and also its end, if the text ends
-/// there.
+/// Base64 of a text that contains the line, for each of its three alignments: the characters that
+/// depend only on the line, and the same with the end of the text.
 fn in_base64(line: &str) -> Vec<Zeroizing<Vec<u8>>> {
     let mut spellings = Vec::new();
     for before in 0..3 {
@@ -189,9 +186,9 @@ fn in_base64(line: &str) -> Vec<Zeroizing<Vec<u8>>> {
             text.extend_from_slice(line.as_bytes());
             let whole_bits = 8 * text.len();
             text.extend_from_slice(end.as_bytes());
-            // The first character that has no bit of what comes before.
+            // The first character that does not depend on the bytes before the line.
             let first = (8 * before).div_ceil(6);
-            for encoded in both(&text) {
+            for encoded in encode_both(&text) {
                 let inner = &encoded[first..whole_bits / 6];
                 spellings.push(Zeroizing::new(inner.to_vec()));
                 spellings.push(Zeroizing::new(encoded[first..].to_vec()));
@@ -202,7 +199,7 @@ fn in_base64(line: &str) -> Vec<Zeroizing<Vec<u8>>> {
     spellings
 }
 
-/// In both alphabets.
-fn both(bytes: &[u8]) -> [Zeroizing<Vec<u8>>; 2] {
+/// Encodes in both alphabets of base64.
+fn encode_both(bytes: &[u8]) -> [Zeroizing<Vec<u8>>; 2] {
     [&STANDARD, &URL_SAFE].map(|engine| Zeroizing::new(engine.encode(bytes).into_bytes()))
 }

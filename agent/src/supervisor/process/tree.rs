@@ -1,9 +1,9 @@
-//! The processes of a job, found in /proc, and their end.
+//! Finds the processes of a job in /proc, and ends them.
 //!
-//! The supervisor is a subreaper, so that all of a job's processes stay its descendants, whatever
-//! they call. A cgroup for each job would find the same ones, but to move a process into one costs
-//! 7 to 16 ms (measured on Linux 6.18: the kernel waits for all of its cores), several times what a
-//! short job takes in all.
+//! The supervisor is a subreaper, so all of a job's processes stay its descendants, whatever system
+//! calls they make. A cgroup for each job would find the same processes, but moving a process into a
+//! cgroup takes 7 to 16 ms (measured on Linux 6.18, which waits for all cores): several times as
+//! long as a whole short job.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -12,13 +12,14 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long killed processes get to go: one that waits for a disk or a dead network share may not.
-const GOING: Duration = Duration::from_secs(5);
+/// How long to wait for killed processes: one that waits for a disk or a dead network share may
+/// never end.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// Between two passes over the processes.
+/// Pause between two passes over the processes.
 pub(super) const BETWEEN_PASSES: Duration = Duration::from_millis(2);
 
-/// A process as /proc/<pid>/stat has it.
+/// A process, from /proc/<pid>/stat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: i32,
@@ -29,7 +30,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// One that only its parent's list of children shows.
+    /// A process that is only in its parent's list of children.
     fn hidden(pid: i32, parent: i32) -> Self {
         Self {
             pid,
@@ -41,13 +42,13 @@ impl Process {
     }
 }
 
-/// Every process that descends from this one, parents first. As this one is a subreaper, none of a
-/// job's processes gets out of that, by `setsid`, a double fork or anything else.
+/// Returns every descendant of this process, parents first. No process of a job can escape by
+/// `setsid`, a double fork or anything else, because this process is a subreaper.
 pub(super) fn descendants() -> Vec<Process> {
     let own = std::process::id().cast_signed();
     let mut all = all();
-    // Under `hidepid` /proc hides a child that runs as another user, or that nobody may trace; the
-    // kernel's list of this process's own children has it nevertheless.
+    // With the mount option `hidepid`, /proc hides children of another user and those that can't be
+    // traced. The kernel's list of this process's own children still contains them.
     let known: HashSet<i32> = all.iter().map(|process| process.pid).collect();
     let unknown = own_children()
         .into_iter()
@@ -56,37 +57,36 @@ pub(super) fn descendants() -> Vec<Process> {
     below(own, all)
 }
 
-/// The pids of this process's children, zombies among them; none if the kernel keeps no such list.
+/// Returns the pids of this process's children, including zombies; empty if the kernel has no such
+/// list.
 fn own_children() -> Vec<i32> {
     let list = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
     let pids = list.split_whitespace();
     pids.filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// Which of a script's processes outlive it.
+/// Which of a script's processes may outlive it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
-    /// None.
     Nothing,
-    /// Those that were started with [`MARK`], and what descends from them.
+    /// Those that were started with [`MARK`], and their descendants.
     Marked,
-    /// All.
     Everything,
 }
 
-/// What became of a script's processes, each list in the order of the pids.
+/// The processes that outlived a script, and their fate. Each list is sorted by pid.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
+pub(super) struct Leftovers {
     pub(super) ended: Vec<Process>,
     pub(super) kept: Vec<Process>,
-    /// Those that can't be ended: another user's, or stuck in the kernel.
+    /// Processes that can't be killed: they belong to another user, or are stuck in the kernel.
     pub(super) survivors: Vec<Process>,
 }
 
-/// Kills all that descends from this process, except what `keep` names, until nothing else is left.
-/// `reap` is called between the passes, to clear what has died.
-pub(super) fn end_descendants(keep: Keep, mut reap: impl FnMut()) -> Rest {
-    let deadline = Instant::now() + GOING;
+/// Kills all descendants of this process except those to `keep`, until no others are left. Calls
+/// `reap` before each pass.
+pub(super) fn end_descendants(keep: Keep, mut reap: impl FnMut()) -> Leftovers {
+    let deadline = Instant::now() + KILL_LIMIT;
     let mut ended = BTreeMap::new();
     loop {
         reap();
@@ -103,7 +103,7 @@ pub(super) fn end_descendants(keep: Keep, mut reap: impl FnMut()) -> Rest {
             for process in &left {
                 ended.remove(&process.pid);
             }
-            return Rest {
+            return Leftovers {
                 ended: ended.into_values().collect(),
                 kept: by_pid(kept),
                 survivors: by_pid(left),
@@ -118,7 +118,7 @@ fn by_pid(mut processes: Vec<Process>) -> Vec<Process> {
     processes
 }
 
-/// Those that outlive the script, and the others. `processes` has parents before their children.
+/// Splits processes into those to keep and those to end. Parents must come before their children.
 fn split(
     keep: Keep,
     processes: Vec<Process>,
@@ -137,55 +137,55 @@ fn split(
     }
 }
 
-/// What a process has in its environment that shall outlive the script that started it.
+/// In the environment of a process that may outlive its script.
 const MARK: &str = "HYPRBOX_KEEP=1";
 
 fn is_marked(pid: i32) -> bool {
     has_in_environment(pid, MARK)
 }
 
-/// False if the environment can't be read.
+/// Returns false if the environment can't be read.
 fn has_in_environment(pid: i32, variable: &str) -> bool {
     std::fs::read(format!("/proc/{pid}/environ"))
         .is_ok_and(|e| e.split(|b| *b == 0).any(|v| v == variable.as_bytes()))
 }
 
-/// Kills the processes that have `HYPRBOX_JOB_ID=<id>` in their environment, except those that were
-/// started with [`MARK`] and what descends from them: what is left of a job whose supervisor was
-/// killed, so that nothing shows what descended from it.
-pub(crate) fn end_marked(job_id: &str) {
+/// Kills what is left of a job whose supervisor was killed, so that its descendants can no longer be
+/// found: the processes with `HYPRBOX_JOB_ID=<id>` in their environment, except those that were
+/// started with [`MARK`] and their descendants.
+pub(crate) fn end_processes_of(job_id: &str) {
     let mark = format!("HYPRBOX_JOB_ID={job_id}");
-    let deadline = Instant::now() + GOING;
+    let deadline = Instant::now() + KILL_LIMIT;
     loop {
-        let mut found = false;
+        let mut any_left = false;
         let all = all();
         let mut kept = HashSet::new();
         for process in all.iter().filter(|process| is_marked(process.pid)) {
             kept.insert(process.pid);
-            let theirs = below(process.pid, all.clone());
-            kept.extend(theirs.into_iter().map(|process| process.pid));
+            let descendants = below(process.pid, all.clone());
+            kept.extend(descendants.into_iter().map(|process| process.pid));
         }
         for process in all.iter().filter(|p| !p.zombie && !kept.contains(&p.pid)) {
             if has_in_environment(process.pid, &mark) {
-                found = true;
+                any_left = true;
                 let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
             }
         }
-        if !found || Instant::now() >= deadline {
+        if !any_left || Instant::now() >= deadline {
             return;
         }
         std::thread::sleep(BETWEEN_PASSES);
     }
 }
 
-/// The children of `parent` that have ended and whose status nobody has taken.
+/// Returns the children of `parent` that have ended and were not reaped.
 pub(crate) fn zombie_children(parent: i32) -> Vec<i32> {
     let mut processes = all();
     processes.retain(|process| process.zombie && process.parent == parent);
     processes.iter().map(|process| process.pid).collect()
 }
 
-/// All processes of this machine that can be seen.
+/// Returns all processes that this user can see.
 fn all() -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
@@ -206,7 +206,7 @@ fn read(pid: i32) -> Option<Process> {
 /// Fields of /proc/<pid>/stat between `pgrp` and `num_threads`.
 const THREADS_AFTER_GROUP: usize = 14;
 
-/// `pid (name) state ppid pgrp …`; the name may hold anything, brackets and spaces too.
+/// Parses `pid (name) state ppid pgrp …`. The name may contain brackets and spaces.
 fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
     let (before, after) = stat.rsplit_once(')')?;
     let (_, name) = before.split_once('(')?;
@@ -214,7 +214,7 @@ fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    // One whose first thread has ended looks like a zombie while its other threads go on.
+    // A process whose main thread has ended looks like a zombie while other threads still run.
     let threads: u32 = fields.nth(THREADS_AFTER_GROUP)?.parse().ok()?;
     Some(Process {
         pid,
@@ -225,7 +225,7 @@ fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
     })
 }
 
-/// Those of `processes` that descend from `root`, without the dead.
+/// Returns the living descendants of `root` among `processes`.
 fn below(root: i32, processes: Vec<Process>) -> Vec<Process> {
     let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
     for process in processes {
@@ -262,11 +262,11 @@ mod tests {
             parse_stat(7, &stat).expect("parses").zombie
         };
         assert!(is_zombie(1));
-        assert!(!is_zombie(2), "its other threads go on");
+        assert!(!is_zombie(2), "its other threads still run");
     }
 
     #[test]
-    fn what_descends_from_a_marked_process_is_kept() {
+    fn descendants_of_a_marked_process_are_kept() {
         let tree = || {
             [(10, 2), (11, 10), (12, 11), (20, 2), (21, 20)].map(|(pid, parent)| Process {
                 pid,

@@ -1,4 +1,4 @@
-//! How a run ends: its processes reaped, asked to go, killed; and what is told of it.
+//! Ends a run: reaps, terminates and kills its processes, and builds the exit record.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -12,23 +12,23 @@ use nix::unistd::Pid;
 use super::{GRACE, LAST_READS, LINGER, Run};
 use crate::spool::slot;
 use crate::state::job_dir::{EndedBy, Exit, Spec};
-use crate::supervisor::process::tree::{self, Keep, Process, Rest};
+use crate::supervisor::process::tree::{self, Keep, Leftovers, Process};
 
-/// How often what was killed is looked for again.
+/// How many more times killed processes are reaped.
 const LAST_REAPS: usize = 100;
-/// How many processes the last lines name.
-const NAMED: usize = 5;
+/// How many processes a line on stderr names.
+const MAX_NAMES: usize = 5;
 
 impl Run {
     pub(super) fn reap(&mut self) {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => return,
-                // Once bash is reaped, the kernel may give its pid to another child.
+                // Once bash is reaped, the kernel may reuse its pid for another child.
                 Ok(status) if status.pid() == Some(self.bash) && self.bash_end.is_none() => {
                     self.bash_end = Some(status);
-                    // Those that were asked to end keep the time that they were given: the script's
-                    // own bash mostly goes at once, while its step still cleans up.
+                    // After a SIGTERM the remaining processes keep their full grace period: the
+                    // script's own bash usually ends at once, while its step still cleans up.
                     self.kill_at.get_or_insert_with(|| Instant::now() + LINGER);
                 }
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -40,7 +40,7 @@ impl Run {
         }
     }
 
-    /// Asks all of the job's processes to end.
+    /// Sends SIGTERM to all of the job's processes.
     pub(super) fn terminate(&mut self, by: EndedBy) {
         self.reap();
         if self.bash_end.is_some() {
@@ -48,7 +48,7 @@ impl Run {
         }
         self.ended_by = by;
         self.kill_at = Some(Instant::now() + GRACE);
-        // A stopped process hears SIGTERM only once it goes on.
+        // A stopped process handles SIGTERM only after it is continued.
         for signal in [Signal::SIGTERM, Signal::SIGCONT] {
             let _ = killpg(self.bash, signal);
         }
@@ -61,19 +61,22 @@ impl Run {
         }
     }
 
-    /// Kills all of the job's processes, except those that may stay, and reads the last output.
+    /// Kills all of the job's processes except those that may outlive it, and reads the last output.
     pub(super) fn kill_all(&mut self) {
-        // A cancel or a timeout ends all that the job started.
+        // A cancel or a timeout ends everything that the job started.
         let keep = match self.ended_by {
             EndedBy::Itself if self.keeps_processes => Keep::Everything,
             EndedBy::Itself => Keep::Marked,
             EndedBy::Cancel | EndedBy::Timeout | EndedBy::Stop => Keep::Nothing,
         };
-        self.rest = tree::end_descendants(keep, || self.reap());
+        self.leftovers = tree::end_descendants(keep, || self.reap());
         self.reap();
-        // A dead process may be another dead one's child for a moment still.
+        // A dead process may for a moment still be the child of another dead one.
         for _ in 0..LAST_REAPS {
-            if self.childless || !self.rest.kept.is_empty() || !self.rest.survivors.is_empty() {
+            if self.childless
+                || !self.leftovers.kept.is_empty()
+                || !self.leftovers.survivors.is_empty()
+            {
                 break;
             }
             std::thread::sleep(tree::BETWEEN_PASSES);
@@ -89,11 +92,11 @@ impl Run {
         self.over = true;
     }
 
-    pub(super) fn exit(&mut self, spec: &Spec) -> Exit {
+    pub(super) fn exit_record(&mut self, spec: &Spec) -> Exit {
         for stream in Stream::ALL {
             self.finish_mask(stream);
         }
-        self.report_rest();
+        self.report_leftovers();
         let (exit_code, signal) = match self.bash_end {
             Some(WaitStatus::Exited(_, code)) => (Some(code), None),
             Some(WaitStatus::Signaled(_, signal, _)) => (None, Some(signal.as_str().to_owned())),
@@ -112,7 +115,7 @@ impl Run {
         }
     }
 
-    /// Writes out what the mask still holds back: no secret begins there.
+    /// Writes out what the mask has held back, because it can no longer become a secret.
     fn finish_mask(&mut self, stream: Stream) {
         if let Some(mask) = &mut self.masks[slot(stream)] {
             self.masked.clear();
@@ -124,9 +127,9 @@ impl Run {
         }
     }
 
-    /// Reports on stderr what became of the processes that outlived bash.
-    fn report_rest(&mut self) {
-        let lines = self.rest_lines();
+    /// Reports the processes that outlived bash on stderr.
+    fn report_leftovers(&mut self) {
+        let lines = self.leftover_lines();
         if lines.is_empty() {
             return;
         }
@@ -136,7 +139,7 @@ impl Run {
             "\n"
         };
         let text = format!("{open_line}{lines}");
-        // A process may have a secret for its name.
+        // A process's name may be a secret.
         let bytes = match &mut self.masks[slot(Stream::Stderr)] {
             None => text.as_bytes(),
             Some(mask) => {
@@ -149,12 +152,12 @@ impl Run {
         self.spool.append(Stream::Stderr, bytes);
     }
 
-    fn rest_lines(&self) -> String {
-        let Rest {
+    fn leftover_lines(&self) -> String {
+        let Leftovers {
             ended,
             kept,
             survivors,
-        } = &self.rest;
+        } = &self.leftovers;
         let mut lines = String::new();
         if !kept.is_empty() {
             let _ = writeln!(
@@ -175,7 +178,7 @@ impl Run {
         if !self.childless && self.bash_end.is_some() && kept.is_empty() && survivors.is_empty() {
             lines.push_str("hyprbox: could not see all processes that are still running\n");
         }
-        // The killed ones of a cancel or a timeout are no news.
+        // After a cancel or a timeout, killed processes are expected.
         if !ended.is_empty() && self.ended_by == EndedBy::Itself {
             let _ = writeln!(
                 lines,
@@ -195,18 +198,18 @@ fn count(processes: &[Process]) -> String {
     }
 }
 
-/// The first few, as `nginx (4711), sleep (4712)`.
+/// Names the first few processes, as in `nginx (4711), sleep (4712)`.
 fn names(processes: &[Process]) -> String {
     let name = |process: &Process| {
-        // A process chooses its own name, and may put a line break or an escape into it.
+        // A process chooses its own name, which may contain line breaks or escape sequences.
         let name = process.name.replace(char::is_control, "?");
         format!("{name} ({})", process.pid)
     };
-    let named: Vec<String> = processes.iter().take(NAMED).map(name).collect();
+    let named: Vec<String> = processes.iter().take(MAX_NAMES).map(name).collect();
     named.join(", ")
 }
 
-/// Why the job failed, if its exit code doesn't say.
+/// Why the job failed, if its exit code does not show it.
 fn error_msg(ended_by: EndedBy, signal: Option<&str>, spec: &Spec) -> Option<String> {
     match (ended_by, signal) {
         (EndedBy::Itself, Some(signal)) => Some(FailureReason::killed_by(signal)),

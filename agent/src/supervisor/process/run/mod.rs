@@ -1,4 +1,4 @@
-//! One run of bash: reads what it writes, ends it when asked, and sees that nothing is left of it.
+//! One run of bash: reads its output, ends it on request, and makes sure that no process is left.
 
 mod end;
 
@@ -19,45 +19,44 @@ use nix::unistd::{Pid, pipe2};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::mask::Mask;
-use super::{Start, never_ran, tree};
+use super::{StartRecord, exit_without_start, tree};
 use crate::spool::{SpoolWriter, slot};
 use crate::state::job_dir::{ACKNOWLEDGED, EndedBy, Exit, JobDir, Spec};
 use crate::supervisor::process::bash::{Bash, start_bash};
 
 /// From SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long children that bash left behind may still write.
+/// How long processes that bash left behind may still write.
 const LINGER: Duration = Duration::from_secs(2);
-/// One read of a pipe, at first.
+/// Size of one read from a pipe, at first.
 const READ_BYTES: usize = 16 * 1024;
-/// One read of a pipe that is full again and again.
+/// Size of one read from a pipe that keeps filling up.
 const FLOOD_READ_BYTES: usize = 256 * 1024;
-/// What the kernel keeps of a pipe that we are slow to read: fewer and larger reads in a flood.
+/// Buffer size of a pipe: a larger one means fewer and larger reads in a flood.
 const PIPE_BYTES: i32 = 256 * 1024;
-/// After this much new output the agent is told that a batch is full.
+/// After this much new output the agent learns that a batch is full.
 const FULL_BYTES: usize = 256 * 1024;
-/// The least time between two words of new output to the agent.
-const POKE_EVERY: Duration = Duration::from_millis(2);
-/// After a spell of this much silence, the first word waits a moment: what a short script writes
-/// then goes to the server in one call with its end, and a longer one's first line comes no later
-/// than anybody could see.
+/// The least time between two messages about new output to the agent.
+const WAKE_INTERVAL: Duration = Duration::from_millis(2);
+/// After this much silence, the first message waits for [`GATHER`]. A short script's output then
+/// goes to the server in one call with its end, and a longer script's first line is delayed by less
+/// than anybody can see.
 const QUIET: Duration = Duration::from_millis(50);
-/// That moment.
 const GATHER: Duration = Duration::from_millis(2);
-/// What is still read of a pipe when all is over, should somebody outside of the job go on writing
-/// into it.
+/// How often a pipe is read after the job has ended, in case a process outside the job keeps
+/// writing into it.
 const LAST_READS: usize = 16;
 
-/// In the comments at a script's head: its preset has `keepProcesses: true`.
+/// This line in the comments at a script's head means that its preset has `keepProcesses: true`.
 const KEEP_PROCESSES: &[u8] = b"# hyprbox: keep-processes";
-/// More than the comments at a script's head take.
+/// More than the comments at a script's head need.
 const HEAD_BYTES: u64 = 64 * 1024;
 
-/// To the agent: there is new output.
+/// Message to the agent: there is new output.
 const DATA: u8 = b'd';
-/// To the agent: there is so much of it that it need not wait for more.
+/// Message to the agent: there is enough output for a full batch.
 pub(crate) const FULL: u8 = b'f';
-/// To the agent: the exit record is there.
+/// Message to the agent: the exit record is written.
 pub(crate) const ENDED: u8 = b'e';
 
 /// A job's pipes, spool and signals.
@@ -67,20 +66,19 @@ pub(super) struct Run {
     wake: File,
     control: File,
     signals: SignalFd,
-    /// Our ends of bash's pipes, until they are at their end.
+    /// Read ends of bash's stdout and stderr, until end of file.
     pipes: [Option<File>; 2],
     masks: [Option<Mask>; 2],
-    /// The secrets as the script reads them, each with a NUL, in the order of their names; and our
-    /// end of the pipe.
+    /// The secrets as the script reads them: sorted by name, each followed by a NUL.
     secrets: Zeroizing<Vec<u8>>,
-    /// How much of them bash's pipe has taken.
+    /// How many bytes of them are written to the pipe.
     secrets_written: usize,
     secrets_pipe: Option<File>,
     buffer: Vec<u8>,
     masked: Vec<u8>,
-    last_poke: Option<Instant>,
-    /// When the agent is to be told of new output, where there is some.
-    poke_at: Option<Instant>,
+    last_wake: Option<Instant>,
+    /// When to wake the agent because of new output; `None` if there is none.
+    wake_at: Option<Instant>,
     pid_written: bool,
     since_full: usize,
     last_stderr_byte: u8,
@@ -88,23 +86,22 @@ pub(super) struct Run {
     bash: Pid,
     /// How bash ended, once it has.
     bash_end: Option<WaitStatus>,
-    /// True once no child of any kind is left.
+    /// True once this process has no children left.
     childless: bool,
     ended_by: EndedBy,
-    /// When whatever is left is killed.
+    /// When the remaining processes are killed.
     kill_at: Option<Instant>,
-    /// Whether the script's preset lets live what the script leaves behind.
+    /// Whether the script's processes may outlive it.
     keeps_processes: bool,
-    /// What became of the processes that outlived bash.
-    rest: tree::Rest,
+    leftovers: tree::Leftovers,
     over: bool,
 }
 
 impl Run {
-    /// Opens everything that needs no bash.
+    /// Opens everything that can be opened before bash starts.
     pub(super) fn prepare(job: &JobDir, secrets: &Secrets) -> io::Result<Self> {
         let fifo = |name| {
-            // For both directions, so that neither opening nor writing ever waits for the agent.
+            // Opened in both directions, so that neither opening nor writing ever waits for the agent.
             File::options()
                 .read(true)
                 .write(true)
@@ -122,7 +119,7 @@ impl Run {
         }
         watched.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        // Made in one piece: a vector that grows leaves copies behind.
+        // Allocated at its full size: a vector that grows leaves copies of secrets behind.
         let length = secrets.values().map(|value| value.len() + 1).sum();
         let mut values = Vec::with_capacity(length);
         for value in secrets.values() {
@@ -142,8 +139,8 @@ impl Run {
             secrets_pipe: None,
             buffer: vec![0; READ_BYTES],
             masked: Vec::new(),
-            last_poke: None,
-            poke_at: None,
+            last_wake: None,
+            wake_at: None,
             pid_written: false,
             since_full: 0,
             last_stderr_byte: b'\n',
@@ -154,34 +151,34 @@ impl Run {
             ended_by: EndedBy::Itself,
             kill_at: None,
             keeps_processes: false,
-            rest: tree::Rest::default(),
+            leftovers: tree::Leftovers::default(),
             over: false,
         })
     }
 
-    /// Runs the script, once its `start` is on the disk for good, and tells how it ended.
-    pub(super) fn until_the_end(&mut self, spec: &Spec, start: Start) -> Exit {
+    /// Runs the script once its start is durably recorded, and returns its exit record.
+    pub(super) fn run_to_end(&mut self, spec: &Spec, start: StartRecord) -> Exit {
         let script = self.job.file("script");
         self.keeps_processes = keeps_processes(&script);
         let bash = self.prepare_bash(&script, spec);
-        // As late as can be, since the disk takes its time; and whatever becomes of the job, since
-        // a word of the agent's must not be left for the next one.
+        // As late as possible, because the disk is slow. It also happens if the job does not start:
+        // the agent's message about it must not be left in the pipe for the next job.
         let synced = start.sync(&self.job, spec);
         if let Some(by) = self.job.read::<EndedBy>("cancel") {
-            return never_ran(by, None);
+            return exit_without_start(by, None);
         }
         if let Err(e) = synced {
-            let error = format!("the job's start can't be written down: {e}");
-            return never_ran(EndedBy::Itself, Some(error));
+            let error = format!("the job's start can't be recorded: {e}");
+            return exit_without_start(EndedBy::Itself, Some(error));
         }
         match bash.and_then(|bash| start_bash(&bash)) {
             Ok(pid) => self.bash = pid,
             Err(e) => {
                 let error = format!("can't start /bin/bash: {e}");
-                return never_ran(EndedBy::Itself, Some(error));
+                return exit_without_start(EndedBy::Itself, Some(error));
             }
         }
-        // A timeout past the end of the clock is none.
+        // A timeout beyond the range of the clock never comes.
         let deadline = Instant::now().checked_add(Duration::from_secs(spec.timeout_seconds));
         while !self.over {
             let now = Instant::now();
@@ -191,20 +188,20 @@ impl Run {
             } else if self.kill_at.is_some_and(|at| at <= now) {
                 self.kill_all();
             } else {
-                if self.poke_at.is_some_and(|at| at <= now) {
-                    self.poke(DATA);
+                if self.wake_at.is_some_and(|at| at <= now) {
+                    self.wake_agent(DATA);
                 }
-                let until = [timeout, self.kill_at, self.poke_at]
+                let until = [timeout, self.kill_at, self.wake_at]
                     .into_iter()
                     .flatten()
                     .min();
                 self.wait(until.map(|at| at.saturating_duration_since(now)));
             }
         }
-        self.exit(spec)
+        self.exit_record(spec)
     }
 
-    /// Makes everything that bash needs.
+    /// Creates the pipes for bash.
     fn prepare_bash<'a>(&mut self, script: &'a Path, spec: &'a Spec) -> io::Result<Bash<'a>> {
         let (stdout, stdout_end) = self.pipe()?;
         let (stderr, stderr_end) = self.pipe()?;
@@ -225,92 +222,87 @@ impl Run {
         })
     }
 
-    /// A pipe for one stream: our end, which never blocks, and bash's.
+    /// Creates the pipe for one stream: a read end that never blocks, and the write end for bash.
     fn pipe(&self) -> io::Result<(File, OwnedFd)> {
         let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        // Refused where this user has too many pipes already; the usual size works too.
+        // Refused if this user already has too many pipes; the default size also works.
         let _ = fcntl(&read, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
         Ok((File::from(read), write))
     }
 
-    /// Waits until something happens, and deals with it.
+    /// Waits for events, and handles them.
     fn wait(&mut self, time: Option<Duration>) {
         let timeout = match time {
             None => PollTimeout::NONE,
-            // Rounded up, so as not to spin through the last millisecond.
+            // Rounded up, to avoid spinning through the last millisecond.
             Some(time) => PollTimeout::try_from(time.as_millis() + 1).unwrap_or(PollTimeout::MAX),
         };
-        // Pipes come before signals, so that the end of bash is seen after its last words.
+        // Pipes come before signals, so that the last output is read before the end of bash.
         let read = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = Vec::with_capacity(5);
-        let mut who = Vec::with_capacity(5);
+        let mut sources = Vec::with_capacity(5);
         for stream in Stream::ALL {
             if let Some(pipe) = &self.pipes[slot(stream)] {
                 fds.push(read(pipe.as_fd()));
-                who.push(Who::Pipe(stream));
+                sources.push(Source::Pipe(stream));
             }
         }
         if let Some(pipe) = &self.secrets_pipe {
             fds.push(PollFd::new(pipe.as_fd(), PollFlags::POLLOUT));
-            who.push(Who::Secrets);
+            sources.push(Source::Secrets);
         }
         fds.push(read(self.control.as_fd()));
-        who.push(Who::Control);
+        sources.push(Source::Control);
         fds.push(read(self.signals.as_fd()));
-        who.push(Who::Signals);
+        sources.push(Source::Signals);
         if poll(&mut fds, timeout).is_err() {
-            // Interrupted, or the kernel is out of memory for a moment: the loop comes round again.
+            // Interrupted, or the kernel is briefly out of memory. The caller tries again.
             return;
         }
-        for (fd, who) in fds.iter().zip(&mut who) {
-            if fd.any() == Some(false) {
-                *who = Who::Nobody;
-            }
-        }
-        for who in who {
-            match who {
-                Who::Nobody => {}
-                Who::Signals => self.hear_signals(),
-                Who::Control => self.hear_control(),
-                Who::Pipe(stream) => {
+        // Collected first, because `fds` borrows the pipes that the handlers change.
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.any() != Some(false)).collect();
+        for (source, _) in sources.into_iter().zip(ready).filter(|(_, ready)| *ready) {
+            match source {
+                Source::Signals => self.handle_signals(),
+                Source::Control => self.handle_control(),
+                Source::Pipe(stream) => {
                     self.read_once(stream);
                 }
-                Who::Secrets => self.write_secrets(),
+                Source::Secrets => self.write_secrets(),
             }
         }
         self.over |=
             self.bash_end.is_some() && self.childless && self.pipes.iter().all(Option::is_none);
     }
 
-    fn hear_signals(&mut self) {
+    fn handle_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            // SIGTERM comes to every process when the machine shuts down. The job is not ended for
-            // it: it gets its own.
+            // When the machine shuts down, every process gets SIGTERM. The supervisor does not pass
+            // it on, because the job's processes get their own.
             self.at_shutdown |= signal.ssi_signo.cast_signed() == Signal::SIGTERM as i32;
         }
         self.reap();
     }
 
-    fn hear_control(&mut self) {
-        let mut words = [0; 64];
-        let heard = self.control.read(&mut words).unwrap_or(0);
-        let Some(by) = words[..heard]
+    fn handle_control(&mut self) {
+        let mut messages = [0; 64];
+        let count = self.control.read(&mut messages).unwrap_or(0);
+        let Some(by) = messages[..count]
             .iter()
-            .find_map(|word| EndedBy::from_request(*word))
+            .find_map(|message| EndedBy::from_request(*message))
         else {
             return;
         };
         if self.bash_end.is_some() {
-            // It ended by itself before; there is only its rest to clear away, and no reason to
-            // wait with that.
+            // Bash has already ended by itself. Its leftovers need no further waiting.
             self.kill_at = Some(Instant::now());
         } else if self.ended_by == EndedBy::Itself {
             self.terminate(by);
         }
     }
 
-    /// Reads a pipe once; false where there is nothing to read now.
+    /// Reads a pipe once. Returns false if there is nothing to read now.
     fn read_once(&mut self, stream: Stream) -> bool {
         let s = slot(stream);
         let Some(pipe) = &mut self.pipes[s] else {
@@ -332,7 +324,7 @@ impl Run {
         false
     }
 
-    /// Puts the first `n` bytes of the buffer into the spool, without the secrets.
+    /// Appends the first `n` bytes of the buffer to the spool, with the secrets masked.
     fn keep(&mut self, stream: Stream, n: usize) {
         let bytes = match &mut self.masks[slot(stream)] {
             None => &self.buffer[..n],
@@ -348,16 +340,16 @@ impl Run {
         }
         let any = !bytes.is_empty();
         self.since_full += bytes.len();
-        if any && self.poke_at.is_none() {
+        if any && self.wake_at.is_none() {
             let now = Instant::now();
-            self.poke_at = Some(match self.last_poke {
-                Some(last) if now < last + QUIET => last + POKE_EVERY,
+            self.wake_at = Some(match self.last_wake {
+                Some(last) if now < last + QUIET => last + WAKE_INTERVAL,
                 Some(_) | None => now + GATHER,
             });
         }
         if self.since_full >= FULL_BYTES {
             self.since_full = 0;
-            self.poke(FULL);
+            self.wake_agent(FULL);
         }
     }
 
@@ -368,7 +360,7 @@ impl Run {
         match pipe.write(&self.secrets[self.secrets_written..]) {
             Ok(n) => self.secrets_written += n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-            // The script has closed its end without reading.
+            // The script has closed its end without reading everything.
             Err(_) => self.secrets_written = self.secrets.len(),
         }
         if self.secrets_written == self.secrets.len() {
@@ -377,30 +369,30 @@ impl Run {
         }
     }
 
-    /// Wakes the agent. Without one the pipe fills up, which nobody minds.
-    pub(super) fn poke(&mut self, word: u8) {
-        if !self.pid_written && word != ENDED {
+    /// Wakes the agent. Without an agent the pipe fills up, which does no harm.
+    pub(super) fn wake_agent(&mut self, message: u8) {
+        if !self.pid_written && message != ENDED {
             self.pid_written = true;
-            // Only to be shown, of a job that runs: where it can't be written, it is not known.
+            // The pid is only for display, so an error does not matter.
             let lock = self.job.open_lock();
             let _ = lock.and_then(|mut lock| lock.write_all(self.bash.to_string().as_bytes()));
         }
-        let _ = self.wake.write(&[word]);
-        self.last_poke = Some(Instant::now());
-        self.poke_at = None;
+        let _ = self.wake.write(&[message]);
+        self.last_wake = Some(Instant::now());
+        self.wake_at = None;
     }
 
-    /// Waits for the agent's word that the server knows the job's end.
-    pub(super) fn is_acknowledged_within(&mut self, time: Duration) -> bool {
+    /// Waits for the agent's message that the server has acknowledged the job's end.
+    pub(super) fn wait_for_acknowledgement(&mut self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             let mut fds = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
             let ready = poll(&mut fds, timeout);
-            let mut words = [0; 64];
-            let heard = self.control.read(&mut words).unwrap_or(0);
-            if words[..heard].contains(&ACKNOWLEDGED) {
+            let mut messages = [0; 64];
+            let count = self.control.read(&mut messages).unwrap_or(0);
+            if messages[..count].contains(&ACKNOWLEDGED) {
                 return true;
             }
             if left.is_zero() || ready.is_err() {
@@ -409,7 +401,7 @@ impl Run {
         }
     }
 
-    /// Our ends of bash's pipes that something still has open.
+    /// Returns the read ends of bash's pipes that some process still has open.
     pub(super) fn into_pipes(self) -> [Option<File>; 2] {
         self.pipes
     }
@@ -420,8 +412,8 @@ impl Run {
     }
 }
 
-/// Whether the comments at the script's head say that what it leaves behind may live. A script that
-/// can't be read doesn't run.
+/// Whether the comments at the script's head contain [`KEEP_PROCESSES`]. A script that can't be read
+/// does not run anyway.
 fn keeps_processes(script: &Path) -> bool {
     let Ok(script) = File::open(script) else {
         return false;
@@ -436,9 +428,8 @@ fn keeps_processes(script: &Path) -> bool {
         .any(|line| line == KEEP_PROCESSES)
 }
 
-/// What [`Run::wait`] heard of.
-enum Who {
-    Nobody,
+/// An event source of [`Run::wait`].
+enum Source {
     Signals,
     Control,
     Pipe(Stream),
