@@ -11,13 +11,13 @@ use nix::unistd::Pid;
 
 use crate::server::{DEADLINE, Server};
 
-/// A node's folders; its agent may come and go.
+/// A node's folders. Its agent can be started and stopped.
 pub struct Node {
     pub dir: tempfile::TempDir,
     pub env: Vec<(String, String)>,
 }
 
-/// An agent that runs. Killed when dropped, and its jobs with it.
+/// A running agent. Dropping it kills the agent and its jobs.
 pub struct Agent {
     child: Child,
     log: Arc<Mutex<String>>,
@@ -116,20 +116,23 @@ impl Agent {
         wait_until(text, || self.log().contains(text));
     }
 
-    /// Kills the agent alone; its supervisors go on.
+    /// Kills only the agent; its supervisors keep running.
     pub fn kill9(mut self) {
         self.child.kill().expect("runs");
         self.child.wait().expect("a child");
         self.state = PathBuf::new();
     }
 
-    /// SIGTERM, and how it ended.
-    pub fn term(mut self) -> (ExitStatus, Duration) {
-        let began = Instant::now();
+    /// Sends SIGTERM, and waits for the exit.
+    pub fn term(mut self) -> ExitStatus {
         kill(Pid::from_raw(self.pid()), Signal::SIGTERM).expect("runs");
-        let status = self.child.wait().expect("a child");
+        let mut status = None;
+        wait_until("the agent exits", || {
+            status = self.child.try_wait().expect("a child");
+            status.is_some()
+        });
         self.state = PathBuf::new();
-        (status, began.elapsed())
+        status.expect("it has exited")
     }
 }
 
@@ -147,7 +150,7 @@ impl Drop for Agent {
     }
 }
 
-/// Supervisors of the jobs in a state folder.
+/// Returns the supervisors of the jobs in a state folder.
 pub fn supervisors(state: &Path) -> Vec<i32> {
     let ahead = supervisor_ahead(state);
     let mut found = all_supervisors(state);
@@ -155,7 +158,7 @@ pub fn supervisors(state: &Path) -> Vec<i32> {
     found
 }
 
-/// The supervisor that waits for the next job: it has nothing open in the state folder.
+/// Returns the supervisor that waits for the next job: it has nothing open in the state folder.
 pub fn supervisor_ahead(state: &Path) -> Vec<i32> {
     let mut found = processes(|_, cmdline| {
         cmdline.contains("supervise\0")
@@ -165,7 +168,7 @@ pub fn supervisor_ahead(state: &Path) -> Vec<i32> {
     found
 }
 
-/// Whether a process has a file open, or one below that folder.
+/// Whether a process has this file open, or a file below this folder.
 pub fn has_open(pid: i32, path: &Path) -> bool {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
     let mut links = open.into_iter().flatten().flatten();
@@ -178,7 +181,7 @@ fn all_supervisors(state: &Path) -> Vec<i32> {
     })
 }
 
-/// Kills all that runs of a node's jobs, as when the power goes.
+/// Kills everything that a node's jobs have started, as a power loss does.
 pub fn end_jobs(state: &Path) {
     let jobs: Vec<String> = std::fs::read_dir(state.join("jobs"))
         .into_iter()
@@ -186,7 +189,7 @@ pub fn end_jobs(state: &Path) {
         .flatten()
         .map(|job| format!("HYPRBOX_JOB_ID={}", job.file_name().display()))
         .collect();
-    wait_until("nothing runs of the jobs", || {
+    wait_until("the jobs' processes are gone", || {
         let mut left = all_supervisors(state);
         left.extend(jobs.iter().flat_map(|job| marked(job)));
         for pid in &left {
@@ -196,7 +199,7 @@ pub fn end_jobs(state: &Path) {
     });
 }
 
-/// Processes with `mark` in their environment or command line.
+/// Returns the processes with `mark` in their environment or command line.
 pub fn marked(mark: &str) -> Vec<i32> {
     processes(|environ, cmdline| environ.contains(mark) || cmdline.contains(mark))
 }
@@ -218,7 +221,7 @@ fn processes(is_one: impl Fn(&str, &str) -> bool) -> Vec<i32> {
     found
 }
 
-/// Waits for what no event tells of.
+/// Polls until `is_so` returns true.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !is_so() {

@@ -1,12 +1,12 @@
-//! How jobs end: cancel, timeout, signals, and what scripts leave behind.
+//! How jobs end: cancel, timeout, signals, and processes that scripts leave behind.
 
 use std::time::{Duration, Instant};
 
 use crate::agent::{Node, marked, wait_until};
 use crate::server::{Fault, Server};
 
-/// A shell line that starts a process which ignores SIGTERM, in a session of its own, its parent
-/// gone.
+/// A shell line that starts a process which ignores SIGTERM, in a session of its own, and whose
+/// parent has exited.
 fn runaway(name: &str) -> String {
     format!(
         "(setsid bash -c \"trap '' TERM; exec -a {name} sleep 300\" > /dev/null 2>&1 < /dev/null &)\n"
@@ -14,7 +14,7 @@ fn runaway(name: &str) -> String {
 }
 
 #[test]
-fn a_cancel_reaches_all_that_listens_to_sigterm() {
+fn a_cancel_sends_sigterm_to_all_processes() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -30,7 +30,7 @@ fn a_cancel_reaches_all_that_listens_to_sigterm() {
 }
 
 #[test]
-fn a_cancel_ends_what_ignores_it_or_has_gone_away() {
+fn a_cancel_kills_processes_that_ignore_it_or_have_left_the_session() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -42,13 +42,15 @@ fn a_cancel_ends_what_ignores_it_or_has_gone_away() {
     );
     let id = server.queue(&script);
     server.wait_output(&id, "ready");
-    wait_until("both have gone away", || marked("hb-gone-").len() >= 2);
+    wait_until("both have left the session", || {
+        marked("hb-gone-").len() >= 2
+    });
     let began = Instant::now();
     server.cancel(&id);
     let end = server.wait_end(&id);
     assert!(
         began.elapsed() >= Duration::from_secs(10),
-        "they get ten seconds"
+        "they get ten seconds before SIGKILL"
     );
     assert_eq!(end.cancelled, Some(true));
     assert_eq!(end.signal.as_deref(), Some("SIGKILL"));
@@ -58,7 +60,7 @@ fn a_cancel_ends_what_ignores_it_or_has_gone_away() {
     let polls = server.world().polls.iter().filter(|p| p.at > began).count();
     assert!(
         polls < 40,
-        "a cancel that stays listed is asked for again and again: {polls}"
+        "a cancel that stays listed is polled too often: {polls}"
     );
 }
 
@@ -80,7 +82,7 @@ fn a_script_that_ended_first_keeps_its_end() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
-    // Bash ends at once; its child still writes when the cancel comes.
+    // Bash exits at once, and its child still runs when the cancel arrives.
     let id = server.queue("(echo child; sleep 300) & exit 4");
     server.wait_output(&id, "child");
     server.cancel(&id);
@@ -90,7 +92,7 @@ fn a_script_that_ended_first_keeps_its_end() {
 }
 
 #[test]
-fn what_is_left_behind_is_ended_and_told() {
+fn processes_that_are_left_behind_are_ended_and_named() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -125,7 +127,7 @@ fn a_child_that_ends_in_time_is_waited_for() {
 }
 
 #[test]
-fn a_signal_from_elsewhere_is_named() {
+fn a_signal_from_another_process_is_named() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -138,13 +140,13 @@ fn a_signal_from_elsewhere_is_named() {
 }
 
 #[test]
-fn a_cancel_in_the_answer_to_output_counts() {
+fn a_cancel_in_the_response_to_output_counts() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
     let id = server.queue("while :; do echo tick; sleep 0.05; done");
     server.wait_output(&id, "tick");
-    // Polls are refused from here on, so only the answers to output tell of it.
+    // All polls fail from here on, so only the responses to output contain the cancel.
     for _ in 0..100 {
         server.fault("pending", crate::server::Fault::Status(500));
     }
@@ -153,7 +155,7 @@ fn a_cancel_in_the_answer_to_output_counts() {
 }
 
 #[test]
-fn stop_jobs_ends_what_runs() {
+fn stop_jobs_ends_running_jobs() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -177,9 +179,9 @@ fn stop_jobs_ends_what_runs() {
 }
 
 #[test]
-fn the_end_goes_with_the_last_output() {
+fn the_end_is_sent_with_the_last_output() {
     let server = Server::start();
-    // What comes after the first words is held back for longer than the script still runs.
+    // Output after the first line is held back until after the end of the script.
     server.change(|world| world.flush_ms = 1500);
     let node = Node::new(&server);
     let _agent = node.start();
@@ -195,19 +197,19 @@ fn the_end_goes_with_the_last_output() {
     assert_eq!((end.stdout_bytes, end.stderr_bytes), (Some(11), Some(9)));
     assert_eq!(server.stdout(&id), "first\nlast\n");
     assert_eq!(server.stderr(&id), "and this\n");
-    // The agent asks for the next job once it has done with this one.
+    // The agent claims the next job only after this one.
     let next = server.queue("exit 0");
     server.wait_end(&next);
     let calls = server.world().calls.clone();
     assert!(!calls.contains(&format!("complete {id}")), "{calls:?}");
-    // A job that says nothing has its end alone to tell.
+    // A job without output has only its end to report.
     assert!(calls.contains(&format!("complete {next}")), "{calls:?}");
 }
 
 #[test]
-fn the_next_job_comes_with_the_end_of_the_last() {
+fn the_response_to_an_end_contains_the_next_job() {
     let server = Server::start();
-    // Nobody watches: what is said last is held back until the end.
+    // Nobody watches, so the last output is held back until the end.
     server.change(|world| world.flush_ms = 1_500);
     let node = Node::new(&server);
     let ids: Vec<String> = (0..3)
@@ -223,13 +225,13 @@ fn the_next_job_comes_with_the_end_of_the_last() {
     for id in &ids[1..] {
         assert!(calls.contains(&format!("given {id}")), "{calls:?}");
     }
-    // And one that comes after that is polled for.
+    // A job that is queued later is claimed by a poll.
     let later = server.queue("exit 9");
     assert_eq!(server.wait_end(&later).exit_code, Some(9));
 }
 
 #[test]
-fn a_server_that_takes_output_alone_is_told_of_the_end_apart() {
+fn an_older_server_gets_the_end_in_a_call_of_its_own() {
     let server = Server::start();
     server.change(|world| world.old = true);
     let node = Node::new(&server);
@@ -243,7 +245,7 @@ fn a_server_that_takes_output_alone_is_told_of_the_end_apart() {
 }
 
 #[test]
-fn an_end_whose_answer_got_lost_is_told_again_and_counts_once() {
+fn an_end_whose_response_was_lost_is_sent_again_and_counts_once() {
     for fault in [
         Fault::LoseAnswer,
         Fault::LoseRequest,

@@ -1,5 +1,5 @@
-//! What a script starts and doesn't wait for: ended and named, or left alive where the script or
-//! its preset says so.
+//! Processes that outlive their script: they are ended and named, or kept if the script or its preset
+//! says so.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,7 +10,7 @@ use crate::server::Server;
 
 const KEEP: &str = "# A preset\n#\n# hyprbox: keep-processes\n\n";
 
-/// Processes that outlive their job, and end with the test.
+/// Processes that outlive their job. Dropping them kills them.
 struct Kept(Vec<i32>);
 
 impl Drop for Kept {
@@ -22,7 +22,7 @@ impl Drop for Kept {
 }
 
 impl Kept {
-    /// Those that a job's stdout names, a pid in each line.
+    /// The processes that a job's stdout names, one pid per line.
     fn of(server: &Server, id: &str) -> Self {
         let stdout = server.stdout(id);
         Self(
@@ -77,7 +77,7 @@ fn at_most_five_processes_are_named() {
 }
 
 #[test]
-fn a_name_is_shown_without_escapes_and_secrets() {
+fn names_are_shown_without_escapes_and_secrets() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -127,7 +127,7 @@ fn a_preset_may_leave_its_processes_running() {
 }
 
 #[test]
-fn the_line_counts_only_among_the_comments_at_the_head() {
+fn keep_processes_counts_only_in_the_comments_at_the_head() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -148,7 +148,7 @@ fn a_command_may_release_one_process_tree() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
-    // The released one prints into the job's pipe for as long as it lives, and starts a child.
+    // The released process keeps writing to the job's pipe, and starts a child.
     let script = "HYPRBOX_KEEP=1 nohup bash -c 'sleep 303 & echo $!; while :; do echo tick >&2; sleep 0.05; done' & echo $!\n\
                   HYPRBOX_KEEP=0 sleep 300 & until [ -e /proc/$!/exe ]; do :; done; sleep 0.5";
     let id = server.queue(script);
@@ -172,14 +172,14 @@ fn a_command_may_release_one_process_tree() {
         ended.starts_with("hyprbox: ended 1 process that the script left behind: sleep ("),
         "{ended}"
     );
-    // It goes on though nobody keeps what it prints, and the next jobs don't wait for it.
+    // The process keeps running although its output is discarded, and delays no later job.
     let calls = server.world().calls.len();
     for _ in 0..3 {
         let next = server.queue("exit 0");
         assert_eq!(server.wait_end(&next).exit_code, Some(0));
         assert_eq!(server.stderr(&next), "");
     }
-    assert_eq!(server.world().calls.len(), calls + 3, "no word of it");
+    assert_eq!(server.world().calls.len(), calls + 3, "no call is about it");
     let ticks = || {
         let stat = std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap_or_default();
         let after = stat
@@ -187,26 +187,28 @@ fn a_command_may_release_one_process_tree() {
             .next()
             .map(str::to_owned)
             .unwrap_or_default();
-        // Page faults of its children: they grow with each of its turns.
+        // Page faults of its children grow each time it starts one.
         after
             .split_whitespace()
             .nth(8)
             .and_then(|n| n.parse::<u64>().ok())
     };
-    let before = ticks().expect("it lives");
-    wait_until("it goes on", || ticks().expect("it lives") > before);
+    let before = ticks().expect("it is alive");
+    wait_until("it keeps running", || {
+        ticks().expect("it is alive") > before
+    });
     assert!(is_alive(child));
     drop(kept);
     for pid in marked(&format!("HYPRBOX_JOB_ID={id}")) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    wait_until("the old supervisor ends with it", || {
+    wait_until("the old supervisor exits after it", || {
         supervisors(&node.state()).is_empty()
     });
 }
 
 #[test]
-fn a_cancel_ends_released_processes_too() {
+fn a_cancel_also_ends_released_processes() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -229,8 +231,14 @@ fn a_released_process_outlives_a_killed_supervisor() {
         "HYPRBOX_KEEP=1 setsid sleep 300 & setsid sleep 304 & echo $!; echo ready >&2; wait",
     );
     server.wait_output(&id, "ready");
+    let is_released = |pid: &i32| {
+        let environment = std::fs::read_to_string(format!("/proc/{pid}/environ"));
+        environment.is_ok_and(|text| text.contains("HYPRBOX_KEEP=1"))
+    };
+    // Until its exec, the released process has the environment of bash.
     wait_until("both have started", || {
-        marked(&format!("HYPRBOX_JOB_ID={id}")).len() == 3
+        let all = marked(&format!("HYPRBOX_JOB_ID={id}"));
+        all.len() == 3 && all.iter().any(is_released)
     });
     for pid in supervisors(&node.state()) {
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -238,27 +246,26 @@ fn a_released_process_outlives_a_killed_supervisor() {
     server.wait_end(&id);
     let left = Kept(marked(&format!("HYPRBOX_JOB_ID={id}")));
     assert_eq!(left.0.len(), 1);
-    let environ = std::fs::read_to_string(format!("/proc/{}/environ", left.0[0])).unwrap();
-    assert!(environ.contains("HYPRBOX_KEEP=1"));
+    assert!(is_released(&left.0[0]));
 }
 
-/// The kernel gives the next process this pid, where this user may say so.
+/// Makes the kernel reuse bash's pid, if this user may.
 #[test]
-fn the_end_of_another_process_with_bashs_pid_is_not_bashs() {
+fn the_exit_of_another_process_with_bashs_pid_is_not_bashs() {
     let last_pid = "/proc/sys/kernel/ns_last_pid";
     if std::fs::OpenOptions::new()
         .write(true)
         .open(last_pid)
         .is_err()
     {
-        eprintln!("not tried: {last_pid} can't be written");
+        eprintln!("SKIPPED: {last_pid} can't be written");
         return;
     }
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
-    // A leftover whose child gets bash's pid, once that is free, and is the supervisor's as its
-    // parent ends.
+    // A leftover process starts children until one has the pid of bash. When the leftover exits,
+    // that child becomes the supervisor's.
     let script = |code: i32, other: i32| {
         format!(
             "pid=$$\n\
@@ -278,34 +285,33 @@ fn the_end_of_another_process_with_bashs_pid_is_not_bashs() {
                 break;
             }
         }
-        assert!(taken, "bash's pid was never used again");
+        assert!(taken, "bash's pid was never reused");
     }
 }
 
 #[test]
-fn a_process_of_another_user_is_reported_and_slows_nobody() {
+fn a_process_of_another_user_is_reported_and_delays_no_job() {
     let Some(nobody) = Nobody::new() else {
         return;
     };
     let _agent = nobody.start();
-    is_reported_and_slows_nobody(&nobody, "sleep");
+    assert_reported_without_delay(&nobody, "sleep");
 }
 
 #[test]
-fn a_process_that_proc_hides_is_reported_and_slows_nobody() {
+fn a_process_that_proc_hides_is_reported_and_delays_no_job() {
     let Some(nobody) = Nobody::new() else {
         return;
     };
     if let Some(_agent) = nobody.start_where_others_are_hidden() {
-        is_reported_and_slows_nobody(&nobody, "a hidden process");
+        assert_reported_without_delay(&nobody, "a hidden process");
     }
 }
 
-/// Leaves a process behind that the agent's user may not end, and checks under which name it is
-/// reported.
-fn is_reported_and_slows_nobody(nobody: &Nobody, name: &str) {
+/// Leaves a process behind that the agent's user may not kill, and checks the name in the report.
+fn assert_reported_without_delay(nobody: &Nobody, name: &str) {
     let (server, node) = (&nobody.server, &nobody.node);
-    // A program that runs as root whoever starts it.
+    // A program that always runs as root.
     let slumber = node.dir.path().join("slumber");
     std::fs::copy("/usr/bin/setpriv", &slumber).expect("copied");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4755);

@@ -1,4 +1,4 @@
-//! Log lines and output that nobody takes, and signals of the terminal.
+//! Log lines and output that nobody reads, and signals from the terminal.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
@@ -11,14 +11,14 @@ use nix::unistd::Pid;
 use crate::agent::{Node, end_jobs, wait_until};
 use crate::server::Server;
 
-struct Running<'a>(Child, &'a Node);
+struct AgentProcess<'a>(Child, &'a Node);
 
-impl Running<'_> {
+impl AgentProcess<'_> {
     fn pid(&self) -> Pid {
         Pid::from_raw(self.0.id().cast_signed())
     }
 
-    fn runs_a_job(&mut self, server: &Server) {
+    fn run_two_jobs(&mut self, server: &Server) {
         for _ in 0..2 {
             let id = server.queue("echo out; exit 9");
             assert_eq!(server.wait_end(&id).exit_code, Some(9));
@@ -26,12 +26,12 @@ impl Running<'_> {
         }
         assert!(
             self.0.try_wait().expect("a child").is_none(),
-            "it has ended"
+            "the agent has exited"
         );
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for AgentProcess<'_> {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -39,7 +39,7 @@ impl Drop for Running<'_> {
     }
 }
 
-fn run<'a>(node: &'a Node, stderr: impl Into<Stdio>) -> Running<'a> {
+fn run<'a>(node: &'a Node, stderr: impl Into<Stdio>) -> AgentProcess<'a> {
     let child = node
         .command(&["run"])
         .env("HYPRBOX_LOG", "trace")
@@ -47,7 +47,7 @@ fn run<'a>(node: &'a Node, stderr: impl Into<Stdio>) -> Running<'a> {
         .stdout(Stdio::null())
         .stderr(stderr)
         .spawn();
-    Running(child.expect("starts"), node)
+    AgentProcess(child.expect("starts"), node)
 }
 
 fn pipe() -> (PipeReader, PipeWriter) {
@@ -55,17 +55,17 @@ fn pipe() -> (PipeReader, PipeWriter) {
 }
 
 #[test]
-fn a_log_that_nobody_takes_changes_nothing() {
+fn a_log_that_can_not_be_written_changes_nothing() {
     let server = Server::start();
     let node = Node::new(&server);
     let (reader, writer) = pipe();
     drop(reader);
-    run(&node, writer).runs_a_job(&server);
+    run(&node, writer).run_two_jobs(&server);
     let full = File::options()
         .write(true)
         .open("/dev/full")
-        .expect("it is there");
-    run(&node, full).runs_a_job(&server);
+        .expect("/dev/full");
+    run(&node, full).run_two_jobs(&server);
 }
 
 #[test]
@@ -74,12 +74,12 @@ fn a_log_whose_reader_has_stopped_reading_changes_nothing() {
     let node = Node::new(&server);
     let (reader, writer) = pipe();
     fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
-    run(&node, writer).runs_a_job(&server);
+    run(&node, writer).run_two_jobs(&server);
     drop(reader);
 }
 
 #[test]
-fn without_a_standard_error_at_all_the_agent_works() {
+fn the_agent_works_without_a_standard_error() {
     let server = Server::start();
     let node = Node::new(&server);
     let child = Command::new("sh")
@@ -88,11 +88,11 @@ fn without_a_standard_error_at_all_the_agent_works() {
         .env_clear()
         .envs(node.env.iter().cloned())
         .spawn();
-    Running(child.expect("starts"), &node).runs_a_job(&server);
+    AgentProcess(child.expect("starts"), &node).run_two_jobs(&server);
 }
 
 #[test]
-fn commands_whose_reader_is_gone_end_with_141() {
+fn commands_whose_reader_is_gone_exit_with_141() {
     let server = Server::start();
     let node = Node::new(&server);
     for words in [&["--help"][..], &["--version"], &["check"]] {
@@ -132,11 +132,11 @@ fn a_hangup_ends_the_agent_cleanly_unless_it_is_ignored() {
         .envs(node.env.iter().cloned())
         .stderr(Stdio::null())
         .spawn();
-    let mut agent = Running(child.expect("starts"), &node);
+    let mut agent = AgentProcess(child.expect("starts"), &node);
     let polls = server.world().polls.len();
     server.wait_for("a poll", |world| (world.polls.len() > polls).then_some(()));
     kill(agent.pid(), Signal::SIGHUP).expect("runs");
-    agent.runs_a_job(&server);
+    agent.run_two_jobs(&server);
 }
 
 #[test]
@@ -155,19 +155,18 @@ fn as_process_1_the_agent_leaves_no_zombie() {
         eprintln!("SKIPPED: unshare is missing");
         return;
     };
-    let mut agent = Running(child, &node);
+    let mut agent = AgentProcess(child, &node);
     let id = server.queue(
         "for i in 1 2 3 4 5; do setsid sleep 1000 & done; echo ready; echo $PPID; sleep 1000",
     );
-    loop {
-        if agent.0.try_wait().expect("a child").is_some() {
-            eprintln!("SKIPPED: no process namespace can be made here");
-            return;
-        }
-        if server.stdout(&id).contains("ready") {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    let mut has_exited = false;
+    wait_until("the script starts", || {
+        has_exited = agent.0.try_wait().expect("a child").is_some();
+        has_exited || server.stdout(&id).contains("ready")
+    });
+    if has_exited {
+        eprintln!("SKIPPED: a process namespace can't be created here");
+        return;
     }
     let children = |parent: i32| -> Vec<i32> {
         let path = format!("/proc/{parent}/task/{parent}/children");
@@ -191,5 +190,5 @@ fn as_process_1_the_agent_leaves_no_zombie() {
     wait_until("no zombie is left", || {
         !children(process_1).iter().any(is_zombie)
     });
-    agent.runs_a_job(&server);
+    agent.run_two_jobs(&server);
 }

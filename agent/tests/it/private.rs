@@ -1,4 +1,5 @@
-//! What an agent that is not root keeps from its own jobs, and what no core file of it holds.
+//! What an agent that is not root hides from its own jobs, and secrets that must not stay in memory
+//! or core files.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -20,22 +21,22 @@ pub struct Nobody {
     program: PathBuf,
 }
 
-/// Its agent.
+/// The agent of [`Nobody`].
 pub struct NobodysAgent<'a> {
     child: Child,
     node: &'a Node,
 }
 
 impl Nobody {
-    /// `None` where this user can't become nobody.
+    /// Returns `None` if this user can't become nobody.
     pub fn new() -> Option<Self> {
         if !geteuid().is_root() {
-            eprintln!("not tried: only root can become nobody");
+            eprintln!("SKIPPED: only root can become nobody");
             return None;
         }
         let server = Server::start();
         let mut node = Node::new(&server);
-        // Where nobody can run it, wherever this was built.
+        // In a folder where the user nobody can run it.
         let program = node.dir.path().join("hyprbox-agent");
         std::fs::copy(env!("CARGO_BIN_EXE_hyprbox-agent"), &program).expect("copied");
         std::fs::set_permissions(node.dir.path(), PermissionsExt::from_mode(0o755)).expect("ours");
@@ -53,8 +54,8 @@ impl Nobody {
         self.start_with(&["run"])
     }
 
-    /// In a place whose /proc hides what is not the agent's to look into; `None` where there can't
-    /// be one.
+    /// Starts the agent with a /proc that hides other users' processes. Returns `None` if that can't
+    /// be mounted.
     pub fn start_where_others_are_hidden(&self) -> Option<NobodysAgent<'_>> {
         let hide = "mount -t proc -o hidepid=invisible proc /proc && exec \"$@\"";
         let hidden = |program: &[&str]| {
@@ -81,7 +82,7 @@ impl Nobody {
             .status()
             .is_ok_and(|status| status.success())
         {
-            eprintln!("not tried: a /proc that hides can't be mounted");
+            eprintln!("SKIPPED: a /proc with hidepid can't be mounted");
             return None;
         }
         let program = self.program.display().to_string();
@@ -128,7 +129,7 @@ impl Drop for NobodysAgent<'_> {
     }
 }
 
-/// Tries all that a process of the same user could read of the agent and of its own supervisor.
+/// Tries to read the agent and the supervisor, as a process of the same user could.
 const SPY: &str = "for pid in AGENT $PPID; do for file in environ mem maps auxv; do \
     head -c 1 /proc/$pid/$file > /dev/null 2>&1 && echo \"$file of $pid is open\"; done; \
     ls /proc/$pid/fd > /dev/null 2>&1 && echo \"fds of $pid are open\"; done\n\
@@ -141,11 +142,11 @@ fn a_job_of_an_agent_that_is_not_root_cannot_read_the_token() {
         return;
     };
     let token = nobody.node.token();
-    // By the environment, and by a flag, which then is in no command line.
+    // The token is in the environment, or in a flag that must disappear from the command line.
     let flag = format!("--node-token={token}");
     for args in [&["run"][..], &["run", &flag, "--interval", "5s"]] {
         let agent = nobody.start_with(args);
-        // In two parts, so that the script itself is not found.
+        // In two parts, so that the search does not find the script itself.
         let (head, tail) = token.split_at(8);
         let spy = SPY
             .replace("AGENT", &agent.pid().to_string())
@@ -157,7 +158,7 @@ fn a_job_of_an_agent_that_is_not_root_cannot_read_the_token() {
 }
 
 #[test]
-fn the_environment_of_an_agent_that_is_not_root_is_its_users() {
+fn the_environment_of_jobs_is_that_of_the_agents_user() {
     let Some(mut nobody) = Nobody::new() else {
         return;
     };
@@ -186,7 +187,7 @@ fn the_environment_of_an_agent_that_is_not_root_is_its_users() {
 }
 
 #[test]
-fn signals_and_umask_are_the_default_whatever_started_the_agent() {
+fn signals_and_umask_are_the_default_however_the_agent_was_started() {
     let server = Server::start();
     let node = Node::new(&server);
     let agent = node.command(&["run"]);
@@ -222,7 +223,7 @@ fn signals_and_umask_are_the_default_whatever_started_the_agent() {
     );
 }
 
-/// The bytes of all that a process can write to.
+/// Returns the contents of a process's writable memory.
 fn memory_of(pid: i32) -> Vec<u8> {
     use std::os::unix::fs::FileExt;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("root may");
@@ -241,7 +242,7 @@ fn memory_of(pid: i32) -> Vec<u8> {
 }
 
 #[test]
-fn nothing_of_a_secret_is_left_in_the_agents_memory() {
+fn no_secret_is_left_in_the_agents_memory() {
     if !geteuid().is_root() {
         return;
     }
@@ -259,10 +260,10 @@ fn nothing_of_a_secret_is_left_in_the_agents_memory() {
             job.secrets.insert("s".to_owned(), value);
         });
         assert_eq!(server.wait_end(&id).exit_code, Some(0));
-        wait_until("its supervisor has ended", || {
+        wait_until("its supervisor has exited", || {
             supervisors(&node.state()).is_empty() && supervisor_ahead(&node.state()).len() == 1
         });
-        // What the connection last read is written over by the next answers.
+        // The next responses overwrite the connection's buffer.
         let next = server.queue("exit 0");
         server.wait_end(&next);
     }
@@ -275,7 +276,7 @@ fn nothing_of_a_secret_is_left_in_the_agents_memory() {
 }
 
 #[test]
-fn no_core_file_is_written_of_the_agent() {
+fn the_agent_writes_no_core_file() {
     use std::os::unix::process::ExitStatusExt;
     let server = Server::start();
     let node = Node::new(&server);
@@ -296,7 +297,7 @@ fn no_core_file_is_written_of_the_agent() {
     };
     let abort = |pid| kill(Pid::from_raw(pid), Signal::SIGABRT).expect("it runs");
     if !dumps_core(&["/bin/bash", "-c", "kill -ABRT $$"], &|_| {}) {
-        eprintln!("not tried: no core files are written here");
+        eprintln!("SKIPPED: no core files are written here");
         return;
     }
     let program = env!("CARGO_BIN_EXE_hyprbox-agent");

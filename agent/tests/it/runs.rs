@@ -1,4 +1,4 @@
-//! A job's run when nothing goes wrong.
+//! Jobs that run without faults.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -7,7 +7,7 @@ use crate::agent::{Node, marked, supervisor_ahead, supervisors, wait_until};
 use crate::server::Server;
 
 #[test]
-fn a_script_runs_and_its_end_is_told() {
+fn a_script_runs_and_its_end_is_reported() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -19,12 +19,12 @@ fn a_script_runs_and_its_end_is_told() {
     assert_eq!((end.cancelled, end.timed_out), (None, None));
     assert_eq!((end.stdout_bytes, end.stderr_bytes), (Some(9), Some(4)));
     let world = server.world();
-    let told: Vec<&[u8]> = world.jobs[&id]
+    let chunks: Vec<&[u8]> = world.jobs[&id]
         .arrivals
         .iter()
         .map(|(_, b)| &b[..])
         .collect();
-    assert_eq!(told, [&b"out\n"[..], b"err\n", b"out2\n"]);
+    assert_eq!(chunks, [&b"out\n"[..], b"err\n", b"out2\n"]);
     assert!(world.heads.iter().all(|head| {
         head.to_ascii_lowercase()
             .contains(&format!("authorization: bearer {}", node.token()))
@@ -32,7 +32,7 @@ fn a_script_runs_and_its_end_is_told() {
 }
 
 #[test]
-fn the_environment_is_clean_and_the_session_its_own() {
+fn a_script_has_a_clean_environment_and_a_session_of_its_own() {
     let server = Server::start();
     let mut node = Node::new(&server);
     node.set("SOMETHING_ELSE", "1");
@@ -100,7 +100,7 @@ fn jobs_run_one_after_the_other() {
 }
 
 #[test]
-fn output_comes_while_the_script_runs() {
+fn output_arrives_while_the_script_runs() {
     let server = Server::start();
     server.change(|world| world.flush_ms = 1500);
     let node = Node::new(&server);
@@ -117,7 +117,7 @@ fn output_comes_while_the_script_runs() {
 }
 
 #[test]
-fn bytes_that_are_no_text_arrive_as_they_are() {
+fn bytes_that_are_not_utf_8_arrive_unchanged() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -142,7 +142,7 @@ fn half_a_character_is_not_held_back_for_long() {
 }
 
 #[test]
-fn a_flood_arrives_whole_or_with_its_gap_counted() {
+fn a_flood_arrives_complete_or_with_its_gap_counted() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -163,7 +163,7 @@ fn a_flood_arrives_whole_or_with_its_gap_counted() {
 }
 
 #[test]
-fn secrets_come_on_descriptor_3_and_are_hidden_in_the_output() {
+fn secrets_are_on_descriptor_3_and_are_masked_in_the_output() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -189,7 +189,7 @@ fn secrets_come_on_descriptor_3_and_are_hidden_in_the_output() {
 }
 
 #[test]
-fn heartbeats_come_at_once_and_tell_of_the_node() {
+fn heartbeats_begin_at_once_and_describe_the_node() {
     let server = Server::start();
     let mut node = Node::new(&server);
     node.set("HYPRBOX_INTERVAL", "1s");
@@ -205,18 +205,17 @@ fn heartbeats_come_at_once_and_tell_of_the_node() {
     let poll = server.wait_for("a poll", |world| world.polls.first().cloned());
     assert_eq!(beat.instance, poll.instance);
     assert!(beat.instance.is_some());
-    let (status, _) = agent.term();
-    assert!(status.success());
+    assert!(agent.term().success());
     let last = server.world().heartbeats.last().cloned().unwrap();
     assert_eq!(last.stopping, Some(true));
 }
 
 #[test]
-fn a_secret_longer_than_a_pipe_takes_at_once_arrives_whole() {
+fn a_secret_that_is_larger_than_a_pipe_arrives_complete() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
-    // The first is short enough to be told to a supervisor that waits already.
+    // The first is small enough for a supervisor that already waits.
     for length in [60, 5_000, 65_536] {
         let value = "s".repeat(length);
         let id = server.queue_with("IFS= read -r -d '' s <&3; echo ${#s}; exec 3<&-", |job| {
@@ -240,7 +239,7 @@ fn a_supervisor_takes_one_job_after_the_other_but_none_after_secrets() {
             }
         });
         assert_eq!(server.wait_end(&id).exit_code, Some(0));
-        wait_until("the next job's supervisor waits", || {
+        wait_until("a supervisor waits for the next job", || {
             supervisor_ahead(&node.state()).len() == 1 && supervisors(&node.state()).is_empty()
         });
         server.stdout(&id)
@@ -249,11 +248,15 @@ fn a_supervisor_takes_one_job_after_the_other_but_none_after_secrets() {
     assert!(first.ends_with("\nhyprbox-agent\n"), "{first}");
     assert_eq!(supervisor_of(""), first);
     assert_eq!(supervisor_of("hush hush"), first);
-    assert_ne!(supervisor_of(""), first, "it had a secret in its memory");
+    assert_ne!(
+        supervisor_of(""),
+        first,
+        "the last one had a secret in its memory"
+    );
 }
 
 #[test]
-fn a_supervisor_that_was_told_to_end_takes_no_further_job() {
+fn a_supervisor_that_got_sigterm_takes_no_further_job() {
     let server = Server::start();
     let node = Node::new(&server);
     let _agent = node.start();
@@ -262,8 +265,8 @@ fn a_supervisor_that_was_told_to_end_takes_no_further_job() {
     let next = server.queue("echo $PPID");
     assert_eq!(server.wait_end(&next).exit_code, Some(0));
     assert_ne!(server.stdout(&next), server.stdout(&id));
-    // While it waits, too.
-    wait_until("the next job's supervisor waits", || {
+    // The same applies while it waits.
+    wait_until("a supervisor waits for the next job", || {
         supervisor_ahead(&node.state()).len() == 1
     });
     for pid in supervisor_ahead(&node.state()) {

@@ -1,5 +1,4 @@
-//! A small server that speaks the agent's part of the API over real HTTP, and misbehaves when told
-//! to.
+//! A small server with the agent's part of the API over real HTTP, which can misbehave on demand.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,10 +11,10 @@ use hyprbox_protocol::{
     Stream,
 };
 
-/// How long a test waits for something that must come.
+/// How long a test waits for an event that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(40);
 
-/// What one test's server knows. Cheap to share.
+/// The server of one test. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -30,22 +29,21 @@ struct Shared {
 /// How the next calls of a kind go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The request is carried out and the connection closed without an answer.
+    /// The request is handled, and the connection is closed without a response.
     LoseAnswer,
-    /// The connection is closed before the request is looked at.
+    /// The connection is closed before the request is handled.
     LoseRequest,
-    /// It is carried out twice, the second answer sent.
+    /// The request is handled twice, and the second response is sent.
     Twice,
-    /// A status is answered instead, as the server words it.
+    /// The server responds with this status.
     Status(u16),
-    /// Something on the path answers instead, with a page of its own.
+    /// Something on the path responds instead, with a page of its own.
     Foreign(u16),
-    /// An answer with that status that never ends.
+    /// A response with this status that never ends.
     Endless(u16),
 }
 
-/// What a firewall on the path makes of a call: the status of its own answer, or none where it lets
-/// the call through.
+/// A firewall on the path: returns the status of its own response, or `None` to let the call through.
 pub type Firewall = Box<dyn Fn(&str, &[u8]) -> Option<u16> + Send>;
 
 #[derive(Default)]
@@ -54,21 +52,21 @@ pub struct World {
     pub queue: VecDeque<String>,
     pub heartbeats: Vec<HeartbeatRequest>,
     pub polls: Vec<Poll>,
-    /// Calls in the order in which they came: `output <id>`, `complete <id>`.
+    /// Calls in the order of their arrival: `output <id>`, `complete <id>`.
     pub calls: Vec<String>,
-    /// Faults to come, by kind of call: `pending`, `output`, `complete`, `heartbeat`.
+    /// Faults of the next calls, by kind of call: `pending`, `output`, `complete`, `heartbeat`.
     pub faults: HashMap<&'static str, VecDeque<Fault>>,
-    /// With this seed, a quarter of the calls about jobs goes wrong.
+    /// The seed of random faults, which hit a quarter of the calls about jobs.
     pub chaos: Option<u64>,
-    /// Faults that chaos has made.
+    /// How many random faults there were.
     pub hurt: u64,
     /// While true every connection is closed at once.
     pub down: bool,
     pub lease_seconds: u64,
     pub flush_ms: u64,
-    /// Takes no end with output, as a server of before that.
+    /// Ignores an end in an `output` call, like an older server.
     pub old: bool,
-    /// Answers every poll at once, as a server that knows no `wait`.
+    /// Responds to every poll at once, like a server that does not support `wait`.
     pub never_wait: bool,
     /// The heads of all requests.
     pub heads: Vec<String>,
@@ -78,7 +76,7 @@ pub struct World {
     pub refused: u64,
     /// Connections that were closed while the server was down.
     pub closed: u64,
-    /// After so long something on the path ends a poll: with that status, or by closing the
+    /// After this time something on the path ends a poll: with this status, or by closing the
     /// connection.
     pub cut_polls: Option<(Duration, Option<u16>)>,
     pub answers_complete_with: Option<&'static str>,
@@ -96,16 +94,16 @@ pub struct Poll {
 pub struct Job {
     pub claim: ClaimedJob,
     pub claimed_by: Option<String>,
-    /// Times that the job was given out.
+    /// How often the job was claimed.
     pub claims: u32,
     pub cancel: bool,
     pub streams: [Vec<u8>; 2],
-    /// Bytes that never came, by stream.
+    /// Bytes that never arrived, by stream.
     pub dropped: [u64; 2],
-    /// The pieces in the order of their arrival.
+    /// The chunks in the order of their arrival.
     pub arrivals: Vec<(Stream, Vec<u8>)>,
     pub end: Option<CompleteRequest>,
-    /// What every call about it is answered, in place of its due.
+    /// The status of every response about this job, instead of the usual one.
     pub answer: Option<u16>,
 }
 
@@ -165,19 +163,19 @@ impl Server {
         self.shared.world.lock().expect("no test panics with it")
     }
 
-    /// Changes something and wakes whoever waits for it.
+    /// Changes the world, and wakes everything that waits for a change.
     pub fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
         let result = change(&mut self.world());
         self.shared.changed.notify_all();
         result
     }
 
-    /// Waits until `look` finds something.
-    pub fn wait_for<T>(&self, what: &str, mut look: impl FnMut(&mut World) -> Option<T>) -> T {
+    /// Waits until `find` returns something.
+    pub fn wait_for<T>(&self, what: &str, mut find: impl FnMut(&mut World) -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
         let mut world = self.world();
         loop {
-            if let Some(found) = look(&mut world) {
+            if let Some(found) = find(&mut world) {
                 return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -237,7 +235,7 @@ impl Server {
         self.wait_for("the job's end", |world| world.jobs[id].end.clone())
     }
 
-    /// Waits until a stream's text so far has `text` in it.
+    /// Waits until one of the job's streams contains `text`.
     pub fn wait_output(&self, id: &str, text: &str) {
         self.wait_for(text, |world| {
             let job = &world.jobs[id];
@@ -289,12 +287,12 @@ impl Server {
             let answer = match fault {
                 Some(Fault::LoseRequest) => return,
                 Some(Fault::LoseAnswer) => {
-                    self.answer(&request);
+                    self.answer(&request, stream);
                     return;
                 }
                 Some(Fault::Twice) => {
-                    self.answer(&request);
-                    self.answer(&request)
+                    self.answer(&request, stream);
+                    self.answer(&request, stream)
                 }
                 Some(Fault::Status(status)) => (status, refusal(status)),
                 Some(Fault::Foreign(status)) => {
@@ -311,7 +309,7 @@ impl Server {
                         _ => return,
                     }
                 }
-                None => self.answer(&request),
+                None => self.answer(&request, stream),
             };
             if self.world().down || respond(stream, &answer).is_err() {
                 return;
@@ -319,8 +317,8 @@ impl Server {
         }
     }
 
-    /// Holds a poll back for as long as the path lets it stay open, if that is shorter than it
-    /// wants to wait and nothing comes meanwhile; true if it is to be cut then.
+    /// Holds a poll for as long as the path lets it stay open. Returns true if the path must cut the
+    /// poll: it wants to wait longer, and no job was queued meanwhile.
     fn cuts(&self, request: &Request) -> bool {
         let Some((after, _)) = self.world().cut_polls else {
             return false;
@@ -347,9 +345,9 @@ impl Server {
         false
     }
 
-    fn answer(&self, request: &Request) -> (u16, String) {
+    fn answer(&self, request: &Request, stream: &TcpStream) -> (u16, String) {
         let answer = match request.kind() {
-            "pending" => self.pending(request),
+            "pending" => self.pending(request, stream),
             "heartbeat" => {
                 let beat = serde_json::from_slice(&request.body).expect("a heartbeat");
                 self.world().heartbeats.push(beat);
@@ -368,7 +366,7 @@ impl Server {
         answer
     }
 
-    fn pending(&self, request: &Request) -> (u16, String) {
+    fn pending(&self, request: &Request, stream: &TcpStream) -> (u16, String) {
         let poll = poll_of(request);
         let deadline = Instant::now() + Duration::from_secs(poll.wait);
         let mut world = self.world();
@@ -381,7 +379,8 @@ impl Server {
                 .filter(|(_, j)| j.cancel && j.end.is_none() && j.claimed_by.is_some())
                 .map(|(id, _)| id.clone())
                 .collect();
-            let job = (poll.capacity > 0)
+            // As in the real server, a poll of an agent that was killed claims nothing.
+            let job = (poll.capacity > 0 && !is_closed(stream))
                 .then(|| next_job(&mut world, poll.instance.clone(), &poll.running))
                 .flatten();
             let left = deadline.saturating_duration_since(Instant::now());
@@ -475,6 +474,17 @@ impl Server {
     }
 }
 
+/// Whether the client has closed its connection.
+fn is_closed(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a TCP socket");
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).expect("a TCP socket");
+    match peeked {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
 fn poll_of(request: &Request) -> Poll {
     let number = |name| request.query(name).map(|n| n.parse().expect("a number"));
     Poll {
@@ -489,7 +499,7 @@ fn poll_of(request: &Request) -> Poll {
     }
 }
 
-/// The job that a poll claims, or one that it claimed before and doesn't list.
+/// Returns the job that a poll claims, or one that it claimed before and does not list as running.
 fn next_job(world: &mut World, instance: Option<String>, running: &[String]) -> Option<ClaimedJob> {
     let lost = world.jobs.iter().find(|(id, job)| {
         job.claimed_by.is_some()
@@ -514,7 +524,7 @@ struct Request {
 }
 
 impl Request {
-    /// The last word of the path.
+    /// The last segment of the path.
     fn kind(&self) -> &'static str {
         let path = self.target.split('?').next().unwrap_or_default();
         [
@@ -588,7 +598,7 @@ fn respond_endlessly(mut stream: &TcpStream, status: u16) {
         return;
     }
     let part = vec![b' '; 256 * 1024];
-    // Until the agent hangs up.
+    // Until the agent closes the connection.
     while stream.write_all(&part).is_ok() {}
 }
 

@@ -1,13 +1,14 @@
-//! A state folder that can't be used: the agent says so, takes no jobs, and keeps its heartbeat.
+//! A state folder that can't be used: the agent reports it, takes no jobs, and keeps sending
+//! heartbeats.
 
 use std::path::Path;
 
 use crate::agent::{Node, wait_until};
 use crate::server::Server;
 
-/// Starts an agent, checks that it shows life and takes nothing; then mends the folder, and the job
-/// runs.
-fn is_told_and_recovers(node: &Node, server: &Server, mend: impl FnOnce(&Path)) {
+/// Starts an agent, and checks that it sends heartbeats and takes no job. Then `fix` repairs the
+/// folder, and the job runs.
+fn assert_reported_and_recovered(node: &Node, server: &Server, fix: impl FnOnce(&Path)) {
     let agent = node.start();
     let id = server.queue("exit 0");
     agent.wait_log("no jobs are taken until this is fixed");
@@ -18,7 +19,7 @@ fn is_told_and_recovers(node: &Node, server: &Server, mend: impl FnOnce(&Path)) 
         (world.heartbeats.len() >= beats + 2).then_some(())
     });
     assert_eq!(server.world().jobs[&id].claims, 0);
-    mend(&node.state());
+    fix(&node.state());
     assert_eq!(server.wait_end(&id).exit_code, Some(0));
     assert!(agent.log().contains("state folder"));
     server.wait_for("a heartbeat with the instance", |world| {
@@ -37,7 +38,7 @@ fn a_file_in_the_place_of_the_folder() {
     let server = Server::start();
     let node = node(&server);
     std::fs::write(node.state(), "not a folder").unwrap();
-    is_told_and_recovers(&node, &server, |state| std::fs::remove_file(state).unwrap());
+    assert_reported_and_recovered(&node, &server, |state| std::fs::remove_file(state).unwrap());
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn a_corrupt_instance() {
     let node = node(&server);
     std::fs::create_dir(node.state()).unwrap();
     std::fs::write(node.state().join("instance"), b"\xff\x00garbage").unwrap();
-    is_told_and_recovers(&node, &server, |state| {
+    assert_reported_and_recovered(&node, &server, |state| {
         std::fs::remove_file(state.join("instance")).unwrap();
     });
 }
@@ -63,7 +64,7 @@ fn a_folder_that_others_can_write_to() {
         let fix = format!("chmod go-w {}", node.state().display());
         assert!(!check.status.success() && text.contains(&fix), "{text}");
     }
-    is_told_and_recovers(&node, &server, |state| {
+    assert_reported_and_recovered(&node, &server, |state| {
         assert_eq!(
             std::fs::read_dir(state).unwrap().count(),
             0,
@@ -81,9 +82,9 @@ fn a_folder_that_becomes_open_while_the_agent_runs() {
     let first = server.queue("exit 0");
     server.wait_end(&first);
     chmod(&node.state(), 0o777);
-    // The poll that is open may still take one.
+    // The open poll may still claim a job.
     agent.term();
-    is_told_and_recovers(&node, &server, |state| chmod(state, 0o700));
+    assert_reported_and_recovered(&node, &server, |state| chmod(state, 0o700));
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn a_folder_below_one_that_others_can_write_to() {
     let server = Server::start();
     let node = node(&server);
     chmod(node.dir.path(), 0o777);
-    is_told_and_recovers(&node, &server, |state| {
+    assert_reported_and_recovered(&node, &server, |state| {
         chmod(state.parent().unwrap(), 0o755)
     });
 }
@@ -115,7 +116,7 @@ fn links_in_the_place_of_files() {
         let check = node.output(&["check"]);
         let text = String::from_utf8(check.stdout).unwrap();
         assert!(!check.status.success() && text.contains(name), "{text}");
-        is_told_and_recovers(&node, &server, |state| {
+        assert_reported_and_recovered(&node, &server, |state| {
             std::fs::remove_file(state.join(name)).unwrap();
         });
         assert_eq!(
@@ -161,13 +162,13 @@ fn a_folder_of_jobs_that_cannot_be_read() {
     let node = node(&server);
     std::fs::create_dir(node.state()).unwrap();
     std::fs::write(node.state().join("jobs"), "not a folder").unwrap();
-    is_told_and_recovers(&node, &server, |state| {
+    assert_reported_and_recovered(&node, &server, |state| {
         std::fs::remove_file(state.join("jobs")).unwrap();
     });
 }
 
 #[test]
-fn a_job_whose_journal_is_corrupt_is_reported() {
+fn a_job_whose_files_are_corrupt_is_reported() {
     let server = Server::start();
     let node = Node::new(&server);
     let agent = node.start();
@@ -177,7 +178,7 @@ fn a_job_whose_journal_is_corrupt_is_reported() {
     for pid in crate::agent::supervisors(&node.state()) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL).unwrap();
     }
-    wait_until("it is dead", || {
+    wait_until("the supervisor is gone", || {
         crate::agent::supervisors(&node.state()).is_empty()
     });
     let job = node.state().join("jobs").join(&id);
@@ -206,10 +207,11 @@ fn two_agents_never_share_a_folder() {
     assert!(line.contains("is used by another agent"), "{line}");
 }
 
-/// A small file system of its own for a node's state. `None` where this user may not mount one.
+/// A small file system of its own for a node's state.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
+    /// Returns `None` if this user may not mount one.
     fn mount(node: &Node) -> Option<Self> {
         let dir = node.state();
         std::fs::create_dir(&dir).expect("made");
@@ -219,7 +221,7 @@ impl SmallDisk {
             .output()
             .is_ok_and(|output| output.status.success());
         if !mounted {
-            eprintln!("not tried: this user may not mount a tmpfs");
+            eprintln!("SKIPPED: this user may not mount a tmpfs");
         }
         mounted.then_some(Self(dir))
     }
@@ -249,7 +251,7 @@ fn a_full_disk() {
         return;
     };
     disk.fill();
-    is_told_and_recovers(&node, &server, |_| disk.clear());
+    assert_reported_and_recovered(&node, &server, |_| disk.clear());
 }
 
 #[test]
@@ -273,7 +275,7 @@ fn a_disk_that_fills_up_between_two_jobs() {
 }
 
 #[test]
-fn a_job_that_fills_the_disk_still_has_its_end() {
+fn the_end_of_a_job_that_fills_the_disk_is_reported() {
     let server = Server::start();
     let node = node(&server);
     let Some(disk) = SmallDisk::mount(&node) else {
@@ -291,7 +293,7 @@ fn a_job_that_fills_the_disk_still_has_its_end() {
         .sum();
     assert_eq!(end.stdout_bytes, Some(written));
     disk.clear();
-    // And one whose own output is larger than the disk keeps the newest.
+    // If a job's output is larger than the disk, its newest part is kept.
     let id = server.queue("seq 1 2000000; exit 6");
     assert_eq!(server.wait_end(&id).exit_code, Some(6));
     assert!(server.stdout(&id).ends_with("\n1999999\n2000000\n"));
