@@ -1,4 +1,4 @@
-//! What may go wrong with a call, decided by a seed, and how often it did.
+//! Chooses faults for calls by a seed, and counts them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use crate::random::Random;
 
-/// What happens to one call.
+/// A fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// Only a part of the request gets through, then both sides are cut.
+    /// Only a part of the request arrives, then both connections are closed.
     RequestCut,
-    /// The server acts; its answer never arrives.
+    /// The server handles the request, but its response never arrives.
     AnswerLost,
-    /// The server acts; a part of its answer arrives.
+    /// The server handles the request, and a part of its response arrives.
     AnswerCut,
-    /// The server gets the request twice, and the answer is the second.
+    /// The server gets the request twice, and the second response arrives.
     Twice,
-    /// The server gets it again when the call is long over.
+    /// The server gets the request again after the call is over.
     AgainLater,
-    /// The request waits on its way.
+    /// The request is delayed.
     Delayed,
-    /// Request and answer trickle.
+    /// Request and response arrive in small parts.
     Throttled,
-    /// The call breaks, and no connection is taken for a while.
+    /// The call fails, and connections are refused for a while.
     Refused,
 }
 
@@ -38,18 +38,18 @@ const ALL: [Fault; 8] = [
     Fault::Refused,
 ];
 
-/// A fault with its measure.
+/// A fault with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hurt {
     pub(crate) fault: Fault,
-    /// How long it takes, where it takes time.
+    /// How long the fault lasts.
     pub(crate) time: Duration,
-    /// Where the cut is, of a hundred.
+    /// Where a message is cut, in percent of its length.
     pub(crate) percent: usize,
 }
 
-/// Decides, and counts. The same seed decides the same about the n-th call of a kind on a line, in
-/// whatever order the calls of different lines come.
+/// Chooses and counts faults. The same seed always chooses the same fault for the n-th call of a kind
+/// on a connection, regardless of the order of calls on different connections.
 pub(crate) struct Faults {
     seed: u64,
     percent: u64,
@@ -64,7 +64,7 @@ struct Counts {
 }
 
 impl Faults {
-    /// Hurts about `percent` of a hundred calls.
+    /// Chooses a fault for about `percent` of 100 calls.
     pub(crate) fn new(seed: u64, percent: u64) -> Self {
         Self {
             seed,
@@ -73,7 +73,7 @@ impl Faults {
         }
     }
 
-    /// What happens to the next call of `kind` on `line`.
+    /// Chooses the fault of the next call of `kind` on `line`.
     pub(crate) fn next(&self, line: &str, kind: &str) -> Option<Hurt> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.calls += 1;
@@ -105,7 +105,7 @@ impl Faults {
         })
     }
 
-    /// Calls, and those of them that were hurt.
+    /// Returns the number of calls, and of calls with a fault.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         (counts.calls, counts.hurt.values().sum())
@@ -123,7 +123,7 @@ impl Faults {
 }
 
 #[test]
-fn the_same_seed_decides_the_same_and_another_otherwise() {
+fn the_same_seed_chooses_the_same_faults() {
     let decisions = |seed, lines: &[&str]| -> BTreeMap<String, Vec<Option<Hurt>>> {
         let faults = Faults::new(seed, 30);
         let mut found: BTreeMap<String, Vec<Option<Hurt>>> = BTreeMap::new();

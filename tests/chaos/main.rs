@@ -1,11 +1,10 @@
-//! The unkind world: a network that loses, repeats, delays and cuts, agents and servers that are
-//! killed, nodes that reboot and disks that are full. The real server and the real agent, on the
-//! same harness as `tests/it`.
+//! Fault injection with the real server and the real agent: a network that loses, repeats, delays and
+//! cuts messages, agents and servers that are killed, nodes that reboot, and disks that are full.
 //!
 //! | variable | default | |
 //! | --- | --- | --- |
-//! | `HYPRBOX_CHAOS_SEED` | 1 | the first seed; what a run did is printed with its own |
-//! | `HYPRBOX_CHAOS_SEEDS` | 1 | how many of them |
+//! | `HYPRBOX_CHAOS_SEED` | 1 | the first seed; each run prints its seed |
+//! | `HYPRBOX_CHAOS_SEEDS` | 1 | how many seeds |
 //! | `HYPRBOX_CHAOS_JOBS` | 60 | jobs in the storm |
 //! | `HYPRBOX_CHAOS_SERVER_KILLS` | 4 | how often the server is killed in it |
 //! | `HYPRBOX_CHAOS_OUTAGE_SECONDS` | 10 | how long the server is away while a job writes 200 MB |
@@ -31,7 +30,7 @@ mod state_folder;
 mod storm;
 mod upgrade;
 
-/// A number of the environment, or what it is by default.
+/// Reads a number from the environment.
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect(name))
 }

@@ -1,28 +1,28 @@
-//! As much of HTTP/1.1 as the proxy must see: where a message ends, and which call it is.
+//! The part of HTTP/1.1 that the proxy needs: where a message ends, and which call it is.
 
 use std::io::Read;
 
 /// Larger than any message between agent and server.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Where the first message in `bytes` ends; `None` while it is not whole.
+/// Returns where the first message in `bytes` ends; `None` if it is incomplete.
 pub(crate) fn end_of(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     assert!(
         !text.contains("transfer-encoding"),
-        "the proxy knows no chunked bodies: {text}"
+        "the proxy does not support chunked bodies: {text}"
     );
     let length = text
         .lines()
         .find_map(|line| line.strip_prefix("content-length:"))
         .map_or(0, |length| length.trim().parse().expect("a length"));
     let end = head + length;
-    assert!(end < MAX_BYTES, "{end} bytes are no call");
+    assert!(end < MAX_BYTES, "{end} bytes are too many for a call");
     (bytes.len() >= end).then_some(end)
 }
 
-/// Reads one message; `None` where the other side has gone.
+/// Reads one message. Returns `None` if the other side has closed the connection.
 pub(crate) fn read(from: &mut impl Read) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 64 * 1024];
@@ -36,7 +36,7 @@ pub(crate) fn read(from: &mut impl Read) -> Option<Vec<u8>> {
     }
 }
 
-/// `pending`, `output`, `complete` or `heartbeat`.
+/// Returns the kind of call: `pending`, `output`, `complete` or `heartbeat`.
 pub(crate) fn kind(request: &[u8]) -> String {
     let line = request
         .split(|byte| *byte == b'\r')
@@ -48,7 +48,7 @@ pub(crate) fn kind(request: &[u8]) -> String {
 }
 
 #[test]
-fn a_message_is_whole_or_not() {
+fn complete_messages_are_recognised() {
     let message = b"POST /api/jobs/j1/output?agent=a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc";
     for cut in 0..message.len() {
         assert_eq!(end_of(&message[..cut]), None, "{cut}");

@@ -1,9 +1,8 @@
-//! A node: its state folder, and its agent, which comes and goes.
+//! A node: its state folder, and its agent, which can be started and killed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,7 +11,7 @@ use tempfile::TempDir;
 use crate::harness::{FakeAgent, eventually};
 use crate::processes::{marked, supervisors};
 
-/// Dropping it kills the agent, and all that it has started.
+/// Dropping a node kills its agent and everything that the agent has started.
 pub(crate) struct Node {
     folder: TempDir,
     program: PathBuf,
@@ -21,13 +20,13 @@ pub(crate) struct Node {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// The agent's program, which `cargo test` puts beside the server's.
+/// The agent's program, which `cargo test` builds next to the server's.
 pub(crate) fn program() -> PathBuf {
     crate::harness::built("hyprbox-agent")
 }
 
 impl Node {
-    /// The node of `identity`, whose agent talks with `url`. The agent is not started yet.
+    /// Creates the node of `identity`, whose agent connects to `url`. Does not start the agent.
     pub(crate) fn new(url: &str, identity: &FakeAgent) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut node = Self {
@@ -44,7 +43,7 @@ impl Node {
         node.set("HYPRBOX_STATE_DIR", state.to_str().expect("UTF-8"));
         node.set("HYPRBOX_INTERVAL", "1s");
         node.set("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        // Scripts inherit it, so that it marks all that this node runs.
+        // Scripts inherit HOME, so it marks every process of this node.
         let home = node.folder.path().to_str().expect("UTF-8").to_owned();
         node.set("HOME", &home);
         node
@@ -55,7 +54,7 @@ impl Node {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Another file to start as the agent.
+    /// Sets the file to start as the agent.
     pub(crate) fn set_program(&mut self, program: &Path) {
         program.clone_into(&mut self.program);
     }
@@ -68,20 +67,20 @@ impl Node {
         self.folder.path().join("state")
     }
 
-    /// The supervisors that run here.
+    /// Returns the supervisors of running jobs.
     pub(crate) fn supervisors(&self) -> Vec<i32> {
         supervisors(&self.state())
     }
 
-    /// Folders of the jobs that the agent has not done with.
-    pub(crate) fn journal(&self) -> Vec<PathBuf> {
+    /// Returns the folders of jobs that the agent has not finished.
+    pub(crate) fn job_folders(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.state().join("jobs"));
         let paths = entries.into_iter().flatten().flatten();
         paths.map(|entry| entry.path()).collect()
     }
 
     pub(crate) fn start(&mut self) {
-        assert!(self.agent.is_none(), "it runs");
+        assert!(self.agent.is_none(), "the agent runs");
         let mut child = Command::new(&self.program)
             .arg("run")
             .env_clear()
@@ -104,14 +103,18 @@ impl Node {
     }
 
     pub(crate) fn pid(&self) -> i32 {
-        self.agent.as_ref().expect("it runs").id().cast_signed()
+        self.agent
+            .as_ref()
+            .expect("the agent runs")
+            .id()
+            .cast_signed()
     }
 
     pub(crate) fn is_running(&self) -> bool {
         self.agent.is_some()
     }
 
-    /// SIGKILL to the agent alone; what it runs goes on.
+    /// Sends SIGKILL only to the agent; its jobs keep running.
     pub(crate) fn kill9(&mut self) {
         if let Some(mut child) = self.agent.take() {
             child.kill().expect("a child");
@@ -119,37 +122,36 @@ impl Node {
         }
     }
 
-    /// SIGTERM to the agent; how it ended, and how long that took.
-    pub(crate) fn terminate(&mut self) -> (ExitStatus, Duration) {
-        let began = Instant::now();
-        kill(Pid::from_raw(self.pid()), Signal::SIGTERM).expect("it runs");
-        let child = self.agent.as_mut().expect("it runs");
+    /// Sends SIGTERM to the agent, and waits for its exit.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        kill(Pid::from_raw(self.pid()), Signal::SIGTERM).expect("the agent runs");
+        let child = self.agent.as_mut().expect("the agent runs");
         let status = eventually("the agent's end", || child.try_wait().expect("a child"));
         self.agent = None;
-        (status, began.elapsed())
+        status
     }
 
-    /// Whether a line of the agent's log holds these words.
-    pub(crate) fn logged(&self, words: &str) -> bool {
+    /// Whether a line of the agent's log contains this text.
+    pub(crate) fn logged(&self, text: &str) -> bool {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.iter().any(|line| line.contains(words))
+        log.iter().any(|line| line.contains(text))
     }
 
-    /// Lines of the agent's log with these words.
-    pub(crate) fn times_logged(&self, words: &str) -> usize {
+    /// Counts the lines of the agent's log that contain this text.
+    pub(crate) fn times_logged(&self, text: &str) -> usize {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.iter().filter(|line| line.contains(words)).count()
+        log.iter().filter(|line| line.contains(text)).count()
     }
 
-    /// Kills all that runs here, as when the power goes.
+    /// Kills every process of this node, as a power loss does.
     pub(crate) fn power_off(&mut self) {
         self.kill9();
         let mark = self.folder.path().to_str().expect("UTF-8").to_owned();
-        eventually("nothing to be left", || {
+        eventually("the end of all processes", || {
             let left = marked(&mark);
             for process in &left {
-                // An error says that it is gone already.
-                let _gone = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+                // An error means that the process has already ended.
+                let _result = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
             }
             left.is_empty().then_some(())
         });
@@ -161,7 +163,7 @@ impl Drop for Node {
         if std::thread::panicking() {
             let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
             let from = log.len().saturating_sub(60);
-            eprintln!("--- the agent's last words\n{}", log[from..].join("\n"));
+            eprintln!("--- the end of the agent's log\n{}", log[from..].join("\n"));
         }
         self.power_off();
     }

@@ -1,5 +1,5 @@
-//! 200 MB of output while the server is away: the tail is exact, the counts are exact, and memory
-//! and disk stay bounded.
+//! 200 MB of output while the server is down: tail and counts are exact, and the use of memory and
+//! disk is bounded.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ use crate::processes::peak_memory;
 use crate::script::{KEPT, digest};
 use crate::setting;
 
-/// Parts in which a stream is written: a million bytes of stdout each.
+/// A stream is written in this many parts, of a million bytes of stdout each.
 const PARTS: u64 = 200;
 const PART_LINES: u64 = 50_000;
 /// `000000123456 out ok\n`
 const LINE_BYTES: u64 = 20;
-/// A stream's spool as documented, and what a segment may be over while the oldest one goes.
+/// The documented size of a stream's spool, and one segment more while the oldest is removed.
 const SPOOL_BYTES: u64 = (8 + 1) << 20;
-/// The order of the reads: 4 MiB, and the segment that is written.
+/// The index of the reads: 4 MiB, and the segment that is being written.
 const INDEX_BYTES: u64 = (4 << 20) + (512 << 10);
 const MEMORY_BYTES: u64 = 32_000_000;
 
@@ -56,7 +56,7 @@ fn size_of(job: &Path, name: &str) -> u64 {
         .sum()
 }
 
-/// The last bytes that the server keeps of `lines` lines.
+/// Returns the length of a stream with `lines` lines, and the tail that the server keeps of it.
 fn tail(lines: u64, word: &str, head: &str) -> (u64, Vec<u8>) {
     let total = lines * LINE_BYTES + head.len() as u64;
     let from = lines.saturating_sub(KEPT as u64 / LINE_BYTES + 2);
@@ -74,7 +74,7 @@ fn tail(lines: u64, word: &str, head: &str) -> (u64, Vec<u8>) {
 }
 
 #[test]
-fn two_hundred_megabytes_while_the_server_is_away() {
+fn two_hundred_megabytes_while_the_server_is_down() {
     let outage = Duration::from_secs(setting("HYPRBOX_CHAOS_OUTAGE_SECONDS", 10));
     let setup = Setup::new();
     write_preset(&setup.presets_dir(), "flood", FLOOD);
@@ -103,17 +103,17 @@ fn two_hundred_megabytes_while_the_server_is_away() {
     let mut largest = [0; 3];
     let deadline = began + outage + Duration::from_secs(240);
     while !wrote.exists() || began.elapsed() < outage {
-        assert!(Instant::now() < deadline, "it writes for ever");
+        assert!(Instant::now() < deadline, "the script does not end");
         for (largest, name) in largest.iter_mut().zip(["stdout.", "stderr.", "index."]) {
             *largest = size_of(&job, name).max(*largest);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let supervisor_memory = peak_memory(supervisor).expect("it runs");
+    let supervisor_memory = peak_memory(supervisor).expect("the process runs");
     let away = began.elapsed();
     server.start_again();
     let admin = server.admin();
-    proxy.lead_to(server.address());
+    proxy.set_server(server.address());
     let lines = PARTS * PART_LINES;
     let (stdout_bytes, stdout) = tail(lines, "out", "==> [1/1] Flood\n");
     let (stderr_bytes, stderr) = tail(lines / 10, "err", "");
@@ -128,7 +128,7 @@ fn two_hundred_megabytes_while_the_server_is_away() {
         let job = admin.job(&id);
         (job["status"] != "RUNNING").then_some(job)
     });
-    let agent_memory = peak_memory(node.pid()).expect("it runs");
+    let agent_memory = peak_memory(node.pid()).expect("the process runs");
     eprintln!(
         "{stdout_bytes} + {stderr_bytes} bytes in {away:.0?} without a server; at most: agent {agent_memory}, supervisor {supervisor_memory}, \
          spool {largest:?} bytes"
@@ -154,7 +154,7 @@ fn two_hundred_megabytes_while_the_server_is_away() {
     let [stdout_spool, stderr_spool, index] = largest;
     assert!(
         stdout_spool > KEPT as u64,
-        "the spool was never looked at: {largest:?}"
+        "the spool was never measured: {largest:?}"
     );
     assert!(
         stdout_spool <= SPOOL_BYTES && stderr_spool <= SPOOL_BYTES && index <= INDEX_BYTES,

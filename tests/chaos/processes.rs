@@ -1,8 +1,8 @@
-//! Processes as /proc shows them.
+//! Finds processes in /proc.
 
 use std::path::Path;
 
-/// One of them.
+/// A process in /proc.
 pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) command_line: String,
@@ -10,7 +10,7 @@ pub(crate) struct Process {
     dead: bool,
 }
 
-/// Those that have `mark` in their environment or command line.
+/// Returns the living processes with `mark` in their environment or command line.
 pub(crate) fn marked(mark: &str) -> Vec<Process> {
     let mut found = all();
     found.retain(|process| {
@@ -19,7 +19,7 @@ pub(crate) fn marked(mark: &str) -> Vec<Process> {
     found
 }
 
-/// Supervisors of the jobs of a state folder.
+/// Returns the supervisors of the jobs in a state folder.
 pub(crate) fn supervisors(state: &Path) -> Vec<i32> {
     let mark = format!("supervise {}/", state.display());
     let mut found = marked(&mark);
@@ -35,7 +35,7 @@ fn is_ahead(process: &Process, state: &Path) -> bool {
         && !links.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(state)))
 }
 
-/// The most memory that it ever had resident, in bytes; `None` once it is gone.
+/// Returns the peak resident memory of a process in bytes; `None` if it has ended.
 pub(crate) fn peak_memory(pid: i32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status

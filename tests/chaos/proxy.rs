@@ -1,4 +1,4 @@
-//! Stands between an agent and the server, and does to their calls what [`Faults`] says.
+//! A proxy between an agent and the server, which injects the faults that [`Faults`] chooses.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,198 +14,200 @@ use crate::message;
 
 /// Longer than the longest poll.
 const LONGEST_CALL: Duration = Duration::from_secs(60);
-/// How long a call that nobody waits for any more may stay open at the server.
-const UNHEARD: Duration = Duration::from_secs(2);
-/// Parts into which a trickling message is cut.
-const TRICKLE: usize = 20;
+/// Time limit of a repeated call whose response is discarded.
+const REPEATED_CALL: Duration = Duration::from_secs(2);
+/// How many parts a throttled message has.
+const THROTTLED_PARTS: usize = 20;
 
-/// One node's way to the server. Dropping it closes the door; what is under way ends by itself.
+/// One node's connection to the server. Dropping it closes the listener; open calls end by themselves.
 pub(crate) struct Proxy {
     address: SocketAddr,
-    line: Arc<Line>,
+    shared: Arc<Shared>,
 }
 
-/// What the threads of a proxy share.
-struct Line {
+/// State that the threads of a proxy share.
+struct Shared {
     name: String,
     faults: Arc<Faults>,
-    door: Mutex<Door>,
+    target: Mutex<Target>,
 }
 
-struct Door {
-    /// Where the server is now.
+struct Target {
+    /// The server's current address.
     server: String,
+    /// Connections are refused until then.
     closed_until: Option<Instant>,
+    /// The proxy was dropped.
     over: bool,
 }
 
-impl Line {
-    fn door(&self) -> MutexGuard<'_, Door> {
-        self.door.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn target(&self) -> MutexGuard<'_, Target> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Proxy {
-    /// `server` is its address, as `127.0.0.1:4000`.
+    /// Starts a proxy to the address `server`, such as `127.0.0.1:4000`.
     pub(crate) fn start(name: &str, server: &str, faults: &Arc<Faults>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("it is bound");
-        let line = Arc::new(Line {
+        let shared = Arc::new(Shared {
             name: name.to_owned(),
             faults: Arc::clone(faults),
-            door: Mutex::new(Door {
+            target: Mutex::new(Target {
                 server: server.to_owned(),
                 closed_until: None,
                 over: false,
             }),
         });
-        let shared = Arc::clone(&line);
-        std::thread::spawn(move || take_connections(listener, address, &shared));
-        Self { address, line }
+        let for_thread = Arc::clone(&shared);
+        std::thread::spawn(move || accept_connections(listener, address, &for_thread));
+        Self { address, shared }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The server is elsewhere now.
-    pub(crate) fn lead_to(&self, server: &str) {
-        server.clone_into(&mut self.line.door().server);
+    /// Changes the server's address.
+    pub(crate) fn set_server(&self, server: &str) {
+        server.clone_into(&mut self.shared.target().server);
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.line.door().over = true;
-        // Wakes the thread that waits for connections; an error says that it waits for none.
-        let _woken = TcpStream::connect(self.address);
+        self.shared.target().over = true;
+        // Wakes the thread that accepts connections. An error means that it does not listen now.
+        let _result = TcpStream::connect(self.address);
     }
 }
 
-fn take_connections(listener: TcpListener, address: SocketAddr, line: &Arc<Line>) {
+fn accept_connections(listener: TcpListener, address: SocketAddr, shared: &Arc<Shared>) {
     let mut listener = Some(listener);
     loop {
         let (over, closed_until) = {
-            let door = line.door();
-            (door.over, door.closed_until)
+            let target = shared.target();
+            (target.over, target.closed_until)
         };
         if over {
             return;
         }
         if let Some(until) = closed_until {
-            // Without a listener the kernel itself refuses.
+            // Without a listener the kernel refuses connections.
             drop(listener.take());
             std::thread::sleep(until.saturating_duration_since(Instant::now()));
-            line.door().closed_until = None;
+            shared.target().closed_until = None;
             listener = Some(eventually("the port", || TcpListener::bind(address).ok()));
             continue;
         }
-        let open = listener.as_ref().expect("the door is open");
+        let open = listener.as_ref().expect("connections are not refused");
         if let Ok((client, _)) = open.accept() {
-            let line = Arc::clone(line);
-            if line.door().closed_until.is_none() {
-                std::thread::spawn(move || serve(client, address, &line));
+            let shared = Arc::clone(shared);
+            if shared.target().closed_until.is_none() {
+                std::thread::spawn(move || serve(client, address, &shared));
             }
         }
     }
 }
 
-/// One connection of the agent, call by call, until one of the two breaks it.
-fn serve(mut client: TcpStream, address: SocketAddr, line: &Arc<Line>) {
+/// Serves one connection of the agent, call by call, until one of the two closes it.
+fn serve(mut client: TcpStream, address: SocketAddr, shared: &Arc<Shared>) {
     let _best_effort = client.set_nodelay(true);
     while let Some(request) = message::read(&mut client) {
-        let hurt = line.faults.next(&line.name, &message::kind(&request));
-        let goes_on = match hurt {
-            None => pass(&mut client, &request, line, 1),
-            Some(hurt) => do_harm(&mut client, &request, hurt, address, line),
+        let hurt = shared.faults.next(&shared.name, &message::kind(&request));
+        let result = match hurt {
+            None => forward(&mut client, &request, shared, 1),
+            Some(hurt) => inject(&mut client, &request, hurt, address, shared),
         };
-        if goes_on.is_none() {
+        if result.is_none() {
             return;
         }
     }
 }
 
-/// Takes the request to the server and the answer back, both in that many parts.
-fn pass(client: &mut TcpStream, request: &[u8], line: &Line, parts: usize) -> Option<()> {
-    let answer = ask(line, request, parts, Some(client), LONGEST_CALL)?;
-    trickle(client, &answer, parts)
+/// Forwards the request to the server and the response back, each in `parts` parts.
+fn forward(client: &mut TcpStream, request: &[u8], shared: &Shared, parts: usize) -> Option<()> {
+    let answer = call(shared, request, parts, Some(client), LONGEST_CALL)?;
+    write_in_parts(client, &answer, parts)
 }
 
-/// `None` where the connection is broken thereby.
-fn do_harm(
+/// Handles a call with a fault. Returns `None` if the fault closes the connection.
+fn inject(
     client: &mut TcpStream,
     request: &[u8],
     hurt: Hurt,
     address: SocketAddr,
-    line: &Arc<Line>,
+    shared: &Arc<Shared>,
 ) -> Option<()> {
     let part = |bytes: &[u8]| bytes[..bytes.len() * hurt.percent / 100].to_vec();
     match hurt.fault {
         Fault::RequestCut => {
-            let mut server = connect(line)?;
-            // Either side may be gone by now, which is what this is about.
+            let mut server = connect(shared)?;
+            // Errors do not matter, because the call fails anyway.
             let _cut = server.write_all(&part(request));
             None
         }
         Fault::AnswerLost => {
-            ask(line, request, 1, Some(client), LONGEST_CALL)?;
+            call(shared, request, 1, Some(client), LONGEST_CALL)?;
             None
         }
         Fault::AnswerCut => {
-            let answer = ask(line, request, 1, Some(client), LONGEST_CALL)?;
+            let answer = call(shared, request, 1, Some(client), LONGEST_CALL)?;
             let _cut = client.write_all(&part(&answer));
             None
         }
         Fault::Twice => {
-            ask(line, request, 1, Some(client), LONGEST_CALL)?;
-            pass(client, request, line, 1)
+            call(shared, request, 1, Some(client), LONGEST_CALL)?;
+            forward(client, request, shared, 1)
         }
         Fault::AgainLater => {
-            let (line, request) = (Arc::clone(line), request.to_vec());
-            let again = Arc::clone(&line);
+            let (shared, request) = (Arc::clone(shared), request.to_vec());
+            let again = Arc::clone(&shared);
             let copy = request.clone();
-            let goes_on = pass(client, &request, &line, 1);
+            let result = forward(client, &request, &shared, 1);
             std::thread::spawn(move || {
                 std::thread::sleep(hurt.time);
-                if !again.door().over {
-                    ask(&again, &copy, 1, None, UNHEARD);
+                if !again.target().over {
+                    call(&again, &copy, 1, None, REPEATED_CALL);
                 }
             });
-            goes_on
+            result
         }
         Fault::Delayed => {
             std::thread::sleep(hurt.time);
-            pass(client, request, line, 1)
+            forward(client, request, shared, 1)
         }
-        Fault::Throttled => pass(client, request, line, TRICKLE),
+        Fault::Throttled => forward(client, request, shared, THROTTLED_PARTS),
         Fault::Refused => {
-            line.door().closed_until = Some(Instant::now() + hurt.time);
-            // The listener looks at the door when somebody knocks.
-            let _knock = TcpStream::connect(address);
+            shared.target().closed_until = Some(Instant::now() + hurt.time);
+            // A connection makes the listener check `closed_until`.
+            let _result = TcpStream::connect(address);
             None
         }
     }
 }
 
-fn connect(line: &Line) -> Option<TcpStream> {
-    let address = line.door().server.parse().expect("an address");
+fn connect(shared: &Shared) -> Option<TcpStream> {
+    let address = shared.target().server.parse().expect("an address");
     let server = TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()?;
     let _best_effort = server.set_nodelay(true);
     Some(server)
 }
 
-/// One call to the server; `None` where it is away or goes away, where nothing comes in time, or
-/// where `client` hangs up: then the server sees the same.
-fn ask(
-    line: &Line,
+/// Sends one call to the server. Returns `None` if the server fails or does not respond in time, or
+/// if `client` closes its connection, which then also closes the one to the server.
+fn call(
+    shared: &Shared,
     request: &[u8],
     parts: usize,
     client: Option<&TcpStream>,
     time: Duration,
 ) -> Option<Vec<u8>> {
     let deadline = Instant::now() + time;
-    let mut server = connect(line)?;
-    trickle(&mut server, request, parts)?;
+    let mut server = connect(shared)?;
+    write_in_parts(&mut server, request, parts)?;
     let mut answer = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -231,7 +233,7 @@ fn ask(
     }
 }
 
-fn trickle(to: &mut TcpStream, bytes: &[u8], parts: usize) -> Option<()> {
+fn write_in_parts(to: &mut TcpStream, bytes: &[u8], parts: usize) -> Option<()> {
     for part in bytes.chunks(bytes.len().div_ceil(parts).max(1)) {
         to.write_all(part).ok()?;
         if parts > 1 {

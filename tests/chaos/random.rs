@@ -1,10 +1,10 @@
-//! Numbers that look random and are the same for the same seed (splitmix64).
+//! A random number generator with a seed (splitmix64).
 
-/// A stream of numbers.
+/// A sequence of random numbers.
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Those of a seed about one thing: what is decided about it says nothing of another.
+    /// Returns the sequence for one subject. Sequences of different subjects are independent.
     pub(crate) fn about(seed: u64, words: &[&str], number: u64) -> Self {
         // FNV-1a
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -24,12 +24,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// 0 to `bound` - 1.
+    /// Returns a number from 0 to `bound` - 1.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// `from` to `to`, both among them.
+    /// Returns a number from `from` to `to`, inclusive.
     pub(crate) fn between(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to - from + 1)
     }

@@ -1,4 +1,4 @@
-//! The node goes down, or a supervisor does: the job's end is told as it was.
+//! The node reboots or a supervisor is killed: the job's true end is reported.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -10,7 +10,7 @@ use crate::processes::marked;
 use crate::script::{Tally, write_tally};
 
 struct World {
-    // Ends first.
+    // Dropped first.
     node: Node,
     server: Server,
     admin: Person,
@@ -30,7 +30,7 @@ fn world() -> World {
     }
 }
 
-/// Gives the node another boot id.
+/// Starts the agent with another boot id.
 fn boot(node: &mut Node, id: &str) {
     let file = node.folder().join("boot-id");
     std::fs::write(&file, id).expect("writes");
@@ -39,8 +39,8 @@ fn boot(node: &mut Node, id: &str) {
 }
 
 impl World {
-    /// A job that has written its lines and waits for a gate that never opens.
-    fn waiting(&self) -> (String, Tally) {
+    /// Queues a job that writes its lines and then waits for a gate that never opens.
+    fn start_waiting_job(&self) -> (String, Tally) {
         let tally = Tally {
             file: self.node.folder().join("ran"),
             word: "waiting".to_owned(),
@@ -56,22 +56,22 @@ impl World {
         (id, tally)
     }
 
-    fn until(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    fn wait_for_job(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         eventually(what, || {
             let job = self.admin.job(id);
             is_so(&job).then_some(job)
         })
     }
 
-    fn takes_the_next_job(&self) {
+    fn run_next_job(&self) {
         let next = self.admin.queue("n1");
-        self.until(&next, "the next job", |job| job["status"] == "SUCCEEDED");
+        self.wait_for_job(&next, "the next job", |job| job["status"] == "SUCCEEDED");
     }
 
-    /// The server hears of an end before the agent has put the job's folder away.
-    fn clears_its_journal(&self) {
-        eventually("an empty journal", || {
-            self.node.journal().is_empty().then_some(())
+    /// Waits until the agent has removed the folder of the job, whose end the server already knows.
+    fn wait_for_cleanup(&self) {
+        eventually("no job folders", || {
+            self.node.job_folders().is_empty().then_some(())
         });
     }
 }
@@ -81,10 +81,10 @@ const RESTARTED: &str = "node restarted while the job was running";
 #[test]
 fn a_reboot_fails_the_job_in_the_contracts_words() {
     let mut world = world();
-    let (id, tally) = world.waiting();
+    let (id, tally) = world.start_waiting_job();
     world.node.power_off();
     boot(&mut world.node, "two");
-    let job = world.until(&id, "its end", |job| job["status"] != "RUNNING");
+    let job = world.wait_for_job(&id, "its end", |job| job["status"] != "RUNNING");
     assert_eq!(job["status"], "FAILED", "{job}");
     assert_eq!(job["errorMsg"], RESTARTED, "{job}");
     assert_eq!(
@@ -93,44 +93,44 @@ fn a_reboot_fails_the_job_in_the_contracts_words() {
     );
     assert_eq!(world.admin.log(&id, "stderr"), tally.stderr());
     assert_eq!(tally.runs(), 1);
-    world.takes_the_next_job();
+    world.run_next_job();
     assert_eq!(tally.runs(), 1);
-    world.clears_its_journal();
+    world.wait_for_cleanup();
 }
 
-/// What of a job's folder was not synced may go with the power: the start is known all the same.
-fn starts_once_whatever_the_power_took(take: impl Fn(&std::path::Path)) {
+/// A power loss may destroy what was not synced in a job's folder. The start log still has the start.
+fn assert_started_once_after_power_loss(damage: impl Fn(&std::path::Path)) {
     let mut world = world();
-    let (id, tally) = world.waiting();
+    let (id, tally) = world.start_waiting_job();
     world.node.power_off();
-    for folder in world.node.journal() {
-        take(&folder);
+    for folder in world.node.job_folders() {
+        damage(&folder);
     }
     boot(&mut world.node, "two");
-    let job = world.until(&id, "its end", |job| job["status"] != "RUNNING");
+    let job = world.wait_for_job(&id, "its end", |job| job["status"] != "RUNNING");
     assert_eq!(job["status"], "FAILED", "{job}");
     assert_eq!(job["errorMsg"], RESTARTED, "{job}");
     assert_eq!(world.admin.log(&id, "stderr"), tally.stderr());
-    world.takes_the_next_job();
+    world.run_next_job();
     assert_eq!(tally.runs(), 1);
-    world.clears_its_journal();
-    // Nor after one more.
+    world.wait_for_cleanup();
+    // The job does not start after a second power loss either.
     world.node.power_off();
     boot(&mut world.node, "three");
-    world.takes_the_next_job();
+    world.run_next_job();
     assert_eq!(world.node.times_logged("found again"), 1);
 }
 
 #[test]
-fn a_job_whose_folder_went_with_the_power_never_starts_again() {
-    starts_once_whatever_the_power_took(|folder| {
+fn a_job_whose_folder_was_lost_never_starts_again() {
+    assert_started_once_after_power_loss(|folder| {
         std::fs::remove_dir_all(folder).expect("removes");
     });
 }
 
 #[test]
-fn a_job_whose_folder_lost_its_last_words_never_starts_again() {
-    starts_once_whatever_the_power_took(|folder| {
+fn a_job_whose_files_were_emptied_never_starts_again() {
+    assert_started_once_after_power_loss(|folder| {
         for entry in std::fs::read_dir(folder).expect("reads") {
             let entry = entry.expect("reads");
             if entry.file_type().expect("reads").is_file() {
@@ -141,31 +141,31 @@ fn a_job_whose_folder_lost_its_last_words_never_starts_again() {
 }
 
 #[test]
-fn a_reboot_that_outlasts_the_lease_is_told_late() {
+fn a_reboot_that_outlasts_the_lease_is_reported_late() {
     let mut world = world();
-    let (id, tally) = world.waiting();
+    let (id, tally) = world.start_waiting_job();
     world.node.power_off();
-    let job = world.until(&id, "the end of the lease", |job| {
+    let job = world.wait_for_job(&id, "the end of the lease", |job| {
         job["status"] != "RUNNING"
     });
     assert_eq!(job["status"], "FAILED", "{job}");
     assert_eq!(job["errorMsg"], "agent disappeared", "{job}");
     boot(&mut world.node, "two");
-    let job = world.until(&id, "the truth", |job| !job["recoveredAt"].is_null());
+    let job = world.wait_for_job(&id, "the truth", |job| !job["recoveredAt"].is_null());
     assert_eq!(job["status"], "FAILED", "{job}");
     assert_eq!(job["errorMsg"], RESTARTED, "{job}");
     assert_eq!(tally.runs(), 1);
-    world.takes_the_next_job();
+    world.run_next_job();
 }
 
 #[test]
-fn a_supervisor_killed_alone_takes_the_script_with_it_and_the_job_says_so() {
+fn the_script_of_a_killed_supervisor_is_killed_and_the_job_says_so() {
     let world = world();
-    let (id, tally) = world.waiting();
+    let (id, tally) = world.start_waiting_job();
     let supervisors = world.node.supervisors();
     assert_eq!(supervisors.len(), 1);
     kill(Pid::from_raw(supervisors[0]), Signal::SIGKILL).expect("it runs");
-    let job = world.until(&id, "its end", |job| job["status"] != "RUNNING");
+    let job = world.wait_for_job(&id, "its end", |job| job["status"] != "RUNNING");
     assert_eq!(job["status"], "FAILED", "{job}");
     let words = job.field("errorMsg");
     assert!(
@@ -183,34 +183,34 @@ fn a_supervisor_killed_alone_takes_the_script_with_it_and_the_job_says_so() {
     assert_eq!(world.admin.log(&id, "stderr"), tally.stderr());
     assert!(
         marked(&format!("HYPRBOX_JOB_ID={id}")).is_empty(),
-        "something runs on"
+        "a process is left"
     );
     assert_eq!(tally.runs(), 1);
-    world.takes_the_next_job();
+    world.run_next_job();
     assert!(world.server.database().integrity() == ["ok"]);
 }
 
 #[test]
-fn a_supervisor_killed_while_the_agent_is_away_is_found_out() {
+fn a_supervisor_killed_while_no_agent_runs_is_detected() {
     let mut world = world();
-    let (id, tally) = world.waiting();
+    let (id, tally) = world.start_waiting_job();
     world.node.kill9();
     for pid in world.node.supervisors() {
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
     }
     world.node.start();
-    let job = world.until(&id, "its end", |job| job["status"] != "RUNNING");
+    let job = world.wait_for_job(&id, "its end", |job| job["status"] != "RUNNING");
     assert_eq!(job["status"], "FAILED", "{job}");
     let words = job.field("errorMsg");
     assert!(
         words.starts_with("the job's supervisor was killed"),
         "{words}"
     );
-    eventually("nothing to run on", || {
+    eventually("the end of all processes", || {
         marked(&format!("HYPRBOX_JOB_ID={id}"))
             .is_empty()
             .then_some(())
     });
     assert_eq!(tally.runs(), 1);
-    world.takes_the_next_job();
+    world.run_next_job();
 }

@@ -1,4 +1,4 @@
-//! What the jobs run, and what they must leave.
+//! The script that the jobs run, and the results that it must have.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 
 use crate::harness::{Field, Person, id_of, write_preset};
 
-/// What the server keeps of a stream.
+/// How many bytes of a stream the server keeps.
 pub(crate) const KEPT: usize = 4_194_304;
 
-/// Leaves a line in a file of its own, writes known bytes to both streams at its own pace, waits
-/// for a file if it is told to, and ends with a known code.
+/// Appends a line to its own file, writes known bytes to both streams at a given pace, waits for a
+/// file if `gate` is set, and exits with a given code.
 const TALLY: &str = r#"name: tally
 title: Tallies
 description: For tests.
@@ -49,18 +49,18 @@ pub(crate) fn write_tally(presets: &Path) {
     write_preset(presets, "tally", TALLY);
 }
 
-/// One script.
+/// The parameters of one script.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) file: PathBuf,
     pub(crate) word: String,
-    /// `seq 1 bulk` comes first.
+    /// The script first prints `seq 1 bulk`.
     pub(crate) bulk: u64,
     pub(crate) lines: u64,
-    /// After so many lines it sleeps.
+    /// After each this many lines, the script sleeps.
     pub(crate) every: u64,
     pub(crate) pause_ms: u64,
-    /// The file that it waits for at its end.
+    /// The file for which the script waits at its end.
     pub(crate) gate: Option<PathBuf>,
     pub(crate) code: i64,
 }
@@ -81,7 +81,7 @@ impl Tally {
         id_of(&person.post("/api/jobs", &body).gives(201).json())
     }
 
-    /// How often it has started.
+    /// Counts how often the script has started.
     pub(crate) fn runs(&self) -> usize {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         text.lines().count()
@@ -108,7 +108,7 @@ impl Tally {
         lines.collect::<String>().into_bytes()
     }
 
-    /// What is wrong with the job `id` of this script, which has ended; empty where nothing is.
+    /// Returns what is wrong with the finished job `id` of this script.
     pub(crate) fn faults(&self, person: &Person, id: &str) -> Vec<String> {
         let mut faults = Vec::new();
         let job = person.job(id);
@@ -152,7 +152,7 @@ impl Tally {
     }
 }
 
-/// Length and SHA-256.
+/// Describes bytes by length and SHA-256.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();

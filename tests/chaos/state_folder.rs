@@ -1,5 +1,5 @@
-//! A state folder that takes nothing: the agent says so, takes no jobs, and shows life; mended, it
-//! goes on.
+//! A state folder that can't be written: the agent reports it, takes no jobs, and keeps sending
+//! heartbeats. Once the folder is writable again, jobs run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,15 +8,15 @@ use crate::harness::{Field, Person, Server, eventually};
 use crate::node::Node;
 use crate::processes::marked;
 
-/// A small file system of its own, which only root may make.
+/// A small file system of its own, which only root can mount.
 struct Mount(PathBuf);
 
 impl Mount {
-    /// `None` where this user may not mount.
+    /// Returns `None` if this user may not mount.
     fn small(at: &Path) -> Option<Self> {
         std::fs::create_dir(at).expect("a folder");
         let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"])
             .arg(at)
             .status();
         status
@@ -36,8 +36,8 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily, as the agent may still have it open.
-        let _best_effort = Command::new("umount").arg("-l").arg(&self.0).status();
+        // Lazily, because the agent may still have files open there.
+        let _result = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
@@ -50,11 +50,11 @@ struct World {
 }
 
 impl World {
-    /// `None` where it can't be tried.
+    /// Returns `None` if a file system can't be mounted.
     fn new() -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let Some(mount) = Mount::small(&folder.path().join("state")) else {
-            eprintln!("skipped: only root can mount a small file system");
+            eprintln!("SKIPPED: only root can mount a small file system");
             return None;
         };
         let mut server = Server::start();
@@ -74,20 +74,23 @@ impl World {
         self.admin.job(id).field("status")
     }
 
-    /// The agent has said what is wrong, has shown life after that, and has left the job alone.
-    fn takes_nothing(&self, id: &str, words: &str) {
-        eventually("a word about it", || self.node.logged(words).then_some(()));
+    /// Waits until the agent has logged the problem and sent a heartbeat, and checks that it has not
+    /// claimed the job.
+    fn assert_takes_no_jobs(&self, id: &str, problem: &str) {
+        eventually("the problem in the log", || {
+            self.node.logged(problem).then_some(())
+        });
         assert!(self.node.logged("no jobs are taken until this is fixed"));
-        let seen = |_: ()| self.admin.get("/api/nodes/n1").ok();
-        let last = seen(())["lastSeenAt"].clone();
-        eventually("two more signs of life", || {
-            let node = seen(());
+        let read_node = || self.admin.get("/api/nodes/n1").ok();
+        let last = read_node()["lastSeenAt"].clone();
+        eventually("another heartbeat", || {
+            let node = read_node();
             (node["lastSeenAt"] != last && node["status"] == "ONLINE").then_some(())
         });
         assert_eq!(self.status(id), "QUEUED");
     }
 
-    fn goes_on(&self, id: &str) {
+    fn wait_for_success(&self, id: &str) {
         eventually("the job", || (self.status(id) == "SUCCEEDED").then_some(()));
     }
 }
@@ -98,14 +101,14 @@ fn a_full_state_folder_takes_no_jobs_until_there_is_room() {
         return;
     };
     let ballast = world.mount.0.join("ballast");
-    // More than there is room for: the error says that it is full.
+    // Larger than the file system, so that the write fills it.
     let full = std::fs::write(&ballast, vec![0; 2 << 20]);
     assert!(full.is_err());
     let id = world.admin.queue("n1");
     world.node.start();
-    world.takes_nothing(&id, "No space left on device");
+    world.assert_takes_no_jobs(&id, "No space left on device");
     std::fs::remove_file(ballast).expect("removes");
-    world.goes_on(&id);
+    world.wait_for_success(&id);
 }
 
 #[test]
@@ -115,8 +118,8 @@ fn a_state_folder_that_becomes_read_only_takes_no_jobs_until_it_is_writable() {
     };
     world.node.start();
     let first = world.admin.queue("n1");
-    world.goes_on(&first);
-    // What is open for writing keeps it writable.
+    world.wait_for_success(&first);
+    // A file that is open for writing prevents the remount.
     world.node.kill9();
     eventually("the supervisor's end", || {
         let mount = world.mount.0.to_str().expect("UTF-8");
@@ -125,9 +128,9 @@ fn a_state_folder_that_becomes_read_only_takes_no_jobs_until_it_is_writable() {
     world.mount.remount("ro");
     world.node.start();
     let id = world.admin.queue("n1");
-    world.takes_nothing(&id, "Read-only file system");
+    world.assert_takes_no_jobs(&id, "Read-only file system");
     world.mount.remount("rw");
-    world.goes_on(&id);
+    world.wait_for_success(&id);
 }
 
 #[test]
@@ -137,27 +140,27 @@ fn a_state_folder_that_fills_up_under_an_idle_agent_loses_no_job() {
     };
     world.node.start();
     let first = world.admin.queue("n1");
-    world.goes_on(&first);
-    // Of the first job's folder the next one's is made, and gives room back by that.
+    world.wait_for_success(&first);
+    // The first job's folder is recycled for the next job, which frees space.
     eventually("the next job's folder", || {
-        (world.node.journal().is_empty() && world.mount.0.join("next").exists()).then_some(())
+        (world.node.job_folders().is_empty() && world.mount.0.join("next").exists()).then_some(())
     });
     let ballast = world.mount.0.join("ballast");
     assert!(std::fs::write(&ballast, vec![0; 2 << 20]).is_err());
-    // It is found out when the job comes at the latest: then the job ends with the reason, or it
-    // waits.
+    // The agent finds the problem when the job arrives at the latest. Then the job fails with the
+    // reason, or it stays queued.
     let id = world.admin.queue("n1");
-    let job = eventually("a word about it", || {
+    let job = eventually("a report of the full disk", || {
         let job = world.admin.job(&id);
-        let told = job["status"] == "FAILED" || world.node.logged("No space left on device");
-        told.then_some(job)
+        let is_reported = job["status"] == "FAILED" || world.node.logged("No space left on device");
+        is_reported.then_some(job)
     });
     if job["status"] == "FAILED" {
-        let words = job.field("errorMsg");
-        assert!(words.contains("No space left on device"), "{words}");
+        let error = job.field("errorMsg");
+        assert!(error.contains("No space left on device"), "{error}");
     }
     let next = world.admin.queue("n1");
-    world.takes_nothing(&next, "No space left on device");
+    world.assert_takes_no_jobs(&next, "No space left on device");
     std::fs::remove_file(ballast).expect("removes");
-    world.goes_on(&next);
+    world.wait_for_success(&next);
 }

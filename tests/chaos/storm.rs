@@ -1,5 +1,5 @@
-//! Many jobs over a bad line, with agents and server killed all the time: each script runs once,
-//! every byte arrives once, and every job ends with the truth.
+//! Many jobs on an unreliable network, with agents and server killed repeatedly: each script runs
+//! once, every byte arrives once, and every job has its true end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,30 +16,29 @@ use crate::random::Random;
 use crate::script::{Tally, write_tally};
 use crate::setting;
 
-/// Nodes that share the jobs.
+/// How many nodes share the jobs.
 const NODES: usize = 4;
-/// Of a hundred calls, so many are hurt.
+/// How many of 100 calls have a fault.
 const HURT_PERCENT: u64 = 30;
-/// Longer than an agent with a claimed job is away or unheard, but for the one whose lease is to
-/// run out.
+/// Longer than any agent with a claimed job is silent, except the one whose lease must expire.
 const LEASE_SECONDS: u64 = 12;
-/// Between two looks at the clock.
+/// Pause between two checks of the clock.
 const TICK: Duration = Duration::from_millis(50);
-/// Between two looks at the jobs.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Pause between two reads of the jobs.
+const READ_EVERY: Duration = Duration::from_millis(500);
 
-/// A node in the storm.
-struct Place {
+/// A node whose agent is killed and restarted.
+struct StormNode {
     node: Node,
     proxy: Proxy,
     random: Random,
     next_kill: Instant,
-    /// When the agent that was killed starts again.
+    /// When the killed agent is started again.
     back_at: Option<Instant>,
     kills: u64,
 }
 
-impl Place {
+impl StormNode {
     fn new(seed: u64, name: &str, server: &Server, admin: &Person, faults: &Arc<Faults>) -> Self {
         let proxy = Proxy::start(name, server.address(), faults);
         let mut node = Node::new(&proxy.url(), &admin.add_node(name));
@@ -55,7 +54,7 @@ impl Place {
         }
     }
 
-    /// Kills the agent, or starts it again, where it is time for that.
+    /// Kills the agent or starts it again, if it is time.
     fn tick(&mut self) {
         let now = Instant::now();
         match self.back_at {
@@ -67,7 +66,7 @@ impl Place {
             None if self.next_kill <= now => {
                 self.node.kill9();
                 self.kills += 1;
-                // Mostly it is back at once, as under systemd.
+                // Usually the agent is back at once, as under systemd.
                 let away = self.random.pick(&[0, 0, 100, 1_500]);
                 self.back_at = Some(now + Duration::from_millis(away));
             }
@@ -76,7 +75,7 @@ impl Place {
     }
 }
 
-/// The one whose agent is away until its lease has run out.
+/// The state of the agent that stays away until its lease has expired.
 enum Absence {
     NotYet,
     Away,
@@ -87,7 +86,7 @@ fn random_tally(random: &mut Random, folder: &Path, number: u64) -> Tally {
     Tally {
         file: folder.join(format!("ran-{number}")),
         word: format!("job-{number}"),
-        // Some are larger than what the server keeps.
+        // Some outputs are larger than what the server keeps.
         bulk: random.pick(&[0, 0, 0, 10, 1_000, 1_000, 50_000, 50_000, 50_000, 900_000]),
         lines: random.pick(&[0, 1, 40, 400, 3_000]),
         every: random.pick(&[1_000_000, 1_000, 100, 10]),
@@ -101,14 +100,14 @@ struct Storm {
     seed: u64,
     server: Server,
     admin: Person,
-    places: Vec<Place>,
+    places: Vec<StormNode>,
     jobs: BTreeMap<String, Tally>,
     deadline: Instant,
 }
 
 impl Storm {
-    /// The jobs as the server tells of them; `None` where it doesn't answer.
-    fn look(&self) -> Option<BTreeMap<String, Value>> {
+    /// Reads all jobs. Returns `None` if the server does not respond.
+    fn read_jobs(&self) -> Option<BTreeMap<String, Value>> {
         let mut found = BTreeMap::new();
         let mut cursor = String::new();
         loop {
@@ -130,7 +129,7 @@ impl Storm {
         self.server.start_again();
         self.admin = self.server.admin();
         for place in &self.places {
-            place.proxy.lead_to(self.server.address());
+            place.proxy.set_server(self.server.address());
         }
     }
 
@@ -173,9 +172,9 @@ fn run(seed: u64) {
     let mut random = Random::about(seed, &["scripts"], 0);
 
     let names: Vec<String> = (1..=NODES).map(|n| format!("n{n}")).collect();
-    let mut places: Vec<Place> = names
+    let mut places: Vec<StormNode> = names
         .iter()
-        .map(|name| Place::new(seed, name, &server, &admin, &faults))
+        .map(|name| StormNode::new(seed, name, &server, &admin, &faults))
         .collect();
     let gate = scripts.path().join("gate");
     let away = Tally {
@@ -187,7 +186,7 @@ fn run(seed: u64) {
         ..Tally::default()
     };
     let away_place = places.len();
-    places.push(Place::new(seed, "away", &server, &admin, &faults));
+    places.push(StormNode::new(seed, "away", &server, &admin, &faults));
     let away_id = away.queue(&admin, "away");
     let mut jobs = BTreeMap::from([(away_id.clone(), away.clone())]);
     for number in 0..count {
@@ -205,17 +204,17 @@ fn run(seed: u64) {
     };
     let mut absence = Absence::NotYet;
     let mut kills = 0;
-    let mut next_look = Instant::now();
+    let mut next_read = Instant::now();
     loop {
         for (number, place) in storm.places.iter_mut().enumerate() {
             if number != away_place {
                 place.tick();
             }
         }
-        if next_look <= Instant::now() {
-            if let Some(seen) = storm.look() {
-                assert_eq!(seen.len(), storm.jobs.len());
-                let open = storm.unsettled(&seen);
+        if next_read <= Instant::now() {
+            if let Some(read) = storm.read_jobs() {
+                assert_eq!(read.len(), storm.jobs.len());
+                let open = storm.unsettled(&read);
                 let settled = (storm.jobs.len() - open.len()) as u64;
                 let place = &mut storm.places[away_place];
                 absence = match absence {
@@ -223,7 +222,7 @@ fn run(seed: u64) {
                         place.node.kill9();
                         Absence::Away
                     }
-                    Absence::Away if seen[&away_id]["errorMsg"] == "agent disappeared" => {
+                    Absence::Away if read[&away_id]["errorMsg"] == "agent disappeared" => {
                         std::fs::write(&gate, "").expect("writes");
                         place.node.start();
                         Absence::Over
@@ -235,21 +234,20 @@ fn run(seed: u64) {
                 }
                 assert!(
                     Instant::now() < storm.deadline,
-                    "seed {}: not ended: {open:#?}",
+                    "seed {}: still open: {open:#?}",
                     storm.seed
                 );
-                // Spread over the first three quarters of the jobs, so that there is always
-                // something to lose.
+                // Spread over the first three quarters of the jobs, so that some are always open.
                 if kills < server_kills && settled * 4 * server_kills >= count * 3 * kills {
                     kills += 1;
                     storm.kill_server();
                 }
             }
-            next_look = Instant::now() + LOOK_EVERY;
+            next_read = Instant::now() + READ_EVERY;
         }
         std::thread::sleep(TICK);
     }
-    assert!(matches!(absence, Absence::Over), "nobody was away");
+    assert!(matches!(absence, Absence::Over), "no agent stayed away");
     check(&mut storm, &faults, &away_id, kills, began);
 }
 
@@ -257,7 +255,7 @@ fn check(storm: &mut Storm, faults: &Faults, away_id: &str, server_kills: u64, b
     let agent_kills: u64 = storm.places.iter().map(|place| place.kills).sum();
     let (calls, hurt) = faults.counts();
     eprintln!(
-        "seed {}: {} jobs in {:.0} s; {server_kills} kills of the server, {agent_kills} of an agent; {hurt} of {calls} calls hurt: {}",
+        "seed {}: {} jobs in {:.0} s; {server_kills} kills of the server, {agent_kills} of an agent; {hurt} of {calls} calls with a fault: {}",
         storm.seed,
         storm.jobs.len(),
         began.elapsed().as_secs_f64(),
@@ -289,7 +287,7 @@ fn check(storm: &mut Storm, faults: &Faults, away_id: &str, server_kills: u64, b
             place.node.start();
         }
         eventually("an empty journal", || {
-            let left = place.node.journal().len() + place.node.supervisors().len();
+            let left = place.node.job_folders().len() + place.node.supervisors().len();
             (left == 0).then_some(())
         });
     }

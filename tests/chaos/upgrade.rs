@@ -1,5 +1,4 @@
-//! The agent's program is replaced and the agent restarted, again and again, in the middle of a
-//! job.
+//! Replaces the agent's program and restarts the agent repeatedly in the middle of a job.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,10 +9,10 @@ use crate::script::{Tally, write_tally};
 
 const UPGRADES: u32 = 10;
 
-/// Puts a program of another build under `path`, whole and at once, as package managers do.
+/// Installs another build of the program at `path` in one step, as package managers do.
 fn install(path: &Path, build: u32) {
     let mut bytes = std::fs::read(program()).expect("reads");
-    // What comes after the last section is none of the loader's business.
+    // The loader ignores bytes after the last section.
     bytes.extend_from_slice(format!("build {build}").as_bytes());
     let new = path.with_extension("new");
     std::fs::write(&new, bytes).expect("writes");
@@ -21,7 +20,7 @@ fn install(path: &Path, build: u32) {
     std::fs::rename(new, path).expect("renames");
 }
 
-/// A node whose agent runs from a file that a test may replace.
+/// A node whose agent runs from a file that a test can replace.
 struct Upgradable {
     server: Server,
     admin: Person,
@@ -48,7 +47,7 @@ fn upgradable() -> Upgradable {
 }
 
 #[test]
-fn ten_upgrades_in_the_middle_of_a_job_harm_nothing() {
+fn ten_upgrades_in_the_middle_of_a_job_lose_nothing() {
     let Upgradable {
         server: _server,
         admin,
@@ -60,7 +59,7 @@ fn ten_upgrades_in_the_middle_of_a_job_harm_nothing() {
         file: node.folder().join("ran"),
         word: "upgraded".to_owned(),
         bulk: 100_000,
-        // Slow enough to write through most of it.
+        // Slow enough to write during most of the upgrades.
         lines: 3_000,
         every: 10,
         pause_ms: 10,
@@ -69,15 +68,14 @@ fn ten_upgrades_in_the_middle_of_a_job_harm_nothing() {
     };
     let id = tally.queue(&admin, "n1");
     eventually("the script", || (tally.runs() > 0).then_some(()));
-    let mut told = 0;
+    let mut reported = 0;
     for build in 1..=UPGRADES {
         install(&agent, build);
         if build % 3 == 0 {
             node.kill9();
         } else {
-            let (status, took) = node.terminate();
-            assert_eq!(status.code(), Some(0), "upgrade {build}");
-            assert!(took.as_secs_f64() < 2.0, "upgrade {build} took {took:?}");
+            // The job can't have ended: it waits for the gate.
+            assert_eq!(node.terminate().code(), Some(0), "upgrade {build}");
         }
         assert_eq!(node.supervisors().len(), 1, "upgrade {build}");
         node.start();
@@ -85,11 +83,11 @@ fn ten_upgrades_in_the_middle_of_a_job_harm_nothing() {
         eventually("the job to be found again", || {
             (node.times_logged("found again") == times).then_some(())
         });
-        // It goes on with the output, too.
-        told = eventually("more output", || {
+        // The output also continues.
+        reported = eventually("more output", || {
             let now = admin.job(&id)["stderrBytes"].as_u64()?;
             let all = tally.stderr().len() as u64;
-            (now > told || now == all).then_some(now)
+            (now > reported || now == all).then_some(now)
         });
     }
     std::fs::write(&gate, "").expect("writes");
@@ -101,7 +99,7 @@ fn ten_upgrades_in_the_middle_of_a_job_harm_nothing() {
 }
 
 #[test]
-fn an_agent_whose_program_is_replaced_or_gone_still_starts_jobs() {
+fn an_agent_whose_program_is_replaced_or_deleted_still_starts_jobs() {
     let Upgradable {
         server: _server,
         admin,
