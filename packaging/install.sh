@@ -1,14 +1,16 @@
 #!/bin/sh
-# Installs the agent of HyprBox Jobs on this machine: the program, its service, and the node's token.
+# Installs the HyprBox Jobs agent on this machine: the program, its service, and the node's token.
 #
 #   sh install.sh URL CODE
 #
-# URL is the server's address, CODE the one-time code from the node's page. HYPRBOX_CA_FILE names the certificate authorities to
-# trust in place of the system's; HYPRBOX_INSECURE_HTTP=1 lets a server on another machine be plain http. HYPRBOX_INIT chooses
-# between systemd, openrc and none. DESTDIR installs into another root, and starts nothing.
+# URL is the server's address, and CODE the one-time code from the node's page. Variables:
+#   HYPRBOX_CA_FILE          certificate authorities to trust instead of the system's
+#   HYPRBOX_INSECURE_HTTP=1  allows plain http to a server on another machine
+#   HYPRBOX_INIT             systemd, openrc or none, instead of the one that is found
+#   DESTDIR                  installs into another root, and starts nothing
 set -eu
 
-# The agents that the server has: machine, and SHA-256 of the program.
+# The agents that the server ships: machine and SHA-256.
 agents='@AGENTS@'
 
 root=${DESTDIR:-}
@@ -26,28 +28,28 @@ download() {
     elif command -v wget >/dev/null; then
         wget -q ${HYPRBOX_CA_FILE:+--ca-certificate="$HYPRBOX_CA_FILE"} -O "$2" "$1"
     else
-        die 'neither curl nor wget is here: install one of them'
+        die 'curl and wget are missing; install one of them'
     fi
 }
 
-# The SHA-256 of the agent for this machine; nothing where the server has none.
+# Prints the SHA-256 of the agent for machine $1; nothing if the server has none.
 wanted_sha256() {
     printf '%s\n' "$agents" | while read -r name sha256; do
         [ "$name" != "$1" ] || printf '%s\n' "$sha256"
     done
 }
 
-# Puts the agent to $1, unless it is there already. A running job keeps the program that it began with.
+# Downloads the agent to $1. Running jobs keep the program with which they began.
 install_program() {
     machine=$(uname -m)
     sha256=$(wanted_sha256 "$machine")
-    [ -n "$sha256" ] || die "the server has no agent for $machine; install the package hyprbox-agent, and then run:
+    [ -n "$sha256" ] || die "the server has no agent for $machine; install the package hyprbox-agent, then run:
 hyprbox-agent enroll $url $code"
     mkdir -p "${1%/*}"
     trap 'rm -f "$program.new"' EXIT
     download "$url/agent/hyprbox-agent-$machine" "$1.new"
     printf '%s  %s\n' "$sha256" "$1.new" | sha256sum -c - >/dev/null ||
-        die 'the agent that came is not the one that this script names; nothing was installed'
+        die 'the downloaded agent does not match the SHA-256 in this script; nothing was installed'
     chmod 0755 "$1.new"
     mv -f "$1.new" "$1"
     say "$1 installed"
@@ -107,17 +109,17 @@ main() {
         https://* | http://localhost | http://localhost:* | http://127.* | 'http://[::1]'*) ;;
         http://*)
             [ "${HYPRBOX_INSECURE_HTTP:-}" = 1 ] ||
-                die "over plain http anyone on the way can read the token and put in scripts that run here as root; HYPRBOX_INSECURE_HTTP=1 takes that risk"
+                die "over plain http anyone on the network path can read the token and inject scripts that run here as root; use https, or accept the risk with HYPRBOX_INSECURE_HTTP=1"
             ;;
-        *) die "$url is no http:// or https:// address" ;;
+        *) die "$url is not an http:// or https:// address" ;;
     esac
-    [ "$(uname -s)" = Linux ] || die 'jobs run on Linux alone'
-    [ "$(id -u)" = 0 ] || [ -n "$root" ] || die 'this needs root: put sudo before sh'
-    [ -x /bin/bash ] || die 'jobs run in /bin/bash, which is not here: install the package bash'
+    [ "$(uname -s)" = Linux ] || die 'jobs run only on Linux'
+    [ "$(id -u)" = 0 ] || [ -n "$root" ] || die 'this needs root; run it with sudo sh'
+    [ -x /bin/bash ] || die 'jobs need /bin/bash, which is missing; install the package bash'
 
     init=${HYPRBOX_INIT:-$(find_init)}
     if [ -z "$root" ] && [ -x /usr/bin/hyprbox-agent ]; then
-        say 'the package hyprbox-agent is here already, and stays as it is'
+        say 'the package hyprbox-agent is already installed and stays unchanged'
         program=/usr/bin/hyprbox-agent
     else
         program=$root/usr/local/bin/hyprbox-agent
@@ -130,7 +132,8 @@ main() {
         esac
     fi
 
-    # Trades the code for the token, writes it down for root alone, tries everything, and starts the unit under systemd.
+    # Exchanges the code for the token, writes the settings, checks everything, and starts the unit
+    # if systemd is running.
     "$program" enroll --env-file "$root/etc/hyprbox/agent.env" ${root:+--no-start} "$url" "$code"
     case $init$root in
         openrc)
@@ -138,7 +141,7 @@ main() {
             rc-service hyprbox-agent restart
             ;;
         none*)
-            say 'no service manager is known here; have this run at boot, as root:'
+            say 'no service manager was found; make this run at boot, as root:'
             say "    sh -c 'set -a; . $root/etc/hyprbox/agent.env; exec $program run'"
             ;;
         *) ;;
