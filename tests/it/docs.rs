@@ -15,7 +15,7 @@ fn pages() -> Vec<(PathBuf, String)> {
     let docs = std::fs::read_dir(root().join("docs")).expect("reads");
     let mut paths: Vec<PathBuf> = docs.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    paths.push(root().join("README.md"));
+    paths.extend(["README.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).expect("reads");
         (path, text)
