@@ -194,7 +194,7 @@ impl App {
         );
         let ops = Ops::new(jobs.clone(), config.metrics_token.clone());
         let budget = Budget::default();
-        let router = router((&auth, &budget), &nodes, &jobs, &ops);
+        let router = router(&auth, &budget, &nodes, &jobs, &ops);
         if let Some((email, password)) = &config.admin {
             auth.ensure_admin(email, password)
                 .await
@@ -357,7 +357,7 @@ fn open_store(
     }
 }
 
-fn router((auth, budget): (&Auth, &Budget), nodes: &Nodes, jobs: &Jobs, ops: &Ops) -> Router {
+fn router(auth: &Auth, budget: &Budget, nodes: &Nodes, jobs: &Jobs, ops: &Ops) -> Router {
     let (routes, api) = OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(crate::auth::routes(auth.clone()))
         .merge(audit::routes(jobs.store.clone()))

@@ -3,8 +3,8 @@
 //! the job stays readable.
 //!
 //! Imports point one way: `store ← http ← auth ← audit, hub, presets, nodes ← jobs ← ops, dashboard
-//! ← app ← main`. `cli` is an HTTP client of the server and imports only its types. The map, and the
-//! path of a job through it, are in docs/architecture.md.
+//! ← app ← main`. `cli` is an HTTP client of the server and imports only its types. The map, and
+//! the path of a job through it, are in docs/architecture.md.
 
 pub mod app;
 pub mod audit;

@@ -95,7 +95,8 @@ fn serve(flags: &ArgMatches) -> ExitCode {
         Err(error) => return fail_start(error),
     };
     let served = runtime.block_on(serve_until_signal(&config));
-    // A thread may wait for a database that never answers. Everything acknowledged is durable already.
+    // A thread may wait for a database that never answers. Everything acknowledged is durable
+    // already.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -172,7 +173,8 @@ async fn announce(
         } else {
             ""
         };
-        // For the person at the terminal, not for the log. Errors are ignored: nobody may be reading.
+        // For the person at the terminal, not for the log. Errors are ignored: nobody may be
+        // reading.
         let _unread = write!(
             std::io::stdout(),
             "No users yet. Make the first one, an ADMIN, at {url}/setup?code={code}\n{elsewhere}Setup code: {code}\n"

@@ -1,5 +1,5 @@
-//! Supervises background tasks. A task that dies is restarted, and `/readyz` reports its death for a
-//! while. The death of a task that can't be restarted ends the server.
+//! Supervises background tasks. A task that dies is restarted, and `/readyz` reports its death for
+//! a while. The death of a task that can't be restarted ends the server.
 
 use std::any::Any;
 use std::collections::BTreeMap;

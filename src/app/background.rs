@@ -11,8 +11,8 @@ use crate::presets::Catalog;
 use crate::store::Change;
 use crate::tasks::TASKS;
 
-/// How often signs of life and last uses are written. At least four times per lease if other servers
-/// read them.
+/// How often signs of life and last uses are written. At least four times per lease if other
+/// servers read them.
 const WRITE_SEEN_EVERY: Duration = Duration::from_secs(5);
 /// How often a server reads the signs of life that other servers have written; at least four times
 /// per lease.
@@ -42,8 +42,8 @@ fn quarter_of(lease_seconds: u64) -> Duration {
     Duration::from_secs(lease_seconds) / 4
 }
 
-/// Reads the signs of life that other servers have written, periodically and soon after a change of a
-/// node.
+/// Reads the signs of life that other servers have written, periodically and soon after a change of
+/// a node.
 pub(super) async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
     /// The least time between two reads.
     const PAUSE: Duration = Duration::from_millis(200);

@@ -11,8 +11,8 @@ use nix::fcntl::{Flock, FlockArg};
 use super::StartError;
 use super::startup_rollback::StartupRollback;
 
-/// Dropping the lock lets the next server start. The kernel releases it when the process ends, however
-/// it ends.
+/// Dropping the lock lets the next server start. The kernel releases it when the process ends,
+/// however it ends.
 pub(super) struct ServerLock {
     lock: Flock<File>,
 }

@@ -15,7 +15,7 @@ use super::preview::Preview;
 use super::{Site, param, parts, presets, typed, words};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
-use crate::jobs::{Idempotency, JobError, QueueRequest, Queued, find_visible};
+use crate::jobs::{Idempotency, JobError, QueueOutcome, QueueRequest, find_visible};
 use crate::presets::{CatalogEntry, ParamKind, Preset, Risk};
 
 /// What the form has in it.
@@ -154,7 +154,7 @@ async fn queue(
     let key = filled.key.clone();
     let idempotency = (!key.is_empty()).then_some(Idempotency { key, body });
     match site.jobs.queue(user, request, idempotency).await {
-        Ok(Queued::New(job) | Queued::Existing(job)) => Ok(job.id),
+        Ok(QueueOutcome::New(job) | QueueOutcome::Existing(job)) => Ok(job.id),
         Err(JobError::NodeNotFound) => Err(ApiError::from(JobError::NodeNotFound)
             .with_field("nodeId", "is no node; choose one that is")),
         Err(error) => Err(error.into()),

@@ -33,8 +33,8 @@ const ADDRESS_BYTES: usize = 48 * MIB;
 
 /// Smaller answers are not counted, because the connection itself takes as much memory.
 const COUNTED_FROM_BYTES: u64 = 16 * 1024;
-/// Large answers are sent as copies of this size, so that the last bytes don't keep the whole answer
-/// in memory.
+/// Large answers are sent as copies of this size, so that the last bytes don't keep the whole
+/// answer in memory.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Released bytes after which the allocator returns free memory to the system.
 const TRIM_AFTER_BYTES: usize = 4 * MIB;
@@ -64,16 +64,16 @@ impl Holder {
 
 /// The budget. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Budget(Arc<Shared>);
+pub(crate) struct Budget(Arc<BudgetState>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    held: Mutex<Held>,
+struct BudgetState {
+    held: Mutex<Usage>,
     trim: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct Usage {
     total: usize,
     strangers: usize,
     by_holder: HashMap<Holder, usize>,
@@ -84,7 +84,7 @@ struct Held {
 impl Budget {
     /// The meter of a request from `address`.
     pub(crate) fn meter(&self, address: IpAddr) -> Meter {
-        Meter(Arc::new(Counted {
+        Meter(Arc::new(MeterState {
             budget: self.clone(),
             address,
             state: Mutex::default(),
@@ -101,11 +101,11 @@ impl Budget {
         self.add_released(&mut self.held(), bytes);
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Usage> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add_released(&self, held: &mut Held, bytes: usize) {
+    fn add_released(&self, held: &mut Usage, bytes: usize) {
         held.released += bytes;
         if held.released >= TRIM_AFTER_BYTES {
             held.released = 0;
@@ -171,31 +171,31 @@ fn too_many(holder: &Holder) -> ApiError {
     ApiError::too_many(message, 1)
 }
 
-/// Counts the memory of one request and its answer, as a request extension. Cheap to clone; dropping
-/// the last clone releases the memory.
+/// Counts the memory of one request and its answer, as a request extension. Cheap to clone;
+/// dropping the last clone releases the memory.
 #[derive(Debug, Clone)]
-pub(crate) struct Meter(Arc<Counted>);
+pub(crate) struct Meter(Arc<MeterState>);
 
 #[derive(Debug)]
-struct Counted {
+struct MeterState {
     budget: Budget,
     address: IpAddr,
-    state: Mutex<State>,
+    state: Mutex<Charges>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Charges {
     caller: Option<Holder>,
     body: usize,
     answer: usize,
 }
 
-impl Counted {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl MeterState {
+    fn state(&self) -> MutexGuard<'_, Charges> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn holders(&self, state: &State) -> Vec<Holder> {
+    fn holders(&self, state: &Charges) -> Vec<Holder> {
         match &state.caller {
             None => vec![Holder::Stranger(self.address)],
             Some(caller) => vec![caller.clone(), Holder::Address(self.address)],
@@ -203,7 +203,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for MeterState {
     fn drop(&mut self) {
         let (holders, bytes) = {
             let state = self.state();
@@ -220,7 +220,8 @@ impl Meter {
         found.unwrap_or_else(|| Budget::default().meter(IpAddr::V4(Ipv4Addr::LOCALHOST)))
     }
 
-    /// Counts the request for `caller` from now on, unless it has a caller or counted bytes already.
+    /// Counts the request for `caller` from now on, unless it has a caller or counted bytes
+    /// already.
     pub(crate) fn sign_in(&self, caller: Holder) {
         let mut state = self.0.state();
         if state.caller.is_none() && state.body + state.answer == 0 {
@@ -281,7 +282,7 @@ impl Meter {
             return response;
         }
         response.map(|body| {
-            Body::new(Counting {
+            Body::new(CountedBody {
                 body,
                 rest: Bytes::new(),
                 _meter: self,
@@ -299,14 +300,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Meter {
 }
 
 /// An answer's body that is counted until it is sent.
-struct Counting {
+struct CountedBody {
     body: Body,
     /// The part of a large frame that was not sent yet.
     rest: Bytes,
     _meter: Meter,
 }
 
-impl hyper::body::Body for Counting {
+impl hyper::body::Body for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -16,11 +16,11 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long reading the rest may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request's body that the handler reads first, and [`Drainable::drain`] afterwards.
+/// A request's body that the handler reads first, and [`DrainableBody::drain`] afterwards.
 #[derive(Clone)]
-pub(crate) struct Drainable(Arc<Mutex<Incoming>>);
+pub(crate) struct DrainableBody(Arc<Mutex<Incoming>>);
 
-impl Drainable {
+impl DrainableBody {
     pub(crate) fn new(body: Incoming) -> Self {
         Self(Arc::new(Mutex::new(body)))
     }
@@ -41,7 +41,7 @@ impl Drainable {
     }
 }
 
-impl Body for Drainable {
+impl Body for DrainableBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

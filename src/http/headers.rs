@@ -28,8 +28,8 @@ impl Default for RequestId {
     }
 }
 
-/// Middleware: sets the request's id and the answer's headers. A page keeps its own content security
-/// policy.
+/// Middleware: sets the request's id and the answer's headers. A page keeps its own content
+/// security policy.
 pub async fn answer_headers(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     let span = tracing::debug_span!("request", id = %id.0, method = %request.method(), path = request.uri().path());

@@ -11,14 +11,14 @@ use super::{ApiError, FieldErrors, Meter, read_body};
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
-/// A [`JsonBody`] with its JSON value, which identifies repeated requests. The value is absent if it
-/// has more parts than any valid request, because then only the errors matter.
+/// A [`JsonBody`] with its JSON value, which identifies repeated requests. The value is absent if
+/// it has more parts than any valid request, because then only the errors matter.
 #[derive(Debug)]
 pub struct JsonWithValue<T>(pub T, pub Option<serde_json::Value>);
 
 /// The most values of a body that are kept as JSON, more than a request with
-/// [`super::once::NAMES_MAX`] names has.
-const VALUES_MAX: usize = 4 * super::once::NAMES_MAX;
+/// [`super::named_values::NAMES_MAX`] names has.
+const VALUES_MAX: usize = 4 * super::named_values::NAMES_MAX;
 
 /// An agent's JSON body. Unknown fields are ignored.
 #[derive(Debug)]
@@ -117,11 +117,11 @@ fn parse<T: DeserializeOwned>(
 }
 
 fn wrong_json(error: &serde_json::Error, path: &str) -> ApiError {
-    let words = error.to_string();
-    // serde's words end with a place in the text, which a person with a form can't use.
-    let reason = words.split(" at line ").next().unwrap_or(&words);
+    let message = error.to_string();
+    // serde's message ends with a position in the text, which is useless to a user of a form.
+    let reason = message.split(" at line ").next().unwrap_or(&message);
     if !error.is_data() {
-        return ApiError::bad_request("bad_json", format!("The body is not JSON: {words}"));
+        return ApiError::bad_request("bad_json", format!("The body is not valid JSON: {message}"));
     }
     let missing = reason
         .strip_prefix("missing field `")

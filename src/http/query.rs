@@ -1,6 +1,6 @@
-//! Query parameters in their order, with repetitions (which axum's own extractor refuses). Endpoints
-//! for people refuse unknown parameters, because a misspelt filter that is ignored would return too
-//! much.
+//! Query parameters in their order, with repetitions (which axum's own extractor refuses).
+//! Endpoints for people refuse unknown parameters, because a misspelt filter that is ignored would
+//! return too much.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,8 +73,8 @@ impl<'t> Pairs<'t> {
             .map(|(key, value)| (key.as_ref(), value.as_ref()))
     }
 
-    /// The first value of `name`, parsed and within `allowed`; otherwise a 400 with the message `must
-    /// be {rule}`.
+    /// The first value of `name`, parsed and within `allowed`; otherwise a 400 with the message
+    /// `must be {rule}`.
     pub fn parse<T: FromStr + PartialOrd>(
         &self,
         name: &str,
@@ -116,15 +116,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     }
 }
 
-/// The query parameters of each endpoint for people, by method and path, from the API's description.
-/// Other parameters are refused.
+/// The query parameters of each endpoint for people, by method and path, from the API's
+/// description. Other parameters are refused.
 #[derive(Debug, Clone)]
 pub struct KnownParameters(Arc<BTreeMap<(String, String), BTreeSet<String>>>);
 
 impl KnownParameters {
     /// Reads the API's description, which is JSON. Agents' endpoints are left out, because a newer
-    /// agent may send parameters that this server does not know. So are the endpoints for probes and
-    /// scrapers, which are not part of the API.
+    /// agent may send parameters that this server does not know. So are the endpoints for probes
+    /// and scrapers, which are not part of the API.
     pub fn of(description: &[u8]) -> serde_json::Result<Self> {
         let description: Value = serde_json::from_slice(description)?;
         let mut known = BTreeMap::new();

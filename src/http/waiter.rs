@@ -1,9 +1,10 @@
 //! Calls that wait: long polls, of which a server has ten thousand open and rarely anything to
 //! answer.
 //!
-//! A waiting call can be *suspended*: the connection keeps only its few bytes and the [`Wait`], drops
-//! everything that was built to answer the call, and handles the request again when the wait is over.
-//! A handler waits through [`Waiter::wait`], which also works on connections that can't suspend.
+//! A waiting call can be *suspended*: the connection keeps only its few bytes and the [`Wait`],
+//! drops everything that was built to answer the call, and handles the request again when the wait
+//! is over. A handler waits through [`Waiter::wait`], which also works on connections that can't
+//! suspend.
 
 use std::convert::Infallible;
 use std::pin::Pin;

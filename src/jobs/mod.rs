@@ -19,7 +19,7 @@ pub use access::{Scope, find_visible};
 pub use error::JobError;
 pub use life::key::{KeyError, SecretKey};
 pub use life::poll_fast_path::{FastAnswer, PollFastPath};
-pub use life::queue::{Idempotency, QueueRequest, Queued};
+pub use life::queue::{Idempotency, QueueOutcome, QueueRequest};
 pub use log::diff::unified as unified_diff;
 pub use log::steps::{Step, StepState};
 pub use log::window::OutputEnd;

@@ -128,8 +128,8 @@ fn find_with_load(tx: &mut dyn Tx, id: &str) -> Result<Option<(node::Node, Load)
 }
 
 fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, JobError> {
-    // The lock keeps jobs from being queued meanwhile. Running jobs are checked after the cancel, so
-    // that a claim that came first is found.
+    // The lock keeps jobs from being queued meanwhile. Running jobs are checked after the cancel,
+    // so that a claim that came first is found.
     node::find_locked(tx, id)?.ok_or(JobError::NodeNotFound)?;
     let cancelled = job::cancel_all_queued(tx, id, clock::now())?;
     if !job::running_on(tx, id)?.is_empty() {

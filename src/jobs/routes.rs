@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{JobError, JobView, Jobs, QueueRequest, Queued};
+use super::{JobError, JobView, Jobs, QueueOutcome, QueueRequest};
 use crate::auth::{Operator, User, Viewer};
 use crate::http::{ApiError, JsonWithValue, Path, Query};
 use crate::jobs::access::{Scope, find_visible};
@@ -47,8 +47,8 @@ async fn queue(
         .zip(json)
         .map(|(key, body)| Idempotency { key, body });
     let (status, job) = match jobs.queue(&user, request, idempotency).await? {
-        Queued::New(job) => (StatusCode::CREATED, job),
-        Queued::Existing(job) => (StatusCode::OK, job),
+        QueueOutcome::New(job) => (StatusCode::CREATED, job),
+        QueueOutcome::Existing(job) => (StatusCode::OK, job),
     };
     let location = format!("/api/jobs/{}", job.id);
     Ok((

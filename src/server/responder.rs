@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use tower::ServiceExt;
 
 use super::connection_state::ConnectionState;
-use crate::http::{Drainable, Suspend, Suspender};
+use crate::http::{DrainableBody, Suspend, Suspender};
 use crate::jobs::{FastAnswer, PollFastPath};
 
 /// Answers requests. Cheap to clone.
@@ -40,7 +40,7 @@ impl Responder {
             return self.route(request.map(Body::new)).await;
         }
         let (parts, body) = request.into_parts();
-        let body = Drainable::new(body);
+        let body = DrainableBody::new(body);
         let response = self
             .route(Request::from_parts(parts, Body::new(body.clone())))
             .await;

@@ -1,5 +1,5 @@
-//! Claim: QUEUED → RUNNING for exactly one caller, by a poll or together with the end of the agent's
-//! last job. A claim whose answer got lost is delivered again to the same agent instance.
+//! Claim: QUEUED → RUNNING for exactly one caller, by a poll or together with the end of the
+//! agent's last job. A claim whose answer got lost is delivered again to the same agent instance.
 
 use hyprbox_protocol::{ClaimedJob, FailureReason};
 
@@ -226,8 +226,8 @@ fn record_strays(tx: &mut dyn Tx, node_id: &str, strays: &Strays) -> Result<(), 
     Ok(())
 }
 
-/// The jobs that the poller runs, without those of other agents on the node. Called right before the
-/// claim: if the token was revoked first, nothing is claimed.
+/// The jobs that the poller runs, without those of other agents on the node. Called right before
+/// the claim: if the token was revoked first, nothing is claimed.
 fn own(tx: &mut dyn Tx, poll: &WorkQuery) -> Result<Vec<OwnJob>, JobError> {
     let own = claim::own(tx, &poll.token_id, &poll.node_id, poll.instance.as_deref())?;
     own.ok_or(JobError::TokenGone)

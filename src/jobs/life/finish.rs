@@ -12,8 +12,8 @@ use crate::store::job::{self, Ending, Job, JobStatus, StreamCounts};
 use crate::store::{Change, Tx};
 
 impl Jobs {
-    /// Ends a job as its agent reports. Repeating a report returns the same job; a different report is
-    /// refused.
+    /// Ends a job as its agent reports. Repeating a report returns the same job; a different report
+    /// is refused.
     pub async fn complete(
         &self,
         node_id: String,

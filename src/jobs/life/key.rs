@@ -87,7 +87,8 @@ impl SecretKey {
     pub fn seal(&self, job_id: &str, secrets: &Secrets) -> Result<Vec<u8>, CantUnseal> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(|_| CantUnseal)?;
-        // With room for the tag, because a vector that grows leaves a copy of the plain text behind.
+        // With room for the tag, because a vector that grows leaves a copy of the plain text
+        // behind.
         let plain = Zeroizing::new(serde_json::to_vec(secrets).map_err(|_| CantUnseal)?);
         let mut sealed = Vec::with_capacity(plain.len() + CHACHA20_POLY1305.tag_len());
         sealed.extend_from_slice(&plain);

@@ -132,9 +132,9 @@ pub(in crate::jobs) enum PollDecision {
 }
 
 impl Jobs {
-    /// Claims a job or reads cancels, and waits for either as long as the request allows. After each
-    /// wait `caller`'s token is checked again, so that a token that was revoked meanwhile brings its
-    /// holder no job.
+    /// Claims a job or reads cancels, and waits for either as long as the request allows. After
+    /// each wait `caller`'s token is checked again, so that a token that was revoked meanwhile
+    /// brings its holder no job.
     pub(in crate::jobs) async fn poll(
         &self,
         request: &PollRequest<'_>,

@@ -1,8 +1,8 @@
 //! Answers polls from memory, before the router and its layers: ten thousand agents poll all the
 //! time, and nearly always there is nothing for them.
 //!
-//! The fast path makes no decision of its own. It parses a request with the endpoint's functions and
-//! leaves to the endpoint every poll that needs the database or is invalid. See decision 0011.
+//! The fast path makes no decision of its own. It parses a request with the endpoint's functions
+//! and leaves to the endpoint every poll that needs the database or is invalid. See decision 0011.
 
 use axum::body::HttpBody;
 use axum::http::{Method, Request, header};

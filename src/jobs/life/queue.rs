@@ -41,7 +41,7 @@ pub struct QueueRequest {
 
 /// The job of a queue request.
 #[derive(Debug)]
-pub enum Queued {
+pub enum QueueOutcome {
     /// The request created it.
     New(Job),
     /// An earlier request with the same Idempotency-Key created it.
@@ -72,7 +72,7 @@ impl Jobs {
         user: &User,
         request: QueueRequest,
         idempotency: Option<Idempotency>,
-    ) -> Result<Queued, JobError> {
+    ) -> Result<QueueOutcome, JobError> {
         let key = idempotency.map(|given| {
             (
                 given.key,
@@ -83,7 +83,7 @@ impl Jobs {
         if let Some((key, digest)) = key.clone()
             && let Some(before) = self.find_idempotent(user.id.clone(), key, digest).await?
         {
-            return Ok(Queued::Existing(before));
+            return Ok(QueueOutcome::Existing(before));
         }
         let rendered = self.render_request(&request).await?;
         let job = NewJob {
@@ -113,7 +113,7 @@ impl Jobs {
             .store
             .write_large(bytes, move |tx| insert(tx, &job, sealed, key))
             .await?;
-        if let Queued::New(job) = &queued {
+        if let QueueOutcome::New(job) = &queued {
             self.metrics.queued(&job.preset);
         }
         Ok(queued)
@@ -212,11 +212,11 @@ fn insert(
     job: &NewJob,
     sealed: Option<Vec<u8>>,
     key: Option<(String, [u8; 32])>,
-) -> Result<Queued, JobError> {
+) -> Result<QueueOutcome, JobError> {
     if let Some((key, digest)) = key {
         idempotency::lock(tx, &job.created_by, &key)?;
         if let Some(before) = find_idempotent(tx, &job.created_by, &key, digest)? {
-            return Ok(Queued::Existing(before));
+            return Ok(QueueOutcome::Existing(before));
         }
         idempotency::insert(tx, &job.created_by, &key, digest, &job.id, job.created_at)?;
     }
@@ -237,7 +237,7 @@ fn insert(
         id: job.id.clone(),
         node_id: job.node_id.clone(),
     });
-    Ok(Queued::New(queued))
+    Ok(QueueOutcome::New(queued))
 }
 
 fn find_idempotent(

@@ -29,19 +29,19 @@ impl From<Map<String, Value>> for NamedValues {
 pub(crate) fn each_name_once<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<NamedValues>, D::Error> {
-    from.deserialize_option(Once)
+    from.deserialize_option(NamedValuesVisitor)
 }
 
 /// Reads an object of strings or `null`. Names after the first [`NAMES_MAX`] are left out.
 pub(crate) fn some_labels<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<BTreeMap<String, String>>, D::Error> {
-    from.deserialize_option(Labels)
+    from.deserialize_option(LabelsVisitor)
 }
 
-struct Once;
+struct NamedValuesVisitor;
 
-impl<'de> Visitor<'de> for Once {
+impl<'de> Visitor<'de> for NamedValuesVisitor {
     type Value = Option<NamedValues>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,7 +66,7 @@ impl<'de> Visitor<'de> for Once {
             if values.kept.contains_key(&name) {
                 return Err(A::Error::custom(format_args!("has {name} twice")));
             }
-            let value = pairs.next_value_seed(Shallow)?;
+            let value = pairs.next_value_seed(ShallowValue)?;
             if values.kept.len() < NAMES_MAX {
                 values.kept.insert(name, value);
             } else {
@@ -77,9 +77,9 @@ impl<'de> Visitor<'de> for Once {
     }
 }
 
-struct Labels;
+struct LabelsVisitor;
 
-impl<'de> Visitor<'de> for Labels {
+impl<'de> Visitor<'de> for LabelsVisitor {
     type Value = Option<BTreeMap<String, String>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,9 +110,9 @@ impl<'de> Visitor<'de> for Labels {
 }
 
 /// Reads a value. Lists and objects are skipped, because they are never valid here.
-struct Shallow;
+struct ShallowValue;
 
-impl<'de> DeserializeSeed<'de> for Shallow {
+impl<'de> DeserializeSeed<'de> for ShallowValue {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
@@ -120,7 +120,7 @@ impl<'de> DeserializeSeed<'de> for Shallow {
     }
 }
 
-impl<'de> Visitor<'de> for Shallow {
+impl<'de> Visitor<'de> for ShallowValue {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,13 +164,13 @@ impl<'de> Visitor<'de> for Shallow {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Value, A::Error> {
-        while values.next_element_seed(Shallow)?.is_some() {}
+        while values.next_element_seed(ShallowValue)?.is_some() {}
         Ok(Value::Array(Vec::new()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Value, A::Error> {
         while pairs.next_key::<serde::de::IgnoredAny>()?.is_some() {
-            pairs.next_value_seed(Shallow)?;
+            pairs.next_value_seed(ShallowValue)?;
         }
         Ok(Value::Object(Map::new()))
     }
