@@ -1,5 +1,5 @@
-//! Polls are answered at the door where that can be, before the router: nothing may be told apart
-//! by it, however odd the request. The same request with a body always goes through the router.
+//! The fast path answers polls before the router. No client can see the difference, however odd its
+//! request. The same request with a body always goes through the router.
 
 use std::time::Duration;
 
@@ -24,25 +24,25 @@ fn poll(token: &str, more: &str) -> String {
     )
 }
 
-/// All that the server says to a request, but for what is another each time.
-fn said(server: &Server, request: &str) -> String {
+/// The server's answer to a request, without what differs each time.
+fn answer(server: &Server, request: &str) -> String {
     let mut raw = Raw::open(server);
     raw.may_write(request);
-    // So that the connection has an end.
+    // Closes the connection.
     raw.may_write("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    let said = raw.rest();
+    let answer = raw.rest();
     let same = |line: &&str| {
         let line = line.to_ascii_lowercase();
         !line.starts_with("date:") && !line.starts_with("x-request-id:")
     };
-    let said: Vec<&str> = said.split("\r\n").filter(same).collect();
-    // The time at which a page was made.
+    let lines: Vec<&str> = answer.split("\r\n").filter(same).collect();
+    // A page has the server's time.
     let now = regex::Regex::new(r#"data-now="[0-9]+""#).expect("valid");
-    now.replace_all(&said.join("\n"), "").into_owned()
+    now.replace_all(&lines.join("\n"), "").into_owned()
 }
 
 #[test]
-fn both_ways_say_the_same() {
+fn the_fast_path_and_the_router_give_the_same_answer() {
     let (server, admin, agent) = ready();
     let other = admin.add_node("n2");
     let (token, long) = (agent.token.as_str(), "l".repeat(9_000));
@@ -108,14 +108,14 @@ fn both_ways_say_the_same() {
         with("X-Odd: \u{e9}\t\u{7f}"),
     ];
     for request in &requests {
-        // Asked once before, the server knows the token, and that there is nothing.
-        said(&server, &format!("{request}\r\n"));
-        let at_the_door = said(&server, &format!("{request}\r\n"));
-        let inside = said(&server, &format!("{request}Content-Length: 1\r\n\r\nx"));
-        assert_eq!(at_the_door, inside, "{request}");
-        assert!(!at_the_door.contains(" 500 "), "{request}: {at_the_door}");
+        // After one request the server knows the token, and that there is nothing.
+        answer(&server, &format!("{request}\r\n"));
+        let by_fast_path = answer(&server, &format!("{request}\r\n"));
+        let by_router = answer(&server, &format!("{request}Content-Length: 1\r\n\r\nx"));
+        assert_eq!(by_fast_path, by_router, "{request}");
+        assert!(!by_fast_path.contains(" 500 "), "{request}: {by_fast_path}");
     }
-    let good = said(&server, &format!("{}\r\n", requests[0]));
+    let good = answer(&server, &format!("{}\r\n", requests[0]));
     assert!(good.starts_with("HTTP/1.1 200"), "{good}");
     assert!(
         good.contains(r#"{"job":null,"cancel":[],"leaseSeconds":90}HTTP/1.1 200"#),
@@ -124,7 +124,7 @@ fn both_ways_say_the_same() {
 }
 
 #[test]
-fn one_that_expects_to_be_told_to_go_on_is_answered() {
+fn a_request_that_expects_100_continue_is_answered() {
     let (server, _admin, agent) = ready();
     for more in ["", "&wait=1"] {
         let request = poll(&agent.token, more);
@@ -132,8 +132,8 @@ fn one_that_expects_to_be_told_to_go_on_is_answered() {
             "Expect: 100-continue\r\n\r\n",
             "Expect: 100-continue\r\nContent-Length: 1\r\n\r\n",
         ] {
-            let said = said(&server, &format!("{request}{rest}"));
-            assert!(said.starts_with("HTTP/1.1 200"), "{rest}: {said}");
+            let answer = answer(&server, &format!("{request}{rest}"));
+            assert!(answer.starts_with("HTTP/1.1 200"), "{rest}: {answer}");
         }
     }
 }
@@ -152,13 +152,13 @@ fn requests_that_come_together_are_answered_in_turn() {
     }
     let id = admin.queue("n1");
     assert!(raw.body().contains(&id), "the one that waited");
-    // The same agent does not list that job: it goes to it once more.
+    // The agent does not list that job as running, so it is delivered again.
     assert!(raw.body().contains(&id), "the one after it");
     assert!(raw.rest().starts_with("HTTP/1.1 200"));
 }
 
 #[test]
-fn what_comes_while_a_poll_waits_is_answered_after_it() {
+fn a_request_during_a_wait_is_answered_after_it() {
     let (server, admin, agent) = ready();
     agent.instance("one").finds_nothing("");
     let mut raw = Raw::open(&server);
@@ -190,25 +190,25 @@ fn a_connection_waits_again_and_again() {
 }
 
 #[test]
-fn one_who_goes_while_it_waits_gets_no_job() {
+fn a_client_that_disconnects_during_its_wait_gets_no_job() {
     let (server, admin, agent) = ready();
     let one = agent.instance("one");
     one.finds_nothing("");
     for _ in 0..5 {
         let mut raw = Raw::open(&server);
         raw.write(format!("{}\r\n", poll(&agent.token, "&wait=60")));
-        // The server has it once it answers what came after it on another connection.
+        // Once the server answers a later poll on another connection, it has received this one.
         one.finds_nothing("");
         drop(raw);
     }
-    // Time for the server to hear of it.
+    // Time for the server to detect the disconnect.
     std::thread::sleep(Duration::from_millis(300));
     let id = admin.queue("n1");
     assert_eq!(agent.instance("two").claim_id(), id);
 }
 
 #[test]
-fn the_end_of_a_wait_is_no_sign_of_life() {
+fn the_end_of_a_wait_does_not_count_as_a_sign_of_life() {
     let (server, admin, agent) = ready();
     agent.instance("one").finds_nothing("");
     let mut raw = Raw::open(&server);
@@ -221,7 +221,7 @@ fn the_end_of_a_wait_is_no_sign_of_life() {
 }
 
 #[test]
-fn a_token_that_is_revoked_while_its_poll_waits_brings_nothing() {
+fn a_token_that_is_revoked_during_its_wait_gets_no_job() {
     let (server, admin, agent) = ready();
     agent.instance("one").finds_nothing("");
     let mut raw = Raw::open(&server);
@@ -237,7 +237,7 @@ fn a_token_that_is_revoked_while_its_poll_waits_brings_nothing() {
 }
 
 #[test]
-fn a_server_that_stops_answers_those_who_wait() {
+fn a_server_that_stops_answers_waiting_polls() {
     let (mut server, _admin, agent) = ready();
     agent.instance("one").finds_nothing("");
     let mut raw = Raw::open(&server);

@@ -73,7 +73,7 @@ impl PollFastPath {
         if matches!(decision, PollDecision::Query(_)) {
             return route;
         }
-        // A resumed call is no new sign of life.
+        // A resumed call does not count as another sign of life.
         let is_recorded =
             resumed.is_some() || presence.sign_of_known(poll.node_id, poll.instance, poll.process);
         match decision {
