@@ -1,6 +1,6 @@
 //! One connection. While its request is suspended, the connection keeps only the stream, the
 //! request's head and the wait: no buffer, no parser and nothing of the router. After the wait the
-//! head is parsed again, as if it had just arrived. See decision 0011.
+//! head is parsed again, as if it had just arrived. See decision 0012.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

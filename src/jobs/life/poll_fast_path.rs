@@ -2,7 +2,7 @@
 //! time, and nearly always there is nothing for them.
 //!
 //! The fast path makes no decision of its own. It parses a request with the endpoint's functions
-//! and leaves to the endpoint every poll that needs the database or is invalid. See decision 0011.
+//! and leaves to the endpoint every poll that needs the database or is invalid. See decision 0012.
 
 use axum::body::HttpBody;
 use axum::http::{Method, Request, header};
