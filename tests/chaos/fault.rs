@@ -48,8 +48,8 @@ pub(crate) struct Hurt {
     pub(crate) percent: usize,
 }
 
-/// Chooses and counts faults. The same seed always chooses the same fault for the n-th call of a kind
-/// on a connection, regardless of the order of calls on different connections.
+/// Chooses and counts faults. The same seed always chooses the same fault for the n-th call of a
+/// kind on a connection, regardless of the order of calls on different connections.
 pub(crate) struct Faults {
     seed: u64,
     percent: u64,

@@ -1,5 +1,6 @@
-//! Fault injection with the real server and the real agent: a network that loses, repeats, delays and
-//! cuts messages, agents and servers that are killed, nodes that reboot, and disks that are full.
+//! Fault injection with the real server and the real agent: a network that loses, repeats, delays
+//! and cuts messages, agents and servers that are killed, nodes that reboot, and disks that are
+//! full.
 //!
 //! | variable | default | |
 //! | --- | --- | --- |

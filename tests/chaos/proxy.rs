@@ -19,7 +19,8 @@ const REPEATED_CALL: Duration = Duration::from_secs(2);
 /// How many parts a throttled message has.
 const THROTTLED_PARTS: usize = 20;
 
-/// One node's connection to the server. Dropping it closes the listener; open calls end by themselves.
+/// One node's connection to the server. Dropping it closes the listener; open calls end by
+/// themselves.
 pub(crate) struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,

@@ -98,7 +98,8 @@ fn a_reboot_fails_the_job_in_the_contracts_words() {
     world.wait_for_cleanup();
 }
 
-/// A power loss may destroy what was not synced in a job's folder. The start log still has the start.
+/// A power loss may destroy what was not synced in a job's folder. The start log still has the
+/// start.
 fn assert_started_once_after_power_loss(damage: impl Fn(&std::path::Path)) {
     let mut world = world();
     let (id, tally) = world.start_waiting_job();

@@ -74,8 +74,8 @@ impl World {
         self.admin.job(id).field("status")
     }
 
-    /// Waits until the agent has logged the problem and sent a heartbeat, and checks that it has not
-    /// claimed the job.
+    /// Waits until the agent has logged the problem and sent a heartbeat, and checks that it has
+    /// not claimed the job.
     fn assert_takes_no_jobs(&self, id: &str, problem: &str) {
         eventually("the problem in the log", || {
             self.node.logged(problem).then_some(())

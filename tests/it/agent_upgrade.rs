@@ -429,7 +429,7 @@ fn what_cannot_be_taken_changes_nothing() {
         &[],
         &format!("ships {OLDER}, which is older than this {OWN}"),
     );
-    node.refuses(&["--back"], "there is no previous program");
+    node.refuses(&["--back"], "the previous program can't be used");
     std::fs::remove_file(shipping.agents.join(format!("hyprbox-agent-{}", machine())))
         .expect("removes");
     node.refuses(&[], "has no hyprbox-agent-");

@@ -117,8 +117,8 @@ pub(crate) fn state_dir_of_this_job() -> Option<PathBuf> {
 /// ignored, because for some file systems the kernel's list has another device than `stat`.
 fn holders(locks: &str, inode: u64) -> impl Iterator<Item = i32> {
     locks.lines().filter_map(move |line| {
-        // `12: FLOCK ADVISORY WRITE 4711 08:01:1234567 0 EOF`; a process that waits for the lock has
-        // `->` after the number.
+        // `12: FLOCK ADVISORY WRITE 4711 08:01:1234567 0 EOF`; a process that waits for the lock
+        // has `->` after the number.
         let mut fields = line.split_whitespace().skip(1);
         if fields.next() != Some("FLOCK") {
             return None;

@@ -159,8 +159,8 @@ impl SpoolReader {
         }
     }
 
-    /// Reads bytes of `stream` up to offset `to` into the batch, as far as there is room. Skips what
-    /// is no longer on the disk.
+    /// Reads bytes of `stream` up to offset `to` into the batch, as far as there is room. Skips
+    /// what is no longer on the disk.
     fn read_into(
         &mut self,
         stream: Stream,
@@ -195,8 +195,8 @@ impl SpoolReader {
         Ok(())
     }
 
-    /// Reads from the segment that contains offset `from`. Returns 0 if there is none. A segment that
-    /// can't be read counts as missing, so that the rest of the output is still sent.
+    /// Reads from the segment that contains offset `from`. Returns 0 if it is missing. A segment
+    /// that can't be read counts as missing, so that the rest of the output is still sent.
     fn read_at(&mut self, stream: Stream, from: u64, buf: &mut [u8]) -> io::Result<usize> {
         let s = slot(stream);
         let block = from / SEGMENT_BYTES * SEGMENT_BYTES;
@@ -219,7 +219,7 @@ impl SpoolReader {
             .unwrap_or(0))
     }
 
-    /// Reads from the segment that begins at `start`. Returns `None` if there is none.
+    /// Reads from the segment that begins at `start`. Returns `None` if it does not exist.
     fn read_from(
         &mut self,
         stream: Stream,
@@ -330,8 +330,8 @@ impl SpoolReader {
         }
     }
 
-    /// Keeps a batch from ending inside a character: the whole chunk would have to be sent as base64.
-    /// The bytes that are held back begin the next batch, even if nothing follows them.
+    /// Keeps a batch from ending inside a character: the whole chunk would have to be sent as
+    /// base64. The bytes that are held back begin the next batch, even if nothing follows them.
     fn hold_back_half_a_character(&mut self, batch: &mut Batch) {
         let half = batch.bytes.len() - last_character_boundary(&batch.bytes);
         if let Some(piece) = batch.pieces.last_mut()

@@ -1,5 +1,5 @@
-//! Processes that outlive their script: they are ended and named, or kept if the script or its preset
-//! says so.
+//! Processes that outlive their script: they are ended and named, or kept if the script or its
+//! preset says so.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

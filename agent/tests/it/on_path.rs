@@ -115,7 +115,8 @@ fn output_that_a_firewall_always_refuses_is_dropped_and_counted() {
     });
     let node = Node::new(&server);
     let agent = node.start();
-    // The refused line is in the middle of some 200 KB, of which only a little may be dropped with it.
+    // The refused line is in the middle of some 200 KB, of which only a little may be dropped with
+    // it.
     let id =
         server.queue("seq 1 20000; echo '<script>'; seq 20001 40000; echo the end of it; exit 6");
     let end = server.wait_end(&id);
@@ -207,8 +208,8 @@ fn polls_that_the_path_cuts_become_shorter() {
         });
         let world = server.world();
         assert!(world.polls[from..].iter().all(|poll| poll.wait == 2));
-        // No pause follows such a poll. The shortest interval counts, because a busy machine adds to
-        // the others.
+        // No pause follows such a poll. The shortest interval counts, because a busy machine adds
+        // to the others.
         let times: Vec<_> = world.polls[from - 1..].iter().map(|poll| poll.at).collect();
         let shortest = times.windows(2).map(|w| w[1] - w[0]).min();
         assert!(shortest < Some(Duration::from_secs(4)), "{shortest:?}");

@@ -54,8 +54,8 @@ impl Nobody {
         self.start_with(&["run"])
     }
 
-    /// Starts the agent with a /proc that hides other users' processes. Returns `None` if that can't
-    /// be mounted.
+    /// Starts the agent with a /proc that hides other users' processes. Returns `None` if that
+    /// can't be mounted.
     pub fn start_where_others_are_hidden(&self) -> Option<NobodysAgent<'_>> {
         let hide = "mount -t proc -o hidepid=invisible proc /proc && exec \"$@\"";
         let hidden = |program: &[&str]| {

@@ -43,7 +43,8 @@ pub enum Fault {
     Endless(u16),
 }
 
-/// A firewall on the path: returns the status of its own response, or `None` to let the call through.
+/// A firewall on the path: returns the status of its own response, or `None` to let the call
+/// through.
 pub type Firewall = Box<dyn Fn(&str, &[u8]) -> Option<u16> + Send>;
 
 #[derive(Default)]
@@ -317,8 +318,8 @@ impl Server {
         }
     }
 
-    /// Holds a poll for as long as the path lets it stay open. Returns true if the path must cut the
-    /// poll: it wants to wait longer, and no job was queued meanwhile.
+    /// Holds a poll for as long as the path lets it stay open. Returns true if the path must cut
+    /// the poll: it wants to wait longer, and no job was queued meanwhile.
     fn cuts(&self, request: &Request) -> bool {
         let Some((after, _)) = self.world().cut_polls else {
             return false;

@@ -16,8 +16,8 @@ struct HandedOver {
 }
 
 impl HandedOver {
-    /// Hands over a job whose start the agent claims to have recorded. The script writes to the file
-    /// `ran` if the start is in the start log, or if the agent `has_synced` it.
+    /// Hands over a job whose start the agent claims to have recorded. The script writes to the
+    /// file `ran` if the start is in the start log, or if the agent `has_synced` it.
     fn new(has_synced: bool) -> Self {
         let state = tempfile::tempdir().expect("a folder");
         let job = state.path().join("jobs/0197-aaaa");

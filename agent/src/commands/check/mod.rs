@@ -18,7 +18,7 @@ pub struct Finding {
     /// or `token`.
     pub subject: &'static str,
     pub message: String,
-    /// How to fix the problem; `None` if there is no problem.
+    /// How to fix the problem; `None` if the check succeeded.
     pub fix: Option<String>,
 }
 

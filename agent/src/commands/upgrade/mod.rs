@@ -1,6 +1,6 @@
-//! `hyprbox-agent upgrade`: replaces the agent's program with the one that the server ships, and has
-//! the service manager restart the agent. Running jobs continue: each has a supervisor of its own,
-//! which keeps the program with which it began. The upgrade may itself be part of such a job.
+//! `hyprbox-agent upgrade`: replaces the agent's program with the one that the server ships, and
+//! has the service manager restart the agent. Running jobs continue: each has a supervisor of its
+//! own, which keeps the program with which it began. The upgrade may itself be part of such a job.
 
 mod fetch;
 mod package;
@@ -275,7 +275,7 @@ impl Upgrade {
         }
         let previous = previous_program(program);
         let version = version_of(&previous)
-            .map_err(|error| format!("there is no previous program: {error}"))?;
+            .map_err(|error| format!("the previous program can't be used: {error}"))?;
         exchange(program, &previous)?;
         print(&format!("{} is {version} again\n", program.display()));
         self.restart_agent(program, service, None, &version, print)

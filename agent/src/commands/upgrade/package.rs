@@ -1,6 +1,6 @@
-//! Upgrades an agent that dpkg installed, through apt and with the package that the server ships. If
-//! the file were swapped instead, dpkg's records would be wrong, and the next reinstallation of the
-//! package would bring the old program back.
+//! Upgrades an agent that dpkg installed, through apt and with the package that the server ships.
+//! If the file were swapped instead, dpkg's records would be wrong, and the next reinstallation of
+//! the package would bring the old program back.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ pub(super) struct Package {
 }
 
 impl Package {
-    /// Finds the package that owns the file; `None` if no package does, or there is no dpkg.
+    /// Finds the package that owns the file; `None` if no package does, or dpkg is missing.
     pub(super) fn owner(program: &Path) -> Option<Self> {
         let output = Command::new("dpkg-query")
             .arg("--search")

@@ -99,9 +99,9 @@ pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
     }
 }
 
-/// Runs in the child before its exec. Sets up a session and process group of its own, default signal
-/// actions, umask 022, SIGKILL when the supervisor dies (otherwise a killed supervisor would leave
-/// bash running with nobody to read its output), and the secrets on descriptor 3. No other
+/// Runs in the child before its exec. Sets up a session and process group of its own, default
+/// signal actions, umask 022, SIGKILL when the supervisor dies (otherwise a killed supervisor would
+/// leave bash running with nobody to read its output), and the secrets on descriptor 3. No other
 /// descriptor stays open.
 #[expect(
     unsafe_code,
@@ -109,8 +109,8 @@ pub(crate) fn start_bash(bash: &Bash<'_>) -> io::Result<Pid> {
 )]
 fn isolate(bash: &Bash<'_>, script: &File, supervisor: Pid) -> Result<(), Errno> {
     setsid()?;
-    // Signals that were ignored when the agent was started, as by nohup, would stay ignored in bash;
-    // and Rust programs ignore SIGPIPE.
+    // Signals that were ignored when the agent was started, as by nohup, would stay ignored in
+    // bash; and Rust programs ignore SIGPIPE.
     let default = [0_u64; SIGACTION_WORDS];
     for number in 1..=SIGNALS {
         // SAFETY: the kernel reads the action, which is larger than its own structure, and installs
@@ -137,8 +137,9 @@ fn isolate(bash: &Bash<'_>, script: &File, supervisor: Pid) -> Result<(), Errno>
     dup2_stdin(script)?;
     dup2_stdout(&bash.stdout)?;
     dup2_stderr(&bash.stderr)?;
-    // SAFETY: marks every descriptor from 3 up as close-on-exec, and touches no memory. Before Linux
-    // 5.11 the call fails, and bash keeps what the agent's own parent leaked, which is harmless.
+    // SAFETY: marks every descriptor from 3 up as close-on-exec, and touches no memory. Before
+    // Linux 5.11 the call fails, and bash keeps what the agent's own parent leaked, which is
+    // harmless.
     unsafe {
         libc::syscall(
             libc::SYS_close_range,

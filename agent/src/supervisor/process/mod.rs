@@ -73,13 +73,14 @@ enum SuperviseError {
     Io(#[from] io::Error),
 }
 
-/// Runs the job in `dir` or, if `dir` is [`NEXT`], the jobs that arrive on standard input, one after
-/// the other. Returns the process's exit code; the job's own end is in its folder.
+/// Runs the job in `dir` or, if `dir` is [`NEXT`], the jobs that arrive on standard input, one
+/// after the other. Returns the process's exit code; the job's own end is in its folder.
 pub fn main(dir: &Path) -> i32 {
     match supervise(dir) {
         Ok(()) => 0,
         Err(e) => {
-            // The agent starts supervisors without a standard error, so only a manual start shows this.
+            // The agent starts supervisors without a standard error, so only a manual start shows
+            // this.
             let _ = writeln!(io::stderr(), "hyprbox-agent supervise: {e}");
             1
         }
@@ -174,8 +175,8 @@ impl FinishedJob {
         if !self.exit.left_running {
             return;
         }
-        // Nothing waits for these processes any more, so the kernel must reap them; and SIGTERM must
-        // end this process again. SAFETY: ignoring a signal installs no handler.
+        // Nothing waits for these processes any more, so the kernel must reap them; and SIGTERM
+        // must end this process again. SAFETY: ignoring a signal installs no handler.
         #[expect(unsafe_code, reason = "nix can't know that no handler is set")]
         let ignored = unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) };
         if ignored.is_err() || SigSet::all().thread_unblock().is_err() {

@@ -1,7 +1,7 @@
 //! The forms in which programs print a secret: quoted by bash, or encoded as JSON, URL or base64.
 //!
-//! Each spelling of a line also appears inside any longer text that contains the line and is encoded
-//! as a whole.
+//! Each spelling of a line also appears inside any longer text that contains the line and is
+//! encoded as a whole.
 
 use std::fmt::Write as _;
 

@@ -1,8 +1,8 @@
 //! Finds the processes of a job in /proc, and ends them.
 //!
 //! The supervisor is a subreaper, so all of a job's processes stay its descendants, whatever system
-//! calls they make. A cgroup for each job would find the same processes, but moving a process into a
-//! cgroup takes 7 to 16 ms (measured on Linux 6.18, which waits for all cores): several times as
+//! calls they make. A cgroup for each job would find the same processes, but moving a process into
+//! a cgroup takes 7 to 16 ms (measured on Linux 6.18, which waits for all cores): several times as
 //! long as a whole short job.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -150,8 +150,8 @@ fn has_in_environment(pid: i32, variable: &str) -> bool {
         .is_ok_and(|e| e.split(|b| *b == 0).any(|v| v == variable.as_bytes()))
 }
 
-/// Kills what is left of a job whose supervisor was killed, so that its descendants can no longer be
-/// found: the processes with `HYPRBOX_JOB_ID=<id>` in their environment, except those that were
+/// Kills what is left of a job whose supervisor was killed, so that its descendants can no longer
+/// be found: the processes with `HYPRBOX_JOB_ID=<id>` in their environment, except those that were
 /// started with [`MARK`] and their descendants.
 pub(crate) fn end_processes_of(job_id: &str) {
     let mark = format!("HYPRBOX_JOB_ID={job_id}");

@@ -61,7 +61,8 @@ impl Run {
         }
     }
 
-    /// Kills all of the job's processes except those that may outlive it, and reads the last output.
+    /// Kills all of the job's processes except those that may outlive it, and reads the last
+    /// output.
     pub(super) fn kill_all(&mut self) {
         // A cancel or a timeout ends everything that the job started.
         let keep = match self.ended_by {

@@ -77,7 +77,7 @@ pub(super) struct Run {
     buffer: Vec<u8>,
     masked: Vec<u8>,
     last_wake: Option<Instant>,
-    /// When to wake the agent because of new output; `None` if there is none.
+    /// When to wake the agent because of new output, if there is any.
     wake_at: Option<Instant>,
     pid_written: bool,
     since_full: usize,
@@ -101,7 +101,8 @@ impl Run {
     /// Opens everything that can be opened before bash starts.
     pub(super) fn prepare(job: &JobDir, secrets: &Secrets) -> io::Result<Self> {
         let fifo = |name| {
-            // Opened in both directions, so that neither opening nor writing ever waits for the agent.
+            // Opened in both directions, so that neither opening nor writing ever waits for the
+            // agent.
             File::options()
                 .read(true)
                 .write(true)
@@ -412,8 +413,8 @@ impl Run {
     }
 }
 
-/// Whether the comments at the script's head contain [`KEEP_PROCESSES`]. A script that can't be read
-/// does not run anyway.
+/// Whether the comments at the script's head contain [`KEEP_PROCESSES`]. A script that can't be
+/// read does not run anyway.
 fn keeps_processes(script: &Path) -> bool {
     let Ok(script) = File::open(script) else {
         return false;
