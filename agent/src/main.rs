@@ -1,5 +1,4 @@
-//! `hyprbox-agent`: flags and environment into a [`Config`], then one of the commands. The only
-//! place that exits.
+//! `hyprbox-agent`: reads the settings and runs one of the commands. Only this file sets exit codes.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -12,14 +11,14 @@ use hyprbox_agent::{Config, ConfigError};
 static ALLOCATOR: hyprbox_agent::wiping_alloc::WipingAlloc =
     hyprbox_agent::wiping_alloc::WipingAlloc;
 
-/// The reader of the output has closed it, as `head` does.
+/// The output's reader has closed it, as `head` does.
 const PIPE_CLOSED: u8 = 141;
 /// The command line itself is wrong.
 const USAGE: u8 = 64;
 /// The settings are wrong, or what they name can't be used.
 const BAD_SETTINGS: u8 = 2;
 
-/// Why a command did not begin: one line, and the exit code.
+/// Why a command was not run: one line, and the exit code.
 struct Refusal {
     line: String,
     code: u8,
@@ -60,27 +59,27 @@ hyprbox-agent: runs a node's HyprBox jobs
 Usage: hyprbox-agent COMMAND [OPTIONS]
 
 Commands:
-  run         run until SIGTERM; jobs that run then go on, and the next agent finds them again
+  run         run until SIGTERM; running jobs continue, and the next agent finds them again
   enroll URL CODE  make this machine a node, with the one-time code from the node's page: writes
               /etc/hyprbox/agent.env and starts the service (--env-file FILE, --no-start)
   check       try the server's address, the token and bash, and print how to fix each problem
   upgrade     replace this program by the one that the server ships, and restart the agent; running jobs
-              are left alone (--back: to the one before; --anyway: though it is no newer; --no-restart)
-  stop-jobs   end this node's running jobs, as before the agent is removed
+              continue (--back: to the previous one; --anyway: even if it is not newer; --no-restart)
+  stop-jobs   end this node's running jobs, for example before the agent is removed
 
-Options, each with the environment variable that it wins over:
+Options, each with the environment variable that it overrides:
   --api-url URL       HYPRBOX_API_URL        the server's address
   --node-id ID        HYPRBOX_NODE_ID        this node's id
-  --node-token TOKEN  HYPRBOX_NODE_TOKEN     this node's token; better in the environment, where no `ps` shows it
-  --interval TIME     HYPRBOX_INTERVAL       between heartbeats: 1s to 1h, as 1500ms, 30s, 5m [30s]
+  --node-token TOKEN  HYPRBOX_NODE_TOKEN     this node's token; safer in the environment, which `ps` does not show
+  --interval TIME     HYPRBOX_INTERVAL       between heartbeats: 1s to 1h, such as 1500ms, 30s or 5m [30s]
   --state-dir DIR     HYPRBOX_STATE_DIR      [$STATE_DIRECTORY or /var/lib/hyprbox-agent]
   --ca-file FILE      HYPRBOX_CA_FILE        certificate authorities to trust [the system's]
   --insecure-http     HYPRBOX_INSECURE_HTTP  1: plain http to a server on another machine
   --force             HYPRBOX_FORCE          1: scripts skip their distro guard
-  --job-env NAMES     HYPRBOX_JOB_ENV        variables that scripts get too, as HTTPS_PROXY,NO_PROXY,TZ [none]
+  --job-env NAMES     HYPRBOX_JOB_ENV        variables that scripts also get, such as HTTPS_PROXY,NO_PROXY,TZ [none]
   --help, --version
 
-HYPRBOX_LOG sets what is logged: error, warn, info, debug or trace [info].
+HYPRBOX_LOG sets the log level: error, warn, info, debug, trace or off [info].
 ";
 
 fn main() -> ExitCode {
@@ -91,15 +90,15 @@ fn main() -> ExitCode {
     let rest: Vec<OsString> = args.collect();
     let asks = |flag: &str| command == flag || rest.iter().any(|a| a == flag);
     if asks("--help") || command == "-h" || command == "help" {
-        return say(HELP);
+        return print(HELP);
     }
     if asks("--version") || command == "-V" {
-        return say(&format!("hyprbox-agent {}\n", hyprbox_agent::version()));
+        return print(&format!("hyprbox-agent {}\n", hyprbox_agent::version()));
     }
     let result = match command.to_str() {
-        Some("run") => configured_in_private(rest).and_then(run),
+        Some("run") => read_config_privately(rest).and_then(run),
         #[cfg(target_os = "linux")]
-        Some("check") => match as_the_service(rest).and_then(check) {
+        Some("check") => match read_service_config(rest).and_then(check) {
             Ok(code) => return code,
             Err(line) => Err(line),
         },
@@ -122,7 +121,7 @@ fn main() -> ExitCode {
         Some("supervise") => return supervise(&rest),
         Some("") => Err(Refusal::usage("no command given; see hyprbox-agent --help")),
         _ => Err(Refusal::usage(format!(
-            "{:?} is not a command; allowed are run, enroll, check, upgrade and stop-jobs; see hyprbox-agent --help",
+            "{:?} is not a command: it must be run, enroll, check, upgrade or stop-jobs; see hyprbox-agent --help",
             command.to_string_lossy()
         ))),
     };
@@ -139,16 +138,16 @@ fn env(name: &str) -> Option<String> {
     std::env::var_os(name).map(|v| v.to_string_lossy().into_owned())
 }
 
-fn configured(args: Vec<OsString>) -> Result<Config, Refusal> {
+fn read_config(args: Vec<OsString>) -> Result<Config, Refusal> {
     let config = Raw::parse(args, &env)?.config()?;
     start_log(env("HYPRBOX_LOG").as_deref())?;
     Ok(config)
 }
 
-/// [`configured`]; a token that was given by a flag moves into the environment, as every user can
-/// read the command line.
+/// Like [`read_config`], but first moves a token from the command line, which every user can read, into
+/// the environment.
 #[cfg(target_os = "linux")]
-fn configured_in_private(args: Vec<OsString>) -> Result<Config, Refusal> {
+fn read_config_privately(args: Vec<OsString>) -> Result<Config, Refusal> {
     if let Ok(raw) = Raw::parse(args.clone(), &env)
         && let Some((args, token)) = raw.without_token()
         && raw.config().is_ok()
@@ -156,19 +155,19 @@ fn configured_in_private(args: Vec<OsString>) -> Result<Config, Refusal> {
         let own: Vec<OsString> = std::env::args_os().take(2).collect();
         hyprbox_agent::commands::service::start_over(&own, &args, &token)?;
     }
-    configured(args)
+    read_config(args)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn configured_in_private(args: Vec<OsString>) -> Result<Config, Refusal> {
-    configured(args)
+fn read_config_privately(args: Vec<OsString>) -> Result<Config, Refusal> {
+    read_config(args)
 }
 
-/// What the environment doesn't say is as the service on this machine has it.
+/// Like [`read_config_privately`], with the settings of this machine's service as defaults.
 #[cfg(target_os = "linux")]
-fn as_the_service(args: Vec<OsString>) -> Result<Config, Refusal> {
+fn read_service_config(args: Vec<OsString>) -> Result<Config, Refusal> {
     hyprbox_agent::commands::service::adopt(hyprbox_agent::commands::service::environment())?;
-    configured_in_private(args).map_err(|mut refusal| {
+    read_config_privately(args).map_err(|mut refusal| {
         let hint = hyprbox_agent::commands::service::hint_to_use_sudo();
         if let Some(hint) = hint.filter(|_| refusal.code != USAGE) {
             refusal.line = format!("{}; {hint}", refusal.line);
@@ -181,24 +180,24 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| format!("no runtime to be had: {e}"))
+        .map_err(|e| format!("the async runtime can't be started: {e}"))
 }
 
 #[cfg(target_os = "linux")]
 fn check(config: Config) -> Result<ExitCode, Refusal> {
     let report = runtime()?.block_on(hyprbox_agent::commands::check::check(&config));
-    Ok(tell(&report))
+    Ok(print_report(&report))
 }
 
 #[cfg(target_os = "linux")]
-fn tell(report: &[hyprbox_agent::commands::check::Finding]) -> ExitCode {
+fn print_report(report: &[hyprbox_agent::commands::check::Finding]) -> ExitCode {
     let text: String = report
         .iter()
         .map(|finding| format!("{finding}\n"))
         .collect();
-    let said = say(&text);
-    if said != ExitCode::SUCCESS {
-        return said;
+    let printed = print(&text);
+    if printed != ExitCode::SUCCESS {
+        return printed;
     }
     if report.iter().all(|finding| finding.fix.is_none()) {
         ExitCode::SUCCESS
@@ -210,23 +209,23 @@ fn tell(report: &[hyprbox_agent::commands::check::Finding]) -> ExitCode {
 #[cfg(target_os = "linux")]
 fn enroll(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
     let enroll = hyprbox_agent::commands::enroll::Enroll::parse(args, &env)?;
-    let mut told = |text: &str| {
-        say(text);
+    let mut print_text = |text: &str| {
+        print(text);
     };
-    let report = runtime()?.block_on(enroll.run(&mut told))?;
-    Ok(tell(&report))
+    let report = runtime()?.block_on(enroll.run(&mut print_text))?;
+    Ok(print_report(&report))
 }
 
-/// Ends with 1 where nothing came of it.
+/// Exits with 1 if the upgrade failed.
 #[cfg(target_os = "linux")]
 fn upgrade(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
     use hyprbox_agent::commands::service;
     service::adopt(service::environment_of_the_agent())?;
     let upgrade = hyprbox_agent::commands::upgrade::Upgrade::parse(args, &env)?;
-    let mut told = |text: &str| {
-        say(text);
+    let mut print_text = |text: &str| {
+        print(text);
     };
-    Ok(match runtime()?.block_on(upgrade.run(&mut told)) {
+    Ok(match runtime()?.block_on(upgrade.run(&mut print_text)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => {
             let _ = writeln!(std::io::stderr(), "hyprbox-agent: {line}");
@@ -240,10 +239,10 @@ fn stop_jobs(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
     let dir = Raw::parse(args, &env)?.state_dir()?;
     let report = hyprbox_agent::commands::stop_jobs::stop_jobs(&dir).map_err(|e| e.to_string())?;
     for job in &report.ended {
-        say(&format!("job {job} ended\n"));
+        print(&format!("job {job} ended\n"));
     }
     for job in &report.still_running {
-        say(&format!("job {job} is still running\n"));
+        print(&format!("job {job} is still running\n"));
     }
     Ok(if report.still_running.is_empty() {
         ExitCode::SUCCESS
@@ -285,13 +284,13 @@ fn start_log(level: Option<&str>) -> Result<(), String> {
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(hyprbox_agent::log::stderr)
-        // Otherwise a line that can't be formatted or written would end the program by a panic.
+        // Otherwise a line that can't be written would end the program with a panic.
         .log_internal_errors(false)
         .init();
     Ok(())
 }
 
-fn say(text: &str) -> ExitCode {
+fn print(text: &str) -> ExitCode {
     let mut stdout = std::io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
