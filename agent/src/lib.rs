@@ -22,6 +22,8 @@ pub mod log;
 mod poll;
 #[cfg(target_os = "linux")]
 pub mod private;
+#[cfg(target_os = "linux")]
+mod proc_stat;
 pub mod shutdown;
 #[cfg(target_os = "linux")]
 mod spool;

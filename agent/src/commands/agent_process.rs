@@ -10,6 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::proc_stat::Process;
+
 /// The kernel adds this to the name of an executable that was deleted.
 const DELETED: &[u8] = b" (deleted)";
 const LOCKS: &str = "/proc/locks";
@@ -161,14 +163,7 @@ fn openrc_service(arguments: &[String]) -> Option<String> {
 }
 
 fn parent_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in brackets, which may itself contain brackets.
-    stat.rsplit(')')
-        .next()?
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    Process::read(pid).map(|process| process.parent)
 }
 
 #[cfg(test)]
@@ -217,10 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parent_of_a_process_is_found() {
-        let own = nix::unistd::getpid().as_raw();
-        assert_eq!(parent_of(own), Some(nix::unistd::getppid().as_raw()));
-        assert_eq!(parent_of(-1), None);
+    fn a_process_outside_of_a_job_has_no_state_folder() {
         assert_eq!(state_dir_of_this_job(), None);
     }
 }

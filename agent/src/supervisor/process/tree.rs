@@ -12,6 +12,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::proc_stat::Process;
+
 /// How long to wait for killed processes: one that waits for a disk or a dead network share may
 /// never end.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -19,26 +21,14 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// Pause between two passes over the processes.
 pub(super) const BETWEEN_PASSES: Duration = Duration::from_millis(2);
 
-/// A process, from /proc/<pid>/stat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Process {
-    pub(super) pid: i32,
-    pub(super) parent: i32,
-    pub(super) group: i32,
-    pub(super) name: String,
-    zombie: bool,
-}
-
-impl Process {
-    /// A process that is only in its parent's list of children.
-    fn hidden(pid: i32, parent: i32) -> Self {
-        Self {
-            pid,
-            parent,
-            group: 0,
-            name: "a hidden process".to_owned(),
-            zombie: false,
-        }
+/// A process that is only in its parent's list of children.
+fn hidden(pid: i32, parent: i32) -> Process {
+    Process {
+        pid,
+        parent,
+        group: 0,
+        name: "a hidden process".to_owned(),
+        is_zombie: false,
     }
 }
 
@@ -53,7 +43,7 @@ pub(super) fn descendants() -> Vec<Process> {
     let unknown = own_children()
         .into_iter()
         .filter(|pid| !known.contains(pid));
-    all.extend(unknown.map(|pid| read(pid).unwrap_or_else(|| Process::hidden(pid, own))));
+    all.extend(unknown.map(|pid| Process::read(pid).unwrap_or_else(|| hidden(pid, own))));
     below(own, all)
 }
 
@@ -165,7 +155,10 @@ pub(crate) fn end_processes_of(job_id: &str) {
             let descendants = below(process.pid, all.clone());
             kept.extend(descendants.into_iter().map(|process| process.pid));
         }
-        for process in all.iter().filter(|p| !p.zombie && !kept.contains(&p.pid)) {
+        for process in all
+            .iter()
+            .filter(|p| !p.is_zombie && !kept.contains(&p.pid))
+        {
             if has_in_environment(process.pid, &mark) {
                 any_left = true;
                 let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
@@ -181,7 +174,7 @@ pub(crate) fn end_processes_of(job_id: &str) {
 /// Returns the children of `parent` that have ended and were not reaped.
 pub(crate) fn zombie_children(parent: i32) -> Vec<i32> {
     let mut processes = all();
-    processes.retain(|process| process.zombie && process.parent == parent);
+    processes.retain(|process| process.is_zombie && process.parent == parent);
     processes.iter().map(|process| process.pid).collect()
 }
 
@@ -193,36 +186,9 @@ fn all() -> Vec<Process> {
     entries
         .filter_map(|entry| {
             let name = entry.ok()?.file_name();
-            read(name.to_str()?.parse().ok()?)
+            Process::read(name.to_str()?.parse().ok()?)
         })
         .collect()
-}
-
-fn read(pid: i32) -> Option<Process> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(pid, &String::from_utf8_lossy(&stat))
-}
-
-/// Fields of /proc/<pid>/stat between `pgrp` and `num_threads`.
-const THREADS_AFTER_GROUP: usize = 14;
-
-/// Parses `pid (name) state ppid pgrp …`. The name may contain brackets and spaces.
-fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
-    let (before, after) = stat.rsplit_once(')')?;
-    let (_, name) = before.split_once('(')?;
-    let mut fields = after.split_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    let group = fields.next()?.parse().ok()?;
-    // A process whose main thread has ended looks like a zombie while other threads still run.
-    let threads: u32 = fields.nth(THREADS_AFTER_GROUP)?.parse().ok()?;
-    Some(Process {
-        pid,
-        parent,
-        group,
-        name: name.to_owned(),
-        zombie: matches!(state, "Z" | "X") && threads <= 1,
-    })
 }
 
 /// Returns the living descendants of `root` among `processes`.
@@ -236,7 +202,7 @@ fn below(root: i32, processes: Vec<Process>) -> Vec<Process> {
     while let Some(parent) = parents.pop() {
         for process in children.remove(&parent).unwrap_or_default() {
             parents.push(process.pid);
-            if !process.zombie {
+            if !process.is_zombie {
                 found.push(process);
             }
         }
@@ -249,23 +215,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_brackets_does_not_confuse_the_fields() {
-        let rest = "5 0 -1 4194560 1 0 0 0 0 0 0 0 20 0";
-        let process = parse_stat(7, &format!("7 (a) (b c)) S 3 5 {rest} 1 0 9")).expect("parses");
-        assert_eq!(process.parent, 3);
-        assert_eq!(process.group, 5);
-        assert_eq!(process.name, "a) (b c)");
-        assert!(!process.zombie);
-        assert_eq!(parse_stat(7, "garbage"), None);
-        let is_zombie = |threads| {
-            let stat = format!("7 (x) Z 3 5 {rest} {threads} 0 9");
-            parse_stat(7, &stat).expect("parses").zombie
-        };
-        assert!(is_zombie(1));
-        assert!(!is_zombie(2), "its other threads still run");
-    }
-
-    #[test]
     fn descendants_of_a_marked_process_are_kept() {
         let tree = || {
             [(10, 2), (11, 10), (12, 11), (20, 2), (21, 20)].map(|(pid, parent)| Process {
@@ -273,7 +222,7 @@ mod tests {
                 parent,
                 group: 1,
                 name: String::new(),
-                zombie: false,
+                is_zombie: false,
             })
         };
         let kept = |keep| -> Vec<i32> {
@@ -292,7 +241,7 @@ mod tests {
             parent,
             group: 1,
             name: String::new(),
-            zombie,
+            is_zombie: zombie,
         };
         let all = vec![
             process(2, 1, false),

@@ -10,9 +10,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::{GRACE, LAST_READS, LINGER, Run};
+use crate::proc_stat::Process;
 use crate::spool::slot;
 use crate::state::job_dir::{EndedBy, Exit, Spec};
-use crate::supervisor::process::tree::{self, Keep, Leftovers, Process};
+use crate::supervisor::process::tree::{self, Keep, Leftovers};
 
 /// How many more times killed processes are reaped.
 const LAST_REAPS: usize = 100;
