@@ -32,6 +32,11 @@ impl<T> PerStream<T> {
         PerStream(self.0.map(convert))
     }
 
+    /// The value for stdout, then the value for stderr.
+    pub fn into_values(self) -> [T; 2] {
+        self.0
+    }
+
     /// Both values with their streams, stdout first.
     pub fn iter(&self) -> impl Iterator<Item = (Stream, &T)> {
         Stream::ALL.into_iter().zip(&self.0)

@@ -1,6 +1,6 @@
 //! How a job ended, and the report of it to the server.
 
-use hyprbox_protocol::{CompleteRequest, FailureReason};
+use hyprbox_protocol::{CompleteRequest, FailureReason, PerStream};
 
 use super::context::Context;
 use crate::backoff::Backoff;
@@ -31,15 +31,15 @@ impl JobEnd {
     }
 
     /// How many bytes the job wrote to each stream.
-    pub(super) fn totals(&self, dir: &JobDir) -> [u64; 2] {
+    pub(super) fn totals(&self, dir: &JobDir) -> PerStream<u64> {
         match self {
-            JobEnd::Recorded(exit) => [exit.stdout_bytes, exit.stderr_bytes],
+            JobEnd::Recorded(exit) => PerStream::new(exit.stdout_bytes, exit.stderr_bytes),
             JobEnd::Lost(_) => totals_on_disk(dir.path()).unwrap_or_default(),
         }
     }
 
     pub(super) fn report(&self, dir: &JobDir) -> CompleteRequest {
-        let [stdout_bytes, stderr_bytes] = self.totals(dir);
+        let [stdout_bytes, stderr_bytes] = self.totals(dir).into_values();
         let totals = CompleteRequest {
             stdout_bytes: Some(stdout_bytes),
             stderr_bytes: Some(stderr_bytes),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyprbox_protocol::{ClaimedJob, FLUSH_MS};
+use hyprbox_protocol::{ClaimedJob, FLUSH_MS, PerStream};
 use tokio::time::Instant;
 
 use super::body::{LastPart, body};
@@ -39,7 +39,7 @@ pub(super) enum Outcome {
 /// The server's answer to an `output` call.
 struct Answer {
     /// Where each stream continues.
-    next: [u64; 2],
+    next: PerStream<u64>,
     /// Whether the server has accepted the job's completion.
     completed: bool,
     /// The agent's next job, and when the call began.
@@ -54,7 +54,7 @@ pub(super) struct Uploader {
     batch: Batch,
     policy: UploadPolicy,
     /// Where the server last made us continue, if that was not where we would have continued.
-    sought: Option<[u64; 2]>,
+    sought: Option<PerStream<u64>>,
     /// Whether a call has arrived; the first one also reports bash's pid.
     has_arrived: bool,
     /// Whether the server may send the agent's next job when it accepts this one's completion.
@@ -100,7 +100,7 @@ impl Uploader {
     }
 
     /// The job has ended with this much output.
-    pub(super) fn end_at(&mut self, totals: [u64; 2]) {
+    pub(super) fn end_at(&mut self, totals: PerStream<u64>) {
         self.reader.end_at(totals);
     }
 
@@ -179,7 +179,7 @@ impl Uploader {
 
     /// Waits after a batch that began at `from` did not arrive. If only this batch is refused, and
     /// not by the server, it is sent in another form next, or dropped.
-    async fn recover(&mut self, error: &CallError, from: [u64; 2]) -> Outcome {
+    async fn recover(&mut self, error: &CallError, from: PerStream<u64>) -> Outcome {
         self.wait_after(error).await;
         if self.policy.may_be_the_content() {
             let empty = body(&Batch::default(), None, None, false);
@@ -258,7 +258,7 @@ impl Uploader {
             super::cancel(&self.dir);
         }
         Ok(Answer {
-            next: [answer.stdout_bytes, answer.stderr_bytes],
+            next: PerStream::new(answer.stdout_bytes, answer.stderr_bytes),
             completed: answer.ended,
             job: answer.job.map(|job| (job, called_at)),
         })

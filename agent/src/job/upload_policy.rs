@@ -2,7 +2,7 @@
 //! that filters content: in smaller batches, then as base64, and in the end without the part that
 //! is refused.
 
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::PerStream;
 
 use crate::backoff::Backoff;
 use crate::client::CallError;
@@ -19,8 +19,6 @@ const HOPELESS_FAILURES: u32 = 5;
 const HOPELESS_SILENCES: u32 = 12;
 /// How often the server must have answered another call between two failures.
 const HOPELESS_ANSWERS: u32 = 2;
-
-type Offsets = [u64; Stream::ALL.len()];
 
 /// What to do with a batch that something on the path refuses.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +38,7 @@ pub(super) struct UploadPolicy {
     pub(super) base64: bool,
     /// Up to these offsets batches are as small as possible, so that as little as possible is
     /// dropped.
-    small_until: Option<Offsets>,
+    small_until: Option<PerStream<u64>>,
     /// Failed calls in a row.
     failures: u32,
     /// How many of these failures were answers from something on the path.
@@ -97,7 +95,7 @@ impl UploadPolicy {
     }
 
     /// The server has everything before `next`.
-    pub(super) fn passed(&mut self, next: Offsets) {
+    pub(super) fn passed(&mut self, next: PerStream<u64>) {
         self.backoff.reset();
         self.failures = 0;
         self.refusals = 0;
@@ -106,9 +104,9 @@ impl UploadPolicy {
         self.reached(next);
     }
 
-    fn reached(&mut self, next: Offsets) {
+    fn reached(&mut self, next: PerStream<u64>) {
         let until = self.small_until;
-        if until.is_some_and(|until| (0..2).all(|s| next[s] >= until[s])) {
+        if until.is_some_and(|until| next.iter().all(|(stream, next)| *next >= until[stream])) {
             self.small_until = None;
             self.has_dropped = false;
         }
@@ -145,8 +143,8 @@ impl UploadPolicy {
 
     /// Chooses what to do with a batch of `bytes` bytes that ends at `end`, if only this batch is
     /// refused.
-    pub(super) fn change_form(&mut self, bytes: usize, end: Offsets) -> Step {
-        self.passed([0; 2]);
+    pub(super) fn change_form(&mut self, bytes: usize, end: PerStream<u64>) -> Step {
+        self.passed(PerStream::default());
         if !self.base64 {
             self.base64 = true;
             return Step::SendAgain;
@@ -195,19 +193,31 @@ mod tests {
             times
         };
         assert_eq!(refuse(&mut policy), 2);
-        assert_eq!(policy.change_form(20_000, [20_000, 0]), Step::SendAgain);
+        assert_eq!(
+            policy.change_form(20_000, PerStream::new(20_000, 0)),
+            Step::SendAgain
+        );
         assert!(policy.base64);
         assert_eq!(policy.batch_bytes(), BATCH_BYTES);
         assert_eq!(refuse(&mut policy), 2);
-        assert_eq!(policy.change_form(20_000, [20_000, 0]), Step::SendAgain);
+        assert_eq!(
+            policy.change_form(20_000, PerStream::new(20_000, 0)),
+            Step::SendAgain
+        );
         assert_eq!(policy.batch_bytes(), SMALLEST_BATCH);
-        policy.passed([8_192, 0]);
+        policy.passed(PerStream::new(8_192, 0));
         assert_eq!(policy.batch_bytes(), SMALLEST_BATCH);
         assert_eq!(refuse(&mut policy), 2);
-        assert_eq!(policy.change_form(8_192, [16_384, 0]), Step::Drop);
+        assert_eq!(
+            policy.change_form(8_192, PerStream::new(16_384, 0)),
+            Step::Drop
+        );
         // The batches next to it are dropped sooner.
         assert_eq!(refuse(&mut policy), 1);
-        assert_eq!(policy.change_form(3_616, [20_000, 0]), Step::Drop);
+        assert_eq!(
+            policy.change_form(3_616, PerStream::new(20_000, 0)),
+            Step::Drop
+        );
         assert_eq!(policy.batch_bytes(), BATCH_BYTES);
         assert!(!policy.is_hopeless());
     }
@@ -222,7 +232,7 @@ mod tests {
         policy.failed(&foreign(), 8);
         policy.failed(&foreign(), 9);
         assert!(policy.is_hopeless());
-        policy.passed([0; 2]);
+        policy.passed(PerStream::default());
         assert!(!policy.is_hopeless());
         // The server's own errors never count.
         for answers in 10..100 {

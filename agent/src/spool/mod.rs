@@ -42,14 +42,6 @@ pub(crate) const BATCH_BYTES: usize = 512 * 1024;
 /// The most pieces in a batch. Each becomes a chunk with a stream and an offset.
 pub(crate) const MAX_PIECES: usize = 8192;
 
-/// A stream's index in an array of two.
-pub(crate) fn slot(stream: Stream) -> usize {
-    match stream {
-        Stream::Stdout => 0,
-        Stream::Stderr => 1,
-    }
-}
-
 fn segment_path(dir: &Path, stream: Stream, start: u64) -> PathBuf {
     dir.join(format!("{}.{start:016}", stream.as_str()))
 }

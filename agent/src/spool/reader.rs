@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use hyprbox_protocol::{Stream, last_character_boundary};
+use hyprbox_protocol::{PerStream, Stream, last_character_boundary};
 
 use super::{
-    INDEX_HEAD, MAX_PIECES, SEGMENT_BYTES, STDERR_BIT, index_path, numbered, segment_path, slot,
+    INDEX_HEAD, MAX_PIECES, SEGMENT_BYTES, STDERR_BIT, index_path, numbered, segment_path,
 };
 
 /// How many index records are read at once.
@@ -64,15 +64,15 @@ impl Batch {
 pub(crate) struct SpoolReader {
     dir: PathBuf,
     /// The next offset to read, by stream.
-    next: [u64; 2],
+    next: PerStream<u64>,
     /// Bytes before these offsets are sent regardless of their order, which is not in the index.
-    unordered: [u64; 2],
+    unordered: PerStream<u64>,
     /// No bytes before these offsets are left on the disk.
-    floor: [u64; 2],
+    floor: PerStream<u64>,
     /// Total length of each stream, once the job has ended.
-    end: Option<[u64; 2]>,
+    end: Option<PerStream<u64>>,
     index: Option<IndexCursor>,
-    segments: [Option<(u64, File)>; 2],
+    segments: PerStream<Option<(u64, File)>>,
 }
 
 /// A position in the index.
@@ -85,42 +85,44 @@ struct IndexCursor {
     /// Index of the next record in `records`.
     at: usize,
     /// Offsets of both streams before that record.
-    offsets: [u64; 2],
+    offsets: PerStream<u64>,
 }
 
 impl SpoolReader {
     pub(crate) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
-            next: [0; 2],
-            unordered: [0; 2],
-            floor: [0; 2],
+            next: PerStream::default(),
+            unordered: PerStream::default(),
+            floor: PerStream::default(),
             end: None,
             index: None,
-            segments: [None, None],
+            segments: PerStream::default(),
         }
     }
 
     /// Continues at these offsets, which came from the server.
-    pub(crate) fn seek(&mut self, next: [u64; 2]) {
+    pub(crate) fn seek(&mut self, next: PerStream<u64>) {
         self.next = next;
-        self.unordered = [0; 2];
+        self.unordered = PerStream::default();
         self.index = None;
     }
 
     /// Returns the next offset to read, by stream.
-    pub(crate) fn next(&self) -> [u64; 2] {
+    pub(crate) fn next(&self) -> PerStream<u64> {
         self.next
     }
 
     /// Whether the last batch held back half a character, which the next flush must send in any
     /// case.
     pub(crate) fn holds_back(&self) -> bool {
-        (0..2).any(|s| self.next[s] < self.unordered[s])
+        Stream::ALL
+            .into_iter()
+            .any(|stream| self.next[stream] < self.unordered[stream])
     }
 
     /// Sets the total length of each stream, because the job has ended.
-    pub(crate) fn end_at(&mut self, totals: [u64; 2]) {
+    pub(crate) fn end_at(&mut self, totals: PerStream<u64>) {
         self.end = Some(totals);
     }
 
@@ -129,7 +131,7 @@ impl SpoolReader {
         batch.clear();
         loop {
             for stream in Stream::ALL {
-                let to = self.unordered[slot(stream)];
+                let to = self.unordered[stream];
                 self.read_into(stream, to, batch, max)?;
             }
             if batch.is_full(max) {
@@ -168,13 +170,12 @@ impl SpoolReader {
         batch: &mut Batch,
         max: usize,
     ) -> io::Result<()> {
-        let s = slot(stream);
-        while self.next[s] < to && !batch.is_full(max) {
-            if self.next[s] < self.floor[s] {
-                self.next[s] = self.floor[s].min(to);
+        while self.next[stream] < to && !batch.is_full(max) {
+            if self.next[stream] < self.floor[stream] {
+                self.next[stream] = self.floor[stream].min(to);
                 continue;
             }
-            let from = self.next[s];
+            let from = self.next[stream];
             let block_end = (from / SEGMENT_BYTES + 1) * SEGMENT_BYTES;
             let room = (max - batch.bytes.len()) as u64;
             let want = usize::try_from(to.min(block_end) - from)
@@ -186,10 +187,10 @@ impl SpoolReader {
             batch.bytes.truncate(before + *got.as_ref().unwrap_or(&0));
             let got = got?;
             if got == 0 {
-                self.floor[s] = self.next_start(stream, from)?.unwrap_or(to);
+                self.floor[stream] = self.next_start(stream, from)?.unwrap_or(to);
             } else {
                 batch.record(stream, from, before);
-                self.next[s] += got as u64;
+                self.next[stream] += got as u64;
             }
         }
         Ok(())
@@ -198,9 +199,8 @@ impl SpoolReader {
     /// Reads from the segment that contains offset `from`. Returns 0 if it is missing. A segment
     /// that can't be read counts as missing, so that the rest of the output is still sent.
     fn read_at(&mut self, stream: Stream, from: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let s = slot(stream);
         let block = from / SEGMENT_BYTES * SEGMENT_BYTES;
-        if let Some((start, file)) = &self.segments[s]
+        if let Some((start, file)) = &self.segments[stream]
             && (block..=from).contains(start)
             && let Ok(got @ 1..) = file.read_at(buf, from - start)
         {
@@ -228,7 +228,7 @@ impl SpoolReader {
         buf: &mut [u8],
     ) -> Option<usize> {
         let file = File::open(segment_path(&self.dir, stream, start)).ok();
-        let segment = &mut self.segments[slot(stream)];
+        let segment = &mut self.segments[stream];
         *segment = file.map(|file| (start, file));
         let (_, file) = segment.as_ref()?;
         Some(file.read_at(buf, from - start).unwrap_or(0))
@@ -261,7 +261,7 @@ impl SpoolReader {
                 } else {
                     Stream::Stderr
                 };
-                let end = cursor.offsets[slot(stream)] + u64::from(record & !STDERR_BIT);
+                let end = cursor.offsets[stream] + u64::from(record & !STDERR_BIT);
                 return Ok(Some((stream, end)));
             }
             let number = cursor.number;
@@ -292,8 +292,8 @@ impl SpoolReader {
     /// Marks everything before the start of the index segment as unordered.
     fn skip_to_start_of_index(&mut self) {
         if let Some(cursor) = &self.index {
-            for (unordered, begins) in self.unordered.iter_mut().zip(cursor.offsets) {
-                *unordered = begins.max(*unordered);
+            for (stream, unordered) in self.unordered.iter_mut() {
+                *unordered = cursor.offsets[stream].max(*unordered);
             }
         }
     }
@@ -316,17 +316,17 @@ impl SpoolReader {
             position: INDEX_HEAD,
             records: Vec::new(),
             at: 0,
-            offsets: [offset(0..8), offset(8..16)],
+            offsets: PerStream::new(offset(0..8), offset(8..16)),
         }))
     }
 
     /// Moves past the record that was peeked.
     fn advance(&mut self, stream: Stream, end: u64) {
         if let Some(cursor) = &mut self.index
-            && end > cursor.offsets[slot(stream)]
+            && end > cursor.offsets[stream]
         {
             cursor.at += 1;
-            cursor.offsets[slot(stream)] = end;
+            cursor.offsets[stream] = end;
         }
     }
 
@@ -339,9 +339,9 @@ impl SpoolReader {
         {
             piece.range.end -= half;
             batch.bytes.truncate(piece.range.end);
-            let s = slot(piece.stream);
-            self.unordered[s] = self.unordered[s].max(self.next[s]);
-            self.next[s] -= half as u64;
+            let stream = piece.stream;
+            self.unordered[stream] = self.unordered[stream].max(self.next[stream]);
+            self.next[stream] -= half as u64;
         }
     }
 }
@@ -370,12 +370,12 @@ impl IndexCursor {
 
 /// Returns the total length of each stream from the files on the disk, for a job whose supervisor
 /// was killed.
-pub(crate) fn totals_on_disk(dir: &Path) -> io::Result<[u64; 2]> {
-    let mut totals = [0; 2];
+pub(crate) fn totals_on_disk(dir: &Path) -> io::Result<PerStream<u64>> {
+    let mut totals = PerStream::default();
     for stream in Stream::ALL {
         if let Some(start) = numbered(dir, stream.as_str())?.last() {
             let len = std::fs::metadata(segment_path(dir, stream, *start))?.len();
-            totals[slot(stream)] = start + len;
+            totals[stream] = start + len;
         }
     }
     Ok(totals)

@@ -1,5 +1,7 @@
 //! Writer and reader together, as supervisor and agent use them.
 
+use hyprbox_protocol::PerStream;
+
 use super::*;
 
 /// Returns deterministic noise that differs at every offset.
@@ -55,7 +57,7 @@ fn both_streams_come_back_in_the_order_of_the_reads() {
     writer.append(Stream::Stdout, b"three ");
     writer.append(Stream::Stdout, b"four ");
     for max in [1, 3, 1000] {
-        reader.seek([0, 0]);
+        reader.seek(PerStream::new(0, 0));
         let expected = [
             (Stream::Stdout, 0, b"one ".to_vec()),
             (Stream::Stderr, 0, b"two ".to_vec()),
@@ -88,11 +90,11 @@ fn a_reader_continues_at_the_servers_offsets() {
         [3_000_000, 0],
     ] {
         let mut reader = SpoolReader::new(dir.path());
-        reader.seek(next);
+        reader.seek(PerStream::new(next[0], next[1]));
         let all = drain(&mut reader, BATCH_BYTES);
         assert!(of(Stream::Stdout, &all) == out[next[0] as usize..]);
         assert!(of(Stream::Stderr, &all) == err[next[1] as usize..]);
-        assert_eq!(reader.next(), [3_000_000, 30_000]);
+        assert_eq!(reader.next(), PerStream::new(3_000_000, 30_000));
     }
 }
 
@@ -150,7 +152,7 @@ fn the_index_may_be_shorter_than_the_output() {
         std::fs::remove_file(index_path(dir.path(), number)).expect("was there");
     }
     let mut reader = SpoolReader::new(dir.path());
-    reader.end_at([400_000, 3]);
+    reader.end_at(PerStream::new(400_000, 3));
     let all = drain(&mut reader, BATCH_BYTES);
     assert!(of(Stream::Stdout, &all) == out);
     assert_eq!(of(Stream::Stderr, &all), b"end");
@@ -171,7 +173,7 @@ fn bytes_that_the_disk_does_not_take_are_a_gap() {
     let all = drain(&mut reader, 1000);
     assert_eq!(of(Stream::Stdout, &all), b"before between ");
     assert_eq!(all.last(), Some(&(Stream::Stderr, 4, b"kept".to_vec())));
-    assert_eq!(writer.totals(), [15, 8]);
+    assert_eq!(writer.totals(), PerStream::new(15, 8));
 }
 
 #[test]
@@ -195,7 +197,7 @@ fn a_batch_is_not_cut_inside_a_character() {
     // Half a character is sent if nothing follows it.
     writer.append(Stream::Stderr, b"ab\xe2\x82");
     let mut reader = SpoolReader::new(dir.path());
-    reader.seek([text.len() as u64, 0]);
+    reader.seek(PerStream::new(text.len() as u64, 0));
     let mut batch = Batch::default();
     reader.fill(&mut batch, 100).expect("readable");
     assert_eq!(batch.bytes, b"ab");

@@ -4,21 +4,21 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{PerStream, Stream};
 
 use crate::trusted_dir::own_file;
 
 use super::{
     INDEX_HEAD, INDEX_RECORDS, KEPT_INDEXES, KEPT_SEGMENTS, SEGMENT_BYTES, STDERR_BIT, index_path,
-    segment_path, slot,
+    segment_path,
 };
 
 /// Appends a job's output. It never fails: if the disk takes no more, the bytes become a gap, which
 /// offsets and totals still count, and the job continues.
 pub(crate) struct SpoolWriter {
     dir: PathBuf,
-    totals: [u64; 2],
-    segments: [Segment; 2],
+    totals: PerStream<u64>,
+    segments: PerStream<Segment>,
     index: Index,
 }
 
@@ -42,14 +42,14 @@ impl SpoolWriter {
     pub(crate) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
-            totals: [0; 2],
-            segments: [Segment::default(), Segment::default()],
+            totals: PerStream::default(),
+            segments: PerStream::default(),
             index: Index::default(),
         }
     }
 
     /// Returns the length of each stream so far, including bytes that the disk did not take.
-    pub(crate) fn totals(&self) -> [u64; 2] {
+    pub(crate) fn totals(&self) -> PerStream<u64> {
         self.totals
     }
 
@@ -62,11 +62,11 @@ impl SpoolWriter {
         let mut rest = bytes;
         let mut all_taken = true;
         while !rest.is_empty() {
-            let at = self.totals[slot(stream)];
+            let at = self.totals[stream];
             let room = usize::try_from(SEGMENT_BYTES - at % SEGMENT_BYTES).unwrap_or(usize::MAX);
             let (piece, later) = rest.split_at(rest.len().min(room));
             all_taken &= self.write_piece(stream, at, piece).is_ok();
-            self.totals[slot(stream)] += piece.len() as u64;
+            self.totals[stream] += piece.len() as u64;
             rest = later;
         }
         // The index is written last, so that the bytes to which it refers exist.
@@ -78,14 +78,14 @@ impl SpoolWriter {
 
     fn write_piece(&mut self, stream: Stream, at: u64, piece: &[u8]) -> io::Result<()> {
         if at.is_multiple_of(SEGMENT_BYTES) {
-            self.segments[slot(stream)].file = None;
+            self.segments[stream].file = None;
         }
-        if self.segments[slot(stream)].file.is_none() {
+        if self.segments[stream].file.is_none() {
             self.open_segment(stream, at)?;
         }
         self.write_all(stream, piece).inspect_err(|_| {
             // The part that was written stays. The next bytes begin a segment at their own offset.
-            self.segments[slot(stream)].file = None;
+            self.segments[stream].file = None;
         })
     }
 
@@ -99,7 +99,7 @@ impl SpoolWriter {
                 done => break done?,
             }
         };
-        let segment = &mut self.segments[slot(stream)];
+        let segment = &mut self.segments[stream];
         segment.file = Some(file);
         segment.starts.push_back(at);
         while let Some(oldest) = segment.starts.front().copied() {
@@ -116,7 +116,7 @@ impl SpoolWriter {
     /// failures show at the end.
     fn write_all(&mut self, stream: Stream, mut piece: &[u8]) -> io::Result<()> {
         while !piece.is_empty() {
-            let file = self.segments[slot(stream)].file.as_mut();
+            let file = self.segments[stream].file.as_mut();
             match file.expect("opened by the caller").write(piece) {
                 Ok(written) => piece = &piece[written..],
                 Err(e) if e.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {}
@@ -131,9 +131,9 @@ impl SpoolWriter {
     fn drop_oldest(&mut self) -> bool {
         let more = Stream::ALL
             .into_iter()
-            .max_by_key(|stream| self.segments[slot(*stream)].starts.len());
+            .max_by_key(|stream| self.segments[*stream].starts.len());
         let Some(stream) = more else { return false };
-        let segment = &mut self.segments[slot(stream)];
+        let segment = &mut self.segments[stream];
         // Removing the open segment would free no space.
         if segment.starts.len() < 2 {
             return false;
@@ -142,7 +142,12 @@ impl SpoolWriter {
         std::fs::remove_file(segment_path(&self.dir, stream, oldest)).is_ok()
     }
 
-    fn write_record(&mut self, stream: Stream, len: usize, before: [u64; 2]) -> io::Result<()> {
+    fn write_record(
+        &mut self,
+        stream: Stream,
+        len: usize,
+        before: PerStream<u64>,
+    ) -> io::Result<()> {
         if self.index.records == INDEX_RECORDS {
             self.index.file = None;
         }
@@ -153,8 +158,8 @@ impl SpoolWriter {
                 self.index.oldest += 1;
             }
             let mut head = [0; INDEX_HEAD as usize];
-            head[..8].copy_from_slice(&before[0].to_le_bytes());
-            head[8..].copy_from_slice(&before[1].to_le_bytes());
+            head[..8].copy_from_slice(&before[Stream::Stdout].to_le_bytes());
+            head[8..].copy_from_slice(&before[Stream::Stderr].to_le_bytes());
             // A reader ignores the segment until its two offsets are complete.
             let path = index_path(&self.dir, number);
             let mut file = own_file()
@@ -180,7 +185,7 @@ impl SpoolWriter {
 
     /// Makes the kept output durable.
     pub(crate) fn sync(&self) {
-        let files = self.segments.iter().map(|s| &s.file);
+        let files = self.segments.iter().map(|(_, segment)| &segment.file);
         for file in files.chain([&self.index.file]).flatten() {
             // Without a sync, output may be missing after a power loss.
             let _ = file.sync_data();

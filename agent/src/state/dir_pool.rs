@@ -201,7 +201,7 @@ fn empty(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use hyprbox_protocol::Stream;
+    use hyprbox_protocol::{PerStream, Stream};
 
     use super::*;
     use crate::spool::{Batch, SpoolReader, SpoolWriter, totals_on_disk};
@@ -256,7 +256,8 @@ mod tests {
                 assert!(!job.has(name), "{name}");
             }
             assert_eq!(job.read::<u32>("lock"), None);
-            assert_eq!(totals_on_disk(&next).expect("reads"), [0, 0]);
+            let totals = totals_on_disk(&next).expect("reads");
+            assert_eq!(totals, PerStream::new(0, 0));
         }
         let expected = [
             "control",

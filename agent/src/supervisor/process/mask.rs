@@ -9,6 +9,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use hyprbox_protocol::PerStream;
+
 use super::spellings;
 
 /// The most states that spellings may add, at 24 bytes each: enough for some kilobytes of secrets.
@@ -149,9 +151,11 @@ impl Automaton {
 
 impl Mask {
     /// Returns a mask for each stream; `None` if there are no secrets.
-    pub(super) fn pair<'a>(secrets: impl Iterator<Item = &'a str> + Clone) -> [Option<Self>; 2] {
+    pub(super) fn pair<'a>(
+        secrets: impl Iterator<Item = &'a str> + Clone,
+    ) -> PerStream<Option<Self>> {
         let automaton = Rc::new(Automaton::new(secrets));
-        [0, 1].map(|_| {
+        PerStream::from_fn(|_| {
             (automaton.nodes.len() > 1).then(|| Self {
                 automaton: Rc::clone(&automaton),
                 state: ROOT,
@@ -222,7 +226,7 @@ mod tests {
     use super::*;
 
     fn mask(secrets: &[&str]) -> Option<Mask> {
-        let [mask, _] = Mask::pair(secrets.iter().copied());
+        let [mask, _] = Mask::pair(secrets.iter().copied()).into_values();
         mask
     }
 

@@ -165,7 +165,7 @@ fn run_job(
 struct FinishedJob {
     exit: Exit,
     /// Read ends of the pipes that the job's surviving processes may still have open.
-    pipes: [Option<File>; 2],
+    pipes: Vec<File>,
 }
 
 impl FinishedJob {
@@ -182,7 +182,7 @@ impl FinishedJob {
         if ignored.is_err() || SigSet::all().thread_unblock().is_err() {
             return;
         }
-        let mut pipes: Vec<File> = self.pipes.into_iter().flatten().collect();
+        let mut pipes = self.pipes;
         let mut buffer = [0; 4096];
         while !pipes.is_empty() {
             let mut fds: Vec<PollFd> = pipes

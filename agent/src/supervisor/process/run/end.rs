@@ -11,7 +11,6 @@ use nix::unistd::Pid;
 
 use super::{GRACE, LAST_READS, LINGER, Run};
 use crate::proc_stat::Process;
-use crate::spool::slot;
 use crate::state::job_dir::{EndedBy, Exit, Spec};
 use crate::supervisor::process::tree::{self, Keep, Leftovers};
 
@@ -104,7 +103,7 @@ impl Run {
             Some(WaitStatus::Signaled(_, signal, _)) => (None, Some(signal.as_str().to_owned())),
             _ => (None, None),
         };
-        let [stdout_bytes, stderr_bytes] = self.spool.totals();
+        let [stdout_bytes, stderr_bytes] = self.spool.totals().into_values();
         Exit {
             error_msg: error_msg(self.ended_by, signal.as_deref(), spec),
             exit_code,
@@ -119,7 +118,7 @@ impl Run {
 
     /// Writes out what the mask has held back, because it can no longer become a secret.
     fn finish_mask(&mut self, stream: Stream) {
-        if let Some(mask) = &mut self.masks[slot(stream)] {
+        if let Some(mask) = &mut self.masks[stream] {
             self.masked.clear();
             mask.finish(&mut self.masked);
             self.spool.append(stream, &self.masked);
@@ -142,7 +141,7 @@ impl Run {
         };
         let text = format!("{open_line}{lines}");
         // A process's name may be a secret.
-        let bytes = match &mut self.masks[slot(Stream::Stderr)] {
+        let bytes = match &mut self.masks[Stream::Stderr] {
             None => text.as_bytes(),
             Some(mask) => {
                 self.masked.clear();

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hyprbox_protocol::{Secrets, Stream};
+use hyprbox_protocol::{PerStream, Secrets, Stream};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -20,7 +20,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::mask::Mask;
 use super::{StartRecord, exit_without_start, tree};
-use crate::spool::{SpoolWriter, slot};
+use crate::spool::SpoolWriter;
 use crate::state::job_dir::{ACKNOWLEDGED, EndedBy, Exit, JobDir, Spec};
 use crate::supervisor::process::bash::{Bash, start_bash};
 
@@ -67,8 +67,8 @@ pub(super) struct Run {
     control: File,
     signals: SignalFd,
     /// Read ends of bash's stdout and stderr, until end of file.
-    pipes: [Option<File>; 2],
-    masks: [Option<Mask>; 2],
+    pipes: PerStream<Option<File>>,
+    masks: PerStream<Option<Mask>>,
     /// The secrets as the script reads them: sorted by name, each followed by a NUL.
     secrets: Zeroizing<Vec<u8>>,
     /// How many bytes of them are written to the pipe.
@@ -133,7 +133,7 @@ impl Run {
             wake: fifo("wake")?,
             control: fifo("control")?,
             signals: SignalFd::with_flags(&watched, flags)?,
-            pipes: [None, None],
+            pipes: PerStream::default(),
             masks: Mask::pair(secrets.values().map(String::as_str)),
             secrets: Zeroizing::new(values),
             secrets_written: 0,
@@ -213,7 +213,7 @@ impl Run {
             self.secrets_pipe = Some(File::from(write));
             secrets_end = Some(read);
         }
-        self.pipes = [Some(stdout), Some(stderr)];
+        self.pipes = PerStream::new(Some(stdout), Some(stderr));
         Ok(Bash {
             script,
             env: &spec.env,
@@ -244,7 +244,7 @@ impl Run {
         let mut fds = Vec::with_capacity(5);
         let mut sources = Vec::with_capacity(5);
         for stream in Stream::ALL {
-            if let Some(pipe) = &self.pipes[slot(stream)] {
+            if let Some(pipe) = &self.pipes[stream] {
                 fds.push(read(pipe.as_fd()));
                 sources.push(Source::Pipe(stream));
             }
@@ -273,8 +273,9 @@ impl Run {
                 Source::Secrets => self.write_secrets(),
             }
         }
-        self.over |=
-            self.bash_end.is_some() && self.childless && self.pipes.iter().all(Option::is_none);
+        self.over |= self.bash_end.is_some()
+            && self.childless
+            && self.pipes.iter().all(|(_, pipe)| pipe.is_none());
     }
 
     fn handle_signals(&mut self) {
@@ -305,12 +306,11 @@ impl Run {
 
     /// Reads a pipe once. Returns false if there is nothing to read now.
     fn read_once(&mut self, stream: Stream) -> bool {
-        let s = slot(stream);
-        let Some(pipe) = &mut self.pipes[s] else {
+        let Some(pipe) = &mut self.pipes[stream] else {
             return false;
         };
         match pipe.read(&mut self.buffer) {
-            Ok(0) => self.pipes[s] = None,
+            Ok(0) => self.pipes[stream] = None,
             Ok(n) => {
                 self.keep(stream, n);
                 if n == self.buffer.len() && n < FLOOD_READ_BYTES {
@@ -320,14 +320,14 @@ impl Run {
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return true,
-            Err(_) => self.pipes[s] = None,
+            Err(_) => self.pipes[stream] = None,
         }
         false
     }
 
     /// Appends the first `n` bytes of the buffer to the spool, with the secrets masked.
     fn keep(&mut self, stream: Stream, n: usize) {
-        let bytes = match &mut self.masks[slot(stream)] {
+        let bytes = match &mut self.masks[stream] {
             None => &self.buffer[..n],
             Some(mask) => {
                 self.masked.clear();
@@ -403,8 +403,8 @@ impl Run {
     }
 
     /// Returns the read ends of bash's pipes that some process still has open.
-    pub(super) fn into_pipes(self) -> [Option<File>; 2] {
-        self.pipes
+    pub(super) fn into_pipes(self) -> Vec<File> {
+        self.pipes.into_values().into_iter().flatten().collect()
     }
 
     /// See [`SpoolWriter::sync`].
