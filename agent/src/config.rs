@@ -129,12 +129,12 @@ const JOB_ENV_ALLOWED: &str = "names of environment variables, comma-separated, 
 const INTERVAL_RANGE: TimeRange = TimeRange::millis(1000, 3_600_000);
 
 /// Settings by name, before they are checked.
-pub struct Raw<'a> {
+pub struct RawSettings<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     flags: Vec<(String, String)>,
 }
 
-impl<'a> Raw<'a> {
+impl<'a> RawSettings<'a> {
     /// Parses the flags after the command's name. `env` returns the environment's variables.
     pub fn parse(
         args: impl IntoIterator<Item = std::ffi::OsString>,
@@ -186,7 +186,7 @@ impl<'a> Raw<'a> {
 
     /// Checks the address `url`, and returns it with what a connection needs: the certificate
     /// authorities, and whether plain http is allowed.
-    pub(crate) fn way_to(
+    pub(crate) fn connection(
         &self,
         name: &str,
         url: &str,
@@ -200,7 +200,7 @@ impl<'a> Raw<'a> {
     #[cfg(target_os = "linux")]
     pub(crate) fn server(&self) -> Result<(String, Option<PathBuf>), ConfigError> {
         let (name, value) = self.required(&API_URL, URL_ALLOWED)?;
-        let (url, ca_file, _) = self.way_to(&name, &value)?;
+        let (url, ca_file, _) = self.connection(&name, &value)?;
         Ok((url, ca_file))
     }
 

@@ -1,10 +1,11 @@
-//! `hyprbox-agent`: reads the settings and runs one of the commands. Only this file sets exit codes.
+//! `hyprbox-agent`: reads the settings and runs one of the commands. Only this file sets exit
+//! codes.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use hyprbox_agent::config::Raw;
+use hyprbox_agent::config::RawSettings;
 use hyprbox_agent::{Config, ConfigError};
 
 #[global_allocator]
@@ -139,16 +140,16 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn read_config(args: Vec<OsString>) -> Result<Config, Refusal> {
-    let config = Raw::parse(args, &env)?.config()?;
+    let config = RawSettings::parse(args, &env)?.config()?;
     start_log(env("HYPRBOX_LOG").as_deref())?;
     Ok(config)
 }
 
-/// Like [`read_config`], but first moves a token from the command line, which every user can read, into
-/// the environment.
+/// Like [`read_config`], but first moves a token from the command line, which every user can read,
+/// into the environment.
 #[cfg(target_os = "linux")]
 fn read_config_privately(args: Vec<OsString>) -> Result<Config, Refusal> {
-    if let Ok(raw) = Raw::parse(args.clone(), &env)
+    if let Ok(raw) = RawSettings::parse(args.clone(), &env)
         && let Some((args, token)) = raw.without_token()
         && raw.config().is_ok()
     {
@@ -236,7 +237,7 @@ fn upgrade(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
 
 #[cfg(target_os = "linux")]
 fn stop_jobs(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
-    let dir = Raw::parse(args, &env)?.state_dir()?;
+    let dir = RawSettings::parse(args, &env)?.state_dir()?;
     let report = hyprbox_agent::commands::stop_jobs::stop_jobs(&dir).map_err(|e| e.to_string())?;
     for job in &report.ended {
         print(&format!("job {job} ended\n"));

@@ -14,7 +14,7 @@ pub(crate) struct Process {
 const FIELDS_AFTER_GROUP: usize = 14;
 
 impl Process {
-    /// Returns `None` if there is no such process, or if this user may not see it.
+    /// Returns `None` if the process does not exist, or if this user may not see it.
     pub(crate) fn read(pid: i32) -> Option<Self> {
         let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
         Self::parse(pid, &String::from_utf8_lossy(&stat))

@@ -17,40 +17,40 @@ const WRITE_OF_OTHERS: u32 = 0o022;
 
 /// Why other users can change a folder, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loose {
+pub struct TrustFault {
     pub(crate) problem: String,
     pub(crate) fix: String,
 }
 
-impl fmt::Display for Loose {
+impl fmt::Display for TrustFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.problem, self.fix)
     }
 }
 
 /// Checks the folder `dir` and every folder on the path to it, as far as they exist.
-pub(crate) fn check(dir: &Path) -> io::Result<Option<Loose>> {
+pub(crate) fn check(dir: &Path) -> io::Result<Option<TrustFault>> {
     let real = match dir.canonicalize() {
         Ok(real) => real,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return check_path(dir),
         Err(e) => return Err(e),
     };
     // First the links on the path themselves, then the folders that they lead to.
-    if let Some(loose) = check_path(dir)? {
-        return Ok(Some(loose));
+    if let Some(fault) = check_path(dir)? {
+        return Ok(Some(fault));
     }
-    if let Some(loose) = check_path(&real)? {
-        return Ok(Some(loose));
+    if let Some(fault) = check_path(&real)? {
+        return Ok(Some(fault));
     }
     let about = real.symlink_metadata()?;
     if !about.is_dir() {
         return Ok(None);
     }
-    Ok(loose_folder(&real, &about, WRITE_OF_OTHERS))
+    Ok(mode_fault(&real, &about, WRITE_OF_OTHERS))
 }
 
 /// Checks the folders above `path`, and each link among them and at its end.
-fn check_path(path: &Path) -> io::Result<Option<Loose>> {
+fn check_path(path: &Path) -> io::Result<Option<TrustFault>> {
     for place in path
         .ancestors()
         .filter(|place| !place.as_os_str().is_empty())
@@ -60,30 +60,30 @@ fn check_path(path: &Path) -> io::Result<Option<Loose>> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(e),
         };
-        let loose = if about.is_dir() && place != path {
+        let fault = if about.is_dir() && place != path {
             let forbidden = if about.mode() & STICKY == 0 {
                 WRITE_OF_OTHERS
             } else {
                 // In a sticky folder nobody can rename or remove another user's files.
                 0
             };
-            loose_folder(place, &about, forbidden)
+            mode_fault(place, &about, forbidden)
         } else if about.is_symlink() {
-            foreign(place, &about)
+            owner_fault(place, &about)
         } else {
             None
         };
-        if loose.is_some() {
-            return Ok(loose);
+        if fault.is_some() {
+            return Ok(fault);
         }
     }
     Ok(None)
 }
 
-fn loose_folder(path: &Path, about: &Metadata, forbidden: u32) -> Option<Loose> {
+fn mode_fault(path: &Path, about: &Metadata, forbidden: u32) -> Option<TrustFault> {
     let shown = path.display();
     if about.mode() & forbidden != 0 {
-        return Some(Loose {
+        return Some(TrustFault {
             problem: format!(
                 "{shown} can be written by other users (mode {:04o})",
                 about.mode() & 0o7777
@@ -91,16 +91,16 @@ fn loose_folder(path: &Path, about: &Metadata, forbidden: u32) -> Option<Loose> 
             fix: format!("run chmod go-w {shown}, or name another folder with HYPRBOX_STATE_DIR"),
         });
     }
-    foreign(path, about)
+    owner_fault(path, about)
 }
 
-fn foreign(path: &Path, about: &Metadata) -> Option<Loose> {
+fn owner_fault(path: &Path, about: &Metadata) -> Option<TrustFault> {
     let (owner, user) = (about.uid(), geteuid());
     if owner == 0 || owner == user.as_raw() {
         return None;
     }
     let shown = path.display();
-    Some(Loose {
+    Some(TrustFault {
         problem: format!("{shown} belongs to user {owner}, and the agent runs as user {user}"),
         fix: format!("run chown -h {user} {shown}, or name another folder with HYPRBOX_STATE_DIR"),
     })
@@ -108,20 +108,20 @@ fn foreign(path: &Path, about: &Metadata) -> Option<Loose> {
 
 /// Checks the content of the state folder `dir`: only files, and jobs' directories with files and
 /// `pipes`.
-pub(crate) fn check_content(dir: &Path, pipes: &[&str]) -> io::Result<Option<Loose>> {
+pub(crate) fn check_content(dir: &Path, pipes: &[&str]) -> io::Result<Option<TrustFault>> {
     for entry in entries(dir)? {
-        if let Some(loose) = check_entry(&entry, &[])? {
-            return Ok(Some(loose));
+        if let Some(fault) = check_entry(&entry, &[])? {
+            return Ok(Some(fault));
         }
     }
     for folder in ["jobs", "next"] {
         for job in entries(&dir.join(folder))? {
-            if let Some(loose) = check_entry(&job, &[])? {
-                return Ok(Some(loose));
+            if let Some(fault) = check_entry(&job, &[])? {
+                return Ok(Some(fault));
             }
             for entry in entries(&job)? {
-                if let Some(loose) = check_entry(&entry, pipes)? {
-                    return Ok(Some(loose));
+                if let Some(fault) = check_entry(&entry, pipes)? {
+                    return Ok(Some(fault));
                 }
             }
         }
@@ -140,7 +140,7 @@ fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-fn check_entry(path: &Path, pipes: &[&str]) -> io::Result<Option<Loose>> {
+fn check_entry(path: &Path, pipes: &[&str]) -> io::Result<Option<TrustFault>> {
     let about = match path.symlink_metadata() {
         Ok(about) => about,
         // A supervisor has just renamed it.
@@ -159,7 +159,7 @@ fn check_entry(path: &Path, pipes: &[&str]) -> io::Result<Option<Loose>> {
         "is neither a file nor a folder"
     };
     let shown = path.display();
-    Ok(Some(Loose {
+    Ok(Some(TrustFault {
         problem: format!("{shown} {what}, which the agent did not create"),
         fix: "find out who created it, and remove it".to_owned(),
     }))
@@ -198,10 +198,10 @@ mod tests {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("ours");
     }
 
-    fn problem(loose: io::Result<Option<Loose>>) -> String {
-        loose
+    fn problem(fault: io::Result<Option<TrustFault>>) -> String {
+        fault
             .expect("reads")
-            .map_or_else(String::new, |loose| loose.problem)
+            .map_or_else(String::new, |fault| fault.problem)
     }
 
     #[test]

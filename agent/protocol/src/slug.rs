@@ -17,8 +17,8 @@ mod tests {
     #[test]
     fn slugs() {
         let longest = "a".repeat(63);
-        for good in ["a", "0", "prod-eu-1", "a--b", longest.as_str()] {
-            assert!(is_slug(good), "{good}");
+        for valid in ["a", "0", "prod-eu-1", "a--b", longest.as_str()] {
+            assert!(is_slug(valid), "{valid}");
         }
         let too_long = "a".repeat(64);
         for bad in [

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::client::{self, CallError};
 use crate::commands::check::{Finding, check};
 use crate::commands::service::ENV_FILE;
-use crate::config::{Config, ConfigError, Raw};
+use crate::config::{Config, ConfigError, RawSettings};
 
 const UNIT: &str = "hyprbox-agent.service";
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -75,8 +75,8 @@ impl Enroll {
                 "enroll needs the server's address and the code: enroll URL CODE".to_owned(),
             )
         })?;
-        let raw = Raw::of(env, flags);
-        let (url, ca_file, insecure_http) = raw.way_to("URL", &url)?;
+        let raw = RawSettings::of(env, flags);
+        let (url, ca_file, insecure_http) = raw.connection("URL", &url)?;
         Ok(Self {
             url,
             code,
@@ -228,7 +228,7 @@ impl Enroll {
 fn read_config(text: &str) -> Result<Config, ConfigError> {
     let values = parse_environment(text);
     let env = |name: &str| values.get(name).cloned();
-    Raw::of(&env, Vec::new()).config()
+    RawSettings::of(&env, Vec::new()).config()
 }
 
 fn folder_of(file: &Path) -> &Path {

@@ -6,7 +6,7 @@ use super::context::Context;
 use crate::backoff::Backoff;
 use crate::host;
 use crate::spool::totals_on_disk;
-use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Started};
+use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, StartMarker};
 use crate::supervisor::process::end_processes_of;
 use crate::trouble::Caller;
 
@@ -52,7 +52,7 @@ impl JobEnd {
             },
             JobEnd::Recorded(exit) => {
                 let rebooted = || {
-                    let started: Option<Started> = dir.read(STARTED);
+                    let started: Option<StartMarker> = dir.read(STARTED);
                     started.is_some_and(|s| s.boot_id != host::boot_id())
                 };
                 let by_shutdown = exit.at_shutdown && exit.signal.is_some() && rebooted();
@@ -74,7 +74,7 @@ impl JobEnd {
 }
 
 async fn why_lost(dir: &JobDir) -> String {
-    let Some(started) = dir.read::<Started>(STARTED) else {
+    let Some(started) = dir.read::<StartMarker>(STARTED) else {
         if dir.has(STARTED) {
             return "the job's start record can't be read; check the disk of the agent's state folder"
                 .to_owned();

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Poller;
 use crate::job::script_env::script_env;
 use crate::job::{self, Handover};
-use crate::state::dir_pool::Accepted;
+use crate::state::dir_pool::Acceptance;
 use crate::state::job_dir::{Spec, is_job_id};
 use crate::supervisor::handle::{PendingSync, Supervisor};
 
@@ -62,12 +62,12 @@ impl Poller<'_> {
         // First, so that the disk syncs while the next steps run.
         let pending_sync = self.record_start(&spec);
         let started = match self.ctx.dir_pool.accept(job, &spec) {
-            Ok(Accepted::New(dir)) => {
+            Ok(Acceptance::New(dir)) => {
                 Supervisor::start(&dir, &job.secrets, self.ahead.take(), pending_sync)
                     .map(|supervisor| (dir, supervisor))
                     .map_err(|e| format!("the job's supervisor can't be started: {e}"))
             }
-            Ok(Accepted::StartedBefore) => {
+            Ok(Acceptance::StartedBefore) => {
                 tracing::warn!(
                     "[jobrunner] job {} has started before and never starts again",
                     job.id

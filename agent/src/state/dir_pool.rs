@@ -50,7 +50,7 @@ struct Content {
 }
 
 /// What became of a claimed job.
-pub(crate) enum Accepted {
+pub(crate) enum Acceptance {
     /// Its files are written; its supervisor may start.
     New(JobDir),
     /// It has started before, and must never start again.
@@ -91,10 +91,10 @@ impl DirPool {
 
     /// Writes a claimed job's files. Nothing is synced: a job that a power loss takes is sent
     /// again, because the agent no longer lists it as running, unless the start log has it.
-    pub(crate) fn accept(&self, job: &ClaimedJob, spec: &Spec) -> Result<Accepted, StateError> {
+    pub(crate) fn accept(&self, job: &ClaimedJob, spec: &Spec) -> Result<Acceptance, StateError> {
         let dir = JobDir::at(&self.jobs.join(&job.id));
         if dir.path().exists() && (dir.has(STARTED) || !dir.remove_unstarted()) {
-            return Ok(Accepted::StartedBefore);
+            return Ok(Acceptance::StartedBefore);
         }
         let spare = self.content().ready.pop();
         let is_prepared = spare.is_some();
@@ -115,7 +115,7 @@ impl DirPool {
             let _ = std::fs::remove_dir_all(&draft);
             StateError::io(&draft)(e)
         })?;
-        Ok(Accepted::New(dir))
+        Ok(Acceptance::New(dir))
     }
 
     /// Returns the path of one more directory, if the pool has fewer than `enough`.

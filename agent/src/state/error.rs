@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::trusted_dir::Loose;
+use crate::trusted_dir::TrustFault;
 
 /// The state folder, or something in it, can't be used. The text is one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum StateError {
     },
     /// Other users can change its content.
     #[error("state folder: {0}")]
-    Loose(Loose),
+    Untrusted(TrustFault),
     /// A file in it does not hold what the agent wrote.
     #[error("state folder: {} is corrupt; move it away to start as a new agent instance", .0.display())]
     Corrupt(PathBuf),

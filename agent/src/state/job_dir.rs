@@ -56,7 +56,7 @@ pub(crate) struct Spec {
 /// The content of [`STARTED`], written just before bash starts.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Started {
+pub(crate) struct StartMarker {
     pub(crate) boot_id: String,
 }
 

@@ -24,7 +24,7 @@ use crate::state::dir_pool::DirPool;
 use crate::state::file::replace_file;
 use crate::state::job_dir::PIPES;
 use crate::state::start_log::StartLog;
-use crate::trusted_dir::{self, Loose, own_file};
+use crate::trusted_dir::{self, TrustFault, own_file};
 
 /// Bytes that a health check writes: as many as a job's first files take.
 const PROBE_BYTES: usize = 64 * 1024;
@@ -53,7 +53,7 @@ impl State {
         check_folder(dir)?;
         create_dir(dir).map_err(StateError::io(dir))?;
         check_folder(dir)?;
-        refuse_loose(dir, check_content(dir))?;
+        refuse_fault(dir, check_content(dir))?;
         let path = dir.join("agent.lock");
         let file = own_file()
             .write(true)
@@ -145,18 +145,18 @@ impl State {
 }
 
 /// Checks that the folder holds only what an agent creates there.
-pub(crate) fn check_content(dir: &Path) -> io::Result<Option<Loose>> {
+pub(crate) fn check_content(dir: &Path) -> io::Result<Option<TrustFault>> {
     trusted_dir::check_content(dir, &PIPES)
 }
 
 /// Checks that only this user can change the folder and those above it.
 fn check_folder(dir: &Path) -> Result<(), StateError> {
-    refuse_loose(dir, trusted_dir::check(dir))
+    refuse_fault(dir, trusted_dir::check(dir))
 }
 
-fn refuse_loose(dir: &Path, checked: io::Result<Option<Loose>>) -> Result<(), StateError> {
+fn refuse_fault(dir: &Path, checked: io::Result<Option<TrustFault>>) -> Result<(), StateError> {
     match checked.map_err(StateError::io(dir))? {
-        Some(loose) => Err(StateError::Loose(loose)),
+        Some(fault) => Err(StateError::Untrusted(fault)),
         None => Ok(()),
     }
 }

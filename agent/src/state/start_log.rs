@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::state::completions::Completions;
 use crate::state::error::StateError;
 use crate::state::file::replace_file;
-use crate::state::job_dir::{JobDir, STARTED, Started, is_job_id};
+use crate::state::job_dir::{JobDir, STARTED, StartMarker, is_job_id};
 use crate::trusted_dir::{self, own_file};
 
 /// A sector: a disk writes it completely or not at all.
@@ -142,7 +142,7 @@ impl StartLog {
     fn mark_started(&self, start: Start) -> io::Result<()> {
         let job = self.job_path(&start.id);
         DirBuilder::new().recursive(true).mode(0o700).create(&job)?;
-        let started = Started {
+        let started = StartMarker {
             boot_id: start.boot_id,
         };
         let text = serde_json::to_vec(&started).map_err(io::Error::other)?;
@@ -217,7 +217,7 @@ mod tests {
         assert!(!log.job_path(ID).exists(), "the machine has run on");
         log.restore(&completions, "two").expect("restores");
         let job = JobDir::at(&log.job_path(ID));
-        let started: Started = job.read(STARTED).expect("it has started");
+        let started: StartMarker = job.read(STARTED).expect("it has started");
         assert_eq!(started.boot_id, "one");
         assert!(recorded(&log).is_empty(), "the directory says it now");
     }
@@ -230,7 +230,7 @@ mod tests {
         std::fs::write(log.job_path(ID).join(STARTED), "").expect("writes");
         let completions = Completions::open(folder.path());
         log.restore(&completions, "two").expect("restores");
-        let started: Option<Started> = JobDir::at(&log.job_path(ID)).read(STARTED);
+        let started: Option<StartMarker> = JobDir::at(&log.job_path(ID)).read(STARTED);
         assert_eq!(
             started.map(|started| started.boot_id).as_deref(),
             Some("one")

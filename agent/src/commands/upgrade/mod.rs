@@ -17,7 +17,7 @@ use hyprbox_protocol::{ShippedAgent, is_older};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::commands::agent_process::AgentProcess;
-use crate::config::{ConfigError, Raw, is_in_the_clear};
+use crate::config::{ConfigError, RawSettings, is_in_the_clear};
 use fetch::ShippedAgents;
 use package::Package;
 use restart::{Outcome, Service};
@@ -58,7 +58,7 @@ impl Upgrade {
                 _ => others.push(arg),
             }
         }
-        let raw = Raw::parse(others, env)?;
+        let raw = RawSettings::parse(others, env)?;
         let (api_url, ca_file) = raw.server()?;
         Ok(Self {
             target,

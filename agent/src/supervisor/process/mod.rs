@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::private;
-use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Spec, Started};
+use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Spec, StartMarker};
 use crate::state::start_log::StartLog;
 use run::Run;
 
@@ -251,7 +251,7 @@ impl StartRecord {
     /// Records the start. From here on the job never starts again, even if agent and supervisor are
     /// killed.
     fn write(job: &JobDir, spec: &Spec, by_agent: bool) -> io::Result<Self> {
-        let started = Started {
+        let started = StartMarker {
             boot_id: spec.boot_id.clone(),
         };
         let text = serde_json::to_vec(&started).map_err(io::Error::other)?;
