@@ -90,7 +90,6 @@ CREATE TABLE node_instances (
     instance      TEXT NOT NULL,
     first_seen_at TIMESTAMPTZ NOT NULL,
     last_seen_at  TIMESTAMPTZ NOT NULL,
-    process       TEXT,                          -- the process that last polled as this instance
     PRIMARY KEY (node_id, instance)
 );
 

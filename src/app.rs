@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, Ops};
 use crate::presets::Catalog;
-use crate::store::{Change, Store, server_key};
+use crate::store::{Change, Store, server_state};
 use crate::tasks::TASKS;
 use crate::tls::Tls;
 use crate::{audit, dashboard, server};
@@ -312,7 +312,7 @@ async fn refuse_other_key(
 ) -> Result<(), StartError> {
     let digest = key.digest(b"the key of this database");
     let is_ours = store
-        .write(move |tx| server_key::is_ours(tx, digest))
+        .write(move |tx| server_state::is_our_key(tx, digest))
         .await
         .map_err(StartError::of)?;
     if is_ours {

@@ -204,7 +204,7 @@ impl Metrics {
 
     /// A scheduled backup was taken.
     pub fn backup_succeeded(&self, at: Timestamp, bytes: u64) {
-        self.backup_there(at);
+        self.set_last_backup(at);
         let size = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.0.backup_size.get_or_create(&[]).set(size);
         let outcome = "succeeded";

@@ -13,7 +13,7 @@ use super::token::{TokenKind, digest};
 use super::user::User;
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, Holder, Meter};
-use crate::store::{session, user_token};
+use crate::store::{node_token, session, user_token};
 
 /// What a request was authenticated with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -245,7 +245,7 @@ impl Auth {
         let read = self
             .inner
             .store
-            .read(move |tx| session::find_node_token(tx, sha256));
+            .read(move |tx| node_token::find(tx, sha256));
         Ok(read.await?.map(|found| {
             let node = NodeIdentity {
                 node_id: found.node_id,

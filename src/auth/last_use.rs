@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::session::SESSION_MILLIS;
 use super::{Auth, Credential};
 use crate::clock::{self, Timestamp};
-use crate::store::{StoreError, Tx, session, user_token};
+use crate::store::{StoreError, Tx, node_token, session, user_token};
 
 /// Rows per transaction, so that other writes come through between them.
 const ROWS: usize = 200;
@@ -102,6 +102,6 @@ fn touch(tx: &mut dyn Tx, (credential, at): &(Credential, Timestamp)) -> Result<
     match credential {
         Credential::Session(sha256) => session::touch(tx, *sha256, *at),
         Credential::UserToken(id) => user_token::touch(tx, id, *at),
-        Credential::NodeToken(id) => session::touch_node_token(tx, id, *at),
+        Credential::NodeToken(id) => node_token::touch(tx, id, *at),
     }
 }

@@ -206,7 +206,7 @@ impl Auth {
                 let revoked = user_token::delete_of_user(tx, &user.id)?;
                 format!("personal tokens revoked: {revoked}")
             };
-            tx.note(Change::Credentials);
+            tx.publish(Change::Credentials);
             audit::insert(tx, Entry::by(&user.email, "user.password").saying(&detail))?;
             Ok(user)
         };

@@ -137,7 +137,7 @@ impl Auth {
             let before = user::find(tx, &id)?.ok_or_else(no_user)?.user;
             refuse_last_admin(&admins, &id, Role::Pending)?;
             user::delete(tx, &id)?;
-            tx.note(Change::Credentials);
+            tx.publish(Change::Credentials);
             audit::insert(tx, Entry::by(&actor, "user.remove").saying(&before.email))?;
             Ok(())
         };
@@ -178,7 +178,7 @@ fn refuse_last_admin(admins: &[String], id: &str, becomes: Role) -> Result<(), A
 
 fn void_sessions(tx: &mut dyn Tx, user_id: &str) -> Result<(), StoreError> {
     session::delete_of_user(tx, user_id)?;
-    tx.note(Change::Credentials);
+    tx.publish(Change::Credentials);
     Ok(())
 }
 

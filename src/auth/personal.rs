@@ -158,7 +158,7 @@ impl Auth {
         let revoke = move |tx: &mut dyn Tx| {
             let owner = user::find(tx, &user_id)?.ok_or_else(no_user)?.user;
             let name = user_token::delete(tx, &id.to_string(), &owner.id)?.ok_or_else(missing)?;
-            tx.note(Change::Credentials);
+            tx.publish(Change::Credentials);
             let detail = match owner.id == actor.id {
                 true => name,
                 false => format!("{name}, of {}", owner.email),

@@ -44,7 +44,7 @@ impl Auth {
         let email = caller.user.email.clone();
         let end = move |tx: &mut dyn Tx| {
             session::delete(tx, sha256)?;
-            tx.note(Change::Credentials);
+            tx.publish(Change::Credentials);
             audit::insert(tx, Entry::by(&email, "user.logout"))
         };
         self.inner.store.write(end).await.map_err(ApiError::from)

@@ -11,7 +11,7 @@ use crate::http::{ApiError, Query};
 use crate::jobs::{JobPage, Scope};
 use crate::presets::Snapshot;
 use crate::store::job::{JobFilter, JobStatus};
-use crate::store::node::FoundNode;
+use crate::store::node::NodeMatch;
 
 /// Jobs on a page.
 const PAGE: u64 = 50;
@@ -65,7 +65,7 @@ enum NodeFilter {
 
 impl NodeFilter {
     async fn find(site: &Site, asked: &Asked<'_>, has_no_job: bool) -> Result<Self, ApiError> {
-        let ids = |found: Vec<FoundNode>| found.into_iter().map(|node| node.id);
+        let ids = |found: Vec<NodeMatch>| found.into_iter().map(|node| node.id);
         let (_, all) = site.jobs.nodes.presence.count_online();
         if all <= LISTED_MAX {
             let found = site.jobs.search_nodes("").await?;

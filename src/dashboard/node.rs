@@ -12,7 +12,7 @@ use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobView, Scope};
 use crate::nodes::{NodeStatus, NodeView};
 use crate::store::job::JobFilter;
-use crate::store::node::NodeToken;
+use crate::store::node_token::NodeToken;
 
 /// Jobs shown; the others are on the page of jobs.
 const LATEST: u64 = 20;

@@ -11,7 +11,7 @@ use crate::http::{ApiError, Path, Query};
 use crate::jobs::JobError;
 use crate::nodes::{NodeStatus, NodeView};
 use crate::presets::Preset;
-use crate::store::node::FoundNode;
+use crate::store::node::NodeMatch;
 
 /// Up to so many nodes are a list.
 pub(super) const LISTED_MAX: usize = 50;
@@ -164,7 +164,7 @@ fn is_target(preset: &Preset, node: &NodeView) -> bool {
 }
 
 /// Whether the preset is for this node; it is not known of one whose agent was never there.
-fn fits(preset: &Preset, node: &FoundNode) -> bool {
+fn fits(preset: &Preset, node: &NodeMatch) -> bool {
     node.os_id.is_empty() || preset.targets_os(&node.os_id, &node.os_id_like)
 }
 

@@ -62,7 +62,7 @@ impl Jobs {
     }
 
     /// The nodes that match a search, ordered by id; all nodes if the search is empty.
-    pub async fn search_nodes(&self, sought: &str) -> Result<Vec<node::FoundNode>, JobError> {
+    pub async fn search_nodes(&self, sought: &str) -> Result<Vec<node::NodeMatch>, JobError> {
         let sought = sought.to_owned();
         Ok(self.store.read(move |tx| node::search(tx, &sought)).await?)
     }
@@ -145,13 +145,13 @@ fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, 
     };
     audit::record(tx, entry)?;
     for job in &cancelled {
-        tx.note(Change::Job {
+        tx.publish(Change::Job {
             id: job.id.clone(),
             node_id: id.to_owned(),
         });
     }
-    tx.note(Change::Node { id: id.to_owned() });
-    tx.note(Change::Credentials);
+    tx.publish(Change::Node { id: id.to_owned() });
+    tx.publish(Change::Credentials);
     Ok(cancelled)
 }
 

@@ -108,7 +108,7 @@ impl Nodes {
         // What is no code costs no look.
         let sha256 = auth::digest_of_code(code).ok_or_else(wrong_code)?;
         let trade = move |tx: &mut dyn Tx| {
-            let Some((node_id, expires_at)) = enrolment::take(tx, sha256)? else {
+            let Some((node_id, expires_at)) = enrolment::redeem(tx, sha256)? else {
                 return Ok(None);
             };
             if expires_at < clock::now() || node::find_held(tx, &node_id)?.is_none() {

@@ -10,7 +10,7 @@ use crate::audit;
 use crate::auth::NodeIdentity;
 use crate::clock::{self, Timestamp};
 use crate::http::{AgentJson, ApiError, FieldErrors, Path};
-use crate::store::node::{Life, NodeFacts, Seen};
+use crate::store::node::{LifeUpdate, NodeFacts, SignOfLife};
 use crate::store::{Change, StoreError};
 
 /// A heartbeat's interval, in milliseconds, where the agent doesn't tell one.
@@ -132,7 +132,7 @@ impl Nodes {
                     )),
                 };
                 audit::record(tx, entry)?;
-                tx.note(Change::Node { id: node_id });
+                tx.publish(Change::Node { id: node_id });
                 Ok::<_, StoreError>(())
             })
             .await?;
@@ -163,7 +163,7 @@ impl Nodes {
                 };
                 audit::record(tx, entry)?;
                 crate::store::node::write_lives(tx, &[alive(&node_id, false, Some(instance))])?;
-                tx.note(Change::Node { id: node_id });
+                tx.publish(Change::Node { id: node_id });
                 Ok::<_, StoreError>(())
             })
             .await?;
@@ -180,7 +180,7 @@ impl Nodes {
             .write(move |tx| {
                 crate::store::node::write_lives(tx, &[alive(&id, stopping, None)])?;
                 crate::store::node::set_facts(tx, &id, &facts)?;
-                tx.note(Change::Node { id });
+                tx.publish(Change::Node { id });
                 Ok(())
             })
             .await
@@ -228,12 +228,12 @@ impl Nodes {
 }
 
 /// A node that is seen now.
-fn alive(node_id: &str, stopping: bool, instance: Option<String>) -> Life {
-    let seen = Seen {
+fn alive(node_id: &str, stopping: bool, instance: Option<String>) -> LifeUpdate {
+    let seen = SignOfLife {
         at: clock::now(),
         ago_ms: 0,
     };
-    Life {
+    LifeUpdate {
         node_id: node_id.to_owned(),
         seen,
         stopping,

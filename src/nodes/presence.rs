@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::processes::{Processes, Sign, Standing};
 use super::run_clock::RunClock;
 use crate::clock::{self, Timestamp};
-use crate::store::node::{self, KnownInstance, KnownLife, Node, NodeFacts, Seen};
+use crate::store::node::{self, InstanceLife, Node, NodeFacts, NodeLife, SignOfLife};
 
 /// The least time without a sign of life before a node is OFFLINE, in milliseconds.
 const OFFLINE_AFTER_MIN_MS: u64 = 90_000;
@@ -36,7 +36,7 @@ pub enum NodeStatus {
 }
 
 #[derive(Debug, Default)]
-struct Life {
+struct LifeUpdate {
     seen_at: Option<Timestamp>,
     /// On the run clock; negative where it was before this server's start.
     seen_ms: Option<i64>,
@@ -46,7 +46,7 @@ struct Life {
     instances: HashMap<String, Instance>,
     processes: HashMap<String, Processes>,
     newcomers: Newcomers,
-    /// Seen since it was last written down.
+    /// SignOfLife since it was last written down.
     unwritten: bool,
     /// What the rest of the server was last told.
     told: Option<NodeStatus>,
@@ -94,7 +94,7 @@ pub enum Newcomer {
 struct Instance {
     /// Its last sign of life, on the run clock; negative where it was before this server's start.
     seen_ms: i64,
-    /// Seen since it was last written down.
+    /// SignOfLife since it was last written down.
     unwritten: bool,
 }
 
@@ -119,7 +119,7 @@ fn signed(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
-impl Life {
+impl LifeUpdate {
     fn give_sign(&mut self, now_ms: u64) {
         self.seen_at = Some(clock::now());
         self.seen_ms = Some(signed(now_ms));
@@ -144,7 +144,7 @@ pub struct Presence {
     clock: Arc<RunClock>,
     /// Other servers add nodes, too.
     shared: bool,
-    nodes: Mutex<HashMap<String, Life>>,
+    nodes: Mutex<HashMap<String, LifeUpdate>>,
 }
 
 impl Presence {
@@ -161,7 +161,7 @@ impl Presence {
         self.clock.ran_ms()
     }
 
-    fn nodes(&self) -> MutexGuard<'_, HashMap<String, Life>> {
+    fn nodes(&self) -> MutexGuard<'_, HashMap<String, LifeUpdate>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,7 +185,7 @@ impl Presence {
     }
 
     /// Takes over what other servers wrote down.
-    pub fn take_over(&self, known: &[KnownLife], instances: &[KnownInstance]) {
+    pub fn take_over(&self, known: &[NodeLife], instances: &[InstanceLife]) {
         let now_ms = signed(self.clock.ran_ms());
         let mut nodes = self.nodes();
         let ids: HashSet<&str> = known.iter().map(|life| life.node_id.as_str()).collect();
@@ -407,7 +407,7 @@ impl Presence {
     /// Nodes whose status is another one than was last told; they count as told now.
     pub fn turned(&self) -> Vec<String> {
         let now_ms = self.clock.ran_ms();
-        let turn = |(id, life): (&String, &mut Life)| {
+        let turn = |(id, life): (&String, &mut LifeUpdate)| {
             let status = life.status(now_ms);
             let before = life.told.replace(status);
             (before != Some(status)).then(|| id.clone())
@@ -416,16 +416,16 @@ impl Presence {
     }
 
     /// The signs of life since the last call.
-    pub fn take_unwritten(&self) -> Vec<node::Life> {
+    pub fn take_unwritten(&self) -> Vec<node::LifeUpdate> {
         let (now_ms, now) = (signed(self.clock.ran_ms()), clock::now());
         let seen = |ms: i64| {
             let ago_ms = now_ms.saturating_sub(ms).max(0);
-            Seen {
+            SignOfLife {
                 at: now.plus_millis(-ago_ms),
                 ago_ms: ago_ms.unsigned_abs(),
             }
         };
-        let write = |(id, life): (&String, &mut Life)| {
+        let write = |(id, life): (&String, &mut LifeUpdate)| {
             let seen_ms = life
                 .seen_ms
                 .filter(|_| std::mem::take(&mut life.unwritten))?;
@@ -433,9 +433,9 @@ impl Presence {
                 let fresh = std::mem::take(&mut instance.unwritten);
                 fresh.then(|| (id.clone(), seen(instance.seen_ms)))
             };
-            Some(node::Life {
+            Some(node::LifeUpdate {
                 node_id: id.clone(),
-                seen: Seen {
+                seen: SignOfLife {
                     at: life.seen_at.unwrap_or(now),
                     ..seen(seen_ms)
                 },
@@ -447,7 +447,7 @@ impl Presence {
     }
 
     /// What was taken could not be written: it is to be taken again.
-    pub fn give_back(&self, lives: &[node::Life]) {
+    pub fn give_back(&self, lives: &[node::LifeUpdate]) {
         let mut nodes = self.nodes();
         for taken in lives {
             let Some(life) = nodes.get_mut(&taken.node_id) else {
@@ -485,12 +485,12 @@ fn note_instance(instances: &mut HashMap<String, Instance>, id: &str, now_ms: u6
 mod tests {
     use super::*;
 
-    fn life(seen_ms: i64, interval_ms: u64, stopping: bool) -> Life {
-        Life {
+    fn life(seen_ms: i64, interval_ms: u64, stopping: bool) -> LifeUpdate {
+        LifeUpdate {
             seen_ms: Some(seen_ms),
             interval_ms,
             stopping,
-            ..Life::default()
+            ..LifeUpdate::default()
         }
     }
 
@@ -502,7 +502,7 @@ mod tests {
         assert_eq!(life(0, 60_000, false).status(180_000), NodeStatus::Offline);
         assert_eq!(life(0, 60_000, true).status(1), NodeStatus::Offline);
         assert_eq!(life(-100_000, 30_000, false).status(1), NodeStatus::Offline);
-        assert_eq!(Life::default().status(0), NodeStatus::Offline);
+        assert_eq!(LifeUpdate::default().status(0), NodeStatus::Offline);
     }
 
     #[test]

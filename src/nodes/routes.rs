@@ -178,7 +178,7 @@ impl Nodes {
                 };
                 audit::record(tx, entry)?;
                 let node = node::find(tx, &request.id)?.ok_or_else(tokens::no_such_node)?;
-                tx.note(Change::Node { id: request.id });
+                tx.publish(Change::Node { id: request.id });
                 Ok((node, minted.token))
             })
             .await?;

@@ -10,8 +10,8 @@ use crate::audit;
 use crate::auth::{self, Admin, Auth, Credential, User};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, Path};
-use crate::store::node::{self, NodeToken};
-use crate::store::{Change, Tx};
+use crate::store::node_token::NodeToken;
+use crate::store::{Change, Tx, node, node_token};
 
 /// A token that was just made: its secret is shown this once.
 #[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
@@ -62,7 +62,7 @@ impl From<NodeToken> for TokenView {
 pub(super) fn mint_into(tx: &mut dyn Tx, node_id: &str) -> Result<MintedToken, ApiError> {
     let (token, sha256, prefix) = auth::mint("hbn_");
     let id = uuid::Uuid::now_v7().to_string();
-    node::token_insert(tx, &id, node_id, &prefix, sha256, clock::now())?;
+    node_token::insert(tx, &id, node_id, &prefix, sha256, clock::now())?;
     Ok(MintedToken { id, token })
 }
 
@@ -133,7 +133,7 @@ impl Nodes {
             .store
             .read(move |tx| {
                 node::find(tx, &node_id)?.ok_or_else(no_such_node)?;
-                Ok::<_, ApiError>(node::token_list(tx, &node_id)?)
+                Ok::<_, ApiError>(node_token::list(tx, &node_id)?)
             })
             .await?;
         for token in &mut tokens {
@@ -152,13 +152,13 @@ impl Nodes {
     ) -> Result<(), ApiError> {
         self.store
             .write(move |tx| {
-                if !node::token_revoke(tx, &node_id, &token_id, clock::now())? {
+                if !node_token::revoke(tx, &node_id, &token_id, clock::now())? {
                     return Err(ApiError::not_found("token_not_found", "Token not found"));
                 }
                 record(tx, &user, "node.token_revoke", &node_id, &token_id)?;
-                tx.note(Change::Credentials);
+                tx.publish(Change::Credentials);
                 // Its open polls ask again whether they may.
-                tx.note(Change::Node { id: node_id });
+                tx.publish(Change::Node { id: node_id });
                 Ok(())
             })
             .await

@@ -74,7 +74,7 @@ pub(super) fn make(database: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Resu
     let folder = folder_of(to);
     let partial = partial_in(folder).map_err(|error| cant(&error))?;
     copy::copy(database, partial.path(), go_on).map_err(|error| match error {
-        CopyError::CalledOff => cant(&error),
+        CopyError::Cancelled => cant(&error),
         CopyError::Failed(reason) => cant(&reason),
     })?;
     let bytes = partial.as_file().metadata().map_err(|error| cant(&error))?;

@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use crate::clock;
 use crate::http::ApiError;
-use crate::store::{Store, StoreError, readiness};
+use crate::store::{Store, StoreError, server_state};
 use crate::tasks::TASKS;
 
 /// How long a look counts.
@@ -31,7 +31,7 @@ impl Readiness {
         {
             return found.clone();
         }
-        let write = store.write(|tx| readiness::touch(tx, clock::now()));
+        let write = store.write(|tx| server_state::touch_readiness(tx, clock::now()));
         let found = match tokio::time::timeout(PATIENCE, write).await {
             // Anybody may ask, so the cause, which can name a path, goes to the log only.
             Ok(written) => written.map_err(|error: StoreError| ApiError::from(error).message),

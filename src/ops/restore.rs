@@ -86,7 +86,7 @@ fn put_in_place(file: &Path, database: &Path) -> Result<Option<PathBuf>, String>
     copy::copy(file, partial.path(), &|| true)
         .map_err(|error| format!("can't copy {}: {error}", file.display()))?;
     give_to_owner(partial.as_file(), folder).map_err(cant)?;
-    copy::settle(database);
+    copy::merge_log(database);
     let held = hold(database)?;
     let kept = match &held {
         Some(_) => Some(set_aside(database).map_err(cant)?),

@@ -25,7 +25,7 @@ pub(crate) async fn follow(
 ) {
     let mut failures = 0_u32;
     if let Some(at) = newest(&plan.dir) {
-        metrics.backup_there(at);
+        metrics.set_last_backup(at);
     }
     loop {
         let wait = match failures {

@@ -1,23 +1,23 @@
-//! Password attempts that did not succeed, or have not yet. They are in the database so that every
-//! replica counts alike.
+//! Password attempts that failed or are still being checked. They are stored in the database so
+//! that all servers over it count the same attempts.
 
 use super::{Row, Statement, StoreError, Tx, read_all, values};
 use crate::clock::Timestamp;
 
-/// Whoever counts attempts, or takes some away, is the only one: guesses sent to several servers at
-/// once count one another.
+/// Excludes other transactions that count or delete attempts, so that guesses sent to several
+/// servers at the same time are all counted.
 fn lock(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.lock("login_attempts")
 }
 
-/// Forgets attempts up to `old` and, should the clock have been set back, those after `future`.
+/// Deletes attempts up to `old`, and those after `future` in case the clock was set back.
 pub fn prune(tx: &mut dyn Tx, old: Timestamp, future: Timestamp) -> Result<(), StoreError> {
     static PRUNE: Statement = Statement::new(include_str!("sql/attempt_prune.sql"));
     lock(tx)?;
     tx.execute(&PRUNE, values![old, future]).map(|_| ())
 }
 
-/// When the latest attempts were, newest first; `count` of them at the most.
+/// Returns the times of the latest attempts, newest first; at most `count`.
 pub fn recent(
     tx: &mut dyn Tx,
     account: &str,
@@ -31,8 +31,8 @@ pub fn recent(
     )
 }
 
-/// When the latest attempts from an address were, on whatever account, newest first; at most
-/// `count` of them.
+/// Returns the times of the latest attempts from an address on any account, newest first; at most
+/// `count`.
 pub fn recent_of_address(
     tx: &mut dyn Tx,
     address: &str,
@@ -42,7 +42,7 @@ pub fn recent_of_address(
     read_all(tx.query(&RECENT, values![address, count])?, Row::take)
 }
 
-/// Notes an attempt.
+/// Records an attempt.
 pub fn insert(
     tx: &mut dyn Tx,
     account: &str,
@@ -55,7 +55,7 @@ pub fn insert(
         .map(|_| ())
 }
 
-/// Resets the count.
+/// Deletes the attempts on an account from an address.
 pub fn clear(tx: &mut dyn Tx, account: &str, address: &str) -> Result<(), StoreError> {
     static CLEAR: Statement = Statement::new(include_str!("sql/attempt_clear.sql"));
     lock(tx)?;

@@ -1,25 +1,23 @@
-//! Who did what.
+//! The audit log.
 
 use super::{Statement, StoreError, Tx, read_all, values};
 use crate::clock::{self, Timestamp};
 
-/// What is to be written down.
+/// A new entry.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'e> {
     /// An email, `node:<id>`, or `server`.
     pub actor: &'e str,
-    /// noun.verb: `job.cancel`, `user.add`.
+    /// `noun.verb`, such as `job.cancel` or `user.add`.
     pub action: &'static str,
-    /// The job that it was done to.
     pub job_id: Option<&'e str>,
-    /// The node that it was done to.
     pub node_id: Option<&'e str>,
-    /// What else there is to say, in words.
+    /// Further details as text.
     pub detail: Option<&'e str>,
 }
 
 impl<'e> Entry<'e> {
-    /// Who did what, to nothing in particular.
+    /// An entry that concerns no job and no node.
     pub fn by(actor: &'e str, action: &'static str) -> Self {
         Self {
             actor,
@@ -30,7 +28,7 @@ impl<'e> Entry<'e> {
         }
     }
 
-    /// The same with words.
+    /// Adds details as text.
     pub fn saying(self, detail: &'e str) -> Self {
         Self {
             detail: Some(detail),
@@ -39,41 +37,31 @@ impl<'e> Entry<'e> {
     }
 }
 
-/// What was written down.
+/// A stored entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRecord {
-    /// UUIDv7; the order of the list.
+    /// UUIDv7, so ids sort by age.
     pub id: String,
-    /// When.
     pub at: Timestamp,
-    /// Who.
     pub actor: String,
-    /// What.
     pub action: String,
-    /// To which job.
     pub job_id: Option<String>,
-    /// To which node.
     pub node_id: Option<String>,
-    /// In words.
     pub detail: Option<String>,
 }
 
-/// Which entries to list; `None` is any.
+/// Conditions for a list of entries; `None` matches any value.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only those older than the entry with this id.
+    /// Only entries older than the entry with this id.
     pub before: Option<String>,
-    /// Only of this actor.
     pub actor: Option<String>,
-    /// Only this action.
     pub action: Option<String>,
-    /// Only on this job.
     pub job_id: Option<String>,
-    /// Only on this node.
     pub node_id: Option<String>,
 }
 
-/// Writes an entry, as part of the change that it tells of.
+/// Writes an entry in the transaction of the change that it records.
 pub fn insert(tx: &mut dyn Tx, entry: Entry<'_>) -> Result<(), StoreError> {
     static INSERT: Statement = Statement::new(include_str!("sql/audit_insert.sql"));
     let id = uuid::Uuid::now_v7().to_string();
@@ -89,7 +77,7 @@ pub fn insert(tx: &mut dyn Tx, entry: Entry<'_>) -> Result<(), StoreError> {
     tx.execute(&INSERT, params).map(|_| ())
 }
 
-/// The newest entries that `filter` lets through, newest first.
+/// Returns up to `limit` entries that match `filter`, newest first.
 pub fn list(tx: &mut dyn Tx, limit: u64, filter: Filter) -> Result<Vec<AuditRecord>, StoreError> {
     static LIST: Statement = Statement::new(include_str!("sql/audit_list.sql"));
     let params = values![

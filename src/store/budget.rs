@@ -1,28 +1,28 @@
-//! How much the writes that wait may hold in memory, together.
+//! Limits the memory that waiting writes hold together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::StoreError;
 
-/// Bytes of the large writes that wait: eight of the largest bodies that are let in.
+/// Bytes that large waiting writes may hold: eight bodies of the largest accepted size.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What is taken of the allowance; clones share it.
+/// Counts the reserved bytes. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Budget(Arc<AtomicUsize>);
 
-/// A part of the allowance, given back when it is dropped.
+/// Reserved bytes, released on drop.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct Reservation {
     budget: Budget,
     bytes: usize,
 }
 
 impl Budget {
-    /// Takes `bytes`; [`StoreError::Busy`] where that is too much beside what others have. Alone,
-    /// any write gets through.
-    pub(super) fn take(&self, bytes: usize) -> Result<Part, StoreError> {
+    /// Reserves `bytes`, or returns [`StoreError::Busy`] if others have reserved too much. If nobody
+    /// else has a reservation, a write of any size is accepted.
+    pub(super) fn reserve(&self, bytes: usize) -> Result<Reservation, StoreError> {
         let fits = |taken: usize| {
             let sum = taken.checked_add(bytes)?;
             (taken == 0 || sum <= BYTES_MAX).then_some(sum)
@@ -30,14 +30,14 @@ impl Budget {
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .map_err(|_| StoreError::Busy)?;
-        Ok(Part {
+        Ok(Reservation {
             budget: self.clone(),
             bytes,
         })
     }
 }
 
-impl Drop for Part {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -48,29 +48,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_given_back_can_be_taken_again() {
+    fn released_bytes_can_be_reserved_again() {
         let budget = Budget::default();
         let half = BYTES_MAX / 2;
-        let first = budget.take(half).expect("there is room");
-        let second = budget.take(half).expect("there is room");
-        assert!(matches!(budget.take(1), Err(StoreError::Busy)));
+        let first = budget.reserve(half).expect("there is room");
+        let second = budget.reserve(half).expect("there is room");
+        assert!(matches!(budget.reserve(1), Err(StoreError::Busy)));
         drop(first);
-        assert!(budget.take(half).is_ok());
+        assert!(budget.reserve(half).is_ok());
         drop(second);
     }
 
     #[test]
-    fn one_alone_may_be_larger_than_all() {
+    fn a_single_write_may_exceed_the_limit() {
         let budget = Budget::default();
-        let huge = budget.take(2 * BYTES_MAX).expect("it is alone");
-        assert!(budget.take(1).is_err());
+        let huge = budget
+            .reserve(2 * BYTES_MAX)
+            .expect("nobody else has a reservation");
+        assert!(budget.reserve(1).is_err());
         drop(huge);
-        assert!(budget.take(1).is_ok());
-        assert!(budget.take(usize::MAX).is_ok());
+        assert!(budget.reserve(1).is_ok());
+        assert!(budget.reserve(usize::MAX).is_ok());
     }
 
     #[tokio::test]
-    async fn a_large_write_beside_another_that_waits_is_busy_until_that_is_done() {
+    async fn a_large_write_is_busy_until_an_earlier_one_is_done() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("hyprbox.db");
         let listener = Arc::new(|_: &[super::super::Change]| {});
@@ -87,14 +89,14 @@ mod tests {
             }
         };
         let first = tokio::spawn(large(Box::new(move || {
-            // An error says that the test is over.
+            // An error means that the test is over.
             let _over = wait.recv();
         })));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while store.budget.take(2).is_ok() {
+        while store.budget.reserve(2).is_ok() {
             assert!(
                 std::time::Instant::now() < deadline,
-                "the first took nothing"
+                "the first write reserved nothing"
             );
             tokio::task::yield_now().await;
         }
@@ -102,7 +104,7 @@ mod tests {
             large(Box::new(|| {})).await,
             Err(StoreError::Busy)
         ));
-        // What is small has its place in the queue as ever.
+        // A small write is still accepted.
         go_on.send(()).expect("the first still waits");
         store
             .write(|_| Ok::<_, StoreError>(()))

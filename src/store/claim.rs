@@ -1,11 +1,10 @@
-//! The claim's statements: few and narrow, as all agents of a fleet go through them, one after the
-//! other.
+//! The statements of a claim. They are few and narrow, since every agent's polls run them.
 
 use super::tx::{Row, Statement, Tx};
 use super::{StoreError, values};
 use crate::clock::Timestamp;
 
-/// What an agent gets of a job, in the order of the columns below.
+/// The columns of a [`ClaimRecord`], in the order that [`claim_of_row`] reads.
 macro_rules! claimed_columns {
     () => {
         "preset, timeout_seconds, created_at, started_at, script_sha256, script,
@@ -13,13 +12,13 @@ macro_rules! claimed_columns {
     };
 }
 
-// With all that the agent gets, so that nothing is to be read after it.
-static NEXT: Statement = Statement::new(concat!(
+// The claim returns everything that the agent needs, which saves a second query.
+static CLAIM: Statement = Statement::new(concat!(
     include_str!("sql/job_claim.sql"),
     ", ",
     claimed_columns!()
 ));
-static AGAIN: Statement = Statement::new(concat!(
+static FIND: Statement = Statement::new(concat!(
     "SELECT id, ",
     claimed_columns!(),
     " FROM jobs WHERE id = $1"
@@ -28,42 +27,34 @@ static OWN: Statement = Statement::new(include_str!("sql/job_own.sql"));
 static IS_STRAY: Statement = Statement::new(include_str!("sql/job_is_stray.sql"));
 static OWN_NAMELESS: Statement = Statement::new(include_str!("sql/job_own_nameless.sql"));
 
-/// A job on its way to an agent.
+/// A claimed job, with everything that the agent needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claimed {
-    /// UUIDv7.
+pub struct ClaimRecord {
     pub id: String,
-    /// The preset's name.
     pub preset: String,
-    /// How long the script may run.
     pub timeout_seconds: u64,
-    /// When it was queued.
     pub created_at: Timestamp,
-    /// When it was claimed.
     pub started_at: Option<Timestamp>,
-    /// SHA-256 of the script, hex.
+    /// SHA-256 of the script in hex.
     pub script_sha256: String,
-    /// What will run.
     pub script: String,
-    /// The values of its secret params, sealed.
+    /// The sealed values of secret parameters.
     pub sealed: Option<Vec<u8>>,
 }
 
-/// A job of the agent instance that claimed it, whose script runs.
+/// A job that an agent instance has claimed and whose script runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnJob {
-    /// UUIDv7.
     pub id: String,
-    /// When a person asked to cancel it.
     pub cancel_requested_at: Option<Timestamp>,
-    /// The process of the claim.
+    /// The agent process that claimed the job.
     pub claimed_process: Option<String>,
-    /// The job has ended here, but its script runs on.
+    /// The job has ended here, but its script still runs.
     pub still_running: bool,
 }
 
-fn claimed(row: &mut Row) -> Result<Claimed, StoreError> {
-    Ok(Claimed {
+fn claim_of_row(row: &mut Row) -> Result<ClaimRecord, StoreError> {
+    Ok(ClaimRecord {
         id: row.take()?,
         preset: row.take()?,
         timeout_seconds: row.take()?,
@@ -75,47 +66,55 @@ fn claimed(row: &mut Row) -> Result<Claimed, StoreError> {
     })
 }
 
-/// Claims the oldest QUEUED job of a node, as the transaction's last statement; `None` where there
-/// is none (or another caller won).
-pub fn next(
-    tx: &mut dyn Tx,
-    node_id: &str,
-    (instance, process): (Option<&str>, Option<&str>),
-    now: Timestamp,
-) -> Result<Option<Claimed>, StoreError> {
-    let params = values![
-        node_id,
-        now,
-        instance.map(str::to_owned),
-        process.map(str::to_owned)
-    ];
-    let mut rows = tx.query_last(&NEXT, params)?;
-    rows.pop().map(|mut row| claimed(&mut row)).transpose()
+/// Who claims a job.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimant<'c> {
+    pub node_id: &'c str,
+    pub instance: Option<&'c str>,
+    pub process: Option<&'c str>,
 }
 
-/// A job that was claimed before, as its claim gave it.
-pub fn again(tx: &mut dyn Tx, id: &str) -> Result<Option<Claimed>, StoreError> {
-    tx.query_one(&AGAIN, values![id])?
-        .map(|mut row| claimed(&mut row))
+/// Claims the oldest QUEUED job of a node, as the transaction's last statement; `None` if the node
+/// has no QUEUED job or another caller claimed it.
+pub fn claim_next(
+    tx: &mut dyn Tx,
+    by: Claimant<'_>,
+    now: Timestamp,
+) -> Result<Option<ClaimRecord>, StoreError> {
+    let params = values![
+        by.node_id,
+        now,
+        by.instance.map(str::to_owned),
+        by.process.map(str::to_owned)
+    ];
+    let mut rows = tx.query_last(&CLAIM, params)?;
+    rows.pop().map(|mut row| claim_of_row(&mut row)).transpose()
+}
+
+/// Returns a job that was claimed before, as the claim returned it.
+pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<ClaimRecord>, StoreError> {
+    tx.query_one(&FIND, values![id])?
+        .map(|mut row| claim_of_row(&mut row))
         .transpose()
 }
 
-/// Whether an agent instance runs a job that has ended here without its report: its lease ran out,
-/// or somebody changed its row.
+/// Whether an agent instance runs a job that has ended here without the agent's report: the lease
+/// ran out, or somebody changed the row.
 pub fn is_stray(
     tx: &mut dyn Tx,
     id: &str,
-    (node_id, instance): (&str, &str),
+    node_id: &str,
+    instance: &str,
 ) -> Result<bool, StoreError> {
     Ok(tx
         .query_one(&IS_STRAY, values![id, node_id, instance])?
         .is_some())
 }
 
-/// The RUNNING jobs of a node that one agent instance has claimed, oldest first; for a caller
-/// without one, those claimed by such callers that are to be cancelled. `None` where the token is
-/// not good any more.
-pub fn own(
+/// Returns the RUNNING jobs of a node that one agent instance has claimed, oldest first. For a caller
+/// without an instance, returns the jobs claimed without an instance that must be cancelled. `None`
+/// if the token is no longer valid.
+pub fn list_own(
     tx: &mut dyn Tx,
     token_id: &str,
     node_id: &str,
@@ -125,7 +124,7 @@ pub fn own(
         Some(instance) => tx.peek(&OWN, values![token_id, node_id, instance])?,
         None => tx.peek(&OWN_NAMELESS, values![token_id, node_id])?,
     };
-    let (mut is_good, mut own) = (false, Vec::new());
+    let (mut is_valid, mut own) = (false, Vec::new());
     for mut row in rows {
         let id: Option<String> = row.take()?;
         let (cancel_requested_at, claimed_process) = (row.take()?, row.take()?);
@@ -137,9 +136,9 @@ pub fn own(
                 claimed_process,
                 still_running,
             }),
-            None => is_good = true,
+            None => is_valid = true,
         }
     }
     own.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-    Ok(is_good.then_some(own))
+    Ok(is_valid.then_some(own))
 }

@@ -1,5 +1,5 @@
-//! Whole copies of an SQLite database: taken while a server writes to it, and looked at before one
-//! is put in its place.
+//! Copies of a whole SQLite database: taken while a server writes to it, and checked before one
+//! replaces the database.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,23 +10,23 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::migrate;
 
-/// Pages copied in one step: 1 MB, between two looks at whether to go on.
+/// Pages copied in one step (1 MB). The copy can be cancelled between two steps.
 const STEP_PAGES: i32 = 256;
-/// Steps between two fsyncs of the copy. A large heap of unwritten pages would make the server's
-/// own fsyncs wait for it.
+/// Steps between two fsyncs of the copy. Too many unwritten pages would delay the server's own
+/// fsyncs.
 const STEPS_A_SYNC: u32 = 8;
 /// How long another program may hold the database's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Faults that are told of a broken database.
-const FAULTS_TOLD: usize = 5;
+/// At most so many faults of a damaged database are reported.
+const FAULTS_MAX: usize = 5;
 
-/// Why there is no copy.
+/// Why a copy failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// The caller did not want to go on.
-    #[error("it was called off")]
-    CalledOff,
-    /// The database can't be read, or the copy not be written.
+    /// The caller cancelled the copy.
+    #[error("the copy was cancelled")]
+    Cancelled,
+    /// The database can't be read, or the copy can't be written.
     #[error("{0}")]
     Failed(String),
 }
@@ -43,13 +43,12 @@ impl From<std::io::Error> for CopyError {
     }
 }
 
-/// Copies the database `from` to the empty file `to`, as it is at one moment soon after the call:
-/// what was committed before is in it. `to` is one file, without a log beside it, sound and on the
-/// disk when this returns.
+/// Copies the database `from` to the empty file `to`, in its state at one moment soon after the call,
+/// including everything committed before. When this returns, `to` is a single file without a log,
+/// checked and fsynced.
 ///
-/// One read transaction spans all steps: without it a commit in between would make SQLite begin
-/// again, for ever under load. Writers don't wait for it; their log grows meanwhile, and is moved
-/// into the database afterwards.
+/// One read transaction spans all steps. Without it SQLite would start again after each commit and
+/// never finish under load. Writers don't wait for the copy, but their log grows until it ends.
 pub fn copy(from: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Result<(), CopyError> {
     let source = open_to_read(from)?;
     source.execute_batch("BEGIN")?;
@@ -58,20 +57,19 @@ pub fn copy(from: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Result<(), Copy
         to,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    // A copy that breaks off is thrown away: it needs no journal.
+    // An unfinished copy is deleted, so it needs no journal.
     target.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")?;
     let file = File::options().write(true).open(to)?;
     let backup = Backup::new(&source, &mut target)?;
     let mut steps = 0_u32;
     loop {
         if !go_on() {
-            return Err(CopyError::CalledOff);
+            return Err(CopyError::Cancelled);
         }
         match backup.step(STEP_PAGES)? {
             StepResult::Done => break,
             StepResult::More => steps += 1,
-            // Of a database that isn't in WAL mode, with somebody writing to it: the next step
-            // tries again.
+            // Somebody writes to a database that is not in WAL mode. The next step tries again.
             StepResult::Busy | StepResult::Locked | _ => {
                 std::thread::sleep(Duration::from_millis(10))
             }
@@ -81,8 +79,8 @@ pub fn copy(from: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Result<(), Copy
         }
     }
     drop(backup);
-    // The copy has the source's mode of journal, which would lay a log beside it as soon as
-    // somebody looks in.
+    // The copy has the source's journal mode, which would create a log as soon as somebody reads
+    // the copy.
     target.execute_batch("PRAGMA journal_mode=DELETE;")?;
     let found = faults(&target, "quick_check")?;
     if !found.is_empty() {
@@ -96,8 +94,8 @@ pub fn copy(from: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Result<(), Copy
     Ok(())
 }
 
-/// Looks at a file that is to become the database: ours, not from a newer version, and sound. Gives
-/// its schema's version.
+/// Checks a file that will become the database: it must be a HyprBox database, not from a newer
+/// version, and sound. Returns the schema's version.
 pub fn inspect(path: &Path) -> Result<i64, String> {
     let shown = path.display();
     let about = std::fs::metadata(path).map_err(|error| format!("can't read {shown}: {error}"))?;
@@ -120,14 +118,13 @@ pub fn inspect(path: &Path) -> Result<i64, String> {
         .map_err(cant)
 }
 
-/// Moves what stands in the log beside a database into it, as far as that goes: of a damaged one it
-/// may not.
-pub fn settle(database: &Path) {
+/// Moves the log of a database into it. This may fail for a damaged database.
+pub fn merge_log(database: &Path) {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let settled = Connection::open_with_flags(database, flags)
+    let merged = Connection::open_with_flags(database, flags)
         .and_then(|connection| connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);"));
-    if let Err(error) = settled {
-        tracing::debug!(%error, "the log beside the database stays as it is");
+    if let Err(error) = merged {
+        tracing::debug!(%error, "can't move the log into the database");
     }
 }
 
@@ -138,22 +135,24 @@ pub(super) fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// What `integrity_check` or `quick_check` finds; nothing in a sound database.
+/// Returns what `integrity_check` or `quick_check` reports; nothing for a sound database.
 pub(super) fn faults(connection: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection.prepare(&format!("PRAGMA {check}({FAULTS_TOLD})"))?;
+    let mut statement = connection.prepare(&format!("PRAGMA {check}({FAULTS_MAX})"))?;
     let lines = statement.query_map([], |row| row.get::<_, String>(0))?;
     let texts: Vec<String> = lines.collect::<Result<_, _>>()?;
-    // One text may hold several faults, a line each, after a heading in stars.
+    // One text may contain several faults, one per line, after a heading in asterisks.
     let lines = texts.iter().flat_map(|text| text.lines());
     let faults = lines.filter(|line| !line.is_empty() && !line.starts_with("***") && *line != "ok");
-    Ok(faults.map(str::to_owned).take(FAULTS_TOLD).collect())
+    Ok(faults.map(str::to_owned).take(FAULTS_MAX).collect())
 }
 
 fn dangling(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
     let rows = statement.query_map([], |row| {
         let (table, parent): (String, String) = (row.get(0)?, row.get(2)?);
-        Ok(format!("a row of {table} belongs to no row of {parent}"))
+        Ok(format!(
+            "a row of {table} refers to a missing row of {parent}"
+        ))
     })?;
-    rows.take(FAULTS_TOLD).collect()
+    rows.take(FAULTS_MAX).collect()
 }

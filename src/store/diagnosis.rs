@@ -1,4 +1,4 @@
-//! What `hyprbox doctor` asks a database. Nothing is changed, and a server may run meanwhile.
+//! The queries of `hyprbox doctor`. They change nothing, and a server may run at the same time.
 
 use std::path::Path;
 
@@ -7,54 +7,55 @@ use rusqlite::{Connection, Row};
 use super::copy::{faults, open_to_read};
 use crate::clock::Timestamp;
 
-/// How long past its timeout a RUNNING job is taken for stuck, in seconds: far longer than any
-/// sweep takes.
+/// A RUNNING job counts as stuck if it is so many seconds past its timeout, which is far longer than
+/// the server needs to end it.
 const OVERDUE_SECONDS: i64 = 600;
 
-/// What was found in an SQLite file.
+/// The state of an SQLite file.
 #[derive(Debug)]
 pub struct Diagnosis {
-    /// What `integrity_check` says; nothing of a sound database.
+    /// What `integrity_check` reports; empty for a sound database.
     pub faults: Vec<String>,
-    /// The latest time that a row has.
+    /// The latest time in any row.
     pub newest: Option<Timestamp>,
-    /// What is in it.
     pub content: Content,
 }
 
-/// What is in a database, whichever it is.
+/// The contents of a database of either kind.
 #[derive(Debug)]
 pub struct Content {
     /// The schema's version.
     pub version: i64,
-    /// Each node with its agent's version.
+    /// Nodes with the version of their agent.
     pub agents: Vec<(String, String)>,
-    /// RUNNING jobs far past their timeout, with their node.
+    /// RUNNING jobs far past their timeout, with the node.
     pub overdue: Vec<(String, String)>,
-    /// Nodes whose jobs have waited for more than a day, with their number.
+    /// Nodes with the number of jobs that have waited for more than a day.
     pub waiting: Vec<(String, i64)>,
-    /// Jobs that have ended while their script runs on, with their node.
+    /// Ended jobs whose script still runs, with the node.
     pub still_running: Vec<(String, String)>,
-    /// Nodes that can't run jobs, and why.
+    /// Nodes that can't run jobs, with the reason.
     pub problems: Vec<(String, String)>,
-    /// Nodes of whose agent a copy was used within a day, and when.
+    /// Nodes where a copy of the agent's state was used within a day, with the time.
     pub copied: Vec<(String, String)>,
 }
 
-/// The version since which nodes report their problems.
+/// The schema version since which nodes report problems.
 const PROBLEMS_SINCE: i64 = 5;
+const AGENTS: &str =
+    "SELECT id, agent_version FROM nodes WHERE agent_version IS NOT NULL ORDER BY id";
 const STILL_RUNNING: &str = "SELECT id, node_id FROM jobs WHERE still_running = 1 ORDER BY id";
 const PROBLEMS: &str = "SELECT id, problem FROM nodes WHERE problem IS NOT NULL ORDER BY id";
 
-/// Looks into the database. The error is SQLite's own words.
+/// Reads an SQLite file. The error is SQLite's message.
 pub fn diagnose(path: &Path) -> Result<Diagnosis, String> {
-    let words = |error: rusqlite::Error| error.to_string();
-    let connection = open_to_read(path).map_err(words)?;
-    let faults = faults(&connection, "integrity_check").map_err(words)?;
+    let text = |error: rusqlite::Error| error.to_string();
+    let connection = open_to_read(path).map_err(text)?;
+    let faults = faults(&connection, "integrity_check").map_err(text)?;
     let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0));
-    let version = version.map_err(words)?;
+    let version = version.map_err(text)?;
     let since = |sql: &str| match version {
-        PROBLEMS_SINCE.. => pairs(&connection, sql).map_err(words),
+        PROBLEMS_SINCE.. => pairs(&connection, sql).map_err(text),
         _ => Ok(Vec::new()),
     };
     let content = Content {
@@ -67,9 +68,9 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, String> {
         )?,
         agents: pairs(
             &connection,
-            "SELECT id, agent_version FROM nodes WHERE agent_version IS NOT NULL ORDER BY id",
+            AGENTS,
         )
-        .map_err(words)?,
+        .map_err(text)?,
         overdue: pairs(
             &connection,
             &format!(
@@ -77,22 +78,22 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, String> {
                  AND unixepoch(started_at) + timeout_seconds + {OVERDUE_SECONDS} < unixepoch('now') ORDER BY id"
             ),
         )
-        .map_err(words)?,
+        .map_err(text)?,
         waiting: pairs(
             &connection,
             "SELECT node_id, count(*) FROM jobs WHERE status = 'QUEUED'
              AND unixepoch(created_at) < unixepoch('now', '-1 day') GROUP BY node_id ORDER BY node_id",
         )
-        .map_err(words)?,
+        .map_err(text)?,
     };
     Ok(Diagnosis {
         faults,
-        newest: newest(&connection).map_err(words)?,
+        newest: newest(&connection).map_err(text)?,
         content,
     })
 }
 
-/// What was found in a PostgreSQL database.
+/// The state of a PostgreSQL database.
 #[cfg(feature = "postgres")]
 #[derive(Debug)]
 pub struct PostgresDiagnosis {
@@ -100,60 +101,61 @@ pub struct PostgresDiagnosis {
     pub shown: String,
     /// `server_version` of its settings.
     pub server: String,
-    /// Its clock, which counts for every server over it.
+    /// The database's clock, which counts for every server over it.
     pub now: Timestamp,
-    /// What is in it; `None` where no server has made its tables yet.
+    /// `None` if no server has created the tables yet.
     pub content: Option<Content>,
 }
 
-/// Looks into a PostgreSQL database. The error is one line, with the address and without the
-/// password.
+/// Reads a PostgreSQL database. The error is one line with the address and without the password.
 #[cfg(feature = "postgres")]
 pub fn diagnose_postgres(url: &str) -> Result<PostgresDiagnosis, String> {
-    use crate::store::postgres::session::describe;
-    use crate::store::postgres::url::Endpoint;
+    use tokio_postgres::Row;
+
+    use crate::store::postgres::connection::PgConnection;
+    use crate::store::postgres::endpoint::Endpoint;
 
     let endpoint = Endpoint::parse(url)?;
     let shown = endpoint.shown();
-    let words = |error: postgres::Error| format!("{shown}: {}", describe(&error));
-    let mut client = endpoint
-        .connect()
-        .map_err(|error| format!("{shown}: {error}"))?;
+    let explain = |error| format!("{shown}: {error}");
+    let mut connection = PgConnection::open(&endpoint).map_err(explain)?;
     let settings = "SET statement_timeout = '10s'; SET default_transaction_read_only = on; SET timezone = 'UTC'";
-    client.batch_execute(settings).map_err(words)?;
+    connection.run(settings).map_err(explain)?;
+    let mut query = |sql: &str| connection.query(sql, &[]).map_err(explain);
     let about =
         "SELECT current_setting('server_version'), (extract(epoch FROM now()) * 1000)::bigint,
          to_regclass('schema_version') IS NOT NULL";
-    let about = client.query_one(about, &[]).map_err(words)?;
-    let mut pairs = |sql: &str| client.query(sql, &[]).map_err(words);
+    let about = query(about)?;
+    let Some(about) = about.first() else {
+        return Err(format!("{shown}: the database returned no row"));
+    };
     let content = if about.get(2) {
-        let version = pairs("SELECT max(version)::bigint FROM schema_version")?;
-        let agents =
-            "SELECT id, agent_version FROM nodes WHERE agent_version IS NOT NULL ORDER BY id";
+        let version = query("SELECT max(version)::bigint FROM schema_version")?;
+        let version = version.first().and_then(|row| row.get(0)).unwrap_or(0);
         let overdue = format!(
             "SELECT id, node_id FROM jobs WHERE status = 'RUNNING'
              AND started_at + make_interval(secs => (timeout_seconds + {OVERDUE_SECONDS})::double precision) < now() ORDER BY id"
         );
         let waiting = "SELECT node_id, count(*) FROM jobs WHERE status = 'QUEUED'
              AND created_at < now() - interval '1 day' GROUP BY node_id ORDER BY node_id";
-        let both = |row: &postgres::Row| (row.get(0), row.get(1));
-        let version = version.first().and_then(|row| row.get(0)).unwrap_or(0);
         let copied = "SELECT id, to_char(copied_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM nodes
              WHERE copied_at > now() - interval '1 day' ORDER BY id";
-        let mut since = |sql: &str| match version {
-            PROBLEMS_SINCE.. => Ok(pairs(sql)?.iter().map(both).collect()),
-            _ => Ok::<_, String>(Vec::new()),
+        let text_pair = |row: &Row| (row.get(0), row.get(1));
+        let mut pairs = |sql: &str| -> Result<Vec<(String, String)>, String> {
+            Ok(query(sql)?.iter().map(text_pair).collect())
         };
-        let (still_running, problems, copied) =
-            (since(STILL_RUNNING)?, since(PROBLEMS)?, since(copied)?);
+        let mut since = |sql: &str| match version {
+            PROBLEMS_SINCE.. => pairs(sql),
+            _ => Ok(Vec::new()),
+        };
         Some(Content {
             version,
-            still_running,
-            problems,
-            copied,
-            agents: pairs(agents)?.iter().map(both).collect(),
-            overdue: pairs(&overdue)?.iter().map(both).collect(),
-            waiting: pairs(waiting)?
+            still_running: since(STILL_RUNNING)?,
+            problems: since(PROBLEMS)?,
+            copied: since(copied)?,
+            agents: pairs(AGENTS)?,
+            overdue: pairs(&overdue)?,
+            waiting: query(waiting)?
                 .iter()
                 .map(|row| (row.get(0), row.get(1)))
                 .collect(),

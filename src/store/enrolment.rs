@@ -1,10 +1,9 @@
-//! One-time codes with which a machine becomes a node's agent. The database keeps only their
-//! SHA-256.
+//! One-time codes that enrol a machine as a node's agent. Only the SHA-256 of a code is stored.
 
 use super::{Statement, StoreError, Tx, values};
 use crate::clock::Timestamp;
 
-/// Gives a node a code, in place of the one that it may have.
+/// Sets a node's code and replaces an earlier one.
 pub fn insert(
     tx: &mut dyn Tx,
     node_id: &str,
@@ -17,8 +16,8 @@ pub fn insert(
         .map(|_| ())
 }
 
-/// Uses a code up, and gives its node and until when it held.
-pub fn take(
+/// Deletes a code and returns its node and expiry, even if the code has expired.
+pub fn redeem(
     tx: &mut dyn Tx,
     code_sha256: [u8; 32],
 ) -> Result<Option<(String, Timestamp)>, StoreError> {

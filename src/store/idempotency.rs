@@ -1,4 +1,4 @@
-//! Idempotency keys: which job a user's request made, for 24 hours.
+//! Idempotency keys: which job a request created, kept for 24 hours.
 
 use super::tx::{Statement, Tx};
 use super::{StoreError, values};
@@ -8,25 +8,25 @@ static INSERT: Statement = Statement::new(include_str!("sql/idempotency_insert.s
 static FIND: Statement = Statement::new(include_str!("sql/idempotency_find.sql"));
 static PRUNE: Statement = Statement::new("DELETE FROM idempotency_keys WHERE created_at < $1");
 
-/// What a key stands for.
+/// A stored key.
 #[derive(Debug, Clone)]
-pub struct Remembered {
+pub struct StoredKey {
     /// Keyed digest of the request's body.
     pub digest: Vec<u8>,
-    /// The job that it made.
+    /// The job that the request created.
     pub job_id: String,
 }
 
-/// What the user's key stands for, if it is younger than `since`.
+/// Returns the user's key if it is younger than `since`.
 pub fn find(
     tx: &mut dyn Tx,
     user_id: &str,
     key: &str,
     since: Timestamp,
-) -> Result<Option<Remembered>, StoreError> {
+) -> Result<Option<StoredKey>, StoreError> {
     tx.query_one(&FIND, values![user_id, key, since])?
         .map(|mut row| {
-            Ok(Remembered {
+            Ok(StoredKey {
                 digest: row.take()?,
                 job_id: row.take()?,
             })
@@ -34,13 +34,13 @@ pub fn find(
         .transpose()
 }
 
-/// Makes this transaction the only one with that key: of two requests at once the second finds what
-/// the first one made.
+/// Excludes other transactions with this key: the second of two simultaneous requests finds the job
+/// that the first one created.
 pub fn lock(tx: &mut dyn Tx, user_id: &str, key: &str) -> Result<(), StoreError> {
     tx.lock(&format!("idempotency {user_id} {key}"))
 }
 
-/// Remembers a key; one that was there, too old to count, is replaced.
+/// Stores a key and replaces an expired one.
 pub fn insert(
     tx: &mut dyn Tx,
     user_id: &str,
@@ -53,7 +53,7 @@ pub fn insert(
         .map(|_| ())
 }
 
-/// Forgets keys older than `before`.
+/// Deletes keys older than `before`.
 pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<(), StoreError> {
     tx.execute(&PRUNE, values![before]).map(|_| ())
 }

@@ -1,5 +1,5 @@
-//! From whatever version the database has to today's, forward only, in one transaction, after a
-//! copy was made.
+//! Creates the SQLite schema, or upgrades it from an older version in one transaction, after copying
+//! the file.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use rusqlite::Connection;
 
 use super::OpenError;
 
-/// The version that this program reads and writes.
+/// The schema version that this program reads and writes.
 pub const SCHEMA_VERSION: i64 = 5;
 
-/// The whole schema, for a fresh database.
+/// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
-/// Views and triggers, made anew at each start: they hold nothing. Each database has a file of its
-/// own.
+/// Views and triggers, which contain no data and are recreated at each start. Each kind of database
+/// has its own file.
 const DERIVED: &str = include_str!("sql/derived.sqlite.sql");
 
 /// The steps from an older version: the version that a step leads to, and its SQL
@@ -36,11 +36,11 @@ pub(super) const RUNNING_BY_INSTANCE: &str =
 /// To version 5, on either database.
 pub(super) const HARDENING: &str = include_str!("migrations/0005_hardening.sql");
 
-/// Marks the file as ours (`PRAGMA application_id`): "hbox".
+/// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;
 
-/// An empty file is a new database, unless what stands next to it shows that there was one.
-fn refuse_emptied(path: &Path) -> Result<(), OpenError> {
+/// Refuses an empty file if a database next to it shows that the file had contents.
+fn refuse_truncated_file(path: &Path) -> Result<(), OpenError> {
     refuse_log(path)?;
     let Some(folder) = path.parent() else {
         return Ok(());
@@ -49,14 +49,14 @@ fn refuse_emptied(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     };
     Err(OpenError(format!(
-        "{} is empty, but {} is a database: put it back with `hyprbox restore --replace {}`, or remove the empty file to start afresh",
+        "{} is empty, but {} is a database: restore it with `hyprbox restore --replace {}`, or remove the empty file to start with a new database",
         path.display(),
         copy.display(),
         copy.display()
     )))
 }
 
-/// A write-ahead log without its database: opening it would delete the log.
+/// Refuses a write-ahead log without its database, since opening the database would delete the log.
 fn refuse_log(path: &Path) -> Result<(), OpenError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -65,13 +65,13 @@ fn refuse_log(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     Err(OpenError(format!(
-        "{} is empty or gone, but its log {} is not: put the database back, restore a backup with `hyprbox restore --replace FILE`, or move the log away to start afresh",
+        "{} is empty or missing, but its log {} exists: put the database back, restore a backup with `hyprbox restore --replace FILE`, or move the log away to start with a new database",
         path.display(),
         log.display()
     )))
 }
 
-/// A database in a folder or in a folder in it.
+/// Finds a database in a directory or one of its subdirectories.
 fn find_database(folder: &Path) -> Option<std::path::PathBuf> {
     let files = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
     let is_database = |path: &Path| {
@@ -89,8 +89,8 @@ fn find_database(folder: &Path) -> Option<std::path::PathBuf> {
         .find(|path| is_database(path))
 }
 
-/// Looks at the file's first bytes alone, before SQLite does, so that a file that isn't ours stays
-/// as it is.
+/// Reads only the file's first bytes, before SQLite opens it, so that another program's file is not
+/// changed.
 pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), OpenError> {
     let mut header = [0; 100];
     let mut file = match std::fs::File::open(path) {
@@ -105,7 +105,7 @@ pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), OpenError> {
     };
     let length = file.metadata().map_or(0, |about| about.len());
     if length == 0 {
-        return refuse_emptied(path);
+        return refuse_truncated_file(path);
     }
     if file.read_exact(&mut header).is_err() || &header[..16] != b"SQLite format 3\0" {
         return Err(OpenError(format!(
@@ -124,8 +124,7 @@ pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), OpenError> {
     refuse_version(path, number(60))
 }
 
-/// Looks again through SQLite, which also reads what stands in the log beside the file. Changes
-/// nothing.
+/// Checks again through SQLite, which also reads the log next to the file. Changes nothing.
 pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let wrong = |error: rusqlite::Error| cant_open(path, &error);
@@ -151,8 +150,8 @@ fn refuse_version(path: &Path, version: i64) -> Result<(), OpenError> {
     )))
 }
 
-/// Makes a fresh database, or brings an older one up to date.
-pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+/// Creates the schema or upgrades it.
+pub(super) fn upgrade(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let wrong = |error: rusqlite::Error| cant_open(path, &error);
     let version: i64 = connection
         .query_row("PRAGMA user_version", [], |row| row.get(0))
@@ -195,7 +194,7 @@ fn copy_before_upgrade(
 ) -> Result<(), OpenError> {
     let copy = backup_path(path, version);
     if copy.exists() {
-        // A copy from an upgrade that broke off: that one is the older truth.
+        // An interrupted upgrade left this copy, which is the older state.
         return Ok(());
     }
     connection
@@ -206,7 +205,7 @@ fn copy_before_upgrade(
                 copy.display()
             ))
         })?;
-    tracing::info!(copy = %copy.display(), "the database was copied before its upgrade");
+    tracing::info!(copy = %copy.display(), "copied the database before the upgrade");
     Ok(())
 }
 
@@ -217,7 +216,7 @@ pub(super) fn cant_open(path: &Path, error: &rusqlite::Error) -> OpenError {
     ))
 }
 
-/// The path of a copy of `path` made before an upgrade from `version`.
+/// The path of the copy made before an upgrade from `version`.
 fn backup_path(path: &Path, version: i64) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".before-upgrade-from-{version}"));
@@ -229,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_run_in_order_and_only_those_that_are_newer() {
+    fn only_newer_steps_run_in_order() {
         let connection = Connection::open_in_memory().expect("opens");
         let steps = [
             (1, "CREATE TABLE wrong (id TEXT)"),
@@ -242,19 +241,19 @@ mod tests {
             .expect("both steps ran");
         assert!(
             connection.prepare("SELECT * FROM wrong").is_err(),
-            "the step that led to the old version ran again"
+            "the step to the old version ran again"
         );
     }
 
     #[test]
-    fn a_fresh_database_has_todays_version_and_opens_again() {
+    fn a_new_database_has_the_current_version_and_opens_again() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("hyprbox.db");
         for _ in 0..2 {
             refuse_foreign_file(&path).expect("ours");
             let mut connection = Connection::open(&path).expect("opens");
             refuse_newer(&connection, &path).expect("not newer");
-            bring_up_to_date(&mut connection, &path).expect("up to date");
+            upgrade(&mut connection, &path).expect("up to date");
             let version: i64 = connection
                 .query_row("PRAGMA user_version", [], |row| row.get(0))
                 .expect("version");

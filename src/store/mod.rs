@@ -1,9 +1,9 @@
-//! The only folder that speaks SQL: a cheap handle with two doors, [`Store::read`] and
-//! [`Store::write`], and a small function per statement beside the record that it gives.
+//! The only folder that contains SQL: a handle with two entry points, [`Store::read`] and
+//! [`Store::write`], and one small function per statement.
 //!
-//! What a transaction changed is told, once it is durable, to the one listener that the server gave
-//! at the start (`events`). The store knows no HTTP and decides nothing: conditions are in the SQL,
-//! their meaning is the caller's.
+//! Once a transaction is durable, its [`Change`]s go to the listener that the server passed at the
+//! start (the hub). The store does not depend on HTTP and makes no decisions: conditions are in the
+//! SQL, and callers interpret the results.
 
 pub mod attempt;
 pub mod audit;
@@ -18,18 +18,17 @@ mod migrate;
 #[cfg(feature = "postgres")]
 pub mod migrate_store;
 pub mod node;
+pub mod node_token;
 pub mod output;
-#[cfg(test)]
-mod plans;
 #[cfg(feature = "postgres")]
 mod postgres;
-pub mod readiness;
 pub mod retention;
-pub mod secret;
-pub mod server_key;
+pub mod server_state;
 pub mod session;
 pub mod space;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 mod tx;
 pub mod user;
 pub mod user_token;
@@ -44,45 +43,32 @@ pub use postgres::check_url as check_postgres_url;
 pub(crate) use tx::values;
 pub use tx::{FromValue, Row, Statement, Tx, Value, read_all};
 
-/// What a committed transaction changed, told to the listener in the order of the commits.
+/// A change made by a committed transaction. The listener receives changes in commit order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A job's status, or its wish to be cancelled.
-    Job {
-        /// The job.
-        id: String,
-        /// Its node, which may have work now.
-        node_id: String,
-    },
+    /// A job's status or cancel request. The node may have new work.
+    Job { id: String, node_id: String },
     /// A job has new output.
-    Output {
-        /// The job.
-        job_id: String,
-    },
-    /// Somebody watches a job on one of the servers that share the database: its agent is to send
-    /// output at once.
-    Watched {
-        /// The job.
-        job_id: String,
-    },
+    Output { job_id: String },
+    /// Somebody watches a job on one of the servers that share the database. The agent must send
+    /// output without delay.
+    Watched { job_id: String },
     /// A node's facts, presence or existence.
-    Node {
-        /// The node.
-        id: String,
-    },
-    /// Users, sessions or tokens: whatever was remembered of credentials is void.
+    Node { id: String },
+    /// Users, sessions or tokens. Cached credentials are invalid.
     Credentials,
-    /// Somebody else wrote to the database: anything may have changed.
+    /// Another program wrote to the database, so anything may have changed.
     Foreign,
 }
 
-/// Hears of every [`Change`] after its commit and before the writer's answer. It must not block.
+/// Receives every [`Change`] after its commit and before the writer gets its result. Must not
+/// block.
 pub type Listener = Arc<dyn Fn(&[Change]) + Send + Sync>;
 
-/// What can go wrong between the server and its database.
+/// Why a transaction failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// Too many writes wait, or another program holds the database's lock.
+    /// Too many writes are waiting, or another program holds the database's lock.
     #[error("the database is busy")]
     Busy,
     /// The disk, or the quota, is full.
@@ -91,28 +77,28 @@ pub enum StoreError {
     /// The database can't be read or written at all.
     #[error("the database can't be used: {0}")]
     Unusable(String),
-    /// A statement failed: a fault of this program, or of a schema changed by hand.
+    /// A statement failed because of a bug in this program or a schema that was changed by hand.
     #[error("a statement failed: {0}")]
     Statement(String),
-    /// A value in the database is not of the type that the program wants.
-    #[error("column {column} is no {wanted}")]
+    /// A value in the database does not have the expected type.
+    #[error("column {column} can't be read as {wanted}")]
     Decode {
-        /// Its number in the SELECT, from 1.
+        /// The column's number in the SELECT, counted from 1.
         column: usize,
-        /// The Rust type.
+        /// The expected Rust type.
         wanted: &'static str,
     },
-    /// The server is going down.
+    /// The server is shutting down.
     #[error("the server is stopping")]
     Stopping,
 }
 
-/// Why the database can't be opened: one line for the operator.
+/// Why the database can't be opened, as one line for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct OpenError(pub String);
 
-/// The database's handle; clones share it.
+/// A handle to the database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
@@ -127,8 +113,8 @@ enum Backend {
 }
 
 impl Store {
-    /// Opens the SQLite file, makes it or brings it up to date. Nothing on the disk changes where
-    /// this fails because the file is another program's or a newer version's.
+    /// Opens the SQLite file, and creates or upgrades it if needed. Leaves the file unchanged if it
+    /// belongs to another program or a newer version.
     pub fn open_sqlite(path: &Path, listener: Listener) -> Result<Self, OpenError> {
         let sqlite = sqlite::Sqlite::open(path, listener)?;
         Ok(Self {
@@ -137,7 +123,7 @@ impl Store {
         })
     }
 
-    /// Connects to Postgres, makes the tables or brings them up to date. `url` has passed
+    /// Connects to PostgreSQL and creates or upgrades the tables if needed. `url` must have passed
     /// [`check_postgres_url`].
     #[cfg(feature = "postgres")]
     pub fn open_postgres(url: &str, listener: Listener) -> Result<Self, OpenError> {
@@ -148,8 +134,8 @@ impl Store {
         })
     }
 
-    /// Whether other servers may share this database: then what is kept in this one's memory is not
-    /// all there is.
+    /// Whether other servers may share this database. If so, state in this server's memory is
+    /// incomplete.
     pub fn is_shared(&self) -> bool {
         match &self.backend {
             Backend::Sqlite(_) => false,
@@ -158,7 +144,7 @@ impl Store {
         }
     }
 
-    /// Reads, in one snapshot of the database. `work` runs on a blocking thread.
+    /// Runs `work` on a blocking thread, in a read transaction that sees one snapshot.
     pub async fn read<T, E>(
         &self,
         work: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
@@ -179,8 +165,8 @@ impl Store {
         }
     }
 
-    /// Writes: `work` runs inside one transaction, together with others that wait; what it did is
-    /// durable when this returns `Ok`, and undone when it gives an `Err`. It must be short: no
+    /// Runs `work` in a write transaction. Its changes are durable when this returns `Ok`, and rolled
+    /// back if `work` returns an `Err`. Waiting writes share a commit, so `work` must be short: no
     /// network, no rendering, no waiting.
     pub async fn write<T, E>(
         &self,
@@ -192,9 +178,10 @@ impl Store {
     {
         match &self.backend {
             Backend::Sqlite(sqlite) => {
-                let (answer, wait) = tokio::sync::oneshot::channel();
-                sqlite.enqueue(sqlite::write_of(work, answer))?;
-                wait.await
+                let (caller, result) = tokio::sync::oneshot::channel();
+                sqlite.enqueue(sqlite::queued_write(work, caller))?;
+                result
+                    .await
                     .unwrap_or_else(|_| Err(StoreError::Stopping.into()))
             }
             #[cfg(feature = "postgres")]
@@ -202,8 +189,8 @@ impl Store {
         }
     }
 
-    /// [`Store::write`] of something that holds so many bytes: what waits is bounded in bytes, too,
-    /// and one that is too much is [`StoreError::Busy`].
+    /// [`Store::write`] for work that holds `bytes` bytes in memory. Returns [`StoreError::Busy`] if
+    /// the waiting writes hold too many bytes.
     pub async fn write_large<T, E>(
         &self,
         bytes: usize,
@@ -213,17 +200,17 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let part = self.budget.take(bytes)?;
-        // It goes with the work, which holds the bytes even when the caller has gone.
+        let reservation = self.budget.reserve(bytes)?;
+        // The work keeps the reservation, since it holds the bytes even if the caller is gone.
         self.write(move |tx| {
             let done = work(tx);
-            drop(part);
+            drop(reservation);
             done
         })
         .await
     }
 
-    /// Finishes the writes that wait and closes the database. Later calls answer
+    /// Finishes the waiting writes and closes the database. Later calls return
     /// [`StoreError::Stopping`].
     pub async fn close(&self) {
         match &self.backend {

@@ -1,4 +1,4 @@
-//! Nodes, their tokens and the agent instances that used them.
+//! Nodes and the agent instances that used their tokens.
 
 use std::collections::BTreeMap;
 
@@ -37,9 +37,6 @@ static SET_COPIED: Statement = Statement::new(
 static COUNT_PROBLEMS: Statement =
     Statement::new("SELECT CAST(count(*) AS BIGINT) FROM nodes WHERE problem IS NOT NULL");
 static SET_SEEN: Statement = Statement::new(include_str!("sql/node_set_seen.sql"));
-static TOKEN_INSERT: Statement = Statement::new(include_str!("sql/node_token_insert.sql"));
-static TOKEN_LIST: Statement = Statement::new(include_str!("sql/node_token_list.sql"));
-static TOKEN_REVOKE: Statement = Statement::new(include_str!("sql/node_token_revoke.sql"));
 static INSTANCE_SEEN: Statement = Statement::new(include_str!("sql/node_instance_seen.sql"));
 static SEEN_SHARED: Statement = Statement::new(include_str!("sql/node_set_seen.postgres.sql"));
 static INSTANCE_SEEN_SHARED: Statement =
@@ -50,13 +47,12 @@ static INSTANCE_LIFE: Statement =
 static INSTANCE_PRUNE: Statement = Statement::new(include_str!("sql/node_instance_prune.sql"));
 static INSTANCE_LIST: Statement = Statement::new(include_str!("sql/node_instance_list.sql"));
 
-/// Words that a search looks at.
+/// Further words of a search are ignored.
 const SEARCH_WORDS_MAX: usize = 8;
 
-/// What an agent tells of its node.
+/// What an agent reports about its node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct NodeFacts {
-    /// The node's own name for itself.
     pub hostname: Option<String>,
     /// `ID` of os-release.
     pub os_id: Option<String>,
@@ -66,9 +62,8 @@ pub struct NodeFacts {
     pub os_version_id: Option<String>,
     /// `PRETTY_NAME` of os-release.
     pub os_pretty_name: Option<String>,
-    /// The agent's version.
     pub agent_version: Option<String>,
-    /// The heartbeat's interval.
+    /// Time between two heartbeats.
     pub interval_ms: u64,
     /// Why the node can't run jobs.
     pub problem: Option<String>,
@@ -79,38 +74,20 @@ pub struct NodeFacts {
 pub struct Node {
     /// The slug.
     pub id: String,
-    /// A name for people.
+    /// The display name.
     pub name: String,
-    /// Free labels.
     pub labels: BTreeMap<String, String>,
-    /// When it was added.
     pub created_at: Timestamp,
-    /// The last sign of life that was written down.
+    /// The last sign of life that was written to the database.
     pub last_seen_at: Option<Timestamp>,
-    /// Whether the agent said goodbye then.
+    /// Whether the agent announced its stop in that sign of life.
     pub stopping: bool,
-    /// What its agent told.
     pub facts: NodeFacts,
-    /// When a second machine last used a copy of its agent's state folder.
+    /// When a second machine last used a copy of the agent's state directory.
     pub copied_at: Option<Timestamp>,
 }
 
-/// A node's token, without its secret.
-#[derive(Debug, Clone)]
-pub struct NodeToken {
-    /// UUIDv7.
-    pub id: String,
-    /// The token's first characters.
-    pub prefix: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was last used.
-    pub last_used_at: Option<Timestamp>,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-}
-
-fn record(row: &mut Row) -> Result<Node, StoreError> {
+fn node_of_row(row: &mut Row) -> Result<Node, StoreError> {
     Ok(Node {
         id: row.take()?,
         name: row.take()?,
@@ -132,7 +109,7 @@ fn record(row: &mut Row) -> Result<Node, StoreError> {
     })
 }
 
-/// Adds a node; false where the id is taken.
+/// Adds a node; false if the id is taken.
 pub fn insert(
     tx: &mut dyn Tx,
     id: &str,
@@ -144,47 +121,48 @@ pub fn insert(
     Ok(tx.execute(&INSERT, values![id, name, labels, now])? == 1)
 }
 
-/// The node of that id.
+/// Returns the node with this id.
 pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError> {
     tx.query_one(&FIND, values![id])?
-        .map(|mut row| record(&mut row))
+        .map(|mut row| node_of_row(&mut row))
         .transpose()
 }
 
-/// The node of that id, which nobody deletes until this transaction ends: for one that adds
-/// something of the node's.
+/// Returns the node with this id and prevents its deletion until the transaction ends. For
+/// transactions that add a row which belongs to the node.
 pub fn find_held(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError> {
     tx.query_one(&FIND_HELD, values![id])?
-        .map(|mut row| record(&mut row))
+        .map(|mut row| node_of_row(&mut row))
         .transpose()
 }
 
-/// The node of that id, which nobody else changes, or adds to, until this transaction ends.
+/// Returns the node with this id and locks its row until the transaction ends: nobody else changes
+/// the node or adds rows that belong to it.
 pub fn find_locked(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError> {
     tx.query_one(&FIND_LOCKED, values![id])?
-        .map(|mut row| record(&mut row))
+        .map(|mut row| node_of_row(&mut row))
         .transpose()
 }
 
-/// Every node, by id.
+/// Returns every node, ordered by id.
 pub fn list(tx: &mut dyn Tx) -> Result<Vec<Node>, StoreError> {
-    read_all(tx.query(&LIST, &[])?, record)
+    read_all(tx.query(&LIST, &[])?, node_of_row)
 }
 
-/// As much of a node as a search puts in order.
+/// A node that matches a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundNode {
+pub struct NodeMatch {
     /// The slug.
     pub id: String,
-    /// `ID` of os-release; empty where it is not known.
+    /// `ID` of os-release; empty if unknown.
     pub os_id: String,
     /// `ID_LIKE` of os-release.
     pub os_id_like: String,
 }
 
-/// The nodes in whose id, name, hostname, system or labels every word is found, by id; all of them
-/// where there is no word.
-pub fn search(tx: &mut dyn Tx, sought: &str) -> Result<Vec<FoundNode>, StoreError> {
+/// Returns the nodes that contain every word in their id, name,
+/// hostname, operating system or labels, ordered by id. Without words, returns every node.
+pub fn search(tx: &mut dyn Tx, sought: &str) -> Result<Vec<NodeMatch>, StoreError> {
     let mut sql = String::from(include_str!("sql/node_search.sql"));
     let mut params = Vec::new();
     for word in sought.split_whitespace().take(SEARCH_WORDS_MAX) {
@@ -201,7 +179,7 @@ pub fn search(tx: &mut dyn Tx, sought: &str) -> Result<Vec<FoundNode>, StoreErro
     }
     sql.push_str(" ORDER BY id");
     read_all(tx.query(&Statement::composed(sql), &params)?, |row| {
-        Ok(FoundNode {
+        Ok(NodeMatch {
             id: row.take()?,
             os_id: row.take()?,
             os_id_like: row.take()?,
@@ -209,12 +187,12 @@ pub fn search(tx: &mut dyn Tx, sought: &str) -> Result<Vec<FoundNode>, StoreErro
     })
 }
 
-/// Deletes a node with its tokens; false where there is none.
+/// Deletes a node with its tokens; false if the node does not exist.
 pub fn delete(tx: &mut dyn Tx, id: &str) -> Result<bool, StoreError> {
     Ok(tx.execute(&DELETE, values![id])? == 1)
 }
 
-/// Writes down what the agent told of its node.
+/// Stores what the agent reported about its node.
 pub fn set_facts(tx: &mut dyn Tx, id: &str, facts: &NodeFacts) -> Result<(), StoreError> {
     let facts = facts.clone();
     tx.execute(
@@ -234,14 +212,14 @@ pub fn set_facts(tx: &mut dyn Tx, id: &str, facts: &NodeFacts) -> Result<(), Sto
     .map(|_| ())
 }
 
-/// How many nodes report that they can't run jobs.
+/// Counts the nodes that report that they can't run jobs.
 pub fn count_problems(tx: &mut dyn Tx) -> Result<u64, StoreError> {
     tx.query_one(&COUNT_PROBLEMS, values![])?
         .map_or(Ok(0), |mut row| row.take())
 }
 
-/// Records that a second machine uses a copy of the node's agent state; false if that was recorded
-/// since `since` already.
+/// Records that a second machine uses a copy of the agent's state directory; false if this was
+/// already recorded after `since`.
 pub fn set_copied(
     tx: &mut dyn Tx,
     id: &str,
@@ -251,32 +229,28 @@ pub fn set_copied(
     Ok(tx.execute(&SET_COPIED, values![id, now, since])? == 1)
 }
 
-/// A sign of life: when it was, by this server's clock, and how long ago, which the database's own
-/// clock can count from.
+/// A sign of life: its time by this server's clock, and its age, from which a shared database
+/// computes the time by its own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    /// When.
+pub struct SignOfLife {
     pub at: Timestamp,
-    /// Milliseconds from then to now.
     pub ago_ms: u64,
 }
 
-/// What is to be written down of a node's life.
+/// A node's signs of life to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Life {
-    /// The node.
+pub struct LifeUpdate {
     pub node_id: String,
-    /// When it was last seen.
-    pub seen: Seen,
-    /// Whether it said goodbye then.
+    pub seen: SignOfLife,
+    /// Whether the agent announced its stop.
     pub stopping: bool,
-    /// Its instances that were seen since they were last written down.
-    pub instances: Vec<(String, Seen)>,
+    /// Agent instances with a sign of life that is not stored yet.
+    pub instances: Vec<(String, SignOfLife)>,
 }
 
-/// Writes down signs of life. In a database that other servers write to, too, a later one that is
-/// there already stays.
-pub fn write_lives(tx: &mut dyn Tx, lives: &[Life]) -> Result<(), StoreError> {
+/// Stores signs of life. In a database that other servers also write to, a later sign of life that
+/// is already stored stays.
+pub fn write_lives(tx: &mut dyn Tx, lives: &[LifeUpdate]) -> Result<(), StoreError> {
     if tx.is_shared() {
         return write_lives_shared(tx, lives);
     }
@@ -286,22 +260,22 @@ pub fn write_lives(tx: &mut dyn Tx, lives: &[Life]) -> Result<(), StoreError> {
             values![&life.node_id, life.seen.at, life.stopping],
         )?;
         for (instance, seen) in &life.instances {
-            instance_seen(tx, &life.node_id, instance, *seen)?;
+            write_instance(tx, &life.node_id, instance, *seen)?;
         }
     }
     Ok(())
 }
 
-/// All at once, as two statements.
-fn write_lives_shared(tx: &mut dyn Tx, lives: &[Life]) -> Result<(), StoreError> {
-    // Two servers that write the same rows in another order would wait for one another.
+/// Like [`write_lives`], in two statements for all nodes.
+fn write_lives_shared(tx: &mut dyn Tx, lives: &[LifeUpdate]) -> Result<(), StoreError> {
+    // Without the lock, two servers that write the same rows in different order would deadlock.
     tx.lock("node_lives")?;
     let nodes: Vec<_> = lives
         .iter()
         .map(|life| json!({"id": life.node_id, "ago": life.seen.ago_ms, "stopping": i64::from(life.stopping)}))
         .collect();
     tx.execute(&SEEN_SHARED, values![json!(nodes).to_string()])?;
-    let instance = |(life, instance, seen): (&Life, &str, Seen)| json!({"id": life.node_id, "instance": instance, "ago": seen.ago_ms});
+    let instance = |(life, instance, seen): (&LifeUpdate, &str, SignOfLife)| json!({"id": life.node_id, "instance": instance, "ago": seen.ago_ms});
     let instances: Vec<_> = lives
         .iter()
         .flat_map(|life| {
@@ -316,7 +290,7 @@ fn write_lives_shared(tx: &mut dyn Tx, lives: &[Life]) -> Result<(), StoreError>
         .map(|_| ())
 }
 
-/// Forgets agent instances, of each node all but the `kept` that were seen last.
+/// Deletes agent instances, except the `kept` that were seen last on each node.
 pub fn prune_instances(tx: &mut dyn Tx, kept: u64) -> Result<u64, StoreError> {
     if tx.is_shared() {
         tx.lock("node_lives")?;
@@ -324,48 +298,45 @@ pub fn prune_instances(tx: &mut dyn Tx, kept: u64) -> Result<u64, StoreError> {
     tx.execute(&INSTANCE_PRUNE, values![kept])
 }
 
-/// What the database knows of a node's life.
+/// The stored sign of life of a node.
 #[derive(Debug, Clone)]
-pub struct KnownLife {
-    /// The node.
+pub struct NodeLife {
     pub node_id: String,
-    /// Its last sign of life; `ago_ms` is by the database's clock.
-    pub seen: Option<Seen>,
-    /// Whether it said goodbye then.
+    /// `ago_ms` is counted by the database's clock.
+    pub seen: Option<SignOfLife>,
+    /// Whether the agent announced its stop.
     pub stopping: bool,
-    /// The heartbeat's interval.
+    /// Time between two heartbeats.
     pub interval_ms: u64,
 }
 
-/// What the database knows of an agent instance's life.
+/// The stored sign of life of an agent instance.
 #[derive(Debug, Clone)]
-pub struct KnownInstance {
-    /// The node.
+pub struct InstanceLife {
     pub node_id: String,
-    /// The instance.
     pub instance: String,
-    /// Milliseconds since its last sign of life, by the database's clock.
+    /// Milliseconds since the last sign of life, by the database's clock.
     pub ago_ms: u64,
 }
 
-/// The lives of all nodes, and of the instances seen within `within_ms`: what other servers wrote
-/// down, too. Only where [`Tx::is_shared`].
+/// Returns the stored signs of life of all nodes, and of the instances seen within `within_ms`,
+/// including those that other servers stored. Only on a database with [`Tx::is_shared`].
 pub fn lives(
     tx: &mut dyn Tx,
     within_ms: u64,
-) -> Result<(Vec<KnownLife>, Vec<KnownInstance>), StoreError> {
+) -> Result<(Vec<NodeLife>, Vec<InstanceLife>), StoreError> {
     let nodes = read_all(tx.query(&LIFE, &[])?, |row| {
         let (node_id, stopping, interval_ms) = (row.take()?, row.take()?, row.take()?);
         let (at, ago_ms): (Option<Timestamp>, Option<u64>) = (row.take()?, row.take()?);
-        Ok(KnownLife {
+        Ok(NodeLife {
             node_id,
-            seen: at.zip(ago_ms).map(|(at, ago_ms)| Seen { at, ago_ms }),
+            seen: at.zip(ago_ms).map(|(at, ago_ms)| SignOfLife { at, ago_ms }),
             stopping,
             interval_ms,
         })
     })?;
     let instances = read_all(tx.query(&INSTANCE_LIFE, values![within_ms])?, |row| {
-        Ok(KnownInstance {
+        Ok(InstanceLife {
             node_id: row.take()?,
             instance: row.take()?,
             ago_ms: row.take()?,
@@ -374,55 +345,18 @@ pub fn lives(
     Ok((nodes, instances))
 }
 
-/// Adds a token to a node that is there.
-pub fn token_insert(
-    tx: &mut dyn Tx,
-    id: &str,
-    node_id: &str,
-    prefix: &str,
-    sha256: [u8; 32],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.execute(&TOKEN_INSERT, values![id, node_id, prefix, sha256, now])
-        .map(|_| ())
-}
-
-/// A node's tokens, oldest first, the revoked ones too.
-pub fn token_list(tx: &mut dyn Tx, node_id: &str) -> Result<Vec<NodeToken>, StoreError> {
-    read_all(tx.query(&TOKEN_LIST, values![node_id])?, |row| {
-        Ok(NodeToken {
-            id: row.take()?,
-            prefix: row.take()?,
-            created_at: row.take()?,
-            last_used_at: row.take()?,
-            revoked_at: row.take()?,
-        })
-    })
-}
-
-/// Revokes a node's token; false where the node has no such token. Revoked again, the first time
-/// stands.
-pub fn token_revoke(
-    tx: &mut dyn Tx,
-    node_id: &str,
-    id: &str,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    Ok(tx.execute(&TOKEN_REVOKE, values![node_id, id, now])? == 1)
-}
-
-/// Writes down that an agent instance used a token of the node.
-pub fn instance_seen(
+/// Records that an agent instance used a token of the node.
+fn write_instance(
     tx: &mut dyn Tx,
     node_id: &str,
     instance: &str,
-    seen: Seen,
+    seen: SignOfLife,
 ) -> Result<(), StoreError> {
     tx.execute(&INSTANCE_SEEN, values![node_id, instance, seen.at])
         .map(|_| ())
 }
 
-/// The agent instances of a node: id, first and last seen; the latest first, 32 at the most.
+/// Returns a node's agent instances (id, first seen, last seen), the latest first; at most 32.
 pub fn instances(
     tx: &mut dyn Tx,
     node_id: &str,

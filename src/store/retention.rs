@@ -1,6 +1,5 @@
-//! The clock that `HYPRBOX_KEEP_DAYS` counts by. A clock that leaps months ahead must not delete
-//! everything at once, so after a leap nothing is deleted until the clock has gone on steadily for
-//! a day.
+//! The clock that `HYPRBOX_KEEP_DAYS` counts by. A clock that leaps months ahead must not delete the
+//! whole history, so nothing is deleted until the clock has run steadily for a day after a leap.
 
 use super::tx::{Statement, Tx};
 use super::{StoreError, values};
@@ -11,29 +10,29 @@ static WRITE: Statement = Statement::new(include_str!("sql/retention_write.sql")
 static DATABASE_NOW: Statement = Statement::new("SELECT now()");
 
 const HOUR_MS: i64 = 3_600_000;
-/// More than this between two readings is a leap: of the clock, or of a server that was off.
+/// A longer time between two readings is a leap: the clock was changed, or the server was off.
 const LEAP_MS: i64 = 24 * HOUR_MS;
-/// How long the clock must go on steadily after a leap.
+/// How long the clock must run steadily after a leap.
 const STEADY_MS: i64 = 24 * HOUR_MS;
 
-/// What the database knows of the clock.
+/// The stored state of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
+struct ClockState {
     seen_at: Timestamp,
-    /// The last leap ahead.
+    /// The time of the last leap; `None` if the clock is trusted.
     steady_since: Option<Timestamp>,
 }
 
 /// A reading of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// The time from which ages are counted; `None` while the clock must not be trusted.
+    /// The current time; `None` while the clock must not be trusted.
     pub trusted: Option<Timestamp>,
-    /// By how many milliseconds the clock leapt ahead just now.
+    /// How many milliseconds the clock has leapt ahead since the last reading.
     pub leap_ms: Option<i64>,
 }
 
-/// Reads the clock (of a shared database: the database's) and records what must outlive the server.
+/// Reads the clock (the database's own if the database is shared) and stores its state.
 pub fn read_clock(tx: &mut dyn Tx) -> Result<Reading, StoreError> {
     let now = if tx.is_shared() {
         match tx.query_one(&DATABASE_NOW, values![])? {
@@ -44,7 +43,7 @@ pub fn read_clock(tx: &mut dyn Tx) -> Result<Reading, StoreError> {
         clock::now()
     };
     let known = match tx.query_one(&READ, values![])? {
-        Some(mut row) => Some(Known {
+        Some(mut row) => Some(ClockState {
             seen_at: row.take()?,
             steady_since: row.take()?,
         }),
@@ -61,17 +60,17 @@ pub fn read_clock(tx: &mut dyn Tx) -> Result<Reading, StoreError> {
     Ok(reading)
 }
 
-fn judge(known: Option<Known>, now: Timestamp) -> (Known, Reading) {
+fn judge(known: Option<ClockState>, now: Timestamp) -> (ClockState, Reading) {
     let passed = known.map_or(0, |known| now.millis_since(known.seen_at));
     let leap_ms = (passed > LEAP_MS).then_some(passed);
     let steady_since = match (leap_ms, known.and_then(|known| known.steady_since)) {
         (Some(_), _) => Some(now),
-        // The leap was taken back.
+        // The clock was set back to before the leap.
         (None, Some(leapt_at)) if now < leapt_at => None,
         (None, Some(leapt_at)) if now.millis_since(leapt_at) >= STEADY_MS => None,
         (None, since) => since,
     };
-    let next = Known {
+    let next = ClockState {
         seen_at: now,
         steady_since,
     };
@@ -88,7 +87,7 @@ mod tests {
 
     const DAY_MS: i64 = 24 * HOUR_MS;
 
-    /// Goes through readings at these milliseconds, starting at day 1,000; whether each may delete.
+    /// Takes readings at these milliseconds after day 1,000; whether each one is trusted.
     fn trusted(readings: &[i64]) -> Vec<bool> {
         let start = Timestamp::from_millis(1_000 * DAY_MS);
         let mut known = None;
@@ -106,11 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn after_a_leap_of_months_nothing_goes_for_a_day() {
+    fn after_a_leap_of_months_nothing_is_deleted_for_a_day() {
         let leap = 90 * DAY_MS;
         let readings = [0, leap, leap + HOUR_MS, leap + DAY_MS - 1, leap + DAY_MS];
         assert_eq!(trusted(&readings), [true, false, false, false, true]);
-        // Set right within that day.
+        // The clock is corrected within that day.
         assert_eq!(trusted(&[0, leap, HOUR_MS]), [true, false, true]);
         // A second leap starts the day again.
         let twice = [0, leap, 2 * leap, 2 * leap + DAY_MS - 1];

@@ -1,12 +1,12 @@
-//! Sessions, and what the hash of a node's token leads to. Only SHA-256 of a token is ever stored
-//! or looked for.
+//! Sessions of the dashboard and the command line. Only the SHA-256 of a token is stored or
+//! searched.
 
 use super::user::{UserRecord, record};
 use super::{Statement, StoreError, Tx, values};
 use crate::clock::Timestamp;
 
-/// Starts a session of a user whose password is still `proved` (a PHC string); false when it isn't,
-/// or the user is gone.
+/// Starts a session for a user whose password hash is still `proved` (a PHC string). Returns false
+/// if the hash has changed or the user was removed.
 pub fn insert(
     tx: &mut dyn Tx,
     token_sha256: [u8; 32],
@@ -18,23 +18,23 @@ pub fn insert(
     Ok(tx.execute(&INSERT, values![token_sha256, user_id, now, proved])? == 1)
 }
 
-/// What a session's token leads to.
+/// A session and its user.
 #[derive(Debug, Clone)]
-pub struct Found {
-    /// The session's user.
+pub struct SessionRecord {
     pub user: UserRecord,
-    /// As far as it was written down. Whether the session is over is the caller's to decide.
+    /// The last recorded use, which may be some minutes old. The caller decides whether the session
+    /// has expired.
     pub last_used_at: Timestamp,
     /// When the user signed in.
     pub created_at: Timestamp,
 }
 
-/// The session with this hash, and its user.
-pub fn find(tx: &mut dyn Tx, token_sha256: [u8; 32]) -> Result<Option<Found>, StoreError> {
+/// Returns the session with this hash and its user.
+pub fn find(tx: &mut dyn Tx, token_sha256: [u8; 32]) -> Result<Option<SessionRecord>, StoreError> {
     static FIND: Statement = Statement::new(include_str!("sql/session_find.sql"));
     let row = tx.peek(&FIND, values![token_sha256])?.into_iter().next();
     row.map(|mut row| {
-        Ok(Found {
+        Ok(SessionRecord {
             user: record(&mut row)?,
             last_used_at: row.take()?,
             created_at: row.take()?,
@@ -43,7 +43,7 @@ pub fn find(tx: &mut dyn Tx, token_sha256: [u8; 32]) -> Result<Option<Found>, St
     .transpose()
 }
 
-/// Notes the last use.
+/// Records the last use.
 pub fn touch(tx: &mut dyn Tx, token_sha256: [u8; 32], at: Timestamp) -> Result<(), StoreError> {
     static TOUCH: Statement = Statement::new(include_str!("sql/session_touch.sql"));
     tx.execute(&TOUCH, values![token_sha256, at]).map(|_| ())
@@ -61,48 +61,14 @@ pub fn delete_of_user(tx: &mut dyn Tx, user_id: &str) -> Result<(), StoreError> 
     tx.execute(&DELETE, values![user_id]).map(|_| ())
 }
 
-/// Ends all sessions of a user but one.
+/// Ends all sessions of a user except `kept`.
 pub fn delete_others(tx: &mut dyn Tx, user_id: &str, kept: [u8; 32]) -> Result<(), StoreError> {
     static DELETE: Statement = Statement::new(include_str!("sql/session_delete_others.sql"));
     tx.execute(&DELETE, values![user_id, kept]).map(|_| ())
 }
 
-/// Forgets sessions whose last use lies before `since`.
+/// Deletes sessions last used before `since`.
 pub fn prune(tx: &mut dyn Tx, since: Timestamp) -> Result<u64, StoreError> {
     static PRUNE: Statement = Statement::new(include_str!("sql/session_prune.sql"));
     tx.execute(&PRUNE, values![since])
-}
-
-/// What a node's token leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeTokenRecord {
-    /// The token's id.
-    pub id: String,
-    /// The node's slug.
-    pub node_id: String,
-    /// As far as it was written down.
-    pub last_used_at: Option<Timestamp>,
-}
-
-/// The node token with this hash, unless it is revoked.
-pub fn find_node_token(
-    tx: &mut dyn Tx,
-    token_sha256: [u8; 32],
-) -> Result<Option<NodeTokenRecord>, StoreError> {
-    static FIND: Statement = Statement::new(include_str!("sql/node_token_find.sql"));
-    let row = tx.peek(&FIND, values![token_sha256])?.into_iter().next();
-    row.map(|mut row| {
-        Ok(NodeTokenRecord {
-            id: row.take()?,
-            node_id: row.take()?,
-            last_used_at: row.take()?,
-        })
-    })
-    .transpose()
-}
-
-/// Notes the last use of a node token.
-pub fn touch_node_token(tx: &mut dyn Tx, id: &str, at: Timestamp) -> Result<(), StoreError> {
-    static TOUCH: Statement = Statement::new(include_str!("sql/node_token_touch.sql"));
-    tx.execute(&TOUCH, values![id, at]).map(|_| ())
 }

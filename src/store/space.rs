@@ -1,17 +1,17 @@
-//! Disk that is given back when much of the database is empty. On Postgres that is autovacuum's
-//! work.
+//! Returns disk space to the filesystem when much of the SQLite file is empty. On PostgreSQL,
+//! autovacuum does this.
 
 use super::tx::{Statement, Tx};
 use super::{StoreError, values};
 
-/// Empty pages that are kept for what comes next: 16 MB.
+/// Empty pages that stay in the file for later use: 16 MB.
 const KEPT_PAGES: i64 = 4_096;
-/// Of all pages, at least this share must be empty before any is given back: as a divisor.
-const SHARE: i64 = 4;
+/// At least one page in so many must be empty before any space is returned.
+const EMPTY_SHARE: i64 = 4;
 
-/// Gives one more megabyte back to the filesystem; false where there is nothing worth it. The pages
-/// at the file's end move into empty ones, so this is a write like any other, and as short.
-pub fn give_back(tx: &mut dyn Tx) -> Result<bool, StoreError> {
+/// Returns one megabyte to the filesystem; false if too little is empty. SQLite moves pages from the
+/// file's end into empty ones, so each call is a short write like any other.
+pub fn release_step(tx: &mut dyn Tx) -> Result<bool, StoreError> {
     static FREE: Statement = Statement::new("PRAGMA freelist_count");
     static ALL: Statement = Statement::new("PRAGMA page_count");
     static MODE: Statement = Statement::new("PRAGMA auto_vacuum");
@@ -24,9 +24,9 @@ pub fn give_back(tx: &mut dyn Tx) -> Result<bool, StoreError> {
         None => Ok(0),
     };
     let (free, all, mode) = (number(&FREE)?, number(&ALL)?, number(&MODE)?);
-    // A database from before this was so has mode 0: its pages are used again, and none given back.
+    // A database created by an older version has mode 0: empty pages are reused but not returned.
     let is_incremental = mode == 2;
-    if !is_incremental || free <= KEPT_PAGES || free < all / SHARE {
+    if !is_incremental || free <= KEPT_PAGES || free < all / EMPTY_SHARE {
         return Ok(false);
     }
     tx.query(&STEP, values![])?;

@@ -1,4 +1,4 @@
-//! What a database must supply: statements in, rows out, inside one transaction.
+//! The interface of a transaction: statements in, rows out.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -6,25 +6,24 @@ use std::sync::OnceLock;
 use super::{Change, StoreError};
 use crate::clock::Timestamp;
 
-/// One transaction, on either database. It can only be had from [`super::Store::read`] and
+/// One transaction on either database, created by [`super::Store::read`] and
 /// [`super::Store::write`].
 pub trait Tx {
-    /// Runs a statement that gives rows. `params` are `$1`, `$2`, … in order.
+    /// Runs a statement that returns rows. `params` are `$1`, `$2`, … in order.
     fn query(&mut self, statement: &Statement, params: &[Value]) -> Result<Vec<Row>, StoreError>;
 
-    /// Runs a statement that changes rows and says how many.
+    /// Runs a statement that changes rows and returns their number.
     fn execute(&mut self, statement: &Statement, params: &[Value]) -> Result<u64, StoreError>;
 
-    /// [`Tx::query`] for a look that is as good just before the transaction, where nothing was
-    /// asked in it yet: it sees what is committed, holds nothing, and where the database is a
-    /// journey away it comes without a beginning and an end.
+    /// A read that need not be part of the transaction. Before the first other statement it sees
+    /// committed data, takes no locks and, on PostgreSQL, costs no BEGIN and COMMIT.
     fn peek(&mut self, statement: &Statement, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         self.query(statement, params)
     }
 
-    /// [`Tx::query`] with the transaction's last statement: where the database is a journey away,
-    /// the commit goes with it, so that it is done when this returns. Nothing may be asked after
-    /// it, and no error given for what it found.
+    /// [`Tx::query`] for the transaction's last statement. On PostgreSQL the COMMIT is sent with it.
+    /// After this call the transaction may run no other statement, and its work must not return an
+    /// error.
     fn query_last(
         &mut self,
         statement: &Statement,
@@ -33,22 +32,22 @@ pub trait Tx {
         self.query(statement, params)
     }
 
-    /// Tells the rest of the server, once this transaction is durable, what it changed.
-    fn note(&mut self, change: Change);
+    /// Passes a change to the rest of the server once this transaction is durable.
+    fn publish(&mut self, change: Change);
 
-    /// Holds off every other transaction that locks the same name until this one ends: for a look
-    /// and a change that must be one, where no row is there to lock. With one writer there is
-    /// nothing to do.
+    /// Waits for other transactions that lock the same name, and excludes them until this one ends.
+    /// For a check and a change that belong together if there is no row to lock. SQLite has a single
+    /// writer, so nothing needs to be done there.
     fn lock(&mut self, _name: &str) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Whether other servers write to this database, too: then its clock counts, not ours.
+    /// Whether other servers also write to this database. If so, the database's clock counts.
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// The row of a statement that gives one at the most.
+    /// Runs a statement that returns at most one row.
     fn query_one(
         &mut self,
         statement: &Statement,
@@ -60,9 +59,10 @@ pub trait Tx {
 
 /// SQL in the dialect that both databases share, with parameters `$1`, `$2`, …
 ///
-/// The markers `/* skip locked */`, `/* for update */` (nobody else changes the row), `/* for share
-/// */` (nobody changes it) and `/* for key share */` (nobody deletes it) are comments to SQLite,
-/// which has one writer; Postgres reads them as they are, the first as `FOR UPDATE SKIP LOCKED`.
+/// The markers `/* skip locked */`, `/* for update */`, `/* for share */` and `/* for key share */`
+/// are comments to SQLite, which has a single writer. On PostgreSQL they become `FOR UPDATE SKIP
+/// LOCKED`, `FOR UPDATE` (nobody else changes the row), `FOR SHARE` (nobody changes the row) and
+/// `FOR KEY SHARE` (nobody deletes the row).
 #[derive(Debug)]
 pub struct Statement {
     neutral: Cow<'static, str>,
@@ -72,7 +72,7 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// A statement known when the program is built.
+    /// A statement known at compile time.
     pub const fn new(sql: &'static str) -> Self {
         Self {
             neutral: Cow::Borrowed(sql),
@@ -82,7 +82,7 @@ impl Statement {
         }
     }
 
-    /// A statement put together at run time, from fixed parts alone: never from input.
+    /// A statement composed at run time from fixed parts, never from input.
     pub fn composed(sql: String) -> Self {
         Self {
             neutral: Cow::Owned(sql),
@@ -92,13 +92,13 @@ impl Statement {
         }
     }
 
-    /// The text for SQLite. It binds `$n` by first appearance, so `$n` becomes `?n`, which binds by
-    /// number.
+    /// The text for SQLite. SQLite binds `$n` in order of first appearance, so `$n` becomes `?n`,
+    /// which it binds by number.
     pub(super) fn for_sqlite(&self) -> &str {
         self.sqlite.get_or_init(|| self.code().replace('$', "?"))
     }
 
-    /// The text for Postgres: the markers become what they stand for.
+    /// The text for PostgreSQL, with the markers replaced.
     #[cfg(feature = "postgres")]
     pub(super) fn for_postgres(&self) -> &str {
         self.postgres.get_or_init(|| {
@@ -163,7 +163,7 @@ impl From<i64> for Value {
 }
 impl From<u64> for Value {
     fn from(value: u64) -> Self {
-        // Counts are bounded to 2^53 at the door, so nothing is lost here.
+        // The API limits counts to 2^53, so nothing is lost here.
         Value::Int(i64::try_from(value).unwrap_or(i64::MAX))
     }
 }
@@ -216,7 +216,7 @@ impl Row {
         }
     }
 
-    /// The next column. A type that doesn't fit is a [`StoreError::Decode`] that names the column's
+    /// Reads the next column. A value of another type is a [`StoreError::Decode`] with the column's
     /// number.
     pub fn take<T: FromValue>(&mut self) -> Result<T, StoreError> {
         self.column += 1;
@@ -227,16 +227,13 @@ impl Row {
         })
     }
 
-    /// The next column, a time that an operator may have typed: one that nobody can read counts as
-    /// absent, so that a slip of theirs hides no job.
+    /// Reads the next column as a time that an operator may have typed by hand. An unreadable time
+    /// counts as absent, so that a typing error does not hide the job.
     pub fn take_typed_time(&mut self) -> Result<Option<Timestamp>, StoreError> {
         let column = self.column + 1;
         match self.take() {
             Err(StoreError::Decode { .. }) => {
-                tracing::warn!(
-                    column,
-                    "a time in the database can't be read, and is left out"
-                );
+                tracing::warn!(column, "ignoring a time in the database that can't be read");
                 Ok(None)
             }
             read => read,
@@ -246,7 +243,7 @@ impl Row {
 
 /// A Rust type that a column can be read as.
 pub trait FromValue: Sized {
-    /// `None` where the value doesn't fit.
+    /// `None` if the value has another type.
     fn from_value(value: Value) -> Option<Self>;
 }
 
@@ -292,8 +289,8 @@ impl FromValue for Timestamp {
         match value {
             Value::Time(at) => Some(at),
             Value::Text(text) => text.parse().ok(),
-            // An operator's unixepoch(): in seconds, and in milliseconds where it is too large for
-            // those.
+            // An operator's unixepoch(), in seconds; a number too large for seconds is in
+            // milliseconds.
             Value::Int(int) if int < 100_000_000_000 => {
                 Some(Timestamp::from_millis(int.saturating_mul(1_000)))
             }

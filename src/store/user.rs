@@ -1,27 +1,23 @@
-//! People: one small function per statement.
+//! Users: one function per statement.
 
 use super::{Row, Statement, StoreError, Tx, read_all, values};
 use crate::clock::Timestamp;
 
-/// A user, as others may see them.
+/// A user without the password hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserRecord {
-    /// UUIDv7.
     pub id: String,
     /// In lower case; unique.
     pub email: String,
-    /// What they are called.
     pub name: String,
     /// `PENDING`, `VIEWER`, `OPERATOR` or `ADMIN`.
     pub role: String,
-    /// When they were added.
     pub created_at: Timestamp,
 }
 
-/// A user and what their password is checked against.
+/// A user with the password hash.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// The user.
     pub user: UserRecord,
     /// argon2id, PHC string.
     pub password_hash: String,
@@ -45,27 +41,27 @@ fn account(row: &mut Row) -> Result<Account, StoreError> {
     })
 }
 
-/// The user with this id.
+/// Returns the user with this id.
 pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<Account>, StoreError> {
     static FIND: Statement = Statement::new(include_str!("sql/user_find.sql"));
     let row = tx.query_one(&FIND, values![id])?;
     row.map(|mut row| account(&mut row)).transpose()
 }
 
-/// The user with this email, given in lower case.
+/// Returns the user with this email, which must be in lower case.
 pub fn find_by_email(tx: &mut dyn Tx, email: &str) -> Result<Option<Account>, StoreError> {
     static FIND: Statement = Statement::new(include_str!("sql/user_find_by_email.sql"));
     let row = tx.query_one(&FIND, values![email])?;
     row.map(|mut row| account(&mut row)).transpose()
 }
 
-/// Everybody, in the order in which they came.
+/// Returns all users in the order in which they were added.
 pub fn list(tx: &mut dyn Tx) -> Result<Vec<UserRecord>, StoreError> {
     static LIST: Statement = Statement::new(include_str!("sql/user_list.sql"));
     read_all(tx.query(&LIST, values![])?, record)
 }
 
-/// How many users there are.
+/// Counts the users.
 pub fn count(tx: &mut dyn Tx) -> Result<u64, StoreError> {
     static COUNT: Statement = Statement::new(include_str!("sql/user_count.sql"));
     match tx.query_one(&COUNT, values![])? {
@@ -74,8 +70,8 @@ pub fn count(tx: &mut dyn Tx) -> Result<u64, StoreError> {
     }
 }
 
-/// The user with this id, whom nobody removes until this transaction ends: for one that adds
-/// something of theirs.
+/// Returns the user with this id and prevents their removal until the transaction ends. For
+/// transactions that add a row which refers to the user.
 pub fn find_held(tx: &mut dyn Tx, id: &str) -> Result<Option<Account>, StoreError> {
     static FIND: Statement = Statement::new(concat!(
         include_str!("sql/user_find.sql"),
@@ -85,13 +81,13 @@ pub fn find_held(tx: &mut dyn Tx, id: &str) -> Result<Option<Account>, StoreErro
     row.map(|mut row| account(&mut row)).transpose()
 }
 
-/// Makes this transaction the only one that counts users and adds one for it: of two first users at
-/// once one wins.
+/// Excludes other transactions that create the first user. If two people set the server up at the
+/// same time, one of them wins.
 pub fn lock_first(tx: &mut dyn Tx) -> Result<(), StoreError> {
     tx.lock("users")
 }
 
-/// Adds a user; false when the email is taken.
+/// Adds a user; false if the email is taken.
 pub fn insert(tx: &mut dyn Tx, user: &UserRecord, password_hash: &str) -> Result<bool, StoreError> {
     static INSERT: Statement = Statement::new(include_str!("sql/user_insert.sql"));
     let params = values![
@@ -105,25 +101,25 @@ pub fn insert(tx: &mut dyn Tx, user: &UserRecord, password_hash: &str) -> Result
     Ok(tx.execute(&INSERT, params)? == 1)
 }
 
-/// The ids of all ADMINs, whose rows nobody else changes until this transaction ends.
+/// Returns the ids of all ADMINs and locks their rows until the transaction ends.
 pub fn lock_admins(tx: &mut dyn Tx) -> Result<Vec<String>, StoreError> {
     static LOCK: Statement = Statement::new(include_str!("sql/user_lock_admins.sql"));
     read_all(tx.query(&LOCK, values![])?, Row::take)
 }
 
-/// Gives a user another role; false when there is no such user.
+/// Changes a user's role; false if the user does not exist.
 pub fn set_role(tx: &mut dyn Tx, id: &str, role: &str) -> Result<bool, StoreError> {
     static SET: Statement = Statement::new(include_str!("sql/user_set_role.sql"));
     Ok(tx.execute(&SET, values![id, role])? == 1)
 }
 
-/// Sets a user's password, whatever it was; false when there is no such user.
+/// Sets a user's password; false if the user does not exist.
 pub fn set_password(tx: &mut dyn Tx, id: &str, hash: &str) -> Result<bool, StoreError> {
     static SET: Statement = Statement::new(include_str!("sql/user_set_password.sql"));
     Ok(tx.execute(&SET, values![id, hash])? == 1)
 }
 
-/// Sets a user's password if it is still `proved`; false when it isn't.
+/// Sets a user's password if the current hash is still `proved`; otherwise returns false.
 pub fn change_password(
     tx: &mut dyn Tx,
     id: &str,
@@ -134,7 +130,7 @@ pub fn change_password(
     Ok(tx.execute(&CHANGE, values![id, hash, proved])? == 1)
 }
 
-/// Removes a user, with their sessions and tokens; false when there is no such user.
+/// Removes a user with their sessions and tokens; false if the user does not exist.
 pub fn delete(tx: &mut dyn Tx, id: &str) -> Result<bool, StoreError> {
     static DELETE: Statement = Statement::new(include_str!("sql/user_delete.sql"));
     Ok(tx.execute(&DELETE, values![id])? == 1)

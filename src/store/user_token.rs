@@ -1,4 +1,4 @@
-//! Tokens that people make for scripts and CI.
+//! Personal tokens for scripts and CI.
 
 use super::user::{UserRecord, record};
 use super::{Statement, StoreError, Tx, read_all, values};
@@ -7,32 +7,28 @@ use crate::clock::Timestamp;
 /// A personal token without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserTokenRecord {
-    /// UUIDv7.
     pub id: String,
-    /// What its user calls it.
+    /// The name that the user chose.
     pub name: String,
-    /// The first characters, to tell tokens apart.
+    /// The token's first characters, to distinguish tokens in a list.
     pub prefix: String,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// From when on it is no longer taken; `None`: never.
+    /// `None` if the token never expires.
     pub expires_at: Option<Timestamp>,
-    /// As far as it was written down.
+    /// The last recorded use, which may be some minutes old.
     pub last_used_at: Option<Timestamp>,
 }
 
-/// What a personal token leads to.
+/// A personal token and its user.
 #[derive(Debug, Clone)]
-pub struct Found {
-    /// The token's user.
+pub struct UserTokenOwner {
     pub user: UserRecord,
     /// The token's id.
     pub id: String,
-    /// From when on it is no longer taken. Whether that is past is the caller's to say.
+    /// The caller decides whether the token has expired.
     pub expires_at: Option<Timestamp>,
-    /// As far as it was written down.
+    /// The last recorded use, which may be some minutes old.
     pub last_used_at: Option<Timestamp>,
-    /// When it was made.
     pub created_at: Timestamp,
 }
 
@@ -56,12 +52,12 @@ pub fn insert(
     tx.execute(&INSERT, params).map(|_| ())
 }
 
-/// The token with this hash, and its user.
-pub fn find(tx: &mut dyn Tx, token_sha256: [u8; 32]) -> Result<Option<Found>, StoreError> {
+/// Returns the token with this hash and its user.
+pub fn find(tx: &mut dyn Tx, token_sha256: [u8; 32]) -> Result<Option<UserTokenOwner>, StoreError> {
     static FIND: Statement = Statement::new(include_str!("sql/user_token_find.sql"));
     let row = tx.peek(&FIND, values![token_sha256])?.into_iter().next();
     row.map(|mut row| {
-        Ok(Found {
+        Ok(UserTokenOwner {
             user: record(&mut row)?,
             id: row.take()?,
             expires_at: row.take()?,
@@ -72,7 +68,7 @@ pub fn find(tx: &mut dyn Tx, token_sha256: [u8; 32]) -> Result<Option<Found>, St
     .transpose()
 }
 
-/// A user's tokens, newest first.
+/// Returns a user's tokens, newest first.
 pub fn list(tx: &mut dyn Tx, user_id: &str) -> Result<Vec<UserTokenRecord>, StoreError> {
     static LIST: Statement = Statement::new(include_str!("sql/user_token_list.sql"));
     read_all(tx.query(&LIST, values![user_id])?, |row| {
@@ -87,20 +83,20 @@ pub fn list(tx: &mut dyn Tx, user_id: &str) -> Result<Vec<UserTokenRecord>, Stor
     })
 }
 
-/// Revokes a token of that user and gives its name; `None` when they have no such token.
+/// Revokes a token of this user and returns its name; `None` if the user has no such token.
 pub fn delete(tx: &mut dyn Tx, id: &str, user_id: &str) -> Result<Option<String>, StoreError> {
     static DELETE: Statement = Statement::new(include_str!("sql/user_token_delete.sql"));
     let row = tx.query_one(&DELETE, values![id, user_id])?;
     row.map(|mut row| row.take()).transpose()
 }
 
-/// Revokes all tokens of a user and returns how many there were.
+/// Revokes all tokens of a user and returns their number.
 pub fn delete_of_user(tx: &mut dyn Tx, user_id: &str) -> Result<u64, StoreError> {
     static DELETE: Statement = Statement::new(include_str!("sql/user_token_delete_of_user.sql"));
     tx.execute(&DELETE, values![user_id])
 }
 
-/// Notes the last use.
+/// Records the last use.
 pub fn touch(tx: &mut dyn Tx, id: &str, at: Timestamp) -> Result<(), StoreError> {
     static TOUCH: Statement = Statement::new(include_str!("sql/user_token_touch.sql"));
     tx.execute(&TOUCH, values![id, at]).map(|_| ())

@@ -296,7 +296,7 @@ fn what_is_no_sound_backup_is_not_restored() {
     change(
         "torn.db",
         "PRAGMA foreign_keys=OFF; DELETE FROM jobs",
-        "belongs to no row of jobs",
+        "refers to a missing row of jobs",
     );
     let absent = complaint(&empty.run(&["restore", "/nonexistent/b.db"]));
     assert!(absent.contains("/nonexistent/b.db"), "{absent}");

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use postgres::{Client, NoTls};
 use serde_json::{Value, json};
 
+use crate::harness::postgres_client::{self, Client, NoTls};
 use crate::harness::{
     Answer, Call, Cluster, FakeAgent, Person, Server, Setup, chunk, eventually, id_of,
 };
@@ -169,7 +169,7 @@ fn url(clusters: &[&Cluster]) -> String {
     format!("postgres://hyprbox:right@{}/postgres", hosts.join(","))
 }
 
-fn connect(cluster: &Cluster) -> Result<Client, postgres::Error> {
+fn connect(cluster: &Cluster) -> Result<Client, postgres_client::Error> {
     Client::connect(&url(&[cluster]), NoTls)
 }
 

@@ -270,7 +270,7 @@ fn an_appliance_goes_on_over_postgres() {
     assert!(successor.terminate().success());
     let said = ends_with(1, &migrate(&path, &to));
     assert!(
-        said.contains("data of its own") && said.contains("empty one"),
+        said.contains("already contains data") && said.contains("empty database"),
         "{said}"
     );
 }

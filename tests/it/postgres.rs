@@ -217,7 +217,10 @@ fn lines_that_fall_silent_are_left_all_at_once() {
     assert!(took < SILENCE, "{took:?}");
     eventually("the one that listens to be left, too", || {
         server
-            .logged(&["can't hear other servers", "no answer for 15 s"])
+            .logged(&[
+                "can't receive changes of other servers",
+                "no answer for 15 s",
+            ])
             .then_some(())
     });
     // It hears again what the agent sends to the other server. Without that, a tail looks every

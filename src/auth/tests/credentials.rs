@@ -176,7 +176,7 @@ async fn personal_and_node_tokens_open_their_own_doors() {
 async fn run(server: &Server, sql: &'static str) {
     let statement = Statement::new(sql);
     let work = move |tx: &mut dyn Tx| {
-        tx.note(Change::Credentials);
+        tx.publish(Change::Credentials);
         let long_ago = clock::now().plus_millis(-30 * 24 * 3_600 * 1_000);
         tx.execute(&statement, values![long_ago])
     };

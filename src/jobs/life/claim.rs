@@ -9,7 +9,7 @@ use crate::jobs::life::finish::fail_claimed;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::Presence;
 use crate::presets::script_sha256;
-use crate::store::claim::{self, Claimed, OwnJob};
+use crate::store::claim::{self, ClaimRecord, Claimant, OwnJob};
 use crate::store::job;
 use crate::store::{Change, Tx};
 
@@ -97,7 +97,7 @@ impl Jobs {
 
 /// A claimed job on its way to the poller.
 pub(in crate::jobs) struct Delivery {
-    job: Claimed,
+    job: ClaimRecord,
     /// The same agent instance claimed the job before, and the answer got lost.
     is_repeated: bool,
 }
@@ -159,18 +159,22 @@ pub(super) fn find_work(
             work.is_held = true;
             continue;
         }
-        let job = claim::again(tx, &lost.id)?.ok_or(JobError::NotFound)?;
+        let job = claim::find(tx, &lost.id)?.ok_or(JobError::NotFound)?;
         work.delivery = Some(Delivery {
             job,
             is_repeated: true,
         });
         return Ok(work);
     }
-    let claimant = (poll.instance.as_deref(), poll.process.as_deref());
-    let Some(job) = claim::next(tx, &poll.node_id, claimant, clock::now())? else {
+    let claimant = Claimant {
+        node_id: &poll.node_id,
+        instance: poll.instance.as_deref(),
+        process: poll.process.as_deref(),
+    };
+    let Some(job) = claim::claim_next(tx, claimant, clock::now())? else {
         return Ok(work);
     };
-    tx.note(Change::Job {
+    tx.publish(Change::Job {
         id: job.id.clone(),
         node_id: poll.node_id.clone(),
     });
@@ -208,7 +212,7 @@ fn strays(tx: &mut dyn Tx, poll: &WorkQuery, own: &[OwnJob]) -> Result<Strays, J
         .iter()
         .filter(|id| !own.iter().any(|job| job.id == **id));
     for id in unknown.take(STRAYS_MAX) {
-        if claim::is_stray(tx, id, (&poll.node_id, instance))? {
+        if claim::is_stray(tx, id, &poll.node_id, instance)? {
             strays.push((id.clone(), true));
         }
     }
@@ -218,7 +222,7 @@ fn strays(tx: &mut dyn Tx, poll: &WorkQuery, own: &[OwnJob]) -> Result<Strays, J
 fn record_strays(tx: &mut dyn Tx, node_id: &str, strays: &Strays) -> Result<(), JobError> {
     for (id, still_running) in strays {
         job::set_still_running(tx, id, *still_running)?;
-        tx.note(Change::Job {
+        tx.publish(Change::Job {
             id: id.clone(),
             node_id: node_id.to_owned(),
         });
@@ -229,7 +233,7 @@ fn record_strays(tx: &mut dyn Tx, node_id: &str, strays: &Strays) -> Result<(), 
 /// The jobs that the poller runs, without those of other agents on the node. Called right before
 /// the claim: if the token was revoked first, nothing is claimed.
 fn own(tx: &mut dyn Tx, poll: &WorkQuery) -> Result<Vec<OwnJob>, JobError> {
-    let own = claim::own(tx, &poll.token_id, &poll.node_id, poll.instance.as_deref())?;
+    let own = claim::list_own(tx, &poll.token_id, &poll.node_id, poll.instance.as_deref())?;
     own.ok_or(JobError::TokenGone)
 }
 

@@ -101,7 +101,7 @@ pub(in crate::jobs) fn complete(
         };
         audit::record(tx, entry)?;
     }
-    tx.note(Change::Job {
+    tx.publish(Change::Job {
         id: id.to_owned(),
         node_id: node_id.to_owned(),
     });
@@ -130,7 +130,7 @@ pub(in crate::jobs) fn fail_claimed(
             detail: Some(reason),
         };
         audit::record(tx, entry)?;
-        tx.note(Change::Job {
+        tx.publish(Change::Job {
             id: job.id,
             node_id: job.node_id,
         });

@@ -215,7 +215,7 @@ fn append(
     if is_lost(&job) && !job.still_running {
         job.still_running = true;
         job::set_still_running(tx, id, true)?;
-        tx.note(Change::Job {
+        tx.publish(Change::Job {
             id: id.to_owned(),
             node_id: node_id.to_owned(),
         });
@@ -237,7 +237,7 @@ fn append(
         trim(tx, &mut job, stream, max_bytes)?;
     }
     output::set_counts(tx, &job, now)?;
-    tx.note(Change::Output {
+    tx.publish(Change::Output {
         job_id: id.to_owned(),
     });
     let arrived = job.position - before.0;
@@ -250,7 +250,7 @@ fn set_pid(tx: &mut dyn Tx, job: &mut Job, pid: u32, now: Timestamp) -> Result<(
     let began = job.started_at.unwrap_or(job.created_at);
     // Viewers of a job that has just started receive the pid with its start.
     if now.millis_since(began) > SHOWN_AFTER_MS {
-        tx.note(Change::Job {
+        tx.publish(Change::Job {
             id: job.id.clone(),
             node_id: job.node_id.clone(),
         });

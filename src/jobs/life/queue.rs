@@ -14,7 +14,7 @@ use crate::http::{FieldErrors, NamedValues, each_name_once};
 use crate::jobs::{JobError, Jobs};
 use crate::presets::{Script, Values, render};
 use crate::store::job::{self, Job, JobStatus, NewJob};
-use crate::store::{Change, Tx, idempotency, node, secret};
+use crate::store::{Change, Tx, idempotency, node};
 
 /// How long an Idempotency-Key is remembered, in milliseconds.
 pub(in crate::jobs) const KEY_AGE_MS: i64 = 24 * 3_600 * 1_000;
@@ -223,7 +223,7 @@ fn insert(
     node::find_held(tx, &job.node_id)?.ok_or(JobError::NodeNotFound)?;
     let queued = job::insert(tx, job)?;
     if let Some(sealed) = sealed {
-        secret::insert(tx, &job.id, sealed)?;
+        job::insert_secrets(tx, &job.id, sealed)?;
     }
     let entry = audit::Entry {
         actor: &job.created_by_email,
@@ -233,7 +233,7 @@ fn insert(
         detail: Some(&job.preset),
     };
     audit::record(tx, entry)?;
-    tx.note(Change::Job {
+    tx.publish(Change::Job {
         id: job.id.clone(),
         node_id: job.node_id.clone(),
     });
@@ -285,7 +285,7 @@ fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job
         }),
     };
     audit::record(tx, entry)?;
-    tx.note(Change::Job {
+    tx.publish(Change::Job {
         id: job.id,
         node_id: job.node_id,
     });

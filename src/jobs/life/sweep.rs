@@ -125,10 +125,10 @@ impl Jobs {
     async fn wake_for_missed_changes(&self, claims: &mut HashSet<String>) -> Result<(), JobError> {
         let news = self
             .store
-            .read(|tx| Ok::<_, JobError>(job::news(tx)?))
+            .read(|tx| Ok::<_, JobError>(job::recent_work(tx)?))
             .await?;
         let known = std::mem::take(claims);
-        for job::News { node_id, claimed } in news {
+        for job::RecentWork { node_id, claimed } in news {
             if !claimed.as_ref().is_some_and(|id| known.contains(id)) {
                 self.hub.wake_node(&node_id);
             }
@@ -172,7 +172,7 @@ impl Jobs {
     }
 
     async fn release_space(&self) -> Result<(), JobError> {
-        while self.store.write(space::give_back).await? {
+        while self.store.write(space::release_step).await? {
             tokio::time::sleep(BATCH_PAUSE).await;
         }
         Ok(())
@@ -207,7 +207,7 @@ fn lose(tx: &mut dyn Tx, id: &str, lease_seconds: u64) -> Result<Option<Job>, Jo
         detail: Some("agent disappeared: no sign of life for a whole lease"),
     };
     audit::record(tx, entry)?;
-    tx.note(Change::Job {
+    tx.publish(Change::Job {
         id: job.id.clone(),
         node_id: job.node_id.clone(),
     });

@@ -158,7 +158,7 @@ impl Pump {
         let (store, job_id) = (self.store.clone(), self.job_id.clone());
         tokio::spawn(async move {
             let announced = store.write(move |tx| {
-                tx.note(Change::Watched { job_id });
+                tx.publish(Change::Watched { job_id });
                 Ok::<_, StoreError>(())
             });
             if let Err(error) = announced.await {

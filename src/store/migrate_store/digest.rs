@@ -1,12 +1,12 @@
-//! One hash over all rows of a table.
+//! A hash over all rows of a table.
 
 use hyprbox_protocol::to_hex;
 use sha2::{Digest as _, Sha256};
 
 use crate::store::Value;
 
-/// Takes rows in order. Each value goes in with its type and, where it has one, its length, so that
-/// no two tables that differ are written alike.
+/// Hashes rows in order. Each value is hashed with its type and, if it has one, its length, so that
+/// different tables never produce the same input.
 pub(super) struct Digest(Sha256);
 
 impl Digest {
@@ -38,7 +38,7 @@ impl Digest {
         self.0.update(bytes);
     }
 
-    /// In hexadecimal.
+    /// Returns the hash in hexadecimal.
     pub(super) fn finish(self) -> String {
         to_hex(self.0.finalize())
     }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_that_differ_in_anything_differ() {
+    fn different_rows_have_different_hashes() {
         let digest = |rows: &[Vec<Value>]| {
             let mut digest = Digest::new();
             rows.iter().for_each(|row| digest.add(row));

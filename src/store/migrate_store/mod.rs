@@ -1,11 +1,11 @@
-//! `hyprbox migrate-store`: a SQLite appliance's data moved to Postgres.
+//! `hyprbox migrate-store`: copies the data of an SQLite file to PostgreSQL.
 //!
-//! It makes the target the same as the source, table by table, in batches, each a transaction of
-//! its own: rows that are there already are compared and left, others are written or deleted. So a
-//! run that was broken off at any point is gone on with by running it again, and a run beside a
-//! live server copies most of what there is, so that the last one, after the server's end, is
-//! short. Nothing is remembered but that the target is being filled: servers refuse it until it is
-//! whole. At the end both sides are read back, and each table's rows are counted and hashed.
+//! The command makes the target equal to the source, table by table, in batches with a transaction
+//! each. Equal rows are left alone, others are written or deleted. So an interrupted run is
+//! continued by running the command again. A run next to a live server copies most of the data, so
+//! that the last run, after the server was stopped, is short. The target only records that it is
+//! being filled, and servers refuse it until it is complete. At the end both sides are read back,
+//! and each table's rows are counted and hashed.
 
 mod digest;
 mod source;
@@ -16,73 +16,70 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use self::digest::Digest;
-use self::source::{Reading, Source};
+use self::source::{Source, TableScan};
 use self::tables::Table;
 use self::target::Target;
 use super::Value;
 
-/// Rows that are compared and written at once.
+/// Rows per batch.
 const BATCH_ROWS: usize = 1_000;
-/// And their bytes, past which a batch is closed.
+/// A batch with more bytes than this is also closed.
 const BATCH_BYTES: usize = 4 << 20;
-/// How often a long table tells how far it is.
-const TELL_EVERY: Duration = Duration::from_secs(2);
+/// How often the progress of a long table is reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Why the data could not be moved: one line, with the mend.
+/// Why the data could not be copied: one line, including how to fix the problem.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct MigrateError(pub String);
 
-/// A table that is the same on both sides.
+/// A table that is equal on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved {
-    /// Its name.
+pub struct TableReport {
     pub table: String,
-    /// Its rows.
     pub rows: u64,
-    /// SHA-256 of all of them in the order of their key, in hexadecimal; both sides gave it.
+    /// SHA-256 of all rows in key order, in hexadecimal. Equal on both sides.
     pub sha256: String,
-    /// Rows that were left out, as what they refer to is gone.
+    /// Rows that were left out because a row that they refer to is missing.
     pub left_out: u64,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Every table.
-    pub tables: Vec<Moved>,
-    /// Values (`jobs.error_msg`) with a NUL, or of no UTF-8, which Postgres refuses, and how many:
-    /// U+FFFD stands for it there.
+    pub tables: Vec<TableReport>,
+    /// Columns (such as `jobs.error_msg`) with the number of values that contained a NUL or invalid
+    /// UTF-8. PostgreSQL does not accept these, so U+FFFD replaces them.
     pub replaced: Vec<(String, u64)>,
     /// The target, without its password.
     pub target: String,
-    /// Why the target is closed to servers still, where it is: the source may have changed since.
+    /// Why servers still refuse the target: the source may have changed since the copy.
     pub unfinished: Option<String>,
 }
 
-/// Moves everything of the file `from` into the empty database `to`. `tell` is told, line by line,
-/// how far it is.
+/// Copies the file `from` into the empty database `to`. Progress is passed to `report`, line by
+/// line.
 pub fn migrate_store(
     from: &Path,
     to: &str,
-    tell: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&str),
 ) -> Result<Outcome, MigrateError> {
-    if let Some(user) = source::user_of(from)? {
-        tell(&format!(
-            "{} has {} open: this run copies ahead; stop it and run the same again for the rest",
-            program(user.pid),
+    if let Some(other) = source::process_with_open(from)? {
+        report(&format!(
+            "{} has {} open: this run copies what is there now; then stop that program and run the same command again for the rest",
+            program(other.pid),
             from.display()
         ));
     }
     let tables = tables::all().map_err(|error| MigrateError(error.to_string()))?;
     let source = Source::open(from)?;
-    let named = std::fs::canonicalize(from).unwrap_or_else(|_| from.to_owned());
-    let mut target = Target::open(to, &format!("sqlite:{}", named.display()))?;
+    let path = std::fs::canonicalize(from).unwrap_or_else(|_| from.to_owned());
+    let mut target = Target::open(to, &format!("sqlite:{}", path.display()))?;
     for table in &tables {
-        copy(&source, &mut target, table, tell)?;
+        copy(&source, &mut target, table, report)?;
     }
     target.analyze()?;
-    tell("reading both sides back");
+    report("reading both sides back");
     let mut outcome = Outcome {
         tables: Vec::new(),
         replaced: Vec::new(),
@@ -90,14 +87,14 @@ pub fn migrate_store(
         unfinished: None,
     };
     for table in &tables {
-        let (moved, reading) = compare(&source, &mut target, table)?;
-        outcome.tables.push(moved);
-        outcome.replaced.extend(reading.replaced);
+        let (table, scan) = compare(&source, &mut target, table)?;
+        outcome.tables.push(table);
+        outcome.replaced.extend(scan.replaced);
     }
     let has_changed = source.close()?;
-    outcome.unfinished = match source::user_of(from)? {
-        Some(user) => Some(format!("{} has the source open", program(user.pid))),
-        None if has_changed => Some("the source was written to meanwhile".to_owned()),
+    outcome.unfinished = match source::process_with_open(from)? {
+        Some(other) => Some(format!("{} has the source open", program(other.pid))),
+        None if has_changed => Some("the source has changed since the copy began".to_owned()),
         None => None,
     };
     if outcome.unfinished.is_none() {
@@ -113,17 +110,17 @@ fn program(pid: i32) -> String {
     }
 }
 
-/// Makes the target's rows of a table those of the source.
+/// Makes the target's rows of a table equal to the source's.
 fn copy(
     source: &Source,
     target: &mut Target,
     table: &Table,
-    tell: &mut dyn FnMut(&str),
+    report: &mut dyn FnMut(&str),
 ) -> Result<(), MigrateError> {
     let (all, left_out) = source.count(table)?;
     let name = &table.name;
     let is_fresh = target.is_empty(table)?;
-    let mut told = Instant::now();
+    let mut reported = Instant::now();
     let (mut batch, mut bytes) = (Vec::new(), 0);
     let mut after: Option<Vec<Value>> = None;
     let (mut done, mut written) = (0, 0);
@@ -135,14 +132,14 @@ fn copy(
         written += if is_fresh {
             target.append(table, batch)?
         } else {
-            target.settle(table, after.as_deref(), batch)?
+            target.replace_range(table, after.as_deref(), batch)?
         };
         done += batch.len() as u64;
         *after = Some(last);
         batch.clear();
-        if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
-            tell(&format!("{name}: {done} of {all}"));
+        if reported.elapsed() >= REPORT_INTERVAL {
+            reported = Instant::now();
+            report(&format!("{name}: {done} of {all}"));
         }
         Ok(())
     };
@@ -165,10 +162,10 @@ fn copy(
     }
     if left_out > 0 {
         line.push_str(&format!(
-            "; {left_out} are left out, as what they belong to was deleted by hand"
+            "; {left_out} are left out, since the rows they belong to were deleted by hand"
         ));
     }
-    tell(&line);
+    report(&line);
     Ok(())
 }
 
@@ -185,30 +182,30 @@ fn compare(
     source: &Source,
     target: &mut Target,
     table: &Table,
-) -> Result<(Moved, Reading), MigrateError> {
-    let (mut here, mut there) = (Digest::new(), Digest::new());
-    let reading = source.read(table, |row| {
-        here.add(&row);
+) -> Result<(TableReport, TableScan), MigrateError> {
+    let (mut source_digest, mut target_digest) = (Digest::new(), Digest::new());
+    let scan = source.read(table, |row| {
+        source_digest.add(&row);
         Ok(())
     })?;
-    let rows = target.read(table, |row| there.add(row))?;
-    let (here, there) = (here.finish(), there.finish());
-    if (reading.rows, &here) != (rows, &there) {
+    let rows = target.read(table, |row| target_digest.add(row))?;
+    let (source_hash, target_hash) = (source_digest.finish(), target_digest.finish());
+    if (scan.rows, &source_hash) != (rows, &target_hash) {
         return Err(MigrateError(format!(
-            "{}: the source has {} rows ({}), {} has {rows} ({}): is somebody else writing there? Nothing was switched; run this again",
+            "{}: the source has {} rows ({}), {} has {rows} ({}). Another program may be writing to it: stop it and run this command again; servers refuse the database until then",
             table.name,
-            reading.rows,
-            &here[..12],
+            scan.rows,
+            &source_hash[..12],
             target.shown(),
-            &there[..12]
+            &target_hash[..12]
         )));
     }
     let (_, left_out) = source.count(table)?;
-    let moved = Moved {
+    let report = TableReport {
         table: table.name.clone(),
         rows,
-        sha256: here,
+        sha256: source_hash,
         left_out,
     };
-    Ok((moved, reading))
+    Ok((report, scan))
 }

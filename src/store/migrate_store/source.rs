@@ -1,4 +1,4 @@
-//! The SQLite file that is moved: read in one snapshot, and never written.
+//! The SQLite file to migrate: read in one snapshot and never written.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use crate::clock::Timestamp;
 use crate::store::migrate::{self, SCHEMA_VERSION};
 use crate::store::{FromValue, Value};
 
-/// Who else has the file open.
+/// Another process that has the file open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct User {
-    /// 0 where the system does not say.
+pub(super) struct OtherProcess {
+    /// 0 if the system does not report it.
     pub(super) pid: i32,
 }
 
-/// Whether another program has the database open: each one holds a lock on the index beside the
-/// log, for as long as it does.
+/// Returns another process that has the database open. Each such process holds a lock on the index
+/// file next to the log.
 ///
-/// To be asked while this program has it closed: closing a file gives up a program's own locks on
-/// it, SQLite's too.
-pub(super) fn user_of(path: &Path) -> Result<Option<User>, MigrateError> {
+/// Call this only while this process has the database closed: closing the index file would release
+/// this process's own locks on it, including SQLite's.
+pub(super) fn process_with_open(path: &Path) -> Result<Option<OtherProcess>, MigrateError> {
     let mut index = path.as_os_str().to_owned();
     index.push("-shm");
     let file = match File::open(PathBuf::from(index)) {
@@ -44,7 +44,7 @@ pub(super) fn user_of(path: &Path) -> Result<Option<User>, MigrateError> {
     };
     fcntl(&file, FcntlArg::F_GETLK(&mut lock)).map_err(|error| cant_read(path, &error))?;
     let is_held = lock.l_type != libc::F_UNLCK as libc::c_short;
-    Ok(is_held.then_some(User {
+    Ok(is_held.then_some(OtherProcess {
         pid: lock.l_pid.max(0),
     }))
 }
@@ -60,20 +60,20 @@ pub(super) struct Source {
     version: i64,
 }
 
-/// How a table was read.
+/// The result of reading a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct TableScan {
     pub(super) rows: u64,
-    /// Per column: values with a NUL, or of no UTF-8. Each such place is U+FFFD in the other
-    /// database.
+    /// Per column, the number of values with a NUL or invalid UTF-8. Each such place becomes U+FFFD
+    /// in the other database.
     pub(super) replaced: std::collections::BTreeMap<String, u64>,
 }
 
 impl Source {
-    /// Opens the file and its snapshot. Nothing of it changes.
+    /// Opens the file and begins a snapshot, without changing the file.
     pub(super) fn open(path: &Path) -> Result<Self, MigrateError> {
         if !path.is_file() {
-            return Err(MigrateError(format!("{} is not there", path.display())));
+            return Err(MigrateError(format!("{} does not exist", path.display())));
         }
         migrate::refuse_foreign_file(path).map_err(|error| MigrateError(error.0))?;
         let wrong = |error: rusqlite::Error| cant_read(path, &error);
@@ -90,7 +90,7 @@ impl Source {
             .map_err(wrong)?;
         if schema < SCHEMA_VERSION {
             return Err(MigrateError(format!(
-                "{} is from an older version of hyprbox (schema {schema}, this one has {SCHEMA_VERSION}): start this version's server over it once, which brings it up to date, and migrate then",
+                "{} is from an older version of hyprbox (schema {schema}, this one has {SCHEMA_VERSION}): start this version's server with it once, which upgrades it, and then migrate",
                 path.display()
             )));
         }
@@ -101,8 +101,8 @@ impl Source {
         })
     }
 
-    /// How many rows of a table can move, and how many can't, as what they refer to is gone:
-    /// deleted with a tool that does not enforce references.
+    /// Counts the rows of a table that can be migrated, and those that can't because a row that they
+    /// refer to was deleted with a tool that does not enforce references.
     pub(super) fn count(&self, table: &Table) -> Result<(u64, u64), MigrateError> {
         let name = &table.name;
         let number = |sql: String| -> Result<u64, MigrateError> {
@@ -116,27 +116,30 @@ impl Source {
         if table.references.is_empty() {
             return Ok((all, 0));
         }
-        let kept = number(format!("SELECT count(*) FROM {name} WHERE {}", held(table)))?;
+        let kept = number(format!(
+            "SELECT count(*) FROM {name} WHERE {}",
+            references_exist(table)
+        ))?;
         Ok((kept, all - kept))
     }
 
-    /// Reads a table in the order of its key, row by row, as the server reads it.
+    /// Reads a table in key order, row by row, with the conversions that the server applies.
     pub(super) fn read(
         &self,
         table: &Table,
         mut take: impl FnMut(Vec<Value>) -> Result<(), MigrateError>,
-    ) -> Result<Reading, MigrateError> {
+    ) -> Result<TableScan, MigrateError> {
         let wrong = |error: rusqlite::Error| cant_read(&self.path, &error);
         let sql = format!(
             "SELECT {} FROM {} WHERE {} ORDER BY {}",
             table.column_list(),
             table.name,
-            held(table),
+            references_exist(table),
             table.key_list()
         );
         let mut statement = self.connection.prepare(&sql).map_err(wrong)?;
         let mut rows = statement.query([]).map_err(wrong)?;
-        let mut reading = Reading::default();
+        let mut scan = TableScan::default();
         while let Some(row) = rows.next().map_err(wrong)? {
             let mut values = Vec::with_capacity(table.columns.len());
             for (at, column) in table.columns.iter().enumerate() {
@@ -146,17 +149,17 @@ impl Source {
                 };
                 if replaced {
                     let place = format!("{}.{}", table.name, column.name);
-                    *reading.replaced.entry(place).or_default() += 1;
+                    *scan.replaced.entry(place).or_default() += 1;
                 }
                 values.push(value);
             }
-            reading.rows += 1;
+            scan.rows += 1;
             take(values)?;
         }
-        Ok(reading)
+        Ok(scan)
     }
 
-    /// Ends the snapshot and closes the file; true where somebody wrote since it was opened.
+    /// Ends the snapshot and closes the file; true if somebody has written to it since it was opened.
     pub(super) fn close(self) -> Result<bool, MigrateError> {
         let wrong = |error: rusqlite::Error| cant_read(&self.path, &error);
         self.connection.execute_batch("COMMIT").map_err(wrong)?;
@@ -169,8 +172,8 @@ fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA data_version", [], |row| row.get(0))
 }
 
-/// The condition that what a row refers to is there.
-fn held(table: &Table) -> String {
+/// The SQL condition that all rows exist that a row refers to.
+fn references_exist(table: &Table) -> String {
     let name = &table.name;
     let conditions: Vec<String> = table
         .references
@@ -187,8 +190,8 @@ fn held(table: &Table) -> String {
     }
 }
 
-/// A value as Postgres can hold it, and whether a part of it had to be replaced; `None` where the
-/// server could not read it either.
+/// Returns a value as PostgreSQL can store it, and whether a part of it was replaced; `None` if the
+/// server could not read the value either.
 fn value_of(raw: ValueRef<'_>, kind: Kind) -> Option<(Value, bool)> {
     let value = match raw {
         ValueRef::Null => return Some((Value::Null, false)),
@@ -231,7 +234,7 @@ fn unreadable(table: &Table, before: &[Value], column: &str, raw: ValueRef<'_>) 
         _ => String::new(),
     };
     MigrateError(format!(
-        "{}.{column}{row} is {shown}, which the server can't read either: mend it there and run this again",
+        "{}.{column}{row} is {shown}, which the server can't read either: correct it there and run this command again",
         table.name
     ))
 }

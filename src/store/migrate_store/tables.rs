@@ -1,14 +1,13 @@
-//! What there is to move: the tables of today's schema, read from the schema itself, so that none
-//! is forgotten.
+//! The tables to migrate, read from the schema itself so that no table is forgotten.
 
 use rusqlite::Connection;
 
 use crate::store::migrate::SCHEMA;
 
-/// Holds nothing but when the database was last tried.
-const NOT_MOVED: &str = "readiness";
+/// Contains only the time of the last readiness check.
+const NOT_MIGRATED: &str = "readiness";
 
-/// What a column holds on both databases.
+/// The type of a column on both databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Int,
@@ -23,7 +22,7 @@ pub(super) struct Column {
     pub(super) kind: Kind,
 }
 
-/// A column that refers to another table's row, without which this one can't be.
+/// A column that refers to a row of another table.
 #[derive(Debug, Clone)]
 pub(super) struct Reference {
     pub(super) column: String,
@@ -35,7 +34,7 @@ pub(super) struct Reference {
 pub(super) struct Table {
     pub(super) name: String,
     pub(super) columns: Vec<Column>,
-    /// Indices of the columns that tell one row from all others, in the order of their index.
+    /// Indices of the columns that identify a row, in the order of their database index.
     pub(super) key: Vec<usize>,
     pub(super) references: Vec<Reference>,
 }
@@ -68,20 +67,20 @@ fn list<'c>(columns: impl Iterator<Item = &'c Column>) -> String {
     names.join(", ")
 }
 
-/// All tables, each after those that it refers to.
+/// Returns all tables, each after the tables that it refers to.
 pub(super) fn all() -> rusqlite::Result<Vec<Table>> {
     let schema = Connection::open_in_memory()?;
     schema.execute_batch(SCHEMA)?;
     let mut waiting = Vec::new();
     let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> ?1 ORDER BY rowid";
-    for name in texts(&schema, names, NOT_MOVED)? {
+    for name in texts(&schema, names, NOT_MIGRATED)? {
         waiting.push(read(&schema, &name)?);
     }
     let mut ordered: Vec<Table> = Vec::new();
     while let Some(at) = waiting.iter().position(|table| table.is_after(&ordered)) {
         ordered.push(waiting.remove(at));
     }
-    // References in a circle would be left: no schema of ours has one, and a test would tell.
+    // Tables with circular references would remain. The schema has none, and a test checks this.
     ordered.append(&mut waiting);
     Ok(ordered)
 }
@@ -151,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_table_but_one_moves_after_those_it_refers_to() {
+    fn every_table_but_one_comes_after_the_tables_it_refers_to() {
         let tables = all().expect("the schema is read");
         let named = SCHEMA.matches("CREATE TABLE ").count();
         assert_eq!(tables.len(), named - 1);
@@ -160,7 +159,7 @@ mod tests {
             assert!(!table.key.is_empty(), "{} has no key", table.name);
         }
         let chunks = tables.iter().find(|table| table.name == "chunks");
-        let chunks = chunks.expect("output moves");
+        let chunks = chunks.expect("chunks are migrated");
         assert_eq!(chunks.key_list(), "job_id, stream, start_offset");
         assert_eq!(chunks.references.len(), 1);
         let kinds: Vec<Kind> = chunks.key_kinds().collect();

@@ -1,57 +1,54 @@
-//! The Postgres database that is filled.
+//! The PostgreSQL database to fill.
 
 use std::cmp::Ordering;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use postgres::binary_copy::BinaryCopyInWriter;
-use postgres::fallible_iterator::FallibleIterator;
-use postgres::types::{ToSql, Type};
-use postgres::{Client, Transaction};
+use futures_util::stream::TryStreamExt;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::MigrateError;
 use super::tables::{Kind, Table};
 use crate::store::Value;
-use crate::store::postgres::session::describe;
-use crate::store::postgres::url::Endpoint;
+use crate::store::postgres::connection::{ConnectionError, PgConnection};
+use crate::store::postgres::endpoint::Endpoint;
 use crate::store::postgres::value::Column;
 use crate::store::postgres::{schema, value};
 
-/// The advisory lock of the one that fills a database: "hmig".
+/// The advisory lock of a run that fills a database: "hmig".
 const LOCK: i64 = 0x686d_6967;
-/// How long one that was killed may take to let go of that lock.
-const LOCK_PATIENCE: Duration = Duration::from_secs(15);
+/// How long PostgreSQL may take to release the lock of a run that was killed.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// No statement is too slow here. Rows come in the order of their key, of which there is an index:
-/// a sort of all the output would take as much room again. The trigger on jobs has nobody to tell.
+/// Statements may take any time. Rows are read in key order by an index, since sorting all the
+/// output would need as much disk space again. The trigger on jobs must not notify anybody.
 const SETTINGS: &str = "SET application_name = 'hyprbox migrate-store'; SET statement_timeout = 0;
     SET lock_timeout = '30s'; SET timezone = 'UTC'; SET enable_sort = off; SET hyprbox.tells = 'itself'";
 
-/// A connection that has the database to itself, as far as filling goes.
+/// A connection that holds the lock for filling the database.
 pub(super) struct Target {
-    client: Client,
+    connection: PgConnection,
     shown: String,
 }
 
 impl Target {
-    /// Connects, and makes the tables where there are none. A database that has anything else in it
-    /// is refused.
+    /// Connects and creates the tables if needed. Refuses a database with other data.
     pub(super) fn open(url: &str, source: &str) -> Result<Self, MigrateError> {
         let endpoint = Endpoint::parse(url)
             .map_err(|allowed| MigrateError(format!("--to: it must be {allowed}")))?;
         let shown = endpoint.shown();
-        let wrong = |error: postgres::Error| MigrateError(format!("{shown}: {}", describe(&error)));
-        let mut client = endpoint
-            .connect()
-            .map_err(|error| MigrateError(format!("{shown}: {error}")))?;
-        client.batch_execute(SETTINGS).map_err(wrong)?;
-        if !is_locked(&mut client).map_err(wrong)? {
+        let wrong = |error: ConnectionError| MigrateError(format!("{shown}: {error}"));
+        let mut connection = PgConnection::open_without_timeout(&endpoint).map_err(wrong)?;
+        connection.run(SETTINGS).map_err(wrong)?;
+        if !try_lock(&mut connection).map_err(wrong)? {
             return Err(MigrateError(format!(
-                "{shown}: another migrate-store is at work there: wait for its end"
+                "{shown}: another migrate-store is filling this database: wait until it has finished"
             )));
         }
-        schema::make_ready_to_fill(&mut client, source)
+        schema::prepare_for_migration(&mut connection, source)
             .map_err(|error| MigrateError(format!("{shown}: {error}")))?;
-        Ok(Self { client, shown })
+        Ok(Self { connection, shown })
     }
 
     /// `postgres://user@host:port/database`
@@ -59,25 +56,24 @@ impl Target {
         &self.shown
     }
 
-    fn wrong(&self, table: &Table, error: &postgres::Error) -> MigrateError {
+    fn wrong(&self, table: &Table, error: &ConnectionError) -> MigrateError {
         let (shown, name) = (&self.shown, &table.name);
         MigrateError(format!(
-            "{shown}: {name}: {}: nothing is lost; run this again and it goes on",
-            describe(error)
+            "{shown}: {name}: {error}: no data is lost; run this command again to continue"
         ))
     }
 
     pub(super) fn is_empty(&mut self, table: &Table) -> Result<bool, MigrateError> {
         let sql = format!("SELECT 1 FROM {} LIMIT 1", table.name);
-        let found = self.client.query_opt(&sql, &[]);
+        let found = self.connection.query(&sql, &[]);
         found
-            .map(|row| row.is_none())
+            .map(|rows| rows.is_empty())
             .map_err(|error| self.wrong(table, &error))
     }
 
-    /// Makes the rows after the key `after`, up to that of the last one of `rows`, those of `rows`;
-    /// how many it wrote.
-    pub(super) fn settle(
+    /// Replaces the rows after the key `after`, up to the key of the last row in `rows`, by `rows`.
+    /// Returns how many rows it wrote or deleted.
+    pub(super) fn replace_range(
         &mut self,
         table: &Table,
         after: Option<&[Value]>,
@@ -88,22 +84,18 @@ impl Target {
             .map_err(|error| self.wrong(table, &error))
     }
 
-    /// Writes rows into a table that has none of that range.
+    /// Writes rows into a range without rows.
     pub(super) fn append(
         &mut self,
         table: &Table,
         rows: &[Vec<Value>],
     ) -> Result<u64, MigrateError> {
-        let written = self.client.transaction().and_then(|mut transaction| {
-            copy_in(&mut transaction, table, rows.iter())?;
-            transaction.commit()
-        });
-        written
+        copy_in(&mut self.connection, table, rows.iter())
             .map(|()| rows.len() as u64)
             .map_err(|error| self.wrong(table, &error))
     }
 
-    /// Deletes the rows after a key; all of them without one.
+    /// Deletes the rows after a key; all rows without one.
     pub(super) fn delete_after(
         &mut self,
         table: &Table,
@@ -119,27 +111,28 @@ impl Target {
         after: Option<&[Value]>,
         upto: Option<&[Value]>,
         rows: &[Vec<Value>],
-    ) -> Result<u64, postgres::Error> {
-        let mut transaction = self.client.transaction()?;
-        let there = range(&mut transaction, table, after, upto)?;
+    ) -> Result<u64, ConnectionError> {
+        let connection = &mut self.connection;
+        // An error ends the command, which closes the connection and so rolls the transaction back.
+        connection.run("BEGIN")?;
+        let there = range(connection, table, after, upto)?;
         let (doomed, missing) = difference(table, there, rows);
-        if doomed.is_empty() && missing.is_empty() {
-            return Ok(0);
+        delete(connection, table, &doomed)?;
+        if !missing.is_empty() {
+            copy_in(connection, table, missing.iter().copied())?;
         }
-        delete(&mut transaction, table, &doomed)?;
-        copy_in(&mut transaction, table, missing.iter().copied())?;
-        transaction.commit()?;
+        connection.run("COMMIT")?;
         Ok((doomed.len() + missing.len()) as u64)
     }
 
-    /// Gives the planner its figures: without them it does not know that the tables are full.
+    /// Updates the planner's statistics, which otherwise describe empty tables.
     pub(super) fn analyze(&mut self) -> Result<(), MigrateError> {
-        self.client
-            .batch_execute("ANALYZE")
-            .map_err(|error| MigrateError(format!("{}: {}", self.shown, describe(&error))))
+        self.connection
+            .run("ANALYZE")
+            .map_err(|error| MigrateError(format!("{}: {error}", self.shown)))
     }
 
-    /// Reads a table in the order of its key, row by row.
+    /// Reads a table in key order, row by row.
     pub(super) fn read(
         &mut self,
         table: &Table,
@@ -151,45 +144,45 @@ impl Target {
             table.name,
             table.key_list()
         );
-        let mut read = || -> Result<u64, postgres::Error> {
+        let read = self.connection.wait(async |client| {
             let mut count = 0;
             let none: [&dyn ToSql; 0] = [];
-            let mut rows = self.client.query_raw(&sql, none)?;
-            while let Some(row) = rows.next()? {
+            let mut rows = pin!(client.query_raw(&sql, none).await?);
+            while let Some(row) = rows.try_next().await? {
                 take(&values_of(&row)?);
                 count += 1;
             }
             Ok(count)
-        };
-        read().map_err(|error| {
+        });
+        read.map_err(|error| {
             let (shown, name) = (&self.shown, &table.name);
-            MigrateError(format!("{shown}: {name}: {}", describe(&error)))
+            MigrateError(format!("{shown}: {name}: {error}"))
         })
     }
 
     /// Opens the database to servers.
     pub(super) fn finish(mut self) -> Result<(), MigrateError> {
-        schema::filled(&mut self.client)
-            .map_err(|error| MigrateError(format!("{}: {}", self.shown, describe(&error))))
+        schema::finish_migration(&mut self.connection)
+            .map_err(|error| MigrateError(format!("{}: {error}", self.shown)))
     }
 }
 
-fn is_locked(client: &mut Client) -> Result<bool, postgres::Error> {
+fn try_lock(connection: &mut PgConnection) -> Result<bool, ConnectionError> {
     let began = Instant::now();
     loop {
-        let row = client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK])?;
-        if row.get(0) {
+        let rows = connection.query("SELECT pg_try_advisory_lock($1)", &[&LOCK])?;
+        if rows.first().is_some_and(|row| row.get(0)) {
             return Ok(true);
         }
-        if began.elapsed() >= LOCK_PATIENCE {
+        if began.elapsed() >= LOCK_TIMEOUT {
             return Ok(false);
         }
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
-/// What to delete, by its key, and what to write, so that `there` becomes `rows`; both are in the
-/// order of the key.
+/// Returns the keys to delete and the rows to write, so that `there` becomes `rows`. All are in key
+/// order.
 fn difference<'r>(
     table: &Table,
     there: Vec<Vec<Value>>,
@@ -215,7 +208,7 @@ fn difference<'r>(
     (doomed, missing)
 }
 
-/// The order of keys, which is that of both databases: texts and bytes go byte by byte.
+/// Compares keys as both databases do: texts and bytes byte by byte.
 fn order(one: &[Value], other: &[Value]) -> Ordering {
     let pairs = one.iter().zip(other);
     let mut orders = pairs.map(|pair| match pair {
@@ -223,7 +216,7 @@ fn order(one: &[Value], other: &[Value]) -> Ordering {
         (Value::Time(one), Value::Time(other)) => one.cmp(other),
         (Value::Text(one), Value::Text(other)) => one.cmp(other),
         (Value::Bytes(one), Value::Bytes(other)) => one.cmp(other),
-        // A column of a key has one type, and is never NULL.
+        // A key column has one type and is never NULL.
         _ => Ordering::Equal,
     });
     orders
@@ -235,7 +228,7 @@ fn key_of(table: &Table, row: &[Value]) -> Vec<Value> {
     table.key.iter().map(|at| row[*at].clone()).collect()
 }
 
-fn values_of(row: &postgres::Row) -> Result<Vec<Value>, postgres::Error> {
+fn values_of(row: &tokio_postgres::Row) -> Result<Vec<Value>, tokio_postgres::Error> {
     (0..row.len())
         .map(|at| row.try_get::<_, Column>(at).map(|Column(value)| value))
         .collect()
@@ -250,13 +243,13 @@ fn type_of(kind: Kind) -> Type {
     }
 }
 
-/// The rows after a key and up to another one, in order.
+/// Returns the rows after a key and up to another one, in key order.
 fn range(
-    transaction: &mut Transaction<'_>,
+    connection: &mut PgConnection,
     table: &Table,
     after: Option<&[Value]>,
     upto: Option<&[Value]>,
-) -> Result<Vec<Vec<Value>>, postgres::Error> {
+) -> Result<Vec<Vec<Value>>, ConnectionError> {
     let width = table.key.len();
     let mut conditions = vec!["true".to_owned()];
     let mut params: Vec<&(dyn ToSql + Sync)> = Vec::new();
@@ -278,34 +271,40 @@ fn range(
         conditions.join(" AND "),
         table.key_list()
     );
-    let statement = transaction.prepare_typed(&sql, &types)?;
-    let rows = transaction.query(&statement, &params)?;
-    rows.iter().map(values_of).collect()
+    let statement = connection.prepare(&sql, &types)?;
+    let rows = connection.wait(async |client| client.query(&statement, &params).await)?;
+    let rows: Result<_, _> = rows.iter().map(values_of).collect();
+    Ok(rows?)
 }
 
 fn delete(
-    transaction: &mut Transaction<'_>,
+    connection: &mut PgConnection,
     table: &Table,
     keys: &[Vec<Value>],
-) -> Result<(), postgres::Error> {
+) -> Result<(), ConnectionError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
     let places: Vec<String> = (1..=table.key.len())
         .map(|place| format!("${place}"))
         .collect();
     let (key, places) = (table.key_list(), places.join(", "));
     let sql = format!("DELETE FROM {} WHERE ({key}) = ({places})", table.name);
     let types: Vec<Type> = table.key_kinds().map(type_of).collect();
-    let statement = transaction.prepare_typed(&sql, &types)?;
-    for key in keys {
-        transaction.execute(&statement, &value::as_params(key))?;
-    }
-    Ok(())
+    let statement = connection.prepare(&sql, &types)?;
+    connection.wait(async |client| {
+        for key in keys {
+            client.execute(&statement, &value::as_params(key)).await?;
+        }
+        Ok(())
+    })
 }
 
 fn copy_in<'r>(
-    transaction: &mut Transaction<'_>,
+    connection: &mut PgConnection,
     table: &Table,
     rows: impl Iterator<Item = &'r Vec<Value>>,
-) -> Result<(), postgres::Error> {
+) -> Result<(), ConnectionError> {
     let (name, columns) = (&table.name, table.column_list());
     let types: Vec<Type> = table
         .columns
@@ -313,11 +312,13 @@ fn copy_in<'r>(
         .map(|column| type_of(column.kind))
         .collect();
     let sql = format!("COPY {name} ({columns}) FROM STDIN BINARY");
-    let mut writer = BinaryCopyInWriter::new(transaction.copy_in(&sql)?, &types);
-    for row in rows {
-        writer.write(&value::as_params(row))?;
-    }
-    writer.finish().map(|_| ())
+    connection.wait(async |client| {
+        let mut writer = pin!(BinaryCopyInWriter::new(client.copy_in(&sql).await?, &types));
+        for row in rows {
+            writer.as_mut().write(&value::as_params(row)).await?;
+        }
+        writer.finish().await.map(|_| ())
+    })
 }
 
 #[cfg(test)]
@@ -325,10 +326,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_difference_is_all_that_is_deleted_and_written() {
+    fn the_difference_is_deleted_and_written() {
         let tables = super::super::tables::all().expect("the schema is read");
         let chunks = tables.iter().find(|table| table.name == "chunks");
-        let chunks = chunks.expect("output moves");
+        let chunks = chunks.expect("chunks are migrated");
         let row = |job: &str, offset: i64, data: &str| -> Vec<Value> {
             let fixed = |name: &str| match name {
                 "job_id" => Value::from(job),

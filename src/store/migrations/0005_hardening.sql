@@ -10,7 +10,6 @@ CREATE INDEX jobs_queued ON jobs (node_id, queue_no, created_at, id) WHERE statu
 
 -- A claim goes again only to the process that took it.
 ALTER TABLE jobs ADD COLUMN claimed_process TEXT;
-ALTER TABLE node_instances ADD COLUMN process TEXT;
 ALTER TABLE nodes ADD COLUMN copied_at TIMESTAMPTZ;
 
 -- Scripts that run on although their job has ended here.

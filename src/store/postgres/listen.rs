@@ -1,7 +1,8 @@
-//! Hears what other servers, and people with psql, change: one thread with a connection of its own.
+//! Receives the changes of other servers and of people with psql. One thread with its own connection
+//! passes them to the listener.
 //!
-//! What comes together is told together, each change once. While the connection is down nothing is
-//! heard, so after each new one everybody is told to look again.
+//! Changes that arrive together are passed on together, each change once. Notifications sent while
+//! the connection is down are lost, so each new connection counts as "anything may have changed".
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,18 +12,17 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Notification;
 
-use super::line::{Line, LineError};
-use super::session::CHANNEL;
-use super::url::Endpoint;
-use super::{OwnPids, change_of};
+use super::connection::{ConnectionError, PgConnection};
+use super::endpoint::Endpoint;
+use super::payload::{CHANNEL, OwnPids, change_of};
 use crate::store::{Change, Listener};
 use crate::tasks::TASKS;
 
-/// How often the thread looks whether it is to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often a quiet connection is asked whether it still is one.
-const ASK_EVERY: Duration = Duration::from_secs(5);
-/// Pauses between attempts to connect.
+/// How often the thread checks whether it must stop.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a quiet connection is tested.
+const TEST_INTERVAL: Duration = Duration::from_secs(5);
+/// First and longest pause between attempts to connect.
 const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
 const NAME: &str = "store-listen";
@@ -36,86 +36,82 @@ pub(super) fn start(
     std::thread::Builder::new()
         .name(NAME.to_owned())
         .spawn(move || {
-            let ears = Ears {
+            let thread = ListenerThread {
                 own,
                 listener,
                 stop,
             };
-            TASKS.keep_thread(NAME, || ears.listen_for_ever(&endpoint));
+            TASKS.keep_thread(NAME, || thread.run(&endpoint));
         })
 }
 
-struct Ears {
+struct ListenerThread {
     own: Arc<OwnPids>,
     listener: Listener,
     stop: Arc<AtomicBool>,
 }
 
-impl Ears {
-    fn is_over(&self) -> bool {
+impl ListenerThread {
+    fn must_stop(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 
-    fn listen_for_ever(&self, endpoint: &Endpoint) {
+    fn run(&self, endpoint: &Endpoint) {
         let mut pause = RETRY[0];
-        while !self.is_over() {
-            let heard = connect(endpoint).and_then(|line| {
+        while !self.must_stop() {
+            let listened = connect(endpoint).and_then(|connection| {
                 pause = RETRY[0];
-                self.hear(line)
+                self.listen(connection)
             });
-            let Err(error) = heard else {
+            let Err(error) = listened else {
                 return;
             };
-            if self.is_over() {
+            if self.must_stop() {
                 return;
             }
-            tracing::warn!(%error, "can't hear other servers; connecting again");
+            tracing::warn!(%error, "can't receive changes of other servers; connecting again");
             std::thread::sleep(pause);
             pause = (pause * 2).min(RETRY[1]);
         }
     }
 
-    /// Until the connection is lost, or the server goes down.
-    fn hear(&self, mut line: Line) -> Result<(), LineError> {
+    /// Passes changes on until the connection is lost or the server shuts down.
+    fn listen(&self, mut connection: PgConnection) -> Result<(), ConnectionError> {
         (self.listener)(&[Change::Foreign]);
-        let mut asked = Instant::now();
-        while !self.is_over() {
-            let changes = self.changes_of(&line.listen(LOOK_EVERY)?);
+        let mut tested = Instant::now();
+        while !self.must_stop() {
+            let changes = self.changes_of(&connection.listen(STOP_CHECK_INTERVAL)?);
             if !changes.is_empty() {
                 (self.listener)(&changes);
             }
-            if asked.elapsed() >= ASK_EVERY {
-                line.run("SELECT 1")?;
-                asked = Instant::now();
+            if tested.elapsed() >= TEST_INTERVAL {
+                connection.run("SELECT 1")?;
+                tested = Instant::now();
             }
         }
         Ok(())
     }
 
-    /// What others changed, each change once.
-    fn changes_of(&self, heard: &[Notification]) -> Vec<Change> {
-        let mut told = HashSet::new();
+    /// Returns the changes of others, each change once.
+    fn changes_of(&self, notifications: &[Notification]) -> Vec<Change> {
+        let mut seen = HashSet::new();
         let mut changes = Vec::new();
-        for notification in heard {
-            self.take(notification, &mut told, &mut changes);
+        for notification in notifications {
+            if self.own.locked().contains(&notification.process_id()) {
+                continue;
+            }
+            for line in notification.payload().lines() {
+                if seen.insert(line) {
+                    changes.push(change_of(line));
+                }
+            }
         }
         changes
     }
-
-    fn take(&self, heard: &Notification, told: &mut HashSet<String>, changes: &mut Vec<Change>) {
-        if self.own.locked().contains(&heard.process_id()) {
-            return;
-        }
-        for line in heard.payload().lines() {
-            if told.insert(line.to_owned()) {
-                changes.push(change_of(line));
-            }
-        }
-    }
 }
 
-fn connect(endpoint: &Endpoint) -> Result<Line, LineError> {
-    let mut line = Line::open(endpoint)?;
-    line.run(&format!("SET statement_timeout = '10s'; LISTEN {CHANNEL}"))?;
-    Ok(line)
+fn connect(endpoint: &Endpoint) -> Result<PgConnection, ConnectionError> {
+    let mut connection = PgConnection::open(endpoint)?;
+    connection.run(&format!("SET statement_timeout = '10s'; LISTEN {CHANNEL}"))?;
+    Ok(connection)
 }

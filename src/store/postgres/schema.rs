@@ -1,18 +1,19 @@
-//! From whatever version the database has to today's, forward only, in one transaction. Of several
-//! servers that start at once one does the work; the others wait for it, and find it done.
+//! Creates the schema, or upgrades it from an older version in one transaction. If several servers
+//! start at the same time, one of them upgrades while the others wait.
 
 use hyprbox_protocol::to_hex;
-use postgres::error::SqlState;
-use postgres::{Client, Transaction};
 use sha2::{Digest, Sha256};
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
-use super::session::describe;
-use super::url::{APPLICATION, Endpoint};
+use super::connection::{ConnectionError, PgConnection};
+use super::endpoint::{APPLICATION, Endpoint};
 use crate::store::migrate::{
     ENROLMENTS, HARDENING, LINES_AND_PIDS, RUNNING_BY_INSTANCE, SCHEMA, SCHEMA_VERSION,
 };
 
-/// What makes a fresh database Postgres's own.
+/// What a new database needs only on PostgreSQL.
 const FRESH: &str = include_str!("../sql/fresh.postgres.sql");
 /// Views, functions and triggers.
 const DERIVED: &str = include_str!("../sql/derived.postgres.sql");
@@ -23,7 +24,7 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
         2,
         &[
             LINES_AND_PIDS,
-            // As in a fresh database.
+            // As in a new database.
             r#"ALTER TABLE nodes ALTER COLUMN os_id_like TYPE TEXT COLLATE "C""#,
         ],
     ),
@@ -40,225 +41,242 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
         &[
             HARDENING,
             r#"ALTER TABLE jobs ALTER COLUMN claimed_process TYPE TEXT COLLATE "C";
-               ALTER TABLE node_instances ALTER COLUMN process TYPE TEXT COLLATE "C";
                ALTER TABLE nodes ALTER COLUMN problem TYPE TEXT COLLATE "C""#,
         ],
     ),
 ];
 
-/// The advisory lock of those who change the schema: "hbox".
+/// The advisory lock for changes of the schema: "hbox".
 const LOCK: i64 = 0x6862_6f78;
-/// The oldest server that this is meant for.
+/// The oldest supported PostgreSQL version.
 const SERVER_MIN: i32 = 140_000;
 
-/// There while `hyprbox migrate-store` fills a database: what it fills it from.
+/// Exists while `hyprbox migrate-store` fills a database, and names the source.
 const FILLING: &str =
     "CREATE TABLE store_migration (source TEXT NOT NULL, begun_at TIMESTAMPTZ NOT NULL)";
 
-/// Makes a fresh database, or brings an older one up to date. The error is one line, without the
-/// URL.
-pub(super) fn bring_up_to_date(endpoint: &Endpoint) -> Result<(), String> {
-    let mut client = endpoint
-        .connect()
+/// Creates the schema or upgrades it. The error is one line without the URL.
+pub(super) fn upgrade(endpoint: &Endpoint) -> Result<(), String> {
+    let mut connection = PgConnection::open_without_timeout(endpoint)
         .map_err(|error| format!("can't reach the database: {error}"))?;
-    check_server(&mut client)?;
-    let mut transaction = begin(&mut client)?;
-    if filled_from(&mut transaction).map_err(in_words)?.is_some() {
+    check_server(&mut connection)?;
+    let mut schema = SchemaChange::begin(&mut connection)?;
+    if schema.migration_source()?.is_some() {
         return Err(
-            "`hyprbox migrate-store` has not come to its end with this database: run it again"
+            "`hyprbox migrate-store` has not finished filling this database: run it again"
                 .to_owned(),
         );
     }
-    make_current(&mut transaction)?;
-    transaction.commit().map_err(in_words)
+    schema.create_or_upgrade()?;
+    schema.commit()
 }
 
-/// The same for a database that is to be filled from `source`: fresh, or without a row, or half
-/// filled from there before.
-pub(in crate::store) fn make_ready_to_fill(
-    client: &mut Client,
+/// Prepares a database that `hyprbox migrate-store` fills from `source`. The database must be empty
+/// or partly filled from the same source.
+pub(in crate::store) fn prepare_for_migration(
+    connection: &mut PgConnection,
     source: &str,
 ) -> Result<(), String> {
-    check_server(client)?;
-    let mut transaction = begin(client)?;
-    let servers = transaction
+    check_server(connection)?;
+    let mut schema = SchemaChange::begin(connection)?;
+    let servers: i64 = schema
         .query_one(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = $1",
             &[&APPLICATION],
-        )
-        .map_err(in_words)?;
-    if servers.get::<_, i64>(0) > 0 {
+        )?
+        .get(0);
+    if servers > 0 {
         return Err("a server runs over this database: stop it first".to_owned());
     }
-    let known = filled_from(&mut transaction).map_err(in_words)?;
-    if let Some(other) = known.as_deref().filter(|known| *known != source) {
+    let begun = schema.migration_source()?;
+    if let Some(other) = begun.as_deref().filter(|begun| *begun != source) {
         return Err(format!(
-            "this database is half filled from {other}: go on with that one, or give an empty one"
+            "this database is partly filled from {other}: continue with that source, or use an empty database"
         ));
     }
-    make_current(&mut transaction)?;
-    if known.is_none() {
-        if let Some(table) = table_with_rows(&mut transaction).map_err(in_words)? {
+    schema.create_or_upgrade()?;
+    if begun.is_none() {
+        if let Some(table) = schema.table_with_rows()? {
             return Err(format!(
-                "this database has data of its own (in {table}): give an empty one"
+                "this database already contains data (in {table}): use an empty database"
             ));
         }
-        transaction.batch_execute(FILLING).map_err(in_words)?;
-        transaction
-            .execute("INSERT INTO store_migration VALUES ($1, now())", &[&source])
-            .map_err(in_words)?;
+        schema.run(FILLING)?;
+        schema.query("INSERT INTO store_migration VALUES ($1, now())", &[&source])?;
     }
-    transaction.commit().map_err(in_words)
+    schema.commit()
 }
 
 /// Opens a filled database to servers.
-pub(in crate::store) fn filled(client: &mut Client) -> Result<(), postgres::Error> {
-    client.batch_execute("DROP TABLE store_migration")
+pub(in crate::store) fn finish_migration(
+    connection: &mut PgConnection,
+) -> Result<(), ConnectionError> {
+    connection.run("DROP TABLE store_migration")
 }
 
-fn filled_from(transaction: &mut Transaction<'_>) -> Result<Option<String>, postgres::Error> {
-    let marked = "SELECT 1 FROM information_schema.tables
-        WHERE table_schema = current_schema() AND table_name = 'store_migration'";
-    if transaction.query_opt(marked, &[])?.is_none() {
-        return Ok(None);
+/// A transaction that holds the lock for changes of the schema. Dropping the connection rolls it
+/// back.
+struct SchemaChange<'c>(&'c mut PgConnection);
+
+impl<'c> SchemaChange<'c> {
+    fn begin(connection: &'c mut PgConnection) -> Result<Self, String> {
+        let mut schema = Self(connection);
+        schema.run(
+            "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL client_min_messages = warning",
+        )?;
+        schema.query("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
+        Ok(schema)
     }
-    let row = transaction.query_opt("SELECT source FROM store_migration", &[])?;
-    Ok(row.map(|row| row.get(0)))
-}
 
-fn table_with_rows(transaction: &mut Transaction<'_>) -> Result<Option<String>, postgres::Error> {
-    let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()
-        AND table_type = 'BASE TABLE' AND table_name NOT IN ('schema_version', 'readiness') ORDER BY table_name";
-    for table in transaction.query(tables, &[])? {
-        let name: String = table.get(0);
-        let any = format!("SELECT 1 FROM \"{}\" LIMIT 1", name.replace('"', "\"\""));
-        if transaction.query_opt(&any, &[])?.is_some() {
-            return Ok(Some(name));
-        }
+    fn run(&mut self, sql: &str) -> Result<(), String> {
+        self.0.run(sql).map_err(explain)
     }
-    Ok(None)
-}
 
-/// A transaction that has the schema to itself.
-fn begin(client: &mut Client) -> Result<Transaction<'_>, String> {
-    let mut transaction = client.transaction().map_err(in_words)?;
-    transaction
-        .batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL client_min_messages = warning")
-        .map_err(in_words)?;
-    transaction
-        .execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
-        .map_err(in_words)?;
-    Ok(transaction)
-}
+    fn query(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, String> {
+        self.0.query(sql, params).map_err(explain)
+    }
 
-fn make_current(transaction: &mut Transaction<'_>) -> Result<(), String> {
-    let derived = to_hex(Sha256::digest(DERIVED));
-    let changed = match found(transaction)? {
-        None => {
-            make(transaction).map_err(in_words)?;
-            true
+    /// Runs a query that always returns a row.
+    fn query_one(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row, String> {
+        let mut rows = self.query(sql, params)?;
+        rows.pop()
+            .ok_or_else(|| "the database returned no row".to_owned())
+    }
+
+    fn commit(mut self) -> Result<(), String> {
+        self.run("COMMIT")
+    }
+
+    /// Where a migration that has begun takes its data from.
+    fn migration_source(&mut self) -> Result<Option<String>, String> {
+        let marker = "SELECT 1 FROM information_schema.tables
+            WHERE table_schema = current_schema() AND table_name = 'store_migration'";
+        if self.query(marker, &[])?.is_empty() {
+            return Ok(None);
         }
-        Some((version, _)) if version > SCHEMA_VERSION => {
-            return Err(format!(
-                "the database is from a newer version of hyprbox (schema {version}, this one knows {SCHEMA_VERSION}): install that version or a later one"
-            ));
+        let rows = self.query("SELECT source FROM store_migration", &[])?;
+        Ok(rows.first().map(|row| row.get(0)))
+    }
+
+    fn table_with_rows(&mut self) -> Result<Option<String>, String> {
+        let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()
+            AND table_type = 'BASE TABLE' AND table_name NOT IN ('schema_version', 'readiness') ORDER BY table_name";
+        for table in self.query(tables, &[])? {
+            let name: String = table.get(0);
+            let any = format!("SELECT 1 FROM \"{}\" LIMIT 1", name.replace('"', "\"\""));
+            if !self.query(&any, &[])?.is_empty() {
+                return Ok(Some(name));
+            }
         }
-        Some((version, made)) => {
-            upgrade(transaction, version, MIGRATIONS).map_err(in_words)?;
-            version < SCHEMA_VERSION || made != derived
-        }
-    };
-    if changed {
-        transaction.batch_execute(DERIVED).map_err(in_words)?;
-        transaction
-            .execute(
+        Ok(None)
+    }
+
+    fn create_or_upgrade(&mut self) -> Result<(), String> {
+        let derived = to_hex(Sha256::digest(DERIVED));
+        let changed = match self.version()? {
+            None => {
+                self.create()?;
+                true
+            }
+            Some((version, _)) if version > SCHEMA_VERSION => {
+                return Err(format!(
+                    "the database is from a newer version of hyprbox (schema {version}, this one knows {SCHEMA_VERSION}): install that version or a later one"
+                ));
+            }
+            Some((version, made)) => {
+                self.apply_steps(version)?;
+                version < SCHEMA_VERSION || made != derived
+            }
+        };
+        if changed {
+            self.run(DERIVED)?;
+            self.query(
                 "UPDATE schema_version SET version = $1, derived_sha256 = $2",
                 &[&SCHEMA_VERSION, &derived],
-            )
-            .map_err(in_words)?;
+            )?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn in_words(error: postgres::Error) -> String {
-    if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
-        return format!(
-            "{}: let the user own the database, or grant it CREATE on its schema",
-            describe(&error)
-        );
-    }
-    describe(&error)
-}
-
-fn check_server(client: &mut Client) -> Result<(), String> {
-    let row = client
-        .query_one(
-            "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_schema()::text",
-            &[],
-        )
-        .map_err(in_words)?;
-    let (version, encoding, schema): (i32, String, Option<String>) =
-        (row.get(0), row.get(1), row.get(2));
-    if version < SERVER_MIN {
-        return Err("PostgreSQL 14 or later is needed".to_owned());
-    }
-    if encoding != "UTF8" {
-        return Err(format!(
-            "the database's encoding is {encoding}: make one with ENCODING 'UTF8'"
-        ));
-    }
-    if schema.is_none() {
-        return Err("the user's search_path names no schema that is there".to_owned());
-    }
-    Ok(())
-}
-
-/// The version, and the digest of what was derived; `None` in a database without tables of ours.
-fn found(transaction: &mut Transaction<'_>) -> Result<Option<(i64, String)>, String> {
-    let others = "another program's tables are in this database: make one for hyprbox alone";
-    let tables = transaction
-        .query_one(
+    /// The schema's version and the digest of the derived objects; `None` in a database without
+    /// tables of ours.
+    fn version(&mut self) -> Result<Option<(i64, String)>, String> {
+        const FOREIGN: &str =
+            "another program's tables are in this database: create a database only for hyprbox";
+        let tables = self.query_one(
             "SELECT count(*) FILTER (WHERE table_name = 'schema_version'), count(*) FROM information_schema.tables
              WHERE table_schema = current_schema() AND table_name IN ('schema_version', 'users', 'sessions', 'nodes', 'jobs', 'chunks')",
             &[],
-        )
-        .map_err(in_words)?;
-    match (tables.get::<_, i64>(0), tables.get::<_, i64>(1)) {
-        (0, 0) => return Ok(None),
-        (0, _) => return Err(others.to_owned()),
-        _ => {}
+        )?;
+        match (tables.get::<_, i64>(0), tables.get::<_, i64>(1)) {
+            (0, 0) => return Ok(None),
+            (0, _) => return Err(FOREIGN.to_owned()),
+            _ => {}
+        }
+        let rows = self
+            .query("SELECT version, derived_sha256 FROM schema_version", &[])
+            .map_err(|_| FOREIGN.to_owned())?;
+        let row = rows.first().ok_or_else(|| FOREIGN.to_owned())?;
+        Ok(Some((row.get(0), row.get(1))))
     }
-    let row = transaction
-        .query_opt("SELECT version, derived_sha256 FROM schema_version", &[])
-        .map_err(|_| others.to_owned())?;
-    row.map(|row| Some((row.get(0), row.get(1))))
-        .ok_or_else(|| others.to_owned())
-}
 
-fn make(transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
-    transaction.batch_execute(SCHEMA)?;
-    transaction.batch_execute(FRESH)?;
-    transaction
-        .execute(
+    fn create(&mut self) -> Result<(), String> {
+        self.run(SCHEMA)?;
+        self.run(FRESH)?;
+        self.query(
             "INSERT INTO schema_version (version, derived_sha256) VALUES ($1, '')",
             &[&SCHEMA_VERSION],
         )
         .map(|_| ())
+    }
+
+    fn apply_steps(&mut self, from: i64) -> Result<(), String> {
+        for (to, parts) in MIGRATIONS {
+            if *to > from {
+                tracing::info!(version = to, "upgrading the database");
+                parts.iter().try_for_each(|sql| self.run(sql))?;
+            }
+        }
+        Ok(())
+    }
 }
 
-fn upgrade(
-    transaction: &mut Transaction<'_>,
-    from: i64,
-    steps: &[(i64, &[&str])],
-) -> Result<(), postgres::Error> {
-    for (to, parts) in steps {
-        if *to > from {
-            tracing::info!(version = to, "upgrading the database");
-            parts
-                .iter()
-                .try_for_each(|sql| transaction.batch_execute(sql))?;
+/// Describes an error in one line, including the fix if a privilege is missing.
+fn explain(error: ConnectionError) -> String {
+    let text = error.to_string();
+    match error {
+        ConnectionError::Postgres(error)
+            if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) =>
+        {
+            format!("{text}: let the user own the database, or grant the user CREATE on the schema")
         }
+        _ => text,
+    }
+}
+
+fn check_server(connection: &mut PgConnection) -> Result<(), String> {
+    let rows = connection
+        .query(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_schema()::text",
+            &[],
+        )
+        .map_err(explain)?;
+    let Some(row) = rows.first() else {
+        return Err("the database returned no row".to_owned());
+    };
+    let (version, encoding, schema): (i32, String, Option<String>) =
+        (row.get(0), row.get(1), row.get(2));
+    if version < SERVER_MIN {
+        return Err("PostgreSQL 14 or later is required".to_owned());
+    }
+    if encoding != "UTF8" {
+        return Err(format!(
+            "the database's encoding is {encoding}: create a database with ENCODING 'UTF8'"
+        ));
+    }
+    if schema.is_none() {
+        return Err("the user's search_path contains no existing schema".to_owned());
     }
     Ok(())
 }

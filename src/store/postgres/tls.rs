@@ -1,9 +1,9 @@
-//! TLS on the way to Postgres: `sslmode`, `sslrootcert`, `sslcert` and `sslkey` of the URL, with
-//! the meanings that they have in libpq.
+//! TLS for connections to PostgreSQL: the URL's `sslmode`, `sslrootcert`, `sslcert` and `sslkey`, with
+//! their meanings in libpq.
 //!
-//! `prefer` (what counts without any) and `require` encrypt and look at no certificate; `verify-ca`
-//! and `verify-full` look at it, and so does `require` with an `sslrootcert`. A connector of our
-//! own over the `tokio-rustls` that the server has anyway is less to keep than a crate for it.
+//! `prefer` (the default) and `require` encrypt without checking the certificate. `verify-ca`,
+//! `verify-full`, and `require` with an `sslrootcert` check it. The connector uses `tokio-rustls`,
+//! which the server needs anyway, so no further crate is necessary.
 
 use std::future::Future;
 use std::io;
@@ -12,9 +12,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use postgres::Socket;
-use postgres::config::SslMode;
-use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -25,38 +22,42 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::Socket;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 
-/// What is asked of the server's certificate.
+/// What is checked of the server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    /// Nothing: the line is encrypted, whoever is at its end.
+enum Check {
+    /// Nothing. The connection is encrypted, but the server may be anybody.
     None,
-    /// It comes from an authority that is trusted.
+    /// A trusted authority issued the certificate.
     Authority,
-    /// And it is the host's that was asked for.
+    /// In addition, the certificate names the requested host.
     Host,
 }
 
-/// What a URL says of TLS.
+/// The TLS parameters of a URL.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Words {
+pub(super) struct TlsParams {
     pub(super) sslmode: Option<String>,
     pub(super) sslrootcert: Option<String>,
     pub(super) sslcert: Option<String>,
     pub(super) sslkey: Option<String>,
 }
 
-/// What these words ask for; the error is in words that follow "it must be".
-pub(super) fn of(words: &Words) -> Result<(SslMode, Tls), String> {
-    let (mode, roots) = (words.sslmode.as_deref(), words.sslrootcert.as_deref());
-    let (mode, proof) = match (mode, roots) {
-        (Some("disable"), _) => (SslMode::Disable, Proof::None),
-        (None | Some("prefer"), None) => (SslMode::Prefer, Proof::None),
-        (Some("require"), None) => (SslMode::Require, Proof::None),
-        (Some("require" | "verify-ca"), _) => (SslMode::Require, Proof::Authority),
-        (Some("verify-full") | None, _) => (SslMode::Require, Proof::Host),
+/// Returns the mode and the connector for a URL's parameters. The error continues a sentence that
+/// ends with "it must be".
+pub(super) fn parse(params: &TlsParams) -> Result<(SslMode, Tls), String> {
+    let (mode, roots) = (params.sslmode.as_deref(), params.sslrootcert.as_deref());
+    let (mode, check) = match (mode, roots) {
+        (Some("disable"), _) => (SslMode::Disable, Check::None),
+        (None | Some("prefer"), None) => (SslMode::Prefer, Check::None),
+        (Some("require"), None) => (SslMode::Require, Check::None),
+        (Some("require" | "verify-ca"), _) => (SslMode::Require, Check::Authority),
+        (Some("verify-full") | None, _) => (SslMode::Require, Check::Host),
         (Some("prefer"), Some(_)) => {
-            return Err("with sslmode=verify-full where sslrootcert is set".to_owned());
+            return Err("with sslmode=verify-full if sslrootcert is set".to_owned());
         }
         (Some(_), _) => {
             return Err(
@@ -64,31 +65,31 @@ pub(super) fn of(words: &Words) -> Result<(SslMode, Tls), String> {
             );
         }
     };
-    let own = match (&words.sslcert, &words.sslkey) {
+    let own = match (&params.sslcert, &params.sslkey) {
         (None, None) => None,
         (Some(cert), Some(key)) => Some((Path::new(cert), Path::new(key))),
         (Some(_), None) | (None, Some(_)) => {
             return Err("with both sslcert and sslkey, or neither".to_owned());
         }
     };
-    Ok((mode, Tls::new(proof, roots, own)?))
+    Ok((mode, Tls::new(check, roots, own)?))
 }
 
-/// Makes lines that are encrypted.
+/// Encrypts connections.
 #[derive(Clone)]
 pub(super) struct Tls(tokio_rustls::TlsConnector);
 
 impl Tls {
-    /// `own`: the certificate that we show, and its key.
-    fn new(proof: Proof, roots: Option<&str>, own: Option<(&Path, &Path)>) -> Result<Self, String> {
+    /// `own` is the client certificate and its key.
+    fn new(check: Check, roots: Option<&str>, own: Option<(&Path, &Path)>) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
-        let trusted = match proof {
-            Proof::None => None,
-            Proof::Authority | Proof::Host => Some(Trusted::read(roots, &provider)?),
+        let trust = match check {
+            Check::None => None,
+            Check::Authority | Check::Host => Some(TrustStore::read(roots, &provider)?),
         };
         let verifier = Verifier {
-            proof,
-            trusted,
+            check,
+            trust,
             provider: Arc::clone(&provider),
         };
         let config = ClientConfig::builder_with_provider(provider)
@@ -113,17 +114,17 @@ impl Tls {
     }
 }
 
-/// Whose certificates are taken.
+/// The trusted certificates.
 #[derive(Debug)]
-struct Trusted {
+struct TrustStore {
     chains: Arc<WebPkiServerVerifier>,
-    /// Those of the file themselves: a server that signed its own shows one of these.
-    named: Vec<CertificateDer<'static>>,
+    /// The certificates in the file. A server with a self-signed certificate presents one of these.
+    listed: Vec<CertificateDer<'static>>,
 }
 
-impl Trusted {
+impl TrustStore {
     fn read(roots: Option<&str>, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
-        let (certificates, named) = match roots {
+        let (certificates, listed) = match roots {
             None | Some("system") => (rustls_native_certs::load_native_certs().certs, Vec::new()),
             Some(path) => {
                 let certificates = read_certificates("sslrootcert", Path::new(path))?;
@@ -133,13 +134,13 @@ impl Trusted {
         let mut store = RootCertStore::empty();
         let (taken, _) = store.add_parsable_certificates(certificates);
         if taken == 0 {
-            return Err("with sslrootcert=FILE, a PEM file of the authority's certificate: there are none of the system's".to_owned());
+            return Err("with sslrootcert=FILE, a PEM file of the authority's certificate, since the system has no certificates".to_owned());
         }
         let chains =
             WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
                 .build()
                 .map_err(|error| error.to_string())?;
-        Ok(Self { chains, named })
+        Ok(Self { chains, listed })
     }
 }
 
@@ -152,7 +153,7 @@ fn read_certificates(word: &str, path: &Path) -> Result<Vec<CertificateDer<'stat
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(wrong("no certificate is in it")),
+        Ok(_) => Err(wrong("it contains no certificate")),
         Err(error) => Err(wrong(&error.to_string())),
     }
 }
@@ -166,36 +167,36 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 
 #[derive(Debug)]
 struct Verifier {
-    proof: Proof,
-    trusted: Option<Trusted>,
+    check: Check,
+    trust: Option<TrustStore>,
     provider: Arc<CryptoProvider>,
 }
 
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        shown: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
+        presented: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(trusted) = &self.trusted else {
+        let Some(trust) = &self.trust else {
             return Ok(ServerCertVerified::assertion());
         };
-        let verified = if trusted.named.iter().any(|named| named == shown) {
-            let certificate = ParsedCertificate::try_from(shown)?;
+        let verified = if trust.listed.contains(presented) {
+            let certificate = ParsedCertificate::try_from(presented)?;
             verify_server_name(&certificate, name).map(|()| ServerCertVerified::assertion())
         } else {
-            trusted
+            trust
                 .chains
-                .verify_server_cert(shown, between, name, ocsp, now)
+                .verify_server_cert(presented, intermediates, name, ocsp, now)
         };
         match verified {
-            // The name is looked at last: all the rest was right.
+            // The name is checked last, so everything else was valid.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if self.proof == Proof::Authority => Ok(ServerCertVerified::assertion()),
+            )) if self.check == Check::Authority => Ok(ServerCertVerified::assertion()),
             verified => verified,
         }
     }
@@ -203,27 +204,27 @@ impl ServerCertVerifier for Verifier {
     fn verify_tls12_signature(
         &self,
         message: &[u8],
-        shown: &CertificateDer<'_>,
+        presented: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.trusted.is_none() {
+        if self.trust.is_none() {
             return Ok(HandshakeSignatureValid::assertion());
         }
         let known = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, shown, signed, known)
+        verify_tls12_signature(message, presented, signed, known)
     }
 
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        shown: &CertificateDer<'_>,
+        presented: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.trusted.is_none() {
+        if self.trust.is_none() {
             return Ok(HandshakeSignatureValid::assertion());
         }
         let known = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, shown, signed, known)
+        verify_tls13_signature(message, presented, signed, known)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -238,7 +239,7 @@ impl MakeTlsConnect<Socket> for Tls {
     type TlsConnect = Handshake;
     type Error = TlsFault;
 
-    /// Called for sockets of the machine, too, whose name is empty: they are not encrypted then.
+    /// Also called for Unix sockets, with an empty host name; these are not encrypted.
     fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, TlsFault> {
         Ok(Handshake {
             connector: self.0.clone(),
@@ -247,7 +248,7 @@ impl MakeTlsConnect<Socket> for Tls {
     }
 }
 
-/// One handshake to be.
+/// A handshake that has not started.
 pub(super) struct Handshake {
     connector: tokio_rustls::TlsConnector,
     host: String,
@@ -261,7 +262,7 @@ impl TlsConnect<Socket> for Handshake {
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async move {
             let name = ServerName::try_from(self.host.clone())
-                .map_err(|_| TlsFault(format!("{:?} is no name of a host", self.host)))?;
+                .map_err(|_| TlsFault(format!("{:?} is not a host name", self.host)))?;
             let stream = self.connector.connect(name, socket).await;
             stream
                 .map(Encrypted)
@@ -270,7 +271,7 @@ impl TlsConnect<Socket> for Handshake {
     }
 }
 
-/// Why a line can't be encrypted, or is not to be trusted, with the mend.
+/// Why a connection can't be encrypted or trusted, including how to fix the problem.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct TlsFault(String);
@@ -278,34 +279,34 @@ pub(super) struct TlsFault(String);
 fn fault(error: &io::Error, host: &str) -> TlsFault {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     TlsFault(match inner {
-        Some(rustls::Error::InvalidCertificate(why)) => unfit(why, host),
+        Some(rustls::Error::InvalidCertificate(why)) => certificate_error(why, host),
         Some(other) => other.to_string(),
         None => error.to_string(),
     })
 }
 
-fn unfit(why: &CertificateError, host: &str) -> String {
+fn certificate_error(why: &CertificateError, host: &str) -> String {
     use CertificateError::{
         BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
         UnknownIssuer,
     };
     if matches!(why, NotValidForName | NotValidForNameContext { .. }) {
         format!(
-            "the server's certificate does not name {host} (in subjectAltName): connect by a name that it has"
+            "the server's certificate does not name {host} (in subjectAltName): connect by a name in the certificate"
         )
     } else if matches!(why, UnknownIssuer | BadSignature) {
-        // The latter is an authority of the same name.
+        // BadSignature: an authority of the same name but with another key.
         "no trusted authority has signed the server's certificate: set sslrootcert to the authority's certificate".to_owned()
     } else if matches!(why, Expired | ExpiredContext { .. }) {
-        "the server's certificate has expired: renew it there".to_owned()
+        "the server's certificate has expired: renew it".to_owned()
     } else {
         format!(
-            "the server's certificate is not usable ({why}): set sslrootcert to a copy of it, if it is the right one"
+            "the server's certificate is not usable ({why}): if it is the right certificate, set sslrootcert to a copy of it"
         )
     }
 }
 
-/// A line that is encrypted.
+/// An encrypted connection.
 pub(super) struct Encrypted(tokio_rustls::client::TlsStream<Socket>);
 
 impl TlsStream for Encrypted {

@@ -1,17 +1,17 @@
-//! Values on their way into and out of Postgres, by the type of the column.
+//! Converts values to and from PostgreSQL's binary format, by the type of the column.
 
 use std::error::Error;
 
 use bytes::{BufMut, BytesMut};
-use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::clock::Timestamp;
 use crate::store::Value;
 
-/// 2000-01-01, from which Postgres counts, in milliseconds since 1970.
+/// 2000-01-01 in milliseconds since 1970. PostgreSQL counts times from there.
 const YEAR_2000_MS: i64 = 946_684_800_000;
 
-/// The type that a parameter is sent as. Of NULL the statement itself must say it.
+/// The type that a parameter is sent as. The statement itself must determine the type of NULL.
 pub(super) fn type_of(value: &Value) -> Type {
     match value {
         Value::Null => Type::UNKNOWN,
@@ -33,8 +33,8 @@ impl ToSql for Value {
             Value::Int(int) => out.put_i64(*int),
             Value::Bytes(bytes) => out.put_slice(bytes),
             Value::Time(at) => out.put_i64((at.as_millis() - YEAR_2000_MS) * 1_000),
-            // A text with NUL is refused by Postgres. None of ours has one: what a client sends
-            // stands for nothing then.
+            // PostgreSQL does not accept a NUL in text. The server's own texts have none, so this
+            // text is a client's and matches nothing.
             Value::Text(text) if text.contains('\0') => {
                 return text.replace('\0', "\u{fffd}").to_sql(ty, out);
             }
@@ -51,12 +51,12 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
-/// Values as the client takes them.
+/// Returns values as parameters for the client.
 pub(in crate::store) fn as_params(values: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
     values.iter().map(|value| value as _).collect()
 }
 
-/// A column of a row.
+/// A column of a row, read as a [`Value`].
 pub(in crate::store) struct Column(pub(in crate::store) Value);
 
 impl<'a> FromSql<'a> for Column {
@@ -69,7 +69,7 @@ impl<'a> FromSql<'a> for Column {
             Type::BYTEA => Value::Bytes(raw.to_vec()),
             Type::TIMESTAMPTZ | Type::TIMESTAMP => {
                 let micros = i64::from_sql(&Type::INT8, raw)?;
-                // Rounded down: what is read is never later than what was written.
+                // Rounded down, so that a time that is read is never later than the time written.
                 let millis = micros.div_euclid(1_000).saturating_add(YEAR_2000_MS);
                 Value::Time(Timestamp::from_millis(millis))
             }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_comes_back_as_it_went() {
+    fn a_time_survives_the_round_trip() {
         for text in [
             "2026-11-24T09:30:00.123Z",
             "1999-12-31T23:59:59.999Z",
@@ -102,8 +102,8 @@ mod tests {
             let mut raw = BytesMut::new();
             Value::Time(at)
                 .to_sql(&Type::TIMESTAMPTZ, &mut raw)
-                .expect("goes in");
-            let Column(back) = Column::from_sql(&Type::TIMESTAMPTZ, &raw).expect("comes out");
+                .expect("encodes");
+            let Column(back) = Column::from_sql(&Type::TIMESTAMPTZ, &raw).expect("decodes");
             assert_eq!(back, Value::Time(at));
         }
     }
@@ -113,7 +113,7 @@ mod tests {
         let mut raw = BytesMut::new();
         Value::from("a\0b")
             .to_sql(&Type::TEXT, &mut raw)
-            .expect("goes in");
+            .expect("encodes");
         assert_eq!(&raw[..], "a\u{fffd}b".as_bytes());
     }
 }

@@ -1,5 +1,5 @@
-//! Moves the log into the database file, off the writer: a durable commit is then never held up by
-//! it. It sleeps while nothing was written.
+//! Moves the log into the database file on its own thread, so that it never delays a commit. The
+//! thread sleeps until something is written.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,12 +10,11 @@ use rusqlite::{Connection, OpenFlags};
 use super::OpenError;
 use crate::store::migrate::cant_open;
 
-/// How long after the first write the log is moved: one move for all that come meanwhile.
-const AFTER: Duration = Duration::from_millis(100);
+/// Time from the first write to the checkpoint, which covers all writes in between.
+const DELAY: Duration = Duration::from_millis(100);
 
-/// The writer's end: by it the checkpointer hears what to do, and by its drop that nothing comes
-/// any more.
-pub(super) struct Log(Arc<Signal>);
+/// The writer's handle: requests checkpoints, and ends the checkpointer on drop.
+pub(super) struct CheckpointSignal(Arc<Signal>);
 
 #[derive(Default)]
 struct Signal {
@@ -25,8 +24,8 @@ struct Signal {
 
 #[derive(Default)]
 struct State {
-    /// Something was written that may not have been moved yet.
-    has_news: bool,
+    /// Something was written since the last checkpoint.
+    requested: bool,
     stopping: bool,
 }
 
@@ -35,45 +34,45 @@ impl Signal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for news, as long as it takes. False when there will be none.
+    /// Waits for a request; false if the writer stops.
     fn next(&self) -> bool {
-        let waits = |state: &mut State| !state.has_news && !state.stopping;
+        let waits = |state: &mut State| !state.requested && !state.stopping;
         let woken = self.changed.wait_while(self.state(), waits);
         let mut state = woken.unwrap_or_else(PoisonError::into_inner);
-        state.has_news = false;
+        state.requested = false;
         !state.stopping
     }
 
-    /// A pause, cut short where the writer stops.
+    /// Pauses for [`DELAY`], or until the writer stops.
     fn pause(&self) {
         let waits = |state: &mut State| !state.stopping;
-        // Whether it stops is looked at next.
-        let _woken = self.changed.wait_timeout_while(self.state(), AFTER, waits);
+        // The next call of `next` finds out whether the writer stops.
+        let _woken = self.changed.wait_timeout_while(self.state(), DELAY, waits);
     }
 
-    fn has_news(&self) {
+    fn request(&self) {
         let mut state = self.state();
-        if !std::mem::replace(&mut state.has_news, true) {
+        if !std::mem::replace(&mut state.requested, true) {
             self.changed.notify_one();
         }
     }
 }
 
-impl Log {
-    /// There is something to move.
-    pub(super) fn has_news(&self) {
-        self.0.has_news();
+impl CheckpointSignal {
+    /// Requests a checkpoint.
+    pub(super) fn request(&self) {
+        self.0.request();
     }
 }
 
-impl Drop for Log {
+impl Drop for CheckpointSignal {
     fn drop(&mut self) {
         self.0.state().stopping = true;
         self.0.changed.notify_one();
     }
 }
 
-/// The connection that moves.
+/// The connection that runs the checkpoints.
 pub(super) struct Checkpointer {
     connection: Connection,
     signal: Arc<Signal>,
@@ -85,36 +84,36 @@ impl Checkpointer {
         let connection =
             Connection::open_with_flags(path, flags).map_err(|error| cant_open(path, &error))?;
         let signal = Arc::new(Signal::default());
-        // What an earlier run left.
-        signal.has_news();
+        // An earlier run may have left a log.
+        signal.request();
         Ok(Self { connection, signal })
     }
 
-    /// For the writer.
-    pub(super) fn log(&self) -> Log {
-        Log(Arc::clone(&self.signal))
+    /// Returns the writer's handle.
+    pub(super) fn signal(&self) -> CheckpointSignal {
+        CheckpointSignal(Arc::clone(&self.signal))
     }
 
-    /// Moves until the writer's end is dropped.
+    /// Runs checkpoints until the writer's handle is dropped.
     pub(super) fn run(&self) {
         while self.signal.next() {
-            // First, as writes come together, and a sync of this one would hold up theirs.
+            // Writes come in bursts, and the checkpoint's fsync would delay theirs.
             self.signal.pause();
             if !checkpoint(&self.connection) {
-                self.signal.has_news();
+                self.signal.request();
             }
         }
     }
 }
 
-/// Moves what it can from the log; true when that is all of it. Busy is the ordinary case under
-/// load, and the next tick goes on from there.
+/// Moves as much of the log as possible; true if nothing is left. Under load a part usually stays for
+/// the next checkpoint.
 fn checkpoint(connection: &Connection) -> bool {
     let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
     });
     moved.unwrap_or_else(|error| {
-        tracing::debug!(%error, "checkpoint put off");
+        tracing::debug!(%error, "checkpoint failed; trying again");
         false
     })
 }
@@ -128,15 +127,15 @@ mod tests {
         log.metadata().map_or(0, |about| about.len())
     }
 
-    /// Waits until all of the log was moved: the next commit then starts it anew.
-    fn until_moved(connection: &Connection) {
+    /// Waits until the whole log was moved. The next commit then starts the log from the beginning.
+    fn wait_until_moved(connection: &Connection) {
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         loop {
             let (log, moved) = connection
                 .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| {
                     Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
                 })
-                .expect("asks");
+                .expect("a result");
             if log == moved {
                 return;
             }
@@ -145,8 +144,8 @@ mod tests {
         }
     }
 
-    /// A writer with a table in its log, and the checkpointer that moves it.
-    fn running_over(path: &Path) -> (Connection, Log, std::thread::JoinHandle<()>) {
+    /// Starts a checkpointer and a writer that has a table in the log.
+    fn start(path: &Path) -> (Connection, CheckpointSignal, std::thread::JoinHandle<()>) {
         let writer = Connection::open(path).expect("opens");
         writer
             .execute_batch(
@@ -154,36 +153,36 @@ mod tests {
             )
             .expect("a table");
         let checkpointer = Checkpointer::open(path).expect("opens");
-        let log = checkpointer.log();
+        let signal = checkpointer.signal();
         let running = std::thread::spawn(move || checkpointer.run());
-        (writer, log, running)
+        (writer, signal, running)
     }
 
     #[test]
-    fn what_was_written_is_moved_and_the_end_comes_at_once() {
+    fn writes_are_moved_and_the_checkpointer_stops_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("hyprbox.db");
-        let (writer, log, running) = running_over(&path);
-        // That of an earlier run, without a word from the writer.
-        until_moved(&writer);
+        let (writer, signal, running) = start(&path);
+        // The log of an earlier run is moved without a request.
+        wait_until_moved(&writer);
         for _ in 0..3 {
             writer
                 .execute_batch("INSERT INTO t VALUES (1)")
                 .expect("a row");
-            log.has_news();
-            until_moved(&writer);
+            signal.request();
+            wait_until_moved(&writer);
         }
         assert!(log_pages(&path) > 0);
-        drop(log);
+        drop(signal);
         running.join().expect("no panic");
     }
 
     #[test]
-    fn what_a_reader_keeps_from_being_moved_is_moved_once_it_is_gone() {
+    fn a_log_held_by_a_reader_is_moved_once_the_reader_is_gone() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("hyprbox.db");
-        let (writer, log, running) = running_over(&path);
-        until_moved(&writer);
+        let (writer, signal, running) = start(&path);
+        wait_until_moved(&writer);
         let reader = Connection::open(&path).expect("opens");
         reader
             .execute_batch("BEGIN; SELECT * FROM t")
@@ -191,12 +190,12 @@ mod tests {
         writer
             .execute_batch("INSERT INTO t VALUES (1)")
             .expect("a row");
-        log.has_news();
-        // Longer than a look takes: it must come again by itself.
-        std::thread::sleep(3 * AFTER);
+        signal.request();
+        // Longer than a checkpoint takes: it must be tried again without a request.
+        std::thread::sleep(3 * DELAY);
         reader.execute_batch("COMMIT").expect("ends");
-        until_moved(&writer);
-        drop(log);
+        wait_until_moved(&writer);
+        drop(signal);
         running.join().expect("no panic");
     }
 }

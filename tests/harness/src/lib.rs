@@ -25,6 +25,9 @@ mod sse;
 mod tls;
 mod wait;
 
+/// The blocking client, for tests that talk to PostgreSQL themselves.
+#[cfg(feature = "postgres")]
+pub use ::postgres as postgres_client;
 pub use call::{Answer, Call};
 pub use cluster::Cluster;
 pub use database::Database;

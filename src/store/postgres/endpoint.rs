@@ -1,53 +1,47 @@
-//! `postgres://user:password@host:port/database`: what of it can be used, and how it is shown
-//! without the password.
+//! Parses `postgres://user:password@host:port/database`, and shows it without the password.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use postgres::Client;
-use postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::Config;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 
-use super::line::{Line, LineError};
-use super::tls::{self, Encrypted, Tls, Words};
+use super::tls::{self, Tls, TlsParams};
 
-/// The future that reads and writes the socket.
-pub(super) type Driven = tokio_postgres::Connection<tokio_postgres::Socket, Encrypted>;
-
-/// What connections are called in `pg_stat_activity`.
+/// The connections' name in `pg_stat_activity`.
 pub(super) const APPLICATION: &str = "hyprbox";
-/// How long one attempt to connect may take, from the first packet until the database is ready to
-/// be asked.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// After this long without an answer a connection counts as lost: the other end may be gone without
-/// a word.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// How long one attempt to connect may take, from the first packet until the database accepts
+/// statements.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// After this long without an answer a connection counts as lost: the other end may have vanished
+/// without closing it.
+const TCP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Says what is wrong with a URL, in words that follow "it must be"; the password is never among
-/// them.
+/// Checks a URL. The error continues a sentence that ends with "it must be", and never contains the
+/// password.
 pub fn check(url: &str) -> Result<(), String> {
     Endpoint::parse(url).map(|_| ())
 }
 
-/// Where the database is, and how the line to it is kept from others.
+/// Where the database is, and how connections to it are encrypted.
 #[derive(Clone)]
 pub(in crate::store) struct Endpoint {
     config: Config,
-    /// The same for each of its hosts alone.
-    hosts: Vec<Config>,
-    /// The host that took the last line, which is tried first: one that stands still takes its time
-    /// to be given up.
-    last: Arc<AtomicUsize>,
-    tls: Tls,
+    /// The same configuration with one host each.
+    pub(super) hosts: Vec<Config>,
+    /// Index of the host that accepted the last connection. It is tried first, since a host that
+    /// hangs delays each attempt by the connect timeout.
+    pub(super) last: Arc<AtomicUsize>,
+    pub(super) tls: Tls,
 }
 
 impl Endpoint {
-    /// The error is in words that follow "it must be".
+    /// The error continues a sentence that ends with "it must be".
     pub(in crate::store) fn parse(url: &str) -> Result<Self, String> {
         const SHAPE: &str = "a URL such as postgres://user:password@host:5432/database";
-        let (url, words) = without_tls(url);
-        let (mode, tls) = tls::of(&words)?;
+        let (url, params) = without_tls(url);
+        let (mode, tls) = tls::parse(&params)?;
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
             format!("{SHAPE}{}", cause.unwrap_or_default())
@@ -56,7 +50,7 @@ impl Endpoint {
             return Err(SHAPE.to_owned());
         }
         config.ssl_mode(mode);
-        // Of several hosts, the one that takes writes.
+        // If there are several hosts, use the one that accepts writes.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_application_name().is_none() {
             config.application_name(APPLICATION);
@@ -68,7 +62,7 @@ impl Endpoint {
             .keepalives_idle(Duration::from_secs(5))
             .keepalives_interval(Duration::from_secs(3))
             .keepalives_retries(3)
-            .tcp_user_timeout(SILENCE_MAX);
+            .tcp_user_timeout(TCP_TIMEOUT);
         Ok(Self {
             hosts: one_by_one(&config)?,
             config,
@@ -77,72 +71,14 @@ impl Endpoint {
         })
     }
 
-    /// A new connection. It has a runtime of its own, which can't be started on a thread of another
-    /// one.
-    pub(in crate::store) fn connect(&self) -> Result<Client, LineError> {
-        // The blocking client would wait for ever for a host that takes the connection and says
-        // nothing.
-        drop(Line::open(self)?);
-        let host = &self.hosts[self.last.load(Ordering::Relaxed)];
-        Ok(postgres::Config::from(host.clone()).connect(self.tls.clone())?)
-    }
-
-    /// The same on a runtime of the caller's: who asks, and who drives the socket.
-    pub(super) async fn connect_async(
-        &self,
-    ) -> Result<(tokio_postgres::Client, Driven), LineError> {
-        let count = self.hosts.len();
-        let first = self.last.load(Ordering::Relaxed);
-        let mut after = 0;
-        loop {
-            let at = (first + after) % count;
-            after += 1;
-            match self.connect_to(&self.hosts[at]).await {
-                Ok(line) => {
-                    self.last.store(at, Ordering::Relaxed);
-                    return Ok(line);
-                }
-                Err(error) if after == count => return Err(error),
-                Err(_) => {}
-            }
-        }
-    }
-
-    async fn connect_to(
-        &self,
-        host: &Config,
-    ) -> Result<(tokio_postgres::Client, Driven), LineError> {
-        let of_one = host.get_connect_timeout().copied();
-        let within = of_one.unwrap_or(CONNECT_TIMEOUT) * addresses_of(host).await;
-        match tokio::time::timeout(within, host.connect(self.tls.clone())).await {
-            Ok(connected) => Ok(connected?),
-            Err(_) => Err(LineError::Unwelcome {
-                host: places(host),
-                within,
-            }),
-        }
-    }
-
     /// `postgres://user@host:port/database`
     pub(in crate::store) fn shown(&self) -> String {
         shown(&self.config)
     }
 }
 
-/// How many addresses a host has, each of which has its time.
-async fn addresses_of(host: &Config) -> u32 {
-    let (hosts, ports) = (host.get_hosts(), host.get_ports());
-    let (true, [Host::Tcp(name)]) = (host.get_hostaddrs().is_empty(), hosts) else {
-        return 1;
-    };
-    let port = ports.first().copied().unwrap_or(5432);
-    let found = tokio::net::lookup_host((name.as_str(), port)).await;
-    // Of a name that nobody knows, connecting tells.
-    let count = found.map_or(1, Iterator::count);
-    u32::try_from(count.max(1)).unwrap_or(1)
-}
-
-/// The same for each host alone. The error is in words that follow "it must be".
+/// Splits a configuration into one per host. The error continues a sentence that ends with "it must
+/// be".
 fn one_by_one(all: &Config) -> Result<Vec<Config>, String> {
     let (hosts, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
     let count = hosts.len().max(addresses.len());
@@ -170,7 +106,7 @@ fn one_by_one(all: &Config) -> Result<Vec<Config>, String> {
     Ok((0..count).map(one).collect())
 }
 
-/// Everything else that a URL can say.
+/// Copies everything except hosts, addresses and ports.
 fn without_hosts(all: &Config) -> Config {
     let mut rest = Config::new();
     if let Some(user) = all.get_user() {
@@ -210,37 +146,37 @@ fn without_hosts(all: &Config) -> Config {
     rest
 }
 
-/// Takes what is said of TLS out of a URL: the client's own parser knows less of it.
-fn without_tls(url: &str) -> (String, Words) {
-    let mut words = Words::default();
+/// Takes the TLS parameters out of a URL, since the client's parser does not know all of them.
+fn without_tls(url: &str) -> (String, TlsParams) {
+    let mut params = TlsParams::default();
     let Some((before, query)) = url.split_once('?') else {
-        return (url.to_owned(), words);
+        return (url.to_owned(), params);
     };
     let mut rest = Vec::new();
     for pair in query.split('&') {
-        // In a URL of Postgres a plus is a plus.
+        // PostgreSQL does not read a plus as a blank.
         let literal = pair.replace('+', "%2B");
         let Some((name, value)) = form_urlencoded::parse(literal.as_bytes()).next() else {
             rest.push(pair);
             continue;
         };
-        let word = match name.as_ref() {
-            "sslmode" => &mut words.sslmode,
-            "sslrootcert" => &mut words.sslrootcert,
-            "sslcert" => &mut words.sslcert,
-            "sslkey" => &mut words.sslkey,
+        let param = match name.as_ref() {
+            "sslmode" => &mut params.sslmode,
+            "sslrootcert" => &mut params.sslrootcert,
+            "sslcert" => &mut params.sslcert,
+            "sslkey" => &mut params.sslkey,
             _ => {
                 rest.push(pair);
                 continue;
             }
         };
-        *word = Some(value.into_owned());
+        *param = Some(value.into_owned());
     }
     let rest = match rest.join("&") {
         rest if rest.is_empty() => before.to_owned(),
         rest => format!("{before}?{rest}"),
     };
-    (rest, words)
+    (rest, params)
 }
 
 /// `postgres://user@host:port/database`
@@ -250,11 +186,11 @@ fn shown(config: &Config) -> String {
         .map(|user| format!("{user}@"))
         .unwrap_or_default();
     let database = config.get_dbname().unwrap_or_default();
-    format!("postgres://{user}{}/{database}", places(config))
+    format!("postgres://{user}{}/{database}", addresses_shown(config))
 }
 
 /// `one:5432,two:5432`
-fn places(config: &Config) -> String {
+pub(super) fn addresses_shown(config: &Config) -> String {
     let ports = config.get_ports();
     let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(5432);
     let hosts: Vec<String> = config
@@ -286,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cant_be_used_is_said_without_the_password() {
+    fn an_unusable_url_is_reported_without_the_password() {
         for (url, word) in [
             ("postgres://ann:hidden@db/jobs?sslmode=maybe", "verify-full"),
             (
@@ -311,16 +247,16 @@ mod tests {
                 "as hosts",
             ),
         ] {
-            let said = check(url).expect_err(url);
+            let error = check(url).expect_err(url);
             assert!(
-                said.contains(word) && !said.contains("hidden"),
-                "{url}: {said}"
+                error.contains(word) && !error.contains("hidden"),
+                "{url}: {error}"
             );
         }
     }
 
     #[test]
-    fn each_host_is_reached_by_itself_with_all_that_was_said() {
+    fn each_host_keeps_every_parameter_of_the_url() {
         let more = "sslmode=require&connect_timeout=7&options=-c%20work_mem%3D8MB&keepalives=0&keepalives_interval=2\
              &application_name=other&channel_binding=disable&load_balance_hosts=random&sslnegotiation=direct";
         let one = endpoint(&format!("postgres://ann:hidden@one:5433/jobs?{more}"));
@@ -336,8 +272,8 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_taken_out_and_the_rest_is_kept() {
-        use postgres::config::SslMode;
+    fn sslmode_is_taken_out_and_other_parameters_are_kept() {
+        use tokio_postgres::config::SslMode;
         for (url, mode) in [
             ("postgres://ann@db/jobs", SslMode::Prefer),
             ("postgres://ann@db/jobs?sslmode=disable", SslMode::Disable),

@@ -1,0 +1,184 @@
+//! Statements that change a job. Each change of state is one conditional UPDATE on the state that
+//! the job leaves, and returns the row as it is afterwards.
+
+use super::record::{Job, JobStatus, StreamCounts, job_columns, job_of_row};
+use crate::clock::Timestamp;
+use crate::store::{Statement, StoreError, Tx, Value, read_all, values};
+
+/// A statement from a file, followed by `RETURNING` and the columns of a job.
+macro_rules! returning_job {
+    ($file:literal) => {
+        Statement::new(concat!(include_str!($file), "\nRETURNING ", job_columns!()))
+    };
+}
+
+static INSERT: Statement = returning_job!("../sql/job_insert.sql");
+static INSERT_SECRETS: Statement =
+    Statement::new("INSERT INTO job_secrets (job_id, sealed) VALUES ($1, $2)");
+static CANCEL_QUEUED: Statement = returning_job!("../sql/job_cancel_queued.sql");
+static CANCEL_RUNNING: Statement = returning_job!("../sql/job_cancel_running.sql");
+static CANCEL_NODE: Statement = returning_job!("../sql/job_cancel_node.sql");
+static FINISH: Statement = returning_job!("../sql/job_finish.sql");
+static LOSE: Statement = returning_job!("../sql/job_lose.sql");
+static LOSE_SHARED: Statement = returning_job!("../sql/job_lose.postgres.sql");
+static SET_STILL_RUNNING: Statement =
+    Statement::new("UPDATE jobs SET still_running = $2 WHERE id = $1");
+static SET_PID: Statement = Statement::new("UPDATE jobs SET pid = $2 WHERE id = $1");
+static PRUNE: Statement = Statement::new(include_str!("../sql/job_prune.sql"));
+static PRUNE_SHARED: Statement = Statement::new(include_str!("../sql/job_prune.postgres.sql"));
+
+/// Runs a statement that returns the changed job, if it changed one.
+fn change(
+    tx: &mut dyn Tx,
+    statement: &Statement,
+    params: &[Value],
+) -> Result<Option<Job>, StoreError> {
+    tx.query_one(statement, params)?
+        .map(|mut row| job_of_row(&mut row))
+        .transpose()
+}
+
+/// The values of a new job.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    pub id: String,
+    pub preset: String,
+    pub node_id: String,
+    /// Id of the user who queues the job.
+    pub created_by: String,
+    pub created_by_email: String,
+    pub created_at: Timestamp,
+    pub timeout_seconds: u64,
+    /// SHA-256 of the script in hex.
+    pub script_sha256: String,
+    /// The parameters used, as a JSON object.
+    pub params: String,
+    pub script: String,
+}
+
+/// Inserts a QUEUED job and returns its row.
+pub fn insert(tx: &mut dyn Tx, job: &NewJob) -> Result<Job, StoreError> {
+    let params = values![
+        &job.id,
+        &job.preset,
+        &job.node_id,
+        &job.created_by,
+        &job.created_by_email,
+        job.created_at,
+        job.timeout_seconds,
+        &job.script_sha256,
+        &job.params,
+        &job.script,
+    ];
+    let inserted = change(tx, &INSERT, params)?;
+    Ok(inserted.expect("an INSERT without a conflict clause returns its row"))
+}
+
+/// Stores a job's sealed secrets. The claim reads them, and a trigger deletes them when the job
+/// ends.
+pub fn insert_secrets(tx: &mut dyn Tx, job_id: &str, sealed: Vec<u8>) -> Result<(), StoreError> {
+    tx.execute(&INSERT_SECRETS, values![job_id, sealed])
+        .map(|_| ())
+}
+
+/// Records the process id of bash on the node.
+pub fn set_pid(tx: &mut dyn Tx, id: &str, pid: u32) -> Result<(), StoreError> {
+    tx.execute(&SET_PID, values![id, u64::from(pid)])
+        .map(|_| ())
+}
+
+/// Records whether the script of a job that has ended here still runs.
+pub fn set_still_running(tx: &mut dyn Tx, id: &str, still_running: bool) -> Result<(), StoreError> {
+    tx.execute(&SET_STILL_RUNNING, values![id, still_running])
+        .map(|_| ())
+}
+
+/// QUEUED → CANCELLED; `None` if the job is not QUEUED.
+pub fn cancel_queued(tx: &mut dyn Tx, id: &str, now: Timestamp) -> Result<Option<Job>, StoreError> {
+    change(tx, &CANCEL_QUEUED, values![id, now])
+}
+
+/// Records that the script of a job must be stopped; `None` if the script does not run. A repeated
+/// request keeps the time of the first one.
+pub fn request_cancel(
+    tx: &mut dyn Tx,
+    id: &str,
+    now: Timestamp,
+) -> Result<Option<Job>, StoreError> {
+    change(tx, &CANCEL_RUNNING, values![id, now])
+}
+
+/// Cancels every QUEUED job of a node that is being deleted, and returns them.
+pub fn cancel_all_queued(
+    tx: &mut dyn Tx,
+    node_id: &str,
+    now: Timestamp,
+) -> Result<Vec<Job>, StoreError> {
+    read_all(tx.query(&CANCEL_NODE, values![node_id, now])?, job_of_row)
+}
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// The final state.
+    pub status: JobStatus,
+    pub exit_code: Option<i64>,
+    /// The signal that ended bash.
+    pub signal: Option<String>,
+    pub error_msg: Option<String>,
+    /// SHA-256 of the completion.
+    pub digest: [u8; 32],
+    pub stdout: StreamCounts,
+    pub stderr: StreamCounts,
+}
+
+/// Ends a job that is RUNNING, or whose lease ran out and that was not recovered yet; `None` if the
+/// job is in another state.
+pub fn finish(
+    tx: &mut dyn Tx,
+    id: &str,
+    end: &Ending,
+    now: Timestamp,
+) -> Result<Option<Job>, StoreError> {
+    let params = values![
+        id,
+        end.status,
+        now,
+        end.exit_code,
+        end.signal.clone(),
+        end.error_msg.clone(),
+        end.digest,
+        end.stdout.bytes,
+        end.stdout.dropped,
+        end.stderr.bytes,
+        end.stderr.dropped,
+    ];
+    change(tx, &FINISH, params)
+}
+
+/// RUNNING → FAILED "agent disappeared", marked as lost. Returns `None` if the job is not RUNNING,
+/// or if another server over the same database recorded a sign of life of the job's agent within
+/// the lease.
+pub fn lose(
+    tx: &mut dyn Tx,
+    id: &str,
+    now: Timestamp,
+    lease_seconds: u64,
+) -> Result<Option<Job>, StoreError> {
+    if tx.is_shared() {
+        change(tx, &LOSE_SHARED, values![id, lease_seconds * 1_000])
+    } else {
+        change(tx, &LOSE, values![id, now])
+    }
+}
+
+/// Deletes up to a hundred jobs that ended before `before`, with their output, and returns how
+/// many.
+pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<u64, StoreError> {
+    let prune = if tx.is_shared() {
+        &PRUNE_SHARED
+    } else {
+        &PRUNE
+    };
+    tx.execute(prune, values![before])
+}

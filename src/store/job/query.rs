@@ -1,0 +1,218 @@
+//! Queries for jobs.
+
+use super::record::{Job, JobStatus, job_columns, job_of_row};
+use crate::clock::Timestamp;
+use crate::store::{Row, Statement, StoreError, Tx, Value, read_all, values};
+
+macro_rules! select_jobs {
+    ($rest:literal) => {
+        Statement::new(concat!("SELECT ", job_columns!(), " FROM jobs ", $rest))
+    };
+}
+
+static FIND: Statement = select_jobs!("WHERE id = $1");
+static FIND_LOCKED: Statement = select_jobs!("WHERE id = $1 /* for update */");
+static SCRIPT: Statement = Statement::new("SELECT script FROM jobs WHERE id = $1");
+static RUNNING_ON: Statement =
+    select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
+static OF_PRESET: Statement = Statement::new("SELECT id FROM jobs WHERE preset = $1 LIMIT 1");
+static RUNNING: Statement = Statement::new(include_str!("../sql/job_running.sql"));
+static WITH_WORK: Statement = Statement::new(include_str!("../sql/job_with_work.sql"));
+static RECENT_WORK: Statement = Statement::new(include_str!("../sql/job_recent.postgres.sql"));
+static STILL_RUNNING: Statement =
+    Statement::new("SELECT id, node_id, claimed_by FROM jobs WHERE still_running = 1 ORDER BY id");
+static STILL_RUNNING_ON: Statement = Statement::new(
+    "SELECT id, claimed_by FROM jobs WHERE node_id = $1 AND still_running = 1 ORDER BY id LIMIT 1",
+);
+static COUNT_QUEUED: Statement = Statement::new(include_str!("../sql/job_count_queued.sql"));
+static COUNT_QUEUED_ON: Statement = Statement::new(
+    "SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE node_id = $1 AND status = 'QUEUED'",
+);
+static COUNT_UNFINISHED: Statement =
+    Statement::new(include_str!("../sql/job_count_unfinished.sql"));
+static UNFINISHED: Statement =
+    select_jobs!("WHERE status = 'QUEUED' OR status = 'RUNNING' ORDER BY id");
+static FINISHED_SINCE: Statement =
+    select_jobs!("WHERE finished_at >= $1 ORDER BY finished_at DESC LIMIT 5000");
+
+/// Returns the job with this id.
+pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<Job>, StoreError> {
+    tx.query_one(&FIND, values![id])?
+        .map(|mut row| job_of_row(&mut row))
+        .transpose()
+}
+
+/// Returns the job with this id and locks its row until the transaction ends.
+pub fn find_locked(tx: &mut dyn Tx, id: &str) -> Result<Option<Job>, StoreError> {
+    tx.query_one(&FIND_LOCKED, values![id])?
+        .map(|mut row| job_of_row(&mut row))
+        .transpose()
+}
+
+/// Returns the frozen script of a job; empty if the job does not exist.
+pub fn script(tx: &mut dyn Tx, id: &str) -> Result<String, StoreError> {
+    tx.query_one(&SCRIPT, values![id])?
+        .map_or(Ok(String::new()), |mut row| row.take())
+}
+
+/// Conditions for a list of jobs.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    pub created_by: Option<String>,
+    pub node_id: Option<String>,
+    /// Any status if empty.
+    pub statuses: Vec<JobStatus>,
+    pub preset: Option<String>,
+    /// Only jobs older than the job with this id.
+    pub before: Option<String>,
+}
+
+/// Returns up to `limit` jobs that match `filter`, newest first.
+pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>, StoreError> {
+    // If no job has this preset, the query below would walk through another index to its end.
+    if let Some(preset) = &filter.preset
+        && tx.query(&OF_PRESET, values![preset])?.is_empty()
+    {
+        return Ok(Vec::new());
+    }
+    let mut params = Vec::new();
+    let mut conditions = Vec::new();
+    // Composed from fixed parts: with `x IS NULL OR …` the database would not use its indexes.
+    let mut condition = |column: &'static str, comparison: &str, value: Value| {
+        params.push(value);
+        conditions.push((column, format!("{comparison} ${}", params.len())));
+    };
+    if let Some(user) = &filter.created_by {
+        condition("created_by", "=", user.into());
+    }
+    if let Some(node) = &filter.node_id {
+        condition("node_id", "=", node.into());
+    }
+    if let Some(preset) = &filter.preset {
+        condition("preset", "=", preset.into());
+    }
+    if let Some(id) = &filter.before {
+        condition("id", "<", id.into());
+    }
+    params.push(limit.into());
+    let count = params.len();
+    let all = |neutral: &[&str]| {
+        let one = |(column, rest): &(&str, String)| match neutral.contains(column) {
+            true => format!(" AND {column} || '' {rest}"),
+            false => format!(" AND {column} {rest}"),
+        };
+        conditions.iter().map(one).collect::<String>()
+    };
+    // One subquery per status, newest first: each stops after `limit` rows of its index.
+    let of_status = |status: &JobStatus| {
+        match status {
+        // Few rows, in partial indexes. The `|| ''` keeps the planner from using other indexes.
+        JobStatus::Queued | JobStatus::Running => format!(
+            "SELECT id FROM (SELECT id FROM jobs WHERE status = '{status}'{} ORDER BY id || '' DESC LIMIT ${count}) AS unfinished",
+            all(&["created_by", "preset", "id"])
+        ),
+        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => format!(
+            "SELECT id FROM (SELECT id FROM jobs WHERE status = '{status}' AND status IN ('SUCCEEDED', 'FAILED', 'CANCELLED'){}
+             ORDER BY id DESC LIMIT ${count}) AS ended",
+            all(&[])
+        ),
+    }
+    };
+    let columns = job_columns!();
+    let wanted = if filter.statuses.is_empty() {
+        format!("1 = 1{}", all(&[]))
+    } else {
+        let statuses: std::collections::BTreeSet<_> =
+            filter.statuses.iter().map(of_status).collect();
+        let parts: Vec<String> = statuses.into_iter().collect();
+        format!("id IN ({})", parts.join(" UNION ALL "))
+    };
+    let sql = format!("SELECT {columns} FROM jobs WHERE {wanted} ORDER BY id DESC LIMIT ${count}");
+    read_all(tx.query(&Statement::composed(sql), &params)?, job_of_row)
+}
+
+/// Returns the RUNNING jobs of a node, oldest first.
+pub fn running_on(tx: &mut dyn Tx, node_id: &str) -> Result<Vec<Job>, StoreError> {
+    read_all(tx.query(&RUNNING_ON, values![node_id])?, job_of_row)
+}
+
+/// Returns every RUNNING job's id, its node and the agent instance that claimed it.
+pub fn running(tx: &mut dyn Tx) -> Result<Vec<(String, String, Option<String>)>, StoreError> {
+    read_all(tx.query(&RUNNING, &[])?, |row| {
+        Ok((row.take()?, row.take()?, row.take()?))
+    })
+}
+
+/// Returns the jobs that have ended here although their script still runs: the job's id, its node
+/// and the agent instance that claimed it.
+pub fn still_running(tx: &mut dyn Tx) -> Result<Vec<(String, String, Option<String>)>, StoreError> {
+    read_all(tx.query(&STILL_RUNNING, &[])?, |row| {
+        Ok((row.take()?, row.take()?, row.take()?))
+    })
+}
+
+/// Like [`still_running`] for one node: the job's id and the agent instance that claimed it.
+pub fn still_running_on(
+    tx: &mut dyn Tx,
+    node_id: &str,
+) -> Result<Option<(String, Option<String>)>, StoreError> {
+    tx.query_one(&STILL_RUNNING_ON, values![node_id])?
+        .map(|mut row| Ok((row.take()?, row.take()?)))
+        .transpose()
+}
+
+/// Returns every job that has not ended, oldest first.
+pub fn unfinished(tx: &mut dyn Tx) -> Result<Vec<Job>, StoreError> {
+    read_all(tx.query(&UNFINISHED, &[])?, job_of_row)
+}
+
+/// Returns the last 5,000 jobs that ended at `since` or later, the latest first.
+pub fn finished_since(tx: &mut dyn Tx, since: Timestamp) -> Result<Vec<Job>, StoreError> {
+    read_all(tx.query(&FINISHED_SINCE, values![since])?, job_of_row)
+}
+
+/// A recent change that waiting polls may have missed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentWork {
+    /// The node with a job, a cancel or a claim.
+    pub node_id: String,
+    /// The claimed job, if the change is a claim: each claim needs only one wake-up.
+    pub claimed: Option<String>,
+}
+
+/// Returns jobs that were queued or cancelled within the last minute, and jobs that were claimed
+/// within the last half minute. Another server may have been killed before it could announce these
+/// changes. Only on a database with [`Tx::is_shared`].
+pub fn recent_work(tx: &mut dyn Tx) -> Result<Vec<RecentWork>, StoreError> {
+    read_all(tx.query(&RECENT_WORK, &[])?, |row| {
+        Ok(RecentWork {
+            node_id: row.take()?,
+            claimed: row.take()?,
+        })
+    })
+}
+
+/// Returns the nodes with a job or a cancel for their agent.
+pub fn nodes_with_work(tx: &mut dyn Tx) -> Result<Vec<String>, StoreError> {
+    read_all(tx.query(&WITH_WORK, &[])?, Row::take)
+}
+
+/// Counts QUEUED jobs by node. Nodes without QUEUED jobs are left out.
+pub fn count_queued(tx: &mut dyn Tx) -> Result<Vec<(String, u64)>, StoreError> {
+    read_all(tx.query(&COUNT_QUEUED, &[])?, |row| {
+        Ok((row.take()?, row.take()?))
+    })
+}
+
+/// Counts the QUEUED jobs of a node.
+pub fn count_queued_on(tx: &mut dyn Tx, node_id: &str) -> Result<u64, StoreError> {
+    tx.query_one(&COUNT_QUEUED_ON, values![node_id])?
+        .map_or(Ok(0), |mut row| row.take())
+}
+
+/// Counts the jobs that are QUEUED and those that are RUNNING.
+pub fn count_unfinished(tx: &mut dyn Tx) -> Result<Vec<(JobStatus, u64)>, StoreError> {
+    read_all(tx.query(&COUNT_UNFINISHED, &[])?, |row| {
+        Ok((row.take()?, row.take()?))
+    })
+}

@@ -1,0 +1,199 @@
+//! A row of `jobs`, without its script and output.
+
+use std::fmt;
+
+use hyprbox_protocol::PerStream;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::store::{FromValue, Row, StoreError, Value};
+
+/// A job's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum JobStatus {
+    /// Waiting for the node's agent.
+    Queued,
+    /// An agent has claimed it.
+    Running,
+    /// The script exited with code 0.
+    Succeeded,
+    /// The script exited with another code, or could not be run to its end.
+    Failed,
+    /// A user cancelled the job.
+    Cancelled,
+}
+
+impl JobStatus {
+    /// The name used in the API and in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobStatus::Queued => "QUEUED",
+            JobStatus::Running => "RUNNING",
+            JobStatus::Succeeded => "SUCCEEDED",
+            JobStatus::Failed => "FAILED",
+            JobStatus::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// Returns the status with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [
+            Self::Queued,
+            Self::Running,
+            Self::Succeeded,
+            Self::Failed,
+            Self::Cancelled,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == name)
+    }
+
+    /// Whether the status is final. The only exception is a job that failed because its lease ran
+    /// out: its agent may still complete it.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            JobStatus::Queued | JobStatus::Running => false,
+            JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => true,
+        }
+    }
+}
+
+impl fmt::Display for JobStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromValue for JobStatus {
+    fn from_value(value: Value) -> Option<Self> {
+        String::from_value(value).and_then(|name| Self::parse(&name))
+    }
+}
+
+impl From<JobStatus> for Value {
+    fn from(status: JobStatus) -> Self {
+        Value::from(status.as_str())
+    }
+}
+
+/// How many bytes of one output stream exist and how many are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// All bytes that the script has written, which is also the offset of the next byte.
+    pub bytes: u64,
+    /// How many of these bytes are not kept.
+    pub dropped: u64,
+    /// The offset of the first kept byte.
+    pub start: u64,
+    /// Whether the last line is still without a line end.
+    pub is_open: bool,
+    /// Number of `chunks` rows that hold the kept bytes.
+    pub rows: u64,
+}
+
+/// A job without its script and output.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub id: String,
+    pub status: JobStatus,
+    pub preset: String,
+    pub node_id: String,
+    pub created_by: String,
+    /// The user's email when the job was queued. The user may have been removed since.
+    pub created_by_email: String,
+    pub created_at: Timestamp,
+    /// When the job was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When the job reached a final state.
+    pub finished_at: Option<Timestamp>,
+    pub exit_code: Option<i64>,
+    /// The signal that ended bash.
+    pub signal: Option<String>,
+    /// Why the job failed, if the exit code does not show it.
+    pub error_msg: Option<String>,
+    pub timeout_seconds: u64,
+    /// When a user asked to cancel the running job.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// When the agent completed the job after its lease had run out.
+    pub recovered_at: Option<Timestamp>,
+    /// When the job failed because its lease ran out.
+    pub lost_at: Option<Timestamp>,
+    /// The agent instance that claimed the job.
+    pub claimed_by: Option<String>,
+    /// The job has ended here, but the agent reports that the script still runs.
+    pub still_running: bool,
+    /// SHA-256 of the accepted completion, to recognise a repetition.
+    pub complete_digest: Option<Vec<u8>>,
+    /// SHA-256 of the script in hex.
+    pub script_sha256: String,
+    /// Process id of bash on the node, once the agent has reported it.
+    pub pid: Option<u64>,
+    /// Lines of both streams that have begun; `None` if they were not counted from the start.
+    pub lines: Option<u64>,
+    /// Bytes of both streams that arrived.
+    pub position: u64,
+    pub stdout: StreamCounts,
+    pub stderr: StreamCounts,
+    /// When output last arrived.
+    pub last_output_at: Option<Timestamp>,
+    /// The parameters used, as a JSON object.
+    pub params: String,
+}
+
+impl Job {
+    /// The counts of each stream.
+    pub fn counts(&self) -> PerStream<StreamCounts> {
+        PerStream::new(self.stdout, self.stderr)
+    }
+}
+
+/// Columns of `jobs` in the order that [`job_of_row`] reads.
+macro_rules! job_columns {
+    () => {
+        include_str!("../sql/job_columns.sql")
+    };
+}
+pub(super) use job_columns;
+
+/// Reads the columns of [`job_columns`].
+pub(super) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
+    let counts = |row: &mut Row| {
+        Ok::<_, StoreError>(StreamCounts {
+            bytes: row.take()?,
+            dropped: row.take()?,
+            start: row.take()?,
+            is_open: row.take()?,
+            rows: row.take()?,
+        })
+    };
+    Ok(Job {
+        id: row.take()?,
+        status: row.take()?,
+        preset: row.take()?,
+        node_id: row.take()?,
+        created_by: row.take()?,
+        created_by_email: row.take()?,
+        created_at: row.take()?,
+        started_at: row.take_typed_time()?,
+        finished_at: row.take_typed_time()?,
+        exit_code: row.take()?,
+        signal: row.take()?,
+        error_msg: row.take()?,
+        timeout_seconds: row.take()?,
+        cancel_requested_at: row.take_typed_time()?,
+        recovered_at: row.take_typed_time()?,
+        lost_at: row.take()?,
+        claimed_by: row.take()?,
+        still_running: row.take()?,
+        complete_digest: row.take()?,
+        script_sha256: row.take()?,
+        pid: row.take()?,
+        lines: row.take()?,
+        position: row.take()?,
+        stdout: counts(row)?,
+        stderr: counts(row)?,
+        last_output_at: row.take()?,
+        params: row.take()?,
+    })
+}

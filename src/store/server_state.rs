@@ -1,0 +1,24 @@
+//! Tables with one row: the digest of the key file, and the time of the last readiness check.
+
+use super::{Statement, StoreError, Tx, values};
+use crate::clock::Timestamp;
+
+static READ_KEY: Statement = Statement::new("SELECT digest FROM server_key WHERE id = 1");
+static INSERT_KEY: Statement = Statement::new(include_str!("sql/server_key_insert.sql"));
+static TOUCH: Statement = Statement::new(include_str!("sql/readiness_touch.sql"));
+
+/// Whether `digest` is that of the key file that the database was created with. In a database
+/// without a digest, records this one.
+pub fn is_our_key(tx: &mut dyn Tx, digest: [u8; 32]) -> Result<bool, StoreError> {
+    tx.execute(&INSERT_KEY, values![digest])?;
+    let recorded: Option<Vec<u8>> = match tx.query_one(&READ_KEY, values![])? {
+        Some(mut row) => Some(row.take()?),
+        None => None,
+    };
+    Ok(recorded.as_deref() == Some(&digest[..]))
+}
+
+/// Writes the time to the database, to find out whether it accepts writes.
+pub fn touch_readiness(tx: &mut dyn Tx, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(&TOUCH, values![now]).map(|_| ())
+}

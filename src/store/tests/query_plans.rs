@@ -1,0 +1,296 @@
+//! Both databases run the hot statements by an index and never scan a table that grows with history.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyprbox_protocol::Stream;
+
+use super::explain::ExplainingTx;
+use super::history::{TestDatabase, history};
+use crate::clock::{Timestamp, now};
+use crate::store::claim::Claimant;
+use crate::store::job::{self, Ending, JobFilter, JobStatus, NewJob};
+use crate::store::{StoreError, Tx, audit, claim, output};
+
+const CLAIMANT: Claimant<'_> = Claimant {
+    node_id: "n1",
+    instance: Some("one"),
+    process: Some("p"),
+};
+
+/// Tables that grow with history.
+const GROWING: [&str; 3] = ["jobs", "chunks", "audit_entries"];
+
+/// Whether a line of a plan scans a whole growing table.
+fn is_full_scan(line: &str) -> bool {
+    GROWING.iter().any(|table| {
+        let postgres = line.contains(&format!("Seq Scan on {table}"));
+        let sqlite = line.trim() == format!("SCAN {table}");
+        postgres || sqlite
+    })
+}
+
+fn queue(tx: &mut dyn Tx, id: &str, node_id: &str) -> Result<(), StoreError> {
+    let new = NewJob {
+        id: id.to_owned(),
+        preset: "note".to_owned(),
+        node_id: node_id.to_owned(),
+        created_by: "u1".to_owned(),
+        created_by_email: "u@example.org".to_owned(),
+        created_at: now(),
+        timeout_seconds: 600,
+        script_sha256: "aa".to_owned(),
+        params: "{}".to_owned(),
+        script: "echo".to_owned(),
+    };
+    job::insert(tx, &new).map(drop)
+}
+
+/// Runs every statement that the server runs on each request or every few seconds.
+fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
+    let (id, at) = ("0191", now());
+    queue(tx, id, "n1")?;
+    job::count_queued(tx)?;
+    job::count_queued_on(tx, "n1")?;
+    let claimed = claim::claim_next(tx, CLAIMANT, at)?;
+    assert_eq!(claimed, claim::find(tx, id)?);
+    assert_eq!(claimed.map(|job| job.id).as_deref(), Some(id));
+    job::script(tx, id)?;
+    job::running_on(tx, "n1")?;
+    // The token does not exist, so the jobs are read but not returned.
+    assert_eq!(claim::list_own(tx, "t1", "n1", Some("one"))?, None);
+    assert_eq!(claim::list_own(tx, "t1", "n1", None)?, None);
+    assert_eq!(job::running(tx)?.len(), 1);
+    job::count_unfinished(tx)?;
+    job::unfinished(tx)?;
+    job::set_pid(tx, id, 1)?;
+    let mut found = job::find_locked(tx, id)?.expect("it was just queued");
+    let piece = output::StoredChunk {
+        stream: Stream::Stdout,
+        start_offset: 0,
+        position: 0,
+        arrived_at: at,
+        line: Some(1),
+        data: b"text\n".to_vec(),
+    };
+    output::insert(tx, id, &piece)?;
+    found.position = 5;
+    output::set_counts(tx, &found, at)?;
+    output::oldest(tx, id, Stream::Stdout)?;
+    output::drop_before(tx, id, Stream::Stdout, 0)?;
+    output::window(tx, &found, None, 0, 65_536)?;
+    output::window(tx, &found, Some(Stream::Stdout), 0, 65_536)?;
+    output::extents(tx, &found, Some(Stream::Stdout), 0)?;
+    output::position_after(tx, id, Stream::Stdout, 3)?;
+    job::request_cancel(tx, id, at)?;
+    if tx.is_shared() {
+        job::recent_work(tx)?;
+    }
+    job::lose(tx, id, at, 90)?;
+    job::cancel_queued(tx, id, at)?;
+    job::cancel_all_queued(tx, "n1", at)?;
+    let end = Ending {
+        status: JobStatus::Succeeded,
+        exit_code: Some(0),
+        signal: None,
+        error_msg: None,
+        digest: [0; 32],
+        stdout: found.stdout,
+        stderr: found.stderr,
+    };
+    job::finish(tx, id, &end, at)?;
+    job::finished_since(tx, at)?;
+    job::prune(tx, Timestamp::from_millis(0))?;
+    for filter in list_filters() {
+        job::list(tx, &filter, 50)?;
+    }
+    audit::list(tx, 50, audit::Filter::default())?;
+    Ok(())
+}
+
+/// Filters of the job list as users set them.
+fn list_filters() -> Vec<JobFilter> {
+    let mine = || JobFilter {
+        created_by: Some("u1".to_owned()),
+        ..JobFilter::default()
+    };
+    let of_node = || JobFilter {
+        node_id: Some("n1".to_owned()),
+        ..JobFilter::default()
+    };
+    let of_status = |status| JobFilter {
+        statuses: vec![status],
+        ..JobFilter::default()
+    };
+    vec![
+        JobFilter::default(),
+        mine(),
+        of_node(),
+        JobFilter {
+            before: Some("01900000010000".to_owned()),
+            ..mine()
+        },
+        JobFilter {
+            statuses: vec![JobStatus::Queued, JobStatus::Running],
+            ..mine()
+        },
+        JobFilter {
+            statuses: vec![JobStatus::Failed],
+            ..of_node()
+        },
+        of_status(JobStatus::Running),
+        of_status(JobStatus::Queued),
+        of_status(JobStatus::Cancelled),
+        JobFilter {
+            created_by: Some("u1".to_owned()),
+            ..of_status(JobStatus::Cancelled)
+        },
+        JobFilter {
+            preset: Some("unknown".to_owned()),
+            ..JobFilter::default()
+        },
+    ]
+}
+
+/// A list with a rare status or an unknown preset is read from an index that has only those rows.
+#[test]
+fn a_list_of_rare_jobs_reads_only_them() {
+    let database = TestDatabase::new("rare");
+    database.fill(history());
+    let plans = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&plans);
+    database.write(move |tx| {
+        queue(tx, "01930000000001", "n1")?;
+        for filter in list_filters().into_iter().filter(is_rare) {
+            let mut explaining = ExplainingTx {
+                tx: &mut *tx,
+                plans: Vec::new(),
+            };
+            let found = job::list(&mut explaining, &filter, 50)?;
+            let expected = usize::from(filter.statuses.contains(&JobStatus::Queued));
+            assert_eq!(found.len(), expected, "{filter:?}");
+            let plans = explaining.plans;
+            kept.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((filter, plans));
+        }
+        Ok(())
+    });
+    let plans = plans.lock().unwrap_or_else(PoisonError::into_inner);
+    assert_eq!(plans.len(), 6);
+    for (filter, plans) in plans.iter() {
+        let indexes: &[&str] = match (&filter.preset, filter.statuses.first()) {
+            (Some(_), _) => &["jobs_preset"],
+            (_, Some(JobStatus::Queued)) => &["jobs_queued"],
+            (_, Some(JobStatus::Running)) => &["jobs_running"],
+            _ => &["jobs_ended", "jobs_ended_owner"],
+        };
+        let plan = plans
+            .iter()
+            .map(|(_, plan)| plan.as_str())
+            .collect::<String>();
+        assert!(
+            indexes.iter().any(|index| plan.contains(index)),
+            "{filter:?}\n{plan}"
+        );
+    }
+}
+
+fn is_rare(filter: &JobFilter) -> bool {
+    let rare = |status: &JobStatus| !matches!(status, JobStatus::Failed | JobStatus::Succeeded);
+    filter.preset.is_some() || !filter.statuses.is_empty() && filter.statuses.iter().all(rare)
+}
+
+#[test]
+fn no_hot_statement_scans_the_history() {
+    let database = TestDatabase::new("walk");
+    database.fill(history());
+    let plans = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&plans);
+    database.write(move |tx| {
+        let mut explaining = ExplainingTx {
+            tx,
+            plans: Vec::new(),
+        };
+        run_hot_statements(&mut explaining)?;
+        *kept.lock().unwrap_or_else(PoisonError::into_inner) = explaining.plans;
+        Ok(())
+    });
+    let plans = plans.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!(
+        plans.len() > 30,
+        "only {} statements were explained",
+        plans.len()
+    );
+    let bad: Vec<String> = plans
+        .iter()
+        .filter(|(_, plan)| plan.lines().any(is_full_scan))
+        .map(|(sql, plan)| format!("{sql}\n{plan}"))
+        .collect();
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+    let of_polls = plans
+        .iter()
+        .filter(|(sql, _)| sql.contains("UNION ALL") && !sql.contains("AS unfinished"));
+    let mut seen = 0;
+    for (sql, plan) in of_polls.filter(|(sql, _)| sql.contains("claimed_by")) {
+        // The cost must not depend on other jobs of the node, running or ended.
+        assert!(
+            plan.contains("jobs_running") && !plan.contains("jobs_node"),
+            "{sql}\n{plan}"
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 2, "with an instance and without");
+    let claim = plans
+        .iter()
+        .find(|(sql, _)| sql.contains("SET status = 'RUNNING'"));
+    let (_, claim) = claim.expect("a claim is among them");
+    assert!(claim.contains("jobs_queued"), "{claim}");
+    assert!(
+        !claim.contains("Sort") && !claim.contains("TEMP B-TREE"),
+        "{claim}"
+    );
+    if std::env::var_os("HYPRBOX_TEST_SHOW_PLANS").is_some() {
+        for (sql, plan) in plans.iter() {
+            eprintln!("{sql}\n{plan}");
+        }
+    }
+}
+
+/// Queues a job and claims it; returns how long the claim's transaction took.
+fn claim_once(database: &TestDatabase, number: usize) -> Duration {
+    let id = format!("0191{number:08}");
+    let queued = id.clone();
+    database.write(move |tx| queue(tx, &queued, "n1"));
+    let began = Instant::now();
+    let claimed = database.write(|tx| claim::claim_next(tx, CLAIMANT, now()));
+    let took = began.elapsed();
+    assert_eq!(claimed.map(|job| job.id), Some(id));
+    took
+}
+
+#[test]
+fn a_claim_takes_no_longer_after_a_long_history() {
+    const CLAIMS: usize = 300;
+    let (short, long) = (TestDatabase::new("short"), TestDatabase::new("long"));
+    short.fill(1_000);
+    long.fill(history());
+    // Alternate, so that other load on the machine slows both.
+    let mut times = [Vec::new(), Vec::new()];
+    for number in 0..CLAIMS {
+        times[0].push(claim_once(&short, number));
+        times[1].push(claim_once(&long, number));
+    }
+    let median = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[CLAIMS / 2]
+    };
+    let [short, long] = &mut times;
+    let (short, long) = (median(short), median(long));
+    let ratio = long.as_secs_f64() / short.as_secs_f64();
+    eprintln!(
+        "median claim over 1,000 jobs {short:?}, over {} jobs {long:?}: {ratio:.2}",
+        history()
+    );
+    assert!(ratio < 1.5, "{ratio:.2}");
+}
