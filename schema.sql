@@ -1,9 +1,10 @@
--- The whole database of HyprBox Jobs as it is today, in SQL that SQLite and Postgres both accept.
--- Times are TIMESTAMPTZ: RFC 3339 text in SQLite ('2026-11-24T09:30:00.123Z'; what datetime('now') gives is read too).
--- Column names are the API's in snake_case. Ids are UUIDv7 text, made by the server, unless said otherwise.
--- Changes go into a numbered file in src/store/migrations as well; a test holds both ends to be alike.
+-- The schema of HyprBox Jobs, in SQL that both SQLite and PostgreSQL accept.
+-- Times are TIMESTAMPTZ. In SQLite they are RFC 3339 text such as '2026-11-24T09:30:00.123Z'; the format of
+-- datetime('now') is also read. Columns have the names of the API in snake_case. Unless stated otherwise,
+-- ids are UUIDv7 text created by the server.
+-- Each change also needs a numbered file in src/store/migrations. A test checks that both lead to the same schema.
 
--- People. The last ADMIN is never removed or demoted.
+-- Users. The last ADMIN can't be removed or demoted.
 CREATE TABLE users (
     id            TEXT PRIMARY KEY,
     email         TEXT NOT NULL UNIQUE,          -- lower case
@@ -13,21 +14,21 @@ CREATE TABLE users (
     created_at    TIMESTAMPTZ NOT NULL
 );
 
--- Browser and command-line sessions; they last 30 days from their last use.
+-- Sessions of browsers and the command line. A session expires 30 days after its last use.
 CREATE TABLE sessions (
-    token_sha256 BYTEA PRIMARY KEY,              -- the token itself is kept nowhere
+    token_sha256 BYTEA PRIMARY KEY,              -- the token itself is not stored
     user_id      TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     created_at   TIMESTAMPTZ NOT NULL,
     last_used_at TIMESTAMPTZ NOT NULL
 );
 CREATE INDEX sessions_user ON sessions (user_id);
 
--- Tokens that people make for scripts and CI (hbu_…), with their user's role.
+-- Personal tokens for scripts and CI (hbu_…). A token has its user's role.
 CREATE TABLE user_tokens (
     id           TEXT PRIMARY KEY,
     user_id      TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     name         TEXT NOT NULL,
-    prefix       TEXT NOT NULL,                  -- the first characters, to tell tokens apart in a list
+    prefix       TEXT NOT NULL,                  -- the first characters, to distinguish tokens in a list
     token_sha256 BYTEA NOT NULL UNIQUE,
     created_at   TIMESTAMPTZ NOT NULL,
     expires_at   TIMESTAMPTZ,                    -- null: never
@@ -35,33 +36,33 @@ CREATE TABLE user_tokens (
 );
 CREATE INDEX user_tokens_user ON user_tokens (user_id);
 
--- Password attempts of the last minute that did not succeed (or have not yet): ten of one account from one
--- address close the door until the minute is over.
+-- Password attempts of the last minute that failed or are still being checked. After ten attempts on one
+-- account from one address, further ones are refused until the minute is over.
 CREATE TABLE login_attempts (
     id      TEXT PRIMARY KEY,
-    account TEXT NOT NULL,                       -- the email as typed, lower case; it need not exist
+    account TEXT NOT NULL,                       -- the email as typed, in lower case; may not exist
     address TEXT NOT NULL,                       -- the client's IP address
     at      TIMESTAMPTZ NOT NULL
 );
 CREATE INDEX login_attempts_account ON login_attempts (account, address, at);
 
--- Machines. A node's jobs stay readable when it goes, so jobs.node_id refers to nothing.
+-- Machines. Jobs stay readable after their node was deleted, so jobs.node_id is not a foreign key.
 CREATE TABLE nodes (
-    id             TEXT PRIMARY KEY,             -- the slug that people type: prod-eu-1
+    id             TEXT PRIMARY KEY,             -- a slug such as prod-eu-1
     name           TEXT NOT NULL,
     labels         TEXT NOT NULL,                -- JSON object of strings
     created_at     TIMESTAMPTZ NOT NULL,
-    last_seen_at   TIMESTAMPTZ,                  -- written every few seconds, not at each sign of life
-    stopping       BIGINT NOT NULL DEFAULT 0,    -- 1: the agent said goodbye after last_seen_at
+    last_seen_at   TIMESTAMPTZ,                  -- updated every few seconds, not at each sign of life
+    stopping       BIGINT NOT NULL DEFAULT 0,    -- 1: the agent announced its stop at last_seen_at
     interval_ms    BIGINT NOT NULL DEFAULT 30000, -- the agent's heartbeat interval
     hostname       TEXT,
-    os_id          TEXT,                         -- these four as in /etc/os-release
-    os_id_like     TEXT,                         -- what it is like, in its own order: 'ubuntu debian'
+    os_id          TEXT,                         -- these four are from /etc/os-release
+    os_id_like     TEXT,                         -- such as 'ubuntu debian'
     os_version_id  TEXT,
     os_pretty_name TEXT,
     agent_version  TEXT,
-    problem        TEXT,                         -- why the node can't run jobs, as its agent reports it; null: it can
-    copied_at      TIMESTAMPTZ                   -- when a second machine last used a copy of its agent's state folder
+    problem        TEXT,                         -- why the node can't run jobs, as the agent reports; null: it can
+    copied_at      TIMESTAMPTZ                   -- when a second machine last used a copy of the agent's state directory
 );
 
 -- Tokens of agents (hbn_…), each bound to one node.
@@ -76,7 +77,7 @@ CREATE TABLE node_tokens (
 );
 CREATE INDEX node_tokens_node ON node_tokens (node_id);
 
--- One-time codes with which a machine becomes a node's agent (hbe_…): one a node, gone with its use.
+-- One-time codes that enrol a machine as a node's agent (hbe_…). One per node, deleted when used.
 CREATE TABLE node_enrolments (
     node_id     TEXT PRIMARY KEY REFERENCES nodes (id) ON DELETE CASCADE,
     code_sha256 BYTEA NOT NULL UNIQUE,
@@ -84,7 +85,7 @@ CREATE TABLE node_enrolments (
     expires_at  TIMESTAMPTZ NOT NULL
 );
 
--- Agent instances that have used a node's tokens: two alive at once are shown on the node.
+-- Agent instances that have used a node's tokens. Two active instances are shown on the node's page.
 CREATE TABLE node_instances (
     node_id       TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
     instance      TEXT NOT NULL,
@@ -93,46 +94,46 @@ CREATE TABLE node_instances (
     PRIMARY KEY (node_id, instance)
 );
 
--- Jobs. Each change of status is one conditional UPDATE on the status that it leaves.
+-- Jobs. Each change of status is one UPDATE with the old status as a condition.
 CREATE TABLE jobs (
     id                  TEXT PRIMARY KEY,        -- UUIDv7, so ids sort by age
     status              TEXT NOT NULL CHECK (status IN ('QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
     preset              TEXT NOT NULL,
     node_id             TEXT NOT NULL,
-    created_by          TEXT NOT NULL,           -- users.id; stays when the user goes
+    created_by          TEXT NOT NULL,           -- users.id; stays when the user is removed
     created_by_email    TEXT NOT NULL,
     created_at          TIMESTAMPTZ NOT NULL,
-    started_at          TIMESTAMPTZ,             -- the claim
-    finished_at         TIMESTAMPTZ,             -- any terminal state
+    started_at          TIMESTAMPTZ,             -- when the job was claimed
+    finished_at         TIMESTAMPTZ,             -- when the job reached a final status
     exit_code           BIGINT,
     signal              TEXT,
     error_msg           TEXT,
     timeout_seconds     BIGINT NOT NULL,
     cancel_requested_at TIMESTAMPTZ,
-    recovered_at        TIMESTAMPTZ,             -- completed late, after the lease had failed it
-    lost_at             TIMESTAMPTZ,             -- the lease failed it; a row failed by hand has none
-    claimed_by          TEXT,                    -- agent instance of the claim; null for a claim without one
-    claimed_process     TEXT,                    -- process of that instance; null: the agent did not send one
-    still_running       BIGINT NOT NULL DEFAULT 0, -- 1: the job has ended here, but its agent reports that the script runs on
-    queue_no            BIGINT NOT NULL DEFAULT 0, -- place in the node's queue: the lowest is claimed first
-    complete_digest     BYTEA,                   -- SHA-256 of the completion taken, so that its repeat is known
+    recovered_at        TIMESTAMPTZ,             -- when the agent completed the job after its lease had run out
+    lost_at             TIMESTAMPTZ,             -- when the lease ran out; null in a row changed by hand
+    claimed_by          TEXT,                    -- agent instance that claimed the job; null: claimed without one
+    claimed_process     TEXT,                    -- process of this instance; null: the agent did not send it
+    still_running       BIGINT NOT NULL DEFAULT 0, -- 1: the job has ended here, but its agent reports that the script still runs
+    queue_no            BIGINT NOT NULL DEFAULT 0, -- place in the node's queue; the lowest is claimed first
+    complete_digest     BYTEA,                   -- SHA-256 of the accepted completion, to recognise a repetition
     script_sha256       TEXT NOT NULL,           -- 64 hex digits
-    pid                 BIGINT,                  -- bash on the node; the agent tells it with the first output
+    pid                 BIGINT,                  -- process id of bash on the node; the agent sends it with the first output
     lines               BIGINT,                  -- lines of both streams that have begun; null: not counted from the start
-    position            BIGINT NOT NULL DEFAULT 0, -- bytes of both streams that arrived, in the order the agent read them
-    stdout_bytes        BIGINT NOT NULL DEFAULT 0, -- all that was produced
-    stdout_dropped      BIGINT NOT NULL DEFAULT 0, -- of these, not kept: fell off the head, or never arrived
+    position            BIGINT NOT NULL DEFAULT 0, -- bytes of both streams that arrived
+    stdout_bytes        BIGINT NOT NULL DEFAULT 0, -- all bytes that the script has written
+    stdout_dropped      BIGINT NOT NULL DEFAULT 0, -- bytes that are not kept: dropped from the head, or never arrived
     stdout_start        BIGINT NOT NULL DEFAULT 0, -- offset of the first kept byte
-    stdout_open         BIGINT NOT NULL DEFAULT 0, -- 1: its last line has no end yet
-    stdout_rows         BIGINT NOT NULL DEFAULT 0, -- rows of chunks that hold what is kept
+    stdout_open         BIGINT NOT NULL DEFAULT 0, -- 1: the last line is still without a line end
+    stdout_rows         BIGINT NOT NULL DEFAULT 0, -- number of chunks rows with the kept bytes
     stderr_bytes        BIGINT NOT NULL DEFAULT 0,
     stderr_dropped      BIGINT NOT NULL DEFAULT 0,
     stderr_start        BIGINT NOT NULL DEFAULT 0,
     stderr_open         BIGINT NOT NULL DEFAULT 0,
     stderr_rows         BIGINT NOT NULL DEFAULT 0,
     last_output_at      TIMESTAMPTZ,
-    params              TEXT NOT NULL,           -- JSON object: those used, defaults filled in
-    script              TEXT NOT NULL            -- frozen when queued: what runs, byte for byte
+    params              TEXT NOT NULL,           -- JSON object of the parameters used, including defaults
+    script              TEXT NOT NULL            -- what runs, byte for byte; never changes after the job was queued
 );
 CREATE INDEX jobs_owner ON jobs (created_by, id);
 CREATE INDEX jobs_node ON jobs (node_id, id);
@@ -144,21 +145,21 @@ CREATE INDEX jobs_preset ON jobs (preset, id);
 CREATE INDEX jobs_ended ON jobs (status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
 CREATE INDEX jobs_ended_owner ON jobs (created_by, status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
 
--- Values of secret params, sealed with the key file, until their job ends (a trigger erases them then).
+-- Values of secret parameters, sealed with the key file. A trigger deletes them when their job ends.
 CREATE TABLE job_secrets (
     job_id TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
-    sealed BYTEA NOT NULL                        -- nonce, then ChaCha20-Poly1305 of a JSON object; bound to the job's id
+    sealed BYTEA NOT NULL                        -- nonce and ChaCha20-Poly1305 of a JSON object, bound to the job's id
 );
 
--- Output as it came: a row per chunk. Rows that fall out of the tail go in the transaction that pushes them out; the
--- row at the edge stays whole, and the reader starts at jobs.stdout_start / stderr_start.
+-- Output, one row per chunk as it arrived. A transaction that adds output deletes the rows that drop out of the
+-- kept tail. The first row stays whole; readers start at jobs.stdout_start or stderr_start.
 CREATE TABLE chunks (
     job_id       TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
     stream       TEXT NOT NULL CHECK (stream IN ('stdout', 'stderr')),
-    start_offset BIGINT NOT NULL,                -- bytes of the stream before this chunk, since the job began
-    position     BIGINT NOT NULL,                -- bytes of both streams that had arrived before it
+    start_offset BIGINT NOT NULL,                -- offset of the first byte in its stream
+    position     BIGINT NOT NULL,                -- bytes of both streams that arrived before this chunk
     arrived_at   TIMESTAMPTZ NOT NULL,
-    line         BIGINT,                         -- lines of both streams that had begun once its first byte was there
+    line         BIGINT,                         -- line of the first byte, counted over both streams from 1
     data         BYTEA NOT NULL
 );
 CREATE UNIQUE INDEX chunks_place ON chunks (job_id, stream, start_offset);
@@ -175,7 +176,7 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 
--- Who did what.
+-- The audit log.
 CREATE TABLE audit_entries (
     id      TEXT PRIMARY KEY,                    -- UUIDv7
     at      TIMESTAMPTZ NOT NULL,
@@ -183,28 +184,28 @@ CREATE TABLE audit_entries (
     action  TEXT NOT NULL,                       -- job.queue, job.cancel, user.add, …
     job_id  TEXT,
     node_id TEXT,
-    detail  TEXT                                 -- in words
+    detail  TEXT                                 -- further details as text
 );
 
--- One row that /readyz writes, to know that the database takes a write.
+-- One row that /readyz writes to check that the database accepts writes.
 CREATE TABLE readiness (
     id BIGINT PRIMARY KEY,                       -- always 1
     at TIMESTAMPTZ NOT NULL
 );
 
--- One row: which key file the database was made with (HMAC of a constant, keyed with that file).
+-- One row: the key file that the database was created with (HMAC of a constant, keyed with the file).
 CREATE TABLE server_key (
     id     BIGINT PRIMARY KEY,                   -- always 1
     digest BYTEA NOT NULL
 );
 
--- One row: what HYPRBOX_KEEP_DAYS knows of the clock, so that a leap of it deletes nothing at once.
+-- One row: the state of the clock that HYPRBOX_KEEP_DAYS counts by, so that a leap does not delete anything.
 CREATE TABLE retention_clock (
     id           BIGINT PRIMARY KEY,             -- always 1
-    seen_at      TIMESTAMPTZ NOT NULL,           -- the clock when the server last read it, at most an hour ago
-    steady_since TIMESTAMPTZ                     -- the last leap ahead; null: none
+    seen_at      TIMESTAMPTZ NOT NULL,           -- the time when the server last read the clock; stored once an hour
+    steady_since TIMESTAMPTZ                     -- the last leap; null: the clock is trusted
 );
 
--- Beside these tables, made anew at each start, as each database writes them in its own way (src/store/sql/derived.*.sql):
+-- In addition, src/store/sql/derived.*.sql creates:
 --   VIEW job_logs (job_id, stdout, stderr)        the kept output as text, for operators who type SQL
---   TRIGGER jobs_erase_secrets                    overwrites and deletes a job's sealed secrets when its status becomes terminal
+--   TRIGGER jobs_erase_secrets                    deletes a job's sealed secrets when its status becomes final

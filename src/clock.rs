@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A moment in UTC, in milliseconds since 1970. Written as RFC 3339 with milliseconds everywhere
-/// outside.
+/// A time in UTC, in milliseconds since 1970. Outside the program it is written as RFC 3339 with
+/// milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// The present moment, by the machine's clock.
+/// Returns the current time by the machine's clock.
 pub fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
-/// The longest sleep before the clock is read again: it may have been set meanwhile.
-const READ_AGAIN: Duration = Duration::from_secs(30);
+/// The longest sleep before the clock is read again, since it may have been changed.
+const RECHECK: Duration = Duration::from_secs(30);
 
-/// Ends when the machine's clock has reached that moment.
+/// Waits until the machine's clock has reached this time.
 pub async fn reached(at: Timestamp) {
     while let Ok(left @ 1..) = u64::try_from(at.millis_since(now())) {
-        tokio::time::sleep(Duration::from_millis(left).min(READ_AGAIN)).await;
+        tokio::time::sleep(Duration::from_millis(left).min(RECHECK)).await;
     }
 }
 
@@ -32,19 +32,19 @@ impl Timestamp {
         self.0
     }
 
-    /// The moment that lies `millis` milliseconds after 1970; kept within the years that RFC 3339
-    /// can write.
+    /// Returns the time `millis` milliseconds after 1970, limited to the years that RFC 3339 can
+    /// express.
     pub fn from_millis(millis: i64) -> Self {
         const YEAR_9999: i64 = 253_402_207_200_999;
         Self(millis.clamp(0, YEAR_9999))
     }
 
-    /// This moment moved by `millis` milliseconds, back where negative.
+    /// Returns the time `millis` milliseconds later, or earlier if negative.
     pub fn plus_millis(self, millis: i64) -> Self {
         Self::from_millis(self.0.saturating_add(millis))
     }
 
-    /// Milliseconds from `earlier` to this moment; negative where `earlier` lies after it.
+    /// Milliseconds from `earlier` to this time; negative if `earlier` is later.
     pub fn millis_since(self, earlier: Timestamp) -> i64 {
         self.0 - earlier.0
     }
@@ -57,7 +57,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Text that is no time.
+/// A text that can't be read as a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a time: {0:?}")]
 pub struct NotATime(String);
@@ -65,7 +65,8 @@ pub struct NotATime(String);
 impl FromStr for Timestamp {
     type Err = NotATime;
 
-    /// Reads RFC 3339, and what SQLite's `datetime('now')` gives (`2026-11-24 09:30:00`, in UTC).
+    /// Parses RFC 3339, and the format of SQLite's `datetime('now')` (`2026-11-24 09:30:00`, in
+    /// UTC).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || NotATime(text.to_owned());
         if let Ok(at) = text.parse::<jiff::Timestamp>() {

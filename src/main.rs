@@ -84,7 +84,7 @@ fn doctor(arguments: &ArgMatches) -> ExitCode {
 }
 
 fn serve(flags: &ArgMatches) -> ExitCode {
-    memory::be_frugal();
+    memory::configure_allocator();
     let config = match Config::read(flags, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => return fail_start(error),
@@ -141,7 +141,7 @@ async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
     let app = App::build(config, &listener, stopping).await?;
     announce(&app, config, &listener).await?;
     // The start needs three times the memory of the running server, mostly to describe the API.
-    memory::give_back();
+    memory::release_startup_memory();
     app.serve(listener).await
 }
 

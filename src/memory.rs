@@ -1,71 +1,70 @@
-//! How memory is kept small in a server that idles for months: what a start, a sign-in or a large
-//! body has needed for a moment is given back, by the C library's allocator, and of the program's
-//! own file.
+//! Keeps the memory of an idle server small. Memory that the start, a sign-in or a large body
+//! needed is returned to the system, both the heap's and the pages of the program's own file
+//! (docs/decisions/0011-pages-of-the-program.md).
 
 #![expect(
     unsafe_code,
-    reason = "glibc's two calls take plain numbers, and any of them is sound; one names what the system says of this process"
+    reason = "mallopt and malloc_trim take plain numbers; madvise gets mappings that the system reports for this process"
 )]
 
-/// Allocations from this size on are mappings of their own, and given back as soon as they are
-/// freed. By itself glibc would raise this to the largest one that was ever freed: after two
-/// sign-ins, whose hashes take 19 MiB each, to that.
+/// Allocations of at least this size get their own mapping, which is returned as soon as they are
+/// freed. By default glibc raises this limit to the size of the largest freed allocation, such as
+/// the 19 MiB of a password hash.
 #[cfg(target_env = "gnu")]
-const OF_THEIR_OWN_BYTES: libc::c_int = 1024 * 1024;
-/// Free bytes at an arena's end that are given back.
+const MMAP_THRESHOLD_BYTES: libc::c_int = 1024 * 1024;
+/// Free bytes at the end of an arena that are returned to the system.
 #[cfg(target_env = "gnu")]
-const GIVEN_BACK_BYTES: libc::c_int = 256 * 1024;
+const TRIM_THRESHOLD_BYTES: libc::c_int = 256 * 1024;
 
-/// To be called once, before any thread is started.
-pub fn be_frugal() {
+/// Configures the allocator. Call this once, before any thread is started.
+pub fn configure_allocator() {
     #[cfg(target_env = "gnu")]
     {
-        // An arena a thread, eight times as many as cores, would leave a part of each unused.
+        // By default glibc creates up to eight arenas per core, each with unused memory.
         let arenas = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let settings = [
             (
                 libc::M_ARENA_MAX,
                 libc::c_int::try_from(arenas).unwrap_or(2),
             ),
-            (libc::M_MMAP_THRESHOLD, OF_THEIR_OWN_BYTES),
-            (libc::M_TRIM_THRESHOLD, GIVEN_BACK_BYTES),
+            (libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES),
+            (libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES),
         ];
         for (name, value) in settings {
-            // SAFETY: it reads two numbers, and answers 0 to those that it does not take; then all
-            // stays as it was.
-            let _taken = unsafe { libc::mallopt(name, value) };
+            // SAFETY: mallopt takes two numbers. If it does not accept them, it returns 0 and
+            // changes nothing.
+            let _accepted = unsafe { libc::mallopt(name, value) };
         }
     }
 }
 
-/// Returns free memory to the system, also between what is used.
+/// Returns free heap memory to the system, including pages between used ones.
 pub fn trim() {
     #[cfg(target_env = "gnu")]
     {
-        // SAFETY: it has no precondition, and moves nothing that is allocated.
-        let _was_any = unsafe { libc::malloc_trim(0) };
+        // SAFETY: malloc_trim has no precondition and does not move allocations.
+        let _released = unsafe { libc::malloc_trim(0) };
     }
 }
 
-/// Gives back what is free, between what is used, too, and the code that the start alone has run.
-/// It walks through all of the heap, and code that is called again has to be found again: not for
-/// every day.
-pub fn give_back() {
+/// Returns free heap memory and the resident pages of the program's file to the system. Call this
+/// once after the start: it walks the whole heap, and code that runs again must be read again.
+pub fn release_startup_memory() {
     trim();
-    // Without /proc all stays as it was.
+    // Without /proc, nothing is released.
     let mappings = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
-    for (start, length) in unchanged_parts_of_files(&mappings) {
+    for (start, length) in unchanged_file_mappings(&mappings) {
         let start = std::ptr::without_provenance_mut(start);
-        // SAFETY: the mapping can't be written to and has no page but its file's, in memory or
-        // swapped out, so that each page that is touched again comes from the file as it was.
-        // Nothing unmaps a file meanwhile: the store's are writable or shared.
-        let _given_back = unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
+        // SAFETY: the mapping is read-only, and all its pages are unchanged pages of a file, so a
+        // page that is accessed again is read from the file with the same contents. No thread
+        // unmaps such a file in the meantime: the store's mappings are writable or shared.
+        let _released = unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
     }
 }
 
-/// Where the process has parts of files, code most of all, that it can't change and has not
-/// changed: address and bytes.
-fn unchanged_parts_of_files(mappings: &str) -> Vec<(usize, usize)> {
+/// Returns the address and size of mapped parts of files, mostly code, that the process can't
+/// change and has not changed.
+fn unchanged_file_mappings(mappings: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let (mut of_file, mut is_clean) = (None, false);
     for line in mappings.lines() {
@@ -77,9 +76,9 @@ fn unchanged_parts_of_files(mappings: &str) -> Vec<(usize, usize)> {
                 is_clean = false;
                 of_file = range_of(range).filter(|_| is_fixed);
             }
-            // What the loader wrote there, before it took away the right to, is in no file.
+            // Pages that the loader has changed before it made them read-only are anonymous.
             ["Anonymous:", size, "kB"] => is_clean = size == "0",
-            // It may have been swapped out since.
+            // Changed pages may have been swapped out.
             ["Swap:", "0", "kB"] if is_clean => found.extend(of_file.take()),
             _ => {}
         }
@@ -101,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_process_changed_or_may_change_is_kept() {
+    fn mappings_that_the_process_has_changed_or_may_change_are_kept() {
         let swapped = |range: &str, flags: &str, path: &str, anonymous: u32, swap: u32| {
             format!(
                 "{range} {flags} 00002000 fe:00 247030   {path}\nSize: 20 kB\nAnonymous: {anonymous} kB\nSwap: {swap} kB\n"
@@ -121,20 +120,20 @@ mod tests {
             mapping("7000-8000", "rw-p", "", 0),
         ];
         assert_eq!(
-            unchanged_parts_of_files(&(others.concat() + &code)),
+            unchanged_file_mappings(&(others.concat() + &code)),
             [(0x1000, 0x2000)]
         );
-        assert!(unchanged_parts_of_files("no\nmappings 1 2 3 4\n-").is_empty());
+        assert!(unchanged_file_mappings("no\nmappings 1 2 3 4\n-").is_empty());
     }
 
-    /// The loader writes where they are, each time anew.
+    /// The loader writes the addresses of these strings.
     static RELOCATED: [&str; 2] = ["one", "two"];
 
     #[test]
-    fn the_program_goes_on_without_what_was_given_back() {
+    fn the_program_still_runs_after_its_pages_were_released() {
         let mappings = std::fs::read_to_string("/proc/self/smaps").expect("Linux");
-        assert!(!unchanged_parts_of_files(&mappings).is_empty());
-        give_back();
+        assert!(!unchanged_file_mappings(&mappings).is_empty());
+        release_startup_memory();
         assert_eq!(std::hint::black_box(&RELOCATED).concat(), "onetwo");
         assert_eq!(format!("{:?}", "after".to_uppercase()), "\"AFTER\"");
     }

@@ -1,4 +1,4 @@
-//! Counters for `/metrics`. Labels are few: never a job's or a user's id.
+//! Metrics for `/metrics`. Labels have few values: never the id of a job or a user.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -34,10 +34,10 @@ struct ByStatus {
     status: &'static str,
 }
 
-/// For a gauge that is left out until there is something to say.
+/// Labels of a gauge that is left out until it has a value.
 type NoLabels = [(&'static str, &'static str); 0];
 
-/// What is counted; clones share it.
+/// The metrics. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -139,7 +139,7 @@ impl Inner {
     }
 }
 
-/// An open live tail, counted while it lives.
+/// An open live tail, counted until it is dropped.
 pub struct Viewing(Gauge);
 
 impl Drop for Viewing {
@@ -149,7 +149,7 @@ impl Drop for Viewing {
 }
 
 impl Metrics {
-    /// A job was queued.
+    /// Counts a queued job.
     pub fn queued(&self, preset: &str) {
         self.0
             .queued
@@ -159,7 +159,7 @@ impl Metrics {
             .inc();
     }
 
-    /// A job was claimed.
+    /// Records the waiting time of a claimed job.
     pub fn claimed(&self, created_at: Timestamp, started_at: Option<Timestamp>) {
         if let Some(started_at) = started_at {
             self.0
@@ -168,13 +168,13 @@ impl Metrics {
         }
     }
 
-    /// A job ended.
+    /// Counts an ended job and records its duration.
     pub fn finished(&self, job: &Job) {
         let outcome = match job.status {
             JobStatus::Succeeded => "succeeded",
             JobStatus::Failed => "failed",
             JobStatus::Cancelled => "cancelled",
-            // Asked to cancel, but not ended yet.
+            // A cancel was requested, but the job has not ended.
             JobStatus::Queued | JobStatus::Running => return,
         };
         self.0
@@ -191,18 +191,18 @@ impl Metrics {
         }
     }
 
-    /// Output arrived.
+    /// Counts output that arrived.
     pub fn output(&self, bytes: u64) {
         self.0.log_bytes.inc_by(bytes);
     }
 
-    /// A backup taken before the start is there.
-    pub fn backup_there(&self, at: Timestamp) {
+    /// Records the newest backup from before the start.
+    pub fn set_last_backup(&self, at: Timestamp) {
         let seconds = at.as_millis() / 1_000;
         self.0.backup_last.get_or_create(&[]).set(seconds);
     }
 
-    /// A scheduled backup was taken.
+    /// Counts a scheduled backup that was taken.
     pub fn backup_succeeded(&self, at: Timestamp, bytes: u64) {
         self.set_last_backup(at);
         let size = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -211,19 +211,19 @@ impl Metrics {
         self.0.backups.get_or_create(&ByOutcome { outcome }).inc();
     }
 
-    /// A scheduled backup failed.
+    /// Counts a scheduled backup that failed.
     pub fn backup_failed(&self) {
         let outcome = "failed";
         self.0.backups.get_or_create(&ByOutcome { outcome }).inc();
     }
 
-    /// A live tail was opened; it counts until what is returned goes.
+    /// Counts an open live tail until the returned guard is dropped.
     pub fn viewing(&self) -> Viewing {
         self.0.viewers.inc();
         Viewing(self.0.viewers.clone())
     }
 
-    /// The whole page, with the gauges set to what the caller counted.
+    /// Returns the page, with the gauges set to the caller's counts.
     pub fn page(
         &self,
         jobs: &[(JobStatus, u64)],
@@ -257,9 +257,9 @@ impl Metrics {
     }
 }
 
-/// The library writes OpenMetrics, in which a counter's name and its sample's differ; in
-/// Prometheus's own text, which every reader knows, they are one, and units and an end are nothing
-/// that it has.
+/// Converts OpenMetrics, which the library writes, to Prometheus's text format, which every reader
+/// understands. There a counter and its sample have the same name, and there are no units and no
+/// end mark.
 fn in_prometheus_text(page: &str) -> String {
     let mut text = String::with_capacity(page.len());
     let mut help = None;

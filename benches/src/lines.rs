@@ -1,17 +1,16 @@
-//! What a script writes whose lines tell when they were written: 1 MB a second, a line of 10 kB
-//! each 10 ms.
+//! Output whose lines contain the time of writing: 1 MB per second, a line of 10 kB every 10 ms.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// Bytes of a line, with its end.
+/// Bytes of a line, including its end.
 pub(crate) const LINE_BYTES: usize = 10_000;
-/// Lines a second.
+/// Lines per second.
 pub(crate) const LINES_PER_SECOND: u64 = 100;
 
-/// Writes for so many seconds.
+/// Writes lines for so many seconds.
 pub(crate) fn write(seconds: u64) -> std::io::Result<()> {
     let start = Instant::now();
     let mut output = std::io::stdout().lock();
@@ -27,10 +26,10 @@ pub(crate) fn write(seconds: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Bytes of a stamp: a line's head.
+/// Bytes of the time stamp at the start of a line.
 pub(crate) const STAMP_BYTES: usize = 22;
 
-/// When the line was written whose head that is, in microseconds since 1970.
+/// Parses a time stamp: microseconds since 1970.
 pub(crate) fn stamp(head: &[u8]) -> Option<u64> {
     let digits = head.strip_prefix(b"@")?.strip_suffix(b"@")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
@@ -41,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_comes_back_as_it_went() {
+    fn a_stamp_is_parsed_back() {
         let head = format!("@{:020}@", 17);
         assert_eq!(head.len(), STAMP_BYTES);
         assert_eq!(stamp(head.as_bytes()), Some(17));

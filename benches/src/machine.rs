@@ -1,8 +1,8 @@
-//! What machine this is: figures mean little without it.
+//! Describes the machine, without which figures mean little.
 
 use serde_json::{Value, json};
 
-/// Processor, cores, memory, kernel and how busy it is now.
+/// Returns the processor, cores, memory, kernel and current load.
 pub(crate) fn describe() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {

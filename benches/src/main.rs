@@ -1,9 +1,9 @@
 //! `cargo run --release -p hyprbox-bench`: measures the built server and agent as a user runs them,
-//! each figure beside the machine's own limit, measured in the same run. See `--help`.
+//! and compares each figure with the machine's own limit from the same run. See `--help`.
 #![allow(
     clippy::print_stderr,
     clippy::print_stdout,
-    reason = "a table on standard output, and its progress, is what this program is for"
+    reason = "this program prints a table, and its progress to standard error"
 )]
 
 mod clock;
@@ -29,7 +29,7 @@ use stage::Bench;
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        // What it starts itself as.
+        // Helper processes that the benchmark starts from its own program.
         Some("write-lines") => {
             let seconds = arguments.get(1).and_then(|seconds| seconds.parse().ok());
             return Ok(lines::write(seconds.unwrap_or(1))?);
@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
         report.write(path)?;
     }
     if let Some(path) = &options.into {
-        report.put_into(path)?;
+        report.insert_into(path)?;
     }
     if options.markdown {
         print!("{}", report.markdown());
@@ -71,14 +71,14 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Report> {
-    // reqwest wants a provider even for plain http. An error says that there is one.
+    // reqwest needs a provider even for plain http. An error means that one is installed already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let unknown = options
         .rows
         .iter()
         .find(|row| !rows::NAMES.contains(&row.as_str()));
     if let Some(row) = unknown {
-        anyhow::bail!("{row} is no row; see --list");
+        anyhow::bail!("unknown row {row}: see --list");
     }
     let bench = Bench::new(options)?;
     let mut report = Report {

@@ -1,4 +1,4 @@
-//! The server that does nothing, in a process of its own: what HTTP alone costs.
+//! A server that does nothing, in its own process, to measure the cost of HTTP.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// A running one; killed when it is dropped.
+/// A running no-op server, killed on drop.
 pub(crate) struct Noop {
     pub(crate) address: String,
     _child: Child,
@@ -23,18 +23,18 @@ impl Noop {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let said = child.stdout.take().context("it says nothing")?;
-        let address = BufReader::new(said).lines().next_line().await?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let address = BufReader::new(stdout).lines().next_line().await?;
         Ok(Self {
-            address: address.context("it has ended")?,
+            address: address.context("the no-op server has ended")?,
             _child: child,
         })
     }
 }
 
-/// Serves until it is killed. Answers what a poll that finds nothing is answered, and throws
-/// uploads away.
-#[expect(clippy::print_stdout, reason = "its parent waits for the address")]
+/// Serves until it is killed. Responds as the server does to a poll without work, and discards
+/// uploads.
+#[expect(clippy::print_stdout, reason = "the parent process reads the address")]
 pub(crate) async fn serve() -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
@@ -43,7 +43,7 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
         .route("/api/jobs/pending", get(answer))
         .route("/upload", post(swallow));
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        // Without it head and body wait for each other.
+        // Without nodelay, head and body would be delayed.
         let _refused = stream.set_nodelay(true);
     });
     Ok(axum::serve(listener, router).await?)

@@ -2,26 +2,26 @@
 
 use std::path::PathBuf;
 
-/// What `--help` says.
+/// The text of `--help`.
 pub(crate) const HELP: &str = "\
 hyprbox-bench: measures the built server and agent against this machine's own limits
 
 Usage: hyprbox-bench [OPTIONS] [ROW ...]
 
-Build first: cargo build --release --workspace
-Without a ROW all are measured.
+Build the programs first: cargo build --release --workspace
+Without ROW, all rows are measured.
 
-  --quick          fewer samples and smaller sizes: under two minutes, for CI
-  --list           name the rows, and end
-  --json FILE      write what was measured as JSON, too
-  --markdown       print the table as Markdown, under a heading that says what machine it was
-  --into FILE      put that Markdown between the marks in FILE, as docs/performance.md has them
-  --from FILE      measure nothing: print the table of a JSON file that --json wrote
-  --server FILE    the server to measure [beside this program]
-  --agent FILE     the agent to measure [beside this program]
+  --quick          use fewer samples and smaller sizes: takes under two minutes, for CI
+  --list           list the rows and exit
+  --json FILE      also write the results to FILE as JSON
+  --markdown       print the results as Markdown, with a description of the machine
+  --into FILE      replace the Markdown between the marks in FILE, such as docs/performance.md
+  --from FILE      print the results in FILE, written by --json, without measuring
+  --server FILE    the server to measure [default: next to this program]
+  --agent FILE     the agent to measure [default: next to this program]
 ";
 
-/// What was asked for.
+/// The parsed command line.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) quick: bool,
@@ -33,12 +33,12 @@ pub(crate) struct Options {
     pub(crate) from: Option<PathBuf>,
     pub(crate) server: Option<PathBuf>,
     pub(crate) agent: Option<PathBuf>,
-    /// Names of rows; empty for all of them.
+    /// Names of rows; empty for all rows.
     pub(crate) rows: Vec<String>,
 }
 
 impl Options {
-    /// Reads the arguments after the program's name.
+    /// Parses the arguments after the program's name.
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let mut options = Self::default();
         let mut arguments = arguments;
@@ -60,7 +60,7 @@ impl Options {
                 "--server" => options.server = file("--server")?,
                 "--agent" => options.agent = file("--agent")?,
                 flag if flag.starts_with('-') => {
-                    anyhow::bail!("{flag} is no option; see --help")
+                    anyhow::bail!("unknown option {flag}: see --help")
                 }
                 row => options.rows.push(row.to_owned()),
             }
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn options_and_rows_come_in_any_order() {
-        let options = parse("claims --quick --json out.json polls").expect("good words");
+        let options = parse("claims --quick --json out.json polls").expect("valid arguments");
         assert!(options.quick);
         assert_eq!(options.rows, ["claims", "polls"]);
         assert_eq!(options.json, Some(PathBuf::from("out.json")));

@@ -1,4 +1,4 @@
-//! What a process takes, from /proc.
+//! Resources that a process uses, from /proc.
 
 use anyhow::Context;
 
@@ -15,7 +15,7 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix(name))
-            .context("no such field")?;
+            .context("the field is missing")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     };
     Ok(Memory {
@@ -24,7 +24,7 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     })
 }
 
-/// Resident memory that no other process shares, in kilobytes.
+/// Returns the resident memory that no other process shares, in kilobytes.
 pub(crate) fn private_kib(pid: u32) -> anyhow::Result<u64> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let sizes = maps.lines().filter(|line| line.starts_with("Private_"));
@@ -35,7 +35,7 @@ pub(crate) fn private_kib(pid: u32) -> anyhow::Result<u64> {
     sizes.map(size).sum()
 }
 
-/// Seconds of a core that it has had so far, with the threads that have ended.
+/// Returns the processor time used so far in seconds, including ended threads.
 pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
     let clock = nix::time::clock_getcpuclockid(pid)?;
@@ -43,7 +43,7 @@ pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     Ok(spent.as_secs_f64())
 }
 
-/// Bytes that it has had written to a disk.
+/// Returns the bytes written to disk.
 pub(crate) fn written_bytes(pid: u32) -> anyhow::Result<u64> {
     let io = std::fs::read_to_string(format!("/proc/{pid}/io"))?;
     let line = io
@@ -53,7 +53,7 @@ pub(crate) fn written_bytes(pid: u32) -> anyhow::Result<u64> {
     Ok(line.trim().parse()?)
 }
 
-/// The processes that it has started itself and that still live.
+/// Returns the running child processes.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
         .unwrap_or_default()
@@ -62,7 +62,7 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Lets this process and what it starts have as many open files as it may; gives how many that is.
+/// Raises the limit of open files for this process and its children to the maximum, and returns it.
 pub(crate) fn raise_open_files() -> anyhow::Result<u64> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

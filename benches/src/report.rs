@@ -1,4 +1,4 @@
-//! What was measured, as a table, as Markdown and as JSON.
+//! The results as a table, as Markdown and as JSON.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::row::{Figure, Row, number};
 
 /// A whole run.
 pub(crate) struct Report {
-    /// What machine it was, and how busy.
+    /// The machine and its load.
     pub(crate) machine: Value,
     pub(crate) quick: bool,
     pub(crate) rows: Vec<Row>,
@@ -34,16 +34,20 @@ impl Report {
         std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
     }
 
-    /// Puts the Markdown between the marks of a page, in place of what an earlier run put there.
-    pub(crate) fn put_into(&self, path: &Path) -> anyhow::Result<()> {
+    /// Replaces the Markdown between the marks of a page.
+    pub(crate) fn insert_into(&self, path: &Path) -> anyhow::Result<()> {
         let page = std::fs::read_to_string(path)
             .with_context(|| format!("can't read {}", path.display()))?;
-        let page = between_the_marks(&page, &self.markdown())
-            .with_context(|| format!("{} has no lines {BEGIN} and {END}", path.display()))?;
+        let page = replace_between_marks(&page, &self.markdown()).with_context(|| {
+            format!(
+                "{} must contain the lines {BEGIN} and {END}",
+                path.display()
+            )
+        })?;
         std::fs::write(path, page).with_context(|| format!("can't write {}", path.display()))
     }
 
-    /// For a terminal: columns under one another.
+    /// Formats the results for a terminal.
     pub(crate) fn table(&self) -> String {
         let lines: Vec<[String; 6]> = self.rows.iter().flat_map(cells).collect();
         let mut widths = HEADING.map(|word| word.chars().count());
@@ -68,7 +72,7 @@ impl Report {
         text
     }
 
-    /// For `docs/performance.md`.
+    /// Formats the results for `docs/performance.md`.
     pub(crate) fn markdown(&self) -> String {
         let word = |name: &str| self.machine[name].as_str().unwrap_or("?").to_owned();
         let size = if self.quick { ", `--quick`" } else { "" };
@@ -93,12 +97,12 @@ impl Report {
     }
 }
 
-/// Where the table of a page begins.
+/// The start of the results in a page.
 const BEGIN: &str = "<!-- measured: begin -->";
-/// Where it ends.
+/// The end of the results in a page.
 const END: &str = "<!-- measured: end -->";
 
-fn between_the_marks(page: &str, text: &str) -> Option<String> {
+fn replace_between_marks(page: &str, text: &str) -> Option<String> {
     let (before, rest) = page.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
     Some(format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))
@@ -108,7 +112,7 @@ const HEADING: [&str; 6] = [
     "row",
     "figure",
     "measured",
-    "the limit beside it",
+    "machine's limit",
     "ratio",
     "target",
 ];
@@ -149,7 +153,7 @@ fn target(figure: &Figure) -> String {
     let words: Vec<_> = figure
         .targets
         .iter()
-        .map(|target| target.words(&figure.unit))
+        .map(|target| target.describe(&figure.unit))
         .collect();
     match figure.is_met() {
         None => "–".to_owned(),
@@ -163,14 +167,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_between_the_marks_is_replaced_and_nothing_else() {
+    fn only_the_text_between_the_marks_is_replaced() {
         let page = format!("# Speed\n{BEGIN}\nold\n{END}\nmore\n");
-        let new = between_the_marks(&page, "| new |\n").expect("marks");
+        let new = replace_between_marks(&page, "| new |\n").expect("marks");
         assert_eq!(new, format!("# Speed\n{BEGIN}\n\n| new |\n\n{END}\nmore\n"));
         assert_eq!(
-            between_the_marks(&new, "| new |\n").as_deref(),
+            replace_between_marks(&new, "| new |\n").as_deref(),
             Some(new.as_str())
         );
-        assert_eq!(between_the_marks("no marks", ""), None);
+        assert_eq!(replace_between_marks("no marks", ""), None);
     }
 }

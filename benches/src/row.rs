@@ -1,18 +1,18 @@
-//! A row of the table: figures, each with the limit that was measured beside it in the same run,
-//! and its target.
+//! A row of the table: figures with their targets, and with the machine's own limits measured in
+//! the same run.
 
 use serde_json::{Value, json};
 
-/// What a figure is to reach.
+/// The target of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Target {
     /// In the figure's unit.
     AtMost(f64),
     /// In the figure's unit.
     AtLeast(f64),
-    /// Measured over limit.
+    /// The figure divided by the limit.
     RatioAtMost(f64),
-    /// Measured over limit.
+    /// The figure divided by the limit.
     RatioAtLeast(f64),
 }
 
@@ -22,16 +22,16 @@ pub(crate) struct Figure {
     pub(crate) what: String,
     pub(crate) value: f64,
     pub(crate) unit: String,
-    /// The machine's limit, in the same unit, and what it is of.
+    /// The machine's limit in the same unit, and a description of it.
     pub(crate) limit: Option<(f64, String)>,
     pub(crate) targets: Vec<Target>,
 }
 
-/// What one row's run gave.
+/// The result of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
     pub(crate) name: String,
-    /// How many samples of what were taken.
+    /// What was run, and how many samples were taken.
     pub(crate) ran: String,
     pub(crate) figures: Vec<Figure>,
     /// Why there are no figures.
@@ -48,7 +48,7 @@ impl Target {
         }
     }
 
-    pub(crate) fn words(self, unit: &str) -> String {
+    pub(crate) fn describe(self, unit: &str) -> String {
         match self {
             Target::AtMost(most) => format!("≤ {} {unit}", number(most)),
             Target::AtLeast(least) => format!("≥ {} {unit}", number(least)),
@@ -90,22 +90,22 @@ impl Figure {
         }
     }
 
-    pub(crate) fn beside(mut self, limit: f64, of: &str) -> Self {
+    pub(crate) fn with_limit(mut self, limit: f64, of: &str) -> Self {
         self.limit = Some((limit, of.to_owned()));
         self
     }
 
-    pub(crate) fn aiming_at(mut self, target: Target) -> Self {
+    pub(crate) fn with_target(mut self, target: Target) -> Self {
         self.targets.push(target);
         self
     }
 
-    /// Measured over limit.
+    /// The figure divided by the limit.
     pub(crate) fn ratio(&self) -> Option<f64> {
         self.limit.as_ref().map(|(limit, _)| self.value / limit)
     }
 
-    /// Whether every target is met; `None` where there is none.
+    /// Whether every target is met; `None` without targets.
     pub(crate) fn is_met(&self) -> Option<bool> {
         (!self.targets.is_empty()).then(|| self.targets.iter().all(|target| target.is_met(self)))
     }
@@ -178,7 +178,7 @@ impl Row {
     }
 }
 
-/// With as many digits as say something.
+/// Formats a number with about three significant digits.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
@@ -193,11 +193,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_comes_back_from_json_as_it_was() {
+    fn a_row_survives_the_round_trip_through_json() {
         let figure = Figure::new("p50", 7.5, "ms")
-            .beside(2.5, "bash")
-            .aiming_at(Target::RatioAtMost(2.5))
-            .aiming_at(Target::AtMost(9.0));
+            .with_limit(2.5, "bash")
+            .with_target(Target::RatioAtMost(2.5))
+            .with_target(Target::AtMost(9.0));
         let row = Row::new("dispatch", "40 jobs", vec![figure]);
         assert_eq!(Row::from_json(&row.to_json()), Some(row.clone()));
         let skipped = Row::skipped("fleet", "too few open files");
@@ -205,13 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_is_met_when_all_of_its_targets_are() {
-        let figure = Figure::new("p50", 7.5, "ms").beside(2.5, "bash");
+    fn a_figure_is_met_if_all_of_its_targets_are() {
+        let figure = Figure::new("p50", 7.5, "ms").with_limit(2.5, "bash");
         assert_eq!(figure.is_met(), None);
-        let near = figure.aiming_at(Target::AtMost(9.0));
+        let near = figure.with_target(Target::AtMost(9.0));
         assert_eq!(near.is_met(), Some(true));
         assert_eq!(
-            near.aiming_at(Target::RatioAtMost(2.5)).is_met(),
+            near.with_target(Target::RatioAtMost(2.5)).is_met(),
             Some(false)
         );
     }

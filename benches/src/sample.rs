@@ -1,6 +1,6 @@
-//! Samples and what is told of them.
+//! Statistics of samples.
 
-/// The sample at a quantile; samples need not be sorted. NaN of none.
+/// Returns the sample at a quantile; NaN without samples. The samples need not be sorted.
 pub(crate) fn quantile(samples: &[f64], q: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -11,7 +11,7 @@ pub(crate) fn quantile(samples: &[f64], q: f64) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-/// The middle one.
+/// Returns the median.
 pub(crate) fn median(samples: &[f64]) -> f64 {
     quantile(samples, 0.5)
 }

@@ -1,26 +1,25 @@
-//! Fills a stopped server's database: many nodes with tokens, many jobs of the past, and jobs that
-//! wait.
+//! Fills a stopped server's database with nodes and their tokens, finished jobs, and queued jobs.
 
 use std::path::Path;
 
 use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 
-/// The script of a job that was never rendered; about what a preset gives.
+/// Size of a queued job's script, about that of a rendered preset.
 const SCRIPT_BYTES: usize = 3_000;
 
-/// An open database of a server that is stopped.
+/// The open database of a stopped server.
 pub(crate) struct Seed {
     connection: Connection,
     owner: String,
 }
 
-/// The node with that number.
+/// The id of a node.
 pub(crate) fn node(number: usize) -> String {
     format!("n{number}")
 }
 
-/// Its token.
+/// The token of a node.
 pub(crate) fn node_token(number: usize) -> String {
     format!("hbn_{number:043}")
 }
@@ -28,13 +27,13 @@ pub(crate) fn node_token(number: usize) -> String {
 impl Seed {
     pub(crate) fn open(database: &Path) -> anyhow::Result<Self> {
         let connection = Connection::open(database)?;
-        // Nothing in there is worth a sync.
+        // The data can be created again, so it needs no fsync.
         connection.execute_batch("PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;")?;
         let owner = connection.query_row("SELECT id FROM users LIMIT 1", [], |row| row.get(0))?;
         Ok(Self { connection, owner })
     }
 
-    /// Nodes 0 to `count`, with a token each.
+    /// Adds `count` nodes with a token each.
     pub(crate) fn nodes(&self, count: usize) -> anyhow::Result<()> {
         self.connection.execute_batch("BEGIN")?;
         let mut node_of = self.connection.prepare(
@@ -53,7 +52,7 @@ impl Seed {
         Ok(())
     }
 
-    /// Finished jobs of a node `past`, a line of output each, older than every other job.
+    /// Adds finished jobs of the node `past` with a line of output each, older than all other jobs.
     pub(crate) fn history(&self, count: usize) -> anyhow::Result<()> {
         self.connection.execute(
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
@@ -74,7 +73,7 @@ impl Seed {
         Ok(())
     }
 
-    /// Jobs that wait: one on each of nodes 0 to `count`, all in one commit.
+    /// Adds a QUEUED job on each of the first `count` nodes, in one commit.
     pub(crate) fn queue(&self, count: usize) -> anyhow::Result<()> {
         self.connection.execute(
             "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1 - 1)
@@ -88,13 +87,13 @@ impl Seed {
         Ok(())
     }
 
-    /// The id of the `n`th job of the past, from 1.
+    /// The id of the `n`th finished job, counted from 1.
     pub(crate) fn past_id(n: usize) -> String {
         format!("01900000-{:04x}-7000-8000-{n:012x}", n >> 16)
     }
 }
 
-/// A copy of a database that nobody has open.
+/// Copies a database that no program has open.
 pub(crate) fn copy(database: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::copy(database, to)?;
     let wal = |path: &Path| path.with_extension("db-wal");

@@ -1,7 +1,8 @@
-//! Servers and agents of this build, each with folders of its own, as a user runs them.
+//! Servers and agents of this build, each with its own directories, as a user runs them.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -11,12 +12,12 @@ use tokio::process::{Child, Command};
 
 use crate::options::Options;
 
-/// What is measured, and how thoroughly.
+/// The programs to measure and the sizes of the measurements.
 pub(crate) struct Bench {
     pub(crate) quick: bool,
     pub(crate) server: PathBuf,
     pub(crate) agent: PathBuf,
-    /// The hard limit of open files, for this process and each that it starts.
+    /// The limit of open files for this process and its children.
     pub(crate) open_files: u64,
 }
 
@@ -29,7 +30,7 @@ impl Bench {
             };
             anyhow::ensure!(
                 path.exists(),
-                "{} is not there: run `cargo build --release --workspace` first",
+                "{} does not exist: run `cargo build --release --workspace` first",
                 path.display()
             );
             Ok(path)
@@ -42,37 +43,52 @@ impl Bench {
         })
     }
 
-    /// A size: the first, or with `--quick` the second.
+    /// Returns the first size, or with `--quick` the second.
     pub(crate) fn size(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }
     }
 }
 
-/// What `flood` runs.
+/// The password of every user.
+const PASSWORD: &str = "bench bench bench";
+
+/// The script of the preset `flood`.
 pub(crate) const FLOOD: &str =
     "head -c 209715200 < <(yes 'the quick brown fox jumps over the lazy dog 0123456789')";
 
-/// A running server; killed when it is dropped.
+/// Event streams that the server allows per person and per client address; one more is a 429.
+const STREAMS_PER_PERSON: usize = 64;
+const STREAMS_PER_ADDRESS: usize = 512;
+
+/// A signed-in user at a client address.
+#[derive(Clone)]
+pub(crate) struct Viewer {
+    pub(crate) token: String,
+    pub(crate) address: String,
+}
+
+/// A running server, killed on drop.
 pub(crate) struct Server {
     pub(crate) folder: TempDir,
     pub(crate) pid: u32,
-    /// As in 127.0.0.1:4000.
+    /// Such as 127.0.0.1:4000.
     pub(crate) address: String,
-    /// An ADMIN's.
+    /// An ADMIN's token.
     pub(crate) token: String,
-    /// How long its start took until it was ready, in milliseconds.
+    /// Milliseconds from the start to readiness.
     pub(crate) start_ms: f64,
     child: Child,
     http: reqwest::Client,
+    next_viewer: AtomicUsize,
 }
 
 impl Server {
-    /// One with a fresh database.
+    /// Starts a server with a new database.
     pub(crate) async fn start(bench: &Bench) -> anyhow::Result<Self> {
         Self::start_in(bench, tempfile::tempdir()?).await
     }
 
-    /// One with what lies in `folder`.
+    /// Starts a server with the data in `folder`.
     pub(crate) async fn start_in(bench: &Bench, folder: TempDir) -> anyhow::Result<Self> {
         write_presets(folder.path())?;
         let http = reqwest::Client::builder()
@@ -90,24 +106,26 @@ impl Server {
             .arg("--presets-dir")
             .arg(folder.path())
             .env("HYPRBOX_ADMIN_EMAIL", "bench@example.org")
-            .env("HYPRBOX_ADMIN_PASSWORD", "bench bench bench")
+            .env("HYPRBOX_ADMIN_PASSWORD", PASSWORD)
+            .env("HYPRBOX_TRUSTED_PROXIES", "127.0.0.1")
             .env("HYPRBOX_LOG", "error")
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
         let mut server = Self {
             folder,
-            pid: child.id().context("it has ended")?,
+            pid: child.id().context("the server has ended")?,
             address,
             token: String::new(),
             start_ms: 0.0,
             child,
             http,
+            next_viewer: AtomicUsize::new(0),
         };
         while !server.is_ready().await {
             anyhow::ensure!(
                 start.elapsed() < Duration::from_secs(60),
-                "the server did not get ready"
+                "the server was not ready in time"
             );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -122,17 +140,43 @@ impl Server {
     }
 
     async fn sign_in(&mut self) -> anyhow::Result<()> {
-        let login = json!({ "email": "bench@example.org", "password": "bench bench bench" });
-        let signed_in = self.post("/api/auth/login", &login).await?;
-        self.token = signed_in["token"].as_str().context("no token")?.to_owned();
+        self.token = self.log_in("bench@example.org").await?;
         Ok(())
+    }
+
+    async fn log_in(&self, email: &str) -> anyhow::Result<String> {
+        let login = json!({ "email": email, "password": PASSWORD });
+        let session = self.post("/api/auth/login", &login).await?;
+        let token = session["token"].as_str().context("no token")?;
+        Ok(token.to_owned())
+    }
+
+    /// Signs in as many users, at as many client addresses, as the server requires for `count`
+    /// event streams. Returns a viewer for each stream.
+    pub(crate) async fn viewers(&self, count: usize) -> anyhow::Result<Vec<Viewer>> {
+        let mut viewers: Vec<Viewer> = Vec::with_capacity(count);
+        while viewers.len() < count {
+            let number = self.next_viewer.fetch_add(1, Ordering::Relaxed);
+            let email = format!("viewer-{number}@example.org");
+            let user = json!({
+                "email": email, "password": PASSWORD, "name": "Viewer", "role": "VIEWER"
+            });
+            self.post("/api/users", &user).await?;
+            let viewer = Viewer {
+                token: self.log_in(&email).await?,
+                address: format!("10.0.0.{}", 1 + viewers.len() / STREAMS_PER_ADDRESS),
+            };
+            let streams = STREAMS_PER_PERSON.min(count - viewers.len());
+            viewers.extend(std::iter::repeat_n(viewer, streams));
+        }
+        Ok(viewers)
     }
 
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// Where its database is.
+    /// The path of the database.
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("data/hyprbox.db")
     }
@@ -155,15 +199,15 @@ impl Server {
         Ok(request.send().await?.error_for_status()?.json().await?)
     }
 
-    /// Queues a job and gives its id.
+    /// Queues a job and returns its id.
     pub(crate) async fn queue(&self, preset: &str, node: &str) -> anyhow::Result<String> {
         let body = json!({ "preset": preset, "nodeId": node });
         let job = self.post("/api/jobs", &body).await?;
         job["id"].as_str().map(str::to_owned).context("no id")
     }
 
-    /// Milliseconds since `start` to the first event `output`, if there was one, and to `done`, at
-    /// a subscriber who comes now.
+    /// Subscribes to a job. Returns the milliseconds from `start` to the first `output` event, if
+    /// there is one, and to `done`.
     pub(crate) async fn watch(
         &self,
         id: &str,
@@ -181,20 +225,20 @@ impl Server {
             if has(b"event: done") {
                 return Ok((first, since()));
             }
-            // Only the end of what was seen can hold a word that is cut.
+            // Only the last bytes can contain the beginning of an event's name.
             seen.drain(..seen.len().saturating_sub(32));
         }
         anyhow::bail!("the stream ended without done")
     }
 
-    /// A new node's token.
+    /// Adds a node and returns its token.
     pub(crate) async fn add_node(&self, node: &str) -> anyhow::Result<String> {
         let added = self.post("/api/nodes", &json!({ "id": node })).await?;
         let token = added["token"].as_str().context("no node token")?;
         Ok(token.to_owned())
     }
 
-    /// An agent of that node, which waits for work when this returns.
+    /// Adds a node and starts its agent. Returns once the agent waits for work.
     pub(crate) async fn start_agent(&self, bench: &Bench, node: &str) -> anyhow::Result<Agent> {
         let token = self.add_node(node).await?;
         let agent = self.spawn_agent(bench, node, &token)?;
@@ -204,7 +248,7 @@ impl Server {
         Ok(agent)
     }
 
-    /// The same, not waited for.
+    /// Starts an agent without waiting for it.
     pub(crate) fn spawn_agent(
         &self,
         bench: &Bench,
@@ -224,12 +268,12 @@ impl Server {
             .kill_on_drop(true)
             .spawn()?;
         Ok(Agent {
-            pid: child.id().context("it has ended")?,
+            pid: child.id().context("the agent has ended")?,
             _child: child,
         })
     }
 
-    /// Ends it cleanly and gives its folder.
+    /// Stops the server and returns its directory.
     pub(crate) async fn stop(mut self) -> anyhow::Result<TempDir> {
         let pid = nix::unistd::Pid::from_raw(self.pid.cast_signed());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
@@ -238,20 +282,19 @@ impl Server {
     }
 }
 
-/// A running agent; killed when it is dropped.
+/// A running agent, killed on drop.
 pub(crate) struct Agent {
     pub(crate) pid: u32,
     _child: Child,
 }
 
-/// The presets that the rows use.
+/// Writes the presets that the rows use.
 fn write_presets(folder: &Path) -> anyhow::Result<()> {
     let preset = |name: &str, run: &str| {
         let yaml = format!(
             "name: {name}\ntargets: [any]\nsteps:\n  - name: go\n    run: |\n      {run}\n"
         );
-        std::fs::write(folder.join(format!("{name}.yaml")), yaml)
-            .context("presets can't be written")
+        std::fs::write(folder.join(format!("{name}.yaml")), yaml).context("can't write the presets")
     };
     let this = std::env::current_exe()?;
     preset("true", "true")?;

@@ -1,6 +1,6 @@
-//! A subscriber to one job's stream that costs next to nothing: a thousand of them, with 1 GB a
-//! second for all, fit beside the server. What comes is looked at where it was read, and copied
-//! nowhere.
+//! A subscriber to a job's stream that needs little processor time: a thousand of them, with 1 GB
+//! per second in total, run next to the server. Bytes are parsed where they were read and not
+//! copied.
 
 use std::cell::RefCell;
 use std::io;
@@ -9,35 +9,36 @@ use anyhow::Context;
 
 use crate::clock;
 use crate::lines::{self, STAMP_BYTES};
-use crate::wire::{Connection, get};
+use crate::stage::Viewer;
+use crate::wire::{Connection, get_from};
 
-/// Bytes read at once.
+/// Bytes per read.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes of an event's line that are kept: its field, and of output the offsets.
+/// Bytes of an event's line that are kept: the field's name, and the offsets of output.
 const KEPT_BYTES: usize = 128;
 
 thread_local! {
-    // One for all viewers of a thread: it stays in the processor's cache, which a thousand would
-    // not.
+    // One buffer for all viewers of a thread stays in the processor's cache.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-/// What one viewer saw.
+/// What one viewer received.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// Milliseconds from the writing of each line to the arrival of its whole event here.
+pub(crate) struct Reception {
+    /// Milliseconds from the writing of each line to the arrival of its complete event.
     pub(crate) delays: Vec<f64>,
-    /// How far stdout was told without a hole.
+    /// The end offset of stdout.
     pub(crate) end: u64,
-    /// Whether there was a hole.
-    pub(crate) skipped: bool,
+    /// Whether bytes were missing.
+    pub(crate) has_gap: bool,
 }
 
-/// Watches a job to its end.
-pub(crate) async fn watch(address: &str, token: &str, id: &str) -> anyhow::Result<Seen> {
-    let mut connection = Connection::open(address).await?;
+/// Watches a job until it ends.
+pub(crate) async fn watch(server: &str, viewer: &Viewer, id: &str) -> anyhow::Result<Reception> {
+    let mut connection = Connection::open(server).await?;
+    let path = format!("/api/jobs/{id}/stream?scope=all");
     connection
-        .send(&get(&format!("/api/jobs/{id}/stream"), token))
+        .send(&get_from(&viewer.address, &path, &viewer.token))
         .await?;
     let stream = connection.into_stream();
     let (mut chunks, mut events) = (Chunks::default(), Events::default());
@@ -55,28 +56,28 @@ pub(crate) async fn watch(address: &str, token: &str, id: &str) -> anyhow::Resul
             }
         })?;
     }
-    Ok(events.seen)
+    Ok(events.reception)
 }
 
-/// Reads events, wherever they are cut.
+/// Parses events from pieces of any size.
 #[derive(Debug, Default)]
 struct Events {
-    seen: Seen,
+    reception: Reception,
     is_done: bool,
-    /// The first bytes of the line that is being read.
+    /// The first bytes of the current line.
     line: Vec<u8>,
-    /// A stamp's first bytes, while the rest has not come.
+    /// The first bytes of an incomplete time stamp.
     stamp: Vec<u8>,
     event: Event,
 }
 
-/// The event that is being read.
+/// The current event.
 #[derive(Debug, Default)]
 struct Event {
     name: Vec<u8>,
-    /// Where its output begins and ends.
+    /// Start and end offset of the output.
     range: Option<(u64, u64)>,
-    /// When the lines in it were written.
+    /// When the lines in the event were written.
     stamps: Vec<u64>,
 }
 
@@ -84,7 +85,7 @@ impl Events {
     fn take(&mut self, mut bytes: &[u8], now: u64) -> anyhow::Result<()> {
         while !bytes.is_empty() {
             if !self.stamp.is_empty() {
-                bytes = self.go_on_with_stamp(bytes);
+                bytes = self.continue_stamp(bytes);
                 continue;
             }
             let Some(at) = memchr::memchr2(b'\n', b'@', bytes) else {
@@ -94,7 +95,7 @@ impl Events {
             let (before, from) = bytes.split_at(at);
             self.keep(before);
             if from[0] == b'@' {
-                // Stamps alone have one, in what `write-lines` writes.
+                // In the output of `write-lines`, only time stamps contain this character.
                 self.stamp.push(b'@');
             } else {
                 self.end_line(now)?;
@@ -104,8 +105,9 @@ impl Events {
         Ok(())
     }
 
-    /// Reads a stamp on, and gives what follows it. One that is cut by its event's end is none.
-    fn go_on_with_stamp<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+    /// Reads more of a time stamp and returns the bytes after it. A stamp that the event's end cuts
+    /// does not count.
+    fn continue_stamp<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let belongs = |byte: &u8| byte.is_ascii_digit() || *byte == b'@';
         let most = bytes.len().min(STAMP_BYTES - self.stamp.len());
         let length = bytes[..most]
@@ -148,10 +150,12 @@ impl Events {
             b"done" => self.is_done = true,
             b"output" => {
                 let (offset, end) = event.range.context("output without its offsets")?;
-                self.seen.skipped |= offset != self.seen.end;
-                self.seen.end = end;
+                self.reception.has_gap |= offset != self.reception.end;
+                self.reception.end = end;
                 let delay = |stamp: u64| now.saturating_sub(stamp) as f64 / 1_000.0;
-                self.seen.delays.extend(event.stamps.into_iter().map(delay));
+                self.reception
+                    .delays
+                    .extend(event.stamps.into_iter().map(delay));
             }
             _ => {}
         }
@@ -159,7 +163,7 @@ impl Events {
     }
 }
 
-/// The number that follows `name` in an event's data.
+/// Returns the number after `name` in an event's data.
 fn number(line: &[u8], name: &[u8]) -> anyhow::Result<u64> {
     let at = line
         .windows(name.len())
@@ -171,16 +175,16 @@ fn number(line: &[u8], name: &[u8]) -> anyhow::Result<u64> {
     Ok(digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
-/// Undoes `Transfer-Encoding: chunked`, and passes over the head of the answer.
+/// Decodes `Transfer-Encoding: chunked` and skips the head of the response.
 #[derive(Debug, Default)]
 struct Chunks {
     head_is_over: bool,
-    /// The bytes of the head, or of a chunk's first line, as far as they came.
+    /// The bytes of the head, or of a chunk's first line, received so far.
     line: Vec<u8>,
     left: usize,
     /// Bytes of the line end after a chunk.
     after: usize,
-    /// The chunk without bytes has come, which is the last.
+    /// The last chunk, which has no bytes, has arrived.
     is_over: bool,
 }
 
@@ -208,7 +212,11 @@ impl Chunks {
             if !self.head_is_over {
                 self.head_is_over = self.line.ends_with(b"\r\n\r\n");
                 if self.head_is_over {
-                    anyhow::ensure!(self.line.starts_with(b"HTTP/1.1 200 "), "no stream came");
+                    anyhow::ensure!(
+                        self.line.starts_with(b"HTTP/1.1 200 "),
+                        "the server sent no stream: {}",
+                        String::from_utf8_lossy(&self.line)
+                    );
                     self.line.clear();
                 }
             } else if self.line.ends_with(b"\r\n") {
@@ -260,11 +268,17 @@ mod tests {
                 events.take(part.as_bytes(), 3_000).expect("good");
             }
             assert!(events.is_done, "cut at {cut}");
-            assert_eq!((events.seen.end, events.seen.skipped), (40, false));
-            assert_eq!(events.seen.delays, [2.0, 1.0], "cut at {cut}");
+            assert_eq!(
+                (events.reception.end, events.reception.has_gap),
+                (40, false)
+            );
+            assert_eq!(events.reception.delays, [2.0, 1.0], "cut at {cut}");
         }
         let mut events = Events::default();
         events.take(second.as_bytes(), 3_000).expect("good");
-        assert!(events.seen.skipped, "the first seven bytes are not there");
+        assert!(
+            events.reception.has_gap,
+            "the first seven bytes are missing"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1 that costs next to nothing, so that what is measured is the server.
+//! A minimal HTTP/1.1 client that needs little processor time, so that the server is measured.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// One kept-alive connection.
+/// A connection that is kept open between requests.
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// An answer with a body of a known length.
+/// A response with a `Content-Length`.
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
     pub(crate) body: &'a [u8],
@@ -20,7 +20,7 @@ pub(crate) struct Answer<'a> {
 
 impl Connection {
     pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
-        // Ten thousand come at once: a full backlog is a reason to come again.
+        // With ten thousand connections at the same time the backlog may be full, so try again.
         let mut tries = 0;
         let stream = loop {
             match TcpStream::connect(address).await {
@@ -39,7 +39,7 @@ impl Connection {
         })
     }
 
-    /// Sends a whole request and reads its answer.
+    /// Sends a request and reads the response.
     pub(crate) async fn call(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
         self.send(request).await?;
         self.answer().await
@@ -67,20 +67,20 @@ impl Connection {
     }
 
     async fn read_more(&mut self) -> anyhow::Result<()> {
-        // A poll that waits must not hold a large buffer: ten thousand of them do.
+        // Small, since ten thousand waiting polls have a buffer each.
         self.buffer.reserve(1024);
         let read = self.stream.read_buf(&mut self.buffer).await?;
         anyhow::ensure!(read > 0, "the server closed the connection");
         Ok(())
     }
 
-    /// The stream, for what is no plain answer.
+    /// Returns the stream, for responses without a `Content-Length`.
     pub(crate) fn into_stream(self) -> TcpStream {
         self.stream
     }
 }
 
-/// Status, where the body begins, and how long it is; `None` while the head is not whole.
+/// Returns the status, the start of the body and its length; `None` while the head is incomplete.
 fn head_of(bytes: &[u8]) -> anyhow::Result<Option<(u16, usize, usize)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(None);
@@ -99,12 +99,21 @@ fn head_of(bytes: &[u8]) -> anyhow::Result<Option<(u16, usize, usize)>> {
     Ok(Some((status, end + 4, length)))
 }
 
-/// A GET as bytes.
+/// Builds a GET request.
 pub(crate) fn get(path: &str, token: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n").into()
 }
 
-/// A POST of JSON as bytes.
+/// Builds a GET request of a client behind a trusted proxy.
+pub(crate) fn get_from(address: &str, path: &str, token: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: bench\r\nX-Forwarded-For: {address}\r\n\
+         Authorization: Bearer {token}\r\n\r\n"
+    )
+    .into()
+}
+
+/// Builds a POST request with a JSON body.
 pub(crate) fn post(path: &str, token: &str, body: &[u8]) -> Vec<u8> {
     let mut request = format!(
         "POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\
@@ -116,7 +125,7 @@ pub(crate) fn post(path: &str, token: &str, body: &[u8]) -> Vec<u8> {
     request
 }
 
-/// The id of the job in a poll's answer, if there is one.
+/// Returns the id of the job in a poll's response, if there is one.
 pub(crate) fn job_id(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let (_, rest) = text.split_once(r#""job":{"id":""#)?;
@@ -128,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_read_once_it_is_whole() {
+    fn a_head_is_read_once_it_is_complete() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\n\r\n{}";
         assert_eq!(head_of(answer).expect("good"), Some((200, 44, 2)));
         assert_eq!(head_of(&answer[..30]).expect("good"), None);

@@ -20,8 +20,8 @@ pub(super) struct Reservation {
 }
 
 impl Budget {
-    /// Reserves `bytes`, or returns [`StoreError::Busy`] if others have reserved too much. If nobody
-    /// else has a reservation, a write of any size is accepted.
+    /// Reserves `bytes`, or returns [`StoreError::Busy`] if others have reserved too much. If
+    /// nobody else has a reservation, a write of any size is accepted.
     pub(super) fn reserve(&self, bytes: usize) -> Result<Reservation, StoreError> {
         let fits = |taken: usize| {
             let sum = taken.checked_add(bytes)?;

@@ -111,9 +111,9 @@ pub fn is_stray(
         .is_some())
 }
 
-/// Returns the RUNNING jobs of a node that one agent instance has claimed, oldest first. For a caller
-/// without an instance, returns the jobs claimed without an instance that must be cancelled. `None`
-/// if the token is no longer valid.
+/// Returns the RUNNING jobs of a node that one agent instance has claimed, oldest first. For a
+/// caller without an instance, returns the jobs claimed without an instance that must be cancelled.
+/// `None` if the token is no longer valid.
 pub fn list_own(
     tx: &mut dyn Tx,
     token_id: &str,

@@ -43,9 +43,9 @@ impl From<std::io::Error> for CopyError {
     }
 }
 
-/// Copies the database `from` to the empty file `to`, in its state at one moment soon after the call,
-/// including everything committed before. When this returns, `to` is a single file without a log,
-/// checked and fsynced.
+/// Copies the database `from` to the empty file `to`, in its state at one moment soon after the
+/// call, including everything committed before. When this returns, `to` is a single file without a
+/// log, checked and fsynced.
 ///
 /// One read transaction spans all steps. Without it SQLite would start again after each commit and
 /// never finish under load. Writers don't wait for the copy, but their log grows until it ends.

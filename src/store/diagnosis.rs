@@ -7,8 +7,8 @@ use rusqlite::{Connection, Row};
 use super::copy::{faults, open_to_read};
 use crate::clock::Timestamp;
 
-/// A RUNNING job counts as stuck if it is so many seconds past its timeout, which is far longer than
-/// the server needs to end it.
+/// A RUNNING job counts as stuck if it is so many seconds past its timeout, which is far longer
+/// than the server needs to end it.
 const OVERDUE_SECONDS: i64 = 600;
 
 /// The state of an SQLite file.

@@ -1,5 +1,5 @@
-//! Creates the SQLite schema, or upgrades it from an older version in one transaction, after copying
-//! the file.
+//! Creates the SQLite schema, or upgrades it from an older version in one transaction, after
+//! copying the file.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

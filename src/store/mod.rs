@@ -165,9 +165,9 @@ impl Store {
         }
     }
 
-    /// Runs `work` in a write transaction. Its changes are durable when this returns `Ok`, and rolled
-    /// back if `work` returns an `Err`. Waiting writes share a commit, so `work` must be short: no
-    /// network, no rendering, no waiting.
+    /// Runs `work` in a write transaction. Its changes are durable when this returns `Ok`, and
+    /// rolled back if `work` returns an `Err`. Waiting writes share a commit, so `work` must be
+    /// short: no network, no rendering, no waiting.
     pub async fn write<T, E>(
         &self,
         work: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
@@ -189,8 +189,8 @@ impl Store {
         }
     }
 
-    /// [`Store::write`] for work that holds `bytes` bytes in memory. Returns [`StoreError::Busy`] if
-    /// the waiting writes hold too many bytes.
+    /// [`Store::write`] for work that holds `bytes` bytes in memory. Returns [`StoreError::Busy`]
+    /// if the waiting writes hold too many bytes.
     pub async fn write_large<T, E>(
         &self,
         bytes: usize,

@@ -1,7 +1,7 @@
 //! PostgreSQL: transactions on a pool of connections, on blocking threads.
 //!
-//! Each write is one READ COMMITTED transaction: row locks decide conflicts, and PostgreSQL checks a
-//! condition again after it gets the lock. Each read is one snapshot. This server receives the
+//! Each write is one READ COMMITTED transaction: row locks decide conflicts, and PostgreSQL checks
+//! a condition again after it gets the lock. Each read is one snapshot. This server receives the
 //! changes of a commit at once, other servers by NOTIFY, as ids only. The number of running and
 //! waiting transactions is limited. A lost connection is replaced when it is next needed.
 

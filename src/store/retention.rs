@@ -1,5 +1,6 @@
-//! The clock that `HYPRBOX_KEEP_DAYS` counts by. A clock that leaps months ahead must not delete the
-//! whole history, so nothing is deleted until the clock has run steadily for a day after a leap.
+//! The clock that `HYPRBOX_KEEP_DAYS` counts by. A clock that leaps months ahead must not delete
+//! the whole history, so nothing is deleted until the clock has run steadily for a day after a
+//! leap.
 
 use super::tx::{Statement, Tx};
 use super::{StoreError, values};

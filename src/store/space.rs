@@ -9,8 +9,8 @@ const KEPT_PAGES: i64 = 4_096;
 /// At least one page in so many must be empty before any space is returned.
 const EMPTY_SHARE: i64 = 4;
 
-/// Returns one megabyte to the filesystem; false if too little is empty. SQLite moves pages from the
-/// file's end into empty ones, so each call is a short write like any other.
+/// Returns one megabyte to the filesystem; false if too little is empty. SQLite moves pages from
+/// the file's end into empty ones, so each call is a short write like any other.
 pub fn release_step(tx: &mut dyn Tx) -> Result<bool, StoreError> {
     static FREE: Statement = Statement::new("PRAGMA freelist_count");
     static ALL: Statement = Statement::new("PRAGMA page_count");

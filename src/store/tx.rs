@@ -21,9 +21,9 @@ pub trait Tx {
         self.query(statement, params)
     }
 
-    /// [`Tx::query`] for the transaction's last statement. On PostgreSQL the COMMIT is sent with it.
-    /// After this call the transaction may run no other statement, and its work must not return an
-    /// error.
+    /// [`Tx::query`] for the transaction's last statement. On PostgreSQL the COMMIT is sent with
+    /// it. After this call the transaction may run no other statement, and its work must not return
+    /// an error.
     fn query_last(
         &mut self,
         statement: &Statement,
@@ -36,8 +36,8 @@ pub trait Tx {
     fn publish(&mut self, change: Change);
 
     /// Waits for other transactions that lock the same name, and excludes them until this one ends.
-    /// For a check and a change that belong together if there is no row to lock. SQLite has a single
-    /// writer, so nothing needs to be done there.
+    /// For a check and a change that belong together if there is no row to lock. SQLite has a
+    /// single writer, so nothing needs to be done there.
     fn lock(&mut self, _name: &str) -> Result<(), StoreError> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Bash without us.
+//! Bash without the agent.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::clock;
 
-/// A script in a file, as the agent gives it to bash.
+/// A script in a file, as the agent passes it to bash.
 pub(crate) struct Script(tempfile::NamedTempFile);
 
 impl Script {
@@ -28,26 +28,26 @@ impl Script {
         Ok(bash)
     }
 
-    /// Milliseconds from the spawn of `/bin/bash -s` to its end.
+    /// Returns the milliseconds from the start of `/bin/bash -s` to its end.
     pub(crate) fn run_ms(&self) -> anyhow::Result<f64> {
         let start = Instant::now();
         self.command()?.output().context("no bash")?;
         Ok(start.elapsed().as_secs_f64() * 1_000.0)
     }
 
-    /// Milliseconds from the spawn to the moment that the script writes, which is `EPOCHREALTIME`.
+    /// Returns the milliseconds from the start to the `EPOCHREALTIME` that the script writes.
     pub(crate) fn stamp_ms(&self) -> anyhow::Result<f64> {
         let mut command = self.command()?;
         let start = clock::micros();
         let output = command.output().context("no bash")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let stamp = text.rsplit(' ').next().and_then(clock::of_bash);
+        let stamp = text.rsplit(' ').next().and_then(clock::parse_bash_time);
         let stamp = stamp.context("this bash has no EPOCHREALTIME: 5.0 or newer is needed")?;
         Ok(stamp.saturating_sub(start) as f64 / 1_000.0)
     }
 }
 
-/// Runs of `true` a second, by so many threads at once.
+/// Returns how many scripts of `true` so many threads run per second.
 pub(crate) fn runs_per_second(threads: usize, total: usize) -> anyhow::Result<f64> {
     let script = Script::new("true\n")?;
     let start = Instant::now();
@@ -62,23 +62,23 @@ pub(crate) fn runs_per_second(threads: usize, total: usize) -> anyhow::Result<f6
     Ok(total as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Seconds that `script` takes in a bash whose output goes through a pipe to nobody.
+/// Returns the seconds that `script` takes in a bash whose output is piped to `cat >/dev/null`.
 pub(crate) fn through_a_pipe(script: &str) -> anyhow::Result<f64> {
     let start = Instant::now();
     let status = Command::new("/bin/bash")
         .args(["-c", &format!("({script}) | cat >/dev/null")])
         .status()?;
-    anyhow::ensure!(status.success(), "the script failed by itself");
+    anyhow::ensure!(status.success(), "the script failed");
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Milliseconds until the end of a script of `true` is known, of the same bash under the agent's
-/// supervisor.
+/// Returns the milliseconds until the agent's supervisor has recorded the end of a script of
+/// `true`.
 pub(crate) fn supervised_ms(agent: &Path, folder: &Path, number: usize) -> anyhow::Result<f64> {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let job = folder.join("jobs").join(number.to_string());
     std::fs::create_dir_all(&job)?;
-    // The journal of starts, as an agent makes it.
+    // The log of starts, as the agent creates it.
     let starts = folder.join("starts");
     if !starts.exists() {
         std::fs::write(&starts, [0; 4096])?;
@@ -104,13 +104,12 @@ pub(crate) fn supervised_ms(agent: &Path, folder: &Path, number: usize) -> anyho
     while !job.join("exit").exists() {
         anyhow::ensure!(
             start.elapsed() < Duration::from_secs(10),
-            "the supervisor wrote no end"
+            "the supervisor recorded no end"
         );
         std::thread::sleep(Duration::from_micros(50));
     }
     let ms = start.elapsed().as_secs_f64() * 1_000.0;
     supervisor.wait()?;
-    // Its end is told: the journal may forget it.
     std::fs::remove_dir_all(job)?;
     Ok(ms)
 }

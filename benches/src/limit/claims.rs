@@ -1,4 +1,4 @@
-//! The claim's transaction without a server around it.
+//! The transaction of a claim without a server.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,21 +11,21 @@ use rusqlite::{Connection, params};
 /// The server's own statement.
 const CLAIM: &str = include_str!("../../../src/store/sql/job_claim.sql");
 
-/// Claims a second, so many to a durable commit in the mean, of one job for each of those nodes in
-/// that database.
+/// Claims one job for each node and returns the claims per second. `group` is the mean number of
+/// claims per durable commit.
 pub(crate) fn claims_per_second(
     database: &Path,
     nodes: &[String],
     group: f64,
 ) -> anyhow::Result<f64> {
-    anyhow::ensure!(group >= 1.0, "no group of {group}");
+    anyhow::ensure!(group >= 1.0, "a commit must have at least one claim");
     let connection = Connection::open(database)?;
     connection.execute_batch(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA cache_size=-4096;",
     )?;
-    // As the server has it, and quicker for the loop as well.
+    // The server also sets this. It makes the loop faster.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // rusqlite counts `$n` by first appearance.
+    // SQLite binds `$n` in order of first appearance.
     let mut claim = connection.prepare(&CLAIM.replace('$', "?"))?;
     let mut read = connection
         .prepare("SELECT script, script_sha256, timeout_seconds FROM jobs WHERE id = ?1")?;
@@ -48,8 +48,8 @@ pub(crate) fn claims_per_second(
     Ok(nodes.len() as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Durable commits that were made in that database, of which only the difference of two tells
-/// something: the counter in the header of the index of its log, as SQLite's file format has it.
+/// Returns a counter of durable commits; only the difference of two values is meaningful. The
+/// counter is in the header of the write-ahead log's index, as SQLite's file format defines.
 pub(crate) fn commits(database: &Path) -> anyhow::Result<u32> {
     let mut index = database.as_os_str().to_owned();
     index.push("-shm");

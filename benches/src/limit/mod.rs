@@ -1,4 +1,4 @@
-//! What the machine itself can do, measured in the same run.
+//! The machine's own limits, measured in the same run.
 
 pub(crate) mod bash;
 pub(crate) mod claims;

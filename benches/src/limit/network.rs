@@ -1,4 +1,4 @@
-//! Loopback.
+//! The loopback network.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::wire::{Connection, post};
 
-/// Milliseconds of one byte there and back, over TCP.
+/// Returns the milliseconds of round trips of one byte over TCP.
 pub(crate) fn round_trips_ms(samples: usize) -> anyhow::Result<Vec<f64>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut near = TcpStream::connect(listener.local_addr()?)?;
@@ -26,13 +26,13 @@ pub(crate) fn round_trips_ms(samples: usize) -> anyhow::Result<Vec<f64>> {
         times.push(start.elapsed().as_secs_f64() * 1_000.0);
     }
     drop(near);
-    // It ends with the connection.
+    // The thread ends with the connection.
     let _ended = echo.join();
     Ok(times)
 }
 
-/// Seconds of uploading so many bytes to a server that throws them away, in bodies of 512 KiB, one
-/// after the other.
+/// Returns the seconds to upload so many bytes to the no-op server, in bodies of 512 KiB one after
+/// the other.
 pub(crate) async fn upload_seconds(address: &str, bytes: usize) -> anyhow::Result<f64> {
     let body = vec![b'x'; 512 * 1024];
     let request = post("/upload", "", &body);

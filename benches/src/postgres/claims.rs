@@ -1,4 +1,5 @@
-//! 64 pullers over one node's queue: each job to exactly one, and how many a second.
+//! 64 callers claim the jobs of one node. Checks that each job is claimed once, and measures the
+//! rate.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use crate::median;
 use crate::sql::Sql;
 
 const PULLERS: usize = 64;
-/// As many as three servers have that write.
+/// As many as the writing connections of three servers.
 const CONNECTIONS: usize = 36;
 
-/// The claim of `src/store/sql/job_claim.sql`, as Postgres reads it.
+/// The claim of `src/store/sql/job_claim.sql` for PostgreSQL.
 const CLAIM: &str = "UPDATE jobs SET status = 'RUNNING', started_at = now(), claimed_by = 'bench'
 WHERE id = (SELECT id FROM jobs WHERE node_id = 'bench' AND status = 'QUEUED'
             ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
@@ -34,7 +35,7 @@ pub(crate) async fn rows(
     for _ in 0..rounds {
         postgres.push(pull(three, &tokens[0], jobs).await?);
         sqlite.push(pull(one, &tokens[1], jobs).await?);
-        // The same rows once more, for pgbench alone.
+        // The same rows again, for pgbench.
         sql.run("UPDATE jobs SET status = 'QUEUED', started_at = NULL, claimed_by = NULL; VACUUM ANALYZE jobs")
             .await?;
         bare.push(
@@ -46,21 +47,21 @@ pub(crate) async fn rows(
     }
     let (postgres, sqlite, bare) = (median(&postgres), median(&sqlite), median(&bare));
     println!(
-        "{PULLERS} pullers, {jobs} jobs of one node, each claimed once (medians of {rounds}):"
+        "{PULLERS} callers, {jobs} jobs of one node, each claimed once (medians of {rounds}):"
     );
     println!("  three servers over PostgreSQL {postgres:.0} claims/s");
     println!(
-        "  one server over SQLite        {sqlite:.0} claims/s; PostgreSQL has {:.2} of it",
+        "  one server over SQLite        {sqlite:.0} claims/s; PostgreSQL reaches {:.2} of this",
         postgres / sqlite
     );
     println!(
-        "  pgbench, the same UPDATE over {CONNECTIONS} connections {bare:.0}/s; through HTTP {:.2} of it",
+        "  pgbench, the same UPDATE over {CONNECTIONS} connections {bare:.0}/s; over HTTP {:.2} of this",
         postgres / bare
     );
     Ok(())
 }
 
-/// Claims a second.
+/// Returns the claims per second.
 async fn pull(fleet: &Arc<Fleet>, token: &str, jobs: usize) -> anyhow::Result<f64> {
     fleet.queue_many("bench", jobs).await?;
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Servers over one database, and what people and agents say to them.
+//! Servers over one database, and calls of users and agents.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::sql::Sql;
 
-/// A preset whose script nobody runs here.
+/// A preset whose script is never run.
 const PRESET: &str = "name: hello\ntargets: [any]\nsteps:\n  - name: go\n    run: echo hi\n";
 
 pub(crate) struct Fleet {
@@ -27,7 +27,7 @@ fn program() -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name("hyprbox");
     anyhow::ensure!(
         path.exists(),
-        "{} is not there: run `cargo build --release --features postgres` first",
+        "{} does not exist: run `cargo build --release --features postgres` first",
         path.display()
     );
     Ok(path)
@@ -80,7 +80,7 @@ impl Fleet {
         })
     }
 
-    /// A person's call at one of the servers.
+    /// A user's call to one of the servers.
     pub(crate) fn person(
         &self,
         server: usize,
@@ -102,7 +102,7 @@ impl Fleet {
         self.http.request(method, url).bearer_auth(token)
     }
 
-    /// Adds a node; its token.
+    /// Adds a node and returns its token.
     pub(crate) async fn node(&self, id: &str) -> anyhow::Result<String> {
         let call = self
             .person(0, "POST", "/api/nodes")
@@ -111,7 +111,7 @@ impl Fleet {
         text(&made, "token")
     }
 
-    /// Queues a job; its id.
+    /// Queues a job and returns its id.
     pub(crate) async fn queue(&self, server: usize, node_id: &str) -> anyhow::Result<String> {
         let body = json!({"preset": "hello", "nodeId": node_id});
         let call = self.person(server, "POST", "/api/jobs").json(&body);
@@ -119,7 +119,7 @@ impl Fleet {
         text(&job, "id")
     }
 
-    /// Queues many, 32 at a time, at all servers.
+    /// Queues many jobs, 32 at a time, at all servers.
     pub(crate) async fn queue_many(
         self: &Arc<Self>,
         node_id: &str,
@@ -141,7 +141,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Claims as the founding document's agent does; the job's id.
+    /// Claims a job without an agent instance and returns its id.
     pub(crate) async fn claim(
         &self,
         server: usize,

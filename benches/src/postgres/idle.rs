@@ -1,4 +1,4 @@
-//! Agents that have nothing to do, each in its long poll: what they cost a server.
+//! The cost of idle agents, each in a long poll.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,10 +7,11 @@ use anyhow::Context;
 
 use crate::fleet::Fleet;
 
-const LOOK: Duration = Duration::from_secs(10);
+/// How long the processor time is measured.
+const WINDOW: Duration = Duration::from_secs(10);
 
 pub(crate) async fn row(what: &str, fleet: &Arc<Fleet>, agents: usize) -> anyhow::Result<()> {
-    let pid = fleet.servers[0].id().context("it runs")?;
+    let pid = fleet.servers[0].id().context("the server has ended")?;
     let before = resident_kib(pid)?;
     let mut tasks = tokio::task::JoinSet::new();
     for agent in 0..agents {
@@ -29,11 +30,11 @@ pub(crate) async fn row(what: &str, fleet: &Arc<Fleet>, agents: usize) -> anyhow
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (start, ticks) = (Instant::now(), cpu_ticks(pid)?);
-    tokio::time::sleep(LOOK).await;
+    tokio::time::sleep(WINDOW).await;
     let used = (cpu_ticks(pid)? - ticks) as f64 / 100.0 / start.elapsed().as_secs_f64();
     let each = (resident_kib(pid)?.saturating_sub(before)) as f64 / agents as f64;
     println!(
-        "{agents} agents that wait, {what}: {:.1} % of one processor, {each:.0} KiB each",
+        "{agents} waiting agents, {what}: {:.1} % of one processor, {each:.0} KiB each",
         used * 100.0
     );
     Ok(())
@@ -41,7 +42,7 @@ pub(crate) async fn row(what: &str, fleet: &Arc<Fleet>, agents: usize) -> anyhow
 
 fn cpu_ticks(pid: u32) -> anyhow::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, rest) = stat.rsplit_once(')').context("a name")?;
+    let (_, rest) = stat.rsplit_once(')').context("no process name")?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
 }
@@ -51,6 +52,6 @@ fn resident_kib(pid: u32) -> anyhow::Result<u64> {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("its memory")?;
+        .context("no VmRSS")?;
     Ok(line.split_whitespace().next().unwrap_or_default().parse()?)
 }

@@ -1,12 +1,9 @@
-//! `tests/with-postgres cargo run --release -p hyprbox-bench --bin hyprbox-bench-postgres`, after
-//! `cargo build --release --features postgres`: three servers over PostgreSQL beside one over
-//! SQLite, each figure beside its limit from the same run. `--quick` takes less of everything; rows
-//! can be named (`claims`, `output`, `tail`, `idle`), `--rounds N` says how often claims are made.
-//! What it makes is gone with the cluster.
-#![allow(
-    clippy::print_stdout,
-    reason = "a table on standard output is what this program is for"
-)]
+//! Compares three servers over PostgreSQL with one over SQLite. After
+//! `cargo build --release --features postgres`, run
+//! `tests/with-postgres cargo run --release -p hyprbox-bench --bin hyprbox-bench-postgres`.
+//! `--quick` uses smaller sizes, `--rounds N` sets the rounds of claims, and arguments select rows
+//! (`claims`, `output`, `tail`, `idle`). The data is deleted with the cluster.
+#![allow(clippy::print_stdout, reason = "this program prints a table")]
 
 mod claims;
 mod fleet;
@@ -22,7 +19,7 @@ use anyhow::Context;
 use fleet::Fleet;
 use sql::Sql;
 
-/// Milliseconds at a quantile.
+/// Returns the sample at a quantile.
 fn quantile(samples: &[f64], q: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -35,7 +32,7 @@ fn median(samples: &[f64]) -> f64 {
     quantile(samples, 0.5)
 }
 
-/// What is asked for on the command line.
+/// The parsed command line.
 struct Options {
     quick: bool,
     rounds: Option<usize>,
@@ -56,12 +53,15 @@ impl Options {
             match argument.as_str() {
                 "--quick" => options.quick = true,
                 "--rounds" => {
-                    let rounds = arguments.next().context("--rounds wants a number")?;
-                    options.rounds = Some(rounds.parse().context("--rounds wants a number")?);
+                    let rounds = arguments.next().context("--rounds needs a number")?;
+                    options.rounds = Some(rounds.parse().context("--rounds needs a number")?);
                 }
                 row if Self::ROWS.contains(&row) => options.rows.push(row.to_owned()),
                 other => {
-                    anyhow::bail!("{other}: rows are {}", Self::ROWS.join(", "));
+                    anyhow::bail!(
+                        "unknown argument {other}: rows are {}",
+                        Self::ROWS.join(", ")
+                    );
                 }
             }
         }
@@ -77,7 +77,7 @@ impl Options {
 async fn main() -> anyhow::Result<()> {
     let options = Options::from_arguments()?;
     let quick = options.quick;
-    // reqwest wants a provider even for plain http.
+    // reqwest needs a provider even for plain http.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let sql = Sql::from_environment()
         .context("run it with tests/with-postgres")?

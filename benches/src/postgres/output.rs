@@ -1,4 +1,4 @@
-//! Agents that send output as fast as it is taken.
+//! Agents that send output as fast as the servers accept it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::fleet::Fleet;
 use crate::median;
 
 const AGENTS: usize = 16;
-/// 64 KiB of text, so that its JSON is hardly longer.
+/// 64 KiB of text, whose JSON is hardly longer.
 const PIECE: usize = 65_536;
 
 pub(crate) async fn row(what: &str, fleet: &Arc<Fleet>, length: Duration) -> anyhow::Result<()> {
@@ -35,7 +35,7 @@ pub(crate) async fn row(what: &str, fleet: &Arc<Fleet>, length: Duration) -> any
     Ok(())
 }
 
-/// Milliseconds of each call.
+/// Sends output and returns the milliseconds of each call.
 async fn send(
     fleet: &Fleet,
     server: usize,
@@ -52,7 +52,7 @@ async fn send(
         let offset = times.len() * PIECE;
         let body = json!({"chunks": [{"stream": "stdout", "offset": offset, "data": piece}]});
         let call = Instant::now();
-        // Each call at the next server, as behind a balancer.
+        // Each call goes to the next server, as behind a load balancer.
         let sent = fleet
             .call(server + times.len(), "POST", &path, token)
             .json(&body);

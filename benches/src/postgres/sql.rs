@@ -1,4 +1,4 @@
-//! PostgreSQL as its own tools see it: `psql` and `pgbench`.
+//! PostgreSQL's own tools: `psql` and `pgbench`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,14 +7,14 @@ use anyhow::Context;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// A database, and where the tools are.
+/// A database, and the directory of the tools.
 pub(crate) struct Sql {
     programs: PathBuf,
     pub(crate) url: String,
 }
 
 impl Sql {
-    /// The cluster that `tests/with-postgres` has started.
+    /// The cluster of `tests/with-postgres`.
     pub(crate) fn from_environment() -> anyhow::Result<Self> {
         Ok(Self {
             programs: PathBuf::from(std::env::var("HYPRBOX_TEST_POSTGRES_BIN")?),
@@ -22,7 +22,7 @@ impl Sql {
         })
     }
 
-    /// A database of its own.
+    /// Creates a database.
     pub(crate) async fn fresh(&self, name: &str) -> anyhow::Result<Self> {
         self.run(&format!("CREATE DATABASE {name}")).await?;
         let (server, _) = self.url.rsplit_once('/').context("a URL with a database")?;
@@ -32,7 +32,7 @@ impl Sql {
         })
     }
 
-    /// Runs statements; the rows, unaligned.
+    /// Runs statements and returns the rows, unaligned.
     pub(crate) async fn run(&self, sql: &str) -> anyhow::Result<String> {
         let mut psql = Command::new(self.programs.join("psql"))
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", &self.url])
@@ -40,7 +40,7 @@ impl Sql {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let mut stdin = psql.stdin.take().context("psql reads its standard input")?;
+        let mut stdin = psql.stdin.take().context("psql has no standard input")?;
         stdin.write_all(sql.as_bytes()).await?;
         drop(stdin);
         let output = psql.wait_with_output().await?;
@@ -48,8 +48,8 @@ impl Sql {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Transactions a second of a script, with prepared statements and without a server's trigger
-    /// telling of each.
+    /// Runs a script with prepared statements and without the trigger's notifications. Returns the
+    /// transactions per second.
     pub(crate) async fn pgbench(
         &self,
         script: &Path,
@@ -64,12 +64,12 @@ impl Sql {
             .env("PGOPTIONS", "-c hyprbox.tells=itself")
             .output()
             .await?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        anyhow::ensure!(output.status.success(), "pgbench: {said}");
-        let line = said
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        anyhow::ensure!(output.status.success(), "pgbench: {printed}");
+        let line = printed
             .lines()
             .find_map(|line| line.strip_prefix("tps = "))
-            .context("pgbench says how many")?;
+            .context("pgbench printed no rate")?;
         Ok(line.split(' ').next().unwrap_or_default().parse()?)
     }
 }

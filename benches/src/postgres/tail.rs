@@ -1,4 +1,4 @@
-//! A line sent at one server, seen at the same one and at another.
+//! How long a line takes to a viewer at the same server and at another server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,11 +29,11 @@ pub(crate) async fn rows(fleet: &Arc<Fleet>, samples: usize) -> anyhow::Result<(
         let call = fleet.call(0, "POST", &path, &token).json(&body).send();
         let (answer, one, other) = tokio::join!(
             call,
-            seen(viewers[0].clone(), number, sent),
-            seen(viewers[1].clone(), number, sent)
+            wait_for_line(viewers[0].clone(), number, sent),
+            wait_for_line(viewers[1].clone(), number, sent)
         );
         answer?.error_for_status()?;
-        // The first ones warm up connections and statements.
+        // The first lines warm up connections and statements.
         if number >= 20 {
             here.push(one?);
             there.push(other?);
@@ -45,11 +45,11 @@ pub(crate) async fn rows(fleet: &Arc<Fleet>, samples: usize) -> anyhow::Result<(
         .zip(&there)
         .map(|(here, there)| there - here)
         .collect();
-    println!("a line, from its sending to a viewer ({samples} lines), p50 / p95:");
+    println!("from sending a line to its arrival at a viewer ({samples} lines), p50 / p95:");
     for (what, times) in [
         ("at the same server", &here),
-        ("at another one", &there),
-        ("what that adds", &added),
+        ("at another server", &there),
+        ("difference", &added),
     ] {
         println!(
             "  {what}: {:.1} / {:.1} ms",
@@ -60,8 +60,8 @@ pub(crate) async fn rows(fleet: &Arc<Fleet>, samples: usize) -> anyhow::Result<(
     Ok(())
 }
 
-/// Milliseconds until line `number` was seen.
-async fn seen(
+/// Waits for line `number` and returns the milliseconds since it was sent.
+async fn wait_for_line(
     mut last: watch::Receiver<Option<usize>>,
     number: usize,
     sent: Instant,
@@ -69,11 +69,11 @@ async fn seen(
     let waited = last.wait_for(|last| last.is_some_and(|last| last >= number));
     tokio::time::timeout(Duration::from_secs(20), waited)
         .await
-        .context("a line never came")??;
+        .context("a line did not arrive")??;
     Ok(sent.elapsed().as_secs_f64() * 1_000.0)
 }
 
-/// A viewer's stream, and the number of the last line that it has shown.
+/// Opens a viewer's stream and returns the number of the last line received.
 async fn view(
     fleet: &Fleet,
     server: usize,
@@ -85,7 +85,7 @@ async fn view(
         .send()
         .await?
         .error_for_status()?;
-    let (tell, last) = watch::channel(None);
+    let (sender, last) = watch::channel(None);
     tokio::spawn(async move {
         let mut text = String::new();
         while let Ok(Some(bytes)) = stream.chunk().await {
@@ -94,8 +94,8 @@ async fn view(
                 && let Some(number) = text.get(at + 5..at + 11).and_then(|text| text.parse().ok())
             {
                 text.clear();
-                // An error says that nobody looks any more.
-                let _over = tell.send(Some(number));
+                // An error means that the benchmark is over.
+                let _over = sender.send(Some(number));
             }
         }
     });

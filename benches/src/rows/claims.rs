@@ -1,6 +1,6 @@
-//! Claims through HTTP by eight callers, each durable before it is answered, over a history; beside
-//! a raw loop whose commits are as large as the server's came out, which is what makes the two
-//! comparable, and one whose commits hold all callers.
+//! Durable claims over HTTP by eight callers, with a history. Compared with a raw loop whose
+//! commits have as many claims as the server's commits had, and with one whose commits have a claim
+//! of each caller.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::seed::{self, Seed, node, node_token};
 use crate::stage::{Bench, Server};
 use crate::wire::{Connection, get, job_id};
 
-/// Callers at once.
+/// Concurrent callers.
 const CALLERS: usize = 8;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
@@ -33,8 +33,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     seed::copy(&database, &copied)?;
     let server = Server::start_in(bench, folder).await?;
     let nobody = Arc::new(vec![String::new(); nodes]);
-    // Tokens are looked up, and nodes known, before the clock starts: an agent comes again and
-    // again.
+    // Look tokens and nodes up before timing starts, since an agent polls many times.
     round(&server, &nobody, 0).await?;
     let names: Vec<String> = (0..nodes).map(node).collect();
     let (mut claimed, mut rates, mut times) = (nobody, vec![], vec![]);
@@ -51,7 +50,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
         anyhow::ensure!(commits > 0, "the claims made no commit");
         let group = (nodes as f64 / f64::from(commits)).max(1.0);
         groups.push(group);
-        // Half of the copy's jobs for each.
+        // Each loop takes half of the copy's jobs.
         let (half, other) = names.split_at(nodes / 2);
         raw.push(limit::claims::claims_per_second(&copied, half, group)?);
         raw_of_all.push(limit::claims::claims_per_second(
@@ -62,34 +61,37 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     }
     anyhow::ensure!(
         distinct.len() == 2 * nodes && !distinct.contains(""),
-        "not every claim got a job of its own"
+        "a claim got no job, or a job was claimed twice"
     );
     let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
     let figures = vec![
         Figure::new("claims, durable", mean(&rates), "claims/s")
-            .beside(
+            .with_limit(
                 mean(&raw),
-                &format!("raw rusqlite, {:.1} to a commit, as here", mean(&groups)),
+                &format!(
+                    "raw rusqlite, {:.1} claims per commit, as the server",
+                    mean(&groups)
+                ),
             )
-            .aiming_at(Target::RatioAtLeast(0.6)),
-        Figure::new("the same", mean(&rates), "claims/s").beside(
+            .with_target(Target::RatioAtLeast(0.6)),
+        Figure::new("the same", mean(&rates), "claims/s").with_limit(
             mean(&raw_of_all),
-            &format!("raw rusqlite, {CALLERS} to a commit"),
+            &format!("raw rusqlite, {CALLERS} claims per commit"),
         ),
         Figure::new("one claim, p50", quantile(&times, 0.5), "ms"),
         Figure::new("one claim, p99", quantile(&times, 0.99), "ms"),
-        Figure::new("one claim, the slowest", quantile(&times, 1.0), "ms"),
+        Figure::new("one claim, slowest", quantile(&times, 1.0), "ms"),
     ];
     let ran = format!(
-        "{} claims by {CALLERS} callers, of {nodes} nodes with two jobs each, over {history} finished jobs; in turn with the \
-         claim's UPDATE and its script's SELECT in a loop over a copy of the same database",
+        "{} claims by {CALLERS} callers for {nodes} nodes with two jobs each, over {history} finished jobs; alternating with the \
+         claim's UPDATE and the script's SELECT in a loop over a copy of the same database",
         2 * nodes
     );
     Ok(Row::new("claims", ran, figures))
 }
 
-/// Each node polls once, with the job that it has from before: what each claimed, and how long each
-/// call took in milliseconds.
+/// Polls once for each node, with the job that it runs. Returns the job that each node claimed, and
+/// the milliseconds of each call.
 async fn round(
     server: &Server,
     before: &Arc<Vec<String>>,
@@ -110,7 +112,7 @@ async fn round(
                 let start = Instant::now();
                 let answer = connection.call(&request).await?;
                 times.push(start.elapsed().as_secs_f64() * 1_000.0);
-                anyhow::ensure!(answer.status == 200, "a poll was answered {}", answer.status);
+                anyhow::ensure!(answer.status == 200, "a poll got status {}", answer.status);
                 claimed.push((number, job_id(answer.body).unwrap_or_default()));
             }
             Ok((claimed, times))

@@ -1,4 +1,4 @@
-//! From the start of the server's process to its first 200 of /readyz.
+//! From the start of the server's process to the first 200 of /readyz.
 
 use crate::row::{Figure, Row, Target};
 use crate::sample::median;
@@ -14,15 +14,15 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
         known.push(server.start_ms);
     }
     let figures = vec![
-        Figure::new("start → ready, p50", median(&known), "ms").aiming_at(Target::AtMost(100.0)),
+        Figure::new("start → ready, p50", median(&known), "ms").with_target(Target::AtMost(100.0)),
         Figure::new(
-            "the same with a fresh database and its first user, p50",
+            "the same with a new database and its first user, p50",
             median(&fresh),
             "ms",
         ),
     ];
     let ran = format!(
-        "{samples} starts each; the first user's password hash alone takes a good part of the second figure"
+        "{samples} starts each; much of the second figure is the hash of the first user's password"
     );
     Ok(Row::new("cold-start", ran, figures))
 }

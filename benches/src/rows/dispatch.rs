@@ -1,4 +1,4 @@
-//! From the answer that a job is queued to the first instruction of its script, one job at a time.
+//! From the response to the queued job to the first instruction of its script, one job at a time.
 
 use anyhow::Context;
 
@@ -21,7 +21,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
         let job = server.get(&format!("/api/jobs/{id}")).await?;
         let stamp = job["stdout"]
             .as_str()
-            .and_then(|text| clock::of_bash(text.rsplit("at ").next()?))
+            .and_then(|text| clock::parse_bash_time(text.rsplit("at ").next()?))
             .context("the job wrote no stamp")?;
         jobs.push(stamp.saturating_sub(accepted) as f64 / 1_000.0);
         bash.push(script.stamp_ms()?);
@@ -32,16 +32,16 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
             quantile(&jobs, q),
             "ms",
         )
-        .beside(quantile(&bash, q), "bash -s alone")
+        .with_limit(quantile(&bash, q), "bash -s alone")
     };
     let figures = vec![
-        figure("p50", 0.5).aiming_at(Target::RatioAtMost(2.5)),
-        figure("p95", 0.95).aiming_at(Target::RatioAtMost(4.0)),
+        figure("p50", 0.5).with_target(Target::RatioAtMost(2.5)),
+        figure("p95", 0.95).with_target(Target::RatioAtMost(4.0)),
         figure("p99", 0.99),
     ];
     let ran = format!(
-        "{samples} jobs, one at a time, an agent in its long-poll; the script's step writes EPOCHREALTIME. Each in turn with a \
-         plain `bash -s` that writes the same"
+        "{samples} jobs, one at a time, with an agent in a long poll; the script writes EPOCHREALTIME. Alternating with a plain \
+         `bash -s` that writes the same"
     );
     Ok(Row::new("dispatch", ran, figures))
 }

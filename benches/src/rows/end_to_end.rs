@@ -1,4 +1,4 @@
-//! From the request that queues a job of `true` to its end at a subscriber.
+//! From the request that queues a job of `true` to the job's end at a subscriber.
 
 use std::time::Instant;
 
@@ -22,18 +22,18 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
         bash.push(script.run_ms()?);
     }
     let figure = |what: &str, times: &[f64], q: f64| {
-        Figure::new(what, quantile(times, q), "ms").beside(quantile(&bash, q), "bash -s alone")
+        Figure::new(what, quantile(times, q), "ms").with_limit(quantile(&bash, q), "bash -s alone")
     };
     let figures = vec![
-        // 12 ms where bash alone takes 1.5.
-        figure("queue → SUCCEEDED, p50", &ends, 0.5).aiming_at(Target::RatioAtMost(8.0)),
+        // 12 ms if bash alone takes 1.5 ms.
+        figure("queue → SUCCEEDED, p50", &ends, 0.5).with_target(Target::RatioAtMost(8.0)),
         figure("queue → SUCCEEDED, p95", &ends, 0.95),
         figure("queue → SUCCEEDED, p99", &ends, 0.99),
         figure("queue → first line, p50", &firsts, 0.5),
     ];
     let ran = format!(
         "{samples} jobs of `true`, one at a time; from before POST /api/jobs to `done` in GET /api/jobs/:id/stream, opened after \
-         the answer. Each in turn with a plain `bash -s`"
+         the response. Alternating with a plain `bash -s`"
     );
     Ok(Row::new("end-to-end", ran, figures))
 }

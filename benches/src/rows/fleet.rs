@@ -1,4 +1,4 @@
-//! Ten thousand agents that wait in their long-polls.
+//! Ten thousand agents that wait in long polls.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::seed::{Seed, node, node_token};
 use crate::stage::{Bench, Server};
 use crate::wire::{Connection, get, job_id, post};
 
-/// Open files that a process needs beside one for each agent.
+/// Open files that a process needs in addition to one per agent.
 const OTHER_FILES: u64 = 200;
-/// Polls that were answered that the server is busy.
+/// Polls that got a 503.
 static BUSY: AtomicU32 = AtomicU32::new(0);
-/// Agents that connect at a time.
+/// Agents that connect at the same time.
 const ARRIVE: usize = 250;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
@@ -46,9 +46,9 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
             fleet.spawn(agent(Arc::clone(&address), *number, claims.clone()));
         }
         let here = some.last().map_or(0, |last| last + 1);
-        until_waiting(&server, here).await?;
+        wait_until_online(&server, here).await?;
     }
-    // The lookups of the arrival are over, and so are the writes of the signs of life.
+    // By now the tokens have been looked up and the signs of life have been written.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let each = (process::memory(server.pid)?.now - before) as f64 / agents as f64;
     let (rest, cpu) = (bench.size(20, 5), process::cpu_seconds(server.pid)?);
@@ -57,12 +57,12 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let wakes = wake_some(&server, agents, bench.size(300, 60), &mut claimed).await?;
     let herd = herd(&database, agents, &mut claimed).await?;
     let refused = fleet.try_join_next().is_some();
-    anyhow::ensure!(!refused, "an agent's poll was refused or cut off");
+    anyhow::ensure!(!refused, "an agent's poll was refused or interrupted");
     let figures = vec![
         Figure::new("server, RSS of one waiting agent", each, "KiB")
-            .aiming_at(Target::AtMost(14.0 * 1_000.0 / 1_024.0)),
+            .with_target(Target::AtMost(14.0 * 1_000.0 / 1_024.0)),
         Figure::new("server's processor while all wait", cpu, "% of a core")
-            .aiming_at(Target::AtMost(1.0)),
+            .with_target(Target::AtMost(1.0)),
         Figure::new(
             "queue → one agent has its job, p50",
             quantile(&wakes, 0.5),
@@ -73,9 +73,9 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
             quantile(&wakes, 0.99),
             "ms",
         )
-        .aiming_at(Target::AtMost(10.0)),
+        .with_target(Target::AtMost(10.0)),
         Figure::new("a job for each, until all have claimed", herd, "s")
-            .aiming_at(Target::AtMost(5.0)),
+            .with_target(Target::AtMost(5.0)),
         Figure::new(
             "polls answered 503",
             f64::from(BUSY.load(Ordering::Relaxed)),
@@ -83,15 +83,15 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
         ),
     ];
     let ran = format!(
-        "{agents} nodes and their agents' polls (wait=60) from another process; RSS after they came to rest, processor over {rest} s; {} \
+        "{agents} nodes with their agents' polls (wait=60) from another process; RSS once all wait, processor over {rest} s; {} \
          jobs queued by POST for one node each, timed from before the POST; then one job for each node, inserted by another \
-         program in one commit, timed from its commit",
+         program in one commit, timed from the commit",
         wakes.len()
     );
     Ok(Row::new("fleet", ran, figures))
 }
 
-/// A node's agent: polls, takes its jobs, and goes on waiting. Ends only when it is refused.
+/// A node's agent: polls, claims jobs and polls again. Ends only if a poll is refused.
 async fn agent(
     address: Arc<str>,
     number: usize,
@@ -106,17 +106,13 @@ async fn agent(
             running.join(",")
         );
         let answer = connection.call(&get(&path, &token)).await?;
-        // A server that is busy says so, and is asked again, as an agent does.
+        // The server is busy: poll again, as an agent does.
         if answer.status == 503 {
             BUSY.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
             continue;
         }
-        anyhow::ensure!(
-            answer.status == 200,
-            "a poll was answered {}",
-            answer.status
-        );
+        anyhow::ensure!(answer.status == 200, "a poll got status {}", answer.status);
         if let Some(id) = job_id(answer.body) {
             running.push(id.clone());
             claims.send((number, id, Instant::now()))?;
@@ -124,19 +120,22 @@ async fn agent(
     }
 }
 
-/// Waits until so many nodes are ONLINE.
-async fn until_waiting(server: &Server, count: usize) -> anyhow::Result<()> {
+/// Waits until the last of so many nodes is ONLINE.
+async fn wait_until_online(server: &Server, count: usize) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let node = node(count.saturating_sub(1));
     while server.get(&format!("/api/nodes/{node}")).await?["status"] != "ONLINE" {
-        anyhow::ensure!(Instant::now() < deadline, "the agents did not get through");
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "the agents did not connect in time"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())
 }
 
-/// Milliseconds from a request that queues a job to the moment that its node's agent has it, one at
-/// a time.
+/// Queues jobs one at a time, and returns the milliseconds from each request until the node's agent
+/// has the job.
 async fn wake_some(
     server: &Server,
     agents: usize,
@@ -151,7 +150,7 @@ async fn wake_some(
         let request = post("/api/jobs", &server.token, body.as_bytes());
         let start = Instant::now();
         let answer = connection.call(&request).await?;
-        anyhow::ensure!(answer.status == 201, "a job was not queued");
+        anyhow::ensure!(answer.status == 201, "the job was not queued");
         let (who, _, at) = claimed.recv().await.context("the agents are gone")?;
         anyhow::ensure!(who == number, "another node got the job");
         times.push(at.duration_since(start).as_secs_f64() * 1_000.0);
@@ -160,7 +159,7 @@ async fn wake_some(
     Ok(times)
 }
 
-/// Seconds from the commit of one job for each agent to the last claim.
+/// Commits one job for each agent, and returns the seconds until the last claim.
 async fn herd(
     database: &std::path::Path,
     agents: usize,

@@ -1,4 +1,4 @@
-//! 200 MiB of output through one job: how long, what memory and disk, and that the tail is exact.
+//! 200 MiB of output of one job: time, memory and disk, and whether the kept tail is exact.
 
 use std::time::{Duration, Instant};
 
@@ -29,30 +29,29 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let agent = process::memory(agent.pid)?.peak;
     let figures = vec![
         Figure::new("200 MiB through a job, to SUCCEEDED", ms / 1_000.0, "s")
-            .beside(pipe, "through a pipe to cat")
-            .aiming_at(Target::AtMost(1.5)),
+            .with_limit(pipe, "through a pipe to cat")
+            .with_target(Target::AtMost(1.5)),
         Figure::new("the same, as a rate", BYTES as f64 / ms / 1_000.0, "MB/s")
-            .beside(BYTES as f64 / upload / 1e6, "raw HTTP upload"),
+            .with_limit(BYTES as f64 / upload / 1e6, "raw HTTP upload"),
         Figure::new(
             "server, peak RSS",
             mb(process::memory(server.pid)?.peak),
             "MiB",
         )
-        .aiming_at(Target::AtMost(48.0)),
+        .with_target(Target::AtMost(48.0)),
         Figure::new(
             "agent with supervisor, peak RSS",
             mb(agent + supervisor),
             "MiB",
         )
-        .aiming_at(Target::AtMost(16.0)),
+        .with_target(Target::AtMost(16.0)),
         Figure::new("written to disk by the server", written as f64 / 1e6, "MB"),
     ];
-    let ran = "one job of `yes … | head -c 209715200`, watched; all of its bytes counted, the kept 4 MiB compared byte by byte".to_owned();
+    let ran = "one job of `yes … | head -c 209715200`, watched; all bytes counted, the kept 4 MiB compared byte by byte".to_owned();
     Ok(Row::new("flood", ran, figures))
 }
 
-/// Does the work, and gives the most memory that what that process starts had meanwhile, in
-/// kilobytes.
+/// Does the work, and also returns the peak memory of the process's children in kilobytes.
 async fn with_peak_of_children<T>(pid: u32, work: impl Future<Output = T>) -> (T, u64) {
     let mut work = std::pin::pin!(work);
     let mut peak = 0;

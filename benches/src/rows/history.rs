@@ -1,4 +1,4 @@
-//! What a long history costs: the same calls over a few finished jobs and over a great many.
+//! The cost of a long history: the same calls with few and with many finished jobs.
 
 use std::time::Instant;
 
@@ -15,11 +15,11 @@ const FEW: usize = 1_000;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let (many, samples) = (bench.size(1_000_000, 50_000), bench.size(400, 60));
-    let mut few = Side::set(bench, FEW, samples).await?;
-    let mut much = Side::set(bench, many, samples).await?;
+    let mut few = Side::start(bench, FEW, samples).await?;
+    let mut much = Side::start(bench, many, samples).await?;
     let mut times: [[Vec<f64>; 2]; 3] = Default::default();
     for sample in 0..samples {
-        // In turn, so that a busy machine is as busy for both.
+        // Alternate, so that other load on the machine slows both.
         for (index, side) in [&mut few, &mut much].into_iter().enumerate() {
             times[0][index].push(side.claim(sample).await?);
             times[1][index].push(side.list().await?);
@@ -28,8 +28,8 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     }
     let figure = |what: &str, [few, much]: &[Vec<f64>; 2]| {
         Figure::new(format!("{what} over {many} jobs, p50"), median(much), "ms")
-            .beside(median(few), &format!("over {FEW} jobs"))
-            .aiming_at(Target::RatioAtMost(1.5))
+            .with_limit(median(few), &format!("over {FEW} jobs"))
+            .with_target(Target::RatioAtMost(1.5))
     };
     let figures = vec![
         figure("claim", &times[0]),
@@ -37,7 +37,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
         figure("detail", &times[2]),
     ];
     let ran = format!(
-        "{samples} calls of each kind, in turn with the same at a server with {FEW} finished jobs; claims are durable"
+        "{samples} calls of each kind, alternating with the same calls to a server with {FEW} finished jobs; claims are durable"
     );
     Ok(Row::new("history", ran, figures))
 }
@@ -49,7 +49,7 @@ struct Side {
 }
 
 impl Side {
-    async fn set(bench: &Bench, history: usize, claims: usize) -> anyhow::Result<Self> {
+    async fn start(bench: &Bench, history: usize, claims: usize) -> anyhow::Result<Self> {
         let server = Server::start(bench).await?;
         let database = server.database();
         let folder = server.stop().await?;
@@ -70,11 +70,7 @@ impl Side {
         let start = Instant::now();
         let answer = self.connection.call(request).await?;
         let ms = start.elapsed().as_secs_f64() * 1_000.0;
-        anyhow::ensure!(
-            answer.status == 200,
-            "a call was answered {}",
-            answer.status
-        );
+        anyhow::ensure!(answer.status == 200, "a call got status {}", answer.status);
         Ok((ms, answer.body.to_vec()))
     }
 
@@ -85,7 +81,7 @@ impl Side {
                 node(number)
             )
         };
-        // The token's first use is looked up; an agent's every other call is not.
+        // The first call looks the token up; later calls of an agent find it in the cache.
         self.timed(&get(&path(0), &node_token(number))).await?;
         let (ms, body) = self.timed(&get(&path(1), &node_token(number))).await?;
         job_id(&body).context("nothing was claimed")?;

@@ -1,4 +1,4 @@
-//! The rows of the table, a file each.
+//! The rows of the table, one file each.
 
 mod claims;
 mod cold_start;
@@ -17,7 +17,7 @@ mod throughput;
 use crate::row::Row;
 use crate::stage::Bench;
 
-/// Their names, in the table's order.
+/// The names of the rows in the table's order.
 pub(crate) const NAMES: [&str; 13] = [
     "dispatch",
     "end-to-end",
@@ -34,7 +34,7 @@ pub(crate) const NAMES: [&str; 13] = [
     "supervision",
 ];
 
-/// Measures one; a row that can't be says why.
+/// Measures a row. A row that can't be measured contains the reason.
 pub(crate) async fn measure(name: &str, bench: &Bench) -> Row {
     let measured = match name {
         "dispatch" => dispatch::measure(bench).await,
@@ -50,7 +50,7 @@ pub(crate) async fn measure(name: &str, bench: &Bench) -> Row {
         "idle" => idle::measure(bench).await,
         "sizes" => sizes::measure(bench),
         "supervision" => supervision::measure(bench),
-        _ => Err(anyhow::anyhow!("no such row; see --list")),
+        _ => Err(anyhow::anyhow!("unknown row: see --list")),
     };
     measured.unwrap_or_else(|error| Row::skipped(name, format!("{error:#}")))
 }

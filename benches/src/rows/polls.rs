@@ -1,4 +1,4 @@
-//! Polls that find nothing to do, against a handler that does nothing.
+//! Polls without work, compared with a handler that does nothing.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::row::{Figure, Row, Target};
 use crate::stage::{Bench, Server};
 use crate::wire::{Connection, get};
 
-/// Callers at once.
+/// Concurrent callers.
 const CALLERS: usize = 8;
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
@@ -25,25 +25,25 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
         ));
     }
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    // In turn, so that a busy machine is as busy for both.
+    // Alternate, so that other load on the machine slows both.
     for _ in 0..turns {
         ours.push(calls_per_second(&server.address, &requests).await?);
         theirs.push(calls_per_second(&noop.address, &requests).await?);
     }
     let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
     let figures = vec![
-        Figure::new("polls with nothing to do", mean(&ours), "polls/s")
-            .beside(mean(&theirs), "no-op axum handler")
-            .aiming_at(Target::RatioAtLeast(0.8)),
+        Figure::new("polls without work", mean(&ours), "polls/s")
+            .with_limit(mean(&theirs), "no-op axum handler")
+            .with_target(Target::RatioAtLeast(0.8)),
     ];
     let ran = format!(
-        "{CALLERS} callers of a node each, for {turns} times one second, in turn with a handler in a process of its own that answers \
-         the same; one load generator for both"
+        "{CALLERS} callers with a node each, {turns} times one second, alternating with a handler in its own process that sends the \
+         same response; one load generator for both"
     );
     Ok(Row::new("polls", ran, figures))
 }
 
-/// Calls a second over a connection for each request, again and again for a second.
+/// Repeats each request on its own connection for a second, and returns the calls per second.
 async fn calls_per_second(address: &str, requests: &[Vec<u8>]) -> anyhow::Result<f64> {
     let start = Instant::now();
     let mut callers = tokio::task::JoinSet::new();
@@ -54,11 +54,7 @@ async fn calls_per_second(address: &str, requests: &[Vec<u8>]) -> anyhow::Result
             let mut calls = 0;
             while start.elapsed() < Duration::from_secs(1) {
                 let answer = connection.call(&request).await?;
-                anyhow::ensure!(
-                    answer.status == 200,
-                    "a poll was answered {}",
-                    answer.status
-                );
+                anyhow::ensure!(answer.status == 200, "a poll got status {}", answer.status);
                 calls += 1;
             }
             Ok(f64::from(calls))

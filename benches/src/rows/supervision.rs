@@ -1,4 +1,4 @@
-//! What a job's own supervisor costs.
+//! The cost of a job's supervisor.
 
 use crate::limit::bash::{Script, supervised_ms};
 use crate::row::{Figure, Row};
@@ -16,14 +16,14 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
     }
     let figure = |name: &str, q: f64| {
         Figure::new(
-            format!("a script to the record of its end, {name}"),
+            format!("script started → end recorded, {name}"),
             quantile(&supervised, q),
             "ms",
         )
-        .beside(quantile(&plain, q), "bash -s alone")
+        .with_limit(quantile(&plain, q), "bash -s alone")
     };
     let ran = format!(
-        "{samples} times `hyprbox-agent supervise` with a script of `true`, its start on the disk for good, in turn with a plain `bash -s`"
+        "{samples} runs of `hyprbox-agent supervise` with a script of `true` and a durable record of the start, alternating with a plain `bash -s`"
     );
     Ok(Row::new(
         "supervision",

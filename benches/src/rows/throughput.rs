@@ -1,4 +1,4 @@
-//! Jobs of `true` that wait already: how many a second one node runs, and eight.
+//! How many queued jobs of `true` one node, and eight nodes, run per second.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::wire::{Connection, post};
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let jobs = bench.size(1_000, 200);
     let server = Server::start(bench).await?;
-    // The limit both before and after, as the machine's own speed changes within seconds.
+    // The limit is measured before and after, since the machine's speed changes within seconds.
     let before = bash::runs_per_second(1, jobs)?;
     let one = run(bench, &server, "one", 1, jobs).await?;
     let bash_one = f64::midpoint(before, bash::runs_per_second(1, jobs)?);
@@ -20,23 +20,23 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let syncs = disk::syncs_per_second(server.folder.path())?;
     let figures = vec![
         Figure::new("one node, one job at a time", one, "jobs/s")
-            .beside(bash_one, "bash -s, one at a time")
-            .aiming_at(Target::AtLeast(150.0))
-            .aiming_at(Target::RatioAtLeast(1.0 / 4.0)),
+            .with_limit(bash_one, "bash -s, one at a time")
+            .with_target(Target::AtLeast(150.0))
+            .with_target(Target::RatioAtLeast(1.0 / 4.0)),
         Figure::new("eight agents", eight, "jobs/s")
-            .beside(bash_eight, "bash -s, eight at a time")
-            .aiming_at(Target::AtLeast(400.0))
-            .aiming_at(Target::RatioAtLeast(1.0 / 3.5)),
+            .with_limit(bash_eight, "bash -s, eight at a time")
+            .with_target(Target::AtLeast(400.0))
+            .with_target(Target::RatioAtLeast(1.0 / 3.5)),
         Figure::new("the disk, for comparison", syncs, "fdatasync/s of 4 KiB"),
     ];
     let ran = format!(
-        "{jobs} jobs of `true` queued, then the agents started; until the last is finished. The limit is the mean of one before and \
-         one after"
+        "{jobs} jobs of `true` queued, then the agents started; until the last job has ended. The limit is the mean of one \
+         measurement before and one after"
     );
     Ok(Row::new("throughput", ran, figures))
 }
 
-/// Jobs a second over so many agents.
+/// Runs the jobs on so many agents and returns the jobs per second.
 async fn run(
     bench: &Bench,
     server: &Server,
@@ -55,7 +55,7 @@ async fn run(
         let body = format!(r#"{{"preset":"true","nodeId":"{node}"}}"#);
         let request = post("/api/jobs", &server.token, body.as_bytes());
         let answer = connection.call(&request).await?;
-        anyhow::ensure!(answer.status == 201, "a job was not queued");
+        anyhow::ensure!(answer.status == 201, "the job was not queued");
     }
     let start = Instant::now();
     let mut running = Vec::new();
@@ -67,7 +67,7 @@ async fn run(
         while server.get(&path).await?["jobs"][0].is_object() {
             anyhow::ensure!(
                 start.elapsed() < Duration::from_secs(300),
-                "the jobs did not end"
+                "the jobs did not end in time"
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -101,8 +101,8 @@ impl Source {
         })
     }
 
-    /// Counts the rows of a table that can be migrated, and those that can't because a row that they
-    /// refer to was deleted with a tool that does not enforce references.
+    /// Counts the rows of a table that can be migrated, and those that can't because a row that
+    /// they refer to was deleted with a tool that does not enforce references.
     pub(super) fn count(&self, table: &Table) -> Result<(u64, u64), MigrateError> {
         let name = &table.name;
         let number = |sql: String| -> Result<u64, MigrateError> {
@@ -159,7 +159,8 @@ impl Source {
         Ok(scan)
     }
 
-    /// Ends the snapshot and closes the file; true if somebody has written to it since it was opened.
+    /// Ends the snapshot and closes the file; true if somebody has written to it since it was
+    /// opened.
     pub(super) fn close(self) -> Result<bool, MigrateError> {
         let wrong = |error: rusqlite::Error| cant_read(&self.path, &error);
         self.connection.execute_batch("COMMIT").map_err(wrong)?;

@@ -1,4 +1,5 @@
--- Schema version 1, as databases have it that were made with it: where the tests of the upgrade begin. Never changes.
+-- Schema version 1, as databases have it that were made with it: where the tests of the upgrade
+-- begin. Never changes.
 
 CREATE TABLE users (
     id            TEXT PRIMARY KEY,

@@ -1,5 +1,5 @@
--- What distribution a node is like, the process of a job, and the numbers of its lines. Jobs that began before are not
--- counted: their lines get their numbers from the reader, as before.
+-- What distribution a node is like, the process of a job, and the numbers of its lines. Jobs that
+-- began before are not counted: their lines get their numbers from the reader, as before.
 ALTER TABLE nodes ADD COLUMN os_id_like TEXT;
 ALTER TABLE jobs ADD COLUMN pid BIGINT;
 ALTER TABLE jobs ADD COLUMN lines BIGINT;

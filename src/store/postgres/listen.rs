@@ -1,5 +1,5 @@
-//! Receives the changes of other servers and of people with psql. One thread with its own connection
-//! passes them to the listener.
+//! Receives the changes of other servers and of people with psql. One thread with its own
+//! connection passes them to the listener.
 //!
 //! Changes that arrive together are passed on together, each change once. Notifications sent while
 //! the connection is down are lost, so each new connection counts as "anything may have changed".

@@ -1,8 +1,8 @@
 //! Notifies other servers of this server's changes. One thread with its own connection sends the
 //! changes since the last time, each change once.
 //!
-//! A NOTIFY inside the transaction can't get lost, but PostgreSQL commits such transactions one at a
-//! time, including the disk flush: 12 callers made 300 claims a second with it and 2,300 without
+//! A NOTIFY inside the transaction can't get lost, but PostgreSQL commits such transactions one at
+//! a time, including the disk flush: 12 callers made 300 claims a second with it and 2,300 without
 //! (docs/decisions/0003-tell-after-commit.md). So only changes of credentials, which must not get
 //! lost, are sent that way. If a server is killed between a commit and its notification, the others
 //! find the change with their periodic queries.
@@ -35,7 +35,7 @@ struct Pending {
     stopping: bool,
 }
 
-const NAME: &str = "store-tell";
+const NAME: &str = "store-notify";
 
 /// Accepts changes for the notifier's thread.
 pub(super) struct Notifier {
@@ -117,8 +117,8 @@ impl NotifierThread {
         }
     }
 
-    /// Waits for changes and returns them; `None` if there are none at shutdown. The flag is true if
-    /// the thread must stop.
+    /// Waits for changes and returns them; `None` if there are none at shutdown. The flag is true
+    /// if the thread must stop.
     fn next(&self) -> (Option<Vec<String>>, bool) {
         let mut pending = locked(&self.pending.0);
         while pending.lines.is_empty() && !pending.stopping {

@@ -14,10 +14,10 @@ use crate::store::{Statement, StoreError, Value};
 /// Prepared statements kept on one connection: the fixed ones, and lists composed at run time.
 const PREPARED_MAX: usize = 256;
 
-/// Settings of a session. A statement that takes longer is [`StoreError::Busy`]. A transaction whose
-/// program hangs loses its locks. Commits are durable even if the database is configured to answer
-/// earlier. `hyprbox.tells` keeps the trigger on jobs from notifying other servers, since this
-/// server does so itself after the commit.
+/// Settings of a session. A statement that takes longer is [`StoreError::Busy`]. A transaction
+/// whose program hangs loses its locks. Commits are durable even if the database is configured to
+/// answer earlier. `hyprbox.tells` keeps the trigger on jobs from notifying other servers, since
+/// this server does so itself after the commit.
 const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s';
     SET idle_in_transaction_session_timeout = '15s'; SET timezone = 'UTC'; SET hyprbox.tells = 'itself';
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
@@ -133,7 +133,8 @@ impl Session {
         self.lost || self.connection.is_closed()
     }
 
-    /// Whether the connection is probably broken: another one timed out after this one's last answer.
+    /// Whether the connection is probably broken: another one timed out after this one's last
+    /// answer.
     pub(super) fn is_doubtful(&self) -> bool {
         self.timeouts.is_doubtful(self.answered)
     }

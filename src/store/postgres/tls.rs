@@ -1,5 +1,5 @@
-//! TLS for connections to PostgreSQL: the URL's `sslmode`, `sslrootcert`, `sslcert` and `sslkey`, with
-//! their meanings in libpq.
+//! TLS for connections to PostgreSQL: the URL's `sslmode`, `sslrootcert`, `sslcert` and `sslkey`,
+//! with their meanings in libpq.
 //!
 //! `prefer` (the default) and `require` encrypt without checking the certificate. `verify-ca`,
 //! `verify-full`, and `require` with an `sslrootcert` check it. The connector uses `tokio-rustls`,

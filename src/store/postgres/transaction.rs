@@ -66,8 +66,8 @@ impl<'p> PostgresTx<'p> {
     }
 
     /// Commits, and returns the changes to publish. A transaction with a failed statement is rolled
-    /// back even if its work ignored the error. If the commit's answer was lost, the changes are also
-    /// published: the commit may have succeeded, and a needless query does no harm.
+    /// back even if its work ignored the error. If the commit's answer was lost, the changes are
+    /// also published: the commit may have succeeded, and a needless query does no harm.
     pub(super) fn commit(mut self) -> (Vec<Change>, Result<(), StoreError>) {
         if let Some(failed) = self.failed.take() {
             self.roll_back();

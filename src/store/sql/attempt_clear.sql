@@ -1,2 +1,2 @@
--- A right password resets the count. $1 account, $2 address.
+-- Resets the count after a correct password. $1 account, $2 address.
 DELETE FROM login_attempts WHERE account = $1 AND address = $2

@@ -1,2 +1,2 @@
--- Forgets attempts that no longer count: older than $1, or, after the clock was set back, later than $2.
+-- Deletes attempts that no longer count: older than $1, or later than $2 if the clock was set back.
 DELETE FROM login_attempts WHERE at <= $1 OR at > $2

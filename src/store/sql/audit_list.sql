@@ -1,5 +1,5 @@
--- Entries, newest first. $1 how many; then, each null for any: $2 older than this id, $3 actor, $4 action, $5 job,
--- $6 node. (Postgres can't tell the type of a bare $n in `$n IS NULL`.)
+-- Entries, newest first. $1 how many. Null matches any value: $2 older than this id, $3 actor,
+-- $4 action, $5 job, $6 node. The casts give PostgreSQL the types of `$n IS NULL`.
 SELECT id, at, actor, action, job_id, node_id, detail
 FROM audit_entries
 WHERE (CAST($2 AS TEXT) IS NULL OR id < $2)

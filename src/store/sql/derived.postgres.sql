@@ -1,6 +1,7 @@
--- Views, functions and triggers, which hold nothing: made anew at the first start with another text of this file.
+-- Views, functions and triggers, which contain no data. Recreated at the first start after a change
+-- of this file.
 
--- Bytes as text. Where they are no UTF-8, the lines at fault show those bytes as \ooo, and a backslash as \\.
+-- Bytes as text. Lines with invalid UTF-8 show the invalid bytes as \ooo and a backslash as \\.
 CREATE OR REPLACE FUNCTION hyprbox_line(escaped TEXT) RETURNS TEXT LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
     RETURN convert_from(decode(escaped, 'escape'), 'UTF8');
@@ -16,7 +17,8 @@ EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
             FROM unnest(string_to_array(encode(bytes, 'escape'), E'\n')) WITH ORDINALITY AS lines (line, number));
 END $$;
 
--- job_logs: the kept output as text, for operators who type SQL. The chunk at the tail's edge is cut here.
+-- job_logs: the kept output as text, for operators who type SQL. The first chunk is cut at the
+-- start of the kept tail.
 CREATE OR REPLACE VIEW job_logs AS
 SELECT
     jobs.id AS job_id,
@@ -34,8 +36,9 @@ SELECT
         FROM chunks WHERE chunks.job_id = jobs.id AND stream = 'stderr'), '') AS stderr
 FROM jobs;
 
--- Servers hear of each job that is queued, or changes its state, by another hand than theirs. They themselves tell one
--- another after their commits, many at a time: Postgres lets transactions that notify commit one by one.
+-- Notifies servers of jobs that somebody else has queued or changed. Servers notify one another
+-- after their commits, for many changes at a time, since PostgreSQL commits transactions with
+-- NOTIFY one at a time.
 CREATE OR REPLACE FUNCTION hyprbox_tell_job() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF current_setting('hyprbox.tells', true) IS DISTINCT FROM 'itself' THEN
@@ -54,7 +57,7 @@ FOR EACH ROW
 WHEN (OLD.status IS DISTINCT FROM NEW.status OR OLD.cancel_requested_at IS DISTINCT FROM NEW.cancel_requested_at)
 EXECUTE FUNCTION hyprbox_tell_job();
 
--- Secrets go when their job ends, whoever ends it.
+-- Deletes a job's secrets when the job ends, even if somebody ends it with SQL.
 CREATE OR REPLACE FUNCTION hyprbox_erase_secrets() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     DELETE FROM job_secrets WHERE job_id = NEW.id;

@@ -1,6 +1,6 @@
--- job_logs: the kept output as text, for operators who type SQL. The chunk at the tail's edge is cut here. The order is a
--- subquery's: ORDER BY inside group_concat needs SQLite 3.44, and a view that Debian 12's sqlite3 can't read would keep
--- it from opening the database at all.
+-- job_logs: the kept output as text, for operators who type SQL. The first chunk is cut at the
+-- start of the kept tail. A subquery sorts, since ORDER BY inside group_concat needs SQLite 3.44,
+-- and Debian 12's sqlite3 could not open the database at all with a view that it can't parse.
 DROP VIEW IF EXISTS job_logs;
 CREATE VIEW job_logs AS
 SELECT
@@ -17,7 +17,8 @@ SELECT
             FROM chunks WHERE chunks.job_id = jobs.id AND stream = 'stderr' ORDER BY start_offset)), '') AS stderr
 FROM jobs;
 
--- Secrets go when their job ends, whoever ends it: overwritten first, as freed pages are not.
+-- Deletes a job's secrets when the job ends, even if somebody ends it with SQL. They are
+-- overwritten first, since SQLite does not overwrite freed pages.
 DROP TRIGGER IF EXISTS jobs_erase_secrets;
 CREATE TRIGGER jobs_erase_secrets AFTER UPDATE OF status ON jobs
 WHEN NEW.status IN ('SUCCEEDED', 'FAILED', 'CANCELLED')

@@ -1,2 +1,2 @@
--- Uses a code up, whether it still holds or not. $1 code's hash.
+-- Deletes a code, even if it has expired. $1 hash of the code.
 DELETE FROM node_enrolments WHERE code_sha256 = $1 RETURNING node_id, expires_at

@@ -1,5 +1,6 @@
--- $1 node, $2 now, $3 agent instance or null, $4 its process or null. No row: nothing to do, or another caller won. The
--- caller adds what it wants returned. A clock that was set back makes no job start before it was queued.
+-- $1 node, $2 now, $3 agent instance or null, $4 its process or null. Returns no row if nothing is
+-- queued or another caller won. The caller appends further columns to RETURNING. If the clock was
+-- set back, the start is not before the time of queueing.
 UPDATE jobs SET status = 'RUNNING', started_at = CASE WHEN $2 < created_at THEN created_at ELSE $2 END,
     claimed_by = $3, claimed_process = $4
 WHERE id = (SELECT id FROM jobs WHERE node_id = $1 AND status = 'QUEUED'

@@ -1,4 +1,4 @@
--- Two partial indexes, not a walk over all of history.
+-- Uses two partial indexes instead of scanning the whole history.
 SELECT 'QUEUED', CAST(count(*) AS BIGINT) FROM jobs WHERE status = 'QUEUED'
 UNION ALL
 SELECT 'RUNNING', CAST(count(*) AS BIGINT) FROM jobs WHERE status = 'RUNNING'

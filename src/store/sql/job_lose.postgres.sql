@@ -1,5 +1,7 @@
--- $1 job, $2 lease in milliseconds. lost_at tells the lease's verdict from an operator's. Several servers hear agents, and
--- each writes down what it heard: the job is lost when none heard its instance (without one: its node) for a lease.
+-- $1 job, $2 lease in milliseconds. lost_at distinguishes an expired lease from a row changed by
+-- hand. Agents may be connected to several servers, each of which stores the signs of life that it
+-- receives. The job is lost if no server has received one from its instance (without an instance:
+-- from its node) for a whole lease.
 UPDATE jobs SET status = 'FAILED', error_msg = 'agent disappeared', finished_at = greatest(now(), started_at), lost_at = now()
 WHERE id = $1 AND status = 'RUNNING'
   AND NOT EXISTS (

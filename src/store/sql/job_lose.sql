@@ -1,4 +1,4 @@
--- $1 job, $2 now. lost_at tells the lease's verdict from an operator's.
+-- $1 job, $2 now. lost_at distinguishes an expired lease from a row changed by hand.
 UPDATE jobs SET status = 'FAILED', error_msg = 'agent disappeared', 
     finished_at = CASE WHEN $2 < started_at THEN started_at ELSE $2 END, lost_at = $2
 WHERE id = $1 AND status = 'RUNNING'

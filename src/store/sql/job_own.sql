@@ -1,6 +1,6 @@
--- $1 token's id, $2 node, $3 agent instance: its RUNNING jobs, those that have ended here while their script runs on, and a row
--- of nulls if the token is still good. Not a join, as SQLite would not use the partial indexes for it; nor in order, for which it
--- uses another one.
+-- $1 id of the token, $2 node, $3 agent instance: its RUNNING jobs, its ended jobs whose script
+-- still runs, and a row of nulls if the token is valid. A join or an ORDER BY would keep SQLite
+-- from using the partial indexes.
 SELECT NULL AS id, NULL AS cancel_requested_at, NULL AS claimed_process, CAST(0 AS BIGINT) AS still_running
 FROM node_tokens WHERE id = $1 AND revoked_at IS NULL
 UNION ALL

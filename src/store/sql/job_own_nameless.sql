@@ -1,5 +1,5 @@
--- $1 token's id, $2 node: RUNNING jobs that were claimed without an instance and are to be cancelled, and a row of nulls where
--- the token is still good.
+-- $1 id of the token, $2 node: RUNNING jobs that were claimed without an instance and must be
+-- cancelled, and a row of nulls if the token is valid.
 SELECT NULL AS id, NULL AS cancel_requested_at, NULL AS claimed_process, CAST(0 AS BIGINT) AS still_running
 FROM node_tokens WHERE id = $1 AND revoked_at IS NULL
 UNION ALL

@@ -1,5 +1,5 @@
--- $1: JSON array of {id, instance, ago}, ago in milliseconds. The node may have gone meanwhile: then there is nothing to
--- write.
+-- $1: JSON array of {id, instance, ago}, with ago in milliseconds. Nothing is written for a node
+-- that was deleted in the meantime.
 INSERT INTO node_instances (node_id, instance, first_seen_at, last_seen_at)
 SELECT nodes.id, s.instance, now() - s.ago * INTERVAL '1 millisecond', now() - s.ago * INTERVAL '1 millisecond'
 FROM jsonb_to_recordset(CAST($1 AS JSONB)) AS s (id TEXT, instance TEXT, ago BIGINT)

@@ -1,2 +1,2 @@
--- The node that an agent's token stands for. $1 token's hash.
+-- The node of an agent's token. $1 hash of the token.
 SELECT id, node_id, last_used_at FROM node_tokens WHERE token_sha256 = $1 AND revoked_at IS NULL

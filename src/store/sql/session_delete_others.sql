@@ -1,2 +1,2 @@
--- Ends a user's sessions but the one that asks. $1 user, $2 hash of the token that stays.
+-- Ends a user's sessions except one. $1 user, $2 hash of the token that stays.
 DELETE FROM sessions WHERE user_id = $1 AND token_sha256 <> $2

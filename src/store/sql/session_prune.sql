@@ -1,2 +1,2 @@
--- Forgets sessions that have run out. $1 the last use from which on they live.
+-- Deletes expired sessions. $1 the oldest last use of a valid session.
 DELETE FROM sessions WHERE last_used_at < $1

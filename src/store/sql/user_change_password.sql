@@ -1,2 +1,2 @@
--- Sets a user's password if it is still the one that was just proved. $1 id, $2 new hash, $3 proved hash.
+-- Sets a user's password if the current hash was just checked. $1 id, $2 new hash, $3 checked hash.
 UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3

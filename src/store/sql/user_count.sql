@@ -1,2 +1,2 @@
--- How many users there are: with none, the next one sets the server up.
+-- Counts users. Without any user, the next one sets the server up.
 SELECT CAST(count(*) AS BIGINT) FROM users

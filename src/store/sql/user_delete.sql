@@ -1,2 +1,2 @@
--- Removes a user; their sessions and tokens go with them, their jobs stay. $1 id.
+-- Removes a user with their sessions and tokens. Their jobs stay. $1 id.
 DELETE FROM users WHERE id = $1

@@ -1,3 +1,4 @@
--- Locks every ADMIN's row until the transaction ends and gives their ids: two that remove each other at once would
--- otherwise both see one left (in a database with several writers). The update changes nothing.
+-- Locks every ADMIN's row until the transaction ends and returns their ids. Without the lock, two
+-- ADMINs who remove each other at the same time would each see the other one as left. The update
+-- changes nothing.
 UPDATE users SET role = role WHERE role = 'ADMIN' RETURNING id

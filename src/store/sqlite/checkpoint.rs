@@ -106,8 +106,8 @@ impl Checkpointer {
     }
 }
 
-/// Moves as much of the log as possible; true if nothing is left. Under load a part usually stays for
-/// the next checkpoint.
+/// Moves as much of the log as possible; true if nothing is left. Under load a part usually stays
+/// for the next checkpoint.
 fn checkpoint(connection: &Connection) -> bool {
     let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)

@@ -41,8 +41,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Makes SQLite plan statements without regard to bound values. Otherwise it prepares statements such
-/// as the claim again at each call, since the bound values differ.
+/// Makes SQLite plan statements without regard to bound values. Otherwise it prepares statements
+/// such as the claim again at each call, since the bound values differ.
 fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)

@@ -63,8 +63,8 @@ impl TestDatabase {
             .expect("a transaction")
     }
 
-    /// Inserts ended jobs, each with a chunk of output and an audit entry, and updates the planner's
-    /// statistics.
+    /// Inserts ended jobs, each with a chunk of output and an audit entry, and updates the
+    /// planner's statistics.
     pub(super) fn fill(&self, jobs: i64) {
         for from in (0..jobs).step_by(SLICE as usize) {
             let upto = jobs.min(from + SLICE) - 1;

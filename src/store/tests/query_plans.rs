@@ -1,4 +1,5 @@
-//! Both databases run the hot statements by an index and never scan a table that grows with history.
+//! Both databases run the hot statements by an index and never scan a table that grows with
+//! history.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
