@@ -15,7 +15,11 @@ static FIND_LOCKED: Statement = select_jobs!("WHERE id = $1 /* for update */");
 static SCRIPT: Statement = Statement::new("SELECT script FROM jobs WHERE id = $1");
 static RUNNING_ON: Statement =
     select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
-static OF_PRESET: Statement = Statement::new("SELECT id FROM jobs WHERE preset = $1 LIMIT 1");
+// A range instead of `=`: if most jobs have the same preset, PostgreSQL's generic plan for `=` scans
+// the whole table.
+static OF_PRESET: Statement = Statement::new(
+    "SELECT id FROM jobs WHERE preset >= $1 AND preset <= $1 ORDER BY preset LIMIT 1",
+);
 static RUNNING: Statement = Statement::new(include_str!("../sql/job_running.sql"));
 static WITH_WORK: Statement = Statement::new(include_str!("../sql/job_with_work.sql"));
 static RECENT_WORK: Statement = Statement::new(include_str!("../sql/job_recent.postgres.sql"));
