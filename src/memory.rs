@@ -1,6 +1,6 @@
 //! Keeps the memory of an idle server small. Memory that the start, a sign-in or a large body
 //! needed is returned to the system, both the heap's and the pages of the program's own file
-//! (docs/decisions/0011-pages-of-the-program.md).
+//! (docs/decisions/0018-pages-of-the-program.md).
 
 #![expect(
     unsafe_code,
