@@ -76,6 +76,7 @@ fn every_page_in_both_themes_and_narrow() {
     let plain = format!("/jobs/{bad}?view=plain");
     let compare = format!("/jobs/{bad}/compare");
     let (bad, running) = (format!("/jobs/{bad}"), format!("/jobs/{running}"));
+    let tokens = format!("/users/{}/tokens", server.person("ann", "OPERATOR").id);
     // By whom, picture, route, address.
     let pages = [
         (&inside, "overview", "/", "/"),
@@ -95,7 +96,9 @@ fn every_page_in_both_themes_and_narrow() {
         (&inside, "compare", "/jobs/{id}/compare", &compare),
         (&inside, "account", "/account", "/account"),
         (&inside, "users", "/users", "/users"),
+        (&inside, "user-tokens", "/users/{id}/tokens", &tokens),
         (&inside, "audit", "/audit", "/audit"),
+        (&inside, "api", "/docs/api", "/docs/api"),
         (&inside, "error", "", "/nowhere"),
         (&outside, "login", "/login", "/login"),
         (&first, "setup", "/setup", "/setup"),
