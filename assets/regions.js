@@ -1,10 +1,11 @@
 // The parts of a page that change (`data-region`): the page is fetched again and they are swapped,
 // so that everything is drawn in one place, the server. No more often than once a second, and never
-// two fetches at once; where the server takes long to draw the page, it gets rest in between.
+// two fetches at once. If a fetch takes long, the server gets a rest before the next one. The rest
+// is bounded: a busy browser also makes fetches slow, and must not show an old state for minutes.
 
 import { tick } from './time.js';
 
-const PAUSE = 1000, REST = 5;
+const PAUSE = 1000, REST = 5, REST_MAX = 10000;
 let [timer, busy, again, next] = [0, false, false, 0];
 
 // A form that is on its way, the one that deletes what the page is about, leads to a page of its
@@ -23,7 +24,7 @@ export function leave() {
   const controls = document.querySelectorAll('form[method=post] :is(input, select, textarea)');
   if (![...controls].some(isTyped)) return location.reload();
   if (document.getElementById('signed-out')) return;
-  const words = 'You are signed out. What you typed stays here; when you send it, you are asked to sign in.';
+  const words = 'You are signed out. Your form is kept, and you will be asked to sign in when you send it.';
   const sign = Object.assign(document.createElement('p'), { id: 'signed-out', className: 'line-down', textContent: words });
   sign.setAttribute('role', 'status');
   document.querySelector('main').before(sign);
@@ -58,7 +59,7 @@ async function run() {
     // The stream's own sign says that the line is down; it asks again when it is back.
   }
   busy = false;
-  next = Date.now() + Math.max(PAUSE, REST * (Date.now() - began));
+  next = Date.now() + Math.min(REST_MAX, Math.max(PAUSE, REST * (Date.now() - began)));
   if (again) refresh();
 }
 
