@@ -19,7 +19,7 @@ const button = (textContent, properties) => build('button', { type: 'button', te
 // The tools above the log, and the log itself.
 const followButton = button('Follow');
 const wrapButton = button('Wrap');
-const timesButton = button('Times');
+const timesButton = button('Timestamps');
 const errorButton = button('First error', { hidden: true });
 const linkButton = button('Copy link', { hidden: true });
 const foldButton = button('Fold all', { hidden: true });
@@ -93,7 +93,7 @@ function setWrap(on) {
   keep('wrap', on);
 }
 
-const TIMES = { off: 'Times', day: 'Times: of day', since: 'Times: since the start' };
+const TIMES = { off: 'Timestamps', day: 'Timestamps: time of day', since: 'Timestamps: since start' };
 
 function setTimes(mode) {
   lines.classList.toggle('times', mode !== 'off');

@@ -51,12 +51,12 @@ export class Links {
     const lines = from === to ? `Line ${say(from)} is` : `Lines ${say(from)} to ${say(Math.min(to, first - 1))} are`;
     if (first && from < first && (!row || row.number !== from)) {
       return log.trimmed && from >= log.first
-        ? `${lines} not shown here: there are too many. The download has what is kept.`
-        : `${lines} not kept any more: what is left begins with line ${say(log.first)}.`;
+        ? `${lines} not shown here because the log is too long. Download it to see everything that is kept.`
+        : `${lines} no longer kept: the log now begins with line ${say(log.first)}.`;
     }
     if (row || from <= log.lines) return '';
     if (this.isOver) return log.lines ? `There is no line ${say(from)}: the last one is ${say(log.lines)}.` : '';
-    return `Line ${say(from)} has not come yet.`;
+    return `Line ${say(from)} has not arrived yet.`;
   }
 
   tell(words) {

@@ -110,8 +110,8 @@ export class Log {
     this.steps.noteGap();
     this.hasFallen ||= isHead;
     const what = isHead
-      ? `The first ${size(bytes)} of ${stream} are not kept: of long output only the end is.`
-      : `${size(bytes)} of ${stream} are missing here: they never came, or fell off before this page could read them.`;
+      ? `The first ${size(bytes)} of ${stream} are not kept: only the end of long output is.`
+      : `${size(bytes)} of ${stream} are missing here: they never arrived, or were dropped before this page could read them.`;
     this.say(line || this.lines ? what : `${what} Lines are counted from here.`);
   }
 
@@ -279,7 +279,7 @@ export class Log {
     if (this.trimmed) return;
     this.trimmed = document.createElement('div');
     this.trimmed.className = 'l gap';
-    this.trimmed.textContent = 'Earlier lines are not shown here: there are too many. The download has what is kept.';
+    this.trimmed.textContent = 'Earlier lines are not shown here because the log is too long. Download it to see everything that is kept.';
     this.root.prepend(this.trimmed);
   }
 

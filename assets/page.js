@@ -92,8 +92,8 @@ function showKeys() {
     heading.textContent = 'Keys';
     const list = document.createElement('dl');
     const keys = [['g o', 'overview'], ['g j', 'jobs'], ['g n', 'nodes'], ['g p', 'presets'], ['/', 'search'],
-      ['f', 'follow a job’s output'], ['w', 'wrap its lines'], ['t', 'when its lines came'], ['e', 'its first error'],
-      ['j, k', 'its next step, the one before'], ['z', 'fold its steps, or unfold them'], ['?', 'this list']];
+      ['f', 'follow a job’s output'], ['w', 'wrap its lines'], ['t', 'show timestamps'], ['e', 'go to the first error'],
+      ['j, k', 'next step, previous step'], ['z', 'fold or unfold all steps'], ['?', 'this list']];
     for (const [key, does] of keys) {
       const [term, words] = [document.createElement('dt'), document.createElement('dd')];
       term.textContent = key;

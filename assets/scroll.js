@@ -38,7 +38,7 @@ export class Follow {
     if (this.on) this.toEnd();
     this.isRunning = this.on = false;
     this.offer.hidden = true;
-    this.button.textContent = 'To the end';
+    this.button.textContent = 'Jump to end';
     this.button.removeAttribute('aria-pressed');
   }
 

@@ -18,15 +18,15 @@ pub(super) const NAME: &str = "admin";
 /// `hyprbox admin`
 pub fn command() -> Command {
     let password = Command::new("password")
-        .about("Set a user's password straight in the database; ends their sessions")
+        .about("Set a user's password directly in the database, and end their sessions")
         .long_about(
-            "Set a user's password straight in the database, on the server's machine: the way back in.\n\n\
+            "Set a user's password directly in the database, on the server's machine, when nobody can log in.\n\n\
              The password is asked for on the terminal, or read from standard input. The user's sessions end, and the \
-             audit log says so. It works while the server runs. Run it as the user that the server runs as, or as root.",
+             change is recorded in the audit log. The server may be running. Run this command as the server's user or as root.",
         )
         .arg(Arg::new("email").value_name("EMAIL").required(true).help("The user's email"));
     Command::new(NAME)
-        .about("Set a forgotten password, on the server's own machine")
+        .about("Set a forgotten password, on the server's machine")
         .subcommand_required(true)
         .arg_required_else_help(true)
         // The key has no part in it.
@@ -38,7 +38,9 @@ pub fn command() -> Command {
 
 pub(super) async fn run(matches: &ArgMatches) -> Result<u8, CliError> {
     let Some(("password", arguments)) = matches.subcommand() else {
-        return Err(CliError::usage("hyprbox admin knows `password` alone"));
+        return Err(CliError::usage(
+            "hyprbox admin has only one command: password",
+        ));
     };
     let email = arguments
         .get_one::<String>("email")
@@ -57,8 +59,8 @@ async fn set_password(auth: &Auth, email: &str) -> Result<u8, CliError> {
     let Some(user) = users.iter().find(|user| user.email == wanted) else {
         let emails: Vec<&str> = users.iter().map(|user| user.email.as_str()).collect();
         if emails.is_empty() {
-            return Err(CliError::not_found("this database has no users yet")
-                .hint("the server prints a link that makes the first one when it starts"));
+            return Err(CliError::not_found("this database has no users")
+                .hint("when the server starts, it prints a link that creates the first one"));
         }
         let mut error = nothing_like("user", email, emails.iter().copied(), "hyprbox users list");
         error.hints = vec![format!("its users are {}", emails.join(", "))];
@@ -72,7 +74,7 @@ async fn set_password(auth: &Auth, email: &str) -> Result<u8, CliError> {
         .await
         .map_err(wrong)?;
     note(&format!(
-        "{} ({}) has the new password; their sessions have ended.",
+        "Changed the password of {} ({}). Their sessions have ended.",
         user.email, user.role
     ));
     Ok(0)
@@ -88,9 +90,9 @@ fn open(arguments: &ArgMatches) -> Result<Store, CliError> {
             if !path.is_file() {
                 return Err(CliError::new(
                     exit::NOT_FOUND,
-                    format!("there is no database at {}", path.display()),
+                    format!("no database at {}", path.display()),
                 )
-                .hint("name the server's: --data-dir or --database-url, or the variables that the server has (HYPRBOX_DATA_DIR, HYPRBOX_DATABASE_URL)"));
+                .hint("pass the server's own: --data-dir or --database-url, or its variables HYPRBOX_DATA_DIR or HYPRBOX_DATABASE_URL"));
             }
             Store::open_sqlite(path, listener).map_err(wrong)
         }

@@ -15,35 +15,35 @@ use crate::presets::TIMEOUT_RANGE;
 /// What a command ends with, told wherever one may ask.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0          done; of a followed job: it SUCCEEDED
-  1 to 255   of a followed job that FAILED: its own exit code (1 where it has none)
-  64         the command line itself was wrong
-  124        the job ran past its timeout
-  125        the server can't be reached or can't do that; or this program could not
-  126        refused: not logged in, the token is no longer good, or the role is too low
-  127        not found: the job, node, preset, user or token
-  130        Ctrl-C: a followed job goes on
-  137        the job's agent disappeared, its node restarted, or a signal killed it
-  141        whoever read the output had enough of it, as head has
+  0          success; when following a job: the job SUCCEEDED
+  1 to 255   when following a job: the job FAILED with this exit code (1 if it has none)
+  64         the command line is invalid
+  124        the job ran past its time limit
+  125        the server can't be reached or refused the request, or this program failed
+  126        access refused: not logged in, token no longer valid, or role too low
+  127        job, node, preset, user or token not found
+  130        interrupted with Ctrl-C; a followed job goes on
+  137        the job's agent disappeared, its node restarted, or a signal killed the job
+  141        the reader of the output closed it, as head does
   143        the job was CANCELLED
 
-A job's script may end with one of these itself; the last line on standard error,
-or --json, tells which it was.";
+A job's script may itself exit with one of these codes. The last line on standard
+error, or --json, tells the two apart.";
 
 const ENVIRONMENT: &str = "\
 Environment:
-  HYPRBOX_URL, HYPRBOX_TOKEN   the server and a token, in place of `hyprbox login`
-  HYPRBOX_CA_FILE              PEM file of the only certificate authorities to trust
+  HYPRBOX_URL, HYPRBOX_TOKEN   the server and a token, instead of `hyprbox login`
+  HYPRBOX_CA_FILE              PEM file with the only certificate authorities to trust
   HYPRBOX_INSECURE_HTTP=1      allow plain http to another machine
-  NO_COLOR, CLICOLOR_FORCE     no colours; colours always";
+  NO_COLOR, CLICOLOR_FORCE     never use colours; always use colours";
 
 /// Commands that talk with a server.
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
-    /// Log in to a server, and keep a token for later commands
+    /// Log in to a server, and save a token for later commands
     #[command(after_help = ENVIRONMENT)]
     Login(Login),
-    /// Forget the token, and revoke it on the server
+    /// Delete the saved token, and revoke it on the server
     Logout(Logout),
     /// Queue a preset on a node
     #[command(after_help = EXIT_CODES)]
@@ -52,9 +52,9 @@ pub(super) enum ClientCommand {
     Jobs(Group<JobsCommand>),
     /// List, add and remove nodes, and their tokens
     Nodes(Group<NodesCommand>),
-    /// List presets, and see what they would run
+    /// List, show, check and render presets
     Presets(Group<PresetsCommand>),
-    /// Add and remove users, and say what they may do (ADMIN)
+    /// Add and remove users, and set their roles (ADMIN)
     Users(Group<UsersCommand>),
     /// List, add and remove your personal tokens, for scripts and CI
     Tokens(Group<TokensCommand>),
@@ -63,7 +63,7 @@ pub(super) enum ClientCommand {
 /// Commands that act on this machine alone.
 #[derive(Debug, Subcommand)]
 pub(super) enum LocalCommand {
-    /// Print a shell's completions, with live names of nodes and presets
+    /// Print shell completions, which include live names of nodes, presets and jobs
     #[command(after_help = "\
 bash:  echo 'source <(hyprbox completions bash)' >> ~/.bashrc
 zsh:   echo 'source <(hyprbox completions zsh)' >> ~/.zshrc   (after compinit)
@@ -72,9 +72,9 @@ fish:  hyprbox completions fish > ~/.config/fish/completions/hyprbox.fish")]
         /// The shell
         shell: Shell,
     },
-    /// Write the man pages of every command into a folder
+    /// Write the man pages of all commands to a folder
     Man {
-        /// The folder; made if missing
+        /// The folder; created if missing
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
@@ -94,9 +94,9 @@ pub(super) enum Shell {
 pub(super) enum Color {
     /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// Even into a pipe; a job's log stays as it is there
+    /// Also into a pipe; a job's log is never changed there
     Always,
-    /// No colours, not even those of a log
+    /// Never, not even the colours of a log
     Never,
 }
 
@@ -104,10 +104,10 @@ pub(super) enum Color {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "General options")]
 pub(super) struct Common {
-    /// The server, in place of HYPRBOX_URL or the one logged in to
+    /// The server, instead of HYPRBOX_URL or the one you logged in to
     #[arg(long, global = true, value_hint = ValueHint::Url)]
     pub(super) url: Option<String>,
-    /// JSON for programs; one object a line while following
+    /// Print JSON; one object per line when following a job
     #[arg(long, global = true)]
     pub(super) json: bool,
     /// When to use colours: auto, always or never
@@ -138,15 +138,15 @@ pub(super) struct Login {
     /// The server's address, such as https://jobs.example.org
     #[arg(value_name = "URL", value_hint = ValueHint::Url)]
     pub(super) server: String,
-    /// Keep a token that was made elsewhere; it is read from HYPRBOX_TOKEN, or asked for on the
-    /// terminal, or read from standard input where that is none
+    /// Save an existing token: read from HYPRBOX_TOKEN, asked for on the terminal, or read from
+    /// standard input if that is not a terminal
     #[arg(long)]
     pub(super) token: bool,
-    /// Email of the account; without it, it is asked for. The password is asked for on the
-    /// terminal, or read from standard input where that is none
+    /// Email of the account; asked for if omitted. The password is asked for on the terminal, or
+    /// read from standard input if that is not a terminal
     #[arg(long, conflicts_with = "token")]
     pub(super) email: Option<String>,
-    /// JSON for programs
+    /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -158,10 +158,10 @@ pub(super) struct Logout {}
 /// How a new job is watched.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Watch {
-    /// Show its output as it comes, and end with its exit code
+    /// Print the job's output as it arrives, and exit with the job's exit code
     #[arg(long, short = 'f')]
     pub(super) follow: bool,
-    /// The first Ctrl-C (or SIGTERM) cancels the job; without this, it detaches
+    /// Cancel the job on the first Ctrl-C or SIGTERM, instead of detaching
     #[arg(long, requires = "follow")]
     pub(super) cancel_on_interrupt: bool,
 }
@@ -169,12 +169,12 @@ pub(super) struct Watch {
 /// A preset's params.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Params {
-    /// A param; may repeat. NAME=@FILE reads the value from a file, NAME=@- from standard input
-    /// (without the last newline), and NAME=@@text means the text "@text". A job's secret that
-    /// isn't given is asked for on the terminal.
+    /// A param; may be repeated. NAME=@FILE reads the value from a file and NAME=@- from standard
+    /// input, both without the last newline. NAME=@@text passes the text "@text". A secret that
+    /// is not given is asked for on the terminal.
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) params: Vec<String>,
-    /// A JSON object of params, typed as the API takes them; - is standard input. -p wins over it.
+    /// A JSON object of params, with the API's types; - is standard input. -p takes precedence.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) params_file: Option<String>,
 }
@@ -190,7 +190,7 @@ pub(super) struct Run {
     pub(super) node: String,
     #[command(flatten)]
     pub(super) params: Params,
-    /// How long the script may run, such as 90s, 10m or 1h30m, in place of the preset's own limit
+    /// The job's time limit, such as 90s, 10m or 1h30m, instead of the preset's
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub(super) timeout: Option<u64>,
     #[command(flatten)]
@@ -204,7 +204,7 @@ pub(super) struct Run {
 /// Whether the person is asked before a high-risk preset is queued.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Sure {
-    /// Queue a high-risk preset without asking; only a terminal is asked
+    /// Queue a high-risk preset without asking; without a terminal nothing is asked
     #[arg(long, short = 'y')]
     pub(super) yes: bool,
 }
@@ -212,7 +212,7 @@ pub(super) struct Sure {
 fn pair(text: &str) -> Result<String, String> {
     match text.contains('=') {
         true => Ok(text.to_owned()),
-        false => Err("must have a = between name and value".to_owned()),
+        false => Err("must be NAME=VALUE".to_owned()),
     }
 }
 
@@ -250,14 +250,14 @@ fn timeout(text: &str) -> Result<u64, String> {
 pub(super) enum ScopeArg {
     /// Your own
     Mine,
-    /// Everybody's (VIEWER, ADMIN)
+    /// Everybody's (VIEWER, OPERATOR, ADMIN)
     All,
 }
 
 /// The flag `--scope`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Scoped {
-    /// "all" for everybody's jobs (VIEWER and ADMIN; each look is written to the audit log)
+    /// "all" for everybody's jobs (VIEWER, OPERATOR and ADMIN; each access is audited)
     #[arg(long, default_value = "mine", hide_possible_values = true)]
     pub(super) scope: ScopeArg,
 }
@@ -296,17 +296,17 @@ pub(super) enum StreamArg {
 pub(super) enum JobsCommand {
     /// List jobs, newest first
     List {
-        /// Only jobs of this node
+        /// Only jobs on this node
         #[arg(long, short = 'n', add = ArgValueCompleter::new(complete::nodes))]
         node: Option<String>,
-        /// Only jobs in this state; may repeat
+        /// Only jobs with this status; may be repeated
         #[arg(long, short = 's', ignore_case = true, value_parser = PossibleValuesParser::new(
             ["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]))]
         status: Vec<String>,
         /// Only jobs of this preset
         #[arg(long, add = ArgValueCompleter::new(complete::presets))]
         preset: Option<String>,
-        /// How many at the most
+        /// Maximum number of jobs
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
         limit: u32,
         #[command(flatten)]
@@ -316,7 +316,7 @@ pub(super) enum JobsCommand {
     Show {
         #[command(flatten)]
         job: OneJob,
-        /// Print its script, exactly as it was frozen
+        /// Print the job's script, exactly as it was frozen
         #[arg(long)]
         script: bool,
     },
@@ -325,28 +325,28 @@ pub(super) enum JobsCommand {
     Log {
         #[command(flatten)]
         job: OneJob,
-        /// Go on until the job ends, then end with its exit code
+        /// Follow the output until the job ends, then exit with its exit code
         #[arg(long, short = 'f')]
         follow: bool,
-        /// Begin with the last N lines
+        /// Start with the last N lines
         #[arg(long, value_name = "N", value_parser = tail)]
         tail: Option<usize>,
-        /// Which output; both is in the order in which it was read
+        /// Which output to print; "both" is in the order in which the agent read it
         #[arg(long, default_value = "both")]
         stream: StreamArg,
     },
-    /// Wait for a job's end, then end with its exit code
+    /// Wait for a job to end, then exit with its exit code
     #[command(after_help = EXIT_CODES)]
     Wait {
         #[command(flatten)]
         job: OneJob,
     },
-    /// Cancel a job; a running one gets SIGTERM, and 10 s later SIGKILL
+    /// Cancel a job; a running one receives SIGTERM, and 10 s later SIGKILL
     Cancel {
         #[command(flatten)]
         job: OneJob,
     },
-    /// Queue a job's preset again, as the preset is today, on the same node with the same params
+    /// Queue a job's preset again, in its current version, on the same node with the same params
     #[command(after_help = EXIT_CODES)]
     Retry {
         #[command(flatten)]
@@ -358,7 +358,7 @@ pub(super) enum JobsCommand {
         #[command(flatten)]
         sure: Sure,
     },
-    /// Show what differs between the scripts of two jobs
+    /// Show the differences between the scripts of two jobs
     Diff {
         /// The older job
         #[arg(value_name = "OLD", add = ArgValueCompleter::new(complete::jobs))]
@@ -382,19 +382,19 @@ pub(super) enum NodesCommand {
         #[arg(value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
         id: String,
     },
-    /// Add a node, and print the token for its agent (ADMIN)
+    /// Add a node, and print its agent's token (ADMIN)
     Add {
-        /// The new node's id: 1 to 63 of a-z, 0-9 and -, with no - at either end
+        /// The new node's id: 1 to 63 characters of a-z, 0-9 and -, not starting or ending with -
         #[arg(value_name = "NODE")]
         id: String,
-        /// A name for people
+        /// A display name
         #[arg(long)]
         name: Option<String>,
-        /// A label; may repeat
+        /// A label; may be repeated
         #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
         label: Vec<String>,
     },
-    /// Remove a node with its tokens; its queued jobs are cancelled, the finished ones stay (ADMIN)
+    /// Remove a node and its tokens; queued jobs are cancelled, finished ones are kept (ADMIN)
     Remove {
         /// The node's id
         #[arg(value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
@@ -414,13 +414,13 @@ pub(super) enum NodeTokenCommand {
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
-    /// Make another token for a node, and print it
+    /// Create another token for a node, and print it
     Add {
         /// The node's id
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
-    /// Revoke a token: the agent's next call with it is refused
+    /// Revoke a token: the agent's next request with it is refused
     Revoke {
         /// The node's id
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
@@ -441,15 +441,15 @@ pub(super) enum PresetsCommand {
         #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
         name: String,
     },
-    /// Look preset files over, on this machine and without a server
+    /// Check preset files for mistakes, without a server
     #[command(after_help = "\
-Exit codes: 0 nothing was found, 1 something was, 125 a file can't be read.")]
+Exit codes: 0 no problems found, 1 problems found, 125 a file can't be read.")]
     Check {
-        /// Preset files; of a folder each file that ends in .yaml
+        /// Preset files, or folders with .yaml files
         #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
         paths: Vec<PathBuf>,
     },
-    /// Print the script that a job would run; secrets are no part of it
+    /// Print the script that a job would run; it never contains secrets
     Render {
         /// The preset's name
         #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
@@ -480,24 +480,24 @@ pub(super) enum UsersCommand {
     List,
     /// Add a user; the password is asked for on the terminal, or read from standard input
     Add {
-        /// What they log in with
+        /// The email that the user logs in with
         email: String,
         /// viewer (reads), operator (reads, queues jobs, cancels their own) or admin (everything)
         #[arg(long)]
         role: RoleArg,
-        /// What they are called
+        /// The user's name
         #[arg(long)]
         name: Option<String>,
     },
-    /// Give a user another role; ends their sessions
+    /// Change a user's role; ends their sessions
     Role {
         /// The user's email
         email: String,
         /// viewer, operator, admin or pending
         role: RoleArg,
     },
-    /// Give a user another password, asked for on the terminal or read from standard input; ends
-    /// their sessions and revokes their tokens
+    /// Change a user's password, asked for on the terminal or read from standard input; ends their
+    /// sessions and revokes their tokens
     Password {
         /// The user's email
         email: String,
@@ -507,14 +507,14 @@ pub(super) enum UsersCommand {
         /// The user's email
         email: String,
     },
-    /// Revoke a user's personal token: the next call with it is refused (ADMIN)
+    /// Revoke a user's personal token: the next request with it is refused (ADMIN)
     RevokeToken {
         /// The user's email
         email: String,
         /// The token's id or name; see `hyprbox users tokens EMAIL`
         token: String,
     },
-    /// Remove a user, their sessions and their tokens; their jobs stay
+    /// Remove a user, their sessions and their tokens; their jobs are kept
     Remove {
         /// The user's email
         email: String,
@@ -526,16 +526,16 @@ pub(super) enum UsersCommand {
 pub(super) enum TokensCommand {
     /// List your tokens, without their secrets
     List,
-    /// Make a token with your role, and print it; asks for your password if the login is older than
-    /// 15 minutes
+    /// Create a token with your role, and print it; asks for your password if you logged in more
+    /// than 15 minutes ago
     Add {
-        /// What it is for
+        /// The token's name
         name: String,
-        /// Days until it expires; without this it never does
+        /// Days until the token expires; never if omitted
         #[arg(long, value_name = "DAYS", value_parser = days)]
         expires_in_days: Option<u32>,
     },
-    /// Revoke a token: the next call with it is refused
+    /// Revoke a token: the next request with it is refused
     #[command(visible_alias = "revoke")]
     Remove {
         /// The token's id or name; see `hyprbox tokens list`

@@ -49,12 +49,12 @@ pub(super) fn new_password(whose: &str) -> Result<String, CliError> {
     }
     loop {
         let password = secret(&format!(
-            "New password for {whose} (10 characters or more): "
+            "New password for {whose} (at least 10 characters): "
         ))?;
-        if secret("The same again: ")? == password {
+        if secret("Repeat the password: ")? == password {
             return Ok(password);
         }
-        super::screen::note("They differ; once more.");
+        super::screen::note("The passwords differ. Try again.");
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) fn without_last_newline(mut text: String) -> String {
 
 fn no_terminal(question: &str) -> CliError {
     let what = question.trim_end_matches([':', ' ']);
-    CliError::failed(format!("there is no terminal to ask on: {what}"))
+    CliError::failed(format!("no terminal to ask for this: {what}"))
 }
 
 /// Puts a terminal back as it was, whatever happens.
@@ -127,16 +127,16 @@ fn read_keys(mut tty: &File, out: &mut File, echo: bool) -> Result<String, CliEr
             .read(&mut key)
             .map_err(|error| CliError::failed(format!("the terminal: {error}")))?;
         match key[0] {
-            _ if length == 0 => return Err(CliError::failed("the terminal has gone")),
+            _ if length == 0 => return Err(CliError::failed("the terminal was closed")),
             b'\r' | b'\n' => break,
             CTRL_C => {
                 return Err(CliError::new(
                     exit::INTERRUPTED,
-                    "interrupted, nothing was done",
+                    "interrupted; nothing was changed",
                 ));
             }
             CTRL_D if typed.is_empty() => {
-                return Err(CliError::failed("nothing was typed, nothing was done"));
+                return Err(CliError::failed("nothing was entered; nothing was changed"));
             }
             CTRL_U => while erase(&mut typed, out, echo)? {},
             8 | 127 => {
@@ -151,7 +151,7 @@ fn read_keys(mut tty: &File, out: &mut File, echo: bool) -> Result<String, CliEr
             }
         }
     }
-    String::from_utf8(typed).map_err(|_| CliError::failed("what was typed is not UTF-8 text"))
+    String::from_utf8(typed).map_err(|_| CliError::failed("the input is not UTF-8 text"))
 }
 
 /// Takes the last character back; false where there is none.

@@ -17,9 +17,9 @@ pub(super) fn run(screen: Screen, paths: &[PathBuf]) -> Result<u8, CliError> {
     } else {
         screen.data(&human(&all))?;
         if !tools.has_bash() {
-            note("bash is not installed here: what is no bash at all goes unseen");
+            note("bash is not installed here: syntax errors are not found");
         } else if !tools.has_shellcheck() {
-            note("shellcheck is not installed here; with it there may be more to say");
+            note("shellcheck is not installed here: with it, this command finds more problems");
         }
     }
     if all.iter().any(|file| file.findings.is_err()) {

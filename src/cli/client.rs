@@ -90,7 +90,7 @@ impl Client {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
             CliError::new(
                 exit::REFUSED,
-                "the token (not shown) can't be one: it must be one word, such as hbu_…",
+                "the token (not shown) is malformed: it must be one word, such as hbu_…",
             )
         })?;
         value.set_sensitive(true);
@@ -200,7 +200,9 @@ impl Client {
         let answer = send(request).await?;
         let kind = answer.headers().get(reqwest::header::CONTENT_TYPE);
         if kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"text/event-stream")) {
-            return Err(CallError::Foreign("no stream of events".to_owned()));
+            return Err(CallError::Foreign(
+                "the response is not an event stream".to_owned(),
+            ));
         }
         Ok(Events::new(answer))
     }
@@ -307,7 +309,7 @@ async fn send(request: RequestBuilder) -> Result<Response, CallError> {
         let to = answer.headers().get(LOCATION);
         let to = to.and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
         return Err(CallError::Foreign(format!(
-            "it redirects to {to}, which is never followed"
+            "it redirects to {to}, and redirects are never followed"
         )));
     }
     let retry_after = answer
@@ -333,9 +335,9 @@ pub(super) fn lost(error: &reqwest::Error) -> CallError {
     CallError::Lost {
         connected: !error.is_connect(),
         words: if error.is_timeout() {
-            "no answer in time".to_owned()
+            "no response in time".to_owned()
         } else if error.is_body() || error.is_decode() {
-            "it was cut short".to_owned()
+            "the response was cut short".to_owned()
         } else {
             innermost(error)
         },

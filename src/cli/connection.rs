@@ -84,7 +84,7 @@ impl Connection {
             if heard.elapsed() > GIVE_UP {
                 let minutes = GIVE_UP.as_secs() / 60;
                 let error = CliError::failed(format!(
-                    "{} gave no sign for {minutes} minutes: {words}",
+                    "no response from {} for {minutes} minutes: {words}",
                     self.client.url()
                 ));
                 return self.fail(error).await;
@@ -114,7 +114,7 @@ impl Connection {
                         return Err(Ended);
                     }
                 }
-                Ok(None) => return Ok("the server closed it".to_owned()),
+                Ok(None) => return Ok("the server closed the connection".to_owned()),
                 Err(error) => return Ok(self.words(lost(&error))),
             }
         }

@@ -18,11 +18,11 @@ impl Client {
         let base = self.url();
         match error {
             CallError::Lost { words, .. } => CliError::failed(format!("can't reach {base}: {words}"))
-                .hint("is the server running at that address? `hyprbox login URL`, --url or HYPRBOX_URL names another"),
+                .hint("is the server running at that address? Use `hyprbox login URL`, --url or HYPRBOX_URL to name another"),
             CallError::Foreign(words) => CliError::failed(format!(
-                "what answers at {base} is not a HyprBox server of this version: {words}"
+                "the server at {base} is not a HyprBox server of this version: {words}"
             ))
-            .hint("check the address; behind a proxy, check what it passes on"),
+            .hint("check the address; if there is a proxy, check what it forwards"),
             CallError::Refused { status, body, retry_after } => {
                 self.explain_refusal(status, body, retry_after)
             }
@@ -36,23 +36,23 @@ impl Client {
         retry_after: Option<Duration>,
     ) -> CliError {
         let words = if body.error.is_empty() {
-            format!("{} answered {status}", self.url())
+            format!("{} responded with {status}", self.url())
         } else {
             body.error.clone()
         };
         let mut error = match status {
             StatusCode::UNAUTHORIZED => self.explain_unauthorized(&words),
             StatusCode::FORBIDDEN => CliError::new(exit::REFUSED, format!("refused: {words}"))
-                .hint("an ADMIN can give you another role: hyprbox users role EMAIL ROLE"),
+                .hint("an ADMIN can change your role: hyprbox users role EMAIL ROLE"),
             StatusCode::NOT_FOUND if body.code == "job_not_found" => CliError::not_found(words)
-                .hint("`hyprbox jobs list` shows your jobs; VIEWERs and ADMINs see everybody's with --scope all"),
+                .hint("`hyprbox jobs list` lists your jobs; add --scope all for everybody's (VIEWER, OPERATOR, ADMIN)"),
             StatusCode::NOT_FOUND => CliError::not_found(words),
             StatusCode::TOO_MANY_REQUESTS => CliError::failed(words).hint(match retry_after {
                 Some(time) => format!("try again in {} s", time.as_secs()),
                 None => "try again later".to_owned(),
             }),
             _ if !body.fields.is_empty() => {
-                let mut error = CliError::failed("the server can't take that:");
+                let mut error = CliError::failed("the server refused these values:");
                 let named = body.fields.iter().take(FIELDS_SHOWN);
                 error.hints = named.map(field_line).collect();
                 error.hints.extend(more_fields(&body));
@@ -70,15 +70,15 @@ impl Client {
         };
         let error = CliError::new(
             exit::REFUSED,
-            format!("{} does not take the token: {words}", self.url()),
+            format!("{} refused the token: {words}", self.url()),
         );
         error.hint(match from {
             TokenFrom::File => format!("log in again: hyprbox login {}", self.url()),
             TokenFrom::Given => {
-                "check that all of it was copied; the page Account and `hyprbox tokens add NAME` make another one".to_owned()
+                "check that you copied all of it; the Account page or `hyprbox tokens add NAME` creates another one".to_owned()
             }
             TokenFrom::Environment => {
-                "put a good one into HYPRBOX_TOKEN: `hyprbox tokens add NAME` makes one where you are logged in".to_owned()
+                "set HYPRBOX_TOKEN to a valid one: `hyprbox tokens add NAME` creates one where you are logged in".to_owned()
             }
         })
     }

@@ -109,11 +109,11 @@ impl Follow {
     }
 
     async fn cancel_and_tell(&self, teller: &mpsc::Sender<Told>) {
-        let words = "Cancelling the job; Ctrl-C again leaves it to itself.";
+        let words = "Cancelling the job. Press Ctrl-C again to detach from it.";
         // With the telling ended there is nothing to add.
         let _gone = teller.send(Told::Note(words.to_owned())).await;
         if let Err(error) = self.cancel().await {
-            let error = error.hint(format!("cancel it: {}", self.command("cancel")));
+            let error = error.hint(format!("to cancel it: {}", self.command("cancel")));
             let _gone = teller.send(Told::Note(error.to_string())).await;
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn check(command: &JobsCommand, json: bool) -> Result<(), CliError> {
         && json
         && (!follow || tail.is_some())
     {
-        let words = "a log is text: --json goes with --follow alone, and without --tail";
+        let words = "a log is text: --json requires --follow and excludes --tail";
         return Err(CliError::usage(words));
     }
     Ok(())
@@ -124,7 +124,9 @@ async fn list(
     }
     screen.data(&table(&jobs, scope.scope).render(screen.colors))?;
     if cursor.is_some() {
-        note(&format!("There are more than {limit}; --limit shows them."));
+        note(&format!(
+            "Showing the newest {limit}; --limit N shows more."
+        ));
     }
     Ok(0)
 }
@@ -132,11 +134,11 @@ async fn list(
 fn nothing_listed(is_filtered: bool, scope: ScopeArg) -> &'static str {
     match (is_filtered, scope) {
         (true, ScopeArg::Mine) => {
-            "None of your jobs is like that; --scope all looks at everybody's (VIEWER, ADMIN)."
+            "None of your jobs match. --scope all lists everybody's (VIEWER, OPERATOR, ADMIN)."
         }
-        (true, ScopeArg::All) => "No job is like that.",
+        (true, ScopeArg::All) => "No jobs match.",
         (false, ScopeArg::Mine) => {
-            "You have no jobs yet. `hyprbox run PRESET --node NODE` queues one; --scope all shows everybody's (VIEWER, ADMIN)."
+            "You have no jobs yet. `hyprbox run PRESET --node NODE` queues one; --scope all lists everybody's (VIEWER, OPERATOR, ADMIN)."
         }
         (false, ScopeArg::All) => "There are no jobs yet.",
     }
@@ -169,7 +171,7 @@ fn table(jobs: &[JobView], scope: ScopeArg) -> Table {
 
 fn status(job: &JobView) -> Cell {
     let words = match (job.status, job.cancel_requested_at) {
-        (JobStatus::Running, Some(_)) => "RUNNING, to be cancelled".to_owned(),
+        (JobStatus::Running, Some(_)) => "RUNNING, cancelling".to_owned(),
         (status, _) => status.to_string(),
     };
     Cell::painted(words, Paint::of_status(job.status))
@@ -193,7 +195,7 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
     };
     let output = |bytes: u64, dropped: u64| match dropped {
         0 => format!("{bytes} bytes"),
-        _ => format!("{bytes} bytes, the first {dropped} of them not kept"),
+        _ => format!("{bytes} bytes, of which {dropped} were dropped"),
     };
     let mut pairs: Vec<(&str, Cell)> = vec![
         ("id", job.id.as_str().into()),
@@ -220,7 +222,10 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
         ("script", format!("sha256 {}", job.script_sha256).into()),
     ];
     if job.cancel_requested_at.is_some() {
-        pairs.push(("cancel asked", when::moment(job.cancel_requested_at).into()));
+        pairs.push((
+            "cancel requested",
+            when::moment(job.cancel_requested_at).into(),
+        ));
     }
     if job.recovered_at.is_some() {
         pairs.push(("recovered", when::moment(job.recovered_at).into()));
@@ -268,9 +273,7 @@ async fn cancel(client: &Client, screen: Screen, job: &OneJob) -> Result<u8, Cli
         .post::<JobView>(&path(job, "/cancel"), &Value::Null)
         .await
         .map_err(|error| match &error.api {
-            Some((code, _)) if code == "wrong_state" => {
-                error.hint("a job that has ended can't be cancelled")
-            }
+            Some((code, _)) if code == "wrong_state" => error.hint("the job has already ended"),
             _ => error,
         })?;
     if screen.json {
@@ -280,7 +283,7 @@ async fn cancel(client: &Client, screen: Screen, job: &OneJob) -> Result<u8, Cli
     let job = cancelled.value;
     note(&match job.status {
         JobStatus::Running => format!(
-            "Job {} is being cancelled: its script gets SIGTERM, and SIGKILL 10 s later. Wait for its end: hyprbox jobs wait {}",
+            "Cancelling job {}: its script receives SIGTERM, and SIGKILL 10 s later. To wait for the end: hyprbox jobs wait {}",
             job.id, job.id
         ),
         JobStatus::Queued | JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => {
@@ -313,7 +316,7 @@ async fn diff(
         return Ok(0);
     }
     if text.is_empty() {
-        note("The two scripts are the same.");
+        note("The two scripts are identical.");
         return Ok(0);
     }
     if !screen.colors {

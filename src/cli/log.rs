@@ -62,7 +62,7 @@ async fn say_dropped(client: &Client, job: &OneJob) {
     let dropped = count("stdoutDropped") + count("stderrDropped");
     if dropped > 0 {
         note(&format!(
-            "{dropped} bytes before or within this are not kept: the server keeps the last of each stream."
+            "{dropped} bytes before or within this output are not kept: the server keeps only the end of each stream."
         ));
     }
 }
@@ -121,9 +121,12 @@ impl<'c> Download<'c> {
                 self.client.explain(other).message
             }
         };
-        let words = format!("the log broke off after {} bytes: {why}", self.length);
+        let words = format!(
+            "the log download broke off after {} bytes: {why}",
+            self.length
+        );
         Err(CliError::failed(words).hint(format!(
-            "print it again, or let it come back by itself: hyprbox jobs log --follow {job_id}"
+            "run the command again, or use one that reconnects: hyprbox jobs log --follow {job_id}"
         )))
     }
 }

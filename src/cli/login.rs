@@ -74,10 +74,10 @@ async fn with_password(url: &str, email: Option<String>) -> Result<(User, Login)
     if !is_piped && ask::terminal().is_none() {
         return Err(CliError::new(
             exit::REFUSED,
-            "there is no terminal to ask for email and password on",
+            "no terminal to ask for the email and password",
         )
-        .hint("give --email, and the password on standard input")
-        .hint("or make a token (on the page Account, or with `hyprbox tokens add NAME`) and give it to `hyprbox login URL --token` on standard input"));
+        .hint("pass --email, and the password on standard input")
+        .hint("or create a token (on the Account page, or with `hyprbox tokens add NAME`) and pass it to `hyprbox login URL --token` on standard input"));
     }
     let email = match email {
         Some(email) => email,
@@ -101,7 +101,7 @@ async fn with_password(url: &str, email: Option<String>) -> Result<(User, Login)
         .await;
     if let Err(error) = ended {
         note(&format!(
-            "The session could not be ended: {}",
+            "Could not end the login session: {}",
             error.message
         ));
     }
@@ -129,7 +129,7 @@ fn machine() -> String {
     let name = nix::unistd::gethostname().ok();
     name.and_then(|name| name.into_string().ok())
         .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "a machine without a name".to_owned())
+        .unwrap_or_else(|| "an unnamed machine".to_owned())
 }
 
 /// Revokes a token that a login made.
@@ -147,7 +147,7 @@ async fn revoke(login: &Login) -> Result<(), CliError> {
 pub(super) async fn logout() -> Result<u8, CliError> {
     let file = LoginFile::at_home()?;
     let Some(login) = file.read()? else {
-        note("Not logged in; nothing to do.");
+        note("Not logged in.");
         return Ok(0);
     };
     let revoked = revoke(&login).await;
@@ -160,17 +160,17 @@ pub(super) async fn logout() -> Result<u8, CliError> {
             ));
         }
         Ok(()) => note(&format!(
-            "Logged out of {}. The token was given to `login --token` and still holds; `hyprbox tokens remove` revokes it.",
+            "Logged out of {}. The token, which you passed to `login --token`, still works; `hyprbox tokens remove` revokes it.",
             login.url
         )),
         Err(error) if matches!(error.code, exit::REFUSED | exit::NOT_FOUND) => {
             note(&format!(
-                "Logged out of {}; the token was revoked before.",
+                "Logged out of {}; the token was already revoked.",
                 login.url
             ));
         }
         Err(error) => note(&format!(
-            "The token is forgotten here, but may still hold on the server: {}",
+            "The token is deleted from this machine, but may still work on the server: {}",
             error.message
         )),
     }

@@ -239,7 +239,7 @@ fn local(command: LocalCommand, whole: fn() -> Command) -> Result<u8, CliError> 
         }
         LocalCommand::Man { folder } => {
             let count = man::write(&whole(), &folder)?;
-            screen::note(&format!("{count} man pages are in {}", folder.display()));
+            screen::note(&format!("Wrote {count} man pages to {}", folder.display()));
             Ok(0)
         }
     }

@@ -27,9 +27,7 @@ pub(super) async fn run(
         }
         NodesCommand::Remove { id } => {
             remove(&client, &id).await?;
-            note(&format!(
-                "Node {id} is removed; its tokens are no longer taken."
-            ));
+            note(&format!("Removed node {id}. Its tokens no longer work."));
             Ok(0)
         }
         NodesCommand::Token(command) => token(&client, screen, command).await,
@@ -48,7 +46,13 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
         return Ok(0);
     }
     let mut table = Table::new(&[
-        "ID", "STATUS", "SEEN", "SYSTEM", "AGENT", "QUEUED", "RUNNING",
+        "ID",
+        "STATUS",
+        "LAST SEEN",
+        "SYSTEM",
+        "AGENT",
+        "QUEUED",
+        "RUNNING",
     ]);
     for node in &nodes {
         table.row([
@@ -80,9 +84,7 @@ fn agent(node: &NodeView) -> Cell {
 }
 
 fn upgrade_hint(node: &str) -> String {
-    format!(
-        "The server ships a newer agent: `hyprbox run agent-upgrade --node {node}` brings it there."
-    )
+    format!("The server ships a newer agent. To upgrade: hyprbox run agent-upgrade --node {node}")
 }
 
 fn status(node: &NodeView) -> Cell {
@@ -125,12 +127,12 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         pairs.push(("problem", Cell::painted(problem.clone(), Paint::Yellow)));
     }
     if let Some(id) = &node.still_running_job_id {
-        let words = format!("{id}, which counted as lost; `hyprbox jobs cancel {id}` stops it");
-        pairs.push(("still runs", Cell::painted(words, Paint::Yellow)));
+        let words = format!("{id}, which was reported lost; `hyprbox jobs cancel {id}` stops it");
+        pairs.push(("still running", Cell::painted(words, Paint::Yellow)));
     }
     if node.live_instances > 1 {
         let words = format!(
-            "{} agents use its tokens; there should be one",
+            "{} agents use this node's tokens; there should be only one",
             node.live_instances
         );
         pairs.push(("agents", Cell::painted(words, Paint::Yellow)));
@@ -146,7 +148,7 @@ fn labels(pairs: &[String]) -> Result<BTreeMap<&str, &str>, CliError> {
     let split = |pair: &'_ String| -> Result<(usize, usize), CliError> {
         pair.find('=')
             .map(|at| (at, at + 1))
-            .ok_or_else(|| CliError::usage(format!("--label {pair}: it must be KEY=VALUE")))
+            .ok_or_else(|| CliError::usage(format!("--label {pair}: must be KEY=VALUE")))
     };
     pairs
         .iter()
@@ -174,7 +176,7 @@ async fn add(
 /// The token alone is the data; how to use it is a note.
 fn tell_token(client: &Client, screen: Screen, node: &str, token: &str) -> Result<(), CliError> {
     note(&format!(
-        "The token of {node}, shown this once; start the agent there with it:\n  HYPRBOX_API_URL={} HYPRBOX_NODE_ID={node} HYPRBOX_NODE_TOKEN=hbn_\u{2026} hyprbox-agent run",
+        "The token of {node}, shown only once. To start its agent:\n  HYPRBOX_API_URL={} HYPRBOX_NODE_ID={node} HYPRBOX_NODE_TOKEN=hbn_\u{2026} hyprbox-agent run",
         client.url()
     ));
     screen.data(&format!("{token}\n"))
@@ -196,7 +198,7 @@ async fn token(client: &Client, screen: Screen, command: NodeTokenCommand) -> Re
                 screen.value(&tokens.1)?;
                 return Ok(0);
             }
-            let mut table = Table::new(&["ID", "PREFIX", "MADE", "USED", "REVOKED"]);
+            let mut table = Table::new(&["ID", "PREFIX", "CREATED", "LAST USED", "REVOKED"]);
             for token in &tokens.0.tokens {
                 let ago = |at: Option<_>| at.map_or_else(String::new, when::ago);
                 table.row([
@@ -226,7 +228,7 @@ async fn token(client: &Client, screen: Screen, command: NodeTokenCommand) -> Re
             let path = format!("/api/nodes/{}/tokens/{}", segment(&node), segment(&id));
             client.delete(&path).await?;
             note(&format!(
-                "Token {id} of {node} is revoked; the next call with it is refused."
+                "Revoked token {id} of {node}. It no longer works."
             ));
         }
     }
@@ -256,9 +258,9 @@ async fn token_id(client: &Client, node: &str, named: &str) -> Result<String, Cl
             Err(nothing_like("token", named, [], &list))
         }
         _ => Err(CliError::usage(format!(
-            "{} tokens begin with {named}; name one by its id",
+            "{} tokens begin with {named}; use a token's id instead",
             found.len()
         ))
-        .hint(format!("`hyprbox nodes token list {node}` shows the ids"))),
+        .hint(format!("`hyprbox nodes token list {node}` lists the ids"))),
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn resolve(
         let text = text_of(name, value, &mut stdin)?;
         if is_secret(param) && !value.starts_with('@') {
             note(&format!(
-                "-p {name}: a secret on the command line stands in your shell's history; -p {name}=@FILE, -p {name}=@- or typing it when asked keeps it out."
+                "-p {name}: a secret on the command line ends up in your shell's history. Use -p {name}=@FILE or -p {name}=@-, or type it when asked."
             ));
         }
         params.insert(name.to_owned(), typed(param, text));
@@ -64,7 +64,7 @@ fn secret(name: &str, secrets: Secrets) -> Result<Value, CliError> {
             ask::secret(&format!("{name} (secret): ")).map(Value::from)
         }
         Secrets::Ask => Err(CliError::usage(format!(
-            "-p {name}: a secret is needed, and there is no terminal to ask for it on"
+            "-p {name}: this secret is required, and there is no terminal to ask for it"
         ))
         .hint(format!(
             "-p {name}=@FILE reads it from a file, -p {name}=@- from standard input"
@@ -77,9 +77,9 @@ fn pairs(given: &[String]) -> Result<BTreeMap<&str, &str>, CliError> {
     for pair in given {
         let (name, value) = pair
             .split_once('=')
-            .ok_or_else(|| CliError::usage(format!("-p {pair}: it must be NAME=VALUE")))?;
+            .ok_or_else(|| CliError::usage(format!("-p {pair}: must be NAME=VALUE")))?;
         if pairs.insert(name, value).is_some() {
-            return Err(CliError::usage(format!("-p {name} is given twice")));
+            return Err(CliError::usage(format!("-p {name} is repeated")));
         }
     }
     Ok(pairs)
@@ -108,7 +108,7 @@ fn text_of(name: &str, value: &str, stdin: &mut Stdin) -> Result<String, CliErro
         Some(text) if text.starts_with('@') => Ok(text.to_owned()),
         Some(file) => read_file(file)
             .map(ask::without_last_newline)
-            .map_err(|error| error.hint(format!("for the text itself: -p {name}=@@{file}"))),
+            .map_err(|error| error.hint(format!("to pass the text itself: -p {name}=@@{file}"))),
     }
 }
 

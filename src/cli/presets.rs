@@ -94,7 +94,7 @@ async fn show(client: &Client, screen: Screen, name: &str) -> Result<u8, CliErro
         screen.text(format!("\n{}\n", preset.description.trim()).as_bytes())?;
     }
     if preset.params.is_empty() {
-        screen.data("\nIt takes no params.\n")?;
+        screen.data("\nThis preset has no params.\n")?;
         return Ok(0);
     }
     let mut table = Table::new(&["PARAM", "TYPE", "DEFAULT", "LIMITS", "DESCRIPTION"]);
@@ -113,7 +113,7 @@ async fn show(client: &Client, screen: Screen, name: &str) -> Result<u8, CliErro
 
 fn default(param: &Param) -> String {
     if param.required {
-        return "(needed)".to_owned();
+        return "(required)".to_owned();
     }
     if param.default.is_null() {
         return String::new();

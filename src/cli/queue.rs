@@ -60,7 +60,7 @@ pub(super) async fn retry(
     let (code, after) = queue(client, screen, wanted, watch).await?;
     if after.script_sha256 != before.script_sha256 && !screen.json {
         note(&format!(
-            "Its script is another one than then; `hyprbox jobs diff {} {}` shows the difference.",
+            "The script has changed since then; `hyprbox jobs diff {} {}` shows the difference.",
             before.id, after.id
         ));
     }
@@ -80,7 +80,7 @@ fn ask_if_risky(preset: &Preset, node: &str, screen: &Screen, sure: &Sure) -> Re
     match ask::line(&safe::line(&question))?.to_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(CliError::failed("nothing was queued")
-            .hint("answer y to queue it; --yes queues it without asking")),
+            .hint("answer y to queue it, or use --yes to skip the question")),
     }
 }
 
@@ -121,7 +121,7 @@ pub(super) async fn find_preset(client: &Client, name: &str) -> Result<Preset, C
             .map_or_else(String::new, |line| format!(":{line}"));
         return Err(CliError {
             message: format!(
-                "the preset {name} can't be used: {}{line}: {}",
+                "the preset {name} is invalid: {}{line}: {}",
                 broken.file, broken.message
             ),
             ..error
@@ -161,10 +161,10 @@ pub(super) fn nothing_like<'k>(
     let near = closest(name, known);
     let error = CliError::not_found(format!("there is no {what} {name:?}"));
     if near.is_empty() {
-        return error.hint(format!("`{list}` shows all"));
+        return error.hint(format!("`{list}` lists them all"));
     }
     error.hint(format!(
-        "did you mean {}? `{list}` shows all",
+        "did you mean {}? `{list}` lists them all",
         near.join(" or ")
     ))
 }
@@ -188,20 +188,20 @@ fn wait_words(node: &NodeView, job_id: &str) -> Option<String> {
         _ if is_ours => None,
         NodeStatus::Offline => Some(match node.last_seen_at {
             Some(at) => format!(
-                "{id} is OFFLINE, last seen {}: the job waits until its agent is back.",
+                "{id} is OFFLINE, last seen {}: the job starts when its agent reconnects.",
                 when::ago(at)
             ),
             None => format!(
-                "{id} is OFFLINE, its agent was never seen: the job waits until it is started there."
+                "{id} is OFFLINE and its agent has never connected: the job starts when it does."
             ),
         }),
         NodeStatus::Online => {
             if let Some(problem) = &node.problem {
-                return Some(format!("{id} can't run jobs: {problem}. This one waits."));
+                return Some(format!("{id} can't run jobs: {problem}. The job waits."));
             }
             let other = node.running_job_id.as_ref()?;
             Some(format!(
-                "{id} is busy with the job {other}: this one waits."
+                "{id} is busy with job {other}: the new job waits for it to end."
             ))
         }
     }
@@ -231,10 +231,10 @@ async fn queue(
         if !std::mem::replace(&mut is_told, true) {
             note(match error {
                 CallError::Lost { .. } => {
-                    "No answer came; asking again. The job is queued once, however often that takes."
+                    "No response; retrying. The job is queued only once, however many tries it takes."
                 }
                 CallError::Refused { .. } | CallError::Foreign(_) => {
-                    "The server is busy; asking again."
+                    "The server is busy; retrying."
                 }
             });
         }
@@ -244,7 +244,7 @@ async fn queue(
         () = interrupts.next() => {
             return Err(CliError::new(
                 exit::INTERRUPTED,
-                "interrupted before the server's answer: the job may have been queued",
+                "interrupted before the server responded: the job may have been queued",
             )
             .hint("`hyprbox jobs list --limit 1` shows whether it was"));
         }
@@ -259,7 +259,7 @@ async fn queue(
         } else {
             screen.data(&format!("{}\n", job.id))?;
             note(&format!(
-                "Queued {} on {}. Follow it: hyprbox jobs log --follow {}",
+                "Queued {} on {}. To follow it: hyprbox jobs log --follow {}",
                 job.preset, job.node_id, job.id
             ));
             tell_wait(&client, &job).await;

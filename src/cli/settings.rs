@@ -71,10 +71,10 @@ fn find(
     let kept = kept()?;
     let url = match (named, &kept) {
         (Some(url), _) => url,
-        (None, Some(kept)) => check_url("the login's server", &kept.url, env)?,
+        (None, Some(kept)) => check_url("the saved server", &kept.url, env)?,
         (None, None) => {
             let words = if given.is_some() {
-                "no server is known: HYPRBOX_TOKEN is set, HYPRBOX_URL is not"
+                "no server given: HYPRBOX_TOKEN is set, but HYPRBOX_URL is not"
             } else {
                 "not logged in"
             };
@@ -108,9 +108,9 @@ fn check_token(token: &str) -> Result<String, CliError> {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(CliError::new(
             exit::REFUSED,
-            "the token (not shown) can't be one: it must be one word, such as hbu_…",
+            "the token (not shown) is malformed: it must be one word, such as hbu_…",
         )
-        .hint("log in again, or set HYPRBOX_TOKEN anew"));
+        .hint("log in again, or set HYPRBOX_TOKEN to a valid token"));
     }
     Ok(token.to_owned())
 }
@@ -122,7 +122,7 @@ pub(super) fn check_url(name: &str, text: &str, env: Env<'_>) -> Result<String, 
     let url = match reqwest::Url::parse(text) {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
             return Err(CliError::usage(format!(
-                "{name} (not shown) has a user or a password in it: it must be {allowed}"
+                "{name} (not shown) contains a user or a password: it must be {allowed}"
             )));
         }
         Ok(url) => url,
@@ -143,9 +143,9 @@ pub(super) fn check_url(name: &str, text: &str, env: Env<'_>) -> Result<String, 
     let allowed = env("HYPRBOX_INSECURE_HTTP").is_some_and(|value| value == "1");
     if url.scheme() == "http" && !hyprbox_agent::config::is_loopback(&url) && !allowed {
         return Err(CliError::failed(format!(
-            "{name}: {text} is plain http to another machine: anyone on the way could read your token and act as you"
+            "{name}: {text} uses plain http to another machine: anyone on the path could read your token and act as you"
         ))
-        .hint("use https, or an SSH tunnel to a port here; HYPRBOX_INSECURE_HTTP=1 takes that risk"));
+        .hint("use https, or an SSH tunnel to a local port; HYPRBOX_INSECURE_HTTP=1 accepts the risk"));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
@@ -182,7 +182,7 @@ impl LoginFile {
             }
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| {
-            CliError::failed(format!("{path} can't be understood: {error}"))
+            CliError::failed(format!("can't parse {path}: {error}"))
                 .hint("log in again: hyprbox login URL")
         })
     }

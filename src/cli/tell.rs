@@ -86,7 +86,7 @@ impl<'f> Teller<'f> {
                     }
                 }
                 Some(Told::News(News::Lost(words))) => self.lost(&words),
-                Some(Told::News(News::Back)) => self.note("The connection is back."),
+                Some(Told::News(News::Back)) => self.note("Reconnected."),
                 Some(Told::News(News::Failed(error))) => {
                     self.finish()?;
                     return Err(error);
@@ -99,7 +99,9 @@ impl<'f> Teller<'f> {
                     return Ok(exit::INTERRUPTED);
                 }
                 Some(Told::Over) | None => {
-                    return Err(CliError::failed("the job's stream ended without its end"));
+                    return Err(CliError::failed(
+                        "the job's stream ended before the job did",
+                    ));
                 }
             }
         }
@@ -108,8 +110,8 @@ impl<'f> Teller<'f> {
     /// Takes an event; at the end, what this program ends with.
     fn take(&mut self, event: Event) -> Result<Option<u8>, CliError> {
         let wrong = |error: serde_json::Error| {
-            CliError::failed(format!("the server's stream can't be understood: {error}"))
-                .hint("it may be older or newer than this program")
+            CliError::failed(format!("can't parse the server's stream: {error}"))
+                .hint("the server may be older or newer than this program")
         };
         match event.name.as_str() {
             "status" => {
@@ -136,9 +138,9 @@ impl<'f> Teller<'f> {
         self.status = Some(status.status);
         self.release_if_caught_up()?;
         match (status.status, &status.cancel_requested_at) {
-            (JobStatus::Queued, _) => self.progress.doing("queued, waiting for its node"),
+            (JobStatus::Queued, _) => self.progress.doing("queued, waiting for the node"),
             (JobStatus::Running, None) => self.progress.doing("running"),
-            (JobStatus::Running, Some(_)) => self.progress.doing("is being cancelled"),
+            (JobStatus::Running, Some(_)) => self.progress.doing("cancelling"),
             (JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled, _) => {}
         }
         Ok(())
@@ -242,13 +244,13 @@ impl<'f> Teller<'f> {
 
     fn say_lost(&mut self, bytes: u64, what: &str) {
         self.note(&format!(
-            "{bytes} bytes of {what} are not kept: the server keeps the last of each stream (4 MiB, unless it is set otherwise)."
+            "{bytes} bytes of {what} are not kept: the server keeps only the end of each stream (4 MiB by default)."
         ));
     }
 
     fn lost(&mut self, words: &str) {
         self.note(&format!(
-            "The connection broke ({words}). The job goes on; trying to come back to it."
+            "Connection lost ({words}). The job goes on; reconnecting."
         ));
         self.progress.doing("reconnecting");
     }

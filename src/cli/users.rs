@@ -29,7 +29,7 @@ pub(super) async fn run(
             done(
                 screen,
                 &added.json,
-                &format!("{} is added, with the role {}.", added.value.email, role.0),
+                &format!("Added {} with the role {}.", added.value.email, role.0),
             )
         }
         UsersCommand::Role { email, role } => {
@@ -38,7 +38,7 @@ pub(super) async fn run(
                 screen,
                 &changed,
                 &format!(
-                    "{email} has the role {} now; their sessions have ended.",
+                    "{email} now has the role {}. Their sessions have ended.",
                     role.0
                 ),
             )
@@ -48,7 +48,7 @@ pub(super) async fn run(
             let me = client.get::<User>("/api/auth/me").await?.value;
             let mut body = json!({});
             if me.id == user.id {
-                body["oldPassword"] = ask::secret("Your old password: ")?.into();
+                body["oldPassword"] = ask::secret("Your current password: ")?.into();
             }
             body["password"] = ask::new_password(&user.email)?.into();
             let changed = change(&client, &email, &body).await?;
@@ -56,7 +56,7 @@ pub(super) async fn run(
                 screen,
                 &changed,
                 &format!(
-                    "{email} has the new password; their sessions have ended, and their tokens are revoked."
+                    "Changed the password of {email}. Their sessions have ended, and their tokens are revoked."
                 ),
             )
         }
@@ -73,7 +73,7 @@ pub(super) async fn run(
             client
                 .delete(&format!("/api/users/{}", segment(&user.id)))
                 .await?;
-            note(&format!("{} is removed; their jobs stay.", user.email));
+            note(&format!("Removed {}. Their jobs are kept.", user.email));
             Ok(0)
         }
     }
@@ -160,7 +160,7 @@ pub(super) async fn run_tokens(
                 return Ok(0);
             }
             note(&format!(
-                "The token {name}, shown this once; give it to a program as HYPRBOX_TOKEN:"
+                "The token {name}, shown only once. Pass it to a program as HYPRBOX_TOKEN:"
             ));
             screen.data(&format!("{}\n", minted.value.token))?;
             Ok(0)
@@ -177,7 +177,7 @@ async fn list_tokens(client: &Client, screen: Screen, path: &str) -> Result<u8, 
         screen.value(&tokens.json)?;
         return Ok(0);
     }
-    let mut table = Table::new(&["ID", "NAME", "PREFIX", "MADE", "USED", "EXPIRES"]);
+    let mut table = Table::new(&["ID", "NAME", "PREFIX", "CREATED", "LAST USED", "EXPIRES"]);
     for token in &tokens.value.tokens {
         let expires = token.expires_at.map_or_else(
             || "never".to_owned(),
@@ -214,15 +214,13 @@ async fn revoke(client: &Client, path: &str, listing: &str, token: &str) -> Resu
         }
         _ => {
             return Err(CliError::usage(format!(
-                "{} tokens are called {token}; name one by its id",
+                "{} tokens are named {token}; use a token's id instead",
                 found.len()
             ))
-            .hint(format!("`{listing}` shows the ids")));
+            .hint(format!("`{listing}` lists the ids")));
         }
     };
     client.delete(&format!("{path}/{}", segment(&id))).await?;
-    note(&format!(
-        "The token {token} is revoked; the next call with it is refused."
-    ));
+    note(&format!("Revoked the token {token}. It no longer works."));
     Ok(0)
 }

@@ -143,11 +143,11 @@ async fn page(site: &Site, caller: &Caller, notice: Notice<'_>) -> Result<Markup
         h1 { "Your account" }
         p.dim { bdi { (user.email) } " · " (user.role) }
         @match notice {
-            Notice::PasswordChanged => { p.banner role="status" { "The password is changed. Your other sessions have ended, and so have your tokens unless you kept them." } }
+            Notice::PasswordChanged => { p.banner role="status" { "Your password is changed. Your other sessions have ended, and your tokens are revoked unless you kept them." } }
             Notice::Token(token) => {
                 section.card {
                     h2 { "Your new token" }
-                    p { "It is shown this once. Send it as " code { "Authorization: Bearer …" } "; it may do what you may do." }
+                    p { "Copy it now: it is shown only once. Send it as " code { "Authorization: Bearer …" } ". It has your permissions." }
                     (parts::copyable(token, "the token"))
                 }
             }
@@ -175,7 +175,7 @@ fn token_section(
         name: "name",
         label: "Name",
         value: typed_name,
-        hint: Some("To tell tokens apart, like ci"),
+        hint: Some("What the token is for, such as ci"),
         fault: faults.at("name"),
         autocomplete: "off",
         max_length: Some(255),
@@ -196,7 +196,7 @@ fn token_section(
         id: Some("f-token-password"),
         label: "Your password",
         kind: "password",
-        hint: Some("Needed as you signed in more than 15 minutes ago"),
+        hint: Some("Required because you signed in more than 15 minutes ago"),
         fault: faults.at("password"),
         autocomplete: "current-password",
         ..Input::default()
@@ -206,11 +206,11 @@ fn token_section(
             h2 #tokens-h { "Tokens for scripts and CI" }
             (token_table(tokens, "/account"))
             details.card.add open[error.is_some()] {
-                summary { "Make a token" }
+                summary { "Create a token" }
                 (faults.summary(&["name", "expiresInDays", "password"]))
                 form method="post" action="/account/tokens" {
                     (name.draw()) (days.draw()) @if needs_password { (password.draw()) }
-                    button.primary { "Make" }
+                    button.primary { "Create" }
                 }
             }
         }
@@ -220,18 +220,18 @@ fn token_section(
 /// Personal tokens, each with a button that revokes it under that address.
 pub(super) fn token_table(tokens: &[PersonalToken], address: &str) -> Markup {
     if tokens.is_empty() {
-        return html! { p.none { "None." } };
+        return html! { p.none { "No tokens yet." } };
     }
     html! {
         table {
-            thead { tr { th scope="col" { "Name" } th scope="col" { "Token" } th scope="col" { "Made" } th scope="col" { "Last used" } th scope="col" { "Ends" } th scope="col" { span.unseen { "Actions" } } } }
+            thead { tr { th scope="col" { "Name" } th scope="col" { "Token" } th scope="col" { "Created" } th scope="col" { "Last used" } th scope="col" { "Expires" } th scope="col" { span.unseen { "Actions" } } } }
             tbody { @for token in tokens {
                 tr {
                     td.main { bdi { (words::visible(&token.name)) } }
                     td data-label="Token" { code { (token.prefix) "…" } }
-                    td data-label="Made" { (words::since(token.created_at)) }
+                    td data-label="Created" { (words::since(token.created_at)) }
                     td data-label="Last used" { @match token.last_used_at { Some(at) => { (words::since(at)) } None => { "never" } } }
-                    td data-label="Ends" { @match token.expires_at { Some(at) => { (words::moment(at)) } None => { "never" } } }
+                    td data-label="Expires" { @match token.expires_at { Some(at) => { (words::moment(at)) } None => { "never" } } }
                     td.num { (form::button(&format!("{address}/tokens/{}/revoke", token.id), "danger", "Revoke", Some("Revoke this token?"))) }
                 }
             } }
@@ -243,7 +243,7 @@ fn password_form(user: &User, error: Option<&ApiError>) -> Markup {
     let faults = Faults::of(error);
     let old = Input {
         name: "old",
-        label: "Old password",
+        label: "Current password",
         kind: "password",
         fault: faults.at("old"),
         autocomplete: "current-password",
@@ -257,7 +257,7 @@ fn password_form(user: &User, error: Option<&ApiError>) -> Markup {
     let keep = form::toggle(
         "f-keep",
         "Keep my tokens",
-        Some("Otherwise they are revoked, as your other sessions are"),
+        Some("If unchecked, your tokens are revoked. Your other sessions always end"),
         None,
         html! { input #f-keep type="checkbox" name="keep" value="true" aria-describedby=(form::described_by("f-keep")); },
     );

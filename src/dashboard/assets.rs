@@ -115,8 +115,7 @@ pub(super) async fn serve(
 ) -> Result<Response, ApiError> {
     let shelf = shelf();
     let asset = shelf.assets.get(&file).filter(|_| version == shelf.version);
-    let asset =
-        asset.ok_or_else(|| ApiError::not_found("not_found", "There is no such file here"))?;
+    let asset = asset.ok_or_else(|| ApiError::not_found("not_found", "File not found"))?;
     let etag = format!("\"{}\"", shelf.version);
     let has = |name, wanted: &str| {
         let value: Option<&HeaderValue> = headers.get(name);

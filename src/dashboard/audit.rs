@@ -62,7 +62,7 @@ fn filter_of(query: &Query) -> Result<Filter, ApiError> {
     Ok(Filter {
         before: before
             .map_err(|_| {
-                ApiError::bad_request("bad_input", "This link to older entries is not whole")
+                ApiError::bad_request("bad_input", "This link to older entries is incomplete")
             })?
             .map(|id| id.to_string()),
         actor: given("actor"),

@@ -15,7 +15,7 @@ use crate::jobs::{JobView, Scope, Step, find_visible};
 use crate::store::job::JobFilter;
 
 /// What the two jobs are called.
-const NAMES: (&str, &str) = ("Before", "This one");
+const NAMES: (&str, &str) = ("Previous", "This run");
 /// Bytes of a job's output that are compared: a tail as it is kept by default.
 const COMPARED_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -41,11 +41,11 @@ pub(super) async fn show(
     };
     let compared = match &old {
         Some(old) => sections(&site, scope, old, &new).await?,
-        None => html! { p.none { "There is no earlier job of this preset on this node." } },
+        None => html! { p.none { "No earlier job of this preset on this node." } },
     };
     let body = html! {
         p.crumbs { a href=(parts::job_address(&new.id, scope)) { (new.preset) " on " (new.node_id) } }
-        h1 { "Compared with the run before" }
+        h1 { "Compared with the previous run" }
         (compared)
     };
     let page = Page::new("Compare", body)
@@ -152,11 +152,11 @@ fn output(old: (&str, bool), new: (&str, bool), logs: &SideBySide) -> Markup {
     html! {
         @match logs.first() {
             None if logs.is_same() => { p.none { "The same." } }
-            None => { p.none { "What is compared of it is the same; the rest is too long." } }
+            None => { p.none { "The compared part is the same. The rest is too long to compare." } }
             Some((before, now)) => {
-                p { "The first line that differs: " (link(old, before)) " before, " (link(new, now)) " in this one." }
+                p { "First difference: line " (link(old, before)) " of the previous run, line " (link(new, now)) " of this run." }
                 @if old.1 || new.1 {
-                    p.dim { "The beginning of the output is not compared; lines are counted from where it begins." }
+                    p.dim { "The beginning of the output is not compared. Line numbers start where the comparison starts." }
                 }
                 (logs.draw(NAMES))
             }
@@ -215,7 +215,7 @@ pub(super) fn script(diff: &str) -> Markup {
     // The first two lines name the files, which the table has done.
     let lines = diff.lines().skip(2);
     html! {
-        @if diff.is_empty() { p.none { "The script is the same, byte for byte." } }
+        @if diff.is_empty() { p.none { "The scripts are identical." } }
         @else {
             pre.code.tall.diff tabindex="0" { @for line in lines {
                 @match line.as_bytes().first() {

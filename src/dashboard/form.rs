@@ -128,7 +128,7 @@ impl<'e> Faults<'e> {
         html! {
             @if let Some(message) = self.message {
                 div.alert role="alert" {
-                    @if at_fields { p { "Some of it can't be used as it is. See the fields below." } }
+                    @if at_fields { p { "Some values are invalid. See the fields below." } }
                     @else { p { (message.trim_end_matches('.')) "." } }
                     @for (path, fault) in unseen { p { (path) " " (fault) "." } }
                     @if let Some(more) = &self.more { p { (more) "." } }

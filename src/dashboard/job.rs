@@ -129,9 +129,9 @@ fn body(server: &ServerAddress, shown: &Shown, api: &str, output: &Markup) -> Ma
             (job_words::draw(job, shown.node.as_ref()))
             @if shown.still_running {
                 p {
-                    "Its script still runs on " (job.node_id) ", although the job has ended here. "
-                    @if job.cancel_requested_at.is_some() { "A cancel is on its way to the agent." }
-                    @else { "Cancel stops it." }
+                    "The script is still running on " (job.node_id) ", although the job has ended here. "
+                    @if job.cancel_requested_at.is_some() { "A cancel request is on its way to the agent." }
+                    @else { "Select Cancel to stop it." }
                 }
             }
         }
@@ -140,10 +140,10 @@ fn body(server: &ServerAddress, shown: &Shown, api: &str, output: &Markup) -> Ma
             (params(&job.params))
             details {
                 summary { "Script" }
-                p.dim { "What was frozen when the job was queued, byte for byte. SHA-256 " code { (job.script_sha256) } }
+                p.dim { "The exact script that was frozen when the job was queued. SHA-256 " code { (job.script_sha256) } }
                 pre.code.tall tabindex="0" { (words::visible(&shown.script)) }
             }
-            details { summary { "The same with curl" } (parts::copyable(&curl(&server.url, job), "the command")) }
+            details { summary { "As a curl command" } (parts::copyable(&curl(&server.url, job), "the command")) }
         }
         section.output aria-labelledby="output-h" {
             div.head {
@@ -180,7 +180,7 @@ fn actions(shown: &Shown) -> Markup {
         && (!job.status.is_terminal() || *still_running)
         && job.cancel_requested_at.is_none();
     let ask = (job.status == JobStatus::Running || *still_running)
-        .then_some("Stop the script on the node? What it did so far stays done.");
+        .then_some("Stop the script on the node? Changes that it has already made are not undone.");
     html! {
         @if may_cancel { (form::button(&cancel, "danger", "Cancel", ask)) }
         @if user.role >= Role::Operator { a.button href=(again) { "Run again" } }
@@ -201,7 +201,7 @@ fn facts(shown: &Shown) -> Markup {
                     None => { (words::running_since(job.created_at)) }
                 }
             } }
-            div { dt { "Ran" } dd { (parts::took(job)) @if !job.status.is_terminal() { " of " (limit(job)) " at most" } } }
+            div { dt { "Ran" } dd { (parts::took(job)) @if !job.status.is_terminal() { " (limit " (limit(job)) ")" } } }
             @if let (JobStatus::Running, Some(at)) = (job.status, shown.last_output) {
                 div { dt { "Last output" } dd #last-output { (words::since(at)) } }
             }
@@ -269,7 +269,7 @@ fn downloads(api: &str, job: &JobView, scope: Scope) -> Markup {
             (link("stream=both", "both.log", "all")) " · "
             (link("stream=stdout", "stdout.log", "stdout")) " · "
             (link("stream=stderr", "stderr.log", "stderr")) " · "
-            (link("times=true", "times.log", "with times")) " · "
+            (link("times=true", "times.log", "with timestamps")) " · "
             (link("format=gzip", "both.log.gz", ".gz"))
         }
     }
@@ -286,8 +286,8 @@ fn live_output(id: &str, api: &str, scope: Scope) -> Markup {
 fn plain_output(output: &[u8], is_over: bool) -> Markup {
     let (text, is_cut) = plain::text(output);
     html! {
-        p.dim { "This is the page for browsers without JavaScript: the end of the output" @if !is_over { ", loaded anew every few seconds" } "." }
-        @if is_cut { p.dim { "The output is longer than what is shown here; download it to see all of it." } }
+        p.dim { "This is the page for browsers without JavaScript. It shows the end of the output" @if !is_over { " and reloads every few seconds" } "." }
+        @if is_cut { p.dim { "The output is longer than what is shown here. Download it to see all of it." } }
         @if text.is_empty() { p.none { "No output yet." } } @else { pre.code tabindex="0" { (words::visible(&text)) } }
     }
 }

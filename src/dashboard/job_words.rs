@@ -15,7 +15,7 @@ pub(super) fn draw(job: &JobView, node: Option<&NodeView>) -> Markup {
         (parts::job_state(job)) " "
         span.sentence { (sentence(job, node)) }
         @if job.recovered_at.is_some() {
-            p { "The agent reported this late: the server had given the job up by then." }
+            p { "The agent reported this result late, after the server had given up on the job." }
         }
         @if !advice.is_empty() { p { (advice) } }
     }
@@ -41,25 +41,25 @@ fn waiting(job: &JobView, node: Option<&NodeView>) -> Markup {
     let id = &job.node_id;
     html! {
         @match node.map(|node| (node, node.status)) {
-            None => { "Waiting for " (id) ", which is no node any more." }
+            None => { "Waiting for " (id) ", which no longer exists." }
             Some((node, NodeStatus::Offline)) => {
                 "Waiting for " (id) ", "
                 @match node.last_seen_at {
-                    Some(at) => { "last seen " (words::since(at)) ". The job starts when its agent is back." }
-                    None => { "whose agent was never seen. The job starts when it comes." }
+                    Some(at) => { "last seen " (words::since(at)) ". The job starts when its agent reconnects." }
+                    None => { "which has never connected. The job starts when its agent does." }
                 }
             }
             Some((node, NodeStatus::Online)) if let Some(other) = &node.still_running_job_id => {
-                "Waiting: " (id) " still runs job " a href=(format!("/jobs/{other}")) { (other) }
-                ", which counted as lost or was ended by hand. Cancel that job to stop its script."
+                "Waiting: " (id) " is still running job " a href=(format!("/jobs/{other}")) { (other) }
+                ", which was reported lost or ended by hand. Cancel that job to stop its script."
             }
             Some((node, NodeStatus::Online)) if let Some(problem) = &node.problem => {
                 "Waiting: " (id) " can't run jobs: " (words::visible(problem)) "."
             }
             Some((node, NodeStatus::Online)) if node.running_job_id.is_some() => {
-                "Waiting until " (id) " has finished another job."
+                "Waiting for " (id) " to finish another job."
             }
-            Some((_, NodeStatus::Online)) => { "Waiting for " (id) " to take it." }
+            Some((_, NodeStatus::Online)) => { "Waiting for " (id) " to start it." }
         }
     }
 }
@@ -68,7 +68,7 @@ fn running(job: &JobView) -> Markup {
     html! {
         @match job.cancel_requested_at {
             Some(at) => {
-                "A cancel was asked for " (words::since(at)) ". The script still runs until " (job.node_id) " says that it has stopped."
+                "Cancelling, requested " (words::since(at)) ". The script keeps running until " (job.node_id) " confirms that it has stopped."
             }
             None => { "on " (job.node_id) " for " (parts::took(job)) "." }
         }
@@ -83,7 +83,7 @@ fn failure(job: &JobView) -> String {
         (Some(why), _, _) => words::visible(why).into_owned(),
         (None, Some(code), _) => format!("with exit code {code}"),
         (None, None, Some(signal)) => format!("killed by {signal}"),
-        (None, None, None) => "without saying why".to_owned(),
+        (None, None, None) => "for an unknown reason".to_owned(),
     }
 }
 
@@ -117,17 +117,19 @@ fn advice(job: &JobView) -> &'static str {
 fn advice_on_code(code: Option<i64>, signal: Option<&str>) -> &'static str {
     match (code, signal) {
         (_, Some("SIGKILL")) | (Some(137), _) => {
-            "Something killed it, most often the kernel for want of memory: see dmesg on the node."
+            "Something killed the script, most often the kernel because memory ran out. Check dmesg on the node."
         }
-        (_, Some("SIGTERM")) | (Some(143), _) => "Something on the node asked it to end (SIGTERM).",
+        (_, Some("SIGTERM")) | (Some(143), _) => {
+            "A process on the node asked the script to stop (SIGTERM)."
+        }
         (Some(2), _) => {
-            "Exit code 2 is the distro guard's: if the output says so, the preset is for another system. Else the script \
-             ended with it: see the last lines."
+            "Exit code 2 is the distro guard's: if the output says so, the preset targets another system. Otherwise the \
+             script ended with it: check the last lines."
         }
         (_, Some("SIGINT")) | (Some(130), _) => {
-            "Something on the node interrupted it (SIGINT), as Ctrl+C does."
+            "A process on the node interrupted the script (SIGINT), as Ctrl+C does."
         }
-        (Some(126), _) => "A command in the script is there but can't be executed.",
+        (Some(126), _) => "A command in the script exists but can't be executed.",
         (Some(127), _) => "A command in the script is not installed on the node.",
         _ => "",
     }

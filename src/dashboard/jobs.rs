@@ -114,7 +114,7 @@ impl<'q> Asked<'q> {
         let before = match self.cursor {
             "" => None,
             cursor => Some(uuid::Uuid::parse_str(cursor).map_err(|_| {
-                ApiError::bad_request("bad_input", "This link to older jobs is not whole")
+                ApiError::bad_request("bad_input", "This link to older jobs is incomplete")
             })?),
         };
         Ok(JobFilter {
@@ -192,7 +192,7 @@ fn nodes_like(like: &[String], asked: &Asked<'_>, pairs: &[(&str, &str)]) -> Mar
     };
     html! {
         @if like.iter().any(|node| node != asked.node) {
-            p { "Nodes like it: " @for (index, node) in like.iter().enumerate() {
+            p { "Similar nodes: " @for (index, node) in like.iter().enumerate() {
                 @if index > 0 { ", " }
                 a href=(address(node)) { (node) }
             } }

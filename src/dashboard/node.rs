@@ -71,9 +71,9 @@ pub(super) fn banner(node: &NodeView, from: Option<&str>) -> Markup {
     let words = match (node.status, node.last_seen_at) {
         (NodeStatus::Online, _) => "The agent is connected.",
         (NodeStatus::Offline, None) => {
-            "Waiting for the agent's first sign of life. This turns green by itself."
+            "Waiting for the agent to connect. This page updates by itself."
         }
-        (NodeStatus::Offline, Some(_)) => "Its queued jobs wait until it is back.",
+        (NodeStatus::Offline, Some(_)) => "Queued jobs start when it reconnects.",
     };
     html! {
         div.banner {
@@ -119,37 +119,37 @@ fn facts(user: &User, node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup
     html! {
         @if node.live_instances > 1 {
             p.alert role="alert" {
-                (node.live_instances) " agents use this node's tokens at once. One node is one machine: make another node "
+                (node.live_instances) " agents are using this node's tokens at the same time. A node is one machine: add another node "
                 "for the other machine, or revoke its token below."
             }
         }
         @if let Some(problem) = &node.problem {
-            p.alert role="alert" { "This node can't run jobs as it should: " (words::visible(problem)) "." }
+            p.alert role="alert" { "This node can't run jobs properly: " (words::visible(problem)) "." }
         }
         @if let Some(id) = &node.still_running_job_id {
             p.alert role="alert" {
-                "The node still runs job " a href=(parts::job_address(id, scope)) { (id) }
-                ", which counted as lost or was ended by hand. Cancel that job to stop its script; others wait until then."
+                "The node is still running job " a href=(parts::job_address(id, scope)) { (id) }
+                ", which was reported lost or ended by hand. Other jobs wait until it stops. Cancel it to stop its script."
             }
         }
         @if let Some(at) = node.copied_agent_at {
             p.alert role="alert" {
                 "A second machine started with a copy of this node's agent state " (words::since(at))
-                ", and got an agent instance of its own. One node is one machine: make another node for the copy, or remove its agent."
+                ". A node is one machine: add another node for the copy, or remove its agent."
             }
         }
         dl.facts {
             div { dt { "Hostname" } dd { (or_dash(node.hostname.as_deref())) } }
             div { dt { "System" } dd { (or_dash(node.os.pretty_name.as_deref())) } }
             div { dt { "Agent" } dd { (agent(user, node)) } }
-            div { dt { "Runs" } dd {
+            div { dt { "Running" } dd {
                 @match &node.running_job_id {
                     Some(id) if is_shown(id) => { a href=(parts::job_address(id, scope)) { "a job" } }
                     Some(_) => { "somebody else's job" }
                     None => { "nothing" }
                 }
             } }
-            div { dt { "Waiting" } dd { (words::count(node.queued_jobs, "job", "jobs")) } }
+            div { dt { "Queued" } dd { (words::count(node.queued_jobs, "job", "jobs")) } }
             @for (key, value) in &node.labels {
                 div { dt { bdi { (words::visible(key)) } } dd { bdi { (words::visible(value)) } } }
             }
@@ -172,7 +172,7 @@ fn agent(user: &User, node: &NodeView) -> Markup {
 
 fn token_section(address: &str, node: &NodeView, tokens: &[NodeToken]) -> Markup {
     let delete = format!(
-        "Delete {}? Its tokens stop working and its waiting jobs are cancelled.",
+        "Delete {}? Its tokens stop working, and its queued jobs are cancelled.",
         node.id
     );
     html! {
@@ -180,12 +180,12 @@ fn token_section(address: &str, node: &NodeView, tokens: &[NodeToken]) -> Markup
             h2 #tokens-h { "Tokens" }
             table.tokens {
                 thead { tr {
-                    th scope="col" { "Token" } th scope="col" { "Made" } th scope="col" { "Last used" } th scope="col" { span.unseen { "Revoke" } }
+                    th scope="col" { "Token" } th scope="col" { "Created" } th scope="col" { "Last used" } th scope="col" { span.unseen { "Revoke" } }
                 } }
                 tbody { @for token in tokens { (token_row(address, token)) } }
             }
             div.actions {
-                (form::button(&format!("{address}/tokens"), "", "Make a token", None))
+                (form::button(&format!("{address}/tokens"), "", "Create a token", None))
                 (form::button(&format!("{address}/delete"), "danger", "Delete the node", Some(&delete)))
             }
         }
@@ -194,11 +194,11 @@ fn token_section(address: &str, node: &NodeView, tokens: &[NodeToken]) -> Markup
 
 fn token_row(address: &str, token: &NodeToken) -> Markup {
     let revoke = format!("{address}/tokens/{}/revoke", token.id);
-    let ask = "Revoke this token? An agent that uses it is shut out at once.";
+    let ask = "Revoke this token? An agent that uses it loses access at once.";
     html! {
         tr {
             td.main { code { (token.prefix) "…" } }
-            td data-label="Made" { (words::since(token.created_at)) }
+            td data-label="Created" { (words::since(token.created_at)) }
             td data-label="Last used" {
                 @match token.last_used_at { Some(at) => { (words::since(at)) } None => { "never" } }
             }

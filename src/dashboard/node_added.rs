@@ -97,29 +97,29 @@ async fn page(
         section.card {
             h2 { "On a new machine" }
             @if let Some(line) = &line {
-                p { "Paste this on " strong { (node.id) } ". It fetches the agent from this server, and starts it as a service. "
+                p { "Paste this on " strong { (node.id) } ". It installs the agent from this server and starts it as a service. "
                     "It works once, within an hour." }
                 (parts::copyable(line, "the line"))
             } @else {
-                p { "This server has no agent to give away: put a static build into " code { (site.jobs.nodes.install.place()) }
+                p { "This server has no agent to install. Put a static build into " code { (site.jobs.nodes.install.place()) }
                     " as " code { "hyprbox-agent-x86_64" } ", or install the package hyprbox-agent on the machine." }
             }
         }
         section.card {
-            h2 { "The token of this node" }
-            p { "It is shown this once; the server keeps only its fingerprint." }
+            h2 { "Node token" }
+            p { "Copy it now: it is shown only once. The server keeps only its fingerprint." }
             (parts::copyable(token, "the token"))
         }
         section.card {
-            h2 { "The command, by hand" }
-            p { "On " strong { (node.id) } ", as root or as the user that jobs are to run as:" }
+            h2 { "Start it by hand" }
+            p { "On " strong { (node.id) } ", run this as root, or as the user that jobs should run as:" }
             (parts::copyable(&command(&server.url, &node.id, token), "the command"))
             @if is_in_the_clear(&server.url) {
                 p.alert {
                     strong { "The address of this server is plain http. " }
-                    "Whoever can read the traffic between the node and the server can read this token and every job's "
-                    "output, and run commands on the node. Use it in a network that you trust, or put the server behind "
-                    "https and set HYPRBOX_PUBLIC_URL."
+                    "Anyone who can read the traffic between the node and the server can read this token and every job's "
+                    "output, and run commands on the node. Use it only in a network that you trust, or put the server "
+                    "behind https and set HYPRBOX_PUBLIC_URL."
                 }
             }
         }
@@ -135,8 +135,8 @@ async fn page(
 fn only_here(server: &ServerAddress) -> Markup {
     html! {
         p.alert {
-            strong { "The address " (server.url) " works on the server's own machine only. " }
-            "For a node on another machine, open this page by an address that the other machine can reach (the server must "
+            strong { "The address " (server.url) " works only on the server's own machine. " }
+            "For a node on another machine, open this page at an address that the other machine can reach (the server must "
             "listen on it: HYPRBOX_LISTEN), or set HYPRBOX_PUBLIC_URL."
         }
     }

@@ -64,15 +64,14 @@ impl Picker {
     ) -> Markup {
         let id = "f-node";
         if !self.is_searched {
-            let hint =
-                (!self.has_any).then_some("There is no node yet; an ADMIN adds one under Nodes");
+            let hint = (!self.has_any).then_some("No nodes yet. An ADMIN can add one under Nodes");
             return around(id, "Node", hint, fault, self.list(preset, chosen, fault));
         }
         let about = self.nodes.iter().find(|node| node.id == chosen);
         let about = about.map(|node| node_words(preset, node));
         let hint = about
             .as_deref()
-            .unwrap_or("Its name, or a part of it, its system or a label");
+            .unwrap_or("Search by name, system or label");
         let control = html! {
             div.pick {
                 input #f-node type="search" name="node" value=(chosen) required maxlength="200" autocomplete="off"
@@ -107,7 +106,7 @@ impl Picker {
             @match self.count {
                 0 => { p.dim { "No node matches." } }
                 count if count > self.nodes.len() => {
-                    p.dim { (count) " nodes match; these come first. Type more to narrow them." }
+                    p.dim { (count) " nodes match. Type more to narrow the list." }
                 }
                 count => { p.dim { (words::count(count as u64, "node matches.", "nodes match.")) } }
             }
@@ -174,7 +173,7 @@ fn node_words(preset: &Preset, node: &NodeView) -> String {
         words.push_str(&format!(" · {}", words::visible(system)));
     }
     if node.status == NodeStatus::Offline {
-        words.push_str(" · offline, the job would wait");
+        words.push_str(" · offline: the job would wait");
     }
     if !is_target(preset, node) {
         words.push_str(" · not a target of this preset");

@@ -128,7 +128,7 @@ fn list(user: &User, asked: &Asked, found: &Found) -> Markup {
             p.none {
                 "No nodes yet. "
                 @if user.role == Role::Admin { "Name the first one above: the next page has the command that connects it." }
-                @else { "An ADMIN adds them." }
+                @else { "An ADMIN can add them." }
             }
         } @else {
             p.dim {

@@ -75,7 +75,7 @@ fn body(
         @if in_the_clear {
             p.alert {
                 strong { "You reached this server over plain http. " }
-                "Whoever can read the network traffic can read passwords, tokens and output. Set HYPRBOX_TLS_CERT and "
+                "Anyone who can read the network traffic can read passwords, tokens and output. Set HYPRBOX_TLS_CERT and "
                 "HYPRBOX_TLS_KEY, or put the server behind a proxy with https and set HYPRBOX_PUBLIC_URL."
             }
         }
@@ -89,7 +89,7 @@ fn body(
         }
         section aria-labelledby="now-h" {
             h2 #now-h { "Now" }
-            div #now data-region data-shows="jobs" { (parts::job_table(now, scope, "Nothing runs or waits.")) }
+            div #now data-region data-shows="jobs" { (parts::job_table(now, scope, "Nothing running or queued.")) }
         }
         section aria-labelledby="latest-h" {
             div.head {
@@ -97,7 +97,7 @@ fn body(
                 a href=(all) { "All jobs" }
             }
             div #latest data-region data-shows="jobs" {
-                (parts::job_table(latest, scope, "No job has ended yet."))
+                (parts::job_table(latest, scope, "No finished jobs yet."))
                 @if latest.is_empty() && user.role >= Role::Operator {
                     p { a.button href="/presets" { "Choose a preset to run" } }
                 }
@@ -143,9 +143,9 @@ pub(super) fn load(node: &NodeView) -> Markup {
     html! {
         @match (&node.running_job_id, node.queued_jobs) {
             (None, 0) => { "Idle" }
-            (Some(_), 0) => { "Runs a job" }
-            (None, waiting) => { (words::count(waiting, "job waits", "jobs wait")) }
-            (Some(_), waiting) => { "Runs a job, " (words::count(waiting, "waits", "wait")) }
+            (Some(_), 0) => { "Running a job" }
+            (None, waiting) => { (words::count(waiting, "job queued", "jobs queued")) }
+            (Some(_), waiting) => { "Running a job, " (waiting) " queued" }
         }
     }
 }

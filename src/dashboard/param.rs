@@ -74,7 +74,7 @@ fn limits(param: &Param) -> Option<String> {
             let both: Vec<String> = pattern.into_iter().chain(length).collect();
             Some(both.join(", ")).filter(|words| !words.is_empty())
         }
-        ParamKind::Secret => Some("never shown again, never in the script".to_owned()),
+        ParamKind::Secret => Some("not shown again, never part of the script".to_owned()),
         ParamKind::Bool | ParamKind::Enum { .. } => None,
     }
 }

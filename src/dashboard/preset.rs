@@ -156,7 +156,7 @@ async fn queue(
     match site.jobs.queue(user, request, idempotency).await {
         Ok(QueueOutcome::New(job) | QueueOutcome::Existing(job)) => Ok(job.id),
         Err(JobError::NodeNotFound) => Err(ApiError::from(JobError::NodeNotFound)
-            .with_field("nodeId", "is no node; choose one that is")),
+            .with_field("nodeId", "doesn't exist; choose another node")),
         Err(error) => Err(error.into()),
     }
 }
@@ -251,7 +251,7 @@ async fn page(
                 }
             }
             @if user.role >= Role::Operator { (form(preset, &node, filled, error)) }
-            @else { p.none { "Your role is VIEWER; queueing needs OPERATOR." } }
+            @else { p.none { "Queueing jobs requires the role OPERATOR. Yours is VIEWER." } }
         }
         div #preview { @if let Some(preview) = preview { (preview.draw()) } }
         details { summary { "The preset's file" } pre.code.tall tabindex="0" { (words::visible(&entry.source)) } }
@@ -273,12 +273,12 @@ fn form(preset: &Preset, node: &Markup, filled: &Filled, error: Option<&ApiError
     shown.extend(paths.iter().map(String::as_str));
     let is_reused = error.is_some_and(|error| error.code == "idempotency_key_reused");
     let limit = format!(
-        "Seconds; the preset's own limit is {}",
+        "In seconds. The preset's default is {}",
         words::span(i64::from(preset.timeout_seconds) * 1_000)
     );
     let timeout = Input {
         name: "timeout",
-        label: "Stop it after (optional)",
+        label: "Time limit (optional)",
         value: &filled.timeout,
         hint: Some(&limit),
         fault: faults.at("timeoutSeconds"),
@@ -300,13 +300,13 @@ fn form(preset: &Preset, node: &Markup, filled: &Filled, error: Option<&ApiError
         form #queue .card method="post" action=(format!("/presets/{}", preset.name)) {
             div #faults {
                 @if is_reused {
-                    div.alert role="alert" { p { "This form has queued a job already. Press Queue again for another one." } }
+                    div.alert role="alert" { p { "This form has already queued a job. Select Queue again to queue another one." } }
                 } @else { (faults.summary(&shown)) }
             }
             @if filled.asks {
                 div.alert role="alert" {
-                    p { "This is a high-risk preset, and nothing was queued yet. Check the node and the params, then queue it." }
-                    @if has_secret { p { "Type its secrets again." } }
+                    p { "This is a high-risk preset, and nothing is queued yet. Check the node and the params, then queue it." }
+                    @if has_secret { p { "Enter its secrets again." } }
                 }
             }
             input type="hidden" name="key" value=(filled.key);
@@ -321,7 +321,7 @@ fn form(preset: &Preset, node: &Markup, filled: &Filled, error: Option<&ApiError
                 (timeout.draw())
             }
             div.actions {
-                @if filled.asks { button.danger name="do" value="confirmed" { "Queue it, at high risk" } }
+                @if filled.asks { button.danger name="do" value="confirmed" { "Queue it anyway" } }
                 @else { button.primary name="do" value="queue" data-ask=[ask.as_ref()] data-sure=[sure] { "Queue" } }
                 button name="do" value="preview" formnovalidate { "Show the script" }
             }

@@ -59,7 +59,7 @@ fn broken(errors: &[FileError]) -> Markup {
     html! {
         @if !errors.is_empty() {
             div.alert role="alert" {
-                p { "Some files in the presets folder can't be read; what was good before stays in use." }
+                p { "Some files in the presets folder are invalid. Their last valid versions stay in use." }
                 ul { @for error in errors {
                     li {
                         code { bdi { (words::visible(&error.file)) } @if let Some(line) = error.line { ":" (line) } }

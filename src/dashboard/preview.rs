@@ -64,7 +64,7 @@ impl Preview {
     pub(super) fn draw(&self) -> Markup {
         html! {
             section.card aria-labelledby="preview-h" {
-                h2 #preview-h tabindex="-1" { "The script, as it would be frozen now" }
+                h2 #preview-h tabindex="-1" { "The script that would be queued" }
                 @if let Some(last) = &self.last { (last.draw(&self.params)) }
                 pre.code.tall tabindex="0" { (words::visible(&self.script)) }
             }
@@ -78,12 +78,12 @@ impl LastRun {
         let address = parts::job_address(&self.job.id, Scope::Mine);
         html! {
             @if self.diff.is_empty() && !has_new_params {
-                p { "The same, byte for byte, as in your " a href=(address) { "last run" } " there (" (parts::job_state(&self.job)) ")." }
+                p { "Identical to your " a href=(address) { "last run" } " there (" (parts::job_state(&self.job)) ")." }
             } @else {
-                p { "What is new since your " a href=(address) { "last run" } " there (" (parts::job_state(&self.job)) "):" }
+                p { "Changes since your " a href=(address) { "last run" } " there (" (parts::job_state(&self.job)) "):" }
                 @if has_new_params { (compare::params(&self.job.params, params)) }
                 (compare::script(&self.diff))
-                h3 { "All of it" }
+                h3 { "Full script" }
             }
         }
     }

@@ -43,7 +43,7 @@ pub(super) async fn submit(
         Err(error) if error.status.is_server_error() => Err(error),
         Err(mut error) => {
             if error.code == "setup_code" {
-                let words = "is another one; the server printed it at its start";
+                let words = "is wrong; the server printed the right one when it started";
                 error = error.with_field("code", words);
             }
             let again = page(&form(&code, &email, Some(&error)));
@@ -59,7 +59,7 @@ fn page(body: &Markup) -> Markup {
 fn done() -> Markup {
     html! {
         h1 { "The server is set up" }
-        p { "There is an ADMIN already; ask them for an account." }
+        p { "An ADMIN already exists. Ask them for an account." }
         p { a.button href="/login" { "Sign in" } }
     }
 }
@@ -70,7 +70,7 @@ fn form(code: &str, email: &str, error: Option<&ApiError>) -> Markup {
         name: "code",
         label: "Setup code",
         value: code,
-        hint: Some("Printed by the server at its start, like ABCD-EFGH-JKLM-NPQR"),
+        hint: Some("Printed by the server when it starts, such as ABCD-EFGH-JKLM-NPQR"),
         fault: faults.at("code"),
         autocomplete: "off",
         has_focus: code.is_empty(),
@@ -86,14 +86,10 @@ fn form(code: &str, email: &str, error: Option<&ApiError>) -> Markup {
         has_focus: !code.has_focus,
         ..Input::default()
     };
-    let password = Input::new_password(
-        "A password",
-        "At least 10 characters",
-        faults.at("password"),
-    );
+    let password = Input::new_password("Password", "At least 10 characters", faults.at("password"));
     html! {
         h1 { "Set up HyprBox Jobs" }
-        p { "You become the first ADMIN, who adds nodes and users." }
+        p { "This creates the first ADMIN account, which can add nodes and users." }
         (faults.summary(&["code", "email", "password"]))
         form method="post" action="/setup" {
             (code.draw()) (mail.draw()) (password.draw())

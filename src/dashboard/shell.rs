@@ -99,7 +99,7 @@ fn page(user: Option<&User>, error: &ApiError) -> maud::Markup {
         div.card.narrow {
             h1 { (heading(error.status)) }
             @if is_pending {
-                p { "Your account is waiting for a role. Ask an ADMIN to give you one; then load this page again." }
+                p { "Your account has no role yet. Ask an ADMIN for one, then reload this page." }
             } @else {
                 p { (error.message) "." }
             }
@@ -114,13 +114,13 @@ fn page(user: Option<&User>, error: &ApiError) -> maud::Markup {
 
 fn heading(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        403 => "That is not allowed",
+        403 => "Not allowed",
         404 => "Not found",
-        409 => "That can't be done now",
+        409 => "Can't do that right now",
         413 => "Too large",
         429 => "Too many attempts",
         503 => "The server can't answer right now",
         500.. => "Something went wrong",
-        _ => "That can't be read",
+        _ => "Bad request",
     }
 }

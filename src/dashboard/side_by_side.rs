@@ -151,7 +151,7 @@ impl SideBySide {
         let shown = self.shown();
         html! {
             @if self.is_cut {
-                p.dim { "They differ so much that the comparison was stopped early: some lines below would have matches further on." }
+                p.dim { "The outputs differ so much that the comparison stopped early. Some lines below may match lines further on." }
             }
             div.compare {
                 div.row.names { div { (names.0) } div { (names.1) } }
@@ -161,7 +161,7 @@ impl SideBySide {
                 }
                 (folded(shown.same_after))
             }
-            @if shown.is_cut { p.dim { "More differs than is shown here; download both to see all of it." } }
+            @if shown.is_cut { p.dim { "Not all differences are shown here. Download both to see the rest." } }
         }
     }
 
@@ -255,7 +255,7 @@ mod tests {
         };
         let compared = SideBySide::of(lines("before"), lines("<now>"));
         assert_eq!(compared.first(), Some((50, 50)));
-        let drawn = compared.draw(("Before", "This one")).into_string();
+        let drawn = compared.draw(("Previous", "This run")).into_string();
         assert!(drawn.contains("… 46 lines the same") && drawn.contains("… 47 lines the same"));
         assert!(drawn.contains("<del>before</del>") && drawn.contains("<ins>&lt;now&gt;</ins>"));
         assert!(!drawn.contains("line 46<") && drawn.contains("line 47<"));

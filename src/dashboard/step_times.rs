@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_name_is_shown_and_never_obeyed() {
         let steps = [step("<b>\u{202e}", StepState::Failed, 50)];
-        let drawn = draw(&[], &steps, ("Before", "This one")).into_string();
+        let drawn = draw(&[], &steps, ("Previous", "This run")).into_string();
         assert!(drawn.contains("&lt;b&gt;⟨U+202E⟩"), "{drawn}");
         assert!(drawn.contains("under 2 s"), "{drawn}");
         assert_eq!(draw(&[], &[], ("", "")).into_string(), "");

@@ -83,7 +83,7 @@ pub(super) fn restore(pairs: &Pairs<'_>) -> Vec<u8> {
 pub(super) fn is_back() -> ApiError {
     ApiError::bad_request(
         "typed_again",
-        "You are signed in again. What you typed is here, except passwords and secrets. Nothing was sent yet",
+        "You are signed in again. Your form is restored, except passwords and secrets. Nothing has been sent yet",
     )
 }
 
@@ -119,7 +119,7 @@ pub(super) async fn keep(site: &Site, parts: Parts, body: Body) -> Result<Respon
     let query = query.unwrap_or_default();
     if !has_fields(path) {
         let typed = Typed {
-            words: "Your session has ended, and nothing was changed. Sign in to go on.",
+            words: "Your session has ended, and nothing was changed. Sign in to continue.",
             ..Typed::default()
         };
         return Ok(sign_in(&format!("{}{query}", page_of(path)), &typed));
@@ -130,7 +130,7 @@ pub(super) async fn keep(site: &Site, parts: Parts, body: Body) -> Result<Respon
         Err(_) => None,
     };
     let typed = typed.unwrap_or(Typed {
-        words: "Your session has ended, and what you typed is too long to keep. Sign in in another tab, then go back to it.",
+        words: "Your session has ended, and your form is too large to keep. Sign in in another tab, then return to this form.",
         ..Typed::default()
     });
     Ok(sign_in(&to, &typed))
@@ -163,7 +163,7 @@ async fn typed(site: &Site, path: &str, pairs: &Pairs<'_>) -> Option<Typed> {
     let length = encoded.extend_pairs(&fields).finish().len();
     (length <= LONGEST).then_some(Typed {
         fields,
-        words: "Your session has ended. Sign in to go on with what you typed; passwords and secrets are not kept.",
+        words: "Your session has ended. Sign in to continue with your form. Passwords and secrets are not kept.",
         has_form: true,
     })
 }

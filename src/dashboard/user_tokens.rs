@@ -20,7 +20,7 @@ pub(super) async fn show(
     let body = html! {
         p.crumbs { a href="/users" { "Users" } }
         h1 { "Tokens of " bdi { (words::visible(&user.email)) } }
-        p.dim { "Each may do what its user may do. A revoked token is refused from its next call on." }
+        p.dim { "A token has its user's permissions. The next request with a revoked token is refused." }
         (account::token_table(&tokens, &format!("/users/{}", user.id)))
     };
     let page = Page::new(&title, body)

@@ -118,8 +118,8 @@ fn add_form(wanted: &NewUser, error: Option<&ApiError>) -> Markup {
         ..Input::default()
     };
     let password = Input::new_password(
-        "A first password",
-        "At least 10 characters; they can change it under their account",
+        "Initial password",
+        "At least 10 characters. The user can change it on their account page",
         faults.at("password"),
     );
     html! {
@@ -148,7 +148,7 @@ fn role_select(id: &str, chosen: &str) -> Markup {
 fn row(admin: &User, user: &User) -> Markup {
     let address = format!("/users/{}", user.id);
     let ask = format!(
-        "Remove {}? Their sessions and tokens end; their jobs stay.",
+        "Remove {}? Their sessions and tokens end. Their jobs are kept.",
         user.email
     );
     let select = format!("role-{}", user.id);
@@ -160,7 +160,7 @@ fn row(admin: &User, user: &User) -> Markup {
             td data-label="Added" { (words::since(user.created_at)) }
             td {
                 div.actions {
-                    form.inline method="post" action=(address) data-ask="Change the role? Their sessions end, and they sign in again." {
+                    form.inline method="post" action=(address) data-ask="Change the role? The user's sessions end, and they must sign in again." {
                         label.unseen for=(select) { "Role of " (user.email) }
                         select id=(select) name="role" {
                             @for (role, _) in ROLES { option value=(role) selected[role == user.role] { (role) } }

@@ -57,7 +57,7 @@ impl Client {
         let status = answer.status();
         let body: Value = answer.json().await.unwrap_or_default();
         anyhow::bail!(
-            "the server answered {status}: {}",
+            "the server responded with {status}: {}",
             body["error"].as_str().unwrap_or("no reason given")
         )
     }
@@ -71,7 +71,7 @@ impl Client {
         let answer = self
             .send(self.http.post(format!("{}{path}", self.url)).json(&body))
             .await?;
-        answer.json().await.context("an answer that is no JSON")
+        answer.json().await.context("the response is not JSON")
     }
 
     /// Adds a node and gives its token.
@@ -80,7 +80,7 @@ impl Client {
         added["token"]
             .as_str()
             .map(str::to_owned)
-            .context("no token in the answer")
+            .context("no token in the response")
     }
 
     pub(super) async fn is_online(&self, id: &str) -> anyhow::Result<bool> {
@@ -104,7 +104,7 @@ impl Client {
         job["id"]
             .as_str()
             .map(str::to_owned)
-            .context("no id in the answer")
+            .context("no id in the response")
     }
 
     /// Follows a job to its end; `tell` gets its output as it comes.

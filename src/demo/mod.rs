@@ -33,7 +33,7 @@ const AGENT_PATIENCE: Duration = Duration::from_secs(10);
 /// Runs the demo. With `once`, or without a terminal, it ends with the job; else it serves on until
 /// Ctrl-C. Gives the job's exit code.
 pub async fn run(once: bool) -> anyhow::Result<u8> {
-    let folder = tempfile::tempdir().context("no temporary folder to be had")?;
+    let folder = tempfile::tempdir().context("can't create a temporary folder")?;
     let listener = listen().await?;
     let (stop, stopping) = watch::channel(false);
     let app = build(&folder, &listener, stopping).await?;
@@ -58,14 +58,14 @@ pub async fn run(once: bool) -> anyhow::Result<u8> {
     );
     if !once && std::io::stdout().is_terminal() {
         terminal.say(&format!(
-            "\n  See it in the browser, already signed in (the link works once):\n  {path}\n\n  Serving until Ctrl-C.\n"
+            "\n  Open the job in a browser, already signed in (the link works once):\n  {path}\n\n  The server runs until you press Ctrl-C.\n"
         ));
         hyprbox_agent::shutdown::requested()
             .context("signals can't be received")?
             .await;
     } else {
         terminal.say(&format!(
-            "\n  Its page was {path}\n  This demo ends with its job; run it in a terminal, without --once, and it serves on.\n"
+            "\n  The job's page was {path}\n  The demo has ended. Run it in a terminal without --once to keep the server running.\n"
         ));
     }
     agent.stop().await;
@@ -123,7 +123,7 @@ impl Agent {
         let _ended = self.stop.send(());
         match self.running.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the agent ended badly"),
+            Ok(Err(error)) => tracing::warn!(%error, "the agent failed"),
             Err(error) => tracing::warn!(%error, "the agent panicked"),
         }
     }
@@ -151,7 +151,7 @@ async fn start_agent(client: &Client, url: &str, folder: &Path) -> anyhow::Resul
     while !client.is_online(NODE).await? {
         anyhow::ensure!(
             Instant::now() < deadline,
-            "the agent did not come within {AGENT_PATIENCE:?}"
+            "the agent did not connect within {AGENT_PATIENCE:?}"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -160,7 +160,7 @@ async fn start_agent(client: &Client, url: &str, folder: &Path) -> anyhow::Resul
 
 async fn run_job(client: &Client, terminal: &mut Terminal) -> anyhow::Result<JobEnd> {
     terminal.say(&format!(
-        "\n  HyprBox Jobs: queueing the preset {PRESET} for the node {NODE}\n\n  "
+        "\n  HyprBox Jobs: queueing the preset {PRESET} on the node {NODE}\n\n  "
     ));
     let clicked = Instant::now();
     let id = client.queue(PRESET, NODE, PACE_MS).await?;
@@ -189,7 +189,7 @@ fn summary(
         .map_or("never".to_owned(), |ms| format!("{ms} ms"));
     let first = first_output.map_or("none".to_owned(), ms);
     format!(
-        "\n  {} (exit code {})\n\n  asked → queued (durable)   {}\n  queued → claimed           {claimed}\n  asked → first output here  {first}\n  asked → done               {:.2} s\n",
+        "\n  {} (exit code {})\n\n  request → queued (durable)   {}\n  queued → claimed             {claimed}\n  request → first output here  {first}\n  request → done               {:.2} s\n",
         end.status,
         end.exit_code,
         ms(accepted),

@@ -29,7 +29,7 @@ fn from_the_setup_link_to_a_job_that_was_watched() {
     );
     browser.fill("#f-id", "prod-eu-1");
     browser.press("Add");
-    browser.see("Waiting for the agent's first sign of life.");
+    browser.see("Waiting for the agent to connect.");
     browser.picture("first-3-token");
     let command = browser.text("section.card:nth-of-type(3) pre");
     assert!(command.ends_with("hyprbox-agent run"), "{command}");
@@ -50,7 +50,7 @@ fn from_the_setup_link_to_a_job_that_was_watched() {
     browser.choose("#f-node", "prod-eu-1");
     browser.fill("[id='f-p.pace']", "700");
     browser.press("Show the script");
-    browser.see("The script, as it would be frozen now");
+    browser.see("The script that would be queued");
     browser.picture("first-6-preview");
     browser.press("Queue");
     browser.until("location.pathname.startsWith('/jobs/')");

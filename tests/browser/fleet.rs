@@ -107,20 +107,20 @@ fn a_node_among_ten_thousand_is_found() {
     // The picker: what is typed is found, what the preset is for comes first.
     browser.open("/presets/server-light");
     browser.js("document.getElementById('f-node').focus()");
-    browser.see("10000 nodes match; these come first.");
+    browser.see("10000 nodes match. Type more to narrow the list.");
     browser.fill("#f-node", "node-0012");
-    browser.see("10 nodes match; these come first.");
+    browser.see("10 nodes match. Type more to narrow the list.");
     browser.view("fleet-picker");
     let first = browser.text("#found-nodes button");
     assert!(first.starts_with("node-00120 · Debian"), "{first}");
     browser.js("document.querySelector('#found-nodes button[value=node-00121]').focus()");
     browser.keys("\u{e007}");
     browser.until("document.getElementById('f-node').value === 'node-00121'");
-    browser.see("node-00121 · Ubuntu 24.04 LTS · offline, the job would wait");
+    browser.see("node-00121 · Ubuntu 24.04 LTS · offline: the job would wait");
     browser.open("/presets/note");
     browser.fill("#f-node", "node-99999");
     browser.press("Queue");
-    browser.see("Is no node; choose one that is.");
+    browser.see("Doesn't exist; choose another node.");
     browser.see("No node matches.");
     browser.fill("#f-node", "node-00121");
     browser.press("Queue");

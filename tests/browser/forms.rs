@@ -48,7 +48,7 @@ fn the_script_is_shown_before_and_a_secret_stays_typed_and_out_of_it() {
     browser.see("Is required.");
     browser.fill("[id='f-p.key']", "hunter22");
     browser.press("Show the script");
-    browser.see("The script, as it would be frozen now");
+    browser.see("The script that would be queued");
     assert!(!browser.text("#preview").contains("hunter22"));
     assert_eq!(
         browser.js("document.getElementById('f-p.key').value"),
@@ -88,7 +88,7 @@ fn a_form_that_is_sent_twice_is_one_job_and_run_again_fills_it_in() {
         "node-1"
     );
     browser.press("Show the script");
-    browser.see("The same, byte for byte, as in your last run there");
+    browser.see("Identical to your last run there");
     browser.fill("[id='f-p.text']", "thrice");
     browser.press("Show the script");
     browser.see("+readonly text='thrice'");
@@ -101,7 +101,7 @@ fn a_form_that_is_sent_twice_is_one_job_and_run_again_fills_it_in() {
     browser.until("location.pathname.startsWith('/jobs/')");
     assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 2);
     browser.press("Compare");
-    browser.see("Compared with the run before");
+    browser.see("Compared with the previous run");
     assert_eq!(
         browser.js("document.querySelectorAll('main .none').length"),
         3
@@ -137,7 +137,7 @@ steps:
     browser.press("Run again");
     browser.see("folders");
     browser.press("Show the script");
-    browser.see("The same, byte for byte, as in your last run there");
+    browser.see("Identical to your last run there");
     browser.press("Queue");
     browser.until("location.pathname.startsWith('/jobs/')");
     assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 2);
@@ -152,8 +152,8 @@ fn an_admin_manages_nodes_users_and_tokens() {
     admin.add_node("node-1");
     let browser = Browser::of(&server, &admin);
     browser.open("/nodes/node-1");
-    browser.press("Make a token");
-    browser.see("It is shown this once");
+    browser.press("Create a token");
+    browser.see("it is shown only once");
     let token = browser.text("section.card:nth-of-type(2) pre");
     assert!(token.starts_with("hbn_"), "{token}");
     browser.press("Go to the node");
@@ -175,9 +175,9 @@ fn an_admin_manages_nodes_users_and_tokens() {
     browser.picture("users");
 
     browser.open("/account");
-    browser.press("Make a token");
+    browser.press("Create a token");
     browser.fill("#f-name", "ci");
-    browser.press("Make");
+    browser.press("Create");
     browser.see("Your new token");
     let token = browser.text("section.card pre");
     let me = admin.with_token(&token).get("/api/auth/me").ok();
@@ -206,7 +206,7 @@ fn a_broken_preset_file_is_shown_with_its_line() {
     );
     let browser = Browser::of(&server, &admin);
     browser.open("/presets");
-    browser.see("Some files in the presets folder can't be read");
+    browser.see("Some files in the presets folder are invalid");
     assert!(browser.text(".alert li").contains("broken.yaml"));
     browser.picture("presets-broken");
     browser.fill("#q", "says a");
@@ -223,7 +223,7 @@ fn text_is_copied_over_plain_http_too() {
     browser.open("/nodes");
     browser.fill("#f-id", "prod-eu-1");
     browser.press("Add");
-    browser.see("Waiting for the agent's first sign of life.");
+    browser.see("Waiting for the agent to connect.");
     assert_eq!(browser.js("isSecureContext"), false);
     browser.js("document.addEventListener('copy', () => { window.copied = document.activeElement.value; }) ?? true");
     browser.press("Copy");

@@ -60,7 +60,7 @@ fn sign_in_queue_watch_and_cancel() {
     browser.tab_to("Cancel");
     browser.keys(ENTER);
     browser.say_yes();
-    browser.see("A cancel was asked for");
+    browser.see("Cancelling, requested");
     agent
         .complete(&id, &json!({"exitCode": null, "cancelled": true}))
         .ok();

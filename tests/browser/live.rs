@@ -14,7 +14,7 @@ fn lines_appear_as_they_come_and_the_end_without_a_reload() {
     let id = admin.queue("node-1");
     let browser = Browser::of(&server, &admin);
     browser.open(&format!("/jobs/{id}"));
-    browser.see("Waiting for node-1 to take it.");
+    browser.see("Waiting for node-1 to start it.");
     browser.js("(window.notReloaded = true)");
     let tab_is = |mark: &str, icon: &str| {
         browser.until(&format!(
@@ -89,7 +89,7 @@ fn a_node_that_is_deleted_leaves_the_pages_that_are_open() {
     browser.is_content();
 
     browser.open("/nodes/node-2");
-    browser.see("Waiting for the agent's first sign of life.");
+    browser.see("Waiting for the agent to connect.");
     admin.delete("/api/nodes/node-2").gives(204);
     browser.until("document.title.startsWith('Not found')");
 }
@@ -106,7 +106,7 @@ fn cancel_is_shown_as_done_when_the_agent_has_said_so() {
     browser.open(&format!("/jobs/{id}"));
     browser.press("Cancel");
     browser.say_yes();
-    browser.see("A cancel was asked for");
+    browser.see("Cancelling, requested");
     browser.until("document.querySelector('#job-state [data-state=stopping]')");
     assert!(!browser.shown().contains("Cancelled"));
     let poll = agent.poll("capacity=0").ok();
@@ -169,7 +169,7 @@ fn the_overview_keeps_itself_up_to_date() {
     browser.until("document.querySelector('#now [data-state=running]')");
     agent.succeed(&id);
     browser.until("document.querySelector('#latest [data-state=succeeded]')");
-    browser.see("Nothing runs or waits.");
+    browser.see("Nothing running or queued.");
     browser.is_content();
 }
 
@@ -249,7 +249,7 @@ fn a_server_that_restarts_is_a_sign_and_then_nothing() {
     agent.say(&id, 0, "before\n");
     browser.see("before");
     server.terminate();
-    browser.see("The connection to the server is lost.");
+    browser.see("Connection to the server lost.");
     server.set("HYPRBOX_LISTEN", &address);
     server.start_again();
     let agent = agent.at(&server);

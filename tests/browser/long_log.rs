@@ -126,9 +126,9 @@ fn bytes_that_fell_off_the_head_are_told() {
     let last = browser.js(&format!("{numbers}.at(-1)"));
     assert_eq!(last, json!(["10000", "line 09999"]));
     browser.open(&format!("/jobs/{id}#L120"));
-    browser.see("Line 120 is not kept any more: what is left begins with line 4,043.");
+    browser.see("Line 120 is no longer kept: the log now begins with line 4,043.");
     browser.js("(location.hash = '#L100-L5000')");
-    browser.see("Lines 100 to 4,042 are not kept any more");
+    browser.see("Lines 100 to 4,042 are no longer kept");
     browser.until("document.querySelectorAll('.target').length === 958");
     browser.js("(location.hash = '#L10001')");
     browser.see("There is no line 10,001: the last one is 10,000.");

@@ -16,7 +16,7 @@ fn the_setup_link_makes_the_first_admin() {
     browser.fill("#f-email", "ada@example.org");
     browser.fill("#f-password", PASSWORD);
     browser.press("Set up");
-    browser.see("Is another one; the server printed it at its start.");
+    browser.see("Is wrong; the server printed the right one when it started.");
     assert_eq!(
         browser.js("document.getElementById('f-email').value"),
         json!("ada@example.org")
@@ -81,7 +81,7 @@ fn who_waits_for_a_role_is_told_so() {
     let pending = server.person("pending", "PENDING");
     let browser = Browser::of(&server, &pending);
     browser.open("/");
-    browser.see("Your account is waiting for a role.");
+    browser.see("Your account has no role yet.");
     browser.press("pending");
     browser.see("Your account");
 }

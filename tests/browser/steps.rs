@@ -250,7 +250,7 @@ fn times_are_shown_on_request_of_day_and_since_the_start() {
     folded(&browser, &[true, true, false]);
     let shown = "document.querySelector('[data-step=failed] .err').dataset.t";
     assert_eq!(browser.js(&format!("{shown} ?? null")), Value::Null);
-    browser.press("Times");
+    browser.press("Timestamps");
     let local = "new Date('2026-09-01T10:03:22Z').toLocaleTimeString('en-GB')";
     browser.until(&format!("{shown} === {local}"));
     browser.view("times");
@@ -273,7 +273,7 @@ fn times_are_shown_on_request_of_day_and_since_the_start() {
     browser.until(&format!(
         "document.querySelector('[data-step=failed] .err') && {shown} === '+3:22.0'"
     ));
-    browser.press("Times: since the start");
+    browser.press("Timestamps: since start");
     browser.until("!document.querySelector('.lines.times')");
     browser.is_content();
 }

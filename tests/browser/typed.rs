@@ -70,9 +70,9 @@ fn a_form_whose_session_ended_is_filled_again_after_the_sign_in() {
         if has_script {
             browser.say_yes();
         } else {
-            browser.see("nothing was queued yet");
+            browser.see("nothing is queued yet");
             browser.fill("[id='f-p.key']", "hunter22");
-            browser.press("Queue it, at high risk");
+            browser.press("Queue it anyway");
         }
         browser.until("location.pathname.startsWith('/jobs/')");
     }
@@ -91,7 +91,7 @@ fn a_page_that_refreshes_itself_keeps_what_is_typed_when_the_session_ends() {
     browser.press("Add a node");
     browser.fill("#f-id", "half-typed");
     admin.call("POST", "/api/auth/logout").gives(204);
-    browser.see("You are signed out. What you typed stays here");
+    browser.see("You are signed out. Your form is kept");
     assert_eq!(
         browser.js("document.getElementById('f-id').value"),
         "half-typed"
@@ -193,7 +193,7 @@ fn a_foreign_page_fills_no_form_and_what_is_carried_is_never_done() {
     assert!(!answer.text().contains("hunter22"));
     // What is too long is said to be.
     let answer = ours("/nodes", format!("id={}", "x".repeat(60_000)));
-    assert!(answer.text().contains("too long to keep"), "{answer:?}");
+    assert!(answer.text().contains("too large to keep"), "{answer:?}");
     // A button leads back to its page.
     let answer = ours("/jobs/123/cancel?scope=all", String::new());
     assert!(

@@ -267,9 +267,7 @@ fn a_server_without_agents_says_so() {
         .body("application/x-www-form-urlencoded", "id=box-1")
         .gives(201)
         .text();
-    assert!(
-        page.contains("no agent to give away") && page.contains(empty.to_str().expect("UTF-8"))
-    );
+    assert!(page.contains("no agent to install") && page.contains(empty.to_str().expect("UTF-8")));
     let missing = server
         .get("/agent/hyprbox-agent-x86_64")
         .refused(404, "agent_not_found");

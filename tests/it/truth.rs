@@ -287,13 +287,13 @@ fn still_runs(server: &Server, admin: &Person, id: &str) {
     assert_eq!(node["runningJobId"], id, "{node}");
     assert_eq!(node["stillRunningJobId"], id, "{node}");
     let page = admin.browser("GET", "/nodes/n1").gives(200).text();
-    assert!(page.contains("The node still runs job"), "{page}");
+    assert!(page.contains("The node is still running job"), "{page}");
     let waiting = admin.queue("n1");
     let page = admin
         .browser("GET", &format!("/jobs/{waiting}"))
         .gives(200)
         .text();
-    assert!(page.contains("still runs job"), "{page}");
+    assert!(page.contains("still running job"), "{page}");
     admin.cancel(&waiting).gives(200);
     let output = server.setup().run(&["doctor"]);
     let text = String::from_utf8_lossy(&output.stdout);

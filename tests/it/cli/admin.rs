@@ -50,9 +50,9 @@ fn it_works_while_the_server_is_down_and_on_a_terminal() {
     let mut tty = Tty::start(&cli, &["admin", "password", "admin@example.org"]);
     for (question, keys) in [
         ("New password for admin@example.org", NEW),
-        ("The same again", "something else"),
-        ("once more", NEW),
-        ("The same again", NEW),
+        ("Repeat the password", "something else"),
+        ("Try again", NEW),
+        ("Repeat the password", NEW),
     ] {
         tty.shows(question);
         tty.type_in(keys);
@@ -82,6 +82,6 @@ fn nobody_is_made_and_no_database_either() {
     nowhere
         .run_with(&["admin", "password", "a@b", "--data-dir", folder], NEW)
         .ends(127)
-        .says("there is no database at");
+        .says("no database at");
     assert!(!std::path::Path::new(folder).exists());
 }

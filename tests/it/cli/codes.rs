@@ -206,7 +206,7 @@ fn a_wrong_command_line_is_apart_from_what_a_job_ends_with() {
         .with("HYPRBOX_TOKEN", "x");
     cli.run(&["jobs", "list"]).ends(64).says("HYPRBOX_URL");
     let ran = cli.run(&["jobs", "log", "x", "--json", "--url", "http://127.0.0.1:1"]);
-    ran.ends(64).says("--json goes with --follow");
+    ran.ends(64).says("--json requires --follow");
 }
 
 #[test]

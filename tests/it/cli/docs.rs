@@ -125,7 +125,7 @@ fn there_is_a_man_page_of_every_command() {
     let page = std::fs::read_to_string(folder.join("hyprbox-run.1")).expect("a page");
     // A table keeps its lines, under a heading that says what it is.
     assert!(
-        page.contains(".SH EXIT CODES\n.nf\n\\&  0          done;"),
+        page.contains(".SH EXIT CODES\n.nf\n\\&  0          success;"),
         "{page}"
     );
     assert!(page.contains("timeout") && page.contains("124"), "{page}");

@@ -78,7 +78,7 @@ fn a_broken_connection_costs_and_doubles_no_byte() {
         running.stdout.wait_for(&expected);
     }
     agent.succeed(&id);
-    let ran = running.ended().ends(0).says("The connection broke");
+    let ran = running.ended().ends(0).says("Connection lost");
     assert_eq!(ran.text(), "before\nwarning\nwhilewhilewhile");
     assert_eq!(ran.stdout, ann.log(&id, "both"));
 }

@@ -106,7 +106,7 @@ fn a_token_that_was_made_elsewhere() {
     let made = Cli::of(&server, &ann).run(&["tokens", "add", "laptop", "--expires-in-days", "7"]);
     let token = made
         .ends(0)
-        .says("shown this once")
+        .says("shown only once")
         .text()
         .trim()
         .to_owned();
@@ -118,7 +118,7 @@ fn a_token_that_was_made_elsewhere() {
     let cli = Cli::nobody();
     cli.run_with(&["login", server.url(), "--token"], "hbu_nothing\n")
         .ends(126)
-        .says("check that all of it was copied");
+        .says("check that you copied all of it");
     cli.run_with(&["login", server.url(), "--token"], &format!("{token}\n"))
         .ends(0);
     assert_eq!(
@@ -126,7 +126,7 @@ fn a_token_that_was_made_elsewhere() {
         (&json!(token), &Value::Null)
     );
     // Not made by the login, not revoked by the way out.
-    cli.run(&["logout"]).ends(0).says("still holds");
+    cli.run(&["logout"]).ends(0).says("still works");
     assert_eq!(token_names(&ann), ["laptop"]);
     let cli = Cli::of(&server, &ann);
     let list = cli.run(&["tokens", "list"]).ends(0).text();

@@ -233,7 +233,7 @@ fn a_lost_answer_never_queues_twice() {
     let ran = cli
         .run(&["run", "note", "-n", "n1"])
         .ends(0)
-        .says("queued once");
+        .says("queued only once");
     let jobs = ann.get("/api/jobs").ok().list("jobs");
     assert_eq!(jobs.len(), 1, "{jobs:?}");
     assert_eq!(ran.text().trim(), id_of(&jobs[0]));
@@ -324,7 +324,7 @@ fn lists_for_people_and_for_programs() {
     let none = cli
         .run(&["jobs", "list", "-s", "running", "-s", "failed"])
         .ends(0)
-        .says("None of your jobs is like that");
+        .says("None of your jobs match");
     assert!(none.stdout.is_empty());
     let eve = server.person("eve", "VIEWER");
     let all = Cli::of(&server, &eve)

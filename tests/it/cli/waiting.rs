@@ -17,11 +17,11 @@ fn a_job_that_must_wait_is_told_for_whom() {
     let run = ["run", "note", "-n", "n1"];
     cli.run(&run)
         .ends(0)
-        .says("n1 is OFFLINE, its agent was never seen: the job waits until it is started there.");
+        .says("n1 is OFFLINE and its agent has never connected: the job starts when it does.");
     let busy = agent.claim_id();
-    cli.run(&run)
-        .ends(0)
-        .says(&format!("n1 is busy with the job {busy}: this one waits."));
+    cli.run(&run).ends(0).says(&format!(
+        "n1 is busy with job {busy}: the new job waits for it to end."
+    ));
     agent.succeed(&busy);
     let body = json!({"instance": "i", "hostname": "h", "agentVersion": "0.1.0", "os": {"id": "debian"},
         "intervalSeconds": 30, "stopping": true});
