@@ -1,6 +1,6 @@
 // A job's page: its output as it comes, its state as it changes.
 
-import { follow, lineSign } from './share.js';
+import { follow, connectionBanner } from './share.js';
 import { refresh } from './regions.js';
 import { Log } from './log.js';
 import { Steps } from './steps.js';
@@ -65,7 +65,7 @@ const log = new Log(lines, steps, {
     empty.hidden = true;
     following.drawn(count);
     errorButton.hidden = !log.hasErrors;
-    links.look(isOver);
+    links.goToWanted(isOver);
   },
 });
 const links = new Links(log, steps, { notice, button: linkButton, went: () => following.set(false) });
@@ -124,7 +124,7 @@ function toStep(way) {
 // The tab says how the job stands, to those who look at another.
 const MARKS = { queued: '…', running: '▶', stopping: '■', succeeded: '✓', failed: '✗', cancelled: '⊘' };
 
-function tellTab({ status, cancelRequestedAt }) {
+function updateTab({ status, cancelRequestedAt }) {
   const name = status === 'RUNNING' && cancelRequestedAt ? 'stopping' : status.toLowerCase();
   document.title = `${MARKS[name]} ${document.title.slice(document.title.indexOf(' ') + 1)}`;
   document.querySelector('link[rel=icon]').href = new URL(`icons/tab-${name}.svg`, import.meta.url).href;
@@ -134,11 +134,11 @@ function tellTab({ status, cancelRequestedAt }) {
 // A hidden tab has no stream, so it asks, now and then. Not for somebody else's job: each look at
 // that is put on record.
 const HIDDEN_MS = 10000;
-let isToldOver = false;
+let tabShowsEnd = false;
 setInterval(async () => {
-  if (!document.hidden || isOver || isToldOver || place.dataset.events.includes('scope=')) return;
+  if (!document.hidden || isOver || tabShowsEnd || place.dataset.events.includes('scope=')) return;
   const response = await fetch(`/api/jobs/${place.dataset.job}`, { cache: 'no-store' }).catch(() => null);
-  if (response?.ok) isToldOver = !['queued', 'running', 'stopping'].includes(tellTab(await response.json()));
+  if (response?.ok) tabShowsEnd = !['queued', 'running', 'stopping'].includes(updateTab(await response.json()));
 }, HIDDEN_MS);
 
 // As the page was drawn.
@@ -194,14 +194,14 @@ function knowStart(at) {
 }
 
 follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
-  line: lineSign(),
+  connection: connectionBanner(),
   status(job) {
     isOver = false;
     knowStart(job.startedAt);
     following.isRunning = true;
     if (isFirst && !location.hash) following.set(true);
     isFirst = false;
-    const name = tellTab(job);
+    const name = updateTab(job);
     // It may have changed since the page was drawn.
     if (document.querySelector('#job-state .state').dataset.state === name) return;
     announce(`Job ${name}`);
@@ -218,7 +218,7 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
     const { status, startedAt, finishedAt } = job;
     isOver = true;
     knowStart(startedAt);
-    const name = tellTab(job);
+    const name = updateTab(job);
     if (drawnAs !== name) announce(`Job ${name}`);
     refresh();
     log.afterAll(() => {
@@ -226,7 +226,7 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
       if (log.isEmpty) empty.textContent = 'No output.';
       const failed = steps.end(status, Date.parse(finishedAt));
       errorButton.hidden = !log.hasErrors;
-      links.look(true);
+      links.goToWanted(true);
       if (failed && steps.foldsDone && !location.hash && !scrollY && failed.head.getBoundingClientRect().top > innerHeight * 0.7) {
         failed.head.scrollIntoView({ block: 'center' });
       }

@@ -3,7 +3,7 @@
 import { copy } from './copy.js';
 
 const hashOf = ([from, to]) => (from === to ? `#L${from}` : `#L${from}-L${to}`);
-const say = (n) => n.toLocaleString('en');
+const format = (n) => n.toLocaleString('en');
 
 export class Links {
   /** `notice` says why a line is not shown, `button` copies the link, `went()` hears that the page goes to a line. */
@@ -28,11 +28,11 @@ export class Links {
     const [from, to] = [Number(match[1]), Number(match[2] ?? match[1])];
     this.wanted = [Math.min(from, to), Math.max(from, to)];
     this.went();
-    this.look(this.isOver);
+    this.goToWanted(this.isOver);
   }
 
   /** Goes to the lines that are wanted, if they are there; else says why not, as far as that is known. */
-  look(isOver) {
+  goToWanted(isOver) {
     this.isOver = isOver;
     if (!this.wanted) return;
     const { log } = this;
@@ -42,24 +42,24 @@ export class Links {
       this.wanted = null;
       this.show(row);
     }
-    this.tell(this.why(from, to, row));
+    this.showNotice(this.why(from, to, row));
   }
 
   why(from, to, row) {
     const { log } = this;
     const first = log.rows.find(({ number }) => number)?.number;
-    const lines = from === to ? `Line ${say(from)} is` : `Lines ${say(from)} to ${say(Math.min(to, first - 1))} are`;
+    const lines = from === to ? `Line ${format(from)} is` : `Lines ${format(from)} to ${format(Math.min(to, first - 1))} are`;
     if (first && from < first && (!row || row.number !== from)) {
       return log.trimmed && from >= log.first
         ? `${lines} not shown here because the log is too long. Download it to see everything that is kept.`
-        : `${lines} no longer kept: the log now begins with line ${say(log.first)}.`;
+        : `${lines} no longer kept: the log now begins with line ${format(log.first)}.`;
     }
     if (row || from <= log.lines) return '';
-    if (this.isOver) return log.lines ? `There is no line ${say(from)}: the last one is ${say(log.lines)}.` : '';
-    return `Line ${say(from)} has not arrived yet.`;
+    if (this.isOver) return log.lines ? `There is no line ${format(from)}: the last one is ${format(log.lines)}.` : '';
+    return `Line ${format(from)} has not arrived yet.`;
   }
 
-  tell(words) {
+  showNotice(words) {
     if (this.notice.textContent !== words) this.notice.textContent = words;
     this.notice.hidden = !words;
   }

@@ -69,7 +69,7 @@ export class Log {
   reader(stream) {
     return (this.readers[stream] ??= new Reader({
       newRow: (isContinued) => this.newRow(stream, isContinued),
-      changed: (row) => this.noteChange(row),
+      changed: (row) => this.markChanged(row),
       ended: (row) => this.endRow(row),
     }));
   }
@@ -96,7 +96,7 @@ export class Log {
   }
 
   // A row without a reader: something that the page itself says.
-  say(text) {
+  addNotice(text) {
     const row = new Row('page', 0);
     row.append(text, '');
     row.hasEnded = true;
@@ -107,22 +107,22 @@ export class Log {
     const reader = this.reader(stream);
     // A line that goes on after the gap has its number before it.
     reader.isContinued = reader.break();
-    this.steps.noteGap();
+    this.steps.markGap();
     this.hasFallen ||= isHead;
     const what = isHead
       ? `The first ${size(bytes)} of ${stream} are not kept: only the end of long output is.`
       : `${size(bytes)} of ${stream} are missing here: they never arrived, or were dropped before this page could read them.`;
-    this.say(line || this.lines ? what : `${what} Lines are counted from here.`);
+    this.addNotice(line || this.lines ? what : `${what} Lines are counted from here.`);
   }
 
-  noteChange(row) {
+  markChanged(row) {
     if (row.element) this.changed.add(row);
   }
 
   endRow(row) {
     const step = this.steps.of(row);
     if (step) this.makeStep(row, step);
-    else if (!row.length) this.noteChange(row);
+    else if (!row.length) this.markChanged(row);
     if (row.stream !== 'stderr') return;
     this.firstStderr ??= row;
     if (this.errors.length < ERRORS_MAX && row.length < 2000 && ERROR.test(row.text)) this.errors.push(row);
@@ -150,7 +150,7 @@ export class Log {
     this.frame = 0;
     if (this.waiting.length > ROWS_MAX) {
       this.waiting.splice(0, this.waiting.length - ROWS_MAX);
-      this.sayTrimmed();
+      this.showTrimmed();
     }
     const until = performance.now() + FRAME_MS;
     let drawn = 0;
@@ -271,11 +271,11 @@ export class Log {
       this.inSight.unobserve(block);
       block.remove();
       excess -= gone;
-      this.sayTrimmed();
+      this.showTrimmed();
     }
   }
 
-  sayTrimmed() {
+  showTrimmed() {
     if (this.trimmed) return;
     this.trimmed = document.createElement('div');
     this.trimmed.className = 'l gap';

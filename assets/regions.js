@@ -25,7 +25,7 @@ export function leave() {
   if (![...controls].some(isTyped)) return location.reload();
   if (document.getElementById('signed-out')) return;
   const words = 'You are signed out. Your form is kept, and you will be asked to sign in when you send it.';
-  const sign = Object.assign(document.createElement('p'), { id: 'signed-out', className: 'line-down', textContent: words });
+  const sign = Object.assign(document.createElement('p'), { id: 'signed-out', className: 'connection-lost', textContent: words });
   sign.setAttribute('role', 'status');
   document.querySelector('main').before(sign);
 }

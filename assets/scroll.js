@@ -45,10 +45,10 @@ export class Follow {
   toEnd() {
     scrollTo({ top: root.scrollHeight, behavior: 'instant' });
     // At once: this and a scroll up by the reader may come as one event.
-    this.note();
+    this.rememberScroll();
   }
 
-  note() {
+  rememberScroll() {
     [this.lastTop, this.lastHeight] = [scrollY, root.scrollHeight];
   }
 
@@ -57,7 +57,7 @@ export class Follow {
     const isShorter = root.scrollHeight < this.lastHeight;
     if (scrollY < this.lastTop - 2 && !isShorter && !this.isAtEnd) this.set(false);
     else if (!this.on && this.isRunning && this.unseen && this.isAtEnd) this.set(true);
-    this.note();
+    this.rememberScroll();
   }
 
   /** So many rows were drawn. */

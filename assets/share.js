@@ -1,7 +1,7 @@
 // What a page hears from the server, over the one line that all tabs of the browser share
-// (line.js). A hidden tab wants nothing, and goes on where it was when it is shown again.
+// (shared-stream.js). A hidden tab wants nothing, and goes on where it was when it is shown again.
 
-import { after, Line } from './line.js';
+import { after, SharedStream } from './shared-stream.js';
 import { leave } from './regions.js';
 
 // How often a tab says that it is there. It gets an answer: without one, the worker has crashed,
@@ -23,7 +23,7 @@ function reach(address, onLost) {
     return worker.port;
   }
   const { port1, port2 } = new MessageChannel();
-  own.set(address, own.get(address) ?? new Line(address));
+  own.set(address, own.get(address) ?? new SharedStream(address));
   own.get(address).join(port1);
   return port2;
 }
@@ -31,17 +31,17 @@ function reach(address, onLost) {
 class Tab {
   #address;
   #want;
-  #hear;
+  #onMessage;
   #port = null;
   #isAnswered = true;
   #isLeft = false;
 
-  /** `want()` is what the tab wants now, or null; `hear(message)` gets what it is sent. */
-  constructor(address, want, hear) {
-    [this.#address, this.#want, this.#hear] = [address, want, hear];
+  /** `want()` is what the tab wants now, or null; `onMessage(message)` gets what it is sent. */
+  constructor(address, want, onMessage) {
+    [this.#address, this.#want, this.#onMessage] = [address, want, onMessage];
     this.#connect();
     setInterval(() => this.#beat(), BEAT_MS);
-    document.addEventListener('visibilitychange', () => this.say());
+    document.addEventListener('visibilitychange', () => this.sendWant());
     addEventListener('pagehide', () => this.#leave(true));
     addEventListener('pageshow', () => this.#leave(false));
   }
@@ -53,14 +53,14 @@ class Tab {
     port.onmessage = ({ data }) => {
       if (data.alive) this.#isAnswered = true;
       else if (data.reload) leave();
-      else this.#hear(data);
+      else this.#onMessage(data);
     };
     port.onclose = () => port === this.#port && this.#connect();
-    this.say();
+    this.sendWant();
   }
 
   /** Tells the line what the tab wants now. */
-  say() {
+  sendWant() {
     const want = document.hidden || this.#isLeft ? null : this.#want();
     this.#port.postMessage({ want: want && { since: Number(document.documentElement.dataset.now), ...want } });
     return want;
@@ -75,27 +75,27 @@ class Tab {
       this.#isAnswered = true;
       return this.#connect();
     }
-    if (this.say()) this.#isAnswered = false;
+    if (this.sendWant()) this.#isAnswered = false;
   }
 
   #leave(isLeft) {
     if (this.#isLeft === isLeft) return;
     this.#isLeft = isLeft;
-    this.say();
+    this.sendWant();
   }
 }
 
-/** Calls `on.changed(news)` when jobs or nodes have changed (`{job, node}` or `{node}` each; null: anything may have), and `on.line(isUp)`. */
+/** Calls `on.changed(news)` when jobs or nodes have changed (`{job, node}` or `{node}` each; null: anything may have), and `on.connection(isUp)`. */
 export function watch(events, on) {
   new Tab(events, () => ({ live: true, job: null }), (message) => {
     if ('changed' in message) on.changed(message.changed);
-    if ('line' in message) on.line(message.line);
+    if ('connected' in message) on.connection(message.connected);
   });
 }
 
 /**
  * Follows a job: `on.status(job)` for each state it goes through, `on.output(event)`, which may give a promise, for each
- * piece of its output in order, then `on.done(job)`; and `on.line(isUp)`.
+ * piece of its output in order, then `on.done(job)`; and `on.connection(isUp)`.
  */
 export function follow(_url, events, job, on) {
   const at = { stdout: 0, stderr: 0 };
@@ -118,20 +118,20 @@ export function follow(_url, events, job, on) {
     if (isOver) return;
     isOver = view.status !== 'QUEUED' && view.status !== 'RUNNING';
     if (!isOver) return on.status(view);
-    tab.say();
+    tab.sendWant();
     on.done(view);
   }
 
   const tab = new Tab(events, () => (isOver ? null : { live: false, job, at }), (message) => {
     if (message.output) inTurn(() => take(message.output));
     if (message.job) inTurn(() => state(message.job));
-    if ('line' in message) on.line(message.line);
+    if ('connected' in message) on.connection(message.connected);
   });
 }
 
 /** Shows or hides the sign that the connection is lost; not for the blink of a restart. */
-export function lineSign() {
-  const sign = document.getElementById('line-down');
+export function connectionBanner() {
+  const sign = document.getElementById('connection-lost');
   let timer = 0;
   return (isUp) => {
     clearTimeout(timer);

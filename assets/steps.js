@@ -102,7 +102,7 @@ export class Steps {
   }
 
   /** Lines before the next one are missing. */
-  noteGap() {
+  markGap() {
     this.isCut = true;
   }
 

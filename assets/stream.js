@@ -9,7 +9,7 @@ const SILENT_MAX = 40000;
 
 /**
  * A stream that is kept open, until `close()`. `on.ask()` says what is asked for, `{address, from}`, and after which
- * event's id; `on.event(name, data, id)` hears each event, `on.line(isUp)` of the connection, and
+ * event's id; `on.event(name, data, id)` hears each event, `on.connection(isUp)` of the connection, and
  * `on.refused(status, error)` how the server declined.
  */
 export class Stream {
@@ -52,7 +52,7 @@ export class Stream {
       failed = true;
     }
     if (this.#abort !== mine) return;
-    if (failed) this.#on.line(false);
+    if (failed) this.#on.connection(false);
     // Not all browsers at once, when a server that many look at comes back.
     this.#timer = setTimeout(() => this.#run(mine), this.#wait * (0.7 + Math.random() * 0.6));
     this.#wait = Math.min(this.#wait * 2, WAIT_MAX);
@@ -72,7 +72,7 @@ export class Stream {
         throw new Error(`the stream answered ${response.status}`);
       }
       if (this.#abort !== mine) return;
-      this.#on.line(true);
+      this.#on.connection(true);
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = '';
       for (;;) {
@@ -84,7 +84,7 @@ export class Stream {
         const blocks = (text + value).split('\n\n');
         text = blocks.pop();
         for (const block of blocks) {
-          this.#tell(block);
+          this.#dispatch(block);
           if (this.#abort !== mine) return;
         }
       }
@@ -93,7 +93,7 @@ export class Stream {
     }
   }
 
-  #tell(block) {
+  #dispatch(block) {
     let [name, data, id] = ['message', '', ''];
     for (const line of block.split('\n')) {
       if (line.startsWith('data: ')) data = line.slice(6);

@@ -59,7 +59,7 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail_start(error: impl std::fmt::Display) -> ExitCode {
-    hyprbox::cli::note(&format!("hyprbox: {error}"));
+    hyprbox::cli::print_note(&format!("hyprbox: {error}"));
     ExitCode::from(BAD_CONFIGURATION)
 }
 
@@ -68,7 +68,7 @@ fn finish(outcome: Result<String, String>) -> ExitCode {
     match outcome {
         Ok(result) => print(&format!("{result}\n")),
         Err(error) => {
-            hyprbox::cli::note(&format!("hyprbox: {error}"));
+            hyprbox::cli::print_note(&format!("hyprbox: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -200,7 +200,7 @@ fn demo(once: bool) -> ExitCode {
             if gone.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
                 return ExitCode::from(hyprbox::cli::PIPE_CLOSED);
             }
-            hyprbox::cli::note(&format!("hyprbox: {error:#}"));
+            hyprbox::cli::print_note(&format!("hyprbox: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -7,8 +7,8 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::ask;
 use super::error::{CliError, exit};
-use super::queue::nothing_like;
-use super::screen::note;
+use super::queue::no_such;
+use super::screen::print_note;
 use crate::auth::{Auth, AuthConfig, check_password};
 use crate::config::{self, DatabaseUrl};
 use crate::store::Store;
@@ -62,7 +62,7 @@ async fn set_password(auth: &Auth, email: &str) -> Result<u8, CliError> {
             return Err(CliError::not_found("this database has no users")
                 .hint("when the server starts, it prints a link that creates the first one"));
         }
-        let mut error = nothing_like("user", email, emails.iter().copied(), "hyprbox users list");
+        let mut error = no_such("user", email, emails.iter().copied(), "hyprbox users list");
         error.hints = vec![format!("its users are {}", emails.join(", "))];
         return Err(error);
     };
@@ -73,7 +73,7 @@ async fn set_password(auth: &Auth, email: &str) -> Result<u8, CliError> {
     auth.reset_password(&user.id, &password)
         .await
         .map_err(wrong)?;
-    note(&format!(
+    print_note(&format!(
         "Changed the password of {} ({}). Their sessions have ended.",
         user.email, user.role
     ));

@@ -1,47 +1,12 @@
-//! What the API answers, as far as a person is shown it. `--json` passes answers on as they come.
+//! Responses of the API for which the server has no type that can be deserialized. With `--json`
+//! responses are printed as they are.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::auth::{PersonalToken, User};
-use crate::jobs::JobView;
-use crate::nodes::{NodeView, TokenView};
+use crate::auth::User;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct JobPage {
-    pub(super) jobs: Vec<JobView>,
-    pub(super) next_cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct JobDetail {
-    #[serde(flatten)]
-    pub(super) job: JobView,
-    pub(super) script: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Nodes {
-    pub(super) nodes: Vec<NodeView>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct NodeTokens {
-    pub(super) tokens: Vec<TokenView>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Users {
-    pub(super) users: Vec<User>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Tokens {
-    pub(super) tokens: Vec<PersonalToken>,
-}
-
-/// A session or a token, at the moment when it is made.
+/// A new session.
 #[derive(Deserialize)]
 pub(super) struct Session {
     pub(super) token: String,

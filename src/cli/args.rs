@@ -9,6 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::ArgValueCompleter;
 
+use super::client::segment;
 use super::complete;
 use crate::presets::TIMEOUT_RANGE;
 
@@ -273,13 +274,33 @@ impl Scoped {
 }
 
 /// One job.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct OneJob {
     /// The job's id; see `hyprbox jobs list`
     #[arg(value_name = "JOB", add = ArgValueCompleter::new(complete::jobs))]
     pub(super) id: String,
     #[command(flatten)]
     pub(super) scope: Scoped,
+}
+
+impl OneJob {
+    /// A path of the API below this job.
+    pub(super) fn path(&self, more: &str) -> String {
+        format!(
+            "/api/jobs/{}{more}{}",
+            segment(&self.id),
+            self.scope.query()
+        )
+    }
+
+    /// `hyprbox jobs … ID`
+    pub(super) fn command(&self, command: &str) -> String {
+        let scope = match self.scope.scope {
+            ScopeArg::Mine => "",
+            ScopeArg::All => " --scope all",
+        };
+        format!("hyprbox jobs {command} {}{scope}", self.id)
+    }
 }
 
 /// Which of a job's streams.

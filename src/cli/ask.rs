@@ -54,7 +54,7 @@ pub(super) fn new_password(whose: &str) -> Result<String, CliError> {
         if secret("Repeat the password: ")? == password {
             return Ok(password);
         }
-        super::screen::note("The passwords differ. Try again.");
+        super::screen::print_note("The passwords differ. Try again.");
     }
 }
 

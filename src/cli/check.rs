@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::error::{CliError, exit};
-use super::screen::{Screen, note};
+use super::screen::{Screen, print_note};
 use crate::presets::check::{Tools, check_paths, human, json};
 
 /// What it ends with where something was found.
-const FOUND: u8 = 1;
+const PROBLEMS_FOUND: u8 = 1;
 
 pub(super) fn run(screen: Screen, paths: &[PathBuf]) -> Result<u8, CliError> {
     let tools = Tools::installed();
@@ -17,9 +17,11 @@ pub(super) fn run(screen: Screen, paths: &[PathBuf]) -> Result<u8, CliError> {
     } else {
         screen.data(&human(&all))?;
         if !tools.has_bash() {
-            note("bash is not installed here: syntax errors are not found");
+            print_note("bash is not installed here: syntax errors are not found");
         } else if !tools.has_shellcheck() {
-            note("shellcheck is not installed here: with it, this command finds more problems");
+            print_note(
+                "shellcheck is not installed here: with it, this command finds more problems",
+            );
         }
     }
     if all.iter().any(|file| file.findings.is_err()) {
@@ -29,5 +31,5 @@ pub(super) fn run(screen: Screen, paths: &[PathBuf]) -> Result<u8, CliError> {
     let any = all
         .iter()
         .any(|file| file.findings.as_ref().is_ok_and(found));
-    Ok(if any { FOUND } else { 0 })
+    Ok(if any { PROBLEMS_FOUND } else { 0 })
 }

@@ -7,27 +7,28 @@ use reqwest::header::{
     AUTHORIZATION, HeaderName, HeaderValue, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::{CliError, exit, io_words, without_number};
-use super::settings::{Access, TokenFrom, variable};
+use super::error::{CliError, exit, io_message, without_errno};
+use super::settings::{Access, TokenSource, variable};
 use crate::cli::sse::Events;
 
 /// How long a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A stream says every 15 s that it lives; one that is silent for longer is broken.
-const SILENT: Duration = Duration::from_secs(40);
+const READ_TIMEOUT: Duration = Duration::from_secs(40);
 /// How long a call that may be repeated is.
 const RETRY_FOR: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
-const RETRY_MOST: Duration = Duration::from_secs(4);
+const RETRY_MAX: Duration = Duration::from_secs(4);
 
 /// Why a call gave no answer to use.
 #[derive(Debug)]
 pub(super) enum CallError {
-    /// Nobody answered, or the answer broke off. `connected`: the request may have been heard.
-    Lost { words: String, connected: bool },
+    /// Nobody answered, or the answer broke off. `connected`: the request may have been maybe_received.
+    Connection { words: String, connected: bool },
     /// An answer of 400 or more.
     Refused {
         status: StatusCode,
@@ -35,23 +36,23 @@ pub(super) enum CallError {
         retry_after: Option<Duration>,
     },
     /// An answer that isn't this server's.
-    Foreign(String),
+    Protocol(String),
 }
 
 impl CallError {
     /// Whether the same call may do better in a moment.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::Lost { .. } => true,
+            Self::Connection { .. } => true,
             Self::Refused { status, .. } => matches!(status.as_u16(), 429 | 502 | 503 | 504),
-            Self::Foreign(_) => false,
+            Self::Protocol(_) => false,
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
-            Self::Lost { .. } | Self::Foreign(_) => None,
+            Self::Connection { .. } | Self::Protocol(_) => None,
         }
     }
 }
@@ -66,7 +67,7 @@ pub(super) struct Answer<T> {
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
-    token: Option<(HeaderValue, TokenFrom)>,
+    token: Option<(HeaderValue, TokenSource)>,
 }
 
 impl Client {
@@ -86,7 +87,7 @@ impl Client {
         })
     }
 
-    pub(super) fn use_token(&mut self, token: &str, from: TokenFrom) -> Result<(), CliError> {
+    pub(super) fn use_token(&mut self, token: &str, from: TokenSource) -> Result<(), CliError> {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
             CliError::new(
                 exit::REFUSED,
@@ -103,7 +104,7 @@ impl Client {
     }
 
     /// Where the token came from, if there is one.
-    pub(super) fn token_from(&self) -> Option<TokenFrom> {
+    pub(super) fn token_source(&self) -> Option<TokenSource> {
         self.token.as_ref().map(|(_, from)| *from)
     }
 
@@ -120,6 +121,18 @@ impl Client {
         let call = || self.request(Method::GET, path).timeout(CALL_TIMEOUT);
         self.read(self.send_patiently(call, None, |_| {}).await)
             .await
+    }
+
+    /// Reads a list: the field `name` of the response.
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        name: &str,
+    ) -> Result<Answer<Vec<T>>, CliError> {
+        let Answer { json, .. } = self.get::<Value>(path).await?;
+        let value = Vec::deserialize(&json[name])
+            .map_err(|error| self.explain(CallError::Protocol(error.to_string())))?;
+        Ok(Answer { json, value })
     }
 
     /// Changes something, with one try.
@@ -150,13 +163,13 @@ impl Client {
         Ok(())
     }
 
-    /// Posts with an `Idempotency-Key`: however often the answer gets lost, it is done once. `told`
+    /// Posts with an `Idempotency-Key`: however often the answer gets lost, it is done once. `on_retry`
     /// hears of each loss.
     pub(super) async fn post_once<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &Value,
-        told: impl FnMut(&CallError),
+        on_retry: impl FnMut(&CallError),
     ) -> Result<Answer<T>, CliError> {
         let key = uuid::Uuid::now_v7().to_string();
         let name = HeaderName::from_static("idempotency-key");
@@ -164,7 +177,7 @@ impl Client {
             let request = self.request(Method::POST, path).timeout(CALL_TIMEOUT);
             request.header(name.clone(), &key).json(body)
         };
-        self.read(self.send_patiently(call, Some(false), told).await)
+        self.read(self.send_patiently(call, Some(false), on_retry).await)
             .await
     }
 
@@ -178,7 +191,12 @@ impl Client {
 
     /// The rest of such a text, from the byte `from` on, after it broke off; nothing where it is
     /// another text by now.
-    pub(super) async fn rest(&self, path: &str, tag: &HeaderValue, from: u64) -> Option<Response> {
+    pub(super) async fn resume_download(
+        &self,
+        path: &str,
+        tag: &HeaderValue,
+        from: u64,
+    ) -> Option<Response> {
         let call = || {
             let request = self.request(Method::GET, path).header(IF_RANGE, tag);
             request.header(RANGE, format!("bytes={from}-"))
@@ -200,43 +218,44 @@ impl Client {
         let answer = send(request).await?;
         let kind = answer.headers().get(reqwest::header::CONTENT_TYPE);
         if kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"text/event-stream")) {
-            return Err(CallError::Foreign(
+            return Err(CallError::Protocol(
                 "the response is not an event stream".to_owned(),
             ));
         }
         Ok(Events::new(answer))
     }
 
-    /// Sends, and again while that may help. After a loss only where `heard` says so: whether an
-    /// earlier request may have been heard. A server that was never reached is given up at once.
+    /// Sends, and again while that may help. After a loss only where `maybe_received` says so: whether an
+    /// earlier request may have been maybe_received. A server that was never reached is given up at once.
     async fn send_patiently(
         &self,
         call: impl Fn() -> RequestBuilder,
-        heard: Option<bool>,
-        mut told: impl FnMut(&CallError),
+        maybe_received: Option<bool>,
+        mut on_retry: impl FnMut(&CallError),
     ) -> Result<Response, CallError> {
         let began = Instant::now();
         let mut pause = RETRY_FIRST;
-        let (after_loss, mut heard) = (heard.is_some(), heard.unwrap_or(false));
+        let (after_loss, mut maybe_received) =
+            (maybe_received.is_some(), maybe_received.unwrap_or(false));
         loop {
             let error = match send(call()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             let again = match &error {
-                CallError::Lost { connected, .. } => {
-                    heard |= connected;
-                    after_loss && heard
+                CallError::Connection { connected, .. } => {
+                    maybe_received |= connected;
+                    after_loss && maybe_received
                 }
-                CallError::Refused { .. } | CallError::Foreign(_) => error.is_passing(),
+                CallError::Refused { .. } | CallError::Protocol(_) => error.is_transient(),
             };
             let wait = error.retry_after().unwrap_or(pause);
             if !again || began.elapsed() + wait > RETRY_FOR {
                 return Err(error);
             }
-            told(&error);
+            on_retry(&error);
             tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(RETRY_MOST);
+            pause = (pause * 2).min(RETRY_MAX);
         }
     }
 
@@ -248,9 +267,9 @@ impl Client {
         let body = answer
             .bytes()
             .await
-            .map_err(|error| self.explain(lost(&error)))?;
+            .map_err(|error| self.explain(connection_error(&error)))?;
         let foreign =
-            |error: serde_json::Error| self.explain(CallError::Foreign(error.to_string()));
+            |error: serde_json::Error| self.explain(CallError::Protocol(error.to_string()));
         // 204 has no body.
         let json: Value = match body.is_empty() {
             true => Value::Null,
@@ -272,7 +291,7 @@ fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
         .user_agent(concat!("hyprbox/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10))
-        .read_timeout(SILENT)
+        .read_timeout(READ_TIMEOUT)
         .tcp_nodelay(true)
         .http1_only();
     let parsed = reqwest::Url::parse(url).map_err(|error| wrong(&error))?;
@@ -285,7 +304,7 @@ fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
             let allowed = format!("a readable file of PEM certificates ({words})");
             CliError::failed(bad_setting("HYPRBOX_CA_FILE", Some(&path), &allowed))
         };
-        let pem = std::fs::read(&path).map_err(|error| bad(io_words(&error)))?;
+        let pem = std::fs::read(&path).map_err(|error| bad(io_message(&error)))?;
         let trusting = hyprbox_agent::trust::only(&pem).map_err(bad)?;
         builder = builder.tls_backend_preconfigured(trusting);
     } else if parsed.scheme() == "http" {
@@ -300,7 +319,10 @@ fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
 
 /// One try.
 async fn send(request: RequestBuilder) -> Result<Response, CallError> {
-    let answer = request.send().await.map_err(|error| lost(&error))?;
+    let answer = request
+        .send()
+        .await
+        .map_err(|error| connection_error(&error))?;
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);
@@ -308,7 +330,7 @@ async fn send(request: RequestBuilder) -> Result<Response, CallError> {
     if status.is_redirection() {
         let to = answer.headers().get(LOCATION);
         let to = to.and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
-        return Err(CallError::Foreign(format!(
+        return Err(CallError::Protocol(format!(
             "it redirects to {to}, and redirects are never followed"
         )));
     }
@@ -331,8 +353,8 @@ async fn send(request: RequestBuilder) -> Result<Response, CallError> {
     })
 }
 
-pub(super) fn lost(error: &reqwest::Error) -> CallError {
-    CallError::Lost {
+pub(super) fn connection_error(error: &reqwest::Error) -> CallError {
+    CallError::Connection {
         connected: !error.is_connect(),
         words: if error.is_timeout() {
             "no response in time".to_owned()
@@ -350,7 +372,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    without_number(error.to_string())
+    without_errno(error.to_string())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

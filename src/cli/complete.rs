@@ -5,33 +5,36 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use clap_complete::CompletionCandidate;
-use serde::de::DeserializeOwned;
 
-use super::answers::{JobPage, Nodes, Presets};
-use super::client::Client;
+use super::answers::Presets;
+use super::client::{Answer, Client};
+use super::error::CliError;
 use super::safe;
 use super::settings;
+use crate::jobs::JobView;
+use crate::nodes::NodeView;
 
 /// Nobody waits longer for a suggestion.
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// Ids of nodes.
 pub(super) fn nodes(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let nodes = ask::<Nodes>("/api/nodes").map(|answer| answer.nodes);
+    let nodes = ask(async |client| client.list::<NodeView>("/api/nodes", "nodes").await);
     let pairs = nodes.into_iter().flatten();
     beginning_with(typed, pairs.map(|node| (node.id, node.name)))
 }
 
 /// Names of presets.
 pub(super) fn presets(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let presets = ask::<Presets>("/api/presets").map(|answer| answer.presets);
+    let presets = ask(async |client| client.get::<Presets>("/api/presets").await)
+        .map(|answer| answer.presets);
     let pairs = presets.into_iter().flatten();
     beginning_with(typed, pairs.map(|preset| (preset.name, preset.title)))
 }
 
 /// Ids of the newest jobs.
 pub(super) fn jobs(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let jobs = ask::<JobPage>("/api/jobs?limit=50").map(|answer| answer.jobs);
+    let jobs = ask(async |client| client.list::<JobView>("/api/jobs?limit=50", "jobs").await);
     let words = |preset: &str, node: &str, status: &dyn std::fmt::Display| {
         format!("{preset} on {node}, {status}")
     };
@@ -57,12 +60,12 @@ fn beginning_with(
         .collect()
 }
 
-fn ask<T: DeserializeOwned>(path: &str) -> Option<T> {
+fn ask<T>(call: impl AsyncFnOnce(&Client) -> Result<Answer<T>, CliError>) -> Option<T> {
     let access = settings::access(None).ok()?;
     let runtime = super::runtime().ok()?;
     runtime.block_on(async {
         let client = Client::new(&access).ok()?;
-        let asked = tokio::time::timeout(WITHIN, client.get::<T>(path));
+        let asked = tokio::time::timeout(WITHIN, call(&client));
         asked.await.ok()?.ok().map(|answer| answer.value)
     })
 }

@@ -6,42 +6,46 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::client::{CallError, Client, lost};
+use super::client::{CallError, Client, connection_error};
 use super::error::CliError;
 use crate::cli::sse::Event;
 
 /// Events that may wait for a slow standard output.
 const WAITING: usize = 16;
 const RETRY_FIRST: Duration = Duration::from_millis(250);
-const RETRY_MOST: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A server that gave no sign for so long is given up.
 const GIVE_UP: Duration = Duration::from_secs(600);
 
 /// What comes.
-pub(super) enum News {
+pub(super) enum StreamEvent {
     Event(Event),
     /// The connection broke; it is tried again.
-    Lost(String),
+    Disconnected(String),
     /// It is there again.
-    Back,
+    Reconnected,
     /// It is of no use to try again.
     Failed(CliError),
 }
 
 /// Opens the stream at `path` and keeps it open until its `done`. A `patient` one doesn't mind that
 /// the very first try fails.
-pub(super) fn open(client: Arc<Client>, path: String, patient: bool) -> mpsc::Receiver<News> {
+pub(super) fn open(
+    client: Arc<Client>,
+    path: String,
+    patient: bool,
+) -> mpsc::Receiver<StreamEvent> {
     let (sender, receiver) = mpsc::channel(WAITING);
     let connection = Connection {
         client,
         path,
         patient,
         last_id: None,
-        news: sender,
+        events_out: sender,
     };
     tokio::spawn(async move {
         // The follower has gone, or knows the end.
-        let _ended = connection.keep().await;
+        let _ended = connection.run().await;
     });
     receiver
 }
@@ -51,15 +55,15 @@ struct Connection {
     path: String,
     patient: bool,
     last_id: Option<String>,
-    news: mpsc::Sender<News>,
+    events_out: mpsc::Sender<StreamEvent>,
 }
 
 /// Nothing more is to be done.
-struct Ended;
+struct Finished;
 
 impl Connection {
-    async fn keep(mut self) -> Result<(), Ended> {
-        let mut heard = Instant::now();
+    async fn run(mut self) -> Result<(), Finished> {
+        let mut last_contact = Instant::now();
         let mut pause = RETRY_FIRST;
         let mut is_lost = false;
         loop {
@@ -72,16 +76,16 @@ impl Connection {
                 Ok(events) => {
                     self.patient = true;
                     if std::mem::take(&mut is_lost) {
-                        self.tell(News::Back).await?;
+                        self.send(StreamEvent::Reconnected).await?;
                     }
                     let words = self.read(events).await?;
-                    heard = Instant::now();
+                    last_contact = Instant::now();
                     words
                 }
-                Err(error) if self.patient && error.is_passing() => self.words(error),
+                Err(error) if self.patient && error.is_transient() => self.describe(error),
                 Err(error) => return self.fail(self.client.explain(error)).await,
             };
-            if heard.elapsed() > GIVE_UP {
+            if last_contact.elapsed() > GIVE_UP {
                 let minutes = GIVE_UP.as_secs() / 60;
                 let error = CliError::failed(format!(
                     "no response from {} for {minutes} minutes: {words}",
@@ -90,18 +94,18 @@ impl Connection {
                 return self.fail(error).await;
             }
             if !std::mem::replace(&mut is_lost, true) {
-                self.tell(News::Lost(words)).await?;
+                self.send(StreamEvent::Disconnected(words)).await?;
             }
             if self.last_id != before {
                 pause = RETRY_FIRST;
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_MOST);
+            pause = (pause * 2).min(RETRY_MAX);
         }
     }
 
     /// Passes events on until `done`; what broke the stream otherwise.
-    async fn read(&mut self, mut events: crate::cli::sse::Events) -> Result<String, Ended> {
+    async fn read(&mut self, mut events: crate::cli::sse::Events) -> Result<String, Finished> {
         loop {
             match events.next().await {
                 Ok(Some(event)) => {
@@ -109,30 +113,32 @@ impl Connection {
                         self.last_id = Some(event.id.clone());
                     }
                     let is_done = event.name == "done";
-                    self.tell(News::Event(event)).await?;
+                    self.send(StreamEvent::Event(event)).await?;
                     if is_done {
-                        return Err(Ended);
+                        return Err(Finished);
                     }
                 }
                 Ok(None) => return Ok("the server closed the connection".to_owned()),
-                Err(error) => return Ok(self.words(lost(&error))),
+                Err(error) => return Ok(self.describe(connection_error(&error))),
             }
         }
     }
 
-    fn words(&self, error: CallError) -> String {
+    fn describe(&self, error: CallError) -> String {
         match error {
-            CallError::Lost { words, .. } => words,
-            CallError::Refused { .. } | CallError::Foreign(_) => self.client.explain(error).message,
+            CallError::Connection { words, .. } => words,
+            CallError::Refused { .. } | CallError::Protocol(_) => {
+                self.client.explain(error).message
+            }
         }
     }
 
-    async fn tell(&self, news: News) -> Result<(), Ended> {
-        self.news.send(news).await.map_err(|_| Ended)
+    async fn send(&self, events_out: StreamEvent) -> Result<(), Finished> {
+        self.events_out.send(events_out).await.map_err(|_| Finished)
     }
 
-    async fn fail(&self, error: CliError) -> Result<(), Ended> {
-        self.tell(News::Failed(error)).await?;
-        Err(Ended)
+    async fn fail(&self, error: CliError) -> Result<(), Finished> {
+        self.send(StreamEvent::Failed(error)).await?;
+        Err(Finished)
     }
 }

@@ -87,17 +87,20 @@ impl From<std::io::Error> for CliError {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self::new(exit::PIPE_CLOSED, "");
         }
-        Self::failed(format!("the output can't be written: {}", io_words(&error)))
+        Self::failed(format!(
+            "the output can't be written: {}",
+            io_message(&error)
+        ))
     }
 }
 
 /// A system's error less its number, which says nothing that the words don't.
-pub(super) fn io_words(error: &std::io::Error) -> String {
-    without_number(error.to_string())
+pub(super) fn io_message(error: &std::io::Error) -> String {
+    without_errno(error.to_string())
 }
 
 /// The same of any error's words.
-pub(super) fn without_number(words: String) -> String {
+pub(super) fn without_errno(words: String) -> String {
     match words.split_once(" (os error") {
         Some((plain, _)) => plain.to_owned(),
         None => words,

@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 
 use super::client::{CallError, Client};
 use super::error::{CliError, exit};
-use super::settings::TokenFrom;
+use super::settings::TokenSource;
 
 /// Fields at fault that are shown, as many as a server names.
 const FIELDS_SHOWN: usize = 20;
@@ -17,9 +17,9 @@ impl Client {
     pub(super) fn explain(&self, error: CallError) -> CliError {
         let base = self.url();
         match error {
-            CallError::Lost { words, .. } => CliError::failed(format!("can't reach {base}: {words}"))
+            CallError::Connection { words, .. } => CliError::failed(format!("can't reach {base}: {words}"))
                 .hint("is the server running at that address? Use `hyprbox login URL`, --url or HYPRBOX_URL to name another"),
-            CallError::Foreign(words) => CliError::failed(format!(
+            CallError::Protocol(words) => CliError::failed(format!(
                 "the server at {base} is not a HyprBox server of this version: {words}"
             ))
             .hint("check the address; if there is a proxy, check what it forwards"),
@@ -65,7 +65,7 @@ impl Client {
     }
 
     fn explain_unauthorized(&self, words: &str) -> CliError {
-        let Some(from) = self.token_from() else {
+        let Some(from) = self.token_source() else {
             return CliError::new(exit::REFUSED, words);
         };
         let error = CliError::new(
@@ -73,11 +73,11 @@ impl Client {
             format!("{} refused the token: {words}", self.url()),
         );
         error.hint(match from {
-            TokenFrom::File => format!("log in again: hyprbox login {}", self.url()),
-            TokenFrom::Given => {
+            TokenSource::File => format!("log in again: hyprbox login {}", self.url()),
+            TokenSource::Given => {
                 "check that you copied all of it; the Account page or `hyprbox tokens add NAME` creates another one".to_owned()
             }
-            TokenFrom::Environment => {
+            TokenSource::Environment => {
                 "set HYPRBOX_TOKEN to a valid one: `hyprbox tokens add NAME` creates one where you are logged in".to_owned()
             }
         })

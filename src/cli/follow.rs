@@ -1,5 +1,5 @@
-//! Following one job to its end: its stream comes in, Ctrl-C is heard at any time. How it is told
-//! is `tell`'s.
+//! Follows one job to its end: receives its stream and handles Ctrl-C at any time. What is printed
+//! is up to the reporter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,71 +8,75 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::args::{Scoped, StreamArg};
-use super::client::{Client, segment};
+use super::args::{OneJob, StreamArg};
+use super::client::Client;
 use super::connection;
 use super::error::{CliError, exit};
 use super::interrupts::Interrupts;
 use super::progress;
-use super::screen::{Screen, note};
-use super::tell::{Teller, Told};
-use crate::store::job::JobStatus;
+use super::reporter::{Message, Reporter, detached};
+use super::screen::{Screen, print_note};
 
-/// What may wait to be told; a slow reader holds up the stream, not this program.
-const WAITING: usize = 4;
-/// How long a detaching waits for what is being written.
-const ORDERLY: Duration = Duration::from_millis(300);
+/// Messages that may wait for the reporter. A slow reader holds up the stream, not this program.
+const QUEUE: usize = 4;
+/// How long to wait, when detaching, for output that is being written.
+const DETACH_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What of a job to follow, and how.
+/// Which job to follow, and how.
 pub(super) struct Follow {
     pub(super) client: Arc<Client>,
     pub(super) screen: Screen,
-    pub(super) id: String,
-    pub(super) scope: Scoped,
-    /// Which output; `None`: only the end.
+    pub(super) job: OneJob,
+    /// Which output to print; `None` prints only the end.
     pub(super) stream: Option<StreamArg>,
-    /// Begin with so many of the last lines.
+    /// Start with this many of the last lines.
     pub(super) tail: Option<usize>,
-    /// The job is known to be there, so that a server that can't be reached is waited for.
+    /// The job is known to exist, so an unreachable server is retried from the start.
     pub(super) patient: bool,
 }
 
 impl Follow {
-    /// Until the job has ended or the person has had enough; what this program ends with.
+    /// Runs until the job ends or the user detaches. Returns this program's exit code.
     ///
-    /// What comes is told on a thread of its own: a standard output that takes nothing at the
-    /// moment, as a pager's, must not keep Ctrl-C from being heard.
+    /// The reporter has a thread of its own: a standard output that accepts nothing at the moment,
+    /// such as a pager's, must not keep this program from handling Ctrl-C.
     pub(super) async fn run(self, interrupts: &mut Interrupts) -> Result<u8, CliError> {
         let follow = Arc::new(self);
-        let mut news = connection::open(Arc::clone(&follow.client), follow.path(), follow.patient);
-        let (teller, inbox) = mpsc::channel(WAITING);
-        let ours = Arc::clone(&follow);
-        let mut telling = tokio::task::spawn_blocking(move || Teller::new(&ours).tell(inbox));
-        let mut tick = tokio::time::interval(progress::EVERY);
-        let (mut next, mut is_over, mut has_cancelled) = (None, false, false);
+        let mut events =
+            connection::open(Arc::clone(&follow.client), follow.path(), follow.patient);
+        let (messages, inbox) = mpsc::channel(QUEUE);
+        let reporter = Reporter::new(
+            follow.job.clone(),
+            follow.stream,
+            follow.tail,
+            follow.screen,
+        );
+        let mut reporting = tokio::task::spawn_blocking(move || reporter.run(inbox));
+        let mut tick = tokio::time::interval(progress::REDRAW_INTERVAL);
+        let (mut next, mut has_ended, mut has_cancelled) = (None, false, false);
         loop {
             tokio::select! {
-                ended = &mut telling => return ended_with(ended),
-                item = news.recv(), if next.is_none() && !is_over => {
-                    is_over = item.is_none();
-                    next = Some(item.map_or(Told::Over, Told::News));
+                result = &mut reporting => return joined(result),
+                event = events.recv(), if next.is_none() && !has_ended => {
+                    has_ended = event.is_none();
+                    next = Some(event.map_or(Message::StreamEnded, Message::Stream));
                 }
-                place = teller.reserve(), if next.is_some() => {
-                    // Without one the telling has ended, which is heard next.
-                    if let (Ok(place), Some(told)) = (place, next.take()) {
-                        place.send(told);
+                permit = messages.reserve(), if next.is_some() => {
+                    // No permit: the reporter has ended, which the first branch handles.
+                    if let (Ok(permit), Some(message)) = (permit, next.take()) {
+                        permit.send(message);
                     }
                 }
                 () = interrupts.next() => {
                     if !interrupts.cancels() || has_cancelled {
-                        return follow.detach(&teller, telling).await;
+                        return follow.detach(&messages, reporting).await;
                     }
                     has_cancelled = true;
-                    let (follow, teller) = (Arc::clone(&follow), teller.clone());
-                    tokio::spawn(async move { follow.cancel_and_tell(&teller).await });
+                    let (follow, messages) = (Arc::clone(&follow), messages.clone());
+                    tokio::spawn(async move { follow.cancel(&messages).await });
                 }
-                // One that finds no place is late anyway.
-                _ = tick.tick() => drop(teller.try_send(Told::Tick)),
+                // A tick that finds the queue full is dropped: it would be late anyway.
+                _ = tick.tick() => drop(messages.try_send(Message::Tick)),
             }
         }
     }
@@ -82,89 +86,48 @@ impl Follow {
             Some(_) => "exact",
             None => "none",
         };
-        let scope = self.scope.query().replace('?', "&");
-        format!(
-            "/api/jobs/{}/stream?output={output}{scope}",
-            segment(&self.id)
-        )
+        let path = self.job.path("/stream");
+        let separator = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{separator}output={output}")
     }
 
-    /// Leaves the job to itself, and says so even where standard output takes no more.
+    /// Detaches from the job. Prints how to return to it even if standard output is blocked.
     async fn detach(
         &self,
-        teller: &mpsc::Sender<Told>,
-        telling: JoinHandle<Result<u8, CliError>>,
+        messages: &mpsc::Sender<Message>,
+        reporting: JoinHandle<Result<u8, CliError>>,
     ) -> Result<u8, CliError> {
         let orderly = async {
-            // Where it has ended meanwhile, that is the answer.
-            let _gone = teller.send(Told::Detach).await;
-            telling.await
+            // If the reporter has ended meanwhile, its result counts.
+            let _gone = messages.send(Message::Detach).await;
+            reporting.await
         };
-        if let Ok(ended) = tokio::time::timeout(ORDERLY, orderly).await {
-            return ended_with(ended);
+        if let Ok(result) = tokio::time::timeout(DETACH_TIMEOUT, orderly).await {
+            return joined(result);
         }
         progress::clear_line(&self.screen);
-        note(&self.detached(None));
+        print_note(&detached(&self.job, None));
         Ok(exit::INTERRUPTED)
     }
 
-    async fn cancel_and_tell(&self, teller: &mpsc::Sender<Told>) {
+    async fn cancel(&self, messages: &mpsc::Sender<Message>) {
         let words = "Cancelling the job. Press Ctrl-C again to detach from it.";
-        // With the telling ended there is nothing to add.
-        let _gone = teller.send(Told::Note(words.to_owned())).await;
-        if let Err(error) = self.cancel().await {
-            let error = error.hint(format!("to cancel it: {}", self.command("cancel")));
-            let _gone = teller.send(Told::Note(error.to_string())).await;
+        // If the reporter has ended, there is nothing to add.
+        let _gone = messages.send(Message::Note(words.to_owned())).await;
+        let cancelled = self
+            .client
+            .post::<Value>(&self.job.path("/cancel"), &Value::Null)
+            .await;
+        // A job that has ended by itself needs no cancel: its end is about to arrive.
+        if let Err(error) = cancelled
+            && !error.has_code("wrong_state")
+        {
+            let error = error.hint(format!("to cancel it: {}", self.job.command("cancel")));
+            let _gone = messages.send(Message::Note(error.to_string())).await;
         }
-    }
-
-    async fn cancel(&self) -> Result<(), CliError> {
-        let path = format!(
-            "/api/jobs/{}/cancel{}",
-            segment(&self.id),
-            self.scope.query()
-        );
-        let cancelled = self.client.post::<Value>(&path, &Value::Null).await;
-        match cancelled {
-            // It has ended by itself; its end is on its way.
-            Err(error)
-                if error
-                    .api
-                    .as_ref()
-                    .is_some_and(|(code, _)| code == "wrong_state") =>
-            {
-                Ok(())
-            }
-            other => other.map(drop),
-        }
-    }
-
-    /// `hyprbox jobs … ID`, for this job.
-    fn command(&self, what: &str) -> String {
-        let scope = match self.scope.query() {
-            "" => "",
-            _ => " --scope all",
-        };
-        format!("hyprbox jobs {what} {}{scope}", self.id)
-    }
-
-    /// What is said on leaving a job that was last seen in this state.
-    pub(super) fn detached(&self, status: Option<JobStatus>) -> String {
-        let words = match status {
-            Some(JobStatus::Queued) => "the job stays queued",
-            Some(JobStatus::Running) | None => "the job goes on",
-            Some(JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled) => {
-                "the job has ended"
-            }
-        };
-        format!(
-            "Detached; {words}.\n  follow it again: {}\n  cancel it:       {}",
-            self.command("log --follow"),
-            self.command("cancel")
-        )
     }
 }
 
-fn ended_with(ended: Result<Result<u8, CliError>, JoinError>) -> Result<u8, CliError> {
-    ended.unwrap_or_else(|error| Err(CliError::failed(format!("following failed: {error}"))))
+fn joined(result: Result<Result<u8, CliError>, JoinError>) -> Result<u8, CliError> {
+    result.unwrap_or_else(|error| Err(CliError::failed(format!("following failed: {error}"))))
 }

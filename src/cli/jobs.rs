@@ -4,19 +4,18 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::answers::{JobDetail, JobPage};
 use super::args::{JobsCommand, OneJob, ScopeArg, Scoped, StreamArg};
-use super::client::{Client, lost, segment};
-use super::end::End;
+use super::client::{Client, connection_error, segment};
 use super::error::CliError;
 use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::log;
+use super::outcome::Outcome;
 use super::queue;
-use super::screen::{Paint, Screen, note};
+use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
-use super::when;
-use crate::jobs::JobView;
+use super::times;
+use crate::jobs::{JobDetail, JobPage, JobView};
 use crate::store::job::JobStatus;
 
 /// Jobs that one call of the list gives at the most.
@@ -77,10 +76,6 @@ pub(super) async fn run(
     }
 }
 
-fn path(job: &OneJob, more: &str) -> String {
-    format!("/api/jobs/{}{more}{}", segment(&job.id), job.scope.query())
-}
-
 async fn list(
     client: &Client,
     screen: Screen,
@@ -119,19 +114,19 @@ async fn list(
         return Ok(0);
     }
     if jobs.is_empty() {
-        note(nothing_listed(is_filtered, scope.scope));
+        print_note(empty_list_message(is_filtered, scope.scope));
         return Ok(0);
     }
     screen.data(&table(&jobs, scope.scope).render(screen.colors))?;
     if cursor.is_some() {
-        note(&format!(
+        print_note(&format!(
             "Showing the newest {limit}; --limit N shows more."
         ));
     }
     Ok(0)
 }
 
-fn nothing_listed(is_filtered: bool, scope: ScopeArg) -> &'static str {
+fn empty_list_message(is_filtered: bool, scope: ScopeArg) -> &'static str {
     match (is_filtered, scope) {
         (true, ScopeArg::Mine) => {
             "None of your jobs match. --scope all lists everybody's (VIEWER, OPERATOR, ADMIN)."
@@ -157,8 +152,8 @@ fn table(jobs: &[JobView], scope: ScopeArg) -> Table {
             job.preset.as_str().into(),
             job.node_id.as_str().into(),
             status(job),
-            when::ago(job.created_at).into(),
-            when::took(job.started_at, job.finished_at).into(),
+            times::ago(job.created_at).into(),
+            times::took(job.started_at, job.finished_at).into(),
             exit.into(),
         ];
         if scope == ScopeArg::All {
@@ -178,7 +173,7 @@ fn status(job: &JobView) -> Cell {
 }
 
 async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Result<u8, CliError> {
-    let detail = client.get::<JobDetail>(&path(job, "")).await?;
+    let detail = client.get::<JobDetail>(&job.path("")).await?;
     if script {
         screen.text(detail.value.script.as_bytes())?;
         return Ok(0);
@@ -188,7 +183,7 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
         return Ok(0);
     }
     let job = detail.value.job;
-    let end = End {
+    let outcome = Outcome {
         status: job.status,
         exit_code: job.exit_code,
         error_msg: job.error_msg.clone(),
@@ -203,13 +198,13 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
         ("node", job.node_id.as_str().into()),
         (
             "status",
-            Cell::painted(end.words(), Paint::of_status(job.status)),
+            Cell::painted(outcome.describe(), Paint::of_status(job.status)),
         ),
-        ("queued", when::moment(Some(job.created_at)).into()),
+        ("queued", times::moment(Some(job.created_at)).into()),
         ("by", job.created_by_email.as_str().into()),
-        ("started", when::moment(job.started_at).into()),
-        ("finished", when::moment(job.finished_at).into()),
-        ("took", when::took(job.started_at, job.finished_at).into()),
+        ("started", times::moment(job.started_at).into()),
+        ("finished", times::moment(job.finished_at).into()),
+        ("took", times::took(job.started_at, job.finished_at).into()),
         ("timeout", format!("{} s", job.timeout_seconds).into()),
         (
             "stdout",
@@ -224,11 +219,11 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
     if job.cancel_requested_at.is_some() {
         pairs.push((
             "cancel requested",
-            when::moment(job.cancel_requested_at).into(),
+            times::moment(job.cancel_requested_at).into(),
         ));
     }
     if job.recovered_at.is_some() {
-        pairs.push(("recovered", when::moment(job.recovered_at).into()));
+        pairs.push(("recovered", times::moment(job.recovered_at).into()));
     }
     screen.data(&facts(&pairs, screen.colors))?;
     if let Some(params) = job.params.as_object().filter(|params| !params.is_empty()) {
@@ -259,8 +254,7 @@ async fn watch(
     let follow = Follow {
         client: Arc::new(client),
         screen,
-        id: job.id,
-        scope: job.scope,
+        job,
         stream,
         tail,
         patient: false,
@@ -270,7 +264,7 @@ async fn watch(
 
 async fn cancel(client: &Client, screen: Screen, job: &OneJob) -> Result<u8, CliError> {
     let cancelled = client
-        .post::<JobView>(&path(job, "/cancel"), &Value::Null)
+        .post::<JobView>(&job.path("/cancel"), &Value::Null)
         .await
         .map_err(|error| match &error.api {
             Some((code, _)) if code == "wrong_state" => error.hint("the job has already ended"),
@@ -281,7 +275,7 @@ async fn cancel(client: &Client, screen: Screen, job: &OneJob) -> Result<u8, Cli
         return Ok(0);
     }
     let job = cancelled.value;
-    note(&match job.status {
+    print_note(&match job.status {
         JobStatus::Running => format!(
             "Cancelling job {}: its script receives SIGTERM, and SIGKILL 10 s later. To wait for the end: hyprbox jobs wait {}",
             job.id, job.id
@@ -310,13 +304,13 @@ async fn diff(
     let text = answer
         .text()
         .await
-        .map_err(|error| client.explain(lost(&error)))?;
+        .map_err(|error| client.explain(connection_error(&error)))?;
     if screen.json {
         screen.value(&json!({"diff": text}))?;
         return Ok(0);
     }
     if text.is_empty() {
-        note("The two scripts are identical.");
+        print_note("The two scripts are identical.");
         return Ok(0);
     }
     if !screen.colors {

@@ -6,10 +6,10 @@ use reqwest::header::{ETAG, HeaderValue};
 use serde_json::Value;
 
 use super::args::{OneJob, StreamArg};
-use super::client::{CallError, Client, lost, segment};
+use super::client::{CallError, Client, connection_error, segment};
 use super::error::CliError;
 use super::lines::{LastLines, Output};
-use super::screen::{Screen, note};
+use super::screen::{Screen, print_note};
 
 /// A stream's tail is this long at the least: of a shorter log nothing has fallen off.
 const KEPT_LEAST: u64 = 65_536;
@@ -39,7 +39,7 @@ pub(super) async fn print(
     }
     match &mut last {
         Some(last) => output.write(&last.take())?,
-        None if download.length >= KEPT_LEAST => say_dropped(client, job).await,
+        None if download.length >= KEPT_LEAST => report_dropped(client, job).await,
         None => {}
     }
     output.finish()?;
@@ -48,7 +48,7 @@ pub(super) async fn print(
 
 /// Says how much has fallen off the head of what was shown. That is a note: a failure to find out
 /// is none of the log.
-async fn say_dropped(client: &Client, job: &OneJob) {
+async fn report_dropped(client: &Client, job: &OneJob) {
     let scope = job.scope.query().replace('?', "&");
     let path = format!("/api/jobs/{}/stream?output=none{scope}", segment(&job.id));
     let Ok(mut events) = client.events(&path, None).await else {
@@ -61,7 +61,7 @@ async fn say_dropped(client: &Client, job: &OneJob) {
     let count = |name: &str| counts[name].as_u64().unwrap_or(0);
     let dropped = count("stdoutDropped") + count("stderrDropped");
     if dropped > 0 {
-        note(&format!(
+        print_note(&format!(
             "{dropped} bytes before or within this output are not kept: the server keeps only the end of each stream."
         ));
     }
@@ -101,7 +101,7 @@ impl<'c> Download<'c> {
                     return Ok(Some(bytes));
                 }
                 Ok(None) => return Ok(None),
-                Err(error) => self.resume(job_id, lost(&error)).await?,
+                Err(error) => self.resume(job_id, connection_error(&error)).await?,
             }
         }
     }
@@ -110,14 +110,17 @@ impl<'c> Download<'c> {
     async fn resume(&mut self, job_id: &str, error: CallError) -> Result<(), CliError> {
         let brought = self.broke_at.replace(self.length) != Some(self.length);
         if let Some(tag) = self.tag.as_ref().filter(|_| brought)
-            && let Some(answer) = self.client.rest(&self.path, tag, self.length).await
+            && let Some(answer) = self
+                .client
+                .resume_download(&self.path, tag, self.length)
+                .await
         {
             self.answer = answer;
             return Ok(());
         }
         let why = match error {
-            CallError::Lost { words, .. } => words,
-            other @ (CallError::Refused { .. } | CallError::Foreign(_)) => {
+            CallError::Connection { words, .. } => words,
+            other @ (CallError::Refused { .. } | CallError::Protocol(_)) => {
                 self.client.explain(other).message
             }
         };

@@ -10,8 +10,8 @@ use super::args::{self, Color};
 use super::ask;
 use super::client::{Client, segment};
 use super::error::{CliError, exit};
-use super::screen::{Screen, note};
-use super::settings::{self, Login, LoginFile, TokenFrom, variable};
+use super::screen::{Screen, print_note};
+use super::settings::{self, Login, LoginFile, TokenSource, variable};
 use crate::auth::User;
 use crate::nodes::MintedToken;
 
@@ -35,7 +35,7 @@ pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
     if screen.json {
         screen.value(&json!({"url": url, "email": user.email, "role": user.role}))?;
     } else {
-        note(&format!(
+        print_note(&format!(
             "Logged in to {url} as {} ({}); the token is in {}",
             user.email,
             user.role,
@@ -48,11 +48,11 @@ pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
 /// A token that somebody made elsewhere.
 async fn with_token(url: &str) -> Result<(User, Login), CliError> {
     let (token, from) = match variable("HYPRBOX_TOKEN") {
-        Some(token) => (token, TokenFrom::Environment),
+        Some(token) => (token, TokenSource::Environment),
         None if std::io::stdin().is_terminal() => {
-            (ask::secret("Token (hbu_\u{2026}): ")?, TokenFrom::Given)
+            (ask::secret("Token (hbu_\u{2026}): ")?, TokenSource::Given)
         }
-        None => (ask::stdin("the token")?, TokenFrom::Given),
+        None => (ask::stdin("the token")?, TokenSource::Given),
     };
     let token = token.trim().to_owned();
     let mut client = Client::anonymous(url)?;
@@ -92,7 +92,7 @@ async fn with_password(url: &str, email: Option<String>) -> Result<(User, Login)
         .post::<Session>("/api/auth/login", &body)
         .await?
         .value;
-    client.use_token(&session.token, TokenFrom::Given)?;
+    client.use_token(&session.token, TokenSource::Given)?;
     let body = json!({"name": format!("hyprbox on {}", machine())});
     let minted = client.post::<MintedToken>("/api/auth/tokens", &body).await;
     // Whether it ends well or not: the session has served.
@@ -100,7 +100,7 @@ async fn with_password(url: &str, email: Option<String>) -> Result<(User, Login)
         .call::<Value>(Method::POST, "/api/auth/logout", None)
         .await;
     if let Err(error) = ended {
-        note(&format!(
+        print_note(&format!(
             "Could not end the login session: {}",
             error.message
         ));
@@ -138,7 +138,7 @@ async fn revoke(login: &Login) -> Result<(), CliError> {
         return Ok(());
     };
     let mut client = Client::anonymous(&login.url)?;
-    client.use_token(&login.token, TokenFrom::File)?;
+    client.use_token(&login.token, TokenSource::File)?;
     client
         .delete(&format!("/api/auth/tokens/{}", segment(id)))
         .await
@@ -147,29 +147,29 @@ async fn revoke(login: &Login) -> Result<(), CliError> {
 pub(super) async fn logout() -> Result<u8, CliError> {
     let file = LoginFile::at_home()?;
     let Some(login) = file.read()? else {
-        note("Not logged in.");
+        print_note("Not logged in.");
         return Ok(0);
     };
     let revoked = revoke(&login).await;
     file.remove()?;
     match revoked {
         Ok(()) if login.token_id.is_some() => {
-            note(&format!(
+            print_note(&format!(
                 "Logged out of {}; the token is revoked.",
                 login.url
             ));
         }
-        Ok(()) => note(&format!(
+        Ok(()) => print_note(&format!(
             "Logged out of {}. The token, which you passed to `login --token`, still works; `hyprbox tokens remove` revokes it.",
             login.url
         )),
         Err(error) if matches!(error.code, exit::REFUSED | exit::NOT_FOUND) => {
-            note(&format!(
+            print_note(&format!(
                 "Logged out of {}; the token was already revoked.",
                 login.url
             ));
         }
-        Err(error) => note(&format!(
+        Err(error) => print_note(&format!(
             "The token is deleted from this machine, but may still work on the server: {}",
             error.message
         )),

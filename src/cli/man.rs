@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Command;
 
-use super::error::{CliError, io_words};
+use super::error::{CliError, io_message};
 
 /// Writes a page for `command` and each of its commands into `folder`; how many.
 pub(super) fn write(command: &Command, folder: &Path) -> Result<usize, CliError> {
@@ -12,7 +12,7 @@ pub(super) fn write(command: &Command, folder: &Path) -> Result<usize, CliError>
         CliError::failed(format!(
             "{} can't be written: {}",
             folder.display(),
-            io_words(&error)
+            io_message(&error)
         ))
     };
     std::fs::create_dir_all(folder).map_err(wrong)?;

@@ -10,7 +10,6 @@ mod check;
 mod client;
 mod complete;
 mod connection;
-mod end;
 mod error;
 mod explain;
 mod follow;
@@ -21,19 +20,20 @@ mod log;
 mod login;
 mod man;
 mod nodes;
+mod outcome;
 mod params;
+mod position;
 mod presets;
 mod progress;
 mod queue;
+mod reporter;
 mod safe;
 mod screen;
-mod seen;
 mod settings;
 pub(crate) mod sse;
 mod table;
-mod tell;
+mod times;
 mod users;
-mod when;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -62,8 +62,8 @@ pub fn print(text: &str) -> Result<(), ExitCode> {
 }
 
 /// Reports something that is no data on standard error.
-pub fn note(text: &str) {
-    screen::note(text);
+pub fn print_note(text: &str) {
+    screen::print_note(text);
 }
 
 fn write_all(bytes: &[u8]) -> std::io::Result<()> {
@@ -181,9 +181,9 @@ fn finish(done: Result<u8, CliError>, json: bool) -> ExitCode {
             let (code, fields) = error.api.clone().unwrap_or_default();
             let told = json!({"error": error.message, "code": code, "fields": fields,
                 "hints": error.hints, "processExitCode": error.code});
-            screen::note(&told.to_string());
+            screen::print_note(&told.to_string());
         } else {
-            screen::note(&error.to_string());
+            screen::print_note(&error.to_string());
         }
     }
     ExitCode::from(error.code)
@@ -239,7 +239,7 @@ fn local(command: LocalCommand, whole: fn() -> Command) -> Result<u8, CliError> 
         }
         LocalCommand::Man { folder } => {
             let count = man::write(&whole(), &folder)?;
-            screen::note(&format!("Wrote {count} man pages to {}", folder.display()));
+            screen::print_note(&format!("Wrote {count} man pages to {}", folder.display()));
             Ok(0)
         }
     }

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::answers::{NodeTokens, Nodes};
 use super::args::{NodeTokenCommand, NodesCommand};
 use super::client::{Client, segment};
 use super::error::CliError;
-use super::queue::{explain_node, nothing_like};
-use super::screen::{Paint, Screen, note};
+use super::queue::{explain_node, no_such};
+use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
-use super::when;
-use crate::nodes::{AddedNode, MintedToken, NodeStatus, NodeView};
+use super::times;
+use crate::nodes::{AddedNode, MintedToken, NodeStatus, NodeView, TokenView};
 
 pub(super) async fn run(
     client: Client,
@@ -27,7 +26,7 @@ pub(super) async fn run(
         }
         NodesCommand::Remove { id } => {
             remove(&client, &id).await?;
-            note(&format!("Removed node {id}. Its tokens no longer work."));
+            print_note(&format!("Removed node {id}. Its tokens no longer work."));
             Ok(0)
         }
         NodesCommand::Token(command) => token(&client, screen, command).await,
@@ -35,14 +34,14 @@ pub(super) async fn run(
 }
 
 async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
-    let nodes = client.get::<Nodes>("/api/nodes").await?;
+    let nodes = client.list::<NodeView>("/api/nodes", "nodes").await?;
     if screen.json {
         screen.value(&nodes.json)?;
         return Ok(0);
     }
-    let nodes = nodes.value.nodes;
+    let nodes = nodes.value;
     if nodes.is_empty() {
-        note("No nodes yet. `hyprbox nodes add NODE` adds one (ADMIN).");
+        print_note("No nodes yet. `hyprbox nodes add NODE` adds one (ADMIN).");
         return Ok(0);
     }
     let mut table = Table::new(&[
@@ -59,7 +58,7 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
             node.id.as_str().into(),
             status(node),
             node.last_seen_at
-                .map_or_else(|| "never".to_owned(), when::ago)
+                .map_or_else(|| "never".to_owned(), times::ago)
                 .into(),
             node.os.pretty_name.clone().unwrap_or_default().into(),
             agent(node),
@@ -69,7 +68,7 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
     }
     screen.data(&table.render(screen.colors))?;
     if let Some(behind) = nodes.iter().find(|node| node.agent_upgrade.is_some()) {
-        note(&upgrade_hint(&behind.id));
+        print_note(&upgrade_hint(&behind.id));
     }
     Ok(0)
 }
@@ -115,7 +114,7 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         ("id", node.id.as_str().into()),
         ("name", node.name.as_str().into()),
         ("status", status(&node)),
-        ("last seen", when::moment(node.last_seen_at).into()),
+        ("last seen", times::moment(node.last_seen_at).into()),
         ("hostname", text(&node.hostname)),
         ("system", text(&node.os.pretty_name)),
         ("agent", agent(&node)),
@@ -139,7 +138,7 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
     }
     screen.data(&facts(&pairs, screen.colors))?;
     if node.agent_upgrade.is_some() {
-        note(&upgrade_hint(&node.id));
+        print_note(&upgrade_hint(&node.id));
     }
     Ok(0)
 }
@@ -169,13 +168,13 @@ async fn add(
         screen.value(&added.json)?;
         return Ok(0);
     }
-    tell_token(client, screen, id, &added.value.token)?;
+    print_token(client, screen, id, &added.value.token)?;
     Ok(0)
 }
 
 /// The token alone is the data; how to use it is a note.
-fn tell_token(client: &Client, screen: Screen, node: &str, token: &str) -> Result<(), CliError> {
-    note(&format!(
+fn print_token(client: &Client, screen: Screen, node: &str, token: &str) -> Result<(), CliError> {
+    print_note(&format!(
         "The token of {node}, shown only once. To start its agent:\n  HYPRBOX_API_URL={} HYPRBOX_NODE_ID={node} HYPRBOX_NODE_TOKEN=hbn_\u{2026} hyprbox-agent run",
         client.url()
     ));
@@ -199,12 +198,12 @@ async fn token(client: &Client, screen: Screen, command: NodeTokenCommand) -> Re
                 return Ok(0);
             }
             let mut table = Table::new(&["ID", "PREFIX", "CREATED", "LAST USED", "REVOKED"]);
-            for token in &tokens.0.tokens {
-                let ago = |at: Option<_>| at.map_or_else(String::new, when::ago);
+            for token in &tokens.0 {
+                let ago = |at: Option<_>| at.map_or_else(String::new, times::ago);
                 table.row([
                     token.id.as_str().into(),
                     token.prefix.as_str().into(),
-                    when::ago(token.created_at).into(),
+                    times::ago(token.created_at).into(),
                     ago(token.last_used_at).into(),
                     ago(token.revoked_at).into(),
                 ]);
@@ -221,13 +220,13 @@ async fn token(client: &Client, screen: Screen, command: NodeTokenCommand) -> Re
                 screen.value(&minted.json)?;
                 return Ok(0);
             }
-            tell_token(client, screen, &node, &minted.value.token)?;
+            print_token(client, screen, &node, &minted.value.token)?;
         }
         NodeTokenCommand::Revoke { node, token } => {
             let id = token_id(client, &node, &token).await?;
             let path = format!("/api/nodes/{}/tokens/{}", segment(&node), segment(&id));
             client.delete(&path).await?;
-            note(&format!(
+            print_note(&format!(
                 "Revoked token {id} of {node}. It no longer works."
             ));
         }
@@ -235,9 +234,9 @@ async fn token(client: &Client, screen: Screen, command: NodeTokenCommand) -> Re
     Ok(0)
 }
 
-async fn tokens(client: &Client, node: &str) -> Result<(NodeTokens, Value), CliError> {
+async fn tokens(client: &Client, node: &str) -> Result<(Vec<TokenView>, Value), CliError> {
     let path = format!("/api/nodes/{}/tokens", segment(node));
-    match client.get::<NodeTokens>(&path).await {
+    match client.list::<TokenView>(&path, "tokens").await {
         Ok(tokens) => Ok((tokens.value, tokens.json)),
         Err(error) => Err(explain_node(client, node, error).await),
     }
@@ -247,7 +246,6 @@ async fn tokens(client: &Client, node: &str) -> Result<(NodeTokens, Value), CliE
 async fn token_id(client: &Client, node: &str, named: &str) -> Result<String, CliError> {
     let (tokens, _) = tokens(client, node).await?;
     let found: Vec<_> = tokens
-        .tokens
         .iter()
         .filter(|token| token.id == named || token.prefix == named)
         .collect();
@@ -255,7 +253,7 @@ async fn token_id(client: &Client, node: &str, named: &str) -> Result<String, Cl
         [token] => Ok(token.id.clone()),
         [] => {
             let list = format!("hyprbox nodes token list {node}");
-            Err(nothing_like("token", named, [], &list))
+            Err(no_such("token", named, [], &list))
         }
         _ => Err(CliError::usage(format!(
             "{} tokens begin with {named}; use a token's id instead",

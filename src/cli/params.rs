@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::answers::{Param, Preset};
 use super::args::Params;
 use super::ask;
-use super::error::{CliError, io_words};
-use super::screen::note;
+use super::error::{CliError, io_message};
+use super::screen::print_note;
 
 /// The least that a file of params or of a value may be refused for: more than the API takes as a
 /// whole.
@@ -20,7 +20,7 @@ pub(super) enum Secrets {
     /// Ask for it on the terminal.
     Ask,
     /// Put something in its place: a script doesn't hold it.
-    StandIn,
+    Placeholder,
 }
 
 /// The params of a request: `base`, then the file's, then those of `-p`.
@@ -39,7 +39,7 @@ pub(super) fn resolve(
         let param = preset.params.iter().find(|param| param.name == name);
         let text = text_of(name, value, &mut stdin)?;
         if is_secret(param) && !value.starts_with('@') {
-            note(&format!(
+            print_note(&format!(
                 "-p {name}: a secret on the command line ends up in your shell's history. Use -p {name}=@FILE or -p {name}=@-, or type it when asked."
             ));
         }
@@ -59,7 +59,7 @@ fn is_secret(param: Option<&Param>) -> bool {
 
 fn secret(name: &str, secrets: Secrets) -> Result<Value, CliError> {
     match secrets {
-        Secrets::StandIn => Ok(Value::from("not the real value")),
+        Secrets::Placeholder => Ok(Value::from("not the real value")),
         Secrets::Ask if ask::terminal().is_some() => {
             ask::secret(&format!("{name} (secret): ")).map(Value::from)
         }
@@ -115,11 +115,11 @@ fn text_of(name: &str, value: &str, stdin: &mut Stdin) -> Result<String, CliErro
 fn read_file(path: &str) -> Result<String, CliError> {
     use std::io::Read;
     let wrong = |words: &str| CliError::failed(format!("{path} can't be read: {words}"));
-    let file = std::fs::File::open(path).map_err(|error| wrong(&io_words(&error)))?;
+    let file = std::fs::File::open(path).map_err(|error| wrong(&io_message(&error)))?;
     let mut bytes = Vec::new();
     file.take(FILE_MAX + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| wrong(&io_words(&error)))?;
+        .map_err(|error| wrong(&io_message(&error)))?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(wrong("it is larger than 8 MiB"));
     }
@@ -180,7 +180,7 @@ mod tests {
             params: params.iter().map(|pair| (*pair).to_owned()).collect(),
             params_file: None,
         };
-        resolve(&preset(), &given, Map::new(), Secrets::StandIn)
+        resolve(&preset(), &given, Map::new(), Secrets::Placeholder)
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
             params: Vec::new(),
             params_file: Some(file.display().to_string()),
         };
-        let params = resolve(&preset(), &given, Map::new(), Secrets::StandIn).expect("params");
+        let params = resolve(&preset(), &given, Map::new(), Secrets::Placeholder).expect("params");
         assert_eq!(params["port"], 22);
     }
 

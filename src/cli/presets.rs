@@ -8,8 +8,8 @@ use super::client::{Client, segment};
 use super::error::CliError;
 use super::jobs::plain;
 use super::params::{self, Secrets};
-use super::queue::find_preset;
-use super::screen::{Paint, Screen, note};
+use super::queue::fetch_preset;
+use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
 
 pub(super) async fn run(
@@ -23,8 +23,8 @@ pub(super) async fn run(
         PresetsCommand::Check { paths } => super::check::run(screen, &paths),
         PresetsCommand::Show { name } => show(&client, screen, &name).await,
         PresetsCommand::Render { name, params } => {
-            let preset = find_preset(&client, &name).await?;
-            let params = params::resolve(&preset, &params, Map::new(), Secrets::StandIn)?;
+            let preset = fetch_preset(&client, &name).await?;
+            let params = params::resolve(&preset, &params, Map::new(), Secrets::Placeholder)?;
             let path = format!("/api/presets/{}/render", segment(&name));
             let body = json!({ "params": params });
             let rendered = client.post::<Rendered>(&path, &body).await?;
@@ -59,7 +59,7 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
         let line = error
             .line
             .map_or_else(String::new, |line| format!(":{line}"));
-        note(&format!("{}{line}: {}", error.file, error.message));
+        print_note(&format!("{}{line}: {}", error.file, error.message));
     }
     Ok(0)
 }
@@ -75,12 +75,12 @@ fn risk(preset: &Preset) -> Cell {
 
 async fn show(client: &Client, screen: Screen, name: &str) -> Result<u8, CliError> {
     if screen.json {
-        let found = find_preset(client, name).await?;
+        let found = fetch_preset(client, name).await?;
         let path = format!("/api/presets/{}", segment(&found.name));
         screen.value(&client.get::<Value>(&path).await?.json)?;
         return Ok(0);
     }
-    let preset = find_preset(client, name).await?;
+    let preset = fetch_preset(client, name).await?;
     let pairs: Vec<(&str, Cell)> = vec![
         ("name", preset.name.as_str().into()),
         ("title", preset.title.as_str().into()),

@@ -11,7 +11,7 @@ use super::settings::variable;
 use crate::presets::announced;
 
 /// How often the time on it moves.
-pub(super) const EVERY: Duration = Duration::from_secs(1);
+pub(super) const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the job is at, as far as its output tells.
 pub(super) struct Progress {
@@ -23,7 +23,7 @@ pub(super) struct Progress {
     /// is drawn.
     shares_screen: bool,
     began: Instant,
-    doing: String,
+    activity: String,
     /// The last step that was announced.
     step: Option<String>,
     /// How many columns of it are drawn.
@@ -35,13 +35,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(screen: &Screen, doing: &str) -> Self {
+    pub(super) fn new(screen: &Screen, activity: &str) -> Self {
         Self {
-            on: has_place(screen),
+            on: can_draw(screen),
             escapes: screen.stderr_escapes,
             shares_screen: screen.stdout_is_terminal,
             began: Instant::now(),
-            doing: doing.to_owned(),
+            activity: activity.to_owned(),
             step: None,
             drawn: 0,
             mid_line: false,
@@ -50,13 +50,13 @@ impl Progress {
     }
 
     /// Says what goes on now, in place of the last step.
-    pub(super) fn doing(&mut self, words: &str) {
-        words.clone_into(&mut self.doing);
+    pub(super) fn set_activity(&mut self, words: &str) {
+        words.clone_into(&mut self.activity);
         self.draw();
     }
 
     /// Looks through output for steps.
-    pub(super) fn saw(&mut self, bytes: &[u8]) {
+    pub(super) fn scan(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if *byte != b'\n' {
                 // Steps have names of one line, 200 characters at the most.
@@ -66,7 +66,7 @@ impl Progress {
                 continue;
             }
             if let Some(step) = step_of(&self.line) {
-                self.doing.clone_from(&step);
+                self.activity.clone_from(&step);
                 self.step = Some(step);
             }
             self.line.clear();
@@ -84,7 +84,7 @@ impl Progress {
             return;
         }
         let width = terminal_width();
-        let line = format!("{} \u{b7} {}", self.doing, elapsed(self.began.elapsed()));
+        let line = format!("{} \u{b7} {}", self.activity, elapsed(self.began.elapsed()));
         let line = screen::cut(&super::safe::line(&line), width.saturating_sub(1));
         if self.escapes {
             self.write(&format!("\r\x1b[K\x1b[2m{line}\x1b[0m"));
@@ -114,7 +114,7 @@ impl Progress {
 
 /// Makes room for a note where a progress line may stand that nobody will clear.
 pub(super) fn clear_line(screen: &Screen) {
-    if has_place(screen) {
+    if can_draw(screen) {
         let text = if screen.stderr_escapes {
             "\r\x1b[K".to_owned()
         } else {
@@ -126,7 +126,7 @@ pub(super) fn clear_line(screen: &Screen) {
 }
 
 /// A dumb terminal can't write over a line.
-fn has_place(screen: &Screen) -> bool {
+fn can_draw(screen: &Screen) -> bool {
     let is_dumb = variable("TERM").is_some_and(|term| term == "dumb");
     screen.stderr_is_terminal && !screen.json && !is_dumb
 }
@@ -188,16 +188,16 @@ mod tests {
             escapes: true,
             shares_screen: true,
             began: Instant::now(),
-            doing: String::new(),
+            activity: String::new(),
             step: None,
             drawn: 0,
             mid_line: false,
             line: Vec::new(),
         };
         for bytes in [&b"x\n==> [1/"[..], b"2] Fir", b"st\nhel"] {
-            progress.saw(bytes);
+            progress.scan(bytes);
         }
-        assert_eq!(progress.doing, "step 1 of 2: First");
+        assert_eq!(progress.activity, "step 1 of 2: First");
         assert!(progress.mid_line);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::answers::{JobDetail, Nodes, Preset, Presets};
+use super::answers::{Preset, Presets};
 use super::args::{OneJob, Params, Run, ScopeArg, Scoped, StreamArg, Sure, Watch};
 use super::ask;
 use super::client::{Answer, CallError, Client, segment};
@@ -14,20 +14,20 @@ use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::params::{self, Secrets};
 use super::safe;
-use super::screen::{Screen, note};
-use super::when;
-use crate::jobs::JobView;
+use super::screen::{Screen, print_note};
+use super::times;
+use crate::jobs::{JobDetail, JobView};
 use crate::nodes::{NodeStatus, NodeView};
 
 /// How long a note that is no part of the work may take.
-const ASIDE: std::time::Duration = std::time::Duration::from_secs(2);
+const WAIT_REPORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// `hyprbox run`
 pub(super) async fn run(client: Client, screen: Screen, run: Run) -> Result<u8, CliError> {
-    let preset = find_preset(&client, &run.preset).await?;
+    let preset = fetch_preset(&client, &run.preset).await?;
     let params = params::resolve(&preset, &run.params, Map::new(), Secrets::Ask)?;
-    ask_if_risky(&preset, &run.node, &screen, &run.sure)?;
-    let wanted = Wanted {
+    confirm_risk(&preset, &run.node, &screen, &run.sure)?;
+    let wanted = JobRequest {
         preset: run.preset,
         node: run.node,
         params,
@@ -47,19 +47,18 @@ pub(super) async fn retry(
     watch: &Watch,
     sure: &Sure,
 ) -> Result<u8, CliError> {
-    let path = format!("/api/jobs/{}{}", segment(&job.id), job.scope.query());
-    let before = client.get::<JobDetail>(&path).await?.value.job;
-    let preset = find_preset(&client, &before.preset).await?;
-    let wanted = Wanted {
+    let before = client.get::<JobDetail>(&job.path("")).await?.value.job;
+    let preset = fetch_preset(&client, &before.preset).await?;
+    let wanted = JobRequest {
         params: params::resolve(&preset, given, params_of(&before, &preset), Secrets::Ask)?,
         preset: before.preset,
         node: before.node_id,
         timeout_seconds: Some(before.timeout_seconds),
     };
-    ask_if_risky(&preset, &wanted.node, &screen, sure)?;
+    confirm_risk(&preset, &wanted.node, &screen, sure)?;
     let (code, after) = queue(client, screen, wanted, watch).await?;
     if after.script_sha256 != before.script_sha256 && !screen.json {
-        note(&format!(
+        print_note(&format!(
             "The script has changed since then; `hyprbox jobs diff {} {}` shows the difference.",
             before.id, after.id
         ));
@@ -68,7 +67,7 @@ pub(super) async fn retry(
 }
 
 /// Asks the person at the terminal before a high-risk preset is queued. Programs are not asked.
-fn ask_if_risky(preset: &Preset, node: &str, screen: &Screen, sure: &Sure) -> Result<(), CliError> {
+fn confirm_risk(preset: &Preset, node: &str, screen: &Screen, sure: &Sure) -> Result<(), CliError> {
     let is_person = std::io::stdin().is_terminal() && screen.stderr_is_terminal && !screen.json;
     if preset.risk != "high" || sure.yes || !is_person {
         return Ok(());
@@ -98,7 +97,7 @@ fn params_of(job: &JobView, preset: &Preset) -> Map<String, Value> {
 }
 
 /// A preset by its name; where there is none, those that look like it.
-pub(super) async fn find_preset(client: &Client, name: &str) -> Result<Preset, CliError> {
+pub(super) async fn fetch_preset(client: &Client, name: &str) -> Result<Preset, CliError> {
     let error = match client
         .get::<Preset>(&format!("/api/presets/{}", segment(name)))
         .await
@@ -132,7 +131,7 @@ pub(super) async fn find_preset(client: &Client, name: &str) -> Result<Preset, C
         .presets
         .iter()
         .map(|preset| preset.name.as_str());
-    Err(nothing_like("preset", name, names, "hyprbox presets list"))
+    Err(no_such("preset", name, names, "hyprbox presets list"))
 }
 
 /// A 404 for a node, with those that look like what was named.
@@ -144,15 +143,15 @@ pub(super) async fn explain_node(client: &Client, node: &str, error: CliError) -
     if !is_that {
         return error;
     }
-    let Ok(known) = client.get::<Nodes>("/api/nodes").await else {
+    let Ok(known) = client.list::<NodeView>("/api/nodes", "nodes").await else {
         return error;
     };
-    let names = known.value.nodes.iter().map(|node| node.id.as_str());
-    nothing_like("node", node, names, "hyprbox nodes list")
+    let names = known.value.iter().map(|node| node.id.as_str());
+    no_such("node", node, names, "hyprbox nodes list")
 }
 
 /// There is no such thing; what looks like it, and where to see all.
-pub(super) fn nothing_like<'k>(
+pub(super) fn no_such<'k>(
     what: &str,
     name: &str,
     known: impl IntoIterator<Item = &'k str>,
@@ -171,17 +170,17 @@ pub(super) fn nothing_like<'k>(
 
 /// Says what a job waits for, where its node won't take it at once. A failure to find out is none
 /// of the job's.
-async fn tell_wait(client: &Client, job: &JobView) {
+async fn report_wait(client: &Client, job: &JobView) {
     let path = format!("/api/nodes/{}", segment(&job.node_id));
-    let asked = tokio::time::timeout(ASIDE, client.get::<NodeView>(&path)).await;
+    let asked = tokio::time::timeout(WAIT_REPORT_TIMEOUT, client.get::<NodeView>(&path)).await;
     if let Ok(Ok(node)) = asked
-        && let Some(words) = wait_words(&node.value, &job.id)
+        && let Some(words) = wait_reason(&node.value, &job.id)
     {
-        note(&words);
+        print_note(&words);
     }
 }
 
-fn wait_words(node: &NodeView, job_id: &str) -> Option<String> {
+fn wait_reason(node: &NodeView, job_id: &str) -> Option<String> {
     let id = &node.id;
     let is_ours = node.running_job_id.as_deref() == Some(job_id);
     match node.status {
@@ -189,7 +188,7 @@ fn wait_words(node: &NodeView, job_id: &str) -> Option<String> {
         NodeStatus::Offline => Some(match node.last_seen_at {
             Some(at) => format!(
                 "{id} is OFFLINE, last seen {}: the job starts when its agent reconnects.",
-                when::ago(at)
+                times::ago(at)
             ),
             None => format!(
                 "{id} is OFFLINE and its agent has never connected: the job starts when it does."
@@ -207,7 +206,7 @@ fn wait_words(node: &NodeView, job_id: &str) -> Option<String> {
     }
 }
 
-struct Wanted {
+struct JobRequest {
     preset: String,
     node: String,
     params: Map<String, Value>,
@@ -218,7 +217,7 @@ struct Wanted {
 async fn queue(
     client: Client,
     screen: Screen,
-    wanted: Wanted,
+    wanted: JobRequest,
     watch: &Watch,
 ) -> Result<(u8, JobView), CliError> {
     let mut interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
@@ -226,21 +225,21 @@ async fn queue(
     if let Some(seconds) = wanted.timeout_seconds {
         body["timeoutSeconds"] = Value::from(seconds);
     }
-    let mut is_told = false;
-    let told = |error: &CallError| {
-        if !std::mem::replace(&mut is_told, true) {
-            note(match error {
-                CallError::Lost { .. } => {
+    let mut is_reported = false;
+    let on_retry = |error: &CallError| {
+        if !std::mem::replace(&mut is_reported, true) {
+            print_note(match error {
+                CallError::Connection { .. } => {
                     "No response; retrying. The job is queued only once, however many tries it takes."
                 }
-                CallError::Refused { .. } | CallError::Foreign(_) => {
+                CallError::Refused { .. } | CallError::Protocol(_) => {
                     "The server is busy; retrying."
                 }
             });
         }
     };
     let queued = tokio::select! {
-        queued = client.post_once::<JobView>("/api/jobs", &body, told) => queued,
+        queued = client.post_once::<JobView>("/api/jobs", &body, on_retry) => queued,
         () = interrupts.next() => {
             return Err(CliError::new(
                 exit::INTERRUPTED,
@@ -258,29 +257,31 @@ async fn queue(
             screen.value(&json)?;
         } else {
             screen.data(&format!("{}\n", job.id))?;
-            note(&format!(
+            print_note(&format!(
                 "Queued {} on {}. To follow it: hyprbox jobs log --follow {}",
                 job.preset, job.node_id, job.id
             ));
-            tell_wait(&client, &job).await;
+            report_wait(&client, &job).await;
         }
         return Ok((0, job));
     }
     if screen.json {
         screen.json_line(&json!({"type": "queued", "job": json}))?;
     } else {
-        note(&format!(
+        print_note(&format!(
             "Job {}: {} on {}",
             job.id, job.preset, job.node_id
         ));
-        tell_wait(&client, &job).await;
+        report_wait(&client, &job).await;
     }
     let follow = Follow {
         client: Arc::new(client),
         screen,
-        id: job.id.clone(),
-        scope: Scoped {
-            scope: ScopeArg::Mine,
+        job: OneJob {
+            id: job.id.clone(),
+            scope: Scoped {
+                scope: ScopeArg::Mine,
+            },
         },
         stream: Some(StreamArg::Both),
         tail: None,

@@ -145,7 +145,7 @@ fn wants_colors(
 }
 
 /// Tells the person something that is no data.
-pub(super) fn note(text: &str) {
+pub(super) fn print_note(text: &str) {
     let lines: Vec<String> = text.lines().map(safe::line).collect();
     // With standard error gone there is nobody to tell.
     let _gone = writeln!(std::io::stderr(), "{}", lines.join("\n"));

@@ -1,4 +1,4 @@
-//! Which server, and who one is there: flags over the environment over what `hyprbox login` kept.
+//! Which server, and who one is there: flags over the environment over what `hyprbox login` saved.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hyprbox_protocol::bad_setting;
 use serde::{Deserialize, Serialize};
 
-use super::error::{CliError, exit, io_words};
+use super::error::{CliError, exit, io_message};
 
 /// What `hyprbox login` keeps.
 #[derive(Clone, Serialize, Deserialize)]
@@ -25,11 +25,11 @@ pub(super) struct Access {
     pub(super) url: String,
     pub(super) token: String,
     /// Where the token came from, for the words when it is refused.
-    pub(super) from: TokenFrom,
+    pub(super) from: TokenSource,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TokenFrom {
+pub(super) enum TokenSource {
     /// Standard input or the terminal.
     Given,
     Environment,
@@ -45,13 +45,13 @@ pub(super) fn variable(name: &str) -> Option<String> {
 
 /// The server and the token that a command uses. `url` is the flag's.
 pub(super) fn access(url: Option<&str>) -> Result<Access, CliError> {
-    find(url, &variable, || LoginFile::at_home()?.read())
+    resolve(url, &variable, || LoginFile::at_home()?.read())
 }
 
-fn find(
+fn resolve(
     flag: Option<&str>,
     env: Env<'_>,
-    kept: impl FnOnce() -> Result<Option<Login>, CliError>,
+    saved: impl FnOnce() -> Result<Option<Login>, CliError>,
 ) -> Result<Access, CliError> {
     let named = match flag {
         Some(url) => Some(("--url", url.to_owned())),
@@ -65,13 +65,13 @@ fn find(
         return Ok(Access {
             url: url.clone(),
             token: check_token(token)?,
-            from: TokenFrom::Environment,
+            from: TokenSource::Environment,
         });
     }
-    let kept = kept()?;
-    let url = match (named, &kept) {
+    let saved = saved()?;
+    let url = match (named, &saved) {
         (Some(url), _) => url,
-        (None, Some(kept)) => check_url("the saved server", &kept.url, env)?,
+        (None, Some(saved)) => check_url("the saved server", &saved.url, env)?,
         (None, None) => {
             let words = if given.is_some() {
                 "no server given: HYPRBOX_TOKEN is set, but HYPRBOX_URL is not"
@@ -87,15 +87,15 @@ fn find(
         return Ok(Access {
             url,
             token: check_token(&token)?,
-            from: TokenFrom::Environment,
+            from: TokenSource::Environment,
         });
     }
     // A token goes to the server that it came from, and to no other one.
-    match kept {
-        Some(kept) if kept.url == url => Ok(Access {
-            token: check_token(&kept.token)?,
+    match saved {
+        Some(saved) if saved.url == url => Ok(Access {
+            token: check_token(&saved.token)?,
             url,
-            from: TokenFrom::File,
+            from: TokenSource::File,
         }),
         _ => Err(
             CliError::new(exit::REFUSED, format!("not logged in to {url}"))
@@ -168,7 +168,7 @@ impl LoginFile {
         &self.0
     }
 
-    /// What is kept, if anything is.
+    /// What is saved, if anything is.
     pub(super) fn read(&self) -> Result<Option<Login>, CliError> {
         let path = self.0.display();
         let text = match std::fs::read(&self.0) {
@@ -177,7 +177,7 @@ impl LoginFile {
             Err(error) => {
                 return Err(CliError::failed(format!(
                     "{path} can't be read: {}",
-                    io_words(&error)
+                    io_message(&error)
                 )));
             }
         };
@@ -194,7 +194,7 @@ impl LoginFile {
             CliError::failed(format!(
                 "{} can't be written: {}",
                 self.0.display(),
-                io_words(&error)
+                io_message(&error)
             ))
         };
         let folder = self.0.parent().expect("the file has a folder");
@@ -228,7 +228,7 @@ impl LoginFile {
             CliError::failed(format!(
                 "{} can't be removed: {}",
                 self.0.display(),
-                io_words(&error)
+                io_message(&error)
             ))
         })
     }
@@ -241,21 +241,21 @@ mod tests {
     fn found(
         flag: Option<&str>,
         env: &[(&str, &str)],
-        kept: Option<(&str, &str)>,
+        saved: Option<(&str, &str)>,
     ) -> Result<(String, String), CliError> {
         let variable = |name: &str| {
             let pair = env.iter().find(|(key, _)| *key == name);
             pair.map(|(_, value)| (*value).to_owned())
         };
-        let kept = kept.map(|(url, token)| Login {
+        let saved = saved.map(|(url, token)| Login {
             url: url.to_owned(),
             token: token.to_owned(),
             token_id: None,
         });
-        find(flag, &variable, || Ok(kept)).map(|access| (access.url, access.token))
+        resolve(flag, &variable, || Ok(saved)).map(|access| (access.url, access.token))
     }
 
-    const KEPT: Option<(&str, &str)> = Some(("https://a", "kept"));
+    const KEPT: Option<(&str, &str)> = Some(("https://a", "saved"));
 
     fn pair(url: &str, token: &str) -> (String, String) {
         (url.to_owned(), token.to_owned())
@@ -264,8 +264,8 @@ mod tests {
     #[test]
     fn flag_over_environment_over_file() {
         let env = [("HYPRBOX_URL", "https://b/"), ("HYPRBOX_TOKEN", "given")];
-        let get = |flag, env: &[_], kept| found(flag, env, kept).expect("found");
-        assert_eq!(get(None, &[], KEPT), pair("https://a", "kept"));
+        let get = |flag, env: &[_], saved| found(flag, env, saved).expect("found");
+        assert_eq!(get(None, &[], KEPT), pair("https://a", "saved"));
         assert_eq!(get(None, &env, KEPT), pair("https://b", "given"));
         assert_eq!(
             get(Some("https://c"), &env, KEPT),

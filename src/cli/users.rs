@@ -3,16 +3,15 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::answers::{Tokens, Users};
 use super::args::{TokensCommand, UsersCommand};
 use super::ask;
 use super::client::{Client, segment};
 use super::error::CliError;
-use super::queue::nothing_like;
-use super::screen::{Screen, note};
+use super::queue::no_such;
+use super::screen::{Screen, print_note};
 use super::table::Table;
-use super::when;
-use crate::auth::User;
+use super::times;
+use crate::auth::{PersonalToken, User};
 use crate::nodes::MintedToken;
 
 pub(super) async fn run(
@@ -73,7 +72,7 @@ pub(super) async fn run(
             client
                 .delete(&format!("/api/users/{}", segment(&user.id)))
                 .await?;
-            note(&format!("Removed {}. Their jobs are kept.", user.email));
+            print_note(&format!("Removed {}. Their jobs are kept.", user.email));
             Ok(0)
         }
     }
@@ -83,24 +82,24 @@ fn done(screen: Screen, json: &Value, words: &str) -> Result<u8, CliError> {
     if screen.json {
         screen.value(json)?;
     } else {
-        note(words);
+        print_note(words);
     }
     Ok(0)
 }
 
 async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
-    let users = client.get::<Users>("/api/users").await?;
+    let users = client.list::<User>("/api/users", "users").await?;
     if screen.json {
         screen.value(&users.json)?;
         return Ok(0);
     }
     let mut table = Table::new(&["EMAIL", "ROLE", "NAME", "ADDED"]);
-    for user in &users.value.users {
+    for user in &users.value {
         table.row([
             user.email.as_str().into(),
             user.role.as_str().into(),
             user.name.as_str().into(),
-            when::ago(user.created_at).into(),
+            times::ago(user.created_at).into(),
         ]);
     }
     screen.data(&table.render(screen.colors))?;
@@ -109,12 +108,12 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
 
 /// The API knows users by their id, people by their email.
 async fn find(client: &Client, email: &str) -> Result<User, CliError> {
-    let users = client.get::<Users>("/api/users").await?.value.users;
+    let users = client.list::<User>("/api/users", "users").await?.value;
     let wanted = email.trim().to_lowercase();
     let found = users.iter().find(|user| user.email == wanted).cloned();
     found.ok_or_else(|| {
         let emails = users.iter().map(|user| user.email.as_str());
-        nothing_like("user", email, emails, "hyprbox users list")
+        no_such("user", email, emails, "hyprbox users list")
     })
 }
 
@@ -159,7 +158,7 @@ pub(super) async fn run_tokens(
                 screen.value(&minted.json)?;
                 return Ok(0);
             }
-            note(&format!(
+            print_note(&format!(
                 "The token {name}, shown only once. Pass it to a program as HYPRBOX_TOKEN:"
             ));
             screen.data(&format!("{}\n", minted.value.token))?;
@@ -172,13 +171,13 @@ pub(super) async fn run_tokens(
 }
 
 async fn list_tokens(client: &Client, screen: Screen, path: &str) -> Result<u8, CliError> {
-    let tokens = client.get::<Tokens>(path).await?;
+    let tokens = client.list::<PersonalToken>(path, "tokens").await?;
     if screen.json {
         screen.value(&tokens.json)?;
         return Ok(0);
     }
     let mut table = Table::new(&["ID", "NAME", "PREFIX", "CREATED", "LAST USED", "EXPIRES"]);
-    for token in &tokens.value.tokens {
+    for token in &tokens.value {
         let expires = token.expires_at.map_or_else(
             || "never".to_owned(),
             |at| at.to_string().chars().take(10).collect(),
@@ -187,10 +186,10 @@ async fn list_tokens(client: &Client, screen: Screen, path: &str) -> Result<u8, 
             token.id.as_str().into(),
             token.name.as_str().into(),
             token.prefix.as_str().into(),
-            when::ago(token.created_at).into(),
+            times::ago(token.created_at).into(),
             token
                 .last_used_at
-                .map_or_else(|| "never".to_owned(), when::ago)
+                .map_or_else(|| "never".to_owned(), times::ago)
                 .into(),
             expires.into(),
         ]);
@@ -201,7 +200,7 @@ async fn list_tokens(client: &Client, screen: Screen, path: &str) -> Result<u8, 
 
 /// Revokes the token of that id or name among those at `path`, which `listing` shows.
 async fn revoke(client: &Client, path: &str, listing: &str, token: &str) -> Result<u8, CliError> {
-    let tokens = client.get::<Tokens>(path).await?.value.tokens;
+    let tokens = client.list::<PersonalToken>(path, "tokens").await?.value;
     let found: Vec<_> = tokens
         .iter()
         .filter(|known| known.id == token || known.name == token)
@@ -210,7 +209,7 @@ async fn revoke(client: &Client, path: &str, listing: &str, token: &str) -> Resu
         [one] => one.id.clone(),
         [] => {
             let names = tokens.iter().map(|token| token.name.as_str());
-            return Err(nothing_like("token", token, names, listing));
+            return Err(no_such("token", token, names, listing));
         }
         _ => {
             return Err(CliError::usage(format!(
@@ -221,6 +220,6 @@ async fn revoke(client: &Client, path: &str, listing: &str, token: &str) -> Resu
         }
     };
     client.delete(&format!("{path}/{}", segment(&id))).await?;
-    note(&format!("Revoked the token {token}. It no longer works."));
+    print_note(&format!("Revoked the token {token}. It no longer works."));
     Ok(0)
 }

@@ -5,9 +5,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
-use super::form::{self, Faults, Input, MaybeRestored};
+use super::form::{self, Faults, Input, RestorableForm};
 use super::layout::{self, Page};
-use super::{Site, parts, typed, words};
+use super::{Site, parts, saved_form, words};
 use crate::auth::{Caller, ClientAddress, NewToken, PersonalToken, SignedIn, User, Viewer};
 use crate::clock;
 use crate::http::{ApiError, Path};
@@ -35,10 +35,15 @@ pub(super) async fn change_password(
     State(site): State<Site>,
     caller: Caller,
     from: ClientAddress,
-    MaybeRestored { form, is_restored }: MaybeRestored,
+    RestorableForm { form, is_restored }: RestorableForm,
 ) -> Result<Response, ApiError> {
     if is_restored {
-        let page = page(&site, &caller, Notice::PasswordWrong(&typed::is_back())).await?;
+        let page = page(
+            &site,
+            &caller,
+            Notice::PasswordWrong(&saved_form::restored_notice()),
+        )
+        .await?;
         return Ok(page.into_response());
     }
     let text = |name| form.0.get(name).unwrap_or_default();
@@ -73,7 +78,7 @@ pub(super) async fn add_token(
     _: Viewer,
     caller: Caller,
     from: ClientAddress,
-    MaybeRestored { form, is_restored }: MaybeRestored,
+    RestorableForm { form, is_restored }: RestorableForm,
 ) -> Result<Response, ApiError> {
     let (name, typed_days) = (form.text("name"), form.text("days"));
     let again = |error| Notice::TokenWrong {
@@ -82,7 +87,7 @@ pub(super) async fn add_token(
         error,
     };
     if is_restored {
-        let error = typed::is_back();
+        let error = saved_form::restored_notice();
         return Ok(page(&site, &caller, again(&error)).await?.into_response());
     }
     let days = match form.filled("days").map(|days| days.trim().parse()) {

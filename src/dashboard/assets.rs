@@ -30,14 +30,14 @@ struct Asset {
     gzip: Bytes,
 }
 
-struct Shelf {
+struct AssetIndex {
     version: String,
     assets: HashMap<String, Asset>,
 }
 
-fn shelf() -> &'static Shelf {
-    static SHELF: OnceLock<Shelf> = OnceLock::new();
-    SHELF.get_or_init(|| {
+fn index() -> &'static AssetIndex {
+    static INDEX: OnceLock<AssetIndex> = OnceLock::new();
+    INDEX.get_or_init(|| {
         let mut names: Vec<_> = Files::iter().collect();
         names.sort();
         let mut hash = Sha256::new();
@@ -53,7 +53,7 @@ fn shelf() -> &'static Shelf {
         for (name, asset) in &mut assets {
             asset.kind = kind_of(name);
         }
-        Shelf {
+        AssetIndex {
             version: to_hex(&hash.finalize()[..8]),
             assets,
         }
@@ -81,7 +81,7 @@ fn kind_of(name: &str) -> &'static str {
 
 /// The address of a file.
 pub(super) fn url(name: &str) -> String {
-    format!("/assets/{}/{name}", shelf().version)
+    format!("/assets/{}/{name}", index().version)
 }
 
 /// The modules that `module` imports, so that the browser fetches them at once and not one after
@@ -90,7 +90,7 @@ pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
     match module {
         "job.js" => &[
             "share.js",
-            "line.js",
+            "shared-stream.js",
             "stream.js",
             "regions.js",
             "ansi.js",
@@ -102,8 +102,14 @@ pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
             "scroll.js",
             "time.js",
         ],
-        "worker.js" => &["line.js", "stream.js"],
-        "live.js" => &["share.js", "line.js", "stream.js", "regions.js", "time.js"],
+        "worker.js" => &["shared-stream.js", "stream.js"],
+        "live.js" => &[
+            "share.js",
+            "shared-stream.js",
+            "stream.js",
+            "regions.js",
+            "time.js",
+        ],
         _ => &[],
     }
 }
@@ -113,10 +119,10 @@ pub(super) async fn serve(
     Path((version, file)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let shelf = shelf();
-    let asset = shelf.assets.get(&file).filter(|_| version == shelf.version);
+    let index = index();
+    let asset = index.assets.get(&file).filter(|_| version == index.version);
     let asset = asset.ok_or_else(|| ApiError::not_found("not_found", "File not found"))?;
-    let etag = format!("\"{}\"", shelf.version);
+    let etag = format!("\"{}\"", index.version);
     let has = |name, wanted: &str| {
         let value: Option<&HeaderValue> = headers.get(name);
         value.is_some_and(|value| value.to_str().is_ok_and(|value| value.contains(wanted)))
@@ -152,7 +158,7 @@ mod tests {
     fn every_module_that_is_named_is_there() {
         for entry in ["job.js", "live.js", "worker.js", "queue.js"] {
             for name in parts_of(entry).iter().chain([&entry]) {
-                assert!(shelf().assets.contains_key(*name), "{name}");
+                assert!(index().assets.contains_key(*name), "{name}");
             }
         }
     }
@@ -188,7 +194,7 @@ mod tests {
             "log.css",
             "favicon.svg",
         ]);
-        let bytes: usize = names.map(|name| shelf().assets[name].gzip.len()).sum();
+        let bytes: usize = names.map(|name| index().assets[name].gzip.len()).sum();
         assert!(bytes < 60_000, "{bytes} bytes");
     }
 }

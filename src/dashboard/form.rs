@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
 use maud::{Markup, html};
 
-use super::{typed, words};
+use super::{saved_form, words};
 use crate::http::{ApiError, Query, read_body};
 
 /// Fields of one form.
@@ -17,34 +17,34 @@ pub(super) struct Form(pub(super) Query);
 
 /// The same of a form that may be back from the sign-in: then it is shown again, and nothing is
 /// done.
-pub(super) struct MaybeRestored {
+pub(super) struct RestorableForm {
     pub(super) form: Form,
     pub(super) is_restored: bool,
 }
 
 /// The pairs of an urlencoded post, whatever it asks for.
-pub(super) struct Posted(pub(super) Query);
+pub(super) struct FormPairs(pub(super) Query);
 
 impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        let Posted(pairs) = Posted::from_request(request, state).await?;
-        if typed::is_restored(&pairs) {
-            return Err(typed::is_back());
+        let FormPairs(pairs) = FormPairs::from_request(request, state).await?;
+        if saved_form::is_restored(&pairs) {
+            return Err(saved_form::restored_notice());
         }
         Ok(Self(pairs))
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for MaybeRestored {
+impl<S: Send + Sync> FromRequest<S> for RestorableForm {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        let Posted(pairs) = Posted::from_request(request, state).await?;
-        let is_restored = typed::is_restored(&pairs);
+        let FormPairs(pairs) = FormPairs::from_request(request, state).await?;
+        let is_restored = saved_form::is_restored(&pairs);
         let form = if is_restored {
-            Form(Query::parse_pairs(&typed::restore(&pairs)))
+            Form(Query::parse_pairs(&saved_form::restore(&pairs)))
         } else {
             Form(pairs)
         };
@@ -52,7 +52,7 @@ impl<S: Send + Sync> FromRequest<S> for MaybeRestored {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Posted {
+impl<S: Send + Sync> FromRequest<S> for FormPairs {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {

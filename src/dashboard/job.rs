@@ -17,7 +17,7 @@ use crate::store::job::{Job, JobStatus};
 const RELOAD_SECONDS: u32 = 3;
 
 /// What the page is drawn from.
-struct Shown {
+struct Content {
     user: User,
     scope: Scope,
     job: JobView,
@@ -88,7 +88,7 @@ pub(super) async fn cancel(
     }
 }
 
-async fn gather(site: &Site, user: User, scope: Scope, job: Job) -> Result<Shown, ApiError> {
+async fn gather(site: &Site, user: User, scope: Scope, job: Job) -> Result<Content, ApiError> {
     let node = match site.jobs.one_node(job.node_id.clone()).await {
         Ok(node) => Some(node),
         Err(JobError::NodeNotFound) => None,
@@ -97,7 +97,7 @@ async fn gather(site: &Site, user: User, scope: Scope, job: Job) -> Result<Shown
     let script = site.jobs.script(job.id.clone()).await?;
     let presets = site.jobs.presets().await?;
     let entry = presets.get(&job.preset);
-    Ok(Shown {
+    Ok(Content {
         user,
         scope,
         last_output: job.last_output_at,
@@ -117,8 +117,8 @@ fn plain_address(id: &str, scope: Scope) -> String {
     }
 }
 
-fn body(server: &ServerAddress, shown: &Shown, api: &str, output: &Markup) -> Markup {
-    let Shown { job, scope, .. } = shown;
+fn body(server: &ServerAddress, shown: &Content, api: &str, output: &Markup) -> Markup {
+    let Content { job, scope, .. } = shown;
     html! {
         p.crumbs { a href=(format!("/jobs{}", parts::scope_query(*scope))) { "Jobs" } }
         div.head {
@@ -155,8 +155,8 @@ fn body(server: &ServerAddress, shown: &Shown, api: &str, output: &Markup) -> Ma
     }
 }
 
-fn actions(shown: &Shown) -> Markup {
-    let Shown {
+fn actions(shown: &Content) -> Markup {
+    let Content {
         job,
         scope,
         user,
@@ -188,7 +188,7 @@ fn actions(shown: &Shown) -> Markup {
     }
 }
 
-fn facts(shown: &Shown) -> Markup {
+fn facts(shown: &Content) -> Markup {
     let job = &shown.job;
     let waited_until = job.started_at.or(job.finished_at);
     html! {

@@ -33,7 +33,7 @@ const STATES: [(&str, &str, &[JobStatus]); 6] = [
 ];
 
 /// What the page is asked for, kept in its links.
-struct Asked<'q> {
+struct PageQuery<'q> {
     node: &'q str,
     preset: &'q str,
     state: &'q str,
@@ -47,7 +47,7 @@ pub(super) async fn show(
     query: Query,
 ) -> Result<Markup, ApiError> {
     let scope = parts::scope_of(&site, &user, &query)?;
-    let asked = Asked::of(&query)?;
+    let asked = PageQuery::of(&query)?;
     let page = site.jobs.page(asked.filter(&user, scope)?, PAGE).await?;
     let nodes = NodeFilter::find(&site, &asked, page.jobs.is_empty()).await?;
     let presets = site.jobs.presets().await?;
@@ -64,7 +64,7 @@ enum NodeFilter {
 }
 
 impl NodeFilter {
-    async fn find(site: &Site, asked: &Asked<'_>, has_no_job: bool) -> Result<Self, ApiError> {
+    async fn find(site: &Site, asked: &PageQuery<'_>, has_no_job: bool) -> Result<Self, ApiError> {
         let ids = |found: Vec<NodeMatch>| found.into_iter().map(|node| node.id);
         let (_, all) = site.jobs.nodes.presence.count_online();
         if all <= LISTED_MAX {
@@ -79,7 +79,7 @@ impl NodeFilter {
     }
 }
 
-impl<'q> Asked<'q> {
+impl<'q> PageQuery<'q> {
     fn of(query: &'q Query) -> Result<Self, ApiError> {
         let text = |name| query.get(name).unwrap_or_default();
         // The API's name and words for the same.
@@ -147,7 +147,7 @@ fn body(
     site: &Site,
     user: &User,
     scope: Scope,
-    asked: &Asked<'_>,
+    asked: &PageQuery<'_>,
     page: &JobPage,
     nodes: &NodeFilter,
     presets: &Snapshot,
@@ -168,7 +168,7 @@ fn body(
     }
 }
 
-fn pager(asked: &Asked<'_>, page: &JobPage, pairs: Vec<(&str, &str)>) -> Markup {
+fn pager(asked: &PageQuery<'_>, page: &JobPage, pairs: Vec<(&str, &str)>) -> Markup {
     let address = |more: Option<&str>| {
         let mut pairs = pairs.clone();
         pairs.extend(more.map(|cursor| ("cursor", cursor)));
@@ -183,7 +183,7 @@ fn pager(asked: &Asked<'_>, page: &JobPage, pairs: Vec<(&str, &str)>) -> Markup 
 }
 
 /// Where nothing was found for a node's name: the nodes that may have been meant.
-fn nodes_like(like: &[String], asked: &Asked<'_>, pairs: &[(&str, &str)]) -> Markup {
+fn nodes_like(like: &[String], asked: &PageQuery<'_>, pairs: &[(&str, &str)]) -> Markup {
     let address = |node: &str| {
         let mut pairs = pairs.to_vec();
         pairs.retain(|(name, _)| *name != "node");
@@ -200,7 +200,7 @@ fn nodes_like(like: &[String], asked: &Asked<'_>, pairs: &[(&str, &str)]) -> Mar
     }
 }
 
-fn filters(scope: Scope, asked: &Asked<'_>, nodes: &NodeFilter, presets: &Snapshot) -> Markup {
+fn filters(scope: Scope, asked: &PageQuery<'_>, nodes: &NodeFilter, presets: &Snapshot) -> Markup {
     let presets = presets
         .entries()
         .map(|entry| (entry.preset.name.as_str(), entry.preset.name.as_str()))

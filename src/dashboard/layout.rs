@@ -128,7 +128,7 @@ pub(super) fn draw(page: &Page<'_>) -> Markup {
             body data-live=[page.live.as_deref()] data-user=[page.user.map(|user| user.id.as_str())] {
                 a.skip href="#main" { "Skip to the content" }
                 (header(page))
-                p #line-down .line-down role="status" hidden { "Connection to the server lost. Reconnecting…" }
+                p #connection-lost .connection-lost role="status" hidden { "Connection to the server lost. Reconnecting…" }
                 main #main tabindex="-1" { (page.body) }
                 footer { a href="/docs/api" { "API" } }
             }

@@ -8,9 +8,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
-use super::form::{Faults, Form, Input, Posted};
+use super::form::{Faults, Form, FormPairs, Input};
 use super::layout::{self, Page};
-use super::typed::{self, Typed};
+use super::saved_form::{self, SavedForm};
 use super::{Site, local};
 use crate::auth::{Caller, ClientAddress, NotForeign};
 use crate::http::{ApiError, Path, Query};
@@ -26,14 +26,14 @@ pub(super) async fn show(
     }
     let to = local::path(query.get("to"));
     if query.get("kept").is_none() {
-        return Ok(page("", to, None, &Typed::default()).into_response());
+        return Ok(page("", to, None, &SavedForm::default()).into_response());
     }
     // Somebody has just signed in rightly, and comes back: with the cookie or without it.
     match site.auth.authenticate(&parts).await {
         Ok(_) => Ok(Redirect::to(to).into_response()),
         Err(error) if error.status == StatusCode::UNAUTHORIZED => {
             let dropped = site.auth.cookie_was_dropped();
-            Ok(page("", to, Some(&dropped), &Typed::default()).into_response())
+            Ok(page("", to, Some(&dropped), &SavedForm::default()).into_response())
         }
         Err(error) => Err(error),
     }
@@ -45,16 +45,16 @@ pub(super) async fn submit(
     _: NotForeign,
     from: ClientAddress,
     parts: Parts,
-    Posted(pairs): Posted,
+    FormPairs(pairs): FormPairs,
 ) -> Result<Response, ApiError> {
-    let typed = Typed::of_sign_in(&pairs);
+    let typed = SavedForm::of_sign_in(&pairs);
     let form = Form(pairs);
     let (email, to) = (form.text("email"), form.text("to"));
     let to = local::path(Some(&to));
     let password = form.0.get("password").unwrap_or_default();
     match site.auth.login(&email, password, from).await {
         // The form is posted to its own page, which shows it again.
-        Ok((token, _)) if typed.has_form() && typed::has_fields(to) => {
+        Ok((token, _)) if typed.has_form() && saved_form::has_fields(to) => {
             let cookie = [(header::SET_COOKIE, site.auth.cookie_for(&token))];
             Ok((cookie, Redirect::temporary(to)).into_response())
         }
@@ -91,7 +91,7 @@ pub(super) async fn once(
     match site.auth.redeem(&code).await {
         Ok(token) => Ok(signed_in(&site, &parts, &token, to)),
         Err(error) if error.status == StatusCode::UNAUTHORIZED => {
-            let page = page("", to, Some(&error), &Typed::default());
+            let page = page("", to, Some(&error), &SavedForm::default());
             Ok((error.status, page).into_response())
         }
         Err(error) => Err(error),
@@ -113,7 +113,7 @@ pub(super) fn signed_in(site: &Site, parts: &Parts, token: &str, to: &str) -> Re
 }
 
 /// The sign-in, which goes on to `to`.
-pub(super) fn page(email: &str, to: &str, error: Option<&ApiError>, typed: &Typed) -> Markup {
+pub(super) fn page(email: &str, to: &str, error: Option<&ApiError>, typed: &SavedForm) -> Markup {
     let (words, fields) = typed.draw();
     let faults = Faults::of(error);
     let mail = Input {

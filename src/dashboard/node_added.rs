@@ -5,9 +5,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
-use super::form::MaybeRestored;
+use super::form::RestorableForm;
 use super::layout::{self, Page};
-use super::{Site, node, nodes, parts, typed};
+use super::{Site, node, nodes, parts, saved_form};
 use crate::auth::{Admin, ServerAddress, User};
 use crate::http::{ApiError, Path};
 use crate::jobs::Scope;
@@ -18,11 +18,11 @@ pub(super) async fn submit(
     State(site): State<Site>,
     Admin(user): Admin,
     server: ServerAddress,
-    MaybeRestored { form, is_restored }: MaybeRestored,
+    RestorableForm { form, is_restored }: RestorableForm,
 ) -> Result<Response, ApiError> {
     let id = form.text("id").trim().to_owned();
     if is_restored {
-        let page = nodes::page(&site, &user, &id, Some(&typed::is_back())).await?;
+        let page = nodes::page(&site, &user, &id, Some(&saved_form::restored_notice())).await?;
         return Ok(page.into_response());
     }
     let request = AddNode {

@@ -23,7 +23,7 @@ const STATES: [(&str, &str, NodeStatus); 2] = [
 
 /// What the page is asked for, kept in its links.
 #[derive(Default)]
-struct Asked {
+struct PageQuery {
     sought: String,
     state: String,
     /// The last node of the page before.
@@ -31,7 +31,7 @@ struct Asked {
 }
 
 /// What is shown of the nodes that were found.
-struct Found {
+struct SearchResult {
     nodes: Vec<NodeView>,
     /// All that match, on every page.
     count: usize,
@@ -47,7 +47,7 @@ pub(super) async fn show(
     query: Query,
 ) -> Result<Markup, ApiError> {
     let text = |name| query.get(name).unwrap_or_default().trim().to_owned();
-    let asked = Asked {
+    let asked = PageQuery {
         sought: text("q"),
         state: text("state"),
         after: text("after"),
@@ -62,13 +62,13 @@ pub(super) async fn page(
     id: &str,
     error: Option<&ApiError>,
 ) -> Result<Markup, ApiError> {
-    draw(site, user, &Asked::default(), id, error).await
+    draw(site, user, &PageQuery::default(), id, error).await
 }
 
 async fn draw(
     site: &Site,
     user: &User,
-    asked: &Asked,
+    asked: &PageQuery,
     id: &str,
     error: Option<&ApiError>,
 ) -> Result<Markup, ApiError> {
@@ -84,7 +84,7 @@ async fn draw(
     Ok(layout::draw(&page.live(parts::events(Scope::Mine))))
 }
 
-async fn find(site: &Site, asked: &Asked) -> Result<Found, ApiError> {
+async fn find(site: &Site, asked: &PageQuery) -> Result<SearchResult, ApiError> {
     let presence = &site.jobs.nodes.presence;
     let (online, all) = presence.count_online();
     let state = STATES.iter().find(|(name, _, _)| *name == asked.state);
@@ -97,7 +97,7 @@ async fn find(site: &Site, asked: &Asked) -> Result<Found, ApiError> {
     let mut ids: Vec<_> = ids.filter(|id| *id > asked.after).collect();
     let has_more = ids.len() > PAGE;
     ids.truncate(PAGE);
-    Ok(Found {
+    Ok(SearchResult {
         nodes: site.jobs.nodes_of(ids).await?,
         count,
         has_more,
@@ -106,7 +106,7 @@ async fn find(site: &Site, asked: &Asked) -> Result<Found, ApiError> {
     })
 }
 
-fn search(asked: &Asked) -> Markup {
+fn search(asked: &PageQuery) -> Markup {
     html! {
         form.search role="search" action="/nodes" {
             label.unseen for="q" { "Search nodes" }
@@ -121,7 +121,7 @@ fn search(asked: &Asked) -> Markup {
     }
 }
 
-fn list(user: &User, asked: &Asked, found: &Found) -> Markup {
+fn list(user: &User, asked: &PageQuery, found: &SearchResult) -> Markup {
     let is_narrowed = !asked.sought.is_empty() || !asked.state.is_empty();
     html! {
         @if found.all == 0 {
@@ -143,7 +143,7 @@ fn list(user: &User, asked: &Asked, found: &Found) -> Markup {
     }
 }
 
-fn pager(asked: &Asked, found: &Found) -> Markup {
+fn pager(asked: &PageQuery, found: &SearchResult) -> Markup {
     let address = |after: &str| {
         let mut pairs = vec![
             ("q", asked.sought.as_str()),

@@ -32,7 +32,7 @@ pub(super) async fn show(
         statuses: statuses.to_vec(),
         ..JobFilter::default()
     };
-    let nodes = worth_a_look(&site).await?;
+    let nodes = most_relevant_nodes(&site).await?;
     let counts = site.jobs.nodes.presence.count_online();
     let now = of(&[JobStatus::Running, JobStatus::Queued]);
     let now = site.jobs.page(now, NOW_MAX).await?.jobs;
@@ -55,7 +55,7 @@ pub(super) async fn show(
 }
 
 /// The nodes that are shown: what needs a look comes first.
-async fn worth_a_look(site: &Site) -> Result<Vec<NodeView>, ApiError> {
+async fn most_relevant_nodes(site: &Site) -> Result<Vec<NodeView>, ApiError> {
     let presence = &site.jobs.nodes.presence;
     let mut found = site.jobs.search_nodes("").await?;
     found.sort_by_cached_key(|node| presence.of(&node.id).0 == NodeStatus::Online);

@@ -8,18 +8,18 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::form::{Faults, Form, Input, MaybeRestored};
+use super::form::{Faults, Form, Input, RestorableForm};
 use super::layout::{self, Page};
 use super::node_picker::Picker;
 use super::preview::Preview;
-use super::{Site, param, parts, presets, typed, words};
+use super::{Site, param, parts, presets, saved_form, words};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{Idempotency, JobError, QueueOutcome, QueueRequest, find_visible};
 use crate::presets::{CatalogEntry, ParamKind, Preset, Risk};
 
 /// What the form has in it.
-struct Filled {
+struct FormValues {
     node: String,
     /// The nodes that match are shown, to choose one.
     shows_found: bool,
@@ -40,7 +40,7 @@ pub(super) async fn show(
     query: Query,
 ) -> Result<Markup, ApiError> {
     let entry = entry(&site, &name).await?;
-    let mut filled = Filled::fresh(&entry.preset);
+    let mut filled = FormValues::fresh(&entry.preset);
     filled.node = query.get("node").unwrap_or_default().to_owned();
     if let Some(id) = query.get("from") {
         filled
@@ -55,16 +55,24 @@ pub(super) async fn submit(
     State(site): State<Site>,
     Operator(user): Operator,
     Path(name): Path<String>,
-    MaybeRestored { form, is_restored }: MaybeRestored,
+    RestorableForm { form, is_restored }: RestorableForm,
 ) -> Result<Response, ApiError> {
     let entry = entry(&site, &name).await?;
-    let mut filled = Filled::typed(&entry.preset, &form);
+    let mut filled = FormValues::typed(&entry.preset, &form);
     if let Some(picked) = form.0.get("pick") {
         picked.clone_into(&mut filled.node);
     }
     if is_restored {
         filled.shows_found = false;
-        let page = page(&site, &user, &entry, &filled, Some(&typed::is_back()), None).await?;
+        let page = page(
+            &site,
+            &user,
+            &entry,
+            &filled,
+            Some(&saved_form::restored_notice()),
+            None,
+        )
+        .await?;
         return Ok(page.into_response());
     }
     if filled.shows_found || form.0.get("pick").is_some() {
@@ -125,7 +133,7 @@ async fn preview(
     user: &User,
     preset: &str,
     params: Map<String, Value>,
-    filled: &Filled,
+    filled: &FormValues,
 ) -> Result<Preview, ApiError> {
     let timeout = timeout_of(&filled.timeout)?;
     Preview::make(site, user, preset, params, timeout, &filled.node).await
@@ -136,7 +144,7 @@ async fn queue(
     user: &User,
     preset: String,
     params: Map<String, Value>,
-    filled: &Filled,
+    filled: &FormValues,
 ) -> Result<String, ApiError> {
     if filled.node.is_empty() {
         return Err(
@@ -177,7 +185,7 @@ fn new_key() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-impl Filled {
+impl FormValues {
     fn fresh(preset: &Preset) -> Self {
         Self {
             node: String::new(),
@@ -230,7 +238,7 @@ async fn page(
     site: &Site,
     user: &User,
     entry: &CatalogEntry,
-    filled: &Filled,
+    filled: &FormValues,
     error: Option<&ApiError>,
     preview: Option<&Preview>,
 ) -> Result<Markup, ApiError> {
@@ -262,7 +270,7 @@ async fn page(
     Ok(layout::draw(&page.with_module("queue.js")))
 }
 
-fn form(preset: &Preset, node: &Markup, filled: &Filled, error: Option<&ApiError>) -> Markup {
+fn form(preset: &Preset, node: &Markup, filled: &FormValues, error: Option<&ApiError>) -> Markup {
     let faults = Faults::of(error);
     let paths: Vec<String> = preset
         .params

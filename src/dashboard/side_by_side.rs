@@ -87,7 +87,7 @@ type Row = (Option<usize>, Option<usize>);
 
 /// What is drawn of a comparison.
 #[derive(Default)]
-struct Shown {
+struct Excerpt {
     /// Lines that are the same before each hunk, and the hunk's rows.
     hunks: Vec<(usize, Vec<(DiffTag, Row)>)>,
     same_after: usize,
@@ -148,7 +148,7 @@ impl SideBySide {
 
     /// As it is shown under these two headings.
     pub(super) fn draw(&self, names: (&str, &str)) -> Markup {
-        let shown = self.shown();
+        let shown = self.excerpt();
         html! {
             @if self.is_cut {
                 p.dim { "The outputs differ so much that the comparison stopped early. Some lines below may match lines further on." }
@@ -166,8 +166,8 @@ impl SideBySide {
     }
 
     /// The first rows of what differs, and how many lines are folded around them.
-    fn shown(&self) -> Shown {
-        let mut shown = Shown::default();
+    fn excerpt(&self) -> Excerpt {
+        let mut shown = Excerpt::default();
         let (mut left, mut new_at) = (ROWS_MAX, 0);
         for hunk in &self.hunks {
             let all = hunk

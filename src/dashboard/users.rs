@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
-use super::form::{self, Faults, Form, Input, MaybeRestored, around};
+use super::form::{self, Faults, Form, Input, RestorableForm, around};
 use super::layout::{self, Page};
-use super::{Site, typed, words};
+use super::{Site, saved_form, words};
 use crate::auth::{Admin, ClientAddress, NewUser, Role, User, UserChange};
 use crate::http::{ApiError, Path};
 
@@ -26,7 +26,7 @@ pub(super) async fn show(State(site): State<Site>, Admin(user): Admin) -> Result
 pub(super) async fn add(
     State(site): State<Site>,
     Admin(admin): Admin,
-    MaybeRestored { form, is_restored }: MaybeRestored,
+    RestorableForm { form, is_restored }: RestorableForm,
 ) -> Result<Response, ApiError> {
     let wanted = NewUser {
         email: form.text("email"),
@@ -35,7 +35,7 @@ pub(super) async fn add(
         role: form.text("role"),
     };
     if is_restored {
-        let page = page(&site, &admin, &wanted, Some(&typed::is_back())).await?;
+        let page = page(&site, &admin, &wanted, Some(&saved_form::restored_notice())).await?;
         return Ok(page.into_response());
     }
     match site.auth.add_user(&admin, wanted.clone()).await {

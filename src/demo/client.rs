@@ -107,18 +107,18 @@ impl Client {
             .context("no id in the response")
     }
 
-    /// Follows a job to its end; `tell` gets its output as it comes.
+    /// Follows a job to its end; `on_output` gets its output as it comes.
     pub(super) async fn follow(
         &self,
         id: &str,
-        mut tell: impl FnMut(&str) -> anyhow::Result<()>,
+        mut on_output: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<JobEnd> {
         let mut events = Events::new(self.get(&format!("/api/jobs/{id}/stream")).await?);
         while let Some(Event { name, data, .. }) = events.next().await? {
             match name.as_str() {
                 "output" => {
                     let output: Value = serde_json::from_str(&data)?;
-                    tell(output["data"].as_str().unwrap_or_default())?;
+                    on_output(output["data"].as_str().unwrap_or_default())?;
                 }
                 "done" => break,
                 _ => {}

@@ -57,14 +57,14 @@ pub async fn run(once: bool) -> anyhow::Result<u8> {
         end.id
     );
     if !once && std::io::stdout().is_terminal() {
-        terminal.say(&format!(
+        terminal.print(&format!(
             "\n  Open the job in a browser, already signed in (the link works once):\n  {path}\n\n  The server runs until you press Ctrl-C.\n"
         ));
         hyprbox_agent::shutdown::requested()
             .context("signals can't be received")?
             .await;
     } else {
-        terminal.say(&format!(
+        terminal.print(&format!(
             "\n  The job's page was {path}\n  The demo has ended. Run it in a terminal without --once to keep the server running.\n"
         ));
     }
@@ -159,7 +159,7 @@ async fn start_agent(client: &Client, url: &str, folder: &Path) -> anyhow::Resul
 }
 
 async fn run_job(client: &Client, terminal: &mut Terminal) -> anyhow::Result<JobEnd> {
-    terminal.say(&format!(
+    terminal.print(&format!(
         "\n  HyprBox Jobs: queueing the preset {PRESET} on the node {NODE}\n\n  "
     ));
     let clicked = Instant::now();
@@ -169,11 +169,11 @@ async fn run_job(client: &Client, terminal: &mut Terminal) -> anyhow::Result<Job
     let end = client
         .follow(&id, |text| {
             first_output.get_or_insert_with(|| clicked.elapsed());
-            terminal.say(&text.replace('\n', "\n  "));
+            terminal.print(&text.replace('\n', "\n  "));
             Ok(())
         })
         .await?;
-    terminal.say(&summary(&end, accepted, first_output, clicked.elapsed()));
+    terminal.print(&summary(&end, accepted, first_output, clicked.elapsed()));
     Ok(end)
 }
 
@@ -202,7 +202,7 @@ fn summary(
 struct Terminal(std::io::Result<()>);
 
 impl Terminal {
-    fn say(&mut self, text: &str) {
+    fn print(&mut self, text: &str) {
         if self.0.is_ok() {
             let mut stdout = std::io::stdout();
             self.0 = stdout

@@ -63,7 +63,7 @@ pub struct JobView {
 }
 
 /// A job with its script and kept output. Bytes that aren't UTF-8 appear as U+FFFD.
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JobDetail {
     /// The job.
     #[serde(flatten)]

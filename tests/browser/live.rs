@@ -255,7 +255,7 @@ fn a_server_that_restarts_is_a_sign_and_then_nothing() {
     let agent = agent.at(&server);
     agent.say(&id, 7, "after\n");
     browser.see("after");
-    browser.until("document.getElementById('line-down').hidden");
+    browser.until("document.getElementById('connection-lost').hidden");
     assert_eq!(browser.js("document.querySelectorAll('.l').length"), 2);
 }
 

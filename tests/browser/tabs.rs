@@ -115,7 +115,7 @@ fn eight_visible_windows_share_their_line() {
     server.terminate();
     for window in &windows {
         browser.look_at(window);
-        browser.until("!document.getElementById('line-down').hidden");
+        browser.until("!document.getElementById('connection-lost').hidden");
     }
     server.set("HYPRBOX_LISTEN", &address);
     server.start_again();
@@ -131,7 +131,7 @@ fn eight_visible_windows_share_their_line() {
     for window in &windows {
         browser.look_at(window);
         browser.until("document.querySelector('#job-state [data-state=succeeded]')");
-        browser.until("document.getElementById('line-down').hidden");
+        browser.until("document.getElementById('connection-lost').hidden");
         let is_first = browser.path().ends_with(&a);
         lines_are(&browser, if is_first { 24 } else { 4 });
     }
@@ -177,7 +177,7 @@ fn a_tab_hears_nothing_of_a_stream_that_began_after_what_it_wants() {
     browser.open(&format!("/jobs/{id}"));
     let heard = browser.js(&format!(
         "(async () => {{ {} }})()",
-        include_str!("line.js")
+        include_str!("shared-stream.js")
     ));
     let goes_on = json!([[0, "one\n"], [4, "two\n"], "SUCCEEDED", "SUCCEEDED"]);
     assert_eq!(heard["first"], goes_on);
@@ -274,14 +274,14 @@ fn twelve_windows_share_one_line_over_plain_http_whatever_happens() {
     server.terminate();
     for (window, _) in &watched.windows {
         browser.look_at(window);
-        browser.until("!document.getElementById('line-down').hidden");
+        browser.until("!document.getElementById('connection-lost').hidden");
     }
     server.set("HYPRBOX_LISTEN", &address);
     server.start_again();
     let moved = watched.agents.iter().map(|agent| agent.at(&server));
     watched.agents = moved.collect();
     watched.say_and_see();
-    browser.until("document.getElementById('line-down').hidden");
+    browser.until("document.getElementById('connection-lost').hidden");
 
     // A job that is gone takes its own pages with it and no others.
     server.database().execute(&format!(

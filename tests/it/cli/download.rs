@@ -81,6 +81,6 @@ fn without_a_way_to_go_on_it_says_how_to() {
     });
     let ran = Cli::at(&url, &ann).run(&["jobs", "log", &id]).ends(125);
     assert_eq!(ran.text(), "some");
-    ran.says("the log broke off after 4 bytes: the response was cut short")
+    ran.says("the log download broke off after 4 bytes: the response was cut short")
         .says(&format!("hyprbox jobs log --follow {id}"));
 }

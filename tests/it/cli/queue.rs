@@ -275,7 +275,7 @@ fn again_and_what_differs() {
     }
     cli.run(&["jobs", "diff", &first, &second])
         .ends(0)
-        .says("the same");
+        .says("identical");
     let third = cli
         .run(&["jobs", "retry", &first, "-p", "text=third"])
         .ends(0)

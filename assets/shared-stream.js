@@ -32,13 +32,13 @@ export function after(event, offset) {
   return { ...event, offset, line, data: decoder.decode(bytes.subarray(cut)) };
 }
 
-export class Line {
+export class SharedStream {
   #address;
   #tabs = new Set();
   #stream = new Stream({
     ask: () => this.#ask(),
     event: (name, data, id) => this.#event(name, data, id),
-    line: (isUp) => this.#line(isUp),
+    connection: (isUp) => this.#connection(isUp),
     refused: (status, error) => this.#refused(status, error),
   });
 
@@ -56,11 +56,11 @@ export class Line {
 
   /** Another tab, at the other end of this port. */
   join(port) {
-    const tab = { post: (message) => port.postMessage(message), heard: 0, live: false, job: null };
+    const tab = { post: (message) => port.postMessage(message), lastSeenAt: 0, live: false, job: null };
     port.onmessage = ({ data }) => {
-      tab.heard = Date.now();
+      lastSeenAt = Date.now();
       if ('want' in data) this.#want(tab, data.want);
-      else this.#took(tab, data.took);
+      else this.#taken(tab, data.took);
     };
     port.onclose = () => this.#leave(tab);
   }
@@ -75,7 +75,7 @@ export class Line {
     Object.assign(tab, { live, job, at: { ...at }, untaken: 0, isBehind: false, isServed: false });
     this.#tabs.add(tab);
     this.#at ||= since;
-    if (isNew && this.#isUp !== null) tab.post({ line: this.#isUp });
+    if (isNew && this.#isUp !== null) tab.post({ connected: this.#isUp });
     // What was told while its page was on the way.
     if (isNew && live && this.#changedAt > since - 1000) tab.post({ changed: null });
     if (!this.#stream.isOpen) this.#open();
@@ -87,10 +87,10 @@ export class Line {
   }
 
   #forget() {
-    for (const tab of this.#tabs) if (Date.now() - tab.heard > FORGET_MS) this.#leave(tab);
+    for (const tab of this.#tabs) if (Date.now() - lastSeenAt > FORGET_MS) this.#leave(tab);
   }
 
-  #took(tab, count) {
+  #taken(tab, count) {
     tab.untaken = Math.max(0, tab.untaken - count);
     if (!tab.isBehind || tab.untaken) return;
     tab.isBehind = false;
@@ -136,7 +136,7 @@ export class Line {
     if (name === 'job') {
       for (const tab of this.#tabs) if (tab.job === data.id && tab.isServed) tab.post({ job: data });
     }
-    if (!this.#news.length) setTimeout(() => this.#tellNews(), NEWS_MS);
+    if (!this.#news.length) setTimeout(() => this.#sendNews(), NEWS_MS);
     // The others are `node` and `node-gone`: to look again is right for both.
     this.#news.push(name === 'job' ? { job: data.id, node: data.nodeId } : { node: data.id });
   }
@@ -154,15 +154,15 @@ export class Line {
     }
   }
 
-  #tellNews() {
+  #sendNews() {
     const changed = this.#news.length > NEWS_MAX ? null : this.#news;
     this.#news = [];
     for (const tab of this.#tabs) if (tab.live) tab.post({ changed });
   }
 
-  #line(isUp) {
+  #connection(isUp) {
     this.#isUp = isUp;
-    for (const tab of this.#tabs) tab.post({ line: isUp });
+    for (const tab of this.#tabs) tab.post({ connected: isUp });
   }
 
   #refused(status, { fields = {} }) {

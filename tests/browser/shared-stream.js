@@ -1,8 +1,8 @@
 // Two tabs on one line, with the server's answers and the timers in hand; gives what each tab was
 // sent. The second one joins when the first has had some, and before the stream is asked for anew
 // it goes on, to the job's end.
-const module = performance.getEntriesByType('resource').find(({ name }) => name.endsWith('/line.js')).name;
-const { Line } = await import(module);
+const module = performance.getEntriesByType('resource').find(({ name }) => name.endsWith('/shared-stream.js')).name;
+const { SharedStream } = await import(module);
 
 const [streams, timers] = [[], []];
 window.setTimeout = (act) => timers.push(act);
@@ -30,7 +30,7 @@ async function until(isSo) {
   }
 }
 
-const line = new Line('/api/events');
+const line = new SharedStream('/api/events');
 function tab() {
   const { port1, port2 } = new MessageChannel();
   const heard = { is: false, all: [] };

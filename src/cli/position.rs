@@ -5,7 +5,7 @@ use hyprbox_protocol::Stream;
 
 /// How far each stream was seen.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct ReadPosition {
     /// Where the next byte of standard output is.
     pub(super) stdout: u64,
     /// The same of standard error.
@@ -14,7 +14,7 @@ pub(super) struct Seen {
     pub(super) lost: u64,
 }
 
-impl Seen {
+impl ReadPosition {
     fn end_of(&mut self, stream: Stream) -> &mut u64 {
         match stream {
             Stream::Stdout => &mut self.stdout,
@@ -23,7 +23,7 @@ impl Seen {
     }
 
     /// The part of `bytes`, which begin at `offset`, that is new.
-    pub(super) fn fresh<'b>(&mut self, stream: Stream, offset: u64, bytes: &'b [u8]) -> &'b [u8] {
+    pub(super) fn advance<'b>(&mut self, stream: Stream, offset: u64, bytes: &'b [u8]) -> &'b [u8] {
         let end = self.end_of(stream);
         let known = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
         let missing = offset.saturating_sub(*end);
@@ -39,12 +39,12 @@ mod tests {
 
     #[test]
     fn no_byte_is_seen_twice_and_what_is_missing_is_counted() {
-        let mut seen = Seen::default();
-        assert_eq!(seen.fresh(Stream::Stdout, 0, b"abc"), b"abc");
-        assert_eq!(seen.fresh(Stream::Stdout, 0, b"abcdef"), b"def");
-        assert_eq!(seen.fresh(Stream::Stdout, 2, b"cd"), b"");
-        assert_eq!(seen.fresh(Stream::Stderr, 0, b"x"), b"x");
-        assert_eq!(seen.fresh(Stream::Stdout, 10, b"k"), b"k");
+        let mut seen = ReadPosition::default();
+        assert_eq!(seen.advance(Stream::Stdout, 0, b"abc"), b"abc");
+        assert_eq!(seen.advance(Stream::Stdout, 0, b"abcdef"), b"def");
+        assert_eq!(seen.advance(Stream::Stdout, 2, b"cd"), b"");
+        assert_eq!(seen.advance(Stream::Stderr, 0, b"x"), b"x");
+        assert_eq!(seen.advance(Stream::Stdout, 10, b"k"), b"k");
         assert_eq!((seen.stdout, seen.stderr, seen.lost), (11, 1, 4));
     }
 }

@@ -9,13 +9,13 @@ use crate::store::job::JobStatus;
 /// What a stream's `done` tells.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct End {
+pub(super) struct Outcome {
     pub(super) status: JobStatus,
     pub(super) exit_code: Option<i64>,
     pub(super) error_msg: Option<String>,
 }
 
-impl End {
+impl Outcome {
     /// What this program ends with.
     pub(super) fn exit_code(&self) -> u8 {
         match self.status {
@@ -44,7 +44,7 @@ impl End {
     }
 
     /// `FAILED (exit code 3)`
-    pub(super) fn words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         let mut why = Vec::new();
         if let Some(words) = &self.error_msg {
             why.push(words.clone());
@@ -109,12 +109,15 @@ mod tests {
             (Failed, None, None, 1, "FAILED"),
             (Cancelled, None, None, 143, "CANCELLED"),
         ] {
-            let end = End {
+            let outcome = Outcome {
                 status,
                 exit_code,
                 error_msg: error_msg.map(str::to_owned),
             };
-            assert_eq!((end.exit_code(), end.words().as_str()), (code, words));
+            assert_eq!(
+                (outcome.exit_code(), outcome.describe().as_str()),
+                (code, words)
+            );
         }
     }
 }

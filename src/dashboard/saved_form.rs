@@ -23,13 +23,13 @@ const NEVER: [&str; 2] = ["password", "old"];
 
 /// What the sign-in says and carries.
 #[derive(Default)]
-pub(super) struct Typed {
+pub(super) struct SavedForm {
     fields: Vec<(String, String)>,
     words: &'static str,
     has_form: bool,
 }
 
-impl Typed {
+impl SavedForm {
     /// What a sign-in that was sent carries.
     pub(super) fn of_sign_in(pairs: &Pairs<'_>) -> Self {
         Self {
@@ -80,7 +80,7 @@ pub(super) fn restore(pairs: &Pairs<'_>) -> Vec<u8> {
 }
 
 /// What a form says that is back.
-pub(super) fn is_back() -> ApiError {
+pub(super) fn restored_notice() -> ApiError {
     ApiError::bad_request(
         "typed_again",
         "You are signed in again. Your form is restored, except passwords and secrets. Nothing has been sent yet",
@@ -118,9 +118,9 @@ pub(super) async fn keep(site: &Site, parts: Parts, body: Body) -> Result<Respon
     let query = parts.uri.query().map(|query| format!("?{query}"));
     let query = query.unwrap_or_default();
     if !has_fields(path) {
-        let typed = Typed {
+        let typed = SavedForm {
             words: "Your session has ended, and nothing was changed. Sign in to continue.",
-            ..Typed::default()
+            ..SavedForm::default()
         };
         return Ok(sign_in(&format!("{}{query}", page_of(path)), &typed));
     }
@@ -129,9 +129,9 @@ pub(super) async fn keep(site: &Site, parts: Parts, body: Body) -> Result<Respon
         Ok(body) => typed(site, path, &Pairs::of(&body)).await,
         Err(_) => None,
     };
-    let typed = typed.unwrap_or(Typed {
+    let typed = typed.unwrap_or(SavedForm {
         words: "Your session has ended, and your form is too large to keep. Sign in in another tab, then return to this form.",
-        ..Typed::default()
+        ..SavedForm::default()
     });
     Ok(sign_in(&to, &typed))
 }
@@ -147,7 +147,7 @@ async fn has_ended(site: &Site, parts: &Parts) -> bool {
         && site.auth.has_users().await.unwrap_or(false)
 }
 
-async fn typed(site: &Site, path: &str, pairs: &Pairs<'_>) -> Option<Typed> {
+async fn typed(site: &Site, path: &str, pairs: &Pairs<'_>) -> Option<SavedForm> {
     let secrets = secrets(site, path).await;
     let is_kept = |name: &str| !NEVER.contains(&name) && !secrets.iter().any(|known| known == name);
     let typed = pairs.pairs().filter(|(name, _)| is_kept(name));
@@ -161,7 +161,7 @@ async fn typed(site: &Site, path: &str, pairs: &Pairs<'_>) -> Option<Typed> {
     };
     let mut encoded = form_urlencoded::Serializer::new(String::new());
     let length = encoded.extend_pairs(&fields).finish().len();
-    (length <= LONGEST).then_some(Typed {
+    (length <= LONGEST).then_some(SavedForm {
         fields,
         words: "Your session has ended. Sign in to continue with your form. Passwords and secrets are not kept.",
         has_form: true,
@@ -185,6 +185,6 @@ async fn secrets(site: &Site, path: &str) -> Vec<String> {
         .collect()
 }
 
-fn sign_in(to: &str, typed: &Typed) -> Response {
+fn sign_in(to: &str, typed: &SavedForm) -> Response {
     (StatusCode::UNAUTHORIZED, login::page("", to, None, typed)).into_response()
 }
