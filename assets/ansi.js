@@ -1,11 +1,10 @@
-// Output as a terminal would read it, for lines instead of a screen: colours and styles become
-// classes, the cursor moves within its line, and every other sequence is left out (src/terminal
-// reads by the same rules). Everything that comes from a job ends as the text of text nodes, never
-// as markup.
+// Parses output like a terminal, for lines instead of a screen: colours and styles become classes,
+// the cursor moves within its line, and all other sequences are dropped (src/terminal follows the
+// same rules). A job's output only ever becomes the text of text nodes, never markup.
 
-// Longer lines go on in rows of their own: one row of a megabyte would stop the browser.
+// Longer lines are split into several rows: one row of a megabyte would block the browser.
 const ROW_MAX = 4000;
-// A sequence that is longer without an end is none.
+// A sequence that is longer than this without an end is dropped.
 const SEQUENCE_MAX = 256;
 
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f-\x9f]/g;
@@ -14,10 +13,10 @@ const CSI = /\x1b\[([0-?]*)([ -/]*)([@-~])/y;
 // Of a character set, or the like.
 const CHOICE = /\x1b[ -/]+[0-~]?/y;
 const BEGUN = /^\x1b(\[[0-?]*[ -/]*|[ -/]*)$/;
-// A cursor goes no further than this beyond what was printed: terminals end somewhere.
+// How far the cursor may move beyond the printed text: terminals have a limited width.
 const COLUMNS_MAX = 200;
 const TAB = 8;
-// Marks that turn the order of characters around, or that can't be seen: shown by their number.
+// Marks that reorder text or are invisible: shown by their number.
 const HIDDEN = /[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 const JOINER = /^[\u200c\u200d]$/;
 const mark = (c) => `⟨U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}⟩`;
@@ -37,9 +36,9 @@ function shown(text, before) {
 
 const lastCharacter = (text) => [...text.slice(-2)].at(-1) ?? '';
 
-// What a reader takes for one character: never cut in half.
+// Splits text into what readers see as characters, which are never cut.
 const segmenter = new Intl.Segmenter('en');
-const characters = (text) => Array.from(segmenter.segment(text), ({ segment }) => segment);
+const characters = (text) => (text.length < 2 ? [...text] : Array.from(segmenter.segment(text), ({ segment }) => segment));
 // Text in which each character has one column.
 const isEven = (text) => /^[\x20-\x7e]*$/.test(text);
 const WIDE = /^(?:\p{Emoji_Presentation}|.\ufe0f|[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}])/u;
@@ -57,7 +56,7 @@ function width(text, from = 0) {
   return column - from;
 }
 
-/** Where to cut `text`, which follows `before` (of which the end will do), so that no more than `room` of it is left and no character is cut. */
+/** Where to cut `text`, which follows `before` (its end is enough), so that at most `room` remains and no character is cut. */
 function cutAt(before, text, room) {
   const whole = before + text.slice(0, room + 64);
   let at = 0;
@@ -68,12 +67,12 @@ function cutAt(before, text, room) {
   return Math.max(0, at - before.length);
 }
 
-/** Reads one stream. `newRow(isContinued)` gives the row that text goes into; `changed(row)` hears what became of it. */
+/** Parses one stream. `newRow(isContinued)` returns the row for new text; `changed(row)` is called after changes. */
 export class Reader {
   constructor({ newRow, changed, ended }) {
     Object.assign(this, { newRow, changed, ended });
     this.row = null;
-    // Where the cursor is in its row; null means at the end.
+    // The cursor's column in its row; null if it is at the end.
     this.column = null;
     this.rest = '';
     this.inString = false;
@@ -85,7 +84,7 @@ export class Reader {
     this.rest = '';
     let at = 0;
     while (at < text.length) {
-      // A line begins with its first byte, whatever that is: so the server counts them.
+      // A line begins with its first byte, as the server counts lines.
       this.row ??= this.newRow(false);
       if (this.inString) {
         at = this.skipString(text, at);
@@ -93,7 +92,7 @@ export class Reader {
       }
       CONTROL.lastIndex = at;
       const end = CONTROL.exec(text)?.index ?? text.length;
-      // Whether a joiner joins is known when the next character is.
+      // The next character decides whether a joiner joins.
       if (end === text.length && JOINER.test(text[end - 1])) {
         this.rest = text[end - 1];
         if (end - 1 > at) this.put(text.slice(at, end - 1));
@@ -104,7 +103,7 @@ export class Reader {
     }
   }
 
-  // Reads the control character at `at`; gives where to go on.
+  // Handles the control character at `at`. Returns the index after it.
   control(text, at) {
     switch (text.charCodeAt(at)) {
       case 10:
@@ -141,23 +140,23 @@ export class Reader {
       this.inString = true;
       return at + 2;
     }
-    // Anything but a letter or the like is no part of a sequence.
+    // Only a printable character can end the sequence.
     return next >= '0' && next <= '~' ? at + 2 : at + 1;
   }
 
-  // A title, a link, a picture: left out up to its end, or the line's: one that never ends must not
-  // hide the output.
+  // Skips a title, a link or a picture, up to its end or the line's end: one that never ends must
+  // not hide the output.
   skipString(text, at) {
     STRING_END.lastIndex = at;
     const end = STRING_END.exec(text);
     if (!end) return text.length;
-    // Its end may be on its way.
+    // The rest of its end may arrive later.
     if (end[0] === '\x1b' && end.index + 1 === text.length) {
       this.rest = '\x1b';
       return text.length;
     }
     this.inString = false;
-    // An ESC begins the string's end, or something else; a line's end counts.
+    // An ESC begins the string's end or another sequence; a line's end is still needed.
     return end[0] === '\x1b' || end[0] === '\n' ? end.index : end.index + 1;
   }
 
@@ -199,7 +198,7 @@ export class Reader {
     if (this.column !== null) text = this.overwrite(text);
     while (this.row.length + text.length > ROW_MAX) {
       const cut = cutAt(this.row.end, text, Math.max(0, ROW_MAX - this.row.length));
-      // Not even one more character has room, or it is longer than any.
+      // There is no room for another character, or it is longer than a row.
       const at = cut || (this.row.length ? 0 : Math.min(text.length, ROW_MAX));
       this.row.append(text.slice(0, at), this.style.classes);
       this.changed(this.row);
@@ -213,7 +212,7 @@ export class Reader {
     this.changed(this.row);
   }
 
-  // Writes over what is there; gives what goes on beyond it.
+  // Overwrites existing text. Returns the text that goes beyond it.
   overwrite(text) {
     let column = this.column;
     const end = this.row.width;
@@ -241,7 +240,7 @@ export class Reader {
     this.column = null;
   }
 
-  /** What comes next does not go on where the last row is; true where that one's line had no end. */
+  /** Ends the current row, as the next output does not continue it. Returns whether its line was incomplete. */
   break() {
     const wasOpen = Boolean(this.row);
     this.row = null;
@@ -253,8 +252,8 @@ export class Reader {
 }
 
 /**
- * A row of output: pieces of text, each with its classes. Where a cursor moves among characters of several widths, it is
- * cells, one for each character, so that a move costs no reading of the whole row.
+ * A row of output: pieces of text, each with its classes. If the cursor moves among characters of different widths, the
+ * row is stored as cells, one per character, so that a move need not read the whole row.
  */
 export class Row {
   constructor(stream, number) {
@@ -267,6 +266,8 @@ export class Row {
     this.made = [];
     this.cells = null;
     this.isEven = true;
+    // The cell and the column that were looked up last: a cursor mostly moves by little.
+    this.near = [0, 0];
   }
 
   get pieces() {
@@ -303,9 +304,10 @@ export class Row {
 
   addCells(text, classes) {
     const last = this.cells.pop();
-    // What comes may belong to the last character.
+    // The new text may continue the last character.
     const [first, ...rest] = characters((last?.text ?? '') + text);
     if (last) this.columns -= last.columns;
+    if (this.near[0] > this.cells.length) this.near = [this.cells.length, this.columns];
     this.length += text.length;
     const add = (character, of) => {
       const columns = columnsOf(character, this.columns);
@@ -333,7 +335,7 @@ export class Row {
     this.replace(column, Infinity, '', '');
   }
 
-  // Of a wide character that is covered by half, the rest is blank.
+  // The uncovered half of a wide character becomes blank.
   replace(from, to, text, classes) {
     if (this.isEven && isEven(text)) {
       const after = slice(this.made, to, Infinity);
@@ -345,8 +347,10 @@ export class Row {
     }
     this.toCells();
     this.isEven = false;
-    let [first, at] = [0, 0];
+    let [first, at] = this.near;
+    while (at > from) at -= this.cells[--first].columns;
     while (first < this.cells.length && at + this.cells[first].columns <= from) at += this.cells[first++].columns;
+    this.near = [first, at];
     let [end, covered] = [first, at];
     while (end < this.cells.length && covered < to) covered += this.cells[end++].columns;
     const blank = { text: ' ', classes: '', columns: 1 };
@@ -417,7 +421,7 @@ class Style {
     else this.setColour(code, extended(more)[0]);
   }
 
-  // 58 is the colour of the line under the text, which is drawn in the text's.
+  // 58 is the colour of the underline, which is drawn in the text's colour.
   setColour(code, colour) {
     if (colour === null) return;
     if (code === 38) this.fore = colour;
@@ -454,8 +458,8 @@ class Style {
       [fore, back] = [back ?? (fore === null ? null : -1), fore];
     }
     if (back !== null && back >= 0) {
-      // On a background of the job's choosing the text has the job's colour, or black or white,
-      // whichever can be read.
+      // On a background set by the job, the text has the job's colour, or black or white for
+      // contrast.
       names.push(`b${back}`, `t${fore === null || fore < 0 ? contrasting(back) : fore}`);
       need(back), need(fore ?? contrasting(back));
     } else if (fore !== null && fore >= 0) {
@@ -466,8 +470,8 @@ class Style {
   }
 }
 
-// The colour that follows a 38 or the like: `5;n`, or `2;r;g;b` as the nearest of the 256. Gives it
-// and how many codes it took.
+// The colour after 38, 48 or 58: `5;n`, or `2;r;g;b` as the nearest of the 256. Returns it and the
+// number of codes used.
 function extended([kind, ...codes]) {
   if (kind === 5) return [(codes[0] ?? 0) & 255, 2];
   if (kind !== 2) return [null, 0];
@@ -500,9 +504,8 @@ function contrasting(colour) {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 ? 0 : 15;
 }
 
-// The classes of a colour, made when it is first used: at most 256 times three rules. As text on
-// the page's own background its lightness is bounded (`--readable`), so that it can be read in both
-// themes.
+// Creates the classes of a colour on its first use: at most 256 times three rules. As text on the
+// page's own background its lightness is bounded (`--readable`), to be readable in both themes.
 const sheet = new CSSStyleSheet();
 document.adoptedStyleSheets.push(sheet);
 const made = new Set();

@@ -1,9 +1,9 @@
-// Times of lines: the reader's own time of day, or since the job's start.
+// Times of lines: the local time of day, or the time since the job's start.
 
 const day = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 let [lastAt, lastSince, lastText] = [0, 0, ''];
 
-/** `12:30:05`, or since a time `+2:05.3`, `+1:02:05`. Many lines have the same. */
+/** `12:30:05`, or since a time `+2:05.3`, `+1:02:05`. Caches the last one: many lines have the same time. */
 export function clock(at, since) {
   if (at === lastAt && since === lastSince) return lastText;
   [lastAt, lastSince] = [at, since];

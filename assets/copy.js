@@ -1,7 +1,7 @@
-// Copying text. `navigator.clipboard` is there in secure contexts alone; over plain http a
-// selection is copied instead.
+// Copies text. `navigator.clipboard` exists only in secure contexts; over plain http a selection is
+// copied instead.
 
-/** Copies the text; whether that went well. */
+/** Copies the text. Returns whether that succeeded. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -17,7 +17,7 @@ function copySelected(text) {
   area.value = text;
   area.readOnly = true;
   area.className = 'unseen';
-  // Within an open dialog, what lies outside can't be selected.
+  // Elements outside an open dialog can't be selected.
   (document.querySelector('dialog[open]') ?? document.body).append(area);
   area.select();
   try {

@@ -1,4 +1,4 @@
-// A job's page: its output as it comes, its state as it changes.
+// A job's page: live output and state.
 
 import { follow, connectionBanner } from './share.js';
 import { refresh } from './regions.js';
@@ -32,7 +32,7 @@ const lines = build('div', { className: 'lines', tabIndex: 0, hidden: true });
 const newLines = button('', { className: 'new-lines primary', hidden: true });
 const empty = build('p', { className: 'none', textContent: 'No output yet.' });
 const silence = build('p', { className: 'silence', hidden: true });
-// What screen readers announce: changes of the state and the step, no time that counts on.
+// For screen readers: changes of the state and the step, but not the counting time.
 const news = build('p', { className: 'unseen' });
 news.setAttribute('role', 'status');
 
@@ -41,7 +41,7 @@ function announce(words) {
 }
 
 lines.setAttribute('role', 'log');
-// Not announced line by line: that would drown the reader.
+// Screen readers do not announce each line: there would be too many.
 lines.setAttribute('aria-live', 'off');
 lines.setAttribute('aria-label', 'Output');
 tools.setAttribute('role', 'toolbar');
@@ -49,7 +49,7 @@ tools.setAttribute('aria-label', 'Output');
 outline.setAttribute('aria-label', 'Steps');
 notice.setAttribute('role', 'status');
 place.replaceChildren(news, outline, tools, notice, lines, silence, empty, newLines);
-// The heads of steps stick below the tools, which may take several lines.
+// The heads of steps stick below the tools, which may wrap.
 new ResizeObserver(() => place.style.setProperty('--tools', `${tools.offsetHeight}px`)).observe(tools);
 
 const following = new Follow(followButton, newLines);
@@ -70,12 +70,12 @@ const log = new Log(lines, steps, {
 });
 const links = new Links(log, steps, { notice, button: linkButton, went: () => following.set(false) });
 
-// What this browser keeps of how the log is shown.
+// View settings, kept in this browser.
 function keep(name, value) {
   try {
     localStorage.setItem(`log-${name}`, value);
   } catch {
-    // Not kept, then.
+    // Storage is not available: the setting is not kept.
   }
 }
 
@@ -121,7 +121,7 @@ function toStep(way) {
   part.button.focus({ preventScroll: true });
 }
 
-// The tab says how the job stands, to those who look at another.
+// Shows the job's state in the tab's title and icon.
 const MARKS = { queued: '…', running: '▶', stopping: '■', succeeded: '✓', failed: '✗', cancelled: '⊘' };
 
 function updateTab({ status, cancelRequestedAt }) {
@@ -131,8 +131,8 @@ function updateTab({ status, cancelRequestedAt }) {
   return name;
 }
 
-// A hidden tab has no stream, so it asks, now and then. Not for somebody else's job: each look at
-// that is put on record.
+// A hidden tab has no stream, so it polls now and then. It doesn't poll another user's job, as each
+// access to it is audited.
 const HIDDEN_MS = 10000;
 let tabShowsEnd = false;
 setInterval(async () => {
@@ -141,12 +141,12 @@ setInterval(async () => {
   if (response?.ok) tabShowsEnd = !['queued', 'running', 'stopping'].includes(updateTab(await response.json()));
 }, HIDDEN_MS);
 
-// As the page was drawn.
+// The state when the page was drawn.
 const drawnAs = document.querySelector('#job-state .state').dataset.state;
 let isOver = ['succeeded', 'failed', 'cancelled'].includes(drawnAs);
 let startedAt = 0;
 if (isOver) following.end();
-// Of a job that has failed, the step in which it did is to be seen first.
+// For a failed job, only the step that failed is unfolded.
 steps.foldsDone = drawnAs === 'failed';
 setWrap(kept('wrap') !== 'false');
 setTimes(TIMES[kept('times')] ? kept('times') : 'off');
@@ -166,17 +166,17 @@ const keys = {
 let before = '';
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select, dialog[open]')) return;
-  // After `g` it is a place to go to.
+  // After `g`, the key goes to a page.
   if (before !== 'g') keys[event.key]?.();
   before = event.key;
 });
-// All of a step's head folds it, but for the number, which links, and text that is being selected.
+// A click anywhere in a step's head folds it, except on the line number or while selecting text.
 lines.addEventListener('click', (event) => {
   const head = event.target.closest('.part-head');
   if (!head || event.defaultPrevented || event.target.closest('button') || !getSelection().isCollapsed) return;
   steps.fold(head.parentElement.ofStep);
 });
-// The time as it is written everywhere else.
+// The full time as a tooltip.
 lines.addEventListener('pointerover', (event) => {
   const element = event.target.closest('.l[data-t]');
   if (element) element.title = log.times === 'off' ? '' : new Date(element.row.at).toISOString();
@@ -202,7 +202,7 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
     if (isFirst && !location.hash) following.set(true);
     isFirst = false;
     const name = updateTab(job);
-    // It may have changed since the page was drawn.
+    // The state may have changed since the page was drawn.
     if (document.querySelector('#job-state .state').dataset.state === name) return;
     announce(`Job ${name}`);
     refresh();
@@ -235,7 +235,7 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
 });
 links.read();
 
-// What no event tells: a node that comes back.
+// No event reports that a node is back online.
 setInterval(() => !isOver && !document.hidden && refresh(), 10000);
 setInterval(() => {
   const since = now() - Math.max(lastAt, startedAt);

@@ -1,4 +1,4 @@
-// Links to lines: #L12, #L12-L20. A click on a number makes one, with Shift a range.
+// Links to lines: #L12, #L12-L20. A click on a line number creates one, Shift-click a range.
 
 import { copy } from './copy.js';
 
@@ -6,7 +6,7 @@ const hashOf = ([from, to]) => (from === to ? `#L${from}` : `#L${from}-L${to}`);
 const format = (n) => n.toLocaleString('en');
 
 export class Links {
-  /** `notice` says why a line is not shown, `button` copies the link, `went()` hears that the page goes to a line. */
+  /** `notice` shows why a line is missing, `button` copies the link, `went()` is called when the page scrolls to a line. */
   constructor(log, steps, { notice, button, went }) {
     Object.assign(this, { log, steps, notice, button, went, wanted: null });
     log.root.addEventListener('click', (event) => this.clicked(event));
@@ -31,7 +31,7 @@ export class Links {
     this.goToWanted(this.isOver);
   }
 
-  /** Goes to the lines that are wanted, if they are there; else says why not, as far as that is known. */
+  /** Scrolls to the wanted lines, or shows why they are missing. */
   goToWanted(isOver) {
     this.isOver = isOver;
     if (!this.wanted) return;
@@ -76,7 +76,7 @@ export class Links {
     return row;
   }
 
-  /** Marks a row's line, and goes there. */
+  /** Marks a row's line and scrolls to it. */
   goTo(row) {
     this.went();
     this.mark(row.number, row.number);
@@ -85,7 +85,7 @@ export class Links {
 
   clicked(event) {
     const element = event.target.closest('.l[data-n]');
-    // The number is drawn before the text, in the padding.
+    // The line number is drawn in the padding before the text.
     if (!element || event.target !== element || event.clientX - element.getBoundingClientRect().left > this.gutter()) return;
     event.preventDefault();
     const number = Number(element.dataset.n);

@@ -1,5 +1,4 @@
-// Pages that show how things stand: whenever something that they show changes, they are brought up
-// to date.
+// Updates a page whenever something that it shows has changed.
 
 import { connectionBanner, watch } from './share.js';
 import { refreshFor } from './regions.js';

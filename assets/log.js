@@ -1,19 +1,19 @@
-// The log: rows of output in blocks, so that the browser lays out only those in sight, while its
-// own search finds all. New rows are drawn once per frame, and no more than a frame has time for.
+// The log: rows of output in blocks, so that the browser lays out only those in view but can search
+// all of them. New rows are drawn once per frame, as many as a frame has time for.
 
 import { Reader, Row } from './ansi.js';
 import { clock } from './clock.js';
 
 const BLOCK = 200;
-// Rows on the page at the most, some 500 bytes each. What came before is in the download.
+// Maximum number of rows on the page, some 500 bytes each. Earlier ones are in the download.
 const ROWS_MAX = 120000;
-// Rows that may wait to be drawn; then the stream waits.
+// Maximum number of rows that wait to be drawn; then the stream waits.
 const WAITING_MAX = 20000;
 const FRAME_MS = 8;
 const ERRORS_MAX = 1000;
 const ERROR = /\b(error|fatal|failed|failure|panic|traceback|exception|denied|cannot|can't)\b|no such file|not found/i;
 
-/** A number of bytes, in the same words as the server's (src/dashboard/words.rs). */
+/** A number of bytes, formatted as on the server (src/dashboard/words.rs). */
 function size(bytes) {
   const units = ['KiB', 'MiB', 'GiB'];
   if (bytes < 1024) return `${bytes} B`;
@@ -23,7 +23,7 @@ function size(bytes) {
 }
 
 export class Log {
-  /** Builds the log in `root`, with the sections that `steps` makes. `onRows(count)` hears of rows that were drawn. */
+  /** Builds the log in `root`, with sections by `steps`. Calls `onRows(count)` after rows were drawn. */
   constructor(root, steps, { onRows }) {
     Object.assign(this, { root, steps, onRows });
     this.readers = {};
@@ -47,7 +47,7 @@ export class Log {
     this.inSight = new IntersectionObserver((seen) => this.stampSeen(seen), { rootMargin: '100% 0px' });
   }
 
-  /** Takes an `output` event; gives a promise where the stream is to wait. */
+  /** Adds an `output` event. Returns a promise if the stream should wait. */
   take({ stream, offset, end, data, at, line }) {
     const known = this.ends[stream];
     if (end <= known) return undefined;
@@ -78,7 +78,7 @@ export class Log {
     const reader = this.readers[stream];
     const row = new Row(stream, isContinued || reader.isContinued ? 0 : this.number());
     reader.isContinued = false;
-    // Of a line that takes up several rows; only the first one may begin a block.
+    // Rows that continue a line; only a line's first row may begin a block.
     row.isPart = row.isFurther = isContinued;
     row.at = this.at;
     this.waiting.push(row);
@@ -95,7 +95,7 @@ export class Log {
     return number;
   }
 
-  // A row without a reader: something that the page itself says.
+  // Adds a row with a message by the page itself.
   addNotice(text) {
     const row = new Row('page', 0);
     row.append(text, '');
@@ -128,7 +128,7 @@ export class Log {
     if (this.errors.length < ERRORS_MAX && row.length < 2000 && ERROR.test(row.text)) this.errors.push(row);
   }
 
-  // A line that turns out to be a step's after it was drawn: it and what follows are drawn anew.
+  // A line is recognised as a step's after it was drawn: it and the rows after it are drawn again.
   makeStep(row, step) {
     row.step = step;
     if (!row.element) return;
@@ -176,7 +176,7 @@ export class Log {
     }
   }
 
-  /** Calls `then` once everything that was taken is drawn. */
+  /** Calls `then` once all rows are drawn. */
   afterAll(then) {
     this.whenDrawn = then;
     this.schedule();
@@ -213,7 +213,7 @@ export class Log {
     else if (row.stream === 'page') names += ' gap';
     if (row.step) names += ' step';
     if (row.isPart) names += ' part-of-line';
-    // Begun with what can't be seen.
+    // Nothing visible yet.
     if (!row.length && !row.hasEnded) names += ' begun';
     if (this.isTarget(row)) names += ' target';
     if (row.element.className !== names) row.element.className = names;
@@ -287,7 +287,7 @@ export class Log {
     return this.target && row.number >= this.target[0] && row.number <= this.target[1];
   }
 
-  /** Marks lines `from` to `to` and gives the first of them that is there. */
+  /** Marks lines `from` to `to` and returns the first row among them. */
   mark(from, to) {
     const before = this.target;
     this.target = from ? [from, to] : null;
@@ -307,13 +307,13 @@ export class Log {
     return this.firstStderr !== null;
   }
 
-  /** The error to look at first: in the step that failed, if there is one. */
+  /** The first error, preferably in the step that failed. */
   get firstError() {
     const inFailed = (row) => row.element?.closest('[data-step=failed]');
     return this.errors.find(inFailed) ?? this.errors[0] ?? this.firstStderr;
   }
 
-  /** Nothing came and nothing waits. */
+  /** Whether there is no output. */
   get isEmpty() {
     return !this.rows.length && !this.waiting.length;
   }

@@ -1,5 +1,4 @@
-// What every page has: times that go on, copy buttons, questions before what can't be undone,
-// colours, keys.
+// On every page: times, copy buttons, confirmations, colours, keys.
 
 import { copy } from './copy.js';
 import { tick } from './time.js';
@@ -8,8 +7,8 @@ tick();
 setInterval(() => document.hidden || tick(), 1000);
 document.addEventListener('visibilitychange', () => document.hidden || tick());
 
-// Forms and buttons that ask first, before anything else hears of it. `data-sure` is what the
-// button says after a yes.
+// Forms and buttons that ask for confirmation, before other listeners run. `data-sure` is the
+// button's value after a yes.
 document.addEventListener('submit', (event) => {
   const button = event.submitter;
   const question = button?.dataset.ask ?? event.target.dataset.ask;
@@ -26,11 +25,11 @@ document.addEventListener('input', ({ target }) => {
   target.setCustomValidity(limit && `${limit} characters: this has ${length}.`);
 });
 
-// A link to a line keeps it through the sign-in, which the server is not told of.
+// Keeps the line of a link through the sign-in: the fragment is not sent to the server.
 const to = document.querySelector('form[action="/login"] [name=to]');
 if (to && location.hash && !to.value.includes('#')) to.value += location.hash;
 
-// Copy buttons do nothing without scripts, so they are shown here.
+// Copy buttons need scripts, so they are shown here.
 for (const button of document.querySelectorAll('[data-copy]')) button.hidden = false;
 document.addEventListener('click', async (event) => {
   const button = event.target.closest('[data-copy]');
@@ -58,13 +57,12 @@ toggle.addEventListener('click', () => {
   try {
     localStorage.setItem('theme', next);
   } catch {
-    // Not kept, then.
+    // Storage is not available: the choice is not kept.
   }
   showTheme();
 });
 
-// Keys: `g` and a letter go somewhere, `/` searches, `?` tells them all. Never while somebody
-// types.
+// Keys: `g` and a letter go to a page, `/` searches, `?` lists all keys. Ignored in text fields.
 const places = { o: '/', j: '/jobs', n: '/nodes', p: '/presets' };
 let goes = 0;
 document.addEventListener('keydown', (event) => {

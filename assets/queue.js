@@ -1,5 +1,5 @@
-// "Show the script" without leaving the page: what was typed stays, secrets too, which the server
-// never sends back.
+// "Show the script" without leaving the page, so that secrets, which the server never sends back,
+// stay in the form.
 
 const form = document.getElementById('queue');
 
@@ -9,7 +9,7 @@ form?.addEventListener('submit', async (event) => {
   event.preventDefault();
   const body = new URLSearchParams(new FormData(form, event.submitter));
   const response = await fetch(form.action, { method: 'POST', body });
-  // Signed out meanwhile: the form itself goes through the sign-in, with what was typed.
+  // The user is signed out: the form itself is sent, which leads through the sign-in and back.
   if (response.status === 401) {
     isPlain = true;
     return form.requestSubmit(event.submitter);
@@ -30,7 +30,7 @@ form?.addEventListener('submit', async (event) => {
   heading?.scrollIntoView({ block: 'start' });
 });
 
-// Nodes are found as one types, and taken by a press.
+// Searches nodes while the user types.
 const node = document.querySelector('#f-node[type=search]');
 const found = document.getElementById('found-nodes');
 let asks = 0;
@@ -65,8 +65,7 @@ if (node) {
   });
 }
 
-// A second press while the first is on its way does nothing; the form's key makes sure of it in any
-// case.
+// Ignores a second click while the form is being sent. The form's key also prevents a second job.
 let sent = false;
 form?.addEventListener('submit', (event) => {
   if (!['queue', 'confirmed'].includes(event.submitter?.value) || event.defaultPrevented) return;

@@ -8,18 +8,17 @@ import { tick } from './time.js';
 const PAUSE = 1000, REST = 5, REST_MAX = 10000;
 let [timer, busy, again, next] = [0, false, false, 0];
 
-// A form that is on its way, the one that deletes what the page is about, leads to a page of its
-// own.
+// A submitted form leads to another page, for example if it deletes the page's subject.
 let isLeaving = false;
 addEventListener('submit', (event) => (isLeaving = !event.defaultPrevented));
 addEventListener('pageshow', () => (isLeaving = false));
 
-// What somebody typed or chose, and did not send.
+// Whether the control has input that was not sent.
 const isTyped = (control) => control.type !== 'hidden' && (control.options
   ? [...control.options].some((option) => option.selected !== option.defaultSelected) && control.selectedIndex > 0
   : control.value !== control.defaultValue || control.checked !== control.defaultChecked);
 
-/** Loads the page anew, which leads on; not while something typed would be lost: sending it leads to the sign-in as well. */
+/** Reloads the page, unless input would be lost: sending that input also leads to the sign-in. */
 export function leave() {
   const controls = document.querySelectorAll('form[method=post] :is(input, select, textarea)');
   if (![...controls].some(isTyped)) return location.reload();
@@ -30,7 +29,7 @@ export function leave() {
   document.querySelector('main').before(sign);
 }
 
-/** Swaps the regions soon, if news (see `watch`) is of something that they show: `data-shows` names it. */
+/** Swaps the regions soon if the news (see `watch`) concerns something that they show (`data-shows`). */
 export function refreshFor(news) {
   const shows = (region, { job, node }) => region.dataset.shows.split(' ').some((what) =>
     what === `node:${node}` || what === `job:${job}` || what === (job ? 'jobs' : 'nodes'));
@@ -56,7 +55,7 @@ async function run() {
     for (const region of document.querySelectorAll('[data-region]')) sources.add(region.dataset.from ?? location.href);
     for (const source of sources) await swapFrom(source);
   } catch {
-    // The stream's own sign says that the line is down; it asks again when it is back.
+    // The stream shows that the connection is lost, and triggers a refresh when it is back.
   }
   busy = false;
   next = Date.now() + Math.min(REST_MAX, Math.max(PAUSE, REST * (Date.now() - began)));
@@ -65,9 +64,9 @@ async function run() {
 
 async function swapFrom(source) {
   const response = await fetch(source, { cache: 'no-store', headers: { Accept: 'text/html' } });
-  // Signed out meanwhile: the page itself leads to the sign-in.
+  // The user is signed out: the page leads to the sign-in.
   if (response.redirected) return leave();
-  // What the page is about is gone: the page itself says so.
+  // The page's subject is gone: the reloaded page shows that.
   if (response.status === 404 && source === location.href) return isLeaving || location.reload();
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
@@ -83,7 +82,7 @@ async function swapFrom(source) {
 function swap(region, next) {
   tick(next);
   if (region.innerHTML === next.innerHTML) return;
-  // The keyboard stays where it was: on the same link or button, if there still is one.
+  // Keeps the focus on the same link or button, if it still exists.
   const held = region.contains(document.activeElement) ? keyOf(document.activeElement) : null;
   region.replaceChildren(...next.childNodes);
   if (held) [...region.querySelectorAll('a, button')].find((element) => keyOf(element) === held)?.focus();

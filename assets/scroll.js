@@ -1,11 +1,11 @@
-// Follow: the end of the log stays in sight, until the reader scrolls up. Then new lines are
-// counted and offered.
+// Follow: the end of the log stays in view until the user scrolls up. Then a button shows the
+// number of new lines.
 
 const NEAR = 60;
 const root = document.documentElement;
 
 export class Follow {
-  /** `button` turns it on and off, `offer` tells of new lines and goes to them. */
+  /** `button` turns following on and off, `offer` shows the number of new lines and scrolls to them. */
   constructor(button, offer) {
     Object.assign(this, { button, offer, on: false, isRunning: false, unseen: 0, lastTop: scrollY });
     button.setAttribute('aria-pressed', 'false');
@@ -33,7 +33,7 @@ export class Follow {
     else this.toEnd();
   }
 
-  /** Nothing more comes. */
+  /** The output has ended. */
   end() {
     if (this.on) this.toEnd();
     this.isRunning = this.on = false;
@@ -44,7 +44,7 @@ export class Follow {
 
   toEnd() {
     scrollTo({ top: root.scrollHeight, behavior: 'instant' });
-    // At once: this and a scroll up by the reader may come as one event.
+    // Without delay: this scroll and one by the user may be reported as one event.
     this.rememberScroll();
   }
 
@@ -53,14 +53,14 @@ export class Follow {
   }
 
   scrolled() {
-    // Folding may shorten the page, which is no scrolling up.
+    // Folding may shorten the page, which does not count as scrolling up.
     const isShorter = root.scrollHeight < this.lastHeight;
     if (scrollY < this.lastTop - 2 && !isShorter && !this.isAtEnd) this.set(false);
     else if (!this.on && this.isRunning && this.unseen && this.isAtEnd) this.set(true);
     this.rememberScroll();
   }
 
-  /** So many rows were drawn. */
+  /** Called after rows were drawn. */
   drawn(count) {
     if (this.on) this.toEnd();
     else if (this.isRunning && !this.isAtEnd) {

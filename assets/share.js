@@ -1,17 +1,17 @@
-// What a page hears from the server, over the one line that all tabs of the browser share
-// (shared-stream.js). A hidden tab wants nothing, and goes on where it was when it is shown again.
+// A page's connection to the event stream that all tabs of the browser share (shared-stream.js). A
+// hidden tab wants nothing, and resumes when it is shown again.
 
 import { after, SharedStream } from './shared-stream.js';
 import { leave } from './regions.js';
 
-// How often a tab says that it is there. It gets an answer: without one, the worker has crashed,
-// and there will be another.
+// How often a tab sends a message to the worker. If there is no reply, the worker has crashed, and
+// a new one is started.
 const BEAT_MS = 5000;
 
-// Lines of this page's own, by address, where browsers have no shared workers.
+// Streams of this page, by address, for browsers without shared workers.
 const own = new Map();
 
-/** A port to the line, and what to call when the line turns out not to be there. */
+/** Returns a port to the shared stream. `onLost` is called if the worker fails. */
 function reach(address, onLost) {
   if (window.SharedWorker && !reach.hasFailed) {
     const name = `${document.body.dataset.user} ${address}`;
@@ -36,7 +36,7 @@ class Tab {
   #isAnswered = true;
   #isLeft = false;
 
-  /** `want()` is what the tab wants now, or null; `onMessage(message)` gets what it is sent. */
+  /** `want()` returns what the tab wants now, or null; `onMessage(message)` receives messages. */
   constructor(address, want, onMessage) {
     [this.#address, this.#want, this.#onMessage] = [address, want, onMessage];
     this.#connect();
@@ -59,7 +59,7 @@ class Tab {
     this.sendWant();
   }
 
-  /** Tells the line what the tab wants now. */
+  /** Sends what the tab wants now. */
   sendWant() {
     const want = document.hidden || this.#isLeft ? null : this.#want();
     this.#port.postMessage({ want: want && { since: Number(document.documentElement.dataset.now), ...want } });
@@ -94,18 +94,18 @@ export function watch(events, on) {
 }
 
 /**
- * Follows a job: `on.status(job)` for each state it goes through, `on.output(event)`, which may give a promise, for each
- * piece of its output in order, then `on.done(job)`; and `on.connection(isUp)`.
+ * Follows a job. Calls `on.status(job)` for each state, `on.output(event)`, which may return a promise, for each piece of
+ * output in order, then `on.done(job)`; and `on.connection(isUp)`.
  */
 export function follow(_url, events, job, on) {
   const at = { stdout: 0, stderr: 0 };
   let isOver = false;
-  // One thing after the other, each when the one before is drawn.
+  // Handles one message after the other, each when the previous one is drawn.
   let turn = Promise.resolve();
   const inTurn = (act) => (turn = turn.then(act).catch((error) => console.error(error)));
 
   async function take(event) {
-    // A tab that was hidden meanwhile is sent again what was on its way, and other pieces of it.
+    // After a tab was hidden, output may arrive again, cut differently.
     if (event.end > at[event.stream]) {
       const news = after(event, at[event.stream]);
       at[event.stream] = event.end;
@@ -129,7 +129,7 @@ export function follow(_url, events, job, on) {
   });
 }
 
-/** Shows or hides the sign that the connection is lost; not for the blink of a restart. */
+/** Shows or hides the banner about a lost connection, but not for a short restart. */
 export function connectionBanner() {
   const sign = document.getElementById('connection-lost');
   let timer = 0;

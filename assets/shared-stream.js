@@ -1,28 +1,27 @@
-// One line to the server for all tabs of a browser, which has six connections to it and not one
-// more. It runs in a shared worker (worker.js) or, where there is none, in the page itself; the
-// tabs talk to it through ports (share.js).
+// One event stream for all tabs of a browser, which opens at most six connections to a server. It
+// runs in a shared worker (worker.js) or, if the browser has none, in the page itself. Tabs use it
+// through ports (share.js).
 //
-// A tab says what it wants: to hear what changes (`live`), and the output of one job from where it
-// is (`at`, bytes of each stream). The one stream names all their jobs and starts where the tab
-// that is furthest back is; each tab is passed what is new to it.
+// A tab sends what it wants: changes (`live`), and the output of one job from an offset on (`at`,
+// in bytes of each stream). The stream names all these jobs and starts at the smallest offsets;
+// each tab receives what is new to it.
 
 import { Stream } from './stream.js';
 
-// Tabs that come and go together ask once.
+// Changes of tabs within this time open the stream once.
 const GATHER_MS = 25;
-// A tab says every few seconds that it is there; a crashed one doesn't.
+// Tabs send a message every few seconds. A tab that doesn't has crashed.
 const FORGET_MS = 30000;
-// Characters that may be on their way to a tab that is slow; what comes then it gets later, from
-// where it is.
+// Characters that may be queued for a slow tab. It receives later output when it has caught up.
 const UNTAKEN_MAX = 4000000;
 // Jobs that one stream may name.
 const NAMED_MAX = 64;
-// News is passed on in batches; of more than this, only that there was much.
+// Changes are passed on in batches; a larger batch is passed on as "anything may have changed".
 const NEWS_MS = 50, NEWS_MAX = 500;
 
 const [encoder, decoder] = [new TextEncoder(), new TextDecoder('utf-8', { ignoreBOM: true })];
 
-/** What of an output event lies after `offset`, of which the tab has it all. Events in which bytes are not as they were are never joined. */
+/** The part of an output event after `offset`. Events with replaced bytes (U+FFFD) are never cut: they are not joined. */
 export function after(event, offset) {
   if (event.offset >= offset) return event;
   const bytes = encoder.encode(event.data);
@@ -42,7 +41,7 @@ export class SharedStream {
     refused: (status, error) => this.#refused(status, error),
   });
 
-  // By the server's clock, in milliseconds: where the stream is, and when something last changed.
+  // In milliseconds of the server's clock: the stream's position, and the time of the last change.
   #at = 0;
   #changedAt = 0;
   #isUp = null;
@@ -54,11 +53,11 @@ export class SharedStream {
     setInterval(() => this.#forget(), FORGET_MS / 3);
   }
 
-  /** Another tab, at the other end of this port. */
+  /** Adds the tab at the other end of this port. */
   join(port) {
     const tab = { post: (message) => port.postMessage(message), lastSeenAt: 0, live: false, job: null };
     port.onmessage = ({ data }) => {
-      lastSeenAt = Date.now();
+      tab.lastSeenAt = Date.now();
       if ('want' in data) this.#want(tab, data.want);
       else this.#taken(tab, data.took);
     };
@@ -76,7 +75,7 @@ export class SharedStream {
     this.#tabs.add(tab);
     this.#at ||= since;
     if (isNew && this.#isUp !== null) tab.post({ connected: this.#isUp });
-    // What was told while its page was on the way.
+    // The page may have been drawn before the last change.
     if (isNew && live && this.#changedAt > since - 1000) tab.post({ changed: null });
     if (!this.#stream.isOpen) this.#open();
     else if (job !== hadJob) this.#arrange();
@@ -87,7 +86,7 @@ export class SharedStream {
   }
 
   #forget() {
-    for (const tab of this.#tabs) if (Date.now() - lastSeenAt > FORGET_MS) this.#leave(tab);
+    for (const tab of this.#tabs) if (Date.now() - tab.lastSeenAt > FORGET_MS) this.#leave(tab);
   }
 
   #taken(tab, count) {
@@ -97,7 +96,7 @@ export class SharedStream {
     this.#arrange();
   }
 
-  /** The stream as it is no longer fits what the tabs want. */
+  /** Opens the stream again, as the tabs' wants have changed. */
   #arrange() {
     this.#gathers ||= setTimeout(() => this.#open(), GATHER_MS);
   }
@@ -110,7 +109,7 @@ export class SharedStream {
     this.#isUp = null;
   }
 
-  /** From here on the stream serves each tab that isn't behind; until now it began after what some of them have. */
+  /** The address and position of the next stream, which serves each tab that isn't behind. */
   #ask() {
     const url = new URL(this.#address, location);
     url.searchParams.set('times', 'true');
@@ -137,7 +136,7 @@ export class SharedStream {
       for (const tab of this.#tabs) if (tab.job === data.id && tab.isServed) tab.post({ job: data });
     }
     if (!this.#news.length) setTimeout(() => this.#sendNews(), NEWS_MS);
-    // The others are `node` and `node-gone`: to look again is right for both.
+    // The other events are `node` and `node-gone`: both mean that the node changed.
     this.#news.push(name === 'job' ? { job: data.id, node: data.nodeId } : { node: data.id });
   }
 
@@ -166,8 +165,8 @@ export class SharedStream {
   }
 
   #refused(status, { fields = {} }) {
-    // A job that is gone harms no other; signed out, or with a lower role, every page says so
-    // itself.
+    // A 404 concerns only the tabs of that job. After a 401 or 403, every page reloads and shows
+    // the reason.
     const isGone = (tab) => status !== 404 || `job.${tab.job}` in fields;
     if (status !== 401 && status !== 403 && status !== 404) return;
     for (const tab of [...this.#tabs].filter(isGone)) {

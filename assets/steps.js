@@ -1,14 +1,14 @@
-// The steps of a job's output: which lines begin one, and the sections that they make of the log,
-// each with a head that stays in sight, a state, the time it took, and a fold. Folded lines are
-// still found by the browser's own search.
+// The steps of a job's output: finds the lines that begin steps, and divides the log into sections,
+// each with a sticky head, a state, a duration and a fold. The browser's search also finds folded
+// lines.
 
 import { now, span } from './time.js';
 
 const STEP = /^==> \[(\d{1,3})\/(\d{1,3})\] (.+)$/;
 const VERIFY_FAILED = /^==> \[(\d{1,3})\/\d{1,3}\] verify failed: /;
 const DONE_BEFORE = / \(already done\)$/;
-// Times are those of the output, which an agent that nobody watches sends every 1.5 s: what came
-// together took less.
+// Steps are timed by their output, which an agent sends every 1.5 s if nobody watches. Steps that
+// arrive together took less than that.
 const TOGETHER_MS = 100;
 
 const WORDS = {
@@ -76,7 +76,7 @@ class Part {
 }
 
 export class Steps {
-  /** Makes sections in `root`, and a list of them in `list`. `changed()` hears of each that begins, ends or is folded. */
+  /** Creates sections in `root`, and a list of them in `list`. Calls `changed()` when one begins, ends or is folded. */
   constructor(root, list, changed) {
     Object.assign(this, { root, list, changed });
     this.parts = [];
@@ -96,7 +96,7 @@ export class Steps {
     return this.parts.at(-1);
   }
 
-  /** Where lines go now. */
+  /** The element for new lines. */
   get body() {
     return this.last?.body ?? this.opening;
   }
@@ -107,8 +107,8 @@ export class Steps {
   }
 
   /**
-   * The step that a line begins, if it does. Scripts may print such lines themselves: a step is what goes on where the one
-   * before was, of as many.
+   * The step that a line begins, if any. Scripts may print similar lines: a step must continue the previous step's number
+   * and have the same total.
    */
   of(row) {
     if (row.length > 600) return null;
@@ -144,7 +144,7 @@ export class Steps {
     this.changed();
   }
 
-  /** The job has ended so. Gives the step in which it failed. */
+  /** Ends the last step with the job's status. Returns the step that failed, if any. */
   end(status, at) {
     const part = this.last;
     if (!part || part.state !== 'running') return null;
@@ -171,13 +171,13 @@ export class Steps {
     this.changed();
   }
 
-  /** Unfolds what holds an element. */
+  /** Unfolds the step that contains an element. */
   show(element) {
     const part = element.closest('.part-body')?.ofStep;
     if (part?.isFolded) this.fold(part, false);
   }
 
-  /** The step before or after the one that is at the top of the window, or that has the focus. */
+  /** The step before or after the one that has the focus or is at the top of the window. */
   beside(way) {
     const held = this.parts.findIndex((part) => part.head.contains(document.activeElement));
     if (held >= 0) return this.parts[held + way];

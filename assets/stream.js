@@ -1,16 +1,14 @@
-// A stream of server-sent events by fetch: it says in words of its own where it goes on
-// (`Last-Event-ID`), works in a worker, hears how it was refused, and can be asked for again at
-// once. Nothing here knows a page.
+// A stream of server-sent events over fetch. Unlike EventSource it can choose its `Last-Event-ID`,
+// reports how the server refused it, and can be opened again at once. It is independent of pages.
 
 const WAIT_MIN = 500, WAIT_MAX = 15000;
-// The server says every 15 s that it lives. A connection that says nothing for longer than this is
-// dead.
+// The server sends a keepalive every 15 s. A connection that is silent for longer than this is dead.
 const SILENT_MAX = 40000;
 
 /**
- * A stream that is kept open, until `close()`. `on.ask()` says what is asked for, `{address, from}`, and after which
- * event's id; `on.event(name, data, id)` hears each event, `on.connection(isUp)` of the connection, and
- * `on.refused(status, error)` how the server declined.
+ * A stream that is kept open until `close()`. `on.ask()` returns `{address, from}`, where `from` is the id of the last
+ * event; `on.event(name, data, id)` receives each event, `on.connection(isUp)` the connection's state, and
+ * `on.refused(status, error)` the server's refusal.
  */
 export class Stream {
   #on;
@@ -27,7 +25,7 @@ export class Stream {
     return this.#abort !== null;
   }
 
-  /** Opens it, or asks anew if it is open: at once in both cases. */
+  /** Opens the stream, or opens it again: at once in both cases. */
   open() {
     this.close();
     this.#wait = WAIT_MIN;
@@ -41,8 +39,8 @@ export class Stream {
   }
 
   async #run(mine) {
-    // A connection that died in silence is ended by itself; one that was closed has another's
-    // number here, or none.
+    // A silent connection is aborted here. After close() or open(), `#abort` is not `mine` any
+    // longer.
     const dead = new AbortController();
     mine.signal.addEventListener('abort', () => dead.abort());
     let failed = false;
@@ -53,7 +51,7 @@ export class Stream {
     }
     if (this.#abort !== mine) return;
     if (failed) this.#on.connection(false);
-    // Not all browsers at once, when a server that many look at comes back.
+    // With jitter, so that not all browsers reconnect at the same moment.
     this.#timer = setTimeout(() => this.#run(mine), this.#wait * (0.7 + Math.random() * 0.6));
     this.#wait = Math.min(this.#wait * 2, WAIT_MAX);
   }

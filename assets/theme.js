@@ -1,5 +1,4 @@
-// Before anything is painted: the colours that the reader has chosen, if not the system's. No
-// module, as those wait.
+// Sets the chosen colours before the first paint. Not a module, because modules are deferred.
 (() => {
   try {
     const theme = localStorage.getItem('theme');

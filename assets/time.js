@@ -1,9 +1,8 @@
-// Times and lengths of time, in the same words as the server's (src/dashboard/words.rs), kept up to
-// date.
+// Times and durations, formatted as on the server (src/dashboard/words.rs) and kept up to date.
 
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 
-// The server's clock, as the reader's may be wrong.
+// The server's clock is used, as the browser's may be wrong.
 const skew = Number(document.documentElement.dataset.now) - Date.now();
 export const now = () => Date.now() + skew;
 
@@ -35,7 +34,7 @@ function set(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// Writes every time on the page anew.
+// Updates every time on the page.
 export function tick(root = document) {
   const at = now();
   for (const element of root.querySelectorAll('time[data-ago]')) set(element, ago(at - Date.parse(element.dateTime)));

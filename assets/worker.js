@@ -1,4 +1,4 @@
-// The shared worker: one for each person and address of events, both of which are its name.
+// The shared worker: one per user and address of events. Its name has both.
 
 import { SharedStream } from './shared-stream.js';
 

@@ -1,6 +1,6 @@
-//! Characters that make text read other than it is: they turn the direction of writing around, or have no width.
+//! Characters that make text read differently than it is: they reorder it, or have no width.
 
-/// What to do with joiners (U+200C, U+200D): inside words and emoji they are part of the spelling.
+/// Joiners (U+200C, U+200D) are part of the spelling inside words and emoji.
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
@@ -13,7 +13,8 @@ pub(crate) fn misleads(before: Option<char>, c: char, after: Option<char>) -> bo
     matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Whether a joiner between these two has something to join. ASCII never needs one: there it could only hide.
+/// Whether a joiner between these two characters joins them. ASCII text never needs one: there it
+/// could only hide something.
 fn joins(before: Option<char>, after: Option<char>) -> bool {
     let (Some(before), Some(after)) = (before, after) else {
         return false;
@@ -24,7 +25,7 @@ fn joins(before: Option<char>, after: Option<char>) -> bool {
     is_visible(before) && is_visible(after) && !(before.is_ascii() && after.is_ascii())
 }
 
-/// The characters of a text, each with whether it misleads where it stands.
+/// The characters of a text, each with whether it misleads in its place.
 pub(crate) fn judged(text: &str) -> impl Iterator<Item = (char, bool)> {
     let mut before = None;
     let mut rest = text.chars();

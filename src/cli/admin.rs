@@ -1,5 +1,5 @@
-//! `hyprbox admin password`: the way back in, straight on the database, with the server's own
-//! configuration, store and rules.
+//! `hyprbox admin password`: sets a password directly in the database, for an ADMIN who can't log
+//! in. Uses the server's own configuration, store and rules.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub fn command() -> Command {
         .about("Set a forgotten password, on the server's machine")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        // The key has no part in it.
+        // The secret key is not needed.
         .subcommand(
             config::with_data_place(password)
                 .mut_arg("HYPRBOX_SECRET_KEY_FILE", |key| key.hide(true)),
@@ -80,7 +80,7 @@ async fn set_password(auth: &Auth, email: &str) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// Opens the database of this machine's server, which must be there.
+/// Opens the database of this machine's server; it must exist.
 fn open(arguments: &ArgMatches) -> Result<Store, CliError> {
     let place = config::data_place(arguments).map_err(CliError::failed)?;
     let wrong = |error: crate::store::OpenError| CliError::failed(error.0);

@@ -13,7 +13,7 @@ use super::client::segment;
 use super::complete;
 use crate::presets::TIMEOUT_RANGE;
 
-/// What a command ends with, told wherever one may ask.
+/// Exit codes, for help texts and man pages.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0          success; when following a job: the job SUCCEEDED
@@ -38,7 +38,7 @@ Environment:
   HYPRBOX_INSECURE_HTTP=1      allow plain http to another machine
   NO_COLOR, CLICOLOR_FORCE     never use colours; always use colours";
 
-/// Commands that talk with a server.
+/// Commands that use a server.
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
     /// Log in to a server, and save a token for later commands
@@ -61,7 +61,7 @@ pub(super) enum ClientCommand {
     Tokens(Group<TokensCommand>),
 }
 
-/// Commands that act on this machine alone.
+/// Commands that act only on this machine.
 #[derive(Debug, Subcommand)]
 pub(super) enum LocalCommand {
     /// Print shell completions, which include live names of nodes, presets and jobs
@@ -90,7 +90,7 @@ pub(super) enum Shell {
     Fish,
 }
 
-/// When to colour.
+/// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Color {
     /// On a terminal, unless NO_COLOR is set
@@ -125,10 +125,8 @@ pub(super) struct Common {
 /// A command with commands of its own.
 #[derive(Debug, Args)]
 pub(super) struct Group<C: Subcommand> {
-    /// For each of them.
     #[command(flatten)]
     pub(super) common: Common,
-    /// Which one.
     #[command(subcommand)]
     pub(super) command: C,
 }
@@ -156,7 +154,7 @@ pub(super) struct Login {
 #[derive(Debug, Args)]
 pub(super) struct Logout {}
 
-/// How a new job is watched.
+/// How to follow a new job.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Watch {
     /// Print the job's output as it arrives, and exit with the job's exit code
@@ -202,7 +200,7 @@ pub(super) struct Run {
     pub(super) common: Common,
 }
 
-/// Whether the person is asked before a high-risk preset is queued.
+/// Whether to ask before a high-risk preset is queued.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Sure {
     /// Queue a high-risk preset without asking; without a terminal nothing is asked
@@ -217,7 +215,7 @@ fn pair(text: &str) -> Result<String, String> {
     }
 }
 
-/// A whole number of a range; `what` is said of any other text.
+/// A whole number in a range; the error for any other text is "must be `what`".
 fn number<N>(text: &str, range: RangeInclusive<N>, what: &str) -> Result<N, String>
 where
     N: FromStr + PartialOrd,
@@ -264,7 +262,7 @@ pub(super) struct Scoped {
 }
 
 impl Scoped {
-    /// What a path's query says of it: `?scope=all`, or nothing.
+    /// The query of an API path: `?scope=all`, or nothing.
     pub(super) fn query(&self) -> &'static str {
         match self.scope {
             ScopeArg::Mine => "",

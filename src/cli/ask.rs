@@ -1,4 +1,4 @@
-//! Questions on the terminal. What is secret is typed unseen, and never stands on a command line.
+//! Questions on the terminal. Secrets are typed without echo.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
@@ -13,10 +13,10 @@ const CTRL_C: u8 = 3;
 const CTRL_D: u8 = 4;
 const CTRL_U: u8 = 21;
 
-/// The most that is read from standard input: far more than any value may have.
+/// Maximum bytes read from standard input: far more than any value may have.
 const STDIN_MAX: u64 = 1 << 20;
 
-/// The terminal of whoever started this program, if there is one.
+/// The controlling terminal, if there is one.
 pub(super) fn terminal() -> Option<File> {
     File::options()
         .read(true)
@@ -26,7 +26,7 @@ pub(super) fn terminal() -> Option<File> {
         .filter(|tty| tty.is_terminal())
 }
 
-/// Asks for a line that may be seen.
+/// Asks for a line, with echo.
 pub(super) fn line(question: &str) -> Result<String, CliError> {
     let mut tty = terminal().ok_or_else(|| no_terminal(question))?;
     tty.write_all(question.as_bytes())?;
@@ -34,15 +34,14 @@ pub(super) fn line(question: &str) -> Result<String, CliError> {
     Ok(typed.trim().to_owned())
 }
 
-/// Asks for something that must not be seen.
+/// Asks for a secret, without echo.
 pub(super) fn secret(question: &str) -> Result<String, CliError> {
     let mut tty = terminal().ok_or_else(|| no_terminal(question))?;
     tty.write_all(question.as_bytes())?;
     typed_line(&mut tty, false)
 }
 
-/// A password: asked for twice where there is a terminal on standard input, else standard input
-/// without its last newline.
+/// Asks twice for a new password if standard input is a terminal; otherwise reads it from there.
 pub(super) fn new_password(whose: &str) -> Result<String, CliError> {
     if !std::io::stdin().is_terminal() {
         return stdin("the password");
@@ -70,7 +69,7 @@ pub(super) fn stdin(what: &str) -> Result<String, CliError> {
     Ok(without_last_newline(text))
 }
 
-/// Editors and `echo` end a file with a newline that is not meant.
+/// Removes the newline that editors and `echo` add at the end.
 pub(super) fn without_last_newline(mut text: String) -> String {
     if text.ends_with('\n') {
         text.pop();
@@ -86,7 +85,7 @@ fn no_terminal(question: &str) -> CliError {
     CliError::failed(format!("no terminal to ask for this: {what}"))
 }
 
-/// Puts a terminal back as it was, whatever happens.
+/// Restores the terminal's settings when dropped.
 struct Restore<'t> {
     tty: &'t File,
     before: Termios,
@@ -94,13 +93,13 @@ struct Restore<'t> {
 
 impl Drop for Restore<'_> {
     fn drop(&mut self) {
-        // Nothing can be done about a terminal that has gone.
+        // Nothing can be done if the terminal was closed.
         let _gone = tcsetattr(self.tty, SetArg::TCSADRAIN, &self.before);
     }
 }
 
-/// Reads key by key, so that Ctrl-C finds the terminal put back: a program that is killed while
-/// echo is off leaves a shell in which nothing shows.
+/// Reads key by key, so that Ctrl-C also restores the terminal: a program that is killed while echo
+/// is off leaves a shell without echo.
 fn typed_line(tty: &mut File, echo: bool) -> Result<String, CliError> {
     let wrong = |error: nix::Error| CliError::failed(format!("the terminal: {error}"));
     let before = tcgetattr(&*tty).map_err(wrong)?;
@@ -154,7 +153,7 @@ fn read_keys(mut tty: &File, out: &mut File, echo: bool) -> Result<String, CliEr
     String::from_utf8(typed).map_err(|_| CliError::failed("the input is not UTF-8 text"))
 }
 
-/// Takes the last character back; false where there is none.
+/// Deletes the last character; returns false if there is none.
 fn erase(typed: &mut Vec<u8>, out: &mut File, echo: bool) -> Result<bool, CliError> {
     let Some(mut last) = typed.pop() else {
         return Ok(false);

@@ -6,7 +6,7 @@ use super::error::{CliError, exit};
 use super::screen::{Screen, print_note};
 use crate::presets::check::{Tools, check_paths, human, json};
 
-/// What it ends with where something was found.
+/// Exit code if problems were found.
 const PROBLEMS_FOUND: u8 = 1;
 
 pub(super) fn run(screen: Screen, paths: &[PathBuf]) -> Result<u8, CliError> {

@@ -1,4 +1,4 @@
-//! Calls of the API, as any program could make them.
+//! HTTP client of the API.
 
 use std::time::{Duration, Instant};
 
@@ -17,30 +17,30 @@ use crate::cli::sse::Events;
 
 /// How long a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// A stream says every 15 s that it lives; one that is silent for longer is broken.
+/// Streams send a keepalive every 15 s. One that is silent for longer than this is broken.
 const READ_TIMEOUT: Duration = Duration::from_secs(40);
-/// How long a call that may be repeated is.
+/// How long to retry a call.
 const RETRY_FOR: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(4);
 
-/// Why a call gave no answer to use.
+/// Why a call failed.
 #[derive(Debug)]
 pub(super) enum CallError {
-    /// Nobody answered, or the answer broke off. `connected`: the request may have been maybe_received.
+    /// No response, or an incomplete one. `connected`: the server may have received the request.
     Connection { words: String, connected: bool },
-    /// An answer of 400 or more.
+    /// A response with a status of 400 or more.
     Refused {
         status: StatusCode,
         body: ErrorBody,
         retry_after: Option<Duration>,
     },
-    /// An answer that isn't this server's.
+    /// A response that isn't a HyprBox server's.
     Protocol(String),
 }
 
 impl CallError {
-    /// Whether the same call may do better in a moment.
+    /// Whether a retry may succeed.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Connection { .. } => true,
@@ -57,13 +57,13 @@ impl CallError {
     }
 }
 
-/// An answer: as the server sent it, and what this program reads of it.
+/// A response: its JSON, and the value parsed from it.
 pub(super) struct Answer<T> {
     pub(super) json: Value,
     pub(super) value: T,
 }
 
-/// The way to one server, as one person.
+/// A client of one server, with one user's token.
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
@@ -71,14 +71,14 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// As the person whose token it is.
+    /// A client with a token.
     pub(super) fn new(access: &Access) -> Result<Self, CliError> {
         let mut client = Self::anonymous(&access.url)?;
         client.use_token(&access.token, access.from)?;
         Ok(client)
     }
 
-    /// As nobody yet.
+    /// A client without a token.
     pub(super) fn anonymous(url: &str) -> Result<Self, CliError> {
         Ok(Self {
             http: http_client(url)?,
@@ -103,7 +103,7 @@ impl Client {
         &self.base
     }
 
-    /// Where the token came from, if there is one.
+    /// The source of the token, if there is one.
     pub(super) fn token_source(&self) -> Option<TokenSource> {
         self.token.as_ref().map(|(_, from)| *from)
     }
@@ -116,7 +116,7 @@ impl Client {
         }
     }
 
-    /// Reads something. Tried again for a while where the server is busy.
+    /// Sends a GET. Retries for a while if the server is busy.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, CliError> {
         let call = || self.request(Method::GET, path).timeout(CALL_TIMEOUT);
         self.read(self.send_patiently(call, None, |_| {}).await)
@@ -135,7 +135,7 @@ impl Client {
         Ok(Answer { json, value })
     }
 
-    /// Changes something, with one try.
+    /// Sends a request that changes something, without retries.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -163,8 +163,8 @@ impl Client {
         Ok(())
     }
 
-    /// Posts with an `Idempotency-Key`: however often the answer gets lost, it is done once. `on_retry`
-    /// hears of each loss.
+    /// Posts with an `Idempotency-Key`: the request takes effect once, however often it is retried.
+    /// `on_retry` is called before each retry.
     pub(super) async fn post_once<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -181,7 +181,7 @@ impl Client {
             .await
     }
 
-    /// Text, exactly as it comes.
+    /// A GET whose body is not JSON.
     pub(super) async fn bytes(&self, path: &str) -> Result<Response, CliError> {
         let call = || self.request(Method::GET, path);
         self.send_patiently(call, None, |_| {})
@@ -189,8 +189,7 @@ impl Client {
             .map_err(|error| self.explain(error))
     }
 
-    /// The rest of such a text, from the byte `from` on, after it broke off; nothing where it is
-    /// another text by now.
+    /// Resumes a download that broke off at the byte `from`; `None` if the content has changed.
     pub(super) async fn resume_download(
         &self,
         path: &str,
@@ -205,7 +204,7 @@ impl Client {
         (answer.status() == StatusCode::PARTIAL_CONTENT).then_some(answer)
     }
 
-    /// Opens a stream of events, after the event `last_id` where there is one.
+    /// Opens an event stream, after the event `last_id` if given.
     pub(super) async fn events(
         &self,
         path: &str,
@@ -225,8 +224,9 @@ impl Client {
         Ok(Events::new(answer))
     }
 
-    /// Sends, and again while that may help. After a loss only where `maybe_received` says so: whether an
-    /// earlier request may have been maybe_received. A server that was never reached is given up at once.
+    /// Sends a request, with retries while they may help. After a lost connection it retries only if
+    /// `maybe_received` is given and an earlier request may have reached the server; a server that
+    /// was never reached is given up at once.
     async fn send_patiently(
         &self,
         call: impl Fn() -> RequestBuilder,
@@ -270,7 +270,7 @@ impl Client {
             .map_err(|error| self.explain(connection_error(&error)))?;
         let foreign =
             |error: serde_json::Error| self.explain(CallError::Protocol(error.to_string()));
-        // 204 has no body.
+        // A 204 has no body.
         let json: Value = match body.is_empty() {
             true => Value::Null,
             false => serde_json::from_slice(&body).map_err(foreign)?,
@@ -285,7 +285,7 @@ fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
         CliError::failed(format!("TLS can't be set up: {}", chain(error)))
             .hint("install ca-certificates, or set HYPRBOX_CA_FILE")
     };
-    // reqwest wants a provider even for plain http; whoever installed one first did the same.
+    // reqwest needs a provider even for plain http. An earlier install of the same one is fine.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("hyprbox/", env!("CARGO_PKG_VERSION")))
@@ -296,7 +296,7 @@ fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
         .http1_only();
     let parsed = reqwest::Url::parse(url).map_err(|error| wrong(&error))?;
     if hyprbox_agent::config::is_loopback(&parsed) {
-        // A proxy of the environment can't reach this machine's loopback.
+        // A proxy from the environment can't reach this machine's loopback.
         builder = builder.no_proxy();
     }
     if let Some(path) = variable("HYPRBOX_CA_FILE") {
@@ -308,7 +308,7 @@ fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
         let trusting = hyprbox_agent::trust::only(&pem).map_err(bad)?;
         builder = builder.tls_backend_preconfigured(trusting);
     } else if parsed.scheme() == "http" {
-        // Reading the system's roots takes longer than a whole call on loopback.
+        // Loading the system's roots takes longer than a whole call on loopback.
         let empty = rustls::ClientConfig::builder()
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
@@ -317,7 +317,7 @@ fn http_client(url: &str) -> Result<reqwest::Client, CliError> {
     builder.build().map_err(|error| wrong(&error))
 }
 
-/// One try.
+/// Sends a request once.
 async fn send(request: RequestBuilder) -> Result<Response, CallError> {
     let answer = request
         .send()
@@ -340,7 +340,7 @@ async fn send(request: RequestBuilder) -> Result<Response, CallError> {
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
     let body = answer.bytes().await.unwrap_or_default();
-    // A proxy's own error page is no JSON.
+    // A proxy's own error page is not JSON.
     let body = serde_json::from_slice(&body).unwrap_or_else(|_| ErrorBody {
         error: String::new(),
         code: String::new(),
@@ -366,7 +366,7 @@ pub(super) fn connection_error(error: &reqwest::Error) -> CallError {
     }
 }
 
-/// What is at the bottom of an error says most: `Connection refused`.
+/// The message of an error's root cause, such as `Connection refused`.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
@@ -382,7 +382,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// A part of a path, whatever is in it.
+/// Escapes a path segment.
 pub(super) fn segment(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -392,7 +392,7 @@ pub(super) fn segment(text: &str) -> String {
             out.push_str(&format!("%{byte:02X}"));
         }
     }
-    // A dot alone, or two, would name another folder.
+    // One or two dots would be resolved to another path.
     match out.as_str() {
         "." => "%2E".to_owned(),
         ".." => "%2E%2E".to_owned(),

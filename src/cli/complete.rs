@@ -1,5 +1,4 @@
-//! Names for a shell's completions, asked of the server while somebody waits with a finger on the
-//! tab key: silent when anything is wrong, and quick.
+//! Names for shell completions, read from the server. Quick, and silent if anything fails.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use super::settings;
 use crate::jobs::JobView;
 use crate::nodes::NodeView;
 
-/// Nobody waits longer for a suggestion.
+/// Nobody waits longer for completions.
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// Ids of nodes.
@@ -51,7 +50,7 @@ fn beginning_with(
 ) -> Vec<CompletionCandidate> {
     let typed = typed.to_string_lossy();
     pairs
-        // A shell would take anything else apart.
+        // A shell would split other names.
         .filter(|(name, _)| {
             name.starts_with(&*typed)
                 && !name.contains(|c: char| c.is_control() || c.is_whitespace())

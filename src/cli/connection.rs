@@ -1,5 +1,4 @@
-//! A job's stream across broken connections: it comes back by itself and goes on right after the
-//! last event.
+//! A job's event stream. Reconnects by itself and resumes after the last event.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,26 +9,25 @@ use super::client::{CallError, Client, connection_error};
 use super::error::CliError;
 use crate::cli::sse::Event;
 
-/// Events that may wait for a slow standard output.
+/// Events that may be queued for a slow standard output.
 const WAITING: usize = 16;
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// A server that gave no sign for so long is given up.
+/// How long to try to reconnect.
 const GIVE_UP: Duration = Duration::from_secs(600);
 
-/// What comes.
+/// What the stream delivers.
 pub(super) enum StreamEvent {
     Event(Event),
-    /// The connection broke; it is tried again.
+    /// The connection broke; reconnecting.
     Disconnected(String),
-    /// It is there again.
     Reconnected,
-    /// It is of no use to try again.
+    /// The stream failed, and a retry is useless.
     Failed(CliError),
 }
 
-/// Opens the stream at `path` and keeps it open until its `done`. A `patient` one doesn't mind that
-/// the very first try fails.
+/// Opens the stream at `path` and keeps it open until its `done`. If `patient`, the very first
+/// attempt is also retried.
 pub(super) fn open(
     client: Arc<Client>,
     path: String,
@@ -44,7 +42,7 @@ pub(super) fn open(
         events_out: sender,
     };
     tokio::spawn(async move {
-        // The follower has gone, or knows the end.
+        // The receiver is gone, or has received the end.
         let _ended = connection.run().await;
     });
     receiver
@@ -58,7 +56,7 @@ struct Connection {
     events_out: mpsc::Sender<StreamEvent>,
 }
 
-/// Nothing more is to be done.
+/// The receiver is gone, or the stream is complete.
 struct Finished;
 
 impl Connection {
@@ -104,7 +102,7 @@ impl Connection {
         }
     }
 
-    /// Passes events on until `done`; what broke the stream otherwise.
+    /// Passes events on until `done`. Returns why the stream broke.
     async fn read(&mut self, mut events: crate::cli::sse::Events) -> Result<String, Finished> {
         loop {
             match events.next().await {

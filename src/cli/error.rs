@@ -1,9 +1,9 @@
-//! What goes wrong for the person at the command line: words with the mend, and an exit code.
+//! Errors of the command line: a message with the fix, and an exit code.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Exit codes of this program; those of a job's script are its own.
+/// Exit codes of this program. A job's script has its own.
 pub(super) mod exit {
     pub(crate) const USAGE: u8 = 64;
     pub(crate) const TIMED_OUT: u8 = 124;
@@ -16,16 +16,16 @@ pub(super) mod exit {
     pub(crate) const CANCELLED: u8 = 143;
 }
 
-/// An error as it is told: what is wrong, then what to do about it.
+/// An error: what is wrong, then how to fix it.
 #[derive(Debug)]
 pub(super) struct CliError {
-    /// What the program ends with.
+    /// The program's exit code.
     pub(super) code: u8,
     /// One line.
     pub(super) message: String,
-    /// A line each: fields at fault, and what to do next.
+    /// One line each: invalid fields, and how to fix the problem.
     pub(super) hints: Vec<String>,
-    /// The API's own code and fields, where the error is the server's.
+    /// The API's code and fields, if the server returned the error.
     pub(super) api: Option<(String, BTreeMap<String, String>)>,
 }
 
@@ -39,22 +39,22 @@ impl CliError {
         }
     }
 
-    /// This program or the server could not do it.
+    /// This program or the server failed.
     pub(super) fn failed(message: impl Into<String>) -> Self {
         Self::new(exit::FAILED, message)
     }
 
-    /// The command line itself is wrong.
+    /// The command line is invalid.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new(exit::USAGE, message)
     }
 
-    /// What was named isn't there.
+    /// The named object doesn't exist.
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(exit::NOT_FOUND, message)
     }
 
-    /// The same with a line of what to do.
+    /// Adds a line on how to fix the problem.
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
@@ -65,7 +65,7 @@ impl CliError {
         self.api.as_ref().is_some_and(|(known, _)| known == code)
     }
 
-    /// Whether nothing is to be said: whoever read our output has enough of it.
+    /// Whether nothing should be printed: the reader of the output closed it.
     pub(super) fn is_silent(&self) -> bool {
         self.message.is_empty()
     }
@@ -82,7 +82,7 @@ impl fmt::Display for CliError {
 }
 
 impl From<std::io::Error> for CliError {
-    /// Of writing: a reader that has enough is no fault.
+    /// An error of writing output. A closed pipe is not reported.
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self::new(exit::PIPE_CLOSED, "");
@@ -94,12 +94,12 @@ impl From<std::io::Error> for CliError {
     }
 }
 
-/// A system's error less its number, which says nothing that the words don't.
+/// A system error's message without its number.
 pub(super) fn io_message(error: &std::io::Error) -> String {
     without_errno(error.to_string())
 }
 
-/// The same of any error's words.
+/// Any error's message without its number.
 pub(super) fn without_errno(words: String) -> String {
     match words.split_once(" (os error") {
         Some((plain, _)) => plain.to_owned(),
@@ -107,7 +107,7 @@ pub(super) fn without_errno(words: String) -> String {
     }
 }
 
-/// Up to three of `known` that look like `given`, the nearest first.
+/// Up to three of `known` that resemble `given`, the closest first.
 pub(super) fn closest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Vec<&'k str> {
     let mut ranked: Vec<(f64, &str)> = known
         .into_iter()
@@ -122,7 +122,7 @@ pub(super) fn closest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>)
     let best = ranked.first().map_or(0.0, |(alike, _)| *alike);
     ranked
         .into_iter()
-        // What is much less alike is no help beside it.
+        // Names that are much less similar than the best one are left out.
         .take_while(|(alike, _)| *alike > best - 0.06)
         .take(3)
         .map(|(_, name)| name)

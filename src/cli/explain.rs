@@ -1,4 +1,4 @@
-//! A call that failed, in words for whoever typed the command: what is wrong, and the mend.
+//! Turns a failed call into a message for the user: the problem and the fix.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use super::client::{CallError, Client};
 use super::error::{CliError, exit};
 use super::settings::TokenSource;
 
-/// Fields at fault that are shown, as many as a server names.
+/// Maximum number of invalid fields shown, as many as a server names.
 const FIELDS_SHOWN: usize = 20;
 
 impl Client {
-    /// The error in words, with what to do next.
+    /// The message and the fix for a failed call.
     pub(super) fn explain(&self, error: CallError) -> CliError {
         let base = self.url();
         match error {
@@ -84,7 +84,7 @@ impl Client {
     }
 }
 
-/// How many fields are at fault that are not shown: as the server says, or more than are shown.
+/// The number of invalid fields that are not shown: as the server reports it, or counted here.
 fn more_fields(body: &ErrorBody) -> Option<String> {
     let hidden = body.fields.len().saturating_sub(FIELDS_SHOWN);
     if hidden > 0 {
@@ -94,7 +94,7 @@ fn more_fields(body: &ErrorBody) -> Option<String> {
     (last.starts_with("and ") && last.ends_with(" more")).then(|| last.to_owned())
 }
 
-/// A field at fault, named as the command line names it.
+/// An invalid field, named as on the command line.
 fn field_line((field, message): (&String, &String)) -> String {
     let name = match field.as_str() {
         "timeoutSeconds" => "--timeout".to_owned(),

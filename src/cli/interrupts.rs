@@ -4,8 +4,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CliError;
 
-/// Ctrl-C, and SIGTERM where that is to cancel the job. From the moment when this is made they no
-/// longer kill.
+/// Receives Ctrl-C, and also SIGTERM if that cancels the job. Once created, these signals no longer
+/// kill the program.
 pub(super) struct Interrupts {
     interrupt: Signal,
     terminate: Option<Signal>,
@@ -37,7 +37,7 @@ impl Interrupts {
         }
     }
 
-    /// Whether the first one is to cancel the job.
+    /// Whether the first signal cancels the job.
     pub(super) fn cancels(&self) -> bool {
         self.terminate.is_some()
     }

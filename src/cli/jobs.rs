@@ -18,10 +18,10 @@ use super::times;
 use crate::jobs::{JobDetail, JobPage, JobView};
 use crate::store::job::JobStatus;
 
-/// Jobs that one call of the list gives at the most.
+/// Maximum number of jobs per call of the list.
 const PAGE: u32 = 200;
 
-/// What the flags' definition can't say.
+/// Checks combinations of flags that clap can't express.
 pub(super) fn check(command: &JobsCommand, json: bool) -> Result<(), CliError> {
     if let JobsCommand::Log { follow, tail, .. } = command
         && json
@@ -236,7 +236,7 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
     Ok(0)
 }
 
-/// A value as one types it.
+/// A value as it would be typed.
 pub(super) fn plain(value: &Value) -> String {
     value
         .as_str()

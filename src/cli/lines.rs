@@ -1,4 +1,4 @@
-//! Where a job's output goes: on, or only its last lines.
+//! Writes a job's output, or only its last lines.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::safe;
 use super::screen::Screen;
 
-/// Writes a job's output to standard output: as it is into a pipe or a file, harmless on a
+/// Writes a job's output to standard output: unchanged into a pipe or a file, made harmless on a
 /// terminal.
 pub(super) struct Output {
     screen: Screen,
@@ -28,7 +28,7 @@ impl Output {
         }
     }
 
-    /// Ends what a terminal must not be left with.
+    /// Resets the terminal's colours.
     pub(super) fn finish(&mut self) -> Result<(), CliError> {
         match &mut self.terminal {
             None => Ok(()),
@@ -37,7 +37,7 @@ impl Output {
     }
 }
 
-/// The last lines of what was pushed; the last one may have no end yet.
+/// Keeps the last lines; the very last one may be incomplete.
 pub(super) struct LastLines {
     most: usize,
     lines: VecDeque<Vec<u8>>,
@@ -66,7 +66,7 @@ impl LastLines {
         }
     }
 
-    /// The lines, and forgets them.
+    /// Removes and returns the lines.
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.lines.drain(..).flatten().collect()
     }

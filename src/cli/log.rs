@@ -1,4 +1,4 @@
-//! `hyprbox jobs log` of what there is now: a download that goes on where it broke off.
+//! `hyprbox jobs log` without `--follow`: downloads the log, and resumes if the download breaks off.
 
 use bytes::Bytes;
 use reqwest::Response;
@@ -11,10 +11,10 @@ use super::error::CliError;
 use super::lines::{LastLines, Output};
 use super::screen::{Screen, print_note};
 
-/// A stream's tail is this long at the least: of a shorter log nothing has fallen off.
+/// The smallest possible tail of a stream: nothing was dropped from a shorter log.
 const KEPT_LEAST: u64 = 65_536;
 
-/// Prints what there is of it.
+/// Prints the log.
 pub(super) async fn print(
     client: &Client,
     screen: Screen,
@@ -46,8 +46,7 @@ pub(super) async fn print(
     Ok(0)
 }
 
-/// Says how much has fallen off the head of what was shown. That is a note: a failure to find out
-/// is none of the log.
+/// Prints how many bytes were dropped from the log. Failures are ignored: this is only a note.
 async fn report_dropped(client: &Client, job: &OneJob) {
     let scope = job.scope.query().replace('?', "&");
     let path = format!("/api/jobs/{}/stream?output=none{scope}", segment(&job.id));
@@ -67,16 +66,16 @@ async fn report_dropped(client: &Client, job: &OneJob) {
     }
 }
 
-/// A log on its way.
+/// A download in progress.
 struct Download<'c> {
     client: &'c Client,
     path: String,
     answer: Response,
-    /// Names the very bytes: those of a job that runs are other ones in a moment.
+    /// Identifies the content, which changes while a job runs.
     tag: Option<HeaderValue>,
-    /// So many bytes have come.
+    /// Bytes received so far.
     length: u64,
-    /// So many had come when it broke off.
+    /// Bytes received when the download last broke off.
     broke_at: Option<u64>,
 }
 
@@ -106,7 +105,7 @@ impl<'c> Download<'c> {
         }
     }
 
-    /// Goes on at the next byte, as long as each try brings one at least.
+    /// Resumes at the next byte, as long as each attempt receives at least one byte.
     async fn resume(&mut self, job_id: &str, error: CallError) -> Result<(), CliError> {
         let brought = self.broke_at.replace(self.length) != Some(self.length);
         if let Some(tag) = self.tag.as_ref().filter(|_| brought)

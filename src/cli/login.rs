@@ -1,5 +1,5 @@
-//! `hyprbox login` and `hyprbox logout`: a personal token of this machine's own, so that the
-//! session itself is never kept.
+//! `hyprbox login` and `hyprbox logout`. A login creates a personal token for this machine; the
+//! session itself is never saved.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
     let screen = Screen::with(args.json, Color::Auto);
     let url = settings::check_url("URL", &args.server, &variable)?;
     let file = LoginFile::at_home()?;
-    // What can't be understood is about to be replaced.
+    // A file that can't be parsed is about to be replaced.
     let before = file.read().unwrap_or_default();
     let (user, login) = if args.token {
         with_token(&url).await?
@@ -28,8 +28,7 @@ pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
     };
     file.write(&login)?;
     if let Some(before) = before.filter(|before| before.url == url && before.token != login.token) {
-        // A token of the last login that nobody has any more; that it may be gone already is no
-        // fault.
+        // The previous login's token is no longer used. It may already be gone.
         let _gone = revoke(&before).await;
     }
     if screen.json {
@@ -45,7 +44,7 @@ pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// A token that somebody made elsewhere.
+/// Logs in with an existing token.
 async fn with_token(url: &str) -> Result<(User, Login), CliError> {
     let (token, from) = match variable("HYPRBOX_TOKEN") {
         Some(token) => (token, TokenSource::Environment),
@@ -68,7 +67,7 @@ async fn with_token(url: &str) -> Result<(User, Login), CliError> {
 
 async fn with_password(url: &str, email: Option<String>) -> Result<(User, Login), CliError> {
     let mut client = Client::anonymous(url)?;
-    // Before anything is typed: an address that is wrong is best known now.
+    // Reports a wrong address before anything is typed.
     client.get::<Value>("/healthz").await?;
     let is_piped = email.is_some() && !std::io::stdin().is_terminal();
     if !is_piped && ask::terminal().is_none() {
@@ -95,7 +94,7 @@ async fn with_password(url: &str, email: Option<String>) -> Result<(User, Login)
     client.use_token(&session.token, TokenSource::Given)?;
     let body = json!({"name": format!("hyprbox on {}", machine())});
     let minted = client.post::<MintedToken>("/api/auth/tokens", &body).await;
-    // Whether it ends well or not: the session has served.
+    // The session is not needed any longer, whatever the result.
     let ended = client
         .call::<Value>(Method::POST, "/api/auth/logout", None)
         .await;
@@ -132,7 +131,7 @@ fn machine() -> String {
         .unwrap_or_else(|| "an unnamed machine".to_owned())
 }
 
-/// Revokes a token that a login made.
+/// Revokes a token that a login created.
 async fn revoke(login: &Login) -> Result<(), CliError> {
     let Some(id) = &login.token_id else {
         return Ok(());

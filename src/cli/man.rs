@@ -1,4 +1,4 @@
-//! Man pages, made from the definition that parses the commands.
+//! Man pages, generated from the commands' definition.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use clap::Command;
 
 use super::error::{CliError, io_message};
 
-/// Writes a page for `command` and each of its commands into `folder`; how many.
+/// Writes a page for `command` and each of its subcommands into `folder`; returns their number.
 pub(super) fn write(command: &Command, folder: &Path) -> Result<usize, CliError> {
     let wrong = |error: std::io::Error| {
         CliError::failed(format!(
@@ -17,7 +17,7 @@ pub(super) fn write(command: &Command, folder: &Path) -> Result<usize, CliError>
     };
     std::fs::create_dir_all(folder).map_err(wrong)?;
     let mut pages = Vec::new();
-    // So that commands know the flags of their parents, and their own whole name.
+    // Gives subcommands their parents' flags and their full name.
     let mut command = command.clone().disable_help_subcommand(true);
     command.build();
     collect(&command, &mut pages);
@@ -51,7 +51,7 @@ fn render(page: &Command, text: &mut Vec<u8>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What stands below a command's help: a section of its own, with its lines as they are.
+/// The text after a command's help, as a section with unchanged lines.
 fn after_help(text: &str) -> String {
     let (heading, body) = match text.split_once(":\n") {
         Some((heading, body)) if !heading.contains('\n') => (heading.to_uppercase(), body),
@@ -60,7 +60,7 @@ fn after_help(text: &str) -> String {
     let mut page = format!(".SH {heading}\n.nf\n");
     for line in body.lines() {
         let line = line.replace('\\', "\\e").replace('-', "\\-");
-        // A dot or a quote at the start would be a request.
+        // A dot or a quote at the start would be a roff request.
         page.push_str(&format!("\\&{line}\n"));
     }
     page.push_str(".fi\n");

@@ -1,6 +1,6 @@
-//! The command line. Its commands are a client of the HTTP API like any other program; only `admin
-//! password` opens the database itself. Data goes to standard output, notes to standard error, and
-//! a followed job's end is this program's.
+//! The command line. Its commands use the HTTP API like any other program; only `admin password`
+//! opens the database. Data goes to standard output, notes to standard error. After following a
+//! job, the program exits with the job's exit code.
 
 mod admin;
 mod answers;
@@ -48,20 +48,19 @@ use client::Client;
 use error::{CliError, exit};
 use screen::Screen;
 
-/// What a wrong command line ends with, apart from what a job ends with.
+/// Exit code for an invalid command line.
 pub const USAGE: u8 = exit::USAGE;
 
-/// What a command ends with whose output's reader has closed it.
+/// Exit code if the reader of the output has closed it.
 pub const PIPE_CLOSED: u8 = exit::PIPE_CLOSED;
 
-/// Writes a command's result to standard output. An error is the exit code; what went wrong is
-/// reported already.
+/// Writes a command's result to standard output. Reports errors, and returns the exit code.
 pub fn print(text: &str) -> Result<(), ExitCode> {
     let written = write_all(text.as_bytes());
     written.map_err(|error| finish(Err(error.into()), false))
 }
 
-/// Reports something that is no data on standard error.
+/// Prints a note to standard error.
 pub fn print_note(text: &str) {
     screen::print_note(text);
 }
@@ -73,14 +72,13 @@ fn write_all(bytes: &[u8]) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// Adds the commands that talk with a server to the program's. What a later command needs is a
-/// variant of `args::LocalCommand` (on this machine) or `args::ClientCommand` (of a server), and an
-/// arm below.
+/// Adds the commands that use a server. A new command needs a variant of `args::LocalCommand` or
+/// `args::ClientCommand` and an arm below.
 pub fn add_client_commands(command: Command) -> Command {
     ClientCommand::augment_subcommands(command)
 }
 
-/// Adds those that act on this machine alone.
+/// Adds the commands that act only on this machine.
 pub fn add_local_commands(command: Command) -> Command {
     LocalCommand::augment_subcommands(command)
 }
@@ -123,8 +121,7 @@ fn option_length(word: &OsStr) -> Option<usize> {
     }
 }
 
-/// Runs the command that was parsed, where it is one of this folder. `whole` is the program's
-/// definition.
+/// Runs the parsed command, if it is one of this module. `whole` is the program's definition.
 pub fn run(matches: &ArgMatches, whole: fn() -> Command) -> Option<ExitCode> {
     let (name, inner) = matches.subcommand()?;
     if name == admin::NAME {
@@ -155,7 +152,7 @@ fn wants_json(command: &ClientCommand) -> bool {
     }
 }
 
-/// One thread is enough for one person, and is there sooner.
+/// One thread is enough for one user, and starts faster.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -165,12 +162,12 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn with_runtime(work: impl Future<Output = Result<u8, CliError>>) -> Result<u8, CliError> {
     let runtime = runtime().map_err(|error| CliError::failed(error.to_string()))?;
     let done = runtime.block_on(work);
-    // Nobody waits for a connection that is closing.
+    // Doesn't wait for connections to close.
     runtime.shutdown_background();
     done
 }
 
-/// Tells what went wrong, on standard error; to programs as JSON.
+/// Prints an error to standard error, with `--json` as JSON.
 fn finish(done: Result<u8, CliError>, json: bool) -> ExitCode {
     let error = match done {
         Ok(code) => return ExitCode::from(code),
@@ -189,7 +186,7 @@ fn finish(done: Result<u8, CliError>, json: bool) -> ExitCode {
     ExitCode::from(error.code)
 }
 
-/// The way to the server that a command's flags, the environment and the login name.
+/// Connects to the server named by the flags, the environment or the login.
 fn connect(common: &Common) -> Result<(Client, Screen), CliError> {
     let access = settings::access(common.url.as_deref())?;
     Ok((Client::new(&access)?, Screen::new(common)))
@@ -245,10 +242,10 @@ fn local(command: LocalCommand, whole: fn() -> Command) -> Result<u8, CliError> 
     }
 }
 
-/// The variable by which a shell's completions ask this program.
+/// The variable that a shell's completion script sets when it calls this program.
 const COMPLETE: &str = "HYPRBOX_COMPLETE";
 
-/// Answers a shell that asks for completions; then the program ends.
+/// Prints completions and exits, if a shell asks for them.
 pub fn answer_completions(whole: fn() -> Command) {
     clap_complete::CompleteEnv::with_factory(whole)
         .var(COMPLETE)

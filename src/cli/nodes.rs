@@ -73,7 +73,7 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// The agent's version, marked where the server ships a newer one.
+/// The agent's version, marked if the server has a newer one.
 fn agent(node: &NodeView) -> Cell {
     let version = node.agent_version.clone().unwrap_or_default();
     match &node.agent_upgrade {
@@ -172,7 +172,7 @@ async fn add(
     Ok(0)
 }
 
-/// The token alone is the data; how to use it is a note.
+/// Prints the token to standard output, and how to use it to standard error.
 fn print_token(client: &Client, screen: Screen, node: &str, token: &str) -> Result<(), CliError> {
     print_note(&format!(
         "The token of {node}, shown only once. To start its agent:\n  HYPRBOX_API_URL={} HYPRBOX_NODE_ID={node} HYPRBOX_NODE_TOKEN=hbn_\u{2026} hyprbox-agent run",
@@ -242,7 +242,7 @@ async fn tokens(client: &Client, node: &str) -> Result<(Vec<TokenView>, Value), 
     }
 }
 
-/// The id of the token that has this id or this prefix.
+/// The id of the token with this id or prefix.
 async fn token_id(client: &Client, node: &str, named: &str) -> Result<String, CliError> {
     let (tokens, _) = tokens(client, node).await?;
     let found: Vec<_> = tokens

@@ -1,4 +1,4 @@
-//! How a job ended, in words and as this program's exit code.
+//! How a job ended, in words and as an exit code.
 
 use hyprbox_protocol::FailureReason;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::exit;
 use crate::store::job::JobStatus;
 
-/// What a stream's `done` tells.
+/// How a job ended, as in a stream's `done` event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Outcome {
@@ -16,12 +16,12 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// What this program ends with.
+    /// This program's exit code.
     pub(super) fn exit_code(&self) -> u8 {
         match self.status {
             JobStatus::Succeeded => 0,
             JobStatus::Cancelled => exit::CANCELLED,
-            // They have not ended.
+            // The job has not ended.
             JobStatus::Queued | JobStatus::Running => exit::FAILED,
             JobStatus::Failed => self.exit_code_of_failure(),
         }

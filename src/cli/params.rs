@@ -1,4 +1,4 @@
-//! A preset's params from the command line: typed as the preset says, secrets kept off it.
+//! A preset's params from the command line, with the types that the preset declares.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,15 @@ use super::ask;
 use super::error::{CliError, io_message};
 use super::screen::print_note;
 
-/// The least that a file of params or of a value may be refused for: more than the API takes as a
-/// whole.
+/// Maximum size of a file with params or a value: more than the API accepts in a request.
 const FILE_MAX: u64 = 8 * 1024 * 1024;
 
-/// What to do about a secret that wasn't given.
+/// What to do about a missing secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Secrets {
     /// Ask for it on the terminal.
     Ask,
-    /// Put something in its place: a script doesn't hold it.
+    /// Use a placeholder: a script doesn't contain secrets.
     Placeholder,
 }
 
@@ -85,7 +84,7 @@ fn pairs(given: &[String]) -> Result<BTreeMap<&str, &str>, CliError> {
     Ok(pairs)
 }
 
-/// Standard input has only one end.
+/// Standard input can be read only once.
 #[derive(Default)]
 struct Stdin(Option<String>);
 
@@ -131,7 +130,7 @@ fn from_file(file: &str, stdin: &mut Stdin) -> Result<Map<String, Value>, CliErr
         "-" => stdin.read("the params file")?,
         path => read_file(path)?,
     };
-    // Some editors begin a file with a byte order mark, which is not JSON.
+    // Some editors start a file with a byte order mark, which is not JSON.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     match serde_json::from_str(text) {
         Ok(Value::Object(params)) => Ok(params),
@@ -142,8 +141,8 @@ fn from_file(file: &str, stdin: &mut Stdin) -> Result<Map<String, Value>, CliErr
     }
 }
 
-/// The JSON of a param's type. What isn't of the type goes as text: the server says what it must
-/// be.
+/// The JSON of a param's type. Text that can't be parsed is sent as it is: the server reports the
+/// error.
 fn typed(param: Option<&Param>, text: String) -> Value {
     let kind = param.map_or("", |param| param.r#type.as_str());
     match (kind, text.as_str()) {

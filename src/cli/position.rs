@@ -1,16 +1,15 @@
-//! What of a job's output was seen already, so that a connection that comes back shows no byte
-//! twice.
+//! How far a job's output was read, so that no byte is printed twice after a reconnect.
 
 use hyprbox_protocol::Stream;
 
-/// How far each stream was seen.
+/// The position in each stream.
 #[derive(Default)]
 pub(super) struct ReadPosition {
-    /// Where the next byte of standard output is.
+    /// Offset of the next byte of standard output.
     pub(super) stdout: u64,
-    /// The same of standard error.
+    /// Offset of the next byte of standard error.
     pub(super) stderr: u64,
-    /// Bytes that never came.
+    /// Bytes that were skipped.
     pub(super) lost: u64,
 }
 
@@ -22,7 +21,7 @@ impl ReadPosition {
         }
     }
 
-    /// The part of `bytes`, which begin at `offset`, that is new.
+    /// Moves past `bytes`, which start at `offset`. Returns the part that is new.
     pub(super) fn advance<'b>(&mut self, stream: Stream, offset: u64, bytes: &'b [u8]) -> &'b [u8] {
         let end = self.end_of(stream);
         let known = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);

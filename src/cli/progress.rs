@@ -1,5 +1,5 @@
-//! The progress line: one line at the bottom of a terminal, on standard error, gone before anything
-//! else is written.
+//! The progress line: one line at the bottom of a terminal, on standard error, cleared before
+//! anything else is written.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -10,27 +10,27 @@ use super::screen::{self, Screen};
 use super::settings::variable;
 use crate::presets::announced;
 
-/// How often the time on it moves.
+/// How often the progress line is redrawn.
 pub(super) const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the job is at, as far as its output tells.
+/// The job's progress, as its output announces it.
 pub(super) struct Progress {
     /// Whether there is a terminal to draw on.
     on: bool,
-    /// Whether it is drawn with escapes; without them, blanks clear it.
+    /// Whether to draw with escape sequences; without them, blanks clear the line.
     escapes: bool,
-    /// Whether the job's output goes to the same screen, so that a line of it must end before ours
-    /// is drawn.
+    /// Whether the job's output goes to the same terminal: then the progress line is drawn only
+    /// after a complete line.
     shares_screen: bool,
     began: Instant,
     activity: String,
     /// The last step that was announced.
     step: Option<String>,
-    /// How many columns of it are drawn.
+    /// Number of columns drawn.
     drawn: usize,
     /// The output's last line is unfinished.
     mid_line: bool,
-    /// The beginning of the output's last line, as far as it may announce a step.
+    /// The beginning of the output's last line, which may announce a step.
     line: Vec<u8>,
 }
 
@@ -49,17 +49,17 @@ impl Progress {
         }
     }
 
-    /// Says what goes on now, in place of the last step.
+    /// Shows this activity instead of the last step.
     pub(super) fn set_activity(&mut self, words: &str) {
         words.clone_into(&mut self.activity);
         self.draw();
     }
 
-    /// Looks through output for steps.
+    /// Scans output for steps.
     pub(super) fn scan(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if *byte != b'\n' {
-                // Steps have names of one line, 200 characters at the most.
+                // A step's name is one line of at most 200 characters.
                 if self.line.len() < 1_000 {
                     self.line.push(*byte);
                 }
@@ -74,7 +74,7 @@ impl Progress {
         self.mid_line = self.shares_screen && bytes.last().is_some_and(|last| *last != b'\n');
     }
 
-    /// `step 2 of 5: Set the SSH port`, where one was announced.
+    /// `step 2 of 5: Set the SSH port`, if one was announced.
     pub(super) fn step(&self) -> Option<&str> {
         self.step.as_deref()
     }
@@ -105,14 +105,14 @@ impl Progress {
 
     fn write(&self, text: &str) {
         let mut stderr = std::io::stderr();
-        // With the terminal gone there is nobody to see it.
+        // If the terminal is gone, nobody sees the line.
         let _gone = stderr
             .write_all(text.as_bytes())
             .and_then(|()| stderr.flush());
     }
 }
 
-/// Makes room for a note where a progress line may stand that nobody will clear.
+/// Clears a progress line that the reporter may have left.
 pub(super) fn clear_line(screen: &Screen) {
     if can_draw(screen) {
         let text = if screen.stderr_escapes {
@@ -125,7 +125,7 @@ pub(super) fn clear_line(screen: &Screen) {
     }
 }
 
-/// A dumb terminal can't write over a line.
+/// Whether there is a terminal that can overwrite a line.
 fn can_draw(screen: &Screen) -> bool {
     let is_dumb = variable("TERM").is_some_and(|term| term == "dumb");
     screen.stderr_is_terminal && !screen.json && !is_dumb

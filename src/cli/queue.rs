@@ -1,4 +1,4 @@
-//! Queueing a job, and following it if that is wanted.
+//! Queues a job, and follows it if requested.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::times;
 use crate::jobs::{JobDetail, JobView};
 use crate::nodes::{NodeStatus, NodeView};
 
-/// How long a note that is no part of the work may take.
+/// Time limit for finding out why a job waits, which is only a note.
 const WAIT_REPORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// `hyprbox run`
@@ -66,7 +66,7 @@ pub(super) async fn retry(
     Ok(code)
 }
 
-/// Asks the person at the terminal before a high-risk preset is queued. Programs are not asked.
+/// Asks before a high-risk preset is queued, if there is a terminal.
 fn confirm_risk(preset: &Preset, node: &str, screen: &Screen, sure: &Sure) -> Result<(), CliError> {
     let is_person = std::io::stdin().is_terminal() && screen.stderr_is_terminal && !screen.json;
     if preset.risk != "high" || sure.yes || !is_person {
@@ -83,7 +83,7 @@ fn confirm_risk(preset: &Preset, node: &str, screen: &Screen, sure: &Sure) -> Re
     }
 }
 
-/// The params of a job that was, less its secrets, which nobody can read any more.
+/// The params of an earlier job without its secrets, which are gone.
 fn params_of(job: &JobView, preset: &Preset) -> Map<String, Value> {
     let Value::Object(mut params) = job.params.clone() else {
         return Map::new();
@@ -96,7 +96,7 @@ fn params_of(job: &JobView, preset: &Preset) -> Map<String, Value> {
     params
 }
 
-/// A preset by its name; where there is none, those that look like it.
+/// Reads a preset by name. The error suggests similar names.
 pub(super) async fn fetch_preset(client: &Client, name: &str) -> Result<Preset, CliError> {
     let error = match client
         .get::<Preset>(&format!("/api/presets/{}", segment(name)))
@@ -134,7 +134,7 @@ pub(super) async fn fetch_preset(client: &Client, name: &str) -> Result<Preset, 
     Err(no_such("preset", name, names, "hyprbox presets list"))
 }
 
-/// A 404 for a node, with those that look like what was named.
+/// Adds similar names to a 404 for a node.
 pub(super) async fn explain_node(client: &Client, node: &str, error: CliError) -> CliError {
     let is_that = error
         .api
@@ -150,7 +150,7 @@ pub(super) async fn explain_node(client: &Client, node: &str, error: CliError) -
     no_such("node", node, names, "hyprbox nodes list")
 }
 
-/// There is no such thing; what looks like it, and where to see all.
+/// The error for a name that doesn't exist, with similar names.
 pub(super) fn no_such<'k>(
     what: &str,
     name: &str,
@@ -168,8 +168,7 @@ pub(super) fn no_such<'k>(
     ))
 }
 
-/// Says what a job waits for, where its node won't take it at once. A failure to find out is none
-/// of the job's.
+/// Prints why a job has to wait, if it does. Failures are ignored: the job is queued.
 async fn report_wait(client: &Client, job: &JobView) {
     let path = format!("/api/nodes/{}", segment(&job.node_id));
     let asked = tokio::time::timeout(WAIT_REPORT_TIMEOUT, client.get::<NodeView>(&path)).await;
@@ -213,7 +212,7 @@ struct JobRequest {
     timeout_seconds: Option<u64>,
 }
 
-/// Queues a job; what this program ends with, and the job.
+/// Queues a job. Returns this program's exit code and the job.
 async fn queue(
     client: Client,
     screen: Screen,

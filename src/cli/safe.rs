@@ -1,14 +1,14 @@
-//! What others wrote, made fit for a terminal. A job's output, a node's name or an error's text may
-//! hold sequences that move the cursor, set the window's title, fill the clipboard or answer in the
+//! Makes foreign text harmless for a terminal. A job's output, a node's name or an error may contain
+//! sequences that move the cursor, set the window's title, fill the clipboard or send input in the
 //! user's name.
 
 use crate::misleading::{judged, misleads};
 use crate::terminal::{Line, Parser, Printed};
 
-/// Makes a job's output harmless, however it is cut into pieces. Text, newlines, tabs, `\r` and
-/// colours (SGR) pass. What moves the cursor within its line is done with blanks and by printing
-/// the line's beginning again. Everything else that controls a terminal is left out, as on the
-/// job's page; marks that mislead are shown by their number.
+/// Makes a job's output harmless, however it is split. Text, newlines, tabs, `\r` and colours (SGR)
+/// pass. Cursor moves within a line are done with blanks and by printing the line's beginning again.
+/// All other control sequences are dropped, as on the job's page. Misleading marks are shown by
+/// their number.
 #[derive(Debug)]
 pub(super) struct Terminal {
     parser: Parser,
@@ -21,24 +21,24 @@ struct Printer {
     /// How wide the terminal is.
     columns: usize,
     line: Line,
-    /// The terminal's cursor is not where the line's is.
+    /// The terminal's cursor is not where `line` has it.
     is_astray: bool,
-    /// The line is too long to know where its cursor is.
+    /// The line is too long to track its cursor.
     is_lost: bool,
-    /// Sequences that made each style; the first one is plain.
+    /// The sequences of each style in the line; the first one is plain.
     styles: Vec<Vec<u8>>,
     before: Option<char>,
-    /// A joiner, whose next character decides whether it joins.
+    /// A joiner; the next character decides whether it joins.
     joiner: Option<char>,
     out: Vec<u8>,
 }
 
-/// The longest style that is remembered, and how many of a line.
+/// Maximum length of a style, and maximum number of styles per line.
 const STYLE_MAX: usize = 256;
 const STYLES_MAX: usize = 1_000;
 
 impl Terminal {
-    /// Without `colors` no escape is written at all.
+    /// Without `colors`, no escape sequence is written at all.
     pub(super) fn new(colors: bool, columns: usize) -> Self {
         Self {
             parser: Parser::default(),
@@ -56,7 +56,7 @@ impl Terminal {
         }
     }
 
-    /// What to write for these bytes.
+    /// The bytes to write for this input.
     pub(super) fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         let printer = &mut self.printer;
         self.parser
@@ -64,7 +64,7 @@ impl Terminal {
         std::mem::take(&mut printer.out)
     }
 
-    /// What to write at the end: what was held back, and the end of a colour that was left on.
+    /// The bytes to write at the end: held-back characters, and a reset of colours.
     pub(super) fn finish(&mut self) -> Vec<u8> {
         let printer = &mut self.printer;
         self.parser.finish(&mut |printed| printer.print(&printed));
@@ -87,7 +87,7 @@ impl Printer {
             Printed::Character(character) => Some(*character),
             _ => None,
         };
-        // A style in between does not part what is joined.
+        // A style between two characters does not separate them.
         if !matches!(printed, Printed::Style(_)) {
             self.release(next);
         }
@@ -99,7 +99,7 @@ impl Printer {
             }
             Printed::Return => {
                 self.out.push(b'\r');
-                // Of a line that takes up several, the terminal goes to the last one's beginning.
+                // In a wrapped line, the terminal goes to the beginning of its last row.
                 if self.is_lost || self.line.width() > self.columns {
                     self.begin();
                 }
@@ -120,7 +120,7 @@ impl Printer {
         }
     }
 
-    /// Another line begins.
+    /// Starts a new line.
     fn begin(&mut self) {
         self.line.clear();
         self.is_astray = false;
@@ -133,8 +133,7 @@ impl Printer {
         }
     }
 
-    /// Moves the line's cursor, if the terminal's can follow: not back over the edge where it
-    /// wrapped the line.
+    /// Moves the line's cursor, unless the terminal has wrapped the line and can't follow.
     fn go(&mut self, to: impl FnOnce(&mut Line)) {
         if !self.is_lost && self.line.width() < self.columns {
             to(&mut self.line);
@@ -155,7 +154,7 @@ impl Printer {
         self.before = Some(character);
     }
 
-    /// Prints the joiner that was held back: as it is where it joins, or by its number.
+    /// Prints the joiner that was held back: unchanged if it joins, otherwise by its number.
     fn release(&mut self, after: Option<char>) {
         let Some(joiner) = self.joiner.take() else {
             return;
@@ -190,7 +189,7 @@ impl Printer {
         }
     }
 
-    /// Brings the terminal's cursor to the line's.
+    /// Moves the terminal's cursor to the line's.
     fn repaint(&mut self) {
         let mut out = std::mem::take(&mut self.out);
         out.push(b'\r');
@@ -219,7 +218,7 @@ impl Printer {
         self.out = out;
     }
 
-    /// Shows the line as it is now, where `width` columns were taken up before.
+    /// Redraws the line, which took up `width` columns before.
     fn wipe(&mut self, width: usize) {
         if self.colors && !self.style().is_empty() {
             self.out.extend_from_slice(b"\x1b[0m");
@@ -263,7 +262,7 @@ fn push(character: char, out: &mut Vec<u8>) {
     out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// A control character as a picture of itself; any other one as it is.
+/// The visible symbol of a control character; other characters unchanged.
 fn picture(character: char) -> char {
     match character {
         '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(character)).unwrap_or('\u{fffd}'),
@@ -273,7 +272,7 @@ fn picture(character: char) -> char {
     }
 }
 
-/// One line for a table or a message: no control characters, nothing that misleads.
+/// Turns text into one line for a table or a message, without control characters or misleading marks.
 pub(super) fn line(text: &str) -> String {
     let shown = |(c, misleads): (char, bool)| match c {
         '\n' | '\r' | '\t' => ' ',

@@ -1,5 +1,4 @@
-//! The two outputs: data goes to standard output, notes to standard error; each may be a terminal
-//! or not.
+//! The two outputs: data goes to standard output, notes to standard error. Each may be a terminal.
 
 use std::io::{IsTerminal, Write};
 
@@ -39,7 +38,7 @@ impl Paint {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    /// A job's state is told by its word; the colour only helps.
+    /// The colour of a job's state.
     pub(super) fn of_status(status: JobStatus) -> Self {
         match status {
             JobStatus::Queued => Self::Dim,
@@ -51,7 +50,7 @@ impl Paint {
     }
 }
 
-/// Where a command writes, and how.
+/// How a command writes its output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Screen {
     pub(super) json: bool,
@@ -91,14 +90,14 @@ impl Screen {
         self.bytes(text.as_bytes())
     }
 
-    /// Writes data as it is.
+    /// Writes bytes unchanged.
     pub(super) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(bytes)?;
         Ok(stdout.flush()?)
     }
 
-    /// Writes text of others: as it is into a pipe, harmless on a terminal.
+    /// Writes foreign text: unchanged into a pipe, made harmless on a terminal.
     pub(super) fn text(&self, bytes: &[u8]) -> Result<(), CliError> {
         if !self.stdout_is_terminal {
             return self.bytes(bytes);
@@ -109,7 +108,7 @@ impl Screen {
         self.bytes(&shown)
     }
 
-    /// Writes one JSON value: on one line for programs, over several for a person who looks.
+    /// Writes one JSON value: on one line for programs, on several lines on a terminal.
     pub(super) fn value(&self, value: &impl Serialize) -> Result<(), CliError> {
         let text = if self.stdout_is_terminal {
             serde_json::to_string_pretty(value)
@@ -117,7 +116,7 @@ impl Screen {
             serde_json::to_string(value)
         };
         let text = text.map_err(|error| CliError::failed(error.to_string()))?;
-        // JSON escapes C0 by itself; the rest is for terminals.
+        // JSON escapes C0 controls; `text` handles the rest.
         self.text(format!("{text}\n").as_bytes())
     }
 
@@ -144,14 +143,14 @@ fn wants_colors(
     }
 }
 
-/// Tells the person something that is no data.
+/// Prints a note to standard error.
 pub(super) fn print_note(text: &str) {
     let lines: Vec<String> = text.lines().map(safe::line).collect();
-    // With standard error gone there is nobody to tell.
+    // If standard error is closed, the note is dropped.
     let _gone = writeln!(std::io::stderr(), "{}", lines.join("\n"));
 }
 
-/// Cuts text to a width on the terminal.
+/// Truncates text to a width in columns.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -159,8 +158,7 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     let mut left = width.saturating_sub(1);
     let mut end = 0;
     let mut is_joined = false;
-    // What belongs together is kept or left out as a whole: what is joined, and marks on a
-    // character.
+    // Joined characters, and marks with their character, are kept or left out as a whole.
     for (at, c) in text.char_indices() {
         let wide = c.width().unwrap_or(0);
         if wide > 0 && !is_joined {

@@ -1,4 +1,4 @@
-//! Which server, and who one is there: flags over the environment over what `hyprbox login` saved.
+//! The server and the token to use: flags, then the environment, then the saved login.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -20,11 +20,11 @@ pub(super) struct Login {
     pub(super) token_id: Option<String>,
 }
 
-/// A server and who one is there.
+/// A server and the token for it.
 pub(super) struct Access {
     pub(super) url: String,
     pub(super) token: String,
-    /// Where the token came from, for the words when it is refused.
+    /// The token's source, for the message if it is refused.
     pub(super) from: TokenSource,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum TokenSource {
 
 type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-/// A variable; an empty one is as good as none.
+/// An environment variable; an empty one counts as unset.
 pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -90,7 +90,7 @@ fn resolve(
             from: TokenSource::Environment,
         });
     }
-    // A token goes to the server that it came from, and to no other one.
+    // A token is sent only to the server that issued it.
     match saved {
         Some(saved) if saved.url == url => Ok(Access {
             token: check_token(&saved.token)?,
@@ -115,8 +115,8 @@ fn check_token(token: &str) -> Result<String, CliError> {
     Ok(token.to_owned())
 }
 
-/// A server's address without a slash at its end; refused where a token would go over the network
-/// in the clear.
+/// Checks a server's address and removes a final slash. Refuses plain http to another machine,
+/// which would send the token in the clear.
 pub(super) fn check_url(name: &str, text: &str, env: Env<'_>) -> Result<String, CliError> {
     let allowed = "a server's address such as https://jobs.example.org";
     let url = match reqwest::Url::parse(text) {

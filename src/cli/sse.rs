@@ -1,4 +1,4 @@
-//! Reads server-sent events from an answer's body.
+//! Reads server-sent events from a response's body.
 
 use bytes::BytesMut;
 
@@ -6,7 +6,7 @@ use bytes::BytesMut;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) name: String,
-    /// What `Last-Event-ID` resumes after; empty where the event has none.
+    /// The id for `Last-Event-ID`; empty if the event has none.
     pub(crate) id: String,
     pub(crate) data: String,
 }

@@ -1,18 +1,17 @@
-//! Tables for people: columns aligned by the width that a terminal shows, not by bytes or
-//! characters.
+//! Tables, with columns aligned by display width.
 
 use unicode_width::UnicodeWidthStr;
 
 use super::safe;
 use super::screen::Paint;
 
-/// Rows under a heading.
+/// Rows with a heading.
 pub(super) struct Table {
     heading: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
 }
 
-/// What stands in one place. Whatever the text is, it is shown as one harmless line.
+/// One cell. Its text is made one harmless line.
 pub(super) struct Cell {
     text: String,
     paint: Paint,
@@ -21,7 +20,7 @@ pub(super) struct Cell {
 impl Cell {
     pub(super) fn painted(text: impl Into<String>, paint: Paint) -> Self {
         let text = safe::line(&text.into());
-        // An empty place can't be told from a shifted column.
+        // An empty cell would look like a shifted column.
         let text = if text.is_empty() {
             "-".to_owned()
         } else {
@@ -49,7 +48,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The lines, with colours where `colors`.
+    /// Renders the table, with colours if `colors`.
     pub(super) fn render(&self, colors: bool) -> String {
         let mut widths: Vec<usize> = self.heading.iter().map(|text| text.width()).collect();
         for row in &self.rows {
@@ -78,7 +77,7 @@ impl Table {
     }
 }
 
-/// Names and values under one another.
+/// Names and values, one pair per line.
 pub(super) fn facts(pairs: &[(&str, Cell)], colors: bool) -> String {
     let width = pairs
         .iter()

@@ -1,8 +1,8 @@
-//! Times as people read them in a table.
+//! Times in words, for tables.
 
 use crate::clock::{self, Timestamp};
 
-/// How long ago: `now`, `12 s ago`, `5 min ago`, `3 h ago`, `2 d ago`; the day where it is longer.
+/// How long ago: `now`, `12 s ago`, `5 min ago`, `3 h ago`, `2 d ago`; the date if longer.
 pub(super) fn ago(at: Timestamp) -> String {
     since(at, clock::now())
 }
@@ -19,7 +19,7 @@ fn since(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// How long it took, or takes so far: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 1 min`.
+/// How long a job ran, or has been running: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 1 min`.
 pub(super) fn took(from: Option<Timestamp>, to: Option<Timestamp>) -> String {
     let Some(from) = from else {
         return String::new();
@@ -37,7 +37,7 @@ fn length(millis: i64) -> String {
     }
 }
 
-/// A moment, and how long ago that was.
+/// A time, and how long ago it was.
 pub(super) fn moment(at: Option<Timestamp>) -> String {
     at.map_or_else(String::new, |at| format!("{at} ({})", ago(at)))
 }

@@ -106,7 +106,7 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// The API knows users by their id, people by their email.
+/// Finds a user by email: the API uses ids.
 async fn find(client: &Client, email: &str) -> Result<User, CliError> {
     let users = client.list::<User>("/api/users", "users").await?.value;
     let wanted = email.trim().to_lowercase();
@@ -117,7 +117,7 @@ async fn find(client: &Client, email: &str) -> Result<User, CliError> {
     })
 }
 
-/// Where a user's tokens are.
+/// The API's path of a user's tokens.
 async fn tokens_of(client: &Client, email: &str) -> Result<String, CliError> {
     let user = find(client, email).await?;
     Ok(format!("/api/users/{}/tokens", segment(&user.id)))
@@ -198,7 +198,7 @@ async fn list_tokens(client: &Client, screen: Screen, path: &str) -> Result<u8, 
     Ok(0)
 }
 
-/// Revokes the token of that id or name among those at `path`, which `listing` shows.
+/// Revokes the token with this id or name at `path`. `listing` is the command that lists them.
 async fn revoke(client: &Client, path: &str, listing: &str, token: &str) -> Result<u8, CliError> {
     let tokens = client.list::<PersonalToken>(path, "tokens").await?.value;
     let found: Vec<_> = tokens

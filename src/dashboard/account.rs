@@ -1,4 +1,4 @@
-//! `/account`: one's own password and personal tokens.
+//! `/account`: the user's own password and personal tokens.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,7 +12,7 @@ use crate::auth::{Caller, ClientAddress, NewToken, PersonalToken, SignedIn, User
 use crate::clock;
 use crate::http::{ApiError, Path};
 
-/// What happened, above the page.
+/// The result of a form, shown at the top of the page.
 enum Notice<'n> {
     None,
     PasswordChanged,
@@ -72,7 +72,7 @@ pub(super) async fn change_password(
     }
 }
 
-/// Makes a personal token.
+/// Creates a personal token.
 pub(super) async fn add_token(
     State(site): State<Site>,
     _: Viewer,
@@ -222,7 +222,7 @@ fn token_section(
     }
 }
 
-/// Personal tokens, each with a button that revokes it under that address.
+/// Personal tokens, each with a button that revokes it below `address`.
 pub(super) fn token_table(tokens: &[PersonalToken], address: &str) -> Markup {
     if tokens.is_empty() {
         return html! { p.none { "No tokens yet." } };
@@ -273,7 +273,7 @@ fn password_form(user: &User, error: Option<&ApiError>) -> Markup {
                 summary { "Change the password" }
                 (faults.summary(&["old", "password"]))
                 form method="post" action="/account/password" {
-                    // For password managers, which want to know whose it is.
+                    // Tells password managers which user the password belongs to.
                     input type="hidden" name="email" value=(user.email) autocomplete="username";
                     (old.draw()) (new.draw()) (keep)
                     button.primary { "Change" }

@@ -1,9 +1,8 @@
-//! The files in `assets/`, as they are served: named by what they hold, compressed once, kept by
-//! browsers for ever.
+//! Serves the files in `assets/`: named by their content, compressed once, cached by browsers
+//! without a limit.
 //!
-//! The name has one hash over all files (`/assets/3f2a…/app.css`) instead of one per file: the
-//! modules then import each other by their plain names, without a build step, and a new version of
-//! the program is a new folder.
+//! Addresses contain one hash over all files (`/assets/3f2a…/app.css`) instead of one per file, so
+//! that modules can import each other by their plain names without a build step.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -84,8 +83,7 @@ pub(super) fn url(name: &str) -> String {
     format!("/assets/{}/{name}", index().version)
 }
 
-/// The modules that `module` imports, so that the browser fetches them at once and not one after
-/// the other.
+/// The modules that `module` imports, so that the browser fetches all of them at the same time.
 pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
     match module {
         "job.js" => &[
@@ -114,7 +112,7 @@ pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
     }
 }
 
-/// Serves a file. Another version's name is a 404: those files are not here.
+/// Serves a file; 404 for another version's address.
 pub(super) async fn serve(
     Path((version, file)): Path<(String, String)>,
     headers: HeaderMap,
@@ -140,7 +138,7 @@ pub(super) async fn serve(
     }
     let kind = [
         (header::CONTENT_TYPE, asset.kind),
-        // A worker is bound by its own file's policy, not by that of the page.
+        // A worker follows the policy of its own file, not the page's.
         (header::CONTENT_SECURITY_POLICY, PAGE_CSP),
     ];
     if has(header::ACCEPT_ENCODING, "gzip") {

@@ -13,7 +13,7 @@ use crate::store::audit::{self, AuditRecord, Filter};
 
 /// Entries on a page.
 const PAGE: u64 = 100;
-/// Entries in a CSV file at the most.
+/// Maximum number of entries in a CSV file.
 const CSV_MAX: u64 = 100_000;
 
 const FIELDS: [(&str, &str); 4] = [
@@ -23,7 +23,7 @@ const FIELDS: [(&str, &str); 4] = [
     ("job", "Job"),
 ];
 
-/// The page; `?as=csv` the same entries as a file.
+/// The page. `?as=csv` returns the same entries as a file.
 pub(super) async fn show(
     State(site): State<Site>,
     Admin(user): Admin,
@@ -34,7 +34,7 @@ pub(super) async fn show(
         let entries = read(&site, CSV_MAX, filter).await?;
         return Ok(csv_response(&entries));
     }
-    // One more than is shown tells whether there is a next page.
+    // One entry more than is shown tells whether there is a next page.
     let mut entries = read(&site, PAGE + 1, filter).await?;
     let has_more = entries.len() > PAGE as usize;
     entries.truncate(PAGE as usize);
@@ -153,7 +153,7 @@ fn csv_response(entries: &[AuditRecord]) -> Response {
     (headers, csv).into_response()
 }
 
-/// A cell that no spreadsheet runs: what begins like a formula gets a quote before it.
+/// A cell that spreadsheets don't execute: text that starts like a formula gets a leading quote.
 fn cell(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
     let defused = if is_formula {

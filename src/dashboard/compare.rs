@@ -1,5 +1,5 @@
-//! `/jobs/{id}/compare`: a job beside the one before it (or `?with=`): state, steps, output, params
-//! and script, side by side.
+//! `/jobs/{id}/compare`: compares a job with the previous run (or `?with=`): state, steps, output,
+//! params and script, side by side.
 
 use axum::extract::State;
 use maud::{Markup, html};
@@ -14,9 +14,9 @@ use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobView, Scope, Step, find_visible};
 use crate::store::job::JobFilter;
 
-/// What the two jobs are called.
+/// The column headings of the two jobs.
 const NAMES: (&str, &str) = ("Previous", "This run");
-/// Bytes of a job's output that are compared: a tail as it is kept by default.
+/// Bytes of output that are compared per job: the size of the tail that is kept by default.
 const COMPARED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The page.
@@ -54,7 +54,7 @@ pub(super) async fn show(
     Ok(layout::draw(&page))
 }
 
-/// The last job of a preset on a node; where `before` is given, the last one before that job.
+/// The last job of a preset on a node; with `before`, the last one before that job.
 pub(super) async fn last_run(
     site: &Site,
     user: &User,
@@ -78,7 +78,8 @@ async fn sections(
     old: &JobView,
     new: &JobView,
 ) -> Result<Markup, ApiError> {
-    // Held until all is drawn; what is read and compared one after the other is not held together.
+    // Held until everything is drawn. The outputs and scripts are read and compared in sequence, so
+    // that they are not all in memory at the same time.
     let _turn = site.jobs.turn_to_compare().await?;
     let (old_output, new_output) = (read_output(site, old).await?, read_output(site, new).await?);
     let steps = (old_output.steps, new_output.steps);
@@ -141,11 +142,12 @@ async fn off_thread<T: Send + 'static>(
         .map_err(ApiError::internal)
 }
 
-/// Of each job the address, and whether the beginning of its output is missing.
+/// Draws the comparison. For each job: its address, and whether the beginning of its output is
+/// missing.
 fn output(old: (&str, bool), new: (&str, bool), logs: &SideBySide) -> Markup {
     let old = (old.0, old.1 || logs.is_cut_before.0);
     let new = (new.0, new.1 || logs.is_cut_before.1);
-    // If it is, the lines of the job's page have other numbers.
+    // If it is missing, line numbers differ from those on the job's page.
     let link = |(address, is_cut): (&str, bool), line: usize| {
         html! { @if is_cut { (line) } @else { a href=(format!("{address}#L{line}")) { (line) } } }
     };
@@ -181,7 +183,7 @@ fn jobs_table(scope: Scope, old: &JobView, new: &JobView) -> Markup {
     }
 }
 
-/// The params that differ, beside each other.
+/// The params that differ, side by side.
 pub(super) fn params(old: &Value, new: &Value) -> Markup {
     let empty = serde_json::Map::new();
     let (old, new) = (
@@ -212,7 +214,7 @@ fn or_none(value: Option<&Value>) -> Markup {
 
 /// A unified diff of two scripts.
 pub(super) fn script(diff: &str) -> Markup {
-    // The first two lines name the files, which the table has done.
+    // The first two lines name the files; the table's heading already does.
     let lines = diff.lines().skip(2);
     html! {
         @if diff.is_empty() { p.none { "The scripts are identical." } }

@@ -1,4 +1,4 @@
-//! Forms: their bodies as they come in, their fields as they are shown.
+//! Forms: extractors for their bodies, and markup for their fields.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,19 @@ use maud::{Markup, html};
 use super::{saved_form, words};
 use crate::http::{ApiError, Query, read_body};
 
-/// Fields of one form.
+/// Maximum number of fields of one form.
 const PAIRS_MAX: usize = 1_000;
 
-/// The pairs of an urlencoded post that asks for something to be done.
+/// The fields of a submitted form.
 pub(super) struct Form(pub(super) Query);
 
-/// The same of a form that may be back from the sign-in: then it is shown again, and nothing is
-/// done.
+/// A submitted form, or one that was restored after a sign-in: that one is only shown again.
 pub(super) struct RestorableForm {
     pub(super) form: Form,
     pub(super) is_restored: bool,
 }
 
-/// The pairs of an urlencoded post, whatever it asks for.
+/// The pairs of any urlencoded body.
 pub(super) struct FormPairs(pub(super) Query);
 
 impl<S: Send + Sync> FromRequest<S> for Form {
@@ -83,18 +82,18 @@ impl<S: Send + Sync> FromRequest<S> for FormPairs {
 }
 
 impl Form {
-    /// The value of a field; empty where it is absent. Lines end as Unix has them.
+    /// The value of a field, with Unix line ends; empty if the field is absent.
     pub(super) fn text(&self, name: &str) -> String {
         self.0.get(name).unwrap_or_default().replace("\r\n", "\n")
     }
 
-    /// The value of a field that may be left empty.
+    /// The value of an optional field; `None` if it was left empty.
     pub(super) fn filled(&self, name: &str) -> Option<String> {
         Some(self.text(name)).filter(|text| !text.is_empty())
     }
 }
 
-/// What was wrong with a form that is shown again.
+/// The errors of a form that is shown again.
 #[derive(Default)]
 pub(super) struct Faults<'e> {
     message: Option<&'e str>,
@@ -103,7 +102,7 @@ pub(super) struct Faults<'e> {
 }
 
 impl<'e> Faults<'e> {
-    /// Those of an error.
+    /// The faults that `error` reports.
     pub(super) fn of(error: Option<&'e ApiError>) -> Self {
         Self {
             message: error.map(|error| error.message.as_str()),
@@ -112,13 +111,12 @@ impl<'e> Faults<'e> {
         }
     }
 
-    /// What is wrong with the field of that path.
+    /// The fault of the field with this path.
     pub(super) fn at(&self, path: &str) -> Option<&'e str> {
         self.fields?.get(path).map(String::as_str)
     }
 
-    /// What is to be told above the form: the whole message, where no shown field has its part of
-    /// it.
+    /// The alert above the form: the whole message, unless the faults are shown at their fields.
     pub(super) fn summary(&self, shown: &[&str]) -> Markup {
         let hidden: Vec<_> = self.fields.into_iter().flatten().collect();
         let at_fields = !hidden.is_empty();
@@ -138,12 +136,12 @@ impl<'e> Faults<'e> {
     }
 }
 
-/// An input with its label, what is to be known of it, and what is wrong with it.
+/// An input with its label, hint and fault.
 #[derive(Default)]
 pub(super) struct Input<'f> {
     pub(super) name: &'f str,
     pub(super) label: &'f str,
-    /// `text` where it is empty.
+    /// `text` if empty.
     pub(super) kind: &'f str,
     pub(super) value: &'f str,
     pub(super) hint: Option<&'f str>,
@@ -151,7 +149,7 @@ pub(super) struct Input<'f> {
     pub(super) autocomplete: &'f str,
     pub(super) is_optional: bool,
     pub(super) pattern: Option<&'f str>,
-    /// Where two forms of a page have a field of this name; `f-` and the name otherwise.
+    /// Needed if two forms of a page have a field with this name; `f-` and the name otherwise.
     pub(super) id: Option<&'f str>,
     pub(super) min_length: Option<u32>,
     pub(super) max_length: Option<u32>,
@@ -159,7 +157,7 @@ pub(super) struct Input<'f> {
 }
 
 impl<'f> Input<'f> {
-    /// For a password that is chosen here, with the limits that it is checked against.
+    /// An input for a new password, with the limits that the server checks.
     pub(super) fn new_password(label: &'f str, hint: &'f str, fault: Option<&'f str>) -> Self {
         Self {
             name: "password",
@@ -174,7 +172,6 @@ impl<'f> Input<'f> {
         }
     }
 
-    /// As it is shown.
     pub(super) fn draw(&self) -> Markup {
         let id = self
             .id
@@ -194,8 +191,8 @@ impl<'f> Input<'f> {
     }
 }
 
-/// The most UTF-16 units, in which browsers count, of so many characters, in which the server does.
-/// `page.js` counts those.
+/// The most UTF-16 units (which browsers count) that this many characters (which the server counts)
+/// can have. `page.js` counts characters.
 fn units(characters: u32) -> u32 {
     characters.saturating_mul(2)
 }
@@ -223,7 +220,7 @@ pub(super) fn around(
     }
 }
 
-/// A checkbox with its label beside it, hint and fault below.
+/// A checkbox with its label next to it, and hint and fault below.
 pub(super) fn toggle(
     id: &str,
     label: &str,
@@ -241,7 +238,7 @@ pub(super) fn toggle(
     }
 }
 
-/// A button that is a form of its own.
+/// A button with its own form.
 pub(super) fn button(action: &str, class: &str, words: &str, ask: Option<&str>) -> Markup {
     html! {
         form.inline method="post" action=(action) data-ask=[ask] {

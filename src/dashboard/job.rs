@@ -13,24 +13,24 @@ use crate::jobs::{JobError, JobView, Scope, find_visible};
 use crate::nodes::NodeView;
 use crate::store::job::{Job, JobStatus};
 
-/// How often those without JavaScript get a running job's page anew, in seconds.
+/// How often the page of a running job reloads without JavaScript, in seconds.
 const RELOAD_SECONDS: u32 = 3;
 
-/// What the page is drawn from.
+/// The data that the page shows.
 struct Content {
     user: User,
     scope: Scope,
     job: JobView,
     last_output: Option<crate::clock::Timestamp>,
     pid: Option<u64>,
-    /// The script runs on although the job has ended.
+    /// The script is still running although the job has ended.
     still_running: bool,
     node: Option<NodeView>,
     script: String,
     title: String,
 }
 
-/// The page; `?view=plain` for those without JavaScript.
+/// The page; `?view=plain` is for browsers without JavaScript.
 pub(super) async fn show(
     State(site): State<Site>,
     Viewer(user): Viewer,
@@ -82,7 +82,7 @@ pub(super) async fn cancel(
     let scope = Scope::to_change(&user, &query)?;
     let back = parts::job_address(&id, scope);
     match site.jobs.cancel(&user, id, scope == Scope::All).await {
-        // It ended between the look and the click: the page says how.
+        // The job ended before the click: its page shows how.
         Ok(_) | Err(JobError::WrongState(_)) => Ok(Redirect::to(&back)),
         Err(error) => Err(error.into()),
     }
@@ -164,7 +164,7 @@ fn actions(shown: &Content) -> Markup {
         ..
     } = shown;
     let query = parts::scope_query(*scope);
-    // Other people's jobs are for an ADMIN to cancel.
+    // Only an ADMIN may cancel other people's jobs.
     let is_own = job.created_by == user.id;
     let cancel = match user.role {
         Role::Admin => format!("/jobs/{}/cancel{query}", job.id),
@@ -245,7 +245,7 @@ fn params(params: &Value) -> Markup {
     }
 }
 
-/// A param's value as it was given.
+/// A param's value.
 pub(super) fn param_value(value: &Value) -> Markup {
     let text = value
         .as_str()
@@ -275,7 +275,7 @@ fn downloads(api: &str, job: &JobView, scope: Scope) -> Markup {
     }
 }
 
-/// The place where `job.js` builds the log.
+/// The element in which `job.js` builds the log.
 fn live_output(id: &str, api: &str, scope: Scope) -> Markup {
     let stream = format!("{api}/stream{}", parts::scope_query(scope));
     html! {

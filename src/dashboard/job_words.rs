@@ -1,4 +1,4 @@
-//! How a job stands, in a sentence, and what to do next.
+//! A job's state in a sentence, and what to do next.
 
 use hyprbox_protocol::FailureReason;
 use maud::{Markup, html};
@@ -8,7 +8,7 @@ use crate::jobs::JobView;
 use crate::nodes::{NodeStatus, NodeView};
 use crate::store::job::JobStatus;
 
-/// The state with its sentence. `node` is none once it was deleted.
+/// The state with its sentence. `node` is `None` if the node was deleted.
 pub(super) fn draw(job: &JobView, node: Option<&NodeView>) -> Markup {
     let advice = advice(job);
     html! {
@@ -87,7 +87,7 @@ fn failure(job: &JobView) -> String {
     }
 }
 
-/// What to do next about a failure; empty where there is nothing to say.
+/// What to do next about a failure; empty if there is no advice.
 fn advice(job: &JobView) -> &'static str {
     if job.status != JobStatus::Failed {
         return "";

@@ -15,10 +15,10 @@ use crate::store::node::NodeMatch;
 
 /// Jobs on a page.
 const PAGE: u64 = 50;
-/// Nodes named that are like the one that was asked for.
+/// Maximum number of similar nodes that are suggested.
 const LIKE_MAX: usize = 8;
 
-/// States by the words of the filter.
+/// The filter's states: name, label and statuses.
 const STATES: [(&str, &str, &[JobStatus]); 6] = [
     (
         "open",
@@ -32,7 +32,7 @@ const STATES: [(&str, &str, &[JobStatus]); 6] = [
     ("cancelled", "Cancelled", &[JobStatus::Cancelled]),
 ];
 
-/// What the page is asked for, kept in its links.
+/// The page's query, which its links keep.
 struct PageQuery<'q> {
     node: &'q str,
     preset: &'q str,
@@ -56,10 +56,10 @@ pub(super) async fn show(
     Ok(layout::draw(&drawn.live(parts::events(scope))))
 }
 
-/// The nodes to filter by: a list of a few, or else a name to type.
+/// The filter for nodes: a list if there are few nodes, a text field otherwise.
 enum NodeFilter {
     Listed(Vec<String>),
-    /// Those whose names are like the one that was typed, where that has no job.
+    /// Suggestions for a name that was typed and has no jobs.
     Typed(Vec<String>),
 }
 
@@ -82,7 +82,7 @@ impl NodeFilter {
 impl<'q> PageQuery<'q> {
     fn of(query: &'q Query) -> Result<Self, ApiError> {
         let text = |name| query.get(name).unwrap_or_default();
-        // The API's name and words for the same.
+        // The API's name and values for the same filter.
         let state = match query.get("status") {
             Some(status) => {
                 let state = STATES
@@ -182,7 +182,7 @@ fn pager(asked: &PageQuery<'_>, page: &JobPage, pairs: Vec<(&str, &str)>) -> Mar
     }
 }
 
-/// Where nothing was found for a node's name: the nodes that may have been meant.
+/// Suggestions of nodes if the given one has no jobs.
 fn nodes_like(like: &[String], asked: &PageQuery<'_>, pairs: &[(&str, &str)]) -> Markup {
     let address = |node: &str| {
         let mut pairs = pairs.to_vec();
@@ -236,7 +236,7 @@ fn select<'o>(
     chosen: &'o str,
     mut options: Vec<(&'o str, &'o str)>,
 ) -> Markup {
-    // What is filtered by may be gone: jobs stay when a node or a preset goes.
+    // The selected node or preset may have been deleted; its jobs are kept.
     if !chosen.is_empty() && !options.iter().any(|(value, _)| *value == chosen) {
         options.insert(0, (chosen, chosen));
     }

@@ -21,7 +21,7 @@ pub(super) struct Page<'p> {
 }
 
 impl<'p> Page<'p> {
-    /// A page for nobody in particular.
+    /// A page without a user.
     pub(super) fn new(title: &'p str, body: Markup) -> Self {
         Self {
             title,
@@ -68,7 +68,7 @@ impl<'p> Page<'p> {
         Self { icon, ..self }
     }
 
-    /// Its regions are fetched again when this stream of events says that something changed.
+    /// Fetches the page's regions again when this event stream reports a change.
     pub(super) fn live(self, events: String) -> Self {
         Self {
             live: Some(events),
@@ -76,7 +76,7 @@ impl<'p> Page<'p> {
         }
     }
 
-    /// Loaded again after some seconds, for those without JavaScript.
+    /// Reloads after some seconds, for browsers without JavaScript.
     pub(super) fn refreshed_every(self, seconds: u32) -> Self {
         Self {
             refresh_seconds: Some(seconds),
@@ -84,7 +84,7 @@ impl<'p> Page<'p> {
         }
     }
 
-    /// Where those without JavaScript are sent.
+    /// The address to which browsers without JavaScript are redirected.
     pub(super) fn without_script(self, address: String) -> Self {
         Self {
             without_script: Some(address),

@@ -1,12 +1,11 @@
-//! Addresses within this server: where a person goes after signing in, never elsewhere.
+//! Addresses within this server, such as where to go after signing in.
 
-/// The most bytes of such an address.
+/// Maximum length of such an address in bytes.
 const LONGEST: usize = 2_000;
 
-/// `to`, if it is a path on this server; else the overview.
+/// `to` if it is a path on this server, the overview otherwise.
 ///
-/// Browsers read `//host` and `/\host` as another host, and drop tabs and line ends before they
-/// look.
+/// Browsers treat `//host` and `/\host` as another host, after they drop tabs and line ends.
 pub(super) fn path(to: Option<&str>) -> &str {
     let is_local = |to: &&str| {
         let mut rest = to.strip_prefix('/').unwrap_or("/").chars();
@@ -17,7 +16,7 @@ pub(super) fn path(to: Option<&str>) -> &str {
     to.filter(is_local).unwrap_or("/")
 }
 
-/// `page?to=…`; without `to` where that is the overview anyway.
+/// `page?to=…`, without `to` if that is the overview.
 pub(super) fn with_to(page: &str, to: &str) -> String {
     match path(Some(to)) {
         "/" => page.to_owned(),

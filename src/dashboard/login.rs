@@ -15,7 +15,7 @@ use super::{Site, local};
 use crate::auth::{Caller, ClientAddress, NotForeign};
 use crate::http::{ApiError, Path, Query};
 
-/// The form. Where nobody can sign in yet, the way to the setup.
+/// The form; redirects to the setup if there are no users yet.
 pub(super) async fn show(
     State(site): State<Site>,
     query: Query,
@@ -28,7 +28,7 @@ pub(super) async fn show(
     if query.get("kept").is_none() {
         return Ok(page("", to, None, &SavedForm::default()).into_response());
     }
-    // Somebody has just signed in rightly, and comes back: with the cookie or without it.
+    // The user has just signed in; whether the browser kept the cookie is checked now.
     match site.auth.authenticate(&parts).await {
         Ok(_) => Ok(Redirect::to(to).into_response()),
         Err(error) if error.status == StatusCode::UNAUTHORIZED => {
@@ -53,7 +53,7 @@ pub(super) async fn submit(
     let to = local::path(Some(&to));
     let password = form.0.get("password").unwrap_or_default();
     match site.auth.login(&email, password, from).await {
-        // The form is posted to its own page, which shows it again.
+        // Posts the saved form to its own page, which shows it again.
         Ok((token, _)) if typed.has_form() && saved_form::has_fields(to) => {
             let cookie = [(header::SET_COOKIE, site.auth.cookie_for(&token))];
             Ok((cookie, Redirect::temporary(to)).into_response())
@@ -80,7 +80,7 @@ pub(super) async fn logout(State(site): State<Site>, caller: Caller) -> Result<R
     Ok((cookie, Redirect::to("/login")).into_response())
 }
 
-/// Signs in whoever has the link, once, and goes on to `?to=`.
+/// Signs in the holder of a one-time link and redirects to `?to=`.
 pub(super) async fn once(
     State(site): State<Site>,
     Path(code): Path<String>,
@@ -98,8 +98,8 @@ pub(super) async fn once(
     }
 }
 
-/// Hands the session to the browser and goes on. A browser that may drop the cookie comes by the
-/// sign-in page again, which then says so.
+/// Sets the session cookie and redirects. A browser that may drop the cookie is first sent to the
+/// sign-in page, which explains the problem.
 pub(super) fn signed_in(site: &Site, parts: &Parts, token: &str, to: &str) -> Response {
     let cookie = [(header::SET_COOKIE, site.auth.cookie_for(token))];
     let to = match site.auth.is_cookie_at_risk(parts) {
@@ -112,7 +112,7 @@ pub(super) fn signed_in(site: &Site, parts: &Parts, token: &str, to: &str) -> Re
     (cookie, Redirect::to(&to)).into_response()
 }
 
-/// The sign-in, which goes on to `to`.
+/// The sign-in page, which continues to `to`.
 pub(super) fn page(email: &str, to: &str, error: Option<&ApiError>, typed: &SavedForm) -> Markup {
     let (words, fields) = typed.draw();
     let faults = Faults::of(error);

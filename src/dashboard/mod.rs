@@ -1,11 +1,10 @@
 //! The pages for people.
 //!
-//! One page per file. A handler names whom it lets in by the same extractors as the API's, calls
-//! the same functions, and answers with markup; an error on the way is the API's [`ApiError`],
-//! which [`shell`] shows as a page in the same words. Everything that changes something is an
-//! urlencoded post to the page's own path, so that reading, queueing and cancelling work without
-//! JavaScript. What is live is done by the modules in `assets/`, which fetch the page again and
-//! swap the regions that changed: each thing is drawn in one place, here.
+//! One page per file. A handler uses the API's extractors for access control, calls the same
+//! functions and returns markup. Its errors are [`ApiError`]s, which [`shell`] shows as pages. Every
+//! change is an urlencoded post to the page's own path, so that reading, queueing and cancelling
+//! work without JavaScript. Pages are kept up to date by the modules in `assets/`, which fetch the
+//! page again and swap the regions that changed: all markup is made here.
 
 mod account;
 mod api_reference;
@@ -50,7 +49,7 @@ pub use not_found::not_found;
 use crate::auth::Auth;
 use crate::jobs::Jobs;
 
-/// What the pages are made from.
+/// The services behind the pages.
 #[derive(Clone)]
 struct Site {
     auth: Auth,
@@ -59,8 +58,8 @@ struct Site {
     api: Bytes,
 }
 
-/// The query parameters of each page; a page that is not here takes none. Any other is refused, as
-/// in the API.
+/// The query parameters of each page. A page that is not listed has none. Unknown parameters are
+/// refused, as in the API.
 const PARAMETERS: &[(&str, &[&str])] = &[
     ("/", &["scope"]),
     ("/setup", &["code"]),
@@ -92,7 +91,7 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
         .route("/setup", get(setup::show).post(setup::submit))
         .route("/login", get(login::show).post(login::submit))
         .route("/logout", post(login::logout))
-        // A program that only looks whether the link is there must not use it up.
+        // A program that only checks the link must not use it up.
         .route("/once/{code}", get(login::once).head(login::show))
         .route("/nodes", get(nodes::show).post(node_added::submit))
         .route("/nodes/{id}", get(node::show))

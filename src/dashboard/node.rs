@@ -14,7 +14,7 @@ use crate::nodes::{NodeStatus, NodeView};
 use crate::store::job::JobFilter;
 use crate::store::node_token::NodeToken;
 
-/// Jobs shown; the others are on the page of jobs.
+/// Number of jobs shown; the jobs page has all of them.
 const LATEST: u64 = 20;
 
 /// The page.
@@ -64,8 +64,8 @@ pub(super) async fn revoke_token(
     Ok(Redirect::to(&back))
 }
 
-/// A node's state in a sentence. What counts on by itself stands outside what screen readers
-/// announce. `from` is the page that it is kept up to date from, if that is another one.
+/// A node's state in a sentence. The counting time is outside the region that screen readers
+/// announce. `from` is the page from which the banner is updated, if that is another one.
 pub(super) fn banner(node: &NodeView, from: Option<&str>) -> Markup {
     let shows = format!("node:{}", node.id);
     let words = match (node.status, node.last_seen_at) {
@@ -157,7 +157,7 @@ fn facts(user: &User, node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup
     }
 }
 
-/// The agent's version, and the way to the server's where that is newer.
+/// The agent's version, with a link to upgrade it if the server has a newer one.
 fn agent(user: &User, node: &NodeView) -> Markup {
     html! {
         (or_dash(node.agent_version.as_deref()))

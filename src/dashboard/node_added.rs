@@ -1,4 +1,4 @@
-//! Adding a node or a token: the token is shown this once, with the command that starts an agent.
+//! Adding a node or a token: shows the token, only this once, with the command that starts an agent.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -47,7 +47,7 @@ pub(super) async fn submit(
     }
 }
 
-/// Makes another token of a node.
+/// Creates another token for a node.
 pub(super) async fn add_token(
     State(site): State<Site>,
     Admin(user): Admin,
@@ -60,8 +60,8 @@ pub(super) async fn add_token(
     Ok((StatusCode::CREATED, page).into_response())
 }
 
-/// The line that makes a new machine this node, with its one-time code; `None` where the server has
-/// no agent to give.
+/// The line that installs the agent on a new machine, with a one-time code; `None` if the server has
+/// no agent to install.
 async fn install_line(
     site: &Site,
     user: &User,
@@ -90,8 +90,7 @@ async fn page(
     let address = format!("/nodes/{}", node.id);
     let body = html! {
         h1 { "Start the agent on " (node.id) }
-        // The same region as on the node's own page, from where it is kept up to date: it turns
-        // green by itself.
+        // The same region as on the node's own page, from which it is updated.
         (node::banner(node, Some(&address)))
         @if server.is_local { (only_here(server)) }
         section.card {
@@ -131,7 +130,7 @@ async fn page(
     ))
 }
 
-/// What to do if the address in the commands is good on the server's own machine only.
+/// What to do if the address in the commands works only on the server's own machine.
 fn only_here(server: &ServerAddress) -> Markup {
     html! {
         p.alert {
@@ -142,8 +141,8 @@ fn only_here(server: &ServerAddress) -> Markup {
     }
 }
 
-/// The line that starts an agent. The values hold nothing that a shell would read otherwise: a URL
-/// that the configuration checked, a slug, and a token of letters, digits, `-` and `_`.
+/// The command that starts an agent. Its values need no quoting: a URL that the configuration
+/// checked, a slug, and a token of letters, digits, `-` and `_`.
 fn command(public_url: &str, node_id: &str, token: &str) -> String {
     let insecure = if is_in_the_clear(public_url) {
         "HYPRBOX_INSECURE_HTTP=1 "

@@ -1,5 +1,5 @@
-//! Choosing a node. A few are a list to choose from; of more, the one that is wanted is searched:
-//! typed, then picked from what was found, with scripts as one types, without them by a button.
+//! Choosing a node: from a list if there are few, otherwise by searching. With scripts the search
+//! runs while the user types, without them on a button.
 
 use axum::extract::State;
 use maud::{Markup, html};
@@ -13,24 +13,24 @@ use crate::nodes::{NodeStatus, NodeView};
 use crate::presets::Preset;
 use crate::store::node::NodeMatch;
 
-/// Up to so many nodes are a list.
+/// Up to this many nodes are shown as a list.
 pub(super) const LISTED_MAX: usize = 50;
-/// Found nodes shown.
+/// Maximum number of search results shown.
 const FOUND_MAX: usize = 8;
 
 /// The nodes that can be chosen from.
 pub(super) struct Picker {
     nodes: Vec<NodeView>,
-    /// All that match, whether they are shown or not.
+    /// Number of all matches, including those that are not shown.
     count: usize,
-    /// There are so many that they are searched.
+    /// There are too many nodes for a list.
     is_searched: bool,
     has_any: bool,
 }
 
 impl Picker {
-    /// Those that match what was typed; first those that the preset is for, then those that are
-    /// there.
+    /// The nodes that match `typed`, first those that the preset targets, then those that are
+    /// online.
     pub(super) async fn find(site: &Site, preset: &Preset, typed: &str) -> Result<Self, ApiError> {
         let (_, all) = site.jobs.nodes.presence.count_online();
         let is_searched = all > LISTED_MAX;
@@ -53,8 +53,7 @@ impl Picker {
         })
     }
 
-    /// The field. Where nodes are searched, `shows_found` says whether what was found is shown at
-    /// once.
+    /// The field. `shows_found` tells whether search results are shown with it.
     pub(super) fn draw(
         &self,
         preset: &Preset,
@@ -100,7 +99,7 @@ impl Picker {
         }
     }
 
-    /// What was found, each a button that takes it.
+    /// The search results, each as a button that chooses it.
     fn found(&self, preset: &Preset) -> Markup {
         html! {
             @match self.count {
@@ -119,7 +118,7 @@ impl Picker {
     }
 }
 
-/// What was found for what is being typed, for `queue.js`.
+/// The search results, for `queue.js`.
 pub(super) async fn show_found(
     State(site): State<Site>,
     Viewer(_): Viewer,
@@ -135,7 +134,7 @@ pub(super) async fn show_found(
     Ok(picker.found(&entry.preset))
 }
 
-/// One that was found; `queue.js` shows all its words when it is taken.
+/// One search result. `queue.js` shows `data-words` once it is chosen.
 fn found_button(preset: &Preset, node: &NodeView) -> Markup {
     let system = system(node).map(|system| format!(" · {}", words::visible(system)));
     html! {
@@ -155,14 +154,14 @@ fn system(node: &NodeView) -> Option<&str> {
     system.filter(|system| !system.is_empty())
 }
 
-/// Whether the preset is for what is known of this node.
+/// Whether the preset targets this node, as far as its system is known.
 fn is_target(preset: &Preset, node: &NodeView) -> bool {
     let like = node.os.id_like.as_deref().unwrap_or_default();
     let id = node.os.id.as_deref().filter(|id| !id.is_empty());
     id.is_none_or(|id| preset.targets_os(id, like))
 }
 
-/// Whether the preset is for this node; it is not known of one whose agent was never there.
+/// Whether the preset targets this node. A node whose agent has never connected counts.
 fn fits(preset: &Preset, node: &NodeMatch) -> bool {
     node.os_id.is_empty() || preset.targets_os(&node.os_id, &node.os_id_like)
 }

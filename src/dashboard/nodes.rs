@@ -15,25 +15,25 @@ use crate::nodes::{NodeStatus, NodeView};
 /// Nodes on a page.
 const PAGE: usize = 50;
 
-/// States by the words of the filter.
+/// The filter's states: name, label and status.
 const STATES: [(&str, &str, NodeStatus); 2] = [
     ("online", "Online", NodeStatus::Online),
     ("offline", "Offline", NodeStatus::Offline),
 ];
 
-/// What the page is asked for, kept in its links.
+/// The page's query, which its links keep.
 #[derive(Default)]
 struct PageQuery {
     sought: String,
     state: String,
-    /// The last node of the page before.
+    /// The last node of the previous page.
     after: String,
 }
 
-/// What is shown of the nodes that were found.
+/// One page of the nodes that match.
 struct SearchResult {
     nodes: Vec<NodeView>,
-    /// All that match, on every page.
+    /// Number of matches on all pages.
     count: usize,
     has_more: bool,
     online: usize,
@@ -55,7 +55,7 @@ pub(super) async fn show(
     draw(&site, &user, &asked, "", None).await
 }
 
-/// The page, with a form that was not accepted.
+/// The page with a form that was refused.
 pub(super) async fn page(
     site: &Site,
     user: &User,
@@ -216,7 +216,7 @@ fn row(node: &NodeView) -> Markup {
     }
 }
 
-/// What an agent has told, or a dash.
+/// A value that the agent reported, or a dash.
 pub(super) fn or_dash(text: Option<&str>) -> Markup {
     html! { bdi { (words::visible(text.filter(|text| !text.is_empty()).unwrap_or("–"))) } }
 }

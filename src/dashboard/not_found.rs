@@ -1,4 +1,4 @@
-//! An address that nothing is at.
+//! The fallback for unknown addresses.
 
 use axum::Extension;
 use axum::extract::{FromRequestParts, Request};

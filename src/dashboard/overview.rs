@@ -1,4 +1,4 @@
-//! `/`: the nodes, what runs and waits now, and what came last.
+//! `/`: the nodes, the queued and running jobs, and the latest finished ones.
 
 use axum::extract::State;
 use axum::http::request::Parts;
@@ -12,11 +12,11 @@ use crate::jobs::{JobView, Scope};
 use crate::nodes::{NodeStatus, NodeView};
 use crate::store::job::{JobFilter, JobStatus};
 
-/// Jobs that have not ended, shown at the most.
+/// Maximum number of unfinished jobs shown.
 const NOW_MAX: u64 = 50;
-/// Ended jobs shown.
+/// Number of finished jobs shown.
 const LATEST: u64 = 10;
-/// Nodes shown; the others are on their own page.
+/// Maximum number of nodes shown; the nodes page has all of them.
 const NODES_MAX: usize = 24;
 
 /// The page.
@@ -54,7 +54,7 @@ pub(super) async fn show(
     Ok(layout::draw(&page.under("/").live(parts::events(scope))))
 }
 
-/// The nodes that are shown: what needs a look comes first.
+/// The nodes to show, offline ones first.
 async fn most_relevant_nodes(site: &Site) -> Result<Vec<NodeView>, ApiError> {
     let presence = &site.jobs.nodes.presence;
     let mut found = site.jobs.search_nodes("").await?;
@@ -138,7 +138,7 @@ fn node_card(node: &NodeView) -> Markup {
     }
 }
 
-/// What runs and waits on a node, in words.
+/// A node's running and queued jobs in words.
 pub(super) fn load(node: &NodeView) -> Markup {
     html! {
         @match (&node.running_job_id, node.queued_jobs) {

@@ -1,7 +1,7 @@
-//! A preset's params as fields of a form, and the form's text as the JSON that the API takes.
+//! A preset's params as form fields, and the form's text as the API's JSON.
 //!
-//! What can't be read as its type goes on as the text that was typed: `presets` then says what it
-//! must be, in the same words as over the API.
+//! Text that can't be parsed as the param's type is passed on as it is: `presets` then reports the
+//! same error as the API.
 
 use maud::{Markup, html};
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use super::form::{Form, around, described_by, toggle};
 use crate::presets::schema::{MAX_TEXT_CHARS, MIN_SECRET_CHARS};
 use crate::presets::{Param, ParamKind, ParamValue};
 
-/// From how many characters on a string gets a field of several lines.
+/// Strings that may be longer than this get a field of several lines.
 const LONG_TEXT: usize = 255;
 
 /// A param's field.
@@ -22,7 +22,7 @@ pub(super) fn draw(param: &Param, value: Option<&str>, fault: Option<&str>) -> M
     } else {
         format!("{} (optional)", param.name)
     };
-    // What has a default is not left empty by accident: no need to call it optional.
+    // A param with a default is filled in: it need not be called optional.
     let label = if param.default.is_some() {
         &param.name
     } else {
@@ -44,7 +44,7 @@ fn hint(param: &Param) -> String {
     }
     parts.extend(limits(param));
     let default = param.default.as_ref().map(ToString::to_string);
-    // One of several lines is in the field itself.
+    // A default of several lines is visible in the field itself.
     if let Some(default) = default.filter(|text| !text.is_empty() && !text.contains('\n')) {
         parts.push(format!("default {default}"));
     }
@@ -64,7 +64,7 @@ fn limits(param: &Param) -> Option<String> {
             pattern,
             max_length,
         } => {
-            // Words say it better, where there are any.
+            // A description explains the value better than a pattern.
             let is_described = !param.description.trim().is_empty();
             let pattern = pattern
                 .as_ref()
@@ -85,7 +85,7 @@ fn control(param: &Param, id: &str, value: &str, is_wrong: bool) -> Markup {
     let about = described_by(id);
     match &param.kind {
         ParamKind::Bool if has_two_states(param) => html! {
-            // Said by a field of its own, as an empty checkbox says nothing.
+            // An unchecked checkbox sends nothing, so this field sends its value.
             input type="hidden" name=(name) value="false";
             input id=(id) type="checkbox" name=(name) value="true" checked[value == "true"]
                 aria-describedby=(about) aria-invalid=[wrong];
@@ -119,8 +119,7 @@ fn control(param: &Param, id: &str, value: &str, is_wrong: bool) -> Markup {
                 .is_some_and(|pattern| names_line_end(pattern.as_str()));
             html! {
                 @if is_long || has_lines || value.contains('\n') || default_text(param).contains('\n') {
-                    // The parser drops a line end right after the tag: one that is meant needs
-                    // another before it.
+                    // HTML parsers drop a line end right after the tag, so one is added.
                     textarea id=(id) name=(name) rows="1" data-max=[max_length] required[param.required] autocomplete="off" spellcheck="false"
                         aria-describedby=(about) aria-invalid=[wrong] { "\n" (value) }
                 } @else {
@@ -133,7 +132,7 @@ fn control(param: &Param, id: &str, value: &str, is_wrong: bool) -> Markup {
     }
 }
 
-/// Whether a pattern asks for line ends: it names them, and not only to forbid them (`[^\\n]`).
+/// Whether a pattern allows line ends: it names them, and not only to exclude them (`[^\\n]`).
 fn names_line_end(pattern: &str) -> bool {
     let mut rest = pattern;
     let mut is_forbidden = false;
@@ -176,7 +175,7 @@ fn choice(param: &Param, id: &str, values: &[String], value: &str, wrong: Option
     }
 }
 
-/// What a fresh form has in this field.
+/// The text of this field in a new form.
 pub(super) fn default_text(param: &Param) -> String {
     param
         .default
@@ -185,7 +184,7 @@ pub(super) fn default_text(param: &Param) -> String {
         .unwrap_or_default()
 }
 
-/// A job's value as the form's text; a secret has to be typed again.
+/// A job's value as the form's text; empty for a secret, which must be entered again.
 pub(super) fn text_of(param: &Param, value: Option<&Value>) -> String {
     match (value, &param.kind) {
         (None, _) | (_, ParamKind::Secret) => String::new(),
@@ -194,7 +193,7 @@ pub(super) fn text_of(param: &Param, value: Option<&Value>) -> String {
     }
 }
 
-/// What was typed in this field; of a checkbox the last of its values counts.
+/// The submitted text of this field; the last value counts (checkboxes send two).
 pub(super) fn typed(param: &Param, form: &Form) -> Option<String> {
     let name = format!("p.{}", param.name);
     form.0
@@ -210,7 +209,7 @@ pub(super) fn json<'p>(params: impl Iterator<Item = &'p Param>, form: &Form) -> 
         .collect()
 }
 
-/// One value; none where the field says that it is not given.
+/// One value; `None` if the field means that the param is not given.
 fn value(param: &Param, typed: String) -> Option<Value> {
     match &param.kind {
         ParamKind::Int { .. } | ParamKind::Port => {
@@ -230,7 +229,7 @@ fn value(param: &Param, typed: String) -> Option<Value> {
         ParamKind::Enum { .. } | ParamKind::Secret => {
             (!typed.is_empty()).then(|| Value::from(typed))
         }
-        // Emptied, where there was a default: then empty is what is meant.
+        // An emptied field that had a default means the empty string.
         ParamKind::String { .. } => {
             (!typed.is_empty() || param.default.is_some()).then(|| Value::from(typed))
         }

@@ -1,5 +1,5 @@
-//! Pieces that several pages show: states, rows of jobs, the switch between one's own jobs and
-//! everybody's.
+//! Markup that several pages share: states, tables of jobs, the switch between the user's own jobs
+//! and everybody's.
 
 use maud::{Markup, html};
 
@@ -27,8 +27,8 @@ fn state_words(status: JobStatus, is_stopping: bool) -> (&'static str, &'static 
     }
 }
 
-/// How a job's state is told by the tab that shows it: a mark before its title, and its icon.
-/// `job.js` has the same marks.
+/// How a browser tab shows a job's state: a mark before the title, and an icon. `job.js` has the
+/// same marks.
 pub(super) fn tab(job: &JobView) -> (&'static str, String) {
     let (name, _) = state_words(job.status, job.cancel_requested_at.is_some());
     let mark = match name {
@@ -56,7 +56,7 @@ pub(super) fn node_state(node: &NodeView) -> Markup {
     html! { span.state data-state=(name) { (word) } }
 }
 
-/// When a node was last heard of.
+/// When a node was last seen.
 pub(super) fn last_seen(node: &NodeView) -> Markup {
     html! {
         @match node.last_seen_at {
@@ -92,7 +92,8 @@ pub(super) fn job_address(id: &str, scope: Scope) -> String {
     format!("/jobs/{id}{}", scope_query(scope))
 }
 
-/// The switch between one's own jobs and everybody's, for those who may; `rest` goes along.
+/// The switch between the user's own jobs and everybody's, for users who may see those. `rest` are
+/// query parameters to keep.
 pub(super) fn scope_switch(
     site: &Site,
     user: &User,
@@ -116,7 +117,7 @@ pub(super) fn scope_switch(
     }
 }
 
-/// Jobs as a table. `none` is said where there are none.
+/// Jobs as a table; the text `none` if there are none.
 pub(super) fn job_table(jobs: &[JobView], scope: Scope, none: &str) -> Markup {
     html! {
         @if jobs.is_empty() { p.none { (none) } }
@@ -157,7 +158,7 @@ pub(super) fn took(job: &JobView) -> Markup {
     }
 }
 
-/// Text to take along, with a button that copies it.
+/// Text with a button that copies it.
 pub(super) fn copyable(text: &str, what: &str) -> Markup {
     html! {
         div.copyable {

@@ -1,21 +1,20 @@
-//! Output as plain text, for pages without JavaScript: the end of it, without what moves a
-//! terminal's cursor.
+//! The end of the output as plain text, without control sequences, for pages without JavaScript.
 
 use crate::terminal::{Line, Parser, Printed};
 
-/// Bytes of the end that are shown.
+/// Number of bytes shown, counted from the end.
 const SHOWN: usize = 64 * 1024;
 
-/// Bytes that are read at once: all of a long output is not copied for it.
+/// Bytes that are parsed at a time, so that long output is not copied as a whole.
 const PIECE: usize = 16 * 1024;
 
-/// Bytes to read of the end: one more than is shown tells that there is more.
+/// Bytes to read from the end: one more than is shown, to know whether there is more.
 pub(super) const READ: u64 = SHOWN as u64 + 1;
 
-/// The end of the output as text, and whether that is not all of it.
+/// The end of the output as text, and whether it was cut.
 pub(super) fn text(output: &[u8]) -> (String, bool) {
     let from = output.len().saturating_sub(SHOWN);
-    // From a line's beginning if there is one, or else a character's.
+    // Starts at a line's beginning if there is one, at a character's otherwise.
     let is_within = |byte: &u8| byte & 0b1100_0000 == 0b1000_0000;
     let shown = &output[from..];
     let cut = match shown.iter().position(|byte| *byte == b'\n') {
@@ -32,12 +31,12 @@ pub(super) fn text(output: &[u8]) -> (String, bool) {
     (strip(&output[cut..]), from > 0)
 }
 
-/// All of it as text.
+/// The whole output as text.
 pub(super) fn whole(output: &[u8]) -> String {
     strip(output)
 }
 
-/// The output as a terminal would show it, as far as that is a matter of one line.
+/// The output as a terminal would show it, for control sequences that act within one line.
 fn strip(output: &[u8]) -> String {
     let (mut lines, mut line) = (String::new(), Line::default());
     let mut print = |printed: Printed<'_>| match printed {

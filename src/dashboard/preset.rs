@@ -1,4 +1,4 @@
-//! `/presets/{name}`: the form that queues it, with a look at the script before.
+//! `/presets/{name}`: the form that queues a job, with a preview of the script.
 
 use std::sync::Arc;
 
@@ -18,21 +18,21 @@ use crate::http::{ApiError, Path, Query};
 use crate::jobs::{Idempotency, JobError, QueueOutcome, QueueRequest, find_visible};
 use crate::presets::{CatalogEntry, ParamKind, Preset, Risk};
 
-/// What the form has in it.
+/// The values of the form.
 struct FormValues {
     node: String,
-    /// The nodes that match are shown, to choose one.
+    /// Matching nodes are shown to choose from.
     shows_found: bool,
-    /// A high-risk preset is queued when that is said once more.
+    /// A high-risk preset needs a confirmation before it is queued.
     asks: bool,
     timeout: String,
-    /// By param, in the preset's order.
+    /// One per param, in the preset's order.
     values: Vec<String>,
-    /// Makes a form that is sent twice one job.
+    /// The idempotency key: a form that is sent twice queues one job.
     key: String,
 }
 
-/// The form: fresh, or (`?from=`) as it was for a job that is to be run again.
+/// The form; with `?from=` it has the values of an earlier job.
 pub(super) async fn show(
     State(site): State<Site>,
     Viewer(user): Viewer,
@@ -50,7 +50,7 @@ pub(super) async fn show(
     page(&site, &user, &entry, &filled, None, None).await
 }
 
-/// Queues a job, or shows the script that would be frozen.
+/// Queues a job, or shows the script that would be queued.
 pub(super) async fn submit(
     State(site): State<Site>,
     Operator(user): Operator,
@@ -169,7 +169,7 @@ async fn queue(
     }
 }
 
-/// Seconds; none where the field was left empty.
+/// Seconds; `None` if the field was left empty.
 fn timeout_of(typed: &str) -> Result<Option<i64>, ApiError> {
     if typed.is_empty() {
         return Ok(None);
@@ -295,8 +295,8 @@ fn form(preset: &Preset, node: &Markup, filled: &FormValues, error: Option<&ApiE
         pattern: Some("[0-9]{1,6}"),
         ..Input::default()
     };
-    // With scripts the question is asked before the form is sent, and answered by what its button
-    // then says.
+    // With scripts the browser asks before the form is sent, and the button's value carries the
+    // answer.
     let ask = (preset.risk == Risk::High)
         .then(|| format!("{} is a high-risk preset. Queue it?", preset.name));
     let sure = ask.as_ref().map(|_| "confirmed");
@@ -318,7 +318,7 @@ fn form(preset: &Preset, node: &Markup, filled: &FormValues, error: Option<&ApiE
                 }
             }
             input type="hidden" name="key" value=(filled.key);
-            // What Enter presses: the form's first button, which would else be one that only looks.
+            // Enter uses the form's first button. Without this one that would be a search.
             button hidden name="do" value="queue" data-ask=[ask.as_ref()] data-sure=[sure] {}
             (node)
             @for ((param, path), value) in preset.params.iter().zip(&paths).zip(&filled.values) {

@@ -1,4 +1,4 @@
-//! `/presets`: what there is to run, and the files that can't be read.
+//! `/presets`: all presets, and the files that are invalid.
 
 use axum::extract::State;
 use maud::{Markup, html};
@@ -9,7 +9,7 @@ use crate::auth::Viewer;
 use crate::http::{ApiError, Query};
 use crate::presets::{CatalogEntry, FileError, Origin, Preset, Risk, Snapshot};
 
-/// The page; `?q=` searches, `?node=` goes along to the form.
+/// The page; `?q=` searches, `?node=` is passed on to the form.
 pub(super) async fn show(
     State(site): State<Site>,
     Viewer(user): Viewer,
@@ -96,7 +96,6 @@ fn card(entry: &CatalogEntry, node: Option<&str>) -> Markup {
     }
 }
 
-/// How much can go wrong.
 pub(super) fn risk(risk: Risk) -> Markup {
     let (name, word) = match risk {
         Risk::Low => ("low", "Low risk"),
@@ -106,7 +105,7 @@ pub(super) fn risk(risk: Risk) -> Markup {
     html! { span.risk data-risk=(name) { (word) } }
 }
 
-/// Which systems it is for.
+/// The systems that the preset targets.
 pub(super) fn targets(preset: &Preset) -> String {
     if preset.targets_any() {
         "any Linux".to_owned()

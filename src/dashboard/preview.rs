@@ -1,5 +1,5 @@
-//! The look before Queue: the script as it would be frozen, and what is new about it since the last
-//! run there.
+//! The preview before queueing: the script that would be frozen, and its changes since the last run
+//! on the same node.
 
 use maud::{Markup, html};
 use serde_json::{Map, Value};
@@ -9,10 +9,10 @@ use crate::auth::User;
 use crate::http::ApiError;
 use crate::jobs::{JobView, Scope, unified_diff};
 
-/// What would be frozen.
+/// The job that would be queued.
 pub(super) struct Preview {
     script: String,
-    /// The values used, as a job's page shows them.
+    /// The values used, with secrets hidden.
     params: Value,
     last: Option<LastRun>,
 }
@@ -25,7 +25,7 @@ struct LastRun {
 }
 
 impl Preview {
-    /// Renders the preset. All faults of the params come at once, as when it is queued.
+    /// Renders the preset. Reports all faults of the params at once, as queueing does.
     pub(super) async fn make(
         site: &Site,
         user: &User,
@@ -60,7 +60,6 @@ impl Preview {
         })
     }
 
-    /// As it is shown below the form.
     pub(super) fn draw(&self) -> Markup {
         html! {
             section.card aria-labelledby="preview-h" {

@@ -1,5 +1,5 @@
-//! What was typed into a form whose session had ended: it goes through the sign-in and back into
-//! the form, where it waits to be sent again. Passwords and secrets are typed again.
+//! A form that was submitted after the session had ended is saved in the sign-in page and restored
+//! afterwards, to be submitted again. Passwords and secrets are not saved.
 
 use axum::body::{Body, to_bytes};
 use axum::http::request::Parts;
@@ -11,17 +11,17 @@ use super::{Site, login};
 use crate::http::{ApiError, Pairs};
 use crate::presets::ParamKind;
 
-/// Marks a sign-in, and what follows it, that carries a form.
+/// Marks a sign-in, and the request after it, that carries a saved form.
 const MARK: &str = "typed";
-/// Before the name of each field of it.
+/// Prefix of the names of saved fields.
 const PREFIX: &str = "typed.";
-/// The most that is carried: before a sign-in a body has at most 64 KiB, and this one has the
-/// sign-in's own fields too.
+/// Maximum size of a saved form: without a session a body has at most 64 KiB, and this one also has
+/// the fields of the sign-in.
 const LONGEST: usize = 56 * 1024;
-/// What a browser is not to be given back.
+/// Fields that are never saved.
 const NEVER: [&str; 2] = ["password", "old"];
 
-/// What the sign-in says and carries.
+/// A saved form, and the message above the sign-in.
 #[derive(Default)]
 pub(super) struct SavedForm {
     fields: Vec<(String, String)>,
@@ -30,7 +30,7 @@ pub(super) struct SavedForm {
 }
 
 impl SavedForm {
-    /// What a sign-in that was sent carries.
+    /// The saved form in a submitted sign-in.
     pub(super) fn of_sign_in(pairs: &Pairs<'_>) -> Self {
         Self {
             has_form: is_restored(pairs),
@@ -39,12 +39,12 @@ impl SavedForm {
         }
     }
 
-    /// Whether it goes back to a form.
+    /// Whether there is a form to return to.
     pub(super) fn has_form(&self) -> bool {
         self.has_form
     }
 
-    /// The sentence above the sign-in, and the fields within it.
+    /// The message above the sign-in, and the hidden fields in it.
     pub(super) fn draw(&self) -> (Markup, Markup) {
         let words = html! {
             @if !self.words.is_empty() { p.alert role="alert" { (self.words) } }
@@ -57,7 +57,7 @@ impl SavedForm {
     }
 }
 
-/// The fields of a form, under the names that carry them.
+/// The saved fields, with their prefix.
 fn fields(pairs: &Pairs<'_>) -> Vec<(String, String)> {
     let carried = pairs.pairs().filter(|(name, _)| name.starts_with(PREFIX));
     carried
@@ -65,12 +65,12 @@ fn fields(pairs: &Pairs<'_>) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Whether what was posted is a form that comes back from the sign-in.
+/// Whether the posted form was restored after a sign-in.
 pub(super) fn is_restored(pairs: &Pairs<'_>) -> bool {
     pairs.get(MARK).is_some()
 }
 
-/// The form as it was typed.
+/// The saved form's body, as it was submitted first.
 pub(super) fn restore(pairs: &Pairs<'_>) -> Vec<u8> {
     let mut body = form_urlencoded::Serializer::new(String::new());
     for (name, value) in fields(pairs) {
@@ -79,7 +79,7 @@ pub(super) fn restore(pairs: &Pairs<'_>) -> Vec<u8> {
     body.finish().into_bytes()
 }
 
-/// What a form says that is back.
+/// The message above a restored form.
 pub(super) fn restored_notice() -> ApiError {
     ApiError::bad_request(
         "typed_again",
@@ -87,7 +87,7 @@ pub(super) fn restored_notice() -> ApiError {
     )
 }
 
-/// Whether a post to this path comes from a form that can be filled again.
+/// Whether a post to this path comes from a form that can be restored.
 pub(super) fn has_fields(path: &str) -> bool {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let parts: Vec<_> = path.split('/').skip(1).collect();
@@ -97,7 +97,7 @@ pub(super) fn has_fields(path: &str) -> bool {
     )
 }
 
-/// The page that a button is on.
+/// The page that has the button which posts to this path.
 fn page_of(path: &str) -> String {
     let parts: Vec<_> = path.split('/').skip(1).collect();
     match parts[..] {
@@ -107,8 +107,8 @@ fn page_of(path: &str) -> String {
     }
 }
 
-/// The sign-in for a form or a button of ours whose session has ended; the request again if it is
-/// something else.
+/// The sign-in page for a form or a button of ours whose session has ended; otherwise returns the
+/// request unchanged.
 pub(super) async fn keep(site: &Site, parts: Parts, body: Body) -> Result<Response, (Parts, Body)> {
     let path = parts.uri.path();
     let is_open = matches!(path, "/login" | "/setup" | "/logout");
@@ -136,7 +136,7 @@ pub(super) async fn keep(site: &Site, parts: Parts, body: Body) -> Result<Respon
     Ok(sign_in(&to, &typed))
 }
 
-/// A request of our own pages, without a session that holds.
+/// Whether this is a request from our own pages without a valid session.
 async fn has_ended(site: &Site, parts: &Parts) -> bool {
     let is_ours = site.auth.require_same_origin(&parts.headers).is_ok();
     let is_plain = !parts.headers.contains_key(header::CONTENT_ENCODING);
@@ -151,7 +151,7 @@ async fn typed(site: &Site, path: &str, pairs: &Pairs<'_>) -> Option<SavedForm> 
     let secrets = secrets(site, path).await;
     let is_kept = |name: &str| !NEVER.contains(&name) && !secrets.iter().any(|known| known == name);
     let typed = pairs.pairs().filter(|(name, _)| is_kept(name));
-    // A form that came back from a sign-in which did not last goes there once more, as it was.
+    // A restored form whose new session has also ended is saved again as it is.
     let fields: Vec<_> = if is_restored(pairs) {
         fields(pairs)
     } else {

@@ -1,4 +1,4 @@
-//! `/setup`: the first ADMIN, by the code that the server printed at its start.
+//! `/setup`: creates the first ADMIN, with the code that the server printed when it started.
 
 use axum::extract::State;
 use axum::http::request::Parts;
@@ -11,7 +11,7 @@ use super::{Site, login};
 use crate::auth::{ClientAddress, NotForeign, Registration};
 use crate::http::{ApiError, Query};
 
-/// The form; with `?code=` it is filled in.
+/// The form; `?code=` fills in the code.
 pub(super) async fn show(State(site): State<Site>, query: Query) -> Result<Response, ApiError> {
     if site.auth.has_users().await? {
         return Ok(page(&done()).into_response());
@@ -20,7 +20,7 @@ pub(super) async fn show(State(site): State<Site>, query: Query) -> Result<Respo
     Ok(page(&form(code, "", None)).into_response())
 }
 
-/// Makes the user and signs them in.
+/// Creates the user and signs them in.
 pub(super) async fn submit(
     State(site): State<Site>,
     _: NotForeign,

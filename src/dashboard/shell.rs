@@ -1,4 +1,4 @@
-//! What every page goes through: its headers, and errors shown as pages.
+//! Middleware of every page: its headers, and errors shown as pages.
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
@@ -51,18 +51,17 @@ fn refuse_unknown(parts: &Parts) -> Result<(), ApiError> {
 pub(super) fn protect(headers: &mut HeaderMap) {
     let csp = HeaderValue::from_static(PAGE_CSP);
     headers.insert(header::CONTENT_SECURITY_POLICY, csp);
-    // Pages show what the signed-in person may see, tokens too: neither a proxy nor the next user
-    // of the browser may.
+    // Pages show what only the signed-in user may see, such as tokens. Neither a proxy nor the next
+    // user of the browser may keep them.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
-/// The error as a page; those who aren't signed in are asked to, and come back.
+/// The error as a page. A user who isn't signed in is sent to the sign-in, and returns afterwards.
 pub(super) async fn show(auth: &Auth, mut asked: Parts, error: ApiError) -> Response {
     if error.status == StatusCode::UNAUTHORIZED {
         return to_login(auth, &asked).await;
     }
-    // Who is asking is only for the navigation here; the proof of origin was the request's own
-    // matter.
+    // The user is needed only for the navigation. The origin was checked with the request itself.
     asked.method = Method::GET;
     let user = auth.authenticate(&asked).await.ok();
     let mut error = error;
@@ -80,7 +79,7 @@ pub(super) async fn show(auth: &Auth, mut asked: Parts, error: ApiError) -> Resp
 }
 
 async fn to_login(auth: &Auth, asked: &Parts) -> Response {
-    // A database that can't be asked is told on the login page soon enough.
+    // If the database can't be read, the sign-in page reports it.
     if !auth.has_users().await.unwrap_or(true) {
         return Redirect::to("/setup").into_response();
     }

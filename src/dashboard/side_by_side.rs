@@ -1,5 +1,4 @@
-//! Two texts beside each other, line by line: aligned by a diff, runs of the same lines folded,
-//! bounded in work and size.
+//! Two texts side by side, aligned by a diff, with equal lines folded. Work and size are bounded.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -10,21 +9,21 @@ use similar::{Algorithm, DiffOp, DiffTag, capture_diff_slices_deadline, group_di
 
 use super::words;
 
-/// How long a diff may take; what is left then is not aligned line by line.
+/// How long a diff may take. The rest is then not aligned.
 const DEADLINE: Duration = Duration::from_millis(700);
-/// Lines of the same text around what differs.
+/// Equal lines shown around differences.
 const AROUND: usize = 3;
-/// Rows shown.
+/// Maximum number of rows shown.
 const ROWS_MAX: usize = 800;
-/// Characters of a line shown.
+/// Maximum number of characters shown per line.
 const LINE_MAX: usize = 1_000;
 
-/// Lines of a text that are compared; what is beyond is left out.
+/// Maximum number of lines compared per text.
 const LINES_MAX: usize = 50_000;
-/// Bytes of a text that are compared: a script may have many params of 64 KiB.
+/// Maximum number of bytes compared per text: a script may have many params of 64 KiB.
 const TEXT_MAX: usize = 8 * 1024 * 1024;
 
-/// A text, and where its lines are.
+/// A text and the ranges of its lines.
 struct Lines {
     text: String,
     lines: Vec<Range<usize>>,
@@ -71,24 +70,24 @@ impl Lines {
     }
 }
 
-/// Two texts, compared.
+/// The comparison of two texts.
 pub(super) struct SideBySide {
     old: Lines,
     new: Lines,
     /// Whether the beginning of each is left out.
     pub(super) is_cut_before: (bool, bool),
     hunks: Vec<Vec<DiffOp>>,
-    /// The deadline passed: the rest is beside each other as it stands.
+    /// The comparison is not complete: the deadline passed, or a text was too long.
     is_cut: bool,
 }
 
 /// One line, or none, of each text, by index.
 type Row = (Option<usize>, Option<usize>);
 
-/// What is drawn of a comparison.
+/// The part of a comparison that is drawn.
 #[derive(Default)]
 struct Excerpt {
-    /// Lines that are the same before each hunk, and the hunk's rows.
+    /// For each hunk: the number of equal lines before it, and its rows.
     hunks: Vec<(usize, Vec<(DiffTag, Row)>)>,
     same_after: usize,
     /// Whether there is more than is drawn.
@@ -96,12 +95,12 @@ struct Excerpt {
 }
 
 impl SideBySide {
-    /// Compares them from their beginnings; takes up to the deadline of this thread.
+    /// Compares two texts from their beginnings. Blocks up to the deadline.
     pub(super) fn of(old: String, new: String) -> Self {
         Self::compare(Lines::of(old, false), Lines::of(new, false))
     }
 
-    /// Compares their ends, if they have too many lines.
+    /// Compares the ends of texts that have too many lines.
     pub(super) fn of_ends(old: String, new: String) -> Self {
         Self::compare(Lines::of(old, true), Lines::of(new, true))
     }
@@ -146,7 +145,7 @@ impl SideBySide {
         Some((first.old_range().start + 1, first.new_range().start + 1))
     }
 
-    /// As it is shown under these two headings.
+    /// Draws the comparison under these two headings.
     pub(super) fn draw(&self, names: (&str, &str)) -> Markup {
         let shown = self.excerpt();
         html! {
@@ -165,7 +164,7 @@ impl SideBySide {
         }
     }
 
-    /// The first rows of what differs, and how many lines are folded around them.
+    /// The first rows that differ, and the number of lines folded around them.
     fn excerpt(&self) -> Excerpt {
         let mut shown = Excerpt::default();
         let (mut left, mut new_at) = (ROWS_MAX, 0);
@@ -205,15 +204,14 @@ impl SideBySide {
     }
 }
 
-/// Two lines with the same hash are taken for the same: a collision of one in 2^64 would hide a
-/// difference, never more.
+/// Lines with the same hash count as equal. A collision, one in 2^64, would only hide a difference.
 fn hash(line: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     line.hash(&mut hasher);
     hasher.finish()
 }
 
-/// The lines of an operation beside each other.
+/// The rows of an operation.
 fn rows(op: &DiffOp) -> impl Iterator<Item = Row> + use<> {
     let (old, new) = (op.old_range(), op.new_range());
     (0..old.len().max(new.len())).map(move |n| {

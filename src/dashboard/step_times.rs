@@ -1,4 +1,4 @@
-//! The steps of two runs beside each other, each with the time that it took.
+//! The steps of two runs side by side, each with its duration.
 
 use maud::{Markup, html};
 use similar::{Algorithm, DiffTag, capture_diff_slices};
@@ -6,13 +6,13 @@ use similar::{Algorithm, DiffTag, capture_diff_slices};
 use super::words;
 use crate::jobs::{Step, StepState};
 
-/// The output tells when steps begin, and an agent that nobody watches sends it every 1.5 s: what
-/// comes together took less.
+/// Steps are timed by their output, which an agent sends every 1.5 s if nobody watches. Steps that
+/// arrive together took less than that.
 const TOGETHER_MS: i64 = 100;
-/// A smaller difference may be none.
+/// Smaller differences are within the error of measurement.
 const SAME_MS: i64 = 2_000;
 
-/// The table, under these two names; nothing where neither run came to a step.
+/// The table with these two headings; empty if neither run reached a step.
 pub(super) fn draw(old: &[Step], new: &[Step], names: (&str, &str)) -> Markup {
     if old.is_empty() && new.is_empty() {
         return html! {};
@@ -35,7 +35,7 @@ pub(super) fn draw(old: &[Step], new: &[Step], names: (&str, &str)) -> Markup {
     }
 }
 
-/// The same steps of both, by their names and in their order.
+/// Pairs the steps of both runs by name, in order.
 fn beside<'s>(old: &'s [Step], new: &'s [Step]) -> Vec<(Option<&'s Step>, Option<&'s Step>)> {
     let names = |steps: &'s [Step]| steps.iter().map(|step| &step.name).collect::<Vec<_>>();
     let mut rows = Vec::with_capacity(old.len().max(new.len()));
@@ -72,7 +72,7 @@ fn cell(step: Option<&Step>) -> Markup {
     }
 }
 
-/// How long a step took that had something to do and has ended, in milliseconds.
+/// The duration in milliseconds of a step that has ended and was not already done.
 fn took(step: &Step) -> Option<i64> {
     let ended_at = step
         .ended_at

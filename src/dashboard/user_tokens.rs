@@ -1,4 +1,4 @@
-//! `/users/{id}/tokens`: somebody's personal tokens, for an ADMIN.
+//! `/users/{id}/tokens`: a user's personal tokens, for ADMINs.
 
 use axum::extract::State;
 use axum::response::Redirect;
@@ -29,7 +29,7 @@ pub(super) async fn show(
     Ok(layout::draw(&page))
 }
 
-/// Revokes one of them.
+/// Revokes one of the tokens.
 pub(super) async fn revoke(
     State(site): State<Site>,
     Admin(admin): Admin,

@@ -1,4 +1,4 @@
-//! `/users`: who may sign in, and what they may do. For ADMINs.
+//! `/users`: the users and their roles. For ADMINs.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};

@@ -1,4 +1,5 @@
-//! Times and texts in words. `assets/time.js` says the same of times while the page is open.
+//! Times, sizes and texts in words. `assets/time.js` formats times the same way while the page is
+//! open.
 
 use std::borrow::Cow;
 
@@ -19,7 +20,7 @@ pub(super) fn span(millis: i64) -> String {
         small => format!("{big} {big_unit} {small} {small_unit}"),
     };
     match millis.max(0) {
-        // Cut, not rounded: what is under ten seconds must not read as ten.
+        // Truncated, not rounded: less than ten seconds must not read as ten.
         ms if ms < 10 * SECOND => format!("{}.{} s", ms / SECOND, ms % SECOND / 100),
         ms if ms < MINUTE => format!("{} s", ms / SECOND),
         ms if ms < HOUR => two(ms / MINUTE, "min", ms % MINUTE / SECOND, "s"),
@@ -46,19 +47,19 @@ pub(super) fn plain_time(at: Timestamp) -> String {
     format!("{date} {} UTC", time.get(..8).unwrap_or(time))
 }
 
-/// How long ago, kept up to date while the page is open; the time itself beside it.
+/// How long ago, updated while the page is open, with the time as its title.
 pub(super) fn since(at: Timestamp) -> Markup {
     html! {
         time datetime=(at.to_string()) data-ago title=(plain_time(at)) { (ago(at, clock::now())) }
     }
 }
 
-/// The time itself, which scripts turn into the reader's own zone.
+/// The time, which scripts convert to the reader's time zone.
 pub(super) fn moment(at: Timestamp) -> Markup {
     html! { time datetime=(at.to_string()) data-local { (plain_time(at)) } }
 }
 
-/// How long it has been going on, counted on while the page is open.
+/// The time since `at`, updated while the page is open.
 pub(super) fn running_since(at: Timestamp) -> Markup {
     let passed = clock::now().millis_since(at);
     html! { span data-since=(at.as_millis()) { (span(passed)) } }
@@ -80,8 +81,8 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// The text with what can't be seen made visible: marks that turn the order of characters around (a
-/// script that reads otherwise than it runs), and control characters. Line ends and tabs stay.
+/// Makes invisible characters visible: marks that reorder text (a script that reads differently
+/// than it runs) and control characters. Line ends and tabs are kept.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
     let hides = |c: char, misleads: bool| misleads || (c.is_control() && c != '\n' && c != '\t');
     if !judged(text).any(|(c, misleads)| hides(c, misleads)) {
@@ -98,10 +99,10 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Text of a preset's author: what stands between backticks is code.
+/// Text by a preset's author; text between backticks is code.
 pub(super) fn prose(text: &str) -> Markup {
     let parts: Vec<&str> = text.split('`').collect();
-    // An odd one out is a backtick and nothing else.
+    // With an odd number of backticks, none of them marks code.
     if parts.len().is_multiple_of(2) {
         return html! { (visible(text)) };
     }
@@ -112,7 +113,7 @@ pub(super) fn prose(text: &str) -> Markup {
     }
 }
 
-/// A message that goes on from a field's name, as a sentence of its own: `Must be 1 to 65535.`
+/// Turns a message that continues a field's name into a sentence: `Must be 1 to 65535.`
 pub(super) fn sentence(message: &str) -> String {
     let mut chars = message.chars();
     let first: String = chars

@@ -1,4 +1,4 @@
-//! The few calls of the API that the demo makes, as any program would.
+//! The API calls of the demo.
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ pub(super) struct JobEnd {
     pub(super) queued_to_claimed_ms: Option<i64>,
 }
 
-/// The fields of a job that the demo looks at.
+/// The fields of a job that the demo reads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Job {
@@ -26,7 +26,7 @@ struct Job {
     started_at: Option<String>,
 }
 
-/// A person's way to the API.
+/// A client with the demo user's session.
 pub(super) struct Client {
     http: reqwest::Client,
     url: String,
@@ -35,7 +35,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(url: &str, token: String) -> anyhow::Result<Self> {
-        // reqwest wants a provider even for plain http; whoever installed one first did the same.
+        // reqwest needs a provider even for plain http. An earlier install of the same one is fine.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -74,7 +74,7 @@ impl Client {
         answer.json().await.context("the response is not JSON")
     }
 
-    /// Adds a node and gives its token.
+    /// Adds a node and returns its token.
     pub(super) async fn add_node(&self, id: &str) -> anyhow::Result<String> {
         let added = self.post("/api/nodes", json!({ "id": id })).await?;
         added["token"]
@@ -88,7 +88,7 @@ impl Client {
         Ok(node["status"] == "ONLINE")
     }
 
-    /// Queues a job and gives its id.
+    /// Queues a job and returns its id.
     pub(super) async fn queue(
         &self,
         preset: &str,
@@ -107,7 +107,7 @@ impl Client {
             .context("no id in the response")
     }
 
-    /// Follows a job to its end; `on_output` gets its output as it comes.
+    /// Follows a job to its end; `on_output` receives its output.
     pub(super) async fn follow(
         &self,
         id: &str,
@@ -134,7 +134,7 @@ impl Client {
         Ok(JobEnd {
             id: job.id,
             status: job.status,
-            // A job that ended without a code did not end well.
+            // A job that ended without an exit code failed.
             exit_code: job.exit_code.unwrap_or(1),
             queued_to_claimed_ms: claimed
                 .map(|(started, created)| started.millis_since(created).max(0)),

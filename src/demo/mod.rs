@@ -1,6 +1,5 @@
-//! `hyprbox demo`: a server, an agent and one job in one process, told in the terminal. Everything
-//! but the processes' being one is the real thing: the job goes over HTTP, through the database,
-//! and runs in bash under its own supervisor.
+//! `hyprbox demo`: a server, an agent and one job in one process. Apart from that everything is real:
+//! the job goes over HTTP and through the database, and runs in bash under its own supervisor.
 
 mod client;
 
@@ -23,15 +22,15 @@ use client::{Client, JobEnd};
 const NODE: &str = "demo";
 /// The demo's only user.
 const EMAIL: &str = "demo@example.org";
-/// Changes nothing on the machine that it reports on.
+/// The preset to run: it changes nothing on the machine.
 const PRESET: &str = "system-report";
-/// Waits of the preset, so that there is something to watch, in milliseconds.
+/// Pause between the preset's steps in milliseconds, so that there is something to watch.
 const PACE_MS: u64 = 450;
-/// How long the agent may take to come.
+/// How long the agent may take to connect.
 const AGENT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs the demo. With `once`, or without a terminal, it ends with the job; else it serves on until
-/// Ctrl-C. Gives the job's exit code.
+/// Runs the demo. With `once`, or without a terminal, it ends with the job; otherwise the server
+/// runs until Ctrl-C. Returns the job's exit code.
 pub async fn run(once: bool) -> anyhow::Result<u8> {
     let folder = tempfile::tempdir().context("can't create a temporary folder")?;
     let listener = listen().await?;
@@ -69,7 +68,7 @@ pub async fn run(once: bool) -> anyhow::Result<u8> {
         ));
     }
     agent.stop().await;
-    // An error says that the server is down already.
+    // An error means that the server has already stopped.
     let _down = stop.send(true);
     serving.await.context("the server panicked")??;
     terminal.0.context("the output can't be written")?;
@@ -80,14 +79,14 @@ async fn listen() -> anyhow::Result<TcpListener> {
     let usual = SocketAddr::from(([127, 0, 0, 1], 4000));
     match TcpListener::bind(usual).await {
         Ok(listener) => Ok(listener),
-        // A real server may have the usual port; any other will do.
+        // A real server may use the usual port; any other port will do.
         Err(_) => TcpListener::bind(("127.0.0.1", 0))
             .await
             .context("can't listen on 127.0.0.1"),
     }
 }
 
-/// The folder's random name is known to nobody else, and goes when the demo ends.
+/// A password from the folder's random name, which nobody else knows.
 fn password(folder: &TempDir) -> String {
     format!("demo {}", folder.path().display())
 }
@@ -119,7 +118,7 @@ struct Agent {
 
 impl Agent {
     async fn stop(self) {
-        // An error says that the agent has ended by itself, which the next line tells.
+        // An error means that the agent has already ended; its result is handled below.
         let _ended = self.stop.send(());
         match self.running.await {
             Ok(Ok(())) => {}
@@ -144,7 +143,7 @@ async fn start_agent(client: &Client, url: &str, folder: &Path) -> anyhow::Resul
     };
     let (stop, stopped) = oneshot::channel();
     let running = tokio::spawn(hyprbox_agent::run(config, async {
-        // An error says that the demo's own end is gone.
+        // An error means that the demo is ending.
         let _gone = stopped.await;
     }));
     let deadline = Instant::now() + AGENT_PATIENCE;
@@ -197,7 +196,7 @@ fn summary(
     )
 }
 
-/// Where the demo reports. Once its reader is gone, the rest is dropped: the demo still ends its
+/// Standard output. If its reader closes it, further output is dropped, and the demo still ends its
 /// job, agent and server cleanly.
 struct Terminal(std::io::Result<()>);
 

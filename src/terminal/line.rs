@@ -1,21 +1,22 @@
-//! One line of output, whose cursor goes to and fro. Columns are those of a terminal: a wide
-//! character has two.
+//! One line of output with a cursor. Columns are a terminal's: a wide character has two.
+
+use std::cell::Cell as Shared;
 
 use unicode_width::UnicodeWidthChar;
 
 use super::Erase;
 
-/// No cursor goes further to the right beyond what was printed: terminals end somewhere.
+/// How far the cursor may move beyond the printed text: terminals have a limited width.
 const COLUMNS_MAX: usize = 200;
-/// Characters of a line in which the cursor still moves.
+/// Lines with more characters ignore cursor moves.
 const LENGTH_MAX: usize = 4_096;
 const TAB: usize = 8;
 
-/// One character, or a mark on the one before (then it has no width).
+/// One character, or a mark on the previous one, with no width.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cell {
     pub(crate) character: char,
-    /// Of the caller's own.
+    /// The caller's style.
     pub(crate) style: u16,
     width: u8,
 }
@@ -27,8 +28,11 @@ pub(crate) struct Line {
     width: usize,
     /// Not every cell is one column wide.
     is_uneven: bool,
-    /// Where the cursor is; nothing means at the end.
+    /// The cursor's column; `None` if it is at the end.
     column: Option<usize>,
+    /// The cell and the column that were looked up last. Lookups start here, as a cursor mostly moves
+    /// by little; changes are only made from here on.
+    last_lookup: Shared<(usize, usize)>,
 }
 
 impl Line {
@@ -91,8 +95,8 @@ impl Line {
             self.is_uneven = true;
             return;
         }
-        // What the new one covers, with the marks on it; of a wide one that is covered by half, the
-        // rest is blank.
+        // Replaces the covered cells with their marks. The uncovered half of a wide character
+        // becomes blank.
         let (mut end, mut covered) = (index, start);
         while end < self.cells.len() && (covered < column + width || self.cells[end].width == 0) {
             covered += usize::from(self.cells[end].width);
@@ -132,8 +136,7 @@ impl Line {
         self.is_uneven |= width != 1;
     }
 
-    /// How many columns the character takes up as the cell `index`: none where it is part of the
-    /// one before.
+    /// The character's width as the cell `index`: 0 if it is part of the previous one.
     fn width_of(&self, character: char, index: usize) -> usize {
         let before = index.checked_sub(1).and_then(|at| self.cells.get(at));
         let is_skin = matches!(character, '\u{1f3fb}'..='\u{1f3ff}');
@@ -149,21 +152,27 @@ impl Line {
         }
     }
 
-    /// The cell that covers a column, and where it begins; a mark belongs to the cell before it.
+    /// The cell that covers a column, and its first column. A mark belongs to the previous cell.
     fn cell_at(&self, column: usize) -> (usize, usize) {
         // Each cell has one column.
         if !self.is_uneven {
             return (column.min(self.width), column.min(self.width));
         }
-        let mut start = 0;
-        for (index, cell) in self.cells.iter().enumerate() {
+        let (mut index, mut start) = self.last_lookup.get();
+        while start > column {
+            index -= 1;
+            start -= usize::from(self.cells[index].width);
+        }
+        while let Some(cell) = self.cells.get(index) {
             let width = usize::from(cell.width);
             if width > 0 && start + width > column {
-                return (index, start);
+                break;
             }
             start += width;
+            index += 1;
         }
-        (self.cells.len(), start)
+        self.last_lookup.set((index, start));
+        (index, start)
     }
 
     pub(crate) fn move_left(&mut self, by: usize) {
@@ -205,5 +214,36 @@ impl Line {
         self.cells.truncate(index);
         self.width = start;
         self.blanks(column - start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn lookups_from_the_last_one_find_the_same_cells(
+            steps in proptest::collection::vec((0_u8..6, 0_usize..30), 0..200),
+        ) {
+            let (mut near, mut fresh) = (Line::default(), Line::default());
+            for (step, by) in steps {
+                fresh.last_lookup.set((0, 0));
+                for line in [&mut near, &mut fresh] {
+                    match step {
+                        0 => line.move_to(by),
+                        1 => line.move_left(by % 4),
+                        2 => line.put(['a', '\u{65e5}', '\u{301}', '\t'][by % 4], 0),
+                        3 => line.erase([Erase::ToEnd, Erase::ToStart, Erase::All][by % 3]),
+                        _ => line.put('\u{65e5}', 1),
+                    }
+                }
+                let texts: Vec<String> = [&near, &fresh].map(|line| line.text().collect()).into();
+                prop_assert_eq!(&texts[0], &texts[1]);
+                prop_assert_eq!((near.width, near.column), (fresh.width, fresh.column));
+            }
+        }
     }
 }

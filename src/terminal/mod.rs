@@ -1,5 +1,5 @@
-//! What programs print to a terminal, read as lines of text: pages without scripts and the command
-//! line show the same. `assets/ansi.js` reads output by the same rules.
+//! Parses terminal output into lines of text, for pages without scripts and for the command line.
+//! `assets/ansi.js` follows the same rules.
 
 mod line;
 mod parser;

@@ -1,7 +1,6 @@
-//! Bytes into characters and the few controls that matter within a line. Everything else is left
-//! out.
+//! Parses bytes into characters and the controls that act within a line. Others are dropped.
 
-/// A longer sequence without an end is not a sequence.
+/// A sequence that is longer than this without an end is dropped.
 const SEQUENCE_MAX: usize = 256;
 
 /// One thing that was printed.
@@ -29,7 +28,7 @@ pub(crate) enum Erase {
     All,
 }
 
-/// Reads a stream of output, however it is cut into pieces.
+/// Parses a stream of output, however it is split.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
     /// The beginning of a sequence or of a character.
@@ -53,7 +52,7 @@ impl Parser {
         }
     }
 
-    /// The output has ended: a character whose end never came is U+FFFD, a sequence is left out.
+    /// Ends the output: an incomplete character becomes U+FFFD, an incomplete sequence is dropped.
     pub(crate) fn finish(&mut self, print: &mut dyn FnMut(Printed<'_>)) {
         let pending = std::mem::take(&mut self.pending);
         if pending.first().is_some_and(|first| *first >= 0x80) && !self.is_in_string {
@@ -61,8 +60,7 @@ impl Parser {
         }
     }
 
-    /// Takes one character or sequence; how many bytes that was, or nothing if its end hasn't come
-    /// yet.
+    /// Parses one character or sequence. Returns its length, or `None` if it is incomplete.
     fn take(&mut self, rest: &[u8], print: &mut dyn FnMut(Printed<'_>)) -> Option<usize> {
         if self.is_in_string {
             return self.take_string(rest);
@@ -79,7 +77,7 @@ impl Parser {
         Some(1)
     }
 
-    /// Skips a string up to its end, or the line's: one that never ends must not hide the output.
+    /// Skips a string up to its end or the line's end: one that never ends must not hide the output.
     fn take_string(&mut self, rest: &[u8]) -> Option<usize> {
         let is_end = |byte: &u8| matches!(byte, 0x07 | b'\n' | 0x1b | 0xc2);
         let Some(at) = rest.iter().position(is_end) else {

@@ -35,7 +35,7 @@ impl Browser {
     }
 
     /// One in which that person is signed in, and that knows the server by this name: an address in
-    /// a network of machines, which without https is no secure context.
+    /// a network of machines, which is not a secure context without https.
     pub(crate) fn at_host(server: &Server, host: &str, person: &Person) -> Self {
         let rule = format!("--host-resolver-rules=MAP {host} 127.0.0.1");
         let mut browser = Self::start(server, &[rule.as_str()], &[]);

@@ -198,7 +198,7 @@ fn scrolling_up_stops_the_following_and_new_lines_are_offered() {
     browser.keys("f");
     browser
         .until("document.querySelector('.tools [aria-pressed=false]')?.textContent === 'Follow'");
-    // From the top to the end and up again, before the browser has told of either.
+    // From the top to the end and up again, before the browser has reported either.
     browser.js("new Promise((told) => (scrollTo(0, 0), addEventListener('scroll', () => told(true), { once: true })))");
     browser
         .js("(document.querySelector('.tools [aria-pressed=false]').click(), scrollBy(0, -2000))");

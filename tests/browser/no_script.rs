@@ -37,7 +37,7 @@ fn reading_queueing_and_cancelling_need_no_script() {
         &id,
         &[chunk("stdout", 0, "\u{1b}[31mred\u{1b}[0m <i>x</i>\n")],
     );
-    // The page loads itself anew.
+    // The page reloads by itself.
     browser.see("red <i>x</i>");
     browser.picture("no-script");
     browser.press("Cancel");
@@ -230,7 +230,7 @@ fn every_page_has_its_headers_and_assets_are_kept() {
         .header("if-none-match", &plain.header("etag"))
         .gives(304);
     server.get("/assets/0000000000000000/app.css").gives(404);
-    // A body that is no form.
+    // A body that is not a form.
     let answer = admin
         .browser("POST", "/nodes")
         .header("sec-fetch-site", "same-origin")

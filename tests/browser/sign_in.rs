@@ -21,7 +21,7 @@ fn the_setup_link_makes_the_first_admin() {
         browser.js("document.getElementById('f-email').value"),
         json!("ada@example.org")
     );
-    // The browser tells of the 403 that the form was answered with; of nothing else.
+    // The browser reports only the 403 that the form received.
     assert!(
         browser
             .complaints()
