@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyprbox_protocol::to_hex;
 use rust_embed::Embed;
-use sha2::{Digest, Sha256};
 
 use super::policy::PAGE_CSP;
 use crate::http::{ApiError, Path};
@@ -39,7 +38,7 @@ fn index() -> &'static AssetIndex {
     INDEX.get_or_init(|| {
         let mut names: Vec<_> = Files::iter().collect();
         names.sort();
-        let mut hash = Sha256::new();
+        let mut hash = crate::crypto::Sha256::default();
         let mut assets = HashMap::new();
         for name in names {
             let Some(file) = Files::get(&name) else {
@@ -53,7 +52,7 @@ fn index() -> &'static AssetIndex {
             asset.kind = kind_of(name);
         }
         AssetIndex {
-            version: to_hex(&hash.finalize()[..8]),
+            version: to_hex(&hash.finish()[..8]),
             assets,
         }
     })

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -102,7 +102,7 @@ impl Budget {
     }
 
     fn held(&self) -> MutexGuard<'_, Usage> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.0.held)
     }
 
     fn add_released(&self, held: &mut Usage, bytes: usize) {
@@ -192,7 +192,7 @@ struct Charges {
 
 impl MeterState {
     fn state(&self) -> MutexGuard<'_, Charges> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.state)
     }
 
     fn holders(&self, state: &Charges) -> Vec<Holder> {

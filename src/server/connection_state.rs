@@ -1,6 +1,6 @@
 //! The state that a connection shares with the request that is being answered on it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use axum::http::Request;
 use bytes::Bytes;
@@ -36,7 +36,7 @@ impl ConnectionState {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.state)
     }
 
     /// Begins a request. Returns its earlier suspension, if any.

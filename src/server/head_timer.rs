@@ -2,7 +2,7 @@
 //! inserted into the runtime's wheel and removed again for every request.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ impl Sleep for HeadSleep {}
 
 impl HeadSleep {
     fn one(&self) -> MutexGuard<'_, Option<Pin<Box<tokio::time::Sleep>>>> {
-        self.one.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.one)
     }
 }
 

@@ -19,7 +19,7 @@ mod transaction;
 pub(super) mod value;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -199,7 +199,7 @@ impl Postgres {
 
     fn any_connection(&self) -> Result<r2d2::PooledConnection<SessionManager>, StoreError> {
         let pool = {
-            let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+            let pool = crate::sync::lock(&self.pool);
             pool.as_ref().ok_or(StoreError::Stopping)?.clone()
         };
         let within = if self.is_unreachable.load(Ordering::Relaxed) {
@@ -220,10 +220,7 @@ impl Postgres {
         self.notifier.stop();
         let postgres = Arc::clone(self);
         let closing = tokio::task::spawn_blocking(move || {
-            let mut threads = postgres
-                .threads
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut threads = crate::sync::lock(&postgres.threads);
             for thread in threads.drain(..) {
                 if thread.join().is_err() {
                     tracing::error!("a thread of the store panicked");
@@ -241,11 +238,7 @@ impl Postgres {
     }
 
     fn drop_pool(&self) {
-        let pool = self
-            .pool
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let pool = crate::sync::lock(&self.pool).take();
         if let Some(pool) = pool {
             // Closing a connection blocks, which panics on a thread of the async runtime.
             on_plain_thread(move || drop(pool));

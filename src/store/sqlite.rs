@@ -10,8 +10,8 @@ mod open;
 mod transaction;
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -157,7 +157,7 @@ impl Sqlite {
     }
 
     pub(super) fn enqueue(&self, write: Box<dyn Write>) -> Result<(), StoreError> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = crate::sync::lock(&self.queue);
         let Some(queue) = queue.as_ref() else {
             return Err(StoreError::Stopping);
         };
@@ -169,13 +169,8 @@ impl Sqlite {
 
     pub(super) fn close(&self) {
         // The writer's thread ends when the last sender is dropped and the queue is empty.
-        drop(
-            self.queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(crate::sync::lock(&self.queue).take());
+        let mut threads = crate::sync::lock(&self.threads);
         for thread in threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");

@@ -2,7 +2,6 @@
 //! can be completed once more by its agent.
 
 use hyprbox_protocol::{CompleteRequest, FailureReason, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS};
-use sha2::{Digest, Sha256};
 
 use crate::audit;
 use crate::clock;
@@ -245,7 +244,7 @@ fn storable(message: &str) -> String {
 fn digest_of(request: &CompleteRequest) -> [u8; 32] {
     // serde keeps the order of the struct's fields, so equal reports have equal digests.
     let text = serde_json::to_vec(request).expect("a struct of plain values is JSON");
-    Sha256::digest(text).into()
+    crate::crypto::sha256(text)
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use hmac::{Hmac, KeyInit, Mac};
 use hyprbox_protocol::{FailureReason, Secrets, to_hex};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use sha2::Sha256;
 use zeroize::Zeroizing;
+
+use crate::crypto::{hmac_sha256, random_bytes};
 
 /// Why the key file can't be used, as one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +52,7 @@ impl SecretKey {
     }
 
     fn create(path: &Path) -> Result<Self, KeyError> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| KeyError(format!("can't get random bytes for the key: {error}")))?;
+        let bytes = random_bytes();
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -69,24 +67,23 @@ impl SecretKey {
 
     fn from_bytes(bytes: &[u8; 32]) -> Self {
         // Two derived keys, so that neither use reveals anything about the other.
-        let sealing = mac(bytes, b"hyprbox seal");
+        let sealing = hmac_sha256(bytes, b"hyprbox seal");
         let seal = UnboundKey::new(&CHACHA20_POLY1305, &sealing)
             .expect("the algorithm's key has 32 bytes");
         Self {
             seal: LessSafeKey::new(seal),
-            digest: mac(bytes, b"hyprbox digest"),
+            digest: hmac_sha256(bytes, b"hyprbox digest"),
         }
     }
 
     /// A digest that needs this key.
     pub fn digest(&self, message: &[u8]) -> [u8; 32] {
-        mac(&self.digest, message)
+        hmac_sha256(&self.digest, message)
     }
 
     /// Encrypts the secrets of a job. The result can be decrypted only for the same job.
     pub fn seal(&self, job_id: &str, secrets: &Secrets) -> Result<Vec<u8>, CantUnseal> {
-        let mut nonce = [0; NONCE_LEN];
-        getrandom::fill(&mut nonce).map_err(|_| CantUnseal)?;
+        let nonce = random_bytes::<NONCE_LEN>();
         // With room for the tag, because a vector that grows leaves a copy of the plain text
         // behind.
         let plain = Zeroizing::new(serde_json::to_vec(secrets).map_err(|_| CantUnseal)?);
@@ -116,12 +113,6 @@ impl SecretKey {
             .map_err(|_| CantUnseal)?;
         serde_json::from_slice(plain).map_err(|_| CantUnseal)
     }
-}
-
-fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC accepts keys of any length");
-    mac.update(message);
-    mac.finalize().into_bytes().into()
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {

@@ -2,7 +2,7 @@
 //! output of the jobs that it names.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
@@ -36,7 +36,7 @@ pub(in crate::jobs) struct AuditedViews(Mutex<HashMap<(String, String), Instant>
 impl AuditedViews {
     /// Records a view. Returns whether it belongs in the audit log.
     fn record(&self, user: &User, job: &Job) -> bool {
-        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = crate::sync::lock(&self.0);
         views.retain(|_, at| at.elapsed() < SAME_VIEW);
         let key = (user.id.clone(), job.id.clone());
         views.insert(key, Instant::now()).is_none()

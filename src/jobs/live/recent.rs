@@ -2,7 +2,7 @@
 //! otherwise each would read and encode the same rows, and a crowd would slow itself down.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::jobs::live::events::{Offsets, StatusEvent};
 use crate::jobs::live::frame::{Frame, OutputFrame};
@@ -30,7 +30,7 @@ struct Kept {
 
 impl RecentFrames {
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.0)
     }
 
     /// Keeps a frame that was just sent to so many viewers.

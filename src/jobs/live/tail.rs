@@ -3,7 +3,7 @@
 //! again, and reads from the store what they lack.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, broadcast};
@@ -65,7 +65,7 @@ impl Tail {
 }
 
 fn locked(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
-    watched.lock().unwrap_or_else(PoisonError::into_inner)
+    crate::sync::lock(watched)
 }
 
 impl Tails {

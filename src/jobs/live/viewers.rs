@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -44,7 +44,7 @@ pub(in crate::jobs) struct OpenStream {
 }
 
 fn locked(open: &Mutex<OpenCounts>) -> MutexGuard<'_, OpenCounts> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+    crate::sync::lock(open)
 }
 
 impl Viewers {

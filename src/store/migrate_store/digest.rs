@@ -1,8 +1,8 @@
 //! A hash over all rows of a table.
 
 use hyprbox_protocol::to_hex;
-use sha2::{Digest as _, Sha256};
 
+use crate::crypto::Sha256;
 use crate::store::Value;
 
 /// Hashes rows in order. Each value is hashed with its type and, if it has one, its length, so that
@@ -11,7 +11,7 @@ pub(super) struct Digest(Sha256);
 
 impl Digest {
     pub(super) fn new() -> Self {
-        Self(Sha256::new())
+        Self(Sha256::default())
     }
 
     pub(super) fn add(&mut self, row: &[Value]) {
@@ -40,7 +40,7 @@ impl Digest {
 
     /// Returns the hash in hexadecimal.
     pub(super) fn finish(self) -> String {
-        to_hex(self.0.finalize())
+        to_hex(self.0.finish())
     }
 }
 

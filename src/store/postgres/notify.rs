@@ -86,7 +86,7 @@ impl Notifier {
 }
 
 fn locked(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
-    pending.lock().unwrap_or_else(PoisonError::into_inner)
+    crate::sync::lock(pending)
 }
 
 struct NotifierThread {

@@ -1,7 +1,7 @@
 //! Changes as text for NOTIFY.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::store::Change;
 
@@ -15,7 +15,7 @@ pub(super) struct OwnPids(Mutex<HashSet<i32>>);
 
 impl OwnPids {
     pub(super) fn locked(&self) -> MutexGuard<'_, HashSet<i32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.0)
     }
 }
 

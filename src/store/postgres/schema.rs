@@ -2,7 +2,6 @@
 //! start at the same time, one of them upgrades while the others wait.
 
 use hyprbox_protocol::to_hex;
-use sha2::{Digest, Sha256};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -173,7 +172,7 @@ impl<'c> SchemaChange<'c> {
     }
 
     fn create_or_upgrade(&mut self) -> Result<(), String> {
-        let derived = to_hex(Sha256::digest(DERIVED));
+        let derived = to_hex(crate::crypto::sha256(DERIVED));
         let changed = match self.version()? {
             None => {
                 self.create()?;

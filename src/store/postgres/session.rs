@@ -1,7 +1,7 @@
 //! A pooled connection with its prepared statements.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::connection::{Answer, ConnectionError, PgConnection};
@@ -46,7 +46,7 @@ struct LastTimeout(Mutex<Option<Instant>>);
 
 impl LastTimeout {
     fn locked(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.0)
     }
 
     /// Records that a request sent at this time got no answer.
@@ -88,7 +88,7 @@ impl LogErrors {
 
 impl r2d2::HandleError<ConnectionError> for LogErrors {
     fn handle_error(&self, error: ConnectionError) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = crate::sync::lock(&self.0);
         if last.is_none_or(|last| last.elapsed() >= Self::INTERVAL) {
             *last = Some(Instant::now());
             tracing::warn!(%error, "can't connect to the database; trying again");

@@ -31,7 +31,7 @@ struct State {
 
 impl Signal {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.state)
     }
 
     /// Waits for a request; false if the writer stops.
