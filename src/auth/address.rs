@@ -1,4 +1,4 @@
-//! Where a request comes from: the peer, or what a trusted proxy says.
+//! The client's address: the peer's, or the one that a trusted proxy reports.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,8 +12,8 @@ use crate::http::ApiError;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The other end of the connection, put into each request's extensions by whoever accepts
-/// connections.
+/// The other end of the connection. The code that accepts connections adds it to each request's
+/// extensions.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
 
@@ -22,8 +22,8 @@ pub struct PeerAddress(pub SocketAddr);
 pub struct ClientAddress(pub IpAddr);
 
 impl ClientAddress {
-    /// The address as attempts are counted by it.
-    pub(super) fn counted(self) -> String {
+    /// The key that attempts are counted under.
+    pub(super) fn attempt_key(self) -> String {
         self.network().to_string()
     }
 }
@@ -38,7 +38,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
 }
 
 impl Auth {
-    /// Where a request comes from.
+    /// The address that a request comes from.
     pub fn client_address(&self, extensions: &Extensions, headers: &HeaderMap) -> ClientAddress {
         let peer = extensions
             .get::<PeerAddress>()
@@ -49,7 +49,7 @@ impl Auth {
 }
 
 impl ClientAddress {
-    /// The address, an IPv6 one as its /64: whoever has one of these has all of them.
+    /// The address, or the /64 of an IPv6 address: a client usually has a whole /64.
     pub fn network(self) -> IpAddr {
         match self.0 {
             IpAddr::V4(_) => self.0,
@@ -64,8 +64,8 @@ pub(super) fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&peer))
 }
 
-/// The peer's address or, where the peer is a trusted proxy, the last one of `X-Forwarded-For`:
-/// that is the one which the proxy itself has seen. What stands before it anybody can write.
+/// The peer's address. If the peer is a trusted proxy: the last address in `X-Forwarded-For`, which
+/// is the one that the proxy itself saw. Anybody can write the ones before it.
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_network_of_ipv6_counts_as_one() {
+    fn an_ipv6_network_counts_as_one_address() {
         let network = |text: &str| ClientAddress(text.parse().expect("address")).network();
         assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2::9"));
         assert_ne!(network("2001:db8:1:2::9"), network("2001:db8:1:3::9"));

@@ -1,4 +1,4 @@
-//! From a request's headers to the one that its token stands for.
+//! From a request's headers to the person or node that its token belongs to.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 
 use super::Auth;
-use super::cache::{Identity, Known};
-use super::extract::{Caller, NodeIdentity};
+use super::cache::CachedCredential;
+use super::identity::{Caller, Credential, Identity, NodeIdentity};
 use super::session::{SESSION_COOKIE, SESSION_MILLIS};
 use super::token::{TokenKind, digest};
 use super::user::User;
@@ -15,33 +15,22 @@ use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, Holder, Meter};
 use crate::store::{node_token, session, user_token};
 
-/// What a request was authenticated with.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Credential {
-    /// A session, by its token's SHA-256.
-    Session([u8; 32]),
-    /// A personal token, by its id.
-    UserToken(String),
-    /// A node's token, by its id.
-    NodeToken(String),
-}
-
-/// The token that a request shows.
+/// The token in a request's headers.
 #[derive(Debug, PartialEq, Eq)]
-enum Shown<'h> {
-    Nothing,
-    /// An `Authorization` that is no bearer token, or more than one.
-    Unreadable,
+enum RequestToken<'h> {
+    Absent,
+    /// `Authorization` occurs more than once, or is not a bearer token.
+    Malformed,
     Bearer(&'h str),
     Cookie(&'h str),
 }
 
-/// `Authorization`, when present, alone counts: a program that sends one must never act as whoever
-/// the cookie is.
-fn shown(headers: &HeaderMap) -> Shown<'_> {
+/// Reads the token. If `Authorization` is present, the cookie is ignored: a program that sends the
+/// header must never act as the cookie's user.
+fn request_token(headers: &HeaderMap) -> RequestToken<'_> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let Some(line) = lines.next() else {
-        return cookie(headers).map_or(Shown::Nothing, Shown::Cookie);
+        return cookie(headers).map_or(RequestToken::Absent, RequestToken::Cookie);
     };
     let bearer = line.to_str().ok().and_then(|line| {
         let (scheme, token) = line.split_once(' ')?;
@@ -50,8 +39,8 @@ fn shown(headers: &HeaderMap) -> Shown<'_> {
             .then_some(token.trim())
     });
     match (bearer, lines.next()) {
-        (Some(token), None) => Shown::Bearer(token),
-        _ => Shown::Unreadable,
+        (Some(token), None) => RequestToken::Bearer(token),
+        _ => RequestToken::Malformed,
     }
 }
 
@@ -70,39 +59,39 @@ fn changes_something(method: &Method) -> bool {
     ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
-/// The token that a request of an agent shows. A cookie is nothing that an agent has.
+/// The token in an agent's request. Agents have no cookies.
 pub(super) fn node_token(headers: &HeaderMap) -> Result<&str, ApiError> {
-    match shown(headers) {
-        Shown::Bearer(token) => Ok(token),
-        Shown::Nothing | Shown::Cookie(_) => Err(ApiError::unauthorized(
+    match request_token(headers) {
+        RequestToken::Bearer(token) => Ok(token),
+        RequestToken::Absent | RequestToken::Cookie(_) => Err(ApiError::unauthorized(
             "Send Authorization: Bearer <node token>",
         )),
-        Shown::Unreadable => Err(unreadable()),
+        RequestToken::Malformed => Err(malformed()),
     }
 }
 
 impl Auth {
     /// The person who sent this request.
     pub(super) async fn caller(&self, parts: &Parts) -> Result<Caller, ApiError> {
-        let (token, by_cookie) = match shown(&parts.headers) {
-            Shown::Bearer(token) => (token, false),
-            Shown::Cookie(token) => (token, true),
-            Shown::Nothing => {
+        let (token, by_cookie) = match request_token(&parts.headers) {
+            RequestToken::Bearer(token) => (token, false),
+            RequestToken::Cookie(token) => (token, true),
+            RequestToken::Absent => {
                 return Err(ApiError::unauthorized(
                     "Sign in, or send Authorization: Bearer <token>",
                 ));
             }
-            Shown::Unreadable => return Err(unreadable()),
+            RequestToken::Malformed => return Err(malformed()),
         };
-        let known = self.identify(token).await?;
-        let Identity::Person(caller) = &known.identity else {
+        let found = self.identify(token).await?;
+        let Identity::Person(caller) = &found.identity else {
             return Err(ApiError::unauthorized(
-                "A node's token opens the agent's endpoints alone",
+                "A node token works only on the agent endpoints; sign in, or send a personal token",
             ));
         };
         if by_cookie {
             if !matches!(caller.credential, Credential::Session(_)) {
-                return Err(unreadable());
+                return Err(malformed());
             }
             if changes_something(&parts.method) {
                 self.require_same_origin(&parts.headers)?;
@@ -123,54 +112,55 @@ impl Auth {
         Ok(node)
     }
 
-    /// The node whose token that is.
+    /// The node that a token belongs to.
     pub(super) async fn node_of(&self, token: &str) -> Result<NodeIdentity, ApiError> {
         match &self.identify(token).await?.identity {
             Identity::Node(node) => Ok(node.clone()),
             Identity::Person(_) => Err(ApiError::unauthorized(
-                "This is for agents: it takes a node's token (hbn_…)",
+                "This endpoint is for agents: send a node token (hbn_…)",
             )),
         }
     }
 
-    /// Whether this request shows that node's token, where that is known without asking the
-    /// database; this is a use of it.
+    /// Whether this request has a token of that node; `None` if the cache doesn't know. Counts as
+    /// a use of the token.
     pub fn is_known_node(&self, headers: &HeaderMap, node_id: &str) -> Option<bool> {
         let token = node_token(headers).ok()?;
-        // What is none of ours isn't hashed to find that out.
+        // Anything that is not one of our tokens is not worth a hash.
         TokenKind::of(token)?;
-        let known = self.remembered(&digest(token), clock::now())?;
-        match &known.identity {
+        let cached = self.cached(&digest(token), clock::now())?;
+        match &cached.identity {
             Identity::Node(node) => Some(node.node_id == node_id),
             Identity::Person(_) => None,
         }
     }
 
-    /// What is remembered of a token; this is a use of it. Where other servers revoke, too, that
-    /// may be void: the database is asked each time.
-    fn remembered(&self, sha256: &[u8; 32], now: Timestamp) -> Option<Arc<Known>> {
+    /// The cached credential of a token; counts as a use of it. With a shared database the cache is
+    /// not used, because other servers may have revoked the token.
+    fn cached(&self, sha256: &[u8; 32], now: Timestamp) -> Option<Arc<CachedCredential>> {
         if self.inner.store.is_shared() {
             return None;
         }
-        let known = self.inner.cache.get(sha256, now)?;
-        self.note_use(&known, now);
-        Some(known)
+        let cached = self.inner.cache.get(sha256, now)?;
+        self.record_use(&cached, now);
+        Some(cached)
     }
 
-    fn note_use(&self, known: &Known, now: Timestamp) {
-        if known.is_use_to_note(now) {
-            self.inner.last_use.note(known.identity.credential(), now);
+    fn record_use(&self, cached: &CachedCredential, now: Timestamp) {
+        if cached.should_record_use(now) {
+            let credential = cached.identity.credential();
+            self.inner.last_use.record(credential, now);
         }
     }
 
-    /// Whom a token stands for; a 401 when it is none of ours, revoked or has run out.
-    async fn identify(&self, token: &str) -> Result<Arc<Known>, ApiError> {
-        let unknown = || ApiError::unauthorized("The token is unknown, revoked or has run out");
+    /// Finds a token's owner; a 401 if the token is not one of ours, was revoked or has expired.
+    async fn identify(&self, token: &str) -> Result<Arc<CachedCredential>, ApiError> {
+        let unknown = || ApiError::unauthorized("The token is unknown, revoked or expired");
         let kind = TokenKind::of(token).ok_or_else(unknown)?;
         let sha256 = digest(token);
         let now = clock::now();
-        if let Some(known) = self.remembered(&sha256, now) {
-            return Ok(known);
+        if let Some(cached) = self.cached(&sha256, now) {
+            return Ok(cached);
         }
         let generation = self.inner.cache.generation();
         let found = self.look_up(kind, sha256).await?.ok_or_else(unknown)?;
@@ -180,12 +170,16 @@ impl Auth {
         let found = Arc::new(found);
         self.inner
             .cache
-            .remember(generation, sha256, Arc::clone(&found));
-        self.note_use(&found, now);
+            .insert(generation, sha256, Arc::clone(&found));
+        self.record_use(&found, now);
         Ok(found)
     }
 
-    async fn look_up(&self, kind: TokenKind, sha256: [u8; 32]) -> Result<Option<Known>, ApiError> {
+    async fn look_up(
+        &self,
+        kind: TokenKind,
+        sha256: [u8; 32],
+    ) -> Result<Option<CachedCredential>, ApiError> {
         match kind {
             TokenKind::Session => self.look_up_session(sha256).await,
             TokenKind::Personal => self.look_up_personal(sha256).await,
@@ -193,19 +187,22 @@ impl Auth {
         }
     }
 
-    async fn look_up_session(&self, sha256: [u8; 32]) -> Result<Option<Known>, ApiError> {
+    async fn look_up_session(
+        &self,
+        sha256: [u8; 32],
+    ) -> Result<Option<CachedCredential>, ApiError> {
         let read = self.inner.store.read(move |tx| session::find(tx, sha256));
         let Some(found) = read.await? else {
             return Ok(None);
         };
         let credential = Credential::Session(sha256);
-        // The last use may be in memory alone; what is remembered here extends itself by asking
-        // again.
+        // The last use may not be in the database yet. The cached expiry moves when the entry is
+        // read again.
         let last_used_at = self
             .inner
             .last_use
-            .of(&credential)
-            .map_or(found.last_used_at, |noted| noted.max(found.last_used_at));
+            .get(&credential)
+            .map_or(found.last_used_at, |at| at.max(found.last_used_at));
         let expires_at = Some(last_used_at.plus_millis(SESSION_MILLIS));
         let caller = Caller {
             user: User::from_record(found.user)?,
@@ -213,14 +210,17 @@ impl Auth {
             since: found.created_at,
             expires_at,
         };
-        Ok(Some(Known::new(
+        Ok(Some(CachedCredential::new(
             Identity::Person(caller),
             expires_at,
             Some(last_used_at),
         )))
     }
 
-    async fn look_up_personal(&self, sha256: [u8; 32]) -> Result<Option<Known>, ApiError> {
+    async fn look_up_personal(
+        &self,
+        sha256: [u8; 32],
+    ) -> Result<Option<CachedCredential>, ApiError> {
         let read = self
             .inner
             .store
@@ -234,14 +234,14 @@ impl Auth {
             since: found.created_at,
             expires_at: found.expires_at,
         };
-        Ok(Some(Known::new(
+        Ok(Some(CachedCredential::new(
             Identity::Person(caller),
             found.expires_at,
             found.last_used_at,
         )))
     }
 
-    async fn look_up_node(&self, sha256: [u8; 32]) -> Result<Option<Known>, ApiError> {
+    async fn look_up_node(&self, sha256: [u8; 32]) -> Result<Option<CachedCredential>, ApiError> {
         let read = self
             .inner
             .store
@@ -251,21 +251,12 @@ impl Auth {
                 node_id: found.node_id,
                 token_id: found.id,
             };
-            Known::new(Identity::Node(node), None, found.last_used_at)
+            CachedCredential::new(Identity::Node(node), None, found.last_used_at)
         }))
     }
 }
 
-impl Identity {
-    fn credential(&self) -> Credential {
-        match self {
-            Identity::Person(caller) => caller.credential.clone(),
-            Identity::Node(node) => Credential::NodeToken(node.token_id.clone()),
-        }
-    }
-}
-
-fn unreadable() -> ApiError {
+fn malformed() -> ApiError {
     ApiError::unauthorized("Authorization must be: Bearer <token>")
 }
 
@@ -274,20 +265,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn authorization_alone_counts_where_there_is_one() {
-        let table: &[(&[&str], &[&str], Shown<'_>)] = &[
-            (&[], &[], Shown::Nothing),
-            (&[], &["hb_token=a"], Shown::Cookie("a")),
-            (&[], &["x=1; hb_token=a; y=2"], Shown::Cookie("a")),
-            (&[], &["x=1", "hb_token=a"], Shown::Cookie("a")),
-            (&[], &["hb_token="], Shown::Nothing),
-            (&[], &["xhb_token=a; hb_tokenx=b"], Shown::Nothing),
-            (&["Bearer b"], &["hb_token=a"], Shown::Bearer("b")),
-            (&["bearer  b "], &[], Shown::Bearer("b")),
-            (&["Basic b"], &["hb_token=a"], Shown::Unreadable),
-            (&[""], &["hb_token=a"], Shown::Unreadable),
-            (&["Bearer"], &["hb_token=a"], Shown::Unreadable),
-            (&["Bearer a", "Bearer b"], &[], Shown::Unreadable),
+    fn the_cookie_is_ignored_if_there_is_an_authorization() {
+        let table: &[(&[&str], &[&str], RequestToken<'_>)] = &[
+            (&[], &[], RequestToken::Absent),
+            (&[], &["hb_token=a"], RequestToken::Cookie("a")),
+            (&[], &["x=1; hb_token=a; y=2"], RequestToken::Cookie("a")),
+            (&[], &["x=1", "hb_token=a"], RequestToken::Cookie("a")),
+            (&[], &["hb_token="], RequestToken::Absent),
+            (&[], &["xhb_token=a; hb_tokenx=b"], RequestToken::Absent),
+            (&["Bearer b"], &["hb_token=a"], RequestToken::Bearer("b")),
+            (&["bearer  b "], &[], RequestToken::Bearer("b")),
+            (&["Basic b"], &["hb_token=a"], RequestToken::Malformed),
+            (&[""], &["hb_token=a"], RequestToken::Malformed),
+            (&["Bearer"], &["hb_token=a"], RequestToken::Malformed),
+            (&["Bearer a", "Bearer b"], &[], RequestToken::Malformed),
         ];
         for (authorization, cookies, wanted) in table {
             let mut headers = HeaderMap::new();
@@ -297,7 +288,11 @@ mod tests {
             for line in *cookies {
                 headers.append(header::COOKIE, line.parse().expect("header"));
             }
-            assert_eq!(shown(&headers), *wanted, "{authorization:?} {cookies:?}");
+            assert_eq!(
+                request_token(&headers),
+                *wanted,
+                "{authorization:?} {cookies:?}"
+            );
         }
     }
 }

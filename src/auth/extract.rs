@@ -1,27 +1,14 @@
-//! Extractors: by naming one, a route says whom it lets in.
+//! Extractors. A route takes the one for the role that it requires.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::credential::node_token;
-use super::{Auth, Credential, Role, User};
-use crate::clock::Timestamp;
+use super::identity::{Caller, NodeIdentity};
+use super::{Auth, Role, User};
 use crate::http::ApiError;
 
-/// A person of any role, and what they showed.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// The person.
-    pub user: User,
-    /// What they showed.
-    pub credential: Credential,
-    /// When that was made: the sign-in of a session.
-    pub since: Timestamp,
-    /// From when on it is no longer accepted; `None`: never. Each use of a session moves it.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// A person of any role, PENDING too: for what concerns themselves alone.
+/// A person of any role, including PENDING: for endpoints about themselves.
 #[derive(Debug, Clone)]
 pub struct SignedIn(pub User);
 
@@ -37,18 +24,8 @@ pub struct Operator(pub User);
 #[derive(Debug, Clone)]
 pub struct Admin(pub User);
 
-/// An agent, by its node's token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeIdentity {
-    /// The node whose token it is. Whether the request is about that node is the route's to check.
-    pub node_id: String,
-    /// Which of the node's tokens.
-    pub token_id: String,
-}
-
-/// What a call that waits keeps of an agent: enough to ask again whether it is let in. Of the
-/// request itself nothing, as a header keeps the whole buffer in which the request came, and ten
-/// thousand agents wait.
+/// Lets a waiting call authenticate its agent again. Keeps a copy of the token and no part of the
+/// request: one header keeps the request's whole buffer alive, and ten thousand agents may wait.
 #[derive(Clone)]
 pub struct NodeStanding {
     auth: Auth,
@@ -56,18 +33,18 @@ pub struct NodeStanding {
 }
 
 impl NodeStanding {
-    /// A 401 once the token is revoked, or its node gone.
+    /// A 401 once the token is revoked or its node deleted.
     pub async fn holds(&self) -> Result<(), ApiError> {
         self.auth.node_of(&self.token).await.map(|_| ())
     }
 }
 
-/// Nobody in particular, but a request that no foreign page has sent: for sign-in and setup, as
-/// JSON or as a form.
+/// A request from anybody, unless another site's page sent it: for sign-in and setup, as JSON or as
+/// a form.
 #[derive(Debug, Clone, Copy)]
 pub struct NotForeign;
 
-/// A 403 that names the role which would do.
+/// A 403 that names the required role, unless the user has it.
 fn require(user: User, least: Role) -> Result<User, ApiError> {
     if user.role >= least {
         return Ok(user);

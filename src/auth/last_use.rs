@@ -1,61 +1,56 @@
-//! When credentials were used last: noted in memory, written down together every few seconds.
+//! When credentials were last used: kept in memory, and written to the database every few seconds.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::session::SESSION_MILLIS;
 use super::{Auth, Credential};
 use crate::clock::{self, Timestamp};
 use crate::store::{StoreError, Tx, node_token, session, user_token};
+use crate::sync::lock;
 
-/// Rows per transaction, so that other writes come through between them.
+/// Rows per transaction, so that other writes get through in between.
 const ROWS: usize = 200;
-/// How often sessions that have run out are forgotten, in milliseconds.
+/// How often expired sessions are deleted, in milliseconds.
 const PRUNE_EVERY_MILLIS: i64 = 3_600_000;
 
-/// Uses that are not written down yet.
+/// Uses that are not in the database yet.
 #[derive(Default)]
 pub(super) struct LastUse {
-    noted: Mutex<HashMap<Credential, Timestamp>>,
+    pending: Mutex<HashMap<Credential, Timestamp>>,
     pruned_at: Mutex<Option<Timestamp>>,
 }
 
 impl LastUse {
-    pub(super) fn note(&self, credential: Credential, at: Timestamp) {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.insert(credential, at);
+    pub(super) fn record(&self, credential: Credential, at: Timestamp) {
+        lock(&self.pending).insert(credential, at);
     }
 
-    /// The last use, where it is not written down yet.
-    pub(super) fn of(&self, credential: &Credential) -> Option<Timestamp> {
-        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.get(credential).copied()
+    /// The last use, if it is not in the database yet.
+    pub(super) fn get(&self, credential: &Credential) -> Option<Timestamp> {
+        lock(&self.pending).get(credential).copied()
     }
 
     fn all(&self) -> Vec<(Credential, Timestamp)> {
-        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = noted.iter().map(|(of, at)| (of.clone(), *at)).collect();
-        // In one order on every server: two that write the same rows in another order would wait
-        // for one another.
-        all.sort_unstable_by(|(one, _), (other, _)| place_of(one).cmp(&place_of(other)));
+        let pending = lock(&self.pending);
+        let mut all: Vec<_> = pending.iter().map(|(of, at)| (of.clone(), *at)).collect();
+        // Every server writes in this order: different orders could deadlock.
+        all.sort_unstable_by(|(one, _), (other, _)| sort_key(one).cmp(&sort_key(other)));
         all
     }
 
-    /// Drops what is written down now, unless it was used again meanwhile.
-    fn written(&self, rows: &[(Credential, Timestamp)]) {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Drops rows that are in the database now, unless the credential was used again meanwhile.
+    fn remove_written(&self, rows: &[(Credential, Timestamp)]) {
+        let mut pending = lock(&self.pending);
         for (credential, at) in rows {
-            if noted.get(credential) == Some(at) {
-                noted.remove(credential);
+            if pending.get(credential) == Some(at) {
+                pending.remove(credential);
             }
         }
     }
 
     fn is_time_to_prune(&self, now: Timestamp) -> bool {
-        let mut pruned_at = self
-            .pruned_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut pruned_at = lock(&self.pruned_at);
         let due = pruned_at.is_none_or(|at| now.millis_since(at).abs() >= PRUNE_EVERY_MILLIS);
         if due {
             *pruned_at = Some(now);
@@ -65,14 +60,14 @@ impl LastUse {
 }
 
 impl Auth {
-    /// Writes down the last uses that were noted since; called every few seconds and once at the
-    /// end. What can't be written stays noted.
+    /// Writes pending last uses to the database; called every few seconds and at shutdown. A use
+    /// that can't be written stays pending.
     pub async fn flush_last_used(&self) -> Result<(), StoreError> {
         for rows in self.inner.last_use.all().chunks(ROWS) {
             let written = rows.to_vec();
             let write = move |tx: &mut dyn Tx| written.iter().try_for_each(|row| touch(tx, row));
             self.inner.store.write(write).await?;
-            self.inner.last_use.written(rows);
+            self.inner.last_use.remove_written(rows);
         }
         let now = clock::now();
         if self.inner.last_use.is_time_to_prune(now) {
@@ -83,14 +78,13 @@ impl Auth {
         Ok(())
     }
 
-    /// When a personal or a node's token was used last, where that is not in the database yet: for
-    /// lists.
+    /// When a personal or node token was last used, if that is not in the database yet: for lists.
     pub fn last_used(&self, credential: &Credential) -> Option<Timestamp> {
-        self.inner.last_use.of(credential)
+        self.inner.last_use.get(credential)
     }
 }
 
-fn place_of(credential: &Credential) -> (u8, &[u8]) {
+fn sort_key(credential: &Credential) -> (u8, &[u8]) {
     match credential {
         Credential::Session(sha256) => (0, sha256),
         Credential::UserToken(id) => (1, id.as_bytes()),

@@ -1,20 +1,20 @@
-//! Characters by which one text passes for another: invisible ones, and letters that look like
-//! others.
+//! Characters that make one text pass for another: invisible ones, and letters that look like
+//! other letters.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::MixedScript;
 use unicode_security::confusable_detection::skeleton;
 
-const INVISIBLE: &str = "must not have invisible characters, such as zero-width spaces, direction marks and soft hyphens";
+const INVISIBLE: &str = "must not have invisible characters, such as zero-width spaces, direction marks or soft hyphens";
 const DISGUISED: &str =
-    "must be written in plain letters and digits, not in fullwidth, mathematical or circled ones";
+    "must use plain letters and digits, not fullwidth, mathematical or circled ones";
 const MIXED: &str =
     "must not mix alphabets within a word: some letters look like those of another alphabet";
 const LATIN_LOOKING: &str =
     "must not have letters that only look like Latin ones; type them on a Latin keyboard";
 
-/// What a reader can't see, or takes for a plain space: default-ignorable and format characters,
-/// other blanks, private use and noncharacters.
+/// Whether a reader can't see the character or takes it for a plain space: default-ignorable and
+/// format characters, other blanks, private use and noncharacters.
 pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}'
@@ -26,7 +26,7 @@ pub(crate) fn is_invisible(c: char) -> bool {
         || u32::from(c) & 0xfffe == 0xfffe
 }
 
-/// A Latin letter or digit in another dress, such as `Ａ`, `𝐚` or `①`.
+/// Whether the character is a styled Latin letter or digit, such as `Ａ`, `𝐚` or `①`.
 fn is_disguised(c: char) -> bool {
     let mut plain = std::iter::once(c).nfkc();
     let first = plain.next();
@@ -45,8 +45,7 @@ fn check_characters(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What a name must be: each of its words in one alphabet, of visible characters. `Err` says what
-/// is wrong.
+/// Checks a name: visible characters, and one alphabet per word. `Err` is the rule that it breaks.
 pub(crate) fn check_words(text: &str) -> Result<(), &'static str> {
     check_characters(text)?;
     if text.split(' ').all(MixedScript::is_single_script) {
@@ -56,8 +55,8 @@ pub(crate) fn check_words(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// What an email must be: its local part and each label of its domain in one alphabet, and none
-/// that is not Latin but looks so. `Err` says what is wrong.
+/// Checks an email: one alphabet for the local part and for each label of the domain, and no part
+/// that only looks Latin. `Err` is the rule that it breaks.
 pub(super) fn check_address(email: &str) -> Result<(), &'static str> {
     check_characters(email)?;
     let (local, domain) = email.rsplit_once('@').unwrap_or((email, ""));
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cant_be_seen_is_refused() {
+    fn invisible_characters_are_refused() {
         for c in [
             '\u{200b}',
             '\u{200d}',
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_people() {
+    fn names_in_many_alphabets_are_accepted() {
         for good in [
             "",
             "Ada Lovelace",
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn emails_are_not_each_others_doubles() {
+    fn look_alike_emails_are_refused() {
         for good in [
             "ada@example.org",
             "ü@straße.de",

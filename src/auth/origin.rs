@@ -1,8 +1,8 @@
 //! Proof that a request comes from our own pages (contract, section 3.1).
 //!
-//! A cookie goes along with whatever a foreign page makes the browser send, so a change needs more
-//! than the cookie: `Sec-Fetch-Site` or `Origin`, which no page can forge. Of both present, both
-//! must hold.
+//! Browsers add the cookie to requests that another site's page makes, so a change needs more than
+//! the cookie: `Sec-Fetch-Site` or `Origin`, which no page can forge. If both are present, both
+//! must prove it.
 
 use axum::http::{HeaderMap, HeaderName, header};
 
@@ -10,7 +10,7 @@ use crate::http::ApiError;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The scheme, host and port of an address, in lower case, the port always given.
+/// The scheme, host and port of a URL, in lower case, with the default port filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
     scheme: &'static str,
@@ -19,7 +19,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Of `http://host[:port]`; what follows a `/` is ignored.
+    /// Parses `http://host[:port]`; a path is ignored.
     pub(super) fn parse(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let scheme = ["http", "https"]
@@ -36,9 +36,9 @@ impl Origin {
 
     /// Whether the request's `Host` names this origin.
     pub(super) fn is_host_of(&self, headers: &HeaderMap) -> bool {
-        match one(headers, header::HOST) {
-            One::Value(host) => self.is_host(host),
-            One::Absent | One::Unreadable => false,
+        match single_header(headers, header::HOST) {
+            SingleHeader::Value(host) => self.is_host(host),
+            SingleHeader::Absent | SingleHeader::Unreadable => false,
         }
     }
 
@@ -46,8 +46,8 @@ impl Origin {
         self.scheme == "https"
     }
 
-    /// Whether a `Host` header names this origin. It carries no scheme: behind a proxy that ends
-    /// TLS, ours is unknown.
+    /// Whether a `Host` header names this origin. The header has no scheme, and ours is unknown
+    /// behind a proxy that terminates TLS.
     fn is_host(&self, host: &str) -> bool {
         split_authority(host, self.scheme)
             .is_some_and(|(name, port)| name == self.host && port == self.port)
@@ -64,12 +64,12 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// Whether the browser says that the request comes from another site's page.
+/// Whether the browser reports that another site's page sent the request.
 pub(super) fn is_from_foreign_page(headers: &HeaderMap) -> bool {
-    fetch_site(headers) == Said::Foreign
+    fetch_site(headers) == Evidence::Foreign
 }
 
-/// Host in lower case, and port; the scheme's own where none is given.
+/// Host in lower case and port; the scheme's default port if none is given.
 fn split_authority(authority: &str, scheme: &str) -> Option<(String, u16)> {
     let usual = if scheme == "https" { 443 } else { 80 };
     let name_end = authority.rfind(']').map_or(0, |at| at + 1);
@@ -84,72 +84,76 @@ fn split_authority(authority: &str, scheme: &str) -> Option<(String, u16)> {
     (!host.is_empty() && host.chars().all(plain)).then(|| (host.to_ascii_lowercase(), port))
 }
 
-/// What a request's headers say of where it comes from.
+/// Evidence in a header about the page that sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
-    /// Nothing.
-    Nothing,
-    /// From our own pages.
-    Ours,
-    /// From the person themselves, by no page (`Sec-Fetch-Site: none`).
-    Nobodys,
-    /// From elsewhere, or it can't be read.
+enum Evidence {
+    /// The header is absent.
+    Absent,
+    /// One of our own pages.
+    SameOrigin,
+    /// No page: the person entered the address (`Sec-Fetch-Site: none`).
+    NoPage,
+    /// Another site, or the header can't be read.
     Foreign,
 }
 
-fn fetch_site(headers: &HeaderMap) -> Said {
-    match one(headers, SEC_FETCH_SITE) {
-        One::Absent => Said::Nothing,
-        One::Value("same-origin") => Said::Ours,
-        One::Value("none") => Said::Nobodys,
-        One::Value(_) | One::Unreadable => Said::Foreign,
+fn fetch_site(headers: &HeaderMap) -> Evidence {
+    match single_header(headers, SEC_FETCH_SITE) {
+        SingleHeader::Absent => Evidence::Absent,
+        SingleHeader::Value("same-origin") => Evidence::SameOrigin,
+        SingleHeader::Value("none") => Evidence::NoPage,
+        SingleHeader::Value(_) | SingleHeader::Unreadable => Evidence::Foreign,
     }
 }
 
-fn origin(headers: &HeaderMap, public: Option<&Origin>) -> Said {
-    let origin = match one(headers, header::ORIGIN) {
-        One::Absent => return Said::Nothing,
-        One::Value(text) => Origin::parse(text),
-        One::Unreadable => None,
+fn origin(headers: &HeaderMap, public: Option<&Origin>) -> Evidence {
+    let origin = match single_header(headers, header::ORIGIN) {
+        SingleHeader::Absent => return Evidence::Absent,
+        SingleHeader::Value(text) => Origin::parse(text),
+        SingleHeader::Unreadable => None,
     };
     let Some(origin) = origin else {
-        return Said::Foreign;
+        return Evidence::Foreign;
     };
     if origin.is_host_of(headers) || Some(&origin) == public {
-        Said::Ours
+        Evidence::SameOrigin
     } else {
-        Said::Foreign
+        Evidence::Foreign
     }
 }
 
-pub(super) enum One<'h> {
+/// The value of a header that must occur at most once.
+pub(super) enum SingleHeader<'h> {
     Absent,
     Value(&'h str),
     Unreadable,
 }
 
-pub(super) fn one(headers: &HeaderMap, name: HeaderName) -> One<'_> {
+pub(super) fn single_header(headers: &HeaderMap, name: HeaderName) -> SingleHeader<'_> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (None, _) => One::Absent,
-        (Some(value), None) => value.to_str().map_or(One::Unreadable, One::Value),
-        (Some(_), Some(_)) => One::Unreadable,
+        (None, _) => SingleHeader::Absent,
+        (Some(value), None) => value
+            .to_str()
+            .map_or(SingleHeader::Unreadable, SingleHeader::Value),
+        (Some(_), Some(_)) => SingleHeader::Unreadable,
     }
 }
 
-/// For a change with the cookie: something must prove that it is ours, and nothing may say
-/// otherwise.
+/// For a change with the cookie: at least one header must prove our own origin, and none may
+/// contradict it.
 pub(super) fn require_same(headers: &HeaderMap, public: Option<&Origin>) -> Result<(), ApiError> {
     match (fetch_site(headers), origin(headers, public)) {
-        (Said::Ours, Said::Ours | Said::Nothing) | (Said::Nothing, Said::Ours) => Ok(()),
+        (Evidence::SameOrigin, Evidence::SameOrigin | Evidence::Absent)
+        | (Evidence::Absent, Evidence::SameOrigin) => Ok(()),
         _ => Err(cross_origin()),
     }
 }
 
-/// For a sign-in, which needs no cookie: nothing may say that it is foreign.
+/// For a sign-in, which needs no cookie: no header may show another origin.
 pub(super) fn refuse_foreign(headers: &HeaderMap, public: Option<&Origin>) -> Result<(), ApiError> {
     match (fetch_site(headers), origin(headers, public)) {
-        (Said::Foreign, _) | (_, Said::Foreign) => Err(cross_origin()),
+        (Evidence::Foreign, _) | (_, Evidence::Foreign) => Err(cross_origin()),
         _ => Ok(()),
     }
 }
@@ -158,7 +162,7 @@ fn cross_origin() -> ApiError {
     ApiError::new(
         axum::http::StatusCode::FORBIDDEN,
         "cross_origin",
-        "This must come from the server's own pages; programs send Authorization: Bearer <token>",
+        "This request must come from the server's own pages. Programs must send Authorization: Bearer <token>",
     )
 }
 
@@ -183,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_proves_and_what_refutes() {
+    fn evidence_for_and_against_our_own_origin() {
         const OURS: &str = "http://box:4000";
         const EVIL: &str = "http://evil.example";
         // Sec-Fetch-Site, Origin; a change with the cookie passes; a sign-in passes.
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn two_origins_are_none() {
+    fn two_origin_headers_prove_nothing() {
         let mut headers = headers(None, Some("http://box"), "box");
         headers.append(
             header::ORIGIN,

@@ -1,40 +1,40 @@
-//! Passwords: argon2id with OWASP's parameters, off the async threads, two at a time.
+//! Passwords: argon2id with OWASP's parameters, on blocking threads, two at a time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::token::random_bytes;
+use crate::crypto::random_bytes;
 use crate::http::ApiError;
+use crate::sync::lock;
 
 /// OWASP's second choice for argon2id: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// Hashes at a time: each takes a core and 19 MiB.
+/// Concurrent hashes; each takes a core and 19 MiB.
 const AT_ONCE: usize = 2;
-/// Requests that may wait for their turn; one more is a 503. With two cores that is a wait of some
+/// Requests that may wait for a turn; one more is a 503. With two cores, the last one waits some
 /// seconds.
 const WAITING_MAX: usize = 256;
-/// Of them, those of one client's address; one more is a 429.
-const WAITING_OF_ADDRESS_MAX: usize = 64;
-/// Blocks of 1 KiB to ask the allocator for: past 32 MiB glibc always maps the memory and gives it
-/// back at once, where smaller pieces stay with the process for good. Only what is used is ever
-/// touched.
-const BLOCKS_ASKED: usize = 33 * 1024;
-/// Stands in for the hash of a user who doesn't exist, so that the answer takes as long. Of no
-/// password.
+/// Waiting requests from one client's address; one more is a 429.
+const WAITING_PER_ADDRESS_MAX: usize = 64;
+/// Blocks of 1 KiB to allocate. Above 32 MiB glibc maps the memory separately and returns it to the
+/// system at once; smaller pieces would stay with the process. Unused blocks are never touched.
+const BLOCKS_ALLOCATED: usize = 33 * 1024;
+/// Verified for a user who doesn't exist, so that the response takes as long. No password has this
+/// hash.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$aHlwcmJveC1ub2JvZHk\
                       $AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-/// Longer input (in bytes) is no password: it is cut before the hash, and wrong in any case.
+/// Most bytes that are hashed. Longer input is cut and is wrong in any case.
 const BYTES_MAX: usize = 4 * CHARS_MAX;
 const CHARS_MIN: usize = 10;
 const CHARS_MAX: usize = 1_024;
 
-/// Whether this may become somebody's password. `Err` says what it must be.
+/// Checks a new password. `Err` is the rule that it breaks.
 pub fn check_password(password: &str) -> Result<(), &'static str> {
     if (CHARS_MIN..=CHARS_MAX).contains(&password.chars().count()) {
         Ok(())
@@ -43,15 +43,15 @@ pub fn check_password(password: &str) -> Result<(), &'static str> {
     }
 }
 
-/// The place where passwords are hashed.
+/// Hashes passwords, a few at a time.
 pub(super) struct Passwords {
     turns: Arc<Semaphore>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitCounts>,
 }
 
-/// How many wait, and for which addresses.
+/// How many requests wait, in total and per address.
 #[derive(Default)]
-struct Waiting {
+struct WaitCounts {
     all: usize,
     by_address: HashMap<String, usize>,
 }
@@ -67,24 +67,23 @@ impl Passwords {
         }
     }
 
-    /// Waits for a turn; a 503 when too many do, a 429 when too many do from this stranger's
-    /// address.
+    /// Waits for a turn; a 503 if too many requests wait, a 429 if too many wait from `address`.
     pub(super) async fn turn(&self, address: Option<&str>) -> Result<Turn, ApiError> {
-        let _waits = Waits::begin(&self.waiting, address)?;
+        let _wait = Wait::begin(&self.waiting, address)?;
         let permit = Arc::clone(&self.turns).acquire_owned().await;
         permit.map(Turn).map_err(ApiError::internal)
     }
 }
 
-/// Counts one that waits, also if its request is dropped meanwhile.
-struct Waits<'w> {
-    waiting: &'w Mutex<Waiting>,
+/// A waiting request. Counted until it is dropped, with its request or before.
+struct Wait<'w> {
+    waiting: &'w Mutex<WaitCounts>,
     address: Option<&'w str>,
 }
 
-impl<'w> Waits<'w> {
-    fn begin(waiting: &'w Mutex<Waiting>, address: Option<&'w str>) -> Result<Self, ApiError> {
-        let mut counts = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+impl<'w> Wait<'w> {
+    fn begin(waiting: &'w Mutex<WaitCounts>, address: Option<&'w str>) -> Result<Self, ApiError> {
+        let mut counts = lock(waiting);
         if counts.all >= WAITING_MAX {
             return Err(ApiError::unavailable(
                 "busy",
@@ -93,7 +92,7 @@ impl<'w> Waits<'w> {
         }
         if let Some(address) = address {
             let count = counts.by_address.entry(address.to_owned()).or_default();
-            if *count >= WAITING_OF_ADDRESS_MAX {
+            if *count >= WAITING_PER_ADDRESS_MAX {
                 return Err(ApiError::too_many(
                     "Too many sign-ins at once from this address; try again in a moment",
                     1,
@@ -102,13 +101,13 @@ impl<'w> Waits<'w> {
             *count += 1;
         }
         counts.all += 1;
-        Ok(Waits { waiting, address })
+        Ok(Wait { waiting, address })
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let mut counts = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock(self.waiting);
         counts.all -= 1;
         let Some(address) = self.address else {
             return;
@@ -123,21 +122,21 @@ impl Drop for Waits<'_> {
 }
 
 impl Turn {
-    /// The PHC string of a new password.
+    /// Hashes a new password to a PHC string.
     pub(super) async fn hash(self, password: String) -> Result<String, ApiError> {
         self.run(move || hash_with(password.as_bytes(), &random_bytes::<16>()))
             .await?
             .map_err(ApiError::internal)
     }
 
-    /// Whether `password` is the one of `hash`; without a hash it isn't, after the same time.
+    /// Whether `hash` is the hash of `password`. Without a hash: false, after the same time.
     pub(super) async fn verify(
         self,
         password: String,
         hash: Option<String>,
     ) -> Result<bool, ApiError> {
         self.run(move || {
-            // An operator may have put "!" there, to lock somebody out.
+            // An operator may have replaced the hash by "!" to lock somebody out.
             let hash = hash.filter(|hash| PasswordHash::new(hash).is_ok());
             let possible = hash.is_some() && password.len() <= BYTES_MAX;
             let cut = &password.as_bytes()[..password.len().min(BYTES_MAX)];
@@ -148,7 +147,7 @@ impl Turn {
         .map_err(ApiError::internal)
     }
 
-    /// The turn lasts as long as the work does, even where nobody waits for its result any more.
+    /// Runs `work` and holds the turn until it is done, even if the request was dropped.
     async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -179,7 +178,7 @@ fn hash_with(password: &[u8], salt: &[u8]) -> HashResult<String> {
     Ok(hash.to_string())
 }
 
-/// With the parameters of the hash itself, so that older ones hold when the constants above change.
+/// Uses the hash's own parameters, so that old hashes stay valid if the constants above change.
 fn verify_with(password: &[u8], hash: &str) -> HashResult<bool> {
     let hash = PasswordHash::new(hash)?;
     let params = Params::try_from(&hash)?;
@@ -188,12 +187,12 @@ fn verify_with(password: &[u8], hash: &str) -> HashResult<bool> {
     };
     let mut out = vec![0; expected.as_bytes().len()];
     derive(password, salt, &params, &mut out)?;
-    // Output's `==` takes the same time for every difference.
+    // Output's `==` takes constant time.
     Ok(hash.algorithm == ARGON2ID_IDENT && Output::new(&out)? == *expected)
 }
 
 fn derive(password: &[u8], salt: &[u8], params: &Params, out: &mut [u8]) -> HashResult<()> {
-    let mut memory = Vec::with_capacity(BLOCKS_ASKED.max(params.block_count()));
+    let mut memory = Vec::with_capacity(BLOCKS_ALLOCATED.max(params.block_count()));
     memory.resize(params.block_count(), Block::default());
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::default(), params.clone());
     argon2.hash_password_into_with_memory(password, salt, out, &mut memory)?;
@@ -205,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_to_a_thousand_characters() {
+    fn a_password_has_10_to_1024_characters() {
         assert!(check_password("ninechars").is_err());
         assert!(check_password("tencharact").is_ok());
         assert!(check_password("ääääääääää").is_ok());
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_have_owasps_parameters_and_salts_of_their_own() {
+    fn hashes_have_owasps_parameters_and_random_salts() {
         let hash = hash_with(b"correct horse", &random_bytes::<16>()).expect("hashes");
         assert!(
             hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
@@ -227,10 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn one_address_leaves_room_for_others() {
+    fn one_address_cannot_take_every_turn() {
         let waiting = Mutex::default();
-        let wait = |address| Waits::begin(&waiting, address);
-        let of_one: Vec<_> = (0..WAITING_OF_ADDRESS_MAX)
+        let wait = |address| Wait::begin(&waiting, address);
+        let of_one: Vec<_> = (0..WAITING_PER_ADDRESS_MAX)
             .map(|_| wait(Some("203.0.113.5")).expect("within its share"))
             .collect();
         let refused = wait(Some("203.0.113.5")).err().expect("past its share");
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_has_no_password_and_the_same_cost() {
+    async fn an_unknown_user_costs_as_much_as_a_known_one() {
         let today = Params::new(MEMORY_KIB, PASSES, LANES, Some(32)).expect("params");
         let nobody = PasswordHash::new(NOBODY).expect("a hash");
         assert_eq!(Params::try_from(&nobody), Ok(today));

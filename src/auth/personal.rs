@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::people::{known_form, no_user};
+use super::people::{canonical_id, user_not_found};
 use super::token::{self, mint};
 use super::user::{User, check_name};
 use super::{Auth, Caller, ClientAddress, Credential};
@@ -13,10 +13,10 @@ use crate::store::audit::{self, Entry};
 use crate::store::user_token::{self, UserTokenRecord};
 use crate::store::{Change, Tx, attempt, user};
 
-/// The most days that a token may hold; without a number it holds until it is revoked.
+/// Longest validity of a token, in days. Without a number it is valid until it is revoked.
 const DAYS_MAX: i64 = 3_650;
 const DAY_MILLIS: i64 = 24 * 3_600 * 1_000;
-/// So long after a sign-in a token is made without the password: 15 minutes.
+/// For this long after a sign-in, a token is created without the password: 15 minutes.
 const RECENT_MILLIS: i64 = 15 * 60 * 1_000;
 
 /// A personal token without its secret.
@@ -27,19 +27,19 @@ pub struct PersonalToken {
     pub id: String,
     /// What its user calls it.
     pub name: String,
-    /// The first characters, to tell tokens apart.
+    /// The first characters, to distinguish tokens.
     pub prefix: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// From when on it is no longer taken; null: never.
+    /// When it expires; null: never.
     #[schema(required = true)]
     pub expires_at: Option<Timestamp>,
-    /// When it was used last, to the minute; null: never.
+    /// When it was last used, to the minute; null: never.
     #[schema(required = true)]
     pub last_used_at: Option<Timestamp>,
 }
 
-/// A token to make.
+/// A token to create.
 #[derive(Debug, Clone, Copy)]
 pub struct NewToken<'t> {
     /// As typed.
@@ -51,7 +51,7 @@ pub struct NewToken<'t> {
 }
 
 impl Caller {
-    /// Whether the caller showed who they are so lately that a new token needs no password.
+    /// Whether the caller signed in recently enough to create a token without the password.
     pub fn is_recent(&self, now: Timestamp) -> bool {
         now.millis_since(self.since).abs() < RECENT_MILLIS
     }
@@ -61,48 +61,48 @@ fn password_needed() -> ApiError {
     ApiError::new(
         StatusCode::FORBIDDEN,
         "password_needed",
-        "You signed in more than 15 minutes ago: send your password with this",
+        "You signed in more than 15 minutes ago: send your password again",
     )
-    .with_field("password", "is needed")
+    .with_field("password", "is required")
 }
 
 impl Auth {
-    /// Makes a token and returns its id and the token itself, which is kept nowhere. A 403
-    /// `password_needed` if the caller signed in too long ago and there is no password: whoever
-    /// finds a browser open must not take a lasting key along.
+    /// Creates a token and returns its id and the token itself, which is not stored. A 403
+    /// `password_needed` if the caller signed in too long ago and sent no password: somebody who
+    /// finds a browser open must not get a permanent key.
     pub async fn add_token(
         &self,
         caller: &Caller,
-        wanted: NewToken<'_>,
+        token: NewToken<'_>,
         from: ClientAddress,
     ) -> Result<(String, String), ApiError> {
-        let name = check(wanted.name, wanted.expires_in_days)?;
+        let name = check(token.name, token.expires_in_days)?;
         let now = clock::now();
-        let is_proved = match (caller.is_recent(now), wanted.password) {
+        let used_password = match (caller.is_recent(now), token.password) {
             (true, _) => false,
             (false, Some(password)) => {
-                self.prove_own(&caller.user, password, from).await?;
+                self.verify_own_password(&caller.user, password, from)
+                    .await?;
                 true
             }
             (false, None) => return Err(password_needed()),
         };
+        let days = token.expires_in_days;
         let (token, sha256, prefix) = mint(token::PERSONAL);
         let record = UserTokenRecord {
             id: uuid::Uuid::now_v7().to_string(),
             name,
             prefix,
             created_at: now,
-            expires_at: wanted
-                .expires_in_days
-                .map(|days| now.plus_millis(days * DAY_MILLIS)),
+            expires_at: days.map(|days| now.plus_millis(days * DAY_MILLIS)),
             last_used_at: None,
         };
         let (id, user) = (record.id.clone(), caller.user.clone());
         let add = move |tx: &mut dyn Tx| {
-            if is_proved {
-                attempt::clear(tx, &user.email, &from.counted())?;
+            if used_password {
+                attempt::clear(tx, &user.email, &from.attempt_key())?;
             }
-            // The user may have been removed since the request was let in.
+            // The user may have been removed since the request was authenticated.
             if user::find_held(tx, &user.id)?.is_none() {
                 return Err(ApiError::unauthorized("Sign in again"));
             }
@@ -121,30 +121,30 @@ impl Auth {
         let records = self.inner.store.read(list).await?;
         Ok(records
             .into_iter()
-            .map(|record| self.shown(record))
+            .map(|record| self.view(record))
             .collect())
     }
 
-    /// The user of that id and their tokens, for an ADMIN.
+    /// A user and their tokens, for an ADMIN.
     pub async fn tokens_of(&self, user_id: &str) -> Result<(User, Vec<PersonalToken>), ApiError> {
-        let id = known_form(user_id)?;
+        let id = canonical_id(user_id)?;
         let find = move |tx: &mut dyn Tx| {
-            let account = user::find(tx, &id)?.ok_or_else(no_user)?;
+            let account = user::find(tx, &id)?.ok_or_else(user_not_found)?;
             Ok((account.user, user_token::list(tx, &id)?))
         };
         let (user, records) = self.inner.store.read::<_, ApiError>(find).await?;
-        let tokens = records.into_iter().map(|record| self.shown(record));
+        let tokens = records.into_iter().map(|record| self.view(record));
         Ok((User::from_record(user)?, tokens.collect()))
     }
 
-    /// Revokes one of the user's own tokens: the very next call with it is a 401. 404 for anybody
-    /// else's.
+    /// Revokes one of the user's own tokens: the next call with it is a 401. A 404 for anybody
+    /// else's token.
     pub async fn revoke_token(&self, user: &User, id: &str) -> Result<(), ApiError> {
         self.revoke_token_of(user, &user.id, id).await
     }
 
-    /// Revokes a token of that user on behalf of `actor`, who may: the very next call with it is a
-    /// 401.
+    /// Revokes a user's token on behalf of `actor`, whose role was checked: the next call with it
+    /// is a 401.
     pub async fn revoke_token_of(
         &self,
         actor: &User,
@@ -152,11 +152,11 @@ impl Auth {
         id: &str,
     ) -> Result<(), ApiError> {
         let missing = || ApiError::not_found("token_not_found", "Token not found");
-        let user_id = known_form(user_id)?;
+        let user_id = canonical_id(user_id)?;
         let id = uuid::Uuid::try_parse(id).map_err(|_| missing())?;
         let actor = actor.clone();
         let revoke = move |tx: &mut dyn Tx| {
-            let owner = user::find(tx, &user_id)?.ok_or_else(no_user)?.user;
+            let owner = user::find(tx, &user_id)?.ok_or_else(user_not_found)?.user;
             let name = user_token::delete(tx, &id.to_string(), &owner.id)?.ok_or_else(missing)?;
             tx.publish(Change::Credentials);
             let detail = match owner.id == actor.id {
@@ -169,15 +169,15 @@ impl Auth {
         self.inner.store.write::<_, ApiError>(revoke).await
     }
 
-    fn shown(&self, record: UserTokenRecord) -> PersonalToken {
-        let noted = self.last_used(&Credential::UserToken(record.id.clone()));
+    fn view(&self, record: UserTokenRecord) -> PersonalToken {
+        let pending = self.last_used(&Credential::UserToken(record.id.clone()));
         PersonalToken {
             id: record.id,
             name: record.name,
             prefix: record.prefix,
             created_at: record.created_at,
             expires_at: record.expires_at,
-            last_used_at: noted.or(record.last_used_at),
+            last_used_at: pending.or(record.last_used_at),
         }
     }
 }
@@ -185,7 +185,7 @@ impl Auth {
 fn check(name: &str, expires_in_days: Option<i64>) -> Result<String, ApiError> {
     let mut faults = FieldErrors::default();
     let name = check_name(name).and_then(|name| match name.as_str() {
-        "" => Err("is needed, to tell tokens apart"),
+        "" => Err("is required, to distinguish tokens"),
         _ => Ok(name),
     });
     if let Err(fault) = name {
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_has_a_name_and_perhaps_an_end() {
+    fn a_token_has_a_name_and_may_expire() {
         assert_eq!(check(" ci ", None).ok().as_deref(), Some("ci"));
         assert!(check("ci", Some(1)).is_ok());
         assert!(check("ci", Some(3_650)).is_ok());

@@ -1,14 +1,14 @@
-//! What a person may do.
+//! Roles of people.
 
 use serde::{Deserialize, Serialize};
 
-/// A user's role; each may do what those before it may.
+/// A user's role. Each role includes the ones before it.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Role {
-    /// Sees themselves and nothing else, until an ADMIN gives them a role.
+    /// Sees only their own account until an ADMIN assigns a role.
     Pending,
     /// Reads.
     Viewer,
@@ -19,7 +19,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// As written on the wire and in the database.
+    /// The name in the API and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::Pending => "PENDING",
@@ -43,18 +43,18 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// Whose jobs an OPERATOR may read (`HYPRBOX_OPERATOR_SCOPE`).
+/// Which jobs an OPERATOR may read (`HYPRBOX_OPERATOR_SCOPE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OperatorScope {
     /// Only their own.
     Own,
-    /// Everybody's, with `scope=all`.
+    /// All jobs, with `scope=all`.
     #[default]
     All,
 }
 
 impl OperatorScope {
-    /// Whether a person of that role may read everybody's jobs.
+    /// Whether a person of that role may read all jobs.
     pub fn lets_read_all(self, role: Role) -> bool {
         match role {
             Role::Pending => false,

@@ -1,7 +1,7 @@
-//! Where people and agents reach this server, and whether a request came by https.
+//! The address at which people and agents reach this server, and whether a request used https.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -11,24 +11,24 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::address::is_trusted;
-use super::origin::{self, One, Origin, one};
+use super::origin::{self, Origin, SingleHeader, single_header};
 use super::user::printable;
 use super::{Auth, PeerAddress};
 use crate::http::ApiError;
+use crate::sync::lock;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// For a year a browser that was here does not try plain http.
+/// A browser that has been here does not use plain http for a year.
 const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000");
-/// A warning about what strangers can repeat is logged at most this often.
+/// Shortest time between two logs of a warning that strangers can trigger.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
 
-/// The address for links and commands on a page: the public URL or, without one, that of the page
-/// itself.
+/// The address for links and commands on a page: the public URL or, without one, the page's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerAddress {
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     pub url: String,
-    /// Whether it is good on the server's own machine only.
+    /// Whether it works only on the server's own machine.
     pub is_local: bool,
 }
 
@@ -40,13 +40,13 @@ impl<S: Send + Sync> FromRequestParts<S> for ServerAddress {
     }
 }
 
-/// When a warning was logged last.
+/// When a warning was last logged.
 #[derive(Default)]
-pub(super) struct Warned(Mutex<Option<Instant>>);
+pub(super) struct WarningLimit(Mutex<Option<Instant>>);
 
-impl Warned {
+impl WarningLimit {
     fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.0);
         let is_due = last.is_none_or(|last| last.elapsed() >= WARN_AGAIN);
         if is_due {
             *last = Some(Instant::now());
@@ -77,7 +77,7 @@ impl Auth {
         }
     }
 
-    /// What a trusted proxy says of how the request reached it.
+    /// The scheme that the client used, as a trusted proxy reports it.
     fn forwarded_proto<'p>(&self, parts: &'p Parts) -> Option<&'p str> {
         if !self.is_from_proxy(&parts.extensions) {
             return None;
@@ -98,9 +98,9 @@ impl Auth {
         peer.is_some_and(|peer| is_trusted(peer.0.ip(), &self.inner.config.trusted_proxies))
     }
 
-    /// Whether the browser reached us by https: by our own TLS, or at the https public URL through
-    /// a proxy.
-    fn came_by_https(&self, parts: &Parts) -> bool {
+    /// Whether the browser used https: with our own TLS, or through a proxy at the https public
+    /// URL.
+    fn used_https(&self, parts: &Parts) -> bool {
         if self.inner.config.own_tls {
             return true;
         }
@@ -113,27 +113,28 @@ impl Auth {
         }
     }
 
-    /// Whether the page went over a network that others may read: then its reader should know.
+    /// Whether the page crossed a network in plain text, so that it should show a warning.
     pub fn is_in_the_clear(&self, parts: &Parts) -> bool {
-        self.inner.config.serves_in_the_clear && !self.came_by_https(parts)
+        self.inner.config.serves_in_the_clear && !self.used_https(parts)
     }
 
-    /// Whether the browser will drop the cookie, which is Secure, as it is at an http address.
+    /// Whether the browser will drop the session cookie: the cookie is Secure, and the page is at
+    /// an http address.
     pub fn is_cookie_at_risk(&self, parts: &Parts) -> bool {
         let is_secure = self.inner.public.as_ref().is_some_and(Origin::is_https);
-        let browser_at = match one(&parts.headers, header::ORIGIN) {
-            One::Value(text) => Origin::parse(text),
-            One::Absent | One::Unreadable => None,
+        let browser_at = match single_header(&parts.headers, header::ORIGIN) {
+            SingleHeader::Value(text) => Origin::parse(text),
+            SingleHeader::Absent | SingleHeader::Unreadable => None,
         };
         let is_https =
-            browser_at.map_or_else(|| self.came_by_https(parts), |origin| origin.is_https());
+            browser_at.map_or_else(|| self.used_https(parts), |origin| origin.is_https());
         is_secure && !is_https
     }
 
-    /// For whoever signed in rightly and came back without the cookie.
+    /// The error for somebody who signed in and came back without the cookie.
     pub fn cookie_was_dropped(&self) -> ApiError {
         let url = &self.inner.config.public_url;
-        if self.inner.warned_of_cookie.is_due() {
+        if self.inner.cookie_warning.is_due() {
             tracing::warn!(
                 public_url = url,
                 "a browser did not keep the session cookie: HYPRBOX_PUBLIC_URL is https, and the page was opened over http; \
@@ -146,9 +147,9 @@ impl Auth {
         ))
     }
 
-    /// Logs where a refused request came from.
+    /// Logs the origin of a refused request.
     pub(super) fn warn_of_origin(&self, headers: &HeaderMap) {
-        if self.inner.warned_of_origin.is_due() {
+        if self.inner.origin_warning.is_due() {
             let text = |name| {
                 headers
                     .get(name)
@@ -164,42 +165,42 @@ impl Auth {
         }
     }
 
-    /// Words for a person whose own browser was refused, most likely as a proxy in between changes
-    /// `Host`; `None` if the request really is foreign.
+    /// Message for a person whose own browser was refused, probably because a proxy changes `Host`;
+    /// `None` if another site's page sent the request.
     pub fn explain_refused_origin(&self, headers: &HeaderMap) -> Option<String> {
         if origin::is_from_foreign_page(headers) {
             return None;
         }
-        let One::Value(text) = one(headers, header::ORIGIN) else {
+        let SingleHeader::Value(text) = single_header(headers, header::ORIGIN) else {
             return None;
         };
         let browser_at = Origin::parse(text)?;
         let config = &self.inner.config;
-        let taken_for = match one(headers, header::HOST) {
-            One::Value(host) => printable(host),
-            One::Absent | One::Unreadable => "none".to_owned(),
+        let host = match single_header(headers, header::HOST) {
+            SingleHeader::Value(host) => printable(host),
+            SingleHeader::Absent | SingleHeader::Unreadable => "none".to_owned(),
         };
         let public = match config.is_public_url_set {
             true => format!(" and HYPRBOX_PUBLIC_URL is {}", config.public_url),
             false => String::new(),
         };
         Some(format!(
-            "Your browser was at {browser_at} (Origin), but the server takes itself to be {taken_for} (Host){public}. If \
+            "Your browser was at {browser_at} (Origin), but the request's Host is {host}{public}. If \
              {browser_at} is the right address of this server, set HYPRBOX_PUBLIC_URL={browser_at} and restart it, or have \
-             the proxy pass the address on (in nginx: proxy_set_header Host $http_host;)"
+             the proxy forward the address (in nginx: proxy_set_header Host $http_host;)"
         ))
     }
 }
 
-/// The `Host` by which a page was opened, if it is fit for a shell's command line.
+/// The `Host` that a page was requested with, if it is safe on a shell's command line.
 fn host_of(headers: &HeaderMap) -> Option<&str> {
-    let One::Value(host) = one(headers, header::HOST) else {
+    let SingleHeader::Value(host) = single_header(headers, header::HOST) else {
         return None;
     };
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
             address.parse::<Ipv6Addr>().ok()?;
-            // What follows the bracket is a port or nothing.
+            // Only a port may follow the bracket.
             (
                 "v6",
                 if rest.is_empty() {
@@ -220,7 +221,7 @@ fn host_of(headers: &HeaderMap) -> Option<&str> {
     (is_name && is_port).then_some(host)
 }
 
-/// Whether a `Host` is what a server listens on, not what anybody connects to: `0.0.0.0` or `[::]`.
+/// Whether a `Host` is an unspecified address, which nobody connects to: `0.0.0.0` or `[::]`.
 fn is_every_address(host: &str) -> bool {
     ["0.0.0.0", "[::]"].iter().any(|all| {
         host.strip_prefix(all)
@@ -240,10 +241,10 @@ fn is_local(url: &str) -> bool {
         || address.is_ok_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
-/// Middleware: what came by https is not to be asked for over http again.
+/// Middleware: responses over https forbid the browser to use http from then on.
 pub async fn strict_transport(State(auth): State<Auth>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let is_https = auth.came_by_https(&parts);
+    let is_https = auth.used_https(&parts);
     let mut response = next.run(Request::from_parts(parts, body)).await;
     if is_https {
         let headers = response.headers_mut();
@@ -257,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_fit_for_a_command_line_or_none() {
+    fn a_host_that_is_unsafe_on_a_command_line_is_ignored() {
         for good in [
             "jobs.lan",
             "10.0.0.7:4000",
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_good_on_one_machine_only() {
+    fn local_addresses() {
         for (url, local) in [
             ("http://127.0.0.1:4000", true),
             ("http://localhost:4000", true),

@@ -1,4 +1,4 @@
-//! Sessions: what a sign-in starts, and the cookie that carries it in a browser.
+//! Sessions, which a sign-in starts, and the cookie that holds them in a browser.
 
 use super::token::{self, mint};
 use super::{Auth, Caller, Credential};
@@ -14,12 +14,12 @@ pub const SESSION_COOKIE: &str = "hb_token";
 /// A session lasts this long from its last use: 30 days.
 pub(super) const SESSION_MILLIS: i64 = 30 * 24 * 3_600 * 1_000;
 
-/// How long a browser keeps the cookie, in seconds: as long as browsers do. When a session ends,
-/// the server decides.
+/// Lifetime of the cookie in seconds: the longest that browsers allow. The server decides when the
+/// session ends.
 const COOKIE_SECONDS: u64 = 400 * 24 * 3_600;
 
-/// Starts a session of a user who has just proved their password (or is new) and gives its token;
-/// `None` when the password was changed, or the user removed, in the meantime.
+/// Starts a session for a user whose password was just verified (or who is new) and returns its
+/// token; `None` if the password was changed or the user removed in the meantime.
 pub(super) fn start(tx: &mut dyn Tx, account: &Account) -> Result<Option<String>, StoreError> {
     let (token, sha256, _) = mint(token::SESSION);
     let started = session::insert(
@@ -33,7 +33,7 @@ pub(super) fn start(tx: &mut dyn Tx, account: &Account) -> Result<Option<String>
 }
 
 impl Auth {
-    /// Ends the caller's session. A personal token has none: that is a 409.
+    /// Ends the caller's session. A personal token has no session: that is a 409.
     pub async fn logout(&self, caller: &Caller) -> Result<(), ApiError> {
         let Credential::Session(sha256) = caller.credential else {
             return Err(ApiError::conflict(
@@ -50,12 +50,12 @@ impl Auth {
         self.inner.store.write(end).await.map_err(ApiError::from)
     }
 
-    /// The `Set-Cookie` that gives a browser this session.
+    /// The `Set-Cookie` that signs a browser in.
     pub fn cookie_for(&self, token: &str) -> String {
         self.cookie(token, COOKIE_SECONDS)
     }
 
-    /// The `Set-Cookie` that takes it away.
+    /// The `Set-Cookie` that removes the cookie.
     pub fn clearing_cookie(&self) -> String {
         self.cookie("", 0)
     }

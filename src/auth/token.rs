@@ -1,29 +1,28 @@
-//! Tokens: a prefix that says what it opens, and 32 random bytes. The database keeps only the
-//! SHA-256.
+//! Tokens: a prefix that names the kind, and 32 random bytes. The database has only the SHA-256.
 //!
-//! A guess has 2^256 possibilities, so a fast hash is enough, and a lookup by hash leaks nothing of
-//! use through its time.
+//! There are 2^256 possible tokens, so a fast hash is enough, and the duration of a lookup by hash
+//! reveals nothing useful.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
 
-/// Of sessions.
+use crate::crypto::{random_bytes, sha256};
+
+/// Prefix of session tokens.
 pub const SESSION: &str = "hbs_";
-/// Of personal tokens.
+/// Prefix of personal tokens.
 pub const PERSONAL: &str = "hbu_";
-/// Of nodes' tokens.
+/// Prefix of node tokens.
 pub const NODE: &str = "hbn_";
-
-/// Of one-time codes that enrol a node's agent. They open nothing else.
+/// Prefix of the one-time codes that enrol a node's agent. They are not tokens.
 pub const ENROLMENT: &str = "hbe_";
 
-/// Longer texts are no tokens, and aren't hashed to find that out.
+/// A longer text is not a token and is not worth a hash.
 const LENGTH_MAX: usize = 128;
-/// Characters of a token that a list shows.
-const SHOWN: usize = 10;
+/// Characters of a token that lists show.
+const PREFIX_CHARS: usize = 10;
 
-/// What a token opens, told by its prefix.
+/// The kind of a token, by its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenKind {
     Session,
@@ -32,7 +31,7 @@ pub(super) enum TokenKind {
 }
 
 impl TokenKind {
-    /// `None`: this is no token of ours.
+    /// `None` if the text is not one of our tokens.
     pub(super) fn of(token: &str) -> Option<Self> {
         if token.len() > LENGTH_MAX {
             return None;
@@ -48,16 +47,16 @@ impl TokenKind {
     }
 }
 
-/// A new token with one of the prefixes above: the token, its SHA-256 for the database, and its
-/// first characters for lists.
+/// Creates a token with one of the prefixes above. Returns the token, its SHA-256 for the database,
+/// and its first characters for lists.
 pub fn mint(prefix: &str) -> (String, [u8; 32], String) {
     let token = format!("{prefix}{}", random_text());
     let sha256 = digest(&token);
-    let shown = token.chars().take(SHOWN).collect();
+    let shown = token.chars().take(PREFIX_CHARS).collect();
     (token, sha256, shown)
 }
 
-/// The SHA-256 of a one-time code; `None` where the text can't be one.
+/// The SHA-256 of a one-time code; `None` if the text can't be one.
 pub fn digest_of_code(code: &str) -> Option<[u8; 32]> {
     let is_code = code.len() <= LENGTH_MAX && code.starts_with(ENROLMENT);
     is_code.then(|| digest(code))
@@ -65,7 +64,7 @@ pub fn digest_of_code(code: &str) -> Option<[u8; 32]> {
 
 /// The SHA-256 of a token.
 pub(super) fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
+    sha256(token)
 }
 
 /// 32 random bytes as base64url.
@@ -73,20 +72,12 @@ pub(super) fn random_text() -> String {
     URL_SAFE_NO_PAD.encode(random_bytes::<32>())
 }
 
-/// Bytes from the system's generator.
-pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .expect("the system's random generator works on every Linux we run on");
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_token_says_what_it_opens_and_is_never_twice_the_same() {
+    fn a_token_has_its_kinds_prefix_and_is_unique() {
         let (token, sha256, shown) = mint(NODE);
         assert_eq!(token.len(), 4 + 43);
         assert!(token.starts_with(&shown));

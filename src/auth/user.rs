@@ -1,4 +1,4 @@
-//! A person, and what their email, name and password must look like.
+//! Users, and the rules for emails and names.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::http::ApiError;
 use crate::store::user::UserRecord;
 
-/// A user, as the API shows them.
+/// A user in the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
@@ -16,16 +16,14 @@ pub struct User {
     pub id: String,
     /// In lower case.
     pub email: String,
-    /// What they are called.
+    /// Display name.
     pub name: String,
-    /// What they may do.
     pub role: Role,
-    /// When they were added.
     pub created_at: Timestamp,
 }
 
 impl User {
-    /// The user of a row. The schema lets no other role in.
+    /// Converts a row. The schema allows only known roles.
     pub(super) fn from_record(record: UserRecord) -> Result<Self, ApiError> {
         let role = Role::parse(&record.role)
             .ok_or_else(|| ApiError::internal(format!("unknown role {:?}", record.role)))?;
@@ -49,15 +47,16 @@ impl User {
     }
 }
 
-/// The most characters of an email: the longest address that mail can carry.
+/// Longest email in characters: the longest address that mail can carry.
 const EMAIL_MAX: usize = 254;
-/// The most characters of a user's or a token's name.
+/// Longest name of a user or a token, in characters.
 const NAME_MAX: usize = 255;
 
-/// The email as it is stored and looked for: trimmed, in lower case. `Err` says what it must be.
+/// Checks an email and returns it as it is stored: trimmed, in lower case. `Err` is the rule that
+/// it breaks.
 ///
-/// Whether mail reaches it nobody checks: this keeps out what can't be an address, and what would
-/// confuse a reader.
+/// This refuses what can't be an address and what would mislead a reader. It does not check that
+/// mail arrives.
 pub fn check_email(typed: &str) -> Result<String, &'static str> {
     const WRONG: &str = "must be an email address, like ada@example.org";
     let email = normal_email(typed);
@@ -76,12 +75,12 @@ pub fn check_email(typed: &str) -> Result<String, &'static str> {
     Ok(email)
 }
 
-/// The form in which emails are compared; no check.
+/// The email as it is compared; not checked.
 pub(super) fn normal_email(typed: &str) -> String {
     typed.trim().to_lowercase()
 }
 
-/// A name, trimmed. `Err` says what it must be. It may be empty: what that means is the caller's.
+/// Checks a name and returns it trimmed. `Err` is the rule that it breaks. The name may be empty.
 pub(super) fn check_name(typed: &str) -> Result<String, &'static str> {
     let name = typed.trim();
     if name.chars().any(char::is_control) {
@@ -94,13 +93,12 @@ pub(super) fn check_name(typed: &str) -> Result<String, &'static str> {
     Ok(name.to_owned())
 }
 
-/// What a user is called who gave no name: the email's part before the `@`.
+/// Default name of a user: the email's part before the `@`.
 pub(super) fn name_from_email(email: &str) -> String {
     email.split('@').next().unwrap_or(email).to_owned()
 }
 
-/// What somebody typed, made fit for a log line or a row: no control characters, 254 characters at
-/// the most.
+/// Typed text for a log line or a row: without control characters, at most 254 characters.
 pub(super) fn printable(typed: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{FFFD}' } else { c };
     typed.trim().chars().take(EMAIL_MAX).map(plain).collect()
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_becomes_one_short_line() {
+    fn printable_text_is_one_short_line() {
         assert_eq!(printable(" a\0b\nc "), "a\u{FFFD}b\u{FFFD}c");
         assert_eq!(printable(&"x".repeat(300)).len(), 254);
     }

@@ -742,7 +742,7 @@ fn the_document_states_what_its_pass_adds() {
         }
     }
     let schemas = &document["components"]["schemas"];
-    let password = &schemas["AddUserRequest"]["properties"]["password"];
+    let password = &schemas["NewUser"]["properties"]["password"];
     assert_eq!(
         (&password["minLength"], &password["maxLength"]),
         (&json!(10), &json!(1024))

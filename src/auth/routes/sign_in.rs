@@ -1,4 +1,4 @@
-//! In and out.
+//! Registration, sign-in and sign-out.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,32 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::auth::{Auth, Caller, ClientAddress, NotForeign, Registration, User};
 use crate::http::{ApiError, FieldErrors, JsonBody};
 
-/// A new account.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RegisterRequest {
-    /// At most 254 characters; stored in lower case.
-    #[serde(default)]
-    #[schema(required = true, format = "email", max_length = 254)]
-    email: String,
-    /// 10 to 1,024 characters.
-    #[serde(default)]
-    #[schema(required = true, min_length = 10, max_length = 1024)]
-    password: String,
-    /// At most 255 characters; without it, the email's part before the `@`.
-    #[schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
-    name: Option<String>,
-    /// For the first user: what the server printed at its start.
-    setup_code: Option<String>,
-}
-
-/// Email and password.
+/// The credentials of a sign-in.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(crate) struct LoginRequest {
-    /// Upper or lower case.
+    /// Case does not matter.
     #[schema(required = true, value_type = String)]
     email: Option<String>,
-    /// The password.
     #[schema(required = true, value_type = String)]
     password: Option<String>,
 }
@@ -42,16 +22,15 @@ pub(crate) struct LoginRequest {
 /// A session.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct SignedInAnswer {
-    /// For `Authorization: Bearer`; holds for 30 days from its last use.
+    /// For `Authorization: Bearer`; valid for 30 days from its last use.
     token: String,
-    /// Whose it is.
+    /// The session's user.
     user: User,
 }
 
-/// Makes an account: the first user's (with the setup code), later ones where registration is
-/// public.
+/// Creates an account: the first one with the setup code, later ones if registration is public.
 #[utoipa::path(post, path = "/api/auth/register", tag = "people", security(()),
-    request_body = RegisterRequest,
+    request_body = Registration,
     responses((status = 201, description = "The account, and a session", body = SignedInAnswer),
         (status = 403, description = "No setup code, registration is closed, or a foreign origin"),
         (status = 409, description = "The email is taken"),
@@ -60,15 +39,9 @@ pub(super) async fn register(
     State(auth): State<Auth>,
     _: NotForeign,
     from: ClientAddress,
-    JsonBody(body): JsonBody<RegisterRequest>,
+    JsonBody(body): JsonBody<Registration>,
 ) -> Result<(StatusCode, Json<SignedInAnswer>), ApiError> {
-    let wanted = Registration {
-        email: body.email,
-        password: body.password,
-        name: body.name,
-        setup_code: body.setup_code,
-    };
-    let (token, user) = auth.register(wanted, from).await?;
+    let (token, user) = auth.register(body, from).await?;
     Ok((StatusCode::CREATED, Json(SignedInAnswer { token, user })))
 }
 
@@ -86,8 +59,8 @@ pub(super) async fn login(
     JsonBody(body): JsonBody<LoginRequest>,
 ) -> Result<Response, ApiError> {
     let mut faults = FieldErrors::default();
-    faults.check(body.email.is_some(), "email", "is needed");
-    faults.check(body.password.is_some(), "password", "is needed");
+    faults.check(body.email.is_some(), "email", "is required");
+    faults.check(body.password.is_some(), "password", "is required");
     faults.into_result()?;
     let email = body.email.unwrap_or_default();
     let password = body.password.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One's personal tokens.
+//! The caller's personal tokens.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::{Auth, Caller, ClientAddress, NewToken, PersonalToken, Viewer};
 use crate::http::{ApiError, JsonBody, Path};
 
-/// A token to make.
+/// A token to create.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AddTokenRequest {
@@ -20,30 +20,30 @@ pub(crate) struct AddTokenRequest {
         pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
     )]
     name: String,
-    /// 1 to 3,650; without it, the token holds until it is revoked.
+    /// 1 to 3,650; without it, the token is valid until it is revoked.
     #[schema(minimum = 1, maximum = 3650)]
     expires_in_days: Option<i64>,
-    /// One's password; needed if one signed in more than 15 minutes ago.
+    /// The caller's password; required if they signed in more than 15 minutes ago.
     password: Option<String>,
 }
 
 /// A new token.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct AddTokenAnswer {
-    /// Its id.
+    /// The token's id.
     id: String,
-    /// The token itself, shown this once.
+    /// The token itself, shown only once.
     token: String,
 }
 
-/// One's tokens.
+/// Personal tokens.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct TokensAnswer {
     /// Newest first.
     pub(super) tokens: Vec<PersonalToken>,
 }
 
-/// One's personal tokens, without their secrets.
+/// Lists the caller's personal tokens, without their secrets.
 #[utoipa::path(get, path = "/api/auth/tokens", tag = "people",
     operation_id = "list_personal_tokens",
     security(("bearer" = []), ("cookie" = [])),
@@ -56,12 +56,12 @@ pub(super) async fn list(
     Ok(Json(TokensAnswer { tokens }))
 }
 
-/// Makes a personal token, with one's own role.
+/// Creates a personal token with the caller's role.
 #[utoipa::path(post, path = "/api/auth/tokens", tag = "people",
     operation_id = "add_personal_token",
     security(("bearer" = []), ("cookie" = [])),
     request_body = AddTokenRequest,
-    responses((status = 201, description = "The token, shown this once", body = AddTokenAnswer),
+    responses((status = 201, description = "The token, shown only once", body = AddTokenAnswer),
         (status = 401, description = "Not signed in, or `wrong_password`"),
         (status = 403, description = "PENDING, `password_needed`, or with the cookie: no proof of origin"),
         (status = 429, description = "Ten wrong passwords within a minute")))]
@@ -81,12 +81,12 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(AddTokenAnswer { id, token })))
 }
 
-/// Revokes one of one's personal tokens.
+/// Revokes one of the caller's personal tokens.
 #[utoipa::path(delete, path = "/api/auth/tokens/{id}", tag = "people",
     operation_id = "revoke_personal_token",
     security(("bearer" = []), ("cookie" = [])),
     params(("id" = String, Path, description = "The token's id")),
-    responses((status = 204, description = "Revoked: the very next call with it is a 401")))]
+    responses((status = 204, description = "Revoked: the next call with it is a 401")))]
 pub(super) async fn revoke(
     State(auth): State<Auth>,
     Viewer(user): Viewer,

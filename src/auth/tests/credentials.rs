@@ -1,4 +1,4 @@
-//! Cookies and tokens: what opens which door, and for how long.
+//! Cookies and tokens: which endpoints they open, and for how long.
 
 use axum::Router;
 use axum::body::Body;
@@ -12,7 +12,7 @@ use crate::clock;
 use crate::store::{Change, Statement, StoreError, Tx, values};
 
 #[tokio::test]
-async fn the_cookie_needs_proof_for_a_change_and_authorization_beats_it() {
+async fn a_change_with_the_cookie_needs_proof_and_authorization_takes_precedence() {
     let server = Server::start(false);
     server.set_up().await;
     let signed_in = server.login("ada@example.org", PASSWORD).await;
@@ -78,7 +78,7 @@ async fn the_cookie_needs_proof_for_a_change_and_authorization_beats_it() {
 }
 
 #[tokio::test]
-async fn personal_and_node_tokens_open_their_own_doors() {
+async fn personal_and_node_tokens_open_only_their_endpoints() {
     let server = Server::start(false);
     let admin = server.set_up().await;
     let made = server
@@ -172,7 +172,7 @@ async fn personal_and_node_tokens_open_their_own_doors() {
     );
 }
 
-/// Statements that an operator might type, run past `auth` but told to it.
+/// Runs a statement as an operator might, bypassing `auth`, and publishes the change.
 async fn run(server: &Server, sql: &'static str) {
     let statement = Statement::new(sql);
     let work = move |tx: &mut dyn Tx| {
@@ -185,7 +185,7 @@ async fn run(server: &Server, sql: &'static str) {
 }
 
 #[tokio::test]
-async fn sessions_and_tokens_run_out() {
+async fn sessions_and_tokens_expire() {
     let server = Server::start(false);
     let session = server.set_up().await;
     let ends = json!({"name": "ci", "expiresInDays": 3});
@@ -206,7 +206,7 @@ async fn sessions_and_tokens_run_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_revoked_token_is_dead_at_once_however_busy_it_is() {
+async fn a_revoked_token_fails_at_once_even_under_load() {
     let server = Server::start(false);
     let admin = server.set_up().await;
     for round in 0..20 {
@@ -218,8 +218,8 @@ async fn a_revoked_token_is_dead_at_once_however_busy_it_is() {
             .map(|_| {
                 let (app, token) = (server.app.clone(), token.clone());
                 tokio::spawn(async move {
-                    while is_let_in(app.clone(), &token).await {
-                        // Answered from memory, a call never waits by itself.
+                    while is_accepted(app.clone(), &token).await {
+                        // With the cache, a call never waits by itself.
                         tokio::task::yield_now().await;
                     }
                 })
@@ -230,20 +230,20 @@ async fn a_revoked_token_is_dead_at_once_however_busy_it_is() {
         let gone = server.call("DELETE", &path, &admin, Value::Null).await;
         assert_eq!(gone.status, StatusCode::NO_CONTENT);
         assert!(
-            !is_let_in(server.app.clone(), &token).await,
+            !is_accepted(server.app.clone(), &token).await,
             "round {round}"
         );
         for caller in callers {
             caller.await.expect("ends");
         }
         assert!(
-            !is_let_in(server.app.clone(), &token).await,
+            !is_accepted(server.app.clone(), &token).await,
             "round {round}"
         );
     }
 }
 
-async fn is_let_in(app: Router, token: &str) -> bool {
+async fn is_accepted(app: Router, token: &str) -> bool {
     let request = Request::get("/viewer").header(header::AUTHORIZATION, format!("Bearer {token}"));
     let request = request.body(Body::empty()).expect("request");
     app.oneshot(request).await.expect("infallible").status() == StatusCode::OK

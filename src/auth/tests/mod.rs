@@ -1,4 +1,4 @@
-//! The endpoints as a client sees them, over a real database.
+//! The endpoints as a client sees them, with a real database.
 
 mod credentials;
 mod people;
@@ -107,7 +107,7 @@ impl Server {
         self.send(request.body(body).expect("request")).await
     }
 
-    /// Registers the first ADMIN and gives their token.
+    /// Registers the first ADMIN and returns their token.
     async fn set_up(&self) -> String {
         let body = json!({"email": "Ada@Example.org", "password": PASSWORD, "setupCode": self.auth.setup_code()});
         let answer = self.call("POST", "/api/auth/register", "", body).await;

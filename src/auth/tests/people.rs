@@ -1,4 +1,4 @@
-//! Roles, users, and what the audit log says of them.
+//! Roles, users, and their audit entries.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{PASSWORD, Server};
 
 #[tokio::test]
-async fn pending_sees_itself_alone() {
+async fn a_pending_user_sees_only_their_account() {
     let server = Server::start(true);
     let admin = server.set_up().await;
     let body = json!({"email": "bob@x", "password": PASSWORD});
@@ -63,7 +63,7 @@ async fn pending_sees_itself_alone() {
 }
 
 #[tokio::test]
-async fn users_come_and_go_but_the_last_admin_stays() {
+async fn users_are_added_and_removed_but_the_last_admin_stays() {
     let server = Server::start(false);
     let admin = server.set_up().await;
     let me = server
@@ -129,7 +129,7 @@ async fn users_come_and_go_but_the_last_admin_stays() {
 }
 
 #[tokio::test]
-async fn what_was_done_is_listed_newest_first_in_pages() {
+async fn the_audit_log_is_listed_newest_first_in_pages() {
     let server = Server::start(false);
     let admin = server.set_up().await;
     server.login("ada@example.org\u{0}", "x").await;

@@ -1,4 +1,4 @@
-//! Registering, signing in, one's own password.
+//! Registration, sign-in, and changing one's own password.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -34,7 +34,7 @@ async fn the_first_user_needs_the_code_and_becomes_admin() {
 }
 
 #[tokio::test]
-async fn of_two_first_users_at_once_one_wins() {
+async fn of_two_concurrent_first_users_one_wins() {
     let server = Server::start(false);
     let register = |email: &'static str| {
         let body =
@@ -50,7 +50,7 @@ async fn of_two_first_users_at_once_one_wins() {
 }
 
 #[tokio::test]
-async fn ten_wrong_passwords_close_the_door_for_that_address() {
+async fn ten_wrong_passwords_block_the_address() {
     let server = Server::start(false);
     server.set_up().await;
     for _ in 0..9 {
@@ -178,7 +178,7 @@ async fn a_one_time_code_signs_in_once() {
 }
 
 #[tokio::test]
-async fn odd_bodies_are_never_a_500() {
+async fn odd_bodies_never_cause_a_500() {
     let server = Server::start(true);
     let admin = server.set_up().await;
     let huge = "x".repeat(200_000);
