@@ -44,7 +44,7 @@ fn quarter_of(lease_seconds: u64) -> Duration {
 
 /// Reads the signs of life that other servers have written, periodically and soon after a change of
 /// a node.
-pub(super) async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
+pub(super) async fn merge_lives(nodes: Nodes, lease_seconds: u64) {
     /// The least time between two reads.
     const PAUSE: Duration = Duration::from_millis(200);
     let mut tick = every(TAKE_OVER_EVERY.min(quarter_of(lease_seconds)));
@@ -67,7 +67,7 @@ pub(super) async fn take_over_lives(nodes: Nodes, lease_seconds: u64) {
                 Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
             },
         }
-        if let Err(error) = nodes.take_over_lives(lease_seconds).await {
+        if let Err(error) = nodes.merge_lives(lease_seconds).await {
             tracing::warn!(%error, "can't read the signs of life of other servers; retrying");
         }
     }
@@ -96,7 +96,7 @@ pub(super) async fn run(
         tokio::select! {
             _ = tick.tick() => {
                 clock.tick();
-                nodes.announce_turned();
+                nodes.publish_status_changes();
             }
             _ = seen.tick() => {
                 let written = nodes.write_seen().await;
@@ -108,7 +108,7 @@ pub(super) async fn run(
                 let (catalog, install) = (Arc::clone(&catalog), nodes.install.clone());
                 let reread = move || {
                     catalog.refresh();
-                    install.look();
+                    install.refresh_version();
                 };
                 // After a failure the presets and agents read before stay in use.
                 if let Err(error) = tokio::task::spawn_blocking(reread).await {

@@ -100,7 +100,7 @@ async fn page(
                     "It works once, within an hour." }
                 (parts::copyable(line, "the line"))
             } @else {
-                p { "This server has no agent to install. Put a static build into " code { (site.jobs.nodes.install.place()) }
+                p { "This server has no agent to install. Put a static build into " code { (site.jobs.nodes.install.agent_dir()) }
                     " as " code { "hyprbox-agent-x86_64" } ", or install the package hyprbox-agent on the machine." }
             }
         }

@@ -39,7 +39,7 @@ impl Picker {
         let count = found.len();
         let presence = &site.jobs.nodes.presence;
         found.sort_by_cached_key(|node| {
-            let is_there = presence.of(&node.id).0 == NodeStatus::Online;
+            let is_there = presence.status_of(&node.id).0 == NodeStatus::Online;
             let is_typed = node.id == typed;
             (!is_typed || !is_searched, !fits(preset, node), !is_there)
         });

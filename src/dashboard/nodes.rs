@@ -90,7 +90,7 @@ async fn find(site: &Site, asked: &PageQuery) -> Result<SearchResult, ApiError> 
     let state = STATES.iter().find(|(name, _, _)| *name == asked.state);
     let mut found = site.jobs.search_nodes(&asked.sought).await?;
     if let Some((_, _, wanted)) = state {
-        found.retain(|node| presence.of(&node.id).0 == *wanted);
+        found.retain(|node| presence.status_of(&node.id).0 == *wanted);
     }
     let count = found.len();
     let ids = found.into_iter().map(|node| node.id);

@@ -58,7 +58,7 @@ pub(super) async fn show(
 async fn most_relevant_nodes(site: &Site) -> Result<Vec<NodeView>, ApiError> {
     let presence = &site.jobs.nodes.presence;
     let mut found = site.jobs.search_nodes("").await?;
-    found.sort_by_cached_key(|node| presence.of(&node.id).0 == NodeStatus::Online);
+    found.sort_by_cached_key(|node| presence.status_of(&node.id).0 == NodeStatus::Online);
     let ids = found.into_iter().take(NODES_MAX).map(|node| node.id);
     Ok(site.jobs.nodes_of(ids.collect()).await?)
 }

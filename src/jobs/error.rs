@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 
 use crate::http::{ApiError, FieldErrors};
-use crate::nodes::no_such_node;
+use crate::nodes::node_not_found;
 use crate::presets::Snapshot;
 use crate::store::StoreError;
 use crate::store::job::JobStatus;
@@ -70,7 +70,7 @@ impl From<JobError> for ApiError {
             JobError::PresetNotFound | JobError::PresetBroken(_) => {
                 ApiError::not_found("preset_not_found", message)
             }
-            JobError::NodeNotFound => no_such_node(),
+            JobError::NodeNotFound => node_not_found(),
             JobError::Fields(faults) => faults
                 .into_result()
                 .err()

@@ -1,66 +1,67 @@
-//! The agents that this server ships: static programs in a folder, one a machine's architecture,
-//! and their Debian packages.
+//! The agents that this server ships: one static program and one Debian package per architecture,
+//! in one directory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use hyprbox_protocol::{AGENT_VERSION_MARK, ShippedAgent, ShippedFile, Version, to_hex};
 use memchr::memmem;
-use sha2::{Digest, Sha256};
 
-/// Where the package puts them.
+use crate::crypto::Sha256;
+use crate::sync::lock;
+
+/// The package's directory for agents.
 const PACKAGED: &str = "/usr/share/hyprbox/agents";
-/// What each file's name begins with; the rest is what `uname -m` says, and `.deb` of a package.
+/// Prefix of each file name, followed by the output of `uname -m`, and by `.deb` for a package.
 pub(super) const PREFIX: &str = "hyprbox-agent-";
-/// Bytes of a file in memory at once.
+/// Bytes of a file that are read at once.
 const PIECE: usize = 64 * 1024;
-/// Longer than the mark and any version, with the line's end.
+/// More bytes than the mark, any version and the end of the line have.
 const MARK_AND_VERSION: usize = 128;
 
-/// A file as it was when it was read: device and inode, length, and time of change.
-type Seen = (u64, u64, u64, i64, i64);
+/// Identity of a file: device, inode, length and modification time.
+type Signature = (u64, u64, u64, i64, i64);
 
-/// What was read of a file.
+/// The content of a file, in brief.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Known {
-    seen: Seen,
+pub(super) struct AgentFile {
+    signature: Signature,
     sha256: String,
-    /// The version that the program has in it.
+    /// The version in the program.
     version: Option<String>,
 }
 
-impl Known {
-    fn file(&self) -> ShippedFile {
+impl AgentFile {
+    fn shipped(&self) -> ShippedFile {
         ShippedFile {
             sha256: self.sha256.clone(),
-            bytes: self.seen.2,
+            bytes: self.signature.2,
         }
     }
 }
 
-/// The agents, with what was read of their files.
+/// The agents, with a cache of their files' contents.
 pub(crate) struct Agents {
     dir: Option<PathBuf>,
-    known: Mutex<BTreeMap<PathBuf, Known>>,
+    files: Mutex<BTreeMap<PathBuf, AgentFile>>,
 }
 
 impl Agents {
-    /// In `dir`; without it where the package puts them, and where there is no package beside this
-    /// program.
+    /// Uses `dir`, or the package's directory, or the directory of this program.
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         let packaged = Some(PathBuf::from(PACKAGED)).filter(|dir| dir.is_dir());
         Self {
             dir: dir.or(packaged),
-            known: Mutex::default(),
+            files: Mutex::default(),
         }
     }
 
-    /// What the operator may put an agent into.
-    pub(super) fn place(&self) -> &Path {
+    /// The directory that the operator may put agents into.
+    pub(super) fn dir(&self) -> &Path {
         self.dir.as_deref().unwrap_or(Path::new(PACKAGED))
     }
 
@@ -88,22 +89,22 @@ impl Agents {
 
     /// Each machine's name with the SHA-256 of its agent.
     pub(super) fn all(&self) -> Vec<(String, String)> {
-        let known = self.programs();
-        known
-            .map(|(machine, known)| (machine, known.sha256))
+        let programs = self.programs();
+        programs
+            .map(|(machine, file)| (machine, file.sha256))
             .collect()
     }
 
-    /// The version that a node of whatever machine can have from here: the oldest of them. It reads
-    /// files that have changed.
+    /// The version that every node can get from here: the oldest of all architectures. Reads
+    /// changed files.
     pub(crate) fn version(&self) -> Option<String> {
-        let versions = self.programs().map(|(_, known)| known.version);
+        let versions = self.programs().map(|(_, file)| file.version);
         let mut versions: Vec<String> = versions.collect::<Option<_>>()?;
         versions.sort_by(|one, other| Version::parse(one).cmp(&Version::parse(other)));
         versions.into_iter().next()
     }
 
-    /// What a node must know of the agent for its machine, to fetch it.
+    /// Describes the agent for a machine, so that a node can fetch it.
     pub(super) fn describe(&self, machine: &str) -> io::Result<Option<ShippedAgent>> {
         let Some(program) = self.find(machine) else {
             return Ok(None);
@@ -113,9 +114,9 @@ impl Agents {
         let package = package.map(|path| self.read(&path)).transpose()?;
         Ok(Some(ShippedAgent {
             machine: machine.to_owned(),
-            program: program.file(),
+            program: program.shipped(),
             version: program.version,
-            package: package.map(|package| package.file()),
+            package: package.map(|package| package.shipped()),
         }))
     }
 
@@ -124,7 +125,7 @@ impl Agents {
         Ok(self.read(path)?.sha256)
     }
 
-    fn programs(&self) -> impl Iterator<Item = (String, Known)> {
+    fn programs(&self) -> impl Iterator<Item = (String, AgentFile)> {
         let machines = match &self.dir {
             Some(dir) => names(dir),
             None => vec![std::env::consts::ARCH.to_owned()],
@@ -132,48 +133,48 @@ impl Agents {
         machines.into_iter().filter_map(|machine| {
             let path = self.find(&machine)?;
             match self.read(&path) {
-                Ok(known) => Some((machine, known)),
+                Ok(file) => Some((machine, file)),
                 Err(error) => {
-                    tracing::warn!(%error, file = %path.display(), "an agent can't be read, and is not offered");
+                    tracing::warn!(%error, file = %path.display(), "can't read an agent, so it is not offered");
                     None
                 }
             }
         })
     }
 
-    /// What is in a file; read anew when the file is another.
-    fn read(&self, path: &Path) -> io::Result<Known> {
+    /// Reads a file, unless it is cached and has not changed.
+    fn read(&self, path: &Path) -> io::Result<AgentFile> {
         let about = path.metadata()?;
-        let seen = (
+        let signature = (
             about.dev(),
             about.ino(),
             about.len(),
             about.mtime(),
             about.mtime_nsec(),
         );
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.get(path)
-            && known.seen == seen
+        let mut files = lock(&self.files);
+        if let Some(file) = files.get(path)
+            && file.signature == signature
         {
-            return Ok(known.clone());
+            return Ok(file.clone());
         }
         let (sha256, version) = read_through(File::open(path)?)?;
-        let known = Known {
-            seen,
+        let file = AgentFile {
+            signature,
             sha256,
             version,
         };
-        all.insert(path.to_owned(), known.clone());
-        Ok(known)
+        files.insert(path.to_owned(), file.clone());
+        Ok(file)
     }
 }
 
-/// The SHA-256 of what comes, and the version that stands in it after its mark.
+/// Reads a file to its end. Returns its SHA-256, and the version after the mark in it.
 fn read_through(mut file: impl Read) -> io::Result<(String, Option<String>)> {
     let mark = memmem::Finder::new(AGENT_VERSION_MARK);
-    let mut digest = Sha256::new();
+    let mut digest = Sha256::default();
     let mut version = None;
-    // The end of the piece before stands first, as a mark may be cut by the pieces' edge.
+    // Begins with the end of the previous piece, because a mark may cross the edge.
     let mut piece = vec![0; MARK_AND_VERSION + PIECE];
     let mut kept = 0;
     loop {
@@ -191,10 +192,10 @@ fn read_through(mut file: impl Read) -> io::Result<(String, Option<String>)> {
         kept = filled.min(MARK_AND_VERSION);
         piece.copy_within(filled - kept..filled, 0);
     }
-    Ok((to_hex(digest.finalize()), version))
+    Ok((to_hex(digest.finish()), version))
 }
 
-/// The version that these bytes begin with, up to the line's end.
+/// The version at the beginning of these bytes, up to the end of the line.
 fn version_at(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let text = std::str::from_utf8(&bytes[..end]).ok()?;
@@ -212,7 +213,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Whether it may be what `uname -m` says: nothing that a path or a shell would read otherwise.
+/// Whether this can be the output of `uname -m`. Such a name is safe in a path and in a shell.
 fn is_machine(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=32).contains(&name.len()) && name.bytes().all(plain)
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_offers_what_its_names_say_and_nothing_else() {
+    fn only_files_named_after_a_machine_are_offered() {
         let folder = tempfile::tempdir().expect("folder");
         for name in [
             "hyprbox-agent-x86_64",
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_found_wherever_it_stands() {
+    fn the_version_is_found_at_any_offset() {
         let marked = |version: &str| format!("{AGENT_VERSION_MARK}{version}\n").into_bytes();
         let read = |bytes: &[u8]| read_through(bytes).expect("reads");
         for before in [
@@ -258,14 +259,14 @@ mod tests {
             PIECE + 100,
             3 * PIECE + 77,
         ] {
-            // Words that begin like it, and a mark that no version follows, first.
+            // First a mark without a version, and bytes that begin like the mark.
             let mut bytes = marked("x");
             bytes.resize(bytes.len() + before, b'h');
             bytes.extend(marked("1.2.3-rc.4"));
             bytes.resize(bytes.len() + PIECE / 2, 0);
             let (digest, version) = read(&bytes);
             assert_eq!(version.as_deref(), Some("1.2.3-rc.4"), "{before}");
-            assert_eq!(digest, to_hex(Sha256::digest(&bytes)));
+            assert_eq!(digest, to_hex(crate::crypto::sha256(&bytes)));
         }
         for odd in [
             &b""[..],
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_every_machine_can_have_is_the_oldest() {
+    fn the_version_for_every_machine_is_the_oldest() {
         let folder = tempfile::tempdir().expect("folder");
         let agents = Agents::new(Some(folder.path().to_owned()));
         assert_eq!(agents.version(), None);
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_in_its_place_has_another_digest() {
+    fn a_replaced_file_is_read_again() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("hyprbox-agent-x86_64");
         let agents = Agents::new(Some(folder.path().to_owned()));

@@ -1,5 +1,5 @@
-//! Enrolment: a one-time code, made by an ADMIN, that a new machine trades for its node's token. So
-//! the token itself stands in no shell history and no chat.
+//! Enrolment: a new machine exchanges a one-time code, created by an ADMIN, for a node token. The
+//! token itself never appears in a shell history or a chat.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -7,23 +7,23 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
 use super::Nodes;
-use super::tokens::{mint_into, no_such_node};
+use super::tokens::{mint_into, node_not_found};
 use crate::audit;
 use crate::auth::{self, Admin, Auth, ClientAddress, User};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, JsonBody, Path};
 use crate::store::{Tx, enrolment, node};
 
-/// How long a code holds.
-const HOLDS_MILLIS: i64 = 3_600 * 1_000;
-/// Under what wrong codes of an address are counted. No account's email is like it.
-const COUNTED_AS: &str = "enrol";
+/// How long a code is valid.
+const VALID_MILLIS: i64 = 3_600 * 1_000;
+/// Name that wrong codes are counted under. It is not an email.
+const GUESS_NAME: &str = "enrol";
 
-/// A code that was just made, shown this once.
+/// A new code, which is shown only once.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Enrolment {
-    /// `hbe_…`: holds once, and until `expiresAt`.
+    /// `hbe_…`: valid once, until `expiresAt`.
     pub code: String,
     /// An hour from now.
     pub expires_at: Timestamp,
@@ -36,17 +36,17 @@ pub(super) struct EnrolRequest {
     code: String,
 }
 
-/// What a code gives.
+/// Response to a valid code.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Enrolled {
-    /// The node that the machine now is.
+pub(super) struct EnrolAnswer {
+    /// The machine's node id.
     node_id: String,
-    /// Its token, `hbn_…`, shown this once.
+    /// The node's token, `hbn_…`, shown only once.
     token: String,
 }
 
-/// Makes a one-time code for a node, in place of the one that it may have.
+/// Creates a one-time code for a node and voids its previous one.
 #[utoipa::path(post, path = "/api/nodes/{id}/enrolments", tag = "nodes", operation_id = "add_enrolment",
     params(("id" = String, Path)),
     responses((status = 201, body = Enrolment)),
@@ -60,10 +60,10 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(enrolment)))
 }
 
-/// Trades a one-time code for its node's token. A 401 for a code that is wrong, used or too old;
-/// after ten of them from an address within a minute a 429.
+/// Exchanges a one-time code for a node token. A 401 if the code is wrong, used or expired; a 429
+/// after ten of them from one address within a minute.
 #[utoipa::path(post, path = "/api/enrol", tag = "nodes", operation_id = "enrol", request_body = EnrolRequest, security(()),
-    responses((status = 200, body = Enrolled),
+    responses((status = 200, body = EnrolAnswer),
         (status = 401),
         (status = 429)))]
 pub(super) async fn enrol(
@@ -71,20 +71,20 @@ pub(super) async fn enrol(
     Extension(auth): Extension<Auth>,
     from: ClientAddress,
     JsonBody(request): JsonBody<EnrolRequest>,
-) -> Result<Json<Enrolled>, ApiError> {
+) -> Result<Json<EnrolAnswer>, ApiError> {
     nodes.enrol(&auth, &request.code, from).await.map(Json)
 }
 
 impl Nodes {
-    /// Makes a one-time code for a node.
+    /// Creates a one-time code for a node.
     pub async fn add_enrolment(&self, user: User, node_id: String) -> Result<Enrolment, ApiError> {
         let (code, sha256, _) = auth::mint(auth::ENROLMENT);
         let now = clock::now();
-        let expires_at = now.plus_millis(HOLDS_MILLIS);
+        let expires_at = now.plus_millis(VALID_MILLIS);
         let add = move |tx: &mut dyn Tx| {
-            node::find_held(tx, &node_id)?.ok_or_else(no_such_node)?;
+            node::find_held(tx, &node_id)?.ok_or_else(node_not_found)?;
             enrolment::insert(tx, &node_id, sha256, now, expires_at)?;
-            let detail = format!("holds until {expires_at}");
+            let detail = format!("valid until {expires_at}");
             let entry = audit::Entry {
                 actor: &user.email,
                 action: "node.enrolment_add",
@@ -103,18 +103,18 @@ impl Nodes {
         auth: &Auth,
         code: &str,
         from: ClientAddress,
-    ) -> Result<Enrolled, ApiError> {
-        let guess = auth.guess(COUNTED_AS, from).await?;
-        // What is no code costs no look.
+    ) -> Result<EnrolAnswer, ApiError> {
+        let guess = auth.record_guess(GUESS_NAME, from).await?;
+        // A text that can't be a code is not looked up.
         let sha256 = auth::digest_of_code(code).ok_or_else(wrong_code)?;
-        let trade = move |tx: &mut dyn Tx| {
+        let exchange = move |tx: &mut dyn Tx| {
             let Some((node_id, expires_at)) = enrolment::redeem(tx, sha256)? else {
                 return Ok(None);
             };
             if expires_at < clock::now() || node::find_held(tx, &node_id)?.is_none() {
                 return Ok(None);
             }
-            guess.was_right(tx)?;
+            guess.accept(tx)?;
             let minted = mint_into(tx, &node_id)?;
             let actor = format!("node:{node_id}");
             let detail = format!("token {} for {}", minted.id, from.0);
@@ -127,10 +127,10 @@ impl Nodes {
             };
             audit::record(tx, entry)?;
             let token = minted.token;
-            Ok::<_, ApiError>(Some(Enrolled { node_id, token }))
+            Ok::<_, ApiError>(Some(EnrolAnswer { node_id, token }))
         };
-        // A code that is too old is used up all the same, so this is no error of the transaction.
-        self.store.write(trade).await?.ok_or_else(wrong_code)
+        // The transaction commits even if the code has expired, so that the code is used up.
+        self.store.write(exchange).await?.ok_or_else(wrong_code)
     }
 }
 
@@ -138,6 +138,6 @@ fn wrong_code() -> ApiError {
     ApiError::new(
         StatusCode::UNAUTHORIZED,
         "wrong_code",
-        "This code is wrong, was used already, or is too old; make another one on the node's page",
+        "This code is wrong, already used or expired; create a new one on the node's page",
     )
 }

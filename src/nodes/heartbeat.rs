@@ -1,11 +1,11 @@
-//! A node's sign of life, and what it tells of itself.
+//! Heartbeats: a node's sign of life and the facts that it reports.
 
 use axum::extract::State;
 use hyprbox_protocol::{HeartbeatAnswer, HeartbeatRequest};
 
 use super::Nodes;
-use super::presence::Newcomer;
 use super::processes::Standing;
+use super::second_instances::AuditDecision;
 use crate::audit;
 use crate::auth::NodeIdentity;
 use crate::clock::{self, Timestamp};
@@ -13,22 +13,22 @@ use crate::http::{AgentJson, ApiError, FieldErrors, Path};
 use crate::store::node::{LifeUpdate, NodeFacts, SignOfLife};
 use crate::store::{Change, StoreError};
 
-/// A heartbeat's interval, in milliseconds, where the agent doesn't tell one.
+/// Default interval of heartbeats, in milliseconds.
 const INTERVAL_MS: u64 = 30_000;
-/// Characters of a node's problem that are kept.
+/// Longest problem of a node, in characters; the rest is cut.
 const PROBLEM_MAX: usize = 500;
 const MINUTE_MS: i64 = 60_000;
-/// A clock that is this far from the server's is a problem: certificates and times in logs are
-/// wrong by then.
+/// A clock that differs by more from the server's is reported as a problem: it breaks certificates
+/// and the times in logs.
 const CLOCK_OFF_MS: i64 = 5 * MINUTE_MS;
-/// Copies of one node's agent are recorded at most once in this time.
+/// A copied agent of one node is recorded at most once in this time.
 const COPIED_EVERY_MS: i64 = 60 * MINUTE_MS;
-/// Nodes per transaction, so that other writes come through between them.
+/// Nodes per transaction, so that other writes get through in between.
 const LIVES: usize = 500;
-/// Instances that other servers heard within this time are of interest, in milliseconds.
+/// Instances that other servers have seen within this time are loaded, in milliseconds.
 const INSTANCES_WITHIN_MS: u64 = 180_000;
 
-/// A sign of life.
+/// Receives a heartbeat.
 #[utoipa::path(post, path = "/api/nodes/{id}/heartbeat", tag = "agents",
     params(("id" = String, Path, description = "The node, which must be the token's")),
     request_body = HeartbeatRequest,
@@ -43,14 +43,14 @@ pub(super) async fn heartbeat(
 ) -> Result<axum::Json<HeartbeatAnswer>, ApiError> {
     node.must_be(&id)?;
     let facts = facts_of(&request)?;
-    nodes.sign_of_life(&id, request.instance.as_deref()).await?;
+    nodes.record_life(&id, request.instance.as_deref()).await?;
     let stopping = request.stopping.unwrap_or(false);
     if stopping && let Some(instance) = &request.instance {
         let process = request.process.as_deref();
-        nodes.presence.process_gone(&id, instance, process);
+        nodes.presence.record_stop(&id, instance, process);
     }
-    let news = nodes.presence.heartbeat(&id, &facts, stopping);
-    if news || stopping {
+    let has_news = nodes.presence.record_heartbeat(&id, &facts, stopping);
+    if has_news || stopping {
         nodes.write_facts(id, facts, stopping).await?;
     }
     Ok(axum::Json(HeartbeatAnswer {}))
@@ -62,33 +62,32 @@ impl NodeIdentity {
         if self.node_id == node_id {
             return Ok(());
         }
-        let words = format!(
-            "This token is for the node {}, not for the one named here",
+        let message = format!(
+            "This token belongs to the node {}, not to the node in this request",
             self.node_id
         );
-        Err(ApiError::forbidden(words))
+        Err(ApiError::forbidden(message))
     }
 }
 
 impl Nodes {
-    /// Notes that the node's agent lives. A second live instance on the node's tokens is let in,
-    /// and written down.
-    pub async fn sign_of_life(
-        &self,
-        node_id: &str,
-        instance: Option<&str>,
-    ) -> Result<(), ApiError> {
-        match (self.presence.sign_of_life(node_id, instance), instance) {
-            (Some(newcomer @ (Newcomer::Told | Newcomer::LastTold)), Some(instance)) => {
-                self.write_second_instance(node_id.to_owned(), instance.to_owned(), newcomer)
+    /// Records that the node's agent is alive. A second live instance with the node's tokens is
+    /// accepted, and recorded in the audit log.
+    pub async fn record_life(&self, node_id: &str, instance: Option<&str>) -> Result<(), ApiError> {
+        match (self.presence.record_life(node_id, instance), instance) {
+            (
+                Some(decision @ (AuditDecision::Write | AuditDecision::WriteLast)),
+                Some(instance),
+            ) => {
+                self.record_second_instance(node_id.to_owned(), instance.to_owned(), decision)
                     .await
             }
             _ => Ok(()),
         }
     }
 
-    /// Records which process an agent instance is; whether that is clear.
-    pub async fn sign_of_process(
+    /// Records a poll of an instance's process. Returns whether it is the instance's only process.
+    pub async fn record_poll(
         &self,
         node_id: &str,
         instance: &str,
@@ -97,20 +96,20 @@ impl Nodes {
     ) -> Result<bool, ApiError> {
         let sign = self
             .presence
-            .sign_of_process(node_id, instance, process, lease_seconds);
+            .record_poll(node_id, instance, process, lease_seconds);
         if sign.is_news {
-            // The other process's poll that is open ends, and its next one decides.
+            // Ends the other process's open poll; its next poll proves whether it is alive.
             self.hub.wake_node(node_id);
         }
         if sign.recognised {
-            self.write_copied(node_id.to_owned(), instance.to_owned())
+            self.record_copy(node_id.to_owned(), instance.to_owned())
                 .await?;
         }
         Ok(sign.standing == Standing::Settled)
     }
 
-    async fn write_copied(&self, node_id: String, instance: String) -> Result<(), ApiError> {
-        tracing::warn!(%node_id, %instance, "two processes use one agent instance: the second one gets an instance of its own");
+    async fn record_copy(&self, node_id: String, instance: String) -> Result<(), ApiError> {
+        tracing::warn!(%node_id, %instance, "two processes use the same agent instance; the second one gets its own");
         self.store
             .write(move |tx| {
                 let now = clock::now();
@@ -128,7 +127,7 @@ impl Nodes {
                     job_id: None,
                     node_id: Some(&node_id),
                     detail: Some(&format!(
-                        "two live processes used agent instance {instance}; the second one gets an instance of its own"
+                        "two live processes used agent instance {instance}; the second one gets its own"
                     )),
                 };
                 audit::record(tx, entry)?;
@@ -139,15 +138,15 @@ impl Nodes {
         Ok(())
     }
 
-    async fn write_second_instance(
+    async fn record_second_instance(
         &self,
         node_id: String,
         instance: String,
-        newcomer: Newcomer,
+        decision: AuditDecision,
     ) -> Result<(), ApiError> {
-        let more = match newcomer {
-            Newcomer::LastTold => "; more of this hour are not written down",
-            Newcomer::Told | Newcomer::Untold => "",
+        let more = match decision {
+            AuditDecision::WriteLast => "; more of this hour are not recorded",
+            AuditDecision::Write | AuditDecision::Skip => "",
         };
         tracing::warn!(%node_id, %instance, "a second agent instance uses this node's tokens");
         self.store
@@ -158,7 +157,7 @@ impl Nodes {
                     job_id: None,
                     node_id: Some(&node_id),
                     detail: Some(&format!(
-                        "agent instance {instance} came while another one was alive{more}"
+                        "agent instance {instance} appeared while another one was alive{more}"
                     )),
                 };
                 audit::record(tx, entry)?;
@@ -186,7 +185,7 @@ impl Nodes {
             .await
     }
 
-    /// Writes down the signs of life since the last call.
+    /// Writes the signs of life since the last call to the database.
     pub async fn write_seen(&self) -> Result<(), StoreError> {
         let unwritten = self.presence.take_unwritten();
         for (index, some) in unwritten.chunks(LIVES).enumerate() {
@@ -196,38 +195,37 @@ impl Nodes {
                 .write(move |tx| crate::store::node::write_lives(tx, &lives))
                 .await;
             if written.is_err() {
-                self.presence.give_back(&unwritten[index * LIVES..]);
+                self.presence.restore_unwritten(&unwritten[index * LIVES..]);
             }
             written?;
         }
         Ok(())
     }
 
-    /// Takes over what other servers wrote down of nodes' lives; those within a lease count for
-    /// leases.
-    pub async fn take_over_lives(&self, lease_seconds: u64) -> Result<(), StoreError> {
+    /// Merges the signs of life that other servers recorded.
+    pub async fn merge_lives(&self, lease_seconds: u64) -> Result<(), StoreError> {
         let within_ms = lease_seconds.saturating_mul(2_000).max(INSTANCES_WITHIN_MS);
         let (nodes, instances) = self
             .store
             .read(move |tx| crate::store::node::lives(tx, within_ms))
             .await?;
-        self.presence.take_over(&nodes, &instances);
+        self.presence.merge(&nodes, &instances);
         Ok(())
     }
 
-    /// Tells everybody of nodes that turned ONLINE or OFFLINE.
-    pub fn announce_turned(&self) {
-        let turned: Vec<Change> = self
+    /// Publishes which nodes became ONLINE or OFFLINE.
+    pub fn publish_status_changes(&self) {
+        let changes: Vec<Change> = self
             .presence
-            .turned()
+            .take_status_changes()
             .into_iter()
             .map(|id| Change::Node { id })
             .collect();
-        self.hub.publish(&turned);
+        self.hub.publish(&changes);
     }
 }
 
-/// A node that is seen now.
+/// A sign of life at the current time.
 fn alive(node_id: &str, stopping: bool, instance: Option<String>) -> LifeUpdate {
     let seen = SignOfLife {
         at: clock::now(),
@@ -241,10 +239,10 @@ fn alive(node_id: &str, stopping: bool, instance: Option<String>) -> LifeUpdate 
     }
 }
 
-/// Why the node can't run jobs, in one line: what its agent says, and a clock that is far off.
+/// Why the node can't run jobs, in one line: the agent's report, and a clock that is far off.
 fn problem_of(request: &HeartbeatRequest) -> Option<String> {
-    let told = request.problem.as_deref().unwrap_or_default();
-    let told: String = told
+    let reported = request.problem.as_deref().unwrap_or_default();
+    let reported: String = reported
         .chars()
         .map(|char| if char.is_control() { ' ' } else { char })
         .take(PROBLEM_MAX)
@@ -252,7 +250,7 @@ fn problem_of(request: &HeartbeatRequest) -> Option<String> {
     let sent_at = request.sent_at_ms.map(Timestamp::from_millis);
     let off_ms = sent_at.map_or(0, |at| at.millis_since(clock::now()));
     let clock = (off_ms.abs() >= CLOCK_OFF_MS).then(|| {
-        // Rounded, so that it is the same at each heartbeat.
+        // Rounded, so that it does not change with each heartbeat.
         let (length, unit) = match off_ms.abs() {
             ms if ms < 120 * MINUTE_MS => (ms / MINUTE_MS, "minutes"),
             ms if ms < 48 * 60 * MINUTE_MS => (ms / (60 * MINUTE_MS), "hours"),
@@ -261,8 +259,8 @@ fn problem_of(request: &HeartbeatRequest) -> Option<String> {
         let side = if off_ms > 0 { "ahead of" } else { "behind" };
         format!("the node's clock is {length} {unit} {side} the server's")
     });
-    let told = Some(told.trim().to_owned()).filter(|told| !told.is_empty());
-    let parts: Vec<String> = told.into_iter().chain(clock).collect();
+    let reported = Some(reported.trim().to_owned()).filter(|text| !text.is_empty());
+    let parts: Vec<String> = reported.into_iter().chain(clock).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
@@ -274,7 +272,7 @@ fn facts_of(request: &HeartbeatRequest) -> Result<NodeFacts, ApiError> {
         faults.check(
             fits,
             field,
-            &format!("must be at most {max} characters, none of them a control character"),
+            &format!("must have at most {max} characters, without control characters"),
         );
         Some(value.to_owned())
     };

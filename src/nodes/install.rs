@@ -1,10 +1,10 @@
-//! How an agent gets onto a machine: the script, the programs that it fetches, and the line to
-//! paste that begins it.
+//! Installing an agent on a machine: the command to paste, the script that it runs, and the
+//! programs that the script fetches.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -13,30 +13,30 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use hyprbox_protocol::{is_older, to_hex};
-use sha2::{Digest, Sha256};
 
 use super::agents::{Agents, PREFIX};
+use crate::crypto::sha256;
 use crate::http::{ApiError, Path};
+use crate::sync::{read, write};
 
-/// Bytes of a file that are read and sent at a time.
+/// Bytes of a file that are read and sent at once.
 const PIECE_BYTES: usize = 16 * 1024;
 
 const SCRIPT: &str = include_str!("../../packaging/install.sh");
 const UNIT: &str = include_str!("../../packaging/hyprbox-agent.service");
 
-/// The agents that this server ships; clones share it.
+/// The agents that this server ships. Cheap to clone.
 #[derive(Clone)]
 pub struct Install(Arc<Parts>);
 
 struct Parts {
     agents: Agents,
-    /// What [`Install::look`] found last.
+    /// The version at the last [`Install::refresh_version`].
     version: RwLock<Option<Arc<str>>>,
 }
 
 impl Install {
-    /// `agent_dir`: where the agents are; without it where the package puts them, or beside this
-    /// program.
+    /// `agent_dir`: the agents' directory; by default the package's directory, or this program's.
     pub fn new(agent_dir: Option<PathBuf>) -> Self {
         Self(Arc::new(Parts {
             agents: Agents::new(agent_dir),
@@ -44,60 +44,51 @@ impl Install {
         }))
     }
 
-    /// Looks which version the agents have that are there now. Blocking: a `stat` a file, and files
-    /// that have changed are read.
-    pub fn look(&self) {
-        let found = self.0.agents.version().map(Arc::from);
-        let mut version = self
-            .0
-            .version
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *version = found;
+    /// Reads the version of the current agents. Blocking: one `stat` per file, and changed files
+    /// are read.
+    pub fn refresh_version(&self) {
+        let version = self.0.agents.version().map(Arc::from);
+        *write(&self.0.version) = version;
     }
 
-    /// The version that this server ships, where an agent of version `theirs` is older than that.
+    /// The version that this server ships, if an agent of version `theirs` is older.
     pub fn upgrade_of(&self, theirs: Option<&str>) -> Option<String> {
-        let version = self
-            .0
-            .version
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let version = read(&self.0.version);
         let shipped = version.as_deref()?;
         is_older(theirs?, shipped).then(|| shipped.to_owned())
     }
 
-    /// What `GET /install.sh` gives: the script with the digest of each agent in it.
+    /// The body of `GET /install.sh`: the script, with the digest of each agent in it.
     fn script(&self) -> String {
         let agents = self.0.agents.all();
         let lines: Vec<String> = agents
             .iter()
             .map(|(machine, sha256)| format!("{machine} {sha256}"))
             .collect();
-        // What the package installs is in /usr/bin, what the script does in /usr/local/bin.
+        // The package installs to /usr/bin, the script to /usr/local/bin.
         let unit = UNIT.replace("/usr/bin/", "/usr/local/bin/");
         SCRIPT
             .replace("@AGENTS@", &lines.join("\n"))
             .replace("@UNIT@", unit.trim_end())
     }
 
-    /// The line to paste on a new machine: it fetches the script, compares it with the SHA-256 that
-    /// stands in the line itself, and runs it with the one-time code. `server_url`: where the
-    /// machine reaches this server. `None` where this server has no agent to give. It reads files.
+    /// The command to paste on a new machine: it fetches the script, compares it with the SHA-256
+    /// in the command, and runs it with the one-time code. `server_url`: the server's address for
+    /// the machine. `None` if this server ships no agents. Reads files.
     pub fn command(&self, server_url: &str, code: &str) -> Option<String> {
         if self.0.agents.all().is_empty() {
             return None;
         }
-        let sha256 = to_hex(Sha256::digest(self.script()));
-        Some(command(server_url, code, &sha256))
+        let digest = to_hex(sha256(self.script()));
+        Some(command(server_url, code, &digest))
     }
 
-    /// Where an operator may put agents, for the words that say there are none.
-    pub fn place(&self) -> String {
-        self.0.agents.place().display().to_string()
+    /// The directory for agents, for messages that none are there.
+    pub fn agent_dir(&self) -> String {
+        self.0.agents.dir().display().to_string()
     }
 
-    /// `/install.sh` and `/agent/…`: open, as they hold nothing secret.
+    /// `/install.sh` and `/agent/…`: public, because they contain no secrets.
     pub fn routes(&self) -> axum::Router {
         axum::Router::new()
             .route("/install.sh", get(install_script))
@@ -106,8 +97,8 @@ impl Install {
     }
 }
 
-/// The values hold nothing that a shell would read otherwise: a URL that the configuration checked,
-/// a code of letters, digits, `-` and `_`, and hex.
+/// None of the values needs quotes in a shell: a URL that was checked with the settings, a code of
+/// letters, digits, `-` and `_`, and hexadecimal digits.
 fn command(public_url: &str, code: &str, sha256: &str) -> String {
     let insecure = if is_in_the_clear(public_url) {
         "HYPRBOX_INSECURE_HTTP=1 "
@@ -116,12 +107,12 @@ fn command(public_url: &str, code: &str, sha256: &str) -> String {
     };
     format!(
         "s=$(curl -fsSL {public_url}/install.sh) && {{ printf '%s\\n' \"$s\" | sha256sum | grep -q ^{sha256} || \
-         {{ echo 'This is not the script that the line names: nothing was done.' >&2; false; }}; }} && \
+         {{ echo 'The script does not match its checksum: nothing was done.' >&2; false; }}; }} && \
          printf '%s\\n' \"$s\" | sudo {insecure}sh -s -- {public_url} {code}"
     )
 }
 
-/// Whether agents would talk to this address in the clear, over a network.
+/// Whether agents would use this address without encryption over a network.
 pub fn is_in_the_clear(public_url: &str) -> bool {
     let Some(rest) = public_url.strip_prefix("http://") else {
         return false;
@@ -148,24 +139,24 @@ async fn install_script(State(install): State<Install>) -> Result<Response, ApiE
     Ok(answer("text/x-shellscript; charset=utf-8", script))
 }
 
-/// What is asked for of a machine's agent.
-enum Asked {
+/// A file about a machine's agent.
+enum AgentAsset {
     /// The program: `hyprbox-agent-<machine>`.
     Program,
-    /// Its digest, in a file for `sha256sum -c`.
+    /// The program's digest, in a file for `sha256sum -c`.
     Digest,
-    /// Version, length and digest of all that there is.
+    /// Version, length and digest of the program and the package.
     Description,
     /// The Debian package.
     Package,
 }
 
-/// Endings of a name, with what they ask for.
-const ENDINGS: [(&str, Asked); 4] = [
-    (".sha256", Asked::Digest),
-    (".json", Asked::Description),
-    (".deb", Asked::Package),
-    ("", Asked::Program),
+/// Endings of file names, with the asset.
+const ENDINGS: [(&str, AgentAsset); 4] = [
+    (".sha256", AgentAsset::Digest),
+    (".json", AgentAsset::Description),
+    (".deb", AgentAsset::Package),
+    ("", AgentAsset::Program),
 ];
 
 async fn agent(
@@ -174,16 +165,17 @@ async fn agent(
 ) -> Result<Response, ApiError> {
     off_thread(move || {
         let agents = &install.0.agents;
-        let found = ENDINGS.iter().find_map(|(ending, asked)| {
+        let found = ENDINGS.iter().find_map(|(ending, asset)| {
             let machine = file.strip_suffix(ending)?.strip_prefix(PREFIX)?;
-            Some((machine, asked))
+            Some((machine, asset))
         });
         let missing = || {
-            // Anybody may ask: the folder's path is for the log and for an ADMIN's pages.
-            let words = "This server has no such agent; HYPRBOX_AGENT_DIR on the server names the folder for static builds";
-            ApiError::not_found("agent_not_found", words)
+            // The endpoint is public, so the message does not name the directory's path.
+            let message = "This server has no such agent. Put static builds into the directory in \
+                           the server's HYPRBOX_AGENT_DIR";
+            ApiError::not_found("agent_not_found", message)
         };
-        let (machine, asked) = found.ok_or_else(missing)?;
+        let (machine, asset) = found.ok_or_else(missing)?;
         let bytes = |path: Option<PathBuf>| {
             let file = File::open(path.ok_or_else(missing)?).map_err(ApiError::internal)?;
             let length = file.metadata().map_err(ApiError::internal)?.len();
@@ -194,16 +186,16 @@ async fn agent(
                 .insert(header::CONTENT_LENGTH, length);
             Ok(response)
         };
-        match asked {
-            Asked::Program => bytes(agents.find(machine)),
-            Asked::Package => bytes(agents.find_package(machine)),
-            Asked::Digest => {
+        match asset {
+            AgentAsset::Program => bytes(agents.find(machine)),
+            AgentAsset::Package => bytes(agents.find_package(machine)),
+            AgentAsset::Digest => {
                 let path = agents.find(machine).ok_or_else(missing)?;
                 let sha256 = agents.sha256(&path).map_err(ApiError::internal)?;
                 let line = format!("{sha256}  {PREFIX}{machine}\n");
                 Ok(answer("text/plain; charset=utf-8", line))
             }
-            Asked::Description => {
+            AgentAsset::Description => {
                 let described = agents.describe(machine).map_err(ApiError::internal)?;
                 let text = serde_json::to_vec(&described.ok_or_else(missing)?)
                     .map_err(ApiError::internal)?;
@@ -214,9 +206,8 @@ async fn agent(
     .await
 }
 
-/// A file's first `length` bytes, each piece read when the client has taken the one before: a
-/// download that nobody reads holds no more than that. The body breaks off if the file has become
-/// shorter.
+/// Streams a file's first `length` bytes. Each piece is read once the client has taken the previous
+/// one, so that a stalled download holds one piece. The body ends early if the file has shrunk.
 fn in_pieces(file: File, length: u64) -> Body {
     let pieces = futures_util::stream::try_unfold((file, length), |(mut file, left)| async move {
         if left == 0 {
@@ -246,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_http_is_named_where_it_is_a_danger() {
+    fn plain_http_over_a_network_is_marked_as_insecure() {
         for safe in [
             "https://jobs.example.org",
             "http://127.0.0.1:4000",
@@ -271,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_script_ends_as_a_shell_that_cut_its_last_newline_will_print_it() {
+    fn the_script_ends_with_exactly_one_newline() {
         assert!(SCRIPT.ends_with("\"$@\"\n") && !SCRIPT.ends_with("\n\n"));
     }
 }

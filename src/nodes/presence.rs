@@ -1,150 +1,28 @@
-//! Who lives: signs of life, kept in memory and written down every few seconds.
+//! Signs of life of every node: kept in memory, and written to the database every few seconds.
 //!
-//! Lengths of time are counted on a clock that runs only while this server does (`run_clock.rs`),
-//! so that neither a step of the machine's clock nor a pause of the process makes a node, or a
-//! job's lease, look older than it is. Where several servers share the database, each takes over
-//! what the others wrote down: how long ago that was, the database's clock says.
+//! Durations are measured on a clock that runs only while this server does (`run_clock.rs`), so
+//! that neither a step of the machine's clock nor a pause of the process makes a node, or a job's
+//! lease, look older than it is. Servers that share a database merge each other's records; the age
+//! of a record comes from the database's clock.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde::{Deserialize, Serialize};
-
+use super::life::{INSTANCES_MAX, Instance, NodeLife, NodeStatus, record_instance, signed};
 use super::processes::{Processes, Sign, Standing};
 use super::run_clock::RunClock;
+use super::second_instances::AuditDecision;
 use crate::clock::{self, Timestamp};
-use crate::store::node::{self, InstanceLife, Node, NodeFacts, NodeLife, SignOfLife};
-
-/// The least time without a sign of life before a node is OFFLINE, in milliseconds.
-const OFFLINE_AFTER_MIN_MS: u64 = 90_000;
-/// Agent instances remembered per node; a node that makes up more loses the oldest.
-const INSTANCES_MAX: usize = 32;
-/// New instances beside a living one that are written to the audit log within
-/// [`NEWCOMERS_WITHIN_MS`]; the database would grow with every id that somebody makes up.
-const NEWCOMERS_MAX: u32 = 10;
-/// An hour.
-const NEWCOMERS_WITHIN_MS: u64 = 3_600_000;
-
-/// Whether a node's agent lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum NodeStatus {
-    /// It gave a sign of life within three intervals (90 s at the least).
-    Online,
-    /// It did not, or said goodbye.
-    Offline,
-}
-
-#[derive(Debug, Default)]
-struct LifeUpdate {
-    seen_at: Option<Timestamp>,
-    /// On the run clock; negative where it was before this server's start.
-    seen_ms: Option<i64>,
-    stopping: bool,
-    interval_ms: u64,
-    facts: Option<NodeFacts>,
-    instances: HashMap<String, Instance>,
-    processes: HashMap<String, Processes>,
-    newcomers: Newcomers,
-    /// SignOfLife since it was last written down.
-    unwritten: bool,
-    /// What the rest of the server was last told.
-    told: Option<NodeStatus>,
-}
-
-/// Instances that came while another one was alive, within the hour that began at `since_ms` on the
-/// run clock.
-#[derive(Debug, Default, Clone, Copy)]
-struct Newcomers {
-    since_ms: u64,
-    count: u32,
-}
-
-impl Newcomers {
-    /// Counts one more.
-    fn count(&mut self, now_ms: u64) -> Newcomer {
-        if now_ms.saturating_sub(self.since_ms) >= NEWCOMERS_WITHIN_MS {
-            *self = Self {
-                since_ms: now_ms,
-                count: 0,
-            };
-        }
-        self.count = self.count.saturating_add(1);
-        match self.count {
-            ..NEWCOMERS_MAX => Newcomer::Told,
-            NEWCOMERS_MAX => Newcomer::LastTold,
-            _ => Newcomer::Untold,
-        }
-    }
-}
-
-/// What becomes of an instance that is new here while another one of its node is alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Newcomer {
-    /// It is to be written down.
-    Told,
-    /// The same, and that more of this hour are not.
-    LastTold,
-    /// There were too many already.
-    Untold,
-}
-
-/// An agent instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Instance {
-    /// Its last sign of life, on the run clock; negative where it was before this server's start.
-    seen_ms: i64,
-    /// SignOfLife since it was last written down.
-    unwritten: bool,
-}
-
-impl Instance {
-    fn at(now_ms: u64) -> Self {
-        Self {
-            seen_ms: signed(now_ms),
-            unwritten: true,
-        }
-    }
-
-    fn give_sign(&mut self, now_ms: u64) {
-        *self = Self::at(now_ms);
-    }
-
-    fn is_alive(&self, now_ms: u64) -> bool {
-        signed(now_ms) - self.seen_ms < signed(OFFLINE_AFTER_MIN_MS)
-    }
-}
-
-fn signed(ms: u64) -> i64 {
-    i64::try_from(ms).unwrap_or(i64::MAX)
-}
-
-impl LifeUpdate {
-    fn give_sign(&mut self, now_ms: u64) {
-        self.seen_at = Some(clock::now());
-        self.seen_ms = Some(signed(now_ms));
-        self.stopping = false;
-        self.unwritten = true;
-    }
-
-    fn status(&self, now_ms: u64) -> NodeStatus {
-        let patience = (3 * self.interval_ms).max(OFFLINE_AFTER_MIN_MS);
-        match self.seen_ms {
-            Some(seen) if !self.stopping && signed(now_ms) - seen < signed(patience) => {
-                NodeStatus::Online
-            }
-            Some(_) | None => NodeStatus::Offline,
-        }
-    }
-}
+use crate::store::node::{self, InstanceLife, LifeUpdate, Node, NodeFacts, SignOfLife};
+use crate::sync::lock;
 
 /// Signs of life of every node.
 #[derive(Debug)]
 pub struct Presence {
     clock: Arc<RunClock>,
-    /// Other servers add nodes, too.
+    /// Whether other servers use the same database and may add nodes.
     shared: bool,
-    nodes: Mutex<HashMap<String, LifeUpdate>>,
+    nodes: Mutex<HashMap<String, NodeLife>>,
 }
 
 impl Presence {
@@ -156,17 +34,17 @@ impl Presence {
         }
     }
 
-    /// The run clock's present.
+    /// The current time on the run clock.
     pub fn now_ms(&self) -> u64 {
         self.clock.ran_ms()
     }
 
-    fn nodes(&self) -> MutexGuard<'_, HashMap<String, LifeUpdate>> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn nodes(&self) -> MutexGuard<'_, HashMap<String, NodeLife>> {
+        lock(&self.nodes)
     }
 
-    /// Takes over what the database knows of a node.
-    pub fn know(&self, node: &Node) {
+    /// Loads a node from the database.
+    pub fn load(&self, node: &Node) {
         let now_ms = signed(self.clock.ran_ms());
         let mut nodes = self.nodes();
         let life = nodes.entry(node.id.clone()).or_default();
@@ -179,13 +57,13 @@ impl Presence {
         }
         life.interval_ms = node.facts.interval_ms;
         life.facts = Some(node.facts.clone());
-        // That it is there was told otherwise: only a turn is news.
+        // The node itself is announced elsewhere; only a change of its status is news.
         let status = life.status(self.clock.ran_ms());
-        life.told.get_or_insert(status);
+        life.announced.get_or_insert(status);
     }
 
-    /// Takes over what other servers wrote down.
-    pub fn take_over(&self, known: &[NodeLife], instances: &[InstanceLife]) {
+    /// Merges the records of other servers.
+    pub fn merge(&self, known: &[node::NodeLife], instances: &[InstanceLife]) {
         let now_ms = signed(self.clock.ran_ms());
         let mut nodes = self.nodes();
         let ids: HashSet<&str> = known.iter().map(|life| life.node_id.as_str()).collect();
@@ -218,29 +96,30 @@ impl Presence {
         }
     }
 
-    /// A node that was deleted.
+    /// Removes a deleted node.
     pub fn forget(&self, node_id: &str) {
         self.nodes().remove(node_id);
     }
 
-    /// Every call of an agent: the node lives, and so does that instance of its agent. Tells when
-    /// the instance is new here and another one of the same node was alive just now.
-    pub fn sign_of_life(&self, node_id: &str, instance: Option<&str>) -> Option<Newcomer> {
+    /// Records a call of an agent: the node and that agent instance are alive. Returns a decision
+    /// if the instance is new here while another one of the node is alive.
+    pub fn record_life(&self, node_id: &str, instance: Option<&str>) -> Option<AuditDecision> {
         let now_ms = self.clock.ran_ms();
         let mut nodes = self.nodes();
         let life = match nodes.get_mut(node_id) {
             Some(life) => life,
-            // Its token was let in: another server added it just now.
+            // Its token was accepted: another server has just added the node.
             None if self.shared => nodes.entry(node_id.to_owned()).or_default(),
-            // Deleted meanwhile.
+            // Deleted in the meantime.
             None => return None,
         };
-        life.give_sign(now_ms);
-        note_instance(&mut life.instances, instance?, now_ms).then(|| life.newcomers.count(now_ms))
+        life.record_sign(now_ms);
+        let is_second = record_instance(&mut life.instances, instance?, now_ms);
+        is_second.then(|| life.second_instances.count(now_ms))
     }
 
-    /// The same of an instance that was here before. False, and nothing noted, where it is new.
-    pub fn sign_of_known(
+    /// Records a call of a known instance. Returns false and records nothing if it is new.
+    pub fn record_known(
         &self,
         node_id: &str,
         instance: Option<&str>,
@@ -255,7 +134,7 @@ impl Presence {
             && !life
                 .processes
                 .get_mut(instance)
-                .is_some_and(|processes| processes.sign_of_known(process, now_ms))
+                .is_some_and(|processes| processes.record_known(process, now_ms))
         {
             return false;
         }
@@ -263,14 +142,14 @@ impl Presence {
             let Some(instance) = life.instances.get_mut(id) else {
                 return false;
             };
-            instance.give_sign(now_ms);
+            *instance = Instance::seen_at(now_ms);
         }
-        life.give_sign(now_ms);
+        life.record_sign(now_ms);
         true
     }
 
-    /// A poll of a process of an agent instance.
-    pub(super) fn sign_of_process(
+    /// Records a poll of a process of an agent instance.
+    pub(super) fn record_poll(
         &self,
         node_id: &str,
         instance: &str,
@@ -287,10 +166,10 @@ impl Presence {
         life.processes
             .entry(instance.to_owned())
             .or_insert_with(|| Processes::since(now_ms, lease_seconds))
-            .sign(process, now_ms)
+            .record_poll(process, now_ms)
     }
 
-    /// Which of an instance's processes that is.
+    /// Which of an instance's processes this is.
     pub fn standing(
         &self,
         node_id: &str,
@@ -306,8 +185,8 @@ impl Presence {
             .map_or(Standing::Settled, |processes| processes.standing(process))
     }
 
-    /// Whether `poller` may get a job again that `claimer`, a process of the same instance, has
-    /// claimed: it is the same one, or the other one has stopped, or was silent for a lease.
+    /// Whether `poller` may get a job that `claimer`, a process of the same instance, has claimed:
+    /// if both are the same process, or the claimer has stopped or was silent for a lease.
     pub fn may_take_from(
         &self,
         node_id: &str,
@@ -324,18 +203,18 @@ impl Presence {
                 .is_some_and(|processes| processes.is_silent(claimer, now_ms))
     }
 
-    /// A process said goodbye; an agent that doesn't name it means the only one.
-    pub(super) fn process_gone(&self, node_id: &str, instance: &str, process: Option<&str>) {
+    /// Records that a process stopped; without a process id, the instance's only one.
+    pub(super) fn record_stop(&self, node_id: &str, instance: &str, process: Option<&str>) {
         let mut nodes = self.nodes();
         let processes = nodes
             .get_mut(node_id)
             .and_then(|life| life.processes.get_mut(instance));
         if let Some(processes) = processes {
-            processes.gone(process);
+            processes.record_stop(process);
         }
     }
 
-    /// Whether an agent instance lives now.
+    /// Whether an agent instance is alive.
     pub fn is_alive(&self, node_id: &str, instance: &str) -> bool {
         let now_ms = self.clock.ran_ms();
         self.nodes()
@@ -344,21 +223,21 @@ impl Presence {
             .is_some_and(|instance| instance.is_alive(now_ms))
     }
 
-    /// What a heartbeat told; true when it is news that must be written down.
-    pub fn heartbeat(&self, node_id: &str, facts: &NodeFacts, stopping: bool) -> bool {
+    /// Records a heartbeat. Returns whether its facts are new and must be written.
+    pub fn record_heartbeat(&self, node_id: &str, facts: &NodeFacts, stopping: bool) -> bool {
         let mut nodes = self.nodes();
         let Some(life) = nodes.get_mut(node_id) else {
             return false;
         };
         life.stopping = stopping;
         life.interval_ms = facts.interval_ms;
-        let news = life.facts.as_ref() != Some(facts);
+        let has_news = life.facts.as_ref() != Some(facts);
         life.facts = Some(facts.clone());
-        news
+        has_news
     }
 
-    /// Whether the node lives, and when it was last seen.
-    pub fn of(&self, node_id: &str) -> (NodeStatus, Option<Timestamp>) {
+    /// The node's status, and when it was last seen.
+    pub fn status_of(&self, node_id: &str) -> (NodeStatus, Option<Timestamp>) {
         let now_ms = self.clock.ran_ms();
         self.nodes()
             .get(node_id)
@@ -367,9 +246,9 @@ impl Presence {
             })
     }
 
-    /// When, on the run clock, the instance that claimed a job last gave a sign of life; for a
-    /// claim without an instance, when its node did. `None`: not since this server's start.
-    pub fn last_life_ms(&self, node_id: &str, instance: Option<&str>) -> Option<u64> {
+    /// When the instance that claimed a job was last seen, on the run clock; for a claim without an
+    /// instance, when its node was. `None`: not since this server started.
+    pub fn last_seen_ms(&self, node_id: &str, instance: Option<&str>) -> Option<u64> {
         let nodes = self.nodes();
         let life = nodes.get(node_id)?;
         match instance {
@@ -382,7 +261,7 @@ impl Presence {
         .and_then(|seen| u64::try_from(seen).ok())
     }
 
-    /// How many instances of the node's agent live now.
+    /// Number of agent instances of the node that are alive.
     pub fn live_instances(&self, node_id: &str) -> usize {
         let now_ms = self.clock.ran_ms();
         let alive = |instance: &&Instance| instance.is_alive(now_ms);
@@ -391,7 +270,7 @@ impl Presence {
             .map_or(0, |life| life.instances.values().filter(alive).count())
     }
 
-    /// How many nodes are ONLINE, and how many there are.
+    /// Number of ONLINE nodes, and of all nodes.
     pub fn count_online(&self) -> (usize, usize) {
         let now_ms = self.clock.ran_ms();
         let nodes = self.nodes();
@@ -404,19 +283,19 @@ impl Presence {
         )
     }
 
-    /// Nodes whose status is another one than was last told; they count as told now.
-    pub fn turned(&self) -> Vec<String> {
+    /// Nodes whose status changed since the last call.
+    pub fn take_status_changes(&self) -> Vec<String> {
         let now_ms = self.clock.ran_ms();
-        let turn = |(id, life): (&String, &mut LifeUpdate)| {
+        let changed = |(id, life): (&String, &mut NodeLife)| {
             let status = life.status(now_ms);
-            let before = life.told.replace(status);
+            let before = life.announced.replace(status);
             (before != Some(status)).then(|| id.clone())
         };
-        self.nodes().iter_mut().filter_map(turn).collect()
+        self.nodes().iter_mut().filter_map(changed).collect()
     }
 
-    /// The signs of life since the last call.
-    pub fn take_unwritten(&self) -> Vec<node::LifeUpdate> {
+    /// Signs of life since the last call.
+    pub fn take_unwritten(&self) -> Vec<LifeUpdate> {
         let (now_ms, now) = (signed(self.clock.ran_ms()), clock::now());
         let seen = |ms: i64| {
             let ago_ms = now_ms.saturating_sub(ms).max(0);
@@ -425,7 +304,7 @@ impl Presence {
                 ago_ms: ago_ms.unsigned_abs(),
             }
         };
-        let write = |(id, life): (&String, &mut LifeUpdate)| {
+        let write = |(id, life): (&String, &mut NodeLife)| {
             let seen_ms = life
                 .seen_ms
                 .filter(|_| std::mem::take(&mut life.unwritten))?;
@@ -433,7 +312,7 @@ impl Presence {
                 let fresh = std::mem::take(&mut instance.unwritten);
                 fresh.then(|| (id.clone(), seen(instance.seen_ms)))
             };
-            Some(node::LifeUpdate {
+            Some(LifeUpdate {
                 node_id: id.clone(),
                 seen: SignOfLife {
                     at: life.seen_at.unwrap_or(now),
@@ -446,8 +325,8 @@ impl Presence {
         self.nodes().iter_mut().filter_map(write).collect()
     }
 
-    /// What was taken could not be written: it is to be taken again.
-    pub fn give_back(&self, lives: &[node::LifeUpdate]) {
+    /// Marks signs of life as unwritten again after a failed write.
+    pub fn restore_unwritten(&self, lives: &[LifeUpdate]) {
         let mut nodes = self.nodes();
         for taken in lives {
             let Some(life) = nodes.get_mut(&taken.node_id) else {
@@ -460,67 +339,5 @@ impl Presence {
                 }
             }
         }
-    }
-}
-
-fn note_instance(instances: &mut HashMap<String, Instance>, id: &str, now_ms: u64) -> bool {
-    if let Some(instance) = instances.get_mut(id) {
-        instance.give_sign(now_ms);
-        return false;
-    }
-    let another_lives = instances.values().any(|instance| instance.is_alive(now_ms));
-    if instances.len() >= INSTANCES_MAX
-        && let Some(oldest) = instances
-            .iter()
-            .min_by_key(|(_, instance)| instance.seen_ms)
-            .map(|(id, _)| id.clone())
-    {
-        instances.remove(&oldest);
-    }
-    instances.insert(id.to_owned(), Instance::at(now_ms));
-    another_lives
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn life(seen_ms: i64, interval_ms: u64, stopping: bool) -> LifeUpdate {
-        LifeUpdate {
-            seen_ms: Some(seen_ms),
-            interval_ms,
-            stopping,
-            ..LifeUpdate::default()
-        }
-    }
-
-    #[test]
-    fn online_for_three_intervals_and_ninety_seconds_at_the_least() {
-        assert_eq!(life(0, 1_000, false).status(89_999), NodeStatus::Online);
-        assert_eq!(life(0, 1_000, false).status(90_000), NodeStatus::Offline);
-        assert_eq!(life(0, 60_000, false).status(179_999), NodeStatus::Online);
-        assert_eq!(life(0, 60_000, false).status(180_000), NodeStatus::Offline);
-        assert_eq!(life(0, 60_000, true).status(1), NodeStatus::Offline);
-        assert_eq!(life(-100_000, 30_000, false).status(1), NodeStatus::Offline);
-        assert_eq!(LifeUpdate::default().status(0), NodeStatus::Offline);
-    }
-
-    #[test]
-    fn ids_that_somebody_makes_up_are_told_ten_times_an_hour() {
-        let mut newcomers = Newcomers::default();
-        let mut told = |now_ms| newcomers.count(now_ms);
-        assert!((0..9).all(|_| told(5) == Newcomer::Told));
-        assert_eq!(told(6), Newcomer::LastTold);
-        assert!((0..1_000).all(|_| told(3_599_999) == Newcomer::Untold));
-        assert_eq!(told(3_600_000), Newcomer::Told);
-    }
-
-    #[test]
-    fn a_second_instance_is_news_while_the_first_lives() {
-        let mut instances = HashMap::new();
-        assert!(!note_instance(&mut instances, "a", 0));
-        assert!(!note_instance(&mut instances, "a", 5));
-        assert!(note_instance(&mut instances, "b", 10));
-        assert!(!note_instance(&mut instances, "c", 200_000));
     }
 }

@@ -1,38 +1,37 @@
-//! Which process an agent instance is. A copied state folder, or a cloned machine, makes two live
-//! ones of the same instance: the one that was there first goes on, the second must make an
-//! instance of its own.
+//! Detects two live processes of one agent instance, as a copied state directory or a cloned
+//! machine causes them. The first process keeps the instance; the second must create its own.
 //!
-//! Whether the first one still lives only its next poll can tell. Until then, or until it was
-//! silent for long enough, the other one gets no job. A process that starts again over the same
-//! state folder in the same boot has the same id, and does not wait.
+//! Only its next poll proves that the first process is alive. Until then, or until it was silent
+//! for long enough, the other one gets no job. A process that restarts with the same state
+//! directory in the same boot has the same id and does not wait.
 
-/// How long a process that another one challenges may be silent before it counts as gone. Its open
-/// poll ends at once, so one that lives polls again within seconds.
+/// How long a challenged process may be silent before it counts as stopped. Its open poll ends at
+/// once, so a live process polls again within seconds.
 const ANSWERS_WITHIN_MS: u64 = 10_000;
-/// Processes of an instance that are remembered after they were replaced, or told to leave it.
+/// Former processes of an instance that are remembered.
 const REMEMBERED: usize = 8;
 
-/// Which of an instance's processes a poll is of.
+/// The role of a process within its instance.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// The only one.
+    /// The only process.
     #[default]
     Settled,
-    /// The first one, and there is another: its next poll shows that it lives.
+    /// The first process, while there is another: its next poll proves that it is alive.
     Challenged,
-    /// Another one than the first, which may live or not.
+    /// Another process than the first, which may or may not be alive.
     Unproven,
-    /// The second of two that live.
+    /// The second of two live processes.
     Second,
 }
 
-/// What a poll shows.
+/// Result of a poll.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sign {
     pub(super) standing: Standing,
-    /// Open polls of this instance should be answered.
+    /// Whether open polls of this instance should be answered now.
     pub(super) is_news: bool,
-    /// Two live processes were recognised just now.
+    /// Whether this poll proved that there are two live processes.
     pub(super) recognised: bool,
 }
 
@@ -45,18 +44,18 @@ struct Process {
 /// The processes of one agent instance.
 #[derive(Debug)]
 pub(super) struct Processes {
-    /// When the first one was seen here.
+    /// When the first process was first seen here.
     since_ms: u64,
     lease_ms: u64,
     first: Option<Process>,
-    /// Another one, and when it came.
+    /// Another process, and when it first polled.
     challenger: Option<Process>,
-    /// Those that must make instances of their own.
+    /// Processes that must create their own instance.
     second: Vec<String>,
-    /// Those that were the first one before.
+    /// Former first processes.
     earlier: Vec<Process>,
-    /// Those that said goodbye.
-    gone: Vec<String>,
+    /// Processes that reported that they stop.
+    stopped: Vec<String>,
 }
 
 impl Processes {
@@ -68,12 +67,12 @@ impl Processes {
             challenger: None,
             second: Vec::new(),
             earlier: Vec::new(),
-            gone: Vec::new(),
+            stopped: Vec::new(),
         }
     }
 
-    /// A poll.
-    pub(super) fn sign(&mut self, id: &str, now_ms: u64) -> Sign {
+    /// Records a poll.
+    pub(super) fn record_poll(&mut self, id: &str, now_ms: u64) -> Sign {
         let settled = Sign::default();
         if self.second.iter().any(|second| second == id) {
             return Sign {
@@ -81,7 +80,7 @@ impl Processes {
                 ..settled
             };
         }
-        self.gone.retain(|gone| gone != id);
+        self.stopped.retain(|stopped| stopped != id);
         let patience_ms = ANSWERS_WITHIN_MS.min(self.lease_ms);
         match &mut self.first {
             Some(first) if first.id == id => {
@@ -139,8 +138,8 @@ impl Processes {
         }
     }
 
-    /// A poll of the only process; false, and nothing recorded, if it is not that one.
-    pub(super) fn sign_of_known(&mut self, id: &str, now_ms: u64) -> bool {
+    /// Records a poll of the only process. Returns false and records nothing for any other.
+    pub(super) fn record_known(&mut self, id: &str, now_ms: u64) -> bool {
         match &mut self.first {
             Some(first) if first.id == id && self.challenger.is_none() => {
                 first.seen_ms = now_ms;
@@ -162,9 +161,9 @@ impl Processes {
         }
     }
 
-    /// Whether a process, which may be unknown here, has gone or was silent for a lease.
+    /// Whether a process, known or not, has stopped or was silent for a lease.
     pub(super) fn is_silent(&self, id: &str, now_ms: u64) -> bool {
-        if self.gone.iter().any(|gone| gone == id) {
+        if self.stopped.iter().any(|stopped| stopped == id) {
             return true;
         }
         let mut known = self.first.iter().chain(&self.earlier);
@@ -174,15 +173,15 @@ impl Processes {
         now_ms.saturating_sub(seen_ms) >= self.lease_ms
     }
 
-    /// Goodbye of a process; without an id, of the first one.
-    pub(super) fn gone(&mut self, id: Option<&str>) {
+    /// Records that a process stops; without an id, the first one.
+    pub(super) fn record_stop(&mut self, id: Option<&str>) {
         let is_first = |first: &mut Process| id.is_none_or(|id| first.id == id);
         if let Some(first) = self.first.take_if(is_first) {
-            push(&mut self.gone, first.id);
+            push(&mut self.stopped, first.id);
         } else if let Some(id) = id {
             let challenger = &mut self.challenger;
             if challenger.take_if(|other| other.id == id).is_some() {
-                push(&mut self.gone, id.to_owned());
+                push(&mut self.stopped, id.to_owned());
             }
         }
     }
@@ -200,35 +199,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_of_two_live_processes_is_told_once_the_first_polls_again() {
+    fn a_second_live_process_is_recognised_when_the_first_polls_again() {
         let mut processes = Processes::since(0, 90);
-        assert_eq!(processes.sign("a", 0), Sign::default());
-        let sign = processes.sign("b", 1_000);
+        assert_eq!(processes.record_poll("a", 0), Sign::default());
+        let sign = processes.record_poll("b", 1_000);
         assert_eq!((sign.standing, sign.is_news), (Standing::Unproven, true));
         assert_eq!(processes.standing("a"), Standing::Challenged);
-        assert!(processes.sign("a", 2_000).recognised);
+        assert!(processes.record_poll("a", 2_000).recognised);
         assert_eq!(processes.standing("b"), Standing::Second);
-        assert!(!processes.sign("b", 3_000).recognised);
+        assert!(!processes.record_poll("b", 3_000).recognised);
         assert_eq!(processes.standing("a"), Standing::Settled);
     }
 
     #[test]
-    fn a_process_replaces_one_that_has_gone_or_is_silent() {
+    fn a_process_replaces_one_that_stopped_or_is_silent() {
         let mut processes = Processes::since(0, 90);
-        processes.sign("a", 0);
-        processes.gone(Some("a"));
-        assert_eq!(processes.sign("b", 500).standing, Standing::Settled);
+        processes.record_poll("a", 0);
+        processes.record_stop(Some("a"));
+        assert_eq!(processes.record_poll("b", 500).standing, Standing::Settled);
         assert!(processes.is_silent("a", 500));
-        // Without a goodbye: no job for ten seconds, the other one's jobs after a lease.
-        assert_eq!(processes.sign("c", 1_000).standing, Standing::Unproven);
-        assert_eq!(processes.sign("c", 10_999).standing, Standing::Unproven);
-        assert_eq!(processes.sign("c", 11_000).standing, Standing::Settled);
+        // Without a stop: no job for ten seconds, and the other process's jobs after a lease.
+        assert_eq!(
+            processes.record_poll("c", 1_000).standing,
+            Standing::Unproven
+        );
+        assert_eq!(
+            processes.record_poll("c", 10_999).standing,
+            Standing::Unproven
+        );
+        assert_eq!(
+            processes.record_poll("c", 11_000).standing,
+            Standing::Settled
+        );
         assert!(!processes.is_silent("b", 90_499));
         assert!(processes.is_silent("b", 90_500));
     }
 
     #[test]
-    fn of_a_process_that_nobody_saw_a_lease_of_silence_counts_from_the_start() {
+    fn an_unknown_process_counts_as_seen_at_the_start() {
         let processes = Processes::since(5_000, 90);
         assert!(!processes.is_silent("x", 94_999));
         assert!(processes.is_silent("x", 95_000));

@@ -1,4 +1,4 @@
-//! Adding a node, and how a node is shown.
+//! Adding nodes, and nodes in the API.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::http::{ApiError, FieldErrors, JsonBody, some_labels};
 use crate::store::Change;
 use crate::store::node::{self, Node};
 
-/// Labels that a node may have.
+/// Most labels of a node.
 const LABELS_MAX: usize = 32;
 
 /// The body of `POST /api/nodes`.
@@ -27,7 +27,7 @@ pub struct AddNode {
     /// The slug: `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
     #[schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
     pub id: String,
-    /// A name for people; the id where it is absent.
+    /// Display name; the id if absent.
     #[serde(default)]
     #[schema(max_length = 255, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub name: Option<String>,
@@ -36,10 +36,9 @@ pub struct AddNode {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// A node with its first token, which is shown this once.
+/// A node with its first token, which is shown only once.
 #[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AddedNode {
-    /// The node.
     pub node: NodeView,
     /// `hbn_…`
     pub token: String,
@@ -49,47 +48,45 @@ pub struct AddedNode {
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeInstance {
-    /// The random id that the agent made for itself.
+    /// The random id that the agent created.
     pub instance: String,
-    /// When it first came.
     pub first_seen_at: Timestamp,
-    /// When it was last seen.
     pub last_seen_at: Timestamp,
 }
 
-/// A node as the API shows it.
+/// A node in the API.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeView {
     /// The slug.
     pub id: String,
-    /// A name for people.
+    /// Display name.
     pub name: String,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
-    /// Whether its agent lives.
+    /// Whether its agent is alive.
     pub status: NodeStatus,
-    /// Its last sign of life.
+    /// When its agent last called the server.
     #[schema(required = true)]
     pub last_seen_at: Option<Timestamp>,
-    /// What the machine calls itself.
+    /// The machine's hostname.
     #[schema(required = true)]
     pub hostname: Option<String>,
     /// Its distribution.
     pub os: OsInfo,
-    /// Its agent's version.
+    /// Version of its agent.
     #[schema(required = true)]
     pub agent_version: Option<String>,
-    /// The version that the server ships, where this node's agent is older; the preset
-    /// `agent-upgrade` brings it there.
+    /// The version that the server ships, if this node's agent is older. The preset `agent-upgrade`
+    /// installs it.
     #[serde(default)]
     #[schema(required = true)]
     pub agent_upgrade: Option<String>,
-    /// The job that runs on it, or whose script runs on although the job has ended.
+    /// The running job, or a job that has ended while its script still runs.
     #[schema(required = true)]
     pub running_job_id: Option<String>,
-    /// The job whose script runs on although it counts as lost, or was ended in the database.
-    /// Cancelling it stops the script.
+    /// A job whose script still runs although the job was reported lost or ended in the database.
+    /// Cancelling the job stops the script.
     #[serde(default)]
     #[schema(required = true)]
     pub still_running_job_id: Option<String>,
@@ -101,28 +98,28 @@ pub struct NodeView {
     #[serde(default)]
     #[schema(required = true)]
     pub copied_agent_at: Option<Timestamp>,
-    /// Jobs that wait for it.
+    /// Number of queued jobs.
     pub queued_jobs: u64,
-    /// How many agent instances are alive; more than one means that two machines share its tokens.
+    /// Number of live agent instances; more than one means that machines share its tokens.
     pub live_instances: usize,
 }
 
-/// What runs and waits on a node.
+/// Running and queued jobs of a node.
 #[derive(Debug, Default)]
 pub struct Load {
     /// The RUNNING job.
     pub running_job_id: Option<String>,
-    /// A job that has ended here while its script runs on, with the agent instance of its claim.
+    /// A job that has ended while its script still runs, with the agent instance that claimed it.
     pub still_running: Option<(String, Option<String>)>,
-    /// Jobs that wait.
+    /// Number of queued jobs.
     pub queued_jobs: u64,
 }
 
 impl Nodes {
-    /// How `node` is shown.
+    /// The node in the API.
     pub fn view(&self, node: Node, load: Load) -> NodeView {
-        let (status, last_seen_at) = self.presence.of(&node.id);
-        // The last that an agent said which has gone is no news any more.
+        let (status, last_seen_at) = self.presence.status_of(&node.id);
+        // The report of an agent that is no longer alive is outdated.
         let still_running = load.still_running.filter(|(_, instance)| {
             instance
                 .as_deref()
@@ -165,8 +162,8 @@ impl Nodes {
                     .unwrap_or_else(|| request.id.clone());
                 let labels = request.labels.unwrap_or_default();
                 if !node::insert(tx, &request.id, &name, &labels, clock::now())? {
-                    let words = format!("There is a node {} already", request.id);
-                    return Err(ApiError::conflict("node_exists", words));
+                    let message = format!("The node {} already exists", request.id);
+                    return Err(ApiError::conflict("node_exists", message));
                 }
                 let minted = mint_into(tx, &request.id)?;
                 let entry = audit::Entry {
@@ -177,12 +174,12 @@ impl Nodes {
                     detail: None,
                 };
                 audit::record(tx, entry)?;
-                let node = node::find(tx, &request.id)?.ok_or_else(tokens::no_such_node)?;
+                let node = node::find(tx, &request.id)?.ok_or_else(tokens::node_not_found)?;
                 tx.publish(Change::Node { id: request.id });
                 Ok((node, minted.token))
             })
             .await?;
-        self.presence.know(&node);
+        self.presence.load(&node);
         Ok(AddedNode {
             node: self.view(node, Load::default()),
             token,
@@ -197,13 +194,13 @@ fn check(request: &AddNode) -> Result<(), ApiError> {
     faults.check(
         is_slug(&request.id),
         "id",
-        "must be 1 to 63 characters of a-z, 0-9 and -, with no - at either end",
+        "must have 1 to 63 characters of a-z, 0-9 and -, and must not begin or end with -",
     );
     let name = request.name.as_deref().unwrap_or_default();
     faults.check(
         short(name, 255),
         "name",
-        "must be at most 255 characters, none of them a control character",
+        "must have at most 255 characters, without control characters",
     );
     if let Err(fault) = check_words(name) {
         faults.add("name", fault);
@@ -212,7 +209,7 @@ fn check(request: &AddNode) -> Result<(), ApiError> {
     faults.check(
         labels.clone().count() <= LABELS_MAX,
         "labels",
-        "must be at most 32",
+        "must have at most 32 entries",
     );
     for (key, value) in labels {
         let fits = !key.is_empty() && short(key, 63) && short(value, 255);

@@ -1,11 +1,13 @@
-//! The clock by which signs of life and leases are counted: it runs while this server does.
+//! The clock that measures signs of life and leases. It runs only while this server does.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Milliseconds that the server has run. A gap between two ticks counts as one tick: the process
-/// was stopped then.
+use crate::sync::lock;
+
+/// Milliseconds that the server has run. A long gap between two ticks, in which the process was
+/// stopped, counts as one tick.
 #[derive(Debug)]
 pub struct RunClock {
     ran_ms: AtomicU64,
@@ -22,17 +24,14 @@ impl Default for RunClock {
 }
 
 impl RunClock {
-    /// How often [`RunClock::tick`] is to be called.
+    /// How often [`RunClock::tick`] must be called.
     pub const TICK: Duration = Duration::from_millis(500);
-    /// The most that one tick may count.
+    /// The most time that one tick adds.
     const TICK_MAX: Duration = Duration::from_millis(1_000);
 
-    /// Counts the time since the last tick.
+    /// Adds the time since the last tick.
     pub fn tick(&self) {
-        let mut last = self
-            .last_tick
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last_tick);
         let passed = last.elapsed().min(Self::TICK_MAX);
         *last = Instant::now();
         self.ran_ms.fetch_add(

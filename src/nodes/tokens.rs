@@ -1,4 +1,4 @@
-//! Tokens of a node's agents: made, listed without their secret, revoked.
+//! Node tokens: creating, listing without secrets, revoking.
 
 use axum::Extension;
 use axum::extract::State;
@@ -13,7 +13,7 @@ use crate::http::{ApiError, Path};
 use crate::store::node_token::NodeToken;
 use crate::store::{Change, Tx, node, node_token};
 
-/// A token that was just made: its secret is shown this once.
+/// A new token, which is shown only once.
 #[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MintedToken {
     /// The token's id.
@@ -22,20 +22,18 @@ pub struct MintedToken {
     pub token: String,
 }
 
-/// A token as it is listed.
+/// A token in lists.
 #[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenView {
     /// UUIDv7.
     pub id: String,
-    /// The first characters, to tell tokens apart.
+    /// The first characters, to distinguish tokens.
     pub prefix: String,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When an agent used it last.
+    /// When an agent last used it.
     #[schema(required = true)]
     pub last_used_at: Option<Timestamp>,
-    /// When it was revoked.
     #[schema(required = true)]
     pub revoked_at: Option<Timestamp>,
 }
@@ -58,7 +56,7 @@ impl From<NodeToken> for TokenView {
     }
 }
 
-/// Makes a token for a node, inside the caller's transaction.
+/// Creates a token for a node, in the caller's transaction.
 pub(super) fn mint_into(tx: &mut dyn Tx, node_id: &str) -> Result<MintedToken, ApiError> {
     let (token, sha256, prefix) = auth::mint("hbn_");
     let id = uuid::Uuid::now_v7().to_string();
@@ -66,7 +64,7 @@ pub(super) fn mint_into(tx: &mut dyn Tx, node_id: &str) -> Result<MintedToken, A
     Ok(MintedToken { id, token })
 }
 
-/// Makes another token.
+/// Creates another token.
 #[utoipa::path(post, path = "/api/nodes/{id}/tokens", tag = "nodes", operation_id = "add_node_token", params(("id" = String, Path)),
     responses((status = 201, body = MintedToken)),
     security(("bearer" = []), ("cookie" = [])))]
@@ -100,7 +98,7 @@ pub(super) async fn list(
     Ok(axum::Json(TokenList { tokens }))
 }
 
-/// Revokes a token: the very next call with it is a 401.
+/// Revokes a token: the next call with it is a 401.
 #[utoipa::path(delete, path = "/api/nodes/{id}/tokens/{token_id}", tag = "nodes", operation_id = "revoke_node_token",
     params(("id" = String, Path), ("token_id" = String, Path)),
     responses((status = 204)),
@@ -115,11 +113,11 @@ pub(super) async fn revoke(
 }
 
 impl Nodes {
-    /// Makes another token for a node.
+    /// Creates another token for a node.
     pub async fn add_token(&self, user: User, node_id: String) -> Result<MintedToken, ApiError> {
         self.store
             .write(move |tx| {
-                node::find_held(tx, &node_id)?.ok_or_else(no_such_node)?;
+                node::find_held(tx, &node_id)?.ok_or_else(node_not_found)?;
                 let minted = mint_into(tx, &node_id)?;
                 record(tx, &user, "node.token_add", &node_id, &minted.id)?;
                 Ok(minted)
@@ -127,18 +125,18 @@ impl Nodes {
             .await
     }
 
-    /// A node's tokens. `auth` knows of uses that are not in the database yet.
+    /// A node's tokens. `auth` has uses that are not in the database yet.
     pub async fn tokens(&self, auth: &Auth, node_id: String) -> Result<Vec<NodeToken>, ApiError> {
         let mut tokens = self
             .store
             .read(move |tx| {
-                node::find(tx, &node_id)?.ok_or_else(no_such_node)?;
+                node::find(tx, &node_id)?.ok_or_else(node_not_found)?;
                 Ok::<_, ApiError>(node_token::list(tx, &node_id)?)
             })
             .await?;
         for token in &mut tokens {
-            let noted = auth.last_used(&Credential::NodeToken(token.id.clone()));
-            token.last_used_at = noted.or(token.last_used_at);
+            let pending = auth.last_used(&Credential::NodeToken(token.id.clone()));
+            token.last_used_at = pending.or(token.last_used_at);
         }
         Ok(tokens)
     }
@@ -157,7 +155,7 @@ impl Nodes {
                 }
                 record(tx, &user, "node.token_revoke", &node_id, &token_id)?;
                 tx.publish(Change::Credentials);
-                // Its open polls ask again whether they may.
+                // Wakes the token's open polls, which authenticate again.
                 tx.publish(Change::Node { id: node_id });
                 Ok(())
             })
@@ -182,7 +180,7 @@ fn record(
     audit::record(tx, entry)
 }
 
-/// The 404 of a node.
-pub(crate) fn no_such_node() -> ApiError {
+/// The error for an unknown node.
+pub(crate) fn node_not_found() -> ApiError {
     ApiError::not_found("node_not_found", "Node not found")
 }

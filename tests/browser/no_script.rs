@@ -125,7 +125,7 @@ fn nobody_is_led_away_from_the_server() {
         .gives(303);
     assert_eq!(answer.header("location"), "/jobs?state=open");
     let answer = server.get("/once/never-made?to=//evil.example").gives(401);
-    assert!(answer.text().contains("used already"), "{answer:?}");
+    assert!(answer.text().contains("already used"), "{answer:?}");
     assert!(!answer.text().contains("evil"));
 }
 

@@ -124,7 +124,7 @@ fn the_pasted_line_makes_a_machine_a_node_that_runs_jobs() {
     // Once is once.
     let again = machine.paste(&line);
     assert!(
-        !again.status.success() && words(&again).contains("used already"),
+        !again.status.success() && words(&again).contains("already used"),
         "{}",
         words(&again)
     );
@@ -214,7 +214,7 @@ fn what_stands_in_the_way_is_said_in_words() {
     let url = server.url();
     for (arguments, says) in [
         (String::new(), "usage"),
-        (format!("{url} hbe_x"), "wrong, was used already"),
+        (format!("{url} hbe_x"), "wrong, already used"),
         ("http://192.0.2.1 hbe_x".to_owned(), "HYPRBOX_INSECURE_HTTP"),
         ("ftp://x hbe_x".to_owned(), "no http"),
     ] {
@@ -241,7 +241,7 @@ fn what_stands_in_the_way_is_said_in_words() {
             path.display()
         ));
         assert!(
-            words(&output).contains("wrong, was used"),
+            words(&output).contains("wrong, already used"),
             "{}",
             words(&output)
         );

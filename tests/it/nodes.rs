@@ -300,7 +300,7 @@ fn instances_that_an_agent_makes_up_fill_neither_the_audit_log_nor_the_database(
         .ok();
     let entries = page.list("entries");
     assert_eq!(entries.len(), 10, "{page}");
-    let says_so = |entry: &&Value| entry.field("detail").contains("are not written down");
+    let says_so = |entry: &&Value| entry.field("detail").contains("are not recorded");
     assert_eq!(entries.iter().filter(says_so).count(), 1, "{page}");
     let database = server.database();
     for number in 0..100 {

@@ -88,13 +88,13 @@ async fn pending(
     node.must_be(request.node_id)?;
     if waiter.resumed_deadline().is_none() {
         jobs.nodes
-            .sign_of_life(request.node_id, request.instance)
+            .record_life(request.node_id, request.instance)
             .await?;
         if let (Some(instance), Some(process)) = (request.instance, request.process) {
             let lease_seconds = jobs.limits.lease_seconds;
             let is_settled = jobs
                 .nodes
-                .sign_of_process(request.node_id, instance, process, lease_seconds)
+                .record_poll(request.node_id, instance, process, lease_seconds)
                 .await?;
             if !is_settled {
                 request.wait = request.wait.min(UNSETTLED_WAIT);
@@ -135,7 +135,7 @@ async fn output(
         instance: instance.map(str::to_owned),
         process: process_of(&query)?.map(str::to_owned),
     };
-    jobs.nodes.sign_of_life(&node.node_id, instance).await?;
+    jobs.nodes.record_life(&node.node_id, instance).await?;
     Ok(axum::Json(jobs.append(node, agent, id, request).await?))
 }
 
@@ -153,7 +153,7 @@ async fn complete(
     AgentJson(request): AgentJson<CompleteRequest>,
 ) -> Result<axum::Json<JobView>, ApiError> {
     let instance = instance_of(&query)?;
-    jobs.nodes.sign_of_life(&node.node_id, instance).await?;
+    jobs.nodes.record_life(&node.node_id, instance).await?;
     let job = jobs
         .complete(node.node_id, instance.map(str::to_owned), id, request)
         .await?;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hyprbox_protocol::PendingAnswer;
@@ -65,9 +65,7 @@ impl Default for PollTracker {
 
 impl PollTracker {
     fn nodes(&self) -> MutexGuard<'_, HashMap<String, HashMap<u64, u64>>> {
-        self.found_nothing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.found_nothing)
     }
 
     /// Waits for a turn to query the database.

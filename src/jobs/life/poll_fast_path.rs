@@ -75,7 +75,7 @@ impl PollFastPath {
         }
         // A resumed call does not count as another sign of life.
         let is_recorded =
-            resumed.is_some() || presence.sign_of_known(poll.node_id, poll.instance, poll.process);
+            resumed.is_some() || presence.record_known(poll.node_id, poll.instance, poll.process);
         match decision {
             PollDecision::AnswerEmpty(answer) if is_recorded => {
                 let mut response = axum::Json(answer).into_response();

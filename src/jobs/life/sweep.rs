@@ -100,7 +100,7 @@ impl Jobs {
             let life = self
                 .nodes
                 .presence
-                .last_life_ms(&node_id, instance.as_deref())
+                .last_seen_ms(&node_id, instance.as_deref())
                 .unwrap_or(0);
             if now_ms.saturating_sub(seen.max(life)) >= self.limits.lease_seconds * 1_000 {
                 overdue.push(id);

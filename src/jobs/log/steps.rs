@@ -4,7 +4,7 @@
 use hyprbox_protocol::{PerStream, Stream};
 
 use crate::clock::Timestamp;
-use crate::presets::{Announced, announced, failed_verify};
+use crate::presets::{StepLine, failed_verify, parse_step_line};
 use crate::store::job::JobStatus;
 use crate::store::output::StoredChunk;
 
@@ -107,12 +107,12 @@ impl Steps {
     /// Parses a line of stdout. Scripts may print similar lines themselves; only a line with the
     /// next number and the same total announces a step.
     fn parse_announcement(&mut self, line: &str, at: Timestamp) {
-        let Some(Announced {
+        let Some(StepLine {
             number,
             of,
             name,
             is_done,
-        }) = announced(line)
+        }) = parse_step_line(line)
         else {
             return;
         };
