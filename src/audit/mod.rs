@@ -1,7 +1,8 @@
-//! Who did what: [`record`] inside the change that it tells of, and the list of it for ADMINs.
+//! The audit log: [`record`] adds an entry in the transaction of the change; ADMINs list the
+//! entries.
 //!
-//! Entries are only ever added. `auth`, which this folder needs, writes its own through
-//! `store::audit` directly.
+//! Entries are never changed or removed. `auth` uses `store::audit` directly, because this folder
+//! depends on `auth`.
 
 mod routes;
 

@@ -20,23 +20,22 @@ pub fn routes(store: Store) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(list)).with_state(store)
 }
 
-/// One thing that somebody did.
+/// An action of a person, a node or the server.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AuditEntry {
-    /// When.
     at: Timestamp,
     /// An email, `node:<id>`, or `server`.
     actor: String,
-    /// noun.verb: `job.cancel`, `user.add`.
+    /// `noun.verb`, such as `job.cancel` or `user.add`.
     action: String,
-    /// The job that it was done to.
+    /// The job that was changed or read.
     #[schema(required = true)]
     job_id: Option<String>,
-    /// The node that it was done to.
+    /// The node that was changed.
     #[schema(required = true)]
     node_id: Option<String>,
-    /// What else there is to say, in words.
+    /// More information, as text.
     #[schema(required = true)]
     detail: Option<String>,
 }
@@ -52,7 +51,7 @@ pub(crate) struct AuditAnswer {
     next_cursor: Option<String>,
 }
 
-/// Who did what, newest first.
+/// Lists audit entries, newest first.
 #[utoipa::path(get, path = "/api/audit", tag = "audit", operation_id = "list_audit",
     security(("bearer" = []), ("cookie" = [])),
     params(
@@ -72,7 +71,7 @@ pub(crate) async fn list(
         .parse("limit", 1..=LIMIT_MAX, "1 to 200")?
         .unwrap_or(LIMIT);
     let filter = filter_of(&query)?;
-    // One more than asked for tells whether there is a next page.
+    // One more than requested shows whether there is a next page.
     let read = move |tx: &mut dyn Tx| audit::list(tx, limit + 1, filter);
     let records = store.read(read).await?;
     Ok(Json(page(records, limit as usize)))

@@ -1,5 +1,5 @@
-//! Every setting of `hyprbox serve`: its variable, its flag (which wins), its default and what is
-//! allowed.
+//! The settings of `hyprbox serve`: variable, flag (which takes precedence), default, allowed
+//! values.
 
 mod operator;
 mod settings;
@@ -25,7 +25,7 @@ use values::{admin, backups, boolean, data_dir, database, networks, public_url, 
 use crate::auth::OperatorScope;
 use crate::tls::Tls;
 
-/// Where the server puts its own backups, and how many it keeps.
+/// Where and how often the server takes backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupPlan {
     /// Created with mode 0700 if missing.
@@ -35,12 +35,12 @@ pub struct BackupPlan {
     pub keep: usize,
 }
 
-/// Where the data is.
+/// The database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
-    /// A file.
+    /// The database's file.
     Sqlite(PathBuf),
-    /// A server, by its URL: it holds a password, so it is never shown.
+    /// The server's URL. It contains a password, so it is never shown.
     #[cfg(feature = "postgres")]
     Postgres(String),
 }
@@ -48,14 +48,12 @@ pub enum DatabaseUrl {
 /// The configuration of the server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen.
     pub listen: SocketAddr,
-    /// Base of links, without a slash at its end; `None`: `http://`, or `https://` with TLS of its
-    /// own, and the address that is listened on.
+    /// Base of links, without a trailing slash. `None`: the listen address, with `https://` if the
+    /// server has a certificate, otherwise `http://`.
     pub public_url: Option<String>,
-    /// Where the data is.
     pub database: DatabaseUrl,
-    /// Made 0700 if missing.
+    /// Created with mode 0700 if missing.
     pub data_dir: PathBuf,
     /// Preset files that add to and override the built-in ones.
     pub presets_dir: Option<PathBuf>,
@@ -67,31 +65,29 @@ pub struct Config {
     pub secret_key_file: PathBuf,
     /// Bearer token that may read `/metrics`.
     pub metrics_token: Option<String>,
-    /// The first ADMIN, made at start where there are no users.
+    /// Email and password of the first ADMIN, created at startup if there are no users.
     pub admin: Option<(String, String)>,
-    /// Whether strangers may make accounts (of role PENDING).
+    /// Whether strangers may create accounts, with role PENDING.
     pub allow_public_registration: bool,
-    /// The certificate and key of its own TLS; `None`: plain http.
+    /// The server's certificate and key; `None`: plain http.
     pub tls: Option<Tls>,
-    /// Days that finished jobs are kept; `None`: for ever.
+    /// Days that finished jobs are kept; `None`: forever.
     pub keep_days: Option<u64>,
-    /// The agents that the server ships; `None`: where the package puts them, or beside the
-    /// program.
+    /// Directory of the agents that the server ships; `None`: the package's directory, or the
+    /// program's own.
     pub agent_dir: Option<PathBuf>,
-    /// The backups that the server takes by itself.
     pub backups: Option<BackupPlan>,
     /// Peers whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whose jobs an OPERATOR may read.
     pub operator_scope: OperatorScope,
-    /// Filter of the log.
+    /// Filter for `tracing`.
     pub log: String,
     /// Whether the log is JSON.
     pub log_json: bool,
 }
 
 impl Config {
-    /// Reads the flags of `hyprbox serve` over the environment. Changes nothing on the disk.
+    /// Reads the settings from flags and environment. Does not write to disk.
     pub fn read(
         flags: &ArgMatches,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -115,7 +111,7 @@ impl Config {
             )?,
             backups: backups(&source, &database)?,
             database,
-            presets_dir: source.read("HYPRBOX_PRESETS_DIR", "a folder that exists", |value| {
+            presets_dir: source.read("HYPRBOX_PRESETS_DIR", "an existing directory", |value| {
                 Some(PathBuf::from(value)).filter(|path| path.is_dir())
             })?,
             stdout_max_bytes: source
@@ -143,7 +139,7 @@ impl Config {
                 .unwrap_or(false),
             tls: tls(&source)?,
             keep_days: source.number("HYPRBOX_KEEP_DAYS", 1, 36_500)?,
-            agent_dir: source.read("HYPRBOX_AGENT_DIR", "a folder that exists", |value| {
+            agent_dir: source.read("HYPRBOX_AGENT_DIR", "an existing directory", |value| {
                 Some(PathBuf::from(value)).filter(|path| path.is_dir())
             })?,
             trusted_proxies: source
@@ -194,7 +190,7 @@ impl Config {
         self.tls.is_none() && !self.listen.ip().to_canonical().is_loopback()
     }
 
-    /// Whether no setting says under which address people reach the server.
+    /// Whether no setting names the address at which people reach the server.
     pub fn has_no_address(&self) -> bool {
         self.public_url.is_none() && self.listen.ip().is_unspecified()
     }

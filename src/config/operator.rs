@@ -1,5 +1,5 @@
-//! Where the data is, for the commands that an operator types beside the server: by a flag, by the
-//! environment, or as the service's own file says.
+//! Settings for an operator's commands on the server's machine: flags, the environment, and the
+//! service's environment file.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,33 +12,33 @@ use super::source::Source;
 use super::values::{data_dir, database};
 use super::{Config, DatabaseUrl, secret_key_file};
 
-/// What the packaged service reads its environment from.
+/// Environment file of the packaged service.
 const SERVICE_FILE: &str = "/etc/hyprbox/server.env";
 
-/// Where the data is.
+/// The files that hold the server's data.
 pub(crate) struct DataPlace {
     pub(crate) database: DatabaseUrl,
     pub(crate) secret_key_file: PathBuf,
 }
 
-/// Where the data of this machine's server is.
+/// Finds the data of this machine's server.
 pub(crate) fn data_place(flags: &ArgMatches) -> Result<DataPlace, String> {
     let service = read_service_file(SERVICE_FILE);
-    let of_service = service.as_ref().ok();
+    let from_service = service.as_ref().ok();
     let environment = |name: &str| {
         let own = std::env::var(name).ok().filter(|value| !value.is_empty());
-        own.or_else(|| of_service?.get(name).cloned())
+        own.or_else(|| from_service?.get(name).cloned())
     };
     let source = Source {
         flags,
         environment: &environment,
     };
-    let is_told = ["HYPRBOX_DATA_DIR", "HYPRBOX_DATABASE_URL"]
+    let is_configured = ["HYPRBOX_DATA_DIR", "HYPRBOX_DATABASE_URL"]
         .iter()
         .any(|name| source.text(name).is_some());
-    if let (Err(error), false) = (&service, is_told) {
+    if let (Err(error), false) = (&service, is_configured) {
         return Err(format!(
-            "can't read {SERVICE_FILE}: {error}; run this with sudo, or say with --data-dir where the data is"
+            "can't read {SERVICE_FILE}: {error}; run this with sudo, or set --data-dir to the server's data directory"
         ));
     }
     let data_dir = data_dir(&source).map_err(|error| error.to_string())?;
@@ -48,7 +48,7 @@ pub(crate) fn data_place(flags: &ArgMatches) -> Result<DataPlace, String> {
     })
 }
 
-/// All settings of this machine's server.
+/// Reads all settings of this machine's server.
 pub(crate) fn operators_config(flags: &ArgMatches) -> Result<Config, String> {
     let service = read_service_file(SERVICE_FILE)
         .map_err(|error| format!("can't read {SERVICE_FILE}: {error}; run this with sudo"))?;
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_not_there_says_nothing() {
+    fn a_missing_service_file_is_empty() {
         assert!(
             read_service_file("/nonexistent/server.env")
                 .expect("reads")

@@ -1,8 +1,8 @@
-//! The table of settings, and the flags that are made of it.
+//! The table of settings, and the flags that it defines.
 
 use clap::{Arg, Command};
 
-/// One setting: variable, flag and what `--help` says of it.
+/// One setting: variable, flag and help text.
 struct Setting {
     variable: &'static str,
     flag: &'static str,
@@ -28,22 +28,22 @@ const SETTINGS: &[Setting] = &[
     Setting {
         variable: "HYPRBOX_DATA_DIR",
         flag: "data-dir",
-        help: "Folder of the data [$STATE_DIRECTORY or ~/.local/share/hyprbox]",
+        help: "Data directory [$STATE_DIRECTORY or ~/.local/share/hyprbox]",
     },
     Setting {
         variable: "HYPRBOX_PRESETS_DIR",
         flag: "presets-dir",
-        help: "Folder of your own presets; they add to and override the built-in ones",
+        help: "Directory of your own presets, which add to and override the built-in ones",
     },
     Setting {
         variable: "HYPRBOX_STDOUT_MAX_BYTES",
         flag: "stdout-max-bytes",
-        help: "Bytes kept of each stream of a job [4194304]",
+        help: "Bytes kept per output stream of a job [4194304]",
     },
     Setting {
         variable: "HYPRBOX_LEASE_SECONDS",
         flag: "lease-seconds",
-        help: "Seconds that a running job lives without a sign of its agent [90]",
+        help: "Seconds until a running job is reported lost if its agent is silent [90]",
     },
     Setting {
         variable: "HYPRBOX_SECRET_KEY_FILE",
@@ -58,7 +58,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         variable: "HYPRBOX_ADMIN_EMAIL",
         flag: "admin-email",
-        help: "Email of the first ADMIN, made at start",
+        help: "Email of the first ADMIN, created at startup",
     },
     Setting {
         variable: "HYPRBOX_ADMIN_PASSWORD",
@@ -68,73 +68,74 @@ const SETTINGS: &[Setting] = &[
     Setting {
         variable: "HYPRBOX_ALLOW_PUBLIC_REGISTRATION",
         flag: "allow-public-registration",
-        help: "true: strangers may make accounts, of role PENDING [false]",
+        help: "true: anybody may create an account, with role PENDING [false]",
     },
     Setting {
         variable: "HYPRBOX_TLS_CERT",
         flag: "tls-cert",
-        help: "PEM file of the certificate and its chain: the server then speaks https alone",
+        help: "PEM file of the certificate and its chain; the server then serves only https",
     },
     Setting {
         variable: "HYPRBOX_TLS_KEY",
         flag: "tls-key",
-        help: "PEM file of the certificate's private key; both files are read anew when they change",
+        help: "PEM file of the certificate's private key; both files are reloaded when they change",
     },
     Setting {
         variable: "HYPRBOX_KEEP_DAYS",
         flag: "keep-days",
-        help: "Days that finished jobs are kept [for ever]",
+        help: "Days that finished jobs are kept [forever]",
     },
     Setting {
         variable: "HYPRBOX_BACKUP_DIR",
         flag: "backup-dir",
-        help: "Folder that backups of the database are put into",
+        help: "Directory for backups of the database",
     },
     Setting {
         variable: "HYPRBOX_BACKUP_EVERY",
         flag: "backup-every",
-        help: "Time from one backup to the next [24h]",
+        help: "Interval between backups [24h]",
     },
     Setting {
         variable: "HYPRBOX_BACKUP_KEEP",
         flag: "backup-keep",
-        help: "How many backups are kept [7]",
+        help: "Number of backups to keep [7]",
     },
     Setting {
         variable: "HYPRBOX_AGENT_DIR",
         flag: "agent-dir",
-        help: "Folder of the agents that nodes fetch, hyprbox-agent-x86_64 and so on [/usr/share/hyprbox/agents]",
+        help: "Directory of the agents for nodes: hyprbox-agent-x86_64 and so on [/usr/share/hyprbox/agents]",
     },
     Setting {
         variable: "HYPRBOX_TRUSTED_PROXIES",
         flag: "trusted-proxies",
-        help: "Addresses and networks whose X-Forwarded-For counts, comma-separated",
+        help: "Addresses and networks whose X-Forwarded-For is trusted, comma-separated",
     },
     Setting {
         variable: "HYPRBOX_OPERATOR_SCOPE",
         flag: "operator-scope",
-        help: "Whose jobs an OPERATOR may read: all, or own [all]",
+        help: "Jobs that an OPERATOR may read: all, or own [all]",
     },
     Setting {
         variable: "HYPRBOX_LOG",
         flag: "log",
-        help: "Filter of the log [info]",
+        help: "Log filter [info]",
     },
     Setting {
         variable: "HYPRBOX_LOG_FORMAT",
         flag: "log-format",
-        help: "text, or json for machines [text]",
+        help: "Log format: text, or json for machines [text]",
     },
 ];
 
 /// `hyprbox serve` with its flags.
 pub fn serve_command() -> Command {
     with_every_flag(
-        Command::new("serve").about("Run the server; each flag has a variable, which it overrides"),
+        Command::new("serve")
+            .about("Run the server; each flag overrides the variable in parentheses"),
     )
 }
 
-/// Adds the flags that say where the data is.
+/// Adds the flags that locate the data.
 pub(crate) fn with_data_place(command: Command) -> Command {
     with_flags(command, |variable| {
         matches!(
@@ -144,7 +145,7 @@ pub(crate) fn with_data_place(command: Command) -> Command {
     })
 }
 
-/// Adds all of them.
+/// Adds a flag for every setting.
 pub(crate) fn with_every_flag(command: Command) -> Command {
     with_flags(command, |_| true)
 }

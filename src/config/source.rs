@@ -1,9 +1,9 @@
-//! Values by the name of their variable, and what is said of one that can't be used.
+//! Reads settings by the name of their variable, and reports unusable values.
 
 use clap::ArgMatches;
 use hyprbox_protocol::bad_setting;
 
-/// A setting that can't be used: one line that names the variable, the value and what is allowed.
+/// An unusable setting: one line that names the variable, the value and what is allowed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{}", bad_setting(.name, Some(.value), .allowed))]
 pub struct ConfigError {
@@ -12,8 +12,8 @@ pub struct ConfigError {
     allowed: String,
 }
 
-/// Reads values by variable's name: a flag's first, then the environment's. An empty value is as
-/// good as none.
+/// Reads a value by its variable's name, first from the flags, then from the environment. An empty
+/// value counts as absent.
 pub(super) struct Source<'s> {
     pub(super) flags: &'s ArgMatches,
     pub(super) environment: &'s dyn Fn(&str) -> Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct Source<'s> {
 
 impl Source<'_> {
     pub(super) fn text(&self, name: &'static str) -> Option<String> {
-        // A command that has no such flag has none that is given.
+        // The command may not have this flag.
         let flag = self.flags.try_get_one::<String>(name).ok().flatten();
         flag.cloned()
             .or_else(|| (self.environment)(name))
@@ -62,7 +62,7 @@ impl Source<'_> {
 }
 
 pub(super) fn wrong(name: &'static str, value: &str, allowed: impl Into<String>) -> ConfigError {
-    // A secret is never repeated, not even a bad one.
+    // A secret is never printed, not even an unusable one.
     let secret = matches!(
         name,
         "HYPRBOX_ADMIN_PASSWORD" | "HYPRBOX_METRICS_TOKEN" | "HYPRBOX_DATABASE_URL"
@@ -79,7 +79,7 @@ pub(super) fn wrong(name: &'static str, value: &str, allowed: impl Into<String>)
     }
 }
 
-/// Of a database's URL all but the password is shown; of another secret, nothing.
+/// Masks the password in a database URL, and any other secret entirely.
 fn hide(name: &str, value: &str) -> String {
     if name != "HYPRBOX_DATABASE_URL" {
         return "***".to_owned();

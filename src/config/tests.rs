@@ -1,4 +1,4 @@
-//! What is read, and how what can't be is refused.
+//! Reading settings, and refusing unusable ones.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn read(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Config, Config
 }
 
 #[test]
-fn defaults_are_the_contracts() {
+fn defaults_match_the_contract() {
     let config = read(&[], &[]).expect("reads");
     assert_eq!(config.listen.to_string(), "127.0.0.1:4000");
     assert_eq!(
@@ -40,7 +40,7 @@ fn every_bad_value_is_one_line_with_name_value_and_allowed() {
         ("HYPRBOX_PUBLIC_URL", "http://x/path", "path"),
         ("HYPRBOX_DATABASE_URL", "mysql:x", "sqlite"),
         ("HYPRBOX_DATABASE_URL", "mysql://h/d", "sqlite"),
-        ("HYPRBOX_PRESETS_DIR", "/nonexistent", "folder"),
+        ("HYPRBOX_PRESETS_DIR", "/nonexistent", "directory"),
         ("HYPRBOX_STDOUT_MAX_BYTES", "1", "65536"),
         ("HYPRBOX_LEASE_SECONDS", "2", "86400"),
         ("HYPRBOX_METRICS_TOKEN", "two words", "printable"),

@@ -1,4 +1,4 @@
-//! Settings that need more than a look: each from text to what the server uses.
+//! Settings that need more than one line to parse.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) fn data_dir(source: &Source<'_>) -> Result<PathBuf, ConfigError> {
     if let Some(folder) = source.text("HYPRBOX_DATA_DIR") {
         return Ok(PathBuf::from(folder));
     }
-    // systemd may give several folders; the first is ours.
+    // systemd may pass several directories; the first is ours.
     let state = (source.environment)("STATE_DIRECTORY").filter(|value| !value.is_empty());
     if let Some(first) = state
         .as_deref()
@@ -30,7 +30,7 @@ pub(super) fn data_dir(source: &Source<'_>) -> Result<PathBuf, ConfigError> {
             wrong(
                 "HYPRBOX_DATA_DIR",
                 "",
-                "set, as there is no $STATE_DIRECTORY and no $HOME",
+                "set, because $STATE_DIRECTORY and $HOME are not",
             )
         })
 }
@@ -68,7 +68,7 @@ pub(super) fn postgres(url: String) -> Result<DatabaseUrl, ConfigError> {
 
 #[cfg(not(feature = "postgres"))]
 pub(super) fn postgres(url: String) -> Result<DatabaseUrl, ConfigError> {
-    let allowed = "sqlite:PATH with this program; for postgres:// build it with `cargo build --release --features postgres`";
+    let allowed = "sqlite:PATH; for postgres://, build this program with `cargo build --release --features postgres`";
     Err(wrong("HYPRBOX_DATABASE_URL", &url, allowed))
 }
 
@@ -91,12 +91,12 @@ pub(super) fn admin(source: &Source<'_>) -> Result<Option<(String, String)>, Con
         (Some(_), None) => Err(wrong(
             "HYPRBOX_ADMIN_PASSWORD",
             "",
-            "set where HYPRBOX_ADMIN_EMAIL is",
+            "set together with HYPRBOX_ADMIN_EMAIL",
         )),
         (None, Some(_)) => Err(wrong(
             "HYPRBOX_ADMIN_EMAIL",
             "",
-            "set where HYPRBOX_ADMIN_PASSWORD is",
+            "set together with HYPRBOX_ADMIN_PASSWORD",
         )),
     }
 }
@@ -107,11 +107,11 @@ pub(super) fn tls(source: &Source<'_>) -> Result<Option<Tls>, ConfigError> {
         (Some(cert), Some(key)) => (cert, key),
         (None, None) => return Ok(None),
         (Some(_), None) => {
-            let allowed = "set where HYPRBOX_TLS_CERT is";
+            let allowed = "set together with HYPRBOX_TLS_CERT";
             return Err(wrong("HYPRBOX_TLS_KEY", "", allowed));
         }
         (None, Some(_)) => {
-            let allowed = "set where HYPRBOX_TLS_KEY is";
+            let allowed = "set together with HYPRBOX_TLS_KEY";
             return Err(wrong("HYPRBOX_TLS_CERT", "", allowed));
         }
     };
@@ -120,7 +120,7 @@ pub(super) fn tls(source: &Source<'_>) -> Result<Option<Tls>, ConfigError> {
         .map_err(|fault| wrong(fault.name, &fault.value, fault.allowed))
 }
 
-/// The backups that `serve` takes; the other two settings mean nothing without a folder.
+/// The scheduled backups. The other two settings are refused without a directory.
 pub(super) fn backups(
     source: &Source<'_>,
     database: &DatabaseUrl,
@@ -136,24 +136,24 @@ pub(super) fn backups(
             (Some(_), _) => Err(wrong(
                 "HYPRBOX_BACKUP_DIR",
                 "",
-                "set where HYPRBOX_BACKUP_EVERY is",
+                "set together with HYPRBOX_BACKUP_EVERY",
             )),
             (None, Some(_)) => Err(wrong(
                 "HYPRBOX_BACKUP_DIR",
                 "",
-                "set where HYPRBOX_BACKUP_KEEP is",
+                "set together with HYPRBOX_BACKUP_KEEP",
             )),
         };
     };
     let path = PathBuf::from(&dir);
     if path.exists() && !path.is_dir() {
-        return Err(wrong("HYPRBOX_BACKUP_DIR", &dir, "a folder"));
+        return Err(wrong("HYPRBOX_BACKUP_DIR", &dir, "a directory"));
     }
     match database {
         DatabaseUrl::Sqlite(_) => {}
         #[cfg(feature = "postgres")]
         DatabaseUrl::Postgres(_) => {
-            let allowed = "unset with a PostgreSQL database: that is backed up by pg_dump";
+            let allowed = "unset with a PostgreSQL database, which pg_dump backs up";
             return Err(wrong("HYPRBOX_BACKUP_DIR", &dir, allowed));
         }
     }

@@ -1,4 +1,4 @@
-//! `hyprbox backup FILE`: the whole database in one file, taken while the server runs.
+//! `hyprbox backup FILE`: copies the whole database into one file while the server runs.
 
 use std::fs::File;
 use std::io;
@@ -11,69 +11,72 @@ use tempfile::NamedTempFile;
 use crate::config::{self, DataPlace, DatabaseUrl};
 use crate::store::copy::{self, CopyError};
 
-/// Copies in the making have names of their own, so that one left by a killed program is known as
-/// such.
+/// Prefix of unfinished copies, so that the leftovers of a killed program can be recognised.
 const PARTIAL_PREFIX: &str = ".hyprbox-backup-";
 
-/// A copy that was made.
-pub(super) struct Made {
+/// A finished copy.
+pub(super) struct Backup {
     pub(super) bytes: u64,
 }
 
-/// The command's words.
+/// Defines the command.
 pub fn command() -> Command {
     config::with_data_place(
         Command::new("backup")
             .about("Copy the whole database into a file, while the server runs")
             .long_about(
-                "Copies the whole database into a file, while the server runs: all that was answered before the start is in \
-                 it. The file appears whole or not at all, and none is overwritten. The key that seals secrets \
-                 (HYPRBOX_SECRET_KEY_FILE) is not in it: copy that once, to another place.",
+                "Copies the whole database into a file while the server runs. Every change that was confirmed before the command \
+                 started is included. The file appears only once it is complete, and no file is overwritten. The key that seals \
+                 secrets (HYPRBOX_SECRET_KEY_FILE) is not included: keep a copy of it in another place.",
             )
             .arg(
                 Arg::new("file")
                     .value_name("FILE")
                     .required(true)
                     .value_parser(clap::value_parser!(PathBuf))
-                    .help("The file to make"),
+                    .help("The file to create"),
             ),
     )
 }
 
-/// Runs it; the error is one line for the operator.
+/// Runs the command; the error is one line for the operator.
 pub fn run(arguments: &ArgMatches) -> Result<String, String> {
     let place = config::data_place(arguments)?;
-    let database = sqlite_of(&place)?;
+    let database = sqlite_file(&place)?;
     let file = arguments.get_one::<PathBuf>("file").ok_or("no FILE")?;
-    let made = make(database, file, &|| true)?;
-    Ok(format!("{}: {} bytes", file.display(), made.bytes))
+    let backup = create(database, file, &|| true)?;
+    Ok(format!("{}: {} bytes", file.display(), backup.bytes))
 }
 
-/// The database's file; words where there is none, as on Postgres.
-pub(super) fn sqlite_of(place: &DataPlace) -> Result<&Path, String> {
+/// The database's file; an error for PostgreSQL.
+pub(super) fn sqlite_file(place: &DataPlace) -> Result<&Path, String> {
     match &place.database {
         DatabaseUrl::Sqlite(path) => Ok(path),
         #[cfg(feature = "postgres")]
         DatabaseUrl::Postgres(_) => Err(
-            "this server's data is in PostgreSQL: back it up with `pg_dump --format=custom`, and bring it back with pg_restore"
+            "this server's data is in PostgreSQL: back it up with `pg_dump --format=custom` and restore it with pg_restore"
                 .to_owned(),
         ),
     }
 }
 
 /// Copies `database` into the new file `to`.
-pub(super) fn make(database: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Result<Made, String> {
-    let cant = |error: &dyn std::fmt::Display| format!("can't make {}: {error}", to.display());
+pub(super) fn create(
+    database: &Path,
+    to: &Path,
+    should_continue: &dyn Fn() -> bool,
+) -> Result<Backup, String> {
+    let cant = |error: &dyn std::fmt::Display| format!("can't create {}: {error}", to.display());
     if !database.exists() {
         return Err(format!(
-            "there is no database {}: set HYPRBOX_DATA_DIR or --data-dir to the server's",
+            "the database {} does not exist: set HYPRBOX_DATA_DIR or --data-dir to the server's data directory",
             database.display()
         ));
     }
     refuse_existing(to)?;
-    let folder = folder_of(to);
-    let partial = partial_in(folder).map_err(|error| cant(&error))?;
-    copy::copy(database, partial.path(), go_on).map_err(|error| match error {
+    let folder = parent_dir(to);
+    let partial = new_partial(folder).map_err(|error| cant(&error))?;
+    copy::copy(database, partial.path(), should_continue).map_err(|error| match error {
         CopyError::Cancelled => cant(&error),
         CopyError::Failed(reason) => cant(&reason),
     })?;
@@ -86,12 +89,12 @@ pub(super) fn make(database: &Path, to: &Path, go_on: &dyn Fn() -> bool) -> Resu
         }
     })?;
     sync_folder(folder).map_err(|error| cant(&error))?;
-    Ok(Made { bytes: bytes.len() })
+    Ok(Backup { bytes: bytes.len() })
 }
 
-/// A new file for a copy, 0600, which is removed unless it is given its final name. Its lock lasts
-/// as long as the program that makes the copy.
-pub(super) fn partial_in(folder: &Path) -> io::Result<NamedTempFile> {
+/// Creates a file for a copy, with mode 0600. It is removed unless it gets its final name, and
+/// locked as long as this program runs.
+pub(super) fn new_partial(folder: &Path) -> io::Result<NamedTempFile> {
     let partial = tempfile::Builder::new()
         .prefix(PARTIAL_PREFIX)
         .tempfile_in(folder)?;
@@ -99,15 +102,15 @@ pub(super) fn partial_in(folder: &Path) -> io::Result<NamedTempFile> {
     Ok(partial)
 }
 
-/// Removes the copies that killed programs left in a folder. One that still has its lock is being
-/// made.
+/// Removes unfinished copies that killed programs left in a directory. A locked one is still being
+/// written.
 pub fn remove_leftovers(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let is_partial = name
             .to_str()
             .is_some_and(|name| name.starts_with(PARTIAL_PREFIX));
-        // A link is never a copy, and is never followed.
+        // Links are never copies and are not followed.
         if !is_partial || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }
@@ -125,7 +128,7 @@ pub fn remove_leftovers(folder: &Path) {
 }
 
 fn refuse_existing(to: &Path) -> Result<(), String> {
-    // A link that leads nowhere is something, too.
+    // A dangling link counts as existing.
     match to.symlink_metadata() {
         Ok(_) => Err(exists(to)),
         Err(_) => Ok(()),
@@ -133,18 +136,18 @@ fn refuse_existing(to: &Path) -> Result<(), String> {
 }
 
 fn exists(to: &Path) -> String {
-    format!("{} exists already, and is not overwritten", to.display())
+    format!("{} already exists and is not overwritten", to.display())
 }
 
-/// The folder that a file is in.
-pub(super) fn folder_of(file: &Path) -> &Path {
+/// The directory of a file.
+pub(super) fn parent_dir(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
 }
 
-/// Makes what was renamed in a folder outlive a power loss.
+/// Makes renames in a directory durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

@@ -1,9 +1,9 @@
-//! The OpenAPI document: what the handlers declare, plus what holds for every operation alike.
+//! The OpenAPI document: what the handlers declare, plus what applies to every operation.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// Where the document is served. This endpoint reads no store and has no error of its own.
+/// The document's path. This endpoint does not use the store and declares no errors.
 const PATH: &str = "/api/openapi.json";
 
 /// Text without control characters.
@@ -11,9 +11,8 @@ const PRINTABLE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 
 /// The document as JSON.
 ///
-/// A handler declares its successes and the errors that only it has. The rest follows from the
-/// operation itself: a secured one can be a 401, one with a body a 413, one with an id in its path
-/// a 404.
+/// A handler declares its successes and its own errors. The common errors follow from the
+/// operation: 401 if it is secured, 413 if it has a body, 404 if it has an id in its path.
 pub fn document(api: utoipa::openapi::OpenApi) -> Bytes {
     let mut document = serde_json::to_value(api).unwrap_or_else(|error| {
         tracing::error!(%error, "the OpenAPI document can't be written");
@@ -35,7 +34,7 @@ pub fn document(api: utoipa::openapi::OpenApi) -> Bytes {
     Bytes::from(document.to_string())
 }
 
-/// Path, method and content of every operation.
+/// Path, method and definition of every operation.
 fn operations(document: &mut Value) -> impl Iterator<Item = (&str, &str, &mut Value)> {
     const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
     let paths = document["paths"].as_object_mut().into_iter().flatten();
@@ -113,14 +112,14 @@ fn describe_parameters(path: &str, operation: &mut Value) {
     }
 }
 
-/// The errors that follow from what the operation is.
+/// Adds the errors that follow from the kind of the operation.
 fn add_common_errors(path: &str, method: &str, operation: &mut Value) {
     let schemes = schemes(operation);
     let (is_public, is_peoples) = (schemes.is_empty(), schemes.contains(&"bearer"));
     let has_body = operation.get("requestBody").is_some();
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let places: Vec<&str> = parameters.filter_map(|one| one["in"].as_str()).collect();
-    // There an unknown query parameter is refused.
+    // These endpoints refuse unknown query parameters.
     let knows_its_parameters = path.starts_with("/api/") && !is_agents(operation);
     let uses_store = path.starts_with("/api/") && path != PATH || path == "/metrics";
     let forbidden = match method {
@@ -133,7 +132,7 @@ fn add_common_errors(path: &str, method: &str, operation: &mut Value) {
         (
             has_body || knows_its_parameters || places.iter().any(|place| *place != "path"),
             "400",
-            "The request is wrong; `fields` names what",
+            "The request is invalid; `fields` names the wrong fields",
         ),
         (!is_public, "401", "No credentials, or wrong ones"),
         (is_peoples, "403", forbidden),
@@ -152,12 +151,12 @@ fn add_common_errors(path: &str, method: &str, operation: &mut Value) {
         (
             uses_store,
             "429",
-            "The caller's other requests take as much of the server's memory as they may",
+            "The caller's other requests use all of the server's memory that one caller may use",
         ),
         (
             uses_store,
             "503",
-            "The store is busy, its disk is full, or other requests take all memory",
+            "The store is busy, its disk is full, or other requests use all memory",
         ),
     ];
     let responses = &mut operation["responses"];
@@ -168,8 +167,7 @@ fn add_common_errors(path: &str, method: &str, operation: &mut Value) {
     }
 }
 
-/// A description for every response, the common body for every error, and Retry-After where it
-/// comes.
+/// Adds a description to every response, the common body to every error, and Retry-After.
 fn complete_responses(operation: &mut Value) {
     let responses = operation["responses"].as_object_mut().into_iter().flatten();
     for (status, response) in responses {
@@ -199,19 +197,18 @@ fn usual_description(status: &str) -> &'static str {
         "202" => "Accepted",
         "204" => "Done; no body",
         "206" => "The part that was requested",
-        "409" => "The present state forbids it",
+        "409" => "The current state forbids it",
         "416" => "The range lies outside the content",
         "429" => "Too many attempts",
         _ => "The request failed",
     }
 }
 
-/// Rules over more than one field, and over the keys of a map, which a derived schema can't state.
+/// Adds rules over several fields and over the keys of a map, which a derived schema can't express.
 fn add_rules(schemas: &mut Value) {
     let needs =
         |name: &str, schema: Value| json!({"required": [name], "properties": {name: schema}});
-    // As if and else, not as alternatives, of which generators of clients would make types of their
-    // own.
+    // As if and else instead of oneOf: client generators would create a type for each alternative.
     let mut add = |name: &str, first: Value, then: Value, otherwise: Value| {
         schemas[name]["if"] = first;
         schemas[name]["then"] = then;
@@ -235,7 +232,7 @@ fn add_rules(schemas: &mut Value) {
         ]}),
     );
     add(
-        "ChangeUserRequest",
+        "UserChange",
         needs("role", json!({"type": "string"})),
         json!({}),
         needs("password", json!({"type": "string"})),
@@ -265,7 +262,7 @@ fn collect_refs(value: &Value, names: &mut Vec<String>) {
     }
 }
 
-/// The bodies of people's requests are read strictly, with all that is in them.
+/// Marks the bodies of people's requests as strict, including nested objects.
 fn refuse_unknown_fields(schemas: &mut Value, mut names: Vec<String>) {
     while let Some(name) = names.pop() {
         let Some(schema) = schemas.get_mut(&name).and_then(Value::as_object_mut) else {

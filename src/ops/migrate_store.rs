@@ -1,28 +1,28 @@
-//! The command `hyprbox migrate-store`: from SQLite to Postgres, told in the terminal.
+//! `hyprbox migrate-store`: moves the data from SQLite to PostgreSQL.
 
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-/// Where the target is read from when it is not a flag: a flag's password is for everybody to see
-/// who lists processes.
+/// Names the target if the flag is missing: everybody who lists processes can see a flag's
+/// password.
 const TARGET: &str = "HYPRBOX_DATABASE_URL";
 
-/// Its flags.
+/// Defines the command.
 pub fn command() -> Command {
     Command::new("migrate-store")
-        .about("Moves everything from a SQLite file into an empty PostgreSQL database. The file stays as it is")
+        .about("Move everything from a SQLite file into an empty PostgreSQL database; the file is not changed")
         .after_help(
-            "Broken off at any point, or with a server running over the file, it is simply run again: what is there already \
-             is compared and left. The database opens to servers when a run has ended with the file closed to everybody \
-             else and both sides alike, row by row. The key file is not in the database: copy it to the new servers.",
+            "If it is interrupted, or if a server runs on the file, run it again: rows that were already copied are compared and \
+             kept. Servers accept the database once a run has ended while nobody else had the file open and every row is the \
+             same on both sides. The key file is not in the database: copy it to the new servers.",
         )
         .arg(
             Arg::new("from")
                 .long("from")
                 .value_name("sqlite:PATH")
                 .required(true)
-                .help("The file, mostly hyprbox.db in the server's data folder"),
+                .help("The file, usually hyprbox.db in the server's data directory"),
         )
         .arg(
             Arg::new("to")
@@ -32,40 +32,41 @@ pub fn command() -> Command {
         )
 }
 
-/// Runs it; returns what to write to standard output and the exit code: 0 when all is moved and the
-/// database is open to servers, 1 when not yet, 2 when it can't begin.
+/// Runs the command. Returns the text for standard output and the exit code: 0 if everything was
+/// moved and servers accept the database, 1 if not yet, 2 if it can't begin.
 #[cfg(feature = "postgres")]
 pub fn run(flags: &ArgMatches) -> (String, ExitCode) {
     let (from, to) = match arguments(flags) {
         Ok(both) => both,
         Err(why) => {
-            note(&why);
+            print_progress(&why);
             return (String::new(), ExitCode::from(2));
         }
     };
-    // The client of Postgres has a runtime of its own, which needs a thread without one: this is
-    // it.
-    let moved = crate::store::migrate_store::migrate_store(&from, &to, &mut |line| note(&line));
+    // The PostgreSQL client has its own runtime and must not run inside another one.
+    let moved =
+        crate::store::migrate_store::migrate_store(&from, &to, &mut |line| print_progress(&line));
     match moved {
         Ok(outcome) => report(&outcome),
         Err(error) => {
-            note(&error);
+            print_progress(&error);
             (String::new(), ExitCode::FAILURE)
         }
     }
 }
 
-/// Without the feature there is one thing to say.
+/// Reports that the feature is missing.
 #[cfg(not(feature = "postgres"))]
 pub fn run(_: &ArgMatches) -> (String, ExitCode) {
-    note(
-        &"this program is built without PostgreSQL; with it: `cargo build --release --features postgres`",
+    print_progress(
+        &"this program was built without PostgreSQL support; build it with `cargo build --release --features postgres`",
     );
     (String::new(), ExitCode::from(2))
 }
 
-/// Reports progress and errors. With standard error gone they are dropped, and the move goes on.
-fn note(line: &dyn std::fmt::Display) {
+/// Prints progress and errors. If standard error is closed they are dropped, and the move
+/// continues.
+fn print_progress(line: &dyn std::fmt::Display) {
     use std::io::Write;
     let _unread = writeln!(std::io::stderr(), "hyprbox: {line}");
 }
@@ -90,7 +91,7 @@ fn arguments(flags: &ArgMatches) -> Result<(std::path::PathBuf, String), String>
 
 #[cfg(feature = "postgres")]
 fn report(outcome: &crate::store::migrate_store::Outcome) -> (String, ExitCode) {
-    // The sums are the command's result; its progress goes to standard error.
+    // The checksums are the command's result; progress goes to standard error.
     let mut result = String::new();
     for moved in &outcome.tables {
         result.push_str(&format!(
@@ -100,18 +101,18 @@ fn report(outcome: &crate::store::migrate_store::Outcome) -> (String, ExitCode) 
     }
     for (place, count) in &outcome.replaced {
         result.push_str(&format!(
-            "{place}: {count} with a NUL or bytes that are no text, which PostgreSQL refuses: U+FFFD stands there\n"
+            "{place}: {count} with a NUL character or invalid UTF-8, which PostgreSQL refuses: replaced by U+FFFD\n"
         ));
     }
     if let Some(why) = &outcome.unfinished {
-        note(&format!(
-            "not done: {why}, so what it wrote or writes after this copy is not in it: stop it and run the same again; that takes what changed. Until then servers refuse {}",
+        print_progress(&format!(
+            "not done: {why}, so its later changes are missing: stop it and run this command again, which copies the changes. Until then servers refuse {}",
             outcome.target
         ));
         return (result, ExitCode::FAILURE);
     }
     result.push_str(&format!(
-        "Done. Start servers with HYPRBOX_DATABASE_URL={} and HYPRBOX_SECRET_KEY_FILE=<a copy of the old server's secret.key>: sealed secrets open with that key alone. Don't start a server over the old file again: agents would be served twice.\n",
+        "Done. Start servers with HYPRBOX_DATABASE_URL={} and HYPRBOX_SECRET_KEY_FILE=<a copy of the old server's secret.key>: only that key opens sealed secrets. Don't start a server on the old file again: agents would get jobs from both.\n",
         outcome.target
     ));
     (result, ExitCode::SUCCESS)

@@ -1,5 +1,4 @@
-//! What those who run the server ask of it: does it live, does it take work, what does it count,
-//! what can it do.
+//! Operations: health, readiness, metrics, the API's description, backups and diagnosis.
 
 pub mod backup;
 mod description;

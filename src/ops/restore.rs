@@ -1,5 +1,4 @@
-//! `hyprbox restore FILE`: a backup becomes the database, and what was there before stays beside
-//! it.
+//! `hyprbox restore FILE`: replaces the database by a backup and keeps the old database next to it.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -10,19 +9,19 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::backup::{folder_of, partial_in, sqlite_of, sync_folder};
+use super::backup::{new_partial, parent_dir, sqlite_file, sync_folder};
 use crate::clock;
 use crate::config;
 use crate::store::copy;
 
-/// The command's words.
+/// Defines the command.
 pub fn command() -> Command {
     config::with_data_place(
         Command::new("restore")
-            .about("Put a backup in the database's place, while the server is stopped")
+            .about("Replace the database by a backup while the server is stopped")
             .long_about(
-                "Puts a backup in the database's place, while the server is stopped. The backup is checked first. Where there is a \
-                 database already, --replace is needed, and the old one stays beside the new one.",
+                "Replaces the database by a backup while the server is stopped. The backup is checked first. If there is a \
+                 database already, --replace is required, and the old database is kept next to the new one.",
             )
             .arg(
                 Arg::new("file")
@@ -35,46 +34,46 @@ pub fn command() -> Command {
                 Arg::new("replace")
                     .long("replace")
                     .action(ArgAction::SetTrue)
-                    .help("Put it in the place of the database that is there"),
+                    .help("Replace the existing database"),
             ),
     )
 }
 
-/// Runs it; the error is one line for the operator.
+/// Runs the command; the error is one line for the operator.
 pub fn run(arguments: &ArgMatches) -> Result<String, String> {
     let place = config::data_place(arguments)?;
-    let database = sqlite_of(&place)?;
+    let database = sqlite_file(&place)?;
     let file = arguments.get_one::<PathBuf>("file").ok_or("no FILE")?;
     let version = copy::inspect(file)?;
-    let there = database.symlink_metadata().is_ok();
-    if there && !arguments.get_flag("replace") {
+    let exists = database.symlink_metadata().is_ok();
+    if exists && !arguments.get_flag("replace") {
         return Err(format!(
-            "there is a database {} already; --replace puts the backup in its place, and keeps it beside",
+            "there is already a database {}; --replace replaces it and keeps the old one next to it",
             database.display()
         ));
     }
-    let kept = put_in_place(file, database)?;
-    let mut said = format!(
+    let kept = replace_database(file, database)?;
+    let mut report = format!(
         "{} is now the backup {} (schema {version})",
         database.display(),
         file.display()
     );
     if let Some(kept) = kept {
-        said.push_str(&format!("; the old one is {}", kept.display()));
+        report.push_str(&format!("; the old database is {}", kept.display()));
     }
     if !place.secret_key_file.exists() {
-        said.push_str(&format!(
-            "\nThere is no key {}: put the old one back before the server starts, or the secrets of jobs that wait are lost",
+        report.push_str(&format!(
+            "\nThe key {} is missing: put the old key back before the server starts, or the secrets of queued jobs are lost",
             place.secret_key_file.display()
         ));
     }
-    Ok(said)
+    Ok(report)
 }
 
-/// Where there was a database, gives the path that it has now.
-fn put_in_place(file: &Path, database: &Path) -> Result<Option<PathBuf>, String> {
+/// Returns the new path of the old database, if there was one.
+fn replace_database(file: &Path, database: &Path) -> Result<Option<PathBuf>, String> {
     let cant = |error: io::Error| format!("can't write {}: {error}", database.display());
-    let folder = folder_of(database);
+    let folder = parent_dir(database);
     if !folder.exists() {
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -82,13 +81,13 @@ fn put_in_place(file: &Path, database: &Path) -> Result<Option<PathBuf>, String>
             .create(folder)
             .map_err(cant)?;
     }
-    let partial = partial_in(folder).map_err(cant)?;
+    let partial = new_partial(folder).map_err(cant)?;
     copy::copy(file, partial.path(), &|| true)
         .map_err(|error| format!("can't copy {}: {error}", file.display()))?;
-    give_to_owner(partial.as_file(), folder).map_err(cant)?;
+    set_owner(partial.as_file(), folder).map_err(cant)?;
     copy::merge_log(database);
-    let held = hold(database)?;
-    let kept = match &held {
+    let lock = lock_exclusively(database)?;
+    let kept = match &lock {
         Some(_) => Some(set_aside(database).map_err(cant)?),
         None => None,
     };
@@ -96,12 +95,12 @@ fn put_in_place(file: &Path, database: &Path) -> Result<Option<PathBuf>, String>
         .persist(database)
         .map_err(|error| cant(error.error))?;
     sync_folder(folder).map_err(cant)?;
-    drop(held);
+    drop(lock);
     Ok(kept)
 }
 
-/// The folder's owner is the one who runs the server; root may restore for them.
-fn give_to_owner(file: &File, folder: &Path) -> io::Result<()> {
+/// Gives the file to the directory's owner, who runs the server: root may run the restore.
+fn set_owner(file: &File, folder: &Path) -> io::Result<()> {
     let owner = folder.metadata()?;
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (owner.uid(), owner.gid()) {
@@ -110,10 +109,9 @@ fn give_to_owner(file: &File, folder: &Path) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o600))
 }
 
-/// Takes the lock that SQLite takes of a database that nobody else may have open; `None` where
-/// there is no database. A file that is no sound database can be locked, too, which is what a
-/// restore is for.
-fn hold(database: &Path) -> Result<Option<File>, String> {
+/// Takes SQLite's exclusive lock; `None` if the database does not exist. Works for a damaged
+/// database too: replacing one is what a restore is for.
+fn lock_exclusively(database: &Path) -> Result<Option<File>, String> {
     let file = match File::options().read(true).write(true).open(database) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -129,7 +127,7 @@ fn hold(database: &Path) -> Result<Option<File>, String> {
     ))
 }
 
-/// The program that has the database open, as `hyprbox (process 123)`.
+/// The program that has the database open, such as `hyprbox (process 123)`.
 pub(super) fn holder(database: &Path) -> Option<String> {
     holder_of(&File::open(database).ok()?)
 }
@@ -154,9 +152,9 @@ fn whole_file() -> libc::flock {
     }
 }
 
-/// Keeps the old database beside, its log first: the new one must never meet it. Until the new one
-/// is renamed over it, the old one is still in its place, so that a server never finds none and
-/// makes a fresh one.
+/// Keeps the old database under another name, its log first: the new database must never be opened
+/// with the old log. The old file stays in place until the new one is renamed over it, so that a
+/// server never finds none and creates an empty one.
 fn set_aside(database: &Path) -> io::Result<PathBuf> {
     let at = clock::now().to_string().replace([':', '-'], "");
     let with = |suffix: &str| {
@@ -172,7 +170,7 @@ fn set_aside(database: &Path) -> io::Result<PathBuf> {
         }
     }
     let kept = with(&kept);
-    // Where a filesystem knows no hard links, the old one is moved.
+    // On a filesystem without hard links, the old file is moved.
     std::fs::hard_link(database, &kept).or_else(|_| std::fs::rename(database, &kept))?;
     Ok(kept)
 }

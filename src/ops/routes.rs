@@ -9,20 +9,20 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
-use subtle::ConstantTimeEq;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::readiness::Readiness;
 use crate::auth::{Admin, Auth, ClientAddress};
+use crate::crypto::is_same_secret;
 use crate::http::ApiError;
 use crate::jobs::Jobs;
 use crate::store::{StoreError, job, node};
 
-/// What wrong metrics tokens from an address are counted under. No account's email is like it.
-const COUNTED_AS: &str = "metrics";
+/// Name that wrong metrics tokens are counted under. It is not an email.
+const GUESS_NAME: &str = "metrics";
 
-/// The operations' part of the server; clones share it.
+/// State of the operations endpoints. Cheap to clone.
 #[derive(Clone)]
 pub struct Ops(Arc<Shared>);
 
@@ -30,7 +30,7 @@ struct Shared {
     jobs: Jobs,
     metrics_token: Option<String>,
     readiness: Readiness,
-    /// The description of every endpoint, once they are all there.
+    /// The OpenAPI document, once all endpoints are registered.
     description: OnceLock<Bytes>,
 }
 
@@ -45,36 +45,36 @@ impl Ops {
         }))
     }
 
-    /// Sets the OpenAPI document that is served from then on.
+    /// Sets the OpenAPI document.
     pub fn describe(&self, document: Bytes) {
         self.0.description.get_or_init(|| document);
     }
 }
 
-/// A short answer for probes.
+/// Response to a probe.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Health {
     /// `ok`
     status: &'static str,
 }
 
-/// Alive.
+/// Liveness: the process answers.
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Health)), security(()))]
 async fn healthz() -> axum::Json<Health> {
     axum::Json(Health { status: "ok" })
 }
 
-/// Takes work: the store takes a write.
+/// Readiness: the store accepts a write.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
     responses((status = 200, body = Health),
         (status = 503)), security(()))]
 async fn readyz(State(ops): State<Ops>) -> Result<axum::Json<Health>, ApiError> {
-    let found = ops.0.readiness.look(&ops.0.jobs.store).await;
+    let found = ops.0.readiness.check(&ops.0.jobs.store).await;
     found.map_err(|reason| ApiError::unavailable("not_ready", format!("Not ready: {reason}")))?;
     Ok(axum::Json(Health { status: "ok" }))
 }
 
-/// Counts, as Prometheus reads them.
+/// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "operations",
     responses((status = 200, content_type = "text/plain"), (status = 429, description = "Ten wrong tokens within a minute")),
     security(("bearer" = []), ("cookie" = [])))]
@@ -85,7 +85,7 @@ async fn metrics(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
-    ops.let_in(&auth, &mut parts, from).await?;
+    ops.authorize(&auth, &mut parts, from).await?;
     let (counted, problems) = ops
         .0
         .jobs
@@ -100,27 +100,27 @@ async fn metrics(
 }
 
 impl Ops {
-    /// Lets in who shows the metrics token or is an ADMIN. Wrong tokens are counted as wrong
-    /// passwords are.
-    async fn let_in(
+    /// Accepts the metrics token or an ADMIN. Wrong tokens are limited like wrong passwords.
+    async fn authorize(
         &self,
         auth: &Auth,
         parts: &mut Parts,
         from: ClientAddress,
     ) -> Result<(), ApiError> {
-        let (Some(given), Some(token)) = (bearer(&parts.headers), &self.0.metrics_token) else {
+        let (Some(given), Some(token)) = (bearer_token(&parts.headers), &self.0.metrics_token)
+        else {
             return Admin::from_request_parts(parts, &()).await.map(|_| ());
         };
-        if given.as_bytes().ct_eq(token.as_bytes()).into() {
-            if auth.has_guessed(COUNTED_AS, from).await? {
-                let guess = auth.guess(COUNTED_AS, from).await?;
-                auth.was_right(guess).await?;
+        if is_same_secret(given.as_bytes(), token.as_bytes()) {
+            if auth.has_guesses(GUESS_NAME, from).await? {
+                let guess = auth.record_guess(GUESS_NAME, from).await?;
+                auth.accept_guess(guess).await?;
             }
             return Ok(());
         }
         match Admin::from_request_parts(parts, &()).await {
             Err(error) if error.status == StatusCode::UNAUTHORIZED => {
-                auth.guess(COUNTED_AS, from).await?;
+                auth.record_guess(GUESS_NAME, from).await?;
                 Err(error)
             }
             other => other.map(|_| ()),
@@ -128,12 +128,12 @@ impl Ops {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     given.strip_prefix("Bearer ")
 }
 
-/// Every endpoint of the API.
+/// The OpenAPI document of every endpoint.
 #[utoipa::path(get, path = "/api/openapi.json", tag = "operations",
     responses((status = 200, body = Object, description = "An OpenAPI document")), security(()))]
 async fn openapi(State(ops): State<Ops>) -> impl IntoResponse {

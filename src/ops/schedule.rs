@@ -1,5 +1,4 @@
-//! Backups that `serve` takes by itself: every so often, the newest few are kept, a failed one is
-//! told of and tried again.
+//! Scheduled backups of `hyprbox serve`: at an interval, keeping the newest few, with retries.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,11 +11,10 @@ use crate::config::BackupPlan;
 use crate::metrics::Metrics;
 use crate::tasks::TASKS;
 
-/// How long until a failed backup is tried again, and at the most after it has failed again and
-/// again.
+/// Pause before the first retry of a failed backup, and the longest pause after repeated failures.
 const RETRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3_600));
 
-/// Takes backups until the server goes down.
+/// Takes backups until the server stops.
 pub(crate) async fn follow(
     plan: BackupPlan,
     database: PathBuf,
@@ -34,9 +32,9 @@ pub(crate) async fn follow(
         };
         tokio::time::sleep(wait).await;
         let (now, stop) = (clock::now(), stopping.clone());
-        let (its_plan, its_database) = (plan.clone(), database.clone());
+        let (task_plan, task_database) = (plan.clone(), database.clone());
         let taken = tokio::task::spawn_blocking(move || {
-            take(&its_plan, &its_database, now, &|| !*stop.borrow())
+            take_backup(&task_plan, &task_database, now, &|| !*stop.borrow())
         });
         match taken.await {
             Ok(Ok(bytes)) => {
@@ -66,52 +64,52 @@ fn retry_after(failures: u32) -> Duration {
     doubled.min(RETRY.1)
 }
 
-/// The time until the next backup. The last one's name says when it was, so that restarts neither
-/// add nor put off any.
+/// The time until the next backup. The time of the last one is in its name, so that a restart
+/// neither adds nor delays a backup.
 fn until_next(newest: Option<Timestamp>, now: Timestamp, every: Duration) -> Duration {
     let Some(newest) = newest else {
         return Duration::ZERO;
     };
-    // One from the future, where the clock was set back, doesn't count for longer than its own
+    // A backup from the future (the clock was set back) delays the next one by at most one
     // interval.
     let age = u64::try_from(now.millis_since(newest)).unwrap_or(0);
     every.saturating_sub(Duration::from_millis(age))
 }
 
-fn take(
+fn take_backup(
     plan: &BackupPlan,
     database: &Path,
     now: Timestamp,
-    go_on: &dyn Fn() -> bool,
+    should_continue: &dyn Fn() -> bool,
 ) -> Result<u64, String> {
     backup::remove_leftovers(&plan.dir);
-    let path = plan.dir.join(name_of(now));
-    let made = backup::make(database, &path, go_on)?;
-    tracing::info!(file = %path.display(), bytes = made.bytes, "backup taken");
-    let mut all = all(&plan.dir);
+    let path = plan.dir.join(file_name(now));
+    let taken = backup::create(database, &path, should_continue)?;
+    tracing::info!(file = %path.display(), bytes = taken.bytes, "backup taken");
+    let mut all = backups_in(&plan.dir);
     all.sort_unstable();
     let surplus = all.len().saturating_sub(plan.keep);
     for name in &all[..surplus] {
         if let Err(error) = std::fs::remove_file(plan.dir.join(name)) {
-            tracing::warn!(%error, file = name, "an old backup could not be removed");
+            tracing::warn!(%error, file = name, "can't remove an old backup");
         }
     }
-    Ok(made.bytes)
+    Ok(taken.bytes)
 }
 
-/// `hyprbox-20261124T093000.120Z.db`: names sort by time.
-fn name_of(at: Timestamp) -> String {
+/// A backup's file name, `hyprbox-20261124T093000.120Z.db`; names sort by time.
+fn file_name(at: Timestamp) -> String {
     format!("hyprbox-{}.db", at.to_string().replace([':', '-'], ""))
 }
 
-/// When the backup of that name was taken; `None` for any other file, which is left alone.
+/// When the backup of that name was taken; `None` if the file is not a scheduled backup.
 fn time_of(name: &str) -> Option<Timestamp> {
     let at = name.strip_prefix("hyprbox-")?.strip_suffix(".db")?;
     let at: Timestamp = at.parse().ok()?;
-    (name_of(at) == name).then_some(at)
+    (file_name(at) == name).then_some(at)
 }
 
-fn all(dir: &Path) -> Vec<String> {
+fn backups_in(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().into_string().ok())
@@ -121,7 +119,10 @@ fn all(dir: &Path) -> Vec<String> {
 
 /// When the newest backup in a folder was taken.
 pub(super) fn newest(dir: &Path) -> Option<Timestamp> {
-    all(dir).iter().filter_map(|name| time_of(name)).max()
+    backups_in(dir)
+        .iter()
+        .filter_map(|name| time_of(name))
+        .max()
 }
 
 #[cfg(test)]
@@ -129,10 +130,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_the_time_and_other_files_are_none() {
+    fn a_file_name_has_the_time_and_other_files_are_ignored() {
         let at = Timestamp::from_millis(1_795_512_600_120);
-        assert_eq!(name_of(at), "hyprbox-20261124T093000.120Z.db");
-        assert_eq!(time_of(&name_of(at)), Some(at));
+        assert_eq!(file_name(at), "hyprbox-20261124T093000.120Z.db");
+        assert_eq!(time_of(&file_name(at)), Some(at));
         for other in [
             "hyprbox.db",
             "hyprbox-.db",
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_one_is_due_by_the_last_ones_time() {
+    fn the_next_backup_is_due_an_interval_after_the_last() {
         let every = Duration::from_secs(3_600);
         let now = Timestamp::from_millis(1_795_512_600_000);
         assert_eq!(until_next(None, now, every), Duration::ZERO);
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_tried_again_ever_more_rarely() {
+    fn retries_back_off() {
         assert_eq!(retry_after(1), RETRY.0);
         assert_eq!(retry_after(2), RETRY.0 * 2);
         assert_eq!(retry_after(u32::MAX), RETRY.1);

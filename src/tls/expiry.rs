@@ -26,7 +26,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_of_both_kinds_of_time() {
+    fn both_kinds_of_time_are_read() {
         for (year, month, day, text) in [
             (1999, 12, 31, "1999-12-31T00:00:00.000Z"),
             (2026, 11, 24, "2026-11-24T00:00:00.000Z"),
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_changed_anywhere_is_none_or_another_and_never_a_panic() {
+    fn damaged_certificates_never_panic() {
         let whole = made(2026, 11, 24);
         for length in 0..whole.len() {
             assert_eq!(not_after(&whole[..length]), None, "{length}");

@@ -1,11 +1,11 @@
-//! TLS of the server's own: the certificate and key that `HYPRBOX_TLS_CERT` and `HYPRBOX_TLS_KEY`
-//! name, and those that a renewal puts in their place, without a connection being dropped.
+//! The server's own TLS: the certificate and key in `HYPRBOX_TLS_CERT` and `HYPRBOX_TLS_KEY`,
+//! reloaded after a renewal without dropping connections.
 
 mod expiry;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -13,20 +13,20 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 use crate::clock::Timestamp;
+use crate::crypto::Sha256;
+use crate::sync::{read, write};
 use crate::tasks::TASKS;
 
-/// How often the files are looked at. What is served meanwhile is still valid: renewals come days
-/// ahead.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the files are checked. Renewals come days before expiry, so this need not be short.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 const CERT: &str = "HYPRBOX_TLS_CERT";
 const KEY: &str = "HYPRBOX_TLS_KEY";
 
-/// What is wrong with the files: the variable, its value, and what is allowed.
+/// A problem with the files: the variable, its value, and what is allowed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TlsFault {
     pub(crate) name: &'static str,
@@ -34,17 +34,17 @@ pub(crate) struct TlsFault {
     pub(crate) allowed: String,
 }
 
-/// A certificate chain and its key, as the files have them; clones share what is served.
+/// The certificate chain and key that the server uses. Cheap to clone.
 #[derive(Clone)]
 pub struct Tls(Arc<Parts>);
 
 struct Parts {
     cert: PathBuf,
     key: PathBuf,
-    served: Arc<Served>,
+    current: Arc<CurrentKey>,
     acceptor: TlsAcceptor,
-    /// Digest of the files that are served, or that were found wrong and told of.
-    known: RwLock<[u8; 32]>,
+    /// Digest of the files in use, or of unusable files that were already logged.
+    handled: RwLock<[u8; 32]>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -56,37 +56,36 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// What new connections are shown.
+/// The certificate and key for new connections.
 #[derive(Debug)]
-struct Served(RwLock<Arc<CertifiedKey>>);
+struct CurrentKey(RwLock<Arc<CertifiedKey>>);
 
-impl ResolvesServerCert for Served {
+impl ResolvesServerCert for CurrentKey {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let served = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(&served))
+        Some(Arc::clone(&read(&self.0)))
     }
 }
 
 impl Tls {
-    /// Reads both files, and refuses a key that is not the certificate's.
+    /// Reads both files, and refuses a key that does not match the certificate.
     pub(crate) fn load(cert: PathBuf, key: PathBuf) -> Result<Self, TlsFault> {
         let files = Files::read(&cert, &key)?;
-        let known = files.digest();
-        let served = Arc::new(Served(RwLock::new(files.certified(&cert, &key)?)));
+        let digest = files.digest();
+        let current = Arc::new(CurrentKey(RwLock::new(files.certified(&cert, &key)?)));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| fault(CERT, &cert, format!("served by TLS 1.2 or 1.3 ({error})")))?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&served) as Arc<dyn ResolvesServerCert>);
+            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Ok(Self(Arc::new(Parts {
             cert,
             key,
-            served,
+            current,
             acceptor,
-            known: RwLock::new(known),
+            handled: RwLock::new(digest),
         })))
     }
 
@@ -94,84 +93,72 @@ impl Tls {
         &self.0.acceptor
     }
 
-    /// Until when the certificate that is served holds.
+    /// Expiry date of the certificate in use.
     pub(crate) fn not_after(&self) -> Option<Timestamp> {
-        let served = self
-            .0
-            .served
-            .0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        expiry::not_after(served.cert.first()?)
+        let current = read(&self.0.current.0);
+        expiry::not_after(current.cert.first()?)
     }
 
-    /// The file that the certificate is in.
+    /// The certificate's file.
     pub(crate) fn cert(&self) -> &Path {
         &self.0.cert
     }
 
-    /// Says it where everybody on this machine may read the key.
-    pub(crate) fn warn_of_an_open_key(&self) {
+    /// Logs a warning if every user of this machine can read the key.
+    pub(crate) fn warn_of_readable_key(&self) {
         let mode = std::fs::metadata(&self.0.key).map_or(0, |about| about.permissions().mode());
         if mode & 0o004 != 0 {
             tracing::warn!(
                 file = %self.0.key.display(), mode = format!("{:04o}", mode & 0o7777),
-                "every user of this machine can read the key that HYPRBOX_TLS_KEY names; chmod o-rwx it"
+                "every user of this machine can read the key in HYPRBOX_TLS_KEY; run chmod o-rwx on it"
             );
         }
     }
 
-    /// Takes over what a renewal puts in place. Files that don't fit leave what is served as it is.
+    /// Reloads the files after a renewal. Unusable files leave the current certificate in use.
     pub(crate) async fn follow_renewals(self) {
         let mut doubtful = None;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_EVERY).await;
             let tls = self.clone();
-            let looked = tokio::task::spawn_blocking(move || tls.look(doubtful)).await;
-            doubtful = looked.unwrap_or_else(|error| {
-                // What is served stays.
+            let checked = tokio::task::spawn_blocking(move || tls.reload(doubtful)).await;
+            doubtful = checked.unwrap_or_else(|error| {
                 TASKS.died("certificate", &error.to_string());
                 None
             });
         }
     }
 
-    /// Gives what was found wrong for the first time: a renewal may stand between its two files,
-    /// and gets another look.
-    fn look(&self, doubtful: Option<[u8; 32]>) -> Option<[u8; 32]> {
+    /// Reloads changed files. Returns the digest of files that are unusable for the first time: a
+    /// renewal may have replaced only one of the two files, so they are checked once more.
+    fn reload(&self, doubtful: Option<[u8; 32]>) -> Option<[u8; 32]> {
         let parts = &self.0;
-        let read = Files::read(&parts.cert, &parts.key);
-        // Files that can't be read have a digest, too: their own absence.
-        let digest = read.as_ref().map_or([0; 32], Files::digest);
-        if *parts.known.read().unwrap_or_else(PoisonError::into_inner) == digest {
+        let files = Files::read(&parts.cert, &parts.key);
+        // Zeros stand for files that can't be read.
+        let digest = files.as_ref().map_or([0; 32], Files::digest);
+        if *read(&parts.handled) == digest {
             return None;
         }
-        match read.and_then(|files| files.certified(&parts.cert, &parts.key)) {
+        match files.and_then(|files| files.certified(&parts.cert, &parts.key)) {
             Ok(fresh) => {
-                let mut served = parts
-                    .served
-                    .0
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner);
-                *served = fresh;
-                drop(served);
-                tracing::info!(file = %parts.cert.display(), "a new certificate is served");
-                self.warn_of_an_open_key();
+                *write(&parts.current.0) = fresh;
+                tracing::info!(file = %parts.cert.display(), "loaded the new certificate");
+                self.warn_of_readable_key();
             }
             Err(_) if doubtful != Some(digest) => return Some(digest),
             Err(fault) => tracing::warn!(
-                "{}={:?} changed and is not usable: it must be {}; the old certificate is served on",
+                "{}={:?} changed and is not usable: it must be {}; the old certificate stays in use",
                 fault.name,
                 fault.value,
                 fault.allowed
             ),
         }
-        *parts.known.write().unwrap_or_else(PoisonError::into_inner) = digest;
+        *write(&parts.handled) = digest;
         None
     }
 }
 
-/// The files' bytes.
+/// The content of both files.
 struct Files {
     cert: Vec<u8>,
     key: Vec<u8>,
@@ -197,11 +184,11 @@ impl Files {
     }
 
     fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
+        let mut hash = Sha256::default();
         hash.update((self.cert.len() as u64).to_be_bytes());
         hash.update(&self.cert);
         hash.update(&self.key);
-        hash.finalize().into()
+        hash.finish()
     }
 
     fn certified(&self, cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsFault> {
@@ -209,11 +196,11 @@ impl Files {
             .collect::<Result<_, _>>()
             .map_err(|error| fault(CERT, cert, format!("a PEM file of certificates ({error})")))?;
         if chain.is_empty() {
-            let allowed = "a PEM file with a CERTIFICATE in it, followed by its chain";
+            let allowed = "a PEM file with a CERTIFICATE, followed by its chain";
             return Err(fault(CERT, cert, allowed));
         }
         let secret = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| {
-            let allowed = "a PEM file with a PRIVATE KEY in it that no password guards";
+            let allowed = "a PEM file with a PRIVATE KEY without a password";
             fault(KEY, key, format!("{allowed} ({error})"))
         })?;
         let provider = rustls::crypto::ring::default_provider();

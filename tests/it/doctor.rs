@@ -16,7 +16,7 @@ fn findings(setup: &Setup, more: &[&str]) -> (Vec<Value>, bool) {
     let findings = answer.list("findings");
     for finding in &findings {
         let is_well = finding["health"] == "ok";
-        assert_eq!(finding["mend"].is_null(), is_well, "{finding}");
+        assert_eq!(finding["fix"].is_null(), is_well, "{finding}");
         assert!(!finding.field("seen").is_empty(), "{finding}");
     }
     (findings, output.status.success())
@@ -104,29 +104,29 @@ fn what_is_not_well_is_named_with_its_mend() {
         "warn",
         concat!("ships ", env!("CARGO_PKG_VERSION")),
     );
-    says(&setup, "backups", "warn", "none by itself");
-    says(&setup, "jobs", "ok", "none");
+    says(&setup, "backups", "warn", "takes no backups");
+    says(&setup, "jobs", "ok", "no job");
     database.execute("UPDATE jobs SET created_at = datetime('now', '-2 days')");
-    says(&setup, "jobs", "warn", "1 have waited for n1");
+    says(&setup, "jobs", "warn", "1 queued for n1");
     database.execute(
         "UPDATE jobs SET status = 'RUNNING', started_at = datetime('now', '-2 days'), timeout_seconds = 60",
     );
-    says(&setup, "jobs", "warn", "past its timeout");
+    says(&setup, "jobs", "warn", "after its timeout");
     database.execute("UPDATE jobs SET created_at = '2999-01-01T00:00:00.000Z'");
     says(&setup, "clock", "fail", "2999");
 
     chmod(&setup.data_dir(), 0o755);
-    says(&setup, "data folder", "warn", "open to other users");
+    says(&setup, "data directory", "warn", "other users can read");
     chmod(&key, 0o644);
     says(&setup, "key", "fail", "other users");
     std::fs::remove_file(&key).expect("removes");
-    says(&setup, "key", "fail", "but the database is");
+    says(&setup, "key", "fail", "but the database exists");
 
     let version = database.number("PRAGMA user_version");
     database.set_version(version + 1);
     says(&setup, "schema", "fail", "version");
     let setup = setup.with("HYPRBOX_BACKUP_DIR", "/nonexistent/backups");
-    says(&setup, "backups", "fail", "has none");
+    says(&setup, "backups", "fail", "has no backup");
     std::fs::write(&path, "no database\n".repeat(1_000)).expect("writes");
     says(&setup, "database", "fail", "not a database");
     let setup = setup.with("HYPRBOX_LEASE_SECONDS", "1");
@@ -139,9 +139,9 @@ fn before_the_first_start_nothing_fails() {
         return;
     }
     let setup = Setup::new();
-    says(&setup, "database", "warn", "not there yet");
-    says(&setup, "data folder", "warn", "not there yet");
-    says(&setup, "key", "ok", "will be made");
+    says(&setup, "database", "warn", "does not exist yet");
+    says(&setup, "data directory", "warn", "does not exist yet");
+    says(&setup, "key", "ok", "will be created");
     assert!(!setup.data_dir().exists());
 }
 
@@ -196,9 +196,9 @@ fn over_postgres_it_looks_at_what_is_in_the_database() {
     server.admin().queue("n1");
     let database = server.database();
     database.execute("UPDATE jobs SET created_at = now() - interval '2 days'");
-    says(server.setup(), "jobs", "warn", "1 have waited for n1");
+    says(server.setup(), "jobs", "warn", "1 queued for n1");
     database.execute("UPDATE jobs SET status = 'RUNNING', started_at = now() - interval '2 days', timeout_seconds = 60");
-    says(server.setup(), "jobs", "warn", "past its timeout");
+    says(server.setup(), "jobs", "warn", "after its timeout");
     let password = database
         .url()
         .split([':', '@'])

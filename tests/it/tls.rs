@@ -106,7 +106,7 @@ fn a_renewal_is_shown_to_new_connections_and_drops_none() {
     write_file(&authority.cert(), &another, 0o644);
     eventually("a complaint of the key", || {
         server
-            .logged(&["HYPRBOX_TLS_KEY", "served on"])
+            .logged(&["HYPRBOX_TLS_KEY", "stays in use"])
             .then_some(())
     });
     let mut line = TlsLine::open(&server, &authority);
@@ -177,8 +177,8 @@ fn files_that_do_not_fit_stop_the_start_in_one_line() {
     write_file(&authority.folder().join("broken.pem"), broken, 0o600);
     let none = String::new();
     for (cert, key, names, words) in [
-        (&cert, &none, "HYPRBOX_TLS_KEY", "HYPRBOX_TLS_CERT is"),
-        (&none, &key, "HYPRBOX_TLS_CERT", "HYPRBOX_TLS_KEY is"),
+        (&cert, &none, "HYPRBOX_TLS_KEY", "with HYPRBOX_TLS_CERT"),
+        (&none, &key, "HYPRBOX_TLS_CERT", "with HYPRBOX_TLS_KEY"),
         (&path("absent.pem"), &key, "HYPRBOX_TLS_CERT", "absent.pem"),
         (&cert, &path("absent.pem"), "HYPRBOX_TLS_KEY", "absent.pem"),
         (&path(""), &key, "HYPRBOX_TLS_CERT", "PEM"),

@@ -1,4 +1,4 @@
-//! The database and its backups.
+//! Checks of the database and its backups.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -16,14 +16,14 @@ use crate::store::SCHEMA_VERSION;
 use crate::store::diagnosis::diagnose_postgres;
 use crate::store::diagnosis::{Content, Diagnosis, diagnose};
 
-/// A clock that is behind the database by more was set back.
+/// A clock that is further behind the database was set back.
 const CLOCK_SLACK_MS: i64 = 60_000;
-/// How long a server may take to accept.
+/// How long a server may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-/// Names that are told of many.
-const TOLD: usize = 5;
+/// Items of a list that are printed.
+const LISTED_MAX: usize = 5;
 
-/// Whether there is a database already.
+/// Whether the database exists.
 pub(super) fn exists(config: &Config) -> bool {
     match &config.database {
         DatabaseUrl::Sqlite(path) => path.exists(),
@@ -32,23 +32,23 @@ pub(super) fn exists(config: &Config) -> bool {
     }
 }
 
-/// The server that has it open, what is in it, and what that says of the rest.
+/// Checks of a SQLite database: the server that has it open, its files and its content.
 pub(super) fn database(path: &Path, config: &Config) -> Vec<Finding> {
     let shown = path.display();
     if !path.exists() {
         return vec![Finding::warn(
             "database",
-            format!("{shown} is not there yet"),
-            "start the server, which makes it; or set HYPRBOX_DATA_DIR to the server's",
+            format!("{shown} does not exist yet"),
+            "start the server, which creates it, or set HYPRBOX_DATA_DIR to the server's data directory",
         )];
     }
     let mut findings = vec![server(path, config)];
     match diagnose(path) {
-        Ok(found) => findings.extend(of(path, &found, config)),
+        Ok(found) => findings.extend(diagnosed(path, &found, config)),
         Err(error) => findings.push(Finding::fail(
             "database",
             format!("{shown}: {error}"),
-            "run this as the server's user, or with sudo; of a damaged one, `hyprbox restore` brings back a backup",
+            "run this as the server's user, or with sudo; if the database is damaged, `hyprbox restore` a backup",
         )),
     }
     findings
@@ -57,19 +57,19 @@ pub(super) fn database(path: &Path, config: &Config) -> Vec<Finding> {
 fn server(database: &Path, config: &Config) -> Finding {
     let Some(holder) = restore::holder(database) else {
         let seen = "no program has the database open";
-        return Finding::warn("server", seen, "start it, where it is meant to run");
+        return Finding::warn("server", seen, "start the server if it should be running");
     };
     match TcpStream::connect_timeout(&config.listen, CONNECT_WITHIN) {
-        Ok(_) => Finding::ok("server", format!("{holder}, {} answers", config.listen)),
+        Ok(_) => Finding::ok("server", format!("{holder}; {} answers", config.listen)),
         Err(error) => Finding::warn(
             "server",
             format!("{holder}, but {} does not answer: {error}", config.listen),
-            "give this the server's HYPRBOX_LISTEN; if it is that, restart the server",
+            "set HYPRBOX_LISTEN to the server's; if it already is, restart the server",
         ),
     }
 }
 
-fn of(path: &Path, found: &Diagnosis, config: &Config) -> Vec<Finding> {
+fn diagnosed(path: &Path, found: &Diagnosis, config: &Config) -> Vec<Finding> {
     let mut findings = vec![soundness(path, found), clock(found)];
     findings.extend(content(&found.content, config));
     findings
@@ -84,7 +84,7 @@ fn content(content: &Content, config: &Config) -> Vec<Finding> {
     ]
 }
 
-/// A database that several servers may share; how sound its files are, its own tools know.
+/// Checks of a PostgreSQL database. Its files are left to PostgreSQL's own tools.
 #[cfg(feature = "postgres")]
 pub(super) fn postgres(url: &str, config: &Config) -> Vec<Finding> {
     let found = match diagnose_postgres(url) {
@@ -95,13 +95,13 @@ pub(super) fn postgres(url: &str, config: &Config) -> Vec<Finding> {
                 Finding::fail(
                     "database",
                     error,
-                    "look at HYPRBOX_DATABASE_URL, that PostgreSQL runs there (pg_isready), and at its pg_hba.conf",
+                    "check HYPRBOX_DATABASE_URL, whether PostgreSQL runs there (pg_isready), and its pg_hba.conf",
                 ),
             ];
         }
     };
     let seen = format!(
-        "{} answers, PostgreSQL {}; its files are for pg_amcheck to look at",
+        "{} answers, PostgreSQL {}; check its files with pg_amcheck",
         found.shown, found.server
     );
     let own = clock::now();
@@ -111,26 +111,26 @@ pub(super) fn postgres(url: &str, config: &Config) -> Vec<Finding> {
         Finding::warn(
             "clock",
             format!(
-                "it is {own} here and {} there, where leases are counted",
+                "it is {own} here and {} on the database server, which counts leases",
                 found.now
             ),
-            "set whichever clock is wrong (timedatectl), and keep it so by NTP",
+            "set the wrong clock (timedatectl) and keep it in sync with NTP",
         )
     } else {
-        Finding::ok("clock", format!("{own}, as the database's"))
+        Finding::ok("clock", format!("{own}, in sync with the database"))
     });
     match &found.content {
         Some(found) => findings.extend(content(found, config)),
         None => findings.push(Finding::warn(
             "schema",
             "there are no tables yet",
-            "start the server, which makes them",
+            "start the server, which creates them",
         )),
     }
     findings
 }
 
-/// Whether a server takes connections where this one's settings say.
+/// Whether a server accepts connections at the configured address.
 #[cfg(feature = "postgres")]
 fn answers(config: &Config) -> Finding {
     match TcpStream::connect_timeout(&config.listen, CONNECT_WITHIN) {
@@ -138,7 +138,7 @@ fn answers(config: &Config) -> Finding {
         Err(error) => Finding::warn(
             "server",
             format!("{} does not answer: {error}", config.listen),
-            "start it, or give this the server's HYPRBOX_LISTEN",
+            "start the server, or set HYPRBOX_LISTEN to the server's",
         ),
     }
 }
@@ -150,16 +150,20 @@ fn soundness(path: &Path, found: &Diagnosis) -> Finding {
     Finding::fail(
         "database",
         format!("{} is damaged: {}", path.display(), found.faults.join("; ")),
-        "look at the disk (dmesg, smartctl); stop the server, and `hyprbox restore --replace` the newest backup",
+        "check the disk (dmesg, smartctl), stop the server and `hyprbox restore --replace` the newest backup",
     )
 }
 
 fn schema(version: i64) -> Finding {
-    let seen = format!("version {version}, this program's is {SCHEMA_VERSION}");
+    let seen = format!("version {version}; this program uses {SCHEMA_VERSION}");
     if version > SCHEMA_VERSION {
-        Finding::fail("schema", seen, "install the newer hyprbox that made it")
+        Finding::fail("schema", seen, "install the newer hyprbox that created it")
     } else if version < SCHEMA_VERSION {
-        Finding::warn("schema", seen, "restart the server, which upgrades it")
+        Finding::warn(
+            "schema",
+            seen,
+            "restart the server, which upgrades the schema",
+        )
     } else {
         Finding::ok("schema", seen)
     }
@@ -170,23 +174,20 @@ fn clock(found: &Diagnosis) -> Finding {
     match found.newest {
         Some(newest) if newest.millis_since(now) > CLOCK_SLACK_MS => Finding::fail(
             "clock",
-            format!("it is {now}, but the database has a time of {newest}"),
-            "set this machine's clock (timedatectl), and keep it so by NTP",
+            format!("it is {now}, but the database has a newer time, {newest}"),
+            "set this machine's clock (timedatectl) and keep it in sync with NTP",
         ),
-        _ => Finding::ok(
-            "clock",
-            format!("{now}, not before the database's last time"),
-        ),
+        _ => Finding::ok("clock", format!("{now}, not behind the database")),
     }
 }
 
-/// Agents that are older than the one that the server ships.
+/// Whether agents are older than the one that the server ships.
 fn agents(agents: &[(String, String)], config: &Config) -> Finding {
     let Some(shipped) = Agents::new(config.agent_dir.clone()).version() else {
         return Finding::warn(
             "agents",
-            "the server has no agent to give, or one that doesn't tell its version",
-            "put static builds of this version into HYPRBOX_AGENT_DIR, named hyprbox-agent-x86_64 after `uname -m`",
+            "the server ships no agent, or one whose version is unknown",
+            "put static builds of this version into HYPRBOX_AGENT_DIR, named after `uname -m`: hyprbox-agent-x86_64",
         );
     };
     let behind: Vec<String> = agents
@@ -195,35 +196,35 @@ fn agents(agents: &[(String, String)], config: &Config) -> Finding {
         .map(|(node, version)| format!("{node} has {version}"))
         .collect();
     if behind.is_empty() {
-        let seen = format!("{} known, none older than {shipped}", agents.len());
+        let seen = format!("{} known; none is older than {shipped}", agents.len());
         return Finding::ok("agents", seen);
     }
     Finding::warn(
         "agents",
-        format!("the server ships {shipped}, but {}", few(&behind)),
-        "queue the preset agent-upgrade for them; running jobs go on meanwhile",
+        format!("the server ships {shipped}, but {}", list_first(&behind)),
+        "queue the preset agent-upgrade for these nodes; running jobs continue",
     )
 }
 
-/// Nodes that can't run jobs, and those of whose agent somebody uses a copy.
+/// Whether nodes can't run jobs, or use a copy of another node's agent state.
 fn nodes(found: &Content) -> Finding {
     let copied = found.copied.iter().map(|(node, at)| {
         format!(
-            "two machines used one agent instance of {node} at {at}: one is a copy of the other"
+            "two machines used the same agent instance of {node} at {at}: one is a copy of the other"
         )
     });
     let problems = found
         .problems
         .iter()
-        .map(|(node, problem)| format!("{node} can't run jobs as it should: {problem}"));
+        .map(|(node, problem)| format!("{node} reports a problem: {problem}"));
     let all: Vec<String> = problems.chain(copied).collect();
     if all.is_empty() {
-        return Finding::ok("nodes", "none reports a problem");
+        return Finding::ok("nodes", "no node reports a problem");
     }
     Finding::warn(
         "nodes",
-        few(&all),
-        "run `hyprbox-agent check` on the node; make another node for a copied machine, or remove its agent",
+        list_first(&all),
+        "run `hyprbox-agent check` on the node; add a separate node for a copied machine, or remove its agent",
     )
 }
 
@@ -231,58 +232,56 @@ fn jobs(found: &Content) -> Finding {
     let overdue = found.overdue.iter();
     let waiting = found.waiting.iter();
     let stuck: Vec<String> = overdue
-        .map(|(job, node)| format!("{job} on {node} runs far past its timeout"))
-        .chain(
-            waiting.map(|(node, count)| format!("{count} have waited for {node} for over a day")),
-        )
+        .map(|(job, node)| format!("{job} on {node} is still running long after its timeout"))
+        .chain(waiting.map(|(node, count)| format!("{count} queued for {node} for over a day")))
         .chain(found.still_running.iter().map(|(job, node)| {
-            format!("{node} still runs job {job}, which counted as lost or was ended by hand")
+            format!("{node} still runs job {job}, which was reported lost or was ended by hand")
         }))
         .collect();
     if stuck.is_empty() {
-        return Finding::ok("jobs", "none is stuck");
+        return Finding::ok("jobs", "no job is stuck");
     }
     Finding::warn(
         "jobs",
-        few(&stuck),
-        "look whether the node is ONLINE, and run `hyprbox-agent check` there; cancelling a lost job stops its script",
+        list_first(&stuck),
+        "check that the node is ONLINE and run `hyprbox-agent check` on it; cancel a lost job to stop its script",
     )
 }
 
-/// The scheduled backups.
+/// Whether scheduled backups are recent.
 pub(super) fn backups(config: &Config) -> Finding {
     #[cfg(feature = "postgres")]
     if let DatabaseUrl::Postgres(_) = &config.database {
         return Finding::ok(
             "backups",
-            "those of PostgreSQL are for its own tools: pg_dump, or a copy of its log",
+            "PostgreSQL is backed up with its own tools: pg_dump, or WAL archiving",
         );
     }
     let Some(plan) = &config.backups else {
         return Finding::warn(
             "backups",
-            "the server takes none by itself",
-            "set HYPRBOX_BACKUP_DIR, unless something else backs the database up",
+            "the server takes no backups",
+            "set HYPRBOX_BACKUP_DIR, unless another program backs up the database",
         );
     };
     let shown = plan.dir.display();
     let Some(newest) = schedule::newest(&plan.dir) else {
-        let mend = "look for `the backup failed` in the server's log";
-        return Finding::fail("backups", format!("{shown} has none"), mend);
+        let fix = "search the server's log for `the backup failed`";
+        return Finding::fail("backups", format!("{shown} has no backup"), fix);
     };
-    let seen = format!("the newest in {shown} is of {newest}");
+    let seen = format!("the newest backup in {shown} was taken at {newest}");
     let age = u128::try_from(clock::now().millis_since(newest)).unwrap_or(0);
     if age > plan.every.as_millis().saturating_mul(2) {
-        let mend = "look for `the backup failed` in the server's log";
-        return Finding::fail("backups", seen, mend);
+        let fix = "search the server's log for `the backup failed`";
+        return Finding::fail("backups", seen, fix);
     }
     Finding::ok("backups", seen)
 }
 
-fn few(all: &[String]) -> String {
-    let told = all[..all.len().min(TOLD)].join("; ");
-    match all.len().saturating_sub(TOLD) {
-        0 => told,
-        more => format!("{told}; and {more} more"),
+fn list_first(all: &[String]) -> String {
+    let listed = all[..all.len().min(LISTED_MAX)].join("; ");
+    match all.len().saturating_sub(LISTED_MAX) {
+        0 => listed,
+        more => format!("{listed}; and {more} more"),
     }
 }

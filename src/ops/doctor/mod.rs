@@ -1,5 +1,4 @@
-//! `hyprbox doctor`: looks at what the server stands on, and says of each thing how it is and how
-//! to mend it.
+//! `hyprbox doctor`: checks everything that the server depends on and reports problems with a fix.
 
 mod data;
 mod machine;
@@ -11,7 +10,7 @@ use serde::Serialize;
 
 use crate::config::{self, Config, DatabaseUrl};
 
-/// How a thing is.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Health {
@@ -22,15 +21,15 @@ enum Health {
     Fail,
 }
 
-/// What one look found.
+/// One check and its result.
 #[derive(Debug, Serialize)]
 struct Finding {
-    /// What was looked at: `settings`, `database`, `disk` …
+    /// The subject: `settings`, `database`, `disk` …
     what: &'static str,
     health: Health,
     seen: String,
-    /// How to mend it, where it is not well.
-    mend: Option<String>,
+    /// How to fix the problem.
+    fix: Option<String>,
 }
 
 impl Finding {
@@ -39,22 +38,22 @@ impl Finding {
             what,
             health: Health::Ok,
             seen: seen.into(),
-            mend: None,
+            fix: None,
         }
     }
 
-    fn warn(what: &'static str, seen: impl Into<String>, mend: impl Into<String>) -> Self {
+    fn warn(what: &'static str, seen: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             health: Health::Warn,
-            mend: Some(mend.into()),
+            fix: Some(fix.into()),
             ..Self::ok(what, seen)
         }
     }
 
-    fn fail(what: &'static str, seen: impl Into<String>, mend: impl Into<String>) -> Self {
+    fn fail(what: &'static str, seen: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             health: Health::Fail,
-            mend: Some(mend.into()),
+            fix: Some(fix.into()),
             ..Self::ok(what, seen)
         }
     }
@@ -68,22 +67,22 @@ impl fmt::Display for Finding {
             Health::Fail => "fail",
         };
         write!(f, "{word:<5}  {}: {}", self.what, self.seen)?;
-        match &self.mend {
-            Some(mend) => write!(f, "\n       mend: {mend}"),
+        match &self.fix {
+            Some(fix) => write!(f, "\n       fix: {fix}"),
             None => Ok(()),
         }
     }
 }
 
-/// The command's words.
+/// Defines the command.
 pub fn command() -> Command {
     config::with_every_flag(
         Command::new("doctor")
-            .about("Look at what the server stands on, and say how to mend what is wrong")
+            .about("Check what the server depends on, and report how to fix problems")
             .long_about(
-                "Looks at what the server stands on, and says how to mend what is wrong: settings, data folder, key, disk, \
-                 database, address, certificate, clock, backups, agents. It changes nothing, and the server may run. It ends with 1 where \
-                 something fails. Settings are read as the server reads them, and from /etc/hyprbox/server.env.",
+                "Checks what the server depends on, and reports how to fix problems: settings, data directory, key, disk, database, \
+                 address, certificate, clock, backups, agents. Changes nothing; the server may be running. Exits with 1 if a check \
+                 fails. Reads the same settings as the server, and /etc/hyprbox/server.env.",
             )
             .arg(
                 Arg::new("json")
@@ -94,30 +93,30 @@ pub fn command() -> Command {
     )
 }
 
-/// What was found, ready to print, and whether nothing fails.
+/// Runs the command. Returns the text to print and whether no check failed.
 pub fn run(arguments: &ArgMatches) -> (String, bool) {
     let findings = match config::operators_config(arguments) {
-        Ok(config) => look(&config),
+        Ok(config) => check(&config),
         Err(error) => vec![Finding::fail(
             "settings",
             error,
-            "set it to what is allowed; the server does not start with it",
+            "set an allowed value; the server does not start with this one",
         )],
     };
-    let is_well = findings
+    let is_ok = findings
         .iter()
         .all(|finding| finding.health != Health::Fail);
     let printed = if arguments.get_flag("json") {
-        serde_json::json!({"ok": is_well, "findings": findings}).to_string()
+        serde_json::json!({"ok": is_ok, "findings": findings}).to_string()
     } else {
         let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
         lines.join("\n")
     };
-    (printed, is_well)
+    (printed, is_ok)
 }
 
-fn look(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![Finding::ok("settings", "every value can be used")];
+fn check(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![Finding::ok("settings", "every value is valid")];
     findings.extend(addresses(config));
     findings.push(machine::folder(&config.data_dir));
     findings.push(machine::disk(&config.data_dir));
@@ -132,23 +131,23 @@ fn look(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Where the server is reached, and whether others on the network can listen in.
+/// Whether the server's address is known and its traffic is encrypted.
 fn addresses(config: &Config) -> Vec<Finding> {
     let listen = config.listen;
     let mut findings = Vec::new();
     if config.has_no_address() {
         findings.push(Finding::warn(
             "address",
-            format!("{listen} is every address of this machine, and no setting says which one people and nodes use"),
-            "set HYPRBOX_PUBLIC_URL to the URL that people and nodes reach the server at",
+            format!("{listen} means every address of this machine, and no setting names the one that people and nodes use"),
+            "set HYPRBOX_PUBLIC_URL to the URL at which people and nodes reach the server",
         ));
     }
     if config.serves_in_the_clear() {
         findings.push(Finding::warn(
             "encryption",
             format!(
-                "{listen} serves plain http to other machines: whoever reads the network traffic can read passwords, tokens \
-                 and output"
+                "{listen} serves plain http to other machines: anybody who can read the network traffic can read passwords, \
+                 tokens and output"
             ),
             "set HYPRBOX_TLS_CERT and HYPRBOX_TLS_KEY, or listen on 127.0.0.1 behind a proxy with https",
         ));
