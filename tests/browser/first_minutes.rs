@@ -46,7 +46,7 @@ fn from_the_setup_link_to_a_job_that_was_watched() {
 
     browser.press("Presets");
     browser.picture("first-5-presets");
-    browser.press("Report on the machine");
+    browser.press("System report");
     browser.choose("#f-node", "prod-eu-1");
     browser.fill("[id='f-p.pace']", "700");
     browser.press("Show the script");
