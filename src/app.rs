@@ -243,7 +243,7 @@ impl App {
         if self.store.is_shared() {
             let nodes = self.jobs.nodes.clone();
             tasks.spawn(TASKS.keep("shared-presence", stopping(), move || {
-                background::take_over_lives(nodes.clone(), lease_seconds)
+                background::merge_lives(nodes.clone(), lease_seconds)
             }));
         }
         let budget = self.budget;
@@ -253,7 +253,7 @@ impl App {
         let jobs = self.jobs.clone();
         tasks.spawn(TASKS.keep("leases", stopping(), move || jobs.clone().run_sweeps()));
         if let Some(tls) = self.tls.clone() {
-            tls.warn_of_an_open_key();
+            tls.warn_of_readable_key();
             tasks.spawn(TASKS.keep("certificate", stopping(), move || {
                 tls.clone().follow_renewals()
             }));

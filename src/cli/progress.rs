@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::screen::{self, Screen};
 use super::settings::variable;
-use crate::presets::announced;
+use crate::presets::parse_step_line;
 
 /// How often the progress line is redrawn.
 pub(super) const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
@@ -143,7 +143,7 @@ impl Drop for Progress {
 
 /// `step 2 of 5: Set the SSH port`
 fn step_of(line: &[u8]) -> Option<String> {
-    let step = announced(std::str::from_utf8(line).ok()?)?;
+    let step = parse_step_line(std::str::from_utf8(line).ok()?)?;
     let mut words = format!("step {} of {}: {}", step.number, step.of, step.name);
     if step.is_done {
         words.push_str(" (already done)");

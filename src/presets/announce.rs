@@ -1,35 +1,35 @@
-//! The lines by which a script tells how far it is: [`render`](super::render) writes them, whoever
-//! follows a job's output reads them. `assets/steps.js` reads the same ones.
+//! The lines with which a script announces its steps: [`render`](super::render) writes them, and
+//! readers of a job's output parse them. `assets/steps.js` parses the same lines.
 
-/// What the line of a step that is done already ends with.
+/// Suffix of a step that is skipped because it is already done.
 pub(super) const DONE: &str = " (already done)";
-/// What stands before a step's name once its verify has failed.
+/// Precedes a step's name after its verify has failed.
 pub(super) const VERIFY_FAILED: &str = "verify failed: ";
 
-/// A step, as its line on stdout announces it.
+/// A line on stdout that announces a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announced<'l> {
-    /// Its number, counted from 1.
+pub struct StepLine<'l> {
+    /// Counted from 1.
     pub number: u32,
-    /// How many steps there are.
+    /// Number of steps.
     pub of: u32,
-    /// Its name.
+    /// The step's name.
     pub name: &'l str,
-    /// Whether it is skipped.
+    /// Whether the step is skipped because it is already done.
     pub is_done: bool,
 }
 
-/// What the lines of a step begin with: `==> [2/5]`.
+/// Prefix of a step's lines: `==> [2/5]`.
 pub(super) fn label(number: usize, of: usize) -> String {
     format!("==> [{number}/{of}]")
 }
 
-/// The step that a line of stdout announces. A script may print such lines itself: the caller knows
-/// which one can come next.
-pub fn announced(line: &str) -> Option<Announced<'_>> {
-    let (number, of, text) = labelled(line)?;
+/// Parses a line of stdout that announces a step. A script may print such lines itself: the caller
+/// knows which step can come next.
+pub fn parse_step_line(line: &str) -> Option<StepLine<'_>> {
+    let (number, of, text) = parse_label(line)?;
     let done = text.strip_suffix(DONE);
-    Some(Announced {
+    Some(StepLine {
         number,
         of,
         name: done.unwrap_or(text),
@@ -37,13 +37,13 @@ pub fn announced(line: &str) -> Option<Announced<'_>> {
     })
 }
 
-/// The number of the step of which a line of stderr says that its verify failed.
+/// Parses a line of stderr that reports a failed verify, and returns the step's number.
 pub fn failed_verify(line: &str) -> Option<u32> {
-    let (number, _, text) = labelled(line)?;
+    let (number, _, text) = parse_label(line)?;
     text.starts_with(VERIFY_FAILED).then_some(number)
 }
 
-fn labelled(line: &str) -> Option<(u32, u32, &str)> {
+fn parse_label(line: &str) -> Option<(u32, u32, &str)> {
     let (count, text) = line.strip_prefix("==> [")?.split_once("] ")?;
     let (number, of) = count.split_once('/')?;
     let counted = |digits: &str| {
@@ -59,19 +59,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_read_as_it_was_written() {
+    fn a_step_line_round_trips() {
         let line = format!("{} Set the [SSH] port", label(2, 15));
-        let step = announced(&line).expect("a step");
+        let step = parse_step_line(&line).expect("a step");
         assert_eq!((step.number, step.of, step.is_done), (2, 15, false));
         assert_eq!(step.name, "Set the [SSH] port");
-        let done = announced("==> [2/5] Update (already done)").expect("a step");
+        let done = parse_step_line("==> [2/5] Update (already done)").expect("a step");
         assert_eq!((done.name, done.is_done), ("Update", true));
         assert_eq!(failed_verify("==> [3/5] verify failed: Update"), Some(3));
         assert_eq!(failed_verify("==> [3/5] Update"), None);
     }
 
     #[test]
-    fn what_is_no_announcement_is_none() {
+    fn other_lines_are_not_step_lines() {
         for line in [
             "==> [x/5] no",
             "==> [/] no",
@@ -83,7 +83,7 @@ mod tests {
             "==> [1] no",
             "",
         ] {
-            assert_eq!(announced(line), None, "{line:?}");
+            assert_eq!(parse_step_line(line), None, "{line:?}");
         }
     }
 }

@@ -1,20 +1,21 @@
 //! All presets that can be queued: the built-in ones, and those of the operator's folder, which add
-//! to them and override them. The folder is looked at again whenever somebody asks
-//! ([`Catalog::refresh`]), since a look costs one `stat` per file; files are read only when that
-//! shows a change.
+//! to them and override them. The folder is checked at each request ([`Catalog::refresh`]): that
+//! costs one `stat` per file, and only changed files are read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::folder::Folder;
+use super::folder::{FileError, Folder};
 use super::schema::Preset;
+use crate::sync::{lock, read, write};
 
-/// The presets that come with the program. A test holds this list to the files in `presets/`.
+/// The presets that are part of the program. A test compares this list with the files in
+/// `presets/`.
 const BUILT_IN: &[(&str, &str)] = &[
     (
         "agent-upgrade",
@@ -58,38 +59,21 @@ const BUILT_IN: &[(&str, &str)] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// It came with the program.
+    /// Part of the program.
     BuiltIn,
     /// From the presets folder.
     Folder,
-    /// From the presets folder, in place of a built-in one of the same name.
+    /// From the presets folder, instead of the built-in preset of the same name.
     Override,
 }
 
-/// A preset with its text and its origin.
+/// A preset with its text and origin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CatalogEntry {
-    /// What the text says.
     pub preset: Preset,
     /// The YAML text.
     pub source: String,
-    /// Where it comes from.
     pub origin: Origin,
-}
-
-/// Something wrong in the presets folder. Whatever was good before stays in use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FileError {
-    /// The file's name in the folder; the folder itself where that can't be read.
-    pub file: String,
-    /// From 1; `null` where the fault is of the file as a whole.
-    #[schema(required = true)]
-    pub line: Option<usize>,
-    /// From 1, in characters.
-    #[schema(required = true)]
-    pub column: Option<usize>,
-    /// What is wrong and what was expected.
-    pub message: String,
 }
 
 /// The presets at one moment. Never changes; a later one replaces it.
@@ -100,7 +84,6 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The preset of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<CatalogEntry>> {
         self.entries.get(name)
     }
@@ -110,7 +93,7 @@ impl Snapshot {
         self.entries.values()
     }
 
-    /// What is wrong with the file of that name, if that is why there is no such preset:
+    /// The error in the file of that name, if that is why the preset is missing:
     /// `mine.yaml:3: unknown field …`.
     pub fn broken(&self, name: &str) -> Option<String> {
         let stem = |file: &str| {
@@ -125,7 +108,7 @@ impl Snapshot {
         Some(format!("{}{line}: {}", error.file, error.message))
     }
 
-    /// What is wrong in the presets folder, by file and line.
+    /// The errors in the presets folder, by file and line.
     pub fn errors(&self) -> &[FileError] {
         &self.errors
     }
@@ -142,20 +125,20 @@ pub struct Catalog {
 #[derive(Debug)]
 struct Watched {
     folder: Folder,
-    /// When the last look began. A caller that asked before that has been answered by it.
-    looked_at: Option<Instant>,
+    /// When the last refresh began. It also serves callers that called before it.
+    refreshed_at: Option<Instant>,
 }
 
 impl Catalog {
-    /// The built-in presets, and those of `folder`. A folder that can't be read stops nothing: it
-    /// is logged, listed among the errors, and looked for again at each refresh.
+    /// Loads the built-in presets and those of `folder`. A folder that can't be read does not stop
+    /// the server: it is logged, listed among the errors, and tried again at each refresh.
     pub fn open(folder: Option<&Path>) -> Self {
         let catalog = Self {
             built_in: built_in(),
             folder: folder.map(|path| {
                 Mutex::new(Watched {
                     folder: Folder::new(PathBuf::from(path)),
-                    looked_at: None,
+                    refreshed_at: None,
                 })
             }),
             current: RwLock::default(),
@@ -167,22 +150,21 @@ impl Catalog {
 
     /// The presets as of the last refresh. Cheap: no I/O, no copy.
     pub fn current(&self) -> Arc<Snapshot> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&current)
+        Arc::clone(&read(&self.current))
     }
 
-    /// Looks at the folder and takes over what changed; afterwards [`Catalog::current`] has every
-    /// change that was complete before the call. Blocking: one `readdir`, one `stat` per file.
-    /// Callers at the same time share one look.
+    /// Reloads changed files. Afterwards [`Catalog::current`] has every change that was complete
+    /// before the call. Blocking: one `readdir`, one `stat` per file. Concurrent callers share one
+    /// refresh.
     pub fn refresh(&self) {
         let Some(folder) = &self.folder else { return };
-        let asked_at = Instant::now();
-        let mut watched = folder.lock().unwrap_or_else(PoisonError::into_inner);
-        if watched.looked_at.is_some_and(|began| began >= asked_at) {
+        let called_at = Instant::now();
+        let mut watched = lock(folder);
+        if watched.refreshed_at.is_some_and(|began| began >= called_at) {
             return;
         }
-        watched.looked_at = Some(Instant::now());
-        if watched.folder.look() {
+        watched.refreshed_at = Some(Instant::now());
+        if watched.folder.reload() {
             let presets = watched.folder.presets();
             self.publish(&presets, watched.folder.errors());
         }
@@ -204,7 +186,7 @@ impl Catalog {
             entries.insert(preset.name.clone(), Arc::new(entry));
         }
         let snapshot = Arc::new(Snapshot { entries, errors });
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        *write(&self.current) = snapshot;
     }
 }
 

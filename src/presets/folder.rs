@@ -1,5 +1,4 @@
-//! The operator's presets folder: which files changed, what each holds now, and the last version of
-//! each that was good.
+//! The operator's presets folder: which files changed, and the last good version of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -10,33 +9,48 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::{Duration, SystemTime};
 
-use super::catalog::FileError;
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use super::schema::{Fault, MAX_FILE_BYTES, Preset};
 
-/// A file's times advance in steps (4 ms on many kernels, 2 s on some network shares): a file that
-/// changed less than this long before it was read may change once more with nothing to show for it,
-/// and is read again.
+/// Timestamps of files advance in steps (4 ms on many kernels, 2 s on some network shares). A file
+/// that is younger than this may change again without a new timestamp, so it is read again.
 const TIME_GRAIN: Duration = Duration::from_secs(2);
 
-/// How long a request waits for a changed file to be parsed. A file that takes longer is parsed in
-/// the background, and its last good version stays in use meanwhile.
+/// How long a request waits until a changed file is parsed. After that, parsing continues in the
+/// background, and the last good version stays in use.
 const PARSE_PATIENCE: Duration = Duration::from_millis(250);
-/// A file of at most so many bytes is parsed within milliseconds. Only a machine that is busy takes
-/// longer, and there the next request waits for a saved change as well.
+/// A file up to this size takes milliseconds to parse, except on a busy machine. Requests wait longer
+/// for it, so that a saved change is in effect with the next request.
 const SMALL_FILE_BYTES: usize = 4 * 1024;
 const SMALL_FILE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a file can't be used. Faults of its content are told apart by line; the others are of the
-/// file as a whole.
+/// An error in the presets folder. The last good version of a file stays in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FileError {
+    /// The file's name in the folder; the folder's path if the folder can't be read.
+    pub file: String,
+    /// From 1; `null` if the error concerns the whole file.
+    #[schema(required = true)]
+    pub line: Option<usize>,
+    /// From 1, in characters.
+    #[schema(required = true)]
+    pub column: Option<usize>,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+/// Why a file can't be used.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
     #[error("can't be read: {0}")]
     Unreadable(#[from] io::Error),
     #[error("is not a regular file (a folder, a pipe or a device)")]
     NotAFile,
-    #[error("has more than {MAX_FILE_BYTES} bytes, which no preset needs")]
+    #[error("has more than {MAX_FILE_BYTES} bytes, the most that a preset may have")]
     TooLarge,
-    #[error("the file's name is not UTF-8; a preset's name is of a-z, 0-9 and -")]
+    #[error("the file's name is not UTF-8; a preset's name has only a-z, 0-9 and -")]
     NameNotUtf8,
     #[error("{0} has the same name: remove one of the two")]
     Twin(String),
@@ -46,8 +60,8 @@ enum LoadError {
     Faulty(Vec<Fault>),
 }
 
-/// What `stat` tells about a file's content. The time of the last change of the inode is among it
-/// because a copy may keep the other time (`cp -p`, `rsync -t`).
+/// A file's identity according to `stat`. Includes the inode's change time, because a copy may keep
+/// the modification time (`cp -p`, `rsync -t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Signature {
     device: u64,
@@ -68,7 +82,7 @@ impl Signature {
         }
     }
 
-    /// Whether the file had been left alone for long enough, at `now`, that a change would show.
+    /// Whether the file is old enough at `now` that another change would change the signature.
     fn is_settled(&self, now: SystemTime) -> bool {
         let Ok(since_epoch) = now.duration_since(SystemTime::UNIX_EPOCH) else {
             return false;
@@ -79,26 +93,27 @@ impl Signature {
     }
 }
 
+/// A file of the folder.
 #[derive(Debug, Default)]
-struct Known {
-    /// None: read it again at the next look.
+struct PresetFile {
+    /// `None`: the next reload reads the file again.
     signature: Option<Signature>,
-    /// The text of the last reading, good or bad.
+    /// The text that was last read, good or bad.
     text: Option<String>,
     good: Option<(Preset, String)>,
     errors: Vec<FileError>,
-    /// The result of a parse that goes on in the background.
+    /// Receives the result of a parse in the background.
     parsing: Option<Receiver<Parsed>>,
 }
 
-/// A text, and what it was parsed to.
+/// A text and the result of parsing it.
 type Parsed = (String, Result<Preset, Vec<Fault>>);
 
-/// The folder as of the last look.
+/// The folder as of the last reload.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    files: BTreeMap<OsString, Known>,
+    files: BTreeMap<OsString, PresetFile>,
     /// Why the folder itself couldn't be read.
     error: Option<FileError>,
 }
@@ -112,22 +127,22 @@ impl Folder {
         }
     }
 
-    /// The good version of every file, a later one of the same name winning: `a.yaml` is put after
-    /// `a.yml`.
+    /// The good version of every file. Of two with the same name the later one wins: `a.yaml` comes
+    /// after `a.yml`.
     pub(super) fn presets(&self) -> Vec<(Preset, String)> {
         // In byte order `a.yaml` comes before `a.yml`.
         let good = self.files.values().rev();
-        good.filter_map(|known| known.good.clone()).collect()
+        good.filter_map(|file| file.good.clone()).collect()
     }
 
     /// By file, then by line.
     pub(super) fn errors(&self) -> Vec<FileError> {
-        let of_files = self.files.values().flat_map(|known| &known.errors);
+        let of_files = self.files.values().flat_map(|file| &file.errors);
         self.error.iter().chain(of_files).cloned().collect()
     }
 
-    /// Reads what changed. True if presets or errors are others than before.
-    pub(super) fn look(&mut self) -> bool {
+    /// Reads changed files and returns whether presets or errors changed.
+    pub(super) fn reload(&mut self) -> bool {
         let names = match list(&self.path) {
             Ok(names) => names,
             Err(error) => return self.folder_failed(&error),
@@ -140,14 +155,14 @@ impl Folder {
         });
         for name in &names {
             let twin = twin_of(name).filter(|twin| names.contains(twin));
-            let known = self.files.entry(name.clone()).or_default();
-            changed |= known.look(&self.path, name, twin);
+            let file = self.files.entry(name.clone()).or_default();
+            changed |= file.reload(&self.path, name, twin);
         }
         changed
     }
 
-    /// A folder that is gone or closed is more likely an accident (an unmounted share, a chmod)
-    /// than the wish to have no presets: all that was good stays.
+    /// Keeps the last good presets: a missing or unreadable folder is more likely an accident (an
+    /// unmounted share, a chmod) than intended.
     fn folder_failed(&mut self, error: &io::Error) -> bool {
         let error = FileError {
             file: self.path.display().to_string(),
@@ -164,8 +179,8 @@ impl Folder {
     }
 }
 
-impl Known {
-    fn look(&mut self, folder: &Path, name: &OsString, twin: Option<OsString>) -> bool {
+impl PresetFile {
+    fn reload(&mut self, folder: &Path, name: &OsString, twin: Option<OsString>) -> bool {
         let path = folder.join(name);
         let mut changed = false;
         match self.parsing.as_ref().map(Receiver::try_recv) {
@@ -173,7 +188,7 @@ impl Known {
             Some(Err(TryRecvError::Empty)) => return false,
             Some(Ok(parsed)) => {
                 self.parsing = None;
-                changed = self.parsed(&path, name, parsed);
+                changed = self.store_result(&path, name, parsed);
             }
         }
         let now = SystemTime::now();
@@ -181,14 +196,14 @@ impl Known {
         if signature.is_some() && signature == self.signature && twin.is_none() {
             return changed;
         }
-        // Remembered only if a later change will show; taken before reading, so that one made
-        // meanwhile shows too.
+        // Kept only if a later change would change it. Taken before the file is read, so that a
+        // change during the read is noticed.
         self.signature = signature.filter(|signature| signature.is_settled(now));
         let text = match twin {
             Some(twin) => Err(LoadError::Twin(twin.to_string_lossy().into_owned())),
             None => read(&path, name),
         };
-        let came = match text {
+        let has_news = match text {
             Ok(text) if self.text.as_ref() == Some(&text) => false,
             Ok(text) => {
                 self.text = Some(text.clone());
@@ -199,48 +214,48 @@ impl Known {
                 };
                 let parsing = parse(stem(name).to_owned(), text);
                 match parsing.recv_timeout(patience) {
-                    Ok(parsed) => self.parsed(&path, name, parsed),
+                    Ok(parsed) => self.store_result(&path, name, parsed),
                     Err(RecvTimeoutError::Timeout) => {
                         let path = path.display();
                         tracing::warn!(
-                            "{path} takes long to parse; the server goes on without this version until it is done"
+                            "{path} takes long to parse; its last good version stays in use until parsing is done"
                         );
                         self.parsing = Some(parsing);
                         false
                     }
                     Err(RecvTimeoutError::Disconnected) => {
-                        let error = io::Error::other("there is no thread to parse it");
+                        let error = io::Error::other("can't start a thread to parse it");
                         self.text = None;
                         self.fail(&path, name, LoadError::Unreadable(error))
                     }
                 }
             }
             Err(error) => {
-                // What mends this may not show in the file itself: a folder above it is opened, its
-                // twin is gone.
+                // The fix may not change the file: a parent folder becomes readable, or the file of
+                // the same name goes away.
                 self.signature = None;
                 self.text = None;
                 self.fail(&path, name, error)
             }
         };
-        came || changed
+        has_news || changed
     }
 
-    fn parsed(&mut self, path: &Path, name: &OsString, (text, result): Parsed) -> bool {
+    fn store_result(&mut self, path: &Path, name: &OsString, (text, result): Parsed) -> bool {
         match result {
-            Ok(preset) => self.take(path, preset, text),
+            Ok(preset) => self.accept(path, preset, text),
             Err(faults) => self.fail(path, name, LoadError::Faulty(faults)),
         }
     }
 
-    fn take(&mut self, path: &Path, preset: Preset, text: String) -> bool {
+    fn accept(&mut self, path: &Path, preset: Preset, text: String) -> bool {
         tracing::info!(preset = preset.name, "read {}", path.display());
         self.errors.clear();
         self.good = Some((preset, text));
         true
     }
 
-    /// Keeps the last good version; logs what is new about the fault.
+    /// Keeps the last good version, and logs the errors if they are new.
     fn fail(&mut self, path: &Path, name: &OsString, error: LoadError) -> bool {
         let file = name.to_string_lossy().into_owned();
         let errors = file_errors(&file, error);
@@ -264,15 +279,15 @@ impl Known {
     }
 }
 
-/// Parses in a thread of its own.
+/// Parses in a new thread.
 fn parse(stem: String, text: String) -> Receiver<Parsed> {
     let (sender, receiver) = channel();
     let work = move || {
         let result = Preset::parse(&stem, &text);
-        // Nobody waits any more if the file is gone.
-        let _gone = sender.send((text, result));
+        // Nobody receives the result if the file was removed.
+        let _removed = sender.send((text, result));
     };
-    // Without a thread the sender is dropped, and the receiver says so.
+    // If the thread can't start, the sender is dropped and the receiver is disconnected.
     let _started = std::thread::Builder::new()
         .name("preset".to_owned())
         .spawn(work);
@@ -305,8 +320,8 @@ fn file_errors(file: &str, error: LoadError) -> Vec<FileError> {
     }
 }
 
-/// The names of the folder's preset files. Hidden ones are left out: editors keep their copies
-/// there, and Kubernetes the folders behind a mounted ConfigMap.
+/// The names of the folder's preset files. Hidden files are skipped: editors keep copies in them,
+/// and Kubernetes the folders behind a mounted ConfigMap.
 fn list(folder: &Path) -> io::Result<BTreeSet<OsString>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder)? {
@@ -320,7 +335,7 @@ fn list(folder: &Path) -> io::Result<BTreeSet<OsString>> {
     Ok(names)
 }
 
-/// The `.yaml` file that a `.yml` file would have to share its preset's name with.
+/// The `.yaml` file with the same preset name as a `.yml` file.
 fn twin_of(name: &OsString) -> Option<OsString> {
     let stem = name.to_str()?.strip_suffix(".yml")?;
     Some(OsString::from(format!("{stem}.yaml")))
@@ -333,7 +348,7 @@ fn stem(name: &OsString) -> &str {
         .unwrap_or(name)
 }
 
-/// The kind of file is looked at before it is opened, since opening a pipe waits for its other end.
+/// Reads a file. Its type is checked first, because opening a pipe would block.
 fn read(path: &Path, name: &OsString) -> Result<String, LoadError> {
     if name.to_str().is_none() {
         return Err(LoadError::NameNotUtf8);

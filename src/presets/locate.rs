@@ -1,8 +1,7 @@
-//! Where in a YAML text something is. The checks that come after parsing know *what* is wrong
-//! (`params.ssh_port.default`), and serde no longer knows *where*. So the text is read once by a
-//! parser whose events carry their position, and the tree of positions answers every question
-//! afterwards. The same pass refuses what the parser behind serde takes quadratic time for: deep
-//! nesting.
+//! Finds the position of a path such as `params.ssh_port.default` in a YAML text, for checks after
+//! parsing: serde no longer has positions then. A parser whose events have positions reads the text
+//! once and builds a tree of positions. The same pass refuses deep nesting, for which serde's
+//! parser takes quadratic time.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,7 +22,7 @@ pub(super) enum Segment<'a> {
     Index(usize),
 }
 
-/// What to point at.
+/// The position to report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Aim {
     /// The value at the end of a path.
@@ -65,11 +64,11 @@ struct Entry {
 /// A collection whose end has not come yet.
 struct Open {
     node: usize,
-    /// In a mapping: the key whose value comes next. `Some(None)` is a key that is not text.
+    /// In a mapping: the key of the next value. `Some(None)` is a key that is not text.
     key: Option<Option<(String, Place)>>,
     is_mapping: bool,
     keys: BTreeSet<String>,
-    /// The path in the words of serde's errors: `steps[0]`.
+    /// The path in the notation of serde's errors: `steps[0]`.
     name: String,
 }
 
@@ -77,8 +76,8 @@ impl Index {
     /// Reads the positions of `text`.
     ///
     /// # Errors
-    /// Nesting that is too deep. Faults of the YAML itself are left to serde, whose words say more;
-    /// the index then holds what came before the fault.
+    /// Nesting that is too deep. Faults of the YAML itself are left to serde, which reports them
+    /// better; the index then ends at the fault.
     pub(super) fn read(text: &str) -> Result<Self, Fault> {
         let mut builder = Builder {
             lines: text.lines().collect(),
@@ -94,7 +93,7 @@ impl Index {
         Ok(builder.index)
     }
 
-    /// Line and column of what is at `path`; none if there is no such thing.
+    /// Line and column of the node at `path`; `None` if it does not exist.
     pub(super) fn place(&self, path: &[Segment<'_>], aim: Aim) -> Option<Place> {
         let (last, parents) = path.split_last()?;
         match (aim, last) {
@@ -106,7 +105,7 @@ impl Index {
         }
     }
 
-    /// Where the scalar at `path` begins, and how it is written.
+    /// Where the scalar at `path` begins, and its notation.
     pub(super) fn scalar(&self, path: &[Segment<'_>]) -> Option<(Place, ScalarStyle)> {
         let node = self.node(path)?;
         match &node.kind {
@@ -137,7 +136,7 @@ struct Builder<'t> {
     index: Index,
     open: Vec<Open>,
     anchors: HashMap<usize, usize>,
-    /// Documents that ended. Only the first is indexed; the depth of all is checked.
+    /// Number of complete documents. Only the first is indexed; the depth of all is checked.
     documents: usize,
     /// Collections that are open in a later document.
     depth_elsewhere: usize,
@@ -176,7 +175,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Where a scalar itself begins, behind its anchor and its tag.
+    /// Where a scalar itself begins, after its anchor and its tag.
     fn behind_properties(&self, at: Place) -> Place {
         let line = self.lines.get(at.0 - 1).copied().unwrap_or_default();
         let mut rest = line.chars().skip(at.1 - 1).peekable();
@@ -192,8 +191,8 @@ impl Builder<'_> {
         (at.0, column)
     }
 
-    /// Where the `|` or `>` is of a block whose text begins at `text`: the parser's events begin
-    /// with the text.
+    /// Where the `|` or `>` of a block is, whose text begins at `text`: the parser's events point
+    /// to the text.
     fn header(&self, text: Place) -> Place {
         for number in self.end.0.max(1)..=text.0 {
             let line = self.lines.get(number - 1).copied().unwrap_or_default();
@@ -260,8 +259,7 @@ impl Builder<'_> {
         self.child(node, at, text);
     }
 
-    /// Hands a node to the collection that it stands in: as an item, a key or a value. `text` is
-    /// that of a scalar.
+    /// Adds a node to its collection, as an item, a key or a value. `text` is a scalar's content.
     fn child(&mut self, node: usize, at: Place, text: Option<&str>) {
         if self.documents > 0 {
             return;
@@ -307,7 +305,7 @@ fn is_twice(parent: &str, key: &str, at: Place) -> Fault {
     Fault {
         line: Some(at.0),
         column: Some(at.1),
-        message: format!("{prefix}`{key}` is there twice"),
+        message: format!("{prefix}`{key}` is listed twice"),
     }
 }
 
@@ -315,7 +313,7 @@ fn place(span: &Span) -> Place {
     (span.start.line(), span.start.col() + 1)
 }
 
-/// The parser has a limit of its own, which it may reach before it hands out the events.
+/// The parser has its own limit, which it may reach before it returns the events.
 fn too_deep(error: &ScanError) -> Fault {
     Fault {
         line: Some(error.marker().line()),
@@ -324,8 +322,8 @@ fn too_deep(error: &ScanError) -> Fault {
     }
 }
 
-/// Whether the text may nest deeply behind a fault. Counts brackets in texts and comments as well,
-/// and block collections by their marks: what is refused is broken in any case.
+/// Whether the text may nest deeply after a fault. Also counts brackets in strings and comments,
+/// and marks of block collections; this may refuse too much, but the text is broken in any case.
 fn nests_deeply(text: &str) -> bool {
     let (mut open, mut most, mut marks) = (0_i64, 0_i64, 0_i64);
     for byte in text.bytes() {

@@ -1,24 +1,23 @@
-//! Presets: what a job can do. A preset is a YAML file that describes one bash procedure: its
-//! parameters, its steps, the distributions it is for.
+//! Presets. A preset is a YAML file that describes one bash procedure: its parameters, its steps
+//! and its target distributions.
 //!
-//! One way through the folder, each file a stop on it:
+//! The files, in the order in which data passes through them:
 //!
 //! | file | owns |
 //! | --- | --- |
-//! | [`schema`] | [`Preset`] and its parts: what is true of every preset that was accepted |
+//! | [`schema`] | [`Preset`] and its parts: the invariants of every accepted preset |
 //! | `parse` | YAML text → [`Preset`], or every [`Fault`] with its line |
-//! | `shape`, `words` | the YAML as serde reads it; names, lines and durations in it |
-//! | `locate` | where in the YAML text a path such as `params.ssh_port.default` is |
-//! | [`catalog`] | built-in presets and those of a folder, reloaded when files change; keeps the last good version |
-//! | `folder` | that folder, file by file: what changed, what was good last |
+//! | `shape`, `words` | the YAML structure for serde; names, lines and durations |
+//! | `locate` | a path such as `params.ssh_port.default` → line and column of the YAML text |
+//! | [`catalog`] | built-in presets and those of a folder, reloaded when files change |
+//! | `folder` | that folder, file by file: changes, and the last good version |
 //! | [`params`] | a request's JSON params against the preset → [`Values`], or every error at once |
-//! | [`mod@render`] | preset + values → the script that is frozen; pure |
-//! | `announce` | the lines by which a script tells at which step it is |
+//! | [`mod@render`] | preset + values → the job's script; pure |
+//! | `announce` | the lines with which a script announces its steps |
 //! | [`mod@check`] | the linter for people who write presets |
-//! | [`view`] | the shapes that the API shows |
+//! | [`view`] | presets in the API |
 //!
-//! Nothing here knows HTTP, the database or jobs; the routes beside it and the jobs above it call
-//! in.
+//! This folder does not depend on HTTP, the database or jobs.
 
 mod announce;
 pub mod catalog;
@@ -36,8 +35,9 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use announce::{Announced, announced, failed_verify};
-pub use catalog::{Catalog, CatalogEntry, FileError, Origin, Snapshot};
+pub use announce::{StepLine, failed_verify, parse_step_line};
+pub use catalog::{Catalog, CatalogEntry, Origin, Snapshot};
+pub use folder::FileError;
 pub use params::{ParamErrors, Values};
 pub use render::{Script, render, script_sha256};
 pub use schema::{Fault, Param, ParamKind, ParamValue, Preset, Risk, Step, TIMEOUT_RANGE};

@@ -1,5 +1,5 @@
-//! A request's params against a preset: everything that is wrong with them, or the values that a
-//! script is rendered from.
+//! Checks a request's params against a preset: every fault, or the values that a script is rendered
+//! from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 
 use super::schema::{MAX_TEXT_CHARS, MIN_SECRET_CHARS, Param, ParamKind, ParamValue, Preset};
 
-/// What `params` shows in place of a secret.
-const SHOWN_SECRET: &str = "***";
+/// Replaces a secret in a job's `params`.
+const MASK: &str = "***";
 
-/// All that is wrong with a request's params: `params.<name>` → what must hold.
+/// Every fault of a request's params: `params.<name>` → the rule that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} of the params can't be used: {}", .fields.len(), list(.fields))]
+#[error("{} of the params are invalid: {}", .fields.len(), list(.fields))]
 pub struct ParamErrors {
     /// Never empty. The keys are those of an API error's `fields`.
     pub fields: BTreeMap<String, String>,
@@ -25,11 +25,11 @@ fn list(fields: &BTreeMap<String, String>) -> String {
     faults.join("; ")
 }
 
-/// The values that a job uses, checked against its preset, with defaults filled in. A param that is
-/// neither given, defaulted nor required is absent.
+/// The values that a job uses, checked against its preset, with defaults filled in. An optional
+/// param without a value or a default is absent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Values {
-    /// In the preset's order; of a secret only that it is there.
+    /// In the preset's order; `None` stands for a secret's value.
     used: Vec<(String, Option<ParamValue>)>,
     secrets: Secrets,
 }
@@ -69,7 +69,7 @@ impl Values {
         }
     }
 
-    /// The value of a param that is no secret; none where it is absent.
+    /// The value of a param; `None` if it is absent or a secret.
     pub fn get(&self, name: &str) -> Option<&ParamValue> {
         self.used
             .iter()
@@ -77,11 +77,10 @@ impl Values {
             .and_then(|(_, value)| value.as_ref())
     }
 
-    /// The job's `params`, as the API and the database show them: the values used, each secret as
-    /// `***`.
+    /// The job's `params` for the API and the database: the values used, each secret as `***`.
     pub fn shown(&self) -> Map<String, Value> {
         let show = |value: &Option<ParamValue>| match value {
-            None => Value::from(SHOWN_SECRET),
+            None => Value::from(MASK),
             Some(ParamValue::Text(text)) => Value::from(text.as_str()),
             Some(ParamValue::Int(number)) => Value::from(*number),
             Some(ParamValue::Bool(truth)) => Value::from(*truth),
@@ -98,13 +97,13 @@ impl Values {
         &self.secrets
     }
 
-    /// The secrets, for whoever seals them.
+    /// The secrets, to be sealed.
     pub fn into_secrets(self) -> Secrets {
         self.secrets
     }
 }
 
-/// A secret must not get into a log by way of `{:?}`.
+/// Keeps secrets out of logs that use `{:?}`.
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Values").field(&self.shown()).finish()
@@ -127,8 +126,7 @@ fn value_of(param: &Param, given: Option<&Value>) -> Result<Option<ParamValue>, 
     }
 }
 
-/// Checks one JSON value against a param's type and limits. The message goes on from the param's
-/// name.
+/// Checks one JSON value against a param's type and limits. The message continues the param's name.
 pub(super) fn check_value(kind: &ParamKind, value: &Value) -> Result<ParamValue, String> {
     match kind {
         ParamKind::Bool => value
@@ -161,8 +159,8 @@ fn text_value(text: &str) -> ParamValue {
     ParamValue::Text(text.to_owned())
 }
 
-/// 22.0 and 2.2e1 are numbers to JSON and no whole ones to us, and neither is "22": one value has
-/// one way to be written, so that equal requests are equal bytes.
+/// Accepts 22 but not 22.0, 2.2e1 or "22": each value has one spelling, so that equal requests are
+/// equal bytes.
 fn check_int(value: &Value, min: Option<i64>, max: Option<i64>) -> Result<ParamValue, String> {
     let (least, most) = (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX));
     let range = match (min, max) {
@@ -172,7 +170,7 @@ fn check_int(value: &Value, min: Option<i64>, max: Option<i64>) -> Result<ParamV
     };
     match value.as_i64() {
         Some(number) if (least..=most).contains(&number) => Ok(ParamValue::Int(number)),
-        // Between i64::MAX and u64::MAX it is still a whole number, only too large a one.
+        // Above i64::MAX it is still a whole number, but too large.
         _ if value.is_i64() || value.is_u64() => Err(format!("must be {range}")),
         _ => Err(format!("must be a whole number, {range}")),
     }
@@ -181,7 +179,7 @@ fn check_int(value: &Value, min: Option<i64>, max: Option<i64>) -> Result<ParamV
 fn check_text(value: &Value, least: usize, most: usize) -> Result<&str, String> {
     let text = value.as_str().ok_or("must be a string")?;
     if text.contains('\0') {
-        return Err("must not hold a NUL character: bash can't".to_owned());
+        return Err("must not contain a NUL character, which bash can't hold".to_owned());
     }
     let length = text.chars().count();
     match length {
@@ -191,11 +189,11 @@ fn check_text(value: &Value, least: usize, most: usize) -> Result<&str, String> 
     }
 }
 
-/// A default as YAML has it, as the JSON that a request would have.
+/// Converts a default from YAML to the JSON of a request.
 pub(super) fn json_from_yaml(yaml: &serde_yaml::Value) -> Result<Value, String> {
     use serde_yaml::Value as Yaml;
     match yaml {
-        Yaml::Null => Err("must not be null: leave it out".to_owned()),
+        Yaml::Null => Err("must not be null: leave it out instead".to_owned()),
         Yaml::Bool(truth) => Ok(Value::from(*truth)),
         Yaml::String(text) => Ok(Value::from(text.as_str())),
         Yaml::Number(number) => number
@@ -203,9 +201,9 @@ pub(super) fn json_from_yaml(yaml: &serde_yaml::Value) -> Result<Value, String> 
             .map(Value::from)
             .or_else(|| number.as_u64().map(Value::from))
             .or_else(|| number.as_f64().map(Value::from))
-            .ok_or_else(|| "is no number that JSON has".to_owned()),
+            .ok_or_else(|| "must be a number that JSON can represent".to_owned()),
         Yaml::Sequence(_) | Yaml::Mapping(_) | Yaml::Tagged(_) => {
-            Err("must be a plain value".to_owned())
+            Err("must be a string, a number or a boolean".to_owned())
         }
     }
 }

@@ -1,6 +1,6 @@
-//! YAML text → [`Preset`]. First serde reads the shape (`shape`), strictly: it stops at the first
-//! fault, at its exact position. Then the checks of meaning run over all of it and collect what
-//! they find, each with the path that `locate` turns into a line.
+//! YAML text → [`Preset`]. First serde reads the structure (`shape`), strictly, and stops at the
+//! first fault. Then the checks of meaning run over all of it and collect every fault, each with a
+//! path that `locate` turns into a line.
 
 use std::collections::BTreeSet;
 
@@ -13,13 +13,22 @@ use super::schema::{
 use super::shape::{RawParam, RawPreset, RawStep, RawType, read};
 use super::words::{has_command, is_line, is_os_id, is_param_name, is_preset_name};
 
-/// How many faults of a file are named; of the others only their number is.
+/// Reported faults of one file; the rest are only counted.
 const MAX_FAULTS: usize = 20;
 
-/// See [`Preset::parse`].
-pub(super) fn parse(stem: &str, text: &str) -> Result<Preset, Vec<Fault>> {
-    // Some editors begin a file with a byte order mark, which YAML takes for a part of the first
-    // key.
+impl Preset {
+    /// Reads a preset from the text of a file. `stem` is the file's name without extension.
+    ///
+    /// # Errors
+    /// Every fault of the file, in the file's order. A fault of the YAML itself or of its structure
+    /// (an unknown key, a list instead of text) hides the faults after it.
+    pub fn parse(stem: &str, text: &str) -> Result<Self, Vec<Fault>> {
+        parse(stem, text)
+    }
+}
+
+fn parse(stem: &str, text: &str) -> Result<Preset, Vec<Fault>> {
+    // Some editors begin a file with a byte order mark, which YAML would read as part of a key.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let index = Index::read(text).map_err(|fault| vec![fault])?;
     let raw = read(text, &index).map_err(|fault| vec![fault])?;
@@ -58,8 +67,8 @@ fn thousands(number: usize) -> String {
     text
 }
 
-/// The checks of meaning. They build the preset as they go, with a stand-in where something is
-/// wrong, so that one run finds all faults; the preset counts only if there were none.
+/// The checks of meaning. They build the preset as they go, with a placeholder for anything wrong,
+/// so that one run finds all faults. The preset is used only without faults.
 struct Checks {
     index: Index,
     faults: Vec<Fault>,
@@ -84,11 +93,11 @@ impl Checks {
         if !is_preset_name(&raw.name) {
             self.value(
                 &[key("name")],
-                "name must be of a-z, 0-9 and - ([a-z0-9-]+), 100 characters at most",
+                "name must have 1 to 100 characters of a-z, 0-9 and - ([a-z0-9-]+)",
             );
         } else if raw.name != stem {
             let message = format!(
-                "name must be the file's own: {stem} (or rename the file to {}.yaml)",
+                "name must match the file name: {stem} (or rename the file to {}.yaml)",
                 raw.name
             );
             self.value(&[key("name")], message);
@@ -104,7 +113,7 @@ impl Checks {
             self.fault(
                 &[key("derivatives")],
                 Aim::Key,
-                "any is every Linux, derivatives among them: leave out derivatives",
+                "target any already includes derivatives: leave out derivatives",
             );
         }
         let timeout = raw.timeout.as_deref().and_then(|text| {
@@ -121,7 +130,7 @@ impl Checks {
             .map(|(name, raw)| self.param(name, raw))
             .collect();
         if raw.steps.is_empty() {
-            self.value(&[key("steps")], "steps must hold at least one step");
+            self.value(&[key("steps")], "steps must have at least one step");
         }
         for (index, step) in raw.steps.iter().enumerate() {
             self.step(index, step);
@@ -145,7 +154,7 @@ impl Checks {
         if targets.is_empty() {
             self.value(
                 &path,
-                "targets must name at least one distribution (an ID of /etc/os-release), or be [any]",
+                "targets must list at least one distribution (an ID of /etc/os-release), or be [any]",
             );
         }
         let mut seen = BTreeSet::new();
@@ -154,12 +163,12 @@ impl Checks {
             if !is_os_id(target) {
                 self.value(
                     &path,
-                    "a target is an ID of /etc/os-release: a-z, 0-9, ., _ and -, such as debian",
+                    "a target must be an ID of /etc/os-release (a-z, 0-9, ., _ and -), such as debian",
                 );
             } else if !seen.insert(target) {
-                self.value(&path, format!("target {target} is there twice"));
+                self.value(&path, format!("target {target} is listed twice"));
             } else if target == "any" && targets.len() > 1 {
-                self.value(&path, "any stands alone: it is every Linux");
+                self.value(&path, "any means every Linux: remove the other targets");
             }
         }
     }
@@ -186,9 +195,12 @@ impl Checks {
         for (field, text) in texts {
             let Some(text) = text else { continue };
             if text.contains('\0') {
-                self.value(&at(field), format!("{field} must not hold a NUL character"));
+                self.value(
+                    &at(field),
+                    format!("{field} must not contain a NUL character"),
+                );
             } else if !has_command(text) {
-                self.value(&at(field), format!("{field} holds no command"));
+                self.value(&at(field), format!("{field} has no command"));
             }
         }
     }
@@ -206,7 +218,7 @@ impl Checks {
         }
         for (field, owner) in raw.foreign_fields() {
             let message = format!(
-                "{field} is not for a param of type {}: it belongs to {owner}",
+                "{field} does not apply to a param of type {}; it is for type {owner}",
                 raw.r#type.name()
             );
             self.fault(&at(field), Aim::Key, message);
@@ -220,18 +232,18 @@ impl Checks {
             self.fault(
                 &at("default"),
                 Aim::Key,
-                "a secret never has a default: it would stand in this file",
+                "a secret can't have a default: this file would contain it",
             );
         } else if raw.required == Some(true) && raw.default.is_some() {
             self.fault(
                 &at("default"),
                 Aim::Key,
-                "a required param never uses a default: leave out one of the two",
+                "a required param never uses its default: remove one of the two",
             );
         }
-        // A default is judged by the param's limits only once those are known to be right.
-        let judge = self.faults.len() == faults_before;
-        let default = raw.default.filter(|_| judge).and_then(|yaml| {
+        // The default is checked against the param's limits only if those are valid.
+        let checks_default = self.faults.len() == faults_before;
+        let default = raw.default.filter(|_| checks_default).and_then(|yaml| {
             let checked = json_from_yaml(&yaml).and_then(|json| check_value(&kind, &json));
             let wants_text = matches!(kind, ParamKind::String { .. } | ParamKind::Enum { .. });
             let is_bare = yaml.is_number() || yaml.is_bool();
@@ -306,7 +318,7 @@ impl Checks {
         let here = [Segment::Key("params"), Segment::Key(name)];
         let raw = raw.unwrap_or_default();
         if raw.is_empty() {
-            self.fault(&here, Aim::Key, "an enum needs values: a list of texts");
+            self.fault(&here, Aim::Key, "an enum needs values: a list of strings");
         }
         let mut values = Vec::with_capacity(raw.len());
         let mut seen = BTreeSet::new();
@@ -320,13 +332,13 @@ impl Checks {
             match value.as_str() {
                 None => self.value(
                     &path,
-                    "a value of an enum is text: put numbers, true, false and null in quotes",
+                    "an enum value must be a string: put numbers, true, false and null in quotes",
                 ),
                 Some(value) if value.contains('\0') => {
-                    self.value(&path, "a value must not hold a NUL character");
+                    self.value(&path, "a value must not contain a NUL character");
                 }
                 Some(value) if !seen.insert(value) => {
-                    self.value(&path, format!("value {value:?} is there twice"));
+                    self.value(&path, format!("value {value:?} is listed twice"));
                 }
                 Some(value) => values.push(value.to_owned()),
             }

@@ -1,47 +1,45 @@
-//! Preset + values → the script that a job freezes. Pure: the same preset file and the same params
-//! give the same bytes.
+//! Preset + values → a job's script. Pure: the same preset file and the same params result in the
+//! same bytes.
 //!
-//! # What the script is built to withstand
+//! # What the script protects against
 //! - **Values.** Each is a single-quoted, read-only variable; nothing is spliced into a step's
 //!   text.
-//! - **Steps.** Their text stands in the script as written, each in a subshell that is a function's
-//!   body, so that people can read and diff it and shellcheck can look into it. (Quoted text for
-//!   `eval` was the alternative: it can't break out, but hides every step from both.) What a step
-//!   leaves open or closes too often, a quote, a parenthesis or a here-document, could make it
-//!   swallow what follows or get out of its function. Hence three things: the whole script is one
-//!   `{ … }` group, which bash parses to its end before it runs any of it, with an EXIT trap for
-//!   when it can't; while the functions are defined, a DEBUG trap ends the script at any command
-//!   that runs; then `declare -F` makes sure that every function is there, since a step that
-//!   swallowed its neighbour took that one's header with it. Either all steps were read as written,
-//!   or none runs and the script exits with 2.
-//! - **Arriving in part.** The group again: without its last line nothing runs.
-//! - **Reading standard input.** The script itself comes that way; each step gets /dev/null.
+//! - **Steps.** The script contains their text unchanged, each as a subshell in a function's body,
+//!   so that people can read and diff it and shellcheck can check it. (The alternative, quoted text
+//!   for `eval`, can't break out but hides the steps from both.) A quote, a parenthesis or a
+//!   here-document that a step leaves open, or closes too often, could swallow the following text
+//!   or leave the function. Three measures prevent that: the whole script is one `{ … }` group,
+//!   which bash parses completely before it runs any of it, with an EXIT trap in case it can't;
+//!   while the functions are defined, a DEBUG trap ends the script at any command that runs; then
+//!   `declare -F` checks that every function exists, since a step that swallows the next one also
+//!   swallows its header. Either every step was read as written, or none runs and the script exits
+//!   with 2.
+//! - **Truncation.** Without the group's last line nothing runs.
+//! - **Reading standard input.** The script itself arrives there; each step gets /dev/null.
 //!
-//! Since a step is parsed before it runs, `shopt -s extglob` comes too late for the same step;
-//! `bash -O extglob -c` works.
+//! Because a step is parsed before it runs, `shopt -s extglob` has no effect on the same step; use
+//! `bash -O extglob -c`.
 //!
 //! # Secrets
 //! The script has the name of a secret and never its value. It reads the values from **file
-//! descriptor 3**, once, before the first step, and then closes it. What stands there, in this
-//! order and with nothing between or around it: for each secret param, **sorted by name** (byte
-//! order, as a `BTreeMap` has them), **the value's bytes, then one NUL byte**. A value holds no NUL
-//! ([`Values`] refuses it) and is not changed otherwise: no newline is added, none is cut. A script
-//! without secrets doesn't touch the descriptor. The distro guard comes first: a script that it
-//! ends never reads, so whoever writes must expect EPIPE. A value that is not there ends the script
-//! with 2.
+//! descriptor 3**, once, before the first step, and then closes it. The descriptor has, for each
+//! secret param, **sorted by name** (byte order, as in a `BTreeMap`), **the value's bytes, then one
+//! NUL byte**, and nothing else. A value has no NUL ([`Values`] refuses it) and is otherwise passed
+//! unchanged: no newline is added or removed. A script without secrets does not use the descriptor.
+//! The distro guard comes first and may end the script before it reads, so the writer must expect
+//! EPIPE. If a value is missing, the script exits with 2.
 //!
 //! # A step that `set -e` ends
 //! An ERR trap in the step's subshell reports the line and the command once on stderr. Exit codes
-//! stay as they are.
+//! don't change.
 //!
 //! # `unless`
-//! In a condition `pipefail` is off (and bash ignores `set -e`): its last exit status counts, and
-//! `sshd -T | grep -q …` must not come out false because grep had seen enough and sshd got SIGPIPE.
+//! In a condition `pipefail` is off (and bash ignores `set -e`): its last exit status counts.
+//! `sshd -T | grep -q …` must not be false because grep exited early and sshd got SIGPIPE.
 
 use std::fmt::Write as _;
 
 use hyprbox_protocol::to_hex;
-use sha2::{Digest, Sha256};
 
 use super::announce::{DONE, VERIFY_FAILED, label};
 use super::params::Values;
@@ -59,7 +57,7 @@ pub struct Script {
 /// Renders `preset` with `values`, which were checked against the same preset.
 pub fn render(preset: &Preset, values: &Values) -> Script {
     let mut text = String::with_capacity(4096);
-    // Writing to a String can't fail, so the results below are dropped by `line!` alone.
+    // Writing to a String can't fail, so `line!` drops the result.
     macro_rules! line {
         ($($arg:tt)*) => {{ let _ = writeln!(text, $($arg)*); }};
     }
@@ -81,7 +79,7 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
         text.push_str(&functions(index + 1, step));
         line!();
     }
-    text.push_str(&wholeness(preset));
+    text.push_str(&completeness_check(preset));
     for (index, step) in preset.steps.iter().enumerate() {
         text.push_str(&call(index + 1, count, step));
         line!();
@@ -92,23 +90,22 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
     Script { text, sha256 }
 }
 
-/// Bash reads the group to its end before it runs any of it. The EXIT trap turns into a failure
-/// what would look like success, a script of which nothing ran, and says so.
+/// Bash reads the group to its end before it runs any of it. Without the EXIT trap, a truncated
+/// script would exit with 0 although nothing ran.
 const OPENING: &str = r#"set -euo pipefail
-hyprbox_torn() {
+hyprbox_incomplete() {
   trap - DEBUG EXIT
-  echo 'hyprbox: the script is not whole, or a step is no bash in itself; nothing was run' >&2
+  echo 'hyprbox: the script is incomplete, or a step is not valid bash by itself; nothing was run' >&2
   exit 2
 }
-trap hyprbox_torn EXIT
+trap hyprbox_incomplete EXIT
 { # One group, which bash reads to its end before it runs any of it.
 trap - EXIT
 
 "#;
 
-/// Ends the script on a distribution that the preset is not for. /etc/os-release is read, not
-/// sourced: it may set any variable, and is no place to run code from. An ID has no other
-/// characters than those kept, so that quotes, blanks and a carriage return go.
+/// Ends the script on other distributions. /etc/os-release is read, not sourced: it could set any
+/// variable and run code. All characters that an ID can't have, such as quotes, are removed.
 fn guard(preset: &Preset) -> String {
     if preset.targets_any() {
         return "# For every Linux: no distro guard.\n\n".to_owned();
@@ -145,8 +142,7 @@ fi
     )
 }
 
-/// Passes, besides, what names a target in `ID_LIKE`: a list of IDs, of which blanks alone separate
-/// one from the next.
+/// Also accepts distributions with a target in `ID_LIKE`, a list of IDs separated by blanks.
 fn guard_with_derivatives(pattern: &str, list: &str) -> String {
     format!(
         r#"# Distro guard; HYPRBOX_FORCE=1 passes it.
@@ -176,7 +172,7 @@ fi
     )
 }
 
-/// Every param that is no secret, in the preset's order; one without a value is empty.
+/// Every param except secrets, in the preset's order; a param without a value is empty.
 fn params(preset: &Preset, values: &Values) -> String {
     let mut text = String::new();
     for param in &preset.params {
@@ -194,7 +190,7 @@ fn params(preset: &Preset, values: &Values) -> String {
     format!("# Params\n{text}\n")
 }
 
-/// See the module's documentation for what stands on file descriptor 3.
+/// The module's documentation has the format of file descriptor 3.
 fn secrets(preset: &Preset) -> String {
     let mut names: Vec<&str> = preset
         .params
@@ -219,10 +215,10 @@ fn secrets(preset: &Preset) -> String {
 }
 
 /// The function's own names begin with `_`, which no param's name does: params are read-only.
-/// `set -e` ends a step without a word. An ERR trap names the command. Bash runs such a trap under
-/// the same rules as `set -e` (not in conditions), and `set -E` passes it on to functions.
-/// Subshells have it as well: there, only the command that contains the subshell counts, since a
-/// failure inside may be meant, and would be reported twice.
+/// `set -e` ends a step silently, so an ERR trap reports the command. Bash runs the trap under the
+/// same rules as `set -e` (not in conditions), and `set -E` passes it on to functions. Subshells
+/// inherit it too, but only the command that contains the subshell is reported: a failure inside may
+/// be intended, and would be reported twice.
 const FAILED: &str = r#"# Reports the command at which set -e ends a step.
 # shellcheck disable=SC2317
 hyprbox_failed() {
@@ -244,12 +240,11 @@ hyprbox_failed() {
 const REPORT_FAILURE: &str =
     "set -E; trap 'hyprbox_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\" \"${PIPESTATUS[@]}\"' ERR\n";
 
-/// As in `run`, with `set -e` on again.
+/// As in `run`, but turns `set -e` on again.
 const REPORT_FAILURE_IN_VERIFY: &str = "set -eE; trap 'hyprbox_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\" \"${PIPESTATUS[@]}\"' ERR\n";
 
-/// The parts of a step that it has, in the order in which they run, each with what comes first in
-/// its subshell. `run` inherits `set -e`; around `verify` it is off outside, and so turned on again
-/// inside.
+/// The parts of a step in the order in which they run, each with the beginning of its subshell. `run`
+/// inherits `set -e`; the script turns it off around `verify`, so `verify` turns it on again.
 fn parts(step: &Step) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
     [
         ("unless", "set +o pipefail\n", step.unless.as_deref()),
@@ -271,18 +266,18 @@ fn functions(number: usize, step: &Step) -> String {
     text
 }
 
-/// What goes before the functions. `functrace` makes subshells inherit the DEBUG trap, whose own
-/// end is the one command that it lets through. EXIT is for a step that closes the group and hides
-/// the rest: `) }<<'EOF'`.
-const ONLY_DEFINITIONS: &str = r#"# Definitions only: whatever runs among them has got out of its step.
-trap hyprbox_torn EXIT
+/// Precedes the functions. `functrace` makes subshells inherit the DEBUG trap, which permits only the
+/// command that removes it. The EXIT trap catches a step that closes the group and hides the rest:
+/// `) }<<'EOF'`.
+const ONLY_DEFINITIONS: &str = r#"# Only definitions follow: any command that runs here has broken out of its step.
+trap hyprbox_incomplete EXIT
 set -o functrace
-trap '[[ $BASH_COMMAND == "trap - DEBUG" ]] || hyprbox_torn' DEBUG
+trap '[[ $BASH_COMMAND == "trap - DEBUG" ]] || hyprbox_incomplete' DEBUG
 
 "#;
 
-/// What goes after them.
-fn wholeness(preset: &Preset) -> String {
+/// Follows the functions.
+fn completeness_check(preset: &Preset) -> String {
     let mut names = String::new();
     for (index, step) in preset.steps.iter().enumerate() {
         for (part, _, _) in parts(step) {
@@ -292,14 +287,13 @@ fn wholeness(preset: &Preset) -> String {
     format!(
         "trap - DEBUG\n\
          set +o functrace\n\
-         # A step that swallowed another took that one's name with it.\n\
-         declare -F{names} >/dev/null || hyprbox_torn\n\
+         # A step that swallowed another one also swallowed its definition.\n\
+         declare -F{names} >/dev/null || hyprbox_incomplete\n\
          trap - EXIT\n\n"
     )
 }
 
-/// The step's turn. `run` and `verify` stand alone on their lines: as part of a condition, `set -e`
-/// would be off in them.
+/// Runs the step. `run` and `verify` are commands of their own: in a condition, `set -e` would be off.
 fn call(number: usize, count: usize, step: &Step) -> String {
     let label = label(number, count);
     let announce = quote(&format!("{label} {}", step.name));
@@ -333,13 +327,12 @@ fn call(number: usize, count: usize, step: &Step) -> String {
     )
 }
 
-/// `value` as one word of bash: in single quotes, where nothing is special but the quote that ends
-/// them.
+/// `value` as one word of bash, in single quotes, in which only the closing quote is special.
 fn quote(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
-/// The digest that a frozen script carries: SHA-256, 64 lower-case hex digits.
+/// SHA-256 of a job's script, as 64 lower-case hex digits.
 pub fn script_sha256(script: &str) -> String {
-    to_hex(Sha256::digest(script))
+    to_hex(crate::crypto::sha256(script))
 }

@@ -1,26 +1,21 @@
-//! What a preset is once its file was accepted. Every value of these types has passed the checks in
-//! `parse`, so that `params` and `render` need none of their own.
+//! A preset whose file was accepted. Every value of these types has passed the checks in `parse`,
+//! so that `params` and `render` don't check again.
 
 use std::fmt;
 
 use hyprbox_protocol::TimeRange;
 use regex::Regex;
 
-use super::parse;
-
-/// The largest preset file that is read, in bytes. A preset is text that people read; what is
-/// larger is a mistake, and it is refused before the YAML parser sees it.
+/// The largest preset file in bytes. A larger one is a mistake and never reaches the YAML parser.
 pub const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// How long a job may run where its preset has no `timeout`: ten minutes, as in the documentation's
-/// example.
+/// Timeout of a preset without `timeout`: ten minutes.
 pub const DEFAULT_TIMEOUT_SECONDS: u32 = 600;
 
 /// How long a job may run, as a preset file and the command line write it: at most a week.
 pub const TIMEOUT_RANGE: TimeRange = TimeRange::seconds(1, 604_800);
 
-/// The fewest characters of a secret. Shorter ones could not be masked in the output without
-/// masking half of it.
+/// The fewest characters of a secret. Masking shorter ones would mask half of the output.
 pub const MIN_SECRET_CHARS: usize = 4;
 
 /// The most characters of a secret, and of a string whose param has no `maxLength`.
@@ -34,45 +29,35 @@ pub const MAX_MAX_LENGTH: usize = 1_048_576;
 pub struct Preset {
     /// `[a-z0-9-]+`, and the file's stem.
     pub name: String,
-    /// One line for lists; the name where the file has none.
+    /// One line for lists; the name if the file has no title.
     pub title: String,
-    /// Any text; empty where the file has none.
+    /// Any text; empty if the file has none.
     pub description: String,
-    /// IDs of /etc/os-release, in the file's order; `["any"]` alone for every Linux.
+    /// IDs of /etc/os-release, in the file's order; only `["any"]` for every Linux.
     pub targets: Vec<String>,
-    /// Whether it is also for distributions that name one of the targets in `ID_LIKE`, as Linux
-    /// Mint names ubuntu and debian; false where the file says nothing.
+    /// Whether distributions with a target in `ID_LIKE` are accepted, such as Linux Mint, which has
+    /// ubuntu and debian there. Default: false.
     pub derivatives: bool,
-    /// How much can go wrong; medium where the file says nothing.
+    /// How much can go wrong. Default: medium.
     pub risk: Risk,
     /// Within [`TIMEOUT_RANGE`]; [`DEFAULT_TIMEOUT_SECONDS`] if the file has no `timeout`.
     pub timeout_seconds: u32,
     /// Whether processes that a step leaves behind stay alive when the job ends.
     pub keep_processes: bool,
-    /// In the file's order, which is the form's.
+    /// In the file's order, which is also the form's.
     pub params: Vec<Param>,
     /// At least one.
     pub steps: Vec<Step>,
 }
 
 impl Preset {
-    /// Reads a preset from the text of the file whose name without extension is `stem`.
-    ///
-    /// # Errors
-    /// Every fault of the file that can be told apart, in the file's order. A fault of the YAML
-    /// itself or of its shape (an unknown key, a list where text belongs) hides those behind it.
-    pub fn parse(stem: &str, text: &str) -> Result<Self, Vec<Fault>> {
-        parse::parse(stem, text)
-    }
-
     /// Whether the preset is for every Linux, so that its script has no distro guard.
     pub fn targets_any(&self) -> bool {
         self.targets.iter().any(|target| target == "any")
     }
 
-    /// Whether the preset is for a machine whose /etc/os-release has these `ID` and `ID_LIKE`; the
-    /// latter as it stands there, several separated by blanks, empty where there is none. The
-    /// script's own guard decides alike.
+    /// Whether the preset is for a machine whose /etc/os-release has this `ID` and `ID_LIKE`, a
+    /// list separated by blanks. The script's distro guard applies the same rule.
     pub fn targets_os(&self, id: &str, id_like: &str) -> bool {
         let is_target = |id: &str| self.targets.iter().any(|target| target == id);
         self.targets_any()
@@ -80,13 +65,12 @@ impl Preset {
             || self.derivatives && id_like.split_ascii_whitespace().any(is_target)
     }
 
-    /// The param of that name.
     pub fn param(&self, name: &str) -> Option<&Param> {
         self.params.iter().find(|param| param.name == name)
     }
 }
 
-/// How much a preset can break, in its author's judgement. Shown beside the button that queues it.
+/// How much a preset can break, in its author's judgement. Shown next to the Queue button.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
 )]
@@ -105,11 +89,11 @@ pub enum Risk {
 pub struct Param {
     /// `[a-z][a-z0-9_]{0,62}`: also the variable's name in bash.
     pub name: String,
-    /// Any text; empty where the file has none.
+    /// Any text; empty if the file has none.
     pub description: String,
-    /// Always true for a secret; never true beside a default.
+    /// Always true for a secret; never true with a default.
     pub required: bool,
-    /// Keeps the kind's own limits.
+    /// Within the limits of `kind`.
     pub default: Option<ParamValue>,
     /// Type and limits.
     pub kind: ParamKind,
@@ -120,23 +104,23 @@ pub struct Param {
 pub enum ParamKind {
     /// Text without NUL.
     String {
-        /// The whole value has to match.
+        /// The whole value must match.
         pattern: Option<Pattern>,
-        /// In characters; [`MAX_TEXT_CHARS`] where there is none.
+        /// In characters. Default: [`MAX_TEXT_CHARS`].
         max_length: Option<usize>,
     },
     /// A whole number.
     Int {
-        /// The least, included.
+        /// Inclusive.
         min: Option<i64>,
-        /// The most, included.
+        /// Inclusive.
         max: Option<i64>,
     },
     /// `true` or `false`, in bash as in JSON.
     Bool,
     /// One of a list of texts.
     Enum {
-        /// At least one, none twice, in the file's order.
+        /// At least one, without duplicates, in the file's order.
         values: Vec<String>,
     },
     /// 1 to 65535.
@@ -159,9 +143,9 @@ impl ParamKind {
     }
 }
 
-/// A regular expression that a whole value must match, as the `pattern` attribute of an HTML input
-/// does: a pattern that its author forgot to anchor must not let `x; rm -rf /` pass because of its
-/// `x`. Anchors in it do no harm.
+/// A regular expression that a whole value must match, like the `pattern` attribute of an HTML
+/// input: a pattern without anchors must not accept `x; rm -rf /` because of its `x`. Anchors in it
+/// are harmless.
 #[derive(Clone)]
 pub struct Pattern {
     source: String,
@@ -172,7 +156,7 @@ impl Pattern {
     /// Compiles `source` (the `regex` crate's syntax: no look-around, no back-references, linear
     /// time).
     pub(super) fn new(source: &str) -> Result<Self, String> {
-        // Compiled alone first: `a)|(b` is no expression, and must not become one inside the group.
+        // Compiled without the group first: `a)|(b` is invalid and must not become valid inside it.
         compile(source)?;
         let whole = compile(&format!(r"\A(?:{source})\z"))?;
         Ok(Self {
@@ -200,7 +184,7 @@ fn compile(source: &str) -> Result<Regex, String> {
             let regex::Error::Syntax(text) = &error else {
                 return error.to_string();
             };
-            // The crate draws a picture over several lines; its last one says what is wrong.
+            // The crate draws a picture over several lines; the last line has the reason.
             let last = text.lines().last().unwrap_or("not a regular expression");
             last.trim_start_matches("error: ").to_owned()
         })
@@ -218,7 +202,7 @@ impl PartialEq for Pattern {
     }
 }
 
-/// The value of a param that is no secret.
+/// The value of a param other than a secret.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(untagged)]
 pub enum ParamValue {
@@ -244,13 +228,13 @@ impl fmt::Display for ParamValue {
 /// One step of a preset; each text is bash, with at least one command in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// One line, announced when the step's turn comes.
+    /// One line, printed when the step begins.
     pub name: String,
-    /// A condition: when it ends with 0 the step is already done, and is skipped.
+    /// A condition: if it exits with 0, the step is already done and is skipped.
     pub unless: Option<String>,
     /// What the step does.
     pub run: String,
-    /// Runs after `run`; when it ends with anything but 0 the step has failed.
+    /// Runs after `run`; if it exits with anything but 0, the step has failed.
     pub verify: Option<String>,
 }
 
@@ -258,7 +242,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
-    /// From 1; none where the fault is of the file as a whole.
+    /// From 1; `None` if the fault concerns the whole file.
     pub line: Option<usize>,
     /// From 1, in characters.
     pub column: Option<usize>,

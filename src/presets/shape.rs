@@ -1,6 +1,5 @@
-//! The shape of a preset's YAML, read strictly: an unknown key is a fault. There are no tagged,
-//! untagged or flattened enums here, with which serde's errors would point at the parent instead of
-//! the culprit.
+//! The structure of a preset's YAML, read strictly: an unknown key is a fault. Tagged, untagged and
+//! flattened enums are avoided, because serde's errors would point at their parent.
 
 use std::fmt;
 
@@ -9,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Unexpected, Visitor};
 use super::locate::Index;
 use super::schema::{Fault, Risk, Step};
 
-/// Reads the shape, and stops at the first fault.
+/// Reads the structure and stops at the first fault.
 pub(super) fn read(text: &str, index: &Index) -> Result<RawPreset, Fault> {
     match &index.duplicate {
         Some(fault) => Err(fault.clone()),
@@ -17,7 +16,7 @@ pub(super) fn read(text: &str, index: &Index) -> Result<RawPreset, Fault> {
     }
 }
 
-/// serde's own error, with the position taken out of the text and put into its fields.
+/// Converts serde's error; its position moves from the text to the fields.
 fn fault(error: &serde_yaml::Error) -> Fault {
     let location = error.location();
     let mut message = error.to_string();
@@ -26,8 +25,8 @@ fn fault(error: &serde_yaml::Error) -> Fault {
         message = message.replacen(&place, "", 1);
     }
     if message.contains("more than one document") {
-        message = "a file holds one preset, and this one has a second YAML document behind ---"
-            .to_owned();
+        message =
+            "a file must have one preset; this one has a second YAML document after ---".to_owned();
     }
     Fault {
         line: location.as_ref().map(serde_yaml::Location::line),
@@ -111,8 +110,8 @@ impl RawType {
 }
 
 impl RawParam {
-    /// Limits that are there and belong to another type, each with that type: a `min` on a port
-    /// would be read by people and by nothing else.
+    /// Limits that belong to another type, each with that type: a `min` on a port would have no
+    /// effect.
     pub(super) fn foreign_fields(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let owned = [
             ("pattern", self.pattern.is_some(), RawType::String),
@@ -129,12 +128,13 @@ impl RawParam {
     }
 }
 
-/// `default:` with nothing behind it is there, and null; plain `Option` would take it for absent.
+/// Keeps an explicit null (`default:` without a value), which a plain `Option` would read as
+/// absent.
 fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<serde_yaml::Value>, D::Error> {
     serde_yaml::Value::deserialize(d).map(Some)
 }
 
-/// An i64 whose fault says what people call one.
+/// Reads an i64 with a readable error.
 fn whole_number<'de, D: Deserializer<'de>>(d: D) -> Result<Option<i64>, D::Error> {
     struct Whole;
 
@@ -157,8 +157,7 @@ fn whole_number<'de, D: Deserializer<'de>>(d: D) -> Result<Option<i64>, D::Error
     d.deserialize_any(Whole).map(Some)
 }
 
-/// The params in the file's order, which a map type would lose. None is there twice: that was
-/// looked for before.
+/// The params in the file's order, which a map would lose. Duplicates were refused before.
 pub(super) struct RawParams(pub(super) Vec<(String, RawParam)>);
 
 impl<'de> Deserialize<'de> for RawParams {

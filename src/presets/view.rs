@@ -1,17 +1,18 @@
-//! The shapes in which the API shows presets. A field without a value is `null`, never absent.
+//! Presets in the API. A field without a value is `null`, never absent.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::catalog::{CatalogEntry, FileError, Origin, Snapshot};
+use super::catalog::{CatalogEntry, Origin, Snapshot};
+use super::folder::FileError;
 use super::schema::{MAX_TEXT_CHARS, Param, ParamKind, ParamValue, Risk};
 
-/// Answer of the list of presets.
+/// All presets.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct PresetList {
     /// By name.
     pub presets: Vec<PresetView>,
-    /// What is wrong in the presets folder; empty when nothing is.
+    /// Errors in the presets folder.
     pub errors: Vec<FileError>,
 }
 
@@ -37,19 +38,20 @@ pub struct PresetView {
     pub title: String,
     /// Any text, maybe empty.
     pub description: String,
-    /// IDs of /etc/os-release, or `any` alone.
+    /// IDs of /etc/os-release, or only `any`.
     pub targets: Vec<String>,
-    /// Whether it is also for distributions that name one of the targets in `ID_LIKE`.
+    /// Whether distributions with a target in `ID_LIKE` are accepted.
     pub derivatives: bool,
     /// How much can go wrong.
     pub risk: Risk,
-    /// How long a job of it may run unless the request says otherwise.
+    /// Timeout of its jobs unless the request has another one.
     pub timeout_seconds: u32,
-    /// In the order of a form.
+    /// Whether processes that a step leaves running stay alive when the job ends.
+    pub keep_processes: bool,
+    /// In the order of the form.
     pub params: Vec<ParamView>,
     /// The YAML text.
     pub source: String,
-    /// Where it comes from.
     pub origin: Origin,
 }
 
@@ -64,6 +66,7 @@ impl From<&CatalogEntry> for PresetView {
             derivatives: preset.derivatives,
             risk: preset.risk,
             timeout_seconds: preset.timeout_seconds,
+            keep_processes: preset.keep_processes,
             params: preset.params.iter().map(ParamView::from).collect(),
             source: entry.source.clone(),
             origin: entry.origin,
@@ -80,27 +83,27 @@ pub struct ParamView {
     /// `string`, `int`, `bool`, `enum`, `port` or `secret`.
     #[schema(example = "port")]
     pub r#type: &'static str,
-    /// Whether a request must give it.
+    /// Whether a request must include it.
     pub required: bool,
-    /// Used where a request doesn't give it; of the param's own type.
+    /// Used if a request doesn't include it; of the param's type.
     #[schema(value_type = Option<serde_json::Value>)]
     #[schema(required = true)]
     pub default: Option<ParamValue>,
     /// Any text, maybe empty.
     pub description: String,
-    /// The least of an `int` or a `port`.
+    /// Smallest value of an `int` or a `port`.
     #[schema(required = true)]
     pub min: Option<i64>,
-    /// The most of an `int` or a `port`.
+    /// Largest value of an `int` or a `port`.
     #[schema(required = true)]
     pub max: Option<i64>,
-    /// What all of a `string` must match.
+    /// The whole value of a `string` must match it.
     #[schema(required = true)]
     pub pattern: Option<String>,
-    /// The most characters of a `string` or a `secret`.
+    /// Longest value of a `string` or a `secret`, in characters.
     #[schema(required = true)]
     pub max_length: Option<usize>,
-    /// The choices of an `enum`.
+    /// Allowed values of an `enum`.
     #[schema(required = true)]
     pub values: Option<Vec<String>>,
 }

@@ -1,6 +1,6 @@
-//! The small languages inside a preset file: names and lines.
+//! Names and lines in a preset file.
 
-/// `[a-z0-9-]+`, and short enough for a file name and a heading.
+/// Whether this is `[a-z0-9-]+` and short enough for a file name and a heading.
 pub(super) fn is_preset_name(name: &str) -> bool {
     (1..=100).contains(&name.len())
         && name
@@ -8,8 +8,8 @@ pub(super) fn is_preset_name(name: &str) -> bool {
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-/// `[a-z][a-z0-9_]{0,62}`: a bash variable, and none that bash itself or the rendered script uses,
-/// since those have capitals or begin with an underscore.
+/// Whether this is `[a-z][a-z0-9_]{0,62}`: a bash variable that neither bash nor the rendered
+/// script uses, since theirs have capitals or begin with an underscore.
 pub(super) fn is_param_name(name: &str) -> bool {
     name.len() <= 63
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -18,7 +18,7 @@ pub(super) fn is_param_name(name: &str) -> bool {
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
-/// What os-release(5) allows as `ID`. Nothing in it needs quoting in bash.
+/// Whether os-release(5) allows this `ID`. Such an ID needs no quotes in bash.
 pub(super) fn is_os_id(id: &str) -> bool {
     (1..=63).contains(&id.len())
         && id
@@ -26,14 +26,14 @@ pub(super) fn is_os_id(id: &str) -> bool {
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
-/// One line for people: no control character, which would break out of a comment or a terminal's
-/// line.
+/// Whether this is one line of text. A control character could end a comment in the script, or act
+/// on a terminal.
 pub(super) fn is_line(text: &str) -> bool {
     !text.trim().is_empty() && text.chars().count() <= 200 && !text.chars().any(char::is_control)
 }
 
-/// Whether there is anything to run: bash refuses an empty pair of parentheses, and a condition of
-/// nothing but comments would always hold.
+/// Whether there is a command to run: bash refuses empty parentheses, and a condition that has only
+/// comments would always be true.
 pub(super) fn has_command(text: &str) -> bool {
     text.lines().any(|line| {
         let line = line.trim();

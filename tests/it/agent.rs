@@ -196,6 +196,32 @@ fn the_jobs_environment_is_clean() {
     }
 }
 
+/// The linter's list of known variables has every variable of a job's environment.
+#[test]
+fn the_linter_accepts_every_variable_of_a_jobs_environment() {
+    let world = world();
+    let id = world.run("compgen -e");
+    let job = world.done(&id);
+    let stdout = job.field("stdout");
+    let names: Vec<&str> = stdout.lines().skip(1).collect();
+    assert!(
+        names.contains(&"HYPRBOX_NODE_ID") && names.len() >= 9,
+        "{names:?}"
+    );
+    let uses: String = names
+        .iter()
+        .map(|name| format!("    : \"${name}\"\n"))
+        .collect();
+    let preset = format!(
+        "name: x\ntargets: [any]\nsteps:\n- name: One\n  run: |\n{uses}    : \"$NO_SUCH\"\n"
+    );
+    let tools = hyprbox::presets::check::Tools::installed().without_shellcheck();
+    let findings = hyprbox::presets::check::check("x", &preset, &tools);
+    let rules: Vec<&str> = findings.iter().map(|found| found.rule.as_str()).collect();
+    assert_eq!(rules, ["undefined-variable"], "{findings:?}");
+    assert!(findings[0].message.contains("NO_SUCH"), "{findings:?}");
+}
+
 #[test]
 fn a_step_reads_nothing_of_the_script() {
     let world = world();

@@ -1,4 +1,4 @@
-//! apt asks, and nobody is there to answer: its standard input is /dev/null.
+//! apt commands that ask questions. Nobody can answer: standard input is /dev/null.
 
 use super::{Findings, Part};
 
@@ -11,7 +11,7 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
         else {
             continue;
         };
-        // Options from a variable may hold what is missed.
+        // A variable may contain the missing options.
         if command
             .arguments()
             .1
@@ -45,7 +45,7 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
                     && word.contains(option)
             }
         };
-        let only_looks = words.iter().any(|word| {
+        let is_dry_run = words.iter().any(|word| {
             matches!(
                 *word,
                 "--simulate"
@@ -57,7 +57,7 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
                     | "--assume-no"
             )
         }) || words.iter().any(|word| short('s')(&word));
-        if only_looks {
+        if is_dry_run {
             continue;
         }
         let quiet: usize = words
@@ -65,21 +65,21 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
             .filter(short('q'))
             .map(|word| word.matches('q').count())
             .sum();
-        let agrees = words
+        let says_yes = words
             .iter()
             .any(|word| matches!(*word, "--yes" | "--assume-yes" | "--force-yes"))
             || words.iter().any(|word| short('y')(&word))
             || quiet >= 2 && program == "apt-get"
             || words.iter().any(|word| word.contains("Assume-Yes"));
         let place = part.at(command.at);
-        if !agrees {
+        if !says_yes {
             let message = format!(
-                "{program} {verb} asks whether to go on, gets no answer and ends: add --yes"
+                "{program} {verb} asks for confirmation and aborts without an answer: add --yes"
             );
             findings.error(place, "interactive-apt", message);
         } else if !frontend && !matches!(*verb, "remove" | "autoremove") {
             let message = format!(
-                "{program} {verb} lets packages ask questions: export DEBIAN_FRONTEND=noninteractive before"
+                "{program} {verb} lets packages ask questions: export DEBIAN_FRONTEND=noninteractive first"
             );
             findings.warning(place, "interactive-apt", message);
         }

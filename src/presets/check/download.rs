@@ -1,4 +1,4 @@
-//! Programs that are run as they arrive from elsewhere: `curl … | bash`.
+//! Downloads that are executed as they arrive (`curl … | bash`), and insecure downloads.
 
 use super::lex::{Command, Word};
 use super::{Findings, Part};
@@ -6,8 +6,8 @@ use super::{Findings, Part};
 pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
     for command in &part.script.commands {
         if runs_input(command) && feeds(part, command) {
-            let message = "this runs whatever the other side sends, as root, even if only half of it arrives: download it, \
-                           check its sum, and then run it";
+            let message = "this runs whatever the server sends, as root, even if the download is cut off: save the file, \
+                           verify its checksum, then run it";
             findings.error(part.at(command.at), "download-to-shell", message);
         }
         let insecure = match command.program() {
@@ -20,14 +20,15 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
             _ => None,
         };
         if let Some(flag) = insecure {
-            let message =
-                format!("{flag} takes the answer of anybody who is in between for the server's");
+            let message = format!(
+                "{flag} accepts any certificate, so that anybody in between can replace the download"
+            );
             findings.error(part.at(command.at), "insecure-download", message);
         }
     }
 }
 
-/// Whether a word is of short options, this one among them.
+/// Whether a word has short options that include this one.
 fn short(word: &str, option: char) -> bool {
     word.starts_with('-') && !word.starts_with("--") && word.contains(option)
 }
@@ -45,14 +46,14 @@ fn is_interpreter(name: &str) -> bool {
         || name.starts_with("python")
 }
 
-/// Whether the command runs text that it is given.
+/// Whether the command executes text.
 fn runs_input(command: &Command) -> bool {
     command
         .program()
         .is_some_and(|name| is_interpreter(name) || matches!(name, "eval" | "source" | "."))
 }
 
-/// Whether an interpreter with these arguments runs what it reads from its standard input.
+/// Whether an interpreter with these arguments executes its standard input.
 fn runs_stdin(name: &str, arguments: &[Word]) -> bool {
     let is_stdin =
         |word: &Word| matches!(word.raw.as_str(), "-" | "/dev/stdin" | "/proc/self/fd/0");
@@ -62,7 +63,7 @@ fn runs_stdin(name: &str, arguments: &[Word]) -> bool {
     if !is_interpreter(name) {
         return false;
     }
-    // Options whose value is the next word, and options that give the program another way.
+    // Options that take the next word as their value, and options that provide the program text.
     let (with_value, elsewhere): (&[char], &[char]) = match name {
         "perl" | "ruby" => (&['I'], &['e', 'E', 'n', 'p']),
         "node" | "php" | "lua" => (&[], &['e', 'p', 'r', 'f', 'm']),
@@ -108,7 +109,7 @@ fn feeds(part: &Part<'_>, command: &Command) -> bool {
         )
     };
     let (name, arguments) = command.arguments();
-    // Of a pipe or a redirection, if it has no file of its own to run.
+    // The input of a pipe or a redirection, unless the arguments name a program.
     if name.is_some_and(|name| runs_stdin(name, arguments)) {
         let mut from = command.reads;
         while let Some(n) = from {

@@ -8,18 +8,18 @@ use crate::presets::schema::MAX_FILE_BYTES;
 
 use super::{Finding, Tools, check};
 
-/// A file that was looked at.
+/// A checked file.
 #[derive(Debug)]
 pub struct Checked {
-    /// As given, or the folder as given with the file's name.
+    /// The path as given; for a file in a folder, the folder as given plus the file's name.
     pub path: PathBuf,
-    /// The text; empty where it can't be read.
+    /// The text; empty if the file can't be read.
     pub text: String,
     /// By line and column; or why the file can't be read.
     pub findings: Result<Vec<Finding>, String>,
 }
 
-/// Checks each file of `paths`, and of a folder each file that ends in .yaml or .yml, by name.
+/// Checks each file in `paths`, and in each folder the files that end in .yaml or .yml, by name.
 pub fn check_paths(paths: &[PathBuf], tools: &Tools) -> Vec<Checked> {
     let mut all = Vec::new();
     for path in paths {
@@ -87,7 +87,7 @@ fn read(path: &Path) -> io::Result<String> {
         .read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other(format!(
-            "has more than {MAX_FILE_BYTES} bytes, which no preset needs"
+            "has more than {MAX_FILE_BYTES} bytes, the most that a preset may have"
         )));
     }
     Ok(text)

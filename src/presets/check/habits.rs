@@ -1,5 +1,4 @@
-//! Smaller things that bite: checks that can't fail, ends that no job sees, doors that close behind
-//! one.
+//! Smaller traps: checks that can't fail, commands that stop the machine or lock everybody out.
 
 use crate::presets::schema::Step;
 
@@ -12,8 +11,7 @@ pub(super) fn check(part: &Part<'_>, steps: &[Step], findings: &mut Findings) {
     open_to_all(part, findings);
 }
 
-/// A condition without a way to come out false: the step is never run, or never found to have
-/// failed.
+/// A condition that can't be false: the step never runs, or never fails.
 fn never_fails(part: &Part<'_>, findings: &mut Findings) {
     let text = part.text.trim();
     let is_constant = matches!(text, "true" | ":" | "exit 0");
@@ -25,18 +23,18 @@ fn never_fails(part: &Part<'_>, findings: &mut Findings) {
         "verify" => findings.warning(
             part.at(0),
             "verify-never-fails",
-            "this is true whatever the step did: it proves nothing",
+            "this always succeeds, so it verifies nothing",
         ),
         "unless" => findings.error(
             part.at(0),
             "unless-always-holds",
-            "this always holds: the step never runs",
+            "this always succeeds, so the step never runs",
         ),
         _ => {}
     }
 }
 
-/// A job that takes its machine down with it is found as failed afterwards.
+/// A job that stops its machine is reported as failed.
 fn ends_the_machine(part: &Part<'_>, findings: &mut Findings) {
     for command in &part.script.commands {
         let words: Vec<&str> = command.literals().collect();
@@ -49,13 +47,13 @@ fn ends_the_machine(part: &Part<'_>, findings: &mut Findings) {
             _ => false,
         };
         if ends {
-            let message = "the job would end with its machine, as FAILED: shutdown -r +1 leaves it a minute to say that it succeeded";
+            let message = "this stops the machine while the job is running, so the job fails: use shutdown -r +1, which gives the agent a minute to report success";
             findings.error(part.at(command.at), "ends-the-machine", message);
         }
     }
 }
 
-/// A configuration that sshd refuses is found when nobody can sign in any more.
+/// A restart with a configuration that sshd refuses locks everybody out.
 fn untested_sshd(part: &Part<'_>, step: &Step, findings: &mut Findings) {
     let texts = [
         step.unless.as_deref(),
@@ -82,7 +80,7 @@ fn untested_sshd(part: &Part<'_>, step: &Step, findings: &mut Findings) {
         let takes = matches!(command.program(), Some("systemctl" | "service"));
         if takes && words.iter().any(is_ssh) && words.iter().any(is_taken_over) {
             let message =
-                "a configuration that sshd refuses locks everybody out: sshd -t before this";
+                "if sshd refuses the configuration, nobody can sign in: run sshd -t before this";
             findings.warning(part.at(command.at), "untested-sshd", message);
         }
     }
@@ -112,7 +110,7 @@ fn open_to_all(part: &Part<'_>, findings: &mut Findings) {
             )
         };
         if command.literals().any(is_open) {
-            let message = "every user of the machine may change it then, and so what root reads or runs of it";
+            let message = "this lets every user of the machine change a file that root may read or run: set narrower permissions";
             findings.warning(part.at(command.at), "open-to-all", message);
         }
     }

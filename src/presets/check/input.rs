@@ -1,11 +1,11 @@
-//! `read` without an input: a step's standard input is /dev/null, so that `read` fails at once.
+//! `read` without an input: a step's standard input is /dev/null, so `read` fails at once.
 
 use super::{Findings, Part};
 
 pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
     let script = &part.script;
-    // A function may be called with an input, and `exec` may open one for all that follows.
-    let comes_from_afar = script.feeds_compounds
+    // A function may be called with an input, and `exec` may open one for all later commands.
+    let may_have_input = script.feeds_compounds
         || script.commands.iter().any(|command| {
             let feeds = command.has_input || command.reads.is_some();
             feeds
@@ -14,7 +14,7 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
                     .is_none_or(|name| script.functions.contains(name))
                 || feeds && command.words.first().is_some_and(|word| word.raw == "exec")
         });
-    if comes_from_afar {
+    if may_have_input {
         return;
     }
     for command in &script.commands {
@@ -26,7 +26,7 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
             && part.behind(command).is_none()
         {
             let message =
-                "a step's standard input is /dev/null: read gets nothing and fails; ask by a param";
+                "a step's standard input is /dev/null, so read fails: use a param instead";
             findings.error(part.at(command.at), "read-without-input", message);
         }
     }

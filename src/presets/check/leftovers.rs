@@ -1,5 +1,5 @@
-//! Processes that a step starts to stay. The agent ends them with the job, unless the preset says
-//! otherwise.
+//! Processes that a step leaves running. The agent ends them with the job, unless the preset has
+//! `keepProcesses: true`.
 
 use crate::presets::schema::Preset;
 
@@ -17,13 +17,13 @@ pub(super) fn check(preset: &Preset, part: &Part<'_>, findings: &mut Findings) {
             continue;
         };
         let message = format!(
-            "the job ends, and what {what} leaves running is then ended too: let systemd start it, or set keepProcesses: true"
+            "the agent ends processes that {what} leaves running when the job ends: start them with systemd, or set keepProcesses: true"
         );
         findings.warning(part.at(command.at), "ended-with-job", message);
     }
 }
 
-/// What the command leaves running, if it does.
+/// The name of the construct that leaves a process running, if the command does.
 fn stays(command: &Command, waits: bool, kills: bool) -> Option<&'static str> {
     let words: Vec<&str> = command.literals().collect();
     let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(word));
@@ -62,7 +62,7 @@ fn stays(command: &Command, waits: bool, kills: bool) -> Option<&'static str> {
     }
 }
 
-/// Whether `-d` is among the options of `podman run`, before the image and its own arguments.
+/// Whether `podman run` has the option `-d` before the image's name.
 fn short_detach(words: &[&str]) -> bool {
     let behind = words.iter().skip_while(|word| **word != "run").skip(1);
     behind

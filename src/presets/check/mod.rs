@@ -1,18 +1,17 @@
-//! The linter for people who write presets: `hyprbox presets check`. Works on files alone, without
-//! a server.
+//! The linter for presets, `hyprbox presets check`. Works on files, without a server.
 //!
 //! | file | owns |
 //! | --- | --- |
 //! | `lex` | bash text → its commands, words and expansions |
-//! | `place` | a place in a step's text → line and column of the YAML file |
-//! | `params` | params that nothing uses, variables that nothing sets, params without quotes |
-//! | `removal`, `download`, `apt`, `secrets`, `habits` | what bites as root |
-//! | `readonly`, `pipes`, `input`, `leftovers` | what ends a step, or is ended with the job |
-//! | `tools` | `bash -n` and shellcheck, where they are installed |
+//! | `place` | a position in a step's text → line and column of the YAML file |
+//! | `params` | unused params, undefined variables, params without quotes |
+//! | `removal`, `download`, `apt`, `secrets`, `habits` | dangerous commands |
+//! | `readonly`, `pipes`, `input`, `leftovers` | commands that end a step, or end with the job |
+//! | `tools` | `bash -n` and shellcheck, if they are installed |
 //! | `files` | paths → files → findings |
 //! | `report` | findings for people, and as JSON |
 //!
-//! A rule says nothing rather than something wrong: whoever gets used to false alarms reads none.
+//! If in doubt, a rule reports nothing: people who get used to false alarms stop reading.
 
 mod apt;
 mod download;
@@ -39,36 +38,34 @@ pub use files::{Checked, check_paths};
 pub use report::{human, json};
 pub use tools::Tools;
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It won't do what it says, or does harm.
+    /// It fails or does harm.
     Error,
-    /// It may, one day or on some machine.
+    /// It may fail or do harm in some cases.
     Warning,
-    /// It could be said better.
+    /// It could be written better.
     Note,
 }
 
-/// Something that a preset's author should look at.
+/// A problem in a preset file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
-    /// From 1; 1 where it is of the file as a whole.
+    /// From 1; 1 if it concerns the whole file.
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
-    /// How bad it is.
     pub severity: Severity,
     /// The rule's name, such as `unquoted-param`, or shellcheck's, such as `SC2086`.
     pub rule: String,
-    /// What is wrong, and what to do instead.
+    /// The problem and how to fix it.
     pub message: String,
 }
 
-/// All that is to be said about the preset in `text`, the content of the file whose name without
-/// extension is `stem`, by line and column. A file that is no preset has its faults and nothing
-/// else.
+/// Checks the preset in `text`, the content of the file whose name without extension is `stem`.
+/// Returns the findings by line and column. For an invalid preset these are only its faults.
 pub fn check(stem: &str, text: &str, tools: &Tools) -> Vec<Finding> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let preset = match Preset::parse(stem, text) {
@@ -124,7 +121,7 @@ struct Part<'a> {
     text: &'a str,
     script: Script,
     scalar: Scalar,
-    /// False once `bash -n` refused it: then nothing else is said of it.
+    /// False once `bash -n` refused the text: then no other rule checks it.
     is_bash: bool,
 }
 
@@ -163,7 +160,7 @@ fn parts<'a>(source: &Source<'_>, preset: &'a Preset) -> Vec<Part<'a>> {
 }
 
 impl Part<'_> {
-    /// Where in the file the `offset`th character of the text is.
+    /// The position in the file of the text's `offset`th character.
     fn at(&self, offset: usize) -> Place {
         self.scalar.of_offset(offset)
     }
@@ -172,8 +169,8 @@ impl Part<'_> {
         word.expansions.iter().map(|n| &self.script.expansions[*n])
     }
 
-    /// Whether nobody sees the exit status of the command of that index: it stands in an argument,
-    /// or in a condition.
+    /// Whether the exit status of the command at that index is ignored, because the command is in
+    /// an argument or in a condition.
     fn is_unseen(&self, index: usize) -> bool {
         self.script
             .unseen
@@ -192,22 +189,22 @@ impl Part<'_> {
             })
     }
 
-    /// What stands behind the `||` that follows the command, or the `$(…)` that it is in.
+    /// The text after the `||` that follows the command or its `$(…)`.
     fn behind(&self, command: &Command) -> Option<String> {
         let rest: String = self.text.chars().skip(command.end).take(200).collect();
         let rest = rest.trim_start_matches([' ', '\t', ')', '"', '}']);
         rest.strip_prefix("||").map(ToOwned::to_owned)
     }
 
-    /// Whether there is a command, anywhere, that this holds for.
+    /// Whether a command of the text satisfies a condition.
     fn has(&self, is: impl Fn(&Command) -> bool) -> bool {
         self.script.commands.iter().any(is)
     }
 }
 
 impl Command {
-    /// The program's name without its folder, where it stands in the text. What stands before it to
-    /// start it otherwise (`sudo`, `env X=1`, `timeout 5`, `exec`) is passed over.
+    /// The program's name without its folder, if the text contains it. Skips wrappers such as
+    /// `sudo`, `env X=1`, `timeout 5` and `exec`.
     fn program(&self) -> Option<&str> {
         self.arguments().0
     }
@@ -225,7 +222,7 @@ impl Command {
                 return (None, rest);
             };
             let name = name.rsplit('/').next().unwrap_or(name);
-            // Options whose value is the next word.
+            // Options that take the next word as their value.
             let with_value: &[char] = match name {
                 "sudo" | "doas" => &['u', 'g', 'h', 'p', 'C', 'T', 'U', 'r', 't', 'D', 'R'],
                 "env" => &['u', 'C'],
@@ -257,7 +254,7 @@ impl Command {
         (None, words)
     }
 
-    /// The arguments that stand in the text.
+    /// The arguments without expansions.
     fn literals(&self) -> impl Iterator<Item = &str> {
         self.arguments()
             .1
@@ -266,7 +263,7 @@ impl Command {
     }
 }
 
-/// Where findings go.
+/// Collects findings.
 struct Findings {
     list: Vec<Finding>,
 }
@@ -297,7 +294,7 @@ impl Findings {
     }
 }
 
-/// Whether a value of the param can be of no characters at all.
+/// Whether the param's value can be empty.
 fn may_be_empty(param: &Param) -> bool {
     if !param.required && param.default.is_none() {
         return true;
@@ -311,8 +308,7 @@ fn may_be_empty(param: &Param) -> bool {
     }
 }
 
-/// Reads `text` as bash and drops what was read: for tests of texts that `bash -n` would keep from
-/// the rules.
+/// Reads `text` as bash and drops the result: for tests with texts that `bash -n` refuses.
 #[cfg(test)]
 pub(super) fn read_anything(text: &str) {
     let _script = lex::read(text);

@@ -1,4 +1,4 @@
-//! Params and variables: those that nothing uses, those that nothing sets, those without quotes.
+//! Unused params, undefined variables, and params without quotes.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use super::lex::is_name;
 use super::place::Source;
 use super::{Findings, Part};
 
-/// A param that no step looks at asks people for nothing.
+/// Finds params that no step uses.
 pub(super) fn unused(
     file: &Source<'_>,
     preset: &Preset,
     parts: &[Part<'_>],
     findings: &mut Findings,
 ) {
-    // Text that is run, or names that are computed, may use anything.
+    // `eval` and computed names may use any variable.
     let is_open = |part: &Part<'_>| {
         part.text.contains("${!") || part.has(|c| matches!(c.program(), Some("eval")))
     };
@@ -37,17 +37,14 @@ pub(super) fn unused(
         if !used.contains(param.name.as_str()) {
             let path = [Segment::Key("params"), Segment::Key(&param.name)];
             let place = file.index.place(&path, Aim::Key).unwrap_or((1, 1));
-            let message = format!(
-                "no step uses ${}: use it, or take the param away",
-                param.name
-            );
+            let message = format!("no step uses ${}: use it, or remove the param", param.name);
             findings.warning(place, "unused-param", message);
         }
     }
 }
 
-/// What a job's environment has, and what bash itself sets. A test holds the first half to the
-/// agent's.
+/// Variables of a job's environment and of bash itself. tests/it/agent.rs compares the first half
+/// with what the agent sets.
 const GIVEN: &[&str] = &[
     "PATH",
     "HOME",
@@ -59,7 +56,7 @@ const GIVEN: &[&str] = &[
     "HYPRBOX_FORCE",
     "HYPRBOX_JOB_ID",
     "HYPRBOX_NODE_ID",
-    // Of bash.
+    // Set by bash.
     "BASH",
     "BASHOPTS",
     "BASHPID",
@@ -97,8 +94,8 @@ const GIVEN: &[&str] = &[
     "UID",
 ];
 
-/// Whether the name may have a value that the part doesn't set. Proxies come from the agent, if it
-/// is told to pass them.
+/// Whether the variable may be set without the part's doing. The agent passes proxy settings on if
+/// `HYPRBOX_JOB_ENV` names them.
 fn may_be_given(name: &str) -> bool {
     GIVEN.contains(&name)
         || name.starts_with("BASH_")
@@ -106,8 +103,8 @@ fn may_be_given(name: &str) -> bool {
         || name.to_ascii_lowercase().ends_with("_proxy")
 }
 
-/// A variable that is neither a param nor given by the environment nor set in the same part ends
-/// it, by `set -u`.
+/// Finds variables that are neither params nor in the environment nor set in the same part: with
+/// `set -u` they end the step.
 pub(super) fn undefined(
     preset: &Preset,
     parts: &[Part<'_>],
@@ -118,7 +115,7 @@ pub(super) fn undefined(
         let words: Vec<&str> = command.literals().collect();
         match command.program() {
             Some("eval" | "source" | ".") => true,
-            // From here on an unset variable is empty.
+            // After this, an unset variable is empty.
             Some("set") => words
                 .iter()
                 .any(|word| word.starts_with('+') && word.contains('u') || *word == "nounset"),
@@ -129,23 +126,24 @@ pub(super) fn undefined(
         return;
     }
     let set = set_names(part);
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for expansion in &part.script.expansions {
         let name = expansion.name.as_str();
         if expansion.guarded {
-            // Whoever asks whether it is there knows that it may be absent.
-            told.insert(name);
+            // A guard shows that the author knows that the variable may be absent.
+            reported.insert(name);
         }
         if may_be_given(name)
             || expansion.guarded
             || set.contains(name)
             || preset.param(name).is_some()
-            || !told.insert(name)
+            || !reported.insert(name)
         {
             continue;
         }
         let hint = if parts.iter().any(|other| set_names(other).contains(name)) {
-            ": variables don't outlive a step's part; set it here, too".to_owned()
+            ": a variable is lost at the end of unless, run or verify; set it here as well"
+                .to_owned()
         } else {
             match closest(name, &preset.params) {
                 Some(param) => format!("; did you mean ${param}?"),
@@ -157,14 +155,14 @@ pub(super) fn undefined(
                 "${name} is not in a job's environment, and nothing here sets it{hint}; write ${{{name}:-}} if it may be absent"
             )
         } else {
-            format!("${name} is no param, and nothing here sets it{hint}")
+            format!("${name} is not a param, and nothing here sets it{hint}")
         };
         findings.error(part.at(expansion.at), "undefined-variable", message);
     }
 }
 
-/// Whatever may be the name of a variable that the part sets: assigned, or an argument of `read`,
-/// `mapfile`, `printf -v` and the like, or counted with.
+/// Every name that may be a variable set by the part: assigned, an argument of `read`, `mapfile`,
+/// `printf -v` and the like, or used in arithmetic.
 fn set_names<'p>(part: &'p Part<'_>) -> BTreeSet<&'p str> {
     let mut names: BTreeSet<&str> = part.script.bare_names.iter().map(String::as_str).collect();
     for command in &part.script.commands {
@@ -178,7 +176,7 @@ fn set_names<'p>(part: &'p Part<'_>) -> BTreeSet<&'p str> {
     names
 }
 
-/// A param that differs by a letter or two.
+/// A param whose name differs by one or two letters.
 fn closest<'p>(name: &str, params: &'p [Param]) -> Option<&'p str> {
     let near = params
         .iter()
@@ -188,7 +186,7 @@ fn closest<'p>(name: &str, params: &'p [Param]) -> Option<&'p str> {
         .map(|(_, name)| name)
 }
 
-/// How many letters to add, take away or change.
+/// Edit distance: the number of letters to add, remove or change.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
@@ -203,7 +201,7 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// Without quotes, a value with a blank or a `*` becomes several words.
+/// Finds params without quotes: a value with a blank or a `*` becomes several words.
 pub(super) fn unquoted(preset: &Preset, part: &Part<'_>, findings: &mut Findings) {
     for expansion in part
         .script
@@ -217,7 +215,7 @@ pub(super) fn unquoted(preset: &Preset, part: &Part<'_>, findings: &mut Findings
         if can_split(param) {
             let name = &param.name;
             let message = format!(
-                "${name} is not in quotes: a blank or a * in it makes other words of it; write \"${name}\""
+                "${name} is not quoted: a value with a blank or a * becomes several words; write \"${name}\""
             );
             findings.warning(part.at(expansion.at), "unquoted-param", message);
         }

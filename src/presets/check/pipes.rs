@@ -1,6 +1,6 @@
-//! Readers that end before their writer does. The writer gets SIGPIPE and ends with 141; under
-//! `pipefail` that is the exit status of the pipe, although the reader found what it was looking
-//! for.
+//! Readers of a pipe that exit before their writer does. The writer then gets SIGPIPE and exits
+//! with
+//! 141. With `pipefail` that is the exit status of the pipe, although the reader succeeded.
 
 use super::lex::Command;
 use super::{Findings, Part};
@@ -21,15 +21,14 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
             continue;
         }
         let message = format!(
-            "{what} ends before it has read all, and the command before it then ends with 141 (SIGPIPE): under pipefail the \
-             pipe fails, now and then; {advice}"
+            "{what} exits before it has read everything, and the command before it may then fail with 141 (SIGPIPE), which \
+             fails the step because of pipefail: {advice}"
         );
         findings.warning(part.at(command.at), "early-reader", message);
     }
 }
 
-/// Whether what stands behind the command takes any end for a good one. A search that fails takes
-/// the wrong branch.
+/// Whether the command's failure is ignored. A failing search is not: it takes the wrong branch.
 fn is_meant(part: &Part<'_>, command: &Command, what: &str) -> bool {
     part.behind(command).is_some_and(|rest| {
         let rest = rest.trim_start();
@@ -37,8 +36,7 @@ fn is_meant(part: &Part<'_>, command: &Command, what: &str) -> bool {
     })
 }
 
-/// Whether the command stops reading before the end of its input; then what it is called, and what
-/// to do.
+/// If the command stops reading before the end of its input: its name, and how to fix that.
 fn ends_early(command: &Command) -> Option<(&'static str, &'static str)> {
     let words: Vec<&str> = command.literals().collect();
     let short = |option: char| {
@@ -46,7 +44,7 @@ fn ends_early(command: &Command) -> Option<(&'static str, &'static str)> {
             let Some(letters) = word.strip_prefix('-') else {
                 return false;
             };
-            // What stands behind an option with a value is that value: `-eq`, `-A1`.
+            // An option's value may follow it in the same word: `-eq`, `-A1`.
             let letters = letters.split(['e', 'f', 'A', 'B', 'C', 'D', 'd']).next();
             !word.starts_with("--") && letters.unwrap_or_default().contains(option)
         })
@@ -78,7 +76,7 @@ fn ends_early(command: &Command) -> Option<(&'static str, &'static str)> {
                 .any(|pair| matches!(pair[0], "-n" | "-c") && pair[1].starts_with('-'));
             (!reads_all && !pair).then_some((
                 "head",
-                "write head … <<<\"$(…)\", or sed -n 1p, which reads all",
+                "write head … <<<\"$(…)\", or sed -n 1p, which reads everything",
             ))
         }
         "sed" => words
@@ -105,7 +103,7 @@ fn is_sed_quit(script: &str) -> bool {
     })
 }
 
-/// Whether the command writes little, and in one go: it is done before a reader can end.
+/// Whether the command writes little and at once, so that it is done before a reader can exit.
 fn writes_at_once(command: &Command) -> bool {
     let mut literals = command.literals();
     match command.program() {

@@ -1,4 +1,4 @@
-//! From a place in a step's text to the place in the YAML file that a person has open.
+//! Maps a position in a step's text to the position in the YAML file.
 
 use saphyr_parser::ScalarStyle;
 
@@ -7,10 +7,10 @@ use crate::presets::locate::{Index, Segment};
 /// Line and column, both from 1, in characters.
 pub(super) use crate::presets::locate::Place;
 
-/// A preset file's text, for positions.
+/// A preset file's text and the positions in it.
 pub(super) struct Source<'a> {
     pub(super) index: Index,
-    /// Without the line ends.
+    /// Without line ends.
     lines: Vec<&'a str>,
 }
 
@@ -23,19 +23,19 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A text of the preset (a `run`, an `unless`, a `verify`) and how it stands in the file.
+/// A text of the preset (a `run`, an `unless`, a `verify`) and its notation in the file.
 pub(super) struct Scalar {
-    /// Where the file has its value: the `|` of a block, the quote or the first character
-    /// otherwise.
+    /// Where the value begins in the file: at the `|` of a block, the quote, or the first
+    /// character.
     start: Place,
-    /// The place of each character of the text; shorter than the text if the rest can't be told.
+    /// The position of each character of the text; shorter than the text if the rest is unknown.
     places: Vec<Place>,
-    /// The offset at which each line of the text begins.
+    /// The offset of each line's beginning in the text.
     lines: Vec<usize>,
 }
 
 impl Scalar {
-    /// The value at `path` in the YAML file, of which `text` was read.
+    /// Finds the value at `path` in the YAML file. `text` is the value's content.
     pub(super) fn find(source: &Source<'_>, path: &[Segment<'_>], text: &str) -> Self {
         let found = source.index.scalar(path);
         let (start, style) = found.unwrap_or(((1, 1), ScalarStyle::Plain));
@@ -53,14 +53,13 @@ impl Scalar {
         }
     }
 
-    /// Where line and column of the text are in the file.
+    /// Maps a line and column of the text to the file.
     pub(super) fn place(&self, (line, column): Place) -> Place {
         let begin = self.lines.get(line - 1).or(self.lines.last());
         self.of_offset(begin.map_or(0, |begin| begin + column - 1))
     }
 
-    /// Where the `offset`th character of the text is in the file; its end is behind the last
-    /// character.
+    /// Maps the text's `offset`th character to the file; the text's end is after the last one.
     pub(super) fn of_offset(&self, offset: usize) -> Place {
         if let Some(place) = self.places.get(offset) {
             return *place;
@@ -72,9 +71,9 @@ impl Scalar {
     }
 }
 
-/// The characters of the scalar as written in the file: escapes resolved, indentation left out,
-/// each line break as a newline. How breaks are folded is left to [`align`]. Runs past the scalar's
-/// end, since the text says where that is.
+/// The characters of the scalar in the file: escapes are resolved, indentation is removed, and each
+/// line break is a newline, which [`align`] may fold. Continues after the scalar's end, because the
+/// text determines where that is.
 fn written(lines: &[&str], start: Place, style: ScalarStyle, text: &str) -> Vec<(char, Place)> {
     let mut all = Vec::new();
     let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
@@ -84,7 +83,8 @@ fn written(lines: &[&str], start: Place, style: ScalarStyle, text: &str) -> Vec<
     } else {
         0
     };
-    // Every character of the text takes at least one of the file, and blank lines may come between.
+    // Each character of the text takes at least one of the file; there may be blank lines in
+    // between.
     let enough = 2 * text.chars().count() + 64;
     for (index, line) in rest.iter().enumerate().skip(usize::from(is_block)) {
         let number = start.0 + index;
@@ -127,8 +127,7 @@ fn written(lines: &[&str], start: Place, style: ScalarStyle, text: &str) -> Vec<
     all
 }
 
-/// How far a block is indented: by what its first line with text has in the file and not in the
-/// text.
+/// The indentation of a block: the difference between its first line in the file and in the text.
 fn block_indent(lines: &[&str], text: &str) -> usize {
     let width = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let of = |line: Option<&str>| line.map_or(0, width);
@@ -137,8 +136,7 @@ fn block_indent(lines: &[&str], text: &str) -> usize {
     of(in_file).saturating_sub(of(in_text))
 }
 
-/// The character that `\c` stands for, and how many characters of the file come behind the
-/// backslash.
+/// The character that `\c` stands for, and the number of characters after the backslash.
 fn escaped(c: char, rest: &[char]) -> (char, usize) {
     let code = |digits: usize| {
         let hex: String = rest.iter().take(digits).collect();
@@ -166,16 +164,15 @@ fn escaped(c: char, rest: &[char]) -> (char, usize) {
     }
 }
 
-/// The place of each character of `text`. A blank of the text may be a line break of the file;
-/// breaks and blanks of the file may be nothing in the text. Ends where the two can't be brought
-/// together.
+/// The position of each character of `text`. A blank in the text may be a line break in the file;
+/// breaks and blanks in the file may be absent from the text. Stops where the two don't match.
 fn align(text: &str, written: &[(char, Place)]) -> Vec<Place> {
     let mut places = Vec::new();
     let mut at = 0;
     'text: for expected in text.chars() {
         while let Some((found, place)) = written.get(at) {
             let is_fold = expected == ' ' && *found == '\n';
-            // A blank at the end of a line of the file is not in the text.
+            // A blank at the end of a line in the file is not part of the text.
             let trails = expected == ' '
                 && matches!(found, ' ' | '\t')
                 && written[at..]
@@ -198,7 +195,7 @@ fn align(text: &str, written: &[(char, Place)]) -> Vec<Place> {
     places
 }
 
-/// Whether the text itself ends a line with blanks here, as a block may.
+/// Whether the text itself has blanks before a line break here, as a block may.
 fn continues_with_blanks(text: &str, offset: usize) -> bool {
     text.chars()
         .skip(offset)
@@ -210,9 +207,9 @@ fn continues_with_blanks(text: &str, offset: usize) -> bool {
 mod tests {
     use super::*;
 
-    /// In each way to write a text: the `!` of the text is at the `!` of the file.
+    /// For each notation: the `!` of the text maps to the `!` of the file.
     #[test]
-    fn each_character_is_where_the_file_has_it() {
+    fn each_character_maps_to_its_place_in_the_file() {
         let files = [
             "run: plain a!b",
             "run: plain over\n  two   \n\n  lines !x",

@@ -1,4 +1,4 @@
-//! Params are read-only: whatever sets one ends the step.
+//! Commands that set a param. Params are read-only, so such a command ends the step.
 
 use crate::presets::schema::Preset;
 
@@ -19,14 +19,14 @@ pub(super) fn check(preset: &Preset, part: &Part<'_>, findings: &mut Findings) {
     for (at, name) in set {
         if preset.param(name).is_some() {
             let message = format!(
-                "${name} is a param, which is read-only: the step ends here; use a variable of another name"
+                "${name} is a param and read-only, so this ends the step: use a variable with another name"
             );
             findings.error(part.at(at), "readonly-param", message);
         }
     }
 }
 
-/// Variables that a command sets because they are among its arguments.
+/// Variables that a command sets because its arguments name them.
 fn set_by_words(command: &Command) -> Vec<(usize, &str)> {
     let (Some(program), words) = command.arguments() else {
         return Vec::new();
@@ -35,7 +35,7 @@ fn set_by_words(command: &Command) -> Vec<(usize, &str)> {
     let (with_value, only): (&[char], Option<usize>) = match program {
         "read" => (&['d', 'i', 'n', 'N', 'p', 't', 'u'], None),
         "mapfile" | "readarray" => (&['d', 'n', 'O', 's', 'u', 'C', 'c'], None),
-        // Other names than the second are texts: `getopts ab name`.
+        // Only the second argument is a variable: `getopts ab name`.
         "getopts" => (&[], Some(1)),
         "local" => (&[], None),
         "unset" => {

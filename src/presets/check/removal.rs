@@ -1,4 +1,4 @@
-//! `rm -rf "/srv/$name"`, where `name` may be empty: then it is `/srv/` that goes.
+//! `rm -rf "/srv/$name"` if `name` may be empty: it would remove `/srv/`.
 
 use crate::presets::schema::Preset;
 
@@ -24,10 +24,10 @@ pub(super) fn check(preset: &Preset, part: &Part<'_>, findings: &mut Findings) {
                     continue;
                 };
                 let name = param.name.as_str();
-                if expansion.guarded || !may_be_empty(param) || is_looked_at(part.text, name) {
+                if expansion.guarded || !may_be_empty(param) || is_tested(part.text, name) {
                     continue;
                 }
-                // Without the value, is it still the name of something?
+                // The path that remains if the value is empty.
                 let bare = word
                     .raw
                     .replace(&format!("${{{name}}}"), "")
@@ -35,7 +35,7 @@ pub(super) fn check(preset: &Preset, part: &Part<'_>, findings: &mut Findings) {
                 let bare = bare.replace(['"', '\''], "");
                 if bare.starts_with('/') && bare.trim_end_matches('*').ends_with('/') {
                     let message = format!(
-                        "${name} may be empty, and this then removes {bare}: write \"${{{name}:?}}\""
+                        "${name} may be empty, and then this removes {bare}: write \"${{{name}:?}}\""
                     );
                     findings.error(part.at(word.at), "rm-of-empty", message);
                 }
@@ -44,8 +44,8 @@ pub(super) fn check(preset: &Preset, part: &Part<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether the part asks if the value is empty.
-fn is_looked_at(text: &str, name: &str) -> bool {
+/// Whether the part tests if the value is empty.
+fn is_tested(text: &str, name: &str) -> bool {
     ["-n", "-z"].iter().any(|test| {
         [
             format!("{test} ${name}"),
@@ -53,6 +53,6 @@ fn is_looked_at(text: &str, name: &str) -> bool {
             format!("{test} \"${{{name}}}\""),
         ]
         .iter()
-        .any(|asked| text.contains(asked.as_str()))
+        .any(|form| text.contains(form.as_str()))
     })
 }

@@ -1,4 +1,4 @@
-//! Findings as a compiler would tell them, and as JSON.
+//! Prints findings as a compiler does, and as JSON.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Checked, Finding, Severity};
 
-/// For people: each finding with the line it is about, and a sum at the end.
+/// For people: each finding with its line of the file, and the totals at the end.
 pub fn human(all: &[Checked]) -> String {
     let mut text = String::new();
     let (mut errors, mut others, mut unreadable) = (0, 0, 0);
@@ -33,7 +33,7 @@ pub fn human(all: &[Checked]) -> String {
         n => format!("{n} files"),
     };
     let _ = match (errors, others, unreadable) {
-        (0, 0, 0) => writeln!(text, "{files}: nothing found"),
+        (0, 0, 0) => writeln!(text, "{files}: no problems found"),
         (_, _, 0) => writeln!(
             text,
             "{files}; errors: {errors}, warnings and notes: {others}"
@@ -62,18 +62,18 @@ fn one(text: &mut String, path: &str, source: &str, finding: &Finding) {
     let _ = writeln!(
         text,
         "{}:{line}:{column}: {severity}: {} [{rule}]",
-        visible(path),
-        visible(message)
+        printable(path),
+        printable(message)
     );
-    if let Some(shown) = source
+    if let Some(text_line) = source
         .lines()
         .nth(line - 1)
-        .filter(|shown| shown.chars().count() <= 200)
+        .filter(|text_line| text_line.chars().count() <= 200)
     {
         let number = line.to_string();
         let gap = " ".repeat(number.len());
-        // Under a tab stands a tab, so that the mark is below its place.
-        let before: String = shown
+        // Tabs are kept, so that the mark is below its character.
+        let before: String = text_line
             .chars()
             .take(column - 1)
             .map(|c| if c == '\t' { '\t' } else { ' ' })
@@ -81,15 +81,15 @@ fn one(text: &mut String, path: &str, source: &str, finding: &Finding) {
         let _ = writeln!(
             text,
             "{gap} |\n{number} | {}\n{gap} | {before}^\n",
-            visible(shown)
+            printable(text_line)
         );
     } else {
         text.push('\n');
     }
 }
 
-/// A file may hold what a terminal would obey.
-fn visible(text: &str) -> String {
+/// Replaces control characters, which a terminal would execute.
+fn printable(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c.is_control() && c != '\t' {

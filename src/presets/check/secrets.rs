@@ -1,10 +1,10 @@
-//! What stands on a command line every user of the machine can read, in /proc and in `ps`.
+//! Secrets on command lines. Every user of the machine can read those, in /proc and with `ps`.
 
 use crate::presets::schema::{ParamKind, Preset};
 
 use super::{Findings, Part};
 
-/// Commands of bash itself: they start no process that shows its arguments.
+/// Builtins of bash, which start no process whose arguments are visible.
 const BUILT_IN: &[&str] = &[
     "echo",
     "printf",
@@ -52,10 +52,10 @@ pub(super) fn check(preset: &Preset, part: &Part<'_>, findings: &mut Findings) {
                 let is_secret = preset
                     .param(&expansion.name)
                     .is_some_and(|param| param.kind == ParamKind::Secret);
-                // ${secret:+yes} says only that it is there.
+                // ${secret:+yes} reveals only that the secret is set.
                 if is_secret && !expansion.guarded {
                     let message = format!(
-                        "${} stands on the command line of {name}, where every user can read it: give it by standard input, \
+                        "${} is on the command line of {name}, where every user can read it: pass it on standard input, \
                          as in printf '%s' \"${}\" | {name}",
                         expansion.name, expansion.name
                     );

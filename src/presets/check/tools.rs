@@ -1,5 +1,4 @@
-//! Programs that know bash better than any rule here: bash itself, and shellcheck where it is
-//! installed.
+//! Checks by other programs: bash itself, and shellcheck if it is installed.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -15,7 +14,7 @@ use super::{Finding, Findings, Part, Severity};
 /// variables.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Which of them to ask.
+/// The programs to use.
 #[derive(Debug, Clone, Copy)]
 pub struct Tools {
     bash: bool,
@@ -23,7 +22,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Those that are installed.
+    /// The installed ones.
     pub fn installed() -> Self {
         let starts = |program: &str| {
             let mut command = Command::new(program);
@@ -48,32 +47,32 @@ impl Tools {
         }
     }
 
-    /// Whether there is a bash to ask about syntax.
+    /// Whether bash is there to check the syntax.
     pub fn has_bash(self) -> bool {
         self.bash
     }
 
-    /// Whether there is a shellcheck.
+    /// Whether shellcheck is there.
     pub fn has_shellcheck(self) -> bool {
         self.shellcheck
     }
 
-    /// `bash -n` of each part. One that it refuses is bash no more.
+    /// Runs `bash -n` on each part and marks the parts that it refuses.
     pub(super) fn syntax(self, parts: &mut [Part<'_>], findings: &mut Findings) {
         if !self.bash {
             return;
         }
         for part in parts {
-            let Answer::Output(output) = ask(
+            let Outcome::Finished(output) = run(
                 Command::new("bash").args(["--norc", "--noprofile", "-n"]),
                 part.text,
             ) else {
                 continue;
             };
             let complaints = String::from_utf8_lossy(&output.stderr);
-            // The first says what; those behind it are about the rest that made no sense then.
+            // The first complaint is the cause; later ones are consequences.
             if let Some((line, message)) = complaints.lines().find_map(complaint) {
-                // What is missed at the end is missed behind the last line.
+                // If something is missing at the end, bash reports the line after the last.
                 let lines = part.text.trim_end_matches('\n').lines().count().max(1);
                 let place = part.scalar.place((line.clamp(1, lines), 1));
                 let indent = part
@@ -92,14 +91,14 @@ impl Tools {
         }
     }
 
-    /// shellcheck's findings, of all parts at once, each in the place of the file that it is about.
+    /// Runs shellcheck on all parts at once and maps its findings to the file.
     pub(super) fn shellcheck(self, preset: &Preset, parts: &[Part<'_>], findings: &mut Findings) {
         if !self.shellcheck {
             return;
         }
         let (script, lines) = script(preset, parts);
-        // Variables that are gone with their subshell: parts are subshells on purpose, and
-        // `undefined-variable` knows.
+        // Variables lost with a subshell: parts are subshells on purpose, and `undefined-variable`
+        // covers them.
         let mut command = Command::new("shellcheck");
         command.args([
             "--shell=bash",
@@ -108,16 +107,18 @@ impl Tools {
             "--exclude=SC2030,SC2031",
             "-",
         ]);
-        let output = match ask(&mut command, &script) {
-            Answer::Output(output) => output,
-            Answer::None => return,
-            Answer::TooLate => {
+        let output = match run(&mut command, &script) {
+            Outcome::Finished(output) => output,
+            Outcome::CantRun => return,
+            Outcome::TimedOut => {
                 let seconds = PATIENCE.as_secs();
                 findings.add(
                     Severity::Note,
                     (1, 1),
                     "shellcheck",
-                    format!("shellcheck was ended after {seconds} s, so its findings are missing"),
+                    format!(
+                        "shellcheck was stopped after {seconds} s, so its findings are missing"
+                    ),
                 );
                 return;
             }
@@ -133,7 +134,7 @@ impl Tools {
                 continue;
             }
             let (line, column) = part.scalar.place(inner);
-            // A rule of ours has said it, in words of presets.
+            // One of our rules has already reported this place.
             if findings
                 .list
                 .iter()
@@ -156,7 +157,7 @@ impl Tools {
     }
 }
 
-/// What shellcheck says.
+/// A finding of shellcheck.
 #[derive(serde::Deserialize)]
 struct Comment {
     line: usize,
@@ -166,12 +167,12 @@ struct Comment {
     message: String,
 }
 
-/// The parts as functions whose bodies are subshells, as in a rendered script; and the line on
-/// which each text begins.
+/// The parts as functions whose bodies are subshells, as in a rendered script, and the first line
+/// of each text.
 fn script(preset: &Preset, parts: &[Part<'_>]) -> (String, Vec<(usize, usize)>) {
     let mut text = "set -euo pipefail\n".to_owned();
     for param in &preset.params {
-        // A number needs no quotes; of a text nothing is known.
+        // A number needs no quotes; a text can be anything.
         let value = match param.kind {
             ParamKind::Int { .. } | ParamKind::Port => "22",
             ParamKind::Bool => "$([[ -e /a ]] && echo true || echo false)",
@@ -196,7 +197,7 @@ fn script(preset: &Preset, parts: &[Part<'_>]) -> (String, Vec<(usize, usize)>) 
 fn complaint(line: &str) -> Option<(usize, String)> {
     let (_, rest) = line.split_once("line ")?;
     let (number, message) = rest.split_once(": ")?;
-    // A here-document without an end is told of at the text's end.
+    // bash reports an unterminated here-document at the end of the text.
     let begin = message
         .split_once("here-document at line ")
         .map(|(_, rest)| rest.split(' ').next().unwrap_or(rest));
@@ -204,35 +205,34 @@ fn complaint(line: &str) -> Option<(usize, String)> {
     Some((number.parse().ok()?, message.to_owned()))
 }
 
-/// What a program said.
-enum Answer {
-    Output(Output),
-    /// It can't be run.
-    None,
-    /// It did not end in time.
-    TooLate,
+/// Result of running a program.
+enum Outcome {
+    Finished(Output),
+    CantRun,
+    /// It was stopped after [`PATIENCE`].
+    TimedOut,
 }
 
-/// Runs the command with `input`, and ends it after [`PATIENCE`].
-fn ask(command: &mut Command, input: &str) -> Answer {
+/// Runs the command with `input`, and stops it after [`PATIENCE`].
+fn run(command: &mut Command, input: &str) -> Outcome {
     let child = command
         .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let Ok(mut child) = child.spawn() else {
-        return Answer::None;
+        return Outcome::CantRun;
     };
     let (Some(mut stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
-        return Answer::None;
+        return Outcome::CantRun;
     };
     let input = input.to_owned();
-    // It may write before it has read all.
+    // In a thread, because the program may write before it has read everything.
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let (stdout, stderr) = (read_all(stdout), read_all(stderr));
-    // Both pipes are closed when it has ended.
+    // Both pipes close when the program ends.
     let deadline = Instant::now() + PATIENCE;
     let until = || deadline.saturating_duration_since(Instant::now());
     let read = stdout
@@ -241,14 +241,14 @@ fn ask(command: &mut Command, input: &str) -> Answer {
     let Ok((stdout, stderr)) = read else {
         let _ended = child.kill();
         let _status = child.wait();
-        return Answer::TooLate;
+        return Outcome::TimedOut;
     };
     let Ok(status) = child.wait() else {
-        return Answer::None;
+        return Outcome::CantRun;
     };
-    // One that ended early closed its input, and has said what there is to say.
+    // A program that ended early has closed its input; its output is complete.
     let _ended_early = writer.join();
-    Answer::Output(Output {
+    Outcome::Finished(Output {
         status,
         stdout,
         stderr,
@@ -259,7 +259,7 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What came before an error is worth reading.
+        // Output before an error is still useful.
         let _read = pipe.read_to_end(&mut bytes);
         let _too_late = sender.send(bytes);
     });

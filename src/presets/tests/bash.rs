@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::presets::{Preset, Script, Values, render};
 
-/// How a script ended and what it wrote.
+/// Exit code and output of a script.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ran {
     pub(super) code: Option<i32>,
@@ -24,7 +24,7 @@ pub(super) fn ran(code: i32, stdout: &str, stderr: &str) -> Ran {
     }
 }
 
-/// A preset of the given YAML after the name line.
+/// A preset whose YAML after the name is `rest`.
 pub(super) fn preset(rest: &str) -> Preset {
     let text = format!("name: test\ntitle: Test\n{rest}");
     Preset::parse("test", &text).unwrap_or_else(|faults| panic!("{faults:?}\n{text}"))
@@ -47,13 +47,13 @@ pub(super) fn rendered(preset: &Preset) -> Script {
     render(preset, &none)
 }
 
-/// Runs what `preset` renders to without params.
+/// Renders `preset` without params and runs the script.
 pub(super) fn run(preset: &Preset) -> Ran {
     run_script(&rendered(preset).text, &[], b"")
 }
 
-/// Runs `script` with `env` added to the clean environment; with `fd3`, that can be read from
-/// descriptor 3, a pipe.
+/// Runs `script` with `env` added to the clean environment, and with `fd3` as the content of a pipe
+/// at descriptor 3.
 pub(super) fn run_script(script: &str, env: &[(&str, &str)], fd3: &[u8]) -> Ran {
     let mut stdin = tempfile::tempfile().expect("a temp file");
     stdin.write_all(script.as_bytes()).expect("written");
@@ -64,7 +64,7 @@ pub(super) fn run_script(script: &str, env: &[(&str, &str)], fd3: &[u8]) -> Ran 
         command.arg("-s");
     } else {
         secrets.write_all(fd3).expect("written");
-        // Safe Rust can't place a descriptor at 3, so another bash does, and then becomes the one
+        // Safe Rust can't place a descriptor at 3. Another bash does, and then executes the bash
         // under test.
         let place = r#"exec /bin/bash -s 3< <(cat "$0")"#;
         command.args(["-c", place]).arg(secrets.path());

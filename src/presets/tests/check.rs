@@ -1,5 +1,5 @@
-//! The linter: every fault of the folder `broken` at its place, and no other; the built-in presets
-//! are clean; what is no fault is left alone.
+//! The linter finds exactly the faults of the folder `broken`, and nothing in the built-in presets
+//! and in ordinary scripts.
 
 use std::path::{Path, PathBuf};
 
@@ -22,9 +22,9 @@ fn found(findings: &[Finding]) -> Vec<String> {
     findings.iter().map(one).collect()
 }
 
-/// Each file says in its first line what is to be found, and where.
+/// The first line of each file has the expected finding and its place.
 #[test]
-fn each_fault_is_found_at_its_place_and_nothing_else() {
+fn exactly_the_expected_faults_are_found() {
     let all = check_paths(&[folder("src/presets/tests/broken")], &own_rules());
     assert!(all.len() >= 20, "{}", all.len());
     let mut wrong = String::new();
@@ -42,9 +42,9 @@ fn each_fault_is_found_at_its_place_and_nothing_else() {
     assert!(wrong.is_empty(), "{wrong}\n{}", human(&all));
 }
 
-/// With shellcheck, too: it may say more, and takes none away.
+/// shellcheck may add findings, and must not remove any.
 #[test]
-fn shellcheck_speaks_of_the_same_places() {
+fn shellchecks_findings_map_to_the_file() {
     let tools = Tools::installed();
     if !tools.has_shellcheck() {
         assert!(std::env::var_os("CI").is_none(), "shellcheck is missing");
@@ -81,44 +81,49 @@ fn the_built_in_presets_are_clean() {
         "{}",
         human(&all)
     );
-    assert_eq!(human(&all), format!("{} files: nothing found\n", all.len()));
+    assert_eq!(
+        human(&all),
+        format!("{} files: no problems found\n", all.len())
+    );
 }
 
-/// What looks like a fault and is none. Each is the `run` of a preset with a few params.
+/// Texts that look wrong but are correct. Each is the `run` of a preset with a few params.
 #[test]
 fn no_false_alarms() {
     let table = [
-        // Quotes that aren't needed.
+        // Quotes that are not needed.
         "x=$name; y=\"${name}\"; [[ $name == a* && -e $name ]]; case $name in a) ;; esac; cat <<<$name; local_file=$name",
         "declare a=$name; readonly b=$name; export c=$name; echo \"$a$b$c\"",
         "echo $port ${#name} $((port + 1)) $flag; printf '%s\\n' '$name'; : \"$name\"",
         "cat <<EOF\n$name $(printf '%s' \"$name\")\nEOF\ncat <<'EOF'\n$nothing\nEOF",
-        // Variables that are set in one way or another.
+        // Variables that are set in various ways.
         "read -r a b <<<\"$name\"; mapfile -t lines </etc/fstab; printf -v c x; echo \"$a$b$c${lines[0]}\"",
         "for f in /etc/*; do echo \"$f\"; done; while IFS= read -r line; do echo \"$line\"; done </etc/fstab",
         "((count = 1)); for ((i = 0; i < port; i++)); do echo \"$i$count\"; done; getopts ab opt || echo \"$opt\"",
         "f() { local x=1 y; y=2; echo \"$x$y\"; }\nf; echo \"${maybe:-} ${other-x} ${third+y} $http_proxy\"",
         "awk -v p=\"$name\" '{ print $p, $undefined }' /etc/fstab; sed \"s/x/\\$y/\" /etc/fstab",
         ". /etc/os-release; echo \"$id\"",
-        // Removals that can't go too far.
+        // Safe removals.
         "rm -rf \"${name:?}/\"; rm -rf \"/srv/${name:?}\"; rm -f \"/srv/$name\"; rm -rf \"/srv/$name.d\"",
         "[[ -n $name ]] || exit 1\nrm -rf \"/srv/$name\"",
         "rm -rf \"/srv/$strict\" \"/srv/$port\"",
-        // Downloads that aren't run.
+        // Downloads that are not executed.
         "curl -fsS https://example.org/ | tar -xz -C /opt; curl -fsS https://example.org/x | python3 parse.py; bash install.sh",
         "echo 'curl x | bash'; curl -o bash https://example.org; echo \"$(curl https://example.org)\"",
-        // apt that asks nothing.
+        // apt without questions.
         "DEBIAN_FRONTEND=noninteractive apt-get -qy install curl; apt-get update; apt-get -s upgrade; apt-get check",
         "export DEBIAN_FRONTEND=noninteractive; options=(--yes); apt-get \"${options[@]}\" install curl; echo apt-get install x",
-        // Secrets that nobody sees.
+        // Secrets that stay hidden.
         "printf '%s' \"$key\" | openssl dgst; PGPASSWORD=$key psql -c 'select 1'; cat <<<\"$key\"; use() { printf '%s' \"$1\"; }; use \"$key\"",
         "[[ -n $key ]]; test \"$key\" = x || restic ${key:+--quiet} snapshots",
-        // Ends that come later.
+        // The machine stops later.
         "shutdown -r +1; echo 'reboot now'; systemctl status reboot.target",
         "sshd -t; systemctl reload ssh",
         "chmod 0755 /srv; chmod +x /srv/x",
-        // Bash of all sorts.
+        // Various bash syntax.
         "case $name in\n  a | b) echo 1 ;;&\n  (c) echo 2 ;;\n  *)\n    echo \"$(case x in x) echo \"$name\" ;; esac)\"\n    ;;\nesac",
+        "old=\"`wc -l <\"$name\"`\"\nnew=\"`wc -l </etc/fstab`\"; echo \"$old\" \"$new\"",
+        ": ${so:=`tput smso`} ${se:=`tput rmso`}; for f in `ls`; do echo \"$f\"; done; echo \"$so\" \"$se\"",
         "x=`echo \"$name\"`; diff <(echo \"$name\") <(cat /etc/fstab); echo $'it\\'s' \"${x//\\'/\\\"}\" ${x:+\"$x\"}",
         "if [[ $name =~ ^(a|b)\\ c$ ]]; then :; elif ! [[ -e /x && ( -d /y || -f /z ) ]]; then :; fi",
         "coproc cat; time { echo 1; } 2>/dev/null >&2 | cat; (cd /srv && ls) || exit 1 # 'quote",
@@ -139,9 +144,9 @@ fn no_false_alarms() {
     }
 }
 
-/// Places are those of the file, however the text stands in it.
+/// Findings have the place in the file for every YAML notation.
 #[test]
-fn places_in_all_forms_of_text() {
+fn places_in_every_yaml_notation() {
     let text = "name: x\ntargets: [any]\nparams: { name: { type: string, required: true } }\nsteps:\n\
                 - { name: Flow, run: echo $name }\n- name: Quoted\n  run: 'echo ''é'' $name'\n- name: Quoted too\n  run: \"echo \\\"x\\\" $name\"\n\
                 - name: Block\n  run: |-\n\n     # ü\n     echo \\\n       $name\n- name: Folded\n  run: >\n    echo\n    $name\n";
@@ -165,8 +170,7 @@ fn reports() {
     let missing = dir.path().join("missing.yaml");
     let all = check_paths(&[path.clone(), missing.clone()], &own_rules());
     let (path, missing) = (path.display().to_string(), missing.display().to_string());
-    let message =
-        "every user of the machine may change it then, and so what root reads or runs of it";
+    let message = "this lets every user of the machine change a file that root may read or run: set narrower permissions";
     assert_eq!(
         human(&all),
         format!(
@@ -193,14 +197,14 @@ fn reports() {
 proptest! {
     #![proptest_config(super::hostile::config(200))]
 
-    /// Whatever stands in a step: the linter ends, and doesn't panic.
+    /// The linter ends and doesn't panic for any text.
     #[test]
     fn any_bash_is_read(run in super::hostile::scraps()) {
         let mut text = "name: x\ntargets: [any]\nsteps:\n- name: One\n  run: |\n    true\n".to_owned();
         for line in run.lines() {
             text.push_str(&format!("    {line}\n"));
         }
-        // Past bash -n as well, which refuses most of it.
+        // Also without bash -n, which refuses most of it.
         crate::presets::check::read_anything(&run);
         let findings = check("x", &text, &own_rules());
         let lines = text.lines().count();
@@ -208,9 +212,9 @@ proptest! {
     }
 }
 
-/// The example of the documentation is a preset, and the finding that it shows is what is found.
+/// The example in the documentation is a valid preset, and its finding is the linter's.
 #[test]
-fn the_documentation_tells_the_truth() {
+fn the_documentations_example_and_finding_are_right() {
     let docs = std::fs::read_to_string(folder("docs/presets.md")).expect("the page");
     let (_, rest) = docs.split_once("```yaml\n").expect("an example");
     let (example, _) = rest.split_once("```").expect("its end");
@@ -221,14 +225,14 @@ fn the_documentation_tells_the_truth() {
     let dir = tempfile::tempdir().expect("a temp folder");
     let path = dir.path().join("motd.yaml");
     std::fs::write(&path, example.replace("\"$text\" >", "$text >")).expect("written");
-    let told = human(&check_paths(&[path], &Tools::installed()));
-    let told = told.replace(&dir.path().display().to_string(), "my-presets");
-    let finding = told.split("\n\n").next().expect("a finding");
-    assert!(docs.contains(finding), "{told}");
+    let report = human(&check_paths(&[path], &Tools::installed()));
+    let report = report.replace(&dir.path().display().to_string(), "my-presets");
+    let finding = report.split("\n\n").next().expect("a finding");
+    assert!(docs.contains(finding), "{report}");
 }
 
-/// A `run` of a preset with a few params, as the linter sees it; each finding as `rule` and the
-/// text at its place.
+/// Lints a text as part of a preset with a few params. Each finding is the rule and the text at its
+/// place.
 fn rules(field: &str, body: &str) -> Vec<String> {
     let indented = body.replace('\n', "\n      ");
     let run = if field == "run" {
@@ -255,7 +259,7 @@ fn rules(field: &str, body: &str) -> Vec<String> {
 
 #[test]
 #[rustfmt::skip] // one fault, one line
-fn what_ends_a_step_is_found() {
+fn commands_that_end_a_step_are_found() {
     let table: &[(&str, &str)] = &[
         ("port=${port:-22}", "readonly-param: port=${port:-22}"),
         ("f() { local name=x; echo \"$name\"; }; f", "readonly-param: name=x"),
@@ -311,9 +315,9 @@ fn what_ends_a_step_is_found() {
     assert_eq!(rules("unless", "ss -ltn | grep -q :22"), [""; 0]);
 }
 
-/// Ordinary idioms, as public provisioning scripts have them.
+/// Ordinary idioms from public provisioning scripts.
 #[test]
-fn ordinary_idioms_are_left_alone() {
+fn ordinary_idioms_have_no_findings() {
     let table = [
         "PORT=$port; NAME=${name}; echo \"$PORT$NAME\"; export name; m=([port]=1); env port=1 true; echo port=1; alias port=x",
         "if [[ $port == 1 ]] && ((port == 1 || port <= 2 || port >= 3 || port != 4)); then :; fi; [ \"$name\" = x ]",

@@ -1,4 +1,4 @@
-//! Each kind of wrong preset file, with its line, its column and what the author is told.
+//! Each kind of invalid preset file, with line, column and message.
 
 use proptest::prelude::*;
 
@@ -14,7 +14,7 @@ fn faults(text: &str) -> Vec<(usize, usize, String)> {
         .collect()
 }
 
-/// A preset with one param, which stands on line 4.
+/// A preset with one param, on line 4.
 fn with_param(param: &str) -> String {
     format!(
         "name: test\ntargets: [any]\nparams:\n  {param}\nsteps:\n  - name: One\n    run: echo 1\n"
@@ -29,7 +29,7 @@ fn assert_faults(text: &str, expected: &[(usize, usize, &str)]) {
 
 #[test]
 #[rustfmt::skip] // one fault, one line
-fn the_shape() {
+fn faults_of_the_structure() {
     let table: &[(&str, usize, usize, &str)] = &[
         ("", 1, 1, "missing field `name`"),
         ("# nothing\n", 2, 1, "missing field `name`"),
@@ -37,9 +37,9 @@ fn the_shape() {
         ("name: test\ntargets: [any]\n", 1, 1, "missing field `steps`"),
         ("name: test\nsteps:\n  - { name: One, run: 'true' }\n", 1, 1, "missing field `targets`"),
         ("name: test\ntargets: [any]\nstepz: []\n", 3, 1, "unknown field `stepz`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `keepProcesses`, `steps`"),
-        ("name: test\nname: test\n", 2, 1, "`name` is there twice"),
+        ("name: test\nname: test\n", 2, 1, "`name` is listed twice"),
         ("name: test\ntargets: debian\nsteps: []\n", 2, 10, "targets: invalid type: string \"debian\", expected a sequence"),
-        ("name: test\nsteps:\n  - name: One\n    run: a\n    run: b\n", 5, 5, "steps[0]: `run` is there twice"),
+        ("name: test\nsteps:\n  - name: One\n    run: a\n    run: b\n", 5, 5, "steps[0]: `run` is listed twice"),
         ("name: test\nrisk: extreme\n", 2, 7, "risk: unknown variant `extreme`, expected one of `low`, `medium`, `high`"),
         ("name: test\ntargets: [any]\nsteps:\n  - echo 1\n", 4, 5, "steps[0]: invalid type: string \"echo 1\", expected a step: a mapping with name and run"),
         ("name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: echo 1\n  - name: Two\n", 6, 5, "steps[1]: missing field `run`"),
@@ -47,7 +47,7 @@ fn the_shape() {
         ("name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: [a]\n", 5, 10, "steps[0].run: invalid type: sequence, expected a string"),
         ("name: test\ntargets: [any\nsteps: []\n", 3, 6, "did not find expected ',' or ']', while parsing a flow sequence at line 2 column 10"),
         ("name: test\n\ttitle: x\n", 2, 1, "found a tab character that violates indentation, while scanning a plain scalar at line 1 column 7"),
-        ("name: test\ntargets: [any]\nsteps: []\n---\nname: other\n", 0, 0, "a file holds one preset, and this one has a second YAML document behind ---"),
+        ("name: test\ntargets: [any]\nsteps: []\n---\nname: other\n", 0, 0, "a file must have one preset; this one has a second YAML document after ---"),
     ];
     for (text, line, column, message) in table {
         assert_faults(text, &[(*line, *column, message)]);
@@ -56,14 +56,14 @@ fn the_shape() {
 
 #[test]
 #[rustfmt::skip] // one fault, one line
-fn the_shape_of_params() {
+fn faults_of_the_structure_of_params() {
     let table: &[(&str, usize, usize, &str)] = &[
         ("p: port", 4, 6, "params.p: invalid type: string \"port\", expected a param: a mapping with type"),
         ("p: {}", 4, 6, "params.p: missing field `type`"),
         ("p: { type: ports }", 4, 14, "params.p.type: unknown variant `ports`, expected one of `string`, `int`, `bool`, `enum`, `port`, `secret`"),
         ("p: { type: port, defualt: 22 }", 4, 20, "params.p: unknown field `defualt`, expected one of `type`, `description`, `required`, `default`, `pattern`, `maxLength`, `min`, `max`, `values`"),
         ("p: { type: int, min: 0.5 }", 4, 24, "params.p.min: invalid type: floating point `0.5`, expected a whole number of 64 bits"),
-        ("p: { type: port }\n  q: { type: port }\n  p: { type: int }", 6, 3, "params: `p` is there twice"),
+        ("p: { type: port }\n  q: { type: port }\n  p: { type: int }", 6, 3, "params: `p` is listed twice"),
     ];
     for (param, line, column, message) in table {
         assert_faults(&with_param(param), &[(*line, *column, message)]);
@@ -72,22 +72,22 @@ fn the_shape_of_params() {
 
 #[test]
 #[rustfmt::skip] // one fault, one line
-fn the_meaning_of_params() {
+fn faults_of_params() {
     let table: &[(&str, usize, usize, &str)] = &[
         ("SSH-port: { type: port }", 4, 3, "param name \"SSH-port\" must match [a-z][a-z0-9_]{0,62}"),
         ("p: { type: port, default: 0 }", 4, 29, "default must be 1 to 65535"),
         ("p: { type: port, default: 22.0 }", 4, 29, "default must be a whole number, 1 to 65535"),
         ("p: { type: port, default: '22' }", 4, 29, "default must be a whole number, 1 to 65535"),
-        ("p: { type: port, default: }", 4, 27, "default must not be null: leave it out"),
-        ("p: { type: port, min: 1024 }", 4, 20, "min is not for a param of type port: it belongs to int"),
-        ("p: { type: int, pattern: x, values: [a] }", 4, 19, "pattern is not for a param of type int: it belongs to string"),
+        ("p: { type: port, default: }", 4, 27, "default must not be null: leave it out instead"),
+        ("p: { type: port, min: 1024 }", 4, 20, "min does not apply to a param of type port; it is for type int"),
+        ("p: { type: int, pattern: x, values: [a] }", 4, 19, "pattern does not apply to a param of type int; it is for type string"),
         ("p: { type: int, min: 2, max: 1 }", 4, 32, "max must not be less than min"),
         ("p: { type: int, min: 2, default: 1 }", 4, 36, "default must be at least 2"),
         ("p: { type: int, default: 9223372036854775808 }", 4, 28, "default must be -9223372036854775808 to 9223372036854775807"),
         ("p: { type: bool, default: yes }", 4, 29, "default must be true or false"),
         ("p: { type: string, default: 22 }", 4, 31, "default must be a string: put it in quotes"),
-        ("p: { type: string, default: [a] }", 4, 31, "default must be a plain value"),
-        ("p: { type: string, default: \"a\\0b\" }", 4, 31, "default must not hold a NUL character: bash can't"),
+        ("p: { type: string, default: [a] }", 4, 31, "default must be a string, a number or a boolean"),
+        ("p: { type: string, default: \"a\\0b\" }", 4, 31, "default must not contain a NUL character, which bash can't hold"),
         ("p: { type: string, maxLength: 2, default: abc }", 4, 45, "default must have at most 2 characters"),
         ("p: { type: string, maxLength: -1 }", 4, 33, "maxLength must be 1 to 1048576 characters"),
         ("p: { type: string, pattern: '[a-z]', default: ab }", 4, 49, "default must match [a-z]"),
@@ -95,16 +95,16 @@ fn the_meaning_of_params() {
         ("p: { type: string, pattern: 'a)|(b' }", 4, 31, "pattern: unopened group"),
         ("p: { type: string, pattern: '(?=a)' }", 4, 31, "pattern: look-around, including look-ahead and look-behind, is not supported"),
         ("p: { type: string, pattern: '((a{99}){99}){99}' }", 4, 31, "pattern: Compiled regex exceeds size limit of 1048576 bytes."),
-        ("p: { type: string, required: true, default: x }", 4, 38, "a required param never uses a default: leave out one of the two"),
-        ("p: { type: enum }", 4, 3, "an enum needs values: a list of texts"),
-        ("p: { type: enum, values: [] }", 4, 3, "an enum needs values: a list of texts"),
-        ("p: { type: enum, values: [a, 1] }", 4, 32, "a value of an enum is text: put numbers, true, false and null in quotes"),
-        ("p: { type: enum, values: [a, b, a] }", 4, 35, "value \"a\" is there twice"),
+        ("p: { type: string, required: true, default: x }", 4, 38, "a required param never uses its default: remove one of the two"),
+        ("p: { type: enum }", 4, 3, "an enum needs values: a list of strings"),
+        ("p: { type: enum, values: [] }", 4, 3, "an enum needs values: a list of strings"),
+        ("p: { type: enum, values: [a, 1] }", 4, 32, "an enum value must be a string: put numbers, true, false and null in quotes"),
+        ("p: { type: enum, values: [a, b, a] }", 4, 35, "value \"a\" is listed twice"),
         ("p: { type: enum, values: [a, b], default: c }", 4, 45, "default must be one of a, b"),
         ("p: { type: enum, values: ['1', '2'], default: 1 }", 4, 49, "default must be one of 1, 2: put it in quotes"),
-        ("p: { type: secret, default: swordfish }", 4, 22, "a secret never has a default: it would stand in this file"),
+        ("p: { type: secret, default: swordfish }", 4, 22, "a secret can't have a default: this file would contain it"),
         ("p: { type: secret, required: false }", 4, 32, "a secret is always required"),
-        ("p: { type: secret, pattern: x }", 4, 22, "pattern is not for a param of type secret: it belongs to string"),
+        ("p: { type: secret, pattern: x }", 4, 22, "pattern does not apply to a param of type secret; it is for type string"),
     ];
     for (param, line, column, message) in table {
         let text = with_param(param);
@@ -114,7 +114,7 @@ fn the_meaning_of_params() {
     }
 }
 
-/// The whole file in one go, in the file's order.
+/// All faults of a file are reported at once, in the file's order.
 #[test]
 #[rustfmt::skip] // one fault, one line
 fn all_faults_at_once() {
@@ -141,33 +141,33 @@ params:
         text,
         &[
             (1, 10, "\"10 minutes\" must be a time from 1s to 7d, such as 90s, 10m, 1h30m or 2d"),
-            (2, 7, "name must be of a-z, 0-9 and - ([a-z0-9-]+), 100 characters at most"),
+            (2, 7, "name must have 1 to 100 characters of a-z, 0-9 and - ([a-z0-9-]+)"),
             (3, 8, "title must be one line of 1 to 200 characters"),
-            (4, 11, "a target is an ID of /etc/os-release: a-z, 0-9, ., _ and -, such as debian"),
-            (4, 19, "any stands alone: it is every Linux"),
-            (4, 32, "target ubuntu is there twice"),
+            (4, 11, "a target must be an ID of /etc/os-release (a-z, 0-9, ., _ and -), such as debian"),
+            (4, 19, "any means every Linux: remove the other targets"),
+            (4, 32, "target ubuntu is listed twice"),
             (6, 11, "a step's name must be one line of 1 to 200 characters"),
-            (9, 13, "unless holds no command"),
-            (10, 10, "run holds no command"),
+            (9, 13, "unless has no command"),
+            (10, 10, "run has no command"),
             (11, 11, "a step's name must be one line of 1 to 200 characters"),
-            (12, 10, "run must not hold a NUL character"),
+            (12, 10, "run must not contain a NUL character"),
             (14, 3, "param name \"Port\" must match [a-z][a-z0-9_]{0,62}"),
-            (14, 23, "min is not for a param of type port: it belongs to int"),
-            (17, 18, "value \"on\" is there twice"),
+            (14, 23, "min does not apply to a param of type port; it is for type int"),
+            (17, 18, "value \"on\" is listed twice"),
         ],
     );
     assert_faults(
         "name: other\ntargets: []\nsteps: []\n",
         &[
-            (1, 7, "name must be the file's own: test (or rename the file to other.yaml)"),
-            (2, 10, "targets must name at least one distribution (an ID of /etc/os-release), or be [any]"),
-            (3, 8, "steps must hold at least one step"),
+            (1, 7, "name must match the file name: test (or rename the file to other.yaml)"),
+            (2, 10, "targets must list at least one distribution (an ID of /etc/os-release), or be [any]"),
+            (3, 8, "steps must have at least one step"),
         ],
     );
 }
 
 #[test]
-fn what_may_be_left_out_and_how_yaml_may_look() {
+fn optional_fields_and_yaml_notations() {
     let text = "\u{feff}# a comment\r\nname: test\r\ntargets:\r\n- any\r\nparams:\r\nsteps:\r\n- name: One\r\n  unless: false\r\n  run: |-\r\n    a\r\n    b\r\n";
     let preset = Preset::parse("test", text).expect("good");
     assert_eq!(preset.title, "test");
@@ -190,8 +190,8 @@ fn bombs_are_refused_quickly() {
     assert!(!faults(&aliases).is_empty());
 }
 
-/// What would take quadratic time: deep nesting is refused where it gets too deep, and of many
-/// faults the first are named.
+/// Inputs that would take quadratic time: deep nesting is refused, and only the first faults are
+/// reported.
 #[test]
 fn hostile_files_are_refused_at_once() {
     for text in [
@@ -199,7 +199,7 @@ fn hostile_files_are_refused_at_once() {
         "- ".repeat(100_000),
         "{a: ".repeat(60_000),
         format!("name: test\n---\n{}", "[".repeat(200_000)),
-        // Broken before it gets deep.
+        // Invalid before it nests deeply.
         format!("name: @test\n{}", "{a: ".repeat(60_000)),
     ] {
         let found = faults(&text);
@@ -225,9 +225,9 @@ fn hostile_files_are_refused_at_once() {
 proptest! {
     #![proptest_config(super::hostile::config(256))]
 
-    /// Files in all stages of being typed: parsing never panics, and every fault has words.
+    /// Files at any stage of editing: parsing never panics, and every fault has a message.
     #[test]
-    fn damaged_files_are_told_not_panicked_at(
+    fn damaged_files_never_panic(
         at in 0_usize..3_000,
         removed in 0_usize..40,
         inserted in "[ \\n:{}\\[\\]'\"&*!|>#,a-z0-9\\-]{0,6}",

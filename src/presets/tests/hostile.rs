@@ -1,4 +1,4 @@
-//! Property tests with a real bash: no value gets out of its quotes, no step gets out of its
+//! Property tests with a real bash: no value breaks out of its quotes, and no step out of its
 //! function.
 
 use proptest::prelude::*;
@@ -16,8 +16,8 @@ fn echo_preset() -> Preset {
     )
 }
 
-/// `cases` runs, or as many as PROPTEST_CASES says. Without files of past failures: one that is
-/// worth keeping becomes a case of a table.
+/// Runs `cases` cases, or PROPTEST_CASES. Failures are not saved to files: a useful one becomes a
+/// case in a table.
 pub(super) fn config(cases: u32) -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {
@@ -27,7 +27,7 @@ pub(super) fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-/// Pieces that bash, printf, globbing, history or a terminal would take for something else.
+/// Texts that are special to bash, printf, globbing, history or a terminal.
 fn piece() -> impl Strategy<Value = String> {
     let known = [
         "'",
@@ -117,19 +117,19 @@ proptest! {
     #![proptest_config(config(100))]
 
     #[test]
-    fn any_value_arrives_as_it_is(value in text(), hidden in text()) {
+    fn any_value_arrives_unchanged(value in text(), hidden in text()) {
         assert_round_trip(&value, &format!("{hidden}....", ));
     }
 }
 
 #[test]
-fn large_values_arrive_as_they_are() {
+fn large_values_arrive_unchanged() {
     for unit in ["'", "\\", "\n", "$(x)`", "ü", "🦀", "a b\t*"] {
         let count = 65_536 / unit.chars().count();
         let large = unit.repeat(count);
         assert_round_trip(&large, &large);
     }
-    // Every ASCII character but NUL, each beside each.
+    // Every pair of ASCII characters except NUL.
     let mut pairs = String::new();
     for a in 1..=127_u8 {
         for b in 1..=127_u8 {
@@ -148,7 +148,7 @@ fn step(name: &str, run: String) -> Step {
     }
 }
 
-/// Scraps of bash that open and close things, in any order.
+/// Pieces of bash that open and close constructs, in any order.
 pub(super) fn scraps() -> impl Strategy<Value = String> {
     let known = [
         "'",
@@ -207,9 +207,9 @@ pub(super) fn scraps() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(config(300))]
 
-    /// Either the first step runs first and the second after it, or nothing runs at all.
+    /// Either the steps run in order, or nothing runs.
     #[test]
-    fn no_step_gets_out_of_its_function(two in scraps(), three in scraps()) {
+    fn no_step_breaks_out_of_its_function(two in scraps(), three in scraps()) {
         let mut preset = preset("targets: [any]\nsteps:\n- { name: One, run: echo 1 }");
         preset.steps.push(step("Two", two));
         preset.steps.push(step("Three", three));

@@ -1,4 +1,4 @@
-//! What reaches a script from outside: the distribution, the params, the secrets.
+//! Inputs of a script: the distribution, the params, the secrets.
 
 use serde_json::json;
 
@@ -36,7 +36,7 @@ fn the_distro_guard() {
     assert_eq!(run(&steps("- { name: One, run: echo 1 }")), done);
 }
 
-/// The guard reads what os-release(5) allows, and what people leave in such files.
+/// The guard reads every notation that os-release(5) allows or that occurs in practice.
 #[test]
 fn the_guard_reads_os_release() {
     let preset = preset("targets: [arch]\nsteps:\n- { name: One, run: echo 1 }");
@@ -69,8 +69,7 @@ fn the_guard_reads_os_release() {
     }
 }
 
-/// With `derivatives`, a target in `ID_LIKE` passes the guard too; and whoever picks a node is told
-/// the same.
+/// With `derivatives`, a target in `ID_LIKE` passes the guard, and the node picker agrees.
 #[test]
 fn the_guard_and_derivatives() {
     let yaml = "targets: [debian, ubuntu]\nderivatives: true\nsteps:\n- { name: One, run: echo 1 }";
@@ -164,7 +163,7 @@ fn secrets_come_from_descriptor_3() {
         run_script(&script, &[], &framed),
         ran(0, "==> [1/1] Use\n[a'$x\\][z\nline\n][me]0\n", "")
     );
-    // One that is cut off or missing ends the script before its first step.
+    // A truncated or missing secret ends the script before its first step.
     for short in [&framed[..3], &framed[..framed.len() - 1], b""] {
         let ran = run_script(&script, &[], short);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{short:?}");

@@ -1,4 +1,4 @@
-//! What a request may give as params, what it is told otherwise, and what the API shows.
+//! A request's params: accepted values, faults, and presets in the API.
 
 use serde_json::{Map, Value, json};
 
@@ -26,7 +26,7 @@ steps:
     )
 }
 
-/// The fault of one param, the required ones being given.
+/// The fault of one param if the required params are set.
 fn fault(name: &str, value: &Value) -> Option<String> {
     let mut given = json!({"admin": "root", "token": "swordfish"});
     given[name] = value.clone();
@@ -68,7 +68,7 @@ fn values_of_each_type() {
         (
             "free",
             json!("a\0b"),
-            "must not hold a NUL character: bash can't",
+            "must not contain a NUL character, which bash can't hold",
         ),
         (
             "free",
@@ -122,7 +122,7 @@ fn values_of_each_type() {
         (
             "token",
             json!("abc\0d"),
-            "must not hold a NUL character: bash can't",
+            "must not contain a NUL character, which bash can't hold",
         ),
         ("token", Value::Null, "must be a string"),
         (
@@ -134,7 +134,7 @@ fn values_of_each_type() {
     for (name, value, message) in bad {
         assert_eq!(fault(name, &value).as_deref(), Some(message), "{name}");
     }
-    // As JSON text, where 22.0 and 2.2e1 are told from 22.
+    // As JSON text, which distinguishes 22.0 and 2.2e1 from 22.
     for text in ["22.0", "2.2e1", "22e0", "1e400"] {
         let parsed: Result<Value, _> = serde_json::from_str(text);
         let refused = parsed.is_err() || fault("ssh_port", &parsed.expect("a number")).is_some();
@@ -174,9 +174,9 @@ fn all_faults_at_once() {
     assert!(Values::check(&none, &Map::new()).is_ok());
 }
 
-/// What a job shows: the values used, defaults among them, what is absent absent, secrets hidden.
+/// A job's params: the values used, including defaults, without absent ones, secrets masked.
 #[test]
-fn params_as_shown() {
+fn params_of_a_job() {
     let values = values(
         &all_types(),
         json!({"admin": "root", "token": "swordfish", "level": 3}),
@@ -199,9 +199,9 @@ fn params_as_shown() {
     assert_eq!(values.into_secrets().len(), 1);
 }
 
-/// The API's shape: every field is there, `null` where it says nothing.
+/// The API has every field; a field without a value is `null`.
 #[test]
-fn presets_as_shown() {
+fn presets_in_the_api() {
     let dir = tempfile::tempdir().expect("a temp folder");
     let text = "name: demo\ntitle: Demo\ndescription: |\n  What it does.\ntargets: [debian, ubuntu]\nrisk: high\ntimeout: 90s\n\
                 params:\n  port: { type: port, default: 22, description: Where }\n  mode: { type: enum, values: [a, b] }\n  \
@@ -241,7 +241,7 @@ fn presets_as_shown() {
         demo,
         Some(&json!({
             "name": "demo", "title": "Demo", "description": "What it does.", "targets": ["debian", "ubuntu"], "derivatives": false,
-            "risk": "high", "timeoutSeconds": 90, "source": text, "origin": "folder",
+            "risk": "high", "timeoutSeconds": 90, "keepProcesses": false, "source": text, "origin": "folder",
             "params": [
                 param("port", "port", json!({"default": 22, "description": "Where", "min": 1, "max": 65535})),
                 param("mode", "enum", json!({"values": ["a", "b"]})),

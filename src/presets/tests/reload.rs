@@ -1,4 +1,4 @@
-//! The presets folder, file by file: what is taken over, what is kept, what is told.
+//! The presets folder, file by file: loading, keeping the last good version, reporting.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -10,15 +10,15 @@ use super::watched::{Watched, yaml};
 use crate::presets::{Catalog, Origin, Snapshot};
 
 #[test]
-fn files_come_change_and_go() {
+fn files_are_added_changed_and_removed() {
     let watched = Watched::new();
     assert_eq!(watched.title("mine"), None);
     watched.write("mine.yaml", &yaml("mine", "First"));
     assert_eq!(watched.title("mine").as_deref(), Some("First"));
-    // As long, and within the same tick of the file system's clock.
+    // Same length, and within the same tick of the file system's clock.
     watched.write("mine.yaml", &yaml("mine", "Fifth"));
     assert_eq!(watched.title("mine").as_deref(), Some("Fifth"));
-    let entry = Arc::clone(watched.look().get("mine").expect("there"));
+    let entry = Arc::clone(watched.reload().get("mine").expect("there"));
     assert_eq!(entry.origin, Origin::Folder);
     assert_eq!(entry.source, yaml("mine", "Fifth"));
     fs::rename(watched.path("mine.yaml"), watched.path("mine.yml")).expect("renamed");
@@ -28,9 +28,9 @@ fn files_come_change_and_go() {
     assert_eq!(watched.errors(), [""; 0]);
 }
 
-/// A file as old as the one it replaces (`cp -p`, a restored backup), of the same length.
+/// A replacement with the same time and length (`cp -p`, a restored backup).
 #[test]
-fn a_change_that_keeps_the_time_is_seen() {
+fn a_change_with_the_same_time_is_noticed() {
     let watched = Watched::new();
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
     let write_as_of_then = |title: &str| {
@@ -47,17 +47,17 @@ fn a_change_that_keeps_the_time_is_seen() {
 }
 
 #[test]
-fn a_built_in_preset_is_overridden_and_comes_back() {
+fn a_built_in_preset_is_overridden_and_restored() {
     let watched = Watched::new();
     let built_in = watched.title("server-light");
     watched.write("server-light.yaml", &yaml("server-light", "Ours"));
     assert_eq!(watched.title("server-light").as_deref(), Some("Ours"));
     let origin = |snapshot: &Snapshot| snapshot.get("server-light").map(|entry| entry.origin);
-    assert_eq!(origin(&watched.look()), Some(Origin::Override));
+    assert_eq!(origin(&watched.reload()), Some(Origin::Override));
     fs::remove_file(watched.path("server-light.yaml")).expect("removed");
     assert_eq!(watched.title("server-light"), built_in);
-    assert_eq!(origin(&watched.look()), Some(Origin::BuiltIn));
-    // A wrong one overrides nothing.
+    assert_eq!(origin(&watched.reload()), Some(Origin::BuiltIn));
+    // An invalid file overrides nothing.
     watched.write("server-light.yaml", "name: server-light\n");
     assert_eq!(watched.title("server-light"), built_in);
     assert_eq!(
@@ -67,7 +67,7 @@ fn a_built_in_preset_is_overridden_and_comes_back() {
 }
 
 #[test]
-fn a_wrong_file_keeps_its_last_good_version() {
+fn an_invalid_file_keeps_its_last_good_version() {
     let watched = Watched::new();
     watched.write("mine.yaml", &yaml("mine", "Good"));
     watched.write("yours.yaml", &yaml("yours", "Good"));
@@ -76,8 +76,8 @@ fn a_wrong_file_keeps_its_last_good_version() {
     for length in 0..half.trim_end().len() {
         watched.write("mine.yaml", &half[..length]);
         assert_eq!(watched.title("mine").as_deref(), Some("Good"), "{length}");
-        assert_eq!(watched.look().errors().len(), 1, "{length}");
-        assert_eq!(watched.look().errors()[0].file, "mine.yaml");
+        assert_eq!(watched.reload().errors().len(), 1, "{length}");
+        assert_eq!(watched.reload().errors()[0].file, "mine.yaml");
     }
     watched.write("mine.yaml", &half.replace("targets", "target"));
     assert_eq!(
@@ -89,7 +89,7 @@ fn a_wrong_file_keeps_its_last_good_version() {
     watched.write("mine.yaml", &half);
     assert_eq!(watched.title("mine").as_deref(), Some("Better"));
     assert_eq!(watched.errors(), [""; 0]);
-    // Gone is gone: then there is nothing to keep.
+    // A removed file has no last good version.
     watched.write("mine.yaml", "name: [");
     fs::remove_file(watched.path("mine.yaml")).expect("removed");
     assert_eq!(watched.title("mine"), None);
@@ -97,7 +97,7 @@ fn a_wrong_file_keeps_its_last_good_version() {
 }
 
 #[test]
-fn what_is_no_preset_file_is_told_and_stops_nothing() {
+fn unusable_files_are_reported_and_stop_nothing() {
     let watched = Watched::new();
     watched.write("good.yaml", &yaml("good", "Good"));
     watched.write("notes.txt", "no preset");
@@ -127,33 +127,33 @@ fn what_is_no_preset_file_is_told_and_stops_nothing() {
     assert_eq!(
         watched.errors(),
         [
-            "Caps.yaml:1:7: name must be of a-z, 0-9 and - ([a-z0-9-]+), 100 characters at most",
+            "Caps.yaml:1:7: name must have 1 to 100 characters of a-z, 0-9 and - ([a-z0-9-]+)",
             "folder.yaml::: is not a regular file (a folder, a pipe or a device)",
-            "huge.yaml::: has more than 262144 bytes, which no preset needs",
+            "huge.yaml::: has more than 262144 bytes, the most that a preset may have",
             "latin.yaml:2:: is not UTF-8 from this line on",
             "loop.yaml::: can't be read: Too many levels of symbolic links (os error 40)",
             "nowhere.yaml::: can't be read: No such file or directory (os error 2)",
-            "other.yaml:1:7: name must be the file's own: other (or rename the file to mine.yaml)",
+            "other.yaml:1:7: name must match the file name: other (or rename the file to mine.yaml)",
             "pipe.yaml::: is not a regular file (a folder, a pipe or a device)",
-            "\u{fffd}.yaml::: the file's name is not UTF-8; a preset's name is of a-z, 0-9 and -",
+            "\u{fffd}.yaml::: the file's name is not UTF-8; a preset's name has only a-z, 0-9 and -",
         ]
     );
     assert_eq!(watched.title("good").as_deref(), Some("Good"));
-    let before = watched.look();
+    let before = watched.reload();
     assert!(
-        Arc::ptr_eq(&before, &watched.look()),
-        "nothing changed, nothing is made anew"
+        Arc::ptr_eq(&before, &watched.reload()),
+        "nothing changed, so the snapshot is the same"
     );
 }
 
 #[test]
-fn links_are_followed_and_their_change_is_seen() {
+fn links_are_followed_and_their_change_is_noticed() {
     let watched = Watched::new();
     fs::create_dir(watched.path("..one")).expect("made");
     fs::create_dir(watched.path("..two")).expect("made");
     watched.write("..one/mine.yaml", &yaml("mine", "One"));
     watched.write("..two/mine.yaml", &yaml("mine", "Two"));
-    // As Kubernetes mounts a ConfigMap: a file is a link through a link that is swapped.
+    // Like a ConfigMap in Kubernetes: the file is a link through a link that is swapped.
     symlink("..one", watched.path("..data")).expect("linked");
     symlink("..data/mine.yaml", watched.path("mine.yaml")).expect("linked");
     assert_eq!(watched.title("mine").as_deref(), Some("One"));
@@ -167,7 +167,7 @@ fn of_two_files_with_one_name_yaml_wins() {
     let watched = Watched::new();
     watched.write("a.yml", &yaml("a", "Short"));
     assert_eq!(watched.title("a").as_deref(), Some("Short"));
-    // Wrong, it has no version of its own yet, and the other's goes on.
+    // The invalid file has no version yet, so the other one stays in use.
     watched.write("a.yaml", "name: a\n");
     assert_eq!(watched.title("a").as_deref(), Some("Short"));
     watched.write("a.yaml", &yaml("a", "Long"));
@@ -182,7 +182,7 @@ fn of_two_files_with_one_name_yaml_wins() {
 }
 
 #[test]
-fn a_folder_that_vanishes_takes_nothing_with_it() {
+fn a_missing_folder_keeps_its_presets() {
     let watched = Watched::new();
     let gone = watched.path("gone");
     let catalog = Catalog::open(Some(&gone));
@@ -204,9 +204,9 @@ fn a_folder_that_vanishes_takes_nothing_with_it() {
     assert!(catalog.current().errors().is_empty());
 }
 
-/// Root reads everything, so as root there is nothing to see here.
+/// Root can read every file, so this tests nothing as root.
 #[test]
-fn a_closed_file_keeps_its_last_good_version() {
+fn an_unreadable_file_keeps_its_last_good_version() {
     let watched = Watched::new();
     watched.write("mine.yaml", &yaml("mine", "Mine"));
     assert_eq!(watched.title("mine").as_deref(), Some("Mine"));
@@ -225,8 +225,7 @@ fn a_closed_file_keeps_its_last_good_version() {
     assert_eq!(watched.errors(), [""; 0]);
 }
 
-/// A file that takes long to parse holds nobody up: the others are taken over, and it comes when it
-/// is done.
+/// A file that takes long to parse does not delay the others, and is loaded when it is done.
 #[test]
 fn a_slow_file_is_parsed_in_the_background() {
     let watched = Watched::new();
@@ -257,7 +256,7 @@ fn a_slow_file_is_parsed_in_the_background() {
 }
 
 #[test]
-fn many_may_look_at_once() {
+fn concurrent_reloads() {
     let watched = Watched::new();
     std::thread::scope(|scope| {
         for _ in 0..8 {

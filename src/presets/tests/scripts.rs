@@ -1,4 +1,4 @@
-//! What a rendered script does, told by a real bash.
+//! Rendered scripts, run by a real bash.
 
 use serde_json::json;
 
@@ -148,10 +148,10 @@ fn without_lines(stderr: &str) -> String {
     number.replace_all(stderr, "hyprbox: line N ").into_owned()
 }
 
-/// A step that `set -e` ends names its line and its command, once; nothing is said of a failure
-/// that is meant.
+/// A step that `set -e` ends reports its line and command once; an intended failure is not
+/// reported.
 #[test]
-fn set_e_names_the_command_that_ended_the_step() {
+fn set_e_reports_the_command_that_ended_the_step() {
     let hint =
         "; SIGPIPE: under pipefail, a command fails if its reader (grep -q, head) ends first";
     let table: &[(&str, &str, i32, &str)] = &[
@@ -238,10 +238,10 @@ fn set_e_names_the_command_that_ended_the_step() {
     }
 }
 
-/// What the agent's supervisor looks for stands in the leading comments, and only if the preset
-/// says so.
+/// The line that the agent's supervisor searches for is in the leading comments, and only if the
+/// preset has `keepProcesses: true`.
 #[test]
-fn a_preset_may_keep_what_it_starts() {
+fn a_preset_may_keep_its_processes() {
     let yaml = "targets: [any]\nkeepProcesses: KEEP\nsteps:\n- { name: One, run: echo 1 }";
     for (keep, is_there) in [("true", true), ("false", false)] {
         let preset = super::bash::preset(&yaml.replace("KEEP", keep));
@@ -254,7 +254,7 @@ fn a_preset_may_keep_what_it_starts() {
     }
 }
 
-/// Texts that leave something open. Nothing of any step may run, and the script says so with 2.
+/// Steps that leave a construct open: no step may run, and the script exits with 2.
 #[test]
 fn an_open_step_runs_nothing() {
     let table = [
@@ -367,7 +367,7 @@ fn an_open_step_runs_nothing() {
     }
 }
 
-/// The same between the parts of one step: here the text that swallows is a condition.
+/// The same between the parts of one step: here a condition swallows the rest.
 #[test]
 fn an_open_unless_runs_nothing() {
     let preset = steps("- { name: One, unless: echo it's, run: echo no, verify: echo it's }");
@@ -375,14 +375,13 @@ fn an_open_unless_runs_nothing() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
     assert_eq!(
         ran.stderr,
-        "hyprbox: the script is not whole, or a step is no bash in itself; nothing was run\n"
+        "hyprbox: the script is incomplete, or a step is not valid bash by itself; nothing was run\n"
     );
 }
 
-/// However much of the script arrives, short of its last line, nothing runs; from its third line
-/// on, that is an error.
+/// A script without its last line runs nothing; from its third line on, that is an error.
 #[test]
-fn a_part_of_a_script_runs_nothing() {
+fn a_truncated_script_runs_nothing() {
     let script = rendered(&steps("- { name: One, run: echo 1, verify: echo v }")).text;
     let opened = script.find("\n{ ").expect("a group");
     for length in (0..script.trim_end().len()).step_by(7) {

@@ -1,5 +1,5 @@
-//! The built-in presets: each script as a snapshot, so that a change of any byte is seen in review,
-//! and clean in shellcheck.
+//! The built-in presets: a snapshot of each script, so that review shows every changed byte, and
+//! shellcheck on each.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::bash::{run_script, values};
 use crate::presets::{Catalog, Origin, PresetList, render};
 
-/// Params for the presets that need some, or whose other path is worth seeing as a snapshot.
+/// Params for presets that require some, or that have a second path worth a snapshot.
 fn params(preset: &str) -> Value {
     match preset {
         "caddy-site" => json!({"domain": "www.example.org", "upstream": "localhost:3000"}),
@@ -40,7 +40,7 @@ fn scripts() -> Vec<(String, String)> {
 }
 
 #[test]
-fn scripts_are_as_reviewed() {
+fn scripts_match_their_snapshots() {
     for (name, script) in scripts() {
         insta::with_settings!({ snapshot_path => "../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {
             insta::assert_snapshot!(name, script);
@@ -53,7 +53,7 @@ fn rendering_is_deterministic() {
     assert_eq!(scripts(), scripts());
 }
 
-/// The list in the code is the folder's content.
+/// The list in the code matches the folder.
 #[test]
 fn every_shipped_file_is_built_in() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/presets");
@@ -77,8 +77,7 @@ fn every_shipped_file_is_built_in() {
     assert!(PresetList::from(&*catalog).errors.is_empty());
 }
 
-/// Params in other ways: with none that needn't be given, at their limits, and with text that bash
-/// would take for more.
+/// Variations of the params: only the required ones, limits, and text that is special in bash.
 fn variations(preset: &str) -> Vec<Value> {
     let hostile = "it's \"x\" \\ * ~ # ; &\n!! ünï";
     let mut all = match preset {
@@ -115,7 +114,7 @@ fn variations(preset: &str) -> Vec<Value> {
     all
 }
 
-/// shellcheck may be missing on a developer's machine, and never in CI.
+/// shellcheck may be missing on a developer's machine, but not in CI.
 #[test]
 fn scripts_are_clean_in_shellcheck() {
     let catalog = Catalog::open(None).current();
@@ -150,7 +149,7 @@ fn shellcheck(script: &str) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What the form and the API refuse before any script is made.
+/// Values that the form and the API refuse before a script is rendered.
 #[test]
 fn params_are_bounded() {
     let catalog = Catalog::open(None).current();
@@ -211,20 +210,20 @@ fn params_are_bounded() {
     }
 }
 
-/// The mending, waiting and asking around apt is one text, in each preset that installs something.
+/// Every preset that installs packages uses the same functions around apt.
 #[test]
-fn apt_is_used_in_one_way() {
+fn every_preset_uses_apt_in_the_same_way() {
     let catalog = Catalog::open(None).current();
     let mut texts = BTreeSet::new();
     let mut count = 0;
     for entry in catalog.entries() {
         for (at, _) in entry
             .source
-            .match_indices("# Waits for whoever uses apt now.")
+            .match_indices("# Waits for other apt processes.")
         {
             let text = &entry.source[at..];
-            // The one that installs updates has no package to name.
-            let Some((text, _)) = text.split_once("patiently apt_get update") else {
+            // system-update installs no packages by name.
+            let Some((text, _)) = text.split_once("retry apt_get update") else {
                 continue;
             };
             count += 1;
@@ -235,7 +234,7 @@ fn apt_is_used_in_one_way() {
     assert_eq!(texts.len(), 1, "{texts:#?}");
 }
 
-/// The one preset that any machine may run, run here.
+/// Runs the preset that is safe on any machine.
 #[test]
 fn system_report_runs_here() {
     let catalog = Catalog::open(None).current();

@@ -1,4 +1,4 @@
-//! A presets folder under watch, and what its catalog logs.
+//! A watched presets folder, and the log of its catalog.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::presets::{Catalog, Snapshot};
 
-/// A folder and a catalog on it.
+/// A folder and its catalog.
 pub(super) struct Watched {
     pub(super) dir: tempfile::TempDir,
     pub(super) catalog: Catalog,
@@ -27,22 +27,22 @@ impl Watched {
         fs::write(self.path(name), text).expect("written");
     }
 
-    pub(super) fn look(&self) -> Arc<Snapshot> {
+    pub(super) fn reload(&self) -> Arc<Snapshot> {
         self.catalog.refresh();
         self.catalog.current()
     }
 
-    /// The title of a preset after a look; none if there is no such preset.
+    /// The title of a preset after a reload, if the preset exists.
     pub(super) fn title(&self, name: &str) -> Option<String> {
-        self.look()
+        self.reload()
             .get(name)
             .map(|entry| entry.preset.title.clone())
     }
 
-    /// `file:line:column: message` of every error after a look.
+    /// `file:line:column: message` of every error after a reload.
     pub(super) fn errors(&self) -> Vec<String> {
         let place = |number: Option<usize>| number.map_or(String::new(), |n| n.to_string());
-        self.look()
+        self.reload()
             .errors()
             .iter()
             .map(|e| {
@@ -78,8 +78,7 @@ impl std::io::Write for Log {
     }
 }
 
-/// A wrong file is logged with file, line and reason, once for each change of the reason and not at
-/// every look.
+/// An invalid file is logged with file, line and reason, once per reason and not at every reload.
 #[test]
 fn a_fault_is_logged_once() {
     let log = Log::default();
@@ -91,13 +90,13 @@ fn a_fault_is_logged_once() {
     let watched = Watched::new();
     tracing::subscriber::with_default(subscriber, || {
         watched.write("mine.yaml", &yaml("mine", "Mine"));
-        watched.look();
+        watched.reload();
         watched.write("mine.yaml", "name: mine\nsteps: 5\n");
-        watched.look();
-        watched.look();
+        watched.reload();
+        watched.reload();
         watched.write("mine.yaml", "name: mine\nstep: 5\n");
-        watched.look();
-        watched.look();
+        watched.reload();
+        watched.reload();
     });
     let log = String::from_utf8(log.0.lock().expect("not poisoned").clone()).expect("UTF-8");
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();

@@ -20,10 +20,10 @@ fn each_outcome_has_its_exit_code() {
     let good = nobody
         .run(&["presets", "check", &path("good.yaml")])
         .ends(0);
-    assert_eq!(good.text(), "1 file: nothing found\n");
+    assert_eq!(good.text(), "1 file: no problems found\n");
 
     let bad = nobody.run(&["presets", "check", &path("")]).ends(1);
-    let first = format!("{}:7:15: warning: $name is not in quotes", path("bad.yaml"));
+    let first = format!("{}:7:15: warning: $name is not quoted", path("bad.yaml"));
     assert!(bad.text().starts_with(&first), "{bad:?}");
     assert!(
         bad.text()

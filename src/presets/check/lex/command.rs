@@ -3,7 +3,7 @@
 use super::reader::Reader;
 use super::{Assign, Command, Word, is_name};
 
-/// Deeper than people nest; beyond it the rest of the text is left unread.
+/// Deepest nesting that is read; the rest of the text is skipped.
 const MAX_DEPTH: usize = 100;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,13 @@ pub(super) enum Ended {
 
 enum Keyword {
     None,
-    /// It is behind, with what belongs to it.
+    /// Consumed, with everything that belongs to it.
     Goes,
     Esac,
 }
 
 impl Reader {
-    /// Commands up to the end, which is then behind.
+    /// Reads commands up to and including the end.
     pub(super) fn list(&mut self, end: End) -> Ended {
         if self.depth >= MAX_DEPTH {
             self.at = self.text.len();
@@ -56,7 +56,7 @@ impl Reader {
             match next {
                 '\n' => {
                     self.newline();
-                    // A pipe goes on behind it.
+                    // The pipe continues after it.
                     continue;
                 }
                 ';' => {
@@ -104,7 +104,7 @@ impl Reader {
                     return Ended::Here;
                 }
                 _ => {
-                    if self.simple(reads.take(), end == End::Backtick) && end == End::CaseItem {
+                    if self.simple(reads.take()) && end == End::CaseItem {
                         return Ended::Esac;
                     }
                 }
@@ -117,7 +117,7 @@ impl Reader {
 
     fn last_at_level(&self) -> Option<usize> {
         self.script.commands.len().checked_sub(1).map(|last| {
-            // Commands inside of its words come behind the command itself.
+            // Commands inside its words come after the command itself.
             let within = |n: &usize| {
                 self.script.commands[*n]
                     .words
@@ -128,8 +128,8 @@ impl Reader {
         })
     }
 
-    /// A simple command, or what begins a compound one. True at `esac`.
-    fn simple(&mut self, reads: Option<usize>, in_backticks: bool) -> bool {
+    /// Reads a simple command, or the beginning of a compound one. True at `esac`.
+    fn simple(&mut self, reads: Option<usize>) -> bool {
         let index = self.script.commands.len();
         self.script.commands.push(Command {
             at: self.at,
@@ -145,7 +145,7 @@ impl Reader {
             }
             match self.peek(0) {
                 None | Some('\n' | ';' | '&' | '|' | '(' | ')') => break,
-                Some('`') if in_backticks => break,
+                Some('`') if self.in_backticks => break,
                 _ => {}
             }
             let first = self.script.commands[index].words.is_empty();
@@ -153,7 +153,7 @@ impl Reader {
                 continue;
             }
             let begin = self.at;
-            let word = self.word(true, in_backticks);
+            let word = self.word(true);
             if self.at == begin {
                 break;
             }
@@ -161,7 +161,7 @@ impl Reader {
                 match self.keyword(&word) {
                     Keyword::None => {}
                     Keyword::Esac => return true,
-                    // What comes behind it is a command of its own.
+                    // A separate command follows.
                     Keyword::Goes => {
                         self.script.commands[index].at = self.at;
                         self.script.commands[index].end = self.at;
@@ -196,7 +196,7 @@ impl Reader {
                     return Keyword::Goes;
                 }
                 let at = self.at;
-                let name = self.word(false, false).raw;
+                let name = self.word(false).raw;
                 self.script.sets.push((at, name.clone()));
                 self.script.bare_names.push(name);
                 self.blanks_and_lines();
@@ -209,7 +209,7 @@ impl Reader {
                         if matches!(self.peek(0), None | Some('\n' | ';')) {
                             break;
                         }
-                        self.word(true, false);
+                        self.word(true);
                         if self.at == begin {
                             break;
                         }
@@ -224,7 +224,7 @@ impl Reader {
             }
             "function" => {
                 self.blanks();
-                let name = self.word(false, false).raw;
+                let name = self.word(false).raw;
                 self.script.functions.insert(name);
                 Keyword::Goes
             }
@@ -245,7 +245,7 @@ impl Reader {
         }
     }
 
-    /// Nobody sees the exit status of the commands from `first` on.
+    /// Marks the exit status of the commands from `first` on as ignored.
     fn is_unseen(&mut self, first: usize) {
         let last = self.script.commands.len();
         if first < last {
@@ -256,7 +256,7 @@ impl Reader {
     fn case(&mut self) {
         self.blanks();
         let first = self.script.commands.len();
-        self.word(false, false);
+        self.word(false);
         self.is_unseen(first);
         self.blanks_and_lines();
         self.eat("in");
@@ -266,7 +266,7 @@ impl Reader {
                 return;
             }
             self.eat("(");
-            // The patterns, up to their parenthesis.
+            // The patterns, up to the parenthesis.
             loop {
                 self.blanks();
                 let begin = self.at;
@@ -274,7 +274,7 @@ impl Reader {
                     break;
                 }
                 if !self.eat("|") {
-                    self.word(false, false);
+                    self.word(false);
                 }
                 if self.at == begin {
                     self.at += 1;
@@ -286,7 +286,7 @@ impl Reader {
         }
     }
 
-    /// `[[ … ]]`, from behind its beginning.
+    /// Reads `[[ … ]]` after the `[[`.
     fn condition(&mut self) {
         let first = self.script.commands.len();
         self.condition_words();
@@ -301,7 +301,7 @@ impl Reader {
                 Some('(' | ')' | '<' | '>' | '|' | '&' | '!') => self.at += 1,
                 _ => {
                     let begin = self.at;
-                    let word = self.word(false, false);
+                    let word = self.word(false);
                     if word.raw == "]]" {
                         return;
                     }
@@ -351,7 +351,7 @@ impl Reader {
         true
     }
 
-    /// What stands behind the `=` of an assignment.
+    /// Reads the value of an assignment, after the `=`.
     fn value(&mut self) {
         if self.eat("(") {
             loop {
@@ -360,13 +360,13 @@ impl Reader {
                 if self.eat(")") || self.peek(0).is_none() {
                     return;
                 }
-                self.word(true, false);
+                self.word(true);
                 if self.at == begin {
                     self.at += 1;
                 }
             }
         }
-        self.word(false, false);
+        self.word(false);
     }
 
     fn redirection(&mut self, command: usize) -> bool {
@@ -383,7 +383,7 @@ impl Reader {
         if is_stdin {
             it.has_input = true;
             it.inputs.push(first..last);
-            // Behind `done`, `}` or `)` there is a redirection without words.
+            // After `done`, `}` or `)` there may be a redirection without words.
             self.script.feeds_compounds |= it.words.is_empty() && it.assigns.is_empty();
         }
         true
@@ -404,11 +404,11 @@ impl Reader {
         self.at += n;
         if self.eat("<<<") {
             self.blanks();
-            self.word(false, false);
+            self.word(false);
         } else if self.eat("<<") {
             let tabs_go = self.eat("-");
             self.blanks();
-            let word = self.word(false, false);
+            let word = self.word(false);
             let last = word.raw.replace(['\'', '"', '\\'], "");
             let as_it_is = last != word.raw;
             self.heredocs.push((last, tabs_go, as_it_is));
@@ -418,7 +418,7 @@ impl Reader {
                 self.at += 1;
             }
             self.blanks();
-            self.word(false, false);
+            self.word(false);
         }
         true
     }

@@ -1,6 +1,6 @@
-//! Bash text, read just far enough for the rules: which commands there are with their words, where
-//! a variable is expanded and whether bash splits what comes out. No full grammar: `bash -n` says
-//! what is no bash at all, before this looks. Whatever the text, this ends, and doesn't panic.
+//! Reads bash text as far as the rules need it: commands and their words, expansions, and whether
+//! bash splits their results. Not a full grammar: `bash -n` has refused invalid texts before. Never
+//! panics, and always ends.
 
 mod command;
 mod reader;
@@ -12,19 +12,19 @@ use std::ops::Range;
 use command::End;
 use reader::Reader;
 
-/// What a text holds. Positions are offsets in characters.
+/// The commands and expansions of a text. Positions are offsets in characters.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    /// In the order in which they begin, those inside of `$(…)` among them.
+    /// In the order in which they begin, including those inside `$(…)`.
     pub(super) commands: Vec<Command>,
     /// In the text's order.
     pub(super) expansions: Vec<Expansion>,
-    /// Names without `$` in places where bash reads them as variables: arithmetic, and `[[ … ]]`.
+    /// Names without `$` that bash reads as variables: in arithmetic, and in `[[ … ]]`.
     pub(super) bare_names: Vec<String>,
-    /// Variables that are set without a command: by arithmetic, `for` and `select`.
+    /// Variables that arithmetic, `for` or `select` set.
     pub(super) sets: Vec<(usize, String)>,
-    /// Commands whose exit status nobody sees: those in `$(…)` of a condition, a redirection or a
-    /// list of words.
+    /// Commands whose exit status is ignored: in `$(…)` of a condition, a redirection or a list of
+    /// words.
     pub(super) unseen: Vec<Range<usize>>,
     /// Whether a loop, a group or another compound command is redirected or reads a pipe.
     pub(super) feeds_compounds: bool,
@@ -38,9 +38,9 @@ pub(super) struct Command {
     pub(super) at: usize,
     /// Without assignments and redirections.
     pub(super) words: Vec<Word>,
-    /// Behind its last word.
+    /// After its last word.
     pub(super) end: usize,
-    /// Variables set for this command alone, or at all where there are no words.
+    /// Variables set for this command only; without words, for the shell.
     pub(super) assigns: Vec<Assign>,
     /// Commands in the redirections of its standard input: `< <(…)`, `<<<"$(…)"`.
     pub(super) inputs: Vec<Range<usize>>,
@@ -57,7 +57,7 @@ pub(super) struct Command {
 pub(super) struct Assign {
     pub(super) at: usize,
     pub(super) name: String,
-    /// Commands within the value.
+    /// Commands inside the value.
     pub(super) commands: Range<usize>,
 }
 
@@ -67,12 +67,11 @@ pub(super) struct Word {
     pub(super) at: usize,
     /// As written.
     pub(super) raw: String,
-    /// What the command gets, if that stands in the text: quotes removed. None where something is
-    /// expanded.
+    /// The word without quotes, as the command receives it; `None` if it has an expansion.
     pub(super) literal: Option<String>,
-    /// Indices of [`Script::expansions`], those of commands within the word left out.
+    /// Indices into [`Script::expansions`], except those of commands inside the word.
     pub(super) expansions: Vec<usize>,
-    /// Commands within the word, `$(…)` or `<(…)`: indices of [`Script::commands`].
+    /// Commands inside the word, `$(…)` or `<(…)`: indices into [`Script::commands`].
     pub(super) commands: Range<usize>,
 }
 
@@ -81,11 +80,11 @@ pub(super) struct Word {
 pub(super) struct Expansion {
     pub(super) at: usize,
     pub(super) name: String,
-    /// Bash makes several words out of the value, and file names out of its `*`.
+    /// Whether bash splits the value into words and expands its `*` to file names.
     pub(super) splits: bool,
-    /// The value may be absent: `${name:-…}`, `${name+…}`, `${name:?}`.
+    /// Whether the variable may be unset: `${name:-…}`, `${name+…}`, `${name:?}`.
     pub(super) guarded: bool,
-    /// How many `$(…)` it stands in.
+    /// Nesting depth in `$(…)`.
     level: usize,
 }
 

@@ -1,5 +1,4 @@
-//! The place in the text, and what moves it without meaning anything: blanks, comments,
-//! here-documents.
+//! The position in the text, and skipping of blanks, comments and here-documents.
 
 use super::Script;
 
@@ -8,11 +7,13 @@ pub(super) struct Reader {
     pub(super) text: Vec<char>,
     pub(super) at: usize,
     pub(super) script: Script,
-    /// Here-documents whose body begins behind the next newline: its last line, whether tabs go,
-    /// whether it is as it is.
+    /// Here-documents whose body begins after the next newline: the last line, whether tabs are
+    /// removed, whether the body is literal.
     pub(super) heredocs: Vec<(String, bool, bool)>,
     pub(super) level: usize,
     pub(super) depth: usize,
+    /// Whether the next backtick ends a substitution.
+    pub(super) in_backticks: bool,
 }
 
 impl Reader {
@@ -33,7 +34,7 @@ impl Reader {
             .all(|(n, c)| self.peek(n) == Some(c))
     }
 
-    /// Whether there is `what`, which is then behind.
+    /// Consumes `what` if it is next, and returns whether it was.
     pub(super) fn eat(&mut self, what: &str) -> bool {
         let is = self.is(what);
         if is {
@@ -48,7 +49,7 @@ impl Reader {
             .collect()
     }
 
-    /// Over blanks, continued lines and comments.
+    /// Skips blanks, continued lines and comments.
     pub(super) fn blanks(&mut self) {
         loop {
             match self.peek(0) {

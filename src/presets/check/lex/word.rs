@@ -1,12 +1,12 @@
-//! Words: quotes, and all that is expanded within them.
+//! Words: quotes and expansions.
 
 use super::command::End;
 use super::reader::Reader;
 use super::{Expansion, Word};
 
 impl Reader {
-    /// One word. With `splits`, bash splits what it expands outside of quotes.
-    pub(super) fn word(&mut self, splits: bool, in_backticks: bool) -> Word {
+    /// Reads one word. With `splits`, bash splits expansions outside quotes.
+    pub(super) fn word(&mut self, splits: bool) -> Word {
         let begin = self.at;
         let first_expansion = self.script.expansions.len();
         let first_command = self.script.commands.len();
@@ -43,7 +43,7 @@ impl Reader {
                     self.substitution();
                     literal = None;
                 }
-                '`' if in_backticks => break,
+                '`' if self.in_backticks => break,
                 '`' => {
                     self.backticks();
                     literal = None;
@@ -136,18 +136,20 @@ impl Reader {
     pub(super) fn backticks(&mut self) {
         self.at += 1;
         self.level += 1;
+        let outer = std::mem::replace(&mut self.in_backticks, true);
         self.list(End::Backtick);
+        self.in_backticks = outer;
         self.level -= 1;
     }
 
-    /// `$(…)` or `<(…)`, from behind its parenthesis.
+    /// Reads `$(…)` or `<(…)` after the parenthesis.
     fn substitution(&mut self) {
         self.level += 1;
         self.list(End::Paren);
         self.level -= 1;
     }
 
-    /// From a `$` on.
+    /// Reads an expansion at a `$`.
     pub(super) fn dollar(&mut self, splits: bool) {
         let begin = self.at;
         self.at += 1;
@@ -192,7 +194,7 @@ impl Reader {
         });
     }
 
-    /// `${…}`, from behind its brace.
+    /// Reads `${…}` after the brace.
     fn braces(&mut self, begin: usize, splits: bool) {
         // A length is a number.
         let is_length = self.peek(0) == Some('#') && self.peek(1) != Some('}');
@@ -230,8 +232,8 @@ impl Reader {
         }
     }
 
-    /// Whether the name that begins at `at` and has just been read is changed: `x = 1`, `x += 1`,
-    /// `x++`, `--x`.
+    /// Whether the name that was just read from `at` on is changed: `x = 1`, `x += 1`, `x++`,
+    /// `--x`.
     fn is_set_by_arithmetic(&self, at: usize) -> bool {
         let before: String = self.text[..at].iter().rev().take(2).collect();
         if matches!(before.as_str(), "++" | "--") {
@@ -251,7 +253,7 @@ impl Reader {
         is_operator || next.starts_with('=') && !next.starts_with("==")
     }
 
-    /// `((…))`, from its first parenthesis on, of which it has `open`.
+    /// Reads `((…))`, of which `open` parentheses were read.
     pub(super) fn arithmetic(&mut self, open: usize) {
         self.at += open;
         let mut depth = open;
