@@ -2,7 +2,8 @@
 // reports how the server refused it, and can be opened again at once. It is independent of pages.
 
 const WAIT_MIN = 500, WAIT_MAX = 15000;
-// The server sends a keepalive every 15 s. A connection that is silent for longer than this is dead.
+// The server sends a keepalive every 15 s. A connection that is silent for longer than this is
+// dead.
 const SILENT_MAX = 40000;
 
 /**

@@ -113,8 +113,7 @@ fn start_log(config: &Config) {
     if config.log_json {
         log.json().init();
     } else {
-        log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init();
+        log.with_ansi(hyprbox_agent::log::has_colours()).init();
     }
 }
 
@@ -187,6 +186,7 @@ fn demo(once: bool) -> ExitCode {
     let filter = EnvFilter::try_from_env("HYPRBOX_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(hyprbox_agent::log::has_colours())
         .with_writer(hyprbox_agent::log::stderr)
         .log_internal_errors(false)
         .init();

@@ -1,11 +1,18 @@
 //! The log's output: standard error. It may be closed, on a full disk, or a pipe that nobody reads.
 //! Lines that can't be written are dropped.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// Returns the writer for [`tracing_subscriber`]'s `with_writer`.
 pub fn stderr() -> Stderr {
     Stderr
+}
+
+/// Whether lines may have colours: on a terminal that knows them, unless `NO_COLOR` is set.
+pub fn has_colours() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
 /// Standard error, whose writes never fail and never block for long.

@@ -2,7 +2,7 @@
 //! codes.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use hyprbox_agent::config::RawSettings;
@@ -283,7 +283,7 @@ fn start_log(level: Option<&str>) -> Result<(), String> {
     tracing_subscriber::fmt()
         .with_max_level(filter)
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(hyprbox_agent::log::has_colours())
         .with_writer(hyprbox_agent::log::stderr)
         // Otherwise a line that can't be written would end the program with a panic.
         .log_internal_errors(false)

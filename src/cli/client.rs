@@ -224,9 +224,9 @@ impl Client {
         Ok(Events::new(answer))
     }
 
-    /// Sends a request, with retries while they may help. After a lost connection it retries only if
-    /// `maybe_received` is given and an earlier request may have reached the server; a server that
-    /// was never reached is given up at once.
+    /// Sends a request, with retries while they may help. After a lost connection it retries only
+    /// if `maybe_received` is given and an earlier request may have reached the server; a server
+    /// that was never reached is given up at once.
     async fn send_patiently(
         &self,
         call: impl Fn() -> RequestBuilder,

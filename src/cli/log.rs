@@ -1,4 +1,5 @@
-//! `hyprbox jobs log` without `--follow`: downloads the log, and resumes if the download breaks off.
+//! `hyprbox jobs log` without `--follow`: downloads the log, and resumes if the download breaks
+//! off.
 
 use bytes::Bytes;
 use reqwest::Response;

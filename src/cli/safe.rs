@@ -1,14 +1,14 @@
-//! Makes foreign text harmless for a terminal. A job's output, a node's name or an error may contain
-//! sequences that move the cursor, set the window's title, fill the clipboard or send input in the
-//! user's name.
+//! Makes foreign text harmless for a terminal. A job's output, a node's name or an error may
+//! contain sequences that move the cursor, set the window's title, fill the clipboard or send input
+//! in the user's name.
 
 use crate::misleading::{judged, misleads};
 use crate::terminal::{Line, Parser, Printed};
 
 /// Makes a job's output harmless, however it is split. Text, newlines, tabs, `\r` and colours (SGR)
-/// pass. Cursor moves within a line are done with blanks and by printing the line's beginning again.
-/// All other control sequences are dropped, as on the job's page. Misleading marks are shown by
-/// their number.
+/// pass. Cursor moves within a line are done with blanks and by printing the line's beginning
+/// again. All other control sequences are dropped, as on the job's page. Misleading marks are shown
+/// by their number.
 #[derive(Debug)]
 pub(super) struct Terminal {
     parser: Parser,
@@ -272,7 +272,8 @@ fn picture(character: char) -> char {
     }
 }
 
-/// Turns text into one line for a table or a message, without control characters or misleading marks.
+/// Turns text into one line for a table or a message, without control characters or misleading
+/// marks.
 pub(super) fn line(text: &str) -> String {
     let shown = |(c, misleads): (char, bool)| match c {
         '\n' | '\r' | '\t' => ' ',

@@ -1,10 +1,10 @@
 //! The pages for people.
 //!
 //! One page per file. A handler uses the API's extractors for access control, calls the same
-//! functions and returns markup. Its errors are [`ApiError`]s, which [`shell`] shows as pages. Every
-//! change is an urlencoded post to the page's own path, so that reading, queueing and cancelling
-//! work without JavaScript. Pages are kept up to date by the modules in `assets/`, which fetch the
-//! page again and swap the regions that changed: all markup is made here.
+//! functions and returns markup. Its errors are [`ApiError`]s, which [`shell`] shows as pages.
+//! Every change is an urlencoded post to the page's own path, so that reading, queueing and
+//! cancelling work without JavaScript. Pages are kept up to date by the modules in `assets/`, which
+//! fetch the page again and swap the regions that changed: all markup is made here.
 
 mod account;
 mod api_reference;
@@ -32,6 +32,7 @@ mod preset;
 mod presets;
 mod preview;
 mod saved_form;
+mod session_end;
 mod setup;
 mod shell;
 mod side_by_side;

@@ -1,4 +1,5 @@
-//! Adding a node or a token: shows the token, only this once, with the command that starts an agent.
+//! Adding a node or a token: shows the token, only this once, with the command that starts an
+//! agent.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -60,8 +61,8 @@ pub(super) async fn add_token(
     Ok((StatusCode::CREATED, page).into_response())
 }
 
-/// The line that installs the agent on a new machine, with a one-time code; `None` if the server has
-/// no agent to install.
+/// The line that installs the agent on a new machine, with a one-time code; `None` if the server
+/// has no agent to install.
 async fn install_line(
     site: &Site,
     user: &User,

@@ -9,14 +9,14 @@ use maud::html;
 
 use super::layout::{self, Page};
 use super::policy::PAGE_CSP;
-use super::{PARAMETERS, Site, local, saved_form};
+use super::{PARAMETERS, Site, local, session_end};
 use crate::auth::{Auth, Role, User};
 use crate::http::{ApiError, Pairs};
 
 /// Middleware around every page.
 pub(super) async fn wrap(State(site): State<Site>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let (parts, body) = match saved_form::keep(&site, parts, body).await {
+    let (parts, body) = match session_end::keep(&site, parts, body).await {
         Ok(mut sign_in) => {
             protect(sign_in.headers_mut());
             return sign_in;

@@ -1,5 +1,6 @@
-//! `hyprbox demo`: a server, an agent and one job in one process. Apart from that everything is real:
-//! the job goes over HTTP and through the database, and runs in bash under its own supervisor.
+//! `hyprbox demo`: a server, an agent and one job in one process. Apart from that everything is
+//! real: the job goes over HTTP and through the database, and runs in bash under its own
+//! supervisor.
 
 mod client;
 

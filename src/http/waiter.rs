@@ -46,7 +46,8 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// The deadline of a call that was suspended before. Such a call does not count as another sign of life.
+    /// The deadline of a call that was suspended before. Such a call does not count as another sign
+    /// of life.
     pub fn resumed_deadline(&self) -> Option<Instant> {
         self.resumed.map(|resumed| resumed.deadline)
     }

@@ -30,8 +30,8 @@ pub(crate) struct Line {
     is_uneven: bool,
     /// The cursor's column; `None` if it is at the end.
     column: Option<usize>,
-    /// The cell and the column that were looked up last. Lookups start here, as a cursor mostly moves
-    /// by little; changes are only made from here on.
+    /// The cell and the column that were looked up last. Lookups start here, as a cursor mostly
+    /// moves by little; changes are only made from here on.
     last_lookup: Shared<(usize, usize)>,
 }
 

@@ -77,7 +77,8 @@ impl Parser {
         Some(1)
     }
 
-    /// Skips a string up to its end or the line's end: one that never ends must not hide the output.
+    /// Skips a string up to its end or the line's end: one that never ends must not hide the
+    /// output.
     fn take_string(&mut self, rest: &[u8]) -> Option<usize> {
         let is_end = |byte: &u8| matches!(byte, 0x07 | b'\n' | 0x1b | 0xc2);
         let Some(at) = rest.iter().position(is_end) else {

@@ -1,5 +1,5 @@
 // Two tabs on one line, with the server's answers and the timers in hand; gives what each tab was
-// sent. The second one joins when the first has had some, and before the stream is asked for anew
+// sent. The second one joins when the first has had some, and before the stream is requested again
 // it goes on, to the job's end.
 const module = performance.getEntriesByType('resource').find(({ name }) => name.endsWith('/shared-stream.js')).name;
 const { SharedStream } = await import(module);

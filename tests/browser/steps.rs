@@ -36,7 +36,7 @@ const STEPS: [Writes; 8] = [
         "==> [3/5] Set the SSH port\nwriting /etc/ssh/sshd_config.d/10-hyprbox.conf\n",
         201,
     ),
-    ("stderr", "a warning that is none\n", 202),
+    ("stderr", "a harmless warning\n", 202),
     (
         "stderr",
         "/etc/ssh/sshd_config.d/10-hyprbox.conf: line 12: \u{1b}[31merror: Bad configuration option: Prot\u{1b}[0m\n",
@@ -230,7 +230,7 @@ fn a_selection_gives_the_text_alone() {
         [
             "==> [3/5] Set the SSH port",
             "writing /etc/ssh/sshd_config.d/10-hyprbox.conf",
-            "a warning that is none",
+            "a harmless warning",
             "/etc/ssh/sshd_config.d/10-hyprbox.conf: line 12: error: Bad configuration option: Prot",
             "trying again",
             "==> [3/5] verify failed: Set the SSH port"

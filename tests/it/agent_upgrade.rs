@@ -485,7 +485,7 @@ fn there_is_a_way_back_and_forth_again() {
         node.version("hyprbox-agent"),
         format!("hyprbox-agent {OLDER}\n")
     );
-    // Another build of the same version is none.
+    // Another build of the same version is not an upgrade.
     let mut other = agent_of(OLDER);
     other.extend(b"another build");
     shipping.ship(&other);
@@ -620,7 +620,7 @@ fn what_comes_otherwise_than_it_was_named_is_not_taken() {
     node.refuses(&[], "does not match the SHA-256 from the server");
     node.refuses(&[], "the connection broke after");
     node.refuses(&[], "too large for an agent");
-    // A server that is none at all.
+    // Something that is not a HyprBox server.
     let closed = format!("http://127.0.0.1:{}", crate::harness::free_port());
     node.refuses(&["--api-url", &closed], "can't be reached");
 }

@@ -45,7 +45,7 @@ fn one_line(output: &Output) -> String {
     let stderr = String::from_utf8(output.stderr.clone()).expect("UTF-8");
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert_eq!(output.stdout, b"", "{stderr}");
-    // The log is no part of it; lines of it begin with a time.
+    // The log is not part of it; lines of it begin with a time.
     let lines: Vec<&str> = stderr
         .lines()
         .filter(|line| !line.starts_with(|c: char| c.is_ascii_digit()))
@@ -287,7 +287,7 @@ fn a_file_that_is_no_database_of_ours_is_left_alone() {
 
 #[test]
 fn a_start_that_fails_takes_away_what_it_made() {
-    // The data folder is new, and the database elsewhere is none of ours; or the key can be written
+    // The data folder is new, and the database elsewhere is not ours; or the key can be written
     // nowhere.
     let setup = Setup::new();
     let notes = setup.folder().join("notes.txt");

@@ -41,7 +41,7 @@ struct Met {
 impl Met {
     /// Sends a call until it is no longer a 503, each of which must say when to come again.
     fn insist(&self, call: impl Fn() -> Call) -> Answer {
-        eventually("an answer that is no 503", || {
+        eventually("an answer other than 503", || {
             let asked = Instant::now();
             let answer = call().send();
             let took = asked.elapsed();

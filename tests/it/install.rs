@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::harness::{Authority, Field, Person, Server, Setup, eventually, write_file};
 
-/// A machine: a root to install into, and a `sudo` that is none.
+/// A machine: a root to install into, and a stand-in for `sudo`.
 struct Machine {
     folder: tempfile::TempDir,
     variables: Vec<(&'static str, String)>,

@@ -221,7 +221,7 @@ fn a_look_at_somebody_elses_job_is_written_down() {
             .open();
         events.next();
         assert_eq!(looks(&id, person), 5);
-        // The other one was looked at once, in the diff; a list is no look at one job.
+        // The other one was looked at once, in the diff; a list does not count as a view of a job.
         assert_eq!(looks(&other, person), 1);
         person.get("/api/jobs?scope=all").ok();
         assert_eq!(looks(&other, person), 1);

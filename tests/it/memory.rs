@@ -36,7 +36,7 @@ impl Idle {
             .status()
             .expect("prlimit runs");
         assert!(set.success(), "{set}");
-        // The peak begins anew: what the start and a sign-in took is not what is measured.
+        // The peak is reset: what the start and a sign-in took is not what is measured.
         std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5").expect("Linux");
         Self {
             peak: figure(server, "VmHWM"),

@@ -243,7 +243,7 @@ fn a_node_that_was_silent_for_three_intervals_is_offline() {
         let then = database.ago(&format!("{seconds} seconds"));
         format!("UPDATE nodes SET last_seen_at = {then}")
     };
-    // Ninety seconds at the least, three intervals where those are longer. The server looks at its
+    // At least ninety seconds, three intervals where those are longer. The server looks at its
     // own clock, so that what it last saw is set back while it is down.
     for (ago, short, long) in [
         (60, "ONLINE", "ONLINE"),

@@ -209,11 +209,11 @@ fn lines_that_fall_silent_are_left_all_at_once() {
         assert!(SILENCE <= took && took < 2 * SILENCE, "{took:?}");
     }
     // No other one is waited for as long: what is left of the old ones is not asked.
-    let mended = Instant::now();
+    let repaired = Instant::now();
     for _ in 0..30 {
         until_taken(|| admin.get("/api/jobs")).is(200);
     }
-    let took = mended.elapsed();
+    let took = repaired.elapsed();
     assert!(took < SILENCE, "{took:?}");
     eventually("the one that listens to be left, too", || {
         server

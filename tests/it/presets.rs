@@ -161,9 +161,9 @@ fn a_broken_file_is_named_and_the_last_good_version_stays() {
     admin.get("/api/presets/fresh").gives(404);
     assert_eq!(broken(&admin), ["fresh.yaml", "never.yaml"]);
     admin.get("/api/presets/note").ok();
-    write_preset(&folder, "fresh", &saying("fresh", "mended"));
+    write_preset(&folder, "fresh", &saying("fresh", "repaired"));
     std::fs::remove_file(folder.join("never.yaml")).expect("removes");
-    eventually("the mended file", || {
+    eventually("the repaired file", || {
         broken(&admin).is_empty().then_some(())
     });
     admin.get("/api/presets/fresh").ok();

@@ -31,7 +31,7 @@ const BACKLOG: usize = 2;
 /// How long the last jobs may take when all servers are up again.
 const END_WITHIN: Duration = Duration::from_secs(180);
 const PIECES: usize = 8;
-/// A call that takes longer is told of.
+/// A call that takes longer is reported.
 const SLOW: Duration = Duration::from_secs(12);
 
 fn setting(name: &str, default: u64) -> u64 {

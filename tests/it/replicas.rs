@@ -457,7 +457,7 @@ fn servers_that_start_at_once_make_one_schema_or_bring_it_up_to_date() {
 }
 
 #[test]
-fn connections_that_are_cut_are_made_anew() {
+fn connections_that_are_cut_are_opened_again() {
     let Some((mut first, second)) = two(&[]) else {
         return;
     };

@@ -356,7 +356,7 @@ fn https_is_strict() {
     assert_eq!(strict(&by("https")), "max-age=31536000");
     assert_eq!(strict(&by("http")), "");
     assert_eq!(strict(&server.get("/healthz").send()), "max-age=31536000");
-    // Nobody vouches for a peer that is no proxy.
+    // Nobody vouches for a peer that is not a proxy.
     let server = Server::with(&[("HYPRBOX_PUBLIC_URL", "https://jobs.example.org")]);
     let lan = server.get("/healthz").header("x-forwarded-proto", "https");
     assert_eq!(strict(&lan.send()), "");

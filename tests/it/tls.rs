@@ -101,7 +101,7 @@ fn a_renewal_is_shown_to_new_connections_and_drops_none() {
     });
     assert_eq!(old.ask(), 200);
 
-    // A renewal that went wrong: told of once, and the last good one is served on.
+    // A failed renewal is logged once, and the last valid certificate stays in use.
     let (another, _) = authority.issue();
     write_file(&authority.cert(), &another, 0o644);
     eventually("a complaint of the key", || {
@@ -112,11 +112,11 @@ fn a_renewal_is_shown_to_new_connections_and_drops_none() {
     let mut line = TlsLine::open(&server, &authority);
     assert_eq!(line.ask(), 200);
     assert_eq!(line.shown().0, renewed);
-    let mended = authority.renew();
-    eventually("the mended certificate", || {
+    let renewed = authority.renew();
+    eventually("the renewed certificate", || {
         let mut line = TlsLine::open(&server, &authority);
         assert_eq!(line.ask(), 200);
-        (line.shown().0 == mended).then_some(())
+        (line.shown().0 == renewed).then_some(())
     });
 }
 

@@ -27,8 +27,8 @@ const CONNECTION_VARIABLES: [&str; 10] = [
     "SSL_CERT_DIR",
 ];
 
-/// Returns the environment of the service on this machine. It is empty if no service is installed, or
-/// if this user may not read the file.
+/// Returns the environment of the service on this machine. It is empty if no service is installed,
+/// or if this user may not read the file.
 pub fn environment() -> HashMap<String, String> {
     std::fs::read_to_string(ENV_FILE)
         .map_or_else(|_| HashMap::new(), |text| parse_environment(&text))

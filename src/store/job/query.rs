@@ -15,8 +15,8 @@ static FIND_LOCKED: Statement = select_jobs!("WHERE id = $1 /* for update */");
 static SCRIPT: Statement = Statement::new("SELECT script FROM jobs WHERE id = $1");
 static RUNNING_ON: Statement =
     select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
-// A range instead of `=`: if most jobs have the same preset, PostgreSQL's generic plan for `=` scans
-// the whole table.
+// A range instead of `=`: if most jobs have the same preset, PostgreSQL's generic plan for `=`
+// scans the whole table.
 static OF_PRESET: Statement = Statement::new(
     "SELECT id FROM jobs WHERE preset >= $1 AND preset <= $1 ORDER BY preset LIMIT 1",
 );

@@ -41,7 +41,7 @@ fn a_job_that_ended_gives_its_own() {
         agent.complete(&id, &report).ok();
         cli.run(&["jobs", "wait", &id]).ends(code).says(words);
         cli.run(&["jobs", "log", "-f", &id]).ends(code).says(words);
-        // The log alone is no end.
+        // The log does not show that the job has ended.
         cli.run(&["jobs", "log", &id]).ends(0);
     }
     let id = ann.queue("n1");

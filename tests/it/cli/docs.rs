@@ -47,7 +47,7 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-/// `jobs list`, and so on: every command that is no group.
+/// `jobs list`, and so on: every command that is not a group.
 fn leaves(command: &clap::Command, path: &str, found: &mut BTreeSet<String>) {
     let inner: Vec<_> = command
         .get_subcommands()

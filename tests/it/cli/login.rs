@@ -110,7 +110,7 @@ fn a_token_that_was_made_elsewhere() {
         .text()
         .trim()
         .to_owned();
-    // A file is no folder.
+    // A file is not a folder.
     let cli = Cli::nobody().with("XDG_CONFIG_HOME", env!("CARGO_BIN_EXE_hyprbox"));
     cli.run_with(&["login", server.url(), "--token"], &token)
         .ends(125)

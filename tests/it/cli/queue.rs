@@ -201,7 +201,7 @@ fn forgetful_proxy(server: &str) -> String {
     url
 }
 
-/// A request with its body; the connection is to be closed after it.
+/// A request with its body; the connection closes after it.
 fn read_request(near: &TcpStream) -> Vec<u8> {
     let mut near = near;
     let (mut request, mut byte) = (Vec::new(), [0]);
