@@ -21,8 +21,8 @@ const TIME_GRAIN: Duration = Duration::from_secs(2);
 /// How long a request waits until a changed file is parsed. After that, parsing continues in the
 /// background, and the last good version stays in use.
 const PARSE_PATIENCE: Duration = Duration::from_millis(250);
-/// A file up to this size takes milliseconds to parse, except on a busy machine. Requests wait longer
-/// for it, so that a saved change is in effect with the next request.
+/// A file up to this size takes milliseconds to parse, except on a busy machine. Requests wait
+/// longer for it, so that a saved change is in effect with the next request.
 const SMALL_FILE_BYTES: usize = 4 * 1024;
 const SMALL_FILE_PATIENCE: Duration = Duration::from_secs(5);
 

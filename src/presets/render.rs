@@ -214,11 +214,11 @@ fn secrets(preset: &Preset) -> String {
     text
 }
 
-/// The function's own names begin with `_`, which no param's name does: params are read-only.
-/// `set -e` ends a step silently, so an ERR trap reports the command. Bash runs the trap under the
-/// same rules as `set -e` (not in conditions), and `set -E` passes it on to functions. Subshells
-/// inherit it too, but only the command that contains the subshell is reported: a failure inside may
-/// be intended, and would be reported twice.
+/// The function's own names begin with `_`, which no param's name does: params are read-only. `set
+/// -e` ends a step silently, so an ERR trap reports the command. Bash runs the trap under the same
+/// rules as `set -e` (not in conditions), and `set -E` passes it on to functions. Subshells inherit
+/// it too, but only the command that contains the subshell is reported: a failure inside may be
+/// intended, and would be reported twice.
 const FAILED: &str = r#"# Reports the command at which set -e ends a step.
 # shellcheck disable=SC2317
 hyprbox_failed() {
@@ -243,8 +243,8 @@ const REPORT_FAILURE: &str =
 /// As in `run`, but turns `set -e` on again.
 const REPORT_FAILURE_IN_VERIFY: &str = "set -eE; trap 'hyprbox_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\" \"${PIPESTATUS[@]}\"' ERR\n";
 
-/// The parts of a step in the order in which they run, each with the beginning of its subshell. `run`
-/// inherits `set -e`; the script turns it off around `verify`, so `verify` turns it on again.
+/// The parts of a step in the order in which they run, each with the beginning of its subshell.
+/// `run` inherits `set -e`; the script turns it off around `verify`, so `verify` turns it on again.
 fn parts(step: &Step) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
     [
         ("unless", "set +o pipefail\n", step.unless.as_deref()),
@@ -266,9 +266,9 @@ fn functions(number: usize, step: &Step) -> String {
     text
 }
 
-/// Precedes the functions. `functrace` makes subshells inherit the DEBUG trap, which permits only the
-/// command that removes it. The EXIT trap catches a step that closes the group and hides the rest:
-/// `) }<<'EOF'`.
+/// Precedes the functions. `functrace` makes subshells inherit the DEBUG trap, which permits only
+/// the command that removes it. The EXIT trap catches a step that closes the group and hides the
+/// rest: `) }<<'EOF'`.
 const ONLY_DEFINITIONS: &str = r#"# Only definitions follow: any command that runs here has broken out of its step.
 trap hyprbox_incomplete EXIT
 set -o functrace
@@ -293,7 +293,8 @@ fn completeness_check(preset: &Preset) -> String {
     )
 }
 
-/// Runs the step. `run` and `verify` are commands of their own: in a condition, `set -e` would be off.
+/// Runs the step. `run` and `verify` are commands of their own: in a condition, `set -e` would be
+/// off.
 fn call(number: usize, count: usize, step: &Step) -> String {
     let label = label(number, count);
     let announce = quote(&format!("{label} {}", step.name));

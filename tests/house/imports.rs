@@ -15,6 +15,8 @@ use crate::{files, root, shown};
 const FLOORS: &[&[&str]] = &[
     &[
         "clock",
+        "crypto",
+        "sync",
         "memory",
         "metrics",
         "misleading",
