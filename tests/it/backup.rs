@@ -221,7 +221,11 @@ fn a_restore_replaces_only_when_told_and_keeps_the_old_one() {
     server.kill9();
     assert!(complaint(&server.setup().run(&restore)).contains("--replace"));
     let said = done(&server.setup().run(&replace));
-    let kept = said.split("the old one is ").nth(1).expect("kept").trim();
+    let kept = said
+        .split("the old database is ")
+        .nth(1)
+        .expect("kept")
+        .trim();
     assert!(ids(Path::new(kept)).contains(&late), "{said}");
     assert_eq!(server.database().integrity(), ["ok"]);
     server.start_again();

@@ -216,7 +216,7 @@ fn what_stands_in_the_way_is_said_in_words() {
         (String::new(), "usage"),
         (format!("{url} hbe_x"), "wrong, already used"),
         ("http://192.0.2.1 hbe_x".to_owned(), "HYPRBOX_INSECURE_HTTP"),
-        ("ftp://x hbe_x".to_owned(), "no http"),
+        ("ftp://x hbe_x".to_owned(), "not an http"),
     ] {
         let output = machine.paste(&format!("sh {} {arguments}", path.display()));
         assert!(!output.status.success());

@@ -470,7 +470,7 @@ fn a_proxy_that_changes_the_host_is_named() {
     let page = sign_in("same-origin", "https://jobs.lan:8443");
     for words in [
         "https://jobs.lan:8443 (Origin)",
-        &format!("{} (Host)", server.address()),
+        &format!("Host is {}", server.address()),
         "HYPRBOX_PUBLIC_URL=https://jobs.lan:8443",
         "proxy_set_header Host $http_host",
     ] {
