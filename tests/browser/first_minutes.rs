@@ -20,7 +20,7 @@ fn from_the_setup_link_to_a_job_that_was_watched() {
     browser.fill("#f-id", "Prod 1");
     browser.js("document.querySelector('form[action=\"/nodes\"]').noValidate = true");
     browser.press("Add");
-    browser.see("Must be 1 to 63 characters of a-z");
+    browser.see("Must have 1 to 63 characters of a-z");
     assert!(
         browser
             .complaints()

@@ -116,7 +116,7 @@ fn bytes_that_fell_off_the_head_are_told() {
     browser.until("document.getElementById('log').textContent.includes('line 09999')");
     assert_eq!(
         browser.text(".l"),
-        "The first 43.4 KiB of stdout are not kept: of long output only the end is."
+        "The first 43.4 KiB of stdout are not kept: only the end of long output is."
     );
     // Lines keep the numbers that they had from the start.
     let numbers =

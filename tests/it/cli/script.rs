@@ -28,7 +28,7 @@ fn the_script_finds_everything_in_order() {
         String::from_utf8_lossy(&output.stdout),
     );
     assert!(output.status.success(), "{}\n{told}\n{said}", output.status);
-    assert!(told.ends_with("with-cli: all is well\n"), "{told}\n{said}");
+    assert!(told.ends_with("with-cli: passed\n"), "{told}\n{said}");
 }
 
 #[test]
