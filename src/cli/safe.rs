@@ -83,9 +83,10 @@ impl Printer {
     }
 
     fn print(&mut self, printed: &Printed<'_>) {
-        let next = match printed {
-            Printed::Character(character) => Some(*character),
-            _ => None,
+        let next = if let Printed::Character(character) = printed {
+            Some(*character)
+        } else {
+            None
         };
         // A style between two characters does not separate them.
         if !matches!(printed, Printed::Style(_)) {

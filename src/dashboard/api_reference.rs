@@ -154,9 +154,11 @@ fn type_of(schema: &Value) -> Markup {
     {
         return html! { a href=(format!("#schema-{name}")) { (name) } };
     }
-    let kinds = match &schema["type"] {
-        Value::Array(kinds) => kinds.iter().map(text).collect::<Vec<_>>().join(" or "),
-        kind => text(kind).to_owned(),
+    let kinds = &schema["type"];
+    let kinds = if let Some(kinds) = kinds.as_array() {
+        kinds.iter().map(text).collect::<Vec<_>>().join(" or ")
+    } else {
+        text(kinds).to_owned()
     };
     let alternatives = ["oneOf", "allOf"].map(|key| items(&schema[key]));
     let alternatives: Vec<&Value> = alternatives.into_iter().flatten().collect();
@@ -187,13 +189,16 @@ fn limits(schema: &Value) -> Vec<String> {
     ];
     let given = NAMES.iter().filter(|(key, _)| !schema[*key].is_null());
     given
-        .map(|(key, words)| match &schema[*key] {
-            Value::String(text) => format!("{words}{text}"),
-            Value::Array(values) => {
+        .map(|(key, words)| {
+            let value = &schema[*key];
+            if let Some(text) = value.as_str() {
+                format!("{words}{text}")
+            } else if let Some(values) = value.as_array() {
                 let values: Vec<&str> = values.iter().map(text).collect();
                 format!("{words}{}", values.join(", "))
+            } else {
+                format!("{words}{value}")
             }
-            other => format!("{words}{other}"),
         })
         .collect()
 }

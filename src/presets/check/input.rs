@@ -8,11 +8,11 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
     let may_have_input = script.feeds_compounds
         || script.commands.iter().any(|command| {
             let feeds = command.has_input || command.reads.is_some();
-            feeds
-                && command
-                    .program()
-                    .is_none_or(|name| script.functions.contains(name))
-                || feeds && command.words.first().is_some_and(|word| word.raw == "exec")
+            let is_function = command
+                .program()
+                .is_none_or(|name| script.functions.contains(name));
+            let is_exec = command.words.first().is_some_and(|word| word.raw == "exec");
+            feeds && (is_function || is_exec)
         });
     if may_have_input {
         return;

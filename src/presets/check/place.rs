@@ -242,7 +242,7 @@ mod tests {
                 let found = found.chars().nth(column - 1);
                 assert_eq!(found, Some('!'), "{file:?} {line}:{column}");
                 let before = file.lines().nth(line - 1).expect("a line");
-                let is_tag = before.chars().skip(column).next() == Some('!');
+                let is_tag = before.chars().nth(column) == Some('!');
                 assert!(!is_tag, "{file:?}");
             }
         }

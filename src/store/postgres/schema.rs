@@ -244,14 +244,14 @@ impl<'c> SchemaChange<'c> {
 /// Describes an error in one line, including the fix if a privilege is missing.
 fn explain(error: ConnectionError) -> String {
     let text = error.to_string();
-    match error {
-        ConnectionError::Postgres(error)
-            if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) =>
-        {
-            format!("{text}: let the user own the database, or grant the user CREATE on the schema")
-        }
-        _ => text,
+    if let ConnectionError::Postgres(error) = error
+        && error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+    {
+        return format!(
+            "{text}: let the user own the database, or grant the user CREATE on the schema"
+        );
     }
+    text
 }
 
 fn check_server(connection: &mut PgConnection) -> Result<(), String> {
