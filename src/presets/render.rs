@@ -62,11 +62,12 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
         ($($arg:tt)*) => {{ let _ = writeln!(text, $($arg)*); }};
     }
     text.push_str(OPENING);
-    line!("# HyprBox Jobs, preset {}: {}", preset.name, preset.title);
     if preset.keep_processes {
-        // The agent's supervisor reads this line.
-        line!("# hyprbox: keep-processes");
+        // The agent's supervisor reads the first line, which no title and no param can change.
+        let end = text.find('\n').unwrap_or(text.len());
+        text.insert_str(end, " # hyprbox: keep-processes");
     }
+    line!("# HyprBox Jobs, preset {}: {}", preset.name, preset.title);
     line!();
     text.push_str(&guard(preset));
     text.push_str(&params(preset, values));

@@ -516,3 +516,38 @@ fn whoever_looks_at_a_running_job_sees_its_process() {
         "the number may be another's by now"
     );
 }
+
+#[test]
+fn a_preset_may_leave_processes_running() {
+    let world = world();
+    let folder = world.server.presets_dir();
+    let start = "sleep 300 >/dev/null 2>&1 & echo $!";
+    write_preset(&folder, "ends", &step("ends", "any", start));
+    let keeps = step("keeps", "any", start).replace("steps:", "keepProcesses: true\nsteps:");
+    write_preset(&folder, "keeps", &keeps);
+    for (preset, words, lives) in [
+        (
+            "ends",
+            "hyprbox: ended 1 process that the script left behind: sleep (",
+            false,
+        ),
+        ("keeps", "hyprbox: left 1 process running: sleep (", true),
+    ] {
+        let id = world.admin.queue_with("n1", preset, json!({}));
+        let job = world.done(&id);
+        assert_eq!(job["status"], "SUCCEEDED", "{job}");
+        assert!(job.field("stderr").starts_with(words), "{job}");
+        let pid = job
+            .field("stdout")
+            .lines()
+            .nth(1)
+            .expect("a pid")
+            .to_owned();
+        let process = Path::new("/proc").join(&pid);
+        assert_eq!(process.exists(), lives, "{preset}");
+        if lives {
+            let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a pid"));
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it lives");
+        }
+    }
+}

@@ -238,18 +238,18 @@ fn set_e_reports_the_command_that_ended_the_step() {
     }
 }
 
-/// The line that the agent's supervisor searches for is in the leading comments, and only if the
-/// preset has `keepProcesses: true`.
+/// The agent's supervisor reads the end of the first line. Black-box, with a real agent:
+/// `agent::a_preset_may_leave_processes_running`.
 #[test]
 fn a_preset_may_keep_its_processes() {
     let yaml = "targets: [any]\nkeepProcesses: KEEP\nsteps:\n- { name: One, run: echo 1 }";
     for (keep, is_there) in [("true", true), ("false", false)] {
         let preset = super::bash::preset(&yaml.replace("KEEP", keep));
         let script = rendered(&preset).text;
-        let found = script
-            .lines()
-            .any(|line| line == "# hyprbox: keep-processes");
-        assert_eq!(found, is_there, "{script}");
+        let first = script.lines().next();
+        let marked = "set -euo pipefail # hyprbox: keep-processes";
+        let plain = "set -euo pipefail";
+        assert_eq!(first, Some(if is_there { marked } else { plain }));
         assert_eq!(run(&preset).stdout, "==> [1/1] One\n1\n");
     }
 }

@@ -413,20 +413,22 @@ impl Run {
     }
 }
 
-/// Whether the comments at the script's head contain [`KEEP_PROCESSES`]. A script that can't be
-/// read does not run anyway.
+/// Whether the comments at the script's head, or the end of its first line of code, are
+/// [`KEEP_PROCESSES`]. A script that can't be read does not run anyway.
 fn keeps_processes(script: &Path) -> bool {
     let Ok(script) = File::open(script) else {
         return false;
     };
     let mut head = Vec::new();
     let _ = script.take(HEAD_BYTES).read_to_end(&mut head);
-    let lines = head
+    let mut lines = head
         .split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii_end);
+    let is_comment = |line: &[u8]| line.is_empty() || line.starts_with(b"#");
     lines
-        .take_while(|line| line.is_empty() || line.starts_with(b"#"))
-        .any(|line| line == KEEP_PROCESSES)
+        .find(|line| !is_comment(line) || *line == KEEP_PROCESSES)
+        .and_then(|line| line.strip_suffix(KEEP_PROCESSES))
+        .is_some_and(|code| code.is_empty() || code.ends_with(b" "))
 }
 
 /// An event source of [`Run::wait`].
