@@ -2,14 +2,18 @@
 
 use hyprbox_protocol::Stream;
 
+use crate::clock::{self, Timestamp};
 use crate::store::job::{Job, StreamCounts};
 use crate::store::{StoreError, Tx, output};
 
-/// A stream may keep one row per this many of the bytes that it may keep. The index of a row takes
-/// about as many bytes, so the disk holds at most twice the limit of the output itself.
-const BYTES_PER_ROW: u64 = 256;
-/// Rows that a stream may have in any case.
-const ROWS_MIN: u64 = 16_384;
+/// A stream may keep one row per this many of the bytes that it may keep. Lines are rarely shorter,
+/// so the limit of bytes drops a script's output before this limit does.
+const BYTES_PER_ROW: u64 = 16;
+/// Rows that a stream may have from the start. A row takes about a hundred bytes of the disk.
+const ROWS_MIN: u64 = 65_536;
+/// Further rows for each second since the job's start: more than a script's lines make that are
+/// read one by one, and little for a caller that sends single bytes.
+const ROWS_PER_SECOND: u64 = 200;
 
 /// Drops the head of the stream until it is within its limits of bytes and rows.
 pub(super) fn trim(
@@ -18,9 +22,15 @@ pub(super) fn trim(
     stream: Stream,
     max_bytes: u64,
 ) -> Result<(), StoreError> {
-    let max_rows = ROWS_MIN.max(max_bytes / BYTES_PER_ROW);
+    let max_rows = max_rows(job.started_at, clock::now(), max_bytes);
     drop_excess_bytes(tx, job, stream, max_bytes)?;
     drop_excess_rows(tx, job, stream, max_rows)
+}
+
+fn max_rows(started_at: Option<Timestamp>, now: Timestamp, max_bytes: u64) -> u64 {
+    let ran = started_at.map_or(0, |started_at| now.millis_since(started_at).max(0));
+    let earned = ROWS_MIN + ran.unsigned_abs() / 1_000 * ROWS_PER_SECOND;
+    earned.min(ROWS_MIN.max(max_bytes / BYTES_PER_ROW))
 }
 
 /// The job's counts of the stream.
@@ -139,5 +149,16 @@ mod tests {
         assert_eq!(first_rows(&rows, 4, 2), (25, 16));
         assert_eq!(first_rows(&rows, 0, 9), (35, 30));
         assert_eq!(first_rows(&[], 7, 9), (7, 0));
+    }
+
+    #[test]
+    fn rows_are_earned_with_time_up_to_one_for_each_16_bytes() {
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
+        let max = |seconds: i64| max_rows(Some(at(1_000)), at(1_000 + seconds), 4 << 20);
+        assert_eq!(
+            [-5, 0, 10, 1_000_000].map(max),
+            [65_536, 65_536, 67_536, 262_144]
+        );
+        assert_eq!(max_rows(None, at(0), 1 << 16), 65_536);
     }
 }

@@ -118,7 +118,11 @@ impl Cursor {
     ) -> Result<Snapshot, StoreError> {
         store
             .read(move |tx| {
-                let job = job::find(tx, &self.job_id)?;
+                let mut job = job::find(tx, &self.job_id)?;
+                if let Some(job) = &mut job {
+                    // No event has them, and up to megabytes of them would wait with the viewer.
+                    job.params = String::new();
+                }
                 let (mut events, mut has_more) = (Vec::new(), false);
                 if let Some(job) = &job {
                     (events, has_more) = self.read_window(tx, job)?;
