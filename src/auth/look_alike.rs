@@ -8,6 +8,8 @@ use unicode_security::confusable_detection::skeleton;
 const INVISIBLE: &str = "must not have invisible characters, such as zero-width spaces, direction marks or soft hyphens";
 const DISGUISED: &str =
     "must use plain letters and digits, not fullwidth, mathematical or circled ones";
+const NOT_COMPOSED: &str =
+    "must have each accented letter as one character (Unicode NFC), not as a letter and an accent";
 const MIXED: &str =
     "must not mix alphabets within a word: some letters look like those of another alphabet";
 const LATIN_LOOKING: &str =
@@ -59,6 +61,10 @@ pub(crate) fn check_words(text: &str) -> Result<(), &'static str> {
 /// that only looks Latin. `Err` is the rule that it breaks.
 pub(super) fn check_address(email: &str) -> Result<(), &'static str> {
     check_characters(email)?;
+    // The same letters in another encoding look the same.
+    if !unicode_normalization::is_nfc(email) {
+        return Err(NOT_COMPOSED);
+    }
     let (local, domain) = email.rsplit_once('@').unwrap_or((email, ""));
     for part in std::iter::once(local).chain(domain.split('.')) {
         if !part.is_single_script() {
@@ -151,6 +157,7 @@ mod tests {
             assert_eq!(check_address(good), Ok(()), "{good}");
         }
         for (bad, words) in [
+            ("jose\u{301}@example.org", NOT_COMPOSED),
             ("rоot@example.org", MIXED),
             ("root@exаmple.org", MIXED),
             ("сосо@example.org", LATIN_LOOKING),

@@ -72,7 +72,7 @@ impl Auth {
         Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
             "wrong_password",
-            "The old password is wrong",
+            "The password is wrong",
         ))
     }
 }

@@ -16,6 +16,10 @@ use super::settings::{Access, TokenSource, variable};
 use crate::cli::sse::Events;
 
 /// How long a call may take.
+/// Bytes of an answer that are read into memory: a job's detail may have two streams of 1 GiB kept
+/// output, which `jobs log` downloads instead.
+const LONGEST_ANSWER: usize = 256 << 20;
+
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Streams send a keepalive every 15 s. One that is silent for longer than this is broken.
 const READ_TIMEOUT: Duration = Duration::from_secs(40);
@@ -264,10 +268,7 @@ impl Client {
         answer: Result<Response, CallError>,
     ) -> Result<Answer<T>, CliError> {
         let answer = answer.map_err(|error| self.explain(error))?;
-        let body = answer
-            .bytes()
-            .await
-            .map_err(|error| self.explain(connection_error(&error)))?;
+        let body = whole(answer).await.map_err(|error| self.explain(error))?;
         let foreign =
             |error: serde_json::Error| self.explain(CallError::Protocol(error.to_string()));
         // A 204 has no body.
@@ -339,7 +340,7 @@ async fn send(request: RequestBuilder) -> Result<Response, CallError> {
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
-    let body = answer.bytes().await.unwrap_or_default();
+    let body = whole(answer).await.unwrap_or_default();
     // A proxy's own error page is not JSON.
     let body = serde_json::from_slice(&body).unwrap_or_else(|_| ErrorBody {
         error: String::new(),
@@ -398,6 +399,24 @@ pub(super) fn segment(text: &str) -> String {
         ".." => "%2E%2E".to_owned(),
         _ => out,
     }
+}
+
+/// The answer's body, unless it is longer than any answer of the server.
+async fn whole(mut answer: Response) -> Result<Vec<u8>, CallError> {
+    let mut body = Vec::new();
+    while let Some(part) = answer
+        .chunk()
+        .await
+        .map_err(|error| connection_error(&error))?
+    {
+        if body.len() + part.len() > LONGEST_ANSWER {
+            return Err(CallError::Protocol(format!(
+                "the answer has more than {LONGEST_ANSWER} bytes"
+            )));
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body)
 }
 
 #[cfg(test)]

@@ -326,6 +326,7 @@ mod tests {
             "set -x; x=$s",
             "set -x; : \"before $s after\"",
             "set -x; [[ x == \"$s\" ]] || :",
+            "set -x; [[ x =~ $s ]] || :; [[ x =~ \"$s\" ]] || :",
             "set -x; [[ $s == x ]] || :",
             "set | grep -A9 '^s='",
             r#"x=("$s"); declare -p x"#,

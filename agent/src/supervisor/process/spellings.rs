@@ -34,7 +34,7 @@ pub(super) fn of(secret: &str) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + '_ 
 }
 
 /// Functions that return a spelling of a line.
-const ENCODINGS: [fn(&str) -> String; 20] = [
+const ENCODINGS: [fn(&str) -> String; 21] = [
     // 'it'\''s', as `set -x`, `${x@Q}` and `set` write it.
     |line| line.replace('\'', r"'\''"),
     // it\'s, as `printf %q` does.
@@ -51,6 +51,8 @@ const ENCODINGS: [fn(&str) -> String; 20] = [
     |line| in_dollar_quotes(line, |c| c.is_control() || !c.is_ascii()),
     // As `set -x` prints the right side of `[[ $x == "$y" ]]`. Bash uses two characters internally.
     |line| escaped(line, |c| !"\x01\x7f".contains(c)),
+    // As `set -x` prints the right side of `[[ $x =~ "$y" ]]`.
+    |line| escaped(line, |c| r"\.[{()*+?^$|".contains(c)),
     // JSON: the usual form, with \/, as Go escapes it for HTML, and in ASCII.
     |line| json(line, |c| c == '"' || c == '\\', false),
     |line| json(line, |c| "\"\\/".contains(c), false),
