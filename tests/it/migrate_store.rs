@@ -189,7 +189,7 @@ fn an_appliance_goes_on_over_postgres() {
 
     // Beside the live server most of it is copied, and the target stays closed.
     let said = ends_with(1, &migrate(&path, &to));
-    assert!(said.contains("run the same again"), "{said}");
+    assert!(said.contains("run this command again"), "{said}");
     assert!(
         said.contains("chunks: ") && said.contains("1 are left out"),
         "{said}"
@@ -413,7 +413,7 @@ fn what_cant_be_moved_is_said_in_one_line() {
     };
     fails(2, "hyprbox.db", &to, "sqlite:PATH");
     fails(2, &from, "mysql://u:hidden@h/d", "postgres://user:password");
-    fails(1, "sqlite:/nowhere/hyprbox.db", &to, "is not there");
+    fails(1, "sqlite:/nowhere/hyprbox.db", &to, "does not exist");
     fails(1, &from, "postgres://u:hidden@127.0.0.1:1/d", "127.0.0.1:1");
     fails(
         1,
@@ -447,7 +447,7 @@ fn what_cant_be_moved_is_said_in_one_line() {
         1,
         &format!("sqlite:{}", other.display()),
         &to,
-        "half filled from sqlite:",
+        "partly filled from sqlite:",
     );
     ends_with(0, &migrate(&path, &to));
     drop(server);

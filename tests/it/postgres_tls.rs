@@ -1,12 +1,21 @@
 //! The line to PostgreSQL, encrypted: what `sslmode` and `sslrootcert` ask for, and what is said
 //! where it can't be had.
 
+use std::sync::LazyLock;
+
 use crate::harness::{Authority, Cluster, Person, Server, Setup, write_file};
 use crate::postgres::refused;
 
+/// The key of every server here: a database refuses a server with another one.
+static KEY_FOLDER: LazyLock<tempfile::TempDir> =
+    LazyLock::new(|| tempfile::tempdir().expect("a folder"));
+
 /// A server over that database, which takes a job through.
 fn works(url: &str) {
-    let setup = Setup::new().with("HYPRBOX_DATABASE_URL", url);
+    let key = KEY_FOLDER.path().join("secret.key");
+    let setup = Setup::new()
+        .with("HYPRBOX_DATABASE_URL", url)
+        .with("HYPRBOX_SECRET_KEY_FILE", key.to_str().expect("UTF-8"));
     let mut server: Server = setup
         .with("HYPRBOX_ADMIN_EMAIL", "admin@example.org")
         .with("HYPRBOX_ADMIN_PASSWORD", crate::harness::PASSWORD)
@@ -138,6 +147,6 @@ fn a_database_without_tls_is_refused_where_tls_is_a_must() {
     }
     fails(
         &format!("{}?sslmode=require", database.url()),
-        "server does not support TLS: turn ssl on there",
+        "server does not support TLS: turn on ssl in the database server",
     );
 }

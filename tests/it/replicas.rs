@@ -428,13 +428,17 @@ fn pullers_at_two_servers_claim_each_job_once() {
     assert_eq!(claimed, ids, "ids are in the order of queueing");
 }
 
-/// Six of them; how many versions the database says to have.
+/// Starts six servers with one key at the same moment; returns the database's versions.
 fn start_at_once(database: &Database) -> Vec<String> {
     let url = database.url();
+    let with_key = Server::start();
+    let key = with_key.setup().data_dir().join("secret.key");
     let servers: Vec<_> = (0..6)
         .map(|_| {
-            let url = url.clone();
-            std::thread::spawn(move || Setup::new().with("HYPRBOX_DATABASE_URL", &url).start())
+            let setup = Setup::new()
+                .with("HYPRBOX_DATABASE_URL", &url)
+                .with("HYPRBOX_SECRET_KEY_FILE", key.to_str().expect("UTF-8"));
+            std::thread::spawn(move || setup.start())
         })
         .collect();
     for server in servers {
