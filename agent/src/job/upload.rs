@@ -86,7 +86,7 @@ impl Uploader {
 
     /// Whether the path refuses this job's output, though it lets other calls pass.
     pub(super) fn is_hopeless(&self) -> bool {
-        self.policy.is_hopeless()
+        self.policy.is_hopeless(Instant::now())
     }
 
     /// Whether half a character was held back, which the next flush must send.
@@ -231,7 +231,7 @@ impl Uploader {
                 }
                 Err(e) => self.wait_after(&e).await,
             }
-            if self.policy.is_hopeless() {
+            if self.is_hopeless() {
                 // The job may have ended meanwhile. The server ignores bytes that it already has.
                 return true;
             }

@@ -2,7 +2,10 @@
 //! that filters content: in smaller batches, then as base64, and in the end without the part that
 //! is refused.
 
+use std::time::Duration;
+
 use hyprbox_protocol::PerStream;
+use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::client::CallError;
@@ -19,6 +22,9 @@ const HOPELESS_FAILURES: u32 = 5;
 const HOPELESS_SILENCES: u32 = 12;
 /// How often the server must have answered another call between two failures.
 const HOPELESS_ANSWERS: u32 = 2;
+
+/// How long that must have gone on: a proxy or a server that restarts is back before.
+const HOPELESS_AFTER: Duration = Duration::from_secs(10);
 
 /// What to do with a batch that something on the path refuses.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,8 +45,9 @@ pub(super) struct UploadPolicy {
     /// Up to these offsets batches are as small as possible, so that as little as possible is
     /// dropped.
     small_until: Option<PerStream<u64>>,
-    /// Failed calls in a row.
+    /// Failed calls in a row, and when the first of them failed.
     failures: u32,
+    failing_since: Option<Instant>,
     /// How many of these failures were answers from something on the path.
     refusals: u32,
     /// Refusals of the current form.
@@ -60,6 +67,7 @@ impl UploadPolicy {
             base64: false,
             small_until: None,
             failures: 0,
+            failing_since: None,
             refusals: 0,
             refusals_of_form: 0,
             has_dropped: false,
@@ -98,6 +106,7 @@ impl UploadPolicy {
     pub(super) fn passed(&mut self, next: PerStream<u64>) {
         self.backoff.reset();
         self.failures = 0;
+        self.failing_since = None;
         self.refusals = 0;
         self.refusals_of_form = 0;
         self.contradictions = 0;
@@ -116,6 +125,7 @@ impl UploadPolicy {
     /// to calls of any kind so far.
     pub(super) fn failed(&mut self, error: &CallError, answers: u64) {
         self.failures += 1;
+        self.failing_since.get_or_insert_with(Instant::now);
         match error {
             CallError::Foreign { .. } => {
                 self.refusals += 1;
@@ -159,13 +169,16 @@ impl UploadPolicy {
     }
 
     /// Whether the path refuses this job's output, though it lets other calls pass.
-    pub(super) fn is_hopeless(&self) -> bool {
+    pub(super) fn is_hopeless(&self, now: Instant) -> bool {
         let enough = if self.refusals >= HOPELESS_FAILURES {
             HOPELESS_FAILURES
         } else {
             HOPELESS_SILENCES
         };
-        self.failures >= enough && self.contradictions >= HOPELESS_ANSWERS
+        let is_lasting = self
+            .failing_since
+            .is_some_and(|since| now.duration_since(since) >= HOPELESS_AFTER);
+        is_lasting && self.failures >= enough && self.contradictions >= HOPELESS_ANSWERS
     }
 }
 
@@ -219,7 +232,7 @@ mod tests {
             Step::Drop
         );
         assert_eq!(policy.batch_bytes(), BATCH_BYTES);
-        assert!(!policy.is_hopeless());
+        assert!(!policy.is_hopeless(Instant::now() + HOPELESS_AFTER));
     }
 
     #[test]
@@ -228,12 +241,16 @@ mod tests {
         for _ in 0..100 {
             policy.failed(&foreign(), 7);
         }
-        assert!(!policy.is_hopeless(), "nothing comes through at all");
+        assert!(
+            !policy.is_hopeless(Instant::now() + HOPELESS_AFTER),
+            "nothing comes through at all"
+        );
         policy.failed(&foreign(), 8);
         policy.failed(&foreign(), 9);
-        assert!(policy.is_hopeless());
+        assert!(policy.is_hopeless(Instant::now() + HOPELESS_AFTER));
+        assert!(!policy.is_hopeless(Instant::now()), "it may be a restart");
         policy.passed(PerStream::default());
-        assert!(!policy.is_hopeless());
+        assert!(!policy.is_hopeless(Instant::now() + HOPELESS_AFTER));
         // The server's own errors never count.
         for answers in 10..100 {
             let busy = CallError::Status {
@@ -243,6 +260,6 @@ mod tests {
             };
             policy.failed(&busy, answers);
         }
-        assert!(!policy.is_hopeless());
+        assert!(!policy.is_hopeless(Instant::now() + HOPELESS_AFTER));
     }
 }
