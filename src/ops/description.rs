@@ -103,6 +103,10 @@ fn describe_parameters(path: &str, operation: &mut Value) {
                 json!({"type": "string", "minLength": 1, "maxLength": 128, "pattern": PRINTABLE}),
                 "The agent instance",
             ),
+            ("query", "process") => (
+                json!({"type": "string", "minLength": 1, "maxLength": 128, "pattern": PRINTABLE}),
+                "The process of the agent instance; a claim is repeated to the same process only",
+            ),
             _ => continue,
         };
         if parameter.get("description").is_none() {
