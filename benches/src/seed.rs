@@ -75,6 +75,12 @@ impl Seed {
 
     /// Adds a QUEUED job on each of the first `count` nodes, in one commit.
     pub(crate) fn queue(&self, count: usize) -> anyhow::Result<()> {
+        // The server checks it at each claim.
+        let script = "#".repeat(SCRIPT_BYTES);
+        let digest: String = Sha256::digest(script.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         self.connection.execute(
             "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1 - 1)
              INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds,
@@ -82,7 +88,7 @@ impl Seed {
              SELECT format('02900000-%04x-7000-%04x-%012x', abs(random()) >> 47, 32768 + (abs(random()) >> 49), n), 'QUEUED', 'true', 'n' || n, ?2,
                 'bench@example.org', '2026-01-02T00:00:00.000Z', 600, ?3, 0, '{}', ?4
              FROM numbers",
-            params![count as i64, self.owner, "0".repeat(64), "#".repeat(SCRIPT_BYTES)],
+            params![count as i64, self.owner, digest, script],
         )?;
         Ok(())
     }

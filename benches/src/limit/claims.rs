@@ -37,10 +37,10 @@ pub(crate) fn claims_per_second(
         (rest, due) = (after, due.fract());
         connection.execute_batch("BEGIN IMMEDIATE")?;
         for node in some {
-            let id: String = claim
-                .query_row(params![node, "2026-01-01T00:00:00.000Z", "raw"], |row| {
-                    row.get(0)
-                })?;
+            let id: String = claim.query_row(
+                params![node, "2026-01-01T00:00:00.000Z", "raw", None::<&str>],
+                |row| row.get(0),
+            )?;
             let _script: String = read.query_row([id], |row| row.get(0))?;
         }
         connection.execute_batch("COMMIT")?;
