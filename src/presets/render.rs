@@ -215,11 +215,11 @@ fn secrets(preset: &Preset) -> String {
     text
 }
 
-/// The function's own names begin with `_`, which no param's name does: params are read-only. `set
-/// -e` ends a step silently, so an ERR trap reports the command. Bash runs the trap under the same
-/// rules as `set -e` (not in conditions), and `set -E` passes it on to functions. Subshells inherit
-/// it too, but only the command that contains the subshell is reported: a failure inside may be
-/// intended, and would be reported twice.
+/// `set -e` ends a step silently, so an ERR trap reports the command. Bash runs the trap under the
+/// same rules as `set -e` (not in conditions), and `set -E` passes it on to functions. Subshells
+/// inherit the trap too, but only the command that contains the subshell is reported: a failure
+/// inside may be intended, and would be reported twice. The function's variables begin with `_`: a
+/// param's name never does, and an assignment to a param would end the trap itself.
 const FAILED: &str = r#"# Reports the command at which set -e ends a step.
 # shellcheck disable=SC2317
 hyprbox_failed() {

@@ -11,8 +11,8 @@ use crate::store::{StoreError, Tx, output};
 const BYTES_PER_ROW: u64 = 16;
 /// Rows that a stream may have from the start. A row takes about a hundred bytes of the disk.
 const ROWS_MIN: u64 = 65_536;
-/// Further rows for each second since the job's start: more than a script's lines make that are
-/// read one by one, and little for a caller that sends single bytes.
+/// Further rows for each second since the job's start. A script that prints line by line stays
+/// below this rate; a caller that sends single bytes gains little from it.
 const ROWS_PER_SECOND: u64 = 200;
 
 /// Drops the head of the stream until it is within its limits of bytes and rows.
