@@ -4,12 +4,14 @@ mod agents;
 mod enrol;
 mod heartbeat;
 mod install;
+mod labels;
 mod life;
 mod presence;
 mod processes;
 mod routes;
 mod run_clock;
 mod second_instances;
+mod selector;
 mod tokens;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ pub use presence::Presence;
 pub use processes::Standing;
 pub use routes::{AddNode, AddedNode, Load, NodeInstance, NodeView};
 pub use run_clock::RunClock;
+pub use selector::{Selector, SelectorError};
 pub(crate) use tokens::node_not_found;
 pub use tokens::{MintedToken, TokenView};
 

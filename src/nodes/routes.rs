@@ -9,17 +9,15 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::labels::{check_labels, check_name};
 use super::tokens::{self, mint_into};
 use super::{NodeStatus, Nodes, enrol, heartbeat};
 use crate::audit;
-use crate::auth::{Admin, User, check_words};
+use crate::auth::{Admin, User};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, FieldErrors, JsonBody, some_labels};
 use crate::store::Change;
 use crate::store::node::{self, Node};
-
-/// Most labels of a node.
-const LABELS_MAX: usize = 32;
 
 /// The body of `POST /api/nodes`.
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
@@ -189,35 +187,14 @@ impl Nodes {
 
 fn check(request: &AddNode) -> Result<(), ApiError> {
     let mut faults = FieldErrors::default();
-    let short =
-        |text: &str, max: usize| text.chars().count() <= max && !text.chars().any(char::is_control);
     faults.check(
         is_slug(&request.id),
         "id",
         "must have 1 to 63 characters of a-z, 0-9 and -, and must not begin or end with -",
     );
-    let name = request.name.as_deref().unwrap_or_default();
-    faults.check(
-        short(name, 255),
-        "name",
-        "must have at most 255 characters, without control characters",
-    );
-    if let Err(fault) = check_words(name) {
-        faults.add("name", fault);
-    }
-    let labels = request.labels.iter().flatten();
-    faults.check(
-        labels.clone().count() <= LABELS_MAX,
-        "labels",
-        "must have at most 32 entries",
-    );
-    for (key, value) in labels {
-        let fits = !key.is_empty() && short(key, 63) && short(value, 255);
-        faults.check(
-            fits,
-            &format!("labels.{key}"),
-            "must have a key of 1 to 63 characters and a value of at most 255",
-        );
+    check_name(request.name.as_deref().unwrap_or_default(), &mut faults);
+    if let Some(labels) = &request.labels {
+        check_labels(labels, &mut faults);
     }
     faults.into_result()
 }
