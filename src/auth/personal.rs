@@ -10,6 +10,7 @@ use super::{Auth, Caller, ClientAddress, Credential};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, FieldErrors};
 use crate::store::audit::{self, Entry};
+use crate::store::id::{TokenId, UserId};
 use crate::store::user_token::{self, UserTokenRecord};
 use crate::store::{Change, Tx, attempt, user};
 
@@ -140,7 +141,8 @@ impl Auth {
     /// Revokes one of the user's own tokens: the next call with it is a 401. A 404 for anybody
     /// else's token.
     pub async fn revoke_token(&self, user: &User, id: &str) -> Result<(), ApiError> {
-        self.revoke_token_of(user, &user.id, id).await
+        self.revoke_token_of(user, UserId(&user.id), TokenId(id))
+            .await
     }
 
     /// Revokes a user's token on behalf of `actor`, whose role was checked: the next call with it
@@ -148,16 +150,17 @@ impl Auth {
     pub async fn revoke_token_of(
         &self,
         actor: &User,
-        user_id: &str,
-        id: &str,
+        user_id: UserId<&str>,
+        id: TokenId<&str>,
     ) -> Result<(), ApiError> {
         let missing = || ApiError::not_found("token_not_found", "Token not found");
-        let user_id = canonical_id(user_id)?;
-        let id = uuid::Uuid::try_parse(id).map_err(|_| missing())?;
+        let user_id = canonical_id(user_id.0)?;
+        let id = uuid::Uuid::try_parse(id.0).map_err(|_| missing())?;
         let actor = actor.clone();
         let revoke = move |tx: &mut dyn Tx| {
             let owner = user::find(tx, &user_id)?.ok_or_else(user_not_found)?.user;
-            let name = user_token::delete(tx, &id.to_string(), &owner.id)?.ok_or_else(missing)?;
+            let name = user_token::delete(tx, TokenId(&id.to_string()), UserId(&owner.id))?
+                .ok_or_else(missing)?;
             tx.publish(Change::Credentials);
             let detail = match owner.id == actor.id {
                 true => name,

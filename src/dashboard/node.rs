@@ -11,6 +11,7 @@ use crate::auth::{Admin, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobView, Scope};
 use crate::nodes::{NodeStatus, NodeView};
+use crate::store::id::{NodeId, TokenId};
 use crate::store::job::JobFilter;
 use crate::store::node_token::NodeToken;
 
@@ -57,7 +58,7 @@ pub(super) async fn delete(
 pub(super) async fn revoke_token(
     State(site): State<Site>,
     Admin(user): Admin,
-    Path((id, token_id)): Path<(String, String)>,
+    Path((id, token_id)): Path<(NodeId, TokenId)>,
 ) -> Result<Redirect, ApiError> {
     let back = format!("/nodes/{id}");
     site.jobs.nodes.revoke_token(user, id, token_id).await?;

@@ -8,6 +8,7 @@ use super::layout::{self, Page};
 use super::{Site, account, words};
 use crate::auth::Admin;
 use crate::http::{ApiError, Path};
+use crate::store::id::{TokenId, UserId};
 
 /// The page.
 pub(super) async fn show(
@@ -33,8 +34,10 @@ pub(super) async fn show(
 pub(super) async fn revoke(
     State(site): State<Site>,
     Admin(admin): Admin,
-    Path((id, token_id)): Path<(String, String)>,
+    Path((id, token_id)): Path<(UserId, TokenId)>,
 ) -> Result<Redirect, ApiError> {
-    site.auth.revoke_token_of(&admin, &id, &token_id).await?;
+    site.auth
+        .revoke_token_of(&admin, id.borrowed(), token_id.borrowed())
+        .await?;
     Ok(Redirect::to(&format!("/users/{id}/tokens")))
 }

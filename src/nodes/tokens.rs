@@ -10,6 +10,7 @@ use crate::audit;
 use crate::auth::{self, Admin, Auth, Credential, User};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, Path};
+use crate::store::id::{NodeId, TokenId};
 use crate::store::node_token::NodeToken;
 use crate::store::{Change, Tx, node, node_token};
 
@@ -60,7 +61,14 @@ impl From<NodeToken> for TokenView {
 pub(super) fn mint_into(tx: &mut dyn Tx, node_id: &str) -> Result<MintedToken, ApiError> {
     let (token, sha256, prefix) = auth::mint("hbn_");
     let id = uuid::Uuid::now_v7().to_string();
-    node_token::insert(tx, &id, node_id, &prefix, sha256, clock::now())?;
+    node_token::insert(
+        tx,
+        TokenId(&id),
+        NodeId(node_id),
+        &prefix,
+        sha256,
+        clock::now(),
+    )?;
     Ok(MintedToken { id, token })
 }
 
@@ -106,7 +114,7 @@ pub(super) async fn list(
 pub(super) async fn revoke(
     State(nodes): State<Nodes>,
     Admin(user): Admin,
-    Path((id, token_id)): Path<(String, String)>,
+    Path((id, token_id)): Path<(NodeId, TokenId)>,
 ) -> Result<StatusCode, ApiError> {
     nodes.revoke_token(user, id, token_id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -119,7 +127,8 @@ impl Nodes {
             .write(move |tx| {
                 node::find_held(tx, &node_id)?.ok_or_else(node_not_found)?;
                 let minted = mint_into(tx, &node_id)?;
-                record(tx, &user, "node.token_add", &node_id, &minted.id)?;
+                let (node_id, token_id) = (NodeId(&*node_id), TokenId(&*minted.id));
+                record(tx, &user, "node.token_add", node_id, token_id)?;
                 Ok(minted)
             })
             .await
@@ -145,18 +154,19 @@ impl Nodes {
     pub async fn revoke_token(
         &self,
         user: User,
-        node_id: String,
-        token_id: String,
+        node_id: NodeId,
+        token_id: TokenId,
     ) -> Result<(), ApiError> {
         self.store
             .write(move |tx| {
-                if !node_token::revoke(tx, &node_id, &token_id, clock::now())? {
+                let (node, token) = (node_id.borrowed(), token_id.borrowed());
+                if !node_token::revoke(tx, node, token, clock::now())? {
                     return Err(ApiError::not_found("token_not_found", "Token not found"));
                 }
-                record(tx, &user, "node.token_revoke", &node_id, &token_id)?;
+                record(tx, &user, "node.token_revoke", node, token)?;
                 tx.publish(Change::Credentials);
                 // Wakes the token's open polls, which authenticate again.
-                tx.publish(Change::Node { id: node_id });
+                tx.publish(Change::Node { id: node_id.0 });
                 Ok(())
             })
             .await
@@ -167,15 +177,15 @@ fn record(
     tx: &mut dyn Tx,
     user: &User,
     action: &'static str,
-    node_id: &str,
-    token_id: &str,
+    node_id: NodeId<&str>,
+    token_id: TokenId<&str>,
 ) -> Result<(), crate::store::StoreError> {
     let entry = audit::Entry {
         actor: &user.email,
         action,
         job_id: None,
-        node_id: Some(node_id),
-        detail: Some(token_id),
+        node_id: Some(node_id.0),
+        detail: Some(token_id.0),
     };
     audit::record(tx, entry)
 }

@@ -1,5 +1,6 @@
 //! The statements of a claim. They are few and narrow, since every agent's polls run them.
 
+use super::id::{JobId, NodeId, TokenId};
 use super::tx::{Row, Statement, Tx};
 use super::{StoreError, values};
 use crate::clock::Timestamp;
@@ -102,12 +103,12 @@ pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<ClaimRecord>, StoreError
 /// ran out, or somebody changed the row.
 pub fn is_stray(
     tx: &mut dyn Tx,
-    id: &str,
-    node_id: &str,
+    id: JobId<&str>,
+    node_id: NodeId<&str>,
     instance: &str,
 ) -> Result<bool, StoreError> {
     Ok(tx
-        .query_one(&IS_STRAY, values![id, node_id, instance])?
+        .query_one(&IS_STRAY, values![id.0, node_id.0, instance])?
         .is_some())
 }
 
@@ -116,13 +117,13 @@ pub fn is_stray(
 /// `None` if the token is no longer valid.
 pub fn list_own(
     tx: &mut dyn Tx,
-    token_id: &str,
-    node_id: &str,
+    token_id: TokenId<&str>,
+    node_id: NodeId<&str>,
     instance: Option<&str>,
 ) -> Result<Option<Vec<OwnJob>>, StoreError> {
     let rows = match instance {
-        Some(instance) => tx.peek(&OWN, values![token_id, node_id, instance])?,
-        None => tx.peek(&OWN_NAMELESS, values![token_id, node_id])?,
+        Some(instance) => tx.peek(&OWN, values![token_id.0, node_id.0, instance])?,
+        None => tx.peek(&OWN_NAMELESS, values![token_id.0, node_id.0])?,
     };
     let (mut is_valid, mut own) = (false, Vec::new());
     for mut row in rows {

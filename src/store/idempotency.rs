@@ -1,5 +1,6 @@
 //! Idempotency keys: which job a request created, kept for 24 hours.
 
+use super::id::{JobId, UserId};
 use super::tx::{Statement, Tx};
 use super::{StoreError, values};
 use crate::clock::Timestamp;
@@ -43,13 +44,13 @@ pub fn lock(tx: &mut dyn Tx, user_id: &str, key: &str) -> Result<(), StoreError>
 /// Stores a key and replaces an expired one.
 pub fn insert(
     tx: &mut dyn Tx,
-    user_id: &str,
+    user_id: UserId<&str>,
     key: &str,
     digest: [u8; 32],
-    job_id: &str,
+    job_id: JobId<&str>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.execute(&INSERT, values![user_id, key, digest, job_id, now])
+    tx.execute(&INSERT, values![user_id.0, key, digest, job_id.0, now])
         .map(|_| ())
 }
 

@@ -12,6 +12,7 @@ pub mod claim;
 pub mod copy;
 pub mod diagnosis;
 pub mod enrolment;
+pub mod id;
 pub mod idempotency;
 pub mod job;
 mod migrate;

@@ -1,5 +1,6 @@
 //! Agents' tokens, each bound to one node. Only the SHA-256 of a token is stored or searched.
 
+use super::id::{NodeId, TokenId};
 use super::{Statement, StoreError, Tx, read_all, values};
 use crate::clock::Timestamp;
 
@@ -33,13 +34,13 @@ pub struct NodeTokenRecord {
 /// Adds a token to an existing node.
 pub fn insert(
     tx: &mut dyn Tx,
-    id: &str,
-    node_id: &str,
+    id: TokenId<&str>,
+    node_id: NodeId<&str>,
     prefix: &str,
     sha256: [u8; 32],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.execute(&INSERT, values![id, node_id, prefix, sha256, now])
+    tx.execute(&INSERT, values![id.0, node_id.0, prefix, sha256, now])
         .map(|_| ())
 }
 
@@ -76,11 +77,11 @@ pub fn list(tx: &mut dyn Tx, node_id: &str) -> Result<Vec<NodeToken>, StoreError
 /// first time.
 pub fn revoke(
     tx: &mut dyn Tx,
-    node_id: &str,
-    id: &str,
+    node_id: NodeId<&str>,
+    id: TokenId<&str>,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    Ok(tx.execute(&REVOKE, values![node_id, id, now])? == 1)
+    Ok(tx.execute(&REVOKE, values![node_id.0, id.0, now])? == 1)
 }
 
 /// Records the last use of a token.

@@ -1,5 +1,6 @@
 //! Personal tokens for scripts and CI.
 
+use super::id::{TokenId, UserId};
 use super::user::{UserRecord, record};
 use super::{Statement, StoreError, Tx, read_all, values};
 use crate::clock::Timestamp;
@@ -84,9 +85,13 @@ pub fn list(tx: &mut dyn Tx, user_id: &str) -> Result<Vec<UserTokenRecord>, Stor
 }
 
 /// Revokes a token of this user and returns its name; `None` if the user has no such token.
-pub fn delete(tx: &mut dyn Tx, id: &str, user_id: &str) -> Result<Option<String>, StoreError> {
+pub fn delete(
+    tx: &mut dyn Tx,
+    id: TokenId<&str>,
+    user_id: UserId<&str>,
+) -> Result<Option<String>, StoreError> {
     static DELETE: Statement = Statement::new(include_str!("sql/user_token_delete.sql"));
-    let row = tx.query_one(&DELETE, values![id, user_id])?;
+    let row = tx.query_one(&DELETE, values![id.0, user_id.0])?;
     row.map(|mut row| row.take()).transpose()
 }
 

@@ -1,6 +1,7 @@
 //! The rules of the house that a machine can check: the direction of imports, circles between files, words that
 //! CONTRIBUTING.md replaces, and the width of comments and documents.
 
+mod ids;
 mod imports;
 mod text;
 

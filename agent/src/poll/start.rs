@@ -12,6 +12,7 @@ use crate::job::script_env::script_env;
 use crate::job::{self, Handover};
 use crate::state::dir_pool::Acceptance;
 use crate::state::job_dir::{Spec, is_job_id};
+use crate::state::start_log::Start;
 use crate::supervisor::handle::{PendingSync, Supervisor};
 
 impl Poller<'_> {
@@ -97,7 +98,7 @@ impl Poller<'_> {
     fn record_start(&self, spec: &Spec) -> Option<PendingSync> {
         self.ahead.as_ref()?;
         let log = self.state.start_log();
-        let file = log.record(&spec.id, &spec.boot_id).ok()?;
+        let file = log.record(&Start::of(spec)).ok()?;
         Some(PendingSync::begin(file))
     }
 

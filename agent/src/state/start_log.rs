@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::state::completions::Completions;
 use crate::state::error::StateError;
 use crate::state::file::replace_file;
-use crate::state::job_dir::{JobDir, STARTED, StartMarker, is_job_id};
+use crate::state::job_dir::{JobDir, STARTED, Spec, StartMarker, is_job_id};
 use crate::trusted_dir::{self, own_file};
 
 /// A sector: a disk writes it completely or not at all.
@@ -32,9 +32,19 @@ const FILE_BYTES: usize = SLOTS * SLOT_BYTES;
 /// A script's start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Start {
-    id: String,
-    boot_id: String,
+pub(crate) struct Start {
+    pub(crate) id: String,
+    pub(crate) boot_id: String,
+}
+
+impl Start {
+    /// The start of the job that `spec` describes, in this boot of the machine.
+    pub(crate) fn of(spec: &Spec) -> Self {
+        Self {
+            id: spec.id.clone(),
+            boot_id: spec.boot_id.clone(),
+        }
+    }
 }
 
 /// The start log of a state folder.
@@ -75,20 +85,16 @@ impl StartLog {
 
     /// Records a start, and returns the log's file. The record is durable once the caller has
     /// synced the file's data.
-    pub(crate) fn record(&self, id: &str, boot_id: &str) -> io::Result<File> {
+    pub(crate) fn record(&self, new: &Start) -> io::Result<File> {
         let file = self.lock()?;
         let slots = read_slots(&file)?;
         // The start may already be recorded. A job without a directory has been completed.
-        let is_free = |start: &Start| start.id == id || !self.job_path(&start.id).exists();
+        let is_free = |start: &Start| start.id == new.id || !self.job_path(&start.id).exists();
         let slot = slots
             .iter()
             .position(|slot| slot.as_ref().is_none_or(is_free));
         let slot = slot.ok_or_else(|| io::Error::other("the start log is full"))?;
-        let start = Start {
-            id: id.to_owned(),
-            boot_id: boot_id.to_owned(),
-        };
-        let line = serde_json::to_vec(&start).map_err(io::Error::other)?;
+        let line = serde_json::to_vec(new).map_err(io::Error::other)?;
         write_slot(&file, slot, &line)?;
         file.unlock().map_err(|(_, e)| e.into())
     }
@@ -197,8 +203,15 @@ mod tests {
         (folder, log)
     }
 
+    fn start(id: &str) -> Start {
+        Start {
+            id: id.to_owned(),
+            boot_id: "one".to_owned(),
+        }
+    }
+
     fn record(log: &StartLog, id: &str) {
-        let file = log.record(id, "one").expect("writes");
+        let file = log.record(&start(id)).expect("writes");
         file.sync_data().expect("syncs");
     }
 
@@ -263,7 +276,7 @@ mod tests {
             record(&log, id);
             std::fs::create_dir(log.job_path(id)).expect("a folder");
         }
-        assert!(log.record(ID, "one").is_err(), "the caller syncs the file");
+        assert!(log.record(&start(ID)).is_err(), "the caller syncs the file");
         std::fs::remove_dir(log.job_path("job-5")).expect("removes");
         record(&log, ID);
         assert_eq!(recorded(&log)[5], ID);

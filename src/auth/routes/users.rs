@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::tokens::TokensAnswer;
 use crate::auth::{Admin, Auth, ClientAddress, NewUser, User, UserChange};
 use crate::http::{ApiError, JsonBody, Path};
+use crate::store::id::{TokenId, UserId};
 
 /// All users.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -100,8 +101,9 @@ pub(super) async fn list_tokens(
 pub(super) async fn revoke_token(
     State(auth): State<Auth>,
     Admin(admin): Admin,
-    Path((id, token_id)): Path<(String, String)>,
+    Path((id, token_id)): Path<(UserId, TokenId)>,
 ) -> Result<StatusCode, ApiError> {
-    auth.revoke_token_of(&admin, &id, &token_id).await?;
+    auth.revoke_token_of(&admin, id.borrowed(), token_id.borrowed())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -155,7 +155,7 @@ async fn complete(
     let instance = instance_of(&query)?;
     jobs.nodes.record_life(&node.node_id, instance).await?;
     let job = jobs
-        .complete(node.node_id, instance.map(str::to_owned), id, request)
+        .complete(node, instance.map(str::to_owned), id, request)
         .await?;
     Ok(axum::Json(job.into()))
 }

@@ -10,6 +10,7 @@ use crate::jobs::{JobError, Jobs};
 use crate::nodes::Presence;
 use crate::presets::script_sha256;
 use crate::store::claim::{self, ClaimRecord, Claimant, OwnJob};
+use crate::store::id::{JobId, NodeId, TokenId};
 use crate::store::job;
 use crate::store::{Change, Tx};
 
@@ -212,7 +213,7 @@ fn strays(tx: &mut dyn Tx, poll: &WorkQuery, own: &[OwnJob]) -> Result<Strays, J
         .iter()
         .filter(|id| !own.iter().any(|job| job.id == **id));
     for id in unknown.take(STRAYS_MAX) {
-        if claim::is_stray(tx, id, &poll.node_id, instance)? {
+        if claim::is_stray(tx, JobId(id), NodeId(&poll.node_id), instance)? {
             strays.push((id.clone(), true));
         }
     }
@@ -233,7 +234,8 @@ fn record_strays(tx: &mut dyn Tx, node_id: &str, strays: &Strays) -> Result<(), 
 /// The jobs that the poller runs, without those of other agents on the node. Called right before
 /// the claim: if the token was revoked first, nothing is claimed.
 fn own(tx: &mut dyn Tx, poll: &WorkQuery) -> Result<Vec<OwnJob>, JobError> {
-    let own = claim::list_own(tx, &poll.token_id, &poll.node_id, poll.instance.as_deref())?;
+    let (token_id, node_id) = (TokenId(&*poll.token_id), NodeId(&*poll.node_id));
+    let own = claim::list_own(tx, token_id, node_id, poll.instance.as_deref())?;
     own.ok_or(JobError::TokenGone)
 }
 

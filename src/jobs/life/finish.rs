@@ -4,6 +4,7 @@
 use hyprbox_protocol::{CompleteRequest, FailureReason, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS};
 
 use crate::audit;
+use crate::auth::NodeIdentity;
 use crate::clock;
 use crate::http::FieldErrors;
 use crate::jobs::{JobError, Jobs};
@@ -15,7 +16,7 @@ impl Jobs {
     /// is refused.
     pub async fn complete(
         &self,
-        node_id: String,
+        node: NodeIdentity,
         instance: Option<String>,
         id: String,
         request: CompleteRequest,
@@ -27,7 +28,7 @@ impl Jobs {
                 complete(
                     tx,
                     Claimant {
-                        node_id: &node_id,
+                        node_id: &node.node_id,
                         instance: instance.as_deref(),
                     },
                     &id,

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::http::{FieldErrors, NamedValues, each_name_once};
 use crate::jobs::{JobError, Jobs};
 use crate::presets::{Script, Values, render};
+use crate::store::id::{JobId, UserId};
 use crate::store::job::{self, Job, JobStatus, NewJob};
 use crate::store::{Change, Tx, idempotency, node};
 
@@ -218,7 +219,8 @@ fn insert(
         if let Some(before) = find_idempotent(tx, &job.created_by, &key, digest)? {
             return Ok(QueueOutcome::Existing(before));
         }
-        idempotency::insert(tx, &job.created_by, &key, digest, &job.id, job.created_at)?;
+        let (user_id, job_id) = (UserId(&*job.created_by), JobId(&*job.id));
+        idempotency::insert(tx, user_id, &key, digest, job_id, job.created_at)?;
     }
     node::find_held(tx, &job.node_id)?.ok_or(JobError::NodeNotFound)?;
     let queued = job::insert(tx, job)?;

@@ -10,6 +10,7 @@ use super::explain::ExplainingTx;
 use super::history::{TestDatabase, history};
 use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
+use crate::store::id::{NodeId, TokenId};
 use crate::store::job::{self, Ending, JobFilter, JobStatus, NewJob};
 use crate::store::{StoreError, Tx, audit, claim, output};
 
@@ -31,11 +32,12 @@ fn is_full_scan(line: &str) -> bool {
     })
 }
 
-fn queue(tx: &mut dyn Tx, id: &str, node_id: &str) -> Result<(), StoreError> {
+/// Queues a job on the node `n1`.
+fn queue(tx: &mut dyn Tx, id: &str) -> Result<(), StoreError> {
     let new = NewJob {
         id: id.to_owned(),
         preset: "note".to_owned(),
-        node_id: node_id.to_owned(),
+        node_id: "n1".to_owned(),
         created_by: "u1".to_owned(),
         created_by_email: "u@example.org".to_owned(),
         created_at: now(),
@@ -50,7 +52,7 @@ fn queue(tx: &mut dyn Tx, id: &str, node_id: &str) -> Result<(), StoreError> {
 /// Runs every statement that the server runs on each request or every few seconds.
 fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     let (id, at) = ("0191", now());
-    queue(tx, id, "n1")?;
+    queue(tx, id)?;
     job::count_queued(tx)?;
     job::count_queued_on(tx, "n1")?;
     let claimed = claim::claim_next(tx, CLAIMANT, at)?;
@@ -58,9 +60,10 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     assert_eq!(claimed.map(|job| job.id).as_deref(), Some(id));
     job::script(tx, id)?;
     job::running_on(tx, "n1")?;
+    let (token, node) = (TokenId("t1"), NodeId("n1"));
     // The token does not exist, so the jobs are read but not returned.
-    assert_eq!(claim::list_own(tx, "t1", "n1", Some("one"))?, None);
-    assert_eq!(claim::list_own(tx, "t1", "n1", None)?, None);
+    assert_eq!(claim::list_own(tx, token, node, Some("one"))?, None);
+    assert_eq!(claim::list_own(tx, token, node, None)?, None);
     assert_eq!(job::running(tx)?.len(), 1);
     job::count_unfinished(tx)?;
     job::unfinished(tx)?;
@@ -161,7 +164,7 @@ fn a_list_of_rare_jobs_reads_only_them() {
     let plans = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&plans);
     database.write(move |tx| {
-        queue(tx, "01930000000001", "n1")?;
+        queue(tx, "01930000000001")?;
         for filter in list_filters().into_iter().filter(is_rare) {
             let mut explaining = ExplainingTx {
                 tx: &mut *tx,
@@ -262,7 +265,7 @@ fn no_hot_statement_scans_the_history() {
 fn claim_once(database: &TestDatabase, number: usize) -> Duration {
     let id = format!("0191{number:08}");
     let queued = id.clone();
-    database.write(move |tx| queue(tx, &queued, "n1"));
+    database.write(move |tx| queue(tx, &queued));
     let began = Instant::now();
     let claimed = database.write(|tx| claim::claim_next(tx, CLAIMANT, now()));
     let took = began.elapsed();

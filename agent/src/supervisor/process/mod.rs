@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::private;
 use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Spec, StartMarker};
-use crate::state::start_log::StartLog;
+use crate::state::start_log::{Start, StartLog};
 use run::Run;
 
 pub(crate) use run::{ENDED, FULL};
@@ -288,7 +288,7 @@ impl StartRecord {
 
 /// Writes the start to the start log. Returns the file to sync, or `None` if that failed.
 fn record_start(job: &JobDir, spec: &Spec) -> Option<File> {
-    StartLog::for_job(job)?.record(job.id(), &spec.boot_id).ok()
+    StartLog::for_job(job)?.record(&Start::of(spec)).ok()
 }
 
 /// The exit record of a script that was not started.
