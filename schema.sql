@@ -62,7 +62,10 @@ CREATE TABLE nodes (
     os_pretty_name TEXT,
     agent_version  TEXT,
     problem        TEXT,                         -- why the node can't run jobs, as the agent reports; null: it can
-    copied_at      TIMESTAMPTZ                   -- when a second machine last used a copy of the agent's state directory
+    copied_at      TIMESTAMPTZ,                  -- when a second machine last used a copy of the agent's state directory
+    paused         BIGINT NOT NULL DEFAULT 0,    -- 1: the node's agent gets no job
+    facts          TEXT,                         -- JSON object that the agent sent; null: none yet
+    facts_at       TIMESTAMPTZ                   -- when the facts arrived
 );
 
 -- Tokens of agents (hbn_…), each bound to one node.
@@ -115,6 +118,14 @@ CREATE TABLE jobs (
     claimed_by          TEXT,                    -- agent instance that claimed the job; null: claimed without one
     claimed_process     TEXT,                    -- process of this instance; null: the agent did not send it
     still_running       BIGINT NOT NULL DEFAULT 0, -- 1: the job has ended here, but its agent reports that the script still runs
+    run_id              TEXT,                    -- runs.id; null: a single job
+    batch               BIGINT,                  -- the run's batch, from 0; null: a single job
+    kind                TEXT NOT NULL DEFAULT 'apply' CHECK (kind IN ('apply', 'check')),
+    not_before          TIMESTAMPTZ,             -- not claimed before this time
+    expires_at          TIMESTAMPTZ,             -- not claimed at or after this time; null: waits forever, or its batch is not released
+    held                BIGINT NOT NULL DEFAULT 0, -- 1: not claimed, because holds is not 0
+    holds               BIGINT NOT NULL DEFAULT 0, -- the sum of the open holds: 1 not_before, 2 batch, 4 paused_run, 8 signature
+    run_paused_at       TIMESTAMPTZ,             -- since when the hold paused_run is open
     queue_no            BIGINT NOT NULL DEFAULT 0, -- place in the node's queue; the lowest is claimed first
     complete_digest     BYTEA,                   -- SHA-256 of the accepted completion, to recognise a repetition
     script_sha256       TEXT NOT NULL,           -- 64 hex digits
@@ -133,17 +144,59 @@ CREATE TABLE jobs (
     stderr_rows         BIGINT NOT NULL DEFAULT 0,
     last_output_at      TIMESTAMPTZ,
     params              TEXT NOT NULL,           -- JSON object of the parameters used, including defaults
-    script              TEXT NOT NULL            -- what runs, byte for byte; never changes after the job was queued
+    script              TEXT NOT NULL            -- what runs, byte for byte; never changes after the job was queued; '': the text in scripts
 );
 CREATE INDEX jobs_owner ON jobs (created_by, id);
 CREATE INDEX jobs_node ON jobs (node_id, id);
-CREATE INDEX jobs_queued ON jobs (node_id, queue_no, created_at, id) WHERE status = 'QUEUED';
+CREATE INDEX jobs_queued ON jobs (held, node_id, queue_no, created_at, id, expires_at) WHERE status = 'QUEUED';
+CREATE INDEX jobs_not_before ON jobs (not_before) WHERE status = 'QUEUED' AND (holds & 1) = 1;
+CREATE INDEX jobs_expiry ON jobs (expires_at) WHERE status = 'QUEUED' AND expires_at IS NOT NULL;
+CREATE INDEX jobs_run ON jobs (run_id, status, batch, id) WHERE run_id IS NOT NULL;
+CREATE INDEX jobs_check ON jobs (id) WHERE kind = 'check';
+CREATE INDEX jobs_shared_script ON jobs (script_sha256) WHERE script = '';
 CREATE INDEX jobs_running ON jobs (node_id, claimed_by, cancel_requested_at, id) WHERE status = 'RUNNING';
 CREATE INDEX jobs_still_running ON jobs (node_id, claimed_by) WHERE still_running = 1;
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_preset ON jobs (preset, id);
 CREATE INDEX jobs_ended ON jobs (status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
 CREATE INDEX jobs_ended_owner ON jobs (created_by, status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
+
+-- Scripts of the jobs of runs, each stored once for all its jobs. Deleted when no job names them.
+CREATE TABLE scripts (
+    sha256  TEXT PRIMARY KEY,                    -- 64 hex digits, as in jobs.script_sha256
+    script  TEXT NOT NULL,
+    used_at TIMESTAMPTZ NOT NULL                 -- when a run was last queued with this script
+);
+
+-- Runs: one preset queued for several nodes at once. Each node has one job.
+CREATE TABLE runs (
+    id                 TEXT PRIMARY KEY,         -- UUIDv7
+    status             TEXT NOT NULL CHECK (status IN ('RUNNING', 'PAUSED', 'SUCCEEDED', 'FAILED', 'CANCELLED')),
+    preset             TEXT NOT NULL,
+    params             TEXT NOT NULL,            -- JSON object of the parameters used, including defaults
+    kind               TEXT NOT NULL CHECK (kind IN ('apply', 'check')),
+    selector           TEXT,                     -- null: the nodes were named
+    plan               TEXT NOT NULL,            -- JSON object: canary, batch, pauseSeconds, maxFailures
+    if_offline         TEXT NOT NULL CHECK (if_offline IN ('wait', 'skip')),
+    timeout_seconds    BIGINT NOT NULL,
+    not_before         TIMESTAMPTZ,              -- holds the first batch
+    expires_in_seconds BIGINT,                   -- from the release of a job's batch; null: jobs wait forever
+    node_count         BIGINT NOT NULL,
+    batches            BIGINT NOT NULL,          -- number of batches
+    released_batch     BIGINT NOT NULL DEFAULT 0, -- the last batch that was released
+    release_at         TIMESTAMPTZ,              -- when the pause before the next batch ends; null: no such pause
+    created_by         TEXT NOT NULL,            -- users.id; stays when the user is removed
+    created_by_email   TEXT NOT NULL,
+    created_at         TIMESTAMPTZ NOT NULL,
+    finished_at        TIMESTAMPTZ,
+    retry_of           TEXT,                     -- the run whose remaining nodes this run repeats
+    schedule_id        TEXT,                     -- the schedule that queued the run
+    stopped_because    TEXT                      -- why the run ended early, such as '1 failure, 0 allowed'
+);
+CREATE INDEX runs_owner ON runs (created_by, id);
+CREATE INDEX runs_status ON runs (status, id);
+CREATE INDEX runs_preset ON runs (preset, id);
+CREATE INDEX runs_release ON runs (release_at) WHERE release_at IS NOT NULL;
 
 -- Values of secret parameters, sealed with the key file. A trigger deletes them when their job ends.
 CREATE TABLE job_secrets (
@@ -165,12 +218,13 @@ CREATE TABLE chunks (
 CREATE UNIQUE INDEX chunks_place ON chunks (job_id, stream, start_offset);
 CREATE INDEX chunks_order ON chunks (job_id, position);
 
--- Idempotency-Key of POST /api/jobs, kept for 24 hours.
+-- Idempotency-Key of POST /api/jobs and POST /api/runs, kept for 24 hours.
 CREATE TABLE idempotency_keys (
     user_id    TEXT NOT NULL,
     key        TEXT NOT NULL,
     digest     BYTEA NOT NULL,                   -- HMAC-SHA256 of the canonical JSON body, keyed with the key file
-    job_id     TEXT NOT NULL,
+    job_id     TEXT NOT NULL,                    -- '' if the key is a run's
+    run_id     TEXT,                             -- null: the key is a job's
     created_at TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (user_id, key)
 );
@@ -208,4 +262,5 @@ CREATE TABLE retention_clock (
 
 -- In addition, src/store/sql/derived.*.sql creates:
 --   VIEW job_logs (job_id, stdout, stderr)        the kept output as text, for operators who type SQL
+--   VIEW job_scripts (job_id, script)             each job's script, also of the jobs of runs
 --   TRIGGER jobs_erase_secrets                    deletes a job's sealed secrets when its status becomes final

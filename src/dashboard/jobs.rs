@@ -125,6 +125,7 @@ impl<'q> PageQuery<'q> {
                 .unwrap_or_default(),
             preset: given(self.preset),
             before: before.map(|id| id.to_string()),
+            ..JobFilter::default()
         })
     }
 

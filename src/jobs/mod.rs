@@ -24,7 +24,7 @@ pub use log::diff::unified as unified_diff;
 pub use log::steps::{Step, StepState};
 pub use log::window::OutputEnd;
 pub use routes::JobPage;
-pub use view::{JobDetail, JobView};
+pub use view::{HoldView, JobDetail, JobView};
 
 use crate::auth::OperatorScope;
 use crate::hub::Hub;

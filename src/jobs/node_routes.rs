@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::life::end::record_end;
 use super::{JobError, Jobs};
 use crate::audit;
 use crate::auth::{Admin, User, Viewer};
@@ -145,10 +146,7 @@ fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, 
     };
     audit::record(tx, entry)?;
     for job in &cancelled {
-        tx.publish(Change::Job {
-            id: job.id.clone(),
-            node_id: id.to_owned(),
-        });
+        record_end(tx, job, None)?;
     }
     tx.publish(Change::Node { id: id.to_owned() });
     tx.publish(Change::Credentials);

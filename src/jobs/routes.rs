@@ -14,7 +14,7 @@ use crate::http::{ApiError, JsonWithValue, Path, Query};
 use crate::jobs::access::{Scope, find_visible};
 use crate::jobs::life::queue::Idempotency;
 use crate::jobs::log::diff;
-use crate::store::job::{self, JobFilter, JobStatus};
+use crate::store::job::{self, JobFilter, JobKind, JobStatus};
 use crate::store::{StoreError, Tx};
 
 /// A page of jobs.
@@ -77,7 +77,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 /// Lists jobs.
 #[utoipa::path(get, path = "/api/jobs", tag = "jobs", operation_id = "list_jobs",
     params(("nodeId" = Option<String>, Query), ("status" = Option<Vec<JobStatus>>, Query, description = "Repeat it to allow several states"),
-        ("preset" = Option<String>, Query), ("limit" = Option<u64>, Query, description = "1 to 200; default 50"),
+        ("preset" = Option<String>, Query), ("runId" = Option<String>, Query, description = "Only the jobs of this run"),
+        ("kind" = Option<JobKind>, Query), ("limit" = Option<u64>, Query, description = "1 to 200; default 50"),
         ("cursor" = Option<String>, Query), ("scope" = Option<String>, Query, description = "mine (default) or all; all needs the role VIEWER, ADMIN, or OPERATOR unless HYPRBOX_OPERATOR_SCOPE=own")),
     responses((status = 200, body = JobPage)),
     security(("bearer" = []), ("cookie" = [])))]
@@ -97,6 +98,8 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
         JobStatus::parse(name)
             .ok_or_else(|| query.wrong("status", "QUEUED, RUNNING, SUCCEEDED, FAILED or CANCELLED"))
     };
+    let kind =
+        |name: &str| JobKind::parse(name).ok_or_else(|| query.wrong("kind", "apply or check"));
     let before = query.get("cursor").map(|cursor| {
         uuid::Uuid::parse_str(cursor)
             .map(|id| id.to_string())
@@ -107,6 +110,8 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
         node_id: query.get("nodeId").map(str::to_owned),
         statuses: query.all("status").map(status).collect::<Result<_, _>>()?,
         preset: query.get("preset").map(str::to_owned),
+        run_id: query.get("runId").map(str::to_owned),
+        kind: query.get("kind").map(kind).transpose()?,
         before: before.transpose()?,
     })
 }

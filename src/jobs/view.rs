@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::store::job::{Job, JobStatus};
+use crate::store::job::{HoldKind, Job, JobKind, JobStatus};
 
 /// A job, without its script and output. A field without a value is `null`, never absent.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -50,6 +50,23 @@ pub struct JobView {
     /// When the agent completed the job after its lease had expired.
     #[schema(required = true)]
     pub recovered_at: Option<Timestamp>,
+    /// The run that the job belongs to; null for a single job.
+    #[schema(required = true)]
+    pub run_id: Option<String>,
+    /// The run's batch, from 0; null for a single job.
+    #[schema(required = true)]
+    pub batch: Option<u64>,
+    /// What the script does.
+    pub kind: JobKind,
+    /// The job is not claimed before this time.
+    #[schema(required = true)]
+    pub not_before: Option<Timestamp>,
+    /// The job is not claimed at or after this time, and is then CANCELLED. Null: the job waits
+    /// for ever, or its batch is not released yet.
+    #[schema(required = true)]
+    pub expires_at: Option<Timestamp>,
+    /// Why the QUEUED job can't be claimed yet; empty if only its node's agent must come for it.
+    pub holds: Vec<HoldView>,
     /// SHA-256 of the script, hex.
     pub script_sha256: String,
     /// Bytes that the script wrote to stdout.
@@ -60,6 +77,17 @@ pub struct JobView {
     pub stdout_dropped: u64,
     /// Bytes of stderr that are not kept.
     pub stderr_dropped: u64,
+}
+
+/// A reason why a QUEUED job can't be claimed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HoldView {
+    /// The kind of reason.
+    pub kind: HoldKind,
+    /// The reason in words.
+    pub detail: String,
+    /// When the hold was opened.
+    pub since: Timestamp,
 }
 
 /// A job with its script and kept output. Bytes that aren't UTF-8 appear as U+FFFD.
@@ -78,6 +106,7 @@ pub struct JobDetail {
 
 impl From<Job> for JobView {
     fn from(job: Job) -> Self {
+        let holds = holds(&job);
         Self {
             id: job.id,
             preset: job.preset,
@@ -95,6 +124,12 @@ impl From<Job> for JobView {
             timeout_seconds: job.timeout_seconds,
             cancel_requested_at: job.cancel_requested_at,
             recovered_at: job.recovered_at,
+            holds,
+            run_id: job.run_id,
+            batch: job.batch,
+            kind: job.kind,
+            not_before: job.not_before,
+            expires_at: job.expires_at,
             script_sha256: job.script_sha256,
             stdout_bytes: job.stdout.bytes,
             stderr_bytes: job.stderr.bytes,
@@ -102,4 +137,32 @@ impl From<Job> for JobView {
             stderr_dropped: job.stderr.dropped,
         }
     }
+}
+
+/// The job's open holds in words. A run's pause begins with the pause, the other holds with the job.
+fn holds(job: &Job) -> Vec<HoldView> {
+    let view = |kind| {
+        let (detail, since) = match kind {
+            HoldKind::NotBefore => {
+                let at = job.not_before.unwrap_or(job.created_at);
+                (format!("not before {at}"), job.created_at)
+            }
+            HoldKind::Batch => {
+                let batch = job.batch.unwrap_or(0);
+                let detail = format!("batch {batch} waits for the batches before it");
+                (detail, job.created_at)
+            }
+            HoldKind::PausedRun => {
+                let since = job.run_paused_at.unwrap_or(job.created_at);
+                ("the run is paused".to_owned(), since)
+            }
+            HoldKind::Signature => ("waits for a signature".to_owned(), job.created_at),
+        };
+        HoldView {
+            kind,
+            detail,
+            since,
+        }
+    };
+    job.holds.kinds().map(view).collect()
 }

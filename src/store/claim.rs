@@ -8,14 +8,22 @@ use crate::clock::Timestamp;
 /// The columns of a [`ClaimRecord`], in the order that [`claim_of_row`] reads.
 macro_rules! claimed_columns {
     () => {
-        "preset, timeout_seconds, created_at, started_at, script_sha256, script,
-         (SELECT sealed FROM job_secrets WHERE job_id = jobs.id)"
+        concat!(
+            "preset, timeout_seconds, created_at, started_at, script_sha256, ",
+            include_str!("sql/job_script.sql"),
+            ", (SELECT sealed FROM job_secrets WHERE job_id = jobs.id)"
+        )
     };
 }
 
 // The claim returns everything that the agent needs, which saves a second query.
 static CLAIM: Statement = Statement::new(concat!(
     include_str!("sql/job_claim.sql"),
+    ", ",
+    claimed_columns!()
+));
+static CLAIM_SHARED: Statement = Statement::new(concat!(
+    include_str!("sql/job_claim.postgres.sql"),
     ", ",
     claimed_columns!()
 ));
@@ -75,8 +83,8 @@ pub struct Claimant<'c> {
     pub process: Option<&'c str>,
 }
 
-/// Claims the oldest QUEUED job of a node, as the transaction's last statement; `None` if the node
-/// has no QUEUED job or another caller claimed it.
+/// Claims the oldest QUEUED job of a node that is neither held nor expired, as the transaction's
+/// last statement; `None` if the node has no such job or another caller claimed it.
 pub fn claim_next(
     tx: &mut dyn Tx,
     by: Claimant<'_>,
@@ -88,7 +96,12 @@ pub fn claim_next(
         by.instance.map(str::to_owned),
         by.process.map(str::to_owned)
     ];
-    let mut rows = tx.query_last(&CLAIM, params)?;
+    let claim = if tx.is_shared() {
+        &CLAIM_SHARED
+    } else {
+        &CLAIM
+    };
+    let mut rows = tx.query_last(claim, params)?;
     rows.pop().map(|mut row| claim_of_row(&mut row)).transpose()
 }
 

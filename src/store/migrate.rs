@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The schema version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 5;
+pub const SCHEMA_VERSION: i64 = 6;
 
 /// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -25,6 +25,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (3, ENROLMENTS),
     (4, RUNNING_BY_INSTANCE),
     (5, HARDENING),
+    (6, FLEET),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -35,6 +36,8 @@ pub(super) const RUNNING_BY_INSTANCE: &str =
     include_str!("migrations/0004_running_by_instance.sql");
 /// To version 5, on either database.
 pub(super) const HARDENING: &str = include_str!("migrations/0005_hardening.sql");
+/// To version 6, on either database.
+pub(super) const FLEET: &str = include_str!("migrations/0006_fleet.sql");
 
 /// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

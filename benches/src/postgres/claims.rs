@@ -15,8 +15,9 @@ const CONNECTIONS: usize = 36;
 
 /// The claim of `src/store/sql/job_claim.sql` for PostgreSQL.
 const CLAIM: &str = "UPDATE jobs SET status = 'RUNNING', started_at = now(), claimed_by = 'bench'
-WHERE id = (SELECT id FROM jobs WHERE node_id = 'bench' AND status = 'QUEUED'
-            ORDER BY created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+WHERE id = (SELECT id FROM jobs WHERE held = 0 AND node_id = 'bench' AND status = 'QUEUED'
+            AND (expires_at IS NULL OR expires_at > clock_timestamp())
+            ORDER BY queue_no, created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
   AND status = 'QUEUED'
 RETURNING id;
 ";

@@ -3,13 +3,13 @@
 
 use hyprbox_protocol::{CompleteRequest, FailureReason, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS};
 
-use crate::audit;
 use crate::auth::NodeIdentity;
 use crate::clock;
 use crate::http::FieldErrors;
+use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::{JobError, Jobs};
+use crate::store::Tx;
 use crate::store::job::{self, Ending, Job, JobStatus, StreamCounts};
-use crate::store::{Change, Tx};
 
 impl Jobs {
     /// Ends a job as its agent reports. Repeating a report returns the same job; a different report
@@ -88,23 +88,14 @@ pub(in crate::jobs) fn complete(
     let end = ending(&job, request, digest);
     let finished =
         job::finish(tx, id, &end, clock::now())?.ok_or(JobError::WrongState(job.status))?;
-    if is_lost(&job) {
-        let entry = audit::Entry {
-            actor: &format!("node:{node_id}"),
-            action: "job.recover",
-            job_id: Some(id),
-            node_id: Some(node_id),
-            detail: Some(&format!(
-                "the agent came back after its lease: {}",
-                end.status
-            )),
-        };
-        audit::record(tx, entry)?;
-    }
-    tx.publish(Change::Job {
-        id: id.to_owned(),
-        node_id: node_id.to_owned(),
+    let actor = format!("node:{node_id}");
+    let detail = format!("the agent came back after its lease: {}", end.status);
+    let recovery = is_lost(&job).then_some(EndEntry {
+        actor: &actor,
+        action: "job.recover",
+        detail: &detail,
     });
+    record_end(tx, &finished, recovery)?;
     Ok((finished, true))
 }
 
@@ -122,18 +113,12 @@ pub(in crate::jobs) fn fail_claimed(
     let digest = digest_of(&request);
     let end = ending(&job, request, digest);
     if let Some(finished) = job::finish(tx, id, &end, clock::now())? {
-        let entry = audit::Entry {
+        let entry = EndEntry {
             actor: "server",
             action: "job.refuse",
-            job_id: Some(id),
-            node_id: Some(&job.node_id),
-            detail: Some(reason),
+            detail: reason,
         };
-        audit::record(tx, entry)?;
-        tx.publish(Change::Job {
-            id: job.id,
-            node_id: job.node_id,
-        });
+        record_end(tx, &finished, Some(entry))?;
         return Ok(finished);
     }
     Ok(job)
@@ -251,6 +236,7 @@ fn digest_of(request: &CompleteRequest) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::job::{Holds, JobKind};
 
     fn job(cancel_requested: bool) -> Job {
         let at = clock::now();
@@ -273,6 +259,13 @@ mod tests {
             lost_at: None,
             claimed_by: None,
             still_running: false,
+            run_id: None,
+            batch: None,
+            kind: JobKind::Apply,
+            not_before: None,
+            expires_at: None,
+            holds: Holds::NONE,
+            run_paused_at: None,
             complete_digest: None,
             script_sha256: String::new(),
             pid: None,

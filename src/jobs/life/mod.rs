@@ -2,6 +2,7 @@
 
 pub(in crate::jobs) mod agent_routes;
 pub(in crate::jobs) mod claim;
+pub(in crate::jobs) mod end;
 pub(in crate::jobs) mod finish;
 pub(in crate::jobs) mod key;
 pub(in crate::jobs) mod output;

@@ -11,10 +11,11 @@ use crate::audit;
 use crate::auth::User;
 use crate::clock;
 use crate::http::{FieldErrors, NamedValues, each_name_once};
+use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::{JobError, Jobs};
 use crate::presets::{Script, Values, render};
 use crate::store::id::{JobId, UserId};
-use crate::store::job::{self, Job, JobStatus, NewJob};
+use crate::store::job::{self, Holds, Job, JobKind, JobStatus, NewJob};
 use crate::store::{Change, Tx, idempotency, node};
 
 /// How long an Idempotency-Key is remembered, in milliseconds.
@@ -98,6 +99,12 @@ impl Jobs {
             script_sha256: rendered.script.sha256,
             params: Value::Object(rendered.params).to_string(),
             script: rendered.script.text,
+            run_id: None,
+            batch: None,
+            kind: JobKind::Apply,
+            not_before: None,
+            expires_at: None,
+            holds: Holds::NONE,
         };
         let sealed = if rendered.secrets.is_empty() {
             None
@@ -273,18 +280,28 @@ fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job
         JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => None,
     };
     let changed = changed.ok_or(JobError::WrongState(job.status))?;
+    let (actor, action) = (user.email.as_str(), "job.cancel");
+    let detail = match job.status {
+        JobStatus::Queued => {
+            let entry = EndEntry {
+                actor,
+                action,
+                detail: "while queued",
+            };
+            record_end(tx, &changed, Some(entry))?;
+            return Ok(changed);
+        }
+        JobStatus::Running => "while running",
+        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => {
+            "while the script still ran after the job's end"
+        }
+    };
     let entry = audit::Entry {
-        actor: &user.email,
-        action: "job.cancel",
+        actor,
+        action,
         job_id: Some(id),
         node_id: Some(&job.node_id),
-        detail: Some(match job.status {
-            JobStatus::Queued => "while queued",
-            JobStatus::Running => "while running",
-            JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => {
-                "while the script still ran after the job's end"
-            }
-        }),
+        detail: Some(detail),
     };
     audit::record(tx, entry)?;
     tx.publish(Change::Job {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::audit;
 use crate::clock;
+use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::life::queue::KEY_AGE_MS;
 use crate::jobs::{JobError, Jobs};
 use crate::store::job::{self, Job};
@@ -22,6 +22,9 @@ const NEWS_TICK: Duration = Duration::from_secs(2);
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
 /// Agent instances kept per node.
 const INSTANCES_KEPT: u64 = 32;
+/// How long a shared script must be unused before it is deleted, in milliseconds: longer than any
+/// transaction that queues jobs with it.
+const SCRIPT_UNUSED_MS: i64 = 3_600 * 1_000;
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 impl Jobs {
@@ -167,6 +170,10 @@ impl Jobs {
             while self.store.write(move |tx| job::prune(tx, before)).await? > 0 {
                 tokio::time::sleep(BATCH_PAUSE).await;
             }
+            let unused_since = now.plus_millis(-SCRIPT_UNUSED_MS);
+            self.store
+                .write(move |tx| job::prune_scripts(tx, unused_since))
+                .await?;
         }
         self.release_space().await
     }
@@ -199,17 +206,11 @@ fn lose(tx: &mut dyn Tx, id: &str, lease_seconds: u64) -> Result<Option<Job>, Jo
     let Some(job) = job::lose(tx, id, clock::now(), lease_seconds)? else {
         return Ok(None);
     };
-    let entry = audit::Entry {
+    let entry = EndEntry {
         actor: "server",
         action: "job.lose",
-        job_id: Some(id),
-        node_id: Some(&job.node_id),
-        detail: Some("agent disappeared: no sign of life for a whole lease"),
+        detail: "agent disappeared: no sign of life for a whole lease",
     };
-    audit::record(tx, entry)?;
-    tx.publish(Change::Job {
-        id: job.id.clone(),
-        node_id: job.node_id.clone(),
-    });
+    record_end(tx, &job, Some(entry))?;
     Ok(Some(job))
 }

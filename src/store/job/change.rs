@@ -1,7 +1,8 @@
 //! Statements that change a job. Each change of state is one conditional UPDATE on the state that
 //! the job leaves, and returns the row as it is afterwards.
 
-use super::record::{Job, JobStatus, StreamCounts, job_columns, job_of_row};
+use super::hold::Holds;
+use super::record::{Job, JobKind, JobStatus, StreamCounts, job_columns, job_of_row};
 use crate::clock::Timestamp;
 use crate::store::{Statement, StoreError, Tx, Value, read_all, values};
 
@@ -15,6 +16,8 @@ macro_rules! returning_job {
 static INSERT: Statement = returning_job!("../sql/job_insert.sql");
 static INSERT_SECRETS: Statement =
     Statement::new("INSERT INTO job_secrets (job_id, sealed) VALUES ($1, $2)");
+static INSERT_SCRIPT: Statement = Statement::new(include_str!("../sql/script_insert.sql"));
+static PRUNE_SCRIPTS: Statement = Statement::new(include_str!("../sql/script_prune.sql"));
 static CANCEL_QUEUED: Statement = returning_job!("../sql/job_cancel_queued.sql");
 static CANCEL_RUNNING: Statement = returning_job!("../sql/job_cancel_running.sql");
 static CANCEL_NODE: Statement = returning_job!("../sql/job_cancel_node.sql");
@@ -53,7 +56,14 @@ pub struct NewJob {
     pub script_sha256: String,
     /// The parameters used, as a JSON object.
     pub params: String,
+    /// Empty if the script was stored with [`insert_script`].
     pub script: String,
+    pub run_id: Option<String>,
+    pub batch: Option<u64>,
+    pub kind: JobKind,
+    pub not_before: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    pub holds: Holds,
 }
 
 /// Inserts a QUEUED job and returns its row.
@@ -69,9 +79,27 @@ pub fn insert(tx: &mut dyn Tx, job: &NewJob) -> Result<Job, StoreError> {
         &job.script_sha256,
         &job.params,
         &job.script,
+        job.run_id.clone(),
+        job.batch,
+        job.kind,
+        job.not_before,
+        job.expires_at,
+        !job.holds.is_empty(),
+        job.holds,
     ];
     let inserted = change(tx, &INSERT, params)?;
     Ok(inserted.expect("an INSERT without a conflict clause returns its row"))
+}
+
+/// Stores a script that several jobs share, by its SHA-256. Their [`NewJob::script`] is empty.
+pub fn insert_script(
+    tx: &mut dyn Tx,
+    sha256: &str,
+    script: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(&INSERT_SCRIPT, values![sha256, script, now])
+        .map(|_| ())
 }
 
 /// Stores a job's sealed secrets. The claim reads them, and a trigger deletes them when the job
@@ -181,4 +209,10 @@ pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<u64, StoreError> {
         &PRUNE
     };
     tx.execute(prune, values![before])
+}
+
+/// Deletes shared scripts that no job names. A script that was used after `unused_since` stays, since
+/// the jobs that use it may not be committed yet.
+pub fn prune_scripts(tx: &mut dyn Tx, unused_since: Timestamp) -> Result<u64, StoreError> {
+    tx.execute(&PRUNE_SCRIPTS, values![unused_since])
 }

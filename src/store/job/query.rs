@@ -1,6 +1,6 @@
 //! Queries for jobs.
 
-use super::record::{Job, JobStatus, job_columns, job_of_row};
+use super::record::{Job, JobKind, JobStatus, job_columns, job_of_row};
 use crate::clock::Timestamp;
 use crate::store::{Row, Statement, StoreError, Tx, Value, read_all, values};
 
@@ -12,7 +12,11 @@ macro_rules! select_jobs {
 
 static FIND: Statement = select_jobs!("WHERE id = $1");
 static FIND_LOCKED: Statement = select_jobs!("WHERE id = $1 /* for update */");
-static SCRIPT: Statement = Statement::new("SELECT script FROM jobs WHERE id = $1");
+static SCRIPT: Statement = Statement::new(concat!(
+    "SELECT ",
+    include_str!("../sql/job_script.sql"),
+    " FROM jobs WHERE id = $1"
+));
 static RUNNING_ON: Statement =
     select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
 // A range instead of `=`: if most jobs have the same preset, PostgreSQL's generic plan for `=`
@@ -30,7 +34,7 @@ static STILL_RUNNING_ON: Statement = Statement::new(
 );
 static COUNT_QUEUED: Statement = Statement::new(include_str!("../sql/job_count_queued.sql"));
 static COUNT_QUEUED_ON: Statement = Statement::new(
-    "SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE node_id = $1 AND status = 'QUEUED'",
+    "SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE held IN (0, 1) AND node_id = $1 AND status = 'QUEUED'",
 );
 static COUNT_UNFINISHED: Statement =
     Statement::new(include_str!("../sql/job_count_unfinished.sql"));
@@ -67,6 +71,8 @@ pub struct JobFilter {
     /// Any status if empty.
     pub statuses: Vec<JobStatus>,
     pub preset: Option<String>,
+    pub run_id: Option<String>,
+    pub kind: Option<JobKind>,
     /// Only jobs older than the job with this id.
     pub before: Option<String>,
 }
@@ -95,8 +101,15 @@ pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>,
     if let Some(preset) = &filter.preset {
         condition("preset", "=", preset.into());
     }
+    if let Some(run) = &filter.run_id {
+        condition("run_id", "=", run.into());
+    }
     if let Some(id) = &filter.before {
         condition("id", "<", id.into());
+    }
+    // Not a parameter, so that the partial index of the rare kind is used.
+    if let Some(kind) = filter.kind {
+        conditions.push(("kind", format!("= '{}'", kind.as_str())));
     }
     params.push(limit.into());
     let count = params.len();
@@ -112,8 +125,12 @@ pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>,
         match status {
         // Few rows, in partial indexes. The `|| ''` keeps the planner from using other indexes.
         JobStatus::Queued | JobStatus::Running => format!(
-            "SELECT id FROM (SELECT id FROM jobs WHERE status = '{status}'{} ORDER BY id || '' DESC LIMIT ${count}) AS unfinished",
-            all(&["created_by", "preset", "id"])
+            "SELECT id FROM (SELECT id FROM jobs WHERE {} ORDER BY id || '' DESC LIMIT ${count}) AS unfinished",
+            match status {
+                // The index begins with `held`.
+                JobStatus::Queued => "held IN (0, 1) AND status = 'QUEUED'",
+                _ => "status = 'RUNNING'",
+            }.to_owned() + &all(&["created_by", "preset", "id", "kind"])
         ),
         JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => format!(
             "SELECT id FROM (SELECT id FROM jobs WHERE status = '{status}' AND status IN ('SUCCEEDED', 'FAILED', 'CANCELLED'){}
@@ -196,7 +213,7 @@ pub fn recent_work(tx: &mut dyn Tx) -> Result<Vec<RecentWork>, StoreError> {
     })
 }
 
-/// Returns the nodes with a job or a cancel for their agent.
+/// Returns the nodes with a job that can be claimed, or a cancel for their agent.
 pub fn nodes_with_work(tx: &mut dyn Tx) -> Result<Vec<String>, StoreError> {
     read_all(tx.query(&WITH_WORK, &[])?, Row::take)
 }

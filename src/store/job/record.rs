@@ -5,6 +5,7 @@ use std::fmt;
 use hyprbox_protocol::PerStream;
 use serde::{Deserialize, Serialize};
 
+use super::hold::Holds;
 use crate::clock::Timestamp;
 use crate::store::{FromValue, Row, StoreError, Value};
 
@@ -77,6 +78,45 @@ impl From<JobStatus> for Value {
     }
 }
 
+/// What a job's script does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobKind {
+    /// Applies the preset.
+    Apply,
+    /// Only asks whether each step is already done.
+    Check,
+}
+
+impl JobKind {
+    /// The name used in the API and in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobKind::Apply => "apply",
+            JobKind::Check => "check",
+        }
+    }
+
+    /// Returns the kind with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Apply, Self::Check]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+    }
+}
+
+impl FromValue for JobKind {
+    fn from_value(value: Value) -> Option<Self> {
+        String::from_value(value).and_then(|name| Self::parse(&name))
+    }
+}
+
+impl From<JobKind> for Value {
+    fn from(kind: JobKind) -> Self {
+        Value::from(kind.as_str())
+    }
+}
+
 /// How many bytes of one output stream exist and how many are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamCounts {
@@ -123,6 +163,19 @@ pub struct Job {
     pub claimed_by: Option<String>,
     /// The job has ended here, but the agent reports that the script still runs.
     pub still_running: bool,
+    /// The run that the job belongs to.
+    pub run_id: Option<String>,
+    /// The run's batch, from 0.
+    pub batch: Option<u64>,
+    pub kind: JobKind,
+    /// The job is not claimed before this time.
+    pub not_before: Option<Timestamp>,
+    /// The job is not claimed at or after this time.
+    pub expires_at: Option<Timestamp>,
+    /// Why a QUEUED job can't be claimed yet.
+    pub holds: Holds,
+    /// Since when the run's pause holds the job.
+    pub run_paused_at: Option<Timestamp>,
     /// SHA-256 of the accepted completion, to recognise a repetition.
     pub complete_digest: Option<Vec<u8>>,
     /// SHA-256 of the script in hex.
@@ -186,6 +239,13 @@ pub(super) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
         lost_at: row.take()?,
         claimed_by: row.take()?,
         still_running: row.take()?,
+        run_id: row.take()?,
+        batch: row.take()?,
+        kind: row.take()?,
+        not_before: row.take_typed_time()?,
+        expires_at: row.take_typed_time()?,
+        holds: row.take()?,
+        run_paused_at: row.take_typed_time()?,
         complete_digest: row.take()?,
         script_sha256: row.take()?,
         pid: row.take()?,

@@ -9,10 +9,10 @@ use tokio_postgres::types::ToSql;
 use super::connection::{ConnectionError, PgConnection};
 use super::endpoint::{APPLICATION, Endpoint};
 use crate::store::migrate::{
-    ENROLMENTS, HARDENING, LINES_AND_PIDS, RUNNING_BY_INSTANCE, SCHEMA, SCHEMA_VERSION,
+    ENROLMENTS, FLEET, HARDENING, LINES_AND_PIDS, RUNNING_BY_INSTANCE, SCHEMA, SCHEMA_VERSION,
 };
 
-/// What a new database needs only on PostgreSQL.
+/// What a new database needs only on PostgreSQL, after [`TEXT_AS_BYTES`].
 const FRESH: &str = include_str!("../sql/fresh.postgres.sql");
 /// Views, functions and triggers.
 const DERIVED: &str = include_str!("../sql/derived.postgres.sql");
@@ -43,7 +43,10 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
                ALTER TABLE nodes ALTER COLUMN problem TYPE TEXT COLLATE "C""#,
         ],
     ),
+    (6, &[FLEET, TEXT_AS_BYTES]),
 ];
+/// Compares the text of every table byte by byte.
+const TEXT_AS_BYTES: &str = include_str!("../sql/text_as_bytes.postgres.sql");
 
 /// The advisory lock for changes of the schema: "hbox".
 const LOCK: i64 = 0x6862_6f78;
@@ -222,6 +225,7 @@ impl<'c> SchemaChange<'c> {
 
     fn create(&mut self) -> Result<(), String> {
         self.run(SCHEMA)?;
+        self.run(TEXT_AS_BYTES)?;
         self.run(FRESH)?;
         self.query(
             "INSERT INTO schema_version (version, derived_sha256) VALUES ($1, '')",

@@ -36,6 +36,12 @@ SELECT
         FROM chunks WHERE chunks.job_id = jobs.id AND stream = 'stderr'), '') AS stderr
 FROM jobs;
 
+-- job_scripts: each job's script, for operators who type SQL. Scripts of runs are stored once.
+CREATE OR REPLACE VIEW job_scripts AS
+SELECT jobs.id AS job_id,
+    CASE WHEN jobs.script = '' THEN coalesce(scripts.script, '') ELSE jobs.script END AS script
+FROM jobs LEFT JOIN scripts ON scripts.sha256 = jobs.script_sha256;
+
 -- Notifies servers of jobs that somebody else has queued or changed. Servers notify one another
 -- after their commits, for many changes at a time, since PostgreSQL commits transactions with
 -- NOTIFY one at a time.
@@ -52,9 +58,10 @@ CREATE TRIGGER jobs_tell_queued AFTER INSERT ON jobs
 FOR EACH ROW EXECUTE FUNCTION hyprbox_tell_job();
 
 DROP TRIGGER IF EXISTS jobs_tell_changed ON jobs;
-CREATE TRIGGER jobs_tell_changed AFTER UPDATE OF status, cancel_requested_at ON jobs
+CREATE TRIGGER jobs_tell_changed AFTER UPDATE OF status, cancel_requested_at, held ON jobs
 FOR EACH ROW
-WHEN (OLD.status IS DISTINCT FROM NEW.status OR OLD.cancel_requested_at IS DISTINCT FROM NEW.cancel_requested_at)
+WHEN (OLD.status IS DISTINCT FROM NEW.status OR OLD.cancel_requested_at IS DISTINCT FROM NEW.cancel_requested_at
+    OR OLD.held IS DISTINCT FROM NEW.held)
 EXECUTE FUNCTION hyprbox_tell_job();
 
 -- Deletes a job's secrets when the job ends, even if somebody ends it with SQL.

@@ -17,6 +17,13 @@ SELECT
             FROM chunks WHERE chunks.job_id = jobs.id AND stream = 'stderr' ORDER BY start_offset)), '') AS stderr
 FROM jobs;
 
+-- job_scripts: each job's script, for operators who type SQL. Scripts of runs are stored once.
+DROP VIEW IF EXISTS job_scripts;
+CREATE VIEW job_scripts AS
+SELECT jobs.id AS job_id,
+    CASE WHEN jobs.script = '' THEN coalesce(scripts.script, '') ELSE jobs.script END AS script
+FROM jobs LEFT JOIN scripts ON scripts.sha256 = jobs.script_sha256;
+
 -- Deletes a job's secrets when the job ends, even if somebody ends it with SQL. They are
 -- overwritten first, since SQLite does not overwrite freed pages.
 DROP TRIGGER IF EXISTS jobs_erase_secrets;

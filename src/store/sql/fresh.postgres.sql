@@ -7,23 +7,6 @@ CREATE TABLE schema_version (
     derived_sha256 TEXT NOT NULL
 );
 
--- Compare text byte by byte, as SQLite does, independent of the database's locale. Paged lists
--- depend on this order.
-DO $$
-DECLARE
-    name TEXT;
-    field TEXT;
-BEGIN
-    FOR name, field IN
-        SELECT table_name, column_name FROM information_schema.columns
-        WHERE table_schema = current_schema() AND data_type = 'text' AND table_name IN ('users', 'sessions',
-            'user_tokens', 'login_attempts', 'nodes', 'node_tokens', 'node_instances', 'node_enrolments', 'jobs', 'job_secrets', 'chunks',
-            'idempotency_keys', 'audit_entries')
-    LOOP
-        EXECUTE format('ALTER TABLE %I ALTER COLUMN %I TYPE TEXT COLLATE "C"', name, field);
-    END LOOP;
-END $$;
-
 -- Don't compress output: it costs more than it saves, and parts of a chunk can be read without the
 -- rest.
 ALTER TABLE chunks ALTER COLUMN data SET STORAGE EXTERNAL;

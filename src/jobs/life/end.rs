@@ -1,0 +1,41 @@
+//! What follows from a job's end.
+
+use crate::audit;
+use crate::jobs::JobError;
+use crate::store::job::Job;
+use crate::store::{Change, Tx};
+
+/// Who ended a job and why, for the audit log.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::jobs) struct EndEntry<'e> {
+    /// An email, `node:<id>`, or `server`.
+    pub(in crate::jobs) actor: &'e str,
+    pub(in crate::jobs) action: &'static str,
+    pub(in crate::jobs) detail: &'e str,
+}
+
+/// Records a job's end and announces it, in the transaction of the statement that has ended the
+/// job. Every end passes here: the agent's report, a cancel while QUEUED, an expiry, a lost lease, a
+/// timeout, a refusal, a failure by hand through the API, and the deletion of the node.
+pub(in crate::jobs) fn record_end(
+    tx: &mut dyn Tx,
+    job: &Job,
+    entry: Option<EndEntry<'_>>,
+) -> Result<(), JobError> {
+    debug_assert!(job.status.is_terminal(), "{} has not ended", job.id);
+    if let Some(entry) = entry {
+        let entry = audit::Entry {
+            actor: entry.actor,
+            action: entry.action,
+            job_id: Some(&job.id),
+            node_id: Some(&job.node_id),
+            detail: Some(entry.detail),
+        };
+        audit::record(tx, entry)?;
+    }
+    tx.publish(Change::Job {
+        id: job.id.clone(),
+        node_id: job.node_id.clone(),
+    });
+    Ok(())
+}
