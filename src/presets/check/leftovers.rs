@@ -57,7 +57,10 @@ fn stays(command: &Command, waits: bool, kills: bool) -> Option<&'static str> {
         "service" | "rc-service" if has(&["start", "restart"]) => {
             Some("service (on a machine without systemd)")
         }
-        "start-stop-daemon" if has(&["--start", "-S"]) => Some("start-stop-daemon"),
+        // With `--pidfile /dev/null`, the program ends by itself.
+        "start-stop-daemon" if has(&["--start", "-S"]) && !has(&["--test", "-t", "/dev/null"]) => {
+            Some("start-stop-daemon")
+        }
         _ => (command.is_background && !waits && !kills).then_some("&"),
     }
 }

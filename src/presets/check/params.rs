@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::presets::locate::{Aim, Segment};
 use crate::presets::schema::{Param, ParamKind, Preset};
 
-use super::lex::is_name;
+use super::lex::{Command, Expansion, is_name};
 use super::place::Source;
 use super::{Findings, Part};
 
@@ -16,9 +16,9 @@ pub(super) fn unused(
     parts: &[Part<'_>],
     findings: &mut Findings,
 ) {
-    // `eval` and computed names may use any variable.
+    // Computed names may be any variable, and text from elsewhere may use any.
     let is_open = |part: &Part<'_>| {
-        part.text.contains("${!") || part.has(|c| matches!(c.program(), Some("eval")))
+        part.text.contains("${!") || part.has(|it| runs_text(it) == Some(Text::Any))
     };
     if parts.iter().any(is_open) {
         return;
@@ -32,6 +32,16 @@ pub(super) fn unused(
                 .map(|expansion| expansion.name.as_str()),
         );
         used.extend(part.script.bare_names.iter().map(String::as_str));
+        // `export port` hands the param to other programs.
+        let hands_over = |command: &&Command| {
+            let program = command.program();
+            matches!(
+                program,
+                Some("export" | "declare" | "typeset" | "test" | "[")
+            )
+        };
+        let commands = part.script.commands.iter().filter(hands_over);
+        used.extend(commands.flat_map(Command::literals));
     }
     for param in &preset.params {
         if !used.contains(param.name.as_str()) {
@@ -111,20 +121,30 @@ pub(super) fn undefined(
     part: &Part<'_>,
     findings: &mut Findings,
 ) {
-    let is_open = part.has(|command| {
-        let words: Vec<&str> = command.literals().collect();
-        match command.program() {
-            Some("eval" | "source" | ".") => true,
-            // After this, an unset variable is empty.
-            Some("set") => words
-                .iter()
-                .any(|word| word.starts_with('+') && word.contains('u') || *word == "nounset"),
-            _ => false,
-        }
+    // After this, an unset variable is empty.
+    let allows_unset = part.has(|command| {
+        command.program() == Some("set")
+            && command
+                .literals()
+                .any(|word| word.starts_with('+') && word.contains('u') || word == "nounset")
     });
-    if is_open {
+    if allows_unset {
         return;
     }
+    // Text from elsewhere sets variables for what follows it, and for functions, which run later.
+    let texts: Vec<(usize, Text)> = part
+        .script
+        .commands
+        .iter()
+        .filter_map(|command| Some((command.at, runs_text(command)?)))
+        .collect();
+    let may_be_set = |expansion: &Expansion| {
+        let in_capitals = !expansion.name.contains(|c: char| c.is_ascii_lowercase());
+        texts.iter().any(|(at, text)| {
+            (*at < expansion.at || part.script.is_in_function(expansion.at))
+                && (*text == Text::Any || in_capitals)
+        })
+    };
     let set = set_names(part);
     let mut reported = BTreeSet::new();
     for expansion in &part.script.expansions {
@@ -137,6 +157,7 @@ pub(super) fn undefined(
             || expansion.guarded
             || set.contains(name)
             || preset.param(name).is_some()
+            || may_be_set(expansion)
             || !reported.insert(name)
         {
             continue;
@@ -161,6 +182,26 @@ pub(super) fn undefined(
     }
 }
 
+/// What a command reads and runs in this shell.
+#[derive(PartialEq, Eq)]
+enum Text {
+    /// A file of the system, which only sets variables in capitals.
+    Release,
+    Any,
+}
+
+fn runs_text(command: &Command) -> Option<Text> {
+    if !matches!(command.program()?, "eval" | "source" | ".") {
+        return None;
+    }
+    let is_release = command.program() != Some("eval")
+        && command
+            .literals()
+            .next()
+            .is_some_and(|file| file.ends_with("/os-release") || file.ends_with("/lsb-release"));
+    Some(if is_release { Text::Release } else { Text::Any })
+}
+
 /// Every name that may be a variable set by the part: assigned, an argument of `read`, `mapfile`,
 /// `printf -v` and the like, or used in arithmetic.
 fn set_names<'p>(part: &'p Part<'_>) -> BTreeSet<&'p str> {
@@ -168,10 +209,6 @@ fn set_names<'p>(part: &'p Part<'_>) -> BTreeSet<&'p str> {
     for command in &part.script.commands {
         names.extend(command.assigns.iter().map(|it| it.name.as_str()));
         names.extend(command.literals().filter(|word| is_name(word)));
-        // `exec {fd}>file`
-        let in_braces = |word: &'p str| word.strip_prefix('{')?.strip_suffix('}');
-        let words = command.words.iter();
-        names.extend(words.filter_map(|word| in_braces(word.literal.as_deref()?)));
     }
     names
 }

@@ -1,6 +1,6 @@
 //! Readers of a pipe that exit before their writer does. The writer then gets SIGPIPE and exits
-//! with
-//! 141. With `pipefail` that is the exit status of the pipe, although the reader succeeded.
+//! with 141. With `pipefail` that is the exit status of the pipe, although the reader succeeded:
+//! the step fails, or a condition takes the wrong branch.
 
 use super::lex::Command;
 use super::{Findings, Part};
@@ -20,9 +20,16 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
         if writes_at_once(writer) || part.is_unseen(index) || is_meant(part, command, what) {
             continue;
         }
+        let effect = if command.is_tested {
+            "counts as failed in this condition, although"
+        } else if part.script.is_in_function(command.at) {
+            "fails, and with it the step or the condition that calls the function, although"
+        } else {
+            "fails the step, although"
+        };
         let message = format!(
-            "{what} exits before it has read everything, and the command before it may then fail with 141 (SIGPIPE), which \
-             fails the step because of pipefail: {advice}"
+            "{what} exits before it has read everything, and the command before it may then end with 141 (SIGPIPE). With \
+             pipefail the whole pipe then {effect} {what} succeeded: {advice}"
         );
         findings.warning(part.at(command.at), "early-reader", message);
     }
@@ -85,10 +92,19 @@ fn ends_early(command: &Command) -> Option<(&'static str, &'static str)> {
             .then_some(("sed with q", "write sed … <<<\"$(…)\"")),
         "awk" | "gawk" | "mawk" => words
             .iter()
-            .any(|word| word.contains("exit") && !word.contains("END"))
+            .any(|word| exits_with_success(word))
             .then_some(("awk with exit", "write awk … <<<\"$(…)\"")),
         _ => None,
     }
+}
+
+/// Whether an awk program exits early with 0. With another code the pipe fails in any case.
+fn exits_with_success(program: &str) -> bool {
+    !program.contains("END")
+        && program.split("exit").skip(1).any(|rest| {
+            let code = rest.trim_start_matches([' ', '\t', '(']);
+            !code.starts_with(|c: char| c.is_ascii_digit()) || code.starts_with('0')
+        })
 }
 
 /// `q`, `1q`, `/x/q`, `1p;1q`
@@ -111,8 +127,11 @@ fn writes_at_once(command: &Command) -> bool {
             "echo" | "printf" | "uname" | "id" | "hostname" | "date" | "whoami" | "arch" | "nproc"
             | "pwd" | "which" | "command" | "type" | "readlink" | "realpath" | "basename"
             | "dirname" | "stat" | "wc" | "getconf" | "mktemp" | "tty" | "whereis" | "hostnamectl"
-            | "sha256sum" | "sha1sum" | "md5sum" | "lsb_release" | "cut",
+            | "sha256sum" | "sha1sum" | "md5sum" | "lsb_release" | "cut" | "file" | "getcap",
         ) => true,
+        // One entry, one line.
+        Some("getent") => command.arguments().1.len() > 1,
+        Some("head" | "tail") => literals.any(|word| matches!(word, "-1" | "-n1" | "1")),
         _ => literals.any(|word| matches!(word, "--version" | "-V" | "-version" | "version")),
     }
 }

@@ -102,7 +102,7 @@ fn no_false_alarms() {
         "((count = 1)); for ((i = 0; i < port; i++)); do echo \"$i$count\"; done; getopts ab opt || echo \"$opt\"",
         "f() { local x=1 y; y=2; echo \"$x$y\"; }\nf; echo \"${maybe:-} ${other-x} ${third+y} $http_proxy\"",
         "awk -v p=\"$name\" '{ print $p, $undefined }' /etc/fstab; sed \"s/x/\\$y/\" /etc/fstab",
-        ". /etc/os-release; echo \"$id\"",
+        ". /etc/os-release; echo \"$ID\"; . ./lib.sh; echo \"$id\"",
         // Safe removals.
         "rm -rf \"${name:?}/\"; rm -rf \"/srv/${name:?}\"; rm -f \"/srv/$name\"; rm -rf \"/srv/$name.d\"",
         "[[ -n $name ]] || exit 1\nrm -rf \"/srv/$name\"",
@@ -262,6 +262,7 @@ fn rules(field: &str, body: &str) -> Vec<String> {
 fn commands_that_end_a_step_are_found() {
     let table: &[(&str, &str)] = &[
         ("port=${port:-22}", "readonly-param: port=${port:-22}"),
+        ("f() { for name; do :; done; }; f a", "readonly-param: name"),
         ("f() { local name=x; echo \"$name\"; }; f", "readonly-param: name=x"),
         ("f() { local name; }; f", "readonly-param: name"),
         ("for name in a b; do echo \"$name\"; done", "readonly-param: name"),
@@ -275,6 +276,28 @@ fn commands_that_end_a_step_are_found() {
         ("((port = 1))", "readonly-param: port"),
         ("x=1; echo $((port += x))", "readonly-param: port"),
         ("((port++)) || true", "readonly-param: port++"),
+        ("let port=3", "readonly-param: port=3"),
+        ("let x=1 'port += x' || true; echo \"$x\"", "readonly-param: 'port"),
+        ("for ((; port < 3; port++)); do :; done", "readonly-param: port++"),
+        ("exec {port}>/dev/null", "readonly-param: port}>/dev/null"),
+        ("cat {port}</etc/fstab", "readonly-param: port}</etc/fstab"),
+        ("read -ra name <<<x", "readonly-param: name"),
+        ("read -aname <<<x", "readonly-param: -aname"),
+        ("read -rp 'Port: ' -t 1 port <<<x", "readonly-param: port"),
+        ("readarray -d '' -t name </etc/fstab", "readonly-param: name"),
+        ("printf -vname %s x", "readonly-param: -vname"),
+        ("select name in a b; do break; done <<<1", "readonly-param: name"),
+        ("f() { declare -i port; }; f", "readonly-param: port"),
+        ("typeset port=1", "readonly-param: port=1"),
+        ("readonly port=1", "readonly-param: port=1"),
+        ("name=(a b)", "readonly-param: name=(a"),
+        ("name[0]=a", "readonly-param: name[0]=a"),
+        ("coproc name { cat; }", "readonly-param: name"),
+        ("sleep 1 & wait -n -p port", "readonly-param: port"),
+        ("x=$(port=1; echo \"$port\"); echo \"$x\"", "readonly-param: port=1"),
+        ("cat <<EOF\n$((port = 3))\nEOF", "readonly-param: port"),
+        ("[[ $name =~ (a) ]] && name=${BASH_REMATCH[1]}", "readonly-param: name=${BASH_REMATCH[1]}"),
+        (": \"${name:=x}\"", "readonly-param: ${name:=x}\""),
         ("name+=x", "readonly-param: name+=x"),
         ("port=1 env", "readonly-param: port=1"),
         ("dpkg -l | grep -q curl", "early-reader: grep"),
@@ -285,6 +308,9 @@ fn commands_that_end_a_step_are_found() {
         ("dpkg -l | sed 5q", "early-reader: sed"),
         ("dpkg -l | awk '/x/ { print; exit }'", "early-reader: awk"),
         ("echo \"$LOAD_SCRIPT\"", "undefined-variable: $LOAD_SCRIPT\""),
+        (". /etc/os-release; echo \"$id\"", "undefined-variable: $id\""),
+        ("echo \"$id\"; . ./lib.sh", "undefined-variable: $id\""),
+        ("echo \"$agent\"; eval \"$(ssh-agent)\"", "undefined-variable: $agent\""),
         ("echo \"${SUDO_USER}\"", "undefined-variable: ${SUDO_USER}\""),
         ("curl -fsSL https://x.example | sudo -E bash -s -- x", "download-to-shell: sudo"),
         ("curl -fsSL https://x.example | sudo -u root bash -", "download-to-shell: sudo"),
@@ -301,6 +327,8 @@ fn commands_that_end_a_step_are_found() {
         ("curl https://x.example | env A=1 bash -x", "download-to-shell: env"),
         ("read -rp 'Continue? ' answer; echo \"$answer\"", "read-without-input: read"),
         ("until [[ ${x:-} == y ]]; do read -r x; done", "read-without-input: read"),
+        (". ./lib.sh; read -r x; echo \"$x\"", "read-without-input: read"),
+        ("while read -r x; do echo \"$x\"; done </etc/fstab; read -r y; echo \"$y\"", "read-without-input: read"),
         ("nohup sleep 301 >/dev/null 2>&1 & echo $! >/tmp/p", "ended-with-job: nohup"),
         ("setsid -f sleep 300", "ended-with-job: setsid"),
         ("sleep 300 &", "ended-with-job: sleep"),
@@ -308,9 +336,12 @@ fn commands_that_end_a_step_are_found() {
         ("tmux new-session -d 'sleep 300'", "ended-with-job: tmux"),
         ("service nginx start", "ended-with-job: service"),
     ];
-    for (run, expected) in table {
-        assert_eq!(rules("run", run), [*expected], "{run}");
-    }
+    let wrong: Vec<_> = table
+        .iter()
+        .map(|(run, expected)| (run, rules("run", run), *expected))
+        .filter(|(_, found, expected)| found[..] != [*expected])
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(rules("verify", "ss -ltn | grep -q :22"), ["early-reader: grep"]);
     assert_eq!(rules("unless", "ss -ltn | grep -q :22"), [""; 0]);
 }
@@ -329,6 +360,15 @@ fn ordinary_idioms_have_no_findings() {
         "echo \"$USER $LOGNAME $SHELL $HOME $PATH $LANG $TERM $HYPRBOX_JOB_ID $HOSTNAME $EUID ${BASH_VERSINFO[0]} $OSTYPE $HTTPS_PROXY $PWD $RANDOM\"",
         "if [[ -z ${DEBUG:-} ]]; then DEBUG=0; fi; : \"${TOKEN:?}\"; echo \"$TOKEN$DEBUG\"; [ -n \"${CI+x}\" ] && echo \"$CI\" || true",
         "set +u; echo \"$ANYTHING\"",
+        "for name; do echo \"$name\"; done; unset name || true; if ! unset -v port; then :; fi; unset -f name; declare -p port; readonly name; export port; env -u port true; [[ -v port ]]",
+        "let 'x = port == 3' y=port+1 i=0 i++ || true; echo \"$x$y$i\"; let z=port; echo \"$z\"; echo {port} {name} >/dev/null; : \"${port:=22}\" \"${name:-x}\"",
+        "read -rp name x <<<y; read -p port -r x <<<y; echo \"$x\"; printf '%s' -v port; declare -f name || true; mapfile -C name -c 1 lines </etc/fstab; echo \"${lines[0]}\"",
+        "f() { echo \"$later$LATER\"; }; . ./lib.sh; f; eval \"$(ssh-agent)\"; echo \"$SSH_AGENT_PID\"; exec {fd}</etc/fstab; exec {fd}<&-; echo \"$fd\"",
+        "sort /etc/fstab | (read -r a; echo \"$a\"); (read -r b; echo \"$b\") </etc/fstab; sort /etc/fstab | (\n  x=1\n  while read -r c; do echo \"$c$x\"; done\n)",
+        "f() { read -r x; echo \"$x\"; }; sort /etc/fstab | while true; do f; break; done; [[ -t 0 ]] && read -r y && echo \"$y\"",
+        "read -ru 3 z 3</etc/fstab; read -r -u3 z 3</etc/fstab; echo \"$z\"; if [ -t 0 ]; then read -rp 'Sure? ' w; echo \"$w\"; fi",
+        "if getent passwd root | grep -q x; then :; fi; file /etc/fstab | grep -q text; head -n 1 /etc/fstab | grep -q x; dpkg -l | awk '/x/ { exit 1 }'",
+        "start-stop-daemon --start --pidfile /dev/null --startas /usr/bin/mandb",
         ". /etc/os-release; echo \"$VERSION_CODENAME\"",
         "read -r A B <<<\"$name\"; for C in a b; do echo \"$A$B$C\"; done; exec {FD}>/dev/null; echo >&\"$FD\"; printf -v D x; echo \"$D\"",
         "awk 'BEGIN { print ENVIRON[\"X\"], $NF }' /etc/fstab; sed \"s/\\$HOME/x/\" /etc/fstab; cat <<'EOF'\n$NOTHING\nEOF",
@@ -340,9 +380,73 @@ fn ordinary_idioms_have_no_findings() {
         "sleep 1 & wait; sleep 5 & pid=$!; kill \"$pid\"; docker run -d nginx; systemctl start nginx; podman run --rm nginx; true && echo x &>/dev/null; ls 2>&1 >&2",
         "case $port in\n  port) echo 1 ;;\n  name=*) echo 2 ;;\nesac\nx=\"$(case x in x) echo y ;; esac)\"; echo \"$x\"",
     ];
-    for run in table {
-        assert_eq!(rules("run", run), [""; 0], "{run}");
-    }
+    let wrong: Vec<_> = table
+        .iter()
+        .map(|run| (run, rules("run", run)))
+        .filter(|(_, found)| !found.is_empty())
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
     let text = "name: x\ntargets: [any]\nkeepProcesses: true\nsteps:\n- name: One\n  run: nohup sleep 300 &\n";
     assert_eq!(found(&check("x", text, &own_rules())), [""; 0]);
+}
+
+/// A reader that exits early ends a step, but in a condition it only makes the condition false.
+#[test]
+fn an_early_reader_is_described_where_it_is() {
+    let table = [
+        ("dpkg -l | grep -q x", "fails the step"),
+        ("true && dpkg -l | grep -q x", "fails the step"),
+        ("if true; then\n  dpkg -l | grep -q x\nfi", "fails the step"),
+        (
+            "f || true; x=$(dpkg -l | head -n 1); echo \"$x\"",
+            "fails the step",
+        ),
+        ("if dpkg -l | grep -q x; then :; fi", "in this condition"),
+        (
+            "if true; then :; elif dpkg -l | grep -q x; then :; fi",
+            "in this condition",
+        ),
+        ("if ! dpkg -l | grep -q x; then :; fi", "in this condition"),
+        (
+            "while dpkg -l | grep -q x; do sleep 1; done",
+            "in this condition",
+        ),
+        (
+            "until { dpkg -l | grep -q x; }; do sleep 1; done",
+            "in this condition",
+        ),
+        ("if (dpkg -l | grep -q x); then :; fi", "in this condition"),
+        (
+            "if [[ -e /x ]] && dpkg -l | grep -q x; then :; fi",
+            "in this condition",
+        ),
+        ("dpkg -l | grep -q x && echo yes", "in this condition"),
+        ("dpkg -l |\n  grep -q x ||\n  echo no", "in this condition"),
+        ("{ dpkg -l | grep -q x; } || echo no", "in this condition"),
+        ("! dpkg -l | grep -q x", "in this condition"),
+        (
+            "if x=$(dpkg -l | head -n 1); then echo \"$x\"; fi",
+            "in this condition",
+        ),
+        (
+            "has() { dpkg -l | grep -q x; }; if has; then :; fi",
+            "calls the function",
+        ),
+        (
+            "has() (\n  dpkg -l | grep -q x\n)\nhas",
+            "calls the function",
+        ),
+    ];
+    for (run, expected) in table {
+        let indented = run.replace('\n', "\n      ");
+        let text = format!(
+            "name: x\ntargets: [any]\nsteps:\n  - name: One\n    run: |\n      {indented}\n"
+        );
+        let findings = check("x", &text, &own_rules());
+        let messages: Vec<&str> = findings.iter().map(|it| it.message.as_str()).collect();
+        assert!(
+            matches!(messages[..], [message] if message.contains(expected)),
+            "{run}: {messages:?}"
+        );
+    }
 }

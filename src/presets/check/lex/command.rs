@@ -1,6 +1,6 @@
 //! Lists of commands, simple and compound ones.
 
-use super::reader::Reader;
+use super::reader::{Pipeline, Reader};
 use super::{Assign, Command, Word, is_name};
 
 /// Deepest nesting that is read; the rest of the text is skipped.
@@ -40,7 +40,15 @@ impl Reader {
             return Ended::Here;
         }
         self.depth += 1;
+        let (outer, open, closed) = (self.pipeline, self.open.len(), self.closed.take());
+        self.pipeline = Pipeline {
+            first: self.script.commands.len(),
+            is_inverted: false,
+        };
         let ended = self.commands(end);
+        self.end_pipeline(false);
+        self.open.truncate(open);
+        (self.pipeline, self.closed) = (outer, closed);
         self.depth -= 1;
         ended
     }
@@ -56,12 +64,16 @@ impl Reader {
             match next {
                 '\n' => {
                     self.newline();
-                    // The pipe continues after it.
+                    // A pipe continues after it.
+                    if reads.is_none() {
+                        self.end_pipeline(false);
+                    }
                     continue;
                 }
                 ';' => {
                     self.at += 1;
                     reads = None;
+                    self.end_pipeline(false);
                     if self.eat(";") {
                         self.eat("&");
                         if end == End::CaseItem {
@@ -73,25 +85,30 @@ impl Reader {
                 }
                 '&' if self.peek(1) != Some('>') => {
                     self.at += 1;
-                    if !self.eat("&")
-                        && let Some(last) = self.last_at_level()
-                    {
+                    let is_and = self.eat("&");
+                    if !is_and && let Some(last) = self.last_at_level() {
                         self.script.commands[last].is_background = true;
                     }
+                    self.end_pipeline(is_and);
                     reads = None;
                 }
                 '|' => {
                     self.at += 1;
                     reads = None;
-                    if !self.eat("|") {
+                    if self.eat("|") {
+                        self.end_pipeline(true);
+                    } else {
                         self.eat("&");
+                        self.closed = None;
                         reads = self.last_at_level();
                     }
                 }
                 '(' if self.is("((") => self.arithmetic(2),
                 '(' => {
                     self.at += 1;
+                    self.begin_compound(false, reads.take().is_some());
                     self.list(End::Paren);
+                    self.end_compound();
                 }
                 ')' => {
                     self.at += 1;
@@ -134,6 +151,7 @@ impl Reader {
         self.script.commands.push(Command {
             at: self.at,
             reads,
+            is_tested: self.open.iter().any(|it| it.is_condition),
             ..Command::default()
         });
         let mut declares = false;
@@ -157,15 +175,17 @@ impl Reader {
             if self.at == begin {
                 break;
             }
+            if self.opens_descriptor(&word) {
+                continue;
+            }
             if first && self.script.commands[index].assigns.is_empty() {
-                match self.keyword(&word) {
+                match self.keyword(&word, reads.is_some()) {
                     Keyword::None => {}
                     Keyword::Esac => return true,
                     // A separate command follows.
                     Keyword::Goes => {
                         self.script.commands[index].at = self.at;
                         self.script.commands[index].end = self.at;
-                        self.script.feeds_compounds |= reads.is_some();
                         return false;
                     }
                 }
@@ -177,19 +197,92 @@ impl Reader {
                 );
             self.script.commands[index].words.push(word);
         }
+        self.arithmetic_words(index);
         false
     }
 
-    fn keyword(&mut self, word: &Word) -> Keyword {
+    /// `{name}` directly before a redirection: bash sets `name` to the descriptor's number.
+    fn opens_descriptor(&mut self, word: &Word) -> bool {
+        let inner = word
+            .raw
+            .strip_prefix('{')
+            .and_then(|it| it.strip_suffix('}'));
+        let (Some(name), Some('<' | '>')) = (inner, self.peek(0)) else {
+            return false;
+        };
+        if !is_name(name) {
+            return false;
+        }
+        // `{name}>&-` closes it.
+        if self.peek(1) == Some('&') && self.peek(2) == Some('-') {
+            self.script.bare_names.push(name.to_owned());
+        } else {
+            self.sets(word.at + 1, name.to_owned());
+        }
+        true
+    }
+
+    fn sets(&mut self, at: usize, name: String) {
+        self.script.sets.push((at, name.clone()));
+        self.script.bare_names.push(name);
+    }
+
+    /// The arguments of `let` are arithmetic.
+    fn arithmetic_words(&mut self, index: usize) {
+        let words = &self.script.commands[index].words;
+        if words.first().is_none_or(|word| word.raw != "let") {
+            return;
+        }
+        let texts: Vec<(usize, String)> = words[1..]
+            .iter()
+            .filter_map(|word| Some((word.at, word.literal.clone()?)))
+            .collect();
+        for (at, text) in texts {
+            let mut inner = Reader::new(&format!("({text}"));
+            inner.arithmetic(1);
+            for (_, name) in inner.script.sets {
+                self.script.sets.push((at, name));
+            }
+            self.script.bare_names.extend(inner.script.bare_names);
+        }
+    }
+
+    fn keyword(&mut self, word: &Word, reads_pipe: bool) -> Keyword {
         match word.raw.as_str() {
-            "if" | "then" | "elif" | "else" | "while" | "until" | "do" | "done" | "fi" | "{"
-            | "}" | "!" | "time" | "coproc" => Keyword::Goes,
+            "if" | "while" | "until" => {
+                self.begin_compound(true, reads_pipe);
+                Keyword::Goes
+            }
+            "{" => {
+                self.begin_compound(false, reads_pipe);
+                Keyword::Goes
+            }
+            "then" | "do" | "elif" | "else" => {
+                if let Some(it) = self.open.last_mut() {
+                    it.is_condition = word.raw == "elif";
+                }
+                Keyword::Goes
+            }
+            "fi" | "done" | "}" => {
+                self.end_compound();
+                Keyword::Goes
+            }
+            "!" => {
+                self.pipeline.is_inverted = true;
+                Keyword::Goes
+            }
+            "time" => Keyword::Goes,
+            "coproc" => {
+                self.coprocess_name();
+                Keyword::Goes
+            }
             "esac" => Keyword::Esac,
             "[[" => {
                 self.condition();
                 Keyword::Goes
             }
             "for" | "select" => {
+                self.begin_compound(false, reads_pipe);
                 self.blanks();
                 if self.is("((") {
                     self.arithmetic(2);
@@ -197,10 +290,14 @@ impl Reader {
                 }
                 let at = self.at;
                 let name = self.word(false).raw;
-                self.script.sets.push((at, name.clone()));
-                self.script.bare_names.push(name);
                 self.blanks_and_lines();
                 let first = self.script.commands.len();
+                // Without `in`, it goes over the arguments, and only a function has some.
+                if self.is("in") || self.open.iter().any(|it| it.is_body) {
+                    self.sets(at, name);
+                } else {
+                    self.script.bare_names.push(name);
+                }
                 if self.is("in") {
                     self.at += 2;
                     loop {
@@ -219,13 +316,20 @@ impl Reader {
                 Keyword::Goes
             }
             "case" => {
+                self.begin_compound(false, reads_pipe);
                 self.case();
+                self.end_compound();
                 Keyword::Goes
             }
             "function" => {
                 self.blanks();
                 let name = self.word(false).raw;
                 self.script.functions.insert(name);
+                self.blanks();
+                if self.is("()") {
+                    self.at += 2;
+                }
+                self.body_follows = true;
                 Keyword::Goes
             }
             name => {
@@ -238,10 +342,24 @@ impl Reader {
                     self.at += ahead + 1;
                     self.blanks();
                     self.eat(")");
+                    self.body_follows = true;
                     return Keyword::Goes;
                 }
                 Keyword::None
             }
+        }
+    }
+
+    /// `coproc NAME { …; }` sets the array NAME.
+    fn coprocess_name(&mut self) {
+        self.blanks();
+        let at = self.at;
+        let name = self.word(false).raw;
+        self.blanks();
+        if is_name(&name) && matches!(self.peek(0), Some('{' | '(')) {
+            self.sets(at, name);
+        } else {
+            self.at = at;
         }
     }
 
@@ -384,7 +502,9 @@ impl Reader {
             it.has_input = true;
             it.inputs.push(first..last);
             // After `done`, `}` or `)` there may be a redirection without words.
-            self.script.feeds_compounds |= it.words.is_empty() && it.assigns.is_empty();
+            if it.words.is_empty() && it.assigns.is_empty() {
+                self.script.fed.extend(self.closed.clone());
+            }
         }
         true
     }

@@ -26,10 +26,12 @@ pub(super) struct Script {
     /// Commands whose exit status is ignored: in `$(…)` of a condition, a redirection or a list of
     /// words.
     pub(super) unseen: Vec<Range<usize>>,
-    /// Whether a loop, a group or another compound command is redirected or reads a pipe.
-    pub(super) feeds_compounds: bool,
+    /// Commands inside a loop, a group or another compound command that has an input of its own.
+    pub(super) fed: Vec<Range<usize>>,
     /// Functions that the text defines.
     pub(super) functions: BTreeSet<String>,
+    /// The positions of their bodies.
+    pub(super) bodies: Vec<Range<usize>>,
 }
 
 /// A simple command.
@@ -50,6 +52,16 @@ pub(super) struct Command {
     pub(super) is_background: bool,
     /// The command whose output this one reads, by `|`.
     pub(super) reads: Option<usize>,
+    /// Whether its failure decides a condition instead of ending the step: in `if …`, before `&&`
+    /// or `||`, after `!`.
+    pub(super) is_tested: bool,
+}
+
+impl Script {
+    /// Whether the position is inside a function, which may run later or in a condition.
+    pub(super) fn is_in_function(&self, at: usize) -> bool {
+        self.bodies.iter().any(|body| body.contains(&at))
+    }
 }
 
 /// `name=…`
@@ -76,7 +88,7 @@ pub(super) struct Word {
 }
 
 /// `$name` or `${name…}`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Expansion {
     pub(super) at: usize,
     pub(super) name: String,
@@ -84,6 +96,8 @@ pub(super) struct Expansion {
     pub(super) splits: bool,
     /// Whether the variable may be unset: `${name:-…}`, `${name+…}`, `${name:?}`.
     pub(super) guarded: bool,
+    /// Whether this sets an empty variable: `${name:=…}`.
+    pub(super) assigns: bool,
     /// Nesting depth in `$(…)`.
     level: usize,
 }

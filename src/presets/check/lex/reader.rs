@@ -1,5 +1,7 @@
 //! The position in the text, and skipping of blanks, comments and here-documents.
 
+use std::ops::Range;
+
 use super::Script;
 
 #[derive(Default)]
@@ -14,6 +16,36 @@ pub(super) struct Reader {
     pub(super) depth: usize,
     /// Whether the next backtick ends a substitution.
     pub(super) in_backticks: bool,
+    pub(super) pipeline: Pipeline,
+    /// The compound commands that have begun, from the outside in.
+    pub(super) open: Vec<Compound>,
+    /// The commands inside the compound command that has just ended.
+    pub(super) closed: Option<Range<usize>>,
+    /// Whether the next compound command is a function's body.
+    pub(super) body_follows: bool,
+}
+
+/// The pipeline that is being read.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Pipeline {
+    /// The index of its first command.
+    pub(super) first: usize,
+    /// Whether it begins with `!`.
+    pub(super) is_inverted: bool,
+}
+
+/// A compound command that has begun.
+pub(super) struct Compound {
+    at: usize,
+    /// The index of the first command inside.
+    first: usize,
+    /// The pipeline that it belongs to.
+    pipeline: Pipeline,
+    /// Whether it is between `if` and `then`, or `while` and `do`.
+    pub(super) is_condition: bool,
+    reads_pipe: bool,
+    /// Whether it is a function's body.
+    pub(super) is_body: bool,
 }
 
 impl Reader {
@@ -22,6 +54,50 @@ impl Reader {
             text: text.chars().collect(),
             ..Self::default()
         }
+    }
+
+    pub(super) fn begin_compound(&mut self, is_condition: bool, reads_pipe: bool) {
+        let pipeline = std::mem::take(&mut self.pipeline);
+        self.pipeline.first = self.script.commands.len();
+        self.open.push(Compound {
+            at: self.at,
+            first: self.script.commands.len(),
+            pipeline,
+            is_condition,
+            reads_pipe,
+            is_body: std::mem::take(&mut self.body_follows),
+        });
+    }
+
+    pub(super) fn end_compound(&mut self) {
+        let Some(it) = self.open.pop() else {
+            return;
+        };
+        let inside = it.first..self.script.commands.len();
+        if it.reads_pipe {
+            self.script.fed.push(inside.clone());
+        }
+        if it.is_body {
+            self.script.bodies.push(it.at..self.at);
+        }
+        self.closed = Some(inside);
+        self.pipeline = it.pipeline;
+    }
+
+    /// Ends the pipeline. `is_tested`: `&&` or `||` follows.
+    pub(super) fn end_pipeline(&mut self, is_tested: bool) {
+        let next = self.script.commands.len();
+        if is_tested || self.pipeline.is_inverted {
+            let first = self.pipeline.first.min(next);
+            for command in &mut self.script.commands[first..] {
+                command.is_tested = true;
+            }
+        }
+        self.pipeline = Pipeline {
+            first: next,
+            is_inverted: false,
+        };
+        self.closed = None;
     }
 
     pub(super) fn peek(&self, ahead: usize) -> Option<char> {

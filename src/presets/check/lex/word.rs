@@ -162,7 +162,12 @@ impl Reader {
         } else {
             let name = self.name();
             if !name.is_empty() {
-                self.expansion(begin, name, splits, false);
+                self.expansion(Expansion {
+                    at: begin,
+                    name,
+                    splits,
+                    ..Expansion::default()
+                });
             }
         }
     }
@@ -183,15 +188,11 @@ impl Reader {
         self.raw(begin)
     }
 
-    fn expansion(&mut self, at: usize, name: String, splits: bool, guarded: bool) {
+    fn expansion(&mut self, expansion: Expansion) {
         let level = self.level;
-        self.script.expansions.push(Expansion {
-            at,
-            name,
-            splits,
-            guarded,
-            level,
-        });
+        self.script
+            .expansions
+            .push(Expansion { level, ..expansion });
     }
 
     /// Reads `${…}` after the brace.
@@ -210,12 +211,14 @@ impl Reader {
         };
         let guarded = matches!(rest, Some('-' | '=' | '+' | '?'));
         if !name.is_empty() {
-            self.expansion(
-                begin,
+            self.expansion(Expansion {
+                at: begin,
                 name,
-                splits && !is_length && rest != Some('+'),
-                guarded || is_indirect,
-            );
+                splits: splits && !is_length && rest != Some('+'),
+                guarded: guarded || is_indirect,
+                assigns: rest == Some('=') && !is_length && !is_indirect,
+                level: 0,
+            });
         }
         while let Some(c) = self.peek(0) {
             match c {
