@@ -12,8 +12,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Timestamp(i64);
 
 /// Returns the current time by the machine's clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clock"
+)]
 pub fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
+/// Returns the current time in the form in which the system reports the times of files.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clock"
+)]
+pub fn system_now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
 }
 
 /// The longest sleep before the clock is read again, since it may have been changed.

@@ -1,7 +1,7 @@
 //! The node's heartbeat, independent of everything else that the agent does.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use hyprbox_protocol::HeartbeatRequest;
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::client::Client;
+use crate::clock;
 use crate::config::Config;
 use crate::host;
 use crate::trouble::Caller;
@@ -94,7 +95,7 @@ pub(crate) async fn send_stopping(config: &Config, client: &Client, report: Repo
 }
 
 fn request(config: &Config, report: Report) -> HeartbeatRequest {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since_1970 = clock::system_now().duration_since(UNIX_EPOCH);
     HeartbeatRequest {
         instance: report.instance,
         process: report.process,

@@ -8,6 +8,7 @@
 
 mod backoff;
 mod client;
+mod clock;
 #[cfg(target_os = "linux")]
 pub mod commands;
 pub mod config;

@@ -10,6 +10,10 @@ use super::ApiError;
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
+#[expect(
+    clippy::disallowed_types,
+    reason = "this extractor gives its refusals the form of API errors"
+)]
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
     type Rejection = ApiError;
 

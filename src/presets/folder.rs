@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::schema::{Fault, MAX_FILE_BYTES, Preset};
+use crate::clock;
 
 /// Timestamps of files advance in steps (4 ms on many kernels, 2 s on some network shares). A file
 /// that is younger than this may change again without a new timestamp, so it is read again.
@@ -191,7 +192,7 @@ impl PresetFile {
                 changed = self.store_result(&path, name, parsed);
             }
         }
-        let now = SystemTime::now();
+        let now = clock::system_now();
         let signature = fs::metadata(&path).ok().map(|meta| Signature::of(&meta));
         if signature.is_some() && signature == self.signature && twin.is_none() {
             return changed;

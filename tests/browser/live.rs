@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::browser::{Browser, on_a_running_job};
-use crate::harness::{Field, Server, chunk, eventually};
+use crate::harness::{Field, Server, chunk, eventually, unix_time};
 
 #[test]
 fn lines_appear_as_they_come_and_the_end_without_a_reload() {
@@ -268,7 +268,8 @@ fn a_job_that_says_nothing_for_long_is_noticed() {
     agent.claim();
     agent.say(&id, 0, "one\n");
     let ago = |minutes: i64| {
-        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+        let at =
+            jiff::Timestamp::UNIX_EPOCH + unix_time() - jiff::SignedDuration::from_mins(minutes);
         format!("{at:.3}")
     };
     server.database().execute(&format!(

@@ -1,8 +1,7 @@
-//! The rules of the house that a machine can check: the direction of imports, circles between files, words that
-//! CONTRIBUTING.md replaces, and the width of comments and documents.
-
-mod ids;
+//! The rules of the house that a machine can check: the direction of imports, circles between files,
+//! words that CONTRIBUTING.md replaces, widths of comments and documents, and signatures.
 mod imports;
+mod signatures;
 mod text;
 
 use std::path::{Path, PathBuf};

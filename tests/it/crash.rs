@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Call, FakeAgent, Field, Person, Server, chunk, eventually, id_of};
+use crate::harness::{Call, FakeAgent, Field, Person, Server, chunk, eventually, id_of, unix_time};
 
 const KILLS: usize = 50;
 const CLIENTS: usize = 8;
@@ -29,10 +29,7 @@ struct Random(u64);
 
 impl Random {
     fn from_environment() -> Self {
-        let now = || {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH);
-            u64::from(since.expect("after 1970").subsec_nanos())
-        };
+        let now = || u64::from(unix_time().subsec_nanos());
         let given = std::env::var(SEED).ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(now).max(1);
         eprintln!("{SEED}={seed}");

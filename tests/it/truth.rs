@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{FakeAgent, Person, RealAgent, Server, Setup, eventually, with_node};
+use crate::harness::{
+    FakeAgent, Person, RealAgent, Server, Setup, eventually, unix_time, with_node,
+};
 
 fn lines_of(path: &Path) -> usize {
     std::fs::read_to_string(path).map_or(0, |text| text.lines().count())
@@ -305,10 +307,7 @@ fn a_node_that_cant_run_jobs_says_why() {
     let (server, admin, agent) = with_node();
     let problem = "state folder: /var/lib/x is on a disk that is full";
     let beat = |problem: Value, sent_at_ms: i64| json!({"instance": "one", "problem": problem, "sentAtMs": sent_at_ms});
-    let now = || {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        i64::try_from(since.expect("after 1970").as_millis()).expect("fits")
-    };
+    let now = || i64::try_from(unix_time().as_millis()).expect("fits");
     agent.heartbeat(&beat(json!(problem), now())).gives(200);
     assert_eq!(admin.get("/api/nodes/n1").ok()["problem"], problem);
     let page = admin.browser("GET", "/nodes/n1").gives(200).text();

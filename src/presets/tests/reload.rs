@@ -32,7 +32,7 @@ fn files_are_added_changed_and_removed() {
 #[test]
 fn a_change_with_the_same_time_is_noticed() {
     let watched = Watched::new();
-    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+    let old = crate::clock::system_now() - std::time::Duration::from_secs(3_600);
     let write_as_of_then = |title: &str| {
         watched.write("mine.yaml", &yaml("mine", title));
         let file = fs::File::options()

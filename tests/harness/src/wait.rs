@@ -1,6 +1,6 @@
 //! Waiting: always for a condition, always with an end.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long anything may take before a test gives up on it: far more than it takes, so that a busy
 /// machine fails nothing.
@@ -22,4 +22,15 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         );
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// The time since 1970 by the machine's clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clock"
+)]
+pub fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Finding;
+use crate::clock::system_now;
 
 /// A difference that a slow connection or machine can explain.
 const SLACK: Duration = Duration::from_secs(60);
@@ -10,7 +11,7 @@ const SLACK: Duration = Duration::from_secs(60);
 /// Compares the clock with the `Date` header of a response; `None` if the header can't be parsed.
 pub(super) fn compare(date: &str) -> Option<Finding> {
     let server_time = parse(date)?;
-    let (apart, direction) = match SystemTime::now().duration_since(server_time) {
+    let (apart, direction) = match system_now().duration_since(server_time) {
         Ok(apart) => (apart, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };

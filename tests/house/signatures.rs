@@ -1,4 +1,6 @@
-//! A signature that takes two ids names their kinds (`src/store/id.rs`), so that no call swaps them.
+//! Signatures: one that takes two ids names their kinds (`src/store/id.rs`), so that no call swaps
+//! them. A handler reads its body with `JsonBody` or `AgentJson`, whose refusals are API errors;
+//! `axum::Json` is for responses.
 
 use crate::{files, shown};
 
@@ -49,6 +51,41 @@ fn bare_ids(parameters: &str) -> usize {
     let has_ids = parameters.contains("_id");
     let in_paths: usize = in_paths.filter(|_| has_ids).sum();
     in_paths + parameters.split(',').filter(is_bare_id).count()
+}
+
+/// Whether a handler reads its body with `axum::Json`.
+fn reads_axum_json(parameters: &str) -> bool {
+    parameters.split(',').any(|parameter| {
+        let kind = parameter.split_once(": ").map_or("", |(_, kind)| kind);
+        kind.starts_with("Json<") || kind.starts_with("axum::Json<")
+    })
+}
+
+#[test]
+fn handlers_read_bodies_with_the_extractors_of_the_api() {
+    let mut faults = Vec::new();
+    for path in files("src", &[".rs"]) {
+        let text = std::fs::read_to_string(&path).expect("UTF-8");
+        for (line, parameters) in signatures(&text) {
+            if reads_axum_json(&parameters) {
+                faults.push(format!("{}:{line}: ({parameters})", shown(&path)));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_handler_that_reads_axum_json_is_found() {
+    for bad in [
+        "Json(body): Json<Body>",
+        "State(a): State<A>, axum::Json(b): axum::Json<Value>",
+    ] {
+        assert!(reads_axum_json(bad), "{bad}");
+    }
+    assert!(!reads_axum_json(
+        "JsonBody(body): JsonBody<Body>, AgentJson(b): AgentJson<B>"
+    ));
 }
 
 #[test]
