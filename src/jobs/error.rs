@@ -31,6 +31,12 @@ pub enum JobError {
     /// The job was claimed by another agent instance, or without naming one.
     #[error("The job was claimed by another agent instance")]
     NotYourClaim,
+    /// The job was claimed by another live process of the agent instance.
+    #[error("Another process of this agent instance claimed the job; this one uses a copy of its state folder")]
+    NotYourProcess,
+    /// It is not known yet whether the process that claimed the job is still alive.
+    #[error("Another process of this agent instance claimed the job and may still be alive; try again in a few seconds")]
+    ProcessUnproven,
     /// The node's token was revoked while its agent waited for a job.
     #[error("The token is unknown, revoked or has run out")]
     TokenGone,
@@ -78,6 +84,8 @@ impl From<JobError> for ApiError {
             JobError::KeyReused => ApiError::conflict("idempotency_key_reused", message),
             JobError::WrongState(_) => ApiError::conflict("wrong_state", message),
             JobError::NotYourClaim => ApiError::conflict("not_your_claim", message),
+            JobError::NotYourProcess => ApiError::conflict("not_your_process", message),
+            JobError::ProcessUnproven => ApiError::unavailable("process_unproven", message),
             JobError::TokenGone => ApiError::unauthorized(message),
             JobError::NodeBusy => ApiError::conflict("node_busy", message),
             JobError::CantSeal => ApiError::internal(message),

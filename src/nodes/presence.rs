@@ -203,6 +203,27 @@ impl Presence {
                 .is_some_and(|processes| processes.is_silent(claimer, now_ms))
     }
 
+    /// The standing of an instance's process towards a job that `claimer`, a process of the same
+    /// instance, has claimed. It may report on the job if it is `Settled`.
+    pub fn standing_for(
+        &self,
+        node_id: &str,
+        instance: &str,
+        process: &str,
+        claimer: &str,
+    ) -> Standing {
+        let now_ms = self.clock.ran_ms();
+        if process == claimer {
+            return Standing::Settled;
+        }
+        self.nodes()
+            .get(node_id)
+            .and_then(|life| life.processes.get(instance))
+            .map_or(Standing::Unproven, |processes| {
+                processes.standing_for(process, claimer, now_ms)
+            })
+    }
+
     /// Records that a process stopped; without a process id, the instance's only one.
     pub(super) fn record_stop(&self, node_id: &str, instance: &str, process: Option<&str>) {
         let mut nodes = self.nodes();

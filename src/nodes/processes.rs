@@ -51,7 +51,7 @@ pub(super) struct Processes {
     /// Another process, and when it first polled.
     challenger: Option<Process>,
     /// Processes that must create their own instance.
-    second: Vec<String>,
+    second: Vec<Process>,
     /// Former first processes.
     earlier: Vec<Process>,
     /// Processes that reported that they stop.
@@ -74,7 +74,8 @@ impl Processes {
     /// Records a poll.
     pub(super) fn record_poll(&mut self, id: &str, now_ms: u64) -> Sign {
         let settled = Sign::default();
-        if self.second.iter().any(|second| second == id) {
+        if let Some(second) = self.second.iter_mut().find(|second| second.id == id) {
+            second.seen_ms = now_ms;
             return Sign {
                 standing: Standing::Second,
                 ..settled
@@ -88,7 +89,7 @@ impl Processes {
                 let Some(other) = self.challenger.take() else {
                     return settled;
                 };
-                push(&mut self.second, other.id);
+                push(&mut self.second, other);
                 Sign {
                     is_news: true,
                     recognised: true,
@@ -150,7 +151,7 @@ impl Processes {
     }
 
     pub(super) fn standing(&self, id: &str) -> Standing {
-        if self.second.iter().any(|second| second == id) {
+        if self.is_second(id) {
             return Standing::Second;
         }
         let is_first = self.first.as_ref().is_none_or(|first| first.id == id);
@@ -161,12 +162,38 @@ impl Processes {
         }
     }
 
+    fn is_second(&self, id: &str) -> bool {
+        self.second.iter().any(|second| second.id == id)
+    }
+
+    /// The standing of a process towards a job that `claimer` has claimed. It may report on the job
+    /// if it is `Settled`.
+    pub(super) fn standing_for(&self, id: &str, claimer: &str, now_ms: u64) -> Standing {
+        if id == claimer {
+            return Standing::Settled;
+        }
+        let standing = self.standing(id);
+        // A process that was replaced had been asked for a sign of life, and was silent.
+        let is_replaced = || {
+            let mut replaced = self.earlier.iter();
+            replaced.any(|earlier| earlier.id == claimer) && !self.is_second(claimer)
+        };
+        match standing {
+            Standing::Settled if self.is_silent(claimer, now_ms) || is_replaced() => {
+                Standing::Settled
+            }
+            Standing::Second => Standing::Second,
+            Standing::Settled | Standing::Challenged | Standing::Unproven => Standing::Unproven,
+        }
+    }
+
     /// Whether a process, known or not, has stopped or was silent for a lease.
     pub(super) fn is_silent(&self, id: &str, now_ms: u64) -> bool {
         if self.stopped.iter().any(|stopped| stopped == id) {
             return true;
         }
-        let mut known = self.first.iter().chain(&self.earlier);
+        let current = self.first.iter().chain(&self.second);
+        let mut known = current.chain(&self.earlier);
         let seen_ms = known
             .find(|process| process.id == id)
             .map_or(self.since_ms, |process| process.seen_ms);
@@ -233,6 +260,43 @@ mod tests {
         );
         assert!(!processes.is_silent("b", 90_499));
         assert!(processes.is_silent("b", 90_500));
+    }
+
+    #[test]
+    fn a_job_is_reported_by_its_claimer_or_once_that_one_is_gone() {
+        use Standing::{Second, Settled, Unproven};
+        let mut processes = Processes::since(0, 90);
+        processes.record_poll("a", 0);
+        assert_eq!(processes.standing_for("b", "a", 0), Unproven);
+        processes.record_poll("b", 1_000);
+        assert_eq!(processes.standing_for("b", "a", 1_000), Unproven);
+        assert_eq!(processes.standing_for("a", "a", 1_000), Settled);
+        processes.record_poll("b", 11_000);
+        assert_eq!(processes.standing_for("b", "a", 11_000), Settled);
+        // The first process is back: it keeps its job, whichever process keeps the instance.
+        processes.record_poll("a", 12_000);
+        assert_eq!(processes.standing_for("b", "a", 12_000), Unproven);
+        assert!(processes.record_poll("b", 13_000).recognised);
+        assert_eq!(processes.standing_for("a", "a", 13_000), Settled);
+        assert_eq!(processes.standing_for("a", "b", 13_000), Second);
+        processes.record_poll("a", 100_000);
+        processes.record_poll("b", 100_000);
+        assert_eq!(processes.standing_for("b", "a", 189_999), Unproven);
+        assert_eq!(processes.standing_for("b", "a", 190_000), Settled);
+    }
+
+    #[test]
+    fn a_server_that_has_just_started_waits_a_lease_for_an_unknown_claimer() {
+        let mut processes = Processes::since(0, 90);
+        processes.record_poll("b", 0);
+        assert_eq!(
+            processes.standing_for("b", "a", 89_999),
+            Standing::Unproven
+        );
+        assert_eq!(processes.standing_for("b", "a", 90_000), Standing::Settled);
+        processes.record_poll("a", 0);
+        processes.record_stop(Some("a"));
+        assert_eq!(processes.standing_for("b", "a", 1), Standing::Settled);
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub struct PendingAnswer {
     /// must create a new instance id, and gets no job until then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_instance: bool,
+    /// Another process of this agent instance may still be alive. Until that is known, this one
+    /// gets no job and must not report on the jobs that it found in its state folder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
 }
 
 fn default_lease_seconds() -> u64 {

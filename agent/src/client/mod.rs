@@ -143,7 +143,8 @@ impl Client {
         instance: &str,
         request: &hyprbox_protocol::CompleteRequest,
     ) -> Result<(), CallError> {
-        let path = format!("/api/jobs/{job_id}/complete?agent={instance}");
+        let process = self.process();
+        let path = format!("/api/jobs/{job_id}/complete?agent={instance}{process}");
         let call = Call::post(path, encode(request), CALL_TIMEOUT);
         let summary: Summary = self.call(&call).await?;
         if summary.is_of(job_id) {

@@ -94,6 +94,7 @@ pub(crate) async fn work(
             running: BTreeMap::new(),
             boot_id: host::boot_id(),
             recovered: false,
+            found: Vec::new(),
             ahead: None,
             problem: None,
             is_second: false,
@@ -128,8 +129,11 @@ struct Poller<'a> {
     running: BTreeMap<String, Option<JobDir>>,
     /// This boot of the machine.
     boot_id: String,
-    /// Whether the jobs of earlier agents are being followed again.
+    /// Whether the jobs of earlier agents have been found again.
     recovered: bool,
+    /// Those of them that are not followed yet: only the server knows whether this state folder is
+    /// the copy of another agent's, whose jobs they are.
+    found: Vec<JobDir>,
     /// The supervisor of the next job, started ahead of it.
     ahead: Option<Child>,
     /// Why no job can run now.
@@ -159,7 +163,7 @@ impl Poller<'_> {
                 return self.state;
             }
             self.start_ahead();
-            let idle = self.jobs.is_empty();
+            let idle = self.jobs.is_empty() && self.found.is_empty();
             let capacity = u8::from(idle && self.problem.is_none());
             let wait_seconds = self.limit.apply(self.wait_seconds(idle), Instant::now());
             let running: Vec<String> = self.running.keys().cloned().collect();
@@ -212,6 +216,10 @@ impl Poller<'_> {
 
     /// How long the next poll may stay open.
     fn wait_seconds(&self, idle: bool) -> u64 {
+        if !self.found.is_empty() {
+            // The answer itself is what matters.
+            return 0;
+        }
         if !idle {
             // Each poll is a sign of life, so a running job's polls are shorter than a third of its
             // lease.
@@ -224,7 +232,7 @@ impl Poller<'_> {
         IDLE_WAIT_SECONDS
     }
 
-    /// Checks that jobs can run. The first time that they can, follows the jobs that earlier agents
+    /// Checks that jobs can run. The first time that they can, finds the jobs that earlier agents
     /// left running.
     fn check_health(&mut self) {
         if let Some(problem) = health::problem(&self.config.state_dir) {
@@ -238,7 +246,8 @@ impl Poller<'_> {
             log.restore(&self.ctx.completions, &self.boot_id)?;
             for dir in job_dir::recover(&self.state.jobs())? {
                 tracing::info!("[jobrunner] job {}: found again", dir.id());
-                self.follow(dir, None);
+                self.running.insert(dir.id().to_owned(), Some(dir.clone()));
+                self.found.push(dir);
             }
             self.recovered = true;
             Ok(())
@@ -303,6 +312,12 @@ impl Poller<'_> {
         self.ctx.set_lease(answer.lease_seconds);
         self.is_second |= answer.new_instance;
         let mut news = false;
+        if !self.is_second && !answer.unproven {
+            for dir in std::mem::take(&mut self.found) {
+                news = true;
+                self.follow(dir, None);
+            }
+        }
         for id in &answer.cancel {
             if let Some(Some(dir)) = self.running.get(id) {
                 news |= job::cancel(dir);

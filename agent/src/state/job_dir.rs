@@ -155,10 +155,19 @@ pub(crate) fn recover(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
 
 /// Finds the jobs that have a living supervisor.
 pub(crate) fn alive(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
+    find(jobs, |dir| dir.has("lock") && dir.try_lock().is_none())
+}
+
+/// Finds the jobs that have no living supervisor.
+pub(crate) fn without_supervisor(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
+    find(jobs, |dir| !dir.has("lock") || dir.try_lock().is_some())
+}
+
+fn find(jobs: &Path, is_one: impl Fn(&JobDir) -> bool) -> Result<Vec<JobDir>, StateError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(jobs).map_err(StateError::io(jobs))? {
         let dir = JobDir::at(&entry.map_err(StateError::io(jobs))?.path());
-        if is_job_id(&dir.id) && dir.has("lock") && dir.try_lock().is_none() {
+        if is_job_id(&dir.id) && is_one(&dir) {
             found.push(dir);
         }
     }

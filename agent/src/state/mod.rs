@@ -108,7 +108,13 @@ impl State {
     }
 
     /// Gives this folder an instance id of its own, because it is a copy of another agent's folder.
+    /// Jobs that were copied with it are the other agent's.
     pub(crate) fn renew_instance(&mut self) -> Result<(), StateError> {
+        let jobs = self.jobs();
+        for dir in job_dir::without_supervisor(&jobs)? {
+            tracing::info!("[jobrunner] job {} is the other agent's", dir.id());
+            std::fs::remove_dir_all(dir.path()).map_err(StateError::io(dir.path()))?;
+        }
         self.instance = create_instance(&self.dir)?;
         Ok(())
     }

@@ -388,6 +388,7 @@ impl Server {
             let over = left.is_zero() || world.never_wait || world.down;
             if job.is_some() || !cancel.is_empty() || over {
                 let answer = PendingAnswer {
+                    unproven: false,
                     job,
                     cancel,
                     lease_seconds: world.lease_seconds,

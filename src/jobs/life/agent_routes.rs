@@ -30,6 +30,13 @@ fn process_of<'q>(query: &'q Pairs<'_>) -> Result<Option<&'q str>, ApiError> {
     short_id(query, "process")
 }
 
+fn agent_of(query: &Pairs<'_>) -> Result<AgentIds, ApiError> {
+    Ok(AgentIds {
+        instance: instance_of(query)?.map(str::to_owned),
+        process: process_of(query)?.map(str::to_owned),
+    })
+}
+
 /// An id that an agent chose.
 fn short_id<'q>(query: &'q Pairs<'_>, name: &str) -> Result<Option<&'q str>, ApiError> {
     let Some(id) = query.get(name) else {
@@ -130,18 +137,16 @@ async fn output(
     query: Query,
     AgentJson(request): AgentJson<OutputRequest>,
 ) -> Result<axum::Json<OutputAnswer>, ApiError> {
-    let instance = instance_of(&query)?;
-    let agent = AgentIds {
-        instance: instance.map(str::to_owned),
-        process: process_of(&query)?.map(str::to_owned),
-    };
+    let agent = agent_of(&query)?;
+    let instance = agent.instance.as_deref();
     jobs.nodes.record_life(&node.node_id, instance).await?;
     Ok(axum::Json(jobs.append(node, agent, id, request).await?))
 }
 
 /// Ends a job.
 #[utoipa::path(post, path = "/api/jobs/{id}/complete", tag = "agents", request_body = CompleteRequest,
-    params(("id" = String, Path), ("agent" = Option<String>, Query, description = "The agent instance of the claim")),
+    params(("id" = String, Path), ("agent" = Option<String>, Query, description = "The agent instance of the claim"),
+        ("process" = Option<String>, Query, min_length = 1, max_length = 128, description = "The process of that instance")),
     responses((status = 200, body = JobView),
         (status = 409)),
     security(("node" = [])))]
@@ -152,11 +157,10 @@ async fn complete(
     query: Query,
     AgentJson(request): AgentJson<CompleteRequest>,
 ) -> Result<axum::Json<JobView>, ApiError> {
-    let instance = instance_of(&query)?;
+    let agent = agent_of(&query)?;
+    let instance = agent.instance.as_deref();
     jobs.nodes.record_life(&node.node_id, instance).await?;
-    let job = jobs
-        .complete(node, instance.map(str::to_owned), id, request)
-        .await?;
+    let job = jobs.complete(node, agent, id, request).await?;
     Ok(axum::Json(job.into()))
 }
 

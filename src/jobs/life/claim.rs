@@ -7,7 +7,7 @@ use crate::auth::NodeIdentity;
 use crate::clock;
 use crate::jobs::life::finish::fail_claimed;
 use crate::jobs::{JobError, Jobs};
-use crate::nodes::Presence;
+use crate::nodes::{Presence, Standing};
 use crate::presets::script_sha256;
 use crate::store::claim::{self, ClaimRecord, Claimant, OwnJob};
 use crate::store::id::{JobId, NodeId, TokenId};
@@ -63,14 +63,16 @@ impl Jobs {
         }))
     }
 
-    /// Reads the poller's cancels and records its strays, without a claim.
-    pub(super) async fn read_cancels(&self, query: WorkQuery) -> Result<Vec<String>, JobError> {
+    /// Reads the poller's cancels and records its strays, without claiming a job.
+    pub(super) async fn read_cancels(&self, query: WorkQuery) -> Result<Work, JobError> {
         let node_id = query.node_id.clone();
-        let (cancel, strays) = self
+        let presence = std::sync::Arc::clone(&self.nodes.presence);
+        let (work, strays) = self
             .store
             .read(move |tx| {
                 let own = own(tx, &query)?;
-                Ok::<_, JobError>((cancels(&own), strays(tx, &query, &own)?))
+                let strays = strays(tx, &query, &own)?;
+                Ok::<_, JobError>((Work::without_job(&query, &own, &presence), strays))
             })
             .await?;
         if !strays.is_empty() {
@@ -78,7 +80,7 @@ impl Jobs {
                 .write(move |tx| record_strays(tx, &node_id, &strays))
                 .await?;
         }
-        Ok(cancel)
+        Ok(work)
     }
 
     /// Fails a claimed job that must not be delivered to its agent.
@@ -147,14 +149,9 @@ pub(super) fn find_work(
     presence: &Presence,
 ) -> Result<Work, JobError> {
     let own = own(tx, poll)?;
-    let cancel = cancels(&own);
     let strays = strays(tx, poll, &own)?;
     record_strays(tx, &poll.node_id, &strays)?;
-    let mut work = Work {
-        delivery: None,
-        cancel,
-        is_held: false,
-    };
+    let mut work = Work::without_job(poll, &own, presence);
     for lost in own.iter().filter(|job| is_undelivered(job, poll)) {
         if !may_deliver_again(lost, poll, presence) {
             work.is_held = true;
@@ -191,8 +188,23 @@ pub(super) struct Work {
     pub(super) delivery: Option<Delivery>,
     /// Jobs that the agent must cancel.
     pub(super) cancel: Vec<String>,
-    /// A claim is held back because another process may have received it.
+    /// A claim is held back because another process may have received it, or the poller's process
+    /// lists a job that another one claimed, which may still be alive.
     pub(super) is_held: bool,
+}
+
+impl Work {
+    fn without_job(poll: &WorkQuery, own: &[OwnJob], presence: &Presence) -> Self {
+        let is_listed = |job: &&OwnJob| poll.running.contains(&job.id);
+        Self {
+            delivery: None,
+            cancel: cancels(own),
+            is_held: own
+                .iter()
+                .filter(is_listed)
+                .any(|job| !may_report(job, poll, presence)),
+        }
+    }
 }
 
 /// Jobs that have ended on the server, and whether their script still runs.
@@ -243,6 +255,16 @@ fn own(tx: &mut dyn Tx, poll: &WorkQuery) -> Result<Vec<OwnJob>, JobError> {
 /// list it. Unknown without an instance.
 fn is_undelivered(job: &OwnJob, poll: &WorkQuery) -> bool {
     poll.instance.is_some() && !job.still_running && !poll.running.contains(&job.id)
+}
+
+/// Whether the poller's process may report on the job.
+fn may_report(job: &OwnJob, poll: &WorkQuery, presence: &Presence) -> bool {
+    match (&poll.instance, &job.claimed_process, &poll.process) {
+        (Some(instance), Some(claimer), Some(poller)) => {
+            presence.standing_for(&poll.node_id, instance, poller, claimer) == Standing::Settled
+        }
+        _ => true,
+    }
 }
 
 /// Whether no other live process of the poller's instance can have received the claim.

@@ -7,33 +7,29 @@ use crate::auth::NodeIdentity;
 use crate::clock;
 use crate::http::FieldErrors;
 use crate::jobs::life::end::{EndEntry, record_end};
+use crate::jobs::life::output::AgentIds;
 use crate::jobs::{JobError, Jobs};
+use crate::nodes::{Presence, Standing};
 use crate::store::Tx;
 use crate::store::job::{self, Ending, Job, JobStatus, StreamCounts};
 
 impl Jobs {
     /// Ends a job as its agent reports. Repeating a report returns the same job; a different report
     /// is refused.
-    pub async fn complete(
+    pub(in crate::jobs) async fn complete(
         &self,
         node: NodeIdentity,
-        instance: Option<String>,
+        agent: AgentIds,
         id: String,
         request: CompleteRequest,
     ) -> Result<Job, JobError> {
         check(&request)?;
+        let presence = std::sync::Arc::clone(&self.nodes.presence);
         let (job, is_new) = self
             .store
             .write(move |tx| {
-                complete(
-                    tx,
-                    Claimant {
-                        node_id: &node.node_id,
-                        instance: instance.as_deref(),
-                    },
-                    &id,
-                    request,
-                )
+                let caller = agent.claimant(&node.node_id, &presence);
+                complete(tx, caller, &id, request)
             })
             .await?;
         if is_new {
@@ -48,15 +44,28 @@ impl Jobs {
 pub(in crate::jobs) struct Claimant<'c> {
     pub(in crate::jobs) node_id: &'c str,
     pub(in crate::jobs) instance: Option<&'c str>,
+    pub(in crate::jobs) process: Option<&'c str>,
+    pub(in crate::jobs) presence: &'c Presence,
 }
 
 /// Refuses a caller that does not hold the job's claim. Any caller of the node holds a claim that
-/// has no instance.
-pub(in crate::jobs) fn require_claim(job: &Job, instance: Option<&str>) -> Result<(), JobError> {
-    match (job.claimed_by.as_deref(), instance) {
-        (None, _) => Ok(()),
-        (Some(holder), Some(caller)) if holder == caller => Ok(()),
-        (Some(_), _) => Err(JobError::NotYourClaim),
+/// has no instance. Another process of the instance holds it only once the claiming one is gone.
+pub(in crate::jobs) fn require_claim(job: &Job, caller: Claimant<'_>) -> Result<(), JobError> {
+    let instance = match (job.claimed_by.as_deref(), caller.instance) {
+        (None, _) => return Ok(()),
+        (Some(holder), Some(instance)) if holder == instance => instance,
+        (Some(_), _) => return Err(JobError::NotYourClaim),
+    };
+    let (Some(claimer), Some(process)) = (&job.claimed_process, caller.process) else {
+        return Ok(());
+    };
+    let standing = caller
+        .presence
+        .standing_for(caller.node_id, instance, process, claimer);
+    match standing {
+        Standing::Settled => Ok(()),
+        Standing::Second => Err(JobError::NotYourProcess),
+        Standing::Challenged | Standing::Unproven => Err(JobError::ProcessUnproven),
     }
 }
 
@@ -68,16 +77,17 @@ pub(in crate::jobs) fn is_lost(job: &Job) -> bool {
 /// Ends the job. The flag is false if an earlier, identical report has ended it already.
 pub(in crate::jobs) fn complete(
     tx: &mut dyn Tx,
-    Claimant { node_id, instance }: Claimant<'_>,
+    caller: Claimant<'_>,
     id: &str,
     request: CompleteRequest,
 ) -> Result<(Job, bool), JobError> {
+    let node_id = caller.node_id;
     let job = job::find_locked(tx, id)?
         .filter(|job| job.node_id == node_id)
         .ok_or(JobError::NotFound)?;
     let digest = digest_of(&request);
     if job.status != JobStatus::Queued {
-        require_claim(&job, instance)?;
+        require_claim(&job, caller)?;
     }
     if job.status.is_terminal() && job.complete_digest.as_deref() == Some(&digest[..]) {
         return Ok((job, false));
@@ -258,6 +268,7 @@ mod tests {
             recovered_at: None,
             lost_at: None,
             claimed_by: None,
+            claimed_process: None,
             still_running: false,
             run_id: None,
             batch: None,

@@ -13,6 +13,7 @@ use crate::jobs::life::claim::FollowUpClaim;
 use crate::jobs::life::finish::{self, Claimant, is_lost, require_claim};
 use crate::jobs::life::tail_limits::{counts_of, trim};
 use crate::jobs::{JobError, Jobs};
+use crate::nodes::Presence;
 use crate::store::job::{self, Job, JobStatus};
 use crate::store::output::{self, StoredChunk, count_newlines};
 use crate::store::{Change, StoreError, Tx};
@@ -36,10 +37,25 @@ struct Piece {
     data: Vec<u8>,
 }
 
-/// The ids that an agent sent with its output.
+/// The ids that an agent sent with its output or with a job's end.
 pub(in crate::jobs) struct AgentIds {
     pub(in crate::jobs) instance: Option<String>,
     pub(in crate::jobs) process: Option<String>,
+}
+
+impl AgentIds {
+    pub(in crate::jobs) fn claimant<'c>(
+        &'c self,
+        node_id: &'c str,
+        presence: &'c Presence,
+    ) -> Claimant<'c> {
+        Claimant {
+            node_id,
+            instance: self.instance.as_deref(),
+            process: self.process.as_deref(),
+            presence,
+        }
+    }
 }
 
 impl Jobs {
@@ -68,10 +84,7 @@ impl Jobs {
         let (job, arrived, ends_now, next) = self
             .store
             .write_large(bytes, move |tx| {
-                let caller = Claimant {
-                    node_id: &node.node_id,
-                    instance: agent.instance.as_deref(),
-                };
+                let caller = agent.claimant(&node.node_id, &presence);
                 let appended = append(tx, caller, &id, Batch { pid, pieces }, max_bytes);
                 let Some(end) = end else {
                     return appended.map(|(job, arrived)| (job, arrived, false, None));
@@ -197,17 +210,18 @@ struct Batch {
 /// Stores the batch. Returns the job, and the number of bytes that were new.
 fn append(
     tx: &mut dyn Tx,
-    Claimant { node_id, instance }: Claimant<'_>,
+    caller: Claimant<'_>,
     id: &str,
     batch: Batch,
     max_bytes: u64,
 ) -> Result<(Job, u64), JobError> {
+    let node_id = caller.node_id;
     // The row's lock orders the appends: positions continue those of the previous append.
     let mut job = job::find_locked(tx, id)?
         .filter(|job| job.node_id == node_id)
         .ok_or(JobError::NotFound)?;
     if job.status != JobStatus::Queued {
-        require_claim(&job, instance)?;
+        require_claim(&job, caller)?;
     }
     if job.status != JobStatus::Running && !is_lost(&job) {
         return Err(JobError::WrongState(job.status));

@@ -157,10 +157,13 @@ impl Jobs {
                 Standing::Challenged => return Ok(self.empty_answer()),
                 Standing::Unproven => query.wants_job = false,
                 Standing::Second => {
-                    return Ok(PendingAnswer {
-                        new_instance: true,
-                        ..self.empty_answer()
-                    });
+                    let mut answer = self.empty_answer();
+                    answer.new_instance = true;
+                    if !query.running.is_empty() {
+                        // It may still run a job that it claimed as the only process.
+                        answer.cancel = self.read_cancels(query).await?.cancel;
+                    }
+                    return Ok(answer);
                 }
             }
             match self.decide(&signal, &query.node_id, poller, deadline) {
@@ -171,11 +174,12 @@ impl Jobs {
                 }
                 PollDecision::Query(generation) => {
                     // Boxed, to keep the future of a waiting poll small.
-                    let (answer, is_held) = Box::pin(self.query_work(&query)).await?;
+                    let (mut answer, is_held) = Box::pin(self.query_work(&query)).await?;
+                    answer.unproven = is_held || standing == Standing::Unproven;
                     if answer.job.is_some() || !answer.cancel.is_empty() {
                         return Ok(answer);
                     }
-                    if is_held || standing == Standing::Unproven {
+                    if answer.unproven {
                         // Only time changes this, which moves no generation, so the next poll
                         // queries again.
                         let until = deadline.min(Instant::now() + HELD_WAIT);
@@ -237,19 +241,21 @@ impl Jobs {
             cancel: Vec::new(),
             lease_seconds: self.limits.lease_seconds,
             new_instance: false,
+            unproven: false,
         }
     }
 
-    /// Queries the database for cancels and, if the agent has room, a job. The flag is true if a
-    /// claim is held back because another process may have received it.
+    /// Queries the database for cancels and, if the agent has room, a job. The flag is
+    /// [`Work::is_held`](super::claim::Work::is_held).
     async fn query_work(&self, query: &WorkQuery) -> Result<(PendingAnswer, bool), JobError> {
         let mut answer = self.empty_answer();
         let owned = query.clone();
         let turn = self.polls.turn().await.map_err(JobError::from)?;
         let presence = Arc::clone(&self.nodes.presence);
         if !query.wants_job {
-            answer.cancel = self.read_cancels(owned).await?;
-            return Ok((answer, false));
+            let work = self.read_cancels(owned).await?;
+            answer.cancel = work.cancel;
+            return Ok((answer, work.is_held));
         }
         let work = self
             .store

@@ -161,6 +161,8 @@ pub struct Job {
     pub lost_at: Option<Timestamp>,
     /// The agent instance that claimed the job.
     pub claimed_by: Option<String>,
+    /// The process of that instance; older agents send none.
+    pub claimed_process: Option<String>,
     /// The job has ended here, but the agent reports that the script still runs.
     pub still_running: bool,
     /// The run that the job belongs to.
@@ -238,6 +240,7 @@ pub(super) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
         recovered_at: row.take_typed_time()?,
         lost_at: row.take()?,
         claimed_by: row.take()?,
+        claimed_process: row.take()?,
         still_running: row.take()?,
         run_id: row.take()?,
         batch: row.take()?,
