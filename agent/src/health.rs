@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access};
 
@@ -30,7 +31,21 @@ pub(crate) fn problem(state_dir: &Path) -> Option<String> {
         {
             Some(format!("state folder: {shown} is on a disk that is full"))
         }
-        Ok(_) => None,
+        Ok(_) => unwritable(&[state_dir, &state_dir.join("jobs")]),
         Err(error) => Some(format!("state folder: {shown}: {}", error.desc())),
     }
+}
+
+/// Why one of the folders can't be written to: its mode, or it was made immutable. A missing one is
+/// created later.
+fn unwritable(dirs: &[&Path]) -> Option<String> {
+    dirs.iter().find_map(|dir| {
+        match access(*dir, AccessFlags::W_OK | AccessFlags::X_OK) {
+            Ok(()) | Err(Errno::ENOENT) => None,
+            Err(error) => {
+                let (dir, error) = (dir.display(), error.desc());
+                Some(format!("state folder: {dir} can't be written to: {error}"))
+            }
+        }
+    })
 }

@@ -1,5 +1,6 @@
 //! What all of an agent's jobs share.
 
+use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use crate::backoff::{Backoff, LONGEST};
 use crate::client::{CallError, Client};
+use crate::health;
 use crate::state::State;
 use crate::state::completions::Completions;
 use crate::state::dir_pool::DirPool;
@@ -21,6 +23,7 @@ pub(crate) struct Context {
     /// The completions that the server has acknowledged.
     pub(crate) completions: Completions,
     pub(crate) dir_pool: DirPool,
+    state_dir: PathBuf,
     lease_seconds: AtomicU64,
     /// Supervisors that have ended, or will soon.
     ending: Mutex<Vec<Child>>,
@@ -33,9 +36,15 @@ impl Context {
             instance: state.instance().to_owned(),
             completions: state.completions(),
             dir_pool: state.dir_pool(),
+            state_dir: state.dir().to_owned(),
             lease_seconds: AtomicU64::new(LEASE_SECONDS),
             ending: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Whether the node could run another job now.
+    pub(crate) fn can_take_job(&self) -> bool {
+        health::problem(&self.state_dir).is_none()
     }
 
     /// How long a job lives without a sign of life from its agent.

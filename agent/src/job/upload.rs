@@ -133,7 +133,8 @@ impl Uploader {
             // one must still get through.
             next: self.wants_next
                 && self.policy.is_first_try()
-                && end.is_some_and(JobEnd::allows_another_job),
+                && end.is_some_and(JobEnd::allows_another_job)
+                && self.ctx.can_take_job(),
         });
         // The pid is of no use once the job has ended.
         let pid = if last.is_some() { None } else { self.pid() };

@@ -22,7 +22,7 @@ use crate::host;
 use crate::job::context::Context;
 use crate::job::{self, Handover};
 use crate::state::job_dir::{self, JobDir};
-use crate::state::{State, StateError};
+use crate::state::{PROBE_BYTES, State, StateError};
 use crate::supervisor::handle::{self, Supervisor};
 use crate::trouble::Caller;
 use limit::PollLimit;
@@ -97,6 +97,8 @@ pub(crate) async fn work(
             found: Vec::new(),
             ahead: None,
             problem: None,
+            room_bytes: 0,
+            handed_back: None,
             is_second: false,
             backoff: Backoff::default(),
             early_answers: 0,
@@ -138,6 +140,10 @@ struct Poller<'a> {
     ahead: Option<Child>,
     /// Why no job can run now.
     problem: Option<String>,
+    /// How much room the script needs for which there was none.
+    room_bytes: usize,
+    /// The job that could not be written down. It did not start; the server sends it again.
+    handed_back: Option<String>,
     /// Whether the server knows another live process of this instance.
     is_second: bool,
     backoff: Backoff,
@@ -164,6 +170,10 @@ impl Poller<'_> {
             }
             self.start_ahead();
             let idle = self.jobs.is_empty() && self.found.is_empty();
+            if idle && self.problem.is_none() {
+                // So that no job is claimed that can't run: the last job may have filled the disk.
+                self.set_problem(health::problem(&self.config.state_dir));
+            }
             let capacity = u8::from(idle && self.problem.is_none());
             let wait_seconds = self.limit.apply(self.wait_seconds(idle), Instant::now());
             let running: Vec<String> = self.running.keys().cloned().collect();
@@ -188,7 +198,7 @@ impl Poller<'_> {
                 biased;
                 // The open poll asks for no job, so a new one replaces it.
                 Some(result) = self.jobs.join_next() => self.finish(result),
-                // So that no job is claimed that can't run.
+                // The same, while the poll is open.
                 () = until_unhealthy(self.config), if capacity > 0 => self.check_health(),
                 (called_at, answer) = poll => match answer {
                     Ok(answer) => {
@@ -238,7 +248,7 @@ impl Poller<'_> {
         if let Some(problem) = health::problem(&self.config.state_dir) {
             return self.set_problem(Some(problem));
         }
-        let health = self.state.probe().and_then(|()| {
+        let health = self.state.probe(PROBE_BYTES + self.room_bytes).and_then(|()| {
             if self.recovered {
                 return Ok(());
             }
@@ -252,6 +262,9 @@ impl Poller<'_> {
             self.recovered = true;
             Ok(())
         });
+        if health.is_ok() {
+            self.room_bytes = 0;
+        }
         self.set_problem(health.err().map(|e| e.to_string()));
     }
 
@@ -321,11 +334,16 @@ impl Poller<'_> {
         for id in &answer.cancel {
             if let Some(Some(dir)) = self.running.get(id) {
                 news |= job::cancel(dir);
+            } else if self.handed_back.take_if(|job| job == id).is_some() {
+                self.complete_cancelled(id.clone());
+                news = true;
             }
         }
         if let Some(job) = answer.job {
             news = true;
-            if capacity == 0 {
+            if answer.cancel.contains(&job.id) && !self.running.contains_key(&job.id) {
+                self.complete_cancelled(job.id);
+            } else if capacity == 0 {
                 tracing::warn!(
                     "[jobrunner] job {} was not requested and is ignored",
                     job.id

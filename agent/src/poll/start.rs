@@ -1,4 +1,8 @@
 //! Starts a claimed job, or reports to the server why it doesn't start.
+//!
+//! A job that can't be written down now, because the disk is full or read-only, is handed back: the
+//! agent treats the claim as an answer that got lost. As it does not list the job as running, the
+//! server sends the job again when the agent has room for it and asks for one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,14 +80,14 @@ impl Poller<'_> {
                 return;
             }
             Err(e) => {
-                let text = e.to_string();
-                self.set_problem(Some(text.clone()));
-                Err(text)
+                self.state.start_log().forget(&job.id);
+                return self.hand_back(job, e.to_string());
             }
         };
         match started {
             Ok((dir, supervisor)) => {
                 tracing::info!("[jobrunner] job {}: {} started", job.id, job.preset);
+                self.handed_back = None;
                 self.follow(dir, Some(supervisor));
             }
             Err(error) => {
@@ -100,6 +104,25 @@ impl Poller<'_> {
         let log = self.state.start_log();
         let file = log.record(&Start::of(spec)).ok()?;
         Some(PendingSync::begin(file))
+    }
+
+    fn hand_back(&mut self, job: &ClaimedJob, problem: String) {
+        tracing::warn!("[jobrunner] job {} waits: {problem}", job.id);
+        self.room_bytes = job.script.len();
+        self.handed_back = Some(job.id.clone());
+        self.set_problem(Some(problem));
+    }
+
+    /// Reports the end of a job that has not started and whose cancel the server requested.
+    pub(super) fn complete_cancelled(&mut self, id: String) {
+        let cancelled = || CompleteRequest {
+            cancelled: Some(true),
+            stdout_bytes: Some(0),
+            stderr_bytes: Some(0),
+            ..CompleteRequest::default()
+        };
+        let end = self.ctx.completions.find(&id);
+        self.complete_job(id, end.unwrap_or_else(cancelled));
     }
 
     /// Reports that a job's script did not start.

@@ -26,8 +26,8 @@ use crate::state::job_dir::PIPES;
 use crate::state::start_log::StartLog;
 use crate::trusted_dir::{self, TrustFault, own_file};
 
-/// Bytes that a health check writes: as many as a job's first files take.
-const PROBE_BYTES: usize = 64 * 1024;
+/// Bytes that a health check writes: as many as a job's first files take, without its script.
+pub(crate) const PROBE_BYTES: usize = 64 * 1024;
 /// How long an agent that is stopping may still hold the folder's lock.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -74,7 +74,7 @@ impl State {
             start_log,
             _lock: lock,
         };
-        state.probe()?;
+        state.probe(PROBE_BYTES)?;
         // An earlier agent may have been killed while it prepared or recycled one of these.
         let spare = state.spare_dirs();
         match std::fs::remove_dir_all(&spare) {
@@ -94,6 +94,10 @@ impl State {
                 result => return result,
             }
         }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The agent instance's id.
@@ -142,11 +146,11 @@ impl State {
         &self.start_log
     }
 
-    /// Checks that a job's files could be written now.
-    pub(crate) fn probe(&self) -> Result<(), StateError> {
+    /// Checks that a job's files could be written now, by writing this many bytes.
+    pub(crate) fn probe(&self, bytes: usize) -> Result<(), StateError> {
         check_folder(&self.dir)?;
         let path = self.dir.join("probe");
-        try_to_write(&path, PROBE_BYTES).map_err(StateError::io(&path))
+        try_to_write(&path, bytes).map_err(StateError::io(&path))
     }
 }
 

@@ -78,8 +78,17 @@ impl Node {
     }
 
     pub fn start(&self) -> Agent {
-        let mut child = self
-            .command(&["run"])
+        self.start_with(&[])
+    }
+
+    /// Starts the agent with the command `with`, which gets the agent's command as its arguments.
+    pub fn start_with(&self, with: &[&str]) -> Agent {
+        let agent = [env!("CARGO_BIN_EXE_hyprbox-agent"), "run"];
+        let words: Vec<&str> = with.iter().chain(&agent).copied().collect();
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
+            .env_clear()
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

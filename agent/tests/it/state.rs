@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::agent::{Node, wait_until};
+use crate::agent::{Agent, Node, wait_until};
 use crate::server::Server;
 
 /// Starts an agent, and checks that it sends heartbeats and takes no job. Then `fix` repairs the
@@ -264,14 +264,167 @@ fn a_disk_that_fills_up_between_two_jobs() {
     let agent = node.start();
     server.wait_for("a poll", |world| world.polls.first().map(drop));
     disk.fill();
-    let id = server.queue("exit 0");
-    let end = server.wait_end(&id);
-    let why = end.error_msg.unwrap();
-    assert!(why.contains("No space left on device"), "{why}");
+    // The job waits: whether the agent has claimed it or not depends on when it noticed.
+    let id = server.queue("echo ran");
     agent.wait_log("no jobs are taken until this is fixed");
     let next = server.queue("exit 0");
     disk.clear();
+    for id in [&id, &next] {
+        let end = server.wait_end(id);
+        assert_eq!((end.exit_code, end.error_msg), (Some(0), None));
+    }
+    assert_eq!(server.stdout(&id), "ran\n");
+}
+
+/// A script of this size does not fit on a [`SmallDisk`] next to [`almost_fill`]'s file, though the
+/// agent sees room for a usual job.
+const LARGE_SCRIPT: usize = 2 << 20;
+
+fn almost_fill(disk: &SmallDisk) {
+    std::fs::write(disk.0.join("fill"), vec![0; 2 << 20]).expect("fits");
+}
+
+fn large_script() -> String {
+    format!("echo ran\n# {}\n", "x".repeat(LARGE_SCRIPT))
+}
+
+#[test]
+fn a_claimed_job_that_does_not_fit_on_the_disk_waits_for_room() {
+    let server = Server::start();
+    let node = node(&server);
+    let Some(disk) = SmallDisk::mount(&node) else {
+        return;
+    };
+    almost_fill(&disk);
+    let agent = node.start();
+    let id = server.queue(&large_script());
+    agent.wait_log(&format!("job {id} waits: state folder: "));
+    server.wait_for("the problem", |world| {
+        let beat = world.heartbeats.last()?;
+        let problem = beat.problem.as_deref()?;
+        problem.contains("No space left on device").then_some(())
+    });
+    assert!(server.world().jobs[&id].end.is_none());
+    disk.clear();
+    assert_eq!(server.wait_end(&id).exit_code, Some(0));
+    assert_eq!(server.stdout(&id), "ran\n");
+}
+
+#[test]
+fn a_job_that_waits_for_room_can_be_cancelled() {
+    let server = Server::start();
+    let node = node(&server);
+    let Some(disk) = SmallDisk::mount(&node) else {
+        return;
+    };
+    almost_fill(&disk);
+    let agent = node.start();
+    let id = server.queue(&large_script());
+    agent.wait_log(&format!("job {id} waits: state folder: "));
+    server.cancel(&id);
+    let end = server.wait_end(&id);
+    assert_eq!((end.cancelled, end.exit_code), (Some(true), None));
+    disk.clear();
+    let next = server.queue("exit 0");
     assert_eq!(server.wait_end(&next).exit_code, Some(0));
+    assert_eq!(server.stdout(&id), "");
+}
+
+/// Starts the agent in a mount namespace, after the commands of `prepare`. `None` if this user may
+/// not create one.
+fn start_in_namespace(node: &Node, prepare: &str) -> Option<Agent> {
+    let may = std::process::Command::new("unshare")
+        .args(["-m", "true"])
+        .status();
+    if !may.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: this user may not create a mount namespace");
+        return None;
+    }
+    let script = format!("{prepare}\nexec \"$0\" \"$@\"");
+    Some(node.start_with(&["unshare", "-m", "/bin/sh", "-c", &script]))
+}
+
+fn wait_problem(server: &Server, words: &str) {
+    server.wait_for(words, |world| {
+        let beat = world.heartbeats.last()?;
+        let problem = beat.problem.as_deref()?;
+        problem.contains(words).then_some(())
+    });
+}
+
+#[test]
+fn a_node_without_bash_takes_no_job_and_says_so() {
+    let server = Server::start();
+    let node = node(&server);
+    let Some(_agent) = start_in_namespace(&node, "mount --bind /dev/null /bin/bash") else {
+        return;
+    };
+    wait_problem(&server, "/bin/bash can't be started: Permission denied");
+    let id = server.queue("exit 0");
+    server.wait_for("polls that ask for no job", |world| {
+        (world.polls.iter().filter(|poll| poll.capacity == 0).count() >= 2).then_some(())
+    });
+    assert_eq!(server.world().jobs[&id].claims, 0);
+}
+
+#[test]
+fn a_node_without_proc_takes_no_job_and_says_so() {
+    let server = Server::start();
+    let node = node(&server);
+    let Some(_agent) = start_in_namespace(&node, "mount -t tmpfs tmpfs /proc") else {
+        return;
+    };
+    wait_problem(&server, "/proc is not usable: /proc/self/exe: No such file");
+    let id = server.queue("exit 0");
+    server.wait_for("polls that ask for no job", |world| {
+        (world.polls.iter().filter(|poll| poll.capacity == 0).count() >= 2).then_some(())
+    });
+    assert_eq!(server.world().jobs[&id].claims, 0);
+}
+
+/// A folder that not even root can write to.
+struct Immutable(std::path::PathBuf);
+
+impl Immutable {
+    /// Returns `None` if this user or this file system can't.
+    fn make(dir: &Path) -> Option<Self> {
+        let made = chattr("+i", dir);
+        if !made {
+            eprintln!("SKIPPED: {} can't be made immutable", dir.display());
+        }
+        made.then(|| Self(dir.to_owned()))
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        chattr("-i", &self.0);
+    }
+}
+
+fn chattr(change: &str, dir: &Path) -> bool {
+    let mut command = std::process::Command::new("chattr");
+    let output = command.arg(change).arg(dir).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_folder_that_becomes_immutable_while_the_agent_runs() {
+    let server = Server::start();
+    let node = node(&server);
+    let _agent = node.start();
+    server.wait_for("a poll", |world| world.polls.first().map(drop));
+    let Some(immutable) = Immutable::make(&node.state()) else {
+        return;
+    };
+    wait_problem(&server, "can't be written to: Operation not permitted");
+    let id = server.queue("exit 0");
+    server.wait_for("a poll that asks for no job", |world| {
+        (world.polls.last()?.capacity == 0).then_some(())
+    });
+    assert_eq!(server.world().jobs[&id].claims, 0);
+    drop(immutable);
+    assert_eq!(server.wait_end(&id).exit_code, Some(0));
 }
 
 #[test]
