@@ -101,6 +101,7 @@ pub(crate) async fn work(
             handed_back: None,
             is_second: false,
             backoff: Backoff::default(),
+            is_failing: false,
             early_answers: 0,
             poll_at: Instant::now(),
             limit: PollLimit::default(),
@@ -147,6 +148,8 @@ struct Poller<'a> {
     /// Whether the server knows another live process of this instance.
     is_second: bool,
     backoff: Backoff,
+    /// Whether the last poll failed.
+    is_failing: bool,
     /// How many answers in a row came at once and without news.
     early_answers: u32,
     /// The next poll begins no earlier.
@@ -211,6 +214,7 @@ impl Poller<'_> {
                     }
                     Err(e) => {
                         self.ctx.client.trouble.failed(Caller::Poll, &e);
+                        self.is_failing = true;
                         self.early_answers = 0;
                         let cap = if idle { LONGEST } else { self.ctx.sign_of_life_every() };
                         let wait = self.backoff.next(cap).max(e.retry_after().unwrap_or_default().min(cap));
@@ -226,7 +230,7 @@ impl Poller<'_> {
 
     /// How long the next poll may stay open.
     fn wait_seconds(&self, idle: bool) -> u64 {
-        if !self.found.is_empty() {
+        if self.is_failing || !self.found.is_empty() {
             // The answer itself is what matters.
             return 0;
         }
@@ -322,6 +326,7 @@ impl Poller<'_> {
         capacity: u8,
     ) {
         self.backoff.reset();
+        self.is_failing = false;
         self.ctx.set_lease(answer.lease_seconds);
         self.is_second |= answer.new_instance;
         let mut news = false;
