@@ -8,7 +8,8 @@ use hyprbox_protocol::ClaimedJob;
 use tokio::time::Instant;
 
 use super::context::Context;
-use super::report::{JobEnd, complete};
+use super::complete::complete;
+use super::report::JobEnd;
 use super::upload::{Outcome, Uploader};
 use super::wake::{Signals, Wake};
 use crate::state::job_dir::{JobDir, STARTED};

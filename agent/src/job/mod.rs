@@ -1,6 +1,7 @@
 //! One job, from the start of its supervisor until the server has acknowledged its completion.
 
 mod body;
+mod complete;
 pub(crate) mod context;
 mod follow;
 mod report;
@@ -9,8 +10,8 @@ mod upload;
 mod upload_policy;
 mod wake;
 
+pub(crate) use complete::complete;
 pub(crate) use follow::{Handover, follow};
-pub(crate) use report::complete;
 
 use crate::state::job_dir::{EndedBy, JobDir};
 

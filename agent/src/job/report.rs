@@ -1,14 +1,11 @@
-//! How a job ended, and the report of it to the server.
+//! How a job ended, as the report to the server has it.
 
 use hyprbox_protocol::{CompleteRequest, FailureReason, PerStream};
 
-use super::context::Context;
-use crate::backoff::Backoff;
 use crate::host;
 use crate::spool::totals_on_disk;
 use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, StartMarker};
 use crate::supervisor::process::end_processes_of;
-use crate::trouble::Caller;
 
 /// How a job ended, as far as this node knows.
 pub(super) enum JobEnd {
@@ -95,24 +92,4 @@ async fn why_lost(dir: &JobDir) -> String {
             .to_owned();
     }
     "the job's supervisor was killed, or could not record how the script ended; the job's remaining processes were ended".to_owned()
-}
-
-/// Reports a job's completion until the server itself accepts or refuses it.
-pub(crate) async fn complete(ctx: &Context, id: &str, request: &CompleteRequest) {
-    let mut backoff = Backoff::default();
-    loop {
-        match ctx.client.complete(id, &ctx.instance, request).await {
-            Ok(()) => break,
-            Err(e) if matches!(e.status(), Some(404 | 409)) => {
-                tracing::warn!("[jobrunner] job {id}: the server refused its completion: {e}");
-                break;
-            }
-            Err(e) => {
-                ctx.client.trouble.failed(Caller::Complete, &e);
-                ctx.wait_out(&e, &mut backoff).await;
-            }
-        }
-    }
-    ctx.client.trouble.ended(Caller::Complete);
-    ctx.completions.record(id, request);
 }

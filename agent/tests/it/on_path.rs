@@ -153,6 +153,58 @@ fn an_end_is_reported_even_if_all_output_is_refused() {
 }
 
 #[test]
+fn an_end_that_a_firewall_refuses_is_reported_in_another_form() {
+    // The preset's output is empty, so that the end goes in a call of its own.
+    let killed = "kill -9 $$";
+    for (refuses, message) in [
+        // Whatever `complete` says; the other call passes.
+        (None, Some("killed by SIGKILL")),
+        // What the message says, in either call. The server derives it from the signal.
+        (Some("killed by"), None),
+    ] {
+        let server = Server::start();
+        server.change(|world| {
+            world.firewall = Some(Box::new(move |kind, body| {
+                let text = String::from_utf8_lossy(body);
+                let is_bad = match refuses {
+                    None => kind == "complete",
+                    Some(words) => text.contains(words),
+                };
+                is_bad.then_some(403)
+            }));
+        });
+        let node = Node::new(&server);
+        let agent = node.start();
+        let id = server.queue(killed);
+        let end = server.wait_end(&id);
+        assert_eq!(end.signal.as_deref(), Some("SIGKILL"));
+        assert_eq!(end.error_msg.as_deref(), message);
+        let next = server.queue("echo next; exit 4");
+        assert_eq!(server.wait_end(&next).exit_code, Some(4));
+        drop(agent);
+    }
+}
+
+#[test]
+fn an_outage_of_the_path_takes_no_message_from_an_end() {
+    let server = Server::start();
+    server.change(|world| {
+        // Pauses are short, to keep the lease.
+        world.lease_seconds = 3;
+        world.firewall = Some(Box::new(|kind, _| {
+            matches!(kind, "complete" | "output").then_some(502)
+        }));
+    });
+    let node = Node::new(&server);
+    let _agent = node.start();
+    let id = server.queue("kill -9 $$");
+    server.wait_for("many refusals", |world| (world.refused >= 12).then_some(()));
+    server.change(|world| world.firewall = None);
+    let end = server.wait_end(&id);
+    assert_eq!(end.error_msg.as_deref(), Some("killed by SIGKILL"));
+}
+
+#[test]
 fn an_enrolment_ignores_responses_from_the_path() {
     let server = Server::start();
     for status in [502, 200, 404] {
@@ -242,6 +294,24 @@ fn an_outage_is_one_warning_and_one_line_at_its_end() {
     let log = agent.log();
     assert_eq!(log.matches("WARN").count(), 1, "{log}");
     assert_eq!(log.matches("the server answers again").count(), 1, "{log}");
+}
+
+#[test]
+fn the_end_of_an_outage_is_logged_before_a_poll_has_waited() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let agent = node.start();
+    server.wait_for("a poll", |world| world.polls.first().map(drop));
+    server.change(|world| world.down = true);
+    agent.wait_log("[jobrunner] poll error");
+    let from = server.change(|world| {
+        world.down = false;
+        world.polls.len()
+    });
+    agent.wait_log("the server answers again");
+    let world = server.world();
+    assert_eq!(world.polls[from].wait, 0, "{:?}", world.polls);
+    assert_eq!(agent.log().matches("WARN").count(), 1, "{}", agent.log());
 }
 
 #[test]
