@@ -87,6 +87,10 @@ fn serve(flags: &ArgMatches) -> ExitCode {
     memory::configure_allocator();
     let config = match Config::read(flags, &|name| std::env::var(name).ok()) {
         Ok(config) => config,
+        Err(error) if error.is_of_flag(flags) => {
+            fail_start(error);
+            return ExitCode::from(hyprbox::cli::USAGE);
+        }
         Err(error) => return fail_start(error),
     };
     start_log(&config);

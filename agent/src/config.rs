@@ -78,6 +78,22 @@ pub enum ConfigError {
     Usage(String),
 }
 
+impl ConfigError {
+    /// Whether the command line is wrong, and not the environment.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Usage(_) => true,
+            Self::Bad { name, .. } | Self::BadSecret { name, .. } => {
+                name.starts_with("--") || name == URL_ARGUMENT
+            }
+            Self::Missing { .. } => false,
+        }
+    }
+}
+
+/// The name of the argument with the server's address.
+pub(crate) const URL_ARGUMENT: &str = "URL";
+
 /// The names of one setting.
 struct Setting {
     var: &'static str,
@@ -126,6 +142,18 @@ const NODE_ID_ALLOWED: &str =
     "the node's id: 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit";
 const TOKEN_ALLOWED: &str = "the node's token, hbn_…, which the server showed once";
 const JOB_ENV_ALLOWED: &str = "names of environment variables, comma-separated, such as HTTPS_PROXY,NO_PROXY,TZ, without HYPRBOX_NODE_TOKEN";
+/// These names make bash, or every program that a script starts, run other code or work differently.
+const LOADERS: [&str; 8] = [
+    "BASH_ENV",
+    "BASHOPTS",
+    "BASH_COMPAT",
+    "BASH_XTRACEFD",
+    "ENV",
+    "POSIXLY_CORRECT",
+    "PS4",
+    "SHELLOPTS",
+];
+const LOADER_PREFIX: &str = "LD_";
 const INTERVAL_RANGE: TimeRange = TimeRange::millis(1000, 3_600_000);
 
 /// Settings by name, before they are checked.
@@ -237,11 +265,17 @@ impl<'a> RawSettings<'a> {
             .map(|name| name.trim().to_owned())
             .collect();
         let is_allowed = |name: &String| is_variable(name) && name != NODE_TOKEN.var;
-        if names.iter().all(is_allowed) {
-            Ok(names)
-        } else {
-            Err(bad(&name, &value, JOB_ENV_ALLOWED))
+        if !names.iter().all(is_allowed) {
+            return Err(bad(&name, &value, JOB_ENV_ALLOWED));
         }
+        let is_loader =
+            |name: &&String| LOADERS.contains(&name.as_str()) || name.starts_with(LOADER_PREFIX);
+        if let Some(loader) = names.iter().find(is_loader) {
+            let allowed =
+                format!("without {loader}, which would change how bash runs every script");
+            return Err(bad(&name, &value, &allowed));
+        }
+        Ok(names)
     }
 
     fn required(&self, setting: &Setting, allowed: &str) -> Result<(String, String), ConfigError> {

@@ -14,9 +14,9 @@ static ALLOCATOR: hyprbox_agent::wiping_alloc::WipingAlloc =
 
 /// The output's reader has closed it, as `head` does.
 const PIPE_CLOSED: u8 = 141;
-/// The command line itself is wrong.
+/// The command line is wrong: a command, a flag or a flag's value.
 const USAGE: u8 = 64;
-/// The settings are wrong, or what they name can't be used.
+/// The settings in the environment are wrong, or what they name can't be used.
 const BAD_SETTINGS: u8 = 2;
 
 /// Why a command was not run: one line, and the exit code.
@@ -45,11 +45,10 @@ impl From<String> for Refusal {
 
 impl From<ConfigError> for Refusal {
     fn from(error: ConfigError) -> Self {
-        match error {
-            ConfigError::Usage(_) => Self::usage(error.to_string()),
-            ConfigError::Bad { .. }
-            | ConfigError::BadSecret { .. }
-            | ConfigError::Missing { .. } => error.to_string().into(),
+        if error.is_usage() {
+            Self::usage(error.to_string())
+        } else {
+            error.to_string().into()
         }
     }
 }

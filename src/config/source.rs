@@ -12,6 +12,18 @@ pub struct ConfigError {
     allowed: String,
 }
 
+impl ConfigError {
+    /// Whether one of the `flags` has the value, and not the environment.
+    pub fn is_of_flag(&self, flags: &ArgMatches) -> bool {
+        flag(flags, self.name).is_some()
+    }
+}
+
+fn flag<'f>(flags: &'f ArgMatches, name: &str) -> Option<&'f String> {
+    // The command may not have this flag.
+    flags.try_get_one::<String>(name).ok().flatten()
+}
+
 /// Reads a value by its variable's name, first from the flags, then from the environment. An empty
 /// value counts as absent.
 pub(super) struct Source<'s> {
@@ -21,9 +33,8 @@ pub(super) struct Source<'s> {
 
 impl Source<'_> {
     pub(super) fn text(&self, name: &'static str) -> Option<String> {
-        // The command may not have this flag.
-        let flag = self.flags.try_get_one::<String>(name).ok().flatten();
-        flag.cloned()
+        flag(self.flags, name)
+            .cloned()
             .or_else(|| (self.environment)(name))
             .filter(|value| !value.is_empty())
     }

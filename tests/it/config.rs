@@ -36,14 +36,14 @@ fn tree(folder: &Path) -> Tree {
 
 pub(crate) fn refused(setup: &Setup) -> String {
     let output = setup.command().output().expect("it runs");
-    one_line(&output)
+    one_line(&output, 2)
 }
 
-/// A start that was refused says so in one line, on standard error, and ends with 2.
+/// A start that was refused says so in one line, on standard error, and ends with this code.
 #[track_caller]
-fn one_line(output: &Output) -> String {
+fn one_line(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8(output.stderr.clone()).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert_eq!(output.stdout, b"", "{stderr}");
     // The log is not part of it; lines of it begin with a time.
     let lines: Vec<&str> = stderr
@@ -102,9 +102,10 @@ fn a_bad_value_is_one_line_and_changes_nothing() {
     for (variable, value, allowed) in BAD {
         let by_variable = Setup::new().with(variable, value);
         let by_flag = Setup::new().word(&format!("{}={value}", flag_of(variable)));
-        for setup in [by_variable, by_flag] {
+        // A wrong flag is a wrong command line.
+        for (setup, code) in [(by_variable, 2), (by_flag, 64)] {
             let before = tree(setup.folder());
-            let line = refused(&setup);
+            let line = one_line(&setup.command().output().expect("it runs"), code);
             assert!(
                 line.contains(variable) || line.contains(&flag_of(variable)),
                 "{variable}: {line}"

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::client::{self, CallError};
 use crate::commands::check::{Finding, check};
 use crate::commands::service::ENV_FILE;
-use crate::config::{Config, ConfigError, RawSettings};
+use crate::config::{Config, ConfigError, RawSettings, URL_ARGUMENT};
 
 const UNIT: &str = "hyprbox-agent.service";
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -76,7 +76,7 @@ impl Enroll {
             )
         })?;
         let raw = RawSettings::of(env, flags);
-        let (url, ca_file, insecure_http) = raw.connection("URL", &url)?;
+        let (url, ca_file, insecure_http) = raw.connection(URL_ARGUMENT, &url)?;
         Ok(Self {
             url,
             code,

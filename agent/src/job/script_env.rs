@@ -35,7 +35,8 @@ pub(crate) fn script_env(config: &Config, id: &str) -> BTreeMap<String, String> 
     .into();
     for name in &config.job_env {
         if let Ok(value) = std::env::var(name) {
-            env.insert(name.clone(), value);
+            // What every job has stays as it is on every node.
+            env.entry(name.clone()).or_insert(value);
         }
     }
     // Last, so that HYPRBOX_JOB_ENV can't override them.

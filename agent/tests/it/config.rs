@@ -47,6 +47,11 @@ fn bad_values_stop_the_start_with_one_line() {
         ("HYPRBOX_JOB_ENV", "1TZ", "comma-separated"),
         ("HYPRBOX_JOB_ENV", "TZ,,LANG", "comma-separated"),
         ("HYPRBOX_JOB_ENV", "TZ=UTC", "comma-separated"),
+        ("HYPRBOX_JOB_ENV", "TZ,BASH_ENV", "without BASH_ENV"),
+        ("HYPRBOX_JOB_ENV", "ENV", "without ENV"),
+        ("HYPRBOX_JOB_ENV", "SHELLOPTS", "without SHELLOPTS"),
+        ("HYPRBOX_JOB_ENV", "LD_PRELOAD", "without LD_PRELOAD"),
+        ("HYPRBOX_JOB_ENV", "LD_LIBRARY_PATH", "without LD_LIB"),
         ("HYPRBOX_LOG", "loud", "debug"),
     ] {
         let mut node = Node::new(&server);
@@ -60,7 +65,9 @@ fn bad_values_stop_the_start_with_one_line() {
         "--ca-file",
         "--job-env",
     ] {
-        refused(
+        // The command line is wrong.
+        refused_with(
+            64,
             &Node::new(&server),
             &["run", flag, "b@d"],
             &[flag, "b@d", "it must be"],
@@ -110,6 +117,9 @@ fn unknown_commands_and_flags_are_named() {
     }
     refused_with(64, &node, &["enroll"], &["--help"]);
     refused_with(64, &node, &["run", "--interval"], &["--interval"]);
+    refused_with(64, &node, &["enroll", "notaurl", "code"], &["URL", "notaurl"]);
+    let with_password = "https://user:hunter2@jobs.example.org";
+    refused_with(64, &node, &["enroll", with_password, "code"], &["URL"]);
     assert!(node.output(&["--version"]).status.success());
     let help = node.output(&["--help"]);
     assert!(String::from_utf8_lossy(&help.stdout).contains("HYPRBOX_API_URL"));
