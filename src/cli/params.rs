@@ -76,6 +76,7 @@ fn pairs(given: &[String]) -> Result<BTreeMap<&str, &str>, CliError> {
     for pair in given {
         let (name, value) = pair
             .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
             .ok_or_else(|| CliError::usage(format!("-p {pair}: must be NAME=VALUE")))?;
         if pairs.insert(name, value).is_some() {
             return Err(CliError::usage(format!("-p {name} is repeated")));
@@ -122,7 +123,17 @@ fn read_file(path: &str) -> Result<String, CliError> {
     if bytes.len() as u64 > FILE_MAX {
         return Err(wrong("it is larger than 8 MiB"));
     }
-    String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8 text"))
+    // Some editors, and PowerShell's `>`, write UTF-16, which begins with this mark.
+    let is_utf_16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    String::from_utf8(bytes).map_err(|_| {
+        if is_utf_16 {
+            wrong("it is UTF-16 text, not UTF-8").hint(format!(
+                "convert it: iconv -f UTF-16 -t UTF-8 {path} > new, or save it as UTF-8"
+            ))
+        } else {
+            wrong("it is not UTF-8 text")
+        }
+    })
 }
 
 fn from_file(file: &str, stdin: &mut Stdin) -> Result<Map<String, Value>, CliError> {

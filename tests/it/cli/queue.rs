@@ -79,6 +79,17 @@ fn a_file_of_params_and_what_wins_over_it() {
     assert_eq!(ann.job(id.trim())["params"]["count"], 2);
     cli.run_with(&words, "[1]").ends(125).says("JSON object");
     cli.run_with(&words, "{").ends(125).says("is not JSON");
+    let utf_16: Vec<u8> = "\u{feff}{}"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    std::fs::write(&file, utf_16).expect("writes");
+    cli.run(&["run", "note", "-n", "n1", "--params-file", path])
+        .ends(125)
+        .says("it is UTF-16 text, not UTF-8");
+    cli.run(&["run", "note", "-n", "n1", "-p", "=x"])
+        .ends(64)
+        .says("-p =x: must be NAME=VALUE");
     let twice = [
         "run",
         "note",
