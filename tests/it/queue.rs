@@ -1,8 +1,8 @@
 //! Queueing: the job that comes of it, every fault at once, and the same request twice.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::harness::{Field, Person, Server, id_of};
+use crate::harness::{Field, Person, Server, id_of, write_preset};
 
 fn ready() -> (Server, Person) {
     let mut server = Server::start();
@@ -35,6 +35,33 @@ const FIELDS: &[(&str, bool)] = &[
     ("stdoutDropped", false),
     ("stderrDropped", false),
 ];
+
+#[test]
+fn a_script_that_no_agent_accepts_is_not_queued() {
+    let (server, admin) = ready();
+    let names = ["a", "b", "c", "d", "e"];
+    let params: String = names
+        .map(|name| format!("  {name}: {{ type: string, maxLength: 1048576, default: x }}\n"))
+        .concat();
+    let preset = format!(
+        "name: long\ntitle: Long\ndescription: For tests.\ntargets: [any]\nrisk: low\ntimeout: 10m\n\
+         params:\n{params}steps:\n  - name: Do it\n    run: 'true'\n"
+    );
+    write_preset(&server.presets_dir(), "long", &preset);
+    // A single quote takes four bytes in bash, and one more of these in JSON.
+    let queue = |count: usize| {
+        let params: Map<String, Value> = names[..count]
+            .iter()
+            .map(|name| ((*name).to_owned(), json!("'".repeat(1_048_576))))
+            .collect();
+        let body = json!({"preset": "long", "nodeId": "n1", "params": params});
+        admin.post("/api/jobs", &body)
+    };
+    let refused = queue(4).refused(400, "bad_input").json();
+    let message = refused["fields"]["params"].as_str().expect("a message");
+    assert!(message.contains("more than 16 MiB"), "{message}");
+    queue(3).gives(201);
+}
 
 #[test]
 fn a_queued_job_shows_every_field() {

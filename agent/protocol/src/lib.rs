@@ -42,6 +42,9 @@ pub use version::{AGENT_VERSION_MARK, Version, is_older};
 /// The most bytes in a request body, after decompression.
 pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
+/// The most bytes of an answer that an agent reads: a job's script as JSON, and its secrets.
+pub const MAX_CLAIM_BYTES: usize = 16 * 1024 * 1024;
+
 /// The most characters of an agent's `errorMsg` that the server keeps; the rest is cut.
 pub const MAX_ERROR_MSG_CHARS: usize = 4096;
 

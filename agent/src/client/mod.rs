@@ -30,9 +30,6 @@ const OUTPUT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// If a connection turns out to be closed within this time, it was closed while it was idle.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
-/// The most bytes in an answer that may carry a job: its script as JSON, and its secrets.
-#[cfg(target_os = "linux")]
-const LONGEST_WITH_JOB: usize = 16 * 1024 * 1024;
 
 /// One node's connection to the server.
 pub(crate) struct Client {
@@ -113,7 +110,7 @@ impl Client {
             path,
             body: None,
             timeout: CALL_TIMEOUT + Duration::from_secs(poll.wait_seconds),
-            longest_answer: LONGEST_WITH_JOB,
+            longest_answer: hyprbox_protocol::MAX_CLAIM_BYTES,
         };
         self.call(&call).await
     }
@@ -129,7 +126,7 @@ impl Client {
         let process = self.process();
         let path = format!("/api/jobs/{job_id}/output?agent={instance}{process}");
         let call = Call {
-            longest_answer: LONGEST_WITH_JOB,
+            longest_answer: hyprbox_protocol::MAX_CLAIM_BYTES,
             ..Call::post(path, body, OUTPUT_TIMEOUT)
         };
         self.call(&call).await

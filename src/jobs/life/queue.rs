@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hyprbox_protocol::Secrets;
+use hyprbox_protocol::{MAX_CLAIM_BYTES, Secrets};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -20,6 +20,9 @@ use crate::store::{Change, Tx, idempotency, node};
 
 /// How long an Idempotency-Key is remembered, in milliseconds.
 pub(in crate::jobs) const KEY_AGE_MS: i64 = 24 * 3_600 * 1_000;
+/// The most bytes of a script and its secrets as JSON. The rest of a claim is shorter than this
+/// leaves for it.
+const CLAIM_MAX: usize = MAX_CLAIM_BYTES - 64 * 1024;
 /// The longest timeout of a job, a week.
 const TIMEOUT_MAX_SECONDS: i64 = 604_800;
 
@@ -189,11 +192,15 @@ impl Jobs {
                     return Err(JobError::Fields(faults));
                 }
             };
-            Ok((
-                render(&entry.preset, &values),
-                values,
-                u64::from(entry.preset.timeout_seconds),
-            ))
+            let script = render(&entry.preset, &values);
+            let mut faults = FieldErrors::default();
+            faults.check(
+                is_deliverable(&script, values.secrets()),
+                "params",
+                "are too long: no agent accepts a script of more than 16 MiB as JSON",
+            );
+            faults.into_faults().map_err(JobError::Fields)?;
+            Ok((script, values, u64::from(entry.preset.timeout_seconds)))
         };
         tokio::task::spawn_blocking(work)
             .await
@@ -212,6 +219,31 @@ impl Jobs {
             self.metrics.finished(&job);
         }
         Ok(job)
+    }
+}
+
+/// Whether an agent will read the answer with which the job is claimed.
+fn is_deliverable(script: &Script, secrets: &Secrets) -> bool {
+    // Each byte takes at most 6 in JSON.
+    if script.text.len() + secrets.values().map(String::len).sum::<usize>() < CLAIM_MAX / 6 {
+        return true;
+    }
+    let mut length = ByteCount(0);
+    let written = serde_json::to_writer(&mut length, &(&script.text, secrets));
+    written.is_ok() && length.0 <= CLAIM_MAX
+}
+
+/// Counts what is written to it.
+struct ByteCount(usize);
+
+impl std::io::Write for ByteCount {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
