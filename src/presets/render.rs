@@ -73,6 +73,7 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
     text.push_str(&params(preset, values));
     text.push_str(&secrets(preset));
     text.push_str(FAILED);
+    text.push_str(KILLED);
     text.push_str(ONLY_DEFINITIONS);
     let count = preset.steps.len();
     for (index, step) in preset.steps.iter().enumerate() {
@@ -237,6 +238,14 @@ hyprbox_failed() {
 }
 
 "#;
+
+/// If a step's subshell is killed, bash prints the subshell's whole text, as bash has rewritten it.
+/// Of a signal that has a trap it prints only the name, also of SIGKILL, whose trap never runs.
+const KILLED: &str = "# Keeps bash from printing the text of a step that is killed.
+# shellcheck disable=SC2173
+trap : KILL
+
+";
 
 const REPORT_FAILURE: &str =
     "set -E; trap 'hyprbox_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\" \"${PIPESTATUS[@]}\"' ERR\n";

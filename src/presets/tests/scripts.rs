@@ -72,6 +72,13 @@ fn steps_behave() {
             "hyprbox: line N ended with exit code 1: a pipe (exit codes 1 0), at: true\n",
         ),
         (
+            "of a step that is killed bash prints no text",
+            "- { name: One, run: \"echo 1\\nkill -9 $BASHPID\" }\n- { name: Two, run: echo no }",
+            137,
+            "==> [1/2] One\n1\n",
+            "Killed\n",
+        ),
+        (
             "a failed verify",
             "- { name: One, run: echo 1, verify: exit 9 }\n- { name: Two, run: echo no }",
             1,
