@@ -1,4 +1,4 @@
-//! Reads the rest of a request's body when its answer is ready. If the server closes a connection
+//! Reads the rest of a request's body while its answer is sent. If the server closes a connection
 //! with unread bytes, the connection is reset and the client may never see why it was refused. So
 //! the rest is read and discarded, within limits.
 

@@ -44,7 +44,10 @@ impl Responder {
         let response = self
             .route(Request::from_parts(parts, Body::new(body.clone())))
             .await;
-        body.drain().await;
+        // Meanwhile, because the client may send its body only after the answer, or never.
+        if !body.is_end_stream() {
+            tokio::spawn(body.drain());
+        }
         response
     }
 

@@ -489,6 +489,24 @@ fn odd_requests_are_answered_or_cut_off_and_harm_nobody() {
 }
 
 #[test]
+fn a_refusal_does_not_wait_for_the_body() {
+    let (server, admin) = ready();
+    for (token, length, status) in [("hbs_wrong", 50_000, 401), (&admin.token, 9_000_000, 413)] {
+        let mut raw = Raw::open(&server);
+        raw.write(format!(
+            "POST /api/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        ));
+        let (head, _) = raw.answer();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        // The server still reads the body, and then the next request.
+        raw.write(vec![b' '; length]);
+        raw.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(raw.status(), 200);
+    }
+}
+
+#[test]
 fn what_can_not_be_read_as_a_request_gets_an_error_like_any_other() {
     let (server, admin) = ready();
     let long = "x".repeat(200_000);
