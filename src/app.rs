@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, Ops};
 use crate::presets::Catalog;
-use crate::store::{Change, Store, server_state};
+use crate::store::{Change, Store, refuse_emptied, server_state};
 use crate::tasks::TASKS;
 use crate::tls::Tls;
 use crate::{audit, dashboard, server};
@@ -143,6 +143,9 @@ impl App {
         let backup_dir = backups.as_ref().map(|(plan, _)| plan.dir.as_path());
         for folder in [database, backup_dir].into_iter().flatten() {
             ops::backup::remove_leftovers(folder);
+        }
+        if let (DatabaseUrl::Sqlite(path), Some(backups)) = (&config.database, backup_dir) {
+            refuse_emptied(path, backups).map_err(StartError::of)?;
         }
         let hub = Arc::new(Hub::default());
         let auth_cell = Arc::new(OnceLock::new());

@@ -45,9 +45,17 @@ const APPLICATION_ID: i64 = 0x6862_6f78;
 /// Refuses an empty file if a database next to it shows that the file had contents.
 fn refuse_truncated_file(path: &Path) -> Result<(), OpenError> {
     refuse_log(path)?;
-    let Some(folder) = path.parent() else {
+    match path.parent() {
+        Some(folder) => refuse_emptied(path, folder),
+        None => Ok(()),
+    }
+}
+
+/// Refuses an empty file if `folder`, which may hold its backups, has a database.
+pub fn refuse_emptied(path: &Path, folder: &Path) -> Result<(), OpenError> {
+    if !path.metadata().is_ok_and(|about| about.len() == 0) {
         return Ok(());
-    };
+    }
     let Some(copy) = find_database(folder) else {
         return Ok(());
     };

@@ -38,7 +38,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use budget::Budget;
-pub use migrate::SCHEMA_VERSION;
+pub use migrate::{SCHEMA_VERSION, refuse_emptied};
 #[cfg(feature = "postgres")]
 pub use postgres::check_url as check_postgres_url;
 pub(crate) use tx::values;

@@ -468,11 +468,17 @@ fn an_empty_database_next_to_what_is_left_of_one_is_refused() {
         "{line}"
     );
     assert_eq!(database.metadata().expect("is there").len(), 0);
-    // Without any copy, its log is enough.
+    // So is a backup in another folder, if that is the one for backups.
     let elsewhere = tempfile::tempdir().expect("a folder");
     let moved = elsewhere.path().join("copy.db");
     std::fs::copy(&copy, &moved).expect("copies");
     std::fs::remove_file(&copy).expect("removes");
+    let setup = setup.with("HYPRBOX_BACKUP_DIR", text(elsewhere.path()));
+    let line = crate::config::refused(&setup);
+    assert!(line.contains(text(&moved)), "{line}");
+    assert_eq!(database.metadata().expect("is there").len(), 0);
+    let setup = setup.without("HYPRBOX_BACKUP_DIR");
+    // Without any copy, its log is enough.
     std::fs::write(&log, b"a log").expect("writes");
     assert!(crate::config::refused(&setup).contains("hyprbox.db-wal"));
     assert_eq!(std::fs::read(&log).expect("reads"), b"a log");
