@@ -8,6 +8,10 @@ use clap::{Arg, ArgMatches, Command};
 /// password.
 const TARGET: &str = "HYPRBOX_DATABASE_URL";
 
+/// Exit code for a wrong command line.
+#[cfg(feature = "postgres")]
+const USAGE: u8 = 64;
+
 /// Defines the command.
 pub fn command() -> Command {
     Command::new("migrate-store")
@@ -33,14 +37,14 @@ pub fn command() -> Command {
 }
 
 /// Runs the command. Returns the text for standard output and the exit code: 0 if everything was
-/// moved and servers accept the database, 1 if not yet, 2 if it can't begin.
+/// moved and servers accept the database, 1 if not yet, 64 if a flag is wrong.
 #[cfg(feature = "postgres")]
 pub fn run(flags: &ArgMatches) -> (String, ExitCode) {
     let (from, to) = match arguments(flags) {
         Ok(both) => both,
         Err(why) => {
             print_progress(&why);
-            return (String::new(), ExitCode::from(2));
+            return (String::new(), ExitCode::from(USAGE));
         }
     };
     // The PostgreSQL client has its own runtime and must not run inside another one.
