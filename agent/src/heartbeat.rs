@@ -11,6 +11,7 @@ use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::clock;
 use crate::config::Config;
+use crate::facts::{Facts, Snapshot};
 use crate::host;
 use crate::trouble::Caller;
 use crate::version::version;
@@ -63,11 +64,17 @@ impl SharedReport {
 /// Sends a heartbeat every `config.interval`, and at once if the node's problem changes, until the
 /// future is dropped.
 pub(crate) async fn beat(config: &Config, client: &Client, shared: &SharedReport) {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut facts) = (Backoff::default(), Facts::default());
     loop {
         let began = Instant::now();
-        match client.heartbeat(&request(config, shared.get())).await {
+        let news = facts.gather_news().await;
+        let mut request = request(config, shared.get());
+        request.facts = news.as_ref().and_then(Snapshot::to_json);
+        match client.heartbeat(&request).await {
             Ok(()) => {
+                if let Some(news) = news {
+                    facts.record_sent(news);
+                }
                 client.trouble.ended(Caller::Heartbeat);
                 backoff.reset();
                 tokio::select! {
@@ -108,5 +115,6 @@ fn request(config: &Config, report: Report) -> HeartbeatRequest {
         agent_version: Some(version().to_owned()),
         interval_seconds: Some(config.interval.as_secs_f64()),
         stopping: None,
+        facts: None,
     }
 }

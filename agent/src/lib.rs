@@ -12,6 +12,7 @@ mod clock;
 #[cfg(target_os = "linux")]
 pub mod commands;
 pub mod config;
+mod facts;
 #[cfg(target_os = "linux")]
 mod health;
 mod heartbeat;

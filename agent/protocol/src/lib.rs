@@ -9,6 +9,7 @@
 mod duration;
 mod environment;
 mod error;
+mod facts;
 mod failure;
 mod hex;
 mod job;
@@ -26,6 +27,7 @@ mod version;
 pub use duration::TimeRange;
 pub use environment::parse_environment;
 pub use error::ErrorBody;
+pub use facts::{DiskFacts, FactsJson, MAX_FACTS_BYTES, MachineFacts};
 pub use failure::FailureReason;
 pub use hex::to_hex;
 pub use job::{ClaimedJob, CompleteRequest, PendingAnswer};

@@ -80,6 +80,11 @@ pub struct HeartbeatRequest {
     /// The agent's clock, in milliseconds since 1970. The server warns if it is far off.
     #[serde(default)]
     pub sent_at_ms: Option<i64>,
+    /// Facts about the machine: with the first heartbeat, once a day, and when anything but a free
+    /// size has changed. More than 8 KiB, and what is not as described, is ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::MachineFacts>))]
+    pub facts: Option<crate::FactsJson>,
 }
 
 /// The answer to a heartbeat: an empty object, to which later servers may add fields.

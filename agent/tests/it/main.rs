@@ -11,6 +11,7 @@
 
 mod agent;
 mod config;
+mod facts;
 mod ends;
 mod leftovers;
 mod logging;

@@ -1,0 +1,220 @@
+//! Reads the facts from the kernel's files. No command is run, and no network file system is
+//! touched.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use hyprbox_protocol::MachineFacts;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage};
+use nix::sys::utsname::uname;
+
+use super::{Snapshot, disks, updates, virtualization};
+
+/// Most addresses that are sent.
+const ADDRESSES_MAX: usize = 32;
+
+/// Gathers the facts. Tests describe a machine with `HYPRBOX_FACTS_ROOT`, which names the folder
+/// that its `/proc`, `/sys`, `/etc`, `/run` and so on are in.
+pub(super) fn gather() -> Snapshot {
+    let root = std::env::var_os("HYPRBOX_FACTS_ROOT").unwrap_or_else(|| "/".into());
+    gather_from(&Root(root.into()))
+}
+
+/// The folder that stands for `/`.
+pub(super) struct Root(PathBuf);
+
+impl Root {
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.0.join(path.trim_start_matches('/'))
+    }
+
+    /// The text of a file.
+    pub(super) fn read(&self, path: &str) -> Option<String> {
+        read_text(&self.path(path))
+    }
+
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.path(path).exists()
+    }
+}
+
+/// The text of a file, without bytes that are not UTF-8.
+fn read_text(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn gather_from(root: &Root) -> Snapshot {
+    let system = uname().ok();
+    let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+    let kernel = system.as_ref().map(|system| text(system.release()));
+    let booted_seconds = root.read("/proc/stat").and_then(|stat| boot_time(&stat));
+    let facts = MachineFacts {
+        arch: system.as_ref().map(|system| text(system.machine())),
+        cpus: root
+            .read("/sys/devices/system/cpu/online")
+            .and_then(|ranges| count_ranges(&ranges))
+            .or_else(processors),
+        memory_bytes: root.read("/proc/meminfo").and_then(|text| memory(&text)),
+        disks: disks::mounted(root),
+        addresses: addresses(),
+        booted_at: booted_seconds.map(rfc3339),
+        reboot_required: updates::reboot_required(root, kernel.as_deref()),
+        pending_updates: updates::pending(root),
+        virtualization: Some(virtualization::detect(root)),
+        kernel,
+    };
+    Snapshot {
+        facts,
+        booted_seconds,
+    }
+}
+
+/// The number of processors in `0-3,8`.
+fn count_ranges(ranges: &str) -> Option<u64> {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    ranges.trim().split(',').map(count).sum()
+}
+
+fn processors() -> Option<u64> {
+    let count = std::thread::available_parallelism().ok()?.get();
+    u64::try_from(count).ok()
+}
+
+/// `MemTotal` of /proc/meminfo, in bytes.
+fn memory(meminfo: &str) -> Option<u64> {
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// `btime` of /proc/stat.
+fn boot_time(stat: &str) -> Option<u64> {
+    let time = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    time.trim().parse().ok()
+}
+
+/// The addresses of this machine's interfaces, except those that only this machine or its own
+/// network segment can use.
+fn addresses() -> Option<Vec<String>> {
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        if interface.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
+            return None;
+        }
+        ip_address(&interface.address?).filter(|address| match address {
+            IpAddr::V4(address) => !address.is_link_local(),
+            IpAddr::V6(address) => !address.is_unicast_link_local(),
+        })
+    };
+    let mut addresses: Vec<IpAddr> = getifaddrs().ok()?.filter_map(address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.truncate(ADDRESSES_MAX);
+    Some(addresses.iter().map(IpAddr::to_string).collect())
+}
+
+fn ip_address(address: &SockaddrStorage) -> Option<IpAddr> {
+    match address.family()? {
+        AddressFamily::Inet => address.as_sockaddr_in().map(|address| address.ip().into()),
+        AddressFamily::Inet6 => address.as_sockaddr_in6().map(|address| address.ip().into()),
+        _ => None,
+    }
+}
+
+/// A time in seconds since 1970 as RFC 3339.
+fn rfc3339(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date_of(days);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Year, month and day of a number of days since 1970. Counts eras of 400 years from a first of
+/// March, so that leap days are at the end of a year.
+fn date_of(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    let year = 400 * era + year + u64::from(month <= 2);
+    (year, month, day_of_year - (153 * from_march + 2) / 5 + 1)
+}
+
+/// A folder that stands for `/` in tests.
+#[cfg(test)]
+pub(super) fn root_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = Root(dir.path().to_owned());
+    for (path, text) in files {
+        let path = root.path(path);
+        std::fs::create_dir_all(path.parent().expect("absolute")).expect("creates");
+        std::fs::write(path, text).expect("writes");
+    }
+    (dir, root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_read_from_its_files() {
+        let (_dir, root) = root_with(&[
+            ("/proc/stat", "cpu 1 2 3\nbtime 1764064200\nprocesses 5\n"),
+            ("/proc/meminfo", "MemTotal:        2048 kB\nMemFree: 1 kB\n"),
+            ("/sys/devices/system/cpu/online", "0-3,8\n"),
+        ]);
+        let snapshot = gather_from(&root);
+        let facts = &snapshot.facts;
+        assert_eq!(facts.booted_at.as_deref(), Some("2025-11-25T09:50:00Z"));
+        assert_eq!(snapshot.booted_seconds, Some(1_764_064_200));
+        assert_eq!(facts.memory_bytes, Some(2_097_152));
+        assert_eq!(facts.cpus, Some(5));
+        assert_eq!(facts.virtualization.as_deref(), Some("none"));
+        assert_eq!((facts.reboot_required, facts.pending_updates), (None, None));
+        assert_eq!(facts.disks, None);
+        assert!(facts.arch.is_some() && facts.kernel.is_some());
+    }
+
+    #[test]
+    fn garbage_in_the_files_is_an_unknown_fact() {
+        let (_dir, root) = root_with(&[
+            ("/proc/stat", "btime soon\n"),
+            ("/proc/meminfo", "MemTotal: 99999999999999999999 kB\n"),
+            ("/sys/devices/system/cpu/online", "3-0,x\n"),
+            ("/proc/self/mountinfo", "\u{0}\n1 2\n"),
+        ]);
+        let facts = gather_from(&root).facts;
+        assert_eq!((facts.booted_at, facts.memory_bytes), (None, None));
+        assert!(facts.cpus.is_some_and(|cpus| cpus > 0), "counted otherwise");
+        assert_eq!(facts.disks, Some(Vec::new()));
+    }
+
+    #[test]
+    fn seconds_are_written_as_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), text);
+        }
+    }
+}
