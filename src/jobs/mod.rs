@@ -53,7 +53,7 @@ pub struct Limits {
 /// - reading: [`Jobs::page`], [`Jobs::script`], [`Jobs::diff`], [`Jobs::render`],
 ///   [`Jobs::presets`]; [`find_visible`] checks the user's rights first
 /// - nodes, as far as jobs are concerned: [`Jobs::all_nodes`], [`Jobs::one_node`],
-///   [`Jobs::nodes_of`], [`Jobs::search_nodes`], [`Jobs::delete_node`]
+///   [`Jobs::nodes_of`], [`Jobs::search_nodes`], [`Jobs::edit_node`], [`Jobs::delete_node`]
 /// - HTTP: [`Jobs::routes`], and [`PollFastPath`] in front of it
 #[derive(Clone)]
 pub struct Jobs(Arc<Services>);

@@ -1,6 +1,6 @@
 //! The endpoints for nodes that involve their jobs: reading a node's load, and deleting a node.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,8 +13,8 @@ use super::{JobError, Jobs};
 use crate::audit;
 use crate::auth::{Admin, User, Viewer};
 use crate::clock;
-use crate::http::{ApiError, Path};
-use crate::nodes::{Load, NodeView};
+use crate::http::{ApiError, JsonBody, Path, Query};
+use crate::nodes::{EditNode, Load, NodeView, Selector};
 use crate::store::job;
 use crate::store::{Change, Tx, node};
 
@@ -29,8 +29,8 @@ pub(super) struct NodeList {
 }
 
 impl Jobs {
-    /// Every node, with its running and queued jobs.
-    pub async fn all_nodes(&self) -> Result<Vec<NodeView>, JobError> {
+    /// Every node that the selector matches, with its running and queued jobs.
+    pub async fn all_nodes(&self, selector: Option<Selector>) -> Result<Vec<NodeView>, JobError> {
         let (nodes, running, queued) = self
             .store
             .read(|tx| {
@@ -59,7 +59,12 @@ impl Jobs {
             };
             self.nodes.view(node, load)
         };
-        Ok(nodes.into_iter().map(view).collect())
+        let is_meant = |node: &node::Node| {
+            selector
+                .as_ref()
+                .is_none_or(|selector| selector.matches(node))
+        };
+        Ok(nodes.into_iter().filter(is_meant).map(view).collect())
     }
 
     /// The nodes that match a search, ordered by id; all nodes if the search is empty.
@@ -68,12 +73,19 @@ impl Jobs {
         Ok(self.store.read(move |tx| node::search(tx, &sought)).await?)
     }
 
+    /// The ids of the nodes that a selector matches.
+    pub async fn selected_nodes(&self, selector: Selector) -> Result<HashSet<String>, JobError> {
+        let nodes = self.store.read(|tx| node::list(tx)).await?;
+        let matching = nodes.into_iter().filter(|node| selector.matches(node));
+        Ok(matching.map(|node| node.id).collect())
+    }
+
     /// The nodes with these ids, in the same order, with their running and queued jobs. Unknown ids
     /// are left out.
     pub async fn nodes_of(&self, ids: Vec<String>) -> Result<Vec<NodeView>, JobError> {
         if ids.len() > ONE_BY_ONE_MAX {
             let ids: BTreeSet<String> = ids.into_iter().collect();
-            let mut nodes = self.all_nodes().await?;
+            let mut nodes = self.all_nodes(None).await?;
             nodes.retain(|node| ids.contains(&node.id));
             return Ok(nodes);
         }
@@ -97,6 +109,26 @@ impl Jobs {
             .read(move |tx| find_with_load(tx, &id)?.ok_or(JobError::NodeNotFound))
             .await?;
         Ok(self.nodes.view(node, load))
+    }
+
+    /// Changes a node's name, labels or pause. Once a pause is answered, no job of the node is
+    /// claimed.
+    pub async fn edit_node(
+        &self,
+        user: User,
+        id: String,
+        change: EditNode,
+    ) -> Result<NodeView, ApiError> {
+        change.check()?;
+        let node_id = id.clone();
+        self.store
+            .write(move |tx| {
+                let node = node::find_locked(tx, &node_id)?.ok_or(JobError::NodeNotFound)?;
+                change.apply(tx, &user, node)?;
+                Ok::<_, JobError>(())
+            })
+            .await?;
+        Ok(self.one_node(id).await?)
     }
 
     /// Deletes a node with its tokens. QUEUED jobs become CANCELLED; finished jobs stay.
@@ -155,14 +187,17 @@ fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, 
 
 /// Lists nodes.
 #[utoipa::path(get, path = "/api/nodes", tag = "nodes", operation_id = "list_nodes",
+    params(("selector" = Option<String>, Query, description = "Only nodes that match, such as `role=web,zone in (a,b),!gpu`: the grammar of Kubernetes' label selectors; `node`, `os.id` and `os.version` are built-in keys")),
     responses((status = 200, body = NodeList)),
     security(("bearer" = []), ("cookie" = [])))]
 async fn list(
     State(jobs): State<Jobs>,
     Viewer(_): Viewer,
+    query: Query,
 ) -> Result<axum::Json<NodeList>, ApiError> {
+    let selector = query.get("selector").map(Selector::parse).transpose()?;
     Ok(axum::Json(NodeList {
-        nodes: jobs.all_nodes().await?,
+        nodes: jobs.all_nodes(selector).await?,
     }))
 }
 
@@ -176,6 +211,20 @@ async fn show(
     Path(id): Path<String>,
 ) -> Result<axum::Json<NodeView>, ApiError> {
     Ok(axum::Json(jobs.one_node(id).await?))
+}
+
+/// Changes a node.
+#[utoipa::path(patch, path = "/api/nodes/{id}", tag = "nodes", operation_id = "edit_node", params(("id" = String, Path)),
+    request_body = EditNode,
+    responses((status = 200, body = NodeView)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn edit(
+    State(jobs): State<Jobs>,
+    Admin(user): Admin,
+    Path(id): Path<String>,
+    JsonBody(change): JsonBody<EditNode>,
+) -> Result<axum::Json<NodeView>, ApiError> {
+    Ok(axum::Json(jobs.edit_node(user, id, change).await?))
 }
 
 /// Deletes a node.
@@ -195,5 +244,5 @@ async fn delete(
 pub(super) fn routes() -> OpenApiRouter<Jobs> {
     OpenApiRouter::new()
         .routes(routes!(list))
-        .routes(routes!(show, delete))
+        .routes(routes!(show, edit, delete))
 }

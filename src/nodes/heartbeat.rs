@@ -4,6 +4,7 @@ use axum::extract::State;
 use hyprbox_protocol::{HeartbeatAnswer, HeartbeatRequest};
 
 use super::Nodes;
+use super::facts::read_facts;
 use super::processes::Standing;
 use super::second_instances::AuditDecision;
 use crate::audit;
@@ -50,8 +51,15 @@ pub(super) async fn heartbeat(
         nodes.presence.record_stop(&id, instance, process);
     }
     let has_news = nodes.presence.record_heartbeat(&id, &facts, stopping);
+    let machine_facts = request
+        .facts
+        .as_ref()
+        .and_then(|sent| read_facts(&id, sent));
     if has_news || stopping {
-        nodes.write_facts(id, facts, stopping).await?;
+        nodes.write_facts(id.clone(), facts, stopping).await?;
+    }
+    if let Some(json) = machine_facts {
+        nodes.write_machine_facts(id, json).await?;
     }
     Ok(axum::Json(HeartbeatAnswer {}))
 }
@@ -179,6 +187,16 @@ impl Nodes {
             .write(move |tx| {
                 crate::store::node::write_lives(tx, &[alive(&id, stopping, None)])?;
                 crate::store::node::set_facts(tx, &id, &facts)?;
+                tx.publish(Change::Node { id });
+                Ok(())
+            })
+            .await
+    }
+
+    async fn write_machine_facts(&self, id: String, json: String) -> Result<(), StoreError> {
+        self.store
+            .write(move |tx| {
+                crate::store::node::set_machine_facts(tx, &id, &json, clock::now())?;
                 tx.publish(Change::Node { id });
                 Ok(())
             })

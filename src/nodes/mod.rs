@@ -1,7 +1,9 @@
 //! Nodes: their facts, whether their agents are alive, and their tokens. Does not depend on jobs.
 
 mod agents;
+mod edit;
 mod enrol;
+mod facts;
 mod heartbeat;
 mod install;
 mod labels;
@@ -17,6 +19,7 @@ mod tokens;
 use std::sync::Arc;
 
 pub(crate) use agents::Agents;
+pub use edit::EditNode;
 pub use enrol::Enrolment;
 pub use install::{Install, is_in_the_clear};
 pub use life::NodeStatus;

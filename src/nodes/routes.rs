@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use hyprbox_protocol::{OsInfo, is_slug};
+use hyprbox_protocol::{MachineFacts, OsInfo, is_slug};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::facts::stored_facts;
 use super::labels::{check_labels, check_name};
 use super::tokens::{self, mint_into};
 use super::{NodeStatus, Nodes, enrol, heartbeat};
@@ -64,6 +65,10 @@ pub struct NodeView {
     pub labels: BTreeMap<String, String>,
     /// Whether its agent is alive.
     pub status: NodeStatus,
+    /// Whether its agent gets no jobs, because an ADMIN has paused it.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub paused: bool,
     /// When its agent last called the server.
     #[schema(required = true)]
     pub last_seen_at: Option<Timestamp>,
@@ -96,6 +101,14 @@ pub struct NodeView {
     #[serde(default)]
     #[schema(required = true)]
     pub copied_agent_at: Option<Timestamp>,
+    /// What its agent last reported about the machine.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub facts: Option<MachineFacts>,
+    /// When its agent reported the facts.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub facts_at: Option<Timestamp>,
     /// Number of queued jobs.
     pub queued_jobs: u64,
     /// Number of live agent instances; more than one means that machines share its tokens.
@@ -130,6 +143,7 @@ impl Nodes {
             name: node.name,
             labels: node.labels,
             status,
+            paused: node.paused,
             last_seen_at,
             hostname: node.facts.hostname,
             os: OsInfo {
@@ -144,6 +158,8 @@ impl Nodes {
             still_running_job_id,
             problem: node.facts.problem,
             copied_agent_at: node.copied_at,
+            facts: node.machine_facts.as_deref().and_then(stored_facts),
+            facts_at: node.machine_facts_at,
             queued_jobs: load.queued_jobs,
         }
     }

@@ -26,6 +26,9 @@ const GRAMMAR: &str = "=!(),<>";
 /// patterns as other languages do.
 const FOREIGN: &str = "\"'`|&;{}[]~^$*?\\";
 
+/// Keys that labels can't replace.
+const BUILT_IN: [&str; 3] = ["node", "os.id", "os.version"];
+
 const A_KEY: &str = "a label";
 const A_KEY_OR_NOT: &str = "a label or `!`";
 const A_VALUE: &str = "a value";
@@ -89,6 +92,18 @@ impl Selector {
     /// Reads a selector.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         Parser::new(text)?.selector()
+    }
+
+    /// The selector of the nodes with a label, if there is one: a label may have characters that a
+    /// selector can't have.
+    pub fn of_label(key: &str, value: &str) -> Option<String> {
+        let text = format!("{key}={value}");
+        let wanted = Requirement {
+            key: key.to_owned(),
+            condition: Condition::In(BTreeSet::from([value.to_owned()])),
+        };
+        let is_exact = !BUILT_IN.contains(&key) && Self::parse(&text) == Ok(Self(vec![wanted]));
+        is_exact.then_some(text)
     }
 
     /// Whether every requirement holds for the node.
@@ -312,6 +327,9 @@ mod tests {
                 ..NodeFacts::default()
             },
             copied_at: None,
+            paused: false,
+            machine_facts: None,
+            machine_facts_at: None,
         }
     }
 
@@ -513,6 +531,23 @@ mod tests {
         assert!(Selector::parse(&many(1_365)).is_ok());
         let error = Selector::parse(&many(1_366)).expect_err("long");
         assert_eq!(error.at, CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn a_label_is_selected_by_its_text_if_a_selector_can_name_it() {
+        let text = |key, value| Selector::of_label(key, value);
+        assert_eq!(text("role", "web").as_deref(), Some("role=web"));
+        assert_eq!(text("gpu", "").as_deref(), Some("gpu="));
+        for (key, value) in [
+            ("node", "a"),
+            ("a b", "c"),
+            ("a", "b c"),
+            ("a", "b,c"),
+            ("a=b", "c"),
+            ("a", " b"),
+        ] {
+            assert_eq!(text(key, value), None, "{key}={value}");
+        }
     }
 
     /// One requirement as its text, apart from space, and as a function of a value.

@@ -242,11 +242,13 @@ fn add_rules(schemas: &mut Value) {
         needs("password", json!({"type": "string"})),
     );
     let short = |max: u64| json!({"type": "string", "maxLength": max, "pattern": PRINTABLE});
-    let labels = &mut schemas["AddNode"]["properties"]["labels"];
-    labels["maxProperties"] = json!(32);
-    labels["propertyNames"] = short(63);
-    labels["propertyNames"]["minLength"] = json!(1);
-    labels["additionalProperties"] = short(255);
+    for body in ["AddNode", "EditNode"] {
+        let labels = &mut schemas[body]["properties"]["labels"];
+        labels["maxProperties"] = json!(32);
+        labels["propertyNames"] = short(63);
+        labels["propertyNames"]["minLength"] = json!(1);
+        labels["additionalProperties"] = short(255);
+    }
 }
 
 /// The names of the schemas that a value refers to.

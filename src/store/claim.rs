@@ -125,6 +125,15 @@ pub fn is_stray(
         .is_some())
 }
 
+/// What a valid token's node is up to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct OwnWork {
+    /// Oldest first.
+    pub jobs: Vec<OwnJob>,
+    /// Whether the node gets no jobs.
+    pub is_paused: bool,
+}
+
 /// Returns the RUNNING jobs of a node that one agent instance has claimed, oldest first. For a
 /// caller without an instance, returns the jobs claimed without an instance that must be cancelled.
 /// `None` if the token is no longer valid.
@@ -133,26 +142,30 @@ pub fn list_own(
     token_id: TokenId<&str>,
     node_id: NodeId<&str>,
     instance: Option<&str>,
-) -> Result<Option<Vec<OwnJob>>, StoreError> {
+) -> Result<Option<OwnWork>, StoreError> {
     let rows = match instance {
         Some(instance) => tx.peek(&OWN, values![token_id.0, node_id.0, instance])?,
         None => tx.peek(&OWN_NAMELESS, values![token_id.0, node_id.0])?,
     };
-    let (mut is_valid, mut own) = (false, Vec::new());
+    let (mut is_valid, mut own) = (false, OwnWork::default());
     for mut row in rows {
         let id: Option<String> = row.take()?;
         let (cancel_requested_at, claimed_process) = (row.take()?, row.take()?);
-        let still_running = row.take()?;
+        let (still_running, is_paused) = (row.take()?, row.take::<Option<bool>>()?);
         match id {
-            Some(id) => own.push(OwnJob {
+            Some(id) => own.jobs.push(OwnJob {
                 id,
                 cancel_requested_at,
                 claimed_process,
                 still_running,
             }),
-            None => is_valid = true,
+            None => {
+                is_valid = true;
+                own.is_paused = is_paused.unwrap_or(false);
+            }
         }
     }
-    own.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    own.jobs
+        .sort_unstable_by(|one, other| one.id.cmp(&other.id));
     Ok(is_valid.then_some(own))
 }

@@ -32,6 +32,8 @@ pub struct Content {
     pub overdue: Vec<(String, String)>,
     /// Nodes with the number of jobs that have waited for more than a day.
     pub waiting: Vec<(String, i64)>,
+    /// Paused nodes with the number of jobs that wait for them.
+    pub paused: Vec<(String, i64)>,
     /// Ended jobs whose script still runs, with the node.
     pub still_running: Vec<(String, String)>,
     /// Nodes that can't run jobs, with the reason.
@@ -42,6 +44,10 @@ pub struct Content {
 
 /// The schema version since which nodes report problems.
 const PROBLEMS_SINCE: i64 = 5;
+/// The schema version since which nodes can be paused.
+const PAUSES_SINCE: i64 = 6;
+const PAUSED: &str = "SELECT node_id, count(*) FROM jobs WHERE status = 'QUEUED'
+    AND node_id IN (SELECT id FROM nodes WHERE paused = 1) GROUP BY node_id ORDER BY node_id";
 const AGENTS: &str =
     "SELECT id, agent_version FROM nodes WHERE agent_version IS NOT NULL ORDER BY id";
 const STILL_RUNNING: &str = "SELECT id, node_id FROM jobs WHERE still_running = 1 ORDER BY id";
@@ -62,6 +68,10 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, String> {
         version,
         still_running: since(STILL_RUNNING)?,
         problems: since(PROBLEMS)?,
+        paused: match version {
+            PAUSES_SINCE.. => pairs(&connection, PAUSED).map_err(text)?,
+            _ => Vec::new(),
+        },
         copied: since(
             "SELECT id, copied_at FROM nodes
              WHERE unixepoch(copied_at) > unixepoch('now', '-1 day') ORDER BY id",
@@ -141,6 +151,13 @@ pub fn diagnose_postgres(url: &str) -> Result<PostgresDiagnosis, String> {
         let copied = "SELECT id, to_char(copied_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM nodes
              WHERE copied_at > now() - interval '1 day' ORDER BY id";
         let text_pair = |row: &Row| (row.get(0), row.get(1));
+        let waiting = query(waiting)?;
+        let paused = match version {
+            PAUSES_SINCE.. => query(PAUSED)?,
+            _ => Vec::new(),
+        };
+        let counts = |rows: &[Row]| rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let (waiting, paused) = (counts(&waiting), counts(&paused));
         let mut pairs = |sql: &str| -> Result<Vec<(String, String)>, String> {
             Ok(query(sql)?.iter().map(text_pair).collect())
         };
@@ -155,10 +172,8 @@ pub fn diagnose_postgres(url: &str) -> Result<PostgresDiagnosis, String> {
             copied: since(copied)?,
             agents: pairs(AGENTS)?,
             overdue: pairs(&overdue)?,
-            waiting: query(waiting)?
-                .iter()
-                .map(|row| (row.get(0), row.get(1)))
-                .collect(),
+            waiting,
+            paused,
         })
     } else {
         None

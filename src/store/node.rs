@@ -31,6 +31,10 @@ static LIST: Statement = Statement::new(concat!(
 ));
 static DELETE: Statement = Statement::new("DELETE FROM nodes WHERE id = $1");
 static SET_FACTS: Statement = Statement::new(include_str!("sql/node_set_facts.sql"));
+static SET_MACHINE_FACTS: Statement =
+    Statement::new("UPDATE nodes SET facts = $2, facts_at = $3 WHERE id = $1");
+static UPDATE: Statement =
+    Statement::new("UPDATE nodes SET name = $2, labels = $3, paused = $4 WHERE id = $1");
 static SET_COPIED: Statement = Statement::new(
     "UPDATE nodes SET copied_at = $2 WHERE id = $1 AND (copied_at IS NULL OR copied_at < $3 OR copied_at > $2)",
 );
@@ -85,6 +89,11 @@ pub struct Node {
     pub facts: NodeFacts,
     /// When a second machine last used a copy of the agent's state directory.
     pub copied_at: Option<Timestamp>,
+    /// Whether its agent gets no jobs.
+    pub paused: bool,
+    /// What the agent reported about the machine, as JSON.
+    pub machine_facts: Option<String>,
+    pub machine_facts_at: Option<Timestamp>,
 }
 
 fn node_of_row(row: &mut Row) -> Result<Node, StoreError> {
@@ -106,6 +115,9 @@ fn node_of_row(row: &mut Row) -> Result<Node, StoreError> {
             problem: row.take()?,
         },
         copied_at: row.take()?,
+        paused: row.take()?,
+        machine_facts: row.take()?,
+        machine_facts_at: row.take()?,
     })
 }
 
@@ -117,8 +129,18 @@ pub fn insert(
     labels: &BTreeMap<String, String>,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let labels = serde_json::to_string(labels).unwrap_or_else(|_| "{}".to_owned());
-    Ok(tx.execute(&INSERT, values![id, name, labels, now])? == 1)
+    Ok(tx.execute(&INSERT, values![id, name, labels_json(labels), now])? == 1)
+}
+
+/// Stores a node's name, labels and pause.
+pub fn update(tx: &mut dyn Tx, node: &Node) -> Result<(), StoreError> {
+    let labels = labels_json(&node.labels);
+    tx.execute(&UPDATE, values![&node.id, &node.name, labels, node.paused])
+        .map(|_| ())
+}
+
+fn labels_json(labels: &BTreeMap<String, String>) -> String {
+    serde_json::to_string(labels).unwrap_or_else(|_| "{}".to_owned())
 }
 
 /// Returns the node with this id.
@@ -210,6 +232,17 @@ pub fn set_facts(tx: &mut dyn Tx, id: &str, facts: &NodeFacts) -> Result<(), Sto
         ],
     )
     .map(|_| ())
+}
+
+/// Stores what the agent reported about the machine, as JSON.
+pub fn set_machine_facts(
+    tx: &mut dyn Tx,
+    id: &str,
+    json: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(&SET_MACHINE_FACTS, values![id, json, now])
+        .map(|_| ())
 }
 
 /// Counts the nodes that report that they can't run jobs.

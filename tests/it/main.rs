@@ -27,6 +27,7 @@ mod door;
 mod enrol;
 mod events;
 mod exact;
+mod facts;
 #[cfg(feature = "postgres")]
 mod failover;
 mod http;
@@ -39,6 +40,7 @@ mod logging;
 mod memory;
 #[cfg(feature = "postgres")]
 mod migrate_store;
+mod node_edit;
 mod nodes;
 mod openapi;
 mod ops;
@@ -51,6 +53,7 @@ mod replica_storm;
 mod replicas;
 mod review;
 mod seed;
+mod selector;
 mod sign_in;
 mod stream;
 mod tls;

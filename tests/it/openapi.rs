@@ -280,6 +280,11 @@ fn nodes() -> Vec<Entry> {
             "/api/nodes/n1".into()
         })
         .unknown(404),
+        entry("PATCH /api/nodes/{id}", Who::Admin, |_| {
+            "/api/nodes/n1".into()
+        })
+        .body(json!({"name": "One", "labels": {"role": "web"}, "paused": false}))
+        .unknown(404),
         entry("DELETE /api/nodes/{id}", Who::Admin, |_| {
             "/api/nodes/n2".into()
         })

@@ -292,7 +292,11 @@ impl Board {
     /// The latter are found by their time and also by what the client knows as unfinished: an
     /// operator who ends a job by hand may write no time, or one in another form.
     async fn send_everything(&mut self, now: Timestamp) -> Result<(), StreamClosed> {
-        let nodes = self.jobs.all_nodes().await.map_err(|error| close(&error))?;
+        let nodes = self
+            .jobs
+            .all_nodes(None)
+            .await
+            .map_err(|error| close(&error))?;
         let since = (self.sent.at.as_millis() > 0).then(|| self.sent.at.plus_millis(-OVERLAP_MS));
         let known_unfinished = std::mem::take(&mut self.unfinished);
         let read = move |tx: &mut dyn Tx| {

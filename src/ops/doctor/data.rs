@@ -234,6 +234,12 @@ fn jobs(found: &Content) -> Finding {
     let stuck: Vec<String> = overdue
         .map(|(job, node)| format!("{job} on {node} is still running long after its timeout"))
         .chain(waiting.map(|(node, count)| format!("{count} queued for {node} for over a day")))
+        .chain(
+            found
+                .paused
+                .iter()
+                .map(|(node, count)| format!("{count} queued for {node}, which is paused")),
+        )
         .chain(found.still_running.iter().map(|(job, node)| {
             format!("{node} still runs job {job}, which was reported lost or was ended by hand")
         }))
@@ -244,7 +250,7 @@ fn jobs(found: &Content) -> Finding {
     Finding::warn(
         "jobs",
         list_first(&stuck),
-        "check that the node is ONLINE and run `hyprbox-agent check` on it; cancel a lost job to stop its script",
+        "check that the node is ONLINE, resume it if it is paused (`hyprbox nodes resume NODE`), and run `hyprbox-agent check` on it; cancel a lost job to stop its script",
     )
 }
 

@@ -1,6 +1,7 @@
 //! Both databases run the hot statements by an index and never scan a table that grows with
 //! history.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
 use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob};
-use crate::store::{StoreError, Tx, audit, claim, output};
+use crate::store::{StoreError, Tx, audit, claim, node, output};
 
 const CLAIMANT: Claimant<'_> = Claimant {
     node_id: "n1",
@@ -58,6 +59,7 @@ fn queue(tx: &mut dyn Tx, id: &str) -> Result<(), StoreError> {
 /// Runs every statement that the server runs on each request or every few seconds.
 fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     let (id, at) = ("0191", now());
+    node::insert(tx, "n1", "n1", &BTreeMap::new(), at)?;
     queue(tx, id)?;
     job::count_queued(tx)?;
     job::count_queued_on(tx, "n1")?;
