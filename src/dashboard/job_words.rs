@@ -42,6 +42,9 @@ fn waiting(job: &JobView, node: Option<&NodeView>) -> Markup {
     html! {
         @match node.map(|node| (node, node.status)) {
             None => { "Waiting for " (id) ", which no longer exists." }
+            Some((node, _)) if node.paused => {
+                "Waiting: " (id) " is paused. The job can start once an ADMIN resumes the node."
+            }
             Some((node, NodeStatus::Offline)) => {
                 "Waiting for " (id) ", "
                 @match node.last_seen_at {

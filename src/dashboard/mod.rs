@@ -20,6 +20,9 @@ mod local;
 mod login;
 mod node;
 mod node_added;
+mod node_edit;
+mod node_facts;
+mod node_form;
 mod node_picker;
 mod nodes;
 mod not_found;
@@ -66,7 +69,7 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ("/setup", &["code"]),
     ("/login", &["to", "kept"]),
     ("/once/{code}", &["to"]),
-    ("/nodes", &["q", "state", "after"]),
+    ("/nodes", &["q", "selector", "state", "after"]),
     ("/nodes/{id}", &["scope"]),
     ("/presets", &["q", "node"]),
     ("/presets/{name}", &["node", "from", "scope"]),
@@ -95,7 +98,9 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
         // A program that only checks the link must not use it up.
         .route("/once/{code}", get(login::once).head(login::show))
         .route("/nodes", get(nodes::show).post(node_added::submit))
-        .route("/nodes/{id}", get(node::show))
+        .route("/nodes/{id}", get(node::show).post(node_edit::submit))
+        .route("/nodes/{id}/pause", post(node_edit::pause))
+        .route("/nodes/{id}/resume", post(node_edit::resume))
         .route("/nodes/{id}/delete", post(node::delete))
         .route("/nodes/{id}/tokens", post(node_added::add_token))
         .route(

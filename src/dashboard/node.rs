@@ -1,12 +1,13 @@
-//! `/nodes/{id}`: one node, its jobs and its tokens.
+//! `/nodes/{id}`: one node, its jobs, its machine and its tokens.
 
 use axum::extract::State;
 use axum::response::Redirect;
 use maud::{Markup, html};
 
 use super::layout::{self, Page};
-use super::nodes::or_dash;
-use super::{Site, form, parts, words};
+use super::node_form::{self, NodeForm};
+use super::parts::or_dash;
+use super::{Site, form, node_facts, parts, words};
 use crate::auth::{Admin, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobView, Scope};
@@ -26,6 +27,27 @@ pub(super) async fn show(
     query: Query,
 ) -> Result<Markup, ApiError> {
     let scope = parts::scope_of(&site, &user, &query)?;
+    draw(&site, &user, scope, id, None).await
+}
+
+/// The page with a form that was refused.
+pub(super) async fn page_with_form(
+    site: &Site,
+    user: &User,
+    id: String,
+    form: &NodeForm,
+    error: &ApiError,
+) -> Result<Markup, ApiError> {
+    draw(site, user, Scope::Mine, id, Some((form, error))).await
+}
+
+async fn draw(
+    site: &Site,
+    user: &User,
+    scope: Scope,
+    id: String,
+    refused: Option<(&NodeForm, &ApiError)>,
+) -> Result<Markup, ApiError> {
     let node = site.jobs.one_node(id).await?;
     let filter = JobFilter {
         created_by: (scope == Scope::Mine).then(|| user.id.clone()),
@@ -37,9 +59,14 @@ pub(super) async fn show(
         Role::Admin => Some(site.jobs.nodes.tokens(&site.auth, node.id.clone()).await?),
         Role::Pending | Role::Viewer | Role::Operator => None,
     };
-    let body = body(&site, &user, scope, &node, &jobs, tokens.as_deref());
+    let edit = match refused {
+        _ if user.role != Role::Admin => html! {},
+        Some((form, error)) => form.draw(&node.id, Some(error)),
+        None => NodeForm::of_node(&node).draw(&node.id, None),
+    };
+    let body = body(site, user, scope, &node, &jobs, (&edit, tokens.as_deref()));
     let page = Page::new(&node.id, body)
-        .for_user(Some(&user))
+        .for_user(Some(user))
         .under("/nodes");
     Ok(layout::draw(&page.live(parts::events(scope))))
 }
@@ -70,6 +97,7 @@ pub(super) async fn revoke_token(
 pub(super) fn banner(node: &NodeView, from: Option<&str>) -> Markup {
     let shows = format!("node:{}", node.id);
     let words = match (node.status, node.last_seen_at) {
+        _ if node.paused => "It gets no jobs. Queued jobs wait until an ADMIN resumes it.",
         (NodeStatus::Online, _) => "The agent is connected.",
         (NodeStatus::Offline, None) => {
             "Waiting for the agent to connect. This page updates by itself."
@@ -94,7 +122,7 @@ fn body(
     scope: Scope,
     node: &NodeView,
     jobs: &[JobView],
-    tokens: Option<&[NodeToken]>,
+    (edit, tokens): (&Markup, Option<&[NodeToken]>),
 ) -> Markup {
     let address = format!("/nodes/{}", node.id);
     let queue = format!("/presets?node={}", node.id);
@@ -102,15 +130,20 @@ fn body(
     html! {
         p.crumbs { a href="/nodes" { "Nodes" } }
         div.head {
-            h1 { (node.id) }
-            @if user.role >= Role::Operator { a.button.primary href=(queue) { "Run a preset here" } }
+            h1 { (node.id) @if node.name != node.id { " " span.dim { bdi { (words::visible(&node.name)) } } } }
+            div.actions {
+                @if user.role >= Role::Operator { a.button.primary href=(queue) { "Run a preset here" } }
+                @if user.role == Role::Admin { div #node-pause data-region data-shows=(shows) { (node_form::pause_button(node)) } }
+            }
         }
         (banner(node, None))
         div #node-facts data-region data-shows=(shows) { (facts(user, node, jobs, scope)) }
+        (edit)
         section aria-labelledby="jobs-h" {
             div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(site, user, scope, &address, &[])) }
             div #jobs data-region data-shows=(shows) { (parts::job_table(jobs, scope, "No jobs on this node.")) }
         }
+        div #node-machine data-region data-shows=(shows) { (node_facts::draw(node)) }
         @if let Some(tokens) = tokens { (token_section(&address, node, tokens)) }
     }
 }
@@ -151,9 +184,7 @@ fn facts(user: &User, node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup
                 }
             } }
             div { dt { "Queued" } dd { (words::count(node.queued_jobs, "job", "jobs")) } }
-            @for (key, value) in &node.labels {
-                div { dt { bdi { (words::visible(key)) } } dd { bdi { (words::visible(value)) } } }
-            }
+            @if !node.labels.is_empty() { div { dt { "Labels" } dd { (node_facts::labels(node)) } } }
         }
     }
 }

@@ -142,6 +142,7 @@ fn found_button(preset: &Preset, node: &NodeView) -> Markup {
             span { (node.id) @if let Some(system) = system { (system) } }
             @match (is_target(preset, node), node.status) {
                 (false, _) => { span.dim { " not a target" } }
+                (true, _) if node.paused => { span.dim { " paused" } }
                 (true, NodeStatus::Offline) => { span.dim { " offline" } }
                 (true, NodeStatus::Online) => {}
             }
@@ -171,7 +172,9 @@ fn node_words(preset: &Preset, node: &NodeView) -> String {
     if let Some(system) = system(node) {
         words.push_str(&format!(" · {}", words::visible(system)));
     }
-    if node.status == NodeStatus::Offline {
+    if node.paused {
+        words.push_str(" · paused: the job would wait");
+    } else if node.status == NodeStatus::Offline {
         words.push_str(" · offline: the job would wait");
     }
     if !is_target(preset, node) {

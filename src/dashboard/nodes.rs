@@ -1,16 +1,18 @@
 //! `/nodes`: searched and paged, and the form that adds one.
 
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
 use super::form::{Faults, Input};
 use super::layout::{self, Page};
 use super::overview::load;
-use super::{Site, local, parts, words};
+use super::{Site, local, node_facts, parts, words};
 use crate::auth::{Role, User, Viewer};
 use crate::http::{ApiError, Query};
 use crate::jobs::Scope;
-use crate::nodes::{NodeStatus, NodeView};
+use crate::nodes::{NodeStatus, NodeView, Selector};
 
 /// Nodes on a page.
 const PAGE: usize = 50;
@@ -25,6 +27,7 @@ const STATES: [(&str, &str, NodeStatus); 2] = [
 #[derive(Default)]
 struct PageQuery {
     sought: String,
+    selector: String,
     state: String,
     /// The last node of the previous page.
     after: String,
@@ -38,6 +41,8 @@ struct SearchResult {
     has_more: bool,
     online: usize,
     all: usize,
+    /// Why the selector can't be read. Then nothing matches.
+    selector_fault: Option<String>,
 }
 
 /// The page.
@@ -45,14 +50,22 @@ pub(super) async fn show(
     State(site): State<Site>,
     Viewer(user): Viewer,
     query: Query,
-) -> Result<Markup, ApiError> {
+) -> Result<Response, ApiError> {
     let text = |name| query.get(name).unwrap_or_default().trim().to_owned();
     let asked = PageQuery {
         sought: text("q"),
+        selector: text("selector"),
         state: text("state"),
         after: text("after"),
     };
-    draw(&site, &user, &asked, "", None).await
+    let page = draw(&site, &user, &asked, "", None).await?;
+    let is_selector = asked.selector.is_empty() || Selector::parse(&asked.selector).is_ok();
+    let status = if is_selector {
+        StatusCode::OK
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    Ok((status, page).into_response())
 }
 
 /// The page with a form that was refused.
@@ -75,6 +88,7 @@ async fn draw(
     let found = find(site, asked).await?;
     let body = html! {
         div.head { h1 { "Nodes" } @if found.all > 0 { (search(asked)) } }
+        @if let Some(fault) = &found.selector_fault { p.alert role="alert" { "The selector is malformed: " (words::visible(fault)) "." } }
         @if user.role == Role::Admin { (add_form(id, found.all == 0, error)) }
         div #nodes data-region data-shows="nodes" { (list(user, asked, &found)) }
     };
@@ -92,6 +106,21 @@ async fn find(site: &Site, asked: &PageQuery) -> Result<SearchResult, ApiError> 
     if let Some((_, _, wanted)) = state {
         found.retain(|node| presence.status_of(&node.id).0 == *wanted);
     }
+    let selector = match asked.selector.as_str() {
+        "" => Ok(None),
+        text => Selector::parse(text).map(Some),
+    };
+    let (selector, selector_fault) = match selector {
+        Ok(selector) => (selector, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    if let Some(selector) = selector {
+        let selected = site.jobs.selected_nodes(selector).await?;
+        found.retain(|node| selected.contains(&node.id));
+    }
+    if selector_fault.is_some() {
+        found.clear();
+    }
     let count = found.len();
     let ids = found.into_iter().map(|node| node.id);
     let mut ids: Vec<_> = ids.filter(|id| *id > asked.after).collect();
@@ -103,6 +132,7 @@ async fn find(site: &Site, asked: &PageQuery) -> Result<SearchResult, ApiError> 
         has_more,
         online,
         all,
+        selector_fault,
     })
 }
 
@@ -111,6 +141,9 @@ fn search(asked: &PageQuery) -> Markup {
         form.search role="search" action="/nodes" {
             label.unseen for="q" { "Search nodes" }
             input #q type="search" name="q" value=(asked.sought) placeholder="Name, system, label" maxlength="200";
+            label.unseen for="by-selector" { "Selector" }
+            input #by-selector type="search" name="selector" value=(asked.selector) placeholder="Selector: role=web,!gpu" maxlength="4096"
+                autocapitalize="none" spellcheck="false" autocomplete="off";
             label.unseen for="by-state" { "State" }
             select #by-state name="state" {
                 option value="" { "Any state" }
@@ -122,7 +155,9 @@ fn search(asked: &PageQuery) -> Markup {
 }
 
 fn list(user: &User, asked: &PageQuery, found: &SearchResult) -> Markup {
-    let is_narrowed = !asked.sought.is_empty() || !asked.state.is_empty();
+    let is_narrowed = [&asked.sought, &asked.selector, &asked.state]
+        .iter()
+        .any(|text| !text.is_empty());
     html! {
         @if found.all == 0 {
             p.none {
@@ -147,6 +182,7 @@ fn pager(asked: &PageQuery, found: &SearchResult) -> Markup {
     let address = |after: &str| {
         let mut pairs = vec![
             ("q", asked.sought.as_str()),
+            ("selector", &asked.selector),
             ("state", &asked.state),
             ("after", after),
         ];
@@ -193,7 +229,7 @@ fn table(nodes: &[NodeView]) -> Markup {
         table.nodes {
             thead { tr {
                 th scope="col" { "State" } th scope="col" { "Node" } th scope="col" { "Last seen" }
-                th scope="col" { "System" } th scope="col" { "Agent" } th scope="col" { "Jobs" }
+                th scope="col" { "System" } th scope="col" { "Labels" } th scope="col" { "Agent" } th scope="col" { "Jobs" }
             } }
             tbody { @for node in nodes { (row(node)) } }
         }
@@ -206,17 +242,13 @@ fn row(node: &NodeView) -> Markup {
             td { (parts::node_state(node)) }
             td.main { a href=(format!("/nodes/{}", node.id)) { (node.id) } }
             td data-label="Last seen" { (parts::last_seen(node)) }
-            td data-label="System" { (or_dash(node.os.pretty_name.as_deref())) }
+            td data-label="System" { (parts::or_dash(node.os.pretty_name.as_deref())) }
+            td data-label="Labels" { @if node.labels.is_empty() { bdi {} } @else { div.labels { (node_facts::labels(node)) } } }
             td data-label="Agent" {
-                (or_dash(node.agent_version.as_deref()))
+                (parts::or_dash(node.agent_version.as_deref()))
                 @if let Some(newer) = &node.agent_upgrade { " " span.dim { "(the server ships " (newer) ")" } }
             }
             td data-label="Jobs" { (load(node)) }
         }
     }
-}
-
-/// A value that the agent reported, or a dash.
-pub(super) fn or_dash(text: Option<&str>) -> Markup {
-    html! { bdi { (words::visible(text.filter(|text| !text.is_empty()).unwrap_or("–"))) } }
 }

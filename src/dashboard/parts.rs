@@ -53,7 +53,10 @@ pub(super) fn node_state(node: &NodeView) -> Markup {
         NodeStatus::Online => ("online", "Online"),
         NodeStatus::Offline => ("offline", "Offline"),
     };
-    html! { span.state data-state=(name) { (word) } }
+    html! {
+        span.state data-state=(name) { (word) }
+        @if node.paused { " " span.state data-state="paused" { "Paused" } }
+    }
 }
 
 /// When a node was last seen.
@@ -64,6 +67,11 @@ pub(super) fn last_seen(node: &NodeView) -> Markup {
             None => { "never" }
         }
     }
+}
+
+/// A value that the agent reported, or a dash.
+pub(super) fn or_dash(text: Option<&str>) -> Markup {
+    html! { bdi { (words::visible(text.filter(|text| !text.is_empty()).unwrap_or("–"))) } }
 }
 
 /// Whose jobs a page shows. A VIEWER, who has none, sees everybody's unless told otherwise.

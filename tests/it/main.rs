@@ -41,6 +41,7 @@ mod memory;
 #[cfg(feature = "postgres")]
 mod migrate_store;
 mod node_edit;
+mod node_pages;
 mod nodes;
 mod openapi;
 mod ops;

@@ -11,8 +11,8 @@
 
 mod agent;
 mod config;
-mod facts;
 mod ends;
+mod facts;
 mod leftovers;
 mod logging;
 mod network;
