@@ -215,6 +215,13 @@ fn pair(text: &str) -> Result<String, String> {
     }
 }
 
+fn label_change(text: &str) -> Result<String, String> {
+    match text.contains('=') || text.len() > 1 && text.ends_with('-') {
+        true => Ok(text.to_owned()),
+        false => Err("must be KEY=VALUE, or KEY- to remove the label".to_owned()),
+    }
+}
+
 /// A whole number in a range; the error for any other text is "must be `what`".
 fn number<N>(text: &str, range: RangeInclusive<N>, what: &str) -> Result<N, String>
 where
@@ -394,7 +401,12 @@ pub(super) enum JobsCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum NodesCommand {
     /// List nodes
-    List,
+    List {
+        /// Only nodes whose labels match, such as 'role=web,zone in (a,b),!gpu'; `node`, `os.id`
+        /// and `os.version` are built-in keys
+        #[arg(long, short = 'l')]
+        selector: Option<String>,
+    },
     /// Show a node
     Show {
         /// The node's id
@@ -412,6 +424,36 @@ pub(super) enum NodesCommand {
         /// A label; may be repeated
         #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
         label: Vec<String>,
+    },
+    /// Change a node's display name (ADMIN)
+    Edit {
+        /// The node's id, which does not change
+        #[arg(value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
+        id: String,
+        /// The display name; an empty one is the id
+        #[arg(long)]
+        name: String,
+    },
+    /// Set and remove labels of a node; others stay (ADMIN)
+    Label {
+        /// The node's id
+        #[arg(value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
+        id: String,
+        /// KEY=VALUE sets a label, KEY- removes it
+        #[arg(value_name = "KEY=VALUE", required = true, value_parser = label_change)]
+        labels: Vec<String>,
+    },
+    /// Give nodes no more jobs; their jobs wait, and running ones continue (ADMIN)
+    Pause {
+        /// The nodes' ids
+        #[arg(value_name = "NODE", required = true, add = ArgValueCompleter::new(complete::nodes))]
+        ids: Vec<String>,
+    },
+    /// Give paused nodes jobs again (ADMIN)
+    Resume {
+        /// The nodes' ids
+        #[arg(value_name = "NODE", required = true, add = ArgValueCompleter::new(complete::nodes))]
+        ids: Vec<String>,
     },
     /// Remove a node and its tokens; queued jobs are cancelled, finished ones are kept (ADMIN)
     Remove {

@@ -99,6 +99,7 @@ fn field_line((field, message): (&String, &String)) -> String {
     let name = match field.as_str() {
         "timeoutSeconds" => "--timeout".to_owned(),
         "nodeId" => "--node".to_owned(),
+        "selector" => "--selector".to_owned(),
         "expiresInDays" => "--expires-in-days".to_owned(),
         other => match other.split_once('.') {
             Some(("params", name)) => format!("-p {name}"),

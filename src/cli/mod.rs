@@ -19,6 +19,8 @@ mod lines;
 mod log;
 mod login;
 mod man;
+mod node_edit;
+mod node_facts;
 mod nodes;
 mod outcome;
 mod params;

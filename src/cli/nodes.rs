@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::queue::{explain_node, no_such};
 use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
-use super::times;
+use super::{node_edit, node_facts, times};
 use crate::nodes::{AddedNode, MintedToken, NodeStatus, NodeView, TokenView};
 
 pub(super) async fn run(
@@ -19,11 +19,15 @@ pub(super) async fn run(
     command: NodesCommand,
 ) -> Result<u8, CliError> {
     match command {
-        NodesCommand::List => list(&client, screen).await,
+        NodesCommand::List { selector } => list(&client, screen, selector.as_deref()).await,
         NodesCommand::Show { id } => show(&client, screen, &id).await,
         NodesCommand::Add { id, name, label } => {
             add(&client, screen, &id, name, &labels(&label)?).await
         }
+        NodesCommand::Edit { id, name } => node_edit::rename(&client, screen, &id, &name).await,
+        NodesCommand::Label { id, labels } => node_edit::label(&client, screen, &id, &labels).await,
+        NodesCommand::Pause { ids } => node_edit::pause(&client, screen, &ids, true).await,
+        NodesCommand::Resume { ids } => node_edit::pause(&client, screen, &ids, false).await,
         NodesCommand::Remove { id } => {
             remove(&client, &id).await?;
             print_note(&format!("Removed node {id}. Its tokens no longer work."));
@@ -33,13 +37,21 @@ pub(super) async fn run(
     }
 }
 
-async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
-    let nodes = client.list::<NodeView>("/api/nodes", "nodes").await?;
+async fn list(client: &Client, screen: Screen, selector: Option<&str>) -> Result<u8, CliError> {
+    let path = match selector {
+        Some(selector) => format!("/api/nodes?selector={}", segment(selector)),
+        None => "/api/nodes".to_owned(),
+    };
+    let nodes = client.list::<NodeView>(&path, "nodes").await?;
     if screen.json {
         screen.value(&nodes.json)?;
         return Ok(0);
     }
     let nodes = nodes.value;
+    if nodes.is_empty() && selector.is_some() {
+        print_note("No node matches.");
+        return Ok(0);
+    }
     if nodes.is_empty() {
         print_note("No nodes yet. `hyprbox nodes add NODE` adds one (ADMIN).");
         return Ok(0);
@@ -49,6 +61,7 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
         "STATUS",
         "LAST SEEN",
         "SYSTEM",
+        "LABELS",
         "AGENT",
         "QUEUED",
         "RUNNING",
@@ -61,6 +74,7 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
                 .map_or_else(|| "never".to_owned(), times::ago)
                 .into(),
             node.os.pretty_name.clone().unwrap_or_default().into(),
+            label_pairs(node).into(),
             agent(node),
             node.queued_jobs.to_string().into(),
             node.running_job_id.clone().unwrap_or_default().into(),
@@ -88,6 +102,8 @@ fn upgrade_hint(node: &str) -> String {
 
 fn status(node: &NodeView) -> Cell {
     match node.status {
+        NodeStatus::Online if node.paused => Cell::painted("ONLINE, paused", Paint::Yellow),
+        NodeStatus::Offline if node.paused => Cell::painted("OFFLINE, paused", Paint::Yellow),
         NodeStatus::Online => Cell::painted("ONLINE", Paint::Green),
         NodeStatus::Offline => Cell::painted("OFFLINE", Paint::Dim),
     }
@@ -104,11 +120,6 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         return Ok(0);
     }
     let node = node.value;
-    let labels: Vec<String> = node
-        .labels
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
     let text = |text: &Option<String>| Cell::from(text.clone().unwrap_or_default());
     let mut pairs: Vec<(&str, Cell)> = vec![
         ("id", node.id.as_str().into()),
@@ -118,10 +129,13 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         ("hostname", text(&node.hostname)),
         ("system", text(&node.os.pretty_name)),
         ("agent", agent(&node)),
-        ("labels", labels.join(", ").into()),
+        ("labels", label_pairs(&node).into()),
         ("running", text(&node.running_job_id)),
         ("queued", node.queued_jobs.to_string().into()),
     ];
+    if let Some(facts) = &node.facts {
+        pairs.extend(node_facts::lines(facts, node.facts_at));
+    }
     if let Some(problem) = &node.problem {
         pairs.push(("problem", Cell::painted(problem.clone(), Paint::Yellow)));
     }
@@ -141,6 +155,12 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         print_note(&upgrade_hint(&node.id));
     }
     Ok(0)
+}
+
+fn label_pairs(node: &NodeView) -> String {
+    let pairs = node.labels.iter();
+    let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(", ")
 }
 
 fn labels(pairs: &[String]) -> Result<BTreeMap<&str, &str>, CliError> {

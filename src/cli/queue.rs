@@ -184,6 +184,9 @@ fn wait_reason(node: &NodeView, job_id: &str) -> Option<String> {
     let is_ours = node.running_job_id.as_deref() == Some(job_id);
     match node.status {
         _ if is_ours => None,
+        _ if node.paused => Some(format!(
+            "{id} is paused: the job can start once an ADMIN resumes it (hyprbox nodes resume {id})."
+        )),
         NodeStatus::Offline => Some(match node.last_seen_at {
             Some(at) => format!(
                 "{id} is OFFLINE, last seen {}: the job starts when its agent reconnects.",

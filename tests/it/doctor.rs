@@ -150,7 +150,9 @@ fn a_certificate_is_told_of_before_it_ends() {
     let authority = Authority::new();
     let setup = Setup::new().with_tls(&authority);
     let ends = |days: i64| {
-        let day = jiff::Timestamp::UNIX_EPOCH + unix_time() + jiff::SignedDuration::from_hours(24 * days + 12);
+        let day = jiff::Timestamp::UNIX_EPOCH
+            + unix_time()
+            + jiff::SignedDuration::from_hours(24 * days + 12);
         let text = day.to_string();
         let part = |from, to| text[from..to].parse::<u16>().expect("a number");
         let month = u8::try_from(part(5, 7)).expect("a month");

@@ -8,6 +8,7 @@ pub(crate) mod docs;
 mod download;
 mod follow;
 mod login;
+mod nodes;
 mod program;
 mod queue;
 mod script;
