@@ -66,6 +66,7 @@ const log = new Log(lines, steps, {
     following.drawn(count);
     errorButton.hidden = !log.hasErrors;
     links.goToWanted(isOver);
+    links.drawn();
   },
 });
 const links = new Links(log, steps, { notice, button: linkButton, went: () => following.set(false) });

@@ -1,4 +1,5 @@
-// Links to lines: #L12, #L12-L20. A click on a line number creates one, Shift-click a range.
+// Links to lines: #L12, #L12-L20. A click on a line number creates one, Shift-click a range. With
+// the keyboard, Tab reaches one line: arrows go to others, Enter links to it, Shift+Enter a range.
 
 import { copy } from './copy.js';
 
@@ -8,8 +9,11 @@ const format = (n) => n.toLocaleString('en');
 export class Links {
   /** `notice` shows why a line is missing, `button` copies the link, `went()` is called when the page scrolls to a line. */
   constructor(log, steps, { notice, button, went }) {
-    Object.assign(this, { log, steps, notice, button, went, wanted: null });
+    Object.assign(this, { log, steps, notice, button, went, wanted: null, current: null });
     log.root.addEventListener('click', (event) => this.clicked(event));
+    log.root.addEventListener('keydown', (event) => this.pressed(event));
+    // The browser scrolls after the event.
+    log.root.addEventListener('focus', () => requestAnimationFrame(() => this.setCurrentInView()));
     addEventListener('hashchange', () => this.read());
     button.addEventListener('click', async () => {
       const isCopied = await copy(new URL(hashOf(log.target), location).href);
@@ -71,6 +75,7 @@ export class Links {
 
   mark(from, to) {
     const row = this.log.mark(from, to);
+    if (row) this.setCurrent(row);
     this.button.hidden = !this.log.target;
     this.button.textContent = 'Copy link';
     return row;
@@ -88,11 +93,78 @@ export class Links {
     // The line number is drawn in the padding before the text.
     if (!element || event.target !== element || event.clientX - element.getBoundingClientRect().left > this.gutter()) return;
     event.preventDefault();
-    const number = Number(element.dataset.n);
-    const from = event.shiftKey && this.log.target ? this.log.target[0] : number;
+    this.link(element.row, event.shiftKey);
+  }
+
+  /** Puts the row's line, or the range up to it, into the address. */
+  link(row, isRange) {
+    const { number } = row;
+    const from = isRange && this.log.target ? this.log.target[0] : number;
     const range = [Math.min(from, number), Math.max(from, number)];
     history.replaceState(null, '', hashOf(range));
     this.mark(...range);
+    this.setCurrent(row);
+  }
+
+  /** Called after rows were drawn: a row that is drawn again has another element. */
+  drawn() {
+    if (this.current?.element?.isConnected && this.current.element.tabIndex === 0) return;
+    const row = this.current?.element?.isConnected ? this.current : this.log.rows.find(({ number }) => number);
+    if (row) this.setCurrent(row);
+  }
+
+  /** Makes the row the one that Tab reaches. */
+  setCurrent(row) {
+    const before = this.current?.element;
+    for (const name of ['tabindex', 'role', 'aria-label']) before?.removeAttribute(name);
+    this.current = row;
+    row.element.tabIndex = 0;
+    row.element.setAttribute('role', 'link');
+    row.element.setAttribute('aria-label', `Line ${format(row.number)}: ${row.text.slice(0, 200)}`);
+  }
+
+  /** The next Tab must not scroll away from what is read. */
+  setCurrentInView() {
+    const isInView = ({ top, bottom }) => bottom > 0 && top < innerHeight;
+    if (this.current && isInView(this.current.element.getBoundingClientRect())) return;
+    const { left, top } = this.log.root.getBoundingClientRect();
+    const y = Math.max(innerHeight / 2, top + 14);
+    const element = document.elementFromPoint(left + 2, y)?.closest('.l[data-n], .block');
+    // A block that has just come into view is not laid out yet.
+    const row = element?.row ?? this.estimate(element, y);
+    if (row) this.setCurrent(row);
+  }
+
+  estimate(block, y) {
+    if (!block) return null;
+    const { top, height } = block.getBoundingClientRect();
+    const at = Math.floor(((y - top) / height) * block.childElementCount);
+    const { row } = block.children[at] ?? block.lastElementChild;
+    return this.beside(this.log.rows.indexOf(row), 1);
+  }
+
+  pressed(event) {
+    const { rows } = this.log;
+    if (event.target !== this.current?.element || event.ctrlKey || event.metaKey || event.altKey) return;
+    const at = rows.indexOf(this.current);
+    let row = null;
+    if (event.key === 'Enter') this.link(this.current, event.shiftKey);
+    else if (event.key === 'ArrowDown') row = this.beside(at + 1, 1);
+    else if (event.key === 'ArrowUp') row = this.beside(at - 1, -1);
+    else if (event.key === 'Home') row = this.beside(0, 1);
+    else if (event.key === 'End') row = this.beside(rows.length - 1, -1);
+    else return;
+    event.preventDefault();
+    this.went();
+    if (row) this.setCurrent(row);
+    this.current.element.focus();
+  }
+
+  /** The row at that index, or after it in that direction, that has a number and is not folded. */
+  beside(at, way) {
+    const { rows } = this.log;
+    while (rows[at] && !(rows[at].number && rows[at].element.checkVisibility())) at += way;
+    return rows[at];
   }
 
   gutter() {

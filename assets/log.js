@@ -161,7 +161,7 @@ export class Log {
     this.waiting.splice(0, drawn);
     for (const row of this.changed) this.fill(row);
     this.changed.clear();
-    for (const block of this.grown) block.style.containIntrinsicSize = `auto ${block.childElementCount * 1.5}em`;
+    for (const block of this.grown) block.style.containIntrinsicSize = `auto calc(${block.childElementCount} * var(--row))`;
     this.grown.clear();
     this.trim();
     if (drawn) this.onRows?.(drawn);

@@ -91,7 +91,8 @@ function showKeys() {
     const list = document.createElement('dl');
     const keys = [['g o', 'overview'], ['g j', 'jobs'], ['g n', 'nodes'], ['g p', 'presets'], ['/', 'search'],
       ['f', 'follow a job’s output'], ['w', 'wrap its lines'], ['t', 'show timestamps'], ['e', 'go to the first error'],
-      ['j, k', 'next step, previous step'], ['z', 'fold or unfold all steps'], ['?', 'this list']];
+      ['j, k', 'next step, previous step'], ['z', 'fold or unfold all steps'],
+      ['↑, ↓, Enter', 'in the output: another line, a link to it'], ['Shift+Enter', 'a link to the lines up to it'], ['?', 'this list']];
     for (const [key, does] of keys) {
       const [term, words] = [document.createElement('dt'), document.createElement('dd')];
       term.textContent = key;

@@ -2,12 +2,16 @@
 
 use serde_json::json;
 
-use crate::browser::Browser;
-use crate::harness::{PASSWORD, Server};
+use crate::browser::{Browser, on_a_running_job};
+use crate::harness::{PASSWORD, Server, chunk};
 
 const ENTER: &str = "\u{e007}";
 const ESCAPE: &str = "\u{e00c}";
 const TAB: &str = "\u{e004}";
+const END: &str = "\u{e010}";
+const HOME: &str = "\u{e011}";
+const UP: &str = "\u{e013}";
+const DOWN: &str = "\u{e015}";
 
 #[test]
 fn sign_in_queue_watch_and_cancel() {
@@ -65,5 +69,63 @@ fn sign_in_queue_watch_and_cancel() {
         .complete(&id, &json!({"exitCode": null, "cancelled": true}))
         .ok();
     browser.until("document.querySelector('#job-state [data-state=cancelled]')");
+    browser.is_content();
+}
+
+#[test]
+fn a_line_is_linked_with_the_keyboard() {
+    let (_server, _admin, agent, id, browser) = on_a_running_job();
+    let text: String = (1..=500).map(|n| format!("line {n}\n")).collect();
+    agent.output(&id, &[chunk("stdout", 0, &text)]);
+    agent.succeed(&id);
+    browser.open(&format!("/jobs/{id}"));
+    browser.until("document.querySelectorAll('.l[data-n]').length === 500");
+    let focused = || {
+        browser.js(
+            "[document.activeElement.textContent, document.activeElement.ariaLabel, location.hash]",
+        )
+    };
+    let is_on = |line: u32, hash: &str| {
+        assert_eq!(
+            focused(),
+            json!([
+                format!("line {line}"),
+                format!("Line {line}: line {line}"),
+                hash
+            ])
+        );
+    };
+    browser.tab_to("line 1");
+    browser.keys(&format!("{DOWN}{DOWN}{DOWN}{UP}"));
+    is_on(3, "");
+    browser.keys(ENTER);
+    is_on(3, "#L3");
+    browser.keys(DOWN);
+    browser.js(
+        "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', \
+         { key: 'Enter', shiftKey: true, bubbles: true, cancelable: true }))",
+    );
+    is_on(4, "#L3-L4");
+    assert_eq!(browser.js("document.querySelectorAll('.target').length"), 2);
+    browser.keys(END);
+    is_on(500, "#L3-L4");
+    browser.keys(HOME);
+    is_on(1, "#L3-L4");
+    // Only one line is in the order of Tab, and it is the one in view.
+    browser.keys(&format!("{END}{ENTER}"));
+    is_on(500, "#L500");
+    assert_eq!(
+        browser.js("document.querySelectorAll('.l[tabindex]').length"),
+        1
+    );
+    browser.js("(document.querySelector('.lines').blur(), scrollTo({ top: 0, behavior: 'instant' }), document.querySelector('.lines').focus())");
+    let in_view = "(() => { const { top, bottom } = document.querySelector('.l[tabindex]').getBoundingClientRect(); \
+                   return top >= 0 && bottom <= innerHeight; })()";
+    browser.until(in_view);
+
+    // On a phone, a finger can hit a number.
+    browser.size(360, 740);
+    let height = browser.js("document.querySelector('.l[data-n]').getBoundingClientRect().height");
+    assert!(height.as_f64().is_some_and(|it| it >= 24.0), "{height}");
     browser.is_content();
 }
