@@ -39,13 +39,13 @@ pub(crate) fn problem(state_dir: &Path) -> Option<String> {
 /// Why one of the folders can't be written to: its mode, or it was made immutable. A missing one is
 /// created later.
 fn unwritable(dirs: &[&Path]) -> Option<String> {
-    dirs.iter().find_map(|dir| {
-        match access(*dir, AccessFlags::W_OK | AccessFlags::X_OK) {
+    dirs.iter().find_map(
+        |dir| match access(*dir, AccessFlags::W_OK | AccessFlags::X_OK) {
             Ok(()) | Err(Errno::ENOENT) => None,
             Err(error) => {
                 let (dir, error) = (dir.display(), error.desc());
                 Some(format!("state folder: {dir} can't be written to: {error}"))
             }
-        }
-    })
+        },
+    )
 }

@@ -32,10 +32,14 @@ pub enum JobError {
     #[error("The job was claimed by another agent instance")]
     NotYourClaim,
     /// The job was claimed by another live process of the agent instance.
-    #[error("Another process of this agent instance claimed the job; this one uses a copy of its state folder")]
+    #[error(
+        "Another process of this agent instance claimed the job; this one uses a copy of its state folder"
+    )]
     NotYourProcess,
     /// It is not known yet whether the process that claimed the job is still alive.
-    #[error("Another process of this agent instance claimed the job and may still be alive; try again in a few seconds")]
+    #[error(
+        "Another process of this agent instance claimed the job and may still be alive; try again in a few seconds"
+    )]
     ProcessUnproven,
     /// The node's token was revoked while its agent waited for a job.
     #[error("The token is unknown, revoked or has run out")]

@@ -19,6 +19,7 @@ mod claim;
 mod cli;
 mod complete;
 mod config;
+mod copied_agent;
 mod crash;
 mod docs;
 mod docs_run;

@@ -412,7 +412,12 @@ fn what_cant_be_moved_is_said_in_one_line() {
         assert!(!said.contains("hidden"), "{said}");
     };
     fails(64, "hyprbox.db", &to, "sqlite:PATH");
-    fails(64, &from, "mysql://u:hidden@h/d", "postgres://user:password");
+    fails(
+        64,
+        &from,
+        "mysql://u:hidden@h/d",
+        "postgres://user:password",
+    );
     fails(1, "sqlite:/nowhere/hyprbox.db", &to, "does not exist");
     fails(1, &from, "postgres://u:hidden@127.0.0.1:1/d", "127.0.0.1:1");
     fails(

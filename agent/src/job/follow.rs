@@ -7,8 +7,8 @@ use std::time::Duration;
 use hyprbox_protocol::ClaimedJob;
 use tokio::time::Instant;
 
-use super::context::Context;
 use super::complete::complete;
+use super::context::Context;
 use super::report::JobEnd;
 use super::upload::{Outcome, Uploader};
 use super::wake::{Signals, Wake};

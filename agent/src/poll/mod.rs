@@ -252,20 +252,23 @@ impl Poller<'_> {
         if let Some(problem) = health::problem(&self.config.state_dir) {
             return self.set_problem(Some(problem));
         }
-        let health = self.state.probe(PROBE_BYTES + self.room_bytes).and_then(|()| {
-            if self.recovered {
-                return Ok(());
-            }
-            let log = self.state.start_log();
-            log.restore(&self.ctx.completions, &self.boot_id)?;
-            for dir in job_dir::recover(&self.state.jobs())? {
-                tracing::info!("[jobrunner] job {}: found again", dir.id());
-                self.running.insert(dir.id().to_owned(), Some(dir.clone()));
-                self.found.push(dir);
-            }
-            self.recovered = true;
-            Ok(())
-        });
+        let health = self
+            .state
+            .probe(PROBE_BYTES + self.room_bytes)
+            .and_then(|()| {
+                if self.recovered {
+                    return Ok(());
+                }
+                let log = self.state.start_log();
+                log.restore(&self.ctx.completions, &self.boot_id)?;
+                for dir in job_dir::recover(&self.state.jobs())? {
+                    tracing::info!("[jobrunner] job {}: found again", dir.id());
+                    self.running.insert(dir.id().to_owned(), Some(dir.clone()));
+                    self.found.push(dir);
+                }
+                self.recovered = true;
+                Ok(())
+            });
         if health.is_ok() {
             self.room_bytes = 0;
         }

@@ -117,7 +117,12 @@ fn unknown_commands_and_flags_are_named() {
     }
     refused_with(64, &node, &["enroll"], &["--help"]);
     refused_with(64, &node, &["run", "--interval"], &["--interval"]);
-    refused_with(64, &node, &["enroll", "notaurl", "code"], &["URL", "notaurl"]);
+    refused_with(
+        64,
+        &node,
+        &["enroll", "notaurl", "code"],
+        &["URL", "notaurl"],
+    );
     let with_password = "https://user:hunter2@jobs.example.org";
     refused_with(64, &node, &["enroll", with_password, "code"], &["URL"]);
     assert!(node.output(&["--version"]).status.success());

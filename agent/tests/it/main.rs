@@ -13,6 +13,7 @@ mod agent;
 mod config;
 mod ends;
 mod facts;
+mod full_disk;
 mod leftovers;
 mod logging;
 mod network;
