@@ -94,6 +94,9 @@ CREATE TABLE node_instances (
     instance      TEXT NOT NULL,
     first_seen_at TIMESTAMPTZ NOT NULL,
     last_seen_at  TIMESTAMPTZ NOT NULL,
+    -- Its first process, and when that last polled; only if several servers share the database.
+    process         TEXT,
+    process_seen_at TIMESTAMPTZ,
     PRIMARY KEY (node_id, instance)
 );
 

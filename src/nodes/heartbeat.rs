@@ -116,7 +116,7 @@ impl Nodes {
         Ok(sign.standing == Standing::Settled)
     }
 
-    async fn record_copy(&self, node_id: String, instance: String) -> Result<(), ApiError> {
+    async fn record_copy(&self, node_id: String, instance: String) -> Result<(), StoreError> {
         tracing::warn!(%node_id, %instance, "two processes use the same agent instance; the second one gets its own");
         self.store
             .write(move |tx| {
@@ -140,10 +140,9 @@ impl Nodes {
                 };
                 audit::record(tx, entry)?;
                 tx.publish(Change::Node { id: node_id });
-                Ok::<_, StoreError>(())
+                Ok(())
             })
-            .await?;
-        Ok(())
+            .await
     }
 
     async fn record_second_instance(
@@ -227,7 +226,11 @@ impl Nodes {
             .store
             .read(move |tx| crate::store::node::lives(tx, within_ms))
             .await?;
-        self.presence.merge(&nodes, &instances);
+        for (node_id, instance) in self.presence.merge(&nodes, &instances) {
+            // Its open poll is answered, so that the second process learns of it.
+            self.hub.wake_node(&node_id);
+            self.record_copy(node_id, instance).await?;
+        }
         Ok(())
     }
 
@@ -254,6 +257,7 @@ fn alive(node_id: &str, stopping: bool, instance: Option<String>) -> LifeUpdate 
         seen,
         stopping,
         instances: instance.into_iter().map(|id| (id, seen)).collect(),
+        processes: Vec::new(),
     }
 }
 

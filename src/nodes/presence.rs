@@ -13,7 +13,9 @@ use super::processes::{Processes, Sign, Standing};
 use super::run_clock::RunClock;
 use super::second_instances::AuditDecision;
 use crate::clock::{self, Timestamp};
-use crate::store::node::{self, InstanceLife, LifeUpdate, Node, NodeFacts, SignOfLife};
+use crate::store::node::{
+    self, InstanceLife, LifeUpdate, Node, NodeFacts, ProcessLife, SignOfLife,
+};
 use crate::sync::lock;
 
 /// Signs of life of every node.
@@ -62,8 +64,14 @@ impl Presence {
         life.announced.get_or_insert(status);
     }
 
-    /// Merges the records of other servers.
-    pub fn merge(&self, known: &[node::NodeLife], instances: &[InstanceLife]) {
+    /// Merges the records of other servers. Returns each node and instance of which another server
+    /// has the first process, and this one a second.
+    pub(super) fn merge(
+        &self,
+        known: &[node::NodeLife],
+        instances: &[InstanceLife],
+    ) -> Vec<(String, String)> {
+        let mut copied = Vec::new();
         let now_ms = signed(self.clock.ran_ms());
         let mut nodes = self.nodes();
         let ids: HashSet<&str> = known.iter().map(|life| life.node_id.as_str()).collect();
@@ -83,6 +91,14 @@ impl Presence {
             let Some(life) = nodes.get_mut(&known.node_id) else {
                 continue;
             };
+            if let (Some((process, ago_ms)), Some(processes)) =
+                (&known.process, life.processes.get_mut(&known.instance))
+            {
+                let seen_ms = self.clock.ran_ms().saturating_sub(*ago_ms);
+                if processes.merge_first(process, seen_ms) {
+                    copied.push((known.node_id.clone(), known.instance.clone()));
+                }
+            }
             let seen_ms = now_ms.saturating_sub(signed(known.ago_ms));
             if let Some(instance) = life.instances.get_mut(&known.instance) {
                 instance.seen_ms = instance.seen_ms.max(seen_ms);
@@ -94,6 +110,7 @@ impl Presence {
                 life.instances.insert(known.instance.clone(), instance);
             }
         }
+        copied
     }
 
     /// Removes a deleted node.
@@ -317,7 +334,8 @@ impl Presence {
 
     /// Signs of life since the last call.
     pub fn take_unwritten(&self) -> Vec<LifeUpdate> {
-        let (now_ms, now) = (signed(self.clock.ran_ms()), clock::now());
+        let (ran_ms, now) = (self.clock.ran_ms(), clock::now());
+        let now_ms = signed(ran_ms);
         let seen = |ms: i64| {
             let ago_ms = now_ms.saturating_sub(ms).max(0);
             SignOfLife {
@@ -333,7 +351,16 @@ impl Presence {
                 let fresh = std::mem::take(&mut instance.unwritten);
                 fresh.then(|| (id.clone(), seen(instance.seen_ms)))
             };
+            let first_process = |(id, processes): (&String, &Processes)| {
+                let (process, seen_ms) = processes.first()?;
+                Some(ProcessLife {
+                    instance: id.clone(),
+                    process: process.to_owned(),
+                    ago_ms: ran_ms.saturating_sub(seen_ms),
+                })
+            };
             Some(LifeUpdate {
+                processes: life.processes.iter().filter_map(first_process).collect(),
                 node_id: id.clone(),
                 seen: SignOfLife {
                     at: life.seen_at.unwrap_or(now),

@@ -8,6 +8,9 @@
 /// How long a challenged process may be silent before it counts as stopped. Its open poll ends at
 /// once, so a live process polls again within seconds.
 const ANSWERS_WITHIN_MS: u64 = 10_000;
+/// A poll that another server has recorded counts as later than a process's first poll here if it
+/// is later by this: the times are measured by two clocks.
+const MERGE_MARGIN_MS: u64 = 2_000;
 /// Former processes of an instance that are remembered.
 const REMEMBERED: usize = 8;
 
@@ -38,7 +41,20 @@ pub(super) struct Sign {
 #[derive(Debug)]
 struct Process {
     id: String,
+    /// When it last polled.
     seen_ms: u64,
+    /// When it first polled here, since it took its present role.
+    since_ms: u64,
+}
+
+impl Process {
+    fn new(id: &str, now_ms: u64) -> Self {
+        Self {
+            id: id.to_owned(),
+            seen_ms: now_ms,
+            since_ms: now_ms,
+        }
+    }
 }
 
 /// The processes of one agent instance.
@@ -56,6 +72,8 @@ pub(super) struct Processes {
     earlier: Vec<Process>,
     /// Processes that reported that they stop.
     stopped: Vec<String>,
+    /// The first process as another server knows it.
+    elsewhere: Option<Process>,
 }
 
 impl Processes {
@@ -68,7 +86,34 @@ impl Processes {
             second: Vec::new(),
             earlier: Vec::new(),
             stopped: Vec::new(),
+            elsewhere: None,
         }
+    }
+
+    /// The first process, and when it last polled.
+    pub(super) fn first(&self) -> Option<(&str, u64)> {
+        let first = self.first.as_ref()?;
+        Some((&first.id, first.seen_ms))
+    }
+
+    /// Merges the first process that the servers have agreed on. Returns whether the one that this
+    /// server took for the first turns out to be the second: the other one has polled after it
+    /// began.
+    pub(super) fn merge_first(&mut self, id: &str, seen_ms: u64) -> bool {
+        self.elsewhere = Some(Process::new(id, seen_ms));
+        let is_second = self
+            .first
+            .as_ref()
+            .is_some_and(|own| own.id != id && seen_ms > own.since_ms + MERGE_MARGIN_MS);
+        if !is_second || self.stopped.iter().any(|stopped| stopped == id) {
+            return false;
+        }
+        self.second.retain(|second| second.id != id);
+        self.challenger = None;
+        if let Some(own) = self.first.replace(Process::new(id, seen_ms)) {
+            push(&mut self.second, own);
+        }
+        true
     }
 
     /// Records a poll.
@@ -99,10 +144,7 @@ impl Processes {
             Some(first) => {
                 let is_news = self.challenger.as_ref().is_none_or(|other| other.id != id);
                 if is_news {
-                    self.challenger = Some(Process {
-                        id: id.to_owned(),
-                        seen_ms: now_ms,
-                    });
+                    self.challenger = Some(Process::new(id, now_ms));
                 }
                 let came_ms = self
                     .challenger
@@ -130,11 +172,7 @@ impl Processes {
 
     fn replace_first(&mut self, id: &str, now_ms: u64) {
         self.earlier.retain(|earlier| earlier.id != id);
-        let next = Process {
-            id: id.to_owned(),
-            seen_ms: now_ms,
-        };
-        if let Some(before) = self.first.replace(next) {
+        if let Some(before) = self.first.replace(Process::new(id, now_ms)) {
             push(&mut self.earlier, before);
         }
     }
@@ -193,10 +231,12 @@ impl Processes {
             return true;
         }
         let current = self.first.iter().chain(&self.second);
-        let mut known = current.chain(&self.earlier);
+        let known = self.elsewhere.iter().chain(current).chain(&self.earlier);
         let seen_ms = known
-            .find(|process| process.id == id)
-            .map_or(self.since_ms, |process| process.seen_ms);
+            .filter(|process| process.id == id)
+            .map(|process| process.seen_ms)
+            .max()
+            .unwrap_or(self.since_ms);
         now_ms.saturating_sub(seen_ms) >= self.lease_ms
     }
 
@@ -289,14 +329,28 @@ mod tests {
     fn a_server_that_has_just_started_waits_a_lease_for_an_unknown_claimer() {
         let mut processes = Processes::since(0, 90);
         processes.record_poll("b", 0);
-        assert_eq!(
-            processes.standing_for("b", "a", 89_999),
-            Standing::Unproven
-        );
+        assert_eq!(processes.standing_for("b", "a", 89_999), Standing::Unproven);
         assert_eq!(processes.standing_for("b", "a", 90_000), Standing::Settled);
         processes.record_poll("a", 0);
         processes.record_stop(Some("a"));
         assert_eq!(processes.standing_for("b", "a", 1), Standing::Settled);
+    }
+
+    #[test]
+    fn of_two_processes_at_two_servers_the_stored_one_is_the_first() {
+        let mut processes = Processes::since(0, 90);
+        processes.record_poll("b", 10_000);
+        assert!(!processes.merge_first("b", 10_000), "it is our own");
+        // The other one has not polled since: it may have been replaced, as by a reboot.
+        assert!(!processes.merge_first("a", 9_000));
+        assert!(!processes.merge_first("a", 12_000));
+        assert_eq!(processes.standing("b"), Standing::Settled);
+        assert!(processes.merge_first("a", 12_001));
+        assert_eq!(processes.standing("b"), Standing::Second);
+        assert!(!processes.merge_first("a", 20_000), "it is known");
+        // It holds its job as long as the other server sees it.
+        assert!(!processes.is_silent("a", 109_999));
+        assert!(processes.is_silent("a", 110_000));
     }
 
     #[test]

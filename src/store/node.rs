@@ -46,6 +46,8 @@ static SEEN_SHARED: Statement = Statement::new(include_str!("sql/node_set_seen.p
 static INSTANCE_SEEN_SHARED: Statement =
     Statement::new(include_str!("sql/node_instance_seen.postgres.sql"));
 static LIFE: Statement = Statement::new(include_str!("sql/node_life.postgres.sql"));
+static PROCESS_SEEN_SHARED: Statement =
+    Statement::new(include_str!("sql/node_process_seen.postgres.sql"));
 static INSTANCE_LIFE: Statement =
     Statement::new(include_str!("sql/node_instance_life.postgres.sql"));
 static INSTANCE_PRUNE: Statement = Statement::new(include_str!("sql/node_instance_prune.sql"));
@@ -279,6 +281,16 @@ pub struct LifeUpdate {
     pub stopping: bool,
     /// Agent instances with a sign of life that is not stored yet.
     pub instances: Vec<(String, SignOfLife)>,
+    /// The first process of each of these instances. Stored only in a shared database.
+    pub processes: Vec<ProcessLife>,
+}
+
+/// The last poll of an instance's process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessLife {
+    pub instance: String,
+    pub process: String,
+    pub ago_ms: u64,
 }
 
 /// Stores signs of life. In a database that other servers also write to, a later sign of life that
@@ -319,8 +331,16 @@ fn write_lives_shared(tx: &mut dyn Tx, lives: &[LifeUpdate]) -> Result<(), Store
     if instances.is_empty() {
         return Ok(());
     }
-    tx.execute(&INSTANCE_SEEN_SHARED, values![json!(instances).to_string()])
-        .map(|_| ())
+    tx.execute(&INSTANCE_SEEN_SHARED, values![json!(instances).to_string()])?;
+    let process = |(life, of): (&LifeUpdate, &ProcessLife)| json!({"id": life.node_id, "instance": of.instance, "process": of.process, "ago": of.ago_ms});
+    let processes: Vec<_> = lives
+        .iter()
+        .flat_map(|life| life.processes.iter().map(move |of| process((life, of))))
+        .collect();
+    if !processes.is_empty() {
+        tx.execute(&PROCESS_SEEN_SHARED, values![json!(processes).to_string()])?;
+    }
+    Ok(())
 }
 
 /// Deletes agent instances, except the `kept` that were seen last on each node.
@@ -350,6 +370,8 @@ pub struct InstanceLife {
     pub instance: String,
     /// Milliseconds since the last sign of life, by the database's clock.
     pub ago_ms: u64,
+    /// Its first process, and the milliseconds since that last polled.
+    pub process: Option<(String, u64)>,
 }
 
 /// Returns the stored signs of life of all nodes, and of the instances seen within `within_ms`,
@@ -369,10 +391,13 @@ pub fn lives(
         })
     })?;
     let instances = read_all(tx.query(&INSTANCE_LIFE, values![within_ms])?, |row| {
+        let (node_id, instance, ago_ms) = (row.take()?, row.take()?, row.take()?);
+        let (process, polled_ago_ms): (Option<String>, Option<u64>) = (row.take()?, row.take()?);
         Ok(InstanceLife {
-            node_id: row.take()?,
-            instance: row.take()?,
-            ago_ms: row.take()?,
+            node_id,
+            instance,
+            ago_ms,
+            process: process.zip(polled_ago_ms),
         })
     })?;
     Ok((nodes, instances))

@@ -132,6 +132,38 @@ fn a_live_tail_at_one_server_shows_what_another_one_gets() {
 }
 
 #[test]
+fn a_copied_agent_at_another_server_is_recognised_and_ends_no_job() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    let agent = admin.add_node("n1");
+    let copy = agent.at(&second);
+    let id = admin.queue("n1");
+    assert_eq!(agent.poll("process=p1").ok()["job"]["id"], id.as_str());
+    let end = |process: &str, server: &FakeAgent| {
+        let path = format!("/api/jobs/{id}/complete?agent=one&process={process}");
+        server.call("POST", &path).json(&json!({"exitCode": 3}))
+    };
+    let poll = |process: &str, server: &FakeAgent| {
+        let more = format!("process={process}&capacity=0&running={id}");
+        server.poll(&more).ok()
+    };
+    assert_eq!(poll("p2", &copy)["unproven"], true);
+    end("p2", &copy).refused(503, "process_unproven");
+    eventually("the copy to be recognised", || {
+        assert_eq!(poll("p1", &agent).get("newInstance"), None);
+        (poll("p2", &copy)["newInstance"] == true).then_some(())
+    });
+    end("p2", &copy).refused(409, "not_your_process");
+    eventually("the node's page to say so", || {
+        let node = admin.get("/api/nodes/n1").ok();
+        node["copiedAgentAt"].is_string().then_some(())
+    });
+    end("p1", &agent).ok();
+}
+
+#[test]
 fn an_operators_change_reaches_every_server() {
     let Some((mut first, second)) = two(&[]) else {
         return;

@@ -60,3 +60,8 @@ ALTER TABLE nodes ADD COLUMN facts_at TIMESTAMPTZ;
 
 -- POST /api/runs also takes an Idempotency-Key.
 ALTER TABLE idempotency_keys ADD COLUMN run_id TEXT;
+
+-- The first process of an agent instance, so that servers that share the database recognise a
+-- second one.
+ALTER TABLE node_instances ADD COLUMN process TEXT;
+ALTER TABLE node_instances ADD COLUMN process_seen_at TIMESTAMPTZ;
