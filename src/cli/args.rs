@@ -209,7 +209,7 @@ pub(super) struct Sure {
 }
 
 fn pair(text: &str) -> Result<String, String> {
-    match text.contains('=') {
+    match text.find('=').is_some_and(|length| length > 0) {
         true => Ok(text.to_owned()),
         false => Err("must be NAME=VALUE".to_owned()),
     }

@@ -76,7 +76,6 @@ fn pairs(given: &[String]) -> Result<BTreeMap<&str, &str>, CliError> {
     for pair in given {
         let (name, value) = pair
             .split_once('=')
-            .filter(|(name, _)| !name.is_empty())
             .ok_or_else(|| CliError::usage(format!("-p {pair}: must be NAME=VALUE")))?;
         if pairs.insert(name, value).is_some() {
             return Err(CliError::usage(format!("-p {name} is repeated")));

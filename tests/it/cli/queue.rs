@@ -89,7 +89,7 @@ fn a_file_of_params_and_what_wins_over_it() {
         .says("it is UTF-16 text, not UTF-8");
     cli.run(&["run", "note", "-n", "n1", "-p", "=x"])
         .ends(64)
-        .says("-p =x: must be NAME=VALUE");
+        .says("must be NAME=VALUE");
     let twice = [
         "run",
         "note",
