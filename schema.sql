@@ -129,6 +129,7 @@ CREATE TABLE jobs (
     held                BIGINT NOT NULL DEFAULT 0, -- 1: not claimed, because holds is not 0
     holds               BIGINT NOT NULL DEFAULT 0, -- the sum of the open holds: 1 not_before, 2 batch, 4 paused_run, 8 signature
     run_paused_at       TIMESTAMPTZ,             -- since when the hold paused_run is open
+    step                TEXT,                    -- a run's job: the last announced step, such as '2/5 Set the SSH port'
     queue_no            BIGINT NOT NULL DEFAULT 0, -- place in the node's queue; the lowest is claimed first
     complete_digest     BYTEA,                   -- SHA-256 of the accepted completion, to recognise a repetition
     script_sha256       TEXT NOT NULL,           -- 64 hex digits
@@ -186,12 +187,13 @@ CREATE TABLE runs (
     expires_in_seconds BIGINT,                   -- from the release of a job's batch; null: jobs wait forever
     node_count         BIGINT NOT NULL,
     batches            BIGINT NOT NULL,          -- number of batches
-    released_batch     BIGINT NOT NULL DEFAULT 0, -- the last batch that was released
-    release_at         TIMESTAMPTZ,              -- when the pause before the next batch ends; null: no such pause
+    released_batch     BIGINT NOT NULL DEFAULT 0, -- the last batch that was released; -1: none
+    release_at         TIMESTAMPTZ,              -- when the next batch may be released; null: as soon as the one before has ended
     created_by         TEXT NOT NULL,            -- users.id; stays when the user is removed
     created_by_email   TEXT NOT NULL,
     created_at         TIMESTAMPTZ NOT NULL,
     finished_at        TIMESTAMPTZ,
+    cancelled_at       TIMESTAMPTZ,              -- when a person cancelled the run
     retry_of           TEXT,                     -- the run whose remaining nodes this run repeats
     schedule_id        TEXT,                     -- the schedule that queued the run
     stopped_because    TEXT                      -- why the run ended early, such as '1 failure, 0 allowed'

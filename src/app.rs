@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, Ops};
 use crate::presets::Catalog;
+use crate::runs::Runs;
 use crate::store::{Change, Store, refuse_emptied, server_state};
 use crate::tasks::TASKS;
 use crate::tls::Tls;
@@ -255,6 +256,10 @@ impl App {
         }));
         let jobs = self.jobs.clone();
         tasks.spawn(TASKS.keep("leases", stopping(), move || jobs.clone().run_sweeps()));
+        let jobs = self.jobs.clone();
+        tasks.spawn(TASKS.keep("runs", stopping(), move || {
+            jobs.clone().release_due_batches()
+        }));
         if let Some(tls) = self.tls.clone() {
             tls.warn_of_readable_key();
             tasks.spawn(TASKS.keep("certificate", stopping(), move || {
@@ -366,6 +371,7 @@ fn router(auth: &Auth, budget: &Budget, nodes: &Nodes, jobs: &Jobs, ops: &Ops) -
         .merge(audit::routes(jobs.store.clone()))
         .merge(nodes.routes())
         .merge(jobs.routes())
+        .merge(Runs::new(jobs.clone()).routes())
         .merge(ops::routes(ops.clone()))
         .split_for_parts();
     let document = ops::document(api);

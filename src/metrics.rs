@@ -150,13 +150,13 @@ impl Drop for Viewing {
 
 impl Metrics {
     /// Counts a queued job.
-    pub fn queued(&self, preset: &str) {
+    pub fn queued(&self, preset: &str, jobs: u64) {
         self.0
             .queued
             .get_or_create(&ByPreset {
                 preset: preset.to_owned(),
             })
-            .inc();
+            .inc_by(jobs);
     }
 
     /// Records the waiting time of a claimed job.

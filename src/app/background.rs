@@ -60,6 +60,8 @@ pub(super) async fn merge_lives(nodes: Nodes, lease_seconds: u64) {
                 Ok(
                     Change::Job { .. }
                     | Change::Output { .. }
+                    | Change::Run { .. }
+                    | Change::Progress { .. }
                     | Change::Watched { .. }
                     | Change::Credentials,
                 ) => continue,

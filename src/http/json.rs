@@ -16,9 +16,13 @@ pub struct JsonBody<T>(pub T);
 #[derive(Debug)]
 pub struct JsonWithValue<T>(pub T, pub Option<serde_json::Value>);
 
+/// A [`JsonBody`] that may be absent.
+#[derive(Debug)]
+pub struct OptionalJson<T>(pub Option<T>);
+
 /// The most values of a body that are kept as JSON, more than a request with
-/// [`super::named_values::NAMES_MAX`] names has.
-const VALUES_MAX: usize = 4 * super::named_values::NAMES_MAX;
+/// [`super::named_values::NAMES_MAX`] names, or for a run on 5,000 nodes, has.
+const VALUES_MAX: usize = 10 * super::named_values::NAMES_MAX;
 
 /// An agent's JSON body. Unknown fields are ignored.
 #[derive(Debug)]
@@ -29,6 +33,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
         Ok(Self(parse_strictly(&json_bytes(request).await?)?))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let has_type = request.headers().contains_key(header::CONTENT_TYPE);
+        if !has_type && axum::body::HttpBody::is_end_stream(request.body()) {
+            return Ok(Self(None));
+        }
+        let JsonBody(value) = JsonBody::from_request(request, state).await?;
+        Ok(Self(Some(value)))
     }
 }
 
@@ -89,7 +106,8 @@ fn parse_strictly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let value = parse(bytes, &mut |path| {
         unknown.add_with(|| {
             (
-                path.to_string(),
+                // An optional parent appears as `plan.?`.
+                path.to_string().replace(".?", ""),
                 "is not a field of this request".to_owned(),
             )
         });

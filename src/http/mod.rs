@@ -13,7 +13,7 @@ mod waiter;
 
 pub use error::{ApiError, FieldErrors};
 pub use headers::{API_CSP, RequestId, answer_headers, finish};
-pub use json::{AgentJson, JsonBody, JsonWithValue};
+pub use json::{AgentJson, JsonBody, JsonWithValue, OptionalJson};
 pub use named_values::NamedValues;
 pub use path::Path;
 pub use query::{KnownParameters, Pairs, Query, refuse_unknown_parameters};

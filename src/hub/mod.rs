@@ -160,6 +160,7 @@ impl Hub {
                         signal.bump();
                     }
                 }
+                Change::Run { .. } | Change::Progress { .. } => {}
                 Change::Foreign => {
                     self.wake_everything();
                     self.credentials.send_modify(|changes| *changes += 1);

@@ -49,7 +49,13 @@ impl RecentChanges {
             }
             // Anything may have changed: only changes after this one are known.
             Change::Foreign => *self = Self::starting_at(now),
-            Change::Output { .. } | Change::Watched { .. } | Change::Credentials => {}
+            Change::Progress { job_id } => {
+                self.jobs.insert(job_id.clone(), now);
+            }
+            Change::Run { .. }
+            | Change::Output { .. }
+            | Change::Watched { .. }
+            | Change::Credentials => {}
         }
         if self.jobs.len() + self.nodes.len() > IDS_MAX {
             self.drop_old(now);

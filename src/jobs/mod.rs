@@ -8,6 +8,7 @@ mod log;
 mod node_routes;
 mod preset_routes;
 mod routes;
+mod run;
 mod view;
 
 use std::sync::Arc;
@@ -19,12 +20,17 @@ pub use access::{Scope, find_visible};
 pub use error::JobError;
 pub use life::key::{KeyError, SecretKey};
 pub use life::poll_fast_path::{FastAnswer, PollFastPath};
-pub use life::queue::{Idempotency, QueueOutcome, QueueRequest};
+pub use life::queue::{Idempotency, QueueOutcome, QueueRequest, find_key};
 pub use log::diff::unified as unified_diff;
 pub use log::steps::{Step, StepState};
 pub use log::window::OutputEnd;
-pub use routes::JobPage;
-pub use view::{HoldView, JobDetail, JobView};
+pub use routes::{JobPage, cursor_of, idempotency_key};
+pub use run::access::{find_visible_run, record_run};
+pub use run::advance::RunAdvance;
+pub use run::plan::{Plan, PlanRequest};
+pub use run::step::RunStep;
+pub use run::view::RunView;
+pub use view::{HoldFacts, HoldView, JobDetail, JobView};
 
 use crate::auth::OperatorScope;
 use crate::hub::Hub;
@@ -67,6 +73,7 @@ pub struct Services {
     pub(crate) metrics: Metrics,
     limits: Limits,
     key: SecretKey,
+    run_advance: RunAdvance,
     polls: life::poll::PollTracker,
     tails: live::tail::Tails,
     audited_views: live::dashboard_stream::AuditedViews,
@@ -97,6 +104,7 @@ impl Jobs {
         let (store, hub) = (nodes.store.clone(), Arc::clone(&nodes.hub));
         let tails = live::tail::Tails::new(store.clone(), Arc::clone(&hub), metrics.clone());
         let polls = life::poll::PollTracker::default();
+        let run_advance = RunAdvance::new(Arc::clone(&nodes.presence), metrics.clone());
         Self(Arc::new(Services {
             store,
             hub,
@@ -105,6 +113,7 @@ impl Jobs {
             metrics,
             limits,
             key,
+            run_advance,
             polls,
             tails,
             audited_views: live::dashboard_stream::AuditedViews::default(),
@@ -126,6 +135,11 @@ impl Jobs {
             .merge(node_routes::routes())
             .merge(preset_routes::routes())
             .with_state(self.clone())
+    }
+
+    /// What advances runs in the transactions that end their jobs.
+    pub fn run_advance(&self) -> RunAdvance {
+        self.run_advance.clone()
     }
 
     /// Waits until the server shuts down.

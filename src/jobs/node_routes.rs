@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::life::end::record_end;
+use super::run::advance::RunAdvance;
 use super::{JobError, Jobs};
 use crate::audit;
 use crate::auth::{Admin, User, Viewer};
@@ -16,7 +17,7 @@ use crate::clock;
 use crate::http::{ApiError, JsonBody, Path, Query};
 use crate::nodes::{EditNode, Load, NodeView, Selector};
 use crate::store::job;
-use crate::store::{Change, Tx, node};
+use crate::store::{Change, Tx, node, run};
 
 /// Up to this many nodes are read one by one; beyond it, one read of all nodes is cheaper.
 const ONE_BY_ONE_MAX: usize = 100;
@@ -134,9 +135,10 @@ impl Jobs {
     /// Deletes a node with its tokens. QUEUED jobs become CANCELLED; finished jobs stay.
     pub async fn delete_node(&self, user: User, id: String) -> Result<(), JobError> {
         let node_id = id.clone();
+        let runs = self.run_advance();
         let cancelled = self
             .store
-            .write(move |tx| delete_node(tx, &user, &node_id))
+            .write(move |tx| delete_node(tx, &runs, &user, &node_id))
             .await?;
         self.nodes.presence.forget(&id);
         self.hub.forget_node(&id);
@@ -160,10 +162,16 @@ fn find_with_load(tx: &mut dyn Tx, id: &str) -> Result<Option<(node::Node, Load)
     Ok(Some((node, load)))
 }
 
-fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, JobError> {
+fn delete_node(
+    tx: &mut dyn Tx,
+    runs: &RunAdvance,
+    user: &User,
+    id: &str,
+) -> Result<Vec<job::Job>, JobError> {
     // The lock keeps jobs from being queued meanwhile. Running jobs are checked after the cancel,
     // so that a claim that came first is found.
     node::find_locked(tx, id)?.ok_or(JobError::NodeNotFound)?;
+    run::lock_of_node(tx, id)?;
     let cancelled = job::cancel_all_queued(tx, id, clock::now())?;
     if !job::running_on(tx, id)?.is_empty() {
         return Err(JobError::NodeBusy);
@@ -178,7 +186,7 @@ fn delete_node(tx: &mut dyn Tx, user: &User, id: &str) -> Result<Vec<job::Job>, 
     };
     audit::record(tx, entry)?;
     for job in &cancelled {
-        record_end(tx, job, None)?;
+        record_end(tx, runs, job, None)?;
     }
     tx.publish(Change::Node { id: id.to_owned() });
     tx.publish(Change::Credentials);

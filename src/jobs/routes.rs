@@ -59,7 +59,8 @@ async fn queue(
         .into_response())
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+/// The request's Idempotency-Key.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
@@ -100,11 +101,6 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
     };
     let kind =
         |name: &str| JobKind::parse(name).ok_or_else(|| query.wrong("kind", "apply or check"));
-    let before = query.get("cursor").map(|cursor| {
-        uuid::Uuid::parse_str(cursor)
-            .map(|id| id.to_string())
-            .map_err(|_| query.wrong("cursor", "the nextCursor of an earlier page of this list"))
-    });
     Ok(JobFilter {
         created_by: (scope == Scope::Mine).then(|| user.id.clone()),
         node_id: query.get("nodeId").map(str::to_owned),
@@ -112,8 +108,18 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
         preset: query.get("preset").map(str::to_owned),
         run_id: query.get("runId").map(str::to_owned),
         kind: query.get("kind").map(kind).transpose()?,
-        before: before.transpose()?,
+        before: cursor_of(query)?,
     })
+}
+
+/// The id at which the page before ended.
+pub fn cursor_of(query: &Query) -> Result<Option<String>, ApiError> {
+    let before = query.get("cursor").map(|cursor| {
+        uuid::Uuid::parse_str(cursor)
+            .map(|id| id.to_string())
+            .map_err(|_| query.wrong("cursor", "the nextCursor of an earlier page of this list"))
+    });
+    before.transpose()
 }
 
 impl Jobs {

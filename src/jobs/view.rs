@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::store::job::{HoldKind, Job, JobKind, JobStatus};
+use crate::store::job::{HoldKind, Holds, Job, JobKind, JobStatus};
 
 /// A job, without its script and output. A field without a value is `null`, never absent.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -106,7 +106,7 @@ pub struct JobDetail {
 
 impl From<Job> for JobView {
     fn from(job: Job) -> Self {
-        let holds = holds(&job);
+        let holds = HoldFacts::from(&job).views();
         Self {
             id: job.id,
             preset: job.preset,
@@ -139,30 +139,54 @@ impl From<Job> for JobView {
     }
 }
 
-/// The job's open holds in words. A run's pause begins with the pause, the other holds with the job.
-fn holds(job: &Job) -> Vec<HoldView> {
-    let view = |kind| {
-        let (detail, since) = match kind {
-            HoldKind::NotBefore => {
-                let at = job.not_before.unwrap_or(job.created_at);
-                (format!("not before {at}"), job.created_at)
+/// The facts that a job's holds follow from.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldFacts {
+    pub holds: Holds,
+    pub batch: Option<u64>,
+    pub not_before: Option<Timestamp>,
+    pub run_paused_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+
+impl HoldFacts {
+    /// The open holds in words. A run's pause begins with the pause, the other holds with the job.
+    pub fn views(self) -> Vec<HoldView> {
+        let view = |kind| {
+            let (detail, since) = match kind {
+                HoldKind::NotBefore => {
+                    let at = self.not_before.unwrap_or(self.created_at);
+                    (format!("not before {at}"), self.created_at)
+                }
+                HoldKind::Batch => {
+                    let batch = self.batch.unwrap_or(0);
+                    let detail = format!("batch {batch} waits for the batches before it");
+                    (detail, self.created_at)
+                }
+                HoldKind::PausedRun => {
+                    let since = self.run_paused_at.unwrap_or(self.created_at);
+                    ("the run is paused".to_owned(), since)
+                }
+                HoldKind::Signature => ("waits for a signature".to_owned(), self.created_at),
+            };
+            HoldView {
+                kind,
+                detail,
+                since,
             }
-            HoldKind::Batch => {
-                let batch = job.batch.unwrap_or(0);
-                let detail = format!("batch {batch} waits for the batches before it");
-                (detail, job.created_at)
-            }
-            HoldKind::PausedRun => {
-                let since = job.run_paused_at.unwrap_or(job.created_at);
-                ("the run is paused".to_owned(), since)
-            }
-            HoldKind::Signature => ("waits for a signature".to_owned(), job.created_at),
         };
-        HoldView {
-            kind,
-            detail,
-            since,
+        self.holds.kinds().map(view).collect()
+    }
+}
+
+impl From<&Job> for HoldFacts {
+    fn from(job: &Job) -> Self {
+        Self {
+            holds: job.holds,
+            batch: job.batch,
+            not_before: job.not_before,
+            run_paused_at: job.run_paused_at,
+            created_at: job.created_at,
         }
-    };
-    job.holds.kinds().map(view).collect()
+    }
 }

@@ -1,4 +1,4 @@
-//! Idempotency keys: which job a request created, kept for 24 hours.
+//! Idempotency keys: which job or run a request created, kept for 24 hours.
 
 use super::id::{JobId, UserId};
 use super::tx::{Statement, Tx};
@@ -14,8 +14,10 @@ static PRUNE: Statement = Statement::new("DELETE FROM idempotency_keys WHERE cre
 pub struct StoredKey {
     /// Keyed digest of the request's body.
     pub digest: Vec<u8>,
-    /// The job that the request created.
+    /// The job that the request created; empty if it created a run.
     pub job_id: String,
+    /// The run that the request created.
+    pub run_id: Option<String>,
 }
 
 /// Returns the user's key if it is younger than `since`.
@@ -30,6 +32,7 @@ pub fn find(
             Ok(StoredKey {
                 digest: row.take()?,
                 job_id: row.take()?,
+                run_id: row.take()?,
             })
         })
         .transpose()
@@ -50,8 +53,22 @@ pub fn insert(
     job_id: JobId<&str>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.execute(&INSERT, values![user_id.0, key, digest, job_id.0, now])
-        .map(|_| ())
+    let run_id = None::<String>;
+    let params = values![user_id.0, key, digest, job_id.0, now, run_id];
+    tx.execute(&INSERT, params).map(|_| ())
+}
+
+/// Like [`insert`] for a request that created a run.
+pub fn insert_run(
+    tx: &mut dyn Tx,
+    user_id: UserId<&str>,
+    key: &str,
+    digest: [u8; 32],
+    run_id: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let params = values![user_id.0, key, digest, "", now, run_id];
+    tx.execute(&INSERT, params).map(|_| ())
 }
 
 /// Deletes keys older than `before`.

@@ -24,6 +24,7 @@ pub mod output;
 #[cfg(feature = "postgres")]
 mod postgres;
 pub mod retention;
+pub mod run;
 pub mod server_state;
 pub mod session;
 pub mod space;
@@ -54,6 +55,10 @@ pub enum Change {
     /// Somebody watches a job on one of the servers that share the database. The agent must send
     /// output without delay.
     Watched { job_id: String },
+    /// A run's state, or the state of one of its jobs.
+    Run { id: String },
+    /// A job's step or its holds: what its agent does not wait for.
+    Progress { job_id: String },
     /// A node's facts, presence or existence.
     Node { id: String },
     /// Users, sessions or tokens. Cached credentials are invalid.

@@ -19,6 +19,13 @@ static FIND_HELD: Statement = Statement::new(concat!(
     include_str!("sql/node_columns.sql"),
     " FROM nodes WHERE id = $1 /* for key share */"
 ));
+static HOLD_ALL: Statement = Statement::new(
+    "SELECT id FROM nodes WHERE id IN (SELECT value FROM json_each($1)) ORDER BY id",
+);
+static HOLD_ALL_SHARED: Statement = Statement::new(
+    "SELECT id FROM nodes WHERE id IN (SELECT jsonb_array_elements_text(CAST(CAST($1 AS TEXT) AS JSONB)))
+     ORDER BY id /* for key share */",
+);
 static FIND_LOCKED: Statement = Statement::new(concat!(
     "SELECT ",
     include_str!("sql/node_columns.sql"),
@@ -158,6 +165,17 @@ pub fn find_held(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError> 
     tx.query_one(&FIND_HELD, values![id])?
         .map(|mut row| node_of_row(&mut row))
         .transpose()
+}
+
+/// Returns those of the nodes (a JSON list of ids) that exist, and prevents their deletion until
+/// the transaction ends.
+pub fn hold_all(tx: &mut dyn Tx, ids: &str) -> Result<Vec<String>, StoreError> {
+    let hold = if tx.is_shared() {
+        &HOLD_ALL_SHARED
+    } else {
+        &HOLD_ALL
+    };
+    read_all(tx.query(hold, values![ids])?, Row::take)
 }
 
 /// Returns the node with this id and locks its row until the transaction ends: nobody else changes

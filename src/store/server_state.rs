@@ -1,10 +1,13 @@
-//! Tables with one row: the digest of the key file, and the time of the last readiness check.
+//! Tables with one row: the digest of the key file, and the time of the last readiness check. Also
+//! the clock.
 
 use super::{Statement, StoreError, Tx, values};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 
 static READ_KEY: Statement = Statement::new("SELECT digest FROM server_key WHERE id = 1");
 static INSERT_KEY: Statement = Statement::new(include_str!("sql/server_key_insert.sql"));
+// Not now(), which is when the transaction began: it may have waited for a lock since.
+static DATABASE_NOW: Statement = Statement::new("SELECT clock_timestamp()");
 static TOUCH: Statement = Statement::new(include_str!("sql/readiness_touch.sql"));
 
 /// Whether `digest` is that of the key file that the database was created with. In a database
@@ -16,6 +19,15 @@ pub fn is_our_key(tx: &mut dyn Tx, digest: [u8; 32]) -> Result<bool, StoreError>
         None => None,
     };
     Ok(recorded.as_deref() == Some(&digest[..]))
+}
+
+/// The current time, by the database's clock if other servers share it.
+pub fn now(tx: &mut dyn Tx) -> Result<Timestamp, StoreError> {
+    if !tx.is_shared() {
+        return Ok(clock::now());
+    }
+    tx.query_one(&DATABASE_NOW, values![])?
+        .map_or_else(|| Ok(clock::now()), |mut row| row.take())
 }
 
 /// Writes the time to the database, to find out whether it accepts writes.

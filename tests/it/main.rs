@@ -54,6 +54,7 @@ mod queue;
 mod replica_storm;
 mod replicas;
 mod review;
+mod runs;
 mod seed;
 mod selector;
 mod sign_in;

@@ -53,6 +53,8 @@ struct World {
     running: String,
     /// The operator's, SUCCEEDED.
     ended: String,
+    /// The operator's runs by their state: RUNNING, PAUSED, CANCELLED, and RUNNING again.
+    runs: [String; 4],
     token: String,
     node_token: String,
     /// A one-time code that nobody used yet.
@@ -75,6 +77,16 @@ fn world() -> World {
     let running = operator.queue("n1");
     agent.claim();
     let job = operator.queue("n1");
+    admin.add_node("n5");
+    let runs = ["", "pause", "cancel", ""].map(|action| {
+        let body = json!({"preset": "note", "nodes": ["n5"]});
+        let id = id_of(&operator.post("/api/runs", &body).gives(201).json());
+        if !action.is_empty() {
+            let path = format!("/api/runs/{id}/{action}");
+            operator.call("POST", &path).gives(200);
+        }
+        id
+    });
     let token = operator
         .post("/api/auth/tokens", &json!({"name": "ci"}))
         .gives(201)
@@ -100,6 +112,7 @@ fn world() -> World {
         job,
         running,
         ended,
+        runs,
     }
 }
 
@@ -391,6 +404,54 @@ fn jobs() -> Vec<Entry> {
     ])
 }
 
+fn runs() -> Vec<Entry> {
+    fixed([
+        entry("POST /api/runs", Who::Operator, |_| "/api/runs".into())
+            .body(json!({"preset": "note", "nodes": ["n5"]}))
+            .conflict(|world| {
+                let queue = |nodes: Value| {
+                    let body = json!({"preset": "note", "nodes": nodes});
+                    let call = world.operator.post("/api/runs", &body);
+                    call.header("idempotency-key", "taken").send()
+                };
+                queue(json!(["n5"]));
+                queue(json!(["n5", "n4"]))
+            }),
+        entry("GET /api/runs", Who::Viewer, |_| "/api/runs".into()),
+        entry("GET /api/runs/{id}", Who::Viewer, |world| {
+            format!("/api/runs/{}", world.runs[0])
+        })
+        .owned(),
+        entry("POST /api/runs/{id}/pause", Who::Operator, |world| {
+            format!("/api/runs/{}/pause", world.runs[0])
+        })
+        .owned()
+        .conflict(|world| act_on(world, 1, "pause")),
+        entry("POST /api/runs/{id}/resume", Who::Operator, |world| {
+            format!("/api/runs/{}/resume", world.runs[1])
+        })
+        .owned()
+        .conflict(|world| act_on(world, 3, "resume")),
+        entry("POST /api/runs/{id}/cancel", Who::Operator, |world| {
+            format!("/api/runs/{}/cancel", world.runs[3])
+        })
+        .owned()
+        .conflict(|world| act_on(world, 2, "cancel")),
+        entry("POST /api/runs/{id}/retry", Who::Operator, |world| {
+            format!("/api/runs/{}/retry", world.runs[2])
+        })
+        .body(json!({}))
+        .owned()
+        .conflict(|world| act_on(world, 3, "retry")),
+    ])
+}
+
+/// Does this to one of the operator's runs.
+fn act_on(world: &World, run: usize, action: &str) -> Answer {
+    let path = format!("/api/runs/{}/{action}", world.runs[run]);
+    world.operator.call("POST", &path).send()
+}
+
 fn operations() -> Vec<Entry> {
     fixed([
         entry("GET /healthz", Who::Anybody, |_| "/healthz".into()),
@@ -403,7 +464,7 @@ fn operations() -> Vec<Entry> {
 }
 
 fn table() -> Vec<Entry> {
-    [people(), nodes(), jobs(), operations()]
+    [people(), nodes(), jobs(), runs(), operations()]
         .into_iter()
         .flatten()
         .collect()

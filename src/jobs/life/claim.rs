@@ -89,9 +89,10 @@ impl Jobs {
         id: String,
         reason: String,
     ) -> Result<Option<ClaimedJob>, JobError> {
+        let runs = self.run_advance();
         let failed = self
             .store
-            .write(move |tx| fail_claimed(tx, &id, &reason))
+            .write(move |tx| fail_claimed(tx, &runs, &id, &reason))
             .await?;
         self.metrics.finished(&failed);
         Ok(None)

@@ -2,6 +2,7 @@
 
 use crate::audit;
 use crate::jobs::JobError;
+use crate::jobs::run::advance::RunAdvance;
 use crate::store::job::Job;
 use crate::store::{Change, Tx};
 
@@ -16,9 +17,11 @@ pub(in crate::jobs) struct EndEntry<'e> {
 
 /// Records a job's end and announces it, in the transaction of the statement that has ended the
 /// job. Every end passes here: the agent's report, a cancel while QUEUED, an expiry, a lost lease, a
-/// timeout, a refusal, a failure by hand through the API, and the deletion of the node.
+/// timeout, a refusal, a failure by hand through the API, and the deletion of the node. If the end
+/// allows the job's run to go on, `runs` advances it in the same commit.
 pub(in crate::jobs) fn record_end(
     tx: &mut dyn Tx,
+    runs: &RunAdvance,
     job: &Job,
     entry: Option<EndEntry<'_>>,
 ) -> Result<(), JobError> {
@@ -37,5 +40,5 @@ pub(in crate::jobs) fn record_end(
         id: job.id.clone(),
         node_id: job.node_id.clone(),
     });
-    Ok(())
+    Ok(runs.advance_after(tx, job)?)
 }

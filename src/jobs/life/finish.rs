@@ -8,6 +8,7 @@ use crate::clock;
 use crate::http::FieldErrors;
 use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::life::output::AgentIds;
+use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::{Presence, Standing};
 use crate::store::Tx;
@@ -25,11 +26,12 @@ impl Jobs {
     ) -> Result<Job, JobError> {
         check(&request)?;
         let presence = std::sync::Arc::clone(&self.nodes.presence);
+        let runs = self.run_advance();
         let (job, is_new) = self
             .store
             .write(move |tx| {
                 let caller = agent.claimant(&node.node_id, &presence);
-                complete(tx, caller, &id, request)
+                complete(tx, &runs, caller, &id, request)
             })
             .await?;
         if is_new {
@@ -77,6 +79,7 @@ pub(in crate::jobs) fn is_lost(job: &Job) -> bool {
 /// Ends the job. The flag is false if an earlier, identical report has ended it already.
 pub(in crate::jobs) fn complete(
     tx: &mut dyn Tx,
+    runs: &RunAdvance,
     caller: Claimant<'_>,
     id: &str,
     request: CompleteRequest,
@@ -105,13 +108,14 @@ pub(in crate::jobs) fn complete(
         action: "job.recover",
         detail: &detail,
     });
-    record_end(tx, &finished, recovery)?;
+    record_end(tx, runs, &finished, recovery)?;
     Ok((finished, true))
 }
 
 /// Fails a claimed job that must not be delivered to its agent.
 pub(in crate::jobs) fn fail_claimed(
     tx: &mut dyn Tx,
+    runs: &RunAdvance,
     id: &str,
     reason: &str,
 ) -> Result<Job, JobError> {
@@ -128,7 +132,7 @@ pub(in crate::jobs) fn fail_claimed(
             action: "job.refuse",
             detail: reason,
         };
-        record_end(tx, &finished, Some(entry))?;
+        record_end(tx, runs, &finished, Some(entry))?;
         return Ok(finished);
     }
     Ok(job)
@@ -277,6 +281,7 @@ mod tests {
             expires_at: None,
             holds: Holds::NONE,
             run_paused_at: None,
+            step: None,
             complete_digest: None,
             script_sha256: String::new(),
             pid: None,

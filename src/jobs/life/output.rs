@@ -12,6 +12,7 @@ use crate::http::FieldErrors;
 use crate::jobs::life::claim::FollowUpClaim;
 use crate::jobs::life::finish::{self, Claimant, is_lost, require_claim};
 use crate::jobs::life::tail_limits::{counts_of, trim};
+use crate::jobs::run::step;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::Presence;
 use crate::store::job::{self, Job, JobStatus};
@@ -79,7 +80,10 @@ impl Jobs {
         let pieces = pieces_of(request)?;
         let max_bytes = self.limits.stdout_max_bytes;
         let job_id = id.clone();
-        let presence = std::sync::Arc::clone(&self.nodes.presence);
+        let (presence, runs) = (
+            std::sync::Arc::clone(&self.nodes.presence),
+            self.run_advance(),
+        );
         let bytes = pieces.iter().map(|piece| piece.data.len()).sum();
         let (job, arrived, ends_now, next) = self
             .store
@@ -96,7 +100,7 @@ impl Jobs {
                     Err(JobError::WrongState(_)) => 0,
                     Err(error) => return Err(error),
                 };
-                let (job, is_new) = finish::complete(tx, caller, &id, end)?;
+                let (job, is_new) = finish::complete(tx, &runs, caller, &id, end)?;
                 let next = next
                     .map(|next| next.find_work(tx, &presence))
                     .transpose()?
@@ -235,6 +239,7 @@ fn append(
         });
     }
     let before = (job.position, job.stdout, job.stderr);
+    let step_before = job.step.clone();
     let now = clock::now();
     if let Some(pid) = batch.pid
         && job.pid != Some(pid.into())
@@ -243,6 +248,12 @@ fn append(
     }
     for piece in batch.pieces {
         store(tx, &mut job, piece, now)?;
+    }
+    if job.step != step_before {
+        job::set_step(tx, id, job.step.as_deref())?;
+        tx.publish(Change::Progress {
+            job_id: id.to_owned(),
+        });
     }
     if (job.position, job.stdout, job.stderr) == before {
         return Ok((job, 0));
@@ -290,13 +301,16 @@ fn overlap(offset: u64, end: u64) -> Overlap {
 fn store(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result<(), StoreError> {
     let (mut position, mut lines) = (job.position, job.lines);
     let id = job.id.clone();
-    let counts = counts_of(job, piece.stream);
-    let offset = piece.offset.unwrap_or(counts.bytes);
-    let Overlap { skip, gap } = overlap(offset, counts.bytes);
+    let end = counts_of(job, piece.stream).bytes;
+    let Overlap { skip, gap } = overlap(piece.offset.unwrap_or(end), end);
     let skip = usize::try_from(skip).unwrap_or(usize::MAX);
     let Some(new) = piece.data.get(skip..).filter(|new| !new.is_empty()) else {
         return Ok(());
     };
+    if piece.stream == Stream::Stdout && job.run_id.is_some() {
+        follow_step(job, gap, new);
+    }
+    let counts = counts_of(job, piece.stream);
     counts.bytes += gap;
     counts.dropped += gap;
     if counts.bytes == counts.dropped {
@@ -322,6 +336,18 @@ fn store(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result
     }
     (job.position, job.lines) = (position, lines);
     Ok(())
+}
+
+/// Updates the step of a run's job for bytes that arrive on stdout, after `gap` missing ones.
+fn follow_step(job: &mut Job, gap: u64, new: &[u8]) {
+    let known = job.step.as_deref().map(|step| match gap {
+        0 => step,
+        // The end of the unfinished line is missing.
+        _ => step.split('\n').next().unwrap_or_default(),
+    });
+    if let Some(step) = step::follow(known, gap > 0 || job.stdout.is_open, new) {
+        job.step = Some(step);
+    }
 }
 
 /// The number of lines that have begun after the first byte of `row`, and after its last byte. A

@@ -12,11 +12,13 @@ use crate::auth::User;
 use crate::clock;
 use crate::http::{FieldErrors, NamedValues, each_name_once};
 use crate::jobs::life::end::{EndEntry, record_end};
+use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::presets::{Script, Values, render};
 use crate::store::id::{JobId, UserId};
+use crate::store::idempotency::{self, StoredKey};
 use crate::store::job::{self, Holds, Job, JobKind, JobStatus, NewJob};
-use crate::store::{Change, Tx, idempotency, node};
+use crate::store::{Change, Tx, node, run};
 
 /// How long an Idempotency-Key is remembered, in milliseconds.
 pub(in crate::jobs) const KEY_AGE_MS: i64 = 24 * 3_600 * 1_000;
@@ -78,12 +80,7 @@ impl Jobs {
         request: QueueRequest,
         idempotency: Option<Idempotency>,
     ) -> Result<QueueOutcome, JobError> {
-        let key = idempotency.map(|given| {
-            (
-                given.key,
-                self.0.key.digest(canonical(&given.body).as_bytes()),
-            )
-        });
+        let key = idempotency.map(|given| (given.key, self.digest_of(&given.body)));
         // Checked first, because the preset may have changed or gone since the first request.
         if let Some((key, digest)) = key.clone()
             && let Some(before) = self.find_idempotent(user.id.clone(), key, digest).await?
@@ -109,25 +106,30 @@ impl Jobs {
             expires_at: None,
             holds: Holds::NONE,
         };
-        let sealed = if rendered.secrets.is_empty() {
-            None
-        } else {
-            Some(
-                self.0
-                    .key
-                    .seal(&job.id, &rendered.secrets)
-                    .map_err(|_| JobError::CantSeal)?,
-            )
-        };
+        let sealed = self.seal(&job.id, &rendered.secrets)?;
         let bytes = job.script.len() + job.params.len();
         let queued = self
             .store
             .write_large(bytes, move |tx| insert(tx, &job, sealed, key))
             .await?;
         if let QueueOutcome::New(job) = &queued {
-            self.metrics.queued(&job.preset);
+            self.metrics.queued(&job.preset, 1);
         }
         Ok(queued)
+    }
+
+    /// The keyed digest of an idempotent request's body.
+    pub fn digest_of(&self, body: &Value) -> [u8; 32] {
+        self.0.key.digest(canonical(body).as_bytes())
+    }
+
+    /// A job's secrets, sealed; `None` if there are none.
+    pub fn seal(&self, job_id: &str, secrets: &Secrets) -> Result<Option<Vec<u8>>, JobError> {
+        if secrets.is_empty() {
+            return Ok(None);
+        }
+        let sealed = self.0.key.seal(job_id, secrets);
+        sealed.map(Some).map_err(|_| JobError::CantSeal)
     }
 
     async fn find_idempotent(
@@ -210,10 +212,10 @@ impl Jobs {
     /// Cancels a QUEUED job at once; requests that the agent stop a RUNNING one. `any_owner` allows
     /// other people's jobs, for an ADMIN with `scope=all`.
     pub async fn cancel(&self, user: &User, id: String, any_owner: bool) -> Result<Job, JobError> {
-        let user = user.clone();
+        let (user, runs) = (user.clone(), self.run_advance());
         let job = self
             .store
-            .write(move |tx| cancel(tx, &user, &id, any_owner))
+            .write(move |tx| cancel(tx, &runs, &user, &id, any_owner))
             .await?;
         if job.status == JobStatus::Cancelled && !job.still_running {
             self.metrics.finished(&job);
@@ -287,17 +289,35 @@ fn find_idempotent(
     key: &str,
     digest: [u8; 32],
 ) -> Result<Option<Job>, JobError> {
-    let since = clock::now().plus_millis(-KEY_AGE_MS);
-    let Some(remembered) = idempotency::find(tx, user_id, key, since)? else {
-        return Ok(None);
-    };
-    if remembered.digest != digest {
-        return Err(JobError::KeyReused);
+    match find_key(tx, user_id, key, digest)? {
+        Some(known) if known.run_id.is_some() => Err(JobError::KeyReused),
+        Some(known) => Ok(job::find(tx, &known.job_id)?),
+        None => Ok(None),
     }
-    Ok(job::find(tx, &remembered.job_id)?)
 }
 
-fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job, JobError> {
+/// What an earlier request with this Idempotency-Key created; an error if its body differed.
+pub fn find_key(
+    tx: &mut dyn Tx,
+    user_id: &str,
+    key: &str,
+    digest: [u8; 32],
+) -> Result<Option<StoredKey>, JobError> {
+    let since = clock::now().plus_millis(-KEY_AGE_MS);
+    match idempotency::find(tx, user_id, key, since)? {
+        Some(known) if known.digest != digest => Err(JobError::KeyReused),
+        known => Ok(known),
+    }
+}
+
+fn cancel(
+    tx: &mut dyn Tx,
+    runs: &RunAdvance,
+    user: &User,
+    id: &str,
+    any_owner: bool,
+) -> Result<Job, JobError> {
+    run::lock_of_job(tx, id)?;
     let job = job::find_locked(tx, id)?
         .filter(|job| any_owner || job.created_by == user.id)
         .ok_or(JobError::NotFound)?;
@@ -320,7 +340,7 @@ fn cancel(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job
                 action,
                 detail: "while queued",
             };
-            record_end(tx, &changed, Some(entry))?;
+            record_end(tx, runs, &changed, Some(entry))?;
             return Ok(changed);
         }
         JobStatus::Running => "while running",

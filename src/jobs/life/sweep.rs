@@ -8,9 +8,10 @@ use tokio::sync::broadcast;
 use crate::clock;
 use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::life::queue::KEY_AGE_MS;
+use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::store::job::{self, Job};
-use crate::store::{Change, Tx, idempotency, node, retention, space};
+use crate::store::{Change, Tx, idempotency, node, retention, run, space};
 
 /// How often leases are checked.
 const TICK: Duration = Duration::from_millis(500);
@@ -111,9 +112,10 @@ impl Jobs {
         }
         let lease_seconds = self.limits.lease_seconds;
         for id in overdue {
+            let runs = self.run_advance();
             let lost = self
                 .store
-                .write(move |tx| lose(tx, &id, lease_seconds))
+                .write(move |tx| lose(tx, &runs, &id, lease_seconds))
                 .await?;
             if let Some(job) = lost {
                 tracing::warn!(job = %job.id, node = %job.node_id, "agent disappeared: its lease ran out");
@@ -170,6 +172,9 @@ impl Jobs {
             while self.store.write(move |tx| job::prune(tx, before)).await? > 0 {
                 tokio::time::sleep(BATCH_PAUSE).await;
             }
+            while self.store.write(move |tx| run::prune(tx, before)).await? > 0 {
+                tokio::time::sleep(BATCH_PAUSE).await;
+            }
             let unused_since = now.plus_millis(-SCRIPT_UNUSED_MS);
             self.store
                 .write(move |tx| job::prune_scripts(tx, unused_since))
@@ -192,6 +197,8 @@ async fn job_may_run(mut changes: broadcast::Receiver<Change>) {
         match changes.recv().await {
             Ok(
                 Change::Node { .. }
+                | Change::Run { .. }
+                | Change::Progress { .. }
                 | Change::Output { .. }
                 | Change::Watched { .. }
                 | Change::Credentials,
@@ -201,7 +208,12 @@ async fn job_may_run(mut changes: broadcast::Receiver<Change>) {
     }
 }
 
-fn lose(tx: &mut dyn Tx, id: &str, lease_seconds: u64) -> Result<Option<Job>, JobError> {
+fn lose(
+    tx: &mut dyn Tx,
+    runs: &RunAdvance,
+    id: &str,
+    lease_seconds: u64,
+) -> Result<Option<Job>, JobError> {
     // `None`: the job has ended meanwhile, or another server is in contact with its agent.
     let Some(job) = job::lose(tx, id, clock::now(), lease_seconds)? else {
         return Ok(None);
@@ -211,6 +223,6 @@ fn lose(tx: &mut dyn Tx, id: &str, lease_seconds: u64) -> Result<Option<Job>, Jo
         action: "job.lose",
         detail: "agent disappeared: no sign of life for a whole lease",
     };
-    record_end(tx, &job, Some(entry))?;
+    record_end(tx, runs, &job, Some(entry))?;
     Ok(Some(job))
 }

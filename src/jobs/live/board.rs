@@ -19,9 +19,12 @@ use crate::jobs::live::follow::{Follower, Recipient};
 use crate::jobs::live::frame::Frame;
 use crate::jobs::live::resume_point::{OVERLAP_MS, ResumePoint};
 use crate::jobs::live::sse::{self, CLIENT_QUEUE, OPENING, StreamClosed};
+use crate::jobs::run::step::RunStep;
+use crate::jobs::run::view::RunView;
 use crate::jobs::{JobError, JobView, Jobs};
 use crate::nodes::NodeView;
 use crate::store::job::{self, Job};
+use crate::store::run;
 use crate::store::{Change, StoreError, Tx};
 
 /// Changes within this time are read together.
@@ -38,6 +41,14 @@ struct NamedOutput<'e, O> {
     job_id: &'e str,
     #[serde(flatten)]
     output: O,
+}
+
+/// A job of the named run.
+#[derive(Debug, Serialize)]
+struct RunJobEvent {
+    #[serde(flatten)]
+    job: JobView,
+    step: Option<RunStep>,
 }
 
 /// A frame from the follower of a named job.
@@ -75,6 +86,8 @@ impl Update {
 /// Changes that were not sent yet: a burst is read once.
 struct PendingChanges {
     ids: ChangedIds,
+    /// The named run has changed.
+    run: bool,
     due: Instant,
     gather: Duration,
 }
@@ -83,6 +96,7 @@ impl Default for PendingChanges {
     fn default() -> Self {
         Self {
             ids: ChangedIds::default(),
+            run: false,
             due: Instant::now(),
             gather: GATHER,
         }
@@ -91,7 +105,7 @@ impl Default for PendingChanges {
 
 impl PendingChanges {
     fn has_any(&self) -> bool {
-        self.ids != ChangedIds::default()
+        self.run || self.ids != ChangedIds::default()
     }
 
     fn add(&mut self, change: Change) {
@@ -106,10 +120,15 @@ impl PendingChanges {
             Change::Node { id } => {
                 self.ids.nodes.insert(id);
             }
+            Change::Progress { job_id } => {
+                self.ids.jobs.insert(job_id);
+            }
             Change::Output { .. }
             | Change::Watched { .. }
             | Change::Credentials
             | Change::Foreign => {}
+            // Only of the run that the client has named.
+            Change::Run { .. } => self.run = true,
         }
     }
 
@@ -129,6 +148,8 @@ pub(in crate::jobs) struct BoardRequest {
     pub(in crate::jobs) times: bool,
     /// Jobs whose output is wanted.
     pub(in crate::jobs) named: Vec<Job>,
+    /// The run whose events are wanted.
+    pub(in crate::jobs) run: Option<String>,
     pub(in crate::jobs) resumed: Option<ResumePoint>,
 }
 
@@ -145,6 +166,8 @@ pub(in crate::jobs) struct Board {
     /// Named jobs that have not ended: their followers send their states, in order with their
     /// output.
     followed: BTreeSet<String>,
+    /// The id of the named run.
+    run: Option<String>,
     /// Jobs that the client knows as unfinished, or will receive as such.
     unfinished: BTreeSet<String>,
     frames: mpsc::Receiver<NamedFrame>,
@@ -162,6 +185,7 @@ impl Board {
             scope,
             times,
             named,
+            run,
             resumed,
         } = request;
         // Subscribed before anything is read, so that no change is missed in between.
@@ -196,6 +220,7 @@ impl Board {
             sent,
             changes,
             followed: named.into_iter().map(|job| job.id).collect(),
+            run,
             unfinished: BTreeSet::new(),
             frames,
             client,
@@ -221,8 +246,9 @@ impl Board {
                     while let Some(change) = self.next_change() {
                         self.receive(&mut pending, change).await?;
                     }
+                    let run = std::mem::take(&mut pending.run);
                     let ids = pending.drain();
-                    self.send_changed(ids, now).await?;
+                    self.send_changed(ids, now, run).await?;
                 }
             }
         }
@@ -247,6 +273,7 @@ impl Board {
             Ok(Change::Foreign) | Err(RecvError::Lagged(_)) => {
                 self.send_everything(clock::now()).await
             }
+            Ok(Change::Run { id }) if self.run.as_ref() != Some(&id) => Ok(()),
             Ok(change) => {
                 pending.add(change);
                 Ok(())
@@ -284,7 +311,7 @@ impl Board {
             .into_iter()
             .filter(|job| self.scope.sees(&self.user, job));
         self.unfinished = visible.map(|job| job.id).collect();
-        self.send_changed(changed, now).await
+        self.send_changed(changed, now, true).await
     }
 
     /// Sends each node, each unfinished job, and the jobs that ended while the client was away.
@@ -292,16 +319,24 @@ impl Board {
     /// The latter are found by their time and also by what the client knows as unfinished: an
     /// operator who ends a job by hand may write no time, or one in another form.
     async fn send_everything(&mut self, now: Timestamp) -> Result<(), StreamClosed> {
+        self.send_run().await?;
         let nodes = self
             .jobs
             .all_nodes(None)
             .await
             .map_err(|error| close(&error))?;
+        let run = self.run.clone();
         let since = (self.sent.at.as_millis() > 0).then(|| self.sent.at.plus_millis(-OVERLAP_MS));
         let known_unfinished = std::mem::take(&mut self.unfinished);
         let read = move |tx: &mut dyn Tx| {
             let mut found = since.map_or(Ok(Vec::new()), |since| job::finished_since(tx, since))?;
             found.extend(job::unfinished(tx)?);
+            if let Some(run) = &run {
+                // Also its jobs that have ended.
+                let known: BTreeSet<String> = found.iter().map(|job| job.id.clone()).collect();
+                let of_run = job::list_of_run(tx, run)?.into_iter();
+                found.extend(of_run.filter(|job| !known.contains(&job.id)));
+            }
             let read: BTreeSet<String> = found.iter().map(|job| job.id.clone()).collect();
             let mut ended = Vec::new();
             for id in known_unfinished.difference(&read) {
@@ -352,13 +387,38 @@ impl Board {
         } else {
             self.unfinished.insert(job.id.clone());
         }
+        if self.is_of_run(&job) {
+            let step = job.step.as_deref().and_then(RunStep::parse);
+            let job = JobView::from(job);
+            return self.send("job", &RunJobEvent { job, step }).await;
+        }
         self.send("job", &JobView::from(job)).await
+    }
+
+    fn is_of_run(&self, job: &Job) -> bool {
+        self.run.is_some() && job.run_id == self.run
+    }
+
+    /// Sends the named run with its counts.
+    async fn send_run(&mut self) -> Result<(), StreamClosed> {
+        let Some(id) = self.run.clone() else {
+            return Ok(());
+        };
+        let read = move |tx: &mut dyn Tx| match run::find(tx, &id)? {
+            Some(run) => RunView::read(tx, run).map(Some),
+            None => Ok(None),
+        };
+        match self.read(read).await? {
+            Some(run) => self.send("run", &run).await,
+            None => Ok(()),
+        }
     }
 
     async fn send_changed(
         &mut self,
         changed: ChangedIds,
         now: Timestamp,
+        mut run: bool,
     ) -> Result<(), StreamClosed> {
         let ids = changed.jobs;
         let read = move |tx: &mut dyn Tx| {
@@ -377,10 +437,16 @@ impl Board {
         let deleted = deleted
             .into_iter()
             .map(|id| Update::NodeDeleted(DeletedNode { id }));
-        let jobs = jobs.into_iter().flatten().map(Update::job);
+        let jobs: Vec<Job> = jobs.into_iter().flatten().collect();
+        run |= jobs.iter().any(|job| self.is_of_run(job));
+        let jobs = jobs.into_iter().map(Update::job);
         let nodes = nodes.into_iter().map(Update::node);
         self.send_updates(jobs.chain(nodes).chain(deleted).collect(), now)
-            .await
+            .await?;
+        match run {
+            true => self.send_run().await,
+            false => Ok(()),
+        }
     }
 
     async fn send_frame(&mut self, frame: NamedFrame) -> Result<(), StreamClosed> {

@@ -217,6 +217,8 @@ async fn nudge(nudges: &mut Nudges, job_id: &str) -> bool {
                 Ok(
                     Change::Job { .. }
                     | Change::Output { .. }
+                    | Change::Run { .. }
+                    | Change::Progress { .. }
                     | Change::Watched { .. }
                     | Change::Node { .. }
                     | Change::Credentials,

@@ -26,6 +26,7 @@ static LOSE: Statement = returning_job!("../sql/job_lose.sql");
 static LOSE_SHARED: Statement = returning_job!("../sql/job_lose.postgres.sql");
 static SET_STILL_RUNNING: Statement =
     Statement::new("UPDATE jobs SET still_running = $2 WHERE id = $1");
+static SET_STEP: Statement = Statement::new("UPDATE jobs SET step = $2 WHERE id = $1");
 static SET_PID: Statement = Statement::new("UPDATE jobs SET pid = $2 WHERE id = $1");
 static PRUNE: Statement = Statement::new(include_str!("../sql/job_prune.sql"));
 static PRUNE_SHARED: Statement = Statement::new(include_str!("../sql/job_prune.postgres.sql"));
@@ -113,6 +114,12 @@ pub fn insert_secrets(tx: &mut dyn Tx, job_id: &str, sealed: Vec<u8>) -> Result<
 pub fn set_pid(tx: &mut dyn Tx, id: &str, pid: u32) -> Result<(), StoreError> {
     tx.execute(&SET_PID, values![id, u64::from(pid)])
         .map(|_| ())
+}
+
+/// Records the step that a job has reached.
+pub fn set_step(tx: &mut dyn Tx, id: &str, step: Option<&str>) -> Result<(), StoreError> {
+    let step = step.map(str::to_owned);
+    tx.execute(&SET_STEP, values![id, step]).map(|_| ())
 }
 
 /// Records whether the script of a job that has ended here still runs.

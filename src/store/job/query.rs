@@ -12,6 +12,7 @@ macro_rules! select_jobs {
 
 static FIND: Statement = select_jobs!("WHERE id = $1");
 static FIND_LOCKED: Statement = select_jobs!("WHERE id = $1 /* for update */");
+static OF_RUN: Statement = select_jobs!("WHERE run_id = $1 ORDER BY batch, id");
 static SCRIPT: Statement = Statement::new(concat!(
     "SELECT ",
     include_str!("../sql/job_script.sql"),
@@ -55,6 +56,11 @@ pub fn find_locked(tx: &mut dyn Tx, id: &str) -> Result<Option<Job>, StoreError>
     tx.query_one(&FIND_LOCKED, values![id])?
         .map(|mut row| job_of_row(&mut row))
         .transpose()
+}
+
+/// Returns the jobs of a run, in the order of their batches.
+pub fn list_of_run(tx: &mut dyn Tx, run_id: &str) -> Result<Vec<Job>, StoreError> {
+    read_all(tx.query(&OF_RUN, values![run_id])?, job_of_row)
 }
 
 /// Returns the frozen script of a job; empty if the job does not exist.

@@ -178,6 +178,8 @@ pub struct Job {
     pub holds: Holds,
     /// Since when the run's pause holds the job.
     pub run_paused_at: Option<Timestamp>,
+    /// The last step that a run's job has announced, such as `2/5 Set the SSH port`.
+    pub step: Option<String>,
     /// SHA-256 of the accepted completion, to recognise a repetition.
     pub complete_digest: Option<Vec<u8>>,
     /// SHA-256 of the script in hex.
@@ -209,10 +211,10 @@ macro_rules! job_columns {
         include_str!("../sql/job_columns.sql")
     };
 }
-pub(super) use job_columns;
+pub(in crate::store) use job_columns;
 
 /// Reads the columns of [`job_columns`].
-pub(super) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
+pub(in crate::store) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
     let counts = |row: &mut Row| {
         Ok::<_, StoreError>(StreamCounts {
             bytes: row.take()?,
@@ -249,6 +251,7 @@ pub(super) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
         expires_at: row.take_typed_time()?,
         holds: row.take()?,
         run_paused_at: row.take_typed_time()?,
+        step: row.take()?,
         complete_digest: row.take()?,
         script_sha256: row.take()?,
         pid: row.take()?,

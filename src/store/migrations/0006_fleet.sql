@@ -19,6 +19,7 @@ CREATE TABLE runs (
     created_by_email   TEXT NOT NULL,
     created_at         TIMESTAMPTZ NOT NULL,
     finished_at        TIMESTAMPTZ,
+    cancelled_at       TIMESTAMPTZ,
     retry_of           TEXT,
     schedule_id        TEXT,
     stopped_because    TEXT
@@ -45,6 +46,7 @@ ALTER TABLE jobs ADD COLUMN expires_at TIMESTAMPTZ;
 ALTER TABLE jobs ADD COLUMN held BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN holds BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN run_paused_at TIMESTAMPTZ;
+ALTER TABLE jobs ADD COLUMN step TEXT;
 DROP INDEX jobs_queued;
 CREATE INDEX jobs_queued ON jobs (held, node_id, queue_no, created_at, id, expires_at) WHERE status = 'QUEUED';
 CREATE INDEX jobs_not_before ON jobs (not_before) WHERE status = 'QUEUED' AND (holds & 1) = 1;

@@ -56,6 +56,8 @@ pub(super) fn line_of(change: &Change) -> String {
         Change::Job { id, node_id } => line('j', &[id, node_id]),
         Change::Output { job_id } => line('o', &[job_id]),
         Change::Watched { job_id } => line('w', &[job_id]),
+        Change::Run { id } => line('r', &[id]),
+        Change::Progress { job_id } => line('s', &[job_id]),
         Change::Node { id } => line('n', &[id]),
         Change::Credentials => "c".to_owned(),
         Change::Foreign => "*".to_owned(),
@@ -76,6 +78,10 @@ pub(super) fn change_of(line: &str) -> Change {
         (Some("w"), Some(job_id), None) => Change::Watched {
             job_id: job_id.to_owned(),
         },
+        (Some("r"), Some(id), None) => Change::Run { id: id.to_owned() },
+        (Some("s"), Some(job_id), None) => Change::Progress {
+            job_id: job_id.to_owned(),
+        },
         (Some("n"), Some(id), None) => Change::Node { id: id.to_owned() },
         (Some("c"), None, None) => Change::Credentials,
         _ => Change::Foreign,
@@ -94,10 +100,12 @@ mod tests {
         };
         let output = |id: &str| Change::Output { job_id: id.into() };
         let node = Change::Node { id: "n-1".into() };
-        let sent = [output("a"), job, node, Change::Credentials];
+        let run = Change::Run { id: "r-1".into() };
+        let step = Change::Progress { job_id: "a".into() };
+        let sent = [output("a"), job, node, Change::Credentials, run, step];
         let lines: Vec<String> = sent.iter().map(line_of).collect();
         let payloads = payloads_of(&lines);
-        assert_eq!(payloads, ["o a\nj 0193-a n-1\nn n-1\nc"]);
+        assert_eq!(payloads, ["o a\nj 0193-a n-1\nn n-1\nc\nr r-1\ns a"]);
         let read: Vec<Change> = payloads[0].lines().map(change_of).collect();
         assert_eq!(read, sent);
         assert_eq!(line_of(&output("it's")), "*");

@@ -2,6 +2,8 @@
 -- hundred jobs, so that no other write waits long. The first comparison is of text and uses the
 -- index. The second one parses the time, since an operator may have typed it with a space or an
 -- offset. Unreadable times are never deleted. A time with a positive offset is deleted later by
--- that offset, and no time is deleted early.
+-- that offset, and no time is deleted early. A run's jobs stay until the run has ended as long ago.
 DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE finished_at < $1
-    AND strftime('%Y-%m-%dT%H:%M:%fZ', finished_at) < $1 ORDER BY finished_at LIMIT 100)
+    AND strftime('%Y-%m-%dT%H:%M:%fZ', finished_at) < $1
+    AND (run_id IS NULL OR NOT EXISTS (SELECT 1 FROM runs WHERE runs.id = jobs.run_id AND (runs.finished_at IS NULL OR runs.finished_at >= $1)))
+    ORDER BY finished_at LIMIT 100)

@@ -1,0 +1,202 @@
+//! Advances a run: stops it after too many failures, releases its next batch, or ends it.
+//!
+//! Runs in the transaction that ends a job, so that a server that is killed at any moment neither
+//! stalls a run nor starts a batch early. The run's row is locked first, so that of two jobs that
+//! end at the same time, on any server, the second sees the first.
+
+use std::sync::Arc;
+
+use crate::clock;
+use crate::jobs::run::plan::{Plan, too_many_failures};
+use crate::metrics::Metrics;
+use crate::nodes::{NodeStatus, Presence};
+use crate::store::job::{Job, JobKind};
+use crate::store::run::{self, Run, RunProgress, RunStatus};
+use crate::store::{Change, StoreError, Tx, server_state};
+
+/// The value of `ifOffline` with which jobs of offline nodes are skipped.
+const SKIP: &str = "skip";
+
+/// Advances runs. Cheap to clone.
+#[derive(Clone)]
+pub struct RunAdvance {
+    presence: Arc<Presence>,
+    metrics: Metrics,
+}
+
+impl RunAdvance {
+    pub(in crate::jobs) fn new(presence: Arc<Presence>, metrics: Metrics) -> Self {
+        Self { presence, metrics }
+    }
+
+    /// Advances the run of a job that has just ended, if it has one.
+    pub fn advance_after(&self, tx: &mut dyn Tx, ended: &Job) -> Result<(), StoreError> {
+        match &ended.run_id {
+            Some(run_id) => self.advance(tx, run_id),
+            None => Ok(()),
+        }
+    }
+
+    /// Does whatever the states of the run's jobs allow. Does nothing if the run has ended.
+    pub fn advance(&self, tx: &mut dyn Tx, run_id: &str) -> Result<(), StoreError> {
+        let Some(mut run) = run::find_locked(tx, run_id)? else {
+            return Ok(());
+        };
+        tx.publish(Change::Run { id: run.id.clone() });
+        if run.status.is_final() {
+            return Ok(());
+        }
+        let plan = Plan::stored(&run.plan);
+        loop {
+            let progress = run::progress(tx, &run.id, run.released_batch)?;
+            if must_stop(&run, &plan, progress) {
+                self.stop(tx, &mut run, &plan, progress.failures)?;
+            } else if !progress.is_open {
+                return finish(tx, &run, &plan, progress);
+            } else if progress.is_batch_open || !is_next_due(tx, &mut run, &plan)? {
+                return Ok(());
+            } else {
+                self.release_next(tx, &mut run)?;
+            }
+        }
+    }
+
+    /// Whether [`RunAdvance::advance`] would do anything. Reads only.
+    pub(super) fn can_advance(&self, tx: &mut dyn Tx, run_id: &str) -> Result<bool, StoreError> {
+        let Some(run) = run::find(tx, run_id)? else {
+            return Ok(false);
+        };
+        let plan = Plan::stored(&run.plan);
+        let progress = run::progress(tx, &run.id, run.released_batch)?;
+        if must_stop(&run, &plan, progress) || !progress.is_open {
+            return Ok(!run.status.is_final());
+        }
+        if progress.is_batch_open {
+            return Ok(false);
+        }
+        match (pause_of(&run, &plan), run.release_at) {
+            // The pause must begin.
+            (Some(_), None) => Ok(true),
+            _ if !may_release(&run) => Ok(false),
+            (_, None) => Ok(true),
+            (_, Some(at)) => Ok(server_state::now(tx)? >= at),
+        }
+    }
+
+    /// Begins a new run: skips the offline nodes of a batch that is released at once.
+    pub fn begin(&self, tx: &mut dyn Tx, run_id: &str) -> Result<(), StoreError> {
+        let Some(run) = run::find(tx, run_id)? else {
+            return Ok(());
+        };
+        if run.released_batch >= 0 {
+            self.skip_offline(tx, &run, run.released_batch)?;
+        }
+        self.advance(tx, run_id)
+    }
+
+    fn stop(
+        &self,
+        tx: &mut dyn Tx,
+        run: &mut Run,
+        plan: &Plan,
+        failures: u64,
+    ) -> Result<(), StoreError> {
+        let because = too_many_failures(failures, plan.max_failures);
+        run::set_stopped(tx, &run.id, &because)?;
+        let why = format!("not started: {because}");
+        let cancelled = run::cancel_queued(tx, &run.id, clock::now(), Some(&why))?;
+        self.publish_cancelled(tx, &cancelled);
+        run.stopped_because = Some(because);
+        Ok(())
+    }
+
+    fn release_next(&self, tx: &mut dyn Tx, run: &mut Run) -> Result<(), StoreError> {
+        let batch = run.released_batch + 1;
+        self.skip_offline(tx, run, batch)?;
+        let expires_at = match run.expires_in_seconds {
+            Some(seconds) => Some(server_state::now(tx)?.plus_millis(seconds * 1_000)),
+            None => None,
+        };
+        for (id, node_id) in run::release(tx, &run.id, batch, expires_at)? {
+            tx.publish(Change::Job { id, node_id });
+        }
+        run.released_batch = batch;
+        run.release_at = None;
+        Ok(())
+    }
+
+    /// Cancels the jobs of a batch whose nodes are offline, if the run says so.
+    fn skip_offline(&self, tx: &mut dyn Tx, run: &Run, batch: i64) -> Result<(), StoreError> {
+        if run.if_offline != SKIP {
+            return Ok(());
+        }
+        let mut nodes = run::queued_nodes(tx, &run.id, batch)?;
+        nodes.retain(|id| self.presence.status_of(id).0 == NodeStatus::Offline);
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let skipped = run::skip_nodes(tx, &run.id, batch, clock::now(), &nodes)?;
+        self.publish_cancelled(tx, &skipped);
+        Ok(())
+    }
+
+    /// Reports jobs that were cancelled before they began.
+    pub fn publish_cancelled(&self, tx: &mut dyn Tx, cancelled: &[Job]) {
+        for job in cancelled {
+            self.metrics.finished(job);
+            tx.publish(Change::Job {
+                id: job.id.clone(),
+                node_id: job.node_id.clone(),
+            });
+        }
+    }
+}
+
+fn must_stop(run: &Run, plan: &Plan, progress: RunProgress) -> bool {
+    run.stopped_because.is_none()
+        && run.kind != JobKind::Check
+        && progress.failures > plan.max_failures
+}
+
+/// The pause before the next batch, in milliseconds.
+fn pause_of(run: &Run, plan: &Plan) -> Option<i64> {
+    let pauses = plan.pause_seconds > 0 && run.released_batch >= 0;
+    let pause_ms = i64::try_from(plan.pause_seconds.saturating_mul(1_000));
+    pauses.then(|| pause_ms.unwrap_or(i64::MAX))
+}
+
+/// Whether the run releases further batches, apart from their time.
+fn may_release(run: &Run) -> bool {
+    run.status == RunStatus::Running && run.stopped_because.is_none()
+}
+
+/// Whether the batch after the released ones may begin now. Begins the pause before it.
+fn is_next_due(tx: &mut dyn Tx, run: &mut Run, plan: &Plan) -> Result<bool, StoreError> {
+    if let (Some(pause_ms), None) = (pause_of(run, plan), run.release_at) {
+        let release_at = server_state::now(tx)?.plus_millis(pause_ms);
+        run::set_release_at(tx, &run.id, release_at)?;
+        run.release_at = Some(release_at);
+    }
+    match run.release_at {
+        _ if !may_release(run) => Ok(false),
+        None => Ok(true),
+        Some(at) => Ok(server_state::now(tx)? >= at),
+    }
+}
+
+fn finish(
+    tx: &mut dyn Tx,
+    run: &Run,
+    plan: &Plan,
+    progress: RunProgress,
+) -> Result<(), StoreError> {
+    let is_tolerable = run.kind == JobKind::Check || progress.failures <= plan.max_failures;
+    let status = if run.cancelled_at.is_some() {
+        RunStatus::Cancelled
+    } else if is_tolerable && progress.has_success && run.stopped_because.is_none() {
+        RunStatus::Succeeded
+    } else {
+        RunStatus::Failed
+    };
+    run::finish(tx, run, status, clock::now())
+}

@@ -1,0 +1,300 @@
+//! Queues a run: every script is rendered and frozen now, and the set of nodes as well.
+
+use std::collections::HashSet;
+
+use hyprbox_protocol::Secrets;
+use serde_json::{Map, Value, json};
+
+use super::request::NODES_MAX;
+use super::{RunError, RunRequest, Runs};
+use crate::auth::User;
+use crate::clock;
+use crate::http::FieldErrors;
+use crate::jobs::{Idempotency, JobError, Plan, RunAdvance, RunView, find_key, record_run};
+use crate::nodes::Selector;
+use crate::presets::Script;
+use crate::store::id::UserId;
+use crate::store::job::JobKind;
+use crate::store::node::{self, Node};
+use crate::store::run::{self, NewRun};
+use crate::store::{Change, Tx, idempotency, job, server_state};
+
+/// The run of a request.
+#[derive(Debug)]
+pub enum CreateOutcome {
+    /// The request created it.
+    New(RunView),
+    /// An earlier request with the same Idempotency-Key created it.
+    Existing(RunView),
+}
+
+/// A request whose preset is rendered.
+pub(super) struct RenderedRun {
+    pub(super) plan: Plan,
+    pub(super) selector: Option<Selector>,
+    pub(super) script: Script,
+    params: Map<String, Value>,
+    secrets: Secrets,
+    timeout_seconds: u64,
+}
+
+/// Everything that the transaction inserts, prepared outside it.
+struct PreparedRun {
+    run: NewRun,
+    script: Script,
+    jobs: Vec<NewJob>,
+    /// The jobs as JSON.
+    json: String,
+    /// The nodes as JSON.
+    nodes: String,
+    key: Option<(String, [u8; 32])>,
+}
+
+struct NewJob {
+    id: String,
+    node_id: String,
+    sealed: Option<Vec<u8>>,
+}
+
+impl Runs {
+    /// Renders the preset, freezes the script and the nodes, and queues a job for each node.
+    pub async fn create(
+        &self,
+        user: &User,
+        request: RunRequest,
+        idempotency: Option<Idempotency>,
+        retry_of: Option<String>,
+    ) -> Result<CreateOutcome, RunError> {
+        let key = idempotency.map(|given| (given.key, self.digest_of(&given.body)));
+        // Checked first, because the preset may have changed or gone since the first request.
+        if let Some((key, digest)) = key.clone() {
+            let user_id = user.id.clone();
+            let found = move |tx: &mut dyn Tx| find_idempotent(tx, &user_id, &key, digest);
+            if let Some(before) = self.store.read(found).await? {
+                return Ok(CreateOutcome::Existing(before));
+            }
+        }
+        let rendered = self.render_run(&request).await?;
+        let nodes = self.nodes_of_run(&request, &rendered.selector).await?;
+        let runs = self.clone();
+        let by = user.clone();
+        let prepare = move || runs.prepare(&by, request, rendered, nodes, key, retry_of);
+        let prepared = tokio::task::spawn_blocking(prepare)
+            .await
+            .map_err(|_| crate::store::StoreError::Stopping)??;
+        let (preset, count) = (prepared.run.preset.clone(), prepared.jobs.len());
+        let bytes = prepared.script.text.len()
+            + prepared.json.len()
+            + prepared.nodes.len()
+            + prepared.run.params.len() * count;
+        let advance = self.run_advance();
+        let outcome = self
+            .store
+            .write_large(bytes, move |tx| insert(tx, &prepared, &advance))
+            .await?;
+        if let CreateOutcome::New(_) = &outcome {
+            self.metrics.queued(&preset, count as u64);
+        }
+        Ok(outcome)
+    }
+
+    /// Checks a request and renders its preset. Returns every fault at once.
+    pub(super) async fn render_run(&self, request: &RunRequest) -> Result<RenderedRun, RunError> {
+        let mut faults = FieldErrors::default();
+        let plan = request.check(&mut faults);
+        let selector = request.selector.as_deref().and_then(|text| {
+            let parsed = Selector::parse(text);
+            parsed
+                .map_err(|error| faults.add("selector", error.to_string()))
+                .ok()
+        });
+        let rendered = self
+            .render(
+                request.preset.clone(),
+                request.params.clone().unwrap_or_default(),
+                request.timeout_seconds,
+            )
+            .await;
+        let (script, values, preset_timeout) = match rendered {
+            Ok(rendered) if faults.is_empty() => rendered,
+            Ok(_) => return Err(JobError::Fields(faults).into()),
+            Err(JobError::Fields(more)) => {
+                faults.append(more);
+                return Err(JobError::Fields(faults).into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let given = request
+            .timeout_seconds
+            .and_then(|given| u64::try_from(given).ok());
+        Ok(RenderedRun {
+            plan,
+            selector,
+            script,
+            params: values.shown(),
+            secrets: values.into_secrets(),
+            timeout_seconds: given.unwrap_or(preset_timeout),
+        })
+    }
+
+    /// The nodes of a run, in their order.
+    pub(super) async fn nodes_of_run(
+        &self,
+        request: &RunRequest,
+        selector: &Option<Selector>,
+    ) -> Result<Vec<Node>, RunError> {
+        let all = self
+            .store
+            .read(|tx| Ok::<_, RunError>(node::list(tx)?))
+            .await?;
+        let Some(selector) = selector else {
+            let wanted = request.nodes.clone().unwrap_or_default().kept;
+            let mut known: std::collections::HashMap<String, Node> = all
+                .into_iter()
+                .map(|node| (node.id.clone(), node))
+                .collect();
+            let missing: Vec<String> = wanted
+                .iter()
+                .filter(|id| !known.contains_key(*id))
+                .cloned()
+                .collect();
+            if !missing.is_empty() {
+                return Err(RunError::NodesNotFound(missing));
+            }
+            return Ok(wanted.iter().filter_map(|id| known.remove(id)).collect());
+        };
+        let nodes: Vec<Node> = all
+            .into_iter()
+            .filter(|node| selector.matches(node))
+            .collect();
+        let mut faults = FieldErrors::default();
+        faults.check(!nodes.is_empty(), "selector", "matches no node");
+        faults.check(
+            nodes.len() <= NODES_MAX,
+            "selector",
+            "matches more than 5000 nodes",
+        );
+        faults.into_faults().map_err(JobError::Fields)?;
+        Ok(nodes)
+    }
+
+    fn prepare(
+        &self,
+        user: &User,
+        request: RunRequest,
+        rendered: RenderedRun,
+        nodes: Vec<Node>,
+        key: Option<(String, [u8; 32])>,
+        retry_of: Option<String>,
+    ) -> Result<PreparedRun, RunError> {
+        let now = clock::now();
+        let batches = rendered.plan.batches(nodes.len());
+        let not_before = request.not_before.filter(|at| *at > now);
+        let run = NewRun {
+            id: uuid::Uuid::now_v7().to_string(),
+            preset: request.preset,
+            params: Value::Object(rendered.params).to_string(),
+            kind: JobKind::Apply,
+            selector: request.selector,
+            plan: serde_json::to_string(&rendered.plan).unwrap_or_default(),
+            if_offline: request.if_offline.map_or("wait", super::IfOffline::as_str),
+            node_count: nodes.len() as u64,
+            released_batch: if not_before.is_some() { -1 } else { 0 },
+            release_at: not_before,
+            not_before: request.not_before,
+            batches: batches.last().map_or(0, |last| last + 1),
+            expires_in_seconds: request.expires_in_seconds,
+            timeout_seconds: rendered.timeout_seconds,
+            created_by: user.id.clone(),
+            created_by_email: user.email.clone(),
+            created_at: now,
+            retry_of,
+        };
+        let mut jobs = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            // Ids are in the order of the nodes.
+            let id = uuid::Uuid::now_v7().to_string();
+            jobs.push(NewJob {
+                sealed: self.seal(&id, &rendered.secrets)?,
+                id,
+                node_id: node.id,
+            });
+        }
+        let row = |(job, batch): (&NewJob, &u64)| json!([job.id, job.node_id, batch]);
+        let rows: Vec<Value> = jobs.iter().zip(&batches).map(row).collect();
+        let ids: Vec<&str> = jobs.iter().map(|job| job.node_id.as_str()).collect();
+        Ok(PreparedRun {
+            json: Value::from(rows).to_string(),
+            nodes: Value::from(ids).to_string(),
+            run,
+            script: rendered.script,
+            jobs,
+            key,
+        })
+    }
+}
+
+fn insert(
+    tx: &mut dyn Tx,
+    prepared: &PreparedRun,
+    advance: &RunAdvance,
+) -> Result<CreateOutcome, RunError> {
+    let run = &prepared.run;
+    if let Some((key, digest)) = &prepared.key {
+        idempotency::lock(tx, &run.created_by, key)?;
+        if let Some(before) = find_idempotent(tx, &run.created_by, key, *digest)? {
+            return Ok(CreateOutcome::Existing(before));
+        }
+        let user_id = UserId(run.created_by.as_str());
+        idempotency::insert_run(tx, user_id, key, *digest, &run.id, run.created_at)?;
+    }
+    // Nodes before jobs, as a deletion of a node does.
+    let held: HashSet<String> = node::hold_all(tx, &prepared.nodes)?.into_iter().collect();
+    let missing: Vec<String> = prepared
+        .jobs
+        .iter()
+        .filter(|job| !held.contains(&job.node_id))
+        .map(|job| job.node_id.clone())
+        .collect();
+    if !missing.is_empty() {
+        return Err(RunError::NodesNotFound(missing));
+    }
+    let script = &prepared.script;
+    job::insert_script(tx, &script.sha256, &script.text, run.created_at)?;
+    run::insert(tx, run)?;
+    let expires_at = match run.expires_in_seconds {
+        Some(seconds) => Some(server_state::now(tx)?.plus_millis(seconds * 1_000)),
+        None => None,
+    };
+    run::insert_jobs(tx, run, &prepared.json, &script.sha256, expires_at)?;
+    for job in &prepared.jobs {
+        if let Some(sealed) = &job.sealed {
+            job::insert_secrets(tx, &job.id, sealed.clone())?;
+        }
+        tx.publish(Change::Job {
+            id: job.id.clone(),
+            node_id: job.node_id.clone(),
+        });
+    }
+    let detail = format!("{} on {} nodes", run.preset, run.node_count);
+    record_run(tx, &run.created_by_email, "run.queue", &run.id, &detail)?;
+    advance.begin(tx, &run.id)?;
+    let made = run::find(tx, &run.id)?.ok_or(RunError::NotFound)?;
+    Ok(CreateOutcome::New(RunView::read(tx, made)?))
+}
+
+fn find_idempotent(
+    tx: &mut dyn Tx,
+    user_id: &str,
+    key: &str,
+    digest: [u8; 32],
+) -> Result<Option<RunView>, RunError> {
+    let Some(known) = find_key(tx, user_id, key, digest)? else {
+        return Ok(None);
+    };
+    let id = known.run_id.ok_or(JobError::KeyReused)?;
+    match run::find(tx, &id)? {
+        Some(run) => Ok(Some(RunView::read(tx, run)?)),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,48 @@
+//! Runs: one preset queued for several nodes at once, in batches. What happens to a run when its
+//! jobs end is in `src/jobs/run`.
+
+mod access;
+mod control;
+mod create;
+mod dry_run;
+mod error;
+mod list;
+mod request;
+mod retry;
+mod routes;
+
+use utoipa_axum::router::OpenApiRouter;
+
+pub use control::RunAction;
+pub use create::CreateOutcome;
+pub use dry_run::{DryRun, DryRunNode};
+pub use error::RunError;
+pub use list::{RunDetail, RunJobView, RunPage};
+pub use request::{IfOffline, NODES_MAX, NodeIds, RunRequest};
+pub use retry::RetryRequest;
+
+use crate::jobs::Jobs;
+
+/// Everything that the server does with runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Runs(Jobs);
+
+impl Runs {
+    /// Runs over these jobs.
+    pub fn new(jobs: Jobs) -> Self {
+        Self(jobs)
+    }
+
+    /// The endpoints for runs.
+    pub fn routes(&self) -> OpenApiRouter {
+        routes::routes().with_state(self.clone())
+    }
+}
+
+impl std::ops::Deref for Runs {
+    type Target = Jobs;
+
+    fn deref(&self) -> &Jobs {
+        &self.0
+    }
+}
