@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
+    hyprbox_agent::shutdown::accept_signals();
     hyprbox::cli::answer_completions(command);
     let matches = match command().try_get_matches_from(hyprbox::cli::arguments()) {
         Ok(matches) => matches,

@@ -83,6 +83,7 @@ HYPRBOX_LOG sets the log level: error, warn, info, debug, trace or off [info].
 ";
 
 fn main() -> ExitCode {
+    hyprbox_agent::shutdown::accept_signals();
     #[cfg(target_os = "linux")]
     hyprbox_agent::private::hide_memory();
     let mut args = std::env::args_os().skip(1);

@@ -1,6 +1,21 @@
-//! The signals that ask a program to stop.
+//! The signals that ask a program to stop, and what its starter did to signals.
 
 use std::io;
+
+/// Undoes what the starter of this program did to its signals: a blocked signal would never arrive,
+/// and with SIGCHLD ignored nobody would know how a process ended. Must be called before the first
+/// thread starts.
+#[cfg(unix)]
+pub fn accept_signals() {
+    use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+    // SAFETY: the default action installs no handler.
+    #[expect(unsafe_code, reason = "nix can't know that no handler is set")]
+    let _cannot_fail = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
+    let _cannot_fail = SigSet::empty().thread_set_mask();
+}
+
+#[cfg(not(unix))]
+pub fn accept_signals() {}
 
 /// Returns a future that ends when the process receives SIGTERM, SIGINT or, unless it was started
 /// with `nohup`, SIGHUP.

@@ -39,15 +39,21 @@ fn a_server_whose_log_nobody_takes_does_all_its_work() {
 }
 
 #[test]
-fn a_server_starts_and_stops_without_standard_output_and_error() {
-    for redirect in ["2>&- >&-", "2>/dev/full >/dev/full"] {
+fn a_server_starts_and_stops_however_it_was_started() {
+    let blocked = "exec perl -MPOSIX -e 'sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM)); exec @ARGV' \
+                   \"$0\" serve 2>/dev/null";
+    for start in [
+        "exec \"$0\" serve 2>&- >&-",
+        "exec \"$0\" serve 2>/dev/full >/dev/full",
+        blocked,
+    ] {
         let setup = Setup::new();
         let port = free_port();
         let mut child = {
             let program = setup.program();
             let mut command = Command::new("sh");
             command
-                .args(["-c", &format!("exec \"$0\" serve {redirect}")])
+                .args(["-c", start])
                 .arg(program.get_program())
                 .env_clear()
                 .envs(
@@ -60,11 +66,11 @@ fn a_server_starts_and_stops_without_standard_output_and_error() {
         };
         let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
         eventually("it to listen", || {
-            assert!(child.try_wait().expect("a child").is_none(), "{redirect}");
+            assert!(child.try_wait().expect("a child").is_none(), "{start}");
             std::net::TcpStream::connect(("127.0.0.1", port)).ok()
         });
         nix::sys::signal::kill(pid, Signal::SIGTERM).expect("it runs");
-        assert!(child.wait().expect("a child").success(), "{redirect}");
+        assert!(child.wait().expect("a child").success(), "{start}");
     }
 }
 

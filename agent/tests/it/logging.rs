@@ -140,6 +140,28 @@ fn a_hangup_ends_the_agent_cleanly_unless_it_is_ignored() {
 }
 
 #[test]
+fn signals_that_the_starter_blocked_or_ignored_arrive() {
+    let server = Server::start();
+    let node = Node::new(&server);
+    let child = Command::new("perl")
+        .args([
+            "-MPOSIX",
+            "-e",
+            "$SIG{CHLD} = 'IGNORE'; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGCHLD, SIGHUP)); exec @ARGV",
+        ])
+        .arg(env!("CARGO_BIN_EXE_hyprbox-agent"))
+        .arg("run")
+        .env_clear()
+        .envs(node.env.iter().cloned())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut agent = AgentProcess(child.expect("starts"), &node);
+    agent.run_two_jobs(&server);
+    kill(agent.pid(), Signal::SIGTERM).expect("runs");
+    assert!(agent.0.wait().expect("a child").success());
+}
+
+#[test]
 fn as_process_1_the_agent_leaves_no_zombie() {
     let server = Server::start();
     let node = Node::new(&server);
