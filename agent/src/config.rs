@@ -142,7 +142,8 @@ const NODE_ID_ALLOWED: &str =
     "the node's id: 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit";
 const TOKEN_ALLOWED: &str = "the node's token, hbn_…, which the server showed once";
 const JOB_ENV_ALLOWED: &str = "names of environment variables, comma-separated, such as HTTPS_PROXY,NO_PROXY,TZ, without HYPRBOX_NODE_TOKEN";
-/// These names make bash, or every program that a script starts, run other code or work differently.
+/// These names make bash, or every program that a script starts, run other code or work
+/// differently.
 const LOADERS: [&str; 8] = [
     "BASH_ENV",
     "BASHOPTS",

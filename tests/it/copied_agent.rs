@@ -1,5 +1,5 @@
-//! Two machines with one identity: an agent's state folder that was copied, and the processes of one
-//! agent instance.
+//! Two machines with one identity: an agent's state folder that was copied, and the processes of
+//! one agent instance.
 
 use std::path::Path;
 

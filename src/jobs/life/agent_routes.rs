@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::auth::{NodeIdentity, NodeStanding};
 use crate::http::{AgentJson, ApiError, Pairs, Path, Query, Waiter};
-use crate::jobs::life::output::AgentIds;
+use crate::jobs::life::finish::AgentIds;
 use crate::jobs::life::poll::PollRequest;
 use crate::jobs::{JobView, Jobs};
 

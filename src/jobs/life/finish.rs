@@ -7,7 +7,6 @@ use crate::auth::NodeIdentity;
 use crate::clock;
 use crate::http::FieldErrors;
 use crate::jobs::life::end::{EndEntry, record_end};
-use crate::jobs::life::output::AgentIds;
 use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::{Presence, Standing};
@@ -38,6 +37,27 @@ impl Jobs {
             self.metrics.finished(&job);
         }
         Ok(job)
+    }
+}
+
+/// The ids that an agent sent with its output or with a job's end.
+pub(in crate::jobs) struct AgentIds {
+    pub(in crate::jobs) instance: Option<String>,
+    pub(in crate::jobs) process: Option<String>,
+}
+
+impl AgentIds {
+    pub(in crate::jobs) fn claimant<'c>(
+        &'c self,
+        node_id: &'c str,
+        presence: &'c Presence,
+    ) -> Claimant<'c> {
+        Claimant {
+            node_id,
+            instance: self.instance.as_deref(),
+            process: self.process.as_deref(),
+            presence,
+        }
     }
 }
 

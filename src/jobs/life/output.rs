@@ -10,11 +10,10 @@ use crate::auth::NodeIdentity;
 use crate::clock::{self, Timestamp};
 use crate::http::FieldErrors;
 use crate::jobs::life::claim::FollowUpClaim;
-use crate::jobs::life::finish::{self, Claimant, is_lost, require_claim};
+use crate::jobs::life::finish::{self, AgentIds, Claimant, is_lost, require_claim};
 use crate::jobs::life::tail_limits::{counts_of, trim};
 use crate::jobs::run::step;
 use crate::jobs::{JobError, Jobs};
-use crate::nodes::Presence;
 use crate::store::job::{self, Job, JobStatus};
 use crate::store::output::{self, StoredChunk, count_newlines};
 use crate::store::{Change, StoreError, Tx};
@@ -36,27 +35,6 @@ struct Piece {
     /// `None` appends the bytes at the end.
     offset: Option<u64>,
     data: Vec<u8>,
-}
-
-/// The ids that an agent sent with its output or with a job's end.
-pub(in crate::jobs) struct AgentIds {
-    pub(in crate::jobs) instance: Option<String>,
-    pub(in crate::jobs) process: Option<String>,
-}
-
-impl AgentIds {
-    pub(in crate::jobs) fn claimant<'c>(
-        &'c self,
-        node_id: &'c str,
-        presence: &'c Presence,
-    ) -> Claimant<'c> {
-        Claimant {
-            node_id,
-            instance: self.instance.as_deref(),
-            process: self.process.as_deref(),
-            presence,
-        }
-    }
 }
 
 impl Jobs {
