@@ -10,12 +10,11 @@ use super::error::CliError;
 use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::log;
-use super::outcome::Outcome;
 use super::queue;
 use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
 use super::times;
-use crate::jobs::{JobDetail, JobPage, JobView};
+use crate::jobs::{DoneEvent, JobDetail, JobPage, JobView};
 use crate::store::job::JobStatus;
 
 /// Maximum number of jobs per call of the list.
@@ -183,10 +182,11 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
         return Ok(0);
     }
     let job = detail.value.job;
-    let outcome = Outcome {
+    let done = DoneEvent {
         status: job.status,
         exit_code: job.exit_code,
         error_msg: job.error_msg.clone(),
+        finished_at: job.finished_at,
     };
     let output = |bytes: u64, dropped: u64| match dropped {
         0 => format!("{bytes} bytes"),
@@ -198,7 +198,7 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
         ("node", job.node_id.as_str().into()),
         (
             "status",
-            Cell::painted(outcome.describe(), Paint::of_status(job.status)),
+            Cell::painted(done.describe(), Paint::of_status(job.status)),
         ),
         ("queued", times::moment(Some(job.created_at)).into()),
         ("by", job.created_by_email.as_str().into()),

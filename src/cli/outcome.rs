@@ -1,23 +1,14 @@
 //! How a job ended, in words and as an exit code.
 
 use hyprbox_protocol::FailureReason;
-use serde::{Deserialize, Serialize};
 
 use super::error::exit;
+use crate::jobs::DoneEvent;
 use crate::store::job::JobStatus;
 
-/// How a job ended, as in a stream's `done` event.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Outcome {
-    pub(super) status: JobStatus,
-    pub(super) exit_code: Option<i64>,
-    pub(super) error_msg: Option<String>,
-}
-
-impl Outcome {
+impl DoneEvent {
     /// This program's exit code.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(super) fn process_exit_code(&self) -> u8 {
         match self.status {
             JobStatus::Succeeded => 0,
             JobStatus::Cancelled => exit::CANCELLED,
@@ -109,13 +100,14 @@ mod tests {
             (Failed, None, None, 1, "FAILED"),
             (Cancelled, None, None, 143, "CANCELLED"),
         ] {
-            let outcome = Outcome {
+            let done = DoneEvent {
                 status,
                 exit_code,
                 error_msg: error_msg.map(str::to_owned),
+                finished_at: None,
             };
             assert_eq!(
-                (outcome.exit_code(), outcome.describe().as_str()),
+                (done.process_exit_code(), done.describe().as_str()),
                 (code, words)
             );
         }

@@ -1,29 +1,20 @@
 //! How far a job's output was read, so that no byte is printed twice after a reconnect.
 
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{PerStream, Stream};
 
 /// The position in each stream.
 #[derive(Default)]
 pub(super) struct ReadPosition {
-    /// Offset of the next byte of standard output.
-    pub(super) stdout: u64,
-    /// Offset of the next byte of standard error.
-    pub(super) stderr: u64,
+    /// Offset of the next byte.
+    pub(super) ends: PerStream<u64>,
     /// Bytes that were skipped.
     pub(super) lost: u64,
 }
 
 impl ReadPosition {
-    fn end_of(&mut self, stream: Stream) -> &mut u64 {
-        match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
-        }
-    }
-
     /// Moves past `bytes`, which start at `offset`. Returns the part that is new.
     pub(super) fn advance<'b>(&mut self, stream: Stream, offset: u64, bytes: &'b [u8]) -> &'b [u8] {
-        let end = self.end_of(stream);
+        let end = &mut self.ends[stream];
         let known = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
         let missing = offset.saturating_sub(*end);
         *end = (*end).max(offset + bytes.len() as u64);
@@ -44,6 +35,6 @@ mod tests {
         assert_eq!(seen.advance(Stream::Stdout, 2, b"cd"), b"");
         assert_eq!(seen.advance(Stream::Stderr, 0, b"x"), b"x");
         assert_eq!(seen.advance(Stream::Stdout, 10, b"k"), b"k");
-        assert_eq!((seen.stdout, seen.stderr, seen.lost), (11, 1, 4));
+        assert_eq!((seen.ends, seen.lost), (PerStream::new(11, 1), 4));
     }
 }

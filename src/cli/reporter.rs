@@ -1,8 +1,7 @@
 //! Prints a followed job: its output byte for byte on standard output, everything else on standard
 //! error.
 
-use hyprbox_protocol::{Chunk, Stream};
-use serde::Deserialize;
+use hyprbox_protocol::{Chunk, PerStream, Stream};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -10,11 +9,11 @@ use super::args::{OneJob, StreamArg};
 use super::connection::StreamEvent;
 use super::error::{CliError, exit};
 use super::lines::{LastLines, Output};
-use super::outcome::Outcome;
 use super::position::ReadPosition;
 use super::progress::Progress;
 use super::screen::{Screen, print_note};
 use super::sse::Event;
+use crate::jobs::{Counted, DoneEvent, StatusEvent};
 use crate::store::job::JobStatus;
 
 /// What the reporter reacts to.
@@ -29,25 +28,6 @@ pub(super) enum Message {
     Detach,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Status {
-    status: JobStatus,
-    cancel_requested_at: Option<String>,
-    stdout_bytes: u64,
-    stderr_bytes: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Done {
-    #[serde(flatten)]
-    outcome: Outcome,
-    finished_at: Option<String>,
-    stdout_bytes: u64,
-    stderr_bytes: u64,
-}
-
 /// Prints one job.
 pub(super) struct Reporter {
     job: OneJob,
@@ -60,7 +40,7 @@ pub(super) struct Reporter {
     /// arrived.
     held: Option<LastLines>,
     /// How much of each stream existed then.
-    until: Option<(u64, u64)>,
+    until: Option<PerStream<u64>>,
     /// The job's state, once it is known.
     status: Option<JobStatus>,
 }
@@ -129,7 +109,7 @@ impl Reporter {
         };
         match event.name.as_str() {
             "status" => {
-                let status: Status = serde_json::from_str(&event.data).map_err(wrong)?;
+                let status = serde_json::from_str(&event.data).map_err(wrong)?;
                 self.print_event("status", &event.data)?;
                 self.handle_status(&status)?;
             }
@@ -138,20 +118,20 @@ impl Reporter {
                 self.handle_output(chunk)?;
             }
             "done" => {
-                let done: Done = serde_json::from_str(&event.data).map_err(wrong)?;
-                return self.handle_done(done).map(Some);
+                let done = serde_json::from_str(&event.data).map_err(wrong)?;
+                return self.handle_done(&done).map(Some);
             }
             _ => {}
         }
         Ok(None)
     }
 
-    fn handle_status(&mut self, status: &Status) -> Result<(), CliError> {
+    fn handle_status(&mut self, status: &Counted<StatusEvent>) -> Result<(), CliError> {
         self.until
-            .get_or_insert((status.stdout_bytes, status.stderr_bytes));
-        self.status = Some(status.status);
+            .get_or_insert(PerStream::new(status.stdout_bytes, status.stderr_bytes));
+        self.status = Some(status.event.status);
         self.release_if_caught_up()?;
-        match (status.status, &status.cancel_requested_at) {
+        match (status.event.status, status.event.cancel_requested_at) {
             (JobStatus::Queued, _) => self.progress.set_activity("queued, waiting for the node"),
             (JobStatus::Running, None) => self.progress.set_activity("running"),
             (JobStatus::Running, Some(_)) => self.progress.set_activity("cancelling"),
@@ -197,9 +177,10 @@ impl Reporter {
 
     /// Prints the last lines once all output that existed at the start has arrived.
     fn release_if_caught_up(&mut self) -> Result<(), CliError> {
+        let read = self.position.ends;
         let caught_up = self
             .until
-            .is_some_and(|(out, err)| self.position.stdout >= out && self.position.stderr >= err);
+            .is_some_and(|until| until.iter().all(|(stream, end)| read[stream] >= *end));
         if caught_up { self.release() } else { Ok(()) }
     }
 
@@ -211,28 +192,31 @@ impl Reporter {
         self.output.write(&held.take())
     }
 
-    fn handle_done(&mut self, done: Done) -> Result<u8, CliError> {
+    fn handle_done(&mut self, done: &Counted<DoneEvent>) -> Result<u8, CliError> {
         self.release()?;
         self.finish()?;
-        let code = done.outcome.exit_code();
+        let code = done.event.process_exit_code();
         // Bytes that the node counted but could not send.
-        let missing = done.stdout_bytes.saturating_sub(self.position.stdout)
-            + done.stderr_bytes.saturating_sub(self.position.stderr);
+        let ends = PerStream::new(done.stdout_bytes, done.stderr_bytes);
+        let missing = ends
+            .iter()
+            .map(|(stream, end)| end.saturating_sub(self.position.ends[stream]));
+        let missing: u64 = missing.sum();
         if missing > 0 && self.stream == Some(StreamArg::Both) {
             self.report_lost_bytes(missing, "output");
         }
         if self.screen.json {
-            let line = json!({"type": "done", "jobId": self.job.id, "status": done.outcome.status,
-                "exitCode": done.outcome.exit_code, "errorMsg": done.outcome.error_msg, "finishedAt": done.finished_at,
+            let line = json!({"type": "done", "jobId": self.job.id, "status": done.event.status,
+                "exitCode": done.event.exit_code, "errorMsg": done.event.error_msg, "finishedAt": done.event.finished_at,
                 "processExitCode": code});
             self.screen.json_line(&line)?;
         } else {
-            let step = match done.outcome.status {
+            let step = match done.event.status {
                 JobStatus::Failed => self.progress.step().map(|step| format!(" in {step}")),
                 JobStatus::Queued | JobStatus::Running => None,
                 JobStatus::Succeeded | JobStatus::Cancelled => None,
             };
-            let (id, outcome) = (&self.job.id, done.outcome.describe());
+            let (id, outcome) = (&self.job.id, done.event.describe());
             print_note(&format!("Job {id} {outcome}{}", step.unwrap_or_default()));
         }
         Ok(code)

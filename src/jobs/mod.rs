@@ -21,6 +21,7 @@ pub use error::JobError;
 pub use life::key::{KeyError, SecretKey};
 pub use life::poll_fast_path::{FastAnswer, PollFastPath};
 pub use life::queue::{Idempotency, QueueOutcome, QueueRequest, find_key};
+pub use live::events::{Counted, DoneEvent, StatusEvent};
 pub use log::diff::unified as unified_diff;
 pub use log::steps::{Step, StepState};
 pub use log::window::OutputEnd;

@@ -1,7 +1,7 @@
 //! The events of a job's stream.
 
 use hyprbox_protocol::{PerStream, Stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::store::job::{Job, JobStatus};
@@ -11,12 +11,12 @@ use crate::store::output::count_newlines;
 pub(in crate::jobs) type Offsets = PerStream<u64>;
 
 /// The `status` event: a job's state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::jobs) struct StatusEvent {
-    pub(in crate::jobs) status: JobStatus,
-    pub(in crate::jobs) started_at: Option<Timestamp>,
-    pub(in crate::jobs) cancel_requested_at: Option<Timestamp>,
+pub struct StatusEvent {
+    pub status: JobStatus,
+    pub started_at: Option<Timestamp>,
+    pub cancel_requested_at: Option<Timestamp>,
 }
 
 impl From<&Job> for StatusEvent {
@@ -30,13 +30,13 @@ impl From<&Job> for StatusEvent {
 }
 
 /// The `done` event: a job's end.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::jobs) struct DoneEvent {
-    status: JobStatus,
-    exit_code: Option<i64>,
-    error_msg: Option<String>,
-    finished_at: Option<Timestamp>,
+pub struct DoneEvent {
+    pub status: JobStatus,
+    pub exit_code: Option<i64>,
+    pub error_msg: Option<String>,
+    pub finished_at: Option<Timestamp>,
 }
 
 impl From<&Job> for DoneEvent {
@@ -46,6 +46,30 @@ impl From<&Job> for DoneEvent {
             exit_code: job.exit_code,
             error_msg: job.error_msg.clone(),
             finished_at: job.finished_at,
+        }
+    }
+}
+
+/// A job's event with the byte counts of its output, in streams of exact bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counted<E> {
+    #[serde(flatten)]
+    pub event: E,
+    pub stdout_bytes: u64,
+    pub stderr_bytes: u64,
+    pub stdout_dropped: u64,
+    pub stderr_dropped: u64,
+}
+
+impl<E: for<'j> From<&'j Job>> From<&Job> for Counted<E> {
+    fn from(job: &Job) -> Self {
+        Self {
+            event: E::from(job),
+            stdout_bytes: job.stdout.bytes,
+            stderr_bytes: job.stderr.bytes,
+            stdout_dropped: job.stdout.dropped,
+            stderr_dropped: job.stderr.dropped,
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::jobs::Jobs;
 use crate::jobs::live::cursor::WINDOW_BYTES;
-use crate::jobs::live::events::{DoneEvent, StatusEvent};
+use crate::jobs::live::events::{Counted, DoneEvent, StatusEvent};
 use crate::jobs::live::frame::Frame;
 use crate::jobs::live::sse::{self, StreamClosed};
 use crate::jobs::live::tail::SLOW_POLL;
@@ -39,30 +39,6 @@ impl OutputMode {
             "exact" => Some(Self::Exact),
             "none" => Some(Self::None),
             _ => None,
-        }
-    }
-}
-
-/// A job's event with the byte counts of its output.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Counted<E> {
-    #[serde(flatten)]
-    event: E,
-    stdout_bytes: u64,
-    stderr_bytes: u64,
-    stdout_dropped: u64,
-    stderr_dropped: u64,
-}
-
-impl<E: for<'j> From<&'j Job>> From<&Job> for Counted<E> {
-    fn from(job: &Job) -> Self {
-        Self {
-            event: E::from(job),
-            stdout_bytes: job.stdout.bytes,
-            stderr_bytes: job.stderr.bytes,
-            stdout_dropped: job.stdout.dropped,
-            stderr_dropped: job.stderr.dropped,
         }
     }
 }
