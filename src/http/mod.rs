@@ -22,4 +22,4 @@ pub use waiter::{ResumedCall, Suspend, Suspender, Wait, Waiter};
 pub(crate) use body::read_body;
 pub(crate) use budget::{Budget, Holder, Meter};
 pub(crate) use drain::DrainableBody;
-pub(crate) use named_values::{each_name_once, some_labels};
+pub(crate) use named_values::some_labels;

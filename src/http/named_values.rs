@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -25,39 +26,35 @@ impl From<Map<String, Value>> for NamedValues {
     }
 }
 
-/// Reads an object or `null`. A repeated name is refused, because it is unclear which value counts.
-pub(crate) fn each_name_once<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Option<NamedValues>, D::Error> {
-    from.deserialize_option(NamedValuesVisitor)
+/// Refuses a repeated name, because it is unclear which value counts.
+impl<'de> Deserialize<'de> for NamedValues {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(NamedValuesVisitor)
+    }
 }
 
 /// Reads an object of strings or `null`. Names after the first [`NAMES_MAX`] are left out.
 pub(crate) fn some_labels<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<BTreeMap<String, String>>, D::Error> {
-    from.deserialize_option(LabelsVisitor)
+    Ok(Option::<Labels>::deserialize(from)?.map(|Labels(labels)| labels))
+}
+
+struct Labels(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(LabelsVisitor)
+    }
 }
 
 struct NamedValuesVisitor;
 
 impl<'de> Visitor<'de> for NamedValuesVisitor {
-    type Value = Option<NamedValues>;
+    type Value = NamedValues;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map")
-    }
-
-    fn visit_none<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_map(self)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
@@ -73,29 +70,17 @@ impl<'de> Visitor<'de> for NamedValuesVisitor {
                 values.more += 1;
             }
         }
-        Ok(Some(values))
+        Ok(values)
     }
 }
 
 struct LabelsVisitor;
 
 impl<'de> Visitor<'de> for LabelsVisitor {
-    type Value = Option<BTreeMap<String, String>>;
+    type Value = Labels;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map")
-    }
-
-    fn visit_none<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_map(self)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
@@ -105,7 +90,7 @@ impl<'de> Visitor<'de> for LabelsVisitor {
                 labels.insert(name, text);
             }
         }
-        Ok(Some(labels))
+        Ok(Labels(labels))
     }
 }
 
@@ -180,14 +165,14 @@ impl<'de> Visitor<'de> for ShallowValue {
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> Result<Option<NamedValues>, serde_json::Error> {
-        each_name_once(&mut serde_json::Deserializer::from_str(json))
+    fn read(json: &str) -> NamedValues {
+        serde_json::from_str(json).expect("an object")
     }
 
     #[test]
     fn scalars_are_kept_and_lists_are_emptied() {
         let json = r#"{"a": "x", "b": 1, "c": -1, "d": 1.5, "e": true, "f": null, "g": [1, [2]], "h": {"i": {"j": 1}}}"#;
-        let read = read(json).expect("JSON").expect("an object");
+        let read = read(json);
         let wanted = serde_json::json!({"a": "x", "b": 1, "c": -1, "d": 1.5, "e": true, "f": null, "g": [], "h": {}});
         assert_eq!((Value::Object(read.kept), read.more), (wanted, 0));
     }
@@ -195,9 +180,7 @@ mod tests {
     #[test]
     fn names_past_the_bound_are_counted() {
         let pairs: Vec<String> = (0..NAMES_MAX + 7).map(|n| format!("\"n{n}\":0")).collect();
-        let read = read(&format!("{{{}}}", pairs.join(",")))
-            .expect("JSON")
-            .expect("an object");
+        let read = read(&format!("{{{}}}", pairs.join(",")));
         assert_eq!((read.kept.len(), read.more), (NAMES_MAX, 7));
     }
 }

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::{JobError, Jobs};
 use crate::auth::Viewer;
-use crate::http::{ApiError, JsonBody, NamedValues, Path, each_name_once};
+use crate::http::{ApiError, JsonBody, NamedValues, Path};
 use crate::presets::{PresetList, PresetView, Snapshot};
 use crate::store::StoreError;
 
@@ -17,7 +17,7 @@ use crate::store::StoreError;
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(super) struct RenderRequest {
     /// Params by name, each as JSON of its type.
-    #[serde(default, deserialize_with = "each_name_once")]
+    #[serde(default)]
     #[schema(value_type = Option<Object>)]
     params: Option<NamedValues>,
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::audit;
 use crate::auth::User;
 use crate::clock;
-use crate::http::{FieldErrors, NamedValues, each_name_once};
+use crate::http::{FieldErrors, NamedValues};
 use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
@@ -37,7 +37,7 @@ pub struct QueueRequest {
     /// The node's id.
     pub node_id: String,
     /// Params by name, each as JSON of its type.
-    #[serde(default, deserialize_with = "each_name_once")]
+    #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub params: Option<NamedValues>,
     /// 1 to 604,800; the preset's timeout if absent.
