@@ -43,7 +43,7 @@ class Part {
     const link = build('a', { href: `#L${row.number}` }, this.mark, name.replace(DONE_BEFORE, ''));
     this.item = build('li', {}, link, this.tookInList);
     this.setFolded(false);
-    this.setState('running');
+    this.setState(this.isSkipped ? 'skipped' : 'running');
   }
 
   setState(state, end = null) {
@@ -83,6 +83,7 @@ export class Steps {
     this.read = { number: 0, of: 0 };
     this.isCut = false;
     this.foldsDone = false;
+    this.hasEnded = false;
     // Lines before the first step.
     this.opening = build('div', { className: 'part-body' });
     root.append(this.opening);
@@ -147,7 +148,8 @@ export class Steps {
   /** Ends the last step with the job's status. Returns the step that failed, if any. */
   end(status, at) {
     const part = this.last;
-    if (!part || part.state !== 'running') return null;
+    if (!part || this.hasEnded) return null;
+    this.hasEnded = true;
     const names = { SUCCEEDED: 'succeeded', FAILED: 'failed', CANCELLED: 'cancelled' };
     const state = part.isSkipped && status === 'SUCCEEDED' ? 'skipped' : names[status] ?? 'unknown';
     part.isVerifyFailed = this.read.isVerifyFailed;

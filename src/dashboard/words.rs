@@ -128,33 +128,22 @@ pub(super) fn sentence(message: &str) -> String {
 mod tests {
     use super::*;
 
+    /// `tests/browser/cases.rs` runs `assets/time.js` on the same cases.
     #[test]
-    fn spans_of_time() {
-        for (millis, words) in [
-            (-5, "0.0 s"),
-            (420, "0.4 s"),
-            (9_999, "9.9 s"),
-            (12_300, "12 s"),
-            (200_000, "3 min 20 s"),
-            (180_000, "3 min"),
-            (2 * HOUR + 5 * MINUTE, "2 h 5 min"),
-            (3 * DAY + 4 * HOUR, "3 d 4 h"),
-        ] {
-            assert_eq!(span(millis), words);
+    fn times_read_as_in_the_table_of_cases() {
+        #[derive(serde::Deserialize)]
+        struct Cases {
+            span: Vec<(i64, String)>,
+            ago: Vec<(i64, String)>,
         }
-    }
-
-    #[test]
-    fn times_past() {
+        let cases: Cases =
+            serde_json::from_str(include_str!("../../tests/cases/times.json")).expect("cases");
+        for (millis, words) in cases.span {
+            assert_eq!(span(millis), words, "{millis} ms");
+        }
         let at = Timestamp::from_millis(1_000_000_000_000);
-        for (millis, words) in [
-            (-1, "just now"),
-            (12_000, "12 s ago"),
-            (3 * HOUR, "3 h ago"),
-            (47 * HOUR, "47 h ago"),
-            (5 * DAY, "5 d ago"),
-        ] {
-            assert_eq!(ago(at, at.plus_millis(millis)), words);
+        for (millis, words) in cases.ago {
+            assert_eq!(ago(at, at.plus_millis(millis)), words, "{millis} ms");
         }
         assert_eq!(plain_time(at), "2001-09-09 01:46:40 UTC");
     }

@@ -10,6 +10,7 @@
 extern crate hyprbox_testkit as harness;
 
 mod browser;
+mod cases;
 mod driver;
 mod first_minutes;
 mod fleet;

@@ -8,8 +8,8 @@ use crate::presets::{StepLine, failed_verify, parse_step_line};
 use crate::store::job::JobStatus;
 use crate::store::output::StoredChunk;
 
-/// Longer lines do not announce a step.
-const LINE_MAX: usize = 1_024;
+/// The most characters of a line that announces a step. A character has at most four bytes.
+const LINE_MAX: usize = 600;
 
 /// The state of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl LineBuffer {
     /// Adds a piece. Returns the line once it is complete, and when its first byte arrived.
     fn push(&mut self, piece: &[u8], at: Timestamp) -> Option<(String, Timestamp)> {
         let began_at = *self.began_at.get_or_insert(at);
-        let room = (LINE_MAX + 1).saturating_sub(self.bytes.len());
+        let room = (4 * LINE_MAX + 1).saturating_sub(self.bytes.len());
         self.bytes
             .extend_from_slice(&piece[..piece.len().min(room)]);
         if !piece.ends_with(b"\n") {
@@ -90,7 +90,8 @@ impl LineBuffer {
         self.began_at = None;
         let bytes = std::mem::take(&mut self.bytes);
         let text = String::from_utf8(bytes).ok()?;
-        Some((text.strip_suffix('\n')?.to_owned(), began_at))
+        let text = text.strip_suffix('\n')?;
+        (text.chars().count() <= LINE_MAX).then(|| (text.to_owned(), began_at))
     }
 }
 
@@ -240,25 +241,76 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_failed_verify_counts_only_for_its_own_step() {
-        let failed = |text| {
-            let chunks = chunks(&[(Stdout, 0, "==> [1/2] One\n"), (Stderr, 1, text)]);
-            parsed(&chunks, JobStatus::Failed)[0].2
+    /// A line of the table: `["stdout", SECOND, TEXT]`, with `TEXT, LAST CHARACTER, TIMES` for a
+    /// long one, or `["gap"]`.
+    fn line_of(line: &serde_json::Value) -> Option<(Stream, i64, String)> {
+        let stream = match line[0].as_str() {
+            Some("stdout") => Stdout,
+            Some("stderr") => Stderr,
+            _ => return None,
         };
-        assert_eq!(failed("==> [1/2] verify failed: One\n"), VerifyFailed);
-        assert_eq!(failed("==> [2/2] verify failed: Two\n"), Failed);
-        assert_eq!(failed("verify failed\n"), Failed);
+        let rest = line[3].as_str().unwrap_or_default();
+        let times = line[4].as_u64().unwrap_or(0) as usize;
+        let text = line[2].as_str().expect("a text").to_owned() + &rest.repeat(times);
+        Some((stream, line[1].as_i64().expect("a second"), text + "\n"))
+    }
+
+    /// `tests/browser/cases.rs` runs `assets/steps.js` on the same cases.
+    #[test]
+    fn steps_are_parsed_as_in_the_table_of_cases() {
+        let cases = include_str!("../../../tests/cases/steps.json");
+        let cases: Vec<serde_json::Value> = serde_json::from_str(cases).expect("cases");
+        for case in cases {
+            let lines: Vec<_> = case["lines"]
+                .as_array()
+                .expect("lines")
+                .iter()
+                .map(line_of)
+                .collect();
+            let written: Vec<_> = lines
+                .iter()
+                .flatten()
+                .map(|(s, at, text)| (*s, *at, &**text))
+                .collect();
+            let mut chunks = chunks(&written);
+            let gaps = lines.iter().scan(0, |gaps, line| {
+                *gaps += u64::from(line.is_none());
+                Some(line.is_some().then_some(*gaps))
+            });
+            for (chunk, gaps) in chunks.iter_mut().zip(gaps.flatten()) {
+                chunk.start_offset += 1_000 * gaps;
+            }
+            let status = case["status"]
+                .as_str()
+                .and_then(JobStatus::parse)
+                .expect("a status");
+            let state = |state| match state {
+                Running => "running",
+                Done => "done",
+                AlreadyDone => "already done",
+                Failed => "failed",
+                VerifyFailed => "verify failed",
+                Cancelled => "cancelled",
+            };
+            let parsed: Vec<_> = parsed(&chunks, status)
+                .into_iter()
+                .map(|(number, name, end, took)| {
+                    serde_json::json!([number, name, state(end), took])
+                })
+                .collect();
+            assert_eq!(
+                serde_json::Value::from(parsed),
+                case["steps"],
+                "{}",
+                case["about"]
+            );
+        }
     }
 
     #[test]
-    fn lines_that_a_script_prints_itself_do_not_count() {
-        let long = format!("==> [2/2] {}\n", "x".repeat(LINE_MAX));
+    fn a_line_that_is_not_text_or_not_ended_is_not_a_step() {
         let chunks = chunks(&[
-            (Stdout, 0, "==> [1/2] One\n==> [1/2] One\n==> [2/9] Two\n"),
-            (Stdout, 1, "==> [7/2] Seven\n  ==> [2/2] Two\n==> [2/2] \n"),
-            (Stderr, 2, "==> [2/2] Two\n"),
-            (Stdout, 3, &long),
+            (Stdout, 0, "==> [1/2] One\n"),
             (Stdout, 4, "==> [2/2] not ended"),
         ]);
         assert_eq!(
@@ -273,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_continue_after_a_gap() {
+    fn a_line_that_a_gap_interrupts_is_not_a_step() {
         let mut chunks = chunks(&[
             (Stdout, 0, "==> [1/9] One\n==> [2/"),
             (Stdout, 1, "lost\n==> [5/9] Five\n==> [7/9] Seven\n"),
