@@ -1,6 +1,7 @@
 //! The rules of the house that a machine can check: the direction of imports, circles between files,
 //! words that CONTRIBUTING.md replaces, widths of comments and documents, and signatures.
 mod imports;
+mod release;
 mod signatures;
 mod text;
 
