@@ -1,6 +1,7 @@
 // Parses output like a terminal, for lines instead of a screen: colours and styles become classes,
 // the cursor moves within its line, and all other sequences are dropped (src/terminal follows the
-// same rules). A job's output only ever becomes the text of text nodes, never markup.
+// same rules). A job's output only ever becomes the text of text nodes, never markup. One file,
+// because the row and the parser share their cells.
 
 // Longer lines are split into several rows: one row of a megabyte would block the browser.
 const ROW_MAX = 4000;

@@ -1,5 +1,6 @@
 //! The client's commands and their flags: one definition for parsing, help, completions and man
-//! pages.
+//! pages. One file, because the order of the commands and their shared flags is the order of the
+//! help.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;

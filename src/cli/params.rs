@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_the_type_is_left_to_the_server() {
+    fn a_value_of_another_type_is_left_to_the_server() {
         let params = resolved(&["port=ssh", "loud=yes", "unknown=1"]).expect("params");
         for (name, text) in [("port", "ssh"), ("loud", "yes"), ("unknown", "1")] {
             assert_eq!(params[name], text);

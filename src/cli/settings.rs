@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_token_goes_to_its_own_server_alone() {
+    fn a_saved_token_goes_only_to_its_own_server() {
         for (flag, env) in [
             (Some("https://evil"), &[][..]),
             (None, &[("HYPRBOX_URL", "https://evil")]),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_how_to_log_in() {
+    fn a_command_without_a_login_explains_how_to_log_in() {
         let error = found(None, &[], None).expect_err("nothing");
         assert!(
             error.to_string().contains("hyprbox login https://"),

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_http_is_named_where_it_is_a_danger() {
+    fn plain_http_is_pointed_out_if_it_is_a_danger() {
         assert_eq!(
             command("https://jobs.example.org", "prod-1", "hbn_x"),
             "HYPRBOX_API_URL=https://jobs.example.org HYPRBOX_NODE_ID=prod-1 \

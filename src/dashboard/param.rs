@@ -281,7 +281,7 @@ steps:
     }
 
     #[test]
-    fn what_is_no_number_goes_on_as_it_was_typed() {
+    fn a_value_that_is_not_a_number_stays_as_it_was_typed() {
         assert_eq!(
             read("p.port=22.0&p.count=1e3"),
             serde_json::json!({"port": "22.0", "count": "1e3"})

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_stand_beside_their_own_by_name() {
+    fn steps_are_paired_by_name() {
         let named = |names: &[&str]| {
             let step = |name: &&str| step(name, StepState::Done, 0);
             names.iter().map(step).collect::<Vec<_>>()
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_told_from_two_seconds_on() {
+    fn differences_are_shown_from_two_seconds_on() {
         let difference = |old, new| difference(Some(&old), Some(&new));
         let done = |millis| step("a", StepState::Done, millis);
         assert_eq!(difference(done(500), done(2_400)), "about the same");

@@ -7,7 +7,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Timestamp};
-use crate::http::{FieldErrors, NamedValues, each_name_once};
+use crate::http::{FieldErrors, NamedValues};
 use crate::jobs::{Plan, PlanRequest};
 use crate::store::job::JobKind;
 
@@ -24,7 +24,7 @@ pub struct RunRequest {
     /// The preset's name.
     pub preset: String,
     /// Params by name, each as JSON of its type.
-    #[serde(default, deserialize_with = "each_name_once")]
+    #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub params: Option<NamedValues>,
     /// 1 to 5,000 ids of nodes, in the order in which they go. Either this or `selector`.

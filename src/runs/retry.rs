@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::access::find;
 use super::{CreateOutcome, IfOffline, NodeIds, RunError, RunRequest, Runs};
 use crate::auth::User;
-use crate::http::{NamedValues, each_name_once};
+use crate::http::NamedValues;
 use crate::jobs::{Plan, PlanRequest, RunView, Scope, record_run};
 use crate::presets::ParamKind;
 use crate::store::job::JobStatus;
@@ -17,7 +17,7 @@ use crate::store::run::{self, Run};
 #[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
 pub struct RetryRequest {
     /// Params that differ from those of the run. Secrets must be given again.
-    #[serde(default, deserialize_with = "each_name_once")]
+    #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub params: Option<NamedValues>,
 }

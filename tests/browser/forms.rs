@@ -6,7 +6,7 @@ use crate::browser::Browser;
 use crate::harness::{Field, Server, write_preset};
 
 #[test]
-fn what_is_wrong_is_said_at_its_field_and_what_was_typed_stays() {
+fn an_error_is_shown_at_its_field_and_the_input_stays() {
     let mut server = Server::start();
     let admin = server.admin();
     admin.add_node("node-1");

@@ -6,7 +6,7 @@ use crate::browser::{Browser, on_a_running_job};
 use crate::harness::{Field, Server, chunk, eventually, unix_time};
 
 #[test]
-fn lines_appear_as_they_come_and_the_end_without_a_reload() {
+fn lines_and_the_end_appear_without_a_reload() {
     let mut server = Server::start();
     let admin = server.admin();
     let agent = admin.add_node("node-1");
@@ -95,7 +95,7 @@ fn a_node_that_is_deleted_leaves_the_pages_that_are_open() {
 }
 
 #[test]
-fn cancel_is_shown_as_done_when_the_agent_has_said_so() {
+fn a_cancel_shows_as_done_once_the_agent_has_confirmed_it() {
     let mut server = Server::start();
     let admin = server.admin();
     let agent = admin.add_node("node-1");
@@ -260,7 +260,7 @@ fn a_server_that_restarts_is_a_sign_and_then_nothing() {
 }
 
 #[test]
-fn a_job_that_says_nothing_for_long_is_noticed() {
+fn a_job_without_output_for_long_is_pointed_out() {
     let mut server = Server::start();
     let admin = server.admin();
     let agent = admin.add_node("node-1");

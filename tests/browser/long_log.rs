@@ -102,7 +102,7 @@ fn more_lines_than_a_page_can_bear_are_left_to_the_download() {
 }
 
 #[test]
-fn bytes_that_fell_off_the_head_are_told() {
+fn dropped_bytes_of_the_head_are_reported() {
     let mut server = Server::with(&[("HYPRBOX_STDOUT_MAX_BYTES", "65536")]);
     let admin = server.admin();
     let agent = admin.add_node("node-1");

@@ -166,7 +166,7 @@ fn who_declines_the_question_can_still_queue() {
 }
 
 #[test]
-fn a_foreign_page_fills_no_form_and_what_is_carried_is_never_done() {
+fn a_foreign_page_cannot_fill_a_form_and_a_saved_form_is_never_sent_by_itself() {
     let mut server = Server::start();
     let admin = server.admin();
     let form = "application/x-www-form-urlencoded";

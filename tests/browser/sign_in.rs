@@ -42,7 +42,7 @@ fn the_setup_link_makes_the_first_admin() {
 }
 
 #[test]
-fn a_wrong_password_is_told_and_the_right_one_leads_on() {
+fn a_wrong_password_is_reported_and_the_right_one_signs_in() {
     let mut server = Server::start();
     let admin = server.admin();
     let browser = Browser::on(&server);
@@ -76,7 +76,7 @@ fn a_session_that_was_ended_elsewhere_leads_to_the_sign_in_by_itself() {
 }
 
 #[test]
-fn who_waits_for_a_role_is_told_so() {
+fn a_user_without_a_role_reads_that_they_wait_for_one() {
     let mut server = Server::start();
     let pending = server.person("pending", "PENDING");
     let browser = Browser::of(&server, &pending);

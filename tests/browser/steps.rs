@@ -147,7 +147,7 @@ fn a_job_that_failed_shows_the_step_in_which_it_did() {
 }
 
 #[test]
-fn steps_fold_by_mouse_and_keyboard_and_open_for_what_is_looked_for() {
+fn steps_fold_by_mouse_and_keyboard_and_open_for_a_search() {
     let mut server = Server::start();
     let admin = server.admin();
     let agent = admin.add_node("node-1");
@@ -202,7 +202,7 @@ fn steps_fold_by_mouse_and_keyboard_and_open_for_what_is_looked_for() {
 }
 
 #[test]
-fn a_selection_gives_the_text_alone() {
+fn a_selection_contains_only_the_text() {
     let mut server = Server::start();
     let admin = server.admin();
     let agent = admin.add_node("node-1");
@@ -314,7 +314,7 @@ fn a_step_that_runs_is_timed_and_its_head_stays_in_sight() {
 }
 
 #[test]
-fn lines_that_only_look_like_steps_are_lines() {
+fn lines_that_only_resemble_steps_stay_lines() {
     let mut server = Server::start();
     let admin = server.admin();
     let agent = admin.add_node("node-1");

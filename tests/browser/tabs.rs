@@ -172,7 +172,7 @@ fn busy_output_is_whole_in_every_window() {
 }
 
 #[test]
-fn a_tab_hears_nothing_of_a_stream_that_began_after_what_it_wants() {
+fn a_tab_receives_nothing_of_a_stream_that_began_after_its_position() {
     let (_server, _admin, _agent, id, browser) = on_a_running_job();
     browser.open(&format!("/jobs/{id}"));
     let heard = browser.js(&format!(

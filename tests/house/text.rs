@@ -1,4 +1,4 @@
-//! Words and widths. CONTRIBUTING.md says what to write instead.
+//! Words, widths and lengths of files. CONTRIBUTING.md says what to write instead.
 
 use crate::{files, root, shown};
 
@@ -138,6 +138,42 @@ fn comments_and_documents_have_at_most_100_columns() {
         faults.len(),
         faults.join("\n")
     );
+}
+
+/// Longest source file that needs no reason to be this long, in lines without its test module.
+const LENGTH: usize = 450;
+
+/// Whether a source file is short enough, or its first comment says why it is one file.
+fn is_one_file_for_a_reason(text: &str) -> bool {
+    let is_comment = |line: &&str| line.starts_with("//");
+    let comment: Vec<_> = text.lines().take_while(is_comment).collect();
+    let comment = comment.join(" ").replace(" //! ", " ").replace(" // ", " ");
+    let lines = text
+        .split("\n#[cfg(test)]\nmod ")
+        .next()
+        .unwrap_or_default()
+        .lines();
+    lines.count() <= LENGTH || comment.contains("One file, because ")
+}
+
+#[test]
+fn a_long_file_gives_a_reason() {
+    let mut faults = Vec::new();
+    for folder in ["src", "agent", "assets", "benches", "tests"] {
+        for path in files(folder, &[".rs", ".js"]) {
+            let text = std::fs::read_to_string(&path).expect("UTF-8");
+            if !is_one_file_for_a_reason(&text) {
+                faults.push(format!("{}: {}", shown(&path), text.lines().count()));
+            }
+        }
+    }
+    let advice = "split them, or begin a sentence of the first comment with \"One file, because\"";
+    assert!(faults.is_empty(), "{advice}:\n{}", faults.join("\n"));
+    assert!(!is_one_file_for_a_reason(&"x\n".repeat(LENGTH + 1)));
+    let long = "x\n".repeat(LENGTH);
+    assert!(is_one_file_for_a_reason(&format!(
+        "//! A table. One file,\n//! because it is one.\n{long}"
+    )));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The real agent with the real server: what a script says, how it ends, and what may happen on the
-//! way.
+//! way. One file, because all tests share one server with one real agent.
 
 use std::path::{Path, PathBuf};
 
@@ -70,7 +70,7 @@ fn step(name: &str, targets: &str, run: &str) -> String {
 }
 
 #[test]
-fn what_a_script_says_and_how_it_ends() {
+fn a_scripts_output_and_end_are_reported() {
     let world = world();
     let id = world.run("echo hello; echo oops >&2");
     let job = world.done(&id);
@@ -137,7 +137,7 @@ fn a_preset_for_another_distribution_does_nothing() {
 }
 
 #[test]
-fn lines_are_seen_as_they_come() {
+fn lines_are_shown_while_the_script_runs() {
     let world = world();
     let go = world.file("go");
     let id = world.run(&format!("echo one; {}; echo two", wait_for(&go)));
@@ -302,7 +302,7 @@ fn a_script_that_runs_past_its_timeout() {
 }
 
 #[test]
-fn what_a_script_leaves_behind_is_ended_and_said() {
+fn processes_that_a_script_leaves_behind_are_ended_and_reported() {
     let world = world();
     let id = world.run("sleep 1000 & echo $!; sleep 1000 & echo $! ; disown -a");
     let job = world.done(&id);
@@ -345,7 +345,7 @@ fn a_long_output_is_kept_to_its_exact_tail() {
 }
 
 #[test]
-fn bytes_that_are_no_text_arrive_as_they_are() {
+fn bytes_that_are_not_text_arrive_unchanged() {
     let world = world();
     let id = world.run(r"printf '\xff\x00\xfe caf\xc3'; sleep 0.2; printf '\xa9\n'");
     world.done(&id);
@@ -455,7 +455,7 @@ fn jobs_run_one_at_a_time_and_in_order() {
 }
 
 #[test]
-fn a_revoked_token_is_said_in_the_founding_documents_words() {
+fn a_revoked_token_is_logged_in_the_contracts_words() {
     let world = world();
     world.done(&world.run("true"));
     let tokens = world.admin.get("/api/nodes/n1/tokens").ok();
@@ -468,7 +468,7 @@ fn a_revoked_token_is_said_in_the_founding_documents_words() {
 }
 
 #[test]
-fn an_agent_that_is_stopped_says_goodbye() {
+fn a_stopped_agent_reports_that_it_stops() {
     let mut world = world();
     let status = |admin: &Person| admin.get("/api/nodes/n1").ok().field("status");
     eventually("the node to be there", || {
@@ -481,7 +481,7 @@ fn an_agent_that_is_stopped_says_goodbye() {
 }
 
 #[test]
-fn whoever_looks_at_a_running_job_sees_its_process() {
+fn a_running_job_shows_its_process() {
     let world = world();
     let go = world.file("go");
     let id = world.run(&format!("echo on its way; {}", wait_for(&go)));

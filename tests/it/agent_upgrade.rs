@@ -1,5 +1,6 @@
 //! `hyprbox-agent upgrade`: from the command line and as a job, under a fake service manager, with
-//! agents that differ only in their version.
+//! agents that differ only in their version. One file, because all tests share the fake service
+//! manager and the built agents.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -267,7 +268,7 @@ impl Drop for Machine {
 }
 
 #[test]
-fn a_job_goes_on_across_an_upgrade_by_hand() {
+fn a_job_runs_on_across_an_upgrade_by_hand() {
     let shipping = Shipping::start(&agent_of(NEWER));
     let mut node = shipping.node();
     std::fs::set_permissions(node.program(), PermissionsExt::from_mode(0o750)).expect("chmod");
@@ -377,7 +378,7 @@ fn a_node_behind_is_shown_and_a_job_upgrades_it() {
 }
 
 #[test]
-fn an_agent_that_does_not_stay_up_is_taken_back() {
+fn an_agent_that_does_not_keep_running_is_replaced_by_the_old_one() {
     let dies = format!(
         "#!/bin/sh\n# hyprbox-agent-version={NEWER}\n[ \"$1\" != --version ] || {{ echo 'hyprbox-agent {NEWER}'; exit 0; }}\nexit 1\n"
     );
@@ -411,7 +412,7 @@ fn an_agent_that_does_not_stay_up_is_taken_back() {
 }
 
 #[test]
-fn what_cannot_be_taken_changes_nothing() {
+fn an_unusable_agent_changes_nothing() {
     let shipping = Shipping::start(b"#!/bin/sh\n# none\n");
     let node = shipping.node();
     node.refuses(&[], "does not state its version");
@@ -493,7 +494,7 @@ fn there_is_a_way_back_and_forth_again() {
 }
 
 #[test]
-fn where_nothing_restarts_it_the_person_is_told_how() {
+fn without_a_service_manager_the_user_reads_how_to_restart_it() {
     let shipping = Shipping::start(&agent_of(NEWER));
     let mut node = shipping.node();
     node.supervisor = Some(
@@ -574,7 +575,7 @@ fn a_package_is_upgraded_by_apt_with_the_servers() {
 
 /// Answers as a server whose files are not what it says, or that goes away in the middle.
 #[test]
-fn what_comes_otherwise_than_it_was_named_is_not_taken() {
+fn a_download_with_another_hash_is_refused() {
     use std::io::{BufRead, BufReader, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));

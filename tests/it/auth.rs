@@ -1,5 +1,5 @@
 //! People: the first one, registration, sessions and their cookie, passwords, personal tokens,
-//! users and roles.
+//! users and roles. One file, because it is a list of short tests that share nothing else.
 
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ fn the_environment_can_name_the_first_admin() {
 }
 
 #[test]
-fn public_registration_makes_accounts_that_see_themselves_alone() {
+fn public_registration_creates_accounts_that_see_only_themselves() {
     let mut server = Server::with(&[("HYPRBOX_ALLOW_PUBLIC_REGISTRATION", "true")]);
     // The first one needs the code all the same.
     let body = credentials("eve@example.org", PASSWORD);
@@ -106,7 +106,7 @@ fn public_registration_makes_accounts_that_see_themselves_alone() {
 }
 
 #[test]
-fn a_login_gives_a_token_and_a_cookie() {
+fn a_login_returns_a_token_and_a_cookie() {
     for (public_url, secure) in [(None, false), (Some("https://jobs.example.org"), true)] {
         let setup = public_url.iter().fold(Setup::new(), |setup, url| {
             setup.with("HYPRBOX_PUBLIC_URL", url)
@@ -157,7 +157,7 @@ fn a_wrong_password_and_an_unknown_email_look_the_same() {
 }
 
 #[test]
-fn a_logout_ends_that_session_alone() {
+fn a_logout_ends_only_that_session() {
     let mut server = Server::start();
     let admin = server.admin();
     let here = server.login(&admin.email, PASSWORD);

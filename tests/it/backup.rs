@@ -1,5 +1,5 @@
 //! Backups and what becomes of them: whole under load or not there at all, restored only where
-//! nothing is lost by it.
+//! nothing is lost by it. One file, because restores are tested on the backups.
 
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
@@ -187,7 +187,7 @@ fn a_backup_is_whole_or_not_there() {
 }
 
 #[test]
-fn a_backup_of_nothing_says_where_it_looked() {
+fn a_backup_without_a_database_names_the_path_it_tried() {
     if !is_sqlite() {
         return;
     }
@@ -199,7 +199,7 @@ fn a_backup_of_nothing_says_where_it_looked() {
 }
 
 #[test]
-fn a_restore_replaces_only_when_told_and_keeps_the_old_one() {
+fn a_restore_replaces_only_with_its_flag_and_keeps_the_old_database() {
     if !is_sqlite() {
         return;
     }
@@ -256,7 +256,7 @@ fn a_database_that_is_damaged_can_be_replaced() {
 }
 
 #[test]
-fn what_is_no_sound_backup_is_not_restored() {
+fn a_file_that_is_not_a_sound_backup_is_not_restored() {
     if !is_sqlite() {
         return;
     }

@@ -56,7 +56,7 @@ fn a_job_that_ended_can_not_be_cancelled() {
 }
 
 #[test]
-fn the_agent_hears_of_it_on_its_open_poll() {
+fn the_agent_receives_a_cancel_on_its_open_poll() {
     let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();

@@ -233,7 +233,7 @@ fn a_claim_that_got_lost_goes_again_to_the_same_instance() {
 }
 
 #[test]
-fn a_lost_claim_comes_again_after_a_restart_of_the_server() {
+fn a_lost_claim_is_delivered_again_after_a_restart_of_the_server() {
     let (mut server, admin, agent) = with_node();
     let id = admin.queue("n1");
     let first = agent.claim();
@@ -291,7 +291,7 @@ fn a_head_claims_nothing() {
 }
 
 #[test]
-fn what_a_poll_asks_has_bounds() {
+fn a_polls_parameters_have_bounds() {
     let (_server, _admin, agent) = with_node();
     agent.poll("wait=0").ok();
     for bad in [
@@ -319,7 +319,7 @@ fn what_a_poll_asks_has_bounds() {
 }
 
 #[test]
-fn a_poller_that_went_away_takes_no_job_along_for_good() {
+fn a_poller_that_disconnected_keeps_no_job() {
     let (server, admin, agent) = with_node();
     let mut raw = Raw::open(&server);
     raw.write(format!(

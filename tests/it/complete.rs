@@ -1,4 +1,5 @@
-//! The end of a job: what its agent's report makes of it, once.
+//! The end of a job: what its agent's report makes of it, once. One file, because it is a list of
+//! short tests of one endpoint.
 
 use serde_json::{Value, json};
 
@@ -443,7 +444,7 @@ fn a_viewer_sees_the_last_output_before_the_end_that_came_with_it() {
 }
 
 #[test]
-fn an_end_that_is_refused_takes_no_output_either() {
+fn a_refused_end_stores_no_output() {
     let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent

@@ -49,7 +49,7 @@ fn a_claim_goes_again_only_to_the_process_that_took_it() {
 }
 
 #[test]
-fn a_process_that_said_goodbye_leaves_its_claim_to_the_next_one() {
+fn a_process_that_reported_its_stop_leaves_its_claim_to_the_next_one() {
     let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     assert_eq!(as_process(&agent, "p1")("")["job"]["id"], id.as_str());

@@ -82,7 +82,7 @@ fn a_sound_server_is_well() {
 }
 
 #[test]
-fn what_is_not_well_is_named_with_its_mend() {
+fn a_problem_is_named_with_its_fix() {
     if !is_sqlite() {
         return;
     }
@@ -146,7 +146,7 @@ fn before_the_first_start_nothing_fails() {
 }
 
 #[test]
-fn a_certificate_is_told_of_before_it_ends() {
+fn a_certificate_is_reported_before_it_expires() {
     let authority = Authority::new();
     let setup = Setup::new().with_tls(&authority);
     let ends = |days: i64| {
@@ -177,7 +177,7 @@ fn a_certificate_is_told_of_before_it_ends() {
 }
 
 #[test]
-fn over_postgres_it_looks_at_what_is_in_the_database() {
+fn over_postgres_the_doctor_reads_the_database() {
     if is_sqlite() {
         return;
     }

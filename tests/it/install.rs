@@ -205,7 +205,7 @@ fn a_script_or_an_agent_that_is_another_is_not_run() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_said_in_words() {
+fn a_blocked_installation_explains_the_reason() {
     let server = Server::start();
     let script = server.get("/install.sh").gives(200).text();
     let machine = Machine::new();
@@ -253,7 +253,7 @@ fn what_stands_in_the_way_is_said_in_words() {
 }
 
 #[test]
-fn a_server_without_agents_says_so() {
+fn a_server_without_agents_explains_it() {
     let setup = Setup::new();
     let empty = setup.folder().join("agents");
     std::fs::create_dir(&empty).expect("a folder");

@@ -187,7 +187,7 @@ fn somebody_elses_job_is_not_there() {
 }
 
 #[test]
-fn a_look_at_somebody_elses_job_is_written_down() {
+fn reading_another_users_job_is_audited() {
     let mut server = Server::start();
     let admin = server.admin();
     admin.add_node("n1");

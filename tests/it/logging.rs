@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::harness::{Server, Setup, eventually, write_preset};
 
 #[test]
-fn a_server_whose_log_nobody_takes_does_all_its_work() {
+fn a_server_whose_log_is_not_read_works_on() {
     let mut server = Server::with(&[("HYPRBOX_LEASE_SECONDS", "3"), ("HYPRBOX_LOG", "debug")]);
     let admin = server.admin();
     server.stop_reading_the_log();

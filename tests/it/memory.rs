@@ -1,5 +1,6 @@
 //! What callers can make the server hold in memory: its peak against its own idle figure, under a
-//! limit of its address space, while others are served.
+//! limit of its address space, while others are served. One file, because all tests share the
+//! clients that hold memory.
 
 use std::io::Write;
 use std::process::Command;
@@ -173,7 +174,7 @@ fn half_sent(server: &Server, person: &Person, length: usize, sent: usize) -> Ra
 }
 
 #[test]
-fn one_caller_takes_a_part_of_the_memory_for_bodies_and_it_comes_back() {
+fn one_caller_gets_a_part_of_the_memory_for_bodies_and_returns_it() {
     let mut server = Server::start();
     let (admin, ann) = (server.admin(), server.person("ann", "OPERATOR"));
     admin.add_node("n1");

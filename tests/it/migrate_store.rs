@@ -1,4 +1,5 @@
 //! `hyprbox migrate-store`: a SQLite appliance goes on over PostgreSQL as if nothing had happened.
+//! One file, because all tests share the two databases and their comparison.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -114,7 +115,7 @@ fn forget(value: &mut Value) {
 }
 
 #[test]
-fn an_appliance_goes_on_over_postgres() {
+fn an_appliance_works_on_over_postgres() {
     let Some((target_setup, to)) = target() else {
         return;
     };
@@ -295,7 +296,7 @@ fn filled(jobs: usize) -> (Server, PathBuf) {
 }
 
 #[test]
-fn killed_at_any_moment_it_goes_on() {
+fn a_move_that_is_killed_at_any_moment_resumes() {
     const JOBS: usize = 4_000;
     let Some((target_setup, to)) = target() else {
         return;
@@ -361,7 +362,7 @@ fn killed_at_any_moment_it_goes_on() {
 }
 
 #[test]
-fn what_changed_between_two_runs_is_taken_over() {
+fn changes_between_two_runs_are_copied() {
     let Some((target_setup, to)) = target() else {
         return;
     };
@@ -395,7 +396,7 @@ fn what_changed_between_two_runs_is_taken_over() {
 }
 
 #[test]
-fn what_cant_be_moved_is_said_in_one_line() {
+fn a_refused_move_is_explained_in_one_line() {
     let Some((_target_setup, to)) = target() else {
         return;
     };

@@ -146,7 +146,7 @@ fn tokens_are_shown_once_and_revoked_at_once() {
 }
 
 #[test]
-fn a_tokens_use_is_noted() {
+fn a_tokens_use_is_recorded() {
     let (_server, admin, agent) = with_node();
     let listed = admin.get("/api/nodes/n1/tokens").ok();
     assert_eq!(listed["tokens"][0]["lastUsedAt"], Value::Null);
@@ -319,7 +319,7 @@ fn instances_that_an_agent_makes_up_fill_neither_the_audit_log_nor_the_database(
 }
 
 #[test]
-fn a_deleted_node_takes_its_tokens_and_queued_jobs_along() {
+fn a_deleted_node_loses_its_tokens_and_queued_jobs() {
     let (_server, admin, agent) = with_node();
     let finished = admin.queue("n1");
     agent.claim();

@@ -1,7 +1,7 @@
 //! Every operation that the server's own description names, held to what no operation may get
 //! wrong: who may call it, whose things it shows, what it makes of nonsense, and which states
 //! forbid it. An operation that the table below does not have fails the test, so that none is added
-//! without its checks.
+//! without its checks. One file, because it is one table.
 
 use serde_json::{Value, json};
 
@@ -522,7 +522,7 @@ fn each(world: &World, mut check: impl FnMut(&Entry, &Value)) {
 }
 
 #[test]
-fn the_description_says_who_may_and_what_may_go_wrong() {
+fn the_description_lists_roles_and_errors() {
     let world = world();
     each(&world, |entry, operation| {
         let name = entry.operation;
@@ -603,7 +603,7 @@ fn with_too_low_a_role_it_is_a_403() {
 }
 
 #[test]
-fn a_change_with_the_cookie_alone_is_a_403() {
+fn a_change_with_only_the_cookie_is_a_403() {
     let world = world();
     each(&world, |entry, _| {
         if matches!(entry.who, Who::Anybody | Who::Node) || entry.method() == "GET" {
@@ -658,7 +658,7 @@ fn nonsense_is_a_400_and_another_type_a_415() {
 }
 
 #[test]
-fn what_is_not_there_is_a_404() {
+fn an_unknown_object_is_a_404() {
     let world = world();
     each(&world, |entry, _| {
         let paths = entry.unknown_paths(&world);
@@ -678,7 +678,7 @@ fn what_is_not_there_is_a_404() {
 }
 
 #[test]
-fn what_is_somebody_elses_is_not_there() {
+fn another_users_object_is_a_404() {
     let world = world();
     each(&world, |entry, _| {
         if !entry.is_owned {

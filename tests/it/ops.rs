@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Field, Person, Server, eventually, id_of};
 
 #[test]
-fn it_says_that_it_lives_and_is_ready() {
+fn the_server_reports_that_it_lives_and_is_ready() {
     let server = Server::start();
     server.get("/healthz").gives(200);
     server.get("/readyz").gives(200);
 }
 
 #[test]
-fn it_is_not_ready_while_the_store_takes_no_write() {
+fn the_server_is_not_ready_while_the_store_accepts_no_write() {
     let mut server = Server::start();
     let admin = server.admin();
     admin.add_node("n1");
@@ -187,7 +187,7 @@ fn has_the_form_of_0_0_4(scrape: &Answer) {
 }
 
 #[test]
-fn without_a_metrics_token_there_is_none() {
+fn without_a_metrics_token_metrics_are_not_served() {
     let mut server = Server::start();
     let admin = server.admin();
     for token in ["", "null", "none"] {

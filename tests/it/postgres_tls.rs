@@ -139,7 +139,7 @@ fn a_database_that_asks_for_a_certificate_gets_it() {
 }
 
 #[test]
-fn a_database_without_tls_is_refused_where_tls_is_a_must() {
+fn a_database_without_tls_is_refused_if_tls_is_required() {
     let setup = Setup::new();
     let database = setup.database();
     if database.sqlite().is_some() {

@@ -71,7 +71,7 @@ fn presets_are_listed_with_all_that_a_form_needs() {
 }
 
 #[test]
-fn what_is_rendered_is_what_is_frozen() {
+fn the_rendered_script_is_the_frozen_script() {
     let (mut server, admin) = ready();
     admin.add_node("n1");
     for params in [

@@ -362,7 +362,7 @@ fn a_viewer_queues_nothing() {
 }
 
 #[test]
-fn a_secret_is_shown_to_its_agent_alone_and_forgotten_at_the_end() {
+fn a_secret_goes_only_to_its_agent_and_is_erased_at_the_end() {
     let (server, admin) = ready();
     let secret = "hunter2-and-more";
     let id = admin.queue_with("n1", "vault", json!({"key": secret}));

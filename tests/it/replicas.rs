@@ -1,4 +1,5 @@
-//! Several servers over one database: what one does, the others know. PostgreSQL alone has this.
+//! Several servers over one database: what one does, the others know. Only PostgreSQL allows this.
+//! One file, because every part of the server needs a test with a second server.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Call, Database, FakeAgent, Field, PASSWORD, Person, Server, Setup, chunk, eventually,
-    id_of,
+    Answer, Call, Database, FakeAgent, Field, PASSWORD, PATIENCE, Person, Server, Setup, chunk,
+    eventually, id_of,
 };
 
 /// Two servers, where the database is one for several.
@@ -55,39 +56,33 @@ fn one_setup_code_opens_every_server_once() {
 }
 
 #[test]
-fn a_poll_that_waits_at_one_server_gets_what_is_queued_at_another() {
+fn a_poll_that_waits_at_one_server_gets_a_job_queued_at_another() {
     let Some((mut first, second)) = two(&[]) else {
         return;
     };
     let admin = first.admin();
     let agent = admin.add_node("n1").at(&second);
+    let there = at(&admin, &second);
+    let (mut wakes, mut cancels) = (Vec::new(), Vec::new());
     for _ in 0..5 {
-        let poll = agent.poll("wait=30").send_later();
-        std::thread::sleep(Duration::from_millis(200));
+        let poll = agent.open_poll(&there, "wait=60");
         let queued = Instant::now();
         let id = admin.queue("n1");
         let answer = poll.join().expect("an answer").is(200).json();
         assert_eq!(id_of(&answer["job"]), id);
-        assert!(
-            queued.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            queued.elapsed()
-        );
-        // Its cancel crosses over, too.
-        let poll = agent
-            .poll(&format!("wait=30&capacity=0&running={id}"))
-            .send_later();
-        std::thread::sleep(Duration::from_millis(100));
+        wakes.push(queued.elapsed());
+        // The cancel reaches the other server as well.
+        let poll = agent.open_poll(&there, &format!("wait=60&capacity=0&running={id}"));
         let asked = Instant::now();
         admin.cancel(&id).gives(202);
         let answer = poll.join().expect("an answer").is(200).json();
         assert_eq!(answer["cancel"], json!([id]));
-        assert!(
-            asked.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            asked.elapsed()
-        );
+        cancels.push(asked.elapsed());
         agent.succeed(&id);
+    }
+    // Without a message between the servers, each poll would wait for its end.
+    for delays in [wakes, cancels] {
+        assert!(delays.iter().all(|delay| *delay < PATIENCE), "{delays:?}");
     }
 }
 
@@ -190,7 +185,7 @@ fn an_operators_change_reaches_every_server() {
 }
 
 #[test]
-fn no_server_fails_a_job_whose_agent_another_one_hears() {
+fn a_job_is_kept_while_its_agent_calls_any_server() {
     let lease = [("HYPRBOX_LEASE_SECONDS", "3")];
     let Some((mut first, second)) = two(&lease) else {
         return;
@@ -212,11 +207,6 @@ fn no_server_fails_a_job_whose_agent_another_one_hears() {
             (admin.job(&lost)["status"] == "FAILED").then_some(())
         });
         assert!(claimed.elapsed() >= Duration::from_secs(3));
-        assert!(
-            claimed.elapsed() < Duration::from_secs(10),
-            "{:?}",
-            claimed.elapsed()
-        );
         assert_eq!(
             admin.audit(&format!("jobId={lost}&action=job.lose")).len(),
             1
@@ -260,7 +250,7 @@ fn every_server_knows_the_nodes_and_whether_they_live() {
 }
 
 #[test]
-fn what_is_revoked_at_one_server_is_void_at_the_other_at_once() {
+fn a_credential_revoked_at_one_server_is_invalid_at_the_other_at_once() {
     let Some((mut first, second)) = two(&[]) else {
         return;
     };
@@ -501,8 +491,7 @@ fn connections_that_are_cut_are_opened_again() {
     let agent = admin.add_node("n1").at(&second);
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     for _ in 0..5 {
-        let poll = agent.poll("wait=30").send_later();
-        std::thread::sleep(Duration::from_millis(100));
+        let poll = agent.open_poll(&at(&admin, &second), "wait=30");
         assert!(first.database().number(cut) > 0);
         // What was cut in the middle is a 503, and nothing else; the very next try finds a
         // connection.

@@ -41,7 +41,7 @@ fn a_stream_of_everybodys_jobs_ends_with_the_role_that_opened_it() {
 }
 
 #[test]
-fn a_viewer_who_left_does_not_count_before_the_job_says_something() {
+fn a_viewer_who_left_stops_counting_before_the_next_output() {
     let (_server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
@@ -54,7 +54,7 @@ fn a_viewer_who_left_does_not_count_before_the_job_says_something() {
 }
 
 #[test]
-fn a_dashboard_hears_of_an_end_by_hand_however_its_time_is_written() {
+fn a_dashboard_receives_an_end_by_hand_in_any_form_of_time() {
     let (server, admin, agent) = with_node();
     let Some(_) = server.database().sqlite() else {
         return;
@@ -74,7 +74,7 @@ fn a_dashboard_hears_of_an_end_by_hand_however_its_time_is_written() {
 }
 
 #[test]
-fn a_dashboard_hears_of_the_late_end_of_a_job_that_it_named() {
+fn a_dashboard_receives_the_late_end_of_a_job_that_it_named() {
     let mut server = Server::with(&[("HYPRBOX_LEASE_SECONDS", "3")]);
     let admin = server.admin();
     let agent = admin.add_node("n1");

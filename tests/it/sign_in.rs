@@ -1,6 +1,6 @@
 //! What guards signing in and credentials: limits on attempts, what a new password revokes, when a
 //! token needs the password, when an open stream ends, look-alikes, https, and what a person reads
-//! whose browser or proxy is in the way.
+//! whose browser or proxy is in the way. One file, because it is a list of short tests of one flow.
 
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ fn use_up(server: &Server, address: &str, count: usize) {
 }
 
 #[test]
-fn an_address_that_tries_ever_new_accounts_is_shut_out_and_nobody_else() {
+fn only_the_address_that_tries_many_accounts_is_blocked() {
     let mut server = behind_proxy(&[]);
     server.person("ann", "VIEWER");
     server.person("bob", "VIEWER");
@@ -416,7 +416,7 @@ fn a_page_names_the_address_that_it_was_opened_by() {
 }
 
 #[test]
-fn a_browser_that_drops_the_cookie_is_told_so() {
+fn a_browser_that_drops_the_cookie_gets_an_explanation() {
     let mut server = Server::with(&[("HYPRBOX_PUBLIC_URL", "https://jobs.example.org")]);
     let admin = server.admin();
     let origin = server.url().to_owned();
@@ -483,7 +483,7 @@ fn a_proxy_that_changes_the_host_is_named() {
 }
 
 #[test]
-fn an_operator_reads_everybodys_jobs_unless_a_setting_says_otherwise() {
+fn an_operator_reads_all_jobs_unless_a_setting_forbids_it() {
     let (mut server, ann, _agent) = with_operator();
     let bob = server.person("bob", "OPERATOR");
     let id = ann.queue("n1");

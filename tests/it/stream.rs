@@ -1,30 +1,28 @@
-//! The live stream of one job: how it opens, what it pushes, how it resumes, and when it ends.
+//! The live stream of one job: how it opens, what it pushes, and when it ends.
 
-use std::io::Read as _;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Event, FakeAgent, Field, PASSWORD, PATIENCE, Person, Raw, Server, Sse, bytes_chunk, chunk,
-    eventually, with_node,
+    Event, FakeAgent, Field, PASSWORD, Person, Raw, Server, Sse, bytes_chunk, chunk, eventually,
+    with_node,
 };
 
 /// Longest wait for an operator's change: 5 s by the contract, doubled for a busy machine.
 const FOREIGN_WITHIN: Duration = Duration::from_secs(10);
 
-fn ready_on(mut server: Server) -> (Server, Person, FakeAgent) {
+pub(crate) fn ready_on(mut server: Server) -> (Server, Person, FakeAgent) {
     let admin = server.admin();
     let agent = admin.add_node("n1");
     (server, admin, agent)
 }
 
-fn open(person: &Person, id: &str) -> Sse {
+pub(crate) fn open(person: &Person, id: &str) -> Sse {
     person.get(&format!("/api/jobs/{id}/stream")).open()
 }
 
-fn resume(person: &Person, id: &str, last: &str) -> Sse {
+pub(crate) fn resume(person: &Person, id: &str, last: &str) -> Sse {
     person
         .get(&format!("/api/jobs/{id}/stream"))
         .header("last-event-id", last)
@@ -33,22 +31,22 @@ fn resume(person: &Person, id: &str, last: &str) -> Sse {
 
 /// The output that a viewer has received; no byte may arrive twice.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Received {
-    stdout: Text,
-    stderr: Text,
+pub(crate) struct Received {
+    pub(crate) stdout: Text,
+    pub(crate) stderr: Text,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Text {
-    text: String,
-    end: u64,
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) end: u64,
     /// Gaps in the output: the offset, and the number of missing bytes.
-    gaps: Vec<(u64, u64)>,
+    pub(crate) gaps: Vec<(u64, u64)>,
 }
 
 impl Received {
     #[track_caller]
-    fn push(&mut self, event: &Event) {
+    pub(crate) fn push(&mut self, event: &Event) {
         if event.name != "output" {
             return;
         }
@@ -76,14 +74,14 @@ impl Received {
     }
 
     #[track_caller]
-    fn of(events: &[Event]) -> Self {
+    pub(crate) fn of(events: &[Event]) -> Self {
         let mut received = Self::default();
         events.iter().for_each(|event| received.push(event));
         received
     }
 }
 
-fn statuses(events: &[Event]) -> Vec<String> {
+pub(crate) fn statuses(events: &[Event]) -> Vec<String> {
     let of_status = events.iter().filter(|event| event.name == "status");
     of_status.map(|event| event.data.field("status")).collect()
 }
@@ -258,269 +256,6 @@ fn a_gap_shows_as_an_offset_past_the_end() {
     }
 }
 
-/// A run of a job with states, both streams, split characters, a gap and a cancel.
-/// `after` is called after each step.
-fn eventful_run(admin: &Person, agent: &FakeAgent, id: &str, mut after: impl FnMut()) {
-    let steps: [&dyn Fn(); 8] = [
-        &|| {
-            agent.claim();
-        },
-        &|| {
-            agent.output(
-                id,
-                &[
-                    chunk("stdout", 0, "one\n"),
-                    chunk("stderr", 0, "two\n"),
-                    chunk("stdout", 4, "three\n"),
-                ],
-            );
-        },
-        &|| {
-            agent.output(id, &[bytes_chunk("stdout", 10, b"caf\xc3")]);
-        },
-        &|| {
-            agent.output(
-                id,
-                &[
-                    chunk("stderr", 4, "beside\n"),
-                    bytes_chunk("stdout", 14, b"\xa9\n"),
-                ],
-            );
-        },
-        &|| {
-            admin.cancel(id).gives(202);
-        },
-        &|| {
-            agent.output(id, &[chunk("stdout", 20, "after a gap\n")]);
-        },
-        &|| {
-            agent.output(id, &[bytes_chunk("stderr", 11, b"\xe2\x82")]);
-        },
-        &|| {
-            let report = json!({"exitCode": 143, "cancelled": true});
-            agent.complete(id, &report).ok();
-        },
-    ];
-    for step in steps {
-        step();
-        after();
-    }
-}
-
-/// The output that remains to be sent after the event at `index`.
-fn rest_after(events: &[Event], index: usize) -> Received {
-    let mut before = Received::of(&events[..=index]);
-    before.stdout.text.clear();
-    before.stderr.text.clear();
-    before.stdout.gaps.clear();
-    before.stderr.gaps.clear();
-    events[index + 1..]
-        .iter()
-        .for_each(|event| before.push(event));
-    before
-}
-
-#[test]
-fn every_id_resumes_right_after_its_event() {
-    let (_server, admin, agent) = with_node();
-    let id = admin.queue("n1");
-    let mut stream = open(&admin, &id);
-    let mut events = vec![stream.next()];
-    // Each step is received before the next one, so that the recorded stream has an event for
-    // each.
-    let mut steps = 0;
-    eventful_run(&admin, &agent, &id, || {
-        steps += 1;
-        if steps < 7 {
-            events.push(stream.next());
-        }
-    });
-    events.extend(stream.until_done());
-    let whole = Received::of(&events);
-    assert_eq!(whole.stdout.text, "one\nthree\ncaf\u{e9}\nafter a gap\n");
-    assert_eq!(whole.stderr.text, "two\nbeside\n\u{fffd}");
-    assert!(events.len() >= 11, "{events:#?}");
-    assert_eq!(statuses(&events), ["QUEUED", "RUNNING", "RUNNING"]);
-    for (index, event) in events.iter().enumerate() {
-        let resumed = resume(&admin, &id, &event.id).until_done();
-        let mut received = Received::of(&events[..=index]);
-        received.stdout.text.clear();
-        received.stderr.text.clear();
-        received.stdout.gaps.clear();
-        received.stderr.gaps.clear();
-        resumed.iter().for_each(|event| received.push(event));
-        assert_eq!(received, rest_after(&events, index), "after {event:?}");
-        assert_eq!(
-            resumed.last().map(|event| &event.data),
-            events.last().map(|event| &event.data)
-        );
-        let early = resumed.len() - 1;
-        assert!(resumed[..early].iter().all(|event| event.name != "done"));
-    }
-}
-
-#[test]
-fn a_state_committed_together_with_output_is_not_lost_on_resume() {
-    let (server, admin, agent) = with_node();
-    let id = admin.queue("n1");
-    agent.claim();
-    let mut stream = open(&admin, &id);
-    stream.until(|event| event.data["status"] == "RUNNING");
-    // Both in one transaction, so that the server reads both at once.
-    let (now, both) = (server.database().now(), server.database().bytes("both"));
-    server.database().execute_all(&format!(
-        "BEGIN;
-         INSERT INTO chunks (job_id, stream, start_offset, position, arrived_at, data)
-             VALUES ('{id}', 'stdout', 0, 0, {now}, {both});
-         UPDATE jobs SET cancel_requested_at = {now}, position = 4, stdout_bytes = 4 WHERE id = '{id}';
-         COMMIT;"
-    ));
-    let events = [stream.next(), stream.next()];
-    assert_eq!(statuses(&events), ["RUNNING"]);
-    let is_told = |event: &Event| event.data["cancelRequestedAt"].is_string();
-    let first = resume(&admin, &id, &events[0].id).next();
-    assert_eq!(first.data, events[1].data);
-    assert!(is_told(&events[0]), "{events:?}");
-}
-
-#[test]
-fn a_viewer_that_resumes_in_the_middle_of_a_run_misses_nothing() {
-    let (_server, admin, agent) = with_node();
-    let id = admin.queue("n1");
-    let mut whole = open(&admin, &id);
-    let mut events = vec![whole.next()];
-    let mut received = Received::default();
-    let mut last = events[0].id.clone();
-    let mut states = Vec::new();
-    eventful_run(&admin, &agent, &id, || {
-        // At every step the viewer connects, receives one event and is disconnected.
-        let mut stream = resume(&admin, &id, &last);
-        let event = stream.next();
-        received.push(&event);
-        states.extend(statuses(std::slice::from_ref(&event)));
-        last = event.id;
-    });
-    let rest = resume(&admin, &id, &last).until_done();
-    rest.iter().for_each(|event| received.push(event));
-    events.extend(whole.until_done());
-    assert_eq!(received, Received::of(&events));
-    assert_eq!(states.first().map(String::as_str), Some("RUNNING"));
-}
-
-#[test]
-fn an_unknown_id_starts_over() {
-    let (_server, admin, agent) = with_node();
-    let id = admin.queue("n1");
-    agent.claim();
-    agent.say(&id, 0, "all of it\n");
-    agent.succeed(&id);
-    let from_the_start = open(&admin, &id).until_done();
-    let other = admin.queue("n1");
-    agent.claim();
-    agent.say(&other, 0, &"x".repeat(1_000));
-    agent.succeed(&other);
-    let of_other = open(&admin, &other).until_done().pop().expect("done").id;
-    for unknown in [
-        "",
-        "nonsense",
-        "0",
-        "-1",
-        "r999999999-0",
-        "99999999999999999999999999",
-        "r1-1-1",
-        &"9".repeat(5_000),
-        &of_other,
-    ] {
-        let events = resume(&admin, &id, unknown).until_done();
-        assert_eq!(events, from_the_start, "{unknown}");
-    }
-}
-
-#[test]
-fn a_slow_viewer_delays_nobody_and_skips_ahead() {
-    const PARTS: u64 = 40;
-    let (server, admin, agent) = ready_on(Server::with(&[("HYPRBOX_STDOUT_MAX_BYTES", "262144")]));
-    let id = admin.queue("n1");
-    agent.claim();
-    let mut slow = std::net::TcpStream::connect(server.address()).expect("connects");
-    slow.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-    let request = format!(
-        "GET /api/jobs/{id}/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
-        admin.token
-    );
-    std::io::Write::write_all(&mut slow, request.as_bytes()).expect("writes");
-    eventually("the slow viewer to connect", || {
-        (agent.output(&id, &[])["flushMs"] == 50).then_some(())
-    });
-    let mut quick = open(&admin, &id);
-    quick.until(|event| event.name == "status");
-    let part = "0123456789abcdef".repeat(65_536);
-    let size = part.len() as u64;
-    // Far more than the sockets and queues in between can hold.
-    let reading = std::thread::spawn(move || {
-        let mut received = Received::default();
-        while received.stdout.end < PARTS * size {
-            received.push(&quick.next());
-        }
-        quick.until_done();
-    });
-    for number in 0..PARTS {
-        agent.say(&id, number * size, &part);
-    }
-    agent.succeed(&id);
-    reading.join().expect("the quick viewer received the end");
-
-    let mut bytes = Vec::new();
-    slow.read_to_end(&mut bytes).expect("a clean end");
-    let text = String::from_utf8_lossy(&bytes);
-    assert!(
-        text.contains("event: done"),
-        "the slow one gets the end, too"
-    );
-    assert!(
-        (bytes.len() as u64) < PARTS * size / 2,
-        "it got {} bytes: everything was held for it",
-        bytes.len()
-    );
-}
-
-#[test]
-fn a_viewer_misses_nothing_when_the_server_crashes() {
-    let (mut server, admin, agent) = with_node();
-    let id = admin.queue("n1");
-    agent.claim();
-    let (mut agent, mut admin) = (agent, admin);
-    let (mut received, mut last, mut written) = (Received::default(), String::new(), 0);
-    for round in 0..4 {
-        let mut stream = resume(&admin, &id, &last);
-        for _ in 0..5 {
-            let text = format!("round {round}, byte {written}\n");
-            agent.say(&id, written, &text);
-            written += text.len() as u64;
-        }
-        while received.stdout.end < written {
-            let event = stream.next();
-            received.push(&event);
-            last = event.id;
-        }
-        // Written, but perhaps not sent before the crash.
-        agent.say(&id, written, "unsent!\n");
-        written += 8;
-        server.kill9();
-        stream.breaks();
-        server.start_again();
-        (agent, admin) = (agent.at(&server), server.admin());
-    }
-    agent.succeed(&id);
-    resume(&admin, &id, &last)
-        .until_done()
-        .iter()
-        .for_each(|event| received.push(event));
-    assert_eq!(received.stdout.gaps, []);
-    assert_eq!(received.stdout.text.as_bytes(), admin.log(&id, "stdout"));
-    assert_eq!(received.stdout.end, written);
-}
-
 #[test]
 fn an_operators_changes_reach_open_streams() {
     let (server, admin, agent) = with_node();
@@ -668,142 +403,4 @@ fn streams_are_not_cached_and_not_buffered() {
         head.contains("cache-control: ") && head.contains("no-store"),
         "{head}"
     );
-}
-
-#[test]
-fn many_viewers_receive_the_same() {
-    let (_server, admin, agent) = with_node();
-    let id = admin.queue("n1");
-    agent.claim();
-    let viewers: Vec<_> = (0..20)
-        .map(|_| {
-            let mut stream = open(&admin, &id);
-            std::thread::spawn(move || Received::of(&stream.until_done()))
-        })
-        .collect();
-    let mut offset = 0;
-    for number in 0..200 {
-        let text = format!("line {number}\n");
-        agent.say(&id, offset, &text);
-        offset += text.len() as u64;
-    }
-    agent.succeed(&id);
-    let kept = String::from_utf8(admin.log(&id, "stdout")).expect("UTF-8");
-    for viewer in viewers {
-        let received = viewer.join().expect("received");
-        assert_eq!(
-            (received.stdout.text.as_str(), received.stdout.end),
-            (kept.as_str(), offset)
-        );
-        assert_eq!(received.stdout.gaps, []);
-    }
-}
-
-#[test]
-fn a_crowd_that_joins_while_a_job_writes_misses_nothing() {
-    let (_server, admin, agent) = with_node();
-    let id = admin.queue("n1");
-    agent.claim();
-    let all_are_there = AtomicBool::new(false);
-    let (stdout, viewers) = std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut stdout = String::new();
-            for number in 0.. {
-                let text = format!("caf\u{e9} {number}\n");
-                let at = stdout.len() as u64;
-                // The character is split, and the other stream comes between its bytes.
-                let (head, tail) = text.as_bytes().split_at(4);
-                agent.output(
-                    &id,
-                    &[
-                        bytes_chunk("stdout", at, head),
-                        chunk("stderr", number, "!"),
-                        bytes_chunk("stdout", at + 4, tail),
-                    ],
-                );
-                stdout.push_str(&text);
-                if all_are_there.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
-            agent.succeed(&id);
-            stdout
-        });
-        let viewers: Vec<_> = (0..60)
-            .map(|_| {
-                let mut stream = open(&admin, &id);
-                std::thread::spawn(move || stream.until_done())
-            })
-            .collect();
-        all_are_there.store(true, Ordering::Relaxed);
-        (writer.join().expect("written"), viewers)
-    });
-    for viewer in viewers {
-        let events = viewer.join().expect("received");
-        assert_eq!(
-            (events[0].name.as_str(), statuses(&events)),
-            ("status", vec!["RUNNING".to_owned()])
-        );
-        let received = Received::of(&events);
-        assert_eq!(received.stdout.text, stdout);
-        assert_eq!(received.stderr.end, stdout.lines().count() as u64);
-        assert_eq!(
-            (received.stdout.gaps, received.stderr.gaps),
-            (vec![], vec![])
-        );
-    }
-}
-
-#[test]
-fn times_and_lines_are_sent_on_request() {
-    let (_server, admin, agent) = with_node();
-    let id = admin.queue("n1");
-    agent.claim();
-    agent.output(
-        &id,
-        &[
-            chunk("stdout", 0, "one\ntwo\nthr"),
-            chunk("stderr", 0, "x\n"),
-        ],
-    );
-    let paths = [
-        format!("/api/jobs/{id}/stream"),
-        format!("/api/jobs/{id}/stream?times=true"),
-        format!("/api/events?job={id}&times=true"),
-    ];
-    let mut streams: Vec<_> = paths.iter().map(|path| admin.get(path).open()).collect();
-    let is_output = |event: &Event| event.name == "output";
-    let mut kept = Vec::new();
-    for stream in &mut streams {
-        kept.push(stream.until(is_output).pop().expect("output").data);
-        stream.until(is_output);
-    }
-    // New output is encoded once for all viewers.
-    agent.say(&id, 11, "ee\nfour\n");
-    let new = streams
-        .iter_mut()
-        .map(|stream| stream.until(is_output).pop());
-    let new: Vec<Value> = new.map(|event| event.expect("output").data).collect();
-    assert_eq!(
-        kept[0],
-        json!({"stream": "stdout", "offset": 0, "end": 11, "data": "one\ntwo\nthr"})
-    );
-    assert_eq!(
-        new[0],
-        json!({"stream": "stdout", "offset": 11, "end": 19, "data": "ee\nfour\n"})
-    );
-    for index in [1, 2] {
-        assert_eq!(kept[index]["line"], 1);
-        assert_eq!(
-            new[index]["line"], 4,
-            "as many had begun with its first byte"
-        );
-        assert_eq!(new[index]["at"], new[1]["at"]);
-        assert!(kept[index].field("at") <= new[index].field("at"));
-        assert_eq!(new[index]["data"], new[0]["data"]);
-    }
-    for path in &paths[1..] {
-        let path = path.replace("times=true", "times=1");
-        assert_eq!(admin.get(&path).gives(400).fields(), ["times"]);
-    }
 }

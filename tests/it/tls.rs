@@ -52,7 +52,7 @@ fn an_agent_trusts_no_certificate_of_strangers() {
 }
 
 #[test]
-fn an_agent_takes_a_self_signed_certificate_that_it_was_given_and_no_other() {
+fn an_agent_accepts_only_the_self_signed_certificate_it_was_given() {
     let authority = Authority::new();
     let mut server = server(&authority);
     let admin = server.admin();
@@ -85,7 +85,7 @@ fn tls_1_2_and_1_3_speak_http_1_1() {
 }
 
 #[test]
-fn a_renewal_is_shown_to_new_connections_and_drops_none() {
+fn a_renewed_certificate_is_used_by_new_connections_and_drops_none() {
     let authority = Authority::new();
     let server = server(&authority);
     let mut old = TlsLine::open(&server, &authority);
@@ -132,7 +132,8 @@ fn silent_and_garbled_greetings_hold_nobody_up_and_end() {
     garbled.write([0x16; 4096]);
     let mut line = TlsLine::open(&server, &authority);
     assert_eq!(line.ask(), 200);
-    assert!(began.elapsed() < Duration::from_secs(5));
+    // Within a handshake's timeout: nobody waits for the silent ones.
+    assert!(began.elapsed() < Duration::from_secs(10));
     // An alert is a TLS record; nothing of HTTP.
     assert!(!garbled.rest().contains("HTTP"));
     for line in silent.into_iter().chain([half]) {
@@ -145,7 +146,7 @@ fn silent_and_garbled_greetings_hold_nobody_up_and_end() {
 }
 
 #[test]
-fn plain_http_is_told_to_speak_https() {
+fn plain_http_is_answered_with_a_hint_to_https() {
     let authority = Authority::new();
     let server = server(&authority);
     let mut plain = Raw::open(&server);
@@ -198,7 +199,7 @@ fn files_that_do_not_fit_stop_the_start_in_one_line() {
 }
 
 #[test]
-fn a_key_that_everybody_can_read_is_told_of() {
+fn a_key_that_everybody_can_read_is_reported() {
     let authority = Authority::new();
     let (cert, key) = authority.issue();
     write_file(&authority.key(), &key, 0o644);

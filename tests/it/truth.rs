@@ -163,7 +163,7 @@ fn what_counted_as_lost_can_be_stopped_once_its_agent_is_back() {
 }
 
 #[test]
-fn what_was_ended_by_hand_can_be_stopped_while_its_script_runs() {
+fn a_job_that_was_ended_by_hand_can_be_stopped_while_its_script_runs() {
     let (server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();

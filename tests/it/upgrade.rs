@@ -22,7 +22,7 @@ fn version_1(database: &Database) {
 }
 
 #[test]
-fn an_older_database_goes_on_as_it_was() {
+fn an_older_database_keeps_its_contents() {
     let setup = Setup::new();
     let database = setup.database();
     version_1(&database);

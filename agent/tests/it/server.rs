@@ -1,4 +1,5 @@
 //! A small server with the agent's part of the API over real HTTP, which can misbehave on demand.
+//! One file, because every call reads and changes the same small world.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,5 +1,5 @@
 //! The linter finds exactly the faults of the folder `broken`, and nothing in the built-in presets
-//! and in ordinary scripts.
+//! and in ordinary scripts. One file, because it is one list of scripts and their findings.
 
 use std::path::{Path, PathBuf};
 

@@ -218,8 +218,8 @@ pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<u64, StoreError> {
     tx.execute(prune, values![before])
 }
 
-/// Deletes shared scripts that no job names. A script that was used after `unused_since` stays, since
-/// the jobs that use it may not be committed yet.
+/// Deletes shared scripts that no job names. A script that was used after `unused_since` stays,
+/// since the jobs that use it may not be committed yet.
 pub fn prune_scripts(tx: &mut dyn Tx, unused_since: Timestamp) -> Result<u64, StoreError> {
     tx.execute(&PRUNE_SCRIPTS, values![unused_since])
 }

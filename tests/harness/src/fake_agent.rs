@@ -1,10 +1,12 @@
 //! An agent that does what a test says, one call at a time.
 
+use std::thread::JoinHandle;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Call, Field, id_of};
+use super::{Answer, Call, Field, Person, eventually, id_of};
 
 /// An agent of a node.
 #[derive(Clone)]
@@ -76,6 +78,20 @@ impl FakeAgent {
         let agent = self.query('&');
         let path = format!("/api/jobs/pending?nodeId={}{agent}&{more}", self.node_id);
         self.call("GET", &path)
+    }
+
+    /// Sends a poll that waits. Returns once `watcher`'s server, which must be this agent's, has
+    /// received the poll.
+    #[track_caller]
+    pub fn open_poll(&self, watcher: &Person, more: &str) -> JoinHandle<Answer> {
+        let path = format!("/api/nodes/{}", self.node_id);
+        let seen = || watcher.get(&path).ok()["lastSeenAt"].clone();
+        let before = seen();
+        let poll = self.poll(more).send_later();
+        eventually("the poll to count as a sign of life", || {
+            (seen() != before).then_some(())
+        });
+        poll
     }
 
     /// `?agent=one`, or nothing.

@@ -6,7 +6,7 @@ use super::Cli;
 use crate::harness::{PASSWORD, Server};
 
 #[test]
-fn a_job_that_ended_gives_its_own() {
+fn an_ended_job_sets_the_exit_code() {
     let mut server = Server::start();
     let ann = server.person("ann", "OPERATOR");
     let agent = server.admin().add_node("n1");
@@ -57,7 +57,7 @@ fn a_job_that_ended_gives_its_own() {
 }
 
 #[test]
-fn what_is_not_there_is_127_with_what_looks_like_it() {
+fn an_unknown_name_exits_with_127_and_suggests_similar_ones() {
     let mut server = Server::start();
     let admin = server.admin();
     admin.add_node("prod-eu-1");
@@ -173,7 +173,7 @@ fn what_the_state_forbids_is_125() {
 }
 
 #[test]
-fn a_wrong_command_line_is_apart_from_what_a_job_ends_with() {
+fn a_wrong_command_line_has_an_exit_code_of_its_own() {
     let cli = Cli::nobody();
     for words in [
         &["run"][..],

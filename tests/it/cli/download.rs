@@ -51,7 +51,7 @@ fn pass(mut far: &TcpStream, mut near: &TcpStream) {
 }
 
 #[test]
-fn a_download_that_breaks_off_goes_on_at_the_next_byte() {
+fn an_interrupted_download_resumes_at_the_next_byte() {
     let (server, ann, agent, id) = ready();
     agent.succeed(&id);
     let cli = Cli::at(&breaking_line(server.address()), &ann);
@@ -64,7 +64,7 @@ fn a_download_that_breaks_off_goes_on_at_the_next_byte() {
 }
 
 #[test]
-fn without_a_way_to_go_on_it_says_how_to() {
+fn a_download_that_cannot_resume_explains_how_to_start_over() {
     let (server, ann, _agent, id) = ready();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));

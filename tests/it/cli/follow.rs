@@ -23,7 +23,7 @@ fn newest(person: &Person) -> String {
 const RUN: [&str; 5] = ["run", "note", "--node", "n1", "--follow"];
 
 #[test]
-fn what_a_real_job_writes_comes_exactly_as_the_log_has_it() {
+fn a_real_jobs_output_is_printed_exactly_as_in_the_log() {
     let (server, ann, agent) = with_operator();
     let _agent = RealAgent::start(&server, &agent);
     let cli = Cli::of(&server, &ann);
@@ -148,7 +148,7 @@ fn json_is_an_object_a_line() {
 }
 
 #[test]
-fn the_last_lines_then_what_comes() {
+fn the_last_lines_are_printed_before_new_output() {
     let (server, ann, agent) = with_operator();
     let cli = Cli::of(&server, &ann);
     let id = ann.queue("n1");
@@ -169,7 +169,7 @@ fn the_last_lines_then_what_comes() {
 }
 
 #[test]
-fn what_fell_off_the_head_is_said_and_the_rest_is_exact() {
+fn dropped_output_is_reported_and_the_rest_is_exact() {
     let mut server = Server::with(&[("HYPRBOX_STDOUT_MAX_BYTES", "65536")]);
     let ann = server.person("ann", "OPERATOR");
     let agent = server.admin().add_node("n1");
@@ -190,7 +190,7 @@ fn what_fell_off_the_head_is_said_and_the_rest_is_exact() {
 }
 
 #[test]
-fn the_first_ctrl_c_detaches_and_says_how_to_go_on() {
+fn the_first_ctrl_c_detaches_and_shows_how_to_follow_again() {
     let (server, ann, agent) = with_operator();
     let running = Cli::of(&server, &ann).start(&RUN);
     let id = claimed(&agent);
@@ -212,7 +212,7 @@ fn the_first_ctrl_c_detaches_and_says_how_to_go_on() {
 }
 
 #[test]
-fn an_interrupt_cancels_where_that_is_wanted() {
+fn an_interrupt_cancels_with_the_flag_for_it() {
     let (server, ann, agent) = with_operator();
     let _agent = RealAgent::start(&server, &agent);
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
@@ -252,7 +252,7 @@ fn a_second_interrupt_leaves_a_job_that_is_being_cancelled() {
 }
 
 #[test]
-fn a_reader_that_has_enough_is_no_fault() {
+fn a_reader_that_closes_early_is_not_an_error() {
     let (server, ann, agent) = with_operator();
     let _agent = RealAgent::start(&server, &agent);
     let cli = Cli::of(&server, &ann);

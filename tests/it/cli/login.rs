@@ -144,7 +144,7 @@ fn a_token_that_was_made_elsewhere() {
 }
 
 #[test]
-fn a_revoked_login_says_how_to_log_in_again() {
+fn a_revoked_login_explains_how_to_log_in_again() {
     let mut server = Server::start();
     let ann = server.person("ann", "OPERATOR");
     let cli = Cli::nobody();

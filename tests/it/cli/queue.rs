@@ -106,7 +106,7 @@ fn a_file_of_params_and_what_wins_over_it() {
 }
 
 #[test]
-fn every_field_at_fault_is_told_at_its_param() {
+fn every_wrong_field_is_reported_at_its_param() {
     let (server, ann, _agent) = with_operator();
     let words = [
         "run",

@@ -96,7 +96,7 @@ fn a_hostile_log_does_nothing_to_a_terminal() {
 }
 
 #[test]
-fn a_progress_line_comes_and_goes() {
+fn a_progress_line_is_drawn_and_cleared() {
     let (server, ann, agent, id) = ready();
     let cli = Cli::of(&server, &ann);
     let tty = Tty::piped(&cli, &["jobs", "log", "--follow", &id]);

@@ -11,7 +11,7 @@ use super::program::{Bytes, Running};
 use crate::harness::with_operator;
 
 #[test]
-fn a_job_that_must_wait_is_told_for_whom() {
+fn a_waiting_job_names_the_node_it_waits_for() {
     let (server, ann, agent) = with_operator();
     let cli = Cli::of(&server, &ann);
     let run = ["run", "note", "-n", "n1"];
@@ -45,7 +45,7 @@ fn a_job_that_is_left_before_it_began_stays_queued() {
 }
 
 #[test]
-fn a_failed_job_says_in_which_step() {
+fn a_failed_job_names_its_step() {
     let (server, ann, agent) = with_operator();
     let id = ann.queue("n1");
     agent.claim();

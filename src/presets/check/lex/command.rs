@@ -1,4 +1,5 @@
-//! Lists of commands, simple and compound ones.
+//! Lists of commands, simple and compound ones. One file, because the functions of this parser call
+//! each other in a circle.
 
 use super::reader::{Pipeline, Reader};
 use super::{Assign, Command, Word, is_name};
