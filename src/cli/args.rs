@@ -9,21 +9,30 @@ use std::str::FromStr;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::ArgValueCompleter;
+use hyprbox_protocol::TimeRange;
+use serde_json::Value;
 
 use super::client::segment;
 use super::complete;
+use crate::clock::Timestamp;
 use crate::presets::TIMEOUT_RANGE;
+
+/// How long jobs may wait for their agents.
+const EXPIRY_RANGE: TimeRange = TimeRange::seconds(60, 31_622_400);
+/// The wait between two batches of a run.
+const PAUSE_RANGE: TimeRange = TimeRange::seconds(0, 86_400);
 
 /// Exit codes, for help texts and man pages.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0          success; when following a job: the job SUCCEEDED
+  0          success; when following a job or a run: it SUCCEEDED
+  1          when following a run: the run did not succeed
   1 to 255   when following a job: the job FAILED with this exit code (1 if it has none)
   64         the command line is invalid
   124        the job ran past its time limit
   125        the server can't be reached or refused the request, or this program failed
   126        access refused: not logged in, token no longer valid, or role too low
-  127        job, node, preset, user or token not found
+  127        job, run, node, preset, user or token not found
   130        interrupted with Ctrl-C; a followed job goes on
   137        the job's agent disappeared, its node restarted, or a signal killed the job
   141        the reader of the output closed it, as head does
@@ -47,9 +56,11 @@ pub(super) enum ClientCommand {
     Login(Login),
     /// Delete the saved token, and revoke it on the server
     Logout(Logout),
-    /// Queue a preset on a node
+    /// Queue a preset on a node, or on many as a run
     #[command(after_help = EXIT_CODES)]
     Run(Run),
+    /// List, follow, pause and cancel runs: one preset on many nodes
+    Runs(Group<RunsCommand>),
     /// List, follow, cancel and compare jobs
     Jobs(Group<JobsCommand>),
     /// List, add and remove nodes, and their tokens
@@ -185,20 +196,76 @@ pub(super) struct Run {
     /// The preset; see `hyprbox presets list`
     #[arg(add = ArgValueCompleter::new(complete::presets))]
     pub(super) preset: String,
-    /// The node; see `hyprbox nodes list`
-    #[arg(long, short = 'n', add = ArgValueCompleter::new(complete::nodes))]
-    pub(super) node: String,
+    /// The node; see `hyprbox nodes list`. May be repeated, for a run in this order
+    #[arg(long, short = 'n', required_unless_present = "on", add = ArgValueCompleter::new(complete::nodes))]
+    pub(super) node: Vec<String>,
+    /// A run on the nodes that match, such as 'role=web,zone in (a,b),!gpu'; see `hyprbox nodes
+    /// list --selector`
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "node")]
+    pub(super) on: Option<String>,
     #[command(flatten)]
     pub(super) params: Params,
-    /// The job's time limit, such as 90s, 10m or 1h30m, instead of the preset's
+    /// Each job's time limit, such as 90s, 10m or 1h30m, instead of the preset's
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub(super) timeout: Option<u64>,
+    /// Cancel jobs that no agent has started within this time, such as 24h; of a run's batch, from
+    /// its release
+    #[arg(long, value_name = "TIME", value_parser = expiry)]
+    pub(super) expires: Option<u64>,
+    /// Start at this time, such as 2026-12-24T22:00:00Z, not now
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(super) at: Option<Timestamp>,
+    #[command(flatten)]
+    pub(super) plan: Plan,
     #[command(flatten)]
     pub(super) watch: Watch,
     #[command(flatten)]
     pub(super) sure: Sure,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+/// In which order and how carefully a run works. Any of these makes one node a run, too.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Plan {
+    /// Run: so many nodes go first
+    #[arg(long, value_name = "N", help_heading = "Runs", value_parser = count)]
+    pub(super) canary: Option<u64>,
+    /// Run: nodes per batch, a number or a percentage of all nodes [default: 100%]
+    #[arg(long, value_name = "N|P%", help_heading = "Runs", value_parser = batch)]
+    pub(super) batch: Option<Value>,
+    /// Run: wait so long between batches, such as 5m
+    #[arg(long, value_name = "TIME", help_heading = "Runs", value_parser = pause)]
+    pub(super) pause: Option<u64>,
+    /// Run: go on after so many failures [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Runs", value_parser = count)]
+    pub(super) max_failures: Option<u64>,
+    /// Run: skip nodes that are OFFLINE when their batch begins
+    #[arg(long, help_heading = "Runs")]
+    pub(super) skip_offline: bool,
+    /// Run: show the nodes and their batches, and queue nothing
+    #[arg(long, help_heading = "Runs", conflicts_with_all = ["follow", "cancel_on_interrupt"])]
+    pub(super) dry_run: bool,
+}
+
+impl Plan {
+    /// Whether the user has chosen anything.
+    pub(super) fn is_given(&self) -> bool {
+        let Self {
+            canary,
+            batch,
+            pause,
+            max_failures,
+            skip_offline,
+            dry_run,
+        } = self;
+        canary.is_some()
+            || batch.is_some()
+            || pause.is_some()
+            || max_failures.is_some()
+            || *skip_offline
+            || *dry_run
+    }
 }
 
 /// Whether to ask before a high-risk preset is queued.
@@ -250,6 +317,44 @@ fn timeout(text: &str) -> Result<u64, String> {
         .parse(text)
         .map(|time| time.as_secs())
         .ok_or_else(|| format!("must be {TIMEOUT_RANGE}"))
+}
+
+/// In seconds.
+fn expiry(text: &str) -> Result<u64, String> {
+    seconds(text, EXPIRY_RANGE)
+}
+
+/// In seconds.
+fn pause(text: &str) -> Result<u64, String> {
+    seconds(text, PAUSE_RANGE)
+}
+
+fn seconds(text: &str, range: TimeRange) -> Result<u64, String> {
+    let time = range.parse(text).map(|time| time.as_secs());
+    time.ok_or_else(|| format!("must be {range}"))
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    number(text, 0..=u64::MAX, "a whole number, 0 or more")
+}
+
+/// As in the API: a number, or a percentage as text.
+fn batch(text: &str) -> Result<Value, String> {
+    let rule = || "must be a number of nodes, 1 or more, or 1% to 100%".to_owned();
+    let Some(percentage) = text.strip_suffix('%') else {
+        let count = text.parse::<u64>().ok().filter(|count| *count > 0);
+        return count.map(Value::from).ok_or_else(rule);
+    };
+    let percentage = percentage.parse::<u64>().ok();
+    let percentage = percentage.filter(|percentage| (1..=100).contains(percentage));
+    percentage
+        .map(|percentage| Value::from(format!("{percentage}%")))
+        .ok_or_else(rule)
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    text.parse()
+        .map_err(|_| "must be a time such as 2026-12-24T22:00:00Z".to_owned())
 }
 
 /// Whose jobs are meant.
@@ -333,6 +438,9 @@ pub(super) enum JobsCommand {
         /// Only jobs of this preset
         #[arg(long, add = ArgValueCompleter::new(complete::presets))]
         preset: Option<String>,
+        /// Only jobs of this run
+        #[arg(long, value_name = "RUN", add = ArgValueCompleter::new(complete::runs))]
+        run: Option<String>,
         /// Maximum number of jobs
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
         limit: u32,
@@ -395,6 +503,91 @@ pub(super) enum JobsCommand {
         new: String,
         #[command(flatten)]
         scope: Scoped,
+    },
+}
+
+/// One run.
+#[derive(Debug, Clone, Args)]
+pub(super) struct OneRun {
+    /// The run's id; see `hyprbox runs list`
+    #[arg(value_name = "RUN", add = ArgValueCompleter::new(complete::runs))]
+    pub(super) id: String,
+    #[command(flatten)]
+    pub(super) scope: Scoped,
+}
+
+impl OneRun {
+    /// A path of the API below this run.
+    pub(super) fn path(&self, more: &str) -> String {
+        format!(
+            "/api/runs/{}{more}{}",
+            segment(&self.id),
+            self.scope.query()
+        )
+    }
+
+    /// `hyprbox runs … ID`
+    pub(super) fn command(&self, command: &str) -> String {
+        let scope = match self.scope.scope {
+            ScopeArg::Mine => "",
+            ScopeArg::All => " --scope all",
+        };
+        format!("hyprbox runs {command} {}{scope}", self.id)
+    }
+}
+
+/// `hyprbox runs …`
+#[derive(Debug, Subcommand)]
+pub(super) enum RunsCommand {
+    /// List runs, newest first
+    List {
+        /// Only runs with this status; may be repeated
+        #[arg(long, short = 's', ignore_case = true, value_parser = PossibleValuesParser::new(
+            ["RUNNING", "PAUSED", "SUCCEEDED", "FAILED", "CANCELLED"]))]
+        status: Vec<String>,
+        /// Only runs of this preset
+        #[arg(long, add = ArgValueCompleter::new(complete::presets))]
+        preset: Option<String>,
+        /// Maximum number of runs
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
+        limit: u32,
+        #[command(flatten)]
+        scope: Scoped,
+    },
+    /// Show a run and its jobs
+    #[command(after_help = EXIT_CODES)]
+    Show {
+        #[command(flatten)]
+        run: OneRun,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Release no further batch; jobs that are released can still start
+    Pause {
+        #[command(flatten)]
+        run: OneRun,
+    },
+    /// Let a paused run go on
+    Resume {
+        #[command(flatten)]
+        run: OneRun,
+    },
+    /// Cancel a run's queued and running jobs
+    Cancel {
+        #[command(flatten)]
+        run: OneRun,
+    },
+    /// Run the preset, in its current version, on the nodes that have not succeeded
+    #[command(after_help = EXIT_CODES)]
+    Retry {
+        #[command(flatten)]
+        run: OneRun,
+        #[command(flatten)]
+        params: Params,
+        #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap_complete::CompletionCandidate;
 
-use super::answers::Presets;
+use super::answers::{Presets, RunAnswer};
 use super::client::{Answer, Client};
 use super::error::CliError;
 use super::safe;
@@ -40,6 +40,16 @@ pub(super) fn jobs(typed: &OsStr) -> Vec<CompletionCandidate> {
     let pairs = jobs.into_iter().flatten().map(|job| {
         let words = words(&job.preset, &job.node_id, &job.status);
         (job.id, words)
+    });
+    beginning_with(typed, pairs)
+}
+
+/// Ids of the newest runs.
+pub(super) fn runs(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let runs = ask(async |client| client.list::<RunAnswer>("/api/runs?limit=50", "runs").await);
+    let pairs = runs.into_iter().flatten().map(|run| {
+        let words = format!("{} on {} nodes, {}", run.preset, run.node_count, run.status);
+        (run.id, words)
     });
     beginning_with(typed, pairs)
 }

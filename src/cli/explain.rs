@@ -99,7 +99,12 @@ fn field_line((field, message): (&String, &String)) -> String {
     let name = match field.as_str() {
         "timeoutSeconds" => "--timeout".to_owned(),
         "nodeId" => "--node".to_owned(),
-        "selector" => "--selector".to_owned(),
+        "notBefore" => "--at".to_owned(),
+        "expiresInSeconds" => "--expires".to_owned(),
+        "plan.canary" => "--canary".to_owned(),
+        "plan.batch" => "--batch".to_owned(),
+        "plan.pauseSeconds" => "--pause".to_owned(),
+        "plan.maxFailures" => "--max-failures".to_owned(),
         "expiresInDays" => "--expires-in-days".to_owned(),
         other => match other.split_once('.') {
             Some(("params", name)) => format!("-p {name}"),

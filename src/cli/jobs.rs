@@ -42,6 +42,7 @@ pub(super) async fn run(
             node,
             status,
             preset,
+            run,
             limit,
             scope,
         } => {
@@ -49,6 +50,7 @@ pub(super) async fn run(
             query.extend(node.map(|node| ("nodeId", node)));
             query.extend(status.into_iter().map(|s| ("status", s.to_uppercase())));
             query.extend(preset.map(|preset| ("preset", preset)));
+            query.extend(run.map(|run| ("runId", run)));
             list(&client, screen, query, limit, &scope).await
         }
         JobsCommand::Show { job, script } => show(&client, screen, &job, script).await,

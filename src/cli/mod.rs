@@ -29,6 +29,8 @@ mod presets;
 mod progress;
 mod queue;
 mod reporter;
+mod run;
+mod runs;
 mod safe;
 mod screen;
 mod settings;
@@ -146,6 +148,7 @@ fn wants_json(command: &ClientCommand) -> bool {
         ClientCommand::Login(args) => args.json,
         ClientCommand::Logout(_) => false,
         ClientCommand::Run(args) => args.common.json,
+        ClientCommand::Runs(group) => group.common.json,
         ClientCommand::Jobs(group) => group.common.json,
         ClientCommand::Nodes(group) => group.common.json,
         ClientCommand::Presets(group) => group.common.json,
@@ -200,7 +203,11 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
         ClientCommand::Logout(_) => login::logout().await,
         ClientCommand::Run(args) => {
             let (client, screen) = connect(&args.common)?;
-            queue::run(client, screen, args).await
+            run::run(client, screen, args).await
+        }
+        ClientCommand::Runs(group) => {
+            let (client, screen) = connect(&group.common)?;
+            runs::run(client, screen, group.command).await
         }
         ClientCommand::Jobs(group) => {
             jobs::check(&group.command, group.common.json)?;

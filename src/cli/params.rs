@@ -165,6 +165,20 @@ fn typed(param: Option<&Param>, text: String) -> Value {
     }
 }
 
+/// The params of an earlier job or run without its secrets, which are gone.
+pub(super) fn without_secrets(params: &Value, preset: &Preset) -> Map<String, Value> {
+    let Value::Object(params) = params else {
+        return Map::new();
+    };
+    let is_secret = |name: &str| {
+        let mut known = preset.params.iter();
+        known.any(|param| param.name == name && param.r#type == "secret")
+    };
+    let mut params = params.clone();
+    params.retain(|name, _| !is_secret(name));
+    params
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

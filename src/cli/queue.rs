@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::answers::{Preset, Presets};
-use super::args::{OneJob, Params, Run, ScopeArg, Scoped, StreamArg, Sure, Watch};
+use super::args::{OneJob, Params, ScopeArg, Scoped, StreamArg, Sure, Watch};
 use super::ask;
 use super::client::{Answer, CallError, Client, segment};
 use super::error::{CliError, closest, exit};
@@ -16,27 +16,12 @@ use super::params::{self, Secrets};
 use super::safe;
 use super::screen::{Screen, print_note};
 use super::times;
+use crate::clock::Timestamp;
 use crate::jobs::{JobDetail, JobView};
 use crate::nodes::{NodeStatus, NodeView};
 
 /// Time limit for finding out why a job waits, which is only a note.
 const WAIT_REPORT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// `hyprbox run`
-pub(super) async fn run(client: Client, screen: Screen, run: Run) -> Result<u8, CliError> {
-    let preset = fetch_preset(&client, &run.preset).await?;
-    let params = params::resolve(&preset, &run.params, Map::new(), Secrets::Ask)?;
-    confirm_risk(&preset, &run.node, &screen, &run.sure)?;
-    let wanted = JobRequest {
-        preset: run.preset,
-        node: run.node,
-        params,
-        timeout_seconds: run.timeout,
-    };
-    queue(client, screen, wanted, &run.watch)
-        .await
-        .map(|(code, _)| code)
-}
 
 /// `hyprbox jobs retry`
 pub(super) async fn retry(
@@ -50,10 +35,17 @@ pub(super) async fn retry(
     let before = client.get::<JobDetail>(&job.path("")).await?.value.job;
     let preset = fetch_preset(&client, &before.preset).await?;
     let wanted = JobRequest {
-        params: params::resolve(&preset, given, params_of(&before, &preset), Secrets::Ask)?,
+        params: params::resolve(
+            &preset,
+            given,
+            params::without_secrets(&before.params, &preset),
+            Secrets::Ask,
+        )?,
         preset: before.preset,
         node: before.node_id,
         timeout_seconds: Some(before.timeout_seconds),
+        expires_in_seconds: None,
+        not_before: None,
     };
     confirm_risk(&preset, &wanted.node, &screen, sure)?;
     let (code, after) = queue(client, screen, wanted, watch).await?;
@@ -67,13 +59,18 @@ pub(super) async fn retry(
 }
 
 /// Asks before a high-risk preset is queued, if there is a terminal.
-fn confirm_risk(preset: &Preset, node: &str, screen: &Screen, sure: &Sure) -> Result<(), CliError> {
+pub(super) fn confirm_risk(
+    preset: &Preset,
+    on: &str,
+    screen: &Screen,
+    sure: &Sure,
+) -> Result<(), CliError> {
     let is_person = std::io::stdin().is_terminal() && screen.stderr_is_terminal && !screen.json;
     if preset.risk != "high" || sure.yes || !is_person {
         return Ok(());
     }
     let question = format!(
-        "{} is a high-risk preset. Queue it on {node}? [y/N] ",
+        "{} is a high-risk preset. Queue it on {on}? [y/N] ",
         preset.name
     );
     match ask::line(&safe::line(&question))?.to_lowercase().as_str() {
@@ -81,19 +78,6 @@ fn confirm_risk(preset: &Preset, node: &str, screen: &Screen, sure: &Sure) -> Re
         _ => Err(CliError::failed("nothing was queued")
             .hint("answer y to queue it, or use --yes to skip the question")),
     }
-}
-
-/// The params of an earlier job without its secrets, which are gone.
-fn params_of(job: &JobView, preset: &Preset) -> Map<String, Value> {
-    let Value::Object(mut params) = job.params.clone() else {
-        return Map::new();
-    };
-    let is_secret = |name: &str| {
-        let mut known = preset.params.iter();
-        known.any(|param| param.name == name && param.r#type == "secret")
-    };
-    params.retain(|name, _| !is_secret(name));
-    params
 }
 
 /// Reads a preset by name. The error suggests similar names.
@@ -208,15 +192,18 @@ fn wait_reason(node: &NodeView, job_id: &str) -> Option<String> {
     }
 }
 
-struct JobRequest {
-    preset: String,
-    node: String,
-    params: Map<String, Value>,
-    timeout_seconds: Option<u64>,
+/// The job to queue.
+pub(super) struct JobRequest {
+    pub(super) preset: String,
+    pub(super) node: String,
+    pub(super) params: Map<String, Value>,
+    pub(super) timeout_seconds: Option<u64>,
+    pub(super) expires_in_seconds: Option<u64>,
+    pub(super) not_before: Option<Timestamp>,
 }
 
 /// Queues a job. Returns this program's exit code and the job.
-async fn queue(
+pub(super) async fn queue(
     client: Client,
     screen: Screen,
     wanted: JobRequest,
@@ -226,6 +213,12 @@ async fn queue(
     let mut body = json!({"preset": wanted.preset, "nodeId": wanted.node, "params": wanted.params});
     if let Some(seconds) = wanted.timeout_seconds {
         body["timeoutSeconds"] = Value::from(seconds);
+    }
+    if let Some(seconds) = wanted.expires_in_seconds {
+        body["expiresInSeconds"] = Value::from(seconds);
+    }
+    if let Some(at) = wanted.not_before {
+        body["notBefore"] = Value::from(at.to_string());
     }
     let mut is_reported = false;
     let on_retry = |error: &CallError| {

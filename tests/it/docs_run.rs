@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::docs::{root, shell_lines};
-use crate::harness::{FakeAgent, Field, PASSWORD, Person, Server, Setup, eventually};
+use crate::harness::{FakeAgent, Field, PASSWORD, Person, Server, Setup, eventually, id_of};
 
 /// The pages' names for things.
 const URL: &str = "https://jobs.example.org";
 const JOB: &str = "01a20d62-726e-7102-8126-1f36b94ce913";
+const RUN: &str = "01a20d64-5c1e-7b3f-8e02-7d2f9b6a4c11";
 const OTHER_JOB: &str = "01a20d63-0a11-7c3e-9a52-6f1d2c3b4a5e";
 const BACKUP: &str = "/var/backups/hyprbox.db";
 const NODE: &str = "prod-eu-1";
@@ -130,6 +131,10 @@ impl World {
         let admin = server.admin();
         let agent = Arc::new(Mutex::new(admin.add_node(NODE)));
         admin.add_node("idle");
+        admin.add_node("prod-eu-2");
+        let labels = json!({"labels": {"role": "web"}});
+        let path = format!("/api/nodes/{NODE}");
+        admin.call("PATCH", &path).json(&labels).ok();
         let is_over = Arc::new(AtomicBool::new(false));
         let (shared, over) = (Arc::clone(&agent), Arc::clone(&is_over));
         std::thread::spawn(move || {
@@ -211,6 +216,7 @@ impl World {
             tokens.last().expect("a token").field("prefix")
         };
         let mut here = line
+            .replace(RUN, &self.run_for(line))
             .replace(URL, self.server.url())
             .replace(JOB, &job)
             .replace(OTHER_JOB, &self.jobs[1])
@@ -220,6 +226,39 @@ impl World {
             here = here.replace("hbn_XK4d", &prefix());
         }
         here
+    }
+
+    /// A run in the state that the line needs; empty if the line names none.
+    fn run_for(&self, line: &str) -> String {
+        if !line.contains(RUN) {
+            return String::new();
+        }
+        let says = |words: &str| line.contains(words);
+        // Nobody polls for the one, and the other's agent ends every job.
+        let is_open = says("runs pause") || says("runs resume") || says("runs cancel");
+        let node = if is_open { "idle" } else { NODE };
+        let pause = |paused: bool| {
+            let change = self.admin.call("PATCH", &format!("/api/nodes/{NODE}"));
+            change.json(&json!({"paused": paused})).ok();
+        };
+        pause(says("runs retry"));
+        let body = json!({"preset": "system-report", "nodes": [node]});
+        let id = id_of(&self.admin.post("/api/runs", &body).gives(201).json());
+        let path = format!("/api/runs/{id}");
+        if says("runs resume") {
+            self.admin.call("POST", &format!("{path}/pause")).ok();
+        }
+        if says("runs retry") {
+            self.admin.call("POST", &format!("{path}/cancel")).ok();
+            pause(false);
+        }
+        if node == NODE {
+            eventually("the run's end", || {
+                let run = self.admin.get(&path).ok();
+                run["finishedAt"].is_string().then_some(())
+            });
+        }
+        id
     }
 
     fn has(&self, agent: FakeAgent) {
@@ -330,6 +369,7 @@ fn what_the_pages_tell_one_to_type_does_what_it_should() {
         "api.md",
         "install.md",
         "operations.md",
+        "nodes.md",
         "cli.md",
         // Last, as it ends the ADMIN's sessions.
         "troubleshooting.md",

@@ -11,6 +11,7 @@ mod login;
 mod nodes;
 mod program;
 mod queue;
+mod runs;
 mod script;
 mod terminal;
 mod tty;

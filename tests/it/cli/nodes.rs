@@ -71,7 +71,7 @@ fn nodes_are_listed_by_a_selector() {
     assert!(found.contains("web-1") && !found.contains("n1 "), "{found}");
     list("role=db").ends(0).says("No node matches.");
     list("role web").ends(125).says(
-        "--selector: expected `=`, `==`, `!=`, `in`, `notin`, `,` or the end at character 6, but found `w`",
+        "selector: expected `=`, `==`, `!=`, `in`, `notin`, `,` or the end at character 6, but found `w`",
     );
 }
 

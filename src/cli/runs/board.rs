@@ -1,0 +1,223 @@
+//! A run on a terminal: a line per node, kept up to date. If there are more nodes than lines, the
+//! ones that need attention are shown.
+
+use std::time::Duration;
+
+use super::reading::Reading;
+use super::words;
+use crate::cli::answers::RunJob;
+use crate::cli::error::CliError;
+use crate::cli::progress::elapsed;
+use crate::cli::safe;
+use crate::cli::screen::{Paint, Screen, cut};
+use crate::cli::settings::variable;
+use crate::clock;
+use crate::nodes::{NodeStatus, NodeView};
+use crate::store::job::JobStatus;
+
+/// Lines of the terminal that are left free: the shell's prompt, and one for the cursor.
+const FREE_LINES: usize = 2;
+/// Lines of a terminal that does not report its size.
+const LINES: usize = 24;
+
+/// The lines on the terminal.
+pub(super) struct Board {
+    screen: Screen,
+    reading: Option<Reading>,
+    /// Lines that are drawn above the cursor.
+    drawn: usize,
+}
+
+impl Board {
+    /// `None` if standard output can't be drawn on.
+    pub(super) fn open(screen: Screen) -> Option<Self> {
+        let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
+        let can_draw = screen.stdout_is_terminal && !screen.json && !is_dumb;
+        can_draw.then_some(Self {
+            screen,
+            reading: None,
+            drawn: 0,
+        })
+    }
+
+    /// Draws a new state of the run.
+    pub(super) fn show(&mut self, reading: Reading) -> Result<(), CliError> {
+        self.reading = Some(reading);
+        self.draw()
+    }
+
+    /// Draws the lines again, since time has passed.
+    pub(super) fn draw(&mut self) -> Result<(), CliError> {
+        let Some(reading) = &self.reading else {
+            return Ok(());
+        };
+        let size = terminal_size::terminal_size_of(std::io::stdout());
+        let (columns, lines) = size.map_or((80, LINES), |(width, height)| {
+            (usize::from(width.0), usize::from(height.0))
+        });
+        let lines = lines.saturating_sub(FREE_LINES).max(3);
+        let drawn = render(reading, &self.screen, columns.saturating_sub(1), lines);
+        let mut text = self.back();
+        for line in &drawn {
+            text.push_str(line);
+            text.push_str("\x1b[K\n");
+        }
+        text.push_str("\x1b[J");
+        self.drawn = drawn.len();
+        self.screen.data(&text)
+    }
+
+    /// Removes the lines, so that something else can be printed.
+    pub(super) fn clear(&mut self) -> Result<(), CliError> {
+        let text = self.back() + "\x1b[J";
+        self.drawn = 0;
+        self.screen.data(&text)
+    }
+
+    /// Moves the cursor to the first line.
+    fn back(&self) -> String {
+        match self.drawn {
+            0 => String::new(),
+            lines => format!("\x1b[{lines}A\r"),
+        }
+    }
+}
+
+fn render(reading: &Reading, screen: &Screen, columns: usize, lines: usize) -> Vec<String> {
+    let run = &reading.run;
+    let head = format!(
+        "{} {}: {}",
+        run.preset,
+        words::status(run),
+        words::counts(&run.counts)
+    );
+    let paint = words::paint(run.status);
+    let mut drawn = vec![paint.of(&cut(&safe::line(&head), columns), screen.colors)];
+    let rows = chosen(&run.jobs, lines - 1);
+    let widest = |text: &dyn Fn(&RunJob) -> usize| rows.iter().map(|job| text(job)).max();
+    let width = widest(&|job| job.node_id.len()).unwrap_or(0);
+    for job in &rows {
+        let line = format!(
+            "{:width$}  {:9}  {:>7}  {}",
+            job.node_id,
+            job.status.to_string(),
+            time(job),
+            detail(job, &reading.nodes)
+        );
+        let line = cut(&safe::line(line.trim_end()), columns);
+        drawn.push(Paint::of_status(job.status).of(&line, screen.colors));
+    }
+    let hidden = run.jobs.len() - rows.len();
+    if hidden > 0 {
+        drawn.push(cut(
+            &format!("and {}", words::nodes(hidden as u64)),
+            columns,
+        ));
+    }
+    drawn
+}
+
+/// The jobs to show in at most so many lines, in the order of the run. If there are too many, the
+/// last line is left for their number.
+fn chosen(jobs: &[RunJob], lines: usize) -> Vec<&RunJob> {
+    if jobs.len() <= lines {
+        return jobs.iter().collect();
+    }
+    let mut places: Vec<usize> = (0..jobs.len()).collect();
+    places.sort_by_key(|place| importance(&jobs[*place]));
+    places.truncate(lines.saturating_sub(1));
+    places.sort_unstable();
+    places.into_iter().map(|place| &jobs[place]).collect()
+}
+
+fn importance(job: &RunJob) -> u8 {
+    match job.status {
+        JobStatus::Running => 0,
+        JobStatus::Failed => 1,
+        JobStatus::Queued if job.holds.is_empty() => 2,
+        JobStatus::Queued => 3,
+        JobStatus::Succeeded | JobStatus::Cancelled => 4,
+    }
+}
+
+/// How long the job has run.
+fn time(job: &RunJob) -> String {
+    let Some(start) = job.started_at else {
+        return String::new();
+    };
+    let end = job.finished_at.unwrap_or_else(clock::now);
+    let millis = u64::try_from(end.millis_since(start)).unwrap_or(0);
+    elapsed(Duration::from_millis(millis))
+}
+
+/// The step of a job, and why the job waits or has failed.
+fn detail(job: &RunJob, nodes: &[NodeView]) -> String {
+    let outcome = words::outcome(job);
+    let state = job.status.to_string();
+    let why = outcome.strip_prefix(&state).unwrap_or_default();
+    let why = why.trim_matches([',', ' ', '(', ')']);
+    let step = words::step(job).filter(|_| job.status != JobStatus::Succeeded);
+    match step {
+        Some(step) if why.is_empty() => step,
+        Some(step) => format!("{why} in {step}"),
+        None if job.status == JobStatus::Queued && why.is_empty() => waits_for(job, nodes),
+        None => why.to_owned(),
+    }
+}
+
+/// What a released job waits for.
+fn waits_for(job: &RunJob, nodes: &[NodeView]) -> String {
+    let node = nodes.binary_search_by(|node| node.id.as_str().cmp(&job.node_id));
+    let Some(node) = node.ok().and_then(|place| nodes.get(place)) else {
+        return String::new();
+    };
+    match node.status {
+        _ if node.paused => "the node is paused".to_owned(),
+        NodeStatus::Offline => "the node is OFFLINE".to_owned(),
+        NodeStatus::Online if node.running_job_id.is_some() => "the node is busy".to_owned(),
+        NodeStatus::Online => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jobs(states: &[(JobStatus, usize)]) -> Vec<RunJob> {
+        let each = states.iter();
+        let states = each.flat_map(|(status, count)| std::iter::repeat_n(*status, *count));
+        let job = |(number, status)| RunJob {
+            id: format!("j{number}"),
+            node_id: format!("n{number}"),
+            batch: 0,
+            status,
+            holds: Vec::new(),
+            exit_code: None,
+            error_msg: None,
+            step: None,
+            started_at: None,
+            finished_at: None,
+        };
+        states.enumerate().map(job).collect()
+    }
+
+    #[test]
+    fn on_a_small_terminal_the_jobs_that_need_attention_are_shown_in_order() {
+        let all = jobs(&[
+            (JobStatus::Succeeded, 5),
+            (JobStatus::Failed, 2),
+            (JobStatus::Running, 2),
+            (JobStatus::Queued, 5),
+        ]);
+        let shown = |lines| {
+            let shown = chosen(&all, lines);
+            shown
+                .iter()
+                .map(|job| job.node_id.as_str())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown(14).len(), 14);
+        assert_eq!(shown(6), ["n5", "n6", "n7", "n8", "n9"]);
+        assert_eq!(shown(3), ["n7", "n8"]);
+    }
+}

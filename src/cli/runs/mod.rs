@@ -1,0 +1,352 @@
+//! Runs, one preset on many nodes: `hyprbox runs …`, and what `hyprbox run` does with them.
+
+mod board;
+mod changes;
+mod follow;
+mod reading;
+mod request;
+mod words;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+pub(super) use request::{RunRequest, Target};
+
+use self::follow::FollowRun;
+use self::words::{outcome, status_cell, summary};
+use super::answers::{DryRun, RunAnswer};
+use super::args::{OneRun, Params, RunsCommand, ScopeArg, Scoped, Sure, Watch};
+use super::client::{Answer, CallError, Client};
+use super::error::{CliError, exit};
+use super::interrupts::Interrupts;
+use super::params::{self, Secrets};
+use super::queue::{confirm_risk, fetch_preset};
+use super::screen::{Paint, Screen, print_note};
+use super::table::{Cell, Table, facts};
+use super::times;
+
+/// Maximum number of runs per call of the list.
+const PAGE: u32 = 200;
+
+/// `hyprbox runs …`
+pub(super) async fn run(
+    client: Client,
+    screen: Screen,
+    command: RunsCommand,
+) -> Result<u8, CliError> {
+    match command {
+        RunsCommand::List {
+            status,
+            preset,
+            limit,
+            scope,
+        } => {
+            let mut query = vec![];
+            query.extend(status.into_iter().map(|s| ("status", s.to_uppercase())));
+            query.extend(preset.map(|preset| ("preset", preset)));
+            list(&client, screen, query, limit, &scope).await
+        }
+        RunsCommand::Show { run, watch } if watch.follow => {
+            let interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
+            follow(client, screen, run, interrupts).await
+        }
+        RunsCommand::Show { run, .. } => show(&client, screen, &run).await,
+        RunsCommand::Pause { run } => {
+            let words = "Paused run {}: no further batch is released.";
+            change(&client, screen, &run, "/pause", words).await
+        }
+        RunsCommand::Resume { run } => {
+            change(&client, screen, &run, "/resume", "Resumed run {}.").await
+        }
+        RunsCommand::Cancel { run } => {
+            let words = "Cancelled run {}. Running jobs receive the cancel.";
+            change(&client, screen, &run, "/cancel", words).await
+        }
+        RunsCommand::Retry {
+            run,
+            params,
+            watch,
+            sure,
+        } => retry(client, screen, &run, &params, &watch, &sure).await,
+    }
+}
+
+async fn list(
+    client: &Client,
+    screen: Screen,
+    mut query: Vec<(&'static str, String)>,
+    limit: u32,
+    scope: &Scoped,
+) -> Result<u8, CliError> {
+    if scope.scope == ScopeArg::All {
+        query.push(("scope", "all".to_owned()));
+    }
+    let (mut json, mut runs, mut cursor) = (Vec::new(), Vec::new(), None::<String>);
+    let mut left = limit;
+    while left > 0 {
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        pairs.extend_pairs(&query);
+        pairs.append_pair("limit", &left.min(PAGE).to_string());
+        if let Some(cursor) = &cursor {
+            pairs.append_pair("cursor", cursor);
+        }
+        let path = format!("/api/runs?{}", pairs.finish());
+        let page = client.list::<RunAnswer>(&path, "runs").await?;
+        left -= PAGE.min(left);
+        runs.extend(page.value);
+        if let Value::Array(page) = &page.json["runs"] {
+            json.extend(page.iter().cloned());
+        }
+        cursor = page.json["nextCursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if screen.json {
+        screen.value(&json!({"runs": json, "nextCursor": cursor}))?;
+        return Ok(0);
+    }
+    if runs.is_empty() {
+        print_note(
+            "No runs. `hyprbox run PRESET --on SELECTOR` queues one; --scope all lists everybody's.",
+        );
+        return Ok(0);
+    }
+    let mut table = Table::new(&["ID", "PRESET", "STATUS", "NODES", "JOBS", "QUEUED", "TOOK"]);
+    for run in &runs {
+        table.row([
+            run.id.as_str().into(),
+            run.preset.as_str().into(),
+            status_cell(run),
+            run.node_count.to_string().into(),
+            words::counts(&run.counts).into(),
+            times::ago(run.created_at).into(),
+            times::took(Some(run.created_at), run.finished_at).into(),
+        ]);
+    }
+    screen.data(&table.render(screen.colors))?;
+    if cursor.is_some() {
+        print_note(&format!(
+            "Showing the newest {limit}; --limit N shows more."
+        ));
+    }
+    Ok(0)
+}
+
+async fn show(client: &Client, screen: Screen, run: &OneRun) -> Result<u8, CliError> {
+    let answer = client.get::<RunAnswer>(&run.path("")).await?;
+    if screen.json {
+        screen.value(&answer.json)?;
+        return Ok(0);
+    }
+    let run = answer.value;
+    let mut pairs: Vec<(&str, Cell)> = vec![
+        ("id", run.id.as_str().into()),
+        ("preset", run.preset.as_str().into()),
+        ("status", status_cell(&run)),
+        ("nodes", run.node_count.to_string().into()),
+        ("jobs", words::counts(&run.counts).into()),
+        ("queued", times::moment(Some(run.created_at)).into()),
+        ("by", run.created_by_email.as_str().into()),
+        ("finished", times::moment(run.finished_at).into()),
+    ];
+    let more = [
+        ("selector", &run.selector),
+        ("retry of", &run.retry_of),
+        ("stopped", &run.stopped_because),
+    ];
+    for (name, text) in more {
+        pairs.extend(text.as_ref().map(|text| (name, text.as_str().into())));
+    }
+    screen.data(&facts(&pairs, screen.colors))?;
+    let mut table = Table::new(&["NODE", "BATCH", "STATUS", "STEP", "TOOK", "JOB"]);
+    for job in &run.jobs {
+        table.row([
+            job.node_id.as_str().into(),
+            job.batch.to_string().into(),
+            Cell::painted(outcome(job), Paint::of_status(job.status)),
+            words::step(job).unwrap_or_default().into(),
+            times::took(job.started_at, job.finished_at).into(),
+            job.id.as_str().into(),
+        ]);
+    }
+    screen.data(&format!("\n{}", table.render(screen.colors)))?;
+    Ok(0)
+}
+
+/// Changes a run. `words` has `{}` for its id.
+async fn change(
+    client: &Client,
+    screen: Screen,
+    run: &OneRun,
+    verb: &str,
+    words: &str,
+) -> Result<u8, CliError> {
+    let changed = client
+        .post::<RunAnswer>(&run.path(verb), &Value::Null)
+        .await?;
+    if screen.json {
+        screen.value(&changed.json)?;
+    } else {
+        print_note(&words.replace("{}", &run.id));
+    }
+    Ok(0)
+}
+
+async fn retry(
+    client: Client,
+    screen: Screen,
+    run: &OneRun,
+    given: &Params,
+    watch: &Watch,
+    sure: &Sure,
+) -> Result<u8, CliError> {
+    let path = run.path("");
+    let separator = if path.contains('?') { '&' } else { '?' };
+    let before = client
+        .get::<RunAnswer>(&format!("{path}{separator}jobs=false"))
+        .await?
+        .value;
+    let preset = fetch_preset(&client, &before.preset).await?;
+    let known = params::without_secrets(&before.params, &preset);
+    let params = params::resolve(&preset, given, known, Secrets::Ask)?;
+    confirm_risk(&preset, "the nodes that have not succeeded", &screen, sure)?;
+    let interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
+    let queued = client
+        .post::<RunAnswer>(&run.path("/retry"), &json!({"params": params}))
+        .await?;
+    if !queued.value.left_out.is_empty() && !screen.json {
+        let gone = queued.value.left_out.join(", ");
+        print_note(&format!("Left out, since they were deleted: {gone}"));
+    }
+    finish(client, screen, queued, watch, interrupts).await
+}
+
+/// Queues a run.
+pub(super) async fn queue(
+    client: Client,
+    screen: Screen,
+    request: &RunRequest,
+    watch: &Watch,
+) -> Result<u8, CliError> {
+    let mut interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
+    let mut is_reported = false;
+    let on_retry = |error: &CallError| {
+        if !std::mem::replace(&mut is_reported, true) {
+            print_note(match error {
+                CallError::Connection { .. } => {
+                    "No response; retrying. The run is queued only once, however many tries it takes."
+                }
+                CallError::Refused { .. } | CallError::Protocol(_) => {
+                    "The server is busy; retrying."
+                }
+            });
+        }
+    };
+    let body = request.body();
+    let queued = tokio::select! {
+        queued = client.post_once::<RunAnswer>("/api/runs", &body, on_retry) => queued?,
+        () = interrupts.next() => {
+            return Err(CliError::new(
+                exit::INTERRUPTED,
+                "interrupted before the server responded: the run may have been queued",
+            )
+            .hint("`hyprbox runs list --limit 1` shows whether it was"));
+        }
+    };
+    finish(client, screen, queued, watch, interrupts).await
+}
+
+/// Prints a new run's id, or follows the run.
+async fn finish(
+    client: Client,
+    screen: Screen,
+    queued: Answer<RunAnswer>,
+    watch: &Watch,
+    interrupts: Interrupts,
+) -> Result<u8, CliError> {
+    let Answer { json, value: run } = queued;
+    let one = OneRun {
+        id: run.id.clone(),
+        scope: Scoped {
+            scope: ScopeArg::Mine,
+        },
+    };
+    if watch.follow {
+        if screen.json {
+            screen.json_line(&json!({"type": "queued", "run": json}))?;
+        }
+        if !screen.json {
+            let nodes = words::nodes(run.node_count);
+            print_note(&format!("Run {}: {} on {nodes}", run.id, run.preset));
+        }
+        return follow(client, screen, one, interrupts).await;
+    }
+    if screen.json {
+        screen.value(&json)?;
+        return Ok(0);
+    }
+    screen.data(&format!("{}\n", run.id))?;
+    print_note(&format!(
+        "Queued {} on {}. To follow it: {}",
+        run.preset,
+        words::nodes(run.node_count),
+        one.command("show --follow")
+    ));
+    Ok(0)
+}
+
+async fn follow(
+    client: Client,
+    screen: Screen,
+    run: OneRun,
+    interrupts: Interrupts,
+) -> Result<u8, CliError> {
+    let follow = FollowRun {
+        client: Arc::new(client),
+        screen,
+        run,
+    };
+    let Some(ended) = follow.run(interrupts).await? else {
+        return Ok(exit::INTERRUPTED);
+    };
+    let code = words::exit_code(ended.status);
+    if !screen.json {
+        screen.data(&summary(&ended, &screen))?;
+    }
+    Ok(code)
+}
+
+/// Shows what a run would do.
+pub(super) async fn show_plan(
+    client: &Client,
+    screen: Screen,
+    request: &RunRequest,
+) -> Result<u8, CliError> {
+    let planned = client
+        .post::<DryRun>("/api/runs?dryRun=true", &request.body())
+        .await?;
+    if screen.json {
+        screen.value(&planned.json)?;
+        return Ok(0);
+    }
+    let nodes = planned.value.nodes;
+    let mut table = Table::new(&["BATCH", "NODE", "STATUS", "TARGET"]);
+    for node in &nodes {
+        table.row([
+            node.batch.to_string().into(),
+            node.id.as_str().into(),
+            words::node_status(node),
+            words::target(node.matches_targets),
+        ]);
+    }
+    screen.data(&table.render(screen.colors))?;
+    let batches = nodes.last().map_or(0, |node| node.batch + 1);
+    print_note(&format!(
+        "{} in {}. Nothing was queued.",
+        words::nodes(nodes.len() as u64),
+        words::count(batches, "batch", "batches")
+    ));
+    Ok(0)
+}
