@@ -1,4 +1,4 @@
-// Links to lines: #L12, #L12-L20. A click on a line number creates one, Shift-click a range. With
+// Links to lines and steps: #L12, #L12-L20, #step-3. A click on a line number creates one, Shift-click a range. With
 // the keyboard, Tab reaches one line: arrows go to others, Enter links to it, Shift+Enter a range.
 
 import { copy } from './copy.js';
@@ -24,9 +24,14 @@ export class Links {
   read() {
     const match = /^#L(\d{1,15})(?:-L(\d{1,15}))?$/.exec(location.hash);
     this.notice.hidden = true;
+    // A run's page links to steps.
+    this.wantedStep = Number(/^#step-(\d{1,3})$/.exec(location.hash)?.[1] ?? 0);
     if (!match) {
       this.wanted = null;
       this.mark(0, 0);
+      if (!this.wantedStep) return;
+      this.went();
+      this.goToWanted(this.isOver);
       return;
     }
     const [from, to] = [Number(match[1]), Number(match[2] ?? match[1])];
@@ -38,6 +43,12 @@ export class Links {
   /** Scrolls to the wanted lines, or shows why they are missing. */
   goToWanted(isOver) {
     this.isOver = isOver;
+    const part = this.wantedStep && this.steps.parts.find(({ number }) => number === this.wantedStep);
+    if (part) {
+      this.wantedStep = 0;
+      this.steps.fold(part, false);
+      part.element.scrollIntoView({ block: 'start' });
+    }
     if (!this.wanted) return;
     const { log } = this;
     const [from, to] = this.wanted;

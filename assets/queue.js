@@ -1,11 +1,11 @@
-// "Show the script" without leaving the page, so that secrets, which the server never sends back,
+// "Show the script" and "Show the nodes" without leaving the page, so that secrets, which the server never sends back,
 // stay in the form.
 
 const form = document.getElementById('queue');
 
 let isPlain = false;
 form?.addEventListener('submit', async (event) => {
-  if (event.submitter?.value !== 'preview' || isPlain) return;
+  if (!['preview', 'match'].includes(event.submitter?.value) || isPlain) return;
   event.preventDefault();
   const body = new URLSearchParams(new FormData(form, event.submitter));
   const response = await fetch(form.action, { method: 'POST', body });
@@ -15,9 +15,9 @@ form?.addEventListener('submit', async (event) => {
     return form.requestSubmit(event.submitter);
   }
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
-  for (const id of ['faults', 'preview']) {
+  for (const id of ['faults', 'preview', 'matches']) {
     const [here, next] = [document.getElementById(id), fresh.getElementById(id)];
-    if (next) here.replaceChildren(...next.childNodes);
+    if (here && next) here.replaceChildren(...next.childNodes);
   }
   for (const fault of form.querySelectorAll('.fault')) {
     fault.textContent = fresh.getElementById(fault.id)?.textContent ?? '';
@@ -25,7 +25,7 @@ form?.addEventListener('submit', async (event) => {
     if (fault.textContent) control?.setAttribute('aria-invalid', 'true');
     else control?.removeAttribute('aria-invalid');
   }
-  const heading = document.getElementById('preview-h');
+  const heading = document.getElementById(event.submitter.value === 'match' ? 'matches-h' : 'preview-h');
   (heading ?? form.querySelector('[aria-invalid=true]'))?.focus();
   heading?.scrollIntoView({ block: 'start' });
 });

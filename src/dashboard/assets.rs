@@ -100,7 +100,7 @@ pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
             "time.js",
         ],
         "worker.js" => &["shared-stream.js", "stream.js"],
-        "live.js" => &[
+        "live.js" | "run.js" => &[
             "share.js",
             "shared-stream.js",
             "stream.js",

@@ -231,7 +231,8 @@ fn sizes(job: &JobView) -> String {
     }
 }
 
-fn params(params: &Value) -> Markup {
+/// The params that were used.
+pub(super) fn params(params: &Value) -> Markup {
     let given = params.as_object();
     html! {
         @if let Some(given) = given.filter(|given| !given.is_empty()) {

@@ -148,6 +148,7 @@ fn header(page: &Page<'_>) -> Markup {
                     @if user.role >= Role::Viewer {
                         (entry(page, "/", "Overview"))
                         (entry(page, "/jobs", "Jobs"))
+                        (entry(page, "/runs", "Runs"))
                         (entry(page, "/nodes", "Nodes"))
                         (entry(page, "/presets", "Presets"))
                     }

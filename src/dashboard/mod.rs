@@ -34,6 +34,10 @@ mod policy;
 mod preset;
 mod presets;
 mod preview;
+mod run;
+mod run_form;
+mod run_words;
+mod runs;
 mod saved_form;
 mod session_end;
 mod setup;
@@ -52,12 +56,14 @@ pub use not_found::not_found;
 
 use crate::auth::Auth;
 use crate::jobs::Jobs;
+use crate::runs::Runs;
 
 /// The services behind the pages.
 #[derive(Clone)]
 struct Site {
     auth: Auth,
     jobs: Jobs,
+    runs: Runs,
     /// The OpenAPI document.
     api: Bytes,
 }
@@ -72,7 +78,7 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ("/nodes", &["q", "selector", "state", "after"]),
     ("/nodes/{id}", &["scope"]),
     ("/presets", &["q", "node"]),
-    ("/presets/{name}", &["node", "from", "scope"]),
+    ("/presets/{name}", &["node", "from", "scope", "on"]),
     ("/presets/{name}/nodes", &["q"]),
     (
         "/jobs",
@@ -81,6 +87,10 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ("/jobs/{id}", &["scope", "view"]),
     ("/jobs/{id}/cancel", &["scope"]),
     ("/jobs/{id}/compare", &["with", "scope"]),
+    ("/runs", &["state", "preset", "scope", "cursor"]),
+    ("/runs/{id}", &["scope", "state", "view"]),
+    ("/runs/{id}/rows", &["scope", "state", "job"]),
+    ("/runs/{id}/{action}", &["scope"]),
     (
         "/audit",
         &["actor", "action", "job", "node", "before", "as"],
@@ -89,7 +99,13 @@ const PARAMETERS: &[(&str, &[&str])] = &[
 
 /// Every page.
 pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
-    let site = Site { auth, jobs, api };
+    let runs = Runs::new(jobs.clone());
+    let site = Site {
+        auth,
+        jobs,
+        runs,
+        api,
+    };
     Router::new()
         .route("/", get(overview::show))
         .route("/setup", get(setup::show).post(setup::submit))
@@ -114,6 +130,10 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
         .route("/jobs/{id}", get(job::show))
         .route("/jobs/{id}/cancel", post(job::cancel))
         .route("/jobs/{id}/compare", get(compare::show))
+        .route("/runs", get(runs::show))
+        .route("/runs/{id}", get(run::show))
+        .route("/runs/{id}/rows", get(run::show_rows))
+        .route("/runs/{id}/{action}", post(run::act))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))
         .route("/account/tokens", post(account::add_token))

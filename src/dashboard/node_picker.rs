@@ -167,7 +167,7 @@ fn fits(preset: &Preset, node: &NodeMatch) -> bool {
     node.os_id.is_empty() || preset.targets_os(&node.os_id, &node.os_id_like)
 }
 
-fn node_words(preset: &Preset, node: &NodeView) -> String {
+pub(super) fn node_words(preset: &Preset, node: &NodeView) -> String {
     let mut words = node.id.clone();
     if let Some(system) = system(node) {
         words.push_str(&format!(" · {}", words::visible(system)));

@@ -12,15 +12,19 @@ use super::form::{Faults, Form, Input, RestorableForm};
 use super::layout::{self, Page};
 use super::node_picker::Picker;
 use super::preview::Preview;
+use super::run_form::{self, RunFields, Submitted};
 use super::{Site, param, parts, presets, saved_form, words};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{Idempotency, JobError, QueueOutcome, QueueRequest, find_visible};
 use crate::presets::{CatalogEntry, ParamKind, Preset, Risk};
+use crate::runs::DryRun;
 
 /// The values of the form.
 struct FormValues {
     node: String,
+    /// The fields for several nodes, if the form has those.
+    run: Option<RunFields>,
     /// Matching nodes are shown to choose from.
     shows_found: bool,
     /// A high-risk preset needs a confirmation before it is queued.
@@ -42,12 +46,23 @@ pub(super) async fn show(
     let entry = entry(&site, &name).await?;
     let mut filled = FormValues::fresh(&entry.preset);
     filled.node = query.get("node").unwrap_or_default().to_owned();
+    if query.get("on") == Some("many") {
+        filled.run = Some(RunFields::default());
+    }
     if let Some(id) = query.get("from") {
         filled
             .fill_from(&site, &user, &entry.preset, &query, id)
             .await?;
     }
-    page(&site, &user, &entry, &filled, None, None).await
+    page(&site, &user, &entry, &filled, None, &Shown::default()).await
+}
+
+/// What a page shows besides the form.
+#[derive(Default)]
+struct Shown {
+    preview: Option<Preview>,
+    /// The nodes that a run would take.
+    matched: Option<DryRun>,
 }
 
 /// Queues a job, or shows the script that would be queued.
@@ -70,19 +85,20 @@ pub(super) async fn submit(
             &entry,
             &filled,
             Some(&saved_form::restored_notice()),
-            None,
+            &Shown::default(),
         )
         .await?;
         return Ok(page.into_response());
     }
     if filled.shows_found || form.0.get("pick").is_some() {
-        let page = page(&site, &user, &entry, &filled, None, None).await?;
+        let page = page(&site, &user, &entry, &filled, None, &Shown::default()).await?;
         return Ok(page.into_response());
     }
     let wish = form.0.get("do");
-    if entry.preset.risk == Risk::High && !matches!(wish, Some("preview" | "confirmed")) {
+    let must_ask = entry.preset.risk == Risk::High && filled.run.is_none();
+    if must_ask && !matches!(wish, Some("preview" | "confirmed")) {
         filled.asks = true;
-        let page = page(&site, &user, &entry, &filled, None, None).await?;
+        let page = page(&site, &user, &entry, &filled, None, &Shown::default()).await?;
         return Ok(page.into_response());
     }
     let params = param::json(entry.preset.params.iter(), &form);
@@ -90,22 +106,32 @@ pub(super) async fn submit(
         preview(&site, &user, &name, params, &filled)
             .await
             .map(|preview| Answer::Preview(Box::new(preview)))
+    } else if let Some(run) = &filled.run {
+        let may_queue = matches!(wish, Some("queue" | "confirmed"));
+        queue_run(&site, &user, &name, params, (&filled, run), may_queue).await
     } else {
         queue(&site, &user, name, params, &filled)
             .await
-            .map(Answer::Queued)
+            .map(|id| Answer::Queued(format!("/jobs/{id}")))
     };
     match answer {
-        Ok(Answer::Queued(id)) => Ok(Redirect::to(&format!("/jobs/{id}")).into_response()),
-        Ok(Answer::Preview(preview)) => {
-            let page = page(&site, &user, &entry, &filled, None, Some(&preview)).await?;
+        Ok(Answer::Queued(address)) => Ok(Redirect::to(&address).into_response()),
+        Ok(answer) => {
+            let mut shown = Shown::default();
+            match answer {
+                Answer::Preview(preview) => shown.preview = Some(*preview),
+                Answer::Matched(matched) => shown.matched = Some(matched),
+                Answer::Queued(_) => {}
+            }
+            let page = page(&site, &user, &entry, &filled, None, &shown).await?;
             Ok(page.into_response())
         }
         Err(error) if is_for_the_form(&error) => {
             if error.code == "idempotency_key_reused" {
                 filled.key = new_key();
             }
-            let page = page(&site, &user, &entry, &filled, Some(&error), None).await?;
+            let shown = Shown::default();
+            let page = page(&site, &user, &entry, &filled, Some(&error), &shown).await?;
             Ok((error.status, page).into_response())
         }
         Err(error) => Err(error),
@@ -113,8 +139,10 @@ pub(super) async fn submit(
 }
 
 enum Answer {
+    /// The address of the job's or run's page.
     Queued(String),
     Preview(Box<Preview>),
+    Matched(DryRun),
 }
 
 fn is_for_the_form(error: &ApiError) -> bool {
@@ -137,6 +165,23 @@ async fn preview(
 ) -> Result<Preview, ApiError> {
     let timeout = timeout_of(&filled.timeout)?;
     Preview::make(site, user, preset, params, timeout, &filled.node).await
+}
+
+/// Queues a run, or returns its nodes to be shown first.
+async fn queue_run(
+    site: &Site,
+    user: &User,
+    preset: &str,
+    params: Map<String, Value>,
+    (filled, run): (&FormValues, &RunFields),
+    may_queue: bool,
+) -> Result<Answer, ApiError> {
+    let request = run.request(preset, params, timeout_of(&filled.timeout)?)?;
+    let submitted = run.submit(site, user, request, &filled.key, may_queue);
+    Ok(match submitted.await? {
+        Submitted::Queued(id) => Answer::Queued(format!("/runs/{id}")),
+        Submitted::Matched(matched) => Answer::Matched(matched),
+    })
 }
 
 async fn queue(
@@ -189,6 +234,7 @@ impl FormValues {
     fn fresh(preset: &Preset) -> Self {
         Self {
             node: String::new(),
+            run: None,
             shows_found: false,
             asks: false,
             timeout: String::new(),
@@ -204,6 +250,7 @@ impl FormValues {
         let typed = |param| param::typed(param, form).unwrap_or_default();
         Self {
             node: form.text("node").trim().to_owned(),
+            run: (form.0.get("on") == Some("many")).then(|| RunFields::typed(form)),
             shows_found: form.0.get("do") == Some("find"),
             asks: false,
             timeout: form.text("timeout").trim().to_owned(),
@@ -240,14 +287,21 @@ async fn page(
     entry: &CatalogEntry,
     filled: &FormValues,
     error: Option<&ApiError>,
-    preview: Option<&Preview>,
+    shown: &Shown,
 ) -> Result<Markup, ApiError> {
     let preset = &entry.preset;
-    let picker = Picker::find(site, preset, &filled.node).await?;
-    let shows_found =
-        filled.shows_found || error.is_some_and(|error| error.fields.contains_key("nodeId"));
-    let fault = error.and_then(|error| error.fields.get("nodeId"));
-    let node = picker.draw(preset, &filled.node, fault.map(String::as_str), shows_found);
+    let node = match &filled.run {
+        Some(run) => {
+            let nodes = site.jobs.all_nodes(None).await?;
+            run.draw(preset, &nodes, &Faults::of(error))
+        }
+        None => {
+            let picker = Picker::find(site, preset, &filled.node).await?;
+            let fault = error.and_then(|error| error.fields.get("nodeId"));
+            let shows_found = filled.shows_found || fault.is_some();
+            picker.draw(preset, &filled.node, fault.map(String::as_str), shows_found)
+        }
+    };
     let body = html! {
         p.crumbs { a href="/presets" { "Presets" } }
         div.preset { div.head { h1 { bdi { (words::visible(&preset.title)) } } (presets::risk(preset.risk)) } }
@@ -258,10 +312,10 @@ async fn page(
                     p { (words::prose(part.trim())) }
                 }
             }
-            @if user.role >= Role::Operator { (form(preset, &node, filled, error)) }
+            @if user.role >= Role::Operator { (form(preset, &node, filled, error, shown.matched.as_ref())) }
             @else { p.none { "Queueing jobs requires the role OPERATOR. Yours is VIEWER." } }
         }
-        div #preview { @if let Some(preview) = preview { (preview.draw()) } }
+        div #preview { @if let Some(preview) = &shown.preview { (preview.draw()) } }
         details { summary { "The preset's file" } pre.code.tall tabindex="0" { (words::visible(&entry.source)) } }
     };
     let page = Page::new(&preset.title, body)
@@ -270,7 +324,13 @@ async fn page(
     Ok(layout::draw(&page.with_module("queue.js")))
 }
 
-fn form(preset: &Preset, node: &Markup, filled: &FormValues, error: Option<&ApiError>) -> Markup {
+fn form(
+    preset: &Preset,
+    node: &Markup,
+    filled: &FormValues,
+    error: Option<&ApiError>,
+    matched: Option<&DryRun>,
+) -> Markup {
     let faults = Faults::of(error);
     let paths: Vec<String> = preset
         .params
@@ -278,6 +338,7 @@ fn form(preset: &Preset, node: &Markup, filled: &FormValues, error: Option<&ApiE
         .map(|param| format!("params.{}", param.name))
         .collect();
     let mut shown = vec!["nodeId", "timeoutSeconds"];
+    shown.extend(filled.run.iter().flat_map(|_| RunFields::FAULTS));
     shown.extend(paths.iter().map(String::as_str));
     let is_reused = error.is_some_and(|error| error.code == "idempotency_key_reused");
     let limit = format!(
@@ -319,7 +380,9 @@ fn form(preset: &Preset, node: &Markup, filled: &FormValues, error: Option<&ApiE
             }
             input type="hidden" name="key" value=(filled.key);
             // Enter uses the form's first button. Without this one that would be a search.
-            button hidden name="do" value="queue" data-ask=[ask.as_ref()] data-sure=[sure] {}
+            @if filled.run.is_some() { button hidden name="do" value="match" {} }
+            @else { button hidden name="do" value="queue" data-ask=[ask.as_ref()] data-sure=[sure] {} }
+            (switch(preset, filled))
             (node)
             @for ((param, path), value) in preset.params.iter().zip(&paths).zip(&filled.values) {
                 (param::draw(param, Some(value), faults.at(path)))
@@ -329,10 +392,26 @@ fn form(preset: &Preset, node: &Markup, filled: &FormValues, error: Option<&ApiE
                 (timeout.draw())
             }
             div.actions {
-                @if filled.asks { button.danger name="do" value="confirmed" { "Queue it anyway" } }
+                @if filled.run.is_some() { button.primary name="do" value="match" { "Show the nodes" } }
+                @else if filled.asks { button.danger name="do" value="confirmed" { "Queue it anyway" } }
                 @else { button.primary name="do" value="queue" data-ask=[ask.as_ref()] data-sure=[sure] { "Queue" } }
                 button name="do" value="preview" formnovalidate { "Show the script" }
             }
+            @if filled.run.is_some() {
+                div #matches aria-live="polite" { @if let Some(matched) = matched { (run_form::matches(preset, matched)) } }
+            }
+        }
+    }
+}
+
+/// The switch between one node and several.
+fn switch(preset: &Preset, filled: &FormValues) -> Markup {
+    let one = format!("/presets/{}", preset.name);
+    let current = |is_many: bool| (is_many == filled.run.is_some()).then_some("true");
+    html! {
+        div.switch role="group" aria-label="Where" {
+            a href=(one) aria-current=[current(false)] { "One node" }
+            a href=(format!("{one}?on=many")) aria-current=[current(true)] { "Several nodes" }
         }
     }
 }

@@ -37,6 +37,26 @@ pub fn parse_step_line(line: &str) -> Option<StepLine<'_>> {
     })
 }
 
+/// The names of the steps that a rendered script announces, in order.
+pub fn script_steps(script: &str) -> Vec<String> {
+    let mut steps: Vec<String> = Vec::new();
+    for line in script.lines() {
+        let text = line
+            .trim_start()
+            .strip_prefix(r"printf '%s\n' '")
+            .and_then(|rest| rest.strip_suffix('\''))
+            .map(|quoted| quoted.replace(r"'\''", "'"));
+        let Some(text) = text else { continue };
+        let Some(step) = parse_step_line(&text) else {
+            continue;
+        };
+        if usize::try_from(step.number) == Ok(steps.len() + 1) {
+            steps.push(step.name.to_owned());
+        }
+    }
+    steps
+}
+
 /// Parses a line of stderr that reports a failed verify, and returns the step's number.
 pub fn failed_verify(line: &str) -> Option<u32> {
     let (number, _, text) = parse_label(line)?;
@@ -57,6 +77,13 @@ fn parse_label(line: &str) -> Option<(u32, u32, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rendered_script_names_its_steps() {
+        let script = "x\nif true; then\n  printf '%s\\n' '==> [1/2] It'\\''s one (already done)'\nelse\n\
+            printf '%s\\n' '==> [1/2] It'\\''s one'\nfi\nprintf '%s\\n' '==> [2/2] Two'\necho '==> [3/3] x'\n";
+        assert_eq!(script_steps(script), ["It's one", "Two"]);
+    }
 
     #[test]
     fn a_step_line_round_trips() {

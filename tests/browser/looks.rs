@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::harness::{Person, Server, chunk};
+use crate::harness::{FakeAgent, Person, Server, chunk};
+use crate::runs::{queue_run, work, write_three};
 
 /// What a failed job has written, in this order.
 const FAILED: [(&str, &str); 6] = [
@@ -62,6 +63,25 @@ fn furnish(admin: &Person) -> (String, String) {
     (bad, running)
 }
 
+/// A run with jobs in every state.
+fn furnish_run(admin: &Person) -> String {
+    let agents: Vec<FakeAgent> = (1..=8)
+        .map(|number| admin.add_node(&format!("web-{number:02}")))
+        .collect();
+    let plan = json!({"canary": 1, "batch": 5, "maxFailures": 2});
+    let id = queue_run(admin, &agents, plan);
+    let steps = [3, 2, 1, 3, 0];
+    for (agent, steps) in agents.iter().zip(steps) {
+        let job = work(agent, steps);
+        match agent.node_id.as_str() {
+            "web-02" => drop(agent.complete(&job, &json!({"exitCode": 7})).ok()),
+            "web-03" | "web-05" => {}
+            _ => drop(agent.succeed(&job)),
+        }
+    }
+    id
+}
+
 #[test]
 fn every_page_in_both_themes_and_narrow() {
     let mut server = Server::start();
@@ -73,6 +93,8 @@ fn every_page_in_both_themes_and_narrow() {
         Browser::on(&server),
         Browser::on(&fresh),
     ];
+    write_three(&server);
+    let run = format!("/runs/{}", furnish_run(&admin));
     let plain = format!("/jobs/{bad}?view=plain");
     let compare = format!("/jobs/{bad}/compare");
     let (bad, running) = (format!("/jobs/{bad}"), format!("/jobs/{running}"));
@@ -94,6 +116,14 @@ fn every_page_in_both_themes_and_narrow() {
         (&inside, "job-running", "/jobs/{id}", &running),
         (&inside, "job-plain", "/jobs/{id}", &plain),
         (&inside, "compare", "/jobs/{id}/compare", &compare),
+        (&inside, "runs", "/runs", "/runs"),
+        (&inside, "run", "/runs/{id}", &run),
+        (
+            &inside,
+            "run-form",
+            "/presets/{name}",
+            "/presets/three?on=many",
+        ),
         (&inside, "account", "/account", "/account"),
         (&inside, "users", "/users", "/users"),
         (&inside, "user-tokens", "/users/{id}/tokens", &tokens),
@@ -133,8 +163,9 @@ fn every_page_in_both_themes_and_narrow() {
 /// The addresses of all pages, as the dashboard's own list of routes has them.
 fn routes() -> Vec<&'static str> {
     // A link that is used up by a look, a part of a page, and files.
-    const NO_PAGES: [&str; 3] = [
+    const NO_PAGES: [&str; 4] = [
         "/once/{code}",
+        "/runs/{id}/rows",
         "/presets/{name}/nodes",
         "/assets/{version}/{*file}",
     ];
