@@ -28,6 +28,14 @@ impl Output {
         }
     }
 
+    /// Ends the line on the terminal, so that a message begins on a line of its own.
+    pub(super) fn end_line(&mut self) -> Result<(), CliError> {
+        match &self.terminal {
+            Some(terminal) if terminal.is_in_line() => self.screen.bytes(b"\n"),
+            _ => Ok(()),
+        }
+    }
+
     /// Resets the terminal's colours.
     pub(super) fn finish(&mut self) -> Result<(), CliError> {
         match &mut self.terminal {

@@ -254,7 +254,8 @@ impl Reporter {
     /// Restores the terminal.
     fn finish(&mut self) -> Result<(), CliError> {
         self.progress.clear();
-        self.output.finish()
+        self.output.finish()?;
+        self.output.end_line()
     }
 }
 

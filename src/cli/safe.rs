@@ -64,6 +64,11 @@ impl Terminal {
         std::mem::take(&mut printer.out)
     }
 
+    /// Whether the current line has text.
+    pub(super) fn is_in_line(&self) -> bool {
+        self.printer.is_lost || self.printer.line.width() > 0
+    }
+
     /// The bytes to write at the end: held-back characters, and a reset of colours.
     pub(super) fn finish(&mut self) -> Vec<u8> {
         let printer = &mut self.printer;

@@ -164,7 +164,7 @@ fn a_command_whose_output_can_t_be_written_says_so() {
 fn a_command_without_standard_error_keeps_its_exit_code() {
     let setup = Setup::new();
     for (words, code) in [
-        (&["serve", "--listen", "nonsense"][..], 2),
+        (&["serve", "--listen", "nonsense"][..], 64),
         (&["jobs", "list"], 126),
         (&["restore", "nowhere.db"], 1),
     ] {

@@ -96,6 +96,35 @@ fn a_hostile_log_does_nothing_to_a_terminal() {
 }
 
 #[test]
+fn the_result_is_on_a_line_of_its_own() {
+    for (output, expected) in [
+        ("no end", "no end\r\n"),
+        ("an end\x1b[0m\n\x1b[0m", "an end\r\n"),
+        ("", ""),
+    ] {
+        let (server, ann, agent) = with_operator();
+        let id = ann.queue("n1");
+        agent.claim();
+        agent.output(&id, &[bytes_chunk("stdout", 0, output.as_bytes())]);
+        agent.succeed(&id);
+        let cli = Cli::of(&server, &ann);
+        let (code, shown) = Tty::start(&cli, &["jobs", "log", "--follow", &id]).ended();
+        assert_eq!(code, 0, "{shown}");
+        // Without the colours, and what draws and clears the progress line.
+        let plain = escapes(&shown)
+            .iter()
+            .fold(shown.clone(), |text, escape| text.replacen(escape, "", 1));
+        let (before, _) = plain
+            .split_once(&format!("Job {id} SUCCEEDED"))
+            .expect("the result");
+        let last = before.rsplit('\r').next().unwrap_or_default();
+        assert_eq!(last.trim_start_matches('\n'), "", "{shown:?}");
+        assert!(before.contains(expected), "{shown:?}");
+        assert!(!before.contains("\r\n\r\n"), "{shown:?}");
+    }
+}
+
+#[test]
 fn a_progress_line_is_drawn_and_cleared() {
     let (server, ann, agent, id) = ready();
     let cli = Cli::of(&server, &ann);
