@@ -1,5 +1,7 @@
 //! Proxies and firewalls between agent and server that respond in the server's place.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -188,20 +190,27 @@ fn an_end_that_a_firewall_refuses_is_reported_in_another_form() {
 #[test]
 fn an_outage_of_the_path_takes_no_message_from_an_end() {
     let server = Server::start();
+    let bare_ends = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&bare_ends);
     server.change(|world| {
         // Pauses are short, to keep the lease.
         world.lease_seconds = 3;
-        world.firewall = Some(Box::new(|kind, _| {
+        world.firewall = Some(Box::new(move |kind, body| {
+            let text = String::from_utf8_lossy(body);
+            let is_bare = text.contains("SIGKILL") && !text.contains("killed by");
+            counted.fetch_add(u32::from(is_bare), Ordering::Relaxed);
             matches!(kind, "complete" | "output").then_some(502)
         }));
     });
     let node = Node::new(&server);
     let _agent = node.start();
     let id = server.queue("kill -9 $$");
-    server.wait_for("many refusals", |world| (world.refused >= 12).then_some(()));
+    // More than one turn of all forms.
+    server.wait_for("refusals", |world| (world.refused >= 8).then_some(()));
     server.change(|world| world.firewall = None);
     let end = server.wait_end(&id);
     assert_eq!(end.error_msg.as_deref(), Some("killed by SIGKILL"));
+    assert_eq!(bare_ends.load(Ordering::Relaxed), 0);
 }
 
 #[test]
