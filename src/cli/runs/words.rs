@@ -1,11 +1,11 @@
 //! Runs and their jobs in words.
 
 use crate::cli::answers::{PlannedNode, RunAnswer, RunCounts, RunJob, RunStatus};
-use crate::cli::outcome::Outcome;
 use crate::cli::safe;
 use crate::cli::screen::{Paint, Screen};
 use crate::cli::table::Cell;
 use crate::cli::times;
+use crate::jobs::DoneEvent;
 use crate::nodes::NodeStatus;
 use crate::store::job::JobStatus;
 
@@ -76,12 +76,13 @@ pub(super) fn outcome(job: &RunJob) -> String {
             None => "QUEUED".to_owned(),
         };
     }
-    let outcome = Outcome {
+    let done = DoneEvent {
         status: job.status,
         exit_code: job.exit_code,
         error_msg: job.error_msg.clone(),
+        finished_at: job.finished_at,
     };
-    outcome.describe()
+    done.describe()
 }
 
 /// Why a queued job can't start yet.
