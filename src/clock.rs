@@ -40,6 +40,13 @@ pub async fn reached(at: Timestamp) {
 }
 
 impl Timestamp {
+    /// Parses RFC 3339 with an offset, from 1970 on, as people and programs send it.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let at: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(at.as_millisecond()).ok()?;
+        Some(Self(at.as_millisecond()))
+    }
+
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub fn as_millis(self) -> i64 {
         self.0

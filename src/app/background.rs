@@ -63,6 +63,7 @@ pub(super) async fn merge_lives(nodes: Nodes, lease_seconds: u64) {
                     | Change::Run { .. }
                     | Change::Progress { .. }
                     | Change::Watched { .. }
+                    | Change::Due
                     | Change::Credentials,
                 ) => continue,
                 Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}

@@ -15,10 +15,9 @@ use serde_json::Value;
 use super::client::segment;
 use super::complete;
 use crate::clock::Timestamp;
+use crate::jobs::EXPIRY_RANGE;
 use crate::presets::TIMEOUT_RANGE;
 
-/// How long jobs may wait for their agents.
-const EXPIRY_RANGE: TimeRange = TimeRange::seconds(60, 31_622_400);
 /// The wait between two batches of a run.
 const PAUSE_RANGE: TimeRange = TimeRange::seconds(0, 86_400);
 
@@ -212,7 +211,7 @@ pub(super) struct Run {
     /// its release
     #[arg(long, value_name = "TIME", value_parser = expiry)]
     pub(super) expires: Option<u64>,
-    /// Start at this time, such as 2026-12-24T22:00:00Z, not now
+    /// Don't start before this time, such as 2026-12-24T22:00:00+01:00
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub(super) at: Option<Timestamp>,
     #[command(flatten)]
@@ -353,8 +352,10 @@ fn batch(text: &str) -> Result<Value, String> {
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {
-    text.parse()
-        .map_err(|_| "must be a time such as 2026-12-24T22:00:00Z".to_owned())
+    Timestamp::parse_rfc3339(text).ok_or_else(|| {
+        "must be a time with its zone, such as 2026-12-01T08:00:00Z or 2026-12-01T08:00:00+01:00"
+            .to_owned()
+    })
 }
 
 /// Whose jobs are meant.
@@ -480,6 +481,14 @@ pub(super) enum JobsCommand {
     Cancel {
         #[command(flatten)]
         job: OneJob,
+    },
+    /// Fail a running job at once, without waiting for its agent; its script is not stopped (ADMIN)
+    Fail {
+        #[command(flatten)]
+        job: OneJob,
+        /// Why; it becomes the job's error message
+        #[arg(long, value_name = "TEXT")]
+        why: String,
     },
     /// Queue a job's preset again, in its current version, on the same node with the same params
     #[command(after_help = EXIT_CODES)]

@@ -67,6 +67,7 @@ pub(super) async fn run(
         }
         JobsCommand::Wait { job } => watch(client, screen, job, None, None).await,
         JobsCommand::Cancel { job } => cancel(&client, screen, &job).await,
+        JobsCommand::Fail { job, why } => fail(&client, screen, &job, &why).await,
         JobsCommand::Retry {
             job,
             params,
@@ -168,6 +169,7 @@ fn table(jobs: &[JobView], scope: ScopeArg) -> Table {
 fn status(job: &JobView) -> Cell {
     let words = match (job.status, job.cancel_requested_at) {
         (JobStatus::Running, Some(_)) => "RUNNING, cancelling".to_owned(),
+        (JobStatus::Queued, _) if !job.holds.is_empty() => "QUEUED, held".to_owned(),
         (status, _) => status.to_string(),
     };
     Cell::painted(words, Paint::of_status(job.status))
@@ -218,6 +220,16 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
         ),
         ("script", format!("sha256 {}", job.script_sha256).into()),
     ];
+    if let Some(at) = job.not_before {
+        pairs.push(("not before", at.to_string().into()));
+    }
+    if let Some(at) = job.expires_at {
+        pairs.push(("expires", at.to_string().into()));
+    }
+    if !job.holds.is_empty() {
+        let waits: Vec<&str> = job.holds.iter().map(|hold| hold.detail.as_str()).collect();
+        pairs.push(("held", waits.join("; ").into()));
+    }
     if job.cancel_requested_at.is_some() {
         pairs.push((
             "cancel requested",
@@ -286,6 +298,28 @@ async fn cancel(client: &Client, screen: Screen, job: &OneJob) -> Result<u8, Cli
             format!("Job {} is {}.", job.id, job.status)
         }
     });
+    Ok(0)
+}
+
+async fn fail(client: &Client, screen: Screen, job: &OneJob, why: &str) -> Result<u8, CliError> {
+    let failed = client
+        .post::<JobView>(&job.path("/fail"), &json!({"errorMsg": why}))
+        .await
+        .map_err(|error| match &error.api {
+            Some((code, _)) if code == "wrong_state" => error.hint(
+                "only a RUNNING job can be failed; `hyprbox jobs cancel` cancels a QUEUED one",
+            ),
+            _ => error,
+        })?;
+    if screen.json {
+        screen.value(&failed.json)?;
+        return Ok(0);
+    }
+    let job = failed.value;
+    print_note(&format!(
+        "Job {} is {}. If its script still runs on {}, `hyprbox jobs cancel {}` stops it.",
+        job.id, job.status, job.node_id, job.id
+    ));
     Ok(0)
 }
 

@@ -154,6 +154,10 @@ pub(super) fn no_such<'k>(
 
 /// Prints why a job has to wait, if it does. Failures are ignored: the job is queued.
 async fn report_wait(client: &Client, job: &JobView) {
+    if let Some(hold) = job.holds.first() {
+        print_note(&format!("The job waits: {}.", hold.detail));
+        return;
+    }
     let path = format!("/api/nodes/{}", segment(&job.node_id));
     let asked = tokio::time::timeout(WAIT_REPORT_TIMEOUT, client.get::<NodeView>(&path)).await;
     if let Ok(Ok(node)) = asked

@@ -195,6 +195,8 @@ fn facts(shown: &Content) -> Markup {
         dl.facts {
             div { dt { "Queued" } dd { (words::moment(job.created_at)) } }
             div { dt { "By" } dd { bdi { (job.created_by_email) } } }
+            @if let Some(at) = job.not_before { div { dt { "Not before" } dd { (words::moment(at)) } } }
+            @if let Some(at) = job.expires_at { div { dt { "Expires" } dd { (words::moment(at)) } } }
             div { dt { "Waited" } dd {
                 @match waited_until {
                     Some(end) => { (words::span(end.millis_since(job.created_at))) }

@@ -4,9 +4,9 @@ use hyprbox_protocol::FailureReason;
 use maud::{Markup, html};
 
 use super::{parts, words};
-use crate::jobs::JobView;
+use crate::jobs::{HoldView, JobView};
 use crate::nodes::{NodeStatus, NodeView};
-use crate::store::job::JobStatus;
+use crate::store::job::{HoldKind, JobStatus};
 
 /// The state with its sentence. `node` is `None` if the node was deleted.
 pub(super) fn draw(job: &JobView, node: Option<&NodeView>) -> Markup {
@@ -38,6 +38,27 @@ fn sentence(job: &JobView, node: Option<&NodeView>) -> Markup {
 }
 
 fn waiting(job: &JobView, node: Option<&NodeView>) -> Markup {
+    html! {
+        @if job.holds.is_empty() { (waiting_for_node(job, node)) }
+        @else { "Waiting: " @for (index, hold) in job.holds.iter().enumerate() {
+            @if index > 0 { ", and " }
+            (held(job, hold))
+        } "." }
+        @if let Some(at) = job.expires_at { " Expires " (words::moment(at)) "." }
+    }
+}
+
+/// A hold in words.
+fn held(job: &JobView, hold: &HoldView) -> Markup {
+    html! {
+        @match (hold.kind, job.not_before) {
+            (HoldKind::NotBefore, Some(at)) => { "not before " (words::moment(at)) }
+            _ => { (hold.detail) }
+        }
+    }
+}
+
+fn waiting_for_node(job: &JobView, node: Option<&NodeView>) -> Markup {
     let id = &job.node_id;
     html! {
         @match node.map(|node| (node, node.status)) {

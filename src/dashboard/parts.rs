@@ -145,7 +145,7 @@ pub(super) fn job_table(jobs: &[JobView], scope: Scope, none: &str) -> Markup {
 fn job_row(job: &JobView, scope: Scope) -> Markup {
     html! {
         tr {
-            td { (job_state(job)) }
+            td { (job_state(job)) @if !job.holds.is_empty() { " " span.dim { "held" } } }
             td.main { a href=(job_address(&job.id, scope)) { bdi { (words::visible(&job.preset)) } } }
             td data-label="Node" { a href=(format!("/nodes/{}", job.node_id)) { (job.node_id) } }
             @if scope == Scope::All { td data-label="By" { bdi { (job.created_by_email) } } }

@@ -15,8 +15,11 @@ use super::preview::Preview;
 use super::run_form::{self, RunFields, Submitted};
 use super::{Site, param, parts, presets, saved_form, words};
 use crate::auth::{Operator, Role, User, Viewer};
-use crate::http::{ApiError, Path, Query};
-use crate::jobs::{Idempotency, JobError, QueueOutcome, QueueRequest, find_visible};
+use crate::http::{ApiError, FieldErrors, Path, Query};
+use crate::jobs::{
+    ClaimTimes, EXPIRY_RANGE, Idempotency, JobError, QueueOutcome, QueueRequest, check_timeout,
+    find_visible,
+};
 use crate::presets::{CatalogEntry, ParamKind, Preset, Risk};
 use crate::runs::DryRun;
 
@@ -30,6 +33,10 @@ struct FormValues {
     /// A high-risk preset needs a confirmation before it is queued.
     asks: bool,
     timeout: String,
+    /// A time before which the job must not start.
+    not_before: String,
+    /// How long the job may wait, such as `36h`.
+    expiry: String,
     /// One per param, in the preset's order.
     values: Vec<String>,
     /// The idempotency key: a form that is sent twice queues one job.
@@ -163,8 +170,10 @@ async fn preview(
     params: Map<String, Value>,
     filled: &FormValues,
 ) -> Result<Preview, ApiError> {
-    let timeout = timeout_of(&filled.timeout)?;
-    Preview::make(site, user, preset, params, timeout, &filled.node).await
+    let mut faults = FieldErrors::default();
+    check_timeout(timeout_of(&filled.timeout)?, &mut faults);
+    ClaimTimes::check(filled.not_before(), expiry_of(&filled.expiry)?, &mut faults);
+    Preview::make(site, user, preset, params, faults, &filled.node).await
 }
 
 /// Queues a run, or returns its nodes to be shown first.
@@ -176,7 +185,11 @@ async fn queue_run(
     (filled, run): (&FormValues, &RunFields),
     may_queue: bool,
 ) -> Result<Answer, ApiError> {
-    let request = run.request(preset, params, timeout_of(&filled.timeout)?)?;
+    let mut faults = FieldErrors::default();
+    let expiry = expiry_of(&filled.expiry)?;
+    let times = ClaimTimes::check(filled.not_before(), expiry, &mut faults);
+    faults.into_result()?;
+    let request = run.request(preset, params, timeout_of(&filled.timeout)?, times)?;
     let submitted = run.submit(site, user, request, &filled.key, may_queue);
     Ok(match submitted.await? {
         Submitted::Queued(id) => Answer::Queued(format!("/runs/{id}")),
@@ -197,12 +210,17 @@ async fn queue(
         );
     }
     let timeout_seconds = timeout_of(&filled.timeout)?;
-    let body = serde_json::json!({"preset": preset, "nodeId": filled.node, "params": params, "timeoutSeconds": timeout_seconds});
+    let not_before = filled.not_before();
+    let expires_in_seconds = expiry_of(&filled.expiry)?;
+    let body = serde_json::json!({"preset": preset, "nodeId": filled.node, "params": params, "timeoutSeconds": timeout_seconds,
+        "notBefore": not_before, "expiresInSeconds": expires_in_seconds});
     let request = QueueRequest {
         preset,
         node_id: filled.node.clone(),
         params: Some(params.into()),
         timeout_seconds,
+        not_before: not_before.map(str::to_owned),
+        expires_in_seconds,
     };
     let key = filled.key.clone();
     let idempotency = (!key.is_empty()).then_some(Idempotency { key, body });
@@ -226,6 +244,20 @@ fn timeout_of(typed: &str) -> Result<Option<i64>, ApiError> {
     seconds.map(Some)
 }
 
+/// Seconds; `None` if the field was left empty.
+fn expiry_of(typed: &str) -> Result<Option<i64>, ApiError> {
+    if typed.is_empty() {
+        return Ok(None);
+    }
+    let seconds = EXPIRY_RANGE.parse(typed).map(|time| time.as_secs());
+    let seconds = seconds.and_then(|seconds| i64::try_from(seconds).ok());
+    seconds.map(Some).ok_or_else(|| {
+        let rule = format!("must be {EXPIRY_RANGE}");
+        ApiError::bad_request("bad_input", format!("expiresInSeconds: {rule}"))
+            .with_field("expiresInSeconds", rule)
+    })
+}
+
 fn new_key() -> String {
     uuid::Uuid::new_v4().to_string()
 }
@@ -238,6 +270,8 @@ impl FormValues {
             shows_found: false,
             asks: false,
             timeout: String::new(),
+            not_before: String::new(),
+            expiry: String::new(),
             values: preset.params.iter().map(param::default_text).collect(),
             key: new_key(),
         }
@@ -254,9 +288,19 @@ impl FormValues {
             shows_found: form.0.get("do") == Some("find"),
             asks: false,
             timeout: form.text("timeout").trim().to_owned(),
+            not_before: form.text("not_before").trim().to_owned(),
+            expiry: form.text("expiry").trim().to_owned(),
             values: preset.params.iter().map(typed).collect(),
             key: if is_key { key } else { String::new() },
         }
+    }
+
+    fn not_before(&self) -> Option<&str> {
+        Some(self.not_before.as_str()).filter(|text| !text.is_empty())
+    }
+
+    fn has_times(&self) -> bool {
+        !self.timeout.is_empty() || !self.not_before.is_empty() || !self.expiry.is_empty()
     }
 
     async fn fill_from(
@@ -337,7 +381,10 @@ fn form(
         .iter()
         .map(|param| format!("params.{}", param.name))
         .collect();
-    let mut shown = vec!["nodeId", "timeoutSeconds"];
+    let more = ["timeoutSeconds", "notBefore", "expiresInSeconds"];
+    let has_fault = more.iter().any(|path| faults.at(path).is_some());
+    let mut shown = vec!["nodeId"];
+    shown.extend(more);
     shown.extend(filled.run.iter().flat_map(|_| RunFields::FAULTS));
     shown.extend(paths.iter().map(String::as_str));
     let is_reused = error.is_some_and(|error| error.code == "idempotency_key_reused");
@@ -354,6 +401,28 @@ fn form(
         autocomplete: "off",
         is_optional: true,
         pattern: Some("[0-9]{1,6}"),
+        ..Input::default()
+    };
+    let not_before = Input {
+        name: "not_before",
+        label: "Not before (optional)",
+        value: &filled.not_before,
+        hint: Some("A time with its zone, such as 2026-12-01T08:00:00Z. The job waits until then"),
+        fault: faults.at("notBefore"),
+        autocomplete: "off",
+        is_optional: true,
+        ..Input::default()
+    };
+    let expiry = Input {
+        name: "expiry",
+        label: "Expires after (optional)",
+        value: &filled.expiry,
+        hint: Some(
+            "Such as 36h or 7d. If the node's agent has not started the job by then, it is cancelled",
+        ),
+        fault: faults.at("expiresInSeconds"),
+        autocomplete: "off",
+        is_optional: true,
         ..Input::default()
     };
     // With scripts the browser asks before the form is sent, and the button's value carries the
@@ -387,9 +456,11 @@ fn form(
             @for ((param, path), value) in preset.params.iter().zip(&paths).zip(&filled.values) {
                 (param::draw(param, Some(value), faults.at(path)))
             }
-            details open[faults.at("timeoutSeconds").is_some() || !filled.timeout.is_empty()] {
+            details open[has_fault || filled.has_times()] {
                 summary { "More" }
                 (timeout.draw())
+                (not_before.draw())
+                (expiry.draw())
             }
             div.actions {
                 @if filled.run.is_some() { button.primary name="do" value="match" { "Show the nodes" } }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Site, compare, parts, words};
 use crate::auth::User;
-use crate::http::ApiError;
+use crate::http::{ApiError, FieldErrors};
 use crate::jobs::{JobView, Scope, unified_diff};
 
 /// The job that would be queued.
@@ -31,12 +31,12 @@ impl Preview {
         user: &User,
         preset: &str,
         params: Map<String, Value>,
-        timeout_seconds: Option<i64>,
+        faults: FieldErrors,
         node: &str,
     ) -> Result<Self, ApiError> {
         let rendered = site
             .jobs
-            .render(preset.to_owned(), params.into(), timeout_seconds)
+            .render(preset.to_owned(), params.into(), faults)
             .await?;
         let (script, values, _) = rendered;
         let (script, params) = (script.text, Value::Object(values.shown()));

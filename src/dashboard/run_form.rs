@@ -9,7 +9,7 @@ use super::node_picker::{LISTED_MAX, node_words};
 use super::{Site, words};
 use crate::auth::User;
 use crate::http::{ApiError, NamedValues};
-use crate::jobs::{Idempotency, PlanRequest};
+use crate::jobs::{ClaimTimes, Idempotency, PlanRequest};
 use crate::nodes::{NodeStatus, NodeView};
 use crate::presets::{Preset, Risk};
 use crate::runs::{CreateOutcome, DryRun, IfOffline, RunRequest};
@@ -70,6 +70,7 @@ impl RunFields {
         preset: &str,
         params: Map<String, Value>,
         timeout_seconds: Option<i64>,
+        times: ClaimTimes,
     ) -> Result<RunRequest, ApiError> {
         let count = |field: &str, text: &str| match text {
             "" => Ok(None),
@@ -100,8 +101,8 @@ impl RunFields {
                 max_failures: count("plan.maxFailures", &self.failures)?,
             }),
             if_offline: self.skips_offline.then_some(IfOffline::Skip),
-            not_before: None,
-            expires_in_seconds: None,
+            not_before: times.not_before,
+            expires_in_seconds: times.expires_in_seconds,
             timeout_seconds,
         })
     }

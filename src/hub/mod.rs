@@ -77,6 +77,7 @@ pub struct Hub {
     all: broadcast::Sender<Change>,
     recent: Mutex<RecentChanges>,
     credentials: watch::Sender<u64>,
+    due: Notify,
     /// Jobs with viewers on another server, each with the time until which that counts.
     watched_elsewhere: Mutex<HashMap<String, Instant>>,
 }
@@ -89,6 +90,7 @@ impl Default for Hub {
             all: broadcast::channel(BACKLOG).0,
             recent: Mutex::new(RecentChanges::starting_at(clock::now())),
             credentials: watch::channel(0).0,
+            due: Notify::new(),
             watched_elsewhere: Mutex::default(),
         }
     }
@@ -137,6 +139,12 @@ impl Hub {
         self.credentials.subscribe()
     }
 
+    /// Waits until a job may wait for an earlier time than before. Only the one task that acts on
+    /// due times may call this; a change while it does not wait is kept.
+    pub async fn due_changed(&self) {
+        self.due.notified().await;
+    }
+
     /// Distributes a commit's changes. The store's writer calls this, so it must not block.
     pub fn publish(&self, changes: &[Change]) {
         for change in changes {
@@ -163,7 +171,12 @@ impl Hub {
                 Change::Run { .. } | Change::Progress { .. } => {}
                 Change::Foreign => {
                     self.wake_everything();
+                    self.due.notify_one();
                     self.credentials.send_modify(|changes| *changes += 1);
+                }
+                Change::Due => {
+                    self.due.notify_one();
+                    continue;
                 }
                 Change::Credentials => {
                     self.credentials.send_modify(|changes| *changes += 1);

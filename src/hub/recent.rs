@@ -55,6 +55,7 @@ impl RecentChanges {
             Change::Run { .. }
             | Change::Output { .. }
             | Change::Watched { .. }
+            | Change::Due
             | Change::Credentials => {}
         }
         if self.jobs.len() + self.nodes.len() > IDS_MAX {

@@ -18,9 +18,11 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use access::{Scope, find_visible};
 pub use error::JobError;
+pub use life::cancel::FailRequest;
+pub use life::claim_times::{ClaimTimes, EXPIRY_RANGE};
 pub use life::key::{KeyError, SecretKey};
 pub use life::poll_fast_path::{FastAnswer, PollFastPath};
-pub use life::queue::{Idempotency, QueueOutcome, QueueRequest, find_key};
+pub use life::queue::{Idempotency, QueueOutcome, QueueRequest, check_timeout, find_key};
 pub use live::events::{Counted, DoneEvent, StatusEvent};
 pub use log::diff::unified as unified_diff;
 pub use log::steps::{Step, StepState};
@@ -55,7 +57,7 @@ pub struct Limits {
 
 /// Everything that the server does with jobs. Cheap to clone.
 ///
-/// - life: [`Jobs::queue`], [`Jobs::cancel`], `poll`, `append`, [`Jobs::complete`],
+/// - life: [`Jobs::queue`], [`Jobs::cancel`], [`Jobs::fail`], `poll`, `append`, [`Jobs::complete`],
 ///   [`Jobs::run_sweeps`]
 /// - reading: [`Jobs::page`], [`Jobs::script`], [`Jobs::diff`], [`Jobs::render`],
 ///   [`Jobs::presets`]; [`find_visible`] checks the user's rights first

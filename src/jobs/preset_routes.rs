@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::{JobError, Jobs};
 use crate::auth::Viewer;
-use crate::http::{ApiError, JsonBody, NamedValues, Path};
+use crate::http::{ApiError, FieldErrors, JsonBody, NamedValues, Path};
 use crate::presets::{PresetList, PresetView, Snapshot};
 use crate::store::StoreError;
 
@@ -85,7 +85,11 @@ async fn render(
     JsonBody(request): JsonBody<RenderRequest>,
 ) -> Result<axum::Json<RenderedScript>, ApiError> {
     let (script, _, _) = jobs
-        .render(name, request.params.unwrap_or_default(), None)
+        .render(
+            name,
+            request.params.unwrap_or_default(),
+            FieldErrors::default(),
+        )
         .await?;
     Ok(axum::Json(RenderedScript {
         script: script.text,

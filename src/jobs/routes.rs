@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{JobError, JobView, Jobs, QueueOutcome, QueueRequest};
-use crate::auth::{Operator, User, Viewer};
-use crate::http::{ApiError, JsonWithValue, Path, Query};
+use super::{FailRequest, JobError, JobView, Jobs, QueueOutcome, QueueRequest};
+use crate::auth::{Admin, Operator, User, Viewer};
+use crate::http::{ApiError, JsonBody, JsonWithValue, Path, Query};
 use crate::jobs::access::{Scope, find_visible};
 use crate::jobs::life::queue::Idempotency;
 use crate::jobs::log::diff;
@@ -176,6 +176,24 @@ async fn cancel(
     Ok((status, axum::Json(JobView::from(job))).into_response())
 }
 
+/// Fails a running job permanently, without waiting for its agent.
+#[utoipa::path(post, path = "/api/jobs/{id}/fail", tag = "jobs", request_body = FailRequest,
+    params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: also other people's jobs")),
+    responses((status = 200, body = JobView, description = "The job was RUNNING and is now FAILED with this message; a later report of its agent is refused"),
+        (status = 409)),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn fail(
+    State(jobs): State<Jobs>,
+    Admin(user): Admin,
+    Path(id): Path<String>,
+    query: Query,
+    JsonBody(request): JsonBody<FailRequest>,
+) -> Result<axum::Json<JobView>, ApiError> {
+    let scope = Scope::to_change(&user, &query)?;
+    let job = jobs.fail(&user, id, request, scope == Scope::All).await?;
+    Ok(axum::Json(JobView::from(job)))
+}
+
 /// Compares two jobs' scripts, as a unified diff.
 #[utoipa::path(get, path = "/api/jobs/{a}/diff/{b}", tag = "jobs",
     params(("a" = String, Path), ("b" = String, Path), ("scope" = Option<String>, Query)),
@@ -222,5 +240,6 @@ pub(super) fn routes() -> OpenApiRouter<Jobs> {
     OpenApiRouter::new()
         .routes(routes!(queue, list))
         .routes(routes!(cancel))
+        .routes(routes!(fail))
         .routes(routes!(diff_scripts))
 }

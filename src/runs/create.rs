@@ -10,7 +10,9 @@ use super::{RunError, RunRequest, Runs};
 use crate::auth::User;
 use crate::clock;
 use crate::http::FieldErrors;
-use crate::jobs::{Idempotency, JobError, Plan, RunAdvance, RunView, find_key, record_run};
+use crate::jobs::{
+    Idempotency, JobError, Plan, RunAdvance, RunView, check_timeout, find_key, record_run,
+};
 use crate::nodes::Selector;
 use crate::presets::Script;
 use crate::store::id::UserId;
@@ -108,22 +110,10 @@ impl Runs {
                 .map_err(|error| faults.add("selector", error.to_string()))
                 .ok()
         });
-        let rendered = self
-            .render(
-                request.preset.clone(),
-                request.params.clone().unwrap_or_default(),
-                request.timeout_seconds,
-            )
-            .await;
-        let (script, values, preset_timeout) = match rendered {
-            Ok(rendered) if faults.is_empty() => rendered,
-            Ok(_) => return Err(JobError::Fields(faults).into()),
-            Err(JobError::Fields(more)) => {
-                faults.append(more);
-                return Err(JobError::Fields(faults).into());
-            }
-            Err(error) => return Err(error.into()),
-        };
+        check_timeout(request.timeout_seconds, &mut faults);
+        let params = request.params.clone().unwrap_or_default();
+        let (script, values, preset_timeout) =
+            self.render(request.preset.clone(), params, faults).await?;
         let given = request
             .timeout_seconds
             .and_then(|given| u64::try_from(given).ok());
@@ -266,6 +256,9 @@ fn insert(
         Some(seconds) => Some(server_state::now(tx)?.plus_millis(seconds * 1_000)),
         None => None,
     };
+    if expires_at.is_some() {
+        tx.publish(Change::Due);
+    }
     run::insert_jobs(tx, run, &prepared.json, &script.sha256, expires_at)?;
     for job in &prepared.jobs {
         if let Some(sealed) = &job.sealed {

@@ -59,6 +59,8 @@ pub enum Change {
     Run { id: String },
     /// A job's step or its holds: what its agent does not wait for.
     Progress { job_id: String },
+    /// A job waits for a time: its `not_before` or its expiry.
+    Due,
     /// A node's facts, presence or existence.
     Node { id: String },
     /// Users, sessions or tokens. Cached credentials are invalid.

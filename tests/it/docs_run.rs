@@ -203,6 +203,11 @@ impl World {
     fn said_here(&self, line: &str) -> String {
         let job = if line.contains("jobs cancel") {
             self.admin.queue("idle")
+        } else if line.contains("jobs fail") {
+            let agent = self.admin.add_node("failing");
+            let id = self.admin.queue("failing");
+            agent.claim();
+            id
         } else {
             self.jobs[0].clone()
         };

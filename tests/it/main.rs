@@ -25,10 +25,12 @@ mod docs;
 mod docs_run;
 mod doctor;
 mod door;
+mod due;
 mod enrol;
 mod events;
 mod exact;
 mod facts;
+mod fail;
 #[cfg(feature = "postgres")]
 mod failover;
 mod http;

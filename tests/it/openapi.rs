@@ -371,6 +371,15 @@ fn jobs() -> Vec<Entry> {
         })
         .owned()
         .conflict(|world| world.operator.cancel(&world.ended).send()),
+        entry("POST /api/jobs/{id}/fail", Who::Admin, |world| {
+            format!("/api/jobs/{}/fail?scope=all", world.running)
+        })
+        .body(json!({"errorMsg": "by hand"}))
+        .unknown(404)
+        .conflict(|world| {
+            let path = format!("/api/jobs/{}/fail?scope=all", world.ended);
+            world.admin.post(&path, &json!({"errorMsg": "late"})).send()
+        }),
         entry("GET /api/jobs/{a}/diff/{b}", Who::Viewer, |world| {
             format!("/api/jobs/{}/diff/{}", world.job, world.ended)
         })
@@ -769,6 +778,7 @@ fn nothing_of_it_is_a_500_and_the_right_call_works() {
         let takes_away = matches!(entry.method(), "DELETE")
             || entry.operation.contains("logout")
             || entry.operation.contains("cancel")
+            || entry.operation.contains("fail")
             || entry.operation.contains("complete")
             || entry.operation.starts_with("PATCH");
         let answer = if takes_away {

@@ -247,7 +247,7 @@ fn with_total(counts: StreamCounts, reported: Option<u64>) -> StreamCounts {
 }
 
 /// Cuts the message to 4,096 characters and replaces NUL, which PostgreSQL does not store in text.
-fn storable(message: &str) -> String {
+pub(super) fn storable(message: &str) -> String {
     message
         .chars()
         .take(MAX_ERROR_MSG_CHARS)

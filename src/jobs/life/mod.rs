@@ -1,7 +1,10 @@
 //! The states of a job: queued, claimed, running, ended.
 
 pub(in crate::jobs) mod agent_routes;
+pub(in crate::jobs) mod cancel;
 pub(in crate::jobs) mod claim;
+pub(in crate::jobs) mod claim_times;
+pub(in crate::jobs) mod due;
 pub(in crate::jobs) mod end;
 pub(in crate::jobs) mod finish;
 pub(in crate::jobs) mod key;

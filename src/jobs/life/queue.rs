@@ -1,5 +1,4 @@
-//! Queue: renders the preset, freezes the script and inserts the job. Cancel: at once while QUEUED,
-//! through the agent while RUNNING.
+//! Queue: renders the preset, freezes the script and inserts the job.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +8,15 @@ use serde_json::{Map, Value};
 
 use crate::audit;
 use crate::auth::User;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::http::{FieldErrors, NamedValues};
-use crate::jobs::life::end::{EndEntry, record_end};
-use crate::jobs::run::advance::RunAdvance;
+use crate::jobs::life::claim_times::ClaimTimes;
 use crate::jobs::{JobError, Jobs};
 use crate::presets::{Script, Values, render};
 use crate::store::id::{JobId, UserId};
 use crate::store::idempotency::{self, StoredKey};
-use crate::store::job::{self, Holds, Job, JobKind, JobStatus, NewJob};
-use crate::store::{Change, Tx, node, run};
+use crate::store::job::{self, Holds, Job, JobKind, NewJob};
+use crate::store::{Change, Tx, node};
 
 /// How long an Idempotency-Key is remembered, in milliseconds.
 pub(in crate::jobs) const KEY_AGE_MS: i64 = 24 * 3_600 * 1_000;
@@ -44,6 +42,16 @@ pub struct QueueRequest {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 604_800)]
     pub timeout_seconds: Option<i64>,
+    /// The job is not claimed before this time, up to 366 days ahead. A time in the past holds
+    /// nothing.
+    #[serde(default)]
+    #[schema(value_type = Option<Timestamp>)]
+    pub not_before: Option<String>,
+    /// The job is CANCELLED if no agent has claimed it this many seconds after it was queued: 60 to
+    /// 31,622,400. Without it the job waits for ever.
+    #[serde(default)]
+    #[schema(minimum = 60, maximum = 31_622_400)]
+    pub expires_in_seconds: Option<i64>,
 }
 
 /// The job of a queue request.
@@ -87,7 +95,7 @@ impl Jobs {
         {
             return Ok(QueueOutcome::Existing(before));
         }
-        let rendered = self.render_request(&request).await?;
+        let (rendered, times) = self.render_request(&request).await?;
         let job = NewJob {
             id: uuid::Uuid::now_v7().to_string(),
             preset: request.preset,
@@ -110,7 +118,7 @@ impl Jobs {
         let bytes = job.script.len() + job.params.len();
         let queued = self
             .store
-            .write_large(bytes, move |tx| insert(tx, &job, sealed, key))
+            .write_large(bytes, move |tx| insert(tx, job, times, sealed, key))
             .await?;
         if let QueueOutcome::New(job) = &queued {
             self.metrics.queued(&job.preset, 1);
@@ -143,32 +151,39 @@ impl Jobs {
             .await
     }
 
-    async fn render_request(&self, request: &QueueRequest) -> Result<Rendered, JobError> {
-        let (script, values, preset_timeout) = self
-            .render(
-                request.preset.clone(),
-                request.params.clone().unwrap_or_default(),
-                request.timeout_seconds,
-            )
-            .await?;
+    async fn render_request(
+        &self,
+        request: &QueueRequest,
+    ) -> Result<(Rendered, ClaimTimes), JobError> {
+        let mut faults = FieldErrors::default();
+        check_timeout(request.timeout_seconds, &mut faults);
+        let times = ClaimTimes::check(
+            request.not_before.as_deref(),
+            request.expires_in_seconds,
+            &mut faults,
+        );
+        let params = request.params.clone().unwrap_or_default();
+        let (script, values, preset_timeout) =
+            self.render(request.preset.clone(), params, faults).await?;
         let timeout_seconds = request
             .timeout_seconds
             .and_then(|given| u64::try_from(given).ok());
-        Ok(Rendered {
+        let rendered = Rendered {
             script,
             params: values.shown(),
             secrets: values.into_secrets(),
             timeout_seconds: timeout_seconds.unwrap_or(preset_timeout),
-        })
+        };
+        Ok((rendered, times))
     }
 
     /// Renders a preset with params. Returns the script, the values used and the preset's timeout,
-    /// or every fault of the params and of `timeout_seconds` at once.
+    /// or every fault of the params at once, with the `faults` of the request's other fields.
     pub async fn render(
         &self,
         name: String,
         params: NamedValues,
-        timeout_seconds: Option<i64>,
+        mut faults: FieldErrors,
     ) -> Result<(Script, Values, u64), JobError> {
         let catalog = std::sync::Arc::clone(&self.catalog);
         let work = move || {
@@ -178,14 +193,10 @@ impl Jobs {
                 .get(&name)
                 .ok_or_else(|| JobError::no_preset(&presets, &name))?;
             let checked = Values::check(&entry.preset, &params.kept);
-            let timeout_fits =
-                timeout_seconds.is_none_or(|given| (1..=TIMEOUT_MAX_SECONDS).contains(&given));
             let values = match checked {
                 // `params.more` counts names beyond those kept, which no preset has.
-                Ok(values) if timeout_fits && params.more == 0 => values,
+                Ok(values) if faults.is_empty() && params.more == 0 => values,
                 checked => {
-                    let mut faults = FieldErrors::default();
-                    faults.check(timeout_fits, "timeoutSeconds", "must be 1 to 604800");
                     if params.more > 0 && checked.is_ok() {
                         faults.add("params", "has more names than a preset can have params");
                     }
@@ -208,20 +219,12 @@ impl Jobs {
             .await
             .map_err(|_| crate::store::StoreError::Stopping)?
     }
+}
 
-    /// Cancels a QUEUED job at once; requests that the agent stop a RUNNING one. `any_owner` allows
-    /// other people's jobs, for an ADMIN with `scope=all`.
-    pub async fn cancel(&self, user: &User, id: String, any_owner: bool) -> Result<Job, JobError> {
-        let (user, runs) = (user.clone(), self.run_advance());
-        let job = self
-            .store
-            .write(move |tx| cancel(tx, &runs, &user, &id, any_owner))
-            .await?;
-        if job.status == JobStatus::Cancelled && !job.still_running {
-            self.metrics.finished(&job);
-        }
-        Ok(job)
-    }
+/// Checks the timeout of a request.
+pub fn check_timeout(timeout_seconds: Option<i64>, faults: &mut FieldErrors) {
+    let fits = timeout_seconds.is_none_or(|given| (1..=TIMEOUT_MAX_SECONDS).contains(&given));
+    faults.check(fits, "timeoutSeconds", "must be 1 to 604800");
 }
 
 /// Whether an agent will read the answer with which the job is claimed.
@@ -251,7 +254,8 @@ impl std::io::Write for ByteCount {
 
 fn insert(
     tx: &mut dyn Tx,
-    job: &NewJob,
+    mut job: NewJob,
+    times: ClaimTimes,
     sealed: Option<Vec<u8>>,
     key: Option<(String, [u8; 32])>,
 ) -> Result<QueueOutcome, JobError> {
@@ -264,7 +268,8 @@ fn insert(
         idempotency::insert(tx, user_id, &key, digest, job_id, job.created_at)?;
     }
     node::find_held(tx, &job.node_id)?.ok_or(JobError::NodeNotFound)?;
-    let queued = job::insert(tx, job)?;
+    times.set(tx, &mut job)?;
+    let queued = job::insert(tx, &job)?;
     if let Some(sealed) = sealed {
         job::insert_secrets(tx, &job.id, sealed)?;
     }
@@ -308,59 +313,6 @@ pub fn find_key(
         Some(known) if known.digest != digest => Err(JobError::KeyReused),
         known => Ok(known),
     }
-}
-
-fn cancel(
-    tx: &mut dyn Tx,
-    runs: &RunAdvance,
-    user: &User,
-    id: &str,
-    any_owner: bool,
-) -> Result<Job, JobError> {
-    run::lock_of_job(tx, id)?;
-    let job = job::find_locked(tx, id)?
-        .filter(|job| any_owner || job.created_by == user.id)
-        .ok_or(JobError::NotFound)?;
-    let now = clock::now();
-    let changed = match job.status {
-        JobStatus::Queued => job::cancel_queued(tx, id, now)?,
-        JobStatus::Running => job::request_cancel(tx, id, now)?,
-        // The lease expired, or somebody changed the row, and the script still runs.
-        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled if job.still_running => {
-            job::request_cancel(tx, id, now)?
-        }
-        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => None,
-    };
-    let changed = changed.ok_or(JobError::WrongState(job.status))?;
-    let (actor, action) = (user.email.as_str(), "job.cancel");
-    let detail = match job.status {
-        JobStatus::Queued => {
-            let entry = EndEntry {
-                actor,
-                action,
-                detail: "while queued",
-            };
-            record_end(tx, runs, &changed, Some(entry))?;
-            return Ok(changed);
-        }
-        JobStatus::Running => "while running",
-        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => {
-            "while the script still ran after the job's end"
-        }
-    };
-    let entry = audit::Entry {
-        actor,
-        action,
-        job_id: Some(id),
-        node_id: Some(&job.node_id),
-        detail: Some(detail),
-    };
-    audit::record(tx, entry)?;
-    tx.publish(Change::Job {
-        id: job.id,
-        node_id: job.node_id,
-    });
-    Ok(changed)
 }
 
 /// The JSON value in canonical form: sorted keys, whole numbers without a fraction.

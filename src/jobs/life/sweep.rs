@@ -1,8 +1,10 @@
-//! Periodic work: fails jobs whose lease has expired, and deletes old jobs and idempotency keys.
+//! Periodic work: fails jobs whose lease has expired or whose timeout is long over, and deletes old
+//! jobs and idempotency keys.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use hyprbox_protocol::FailureReason;
 use tokio::sync::broadcast;
 
 use crate::clock;
@@ -10,11 +12,14 @@ use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::life::queue::KEY_AGE_MS;
 use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
+use crate::nodes::RunClock;
 use crate::store::job::{self, Job};
 use crate::store::{Change, Tx, idempotency, node, retention, run, space};
 
 /// How often leases are checked.
 const TICK: Duration = Duration::from_millis(500);
+/// How long after its timeout a job's end may arrive before the server fails the job.
+const OVERDUE_MS: u64 = 60_000;
 /// How often old rows are deleted, and all agents and viewers are woken.
 const SLOW_TICK: Duration = Duration::from_secs(30);
 /// How often a server that shares its database reads changes whose notification may have been lost.
@@ -32,7 +37,11 @@ impl Jobs {
     /// Runs the periodic work until the server shuts down.
     pub async fn run_sweeps(self) {
         // Concurrent, because a long deletion must not delay the check of leases.
-        tokio::join!(self.watch_leases(), self.delete_old_rows());
+        tokio::join!(
+            self.watch_leases(),
+            self.watch_due_times(),
+            self.delete_old_rows()
+        );
     }
 
     async fn delete_old_rows(&self) {
@@ -87,27 +96,43 @@ impl Jobs {
         }
     }
 
-    /// Fails RUNNING jobs whose agent instance gave no sign of life for a whole lease. `first_seen`
-    /// holds the time, on the run clock, at which this server first read each RUNNING job; a lease
-    /// never begins before that.
-    async fn sweep_leases(&self, first_seen: &mut HashMap<String, u64>) -> Result<(), JobError> {
+    /// Fails RUNNING jobs whose agent instance gave no sign of life for a whole lease, and those
+    /// whose end has not arrived by their deadline. `first_seen` holds the times, on the run clock,
+    /// that this server assigned to each RUNNING job when it first read the job.
+    async fn sweep_leases(
+        &self,
+        first_seen: &mut HashMap<String, FirstSeen>,
+    ) -> Result<(), JobError> {
         let running = self
             .store
-            .read(|tx| Ok::<_, JobError>(job::running(tx)?))
+            .read(|tx| Ok::<_, JobError>(job::running_since(tx, clock::now())?))
             .await?;
         let now_ms = self.nodes.presence.now_ms();
         let known = std::mem::take(first_seen);
-        let mut overdue = Vec::new();
-        for (id, node_id, instance) in running {
-            let seen = known.get(&id).copied().unwrap_or(now_ms);
-            first_seen.insert(id.clone(), seen);
+        let (mut overdue, mut timed_out) = (Vec::new(), Vec::new());
+        for job in running {
+            let seen = known
+                .get(&job.id)
+                .copied()
+                .unwrap_or_else(|| FirstSeen::of(&job, now_ms));
+            first_seen.insert(job.id.clone(), seen);
             let life = self
                 .nodes
                 .presence
-                .last_seen_ms(&node_id, instance.as_deref())
+                .last_seen_ms(&job.node_id, job.instance.as_deref())
                 .unwrap_or(0);
-            if now_ms.saturating_sub(seen.max(life)) >= self.limits.lease_seconds * 1_000 {
-                overdue.push(id);
+            if now_ms.saturating_sub(seen.at_ms.max(life)) >= self.limits.lease_seconds * 1_000 {
+                overdue.push(job.id);
+            } else if now_ms >= seen.deadline_ms {
+                timed_out.push(job.id);
+            }
+        }
+        for id in timed_out {
+            let runs = self.run_advance();
+            let failed = self.store.write(move |tx| time_out(tx, &runs, &id)).await?;
+            if let Some(job) = failed {
+                tracing::warn!(job = %job.id, node = %job.node_id, "no end of the job has arrived: its timeout is over");
+                self.metrics.finished(&job);
             }
         }
         let lease_seconds = self.limits.lease_seconds;
@@ -201,11 +226,54 @@ async fn job_may_run(mut changes: broadcast::Receiver<Change>) {
                 | Change::Progress { .. }
                 | Change::Output { .. }
                 | Change::Watched { .. }
+                | Change::Due
                 | Change::Credentials,
             ) => {}
             Ok(Change::Job { .. } | Change::Foreign) | Err(_) => return,
         }
     }
+}
+
+/// Times on the run clock of a RUNNING job. Neither its lease nor its deadline begins before the
+/// server runs, so that agents can deliver what they could not deliver meanwhile.
+#[derive(Debug, Clone, Copy)]
+struct FirstSeen {
+    /// When this server first read the job.
+    at_ms: u64,
+    /// When the server fails the job if its end has not arrived.
+    deadline_ms: u64,
+}
+
+impl FirstSeen {
+    fn of(job: &job::RunningJob, now_ms: u64) -> Self {
+        let timeout_ms = job.timeout_seconds.saturating_mul(1_000);
+        let ran_ms = u64::try_from(job.ran_ms).unwrap_or(0);
+        // The run clock lags by up to one tick.
+        let lag_ms = u64::try_from(RunClock::TICK.as_millis()).unwrap_or(0);
+        let left_ms = timeout_ms.saturating_sub(ran_ms) + OVERDUE_MS + lag_ms;
+        Self {
+            at_ms: now_ms,
+            deadline_ms: now_ms.saturating_add(left_ms),
+        }
+    }
+}
+
+fn time_out(tx: &mut dyn Tx, runs: &RunAdvance, id: &str) -> Result<Option<Job>, JobError> {
+    run::lock_of_job(tx, id)?;
+    let Some(job) = job::find_locked(tx, id)? else {
+        return Ok(None);
+    };
+    let message = FailureReason::timed_out_after(job.timeout_seconds);
+    let Some(job) = job::time_out(tx, id, &message, clock::now())? else {
+        return Ok(None);
+    };
+    let entry = EndEntry {
+        actor: "server",
+        action: "job.time_out",
+        detail: "no end has arrived within a minute after the timeout",
+    };
+    record_end(tx, runs, &job, Some(entry))?;
+    Ok(Some(job))
 }
 
 fn lose(

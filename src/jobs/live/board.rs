@@ -125,6 +125,7 @@ impl PendingChanges {
             }
             Change::Output { .. }
             | Change::Watched { .. }
+            | Change::Due
             | Change::Credentials
             | Change::Foreign => {}
             // Only of the run that the client has named.

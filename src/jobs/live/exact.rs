@@ -197,6 +197,7 @@ async fn nudge(nudges: &mut Nudges, job_id: &str) -> bool {
                     | Change::Progress { .. }
                     | Change::Watched { .. }
                     | Change::Node { .. }
+                    | Change::Due
                     | Change::Credentials,
                 ) => {}
                 Err(RecvError::Closed) => return false,

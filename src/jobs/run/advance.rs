@@ -117,6 +117,9 @@ impl RunAdvance {
             Some(seconds) => Some(server_state::now(tx)?.plus_millis(seconds * 1_000)),
             None => None,
         };
+        if expires_at.is_some() {
+            tx.publish(Change::Due);
+        }
         for (id, node_id) in run::release(tx, &run.id, batch, expires_at)? {
             tx.publish(Change::Job { id, node_id });
         }

@@ -106,6 +106,7 @@ async fn run_may_be_due(mut changes: broadcast::Receiver<Change>) {
                 | Change::Node { .. }
                 | Change::Output { .. }
                 | Change::Watched { .. }
+                | Change::Due
                 | Change::Credentials,
             ) => {}
             Err(RecvError::Closed) => std::future::pending().await,

@@ -4,6 +4,7 @@
 use super::hold::Holds;
 use super::record::{Job, JobKind, JobStatus, StreamCounts, job_columns, job_of_row};
 use crate::clock::Timestamp;
+use crate::store::id::{JobId, NodeId};
 use crate::store::{Statement, StoreError, Tx, Value, read_all, values};
 
 /// A statement from a file, followed by `RETURNING` and the columns of a job.
@@ -24,6 +25,13 @@ static CANCEL_NODE: Statement = returning_job!("../sql/job_cancel_node.sql");
 static FINISH: Statement = returning_job!("../sql/job_finish.sql");
 static LOSE: Statement = returning_job!("../sql/job_lose.sql");
 static LOSE_SHARED: Statement = returning_job!("../sql/job_lose.postgres.sql");
+static EXPIRE: Statement = returning_job!("../sql/job_expire.sql");
+static EXPIRE_SHARED: Statement = returning_job!("../sql/job_expire.postgres.sql");
+static RELEASE_DUE: Statement = Statement::new(include_str!("../sql/job_release_due.sql"));
+static RELEASE_DUE_SHARED: Statement =
+    Statement::new(include_str!("../sql/job_release_due.postgres.sql"));
+static TIME_OUT: Statement = returning_job!("../sql/job_time_out.sql");
+static FAIL: Statement = returning_job!("../sql/job_fail.sql");
 static SET_STILL_RUNNING: Statement =
     Statement::new("UPDATE jobs SET still_running = $2 WHERE id = $1");
 static SET_STEP: Statement = Statement::new("UPDATE jobs SET step = $2 WHERE id = $1");
@@ -205,6 +213,59 @@ pub fn lose(
     } else {
         change(tx, &LOSE, values![id, now])
     }
+}
+
+/// RUNNING → FAILED with this message because the timeout is long over, marked as lost; `None` if
+/// the job is not RUNNING.
+pub fn time_out(
+    tx: &mut dyn Tx,
+    id: &str,
+    message: &str,
+    now: Timestamp,
+) -> Result<Option<Job>, StoreError> {
+    change(tx, &TIME_OUT, values![id, now, message])
+}
+
+/// RUNNING → FAILED with this message, permanently; `None` if the job is not RUNNING.
+pub fn fail(
+    tx: &mut dyn Tx,
+    id: &str,
+    message: &str,
+    now: Timestamp,
+) -> Result<Option<Job>, StoreError> {
+    change(tx, &FAIL, values![id, now, message])
+}
+
+/// QUEUED → CANCELLED for up to `limit` jobs of a run, or up to `limit` single jobs, whose expiry
+/// has passed, by the clock that counts for the database. Returns them.
+pub fn expire(
+    tx: &mut dyn Tx,
+    run_id: Option<&str>,
+    now: Timestamp,
+    limit: u64,
+) -> Result<Vec<Job>, StoreError> {
+    let run_id = run_id.unwrap_or_default();
+    let rows = if tx.is_shared() {
+        tx.query(&EXPIRE_SHARED, values![limit, run_id])?
+    } else {
+        tx.query(&EXPIRE, values![limit, now, run_id])?
+    };
+    read_all(rows, job_of_row)
+}
+
+/// Releases the hold `not_before` of up to `limit` jobs whose time has come, by the clock that
+/// counts for the database. Returns each job and its node.
+pub fn release_due(
+    tx: &mut dyn Tx,
+    now: Timestamp,
+    limit: u64,
+) -> Result<Vec<(JobId, NodeId)>, StoreError> {
+    let rows = if tx.is_shared() {
+        tx.query(&RELEASE_DUE_SHARED, values![limit])?
+    } else {
+        tx.query(&RELEASE_DUE, values![limit, now])?
+    };
+    read_all(rows, |row| Ok((JobId(row.take()?), NodeId(row.take()?))))
 }
 
 /// Deletes up to a hundred jobs that ended before `before`, with their output, and returns how

@@ -6,15 +6,16 @@ mod query;
 mod record;
 
 pub use change::{
-    Ending, NewJob, cancel_all_queued, cancel_queued, finish, insert, insert_script,
-    insert_secrets, lose, prune, prune_scripts, request_cancel, set_pid, set_step,
-    set_still_running,
+    Ending, NewJob, cancel_all_queued, cancel_queued, expire, fail, finish, insert, insert_script,
+    insert_secrets, lose, prune, prune_scripts, release_due, request_cancel, set_pid, set_step,
+    set_still_running, time_out,
 };
 pub use hold::{HoldKind, Holds};
 pub use query::{
-    JobFilter, RecentWork, count_queued, count_queued_on, count_unfinished, find, find_locked,
-    finished_since, list, list_of_run, nodes_with_work, recent_work, running, running_on, script,
-    still_running, still_running_on, unfinished,
+    JobFilter, RecentWork, RunningJob, count_queued, count_queued_on, count_unfinished, find,
+    find_locked, finished_since, list, list_of_run, next_due, nodes_with_work, recent_work,
+    running, running_on, running_since, runs_with_expired, script, still_running, still_running_on,
+    unfinished,
 };
 pub use record::{Job, JobKind, JobStatus, StreamCounts};
 pub(in crate::store) use record::{job_columns, job_of_row};

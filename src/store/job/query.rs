@@ -26,6 +26,12 @@ static OF_PRESET: Statement = Statement::new(
     "SELECT id FROM jobs WHERE preset >= $1 AND preset <= $1 ORDER BY preset LIMIT 1",
 );
 static RUNNING: Statement = Statement::new(include_str!("../sql/job_running.sql"));
+static RUNNING_SINCE: Statement = Statement::new(include_str!("../sql/job_running_since.sql"));
+static RUNS_WITH_EXPIRED: Statement = Statement::new(
+    "SELECT DISTINCT run_id FROM jobs
+     WHERE status = 'QUEUED' AND expires_at IS NOT NULL AND expires_at <= $1 AND run_id IS NOT NULL",
+);
+static NEXT_DUE: Statement = Statement::new(include_str!("../sql/job_next_due.sql"));
 static WITH_WORK: Statement = Statement::new(include_str!("../sql/job_with_work.sql"));
 static RECENT_WORK: Statement = Statement::new(include_str!("../sql/job_recent.postgres.sql"));
 static STILL_RUNNING: Statement =
@@ -168,6 +174,48 @@ pub fn running(tx: &mut dyn Tx) -> Result<Vec<(String, String, Option<String>)>,
     read_all(tx.query(&RUNNING, &[])?, |row| {
         Ok((row.take()?, row.take()?, row.take()?))
     })
+}
+
+/// A RUNNING job with what decides how long it may run.
+#[derive(Debug, Clone)]
+pub struct RunningJob {
+    pub id: String,
+    pub node_id: String,
+    /// The agent instance that claimed the job.
+    pub instance: Option<String>,
+    pub timeout_seconds: u64,
+    /// Milliseconds since the claim, by the clock that counts for the database.
+    pub ran_ms: i64,
+}
+
+/// Returns every RUNNING job.
+pub fn running_since(tx: &mut dyn Tx, now: Timestamp) -> Result<Vec<RunningJob>, StoreError> {
+    let is_shared = tx.is_shared();
+    read_all(tx.query(&RUNNING_SINCE, &[])?, |row| {
+        let (id, node_id, instance) = (row.take()?, row.take()?, row.take()?);
+        let timeout_seconds = row.take()?;
+        let (started_at, database_now) = (row.take_typed_time()?, row.take_typed_time()?);
+        // SQLite's clock is the machine's, but CURRENT_TIMESTAMP has only whole seconds.
+        let now = database_now.filter(|_| is_shared).unwrap_or(now);
+        Ok(RunningJob {
+            id,
+            node_id,
+            instance,
+            timeout_seconds,
+            ran_ms: started_at.map_or(0, |started_at| now.millis_since(started_at)),
+        })
+    })
+}
+
+/// Returns the runs that may have QUEUED jobs whose expiry has passed at `now`.
+pub fn runs_with_expired(tx: &mut dyn Tx, now: Timestamp) -> Result<Vec<String>, StoreError> {
+    read_all(tx.query(&RUNS_WITH_EXPIRED, values![now])?, Row::take)
+}
+
+/// Returns the earliest time at which a hold ends or a job expires.
+pub fn next_due(tx: &mut dyn Tx) -> Result<Option<Timestamp>, StoreError> {
+    tx.query_one(&NEXT_DUE, &[])?
+        .map_or(Ok(None), |mut row| row.take_typed_time())
 }
 
 /// Returns the jobs that have ended here although their script still runs: the job's id, its node

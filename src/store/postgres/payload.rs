@@ -59,6 +59,7 @@ pub(super) fn line_of(change: &Change) -> String {
         Change::Run { id } => line('r', &[id]),
         Change::Progress { job_id } => line('s', &[job_id]),
         Change::Node { id } => line('n', &[id]),
+        Change::Due => "d".to_owned(),
         Change::Credentials => "c".to_owned(),
         Change::Foreign => "*".to_owned(),
     }
@@ -83,6 +84,7 @@ pub(super) fn change_of(line: &str) -> Change {
             job_id: job_id.to_owned(),
         },
         (Some("n"), Some(id), None) => Change::Node { id: id.to_owned() },
+        (Some("d"), None, None) => Change::Due,
         (Some("c"), None, None) => Change::Credentials,
         _ => Change::Foreign,
     }
@@ -102,10 +104,18 @@ mod tests {
         let node = Change::Node { id: "n-1".into() };
         let run = Change::Run { id: "r-1".into() };
         let step = Change::Progress { job_id: "a".into() };
-        let sent = [output("a"), job, node, Change::Credentials, run, step];
+        let sent = [
+            output("a"),
+            job,
+            node,
+            Change::Due,
+            Change::Credentials,
+            run,
+            step,
+        ];
         let lines: Vec<String> = sent.iter().map(line_of).collect();
         let payloads = payloads_of(&lines);
-        assert_eq!(payloads, ["o a\nj 0193-a n-1\nn n-1\nc\nr r-1\ns a"]);
+        assert_eq!(payloads, ["o a\nj 0193-a n-1\nn n-1\nd\nc\nr r-1\ns a"]);
         let read: Vec<Change> = payloads[0].lines().map(change_of).collect();
         assert_eq!(read, sent);
         assert_eq!(line_of(&output("it's")), "*");

@@ -73,6 +73,12 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     assert_eq!(claim::list_own(tx, token, node, Some("one"))?, None);
     assert_eq!(claim::list_own(tx, token, node, None)?, None);
     assert_eq!(job::running(tx)?.len(), 1);
+    job::running_since(tx, at)?;
+    job::next_due(tx)?;
+    job::expire(tx, None, at, 10)?;
+    job::expire(tx, Some("0191"), at, 10)?;
+    job::runs_with_expired(tx, at)?;
+    job::release_due(tx, at, 10)?;
     job::count_unfinished(tx)?;
     job::unfinished(tx)?;
     job::set_pid(tx, id, 1)?;
@@ -98,6 +104,8 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     if tx.is_shared() {
         job::recent_work(tx)?;
     }
+    job::time_out(tx, "0192", "late", at)?;
+    job::fail(tx, "0192", "by hand", at)?;
     job::lose(tx, id, at, 90)?;
     job::cancel_queued(tx, id, at)?;
     job::cancel_all_queued(tx, "n1", at)?;

@@ -368,3 +368,64 @@ fn lists_for_people_and_for_programs() {
         json!("note")
     );
 }
+
+#[test]
+fn a_job_may_wait_for_a_time_and_expire() {
+    let (server, ann, agent) = with_operator();
+    let cli = Cli::of(&server, &ann);
+    let at = "2027-01-01T08:00:00+01:00";
+    let words = ["run", "note", "-n", "n1", "--at", at, "--expires", "60d"];
+    let ran = cli.run(&words).ends(0);
+    let id = ran.text().trim().to_owned();
+    ran.says("The job waits: not before 2027-01-01T07:00:00.000Z.");
+    let job = ann.job(&id);
+    assert_eq!(job["notBefore"], "2027-01-01T07:00:00.000Z");
+    let [from, to] = ["createdAt", "expiresAt"].map(|field| {
+        let at: jiff::Timestamp = job.field(field).parse().expect("a time");
+        at.as_second()
+    });
+    assert_eq!(to - from, 60 * 86_400);
+    let shown = cli.run(&["jobs", "show", &id]).ends(0).text();
+    assert!(
+        shown.contains("not before 2027-01-01T07:00:00.000Z"),
+        "{shown}"
+    );
+    let list = cli.run(&["jobs", "list"]).ends(0).text();
+    assert!(list.contains("QUEUED, held"), "{list}");
+    agent.finds_nothing("");
+    for (flag, value, words) in [
+        ("--at", "tomorrow", "a time with its zone"),
+        ("--expires", "59s", "a time from 1m to 366d"),
+        ("--expires", "367d", "a time from 1m to 366d"),
+    ] {
+        cli.run(&["run", "note", "-n", "n1", flag, value])
+            .ends(64)
+            .says(words);
+    }
+}
+
+#[test]
+fn an_admin_fails_a_running_job() {
+    let (mut server, ann, agent) = with_operator();
+    let id = ann.queue("n1");
+    let admin = server.admin();
+    let cli = Cli::of(&server, &admin);
+    let fail = [
+        "jobs",
+        "fail",
+        &id,
+        "--scope",
+        "all",
+        "--why",
+        "the disk is gone",
+    ];
+    cli.run(&fail).ends(125).says("hyprbox jobs cancel");
+    agent.claim();
+    cli.run(&fail).ends(0).says("is FAILED");
+    assert_eq!(ann.job(&id)["errorMsg"], "the disk is gone");
+    Cli::of(&server, &ann)
+        .run(&["jobs", "fail", &id, "--why", "x"])
+        .ends(126);
+    // Without a reason nothing is sent.
+    cli.run(&["jobs", "fail", &id]).ends(64);
+}
