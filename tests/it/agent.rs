@@ -551,3 +551,42 @@ fn a_preset_may_leave_processes_running() {
         }
     }
 }
+
+/// A restored backup, or a row set back by hand: the script does not start a second time, however
+/// many jobs have run since.
+#[test]
+fn a_job_that_is_queued_again_by_hand_does_not_run_again() {
+    const LATER: usize = 300;
+    let mut world = world();
+    let runs = world.file("runs");
+    let append = format!("echo run >> '{}'", runs.display());
+    let first = world.run(&append);
+    assert_eq!(world.done(&first)["status"], "SUCCEEDED");
+    let second = world.run(&append);
+    assert_eq!(world.done(&second)["status"], "SUCCEEDED");
+    let queue_again = |world: &World, id: &str| {
+        let changed = world.server.database().execute(&format!(
+            "UPDATE jobs SET status = 'QUEUED', started_at = NULL, finished_at = NULL, exit_code = NULL,
+                 claimed_by = NULL, claimed_process = NULL WHERE id = '{id}'"
+        ));
+        assert_eq!(changed, 1);
+        world.done(id)
+    };
+    // Its end is still known.
+    assert_eq!(queue_again(&world, &second)["status"], "SUCCEEDED");
+    let ids: Vec<String> = (0..LATER).map(|_| world.admin.queue("n1")).collect();
+    for id in &ids {
+        assert_eq!(world.done(id)["status"], "SUCCEEDED");
+    }
+    for _ in 0..2 {
+        let job = queue_again(&world, &first);
+        assert_eq!(job["status"], "FAILED", "{job}");
+        assert_eq!(job["errorMsg"], "this node has already run this job");
+        world.agent.kill9();
+        world.agent.start_again();
+    }
+    let text = std::fs::read_to_string(&runs).expect("reads");
+    assert_eq!(text, "run\nrun\n");
+    // It goes on with other jobs.
+    assert_eq!(world.done(&world.run("exit 3"))["exitCode"], 3);
+}

@@ -12,6 +12,7 @@ use crate::health;
 use crate::state::State;
 use crate::state::completions::Completions;
 use crate::state::dir_pool::DirPool;
+use crate::state::run_memory::RunMemory;
 
 /// The lease until the server has sent its own.
 const LEASE_SECONDS: u64 = 90;
@@ -22,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) instance: String,
     /// The completions that the server has acknowledged.
     pub(crate) completions: Completions,
+    /// The jobs that this node has run.
+    pub(crate) run_memory: Arc<RunMemory>,
     pub(crate) dir_pool: DirPool,
     state_dir: PathBuf,
     lease_seconds: AtomicU64,
@@ -35,6 +38,7 @@ impl Context {
             client,
             instance: state.instance().to_owned(),
             completions: state.completions(),
+            run_memory: state.run_memory(),
             dir_pool: state.dir_pool(),
             state_dir: state.dir().to_owned(),
             lease_seconds: AtomicU64::new(LEASE_SECONDS),

@@ -13,7 +13,6 @@ use super::report::JobEnd;
 use super::upload::{Outcome, Uploader};
 use super::wake::{Signals, Wake};
 use crate::state::job_dir::{JobDir, STARTED};
-use crate::state::start_log::StartLog;
 use crate::supervisor::handle::Supervisor;
 use crate::supervisor::process::takes_another;
 use crate::trouble::Caller;
@@ -70,15 +69,26 @@ pub(crate) async fn follow(
 /// Forgets a job whose completion was acknowledged, and recycles or removes its directory.
 fn put_away(ctx: &Arc<Context>, dir: &JobDir, is_recyclable: bool) {
     dir.acknowledge();
-    // Before the directory is renamed: from then on, its slot in the log is free for another job.
-    if let Some(log) = StartLog::for_job(dir) {
-        log.forget(dir.id());
+    // Before the directory is renamed: from then on, only the memory says that the script has run.
+    // The start stays in the start log until its slot is needed.
+    if dir.has(STARTED)
+        && let Err(e) = ctx.run_memory.add(dir.id())
+    {
+        tracing::error!(
+            "[jobrunner] job {}: can't be remembered in the state folder: {e}",
+            dir.id()
+        );
+        // The directory stays and says it, until the next start of the agent.
+        return;
     }
     let Some(old) = dir.retire() else { return };
     let ctx = Arc::clone(ctx);
     // Not awaited, so that the next poll does not wait for it. What a kill leaves here, the next
     // agent removes.
     tokio::task::spawn_blocking(move || {
+        if let Err(e) = ctx.run_memory.sync_if_due() {
+            tracing::warn!("[jobrunner] the ids of jobs that have run can't be synced: {e}");
+        }
         if is_recyclable {
             ctx.dir_pool.give_back(&old);
         } else {

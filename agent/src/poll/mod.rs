@@ -260,7 +260,7 @@ impl Poller<'_> {
                     return Ok(());
                 }
                 let log = self.state.start_log();
-                log.restore(&self.ctx.completions, &self.boot_id)?;
+                log.restore(&self.ctx.completions, &self.ctx.run_memory, &self.boot_id)?;
                 for dir in job_dir::recover(&self.state.jobs())? {
                     tracing::info!("[jobrunner] job {}: found again", dir.id());
                     self.running.insert(dir.id().to_owned(), Some(dir.clone()));

@@ -19,6 +19,9 @@ use crate::state::job_dir::{Spec, is_job_id};
 use crate::state::start_log::Start;
 use crate::supervisor::handle::{PendingSync, Supervisor};
 
+/// `errorMsg` of a job that has run before and comes again after its end was forgotten.
+const ALREADY_RUN: &str = "this node has already run this job";
+
 impl Poller<'_> {
     /// Starts a job that arrived in the answer to a call, which began at `called_at` and could wait
     /// for `wait_seconds`.
@@ -52,6 +55,15 @@ impl Poller<'_> {
                 job.id
             );
             return self.complete_job(job.id.clone(), end);
+        }
+        match self.ctx.run_memory.contains(&job.id) {
+            Ok(false) => {}
+            Ok(true) => return self.refuse_job(job.id.clone(), ALREADY_RUN.to_owned()),
+            Err(e) => {
+                let error =
+                    format!("the state folder's list of jobs that have run can't be read: {e}");
+                return self.refuse_job(job.id.clone(), error);
+            }
         }
         if !is_intact(job) {
             let error = "the script that arrived is not the one that was queued: its SHA-256 is not the job's scriptSha256; it was not started";

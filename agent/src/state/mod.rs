@@ -5,12 +5,14 @@ pub(crate) mod dir_pool;
 mod error;
 mod file;
 pub(crate) mod job_dir;
+pub(crate) mod run_memory;
 pub(crate) mod start_log;
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -23,6 +25,7 @@ use crate::state::completions::Completions;
 use crate::state::dir_pool::DirPool;
 use crate::state::file::replace_file;
 use crate::state::job_dir::PIPES;
+use crate::state::run_memory::RunMemory;
 use crate::state::start_log::StartLog;
 use crate::trusted_dir::{self, TrustFault, own_file};
 
@@ -37,6 +40,7 @@ pub(crate) struct State {
     instance: String,
     process: String,
     start_log: StartLog,
+    run_memory: Arc<RunMemory>,
     _lock: Flock<File>,
 }
 
@@ -67,11 +71,13 @@ impl State {
         create_dir(&jobs).map_err(StateError::io(&jobs))?;
         let instance = instance_id(dir)?;
         let start_log = StartLog::open(dir).map_err(StateError::io(dir))?;
+        let run_memory = RunMemory::open(dir).map_err(StateError::io(dir))?;
         let state = Self {
             dir: dir.to_owned(),
             instance,
             process: process_id(dir).map_err(StateError::io(dir))?,
             start_log,
+            run_memory: Arc::new(run_memory),
             _lock: lock,
         };
         state.probe(PROBE_BYTES)?;
@@ -140,6 +146,11 @@ impl State {
     /// The completions that the server has acknowledged.
     pub(crate) fn completions(&self) -> Completions {
         Completions::open(&self.dir)
+    }
+
+    /// The jobs that this node has run.
+    pub(crate) fn run_memory(&self) -> Arc<RunMemory> {
+        Arc::clone(&self.run_memory)
     }
 
     pub(crate) fn start_log(&self) -> &StartLog {

@@ -21,11 +21,13 @@ use crate::state::completions::Completions;
 use crate::state::error::StateError;
 use crate::state::file::replace_file;
 use crate::state::job_dir::{JobDir, STARTED, Spec, StartMarker, is_job_id};
+use crate::state::run_memory::RunMemory;
 use crate::trusted_dir::{self, own_file};
 
 /// A sector: a disk writes it completely or not at all.
 const SLOT_BYTES: usize = 512;
 /// More than the jobs that can have started without an acknowledged completion: a node runs one.
+/// The others hold the latest jobs until their ids are durably in the run memory.
 const SLOTS: usize = 8;
 const FILE_BYTES: usize = SLOTS * SLOT_BYTES;
 
@@ -35,6 +37,9 @@ const FILE_BYTES: usize = SLOTS * SLOT_BYTES;
 pub(crate) struct Start {
     pub(crate) id: String,
     pub(crate) boot_id: String,
+    /// The number of the start, so that the oldest slot is reused first.
+    #[serde(default)]
+    no: u64,
 }
 
 impl Start {
@@ -43,6 +48,7 @@ impl Start {
         Self {
             id: spec.id.clone(),
             boot_id: spec.boot_id.clone(),
+            no: 0,
         }
     }
 }
@@ -88,19 +94,28 @@ impl StartLog {
     pub(crate) fn record(&self, new: &Start) -> io::Result<File> {
         let file = self.lock()?;
         let slots = read_slots(&file)?;
-        // The start may already be recorded. A job without a directory has been completed.
-        let is_free = |start: &Start| start.id == new.id || !self.job_path(&start.id).exists();
-        let slot = slots
-            .iter()
-            .position(|slot| slot.as_ref().is_none_or(is_free));
-        let slot = slot.ok_or_else(|| io::Error::other("the start log is full"))?;
-        let line = serde_json::to_vec(new).map_err(io::Error::other)?;
+        let numbers = slots.iter().flatten().map(|start| start.no);
+        let new = Start {
+            no: numbers.max().unwrap_or(0) + 1,
+            ..new.clone()
+        };
+        // The oldest of the slots whose job has been completed, which has no directory. An empty
+        // slot is older, and so is the slot of the same job.
+        let age = |slot: &Option<Start>| match slot {
+            Some(start) if start.id == new.id => Some(0),
+            None => Some(1),
+            Some(start) => (!self.job_path(&start.id).exists()).then(|| start.no.saturating_add(2)),
+        };
+        let free = slots.iter().map(age).enumerate();
+        let oldest = free.filter_map(|(slot, age)| Some((age?, slot))).min();
+        let (_, slot) = oldest.ok_or_else(|| io::Error::other("the start log is full"))?;
+        let line = serde_json::to_vec(&new).map_err(io::Error::other)?;
         write_slot(&file, slot, &line)?;
         file.unlock().map_err(|(_, e)| e.into())
     }
 
-    /// Removes the start of a job whose completion was acknowledged, or that did not start. Nothing
-    /// is synced: after a power loss the completion is reported once more.
+    /// Removes the start of a job that did not start. Nothing is synced: after a power loss the job
+    /// is reported once more.
     pub(crate) fn forget(&self, id: &str) {
         let forget = || -> io::Result<()> {
             let file = self.lock()?;
@@ -119,10 +134,12 @@ impl StartLog {
     }
 
     /// After a reboot: marks the directory of each job in the log as started, whatever the power
-    /// loss left of it, unless the job's completion was acknowledged. Then clears the log.
+    /// loss left of it, unless the job's completion was acknowledged. Such a job is remembered
+    /// again. Then clears the log.
     pub(crate) fn restore(
         &self,
         completions: &Completions,
+        memory: &RunMemory,
         boot_id: &str,
     ) -> Result<(), StateError> {
         let path = self.path();
@@ -134,13 +151,21 @@ impl StartLog {
                 if start.boot_id == boot_id && !boot_id.is_empty() {
                     continue;
                 }
-                if is_job_id(&start.id) && completions.find(&start.id).is_none() {
-                    self.mark_started(start)?;
+                if is_job_id(&start.id) && !memory.contains(&start.id)? {
+                    if completions.find(&start.id).is_some() {
+                        memory.add(&start.id)?;
+                    } else {
+                        self.mark_started(start)?;
+                    }
                 }
                 write_slot(&file, slot, &[])?;
                 any = true;
             }
-            if any { file.sync_data() } else { Ok(()) }
+            if any {
+                memory.sync()?;
+                file.sync_data()?;
+            }
+            Ok(())
         };
         restore().map_err(StateError::io(&path))
     }
@@ -207,6 +232,7 @@ mod tests {
         Start {
             id: id.to_owned(),
             boot_id: "one".to_owned(),
+            no: 0,
         }
     }
 
@@ -226,9 +252,10 @@ mod tests {
         record(&log, ID);
         let log = StartLog::open(folder.path()).expect("opens again");
         let completions = Completions::open(folder.path());
-        log.restore(&completions, "one").expect("restores");
+        let memory = RunMemory::open(folder.path()).expect("opens");
+        log.restore(&completions, &memory, "one").expect("restores");
         assert!(!log.job_path(ID).exists(), "the machine has run on");
-        log.restore(&completions, "two").expect("restores");
+        log.restore(&completions, &memory, "two").expect("restores");
         let job = JobDir::at(&log.job_path(ID));
         let started: StartMarker = job.read(STARTED).expect("it has started");
         assert_eq!(started.boot_id, "one");
@@ -242,7 +269,8 @@ mod tests {
         std::fs::create_dir(log.job_path(ID)).expect("a folder");
         std::fs::write(log.job_path(ID).join(STARTED), "").expect("writes");
         let completions = Completions::open(folder.path());
-        log.restore(&completions, "two").expect("restores");
+        let memory = RunMemory::open(folder.path()).expect("opens");
+        log.restore(&completions, &memory, "two").expect("restores");
         let started: Option<StartMarker> = JobDir::at(&log.job_path(ID)).read(STARTED);
         assert_eq!(
             started.map(|started| started.boot_id).as_deref(),
@@ -260,8 +288,9 @@ mod tests {
         log.forget(ID);
         assert_eq!(recorded(&log), ["0197-bbbb"]);
         let completions = Completions::open(folder.path());
+        let memory = RunMemory::open(folder.path()).expect("opens");
         completions.record("0197-bbbb", &CompleteRequest::default());
-        log.restore(&completions, "two").expect("restores");
+        log.restore(&completions, &memory, "two").expect("restores");
         for id in [ID, "0197-bbbb"] {
             assert!(!log.job_path(id).join(STARTED).exists());
         }
@@ -280,6 +309,30 @@ mod tests {
         std::fs::remove_dir(log.job_path("job-5")).expect("removes");
         record(&log, ID);
         assert_eq!(recorded(&log)[5], ID);
+    }
+
+    #[test]
+    fn the_latest_starts_stay_until_their_slots_are_needed() {
+        let (_folder, log) = state();
+        for n in 0..3 * SLOTS {
+            record(&log, &format!("job-{n}"));
+        }
+        let latest = (2 * SLOTS..3 * SLOTS).map(|n| format!("job-{n}"));
+        let mut recorded = recorded(&log);
+        recorded.sort_unstable();
+        assert_eq!(recorded, latest.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_job_that_was_completed_before_a_reboot_is_remembered() {
+        let (folder, log) = state();
+        record(&log, ID);
+        let completions = Completions::open(folder.path());
+        completions.record(ID, &CompleteRequest::default());
+        let memory = RunMemory::open(folder.path()).expect("opens");
+        log.restore(&completions, &memory, "two").expect("restores");
+        assert!(memory.contains(ID).expect("reads"));
+        assert!(!log.job_path(ID).exists());
     }
 
     #[test]
