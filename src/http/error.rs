@@ -242,12 +242,6 @@ impl FieldErrors {
         }
     }
 
-    /// Adds all faults of `other`.
-    pub fn append(&mut self, other: Self) {
-        self.extend(other.named);
-        self.more += other.more;
-    }
-
     /// The same faults for fields within `parent`.
     pub fn within(self, parent: &str) -> Self {
         let named = self.named.into_iter();
