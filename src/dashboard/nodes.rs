@@ -87,7 +87,7 @@ async fn draw(
 ) -> Result<Markup, ApiError> {
     let found = find(site, asked).await?;
     let body = html! {
-        div.head { h1 { "Nodes" } @if found.all > 0 { (search(asked)) } }
+        div.head { h1 { "Nodes" } @if found.all > 0 { (search(asked, found.selector_fault.is_some())) } }
         @if let Some(fault) = &found.selector_fault { p.alert role="alert" { "The selector is malformed: " (words::visible(fault)) "." } }
         @if user.role == Role::Admin { (add_form(id, found.all == 0, error)) }
         div #nodes data-region data-shows="nodes" { (list(user, asked, &found)) }
@@ -136,14 +136,14 @@ async fn find(site: &Site, asked: &PageQuery) -> Result<SearchResult, ApiError> 
     })
 }
 
-fn search(asked: &PageQuery) -> Markup {
+fn search(asked: &PageQuery, is_malformed: bool) -> Markup {
     html! {
         form.search role="search" action="/nodes" {
             label.unseen for="q" { "Search nodes" }
             input #q type="search" name="q" value=(asked.sought) placeholder="Name, system, label" maxlength="200";
             label.unseen for="by-selector" { "Selector" }
             input #by-selector type="search" name="selector" value=(asked.selector) placeholder="Selector: role=web,!gpu" maxlength="4096"
-                autocapitalize="none" spellcheck="false" autocomplete="off";
+                autocapitalize="none" spellcheck="false" autocomplete="off" aria-invalid=[is_malformed.then_some("true")];
             label.unseen for="by-state" { "State" }
             select #by-state name="state" {
                 option value="" { "Any state" }

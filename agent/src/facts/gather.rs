@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hyprbox_protocol::MachineFacts;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
-use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage};
+use nix::sys::socket::SockaddrStorage;
 use nix::sys::utsname::uname;
 
 use super::{Snapshot, disks, updates, virtualization};
@@ -122,11 +122,8 @@ fn addresses() -> Option<Vec<String>> {
 }
 
 fn ip_address(address: &SockaddrStorage) -> Option<IpAddr> {
-    match address.family()? {
-        AddressFamily::Inet => address.as_sockaddr_in().map(|address| address.ip().into()),
-        AddressFamily::Inet6 => address.as_sockaddr_in6().map(|address| address.ip().into()),
-        _ => None,
-    }
+    let v4 = address.as_sockaddr_in().map(|address| address.ip().into());
+    v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
 }
 
 /// A time in seconds since 1970 as RFC 3339.

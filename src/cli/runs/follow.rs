@@ -40,7 +40,7 @@ pub(super) struct FollowRun {
 
 /// What the user sees.
 enum View {
-    Board(Board),
+    Board(Box<Board>),
     Changes(Changes),
 }
 
@@ -68,7 +68,7 @@ impl FollowRun {
         mut interrupts: Interrupts,
     ) -> Result<Option<RunAnswer>, CliError> {
         let mut view = match Board::open(self.screen) {
-            Some(board) => View::Board(board),
+            Some(board) => View::Board(Box::new(board)),
             None => View::Changes(Changes::new(self.screen)),
         };
         let path = format!(

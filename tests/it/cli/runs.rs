@@ -98,8 +98,12 @@ fn a_run_prints_its_id_and_freezes_its_plan() {
 fn one_node_without_a_plan_is_a_job_and_with_one_a_run() {
     let (server, ann, _agents) = fleet(1);
     let cli = Cli::of(&server, &ann);
-    let job = cli.run(&["run", "note", "-n", "n1"]).ends(0).text();
-    assert_eq!(ann.job(job.trim())["runId"], Value::Null);
+    let words = ["run", "note", "-n", "n1", "--expires", "1h"];
+    let job = ann.job(cli.run(&words).ends(0).text().trim());
+    assert_eq!((&job["runId"], &job["holds"]), (&Value::Null, &json!([])));
+    assert!(job["expiresAt"].is_string(), "{job}");
+    let words = ["run", "note", "-n", "n1", "--at", "2126-01-01T00:00:00Z"];
+    cli.run(&words).ends(125).says("--at: ");
     let run = cli
         .run(&["run", "note", "-n", "n1", "--canary", "1"])
         .ends(0)
