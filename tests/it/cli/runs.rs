@@ -178,7 +178,7 @@ fn wrong_flags_and_selectors_are_explained() {
         (
             &["run", "note", "--on", "a", "--at", "tomorrow"],
             64,
-            "2026-12-24T22:00:00Z",
+            "must be a time with its zone",
         ),
         (
             &["run", "note", "--on", "a", "--dry-run", "-f"],
