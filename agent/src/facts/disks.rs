@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use hyprbox_protocol::DiskFacts;
 use nix::sys::statvfs::statvfs;
 
-use super::gather::Root;
+use super::root::Root;
 
 /// Most disks that are sent.
 const DISKS_MAX: usize = 32;
@@ -89,7 +89,7 @@ fn describe(root: &Root, mount: Mount<'_>) -> DiskFacts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gather::root_with;
+    use super::super::root::root_with;
     use super::*;
 
     #[test]

@@ -2,7 +2,6 @@
 //! touched.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 use hyprbox_protocol::MachineFacts;
 use nix::ifaddrs::getifaddrs;
@@ -10,6 +9,7 @@ use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::SockaddrStorage;
 use nix::sys::utsname::uname;
 
+use super::root::Root;
 use super::{Snapshot, disks, updates, virtualization};
 
 /// Most addresses that are sent.
@@ -19,31 +19,7 @@ const ADDRESSES_MAX: usize = 32;
 /// that its `/proc`, `/sys`, `/etc`, `/run` and so on are in.
 pub(super) fn gather() -> Snapshot {
     let root = std::env::var_os("HYPRBOX_FACTS_ROOT").unwrap_or_else(|| "/".into());
-    gather_from(&Root(root.into()))
-}
-
-/// The folder that stands for `/`.
-pub(super) struct Root(PathBuf);
-
-impl Root {
-    pub(super) fn path(&self, path: &str) -> PathBuf {
-        self.0.join(path.trim_start_matches('/'))
-    }
-
-    /// The text of a file.
-    pub(super) fn read(&self, path: &str) -> Option<String> {
-        read_text(&self.path(path))
-    }
-
-    pub(super) fn has(&self, path: &str) -> bool {
-        self.path(path).exists()
-    }
-}
-
-/// The text of a file, without bytes that are not UTF-8.
-fn read_text(path: &Path) -> Option<String> {
-    let bytes = std::fs::read(path).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    gather_from(&Root::new(root.into()))
 }
 
 fn gather_from(root: &Root) -> Snapshot {
@@ -151,21 +127,9 @@ fn date_of(days: u64) -> (u64, u64, u64) {
     (year, month, day_of_year - (153 * from_march + 2) / 5 + 1)
 }
 
-/// A folder that stands for `/` in tests.
-#[cfg(test)]
-pub(super) fn root_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
-    let dir = tempfile::tempdir().expect("a folder");
-    let root = Root(dir.path().to_owned());
-    for (path, text) in files {
-        let path = root.path(path);
-        std::fs::create_dir_all(path.parent().expect("absolute")).expect("creates");
-        std::fs::write(path, text).expect("writes");
-    }
-    (dir, root)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::root::root_with;
     use super::*;
 
     #[test]

@@ -8,6 +8,8 @@ mod disks;
 #[cfg(target_os = "linux")]
 mod gather;
 #[cfg(target_os = "linux")]
+mod root;
+#[cfg(target_os = "linux")]
 mod updates;
 #[cfg(target_os = "linux")]
 mod virtualization;

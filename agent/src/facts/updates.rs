@@ -1,7 +1,7 @@
 //! Updates and the restart that they need, as far as files show them. Asking a package manager
 //! would take seconds and a lock.
 
-use super::gather::Root;
+use super::root::Root;
 use super::virtualization;
 
 /// Debian's packages create one of these when the machine must restart.
@@ -43,7 +43,7 @@ pub(super) fn pending(root: &Root) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gather::root_with;
+    use super::super::root::root_with;
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! What this machine runs in, named as `systemd-detect-virt` names it.
 
-use super::gather::Root;
+use super::root::Root;
 
 /// Containers by the file that their tools leave in them.
 const CONTAINER_FILES: [(&str, &str); 2] =
@@ -66,7 +66,7 @@ fn machine(root: &Root) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gather::root_with;
+    use super::super::root::root_with;
     use super::*;
 
     #[test]

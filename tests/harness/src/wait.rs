@@ -8,7 +8,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Looks until there is something; fails, saying `what` did not come, when patience ends.
+/// Calls `look` until it returns something. Fails with `what` when the patience ends.
 #[track_caller]
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
