@@ -1,5 +1,6 @@
-// Links to lines and steps: #L12, #L12-L20, #step-3. A click on a line number creates one, Shift-click a range. With
-// the keyboard, Tab reaches one line: arrows go to others, Enter links to it, Shift+Enter a range.
+// Links to lines and steps: #L12, #L12-L20, #step-3. A click on a line number creates one,
+// Shift-click a range. With the keyboard, Tab reaches one line: arrows go to others, Enter links to
+// it, Shift+Enter a range.
 
 import { copy } from './copy.js';
 
