@@ -153,7 +153,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_owner ON jobs (created_by, id);
 CREATE INDEX jobs_node ON jobs (node_id, id);
 CREATE INDEX jobs_queued ON jobs (held, node_id, queue_no, created_at, id, expires_at) WHERE status = 'QUEUED';
-CREATE INDEX jobs_not_before ON jobs (not_before) WHERE status = 'QUEUED' AND (holds & 1) = 1;
+CREATE INDEX jobs_not_before ON jobs (not_before) WHERE status = 'QUEUED' AND (holds & 1) = 1 AND run_id IS NULL;
 CREATE INDEX jobs_expiry ON jobs (expires_at) WHERE status = 'QUEUED' AND expires_at IS NOT NULL;
 CREATE INDEX jobs_run ON jobs (run_id, status, batch, id) WHERE run_id IS NOT NULL;
 CREATE INDEX jobs_check ON jobs (id) WHERE kind = 'check';

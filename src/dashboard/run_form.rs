@@ -101,7 +101,7 @@ impl RunFields {
                 max_failures: count("plan.maxFailures", &self.failures)?,
             }),
             if_offline: self.skips_offline.then_some(IfOffline::Skip),
-            not_before: times.not_before,
+            not_before: times.not_before.map(|at| at.to_string()),
             expires_in_seconds: times.expires_in_seconds,
             timeout_seconds,
         })

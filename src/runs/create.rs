@@ -11,7 +11,8 @@ use crate::auth::User;
 use crate::clock;
 use crate::http::FieldErrors;
 use crate::jobs::{
-    Idempotency, JobError, Plan, RunAdvance, RunView, check_timeout, find_key, record_run,
+    ClaimTimes, Idempotency, JobError, Plan, RunAdvance, RunView, check_timeout, find_key,
+    record_run,
 };
 use crate::nodes::Selector;
 use crate::presets::Script;
@@ -33,6 +34,7 @@ pub enum CreateOutcome {
 /// A request whose preset is rendered.
 pub(super) struct RenderedRun {
     pub(super) plan: Plan,
+    times: ClaimTimes,
     pub(super) selector: Option<Selector>,
     pub(super) script: Script,
     params: Map<String, Value>,
@@ -103,7 +105,7 @@ impl Runs {
     /// Checks a request and renders its preset. Returns every fault at once.
     pub(super) async fn render_run(&self, request: &RunRequest) -> Result<RenderedRun, RunError> {
         let mut faults = FieldErrors::default();
-        let plan = request.check(&mut faults);
+        let (plan, times) = request.check(&mut faults);
         let selector = request.selector.as_deref().and_then(|text| {
             let parsed = Selector::parse(text);
             parsed
@@ -119,6 +121,7 @@ impl Runs {
             .and_then(|given| u64::try_from(given).ok());
         Ok(RenderedRun {
             plan,
+            times,
             selector,
             script,
             params: values.shown(),
@@ -179,7 +182,8 @@ impl Runs {
     ) -> Result<PreparedRun, RunError> {
         let now = clock::now();
         let batches = rendered.plan.batches(nodes.len());
-        let not_before = request.not_before.filter(|at| *at > now);
+        let times = rendered.times;
+        let release_at = times.not_before.filter(|at| *at > now);
         let run = NewRun {
             id: uuid::Uuid::now_v7().to_string(),
             preset: request.preset,
@@ -189,11 +193,11 @@ impl Runs {
             plan: serde_json::to_string(&rendered.plan).unwrap_or_default(),
             if_offline: request.if_offline.map_or("wait", super::IfOffline::as_str),
             node_count: nodes.len() as u64,
-            released_batch: if not_before.is_some() { -1 } else { 0 },
-            release_at: not_before,
-            not_before: request.not_before,
+            released_batch: if release_at.is_some() { -1 } else { 0 },
+            release_at,
+            not_before: times.not_before,
             batches: batches.last().map_or(0, |last| last + 1),
-            expires_in_seconds: request.expires_in_seconds,
+            expires_in_seconds: times.expires_in_seconds,
             timeout_seconds: rendered.timeout_seconds,
             created_by: user.id.clone(),
             created_by_email: user.email.clone(),

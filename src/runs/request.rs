@@ -6,13 +6,10 @@ use std::fmt;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{self, Timestamp};
+use crate::clock::Timestamp;
 use crate::http::{FieldErrors, NamedValues};
-use crate::jobs::{Plan, PlanRequest};
+use crate::jobs::{ClaimTimes, Plan, PlanRequest};
 use crate::store::job::JobKind;
-
-/// How far ahead `notBefore` may be.
-const AHEAD_MAX_MS: i64 = 366 * 24 * 3_600 * 1_000;
 
 /// The most nodes of a run.
 pub const NODES_MAX: usize = 5_000;
@@ -46,7 +43,8 @@ pub struct RunRequest {
     pub if_offline: Option<IfOffline>,
     /// The first batch is not released before this time, at most 366 days ahead.
     #[serde(default)]
-    pub not_before: Option<Timestamp>,
+    #[schema(value_type = Option<Timestamp>)]
+    pub not_before: Option<String>,
     /// 60 to 31,622,400: a job that no agent has claimed so long after the release of its batch is
     /// cancelled and counts as a failure. Without it, jobs wait forever.
     #[serde(default)]
@@ -136,8 +134,8 @@ impl<'de> Visitor<'de> for NodeIdsVisitor {
 }
 
 impl RunRequest {
-    /// The plan. Adds the faults of the plan and of the choice of nodes to `faults`.
-    pub(super) fn check(&self, faults: &mut FieldErrors) -> Plan {
+    /// The plan and the times. Adds their faults, and those of the choice of nodes, to `faults`.
+    pub(super) fn check(&self, faults: &mut FieldErrors) -> (Plan, ClaimTimes) {
         match (&self.nodes, &self.selector) {
             (Some(_), Some(_)) => faults.add("selector", "can't be given together with nodes"),
             (None, None) => faults.add("nodes", "is required, unless selector is given"),
@@ -148,22 +146,16 @@ impl RunRequest {
             ),
             (None, Some(_)) => {}
         }
-        let fits = |seconds: &i64| (60..=31_622_400).contains(seconds);
-        faults.check(
-            self.expires_in_seconds.as_ref().is_none_or(fits),
-            "expiresInSeconds",
-            "must be 60 to 31622400",
-        );
-        let latest = clock::now().plus_millis(AHEAD_MAX_MS);
-        faults.check(
-            self.not_before.is_none_or(|at| at <= latest),
-            "notBefore",
-            "must be at most 366 days ahead",
-        );
         let is_known = self.kind != Some(JobKind::Check);
         faults.check(is_known, "kind", "must be apply");
         let plan = self.plan.clone().unwrap_or_default();
-        Plan::check(&plan, faults)
+        // Checked apart: a job's expiry counts from the release of its batch.
+        let times = ClaimTimes {
+            expires_in_seconds: ClaimTimes::check(None, self.expires_in_seconds, faults)
+                .expires_in_seconds,
+            ..ClaimTimes::check(self.not_before.as_deref(), None, faults)
+        };
+        (Plan::check(&plan, faults), times)
     }
 }
 

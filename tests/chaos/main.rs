@@ -26,6 +26,7 @@ mod processes;
 mod proxy;
 mod random;
 mod reboot;
+mod runs;
 mod script;
 mod state_folder;
 mod storm;

@@ -49,7 +49,7 @@ ALTER TABLE jobs ADD COLUMN run_paused_at TIMESTAMPTZ;
 ALTER TABLE jobs ADD COLUMN step TEXT;
 DROP INDEX jobs_queued;
 CREATE INDEX jobs_queued ON jobs (held, node_id, queue_no, created_at, id, expires_at) WHERE status = 'QUEUED';
-CREATE INDEX jobs_not_before ON jobs (not_before) WHERE status = 'QUEUED' AND (holds & 1) = 1;
+CREATE INDEX jobs_not_before ON jobs (not_before) WHERE status = 'QUEUED' AND (holds & 1) = 1 AND run_id IS NULL;
 CREATE INDEX jobs_expiry ON jobs (expires_at) WHERE status = 'QUEUED' AND expires_at IS NOT NULL;
 CREATE INDEX jobs_run ON jobs (run_id, status, batch, id) WHERE run_id IS NOT NULL;
 CREATE INDEX jobs_check ON jobs (id) WHERE kind = 'check';

@@ -13,7 +13,7 @@ use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
 use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob};
-use crate::store::{StoreError, Tx, audit, claim, node, output};
+use crate::store::{StoreError, Tx, audit, claim, node, output, run};
 
 const CLAIMANT: Claimant<'_> = Claimant {
     node_id: "n1",
@@ -54,6 +54,28 @@ fn queue(tx: &mut dyn Tx, id: &str) -> Result<(), StoreError> {
         holds: Holds::NONE,
     };
     job::insert(tx, &new).map(drop)
+}
+
+/// Runs every statement that reads or changes the jobs of a run.
+fn run_statements_of_runs(tx: &mut dyn Tx, at: Timestamp) -> Result<(), StoreError> {
+    let id = "0192";
+    run::find_locked(tx, id)?;
+    run::progress(tx, id, 1)?;
+    run::counts(tx, id)?;
+    run::jobs(tx, id)?;
+    job::list_of_run(tx, id)?;
+    run::queued_nodes(tx, id, 1)?;
+    run::hold_for_pause(tx, id, at)?;
+    run::release_from_pause(tx, id)?;
+    run::release(tx, id, 1, None)?;
+    run::skip_nodes(tx, id, 1, at, &["n1".to_owned()])?;
+    run::cancel_queued(tx, id, at, Some("why"))?;
+    run::request_cancel(tx, id, at)?;
+    run::lock_of_job(tx, "0191")?;
+    run::lock_of_node(tx, "n1")?;
+    run::unfinished(tx)?;
+    run::next_release(tx)?;
+    run::prune(tx, Timestamp::from_millis(0)).map(drop)
 }
 
 /// Runs every statement that the server runs on each request or every few seconds.
@@ -122,6 +144,7 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     job::finished_since(tx, at)?;
     job::prune(tx, Timestamp::from_millis(0))?;
     job::prune_scripts(tx, at)?;
+    run_statements_of_runs(tx, at)?;
     for filter in list_filters() {
         job::list(tx, &filter, 50)?;
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     act, counts, do_job, find_nothing, of_jobs, run, start, start_plan, until_status, with_nodes,
 };
-use crate::harness::{Server, id_of};
+use crate::harness::{Field, Server, id_of};
 
 #[test]
 fn a_batch_waits_for_the_whole_batch_before_it() {
@@ -191,10 +191,36 @@ fn offline_nodes_are_skipped_when_their_batch_is_released() {
 }
 
 #[test]
+fn a_job_expires_from_the_release_of_its_batch() {
+    let (server, admin, agents) = with_nodes(2);
+    let plan = json!({"batch": 1, "maxFailures": 1});
+    let fields = json!({"plan": plan, "expiresInSeconds": 129_600});
+    let id = start(&admin, &agents, fields);
+    let ids = of_jobs(&admin, &id, "id");
+    let job = |number: usize| admin.job(ids[number].as_str().expect("an id"));
+    assert!(job(0)["expiresAt"].is_string());
+    assert_eq!(job(1)["expiresAt"], Value::Null);
+    let (past, first) = (server.database().ago("1 seconds"), job(0).field("id"));
+    server.database().execute(&format!(
+        "UPDATE jobs SET expires_at = {past} WHERE id = '{first}'"
+    ));
+    // An expired job is a failure, and its end releases the next batch.
+    let answer = agents[1].poll("wait=60").ok();
+    agents[1].succeed(&id_of(&answer["job"]));
+    assert_eq!(
+        job(0)["errorMsg"],
+        "expired: no agent came for it within 36 h"
+    );
+    assert!(job(1)["expiresAt"].is_string());
+    assert_eq!(run(&admin, &id)["status"], "SUCCEEDED");
+    assert_eq!(counts(&admin, &id), json!({"succeeded": 1, "failed": 1}));
+}
+
+#[test]
 fn not_before_holds_the_first_batch() {
     let (server, admin, agents) = with_nodes(2);
     let fields =
-        json!({"plan": {"batch": 1}, "notBefore": "2027-06-01T00:00:00Z", "expiresInSeconds": 60});
+        json!({"plan": {"batch": 1}, "notBefore": super::in_days(300), "expiresInSeconds": 60});
     let id = start(&admin, &agents, fields);
     assert_eq!(counts(&admin, &id), json!({"held": 2}));
     assert_eq!(of_jobs(&admin, &id, "holds")[0][0]["kind"], "not_before");

@@ -32,11 +32,7 @@ fn pause_and_resume_need_the_right_state() {
 #[test]
 fn a_run_that_was_paused_before_its_time_waits_for_the_resume() {
     let (server, admin, agents) = with_nodes(1);
-    let id = start(
-        &admin,
-        &agents,
-        json!({"notBefore": "2027-06-01T00:00:00Z"}),
-    );
+    let id = start(&admin, &agents, json!({"notBefore": super::in_days(300)}));
     act(&admin, &id, "pause");
     let past = server.database().ago("1 seconds");
     server.database().execute(&format!(

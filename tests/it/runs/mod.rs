@@ -43,6 +43,12 @@ fn start_plan(person: &Person, agents: &[FakeAgent], plan: Value) -> String {
     start(person, agents, json!({"plan": plan}))
 }
 
+/// A time to come.
+fn in_days(days: i64) -> String {
+    let day_ms = 24 * 3_600 * 1_000;
+    hyprbox::clock::now().plus_millis(days * day_ms).to_string()
+}
+
 #[track_caller]
 fn run(person: &Person, id: &str) -> Value {
     person.get(&format!("/api/runs/{id}")).ok()
