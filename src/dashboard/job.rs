@@ -211,6 +211,11 @@ fn facts(shown: &Content) -> Markup {
             @if let Some(code) = job.exit_code { div { dt { "Exit code" } dd { (code) } } }
             @if let Some(signal) = &job.signal { div { dt { "Signal" } dd { (words::visible(signal)) } } }
             div { dt { "Output" } dd { (sizes(job)) } }
+            @if let Some(run) = &job.run_id {
+                div { dt { "Run" } dd {
+                    a href=(super::runs::address(run, shown.scope)) { "batch " (job.batch.unwrap_or(0)) }
+                } }
+            }
             div { dt { "Job" } dd { code { (job.id) } } }
         }
     }

@@ -120,8 +120,13 @@ impl RunFields {
         if !may_queue || digest(&matched) != self.shown {
             return Ok(Submitted::Matched(matched));
         }
-        let body = serde_json::json!({"run": request.preset, "params": request.params.as_ref().map(|params| &params.kept),
-            "nodes": self.shown, "plan": request.plan.as_ref().map(|plan| format!("{plan:?}"))});
+        let params = request.params.as_ref().map(|params| &params.kept);
+        let body = serde_json::json!({
+            "run": request.preset, "params": params, "nodes": self.shown,
+            "plan": [&self.canary, &self.batch, &self.pause, &self.failures],
+            "offline": self.skips_offline, "notBefore": request.not_before,
+            "expires": request.expires_in_seconds, "timeout": request.timeout_seconds,
+        });
         let idempotency = (!key.is_empty()).then(|| Idempotency {
             key: key.to_owned(),
             body,

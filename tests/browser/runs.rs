@@ -150,8 +150,9 @@ fn the_page_of_a_run_is_live() {
     let newest = admin.get("/api/runs").ok().list("runs")[0].clone();
     assert_eq!(newest["retryOf"], json!(id));
     browser.open(&format!("/jobs/{failed}#step-1"));
-    browser
-        .until("document.activeElement.closest('.part-head') || document.getElementById('step-1')");
+    browser.until("document.getElementById('step-1')");
+    browser.press("batch 1");
+    browser.until(&format!("location.pathname === '/runs/{id}'"));
     browser.is_content();
 }
 
