@@ -17,7 +17,11 @@ pub(crate) fn write_three(server: &Server) {
 fn add_nodes(admin: &Person, count: usize) -> Vec<FakeAgent> {
     let add = |number: usize| {
         let id = format!("web-{number:02}");
-        let role = if number % 2 == 0 { "even" } else { "odd" };
+        let role = if number.is_multiple_of(2) {
+            "even"
+        } else {
+            "odd"
+        };
         let body = json!({"id": id, "labels": {"role": role}});
         admin.post("/api/nodes", &body).gives(201);
         admin.agent_of(&id)

@@ -138,10 +138,11 @@ pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>,
         // Few rows, in partial indexes. The `|| ''` keeps the planner from using other indexes.
         JobStatus::Queued | JobStatus::Running => format!(
             "SELECT id FROM (SELECT id FROM jobs WHERE {} ORDER BY id || '' DESC LIMIT ${count}) AS unfinished",
-            match status {
-                // The index begins with `held`.
-                JobStatus::Queued => "held IN (0, 1) AND status = 'QUEUED'",
-                _ => "status = 'RUNNING'",
+            // The index of QUEUED begins with `held`.
+            if *status == JobStatus::Queued {
+                "held IN (0, 1) AND status = 'QUEUED'"
+            } else {
+                "status = 'RUNNING'"
             }.to_owned() + &all(&["created_by", "preset", "id", "kind"])
         ),
         JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => format!(
