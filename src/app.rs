@@ -26,7 +26,7 @@ use crate::auth::{Auth, AuthConfig, strict_transport};
 use crate::config::{BackupPlan, Config, DatabaseUrl};
 use crate::http::{ApiError, Budget, KnownParameters, answer_headers, refuse_unknown_parameters};
 use crate::hub::Hub;
-use crate::jobs::{Jobs, Limits, SecretKey};
+use crate::jobs::{Jobs, Limits, PollFastPath, SecretKey};
 use crate::metrics::Metrics;
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, Ops};
@@ -273,7 +273,8 @@ impl App {
                 ops::schedule::follow(plan, database, metrics.clone(), stop.clone())
             }));
         }
-        let serving = server::serve(listener, self.tls, self.router, self.stopping);
+        let fast_path = PollFastPath::new(self.auth.clone(), self.jobs.clone());
+        let serving = server::serve(listener, self.tls, self.router, fast_path, self.stopping);
         let has_failed = tokio::select! {
             () = serving => false,
             () = TASKS.gave_up() => true,

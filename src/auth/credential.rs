@@ -122,6 +122,19 @@ impl Auth {
         }
     }
 
+    /// Whether this request has a token of that node; `None` if the cache doesn't know. Counts as
+    /// a use of the token.
+    pub fn is_known_node(&self, headers: &HeaderMap, node_id: &str) -> Option<bool> {
+        let token = node_token(headers).ok()?;
+        // Anything that is not one of our tokens is not worth a hash.
+        TokenKind::of(token)?;
+        let cached = self.cached(&digest(token), clock::now())?;
+        match &cached.identity {
+            Identity::Node(node) => Some(node.node_id == node_id),
+            Identity::Person(_) => None,
+        }
+    }
+
     /// The cached credential of a token; counts as a use of it. With a shared database the cache is
     /// not used, because other servers may have revoked the token.
     fn cached(&self, sha256: &[u8; 32], now: Timestamp) -> Option<Arc<CachedCredential>> {

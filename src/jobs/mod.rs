@@ -18,10 +18,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use access::{Scope, find_visible};
 pub use error::JobError;
-pub use life::agent_routes::POLL_PATH;
 pub use life::cancel::FailRequest;
 pub use life::claim_times::{ClaimTimes, EXPIRY_RANGE};
 pub use life::key::{KeyError, SecretKey};
+pub use life::poll_fast_path::{FastAnswer, PollFastPath};
 pub use life::queue::{Idempotency, QueueOutcome, QueueRequest, check_timeout, find_key};
 pub use live::events::{Counted, DoneEvent, StatusEvent};
 pub use log::diff::unified as unified_diff;
@@ -63,7 +63,7 @@ pub struct Limits {
 ///   [`Jobs::presets`]; [`find_visible`] checks the user's rights first
 /// - nodes, as far as jobs are concerned: [`Jobs::all_nodes`], [`Jobs::one_node`],
 ///   [`Jobs::nodes_of`], [`Jobs::search_nodes`], [`Jobs::edit_node`], [`Jobs::delete_node`]
-/// - HTTP: [`Jobs::routes`]
+/// - HTTP: [`Jobs::routes`], and [`PollFastPath`] in front of it
 #[derive(Clone)]
 pub struct Jobs(Arc<Services>);
 

@@ -135,6 +135,36 @@ impl Presence {
         is_second.then(|| life.second_instances.count(now_ms))
     }
 
+    /// Records a call of a known instance. Returns false and records nothing if it is new.
+    pub fn record_known(
+        &self,
+        node_id: &str,
+        instance: Option<&str>,
+        process: Option<&str>,
+    ) -> bool {
+        let now_ms = self.clock.ran_ms();
+        let mut nodes = self.nodes();
+        let Some(life) = nodes.get_mut(node_id) else {
+            return false;
+        };
+        if let (Some(instance), Some(process)) = (instance, process)
+            && !life
+                .processes
+                .get_mut(instance)
+                .is_some_and(|processes| processes.record_known(process, now_ms))
+        {
+            return false;
+        }
+        if let Some(id) = instance {
+            let Some(instance) = life.instances.get_mut(id) else {
+                return false;
+            };
+            *instance = Instance::seen_at(now_ms);
+        }
+        life.record_sign(now_ms);
+        true
+    }
+
     /// Records a poll of a process of an agent instance.
     pub(super) fn record_poll(
         &self,

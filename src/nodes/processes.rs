@@ -177,6 +177,17 @@ impl Processes {
         }
     }
 
+    /// Records a poll of the only process. Returns false and records nothing for any other.
+    pub(super) fn record_known(&mut self, id: &str, now_ms: u64) -> bool {
+        match &mut self.first {
+            Some(first) if first.id == id && self.challenger.is_none() => {
+                first.seen_ms = now_ms;
+                true
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn standing(&self, id: &str) -> Standing {
         if self.is_second(id) {
             return Standing::Second;

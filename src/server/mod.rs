@@ -20,6 +20,7 @@ use tokio_rustls::server::TlsStream;
 
 use self::responder::Responder;
 use crate::http::ApiError;
+use crate::jobs::PollFastPath;
 use crate::tls::Tls;
 
 /// How long a TLS handshake may take.
@@ -32,9 +33,10 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
     router: Router,
+    fast_path: PollFastPath,
     stopping: watch::Receiver<bool>,
 ) {
-    let responder = Responder { router };
+    let responder = Responder { fast_path, router };
     let mut connections = JoinSet::new();
     let stop = stopped(stopping.clone());
     tokio::pin!(stop);

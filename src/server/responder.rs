@@ -1,4 +1,4 @@
-//! Answers one request through the router, and lets a poll be suspended.
+//! Answers one request: by the fast path for polls if possible, otherwise through the router.
 
 use std::sync::Arc;
 
@@ -11,12 +11,13 @@ use hyper::body::{Body as _, Incoming};
 use tower::ServiceExt;
 
 use super::connection_state::ConnectionState;
-use crate::http::{DrainableBody, Suspender};
-use crate::jobs::POLL_PATH;
+use crate::http::{DrainableBody, Suspend, Suspender};
+use crate::jobs::{FastAnswer, PollFastPath};
 
 /// Answers requests. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Responder {
+    pub(super) fast_path: PollFastPath,
     pub(super) router: Router,
 }
 
@@ -58,9 +59,17 @@ impl Responder {
         if let Some(resumed) = connection.begin_request() {
             request.extensions_mut().insert(resumed);
         }
-        // If a poll can't be suspended, it waits in its handler.
-        if request.uri().path() == POLL_PATH && connection.keep_head(&request) {
-            request.extensions_mut().insert(Suspender(connection));
+        match self.fast_path.check(&request) {
+            FastAnswer::Respond(response) => return response,
+            FastAnswer::Wait(wait) if connection.keep_head(&request) => {
+                connection.suspend(wait);
+                return std::future::pending().await;
+            }
+            FastAnswer::RouteMayWait if connection.keep_head(&request) => {
+                request.extensions_mut().insert(Suspender(connection));
+            }
+            // If the call waits, it waits in its handler.
+            FastAnswer::Wait(_) | FastAnswer::RouteMayWait | FastAnswer::Route => {}
         }
         self.route(request).await
     }

@@ -24,6 +24,7 @@ mod crash;
 mod docs;
 mod docs_run;
 mod doctor;
+mod door;
 mod due;
 mod enrol;
 mod events;

@@ -3,7 +3,7 @@
 
 use crate::harness::{FakeAgent, Field, Person, Raw, Server, eventually};
 
-fn ready() -> (Server, Person, FakeAgent) {
+pub(crate) fn ready() -> (Server, Person, FakeAgent) {
     let mut server = Server::start();
     let admin = server.admin();
     let agent = admin.add_node("n1");
@@ -11,11 +11,11 @@ fn ready() -> (Server, Person, FakeAgent) {
 }
 
 /// A GET's head without its last line.
-fn get(target: &str, token: &str) -> String {
+pub(crate) fn get(target: &str, token: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n")
 }
 
-fn poll(token: &str, more: &str) -> String {
+pub(crate) fn poll(token: &str, more: &str) -> String {
     get(
         &format!("/api/jobs/pending?nodeId=n1&agent=one{more}"),
         token,

@@ -34,7 +34,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let figures = vec![
         Figure::new("polls without work", mean(&ours), "polls/s")
             .with_limit(mean(&theirs), "no-op axum handler")
-            .with_target(Target::RatioAtLeast(0.55)),
+            .with_target(Target::RatioAtLeast(0.8)),
     ];
     let ran = format!(
         "{CALLERS} callers with a node each, {turns} times one second, alternating with a handler in its own process that sends the \

@@ -15,9 +15,6 @@ use crate::jobs::life::finish::AgentIds;
 use crate::jobs::life::poll::PollRequest;
 use crate::jobs::{JobView, Jobs};
 
-/// The path of polls, whose connections may be suspended.
-pub const POLL_PATH: &str = "/api/jobs/pending";
-
 /// The most characters of an id that an agent chose.
 const ID_MAX: usize = 128;
 
@@ -54,7 +51,7 @@ fn short_id<'q>(query: &'q Pairs<'_>, name: &str) -> Result<Option<&'q str>, Api
 }
 
 /// Parses a poll's query parameters.
-fn parse_poll<'q>(query: &'q Pairs<'_>) -> Result<PollRequest<'q>, ApiError> {
+pub(super) fn parse_poll<'q>(query: &'q Pairs<'_>) -> Result<PollRequest<'q>, ApiError> {
     let node_id = query
         .get("nodeId")
         .ok_or_else(|| query.wrong("nodeId", "the id of the node"))?;
@@ -170,7 +167,7 @@ async fn complete(
 pub(in crate::jobs) fn routes() -> OpenApiRouter<Jobs> {
     OpenApiRouter::new()
         .routes(routes!(pending))
-        .route(POLL_PATH, axum::routing::head(no_head))
+        .route("/api/jobs/pending", axum::routing::head(no_head))
         .routes(routes!(output))
         .routes(routes!(complete))
 }

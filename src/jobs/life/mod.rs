@@ -10,6 +10,7 @@ pub(in crate::jobs) mod finish;
 pub(in crate::jobs) mod key;
 pub(in crate::jobs) mod output;
 pub(in crate::jobs) mod poll;
+pub(in crate::jobs) mod poll_fast_path;
 pub(in crate::jobs) mod queue;
 pub(in crate::jobs) mod sweep;
 mod tail_limits;

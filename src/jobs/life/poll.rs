@@ -119,6 +119,16 @@ impl PollRequest<'_> {
     }
 }
 
+/// How to proceed with a poll, decided without the database.
+pub(in crate::jobs) enum PollDecision {
+    /// Answer that there is nothing: the poll's time is over.
+    AnswerEmpty(PendingAnswer),
+    /// Wait for a change.
+    Wait(Wait),
+    /// Query the database: something may have changed up to this generation.
+    Query(u64),
+}
+
 impl Jobs {
     /// Claims a job or reads cancels, and waits for either as long as the request allows. After
     /// each wait `caller`'s token is checked again, so that a token that was revoked meanwhile
@@ -133,17 +143,19 @@ impl Jobs {
         let signal = self.hub.node(request.node_id);
         let deadline = waiter.resumed_deadline();
         let deadline = deadline.unwrap_or_else(|| Instant::now() + request.wait);
-        let (poller, mut query) = (request.poller(), request.query(token_id));
+        let (poller, query) = (request.poller(), request.query(token_id));
         loop {
             let standing = self.nodes.presence.standing(
                 &query.node_id,
                 query.instance.as_deref(),
                 query.process.as_deref(),
             );
+            let mut query = query.clone();
             match standing {
-                Standing::Settled | Standing::Unproven => {}
+                Standing::Settled => {}
                 // The process's next poll is the sign of life that decides.
                 Standing::Challenged => return Ok(self.empty_answer()),
+                Standing::Unproven => query.wants_job = false,
                 Standing::Second => {
                     let mut answer = self.empty_answer();
                     answer.new_instance = true;
@@ -154,41 +166,64 @@ impl Jobs {
                     return Ok(answer);
                 }
             }
-            query.wants_job = request.wants_job && standing == Standing::Settled;
-            // Read before the query, so that a change in between is found next time.
-            let generation = signal.generation();
-            if !self.polls.may_find(&query.node_id, poller, generation) {
-                if *self.stopping.borrow() || Instant::now() >= deadline {
-                    return Ok(self.empty_answer());
+            match self.decide(&signal, &query.node_id, poller, deadline) {
+                PollDecision::AnswerEmpty(answer) => return Ok(answer),
+                PollDecision::Wait(wait) => {
+                    waiter.wait(wait).await;
+                    caller.holds().await?;
                 }
-                waiter.wait(self.wait(&signal, generation, deadline)).await;
-                caller.holds().await?;
-                continue;
-            }
-            // Boxed, to keep the future of a waiting poll small.
-            let (mut answer, is_held) = Box::pin(self.query_work(&query)).await?;
-            answer.unproven = is_held || standing == Standing::Unproven;
-            if answer.job.is_some() || !answer.cancel.is_empty() {
-                return Ok(answer);
-            }
-            if answer.unproven {
-                // Only time changes this, which moves no generation, so the next poll queries
-                // again.
-                let until = deadline.min(Instant::now() + HELD_WAIT);
-                tokio::time::sleep_until(until).await;
-                return Ok(answer);
-            }
-            self.polls
-                .record_nothing(&query.node_id, poller, generation);
-            // Changes after this point are left to the next poll.
-            if Instant::now() >= deadline {
-                return Ok(answer);
+                PollDecision::Query(generation) => {
+                    // Boxed, to keep the future of a waiting poll small.
+                    let (mut answer, is_held) = Box::pin(self.query_work(&query)).await?;
+                    answer.unproven = is_held || standing == Standing::Unproven;
+                    if answer.job.is_some() || !answer.cancel.is_empty() {
+                        return Ok(answer);
+                    }
+                    if answer.unproven {
+                        // Only time changes this, which moves no generation, so the next poll
+                        // queries again.
+                        let until = deadline.min(Instant::now() + HELD_WAIT);
+                        tokio::time::sleep_until(until).await;
+                        return Ok(answer);
+                    }
+                    self.polls
+                        .record_nothing(&query.node_id, poller, generation);
+                    // Changes after this point are left to the next poll.
+                    if Instant::now() >= deadline {
+                        return Ok(answer);
+                    }
+                }
             }
         }
     }
 
-    /// Waits for a change after `generation`, for the deadline or for the server's stop.
-    fn wait(&self, signal: &Arc<NodeSignal>, generation: u64, deadline: Instant) -> Wait {
+    /// Decides how to proceed with a poll, without the database. A resumed poll passes its
+    /// `deadline`.
+    pub(in crate::jobs) fn decide_poll(
+        &self,
+        request: &PollRequest<'_>,
+        deadline: Option<Instant>,
+    ) -> PollDecision {
+        let signal = self.hub.node(request.node_id);
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + request.wait);
+        self.decide(&signal, request.node_id, request.poller(), deadline)
+    }
+
+    fn decide(
+        &self,
+        signal: &Arc<NodeSignal>,
+        node_id: &str,
+        poller: u64,
+        deadline: Instant,
+    ) -> PollDecision {
+        // Read before a query that may follow, so that a change in between is found next time.
+        let generation = signal.generation();
+        if self.polls.may_find(node_id, poller, generation) {
+            return PollDecision::Query(generation);
+        }
+        if *self.stopping.borrow() || Instant::now() >= deadline {
+            return PollDecision::AnswerEmpty(self.empty_answer());
+        }
         let (signal, jobs) = (Arc::clone(signal), self.clone());
         let wake = Box::pin(async move {
             tokio::select! {
@@ -197,7 +232,7 @@ impl Jobs {
                 () = jobs.stopped() => {}
             }
         });
-        Wait { deadline, wake }
+        PollDecision::Wait(Wait { deadline, wake })
     }
 
     fn empty_answer(&self) -> PendingAnswer {
