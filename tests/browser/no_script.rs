@@ -53,6 +53,9 @@ fn a_change_without_proof_of_its_origin_is_refused() {
     for path in [
         "/logout",
         "/nodes",
+        "/nodes/node-1",
+        "/nodes/node-1/pause",
+        "/nodes/node-1/resume",
         "/nodes/node-1/tokens",
         "/nodes/node-1/delete",
         "/presets/note",

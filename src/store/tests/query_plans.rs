@@ -33,8 +33,9 @@ fn is_full_scan(line: &str) -> bool {
     })
 }
 
-/// Queues a job on the node `n1`.
+/// Queues a job on the node `n1`, which a claim reads.
 fn queue(tx: &mut dyn Tx, id: &str) -> Result<(), StoreError> {
+    node::insert(tx, "n1", "n1", &BTreeMap::new(), now())?;
     let new = NewJob {
         id: id.to_owned(),
         preset: "note".to_owned(),
@@ -81,7 +82,6 @@ fn run_statements_of_runs(tx: &mut dyn Tx, at: Timestamp) -> Result<(), StoreErr
 /// Runs every statement that the server runs on each request or every few seconds.
 fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     let (id, at) = ("0191", now());
-    node::insert(tx, "n1", "n1", &BTreeMap::new(), at)?;
     queue(tx, id)?;
     job::count_queued(tx)?;
     job::count_queued_on(tx, "n1")?;
