@@ -1,5 +1,5 @@
-// "Show the script" and "Show the nodes" without leaving the page, so that secrets, which the server
-// never sends back, stay in the form.
+// "Show the script" and "Show the nodes" without leaving the page, so that secrets, which the
+// server never sends back, stay in the form.
 
 const form = document.getElementById('queue');
 

@@ -32,6 +32,7 @@ mod parts;
 mod plain;
 mod policy;
 mod preset;
+mod preset_values;
 mod presets;
 mod preview;
 mod run;

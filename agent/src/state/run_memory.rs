@@ -31,7 +31,7 @@ const FULL_FILES: usize = 16;
 const UNSYNCED_MAX: usize = 4;
 const ID_BYTES: usize = 16;
 
-/// An id as it is stored: the UUID, or a part of the SHA-256 of an id that is none.
+/// An id as it is stored: the UUID, or a part of the SHA-256 of an id that is not one.
 fn key_of(id: &str) -> u128 {
     if let Ok(uuid) = uuid::Uuid::try_parse(id) {
         return uuid.as_u128();

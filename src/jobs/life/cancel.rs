@@ -1,5 +1,5 @@
-//! What people do to a job that has not ended. Cancel: at once while QUEUED, through the agent while
-//! RUNNING. Fail: the server no longer waits for the job's end.
+//! What people do to a job that has not ended. Cancel: at once while QUEUED, through the agent
+//! while RUNNING. Fail: the server no longer waits for the job's end.
 
 use hyprbox_protocol::MAX_ERROR_MSG_CHARS;
 use serde::Deserialize;

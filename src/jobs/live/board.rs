@@ -1,6 +1,6 @@
 //! One dashboard's event stream: the current state when the dashboard connects, or what changed
-//! since it left; then every change, and the output of the jobs that it names. One file, because all
-//! of it changes the state of one stream.
+//! since it left; then every change, and the output of the jobs that it names.
+//! One file, because all of it changes the state of one stream.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
