@@ -8,8 +8,9 @@
 //! ```
 //!
 //! As in Kubernetes, space may surround every part, a value may be empty, and `in` and `notin` may
-//! be keys. Keys and values have any character that a label may have, except space, the signs of
-//! the grammar, and signs from other languages: `role!="web"` must not select every node.
+//! be keys. A list has at least one value that is not empty. Keys and values have any character that
+//! a label may have, except space, the signs of the grammar, and signs from other languages:
+//! `role!="web"` must not select every node.
 
 use std::collections::BTreeSet;
 
@@ -223,6 +224,11 @@ impl Parser {
             values.insert(self.value()?);
             match self.peek() {
                 Some(',') => self.next += 1,
+                // Kubernetes reads `()` as the empty value, but who writes it has left out the
+                // values, and `notin ()` would select nearly every node.
+                Some(')') if values.iter().all(String::is_empty) => {
+                    return Err(self.error(A_VALUE));
+                }
                 Some(')') => {
                     self.next += 1;
                     return Ok(values);
@@ -397,18 +403,16 @@ mod tests {
         ("zone  in  ( b , c )", &["web-2", "db-1"]),
         ("zone notin (a,b)", &["db-1", "new"]),
         ("zone in (a)", &["web-1"]),
-        ("zone in ()", &[]),
-        ("gpu in ()", &["web-1"]),
         ("gpu in (x,,y)", &["web-1"]),
         ("gpu in (x,)", &["web-1"]),
         ("gpu in (,x)", &["web-1"]),
-        ("gpu notin ()", &["web-2", "db-1", "new"]),
+        ("gpu notin (x,)", &["web-2", "db-1", "new"]),
         ("gpu", &["web-1"]),
         ("!gpu", &["web-2", "db-1", "new"]),
         ("! gpu", &["web-2", "db-1", "new"]),
         ("role,!gpu", &["web-2", "db-1"]),
         ("role in (web),zone notin (b),gpu", &["web-1"]),
-        ("x in (foo,,baz),y,z notin ()", &[]),
+        ("x in (foo,,baz),y,z notin (,a)", &[]),
         ("role=web\n,\r\nzone=a", &["web-1"]),
         // Qualified names, and words of the grammar as keys and values.
         ("example.com/tier=1", &["web-2"]),
@@ -477,6 +481,9 @@ mod tests {
         ("zone in (a,", 12, A_LISTED_VALUE, "the end"),
         ("zone in (a b)", 12, A_LIST_SEPARATOR, "`b`"),
         ("zone in (a=b)", 11, A_LIST_SEPARATOR, "`=`"),
+        ("zone in ()", 10, A_VALUE, "`)`"),
+        ("zone notin ()", 13, A_VALUE, "`)`"),
+        ("zone notin ( , )", 16, A_VALUE, "`)`"),
         ("zone in ((a))", 10, A_LISTED_VALUE, "`(`"),
         ("zone in (!a)", 10, A_LISTED_VALUE, "`!`"),
         // Signs from other languages.
@@ -622,7 +629,13 @@ mod tests {
         let key = "(example\\.com/)?(role|zone|in|notin|a-b|x_y|größe)";
         let value = "(|web|db|in|ü|1\\.2|a-b_c)";
         let values = proptest::collection::vec(value, 1..4);
+        let lists_a_value = |operator: usize, values: &[String]| {
+            operator < 5 || values.iter().any(|value| !value.is_empty())
+        };
         let sample = (key, 0..OPERATORS, values)
+            .prop_filter("a list without a value", move |(_, operator, values)| {
+                lists_a_value(*operator, values)
+            })
             .prop_map(|(key, operator, values)| Sample::of(key, operator, values));
         proptest::collection::vec(sample, 1..5)
     }
