@@ -1,4 +1,5 @@
-//! `/presets/{name}`: the form that queues a job, with a preview of the script.
+//! `/presets/{name}`: the form that queues a job, with a preview of the script. One file, because
+//! the form and its preview read the same values.
 
 use std::sync::Arc;
 

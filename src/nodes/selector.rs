@@ -8,8 +8,8 @@
 //! ```
 //!
 //! As in Kubernetes, space may surround every part, a value may be empty, and `in` and `notin` may
-//! be keys. A list has at least one value that is not empty. Keys and values have any character that
-//! a label may have, except space, the signs of the grammar, and signs from other languages:
+//! be keys. A list has at least one value that is not empty. Keys and values have any character
+//! that a label may have, except space, the signs of the grammar, and signs from other languages:
 //! `role!="web"` must not select every node.
 
 use std::collections::BTreeSet;

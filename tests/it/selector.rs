@@ -98,8 +98,14 @@ fn a_malformed_selector_is_a_400_that_names_the_character() {
         ("role=web,", "at character 10, but found the end"),
         ("role web", "at character 6, but found `w`"),
         ("zone in (a", "at character 11, but found the end"),
-        ("role notin ()", "expected a value at character 13, but found `)`"),
-        ("role in ( , )", "expected a value at character 13, but found `)`"),
+        (
+            "role notin ()",
+            "expected a value at character 13, but found `)`",
+        ),
+        (
+            "role in ( , )",
+            "expected a value at character 13, but found `)`",
+        ),
         ("zone in a", "expected `(` at character 9, but found `a`"),
         ("role===web", "at character 7, but found `=`"),
         ("größe=ü b", "at character 9, but found `b`"),
