@@ -1,17 +1,14 @@
 //! Times at which a job may be claimed: `notBefore`, the expiry, and the server's own deadline.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Field, Person, Server, Setup, eventually, id_of, with_node};
+use crate::harness::{Field, Person, Server, Setup, eventually, id_of, unix_time, with_node};
 
 /// A time that many milliseconds ahead, as the API takes it.
 fn ahead(millis: i64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a clock");
-    let at = i64::try_from(now.as_millis()).expect("a time") + millis;
+    let at = i64::try_from(unix_time().as_millis()).expect("a time") + millis;
     jiff::Timestamp::from_millisecond(at)
         .expect("a time")
         .to_string()

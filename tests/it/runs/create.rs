@@ -57,12 +57,7 @@ fn a_run_shows_every_field_and_its_jobs_are_jobs() {
     assert_eq!(of_jobs(&admin, &id, "nodeId"), ["n2", "n1", "n3"]);
     assert_eq!(of_jobs(&admin, &id, "batch"), [0, 1, 1]);
 
-    let job = admin.job(
-        &of_jobs(&admin, &id, "id")[1]
-            .as_str()
-            .expect("an id")
-            .to_owned(),
-    );
+    let job = admin.job(of_jobs(&admin, &id, "id")[1].as_str().expect("an id"));
     assert_eq!(job["runId"], json!(id));
     assert_eq!(job["batch"], 1);
     assert_eq!(job["kind"], "apply");

@@ -22,9 +22,9 @@ fn runs_are_listed_newest_first_by_status_and_preset() {
     );
     let list = |query: &str| ids(&admin.get(&format!("/api/runs{query}")).ok());
     assert_eq!(list(""), [third.clone(), second.clone(), first.clone()]);
-    assert_eq!(list("?status=SUCCEEDED"), [first.clone()]);
+    assert_eq!(list("?status=SUCCEEDED"), std::slice::from_ref(&first));
     assert_eq!(list("?status=SUCCEEDED&status=RUNNING").len(), 3);
-    assert_eq!(list("?preset=shell"), [third.clone()]);
+    assert_eq!(list("?preset=shell"), std::slice::from_ref(&third));
     assert!(list("?preset=nonsense").is_empty());
     let page = admin.get("/api/runs?limit=2").ok();
     assert_eq!(ids(&page), [third, second]);
@@ -89,8 +89,14 @@ fn somebody_elses_run_is_not_found() {
     let viewer = server.person("vic", "VIEWER");
     let id = start(&ann, &agents, json!({}));
     assert!(ids(&admin.get("/api/runs").ok()).is_empty());
-    assert_eq!(ids(&admin.get("/api/runs?scope=all").ok()), [id.clone()]);
-    assert_eq!(ids(&viewer.get("/api/runs?scope=all").ok()), [id.clone()]);
+    assert_eq!(
+        ids(&admin.get("/api/runs?scope=all").ok()),
+        std::slice::from_ref(&id)
+    );
+    assert_eq!(
+        ids(&viewer.get("/api/runs?scope=all").ok()),
+        std::slice::from_ref(&id)
+    );
     admin.get(&format!("/api/runs/{id}")).gives(404);
     admin.get(&format!("/api/events?run={id}")).gives(404);
     assert_eq!(admin.audit("action=run.look").len(), 0);
