@@ -10,6 +10,7 @@ mod history;
 mod idle;
 mod live;
 mod polls;
+mod runs;
 mod sizes;
 mod supervision;
 mod throughput;
@@ -18,12 +19,13 @@ use crate::row::Row;
 use crate::stage::Bench;
 
 /// The names of the rows in the table's order.
-pub(crate) const NAMES: [&str; 13] = [
+pub(crate) const NAMES: [&str; 14] = [
     "dispatch",
     "end-to-end",
     "throughput",
     "claims",
     "polls",
+    "runs",
     "live",
     "flood",
     "fleet",
@@ -42,6 +44,7 @@ pub(crate) async fn measure(name: &str, bench: &Bench) -> Row {
         "throughput" => throughput::measure(bench).await,
         "claims" => claims::measure(bench).await,
         "polls" => polls::measure(bench).await,
+        "runs" => runs::measure(bench).await,
         "live" => live::measure(bench).await,
         "flood" => flood::measure(bench).await,
         "fleet" => fleet::measure(bench).await,
