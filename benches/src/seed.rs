@@ -93,6 +93,21 @@ impl Seed {
         Ok(())
     }
 
+    /// Adds QUEUED jobs that are held until 2100, spread over the first `nodes` nodes, in one commit.
+    pub(crate) fn held(&self, count: usize, nodes: usize) -> anyhow::Result<()> {
+        self.connection.execute(
+            "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1 - 1)
+             INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds,
+                script_sha256, lines, params, script, queue_no, not_before, held, holds)
+             SELECT format('01800000-%04x-7000-8000-%012x', n >> 16, n), 'QUEUED', 'true', 'n' || (n % ?2), ?3,
+                'bench@example.org', '2026-01-01T00:00:00.000Z', 600, ?4, 0, '{}', 'true', 0, '2100-01-01T00:00:00.000Z', 1, 1
+             FROM numbers",
+            params![count as i64, nodes as i64, self.owner, "0".repeat(64)],
+        )?;
+        self.connection.execute_batch("ANALYZE")?;
+        Ok(())
+    }
+
     /// The id of the `n`th finished job, counted from 1.
     pub(crate) fn past_id(n: usize) -> String {
         format!("01900000-{:04x}-7000-8000-{n:012x}", n >> 16)

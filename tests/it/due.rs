@@ -396,3 +396,39 @@ fn a_job_whose_end_never_arrives_fails_a_minute_after_its_timeout() {
     let report = json!({"exitCode": 3});
     assert_eq!(founding.complete(&silent, &report).ok()["exitCode"], 3);
 }
+
+/// The form takes both times and shows their faults, and the pages show why a job waits.
+#[test]
+fn pages_show_why_a_job_waits_and_until_when() {
+    let (_server, admin, _agent) = with_node();
+    let form = |fields: &str| {
+        admin
+            .browser("POST", "/presets/note")
+            .header("sec-fetch-site", "same-origin")
+            .body(
+                "application/x-www-form-urlencoded",
+                format!("node=n1&do=queue&{fields}"),
+            )
+    };
+    let page = form("not_before=tomorrow").send();
+    assert_eq!(page.status, 400);
+    let text = page.text();
+    assert!(text.contains("Must be a time with its zone"), "{text}");
+    let page = form("expiry=59s").send().text();
+    assert!(page.contains("Must be a time from 1m to 366d"), "{page}");
+    let at = ahead(3_600_000);
+    let queued = form(&format!("not_before={at}&expiry=36h")).send();
+    assert_eq!(queued.status, 303, "{queued:?}");
+    let jobs = admin.get("/api/jobs").ok().list("jobs");
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(
+        millis(&jobs[0], "expiresAt") - millis(&jobs[0], "createdAt"),
+        36 * 3_600_000
+    );
+    let id = id_of(&jobs[0]);
+    let page = admin.browser("GET", &format!("/jobs/{id}")).send().text();
+    assert!(page.contains("Waiting: not before "), "{page}");
+    assert!(page.contains("Expires"), "{page}");
+    let list = admin.browser("GET", "/jobs").send().text();
+    assert!(list.contains("held"), "{list}");
+}

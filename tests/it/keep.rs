@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use crate::harness::{FakeAgent, Person, Server, bytes_chunk, eventually, with_node};
+use serde_json::json;
+
+use crate::harness::{FakeAgent, Field, Person, Server, bytes_chunk, eventually, with_node};
 
 /// An ended job with a megabyte of output.
 fn ended(admin: &Person, agent: &FakeAgent) -> String {
@@ -102,4 +104,59 @@ fn the_space_of_what_went_is_given_back() {
     assert_eq!(database.integrity(), ["ok"]);
     let admin = server.admin();
     ended(&admin, &agent.at(&server));
+}
+
+/// The jobs of a run share one copy of their script. Each job shows it, and it goes with them.
+#[test]
+fn a_runs_script_is_stored_once_and_goes_with_its_jobs() {
+    let (mut server, admin, agent) = with_node();
+    admin.add_node("n2");
+    let body = json!({"preset": "note", "nodes": ["n1", "n2"]});
+    admin.post("/api/runs", &body).gives(201);
+    let single = admin.queue("n1");
+    let jobs = crate::harness::ids_of(&admin.get("/api/jobs").ok());
+    let database = server.database();
+    let count = |sql: &str| database.number(&format!("SELECT count(*) FROM {sql}"));
+    assert_eq!(count("scripts"), 1);
+    assert_eq!(count("jobs WHERE script = ''"), 2);
+    let script = admin.job(&single).field("script");
+    for id in &jobs {
+        assert_eq!(admin.job(id).field("script"), script);
+        let shown = database.texts(&format!(
+            "SELECT script FROM job_scripts WHERE job_id = '{id}'"
+        ));
+        assert_eq!(shown, [script.as_str()]);
+        let same = admin.get(&format!("/api/jobs/{id}/diff/{single}"));
+        assert_eq!(same.gives(200).text(), "");
+    }
+    for _ in 0..2 {
+        let job = agent.claim();
+        assert_eq!(job.field("script"), script);
+        agent.succeed(&crate::harness::id_of(&job));
+    }
+    // A job of the run still names the script.
+    let old = database.ago("49 hours");
+    server.kill_and_change(&format!("UPDATE scripts SET used_at = {old}"));
+    database.execute(&format!(
+        "UPDATE jobs SET finished_at = {old} WHERE finished_at IS NOT NULL"
+    ));
+    server.set("HYPRBOX_KEEP_DAYS", "2");
+    server.start_again();
+    eventually("the single job to go", || {
+        (count("jobs") == 2).then_some(())
+    });
+    // The run has not ended, so its jobs stay with their script.
+    let admin = server.admin();
+    let left = crate::harness::ids_of(&admin.get("/api/jobs").ok());
+    assert_eq!(admin.job(&left[0]).field("script"), script);
+    assert_eq!(count("scripts"), 1);
+    admin.cancel(&left[0]).gives(200);
+    for table in ["jobs", "runs"] {
+        database.execute(&format!("UPDATE {table} SET finished_at = {old}"));
+    }
+    server.restart();
+    eventually("the script to go", || {
+        (count("scripts") == 0).then_some(())
+    });
+    assert_eq!(count("jobs"), 0);
 }

@@ -6,6 +6,7 @@ mod dispatch;
 mod end_to_end;
 mod fleet;
 mod flood;
+mod held;
 mod history;
 mod idle;
 mod live;
@@ -30,6 +31,7 @@ pub(crate) const NAMES: [&str; 14] = [
     "flood",
     "fleet",
     "history",
+    "held",
     "cold-start",
     "idle",
     "sizes",
@@ -48,6 +50,7 @@ pub(crate) async fn measure(name: &str, bench: &Bench) -> Row {
         "live" => live::measure(bench).await,
         "flood" => flood::measure(bench).await,
         "fleet" => fleet::measure(bench).await,
+        "held" => held::measure(bench).await,
         "history" => history::measure(bench).await,
         "cold-start" => cold_start::measure(bench).await,
         "idle" => idle::measure(bench).await,

@@ -13,7 +13,7 @@ use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
 use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob};
-use crate::store::{StoreError, Tx, audit, claim, node, output, run};
+use crate::store::{Statement, StoreError, Tx, audit, claim, node, output, run, values};
 
 const CLAIMANT: Claimant<'_> = Claimant {
     node_id: "n1",
@@ -324,6 +324,46 @@ fn claim_once(database: &TestDatabase, number: usize) -> Duration {
     let took = began.elapsed();
     assert_eq!(claimed.map(|job| job.id), Some(id));
     took
+}
+
+/// Adds held jobs to the queue of the node that claims.
+fn hold(tx: &mut dyn Tx, jobs: i64) -> Result<(), StoreError> {
+    static HOLD: Statement = Statement::new(
+        "WITH RECURSIVE numbers (n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
+         INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds,
+             script_sha256, lines, params, script, not_before, held, holds)
+         SELECT 'held' || CAST(n AS TEXT), 'QUEUED', 'note', 'n1', 'u1', 'u@example.org', $2, 600, 'aa', 0, '{}', 'echo', $3, 1, 1
+         FROM numbers",
+    );
+    let far = now().plus_millis(86_400_000);
+    tx.execute(&HOLD, values![jobs, now(), far])?;
+    tx.execute(&Statement::new("ANALYZE"), &[])?;
+    Ok(())
+}
+
+#[test]
+fn a_claim_takes_no_longer_with_many_held_jobs() {
+    const CLAIMS: usize = 300;
+    let (none, many) = (TestDatabase::new("none"), TestDatabase::new("held"));
+    for database in [&none, &many] {
+        database.fill(1_000);
+    }
+    many.write(|tx| hold(tx, history()));
+    let mut times = [Vec::new(), Vec::new()];
+    for number in 0..CLAIMS {
+        times[0].push(claim_once(&none, number));
+        times[1].push(claim_once(&many, number));
+    }
+    let [none, many] = times.map(|mut times| {
+        times.sort_unstable();
+        times[CLAIMS / 2]
+    });
+    let ratio = many.as_secs_f64() / none.as_secs_f64();
+    eprintln!(
+        "median claim {none:?}, with {} held jobs {many:?}: {ratio:.2}",
+        history()
+    );
+    assert!(ratio < 1.5, "{ratio:.2}");
 }
 
 #[test]
