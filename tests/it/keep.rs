@@ -155,8 +155,6 @@ fn a_runs_script_is_stored_once_and_goes_with_its_jobs() {
         database.execute(&format!("UPDATE {table} SET finished_at = {old}"));
     }
     server.restart();
-    eventually("the script to go", || {
-        (count("scripts") == 0).then_some(())
-    });
+    eventually("the script to go", || (count("scripts") == 0).then_some(()));
     assert_eq!(count("jobs"), 0);
 }

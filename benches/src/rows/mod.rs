@@ -20,7 +20,7 @@ use crate::row::Row;
 use crate::stage::Bench;
 
 /// The names of the rows in the table's order.
-pub(crate) const NAMES: [&str; 14] = [
+pub(crate) const NAMES: [&str; 15] = [
     "dispatch",
     "end-to-end",
     "throughput",
