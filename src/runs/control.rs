@@ -100,6 +100,10 @@ fn cancel(tx: &mut dyn Tx, run: &Run, user: &User, advance: &RunAdvance) -> Resu
         return Err(RunError::WrongState(run.status));
     }
     let now = clock::now();
+    if run.status == RunStatus::Paused {
+        // Nothing is left to resume: the run only waits for its running jobs.
+        run::set_status(tx, &run.id, RunStatus::Running)?;
+    }
     run::set_cancelled(tx, &run.id, now)?;
     run::set_stopped(tx, &run.id, &format!("cancelled by {}", user.email))?;
     let cancelled = run::cancel_queued(tx, &run.id, now, None)?;

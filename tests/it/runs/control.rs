@@ -55,6 +55,21 @@ fn a_paused_run_ends_when_nothing_is_left() {
 }
 
 #[test]
+fn a_paused_run_that_is_cancelled_can_not_be_resumed() {
+    let (_server, admin, agents) = with_nodes(2);
+    let id = start_plan(&admin, &agents, json!({"batch": 1}));
+    let running = agents[0].claim_id();
+    act(&admin, &id, "pause");
+    assert_eq!(act(&admin, &id, "cancel")["status"], "RUNNING");
+    refused(&admin, &id, "resume", 409);
+    refused(&admin, &id, "pause", 409);
+    agents[0]
+        .complete(&running, &json!({"signal": "SIGTERM", "cancelled": true}))
+        .ok();
+    assert_eq!(run(&admin, &id)["status"], "CANCELLED");
+}
+
+#[test]
 fn cancel_ends_what_waits_and_stops_what_runs() {
     let (_server, admin, agents) = with_nodes(3);
     let id = start_plan(&admin, &agents, json!({"batch": 2}));
