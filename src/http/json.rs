@@ -40,8 +40,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        let has_type = request.headers().contains_key(header::CONTENT_TYPE);
-        if !has_type && axum::body::HttpBody::is_end_stream(request.body()) {
+        // Some clients send the type without a body.
+        if axum::body::HttpBody::is_end_stream(request.body()) {
             return Ok(Self(None));
         }
         let JsonBody(value) = JsonBody::from_request(request, state).await?;

@@ -35,6 +35,9 @@ fn a_retry_takes_the_nodes_that_did_not_succeed() {
     }
     refused(&admin, &again, "retry", 409);
     assert_eq!(run(&admin, &again)["status"], "SUCCEEDED");
+    // A type without a body.
+    let retry = admin.call("POST", &format!("/api/runs/{id}/retry"));
+    retry.body("application/json", "").gives(201);
 }
 
 #[test]
