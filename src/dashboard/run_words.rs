@@ -44,7 +44,7 @@ pub(super) fn sentence(run: &RunView) -> Markup {
     html! {
         (state(run)) " "
         @match run.status {
-            RunStatus::Succeeded if counts.failed > 0 => { "with " (failures) "." }
+            RunStatus::Succeeded if counts.failed > 0 => { "The run succeeded with " (failures) "." }
             RunStatus::Succeeded => { "on " (words::count(counts.succeeded, "node", "nodes")) "." }
             RunStatus::Failed | RunStatus::Running | RunStatus::Cancelled if run.stopped_because.is_some() => {
                 (words::visible(run.stopped_because.as_deref().unwrap_or_default())) "."

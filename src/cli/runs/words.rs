@@ -26,11 +26,11 @@ pub(super) fn exit_code(status: RunStatus) -> u8 {
     u8::from(status != RunStatus::Succeeded)
 }
 
-/// `SUCCEEDED with 2 failures`
+/// `FAILED`, or `succeeded with 2 failures`.
 pub(super) fn status(run: &RunAnswer) -> String {
     match (run.status, run.counts.failed) {
         (RunStatus::Succeeded, failures @ 1..) => {
-            format!("SUCCEEDED with {}", count(failures, "failure", "failures"))
+            format!("succeeded with {}", count(failures, "failure", "failures"))
         }
         (status, _) => status.to_string(),
     }

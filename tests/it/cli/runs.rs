@@ -239,7 +239,7 @@ fn a_run_followed_in_a_pipe_prints_a_line_per_change_and_a_summary() {
     for words in [
         "n2: SUCCEEDED\n".to_owned(),
         "n3: SUCCEEDED\n".to_owned(),
-        format!("Run {id} SUCCEEDED with 1 failure: 2 succeeded, 1 failed in "),
+        format!("Run {id} succeeded with 1 failure: 2 succeeded, 1 failed in "),
         format!("\nn1: FAILED (exit code 3) in step 1 of 1: Say it\n  hyprbox jobs log {first}\n"),
         format!("\n  hyprbox runs retry {id}\n"),
     ] {

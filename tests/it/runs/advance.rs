@@ -103,6 +103,8 @@ fn tolerated_failures_leave_a_run_successful() {
     do_job(&agents[0], 1);
     do_job(&agents[1], 0);
     assert_eq!(run(&admin, &id)["status"], "SUCCEEDED");
+    let page = admin.browser("GET", &format!("/runs/{id}")).gives(200);
+    assert!(page.text().contains("The run succeeded with 1 failure."));
     // Without any success it is a failure, however many are allowed.
     let id = start_plan(&admin, &agents, json!({"maxFailures": 2}));
     do_job(&agents[0], 1);
