@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::log;
-use super::queue;
+use super::queue::{self, wait_for_node};
 use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
 use super::times;
@@ -229,6 +229,10 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
     if !job.holds.is_empty() {
         let waits: Vec<&str> = job.holds.iter().map(|hold| hold.detail.as_str()).collect();
         pairs.push(("held", waits.join("; ").into()));
+    } else if job.status == JobStatus::Queued
+        && let Some(words) = wait_for_node(client, &job).await
+    {
+        pairs.push(("waits", words.into()));
     }
     if job.cancel_requested_at.is_some() {
         pairs.push((

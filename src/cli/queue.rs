@@ -156,15 +156,16 @@ pub(super) fn no_such<'k>(
 async fn report_wait(client: &Client, job: &JobView) {
     if let Some(hold) = job.holds.first() {
         print_note(&format!("The job waits: {}.", hold.detail));
-        return;
-    }
-    let path = format!("/api/nodes/{}", segment(&job.node_id));
-    let asked = tokio::time::timeout(WAIT_REPORT_TIMEOUT, client.get::<NodeView>(&path)).await;
-    if let Ok(Ok(node)) = asked
-        && let Some(words) = wait_reason(&node.value, &job.id)
-    {
+    } else if let Some(words) = wait_for_node(client, job).await {
         print_note(&words);
     }
+}
+
+/// How the node keeps a job waiting, if it does and the server says so in time.
+pub(super) async fn wait_for_node(client: &Client, job: &JobView) -> Option<String> {
+    let path = format!("/api/nodes/{}", segment(&job.node_id));
+    let asked = tokio::time::timeout(WAIT_REPORT_TIMEOUT, client.get::<NodeView>(&path)).await;
+    wait_reason(&asked.ok()?.ok()?.value, &job.id)
 }
 
 fn wait_reason(node: &NodeView, job_id: &str) -> Option<String> {

@@ -1,5 +1,7 @@
 //! `/jobs`: filtered and paged.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use maud::{Markup, html};
 
@@ -49,9 +51,18 @@ pub(super) async fn show(
     let scope = parts::scope_of(&site, &user, &query)?;
     let asked = PageQuery::of(&query)?;
     let page = site.jobs.page(asked.filter(&user, scope)?, PAGE).await?;
+    let paused = site.jobs.paused_nodes().await?;
     let nodes = NodeFilter::find(&site, &asked, page.jobs.is_empty()).await?;
     let presets = site.jobs.presets().await?;
-    let body = body(&site, &user, scope, &asked, &page, &nodes, &presets);
+    let body = body(
+        &site,
+        &user,
+        scope,
+        &asked,
+        (&page, &paused),
+        &nodes,
+        &presets,
+    );
     let drawn = Page::new("Jobs", body).for_user(Some(&user)).under("/jobs");
     Ok(layout::draw(&drawn.live(parts::events(scope))))
 }
@@ -149,7 +160,7 @@ fn body(
     user: &User,
     scope: Scope,
     asked: &PageQuery<'_>,
-    page: &JobPage,
+    (page, paused): (&JobPage, &HashSet<String>),
     nodes: &NodeFilter,
     presets: &Snapshot,
 ) -> Markup {
@@ -163,7 +174,7 @@ fn body(
         div.head { h1 { "Jobs" } (parts::scope_switch(site, user, scope, "/jobs", &pairs)) }
         (filters(scope, asked, nodes, presets))
         div #jobs data-region data-shows="jobs" {
-            (parts::job_table(&page.jobs, scope, none))
+            (parts::job_table(&page.jobs, paused, scope, none))
             @if let NodeFilter::Typed(like) = nodes { (nodes_like(like, asked, &pairs)) }
             (pager(asked, page, pairs)) }
     }

@@ -1,5 +1,7 @@
 //! `/nodes/{id}`: one node, its jobs, its machine and its tokens.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use axum::response::Redirect;
 use maud::{Markup, html};
@@ -141,7 +143,7 @@ fn body(
         (edit)
         section aria-labelledby="jobs-h" {
             div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(site, user, scope, &address, &[])) }
-            div #jobs data-region data-shows=(shows) { (parts::job_table(jobs, scope, "No jobs on this node.")) }
+            div #jobs data-region data-shows=(shows) { (parts::job_table(jobs, &HashSet::new(), scope, "No jobs on this node.")) }
         }
         div #node-machine data-region data-shows=(shows) { (node_facts::draw(node)) }
         @if let Some(tokens) = tokens { (token_section(&address, node, tokens)) }

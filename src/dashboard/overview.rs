@@ -1,5 +1,7 @@
 //! `/`: the nodes, the queued and running jobs, and the latest finished ones.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use axum::http::request::Parts;
 use maud::{Markup, html};
@@ -47,7 +49,7 @@ pub(super) async fn show(
         &site,
         (&user, scope, in_the_clear),
         &node_cards(&user, &nodes, counts),
-        &now,
+        (&now, &site.jobs.paused_nodes().await?),
         &latest,
     );
     let page = Page::new("Overview", body).for_user(Some(&user));
@@ -67,7 +69,7 @@ fn body(
     site: &Site,
     (user, scope, in_the_clear): (&User, Scope, bool),
     nodes: &Markup,
-    now: &[JobView],
+    (now, paused): (&[JobView], &HashSet<String>),
     latest: &[JobView],
 ) -> Markup {
     let all = format!("/jobs{}", parts::scope_query(scope));
@@ -89,7 +91,7 @@ fn body(
         }
         section aria-labelledby="now-h" {
             h2 #now-h { "Now" }
-            div #now data-region data-shows="jobs" { (parts::job_table(now, scope, "Nothing running or queued.")) }
+            div #now data-region data-shows="jobs" { (parts::job_table(now, paused, scope, "Nothing running or queued.")) }
         }
         section aria-labelledby="latest-h" {
             div.head {
@@ -97,7 +99,7 @@ fn body(
                 a href=(all) { "All jobs" }
             }
             div #latest data-region data-shows="jobs" {
-                (parts::job_table(latest, scope, "No finished jobs yet."))
+                (parts::job_table(latest, paused, scope, "No finished jobs yet."))
                 @if latest.is_empty() && user.role >= Role::Operator {
                     p { a.button href="/presets" { "Choose a preset to run" } }
                 }

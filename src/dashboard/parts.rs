@@ -1,6 +1,8 @@
 //! Markup that several pages share: states, tables of jobs, the switch between the user's own jobs
 //! and everybody's.
 
+use std::collections::HashSet;
+
 use maud::{Markup, html};
 
 use super::{Site, local, words};
@@ -126,7 +128,14 @@ pub(super) fn scope_switch(
 }
 
 /// Jobs as a table; the text `none` if there are none.
-pub(super) fn job_table(jobs: &[JobView], scope: Scope, none: &str) -> Markup {
+///
+/// `paused` are the paused nodes, which keep their jobs waiting.
+pub(super) fn job_table(
+    jobs: &[JobView],
+    paused: &HashSet<String>,
+    scope: Scope,
+    none: &str,
+) -> Markup {
     html! {
         @if jobs.is_empty() { p.none { (none) } }
         @else {
@@ -136,16 +145,19 @@ pub(super) fn job_table(jobs: &[JobView], scope: Scope, none: &str) -> Markup {
                     @if scope == Scope::All { th scope="col" { "By" } }
                     th scope="col" { "Queued" } th scope="col" { "Took" }
                 } }
-                tbody { @for job in jobs { (job_row(job, scope)) } }
+                tbody { @for job in jobs { (job_row(job, paused, scope)) } }
             }
         }
     }
 }
 
-fn job_row(job: &JobView, scope: Scope) -> Markup {
+fn job_row(job: &JobView, paused: &HashSet<String>, scope: Scope) -> Markup {
     html! {
         tr {
-            td { (job_state(job)) @if !job.holds.is_empty() { " " span.dim { "held" } } }
+            td { (job_state(job))
+                @if !job.holds.is_empty() { " " span.dim { "held" } }
+                @else if job.status == JobStatus::Queued && paused.contains(&job.node_id) { " " span.dim { "node paused" } }
+            }
             td.main { a href=(job_address(&job.id, scope)) { bdi { (words::visible(&job.preset)) } } }
             td data-label="Node" { a href=(format!("/nodes/{}", job.node_id)) { (job.node_id) } }
             @if scope == Scope::All { td data-label="By" { bdi { (job.created_by_email) } } }

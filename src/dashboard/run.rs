@@ -3,7 +3,7 @@
 //! `run.js` fetches the head, and the rows of the jobs that have changed: a page of 1,000 rows is
 //! never drawn again as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use axum::extract::State;
 use axum::response::Redirect;
@@ -52,7 +52,7 @@ pub(super) async fn show(
         (head(&run, scope, state))
         (facts(&run))
         (job::params(&run.params))
-        (table(&jobs, &steps, scope, state))
+        (table(&jobs, &site.jobs.paused_nodes().await?, &steps, scope, state))
     };
     let page = Page::new(&title, body)
         .with_style("run.css")
@@ -97,12 +97,13 @@ pub(super) async fn show_rows(
         Some(job) => script_steps(&site.jobs.script(job.id.clone()).await?).len(),
         None => 0,
     };
+    let paused = site.jobs.paused_nodes().await?;
     let rows = jobs.iter().filter(|job| wanted.contains(job.id.as_str()));
     let state = query.get("state").unwrap_or_default();
     Ok(html! {
         (actions(&run, &user, scope))
         (head(&run, scope, state))
-        table { tbody { @for job in rows { (row(job, steps, scope, state)) } } }
+        table { tbody { @for job in rows { (row(job, &paused, steps, scope, state)) } } }
     })
 }
 
@@ -216,7 +217,13 @@ fn facts(run: &RunView) -> Markup {
     }
 }
 
-fn table(jobs: &[RunJobView], steps: &[String], scope: Scope, state: &str) -> Markup {
+fn table(
+    jobs: &[RunJobView],
+    paused: &HashSet<String>,
+    steps: &[String],
+    scope: Scope,
+    state: &str,
+) -> Markup {
     html! {
         @if jobs.is_empty() { p.none { "The jobs of this run are no longer kept." } }
         @else {
@@ -229,7 +236,7 @@ fn table(jobs: &[RunJobView], steps: &[String], scope: Scope, state: &str) -> Ma
                         }
                         th scope="col" { "Took" }
                     } }
-                    tbody { @for job in jobs { (row(job, steps.len(), scope, state)) } }
+                    tbody { @for job in jobs { (row(job, paused, steps.len(), scope, state)) } }
                 }
             }
             @if !steps.is_empty() {
@@ -254,7 +261,13 @@ fn state_of(job: &RunJobView) -> &'static str {
     }
 }
 
-fn row(job: &RunJobView, steps: usize, scope: Scope, chosen: &str) -> Markup {
+fn row(
+    job: &RunJobView,
+    paused: &HashSet<String>,
+    steps: usize,
+    scope: Scope,
+    chosen: &str,
+) -> Markup {
     let state = state_of(job);
     let address = parts::job_address(&job.id, scope);
     let reached = job.step.as_ref().map_or(0, |step| step.index);
@@ -262,6 +275,9 @@ fn row(job: &RunJobView, steps: usize, scope: Scope, chosen: &str) -> Markup {
     let why = match (&job.error_msg, job.exit_code) {
         (Some(why), _) => Some(why.clone()),
         (None, Some(code)) if code != 0 => Some(format!("exit code {code}")),
+        (None, _) if state == "queued" && paused.contains(&job.node_id) => {
+            Some("the node is paused".to_owned())
+        }
         (None, _) => job.holds.first().map(|hold| hold.detail.clone()),
     };
     html! {

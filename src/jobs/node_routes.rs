@@ -74,6 +74,11 @@ impl Jobs {
         Ok(self.store.read(move |tx| node::search(tx, &sought)).await?)
     }
 
+    /// The ids of the paused nodes.
+    pub async fn paused_nodes(&self) -> Result<HashSet<String>, JobError> {
+        Ok(self.store.read(|tx| node::paused(tx)).await?)
+    }
+
     /// The ids of the nodes that a selector matches.
     pub async fn selected_nodes(&self, selector: Selector) -> Result<HashSet<String>, JobError> {
         let nodes = self.store.read(|tx| node::list(tx)).await?;

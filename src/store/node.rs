@@ -1,6 +1,6 @@
 //! Nodes and the agent instances that used their tokens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::json;
 
@@ -36,6 +36,7 @@ static LIST: Statement = Statement::new(concat!(
     include_str!("sql/node_columns.sql"),
     " FROM nodes ORDER BY id"
 ));
+static PAUSED: Statement = Statement::new("SELECT id FROM nodes WHERE paused = 1");
 static DELETE: Statement = Statement::new("DELETE FROM nodes WHERE id = $1");
 static SET_FACTS: Statement = Statement::new(include_str!("sql/node_set_facts.sql"));
 static SET_MACHINE_FACTS: Statement =
@@ -189,6 +190,12 @@ pub fn find_locked(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError
 /// Returns every node, ordered by id.
 pub fn list(tx: &mut dyn Tx) -> Result<Vec<Node>, StoreError> {
     read_all(tx.query(&LIST, &[])?, node_of_row)
+}
+
+/// Returns the ids of the paused nodes.
+pub fn paused(tx: &mut dyn Tx) -> Result<HashSet<String>, StoreError> {
+    let ids: Vec<String> = read_all(tx.query(&PAUSED, &[])?, Row::take)?;
+    Ok(ids.into_iter().collect())
 }
 
 /// A node that matches a search.

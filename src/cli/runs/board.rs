@@ -12,7 +12,7 @@ use crate::cli::safe;
 use crate::cli::screen::{Paint, Screen, cut};
 use crate::cli::settings::variable;
 use crate::clock;
-use crate::nodes::{NodeStatus, NodeView};
+use crate::nodes::NodeView;
 use crate::store::job::JobStatus;
 
 /// Lines of the terminal that are left free: the shell's prompt, and one for the cursor.
@@ -160,22 +160,8 @@ fn detail(job: &RunJob, nodes: &[NodeView]) -> String {
     match step {
         Some(step) if why.is_empty() => step,
         Some(step) => format!("{why} in {step}"),
-        None if job.status == JobStatus::Queued && why.is_empty() => waits_for(job, nodes),
+        None if job.status == JobStatus::Queued && why.is_empty() => words::waits_for(job, nodes),
         None => why.to_owned(),
-    }
-}
-
-/// What a released job waits for.
-fn waits_for(job: &RunJob, nodes: &[NodeView]) -> String {
-    let node = nodes.binary_search_by(|node| node.id.as_str().cmp(&job.node_id));
-    let Some(node) = node.ok().and_then(|place| nodes.get(place)) else {
-        return String::new();
-    };
-    match node.status {
-        _ if node.paused => "the node is paused".to_owned(),
-        NodeStatus::Offline => "the node is OFFLINE".to_owned(),
-        NodeStatus::Online if node.running_job_id.is_some() => "the node is busy".to_owned(),
-        NodeStatus::Online => String::new(),
     }
 }
 

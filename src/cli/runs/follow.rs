@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::board::Board;
 use super::changes::Changes;
-use super::reading::Reading;
+use super::reading::{Reading, nodes_of};
 use crate::cli::answers::RunAnswer;
 use crate::cli::args::OneRun;
 use crate::cli::client::{Answer, Client, segment};
@@ -19,7 +19,6 @@ use crate::cli::connection::{self, StreamEvent};
 use crate::cli::error::{CliError, exit};
 use crate::cli::interrupts::Interrupts;
 use crate::cli::screen::{Screen, print_note};
-use crate::nodes::NodeView;
 
 /// How often a run with running jobs is read. Reads of a large run are further apart.
 const STEPS_EVERY: Duration = Duration::from_secs(1);
@@ -147,12 +146,9 @@ impl FollowRun {
         let wants_nodes = !self.screen.json;
         tokio::spawn(async move {
             let Answer { json, value: run } = client.get::<RunAnswer>(&path).await?;
-            let nodes = if run.counts.queued > 0 && wants_nodes {
-                // The nodes only explain why a job waits.
-                let nodes = client.list::<NodeView>("/api/nodes", "nodes").await;
-                nodes.map_or_else(|_| Vec::new(), |nodes| nodes.value)
-            } else {
-                Vec::new()
+            let nodes = match wants_nodes {
+                true => nodes_of(&client, &run).await,
+                false => Vec::new(),
             };
             Ok(Reading { run, json, nodes })
         })

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 pub(super) use request::{RunRequest, Target};
 
 use self::follow::FollowRun;
-use self::words::{outcome, status_cell, summary};
+use self::reading::nodes_of;
+use self::words::{status_cell, summary};
 use super::answers::{DryRun, RunAnswer};
 use super::args::{OneRun, Params, RunsCommand, ScopeArg, Scoped, Sure, Watch};
 use super::client::{Answer, CallError, Client};
@@ -160,12 +161,13 @@ async fn show(client: &Client, screen: Screen, run: &OneRun) -> Result<u8, CliEr
         pairs.extend(text.as_ref().map(|text| (name, text.as_str().into())));
     }
     screen.data(&facts(&pairs, screen.colors))?;
+    let nodes = nodes_of(client, &run).await;
     let mut table = Table::new(&["NODE", "BATCH", "STATUS", "STEP", "TOOK", "JOB"]);
     for job in &run.jobs {
         table.row([
             job.node_id.as_str().into(),
             job.batch.to_string().into(),
-            Cell::painted(outcome(job), Paint::of_status(job.status)),
+            Cell::painted(words::state(job, &nodes), Paint::of_status(job.status)),
             words::step(job).unwrap_or_default().into(),
             times::took(job.started_at, job.finished_at).into(),
             job.id.as_str().into(),

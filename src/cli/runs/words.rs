@@ -6,7 +6,7 @@ use crate::cli::screen::{Paint, Screen};
 use crate::cli::table::Cell;
 use crate::cli::times;
 use crate::jobs::DoneEvent;
-use crate::nodes::NodeStatus;
+use crate::nodes::{NodeStatus, NodeView};
 use crate::store::job::JobStatus;
 
 /// Failed jobs that a summary lists.
@@ -85,6 +85,18 @@ pub(super) fn outcome(job: &RunJob) -> String {
     done.describe()
 }
 
+/// A job's state, also with what its node keeps it waiting for.
+pub(super) fn state(job: &RunJob, nodes: &[NodeView]) -> String {
+    let outcome = outcome(job);
+    if job.status != JobStatus::Queued || !job.holds.is_empty() {
+        return outcome;
+    }
+    match waits_for(job, nodes) {
+        why if why.is_empty() => outcome,
+        why => format!("{outcome}, {why}"),
+    }
+}
+
 /// Why a queued job can't start yet.
 fn hold(job: &RunJob) -> Option<String> {
     let hold = job.holds.first()?;
@@ -96,6 +108,20 @@ fn hold(job: &RunJob) -> Option<String> {
         (kind, Some(detail)) => format!("{kind}: {detail}"),
         (kind, None) => format!("held: {kind}"),
     })
+}
+
+/// What a released job waits for.
+pub(super) fn waits_for(job: &RunJob, nodes: &[NodeView]) -> String {
+    let node = nodes.binary_search_by(|node| node.id.as_str().cmp(&job.node_id));
+    let Some(node) = node.ok().and_then(|place| nodes.get(place)) else {
+        return String::new();
+    };
+    match node.status {
+        _ if node.paused => "the node is paused".to_owned(),
+        NodeStatus::Offline => "the node is OFFLINE".to_owned(),
+        NodeStatus::Online if node.running_job_id.is_some() => "the node is busy".to_owned(),
+        NodeStatus::Online => String::new(),
+    }
 }
 
 /// `step 2 of 5: Set the SSH port`

@@ -249,6 +249,26 @@ fn a_run_followed_in_a_pipe_prints_a_line_per_change_and_a_summary() {
 }
 
 #[test]
+fn a_run_and_its_jobs_show_that_a_node_is_paused() {
+    let (mut server, ann, _agents) = fleet(2);
+    let admin = server.admin();
+    let pause = json!({"paused": true});
+    admin.call("PATCH", "/api/nodes/n2").json(&pause).ok();
+    let cli = Cli::of(&server, &ann);
+    let id = cli.run(&["run", "note", "--on", "role=web"]).ends(0).text();
+    let shown = cli.run(&["runs", "show", id.trim()]).ends(0).text();
+    let paused: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.contains("QUEUED, the node is paused"))
+        .collect();
+    assert!(paused.len() == 1 && paused[0].starts_with("n2 "), "{shown}");
+    let job = run_of(&ann)["jobs"][1]["id"].clone();
+    let job = job.as_str().expect("an id");
+    let shown = cli.run(&["jobs", "show", job]).ends(0).text();
+    assert!(shown.contains("n2 is paused: the job can start"), "{shown}");
+}
+
+#[test]
 fn a_run_that_fails_ends_with_1_and_json_has_an_object_per_change() {
     let (server, ann, agents) = fleet(2);
     let cli = Cli::of(&server, &ann);

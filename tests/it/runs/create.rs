@@ -315,7 +315,14 @@ fn a_paused_node_takes_part_and_its_job_waits() {
     let id = start(&admin, &agents, json!({}));
     agents[0].finds_nothing("");
     assert_eq!(of_jobs(&admin, &id, "holds"), [json!([])]);
+    let page = |path: &str| admin.browser("GET", path).gives(200).text();
+    assert!(page(&format!("/runs/{id}")).contains("the node is paused"));
+    for path in ["/", "/jobs"] {
+        assert!(page(path).contains("node paused"), "{path}");
+    }
     pause(false);
+    assert!(!page(&format!("/runs/{id}")).contains("the node is paused"));
+    assert!(!page("/jobs").contains("node paused"));
     do_job(&agents[0], 0);
     assert_eq!(run(&admin, &id)["status"], "SUCCEEDED");
 }
