@@ -93,7 +93,8 @@ impl Seed {
         Ok(())
     }
 
-    /// Adds QUEUED jobs that are held until 2100, spread over the first `nodes` nodes, in one commit.
+    /// Adds QUEUED jobs that are held until 2100, spread over the first `nodes` nodes, in one
+    /// commit.
     pub(crate) fn held(&self, count: usize, nodes: usize) -> anyhow::Result<()> {
         self.connection.execute(
             "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1 - 1)
