@@ -34,6 +34,12 @@ const FIELDS: &[(&str, bool)] = &[
     ("stderrBytes", false),
     ("stdoutDropped", false),
     ("stderrDropped", false),
+    ("runId", true),
+    ("batch", true),
+    ("kind", false),
+    ("notBefore", true),
+    ("expiresAt", true),
+    ("holds", false),
 ];
 
 #[test]
