@@ -35,14 +35,23 @@ async fn queue(
     if flag(&query, "dryRun")?.unwrap_or(false) {
         return Ok(axum::Json(runs.dry_run(request).await?).into_response());
     }
-    let idempotency = idempotency_key(&headers)?
-        .zip(json)
-        .map(|(key, body)| Idempotency { key, body });
+    let idempotency = match (idempotency_key(&headers)?, json) {
+        (Some(key), Some(body)) => Some(Idempotency { key, body }),
+        (Some(_), None) => return Err(too_long_to_compare()),
+        (None, _) => None,
+    };
     let (status, run) = match runs.create(&user, request, idempotency, None).await? {
         CreateOutcome::New(run) => (StatusCode::CREATED, run),
         CreateOutcome::Existing(run) => (StatusCode::OK, run),
     };
     Ok((status, location(&run), axum::Json(run)).into_response())
+}
+
+/// A list of nodes with many repetitions is valid, but its value was not kept.
+fn too_long_to_compare() -> ApiError {
+    let rule = "can't be used with a body of so many values: name each node once";
+    ApiError::bad_request("bad_input", format!("Idempotency-Key: {rule}"))
+        .with_field("Idempotency-Key", rule)
 }
 
 fn location(run: &RunView) -> [(header::HeaderName, String); 1] {

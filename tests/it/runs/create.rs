@@ -265,7 +265,13 @@ fn the_same_key_returns_the_same_run() {
         .post("/api/jobs", &job)
         .header("idempotency-key", "k1")
         .gives(409);
+    // Too long to compare with a repetition: refused, instead of queued twice.
+    let named = vec!["n1"; 11_000];
+    let long = json!({"preset": "note", "nodes": named});
+    assert_eq!(post(&long).gives(400).fields(), ["Idempotency-Key"]);
     assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 2);
+    let made = admin.post("/api/runs", &long).gives(201).json();
+    assert_eq!(made["nodeCount"], 1);
 }
 
 #[test]
