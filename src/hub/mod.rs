@@ -5,7 +5,7 @@ mod recent;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, broadcast, watch};
@@ -15,6 +15,7 @@ pub use recent::{ChangedIds, REMEMBERED_MS};
 use self::recent::RecentChanges;
 use crate::clock::{self, Timestamp};
 use crate::store::Change;
+use crate::sync::lock;
 
 /// Changes that a slow receiver may fall behind before it must read everything again.
 const BACKLOG: usize = 4_096;
@@ -96,14 +97,10 @@ impl Default for Hub {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    crate::sync::lock(mutex)
-}
-
 impl Hub {
     /// The signal that polls of the node wait for.
     pub fn node(&self, id: &str) -> Arc<NodeSignal> {
-        let mut nodes = locked(&self.nodes);
+        let mut nodes = lock(&self.nodes);
         if let Some(signal) = nodes.get(id) {
             return Arc::clone(signal);
         }
@@ -114,12 +111,12 @@ impl Hub {
 
     /// The nudge of a watched job. It keeps one permit, so that none between two waits is lost.
     pub fn watch_job(&self, id: &str) -> Arc<Notify> {
-        Arc::clone(locked(&self.jobs).entry(id.to_owned()).or_default())
+        Arc::clone(lock(&self.jobs).entry(id.to_owned()).or_default())
     }
 
     /// Stops nudging for a job that nobody watches any more.
     pub fn unwatch_job(&self, id: &str) {
-        locked(&self.jobs).remove(id);
+        lock(&self.jobs).remove(id);
     }
 
     /// All changes from now on. A receiver that lags must read everything again.
@@ -130,7 +127,7 @@ impl Hub {
     /// The jobs and nodes that changed since `since`, or in the `overlap_ms` before it. `None` if
     /// that is not known: then anything may have changed.
     pub fn changed_since(&self, since: Timestamp, overlap_ms: i64) -> Option<ChangedIds> {
-        locked(&self.recent).since(since, overlap_ms)
+        lock(&self.recent).since(since, overlap_ms)
     }
 
     /// Changes when any user's credentials may have changed: long-lived streams must check theirs
@@ -150,7 +147,7 @@ impl Hub {
         for change in changes {
             match change {
                 Change::Job { id, node_id } => {
-                    if let Some(signal) = locked(&self.nodes).get(node_id) {
+                    if let Some(signal) = lock(&self.nodes).get(node_id) {
                         signal.bump();
                     }
                     self.nudge_job(id);
@@ -164,7 +161,7 @@ impl Hub {
                     continue;
                 }
                 Change::Node { id } => {
-                    if let Some(signal) = locked(&self.nodes).get(id) {
+                    if let Some(signal) = lock(&self.nodes).get(id) {
                         signal.bump();
                     }
                 }
@@ -183,7 +180,7 @@ impl Hub {
                     continue;
                 }
             }
-            locked(&self.recent).record(change, clock::now());
+            lock(&self.recent).record(change, clock::now());
             // An error means that nobody receives changes.
             let _nobody = self.all.send(change.clone());
         }
@@ -191,14 +188,14 @@ impl Hub {
 
     fn record_watched(&self, job_id: &str) {
         let now = Instant::now();
-        let mut watched = locked(&self.watched_elsewhere);
+        let mut watched = lock(&self.watched_elsewhere);
         watched.retain(|_, until| *until > now);
         watched.insert(job_id.to_owned(), now + WATCHED_FOR);
     }
 
     /// Whether another server has recently announced a viewer of the job.
     pub fn is_watched_elsewhere(&self, job_id: &str) -> bool {
-        let watched = locked(&self.watched_elsewhere);
+        let watched = lock(&self.watched_elsewhere);
         watched
             .get(job_id)
             .is_some_and(|until| *until > Instant::now())
@@ -206,14 +203,14 @@ impl Hub {
 
     /// Wakes a node's polls.
     pub fn wake_node(&self, id: &str) {
-        if let Some(signal) = locked(&self.nodes).get(id) {
+        if let Some(signal) = lock(&self.nodes).get(id) {
             signal.bump();
         }
     }
 
     /// Wakes every poll and every viewer, after a change that could be anything.
     fn wake_everything(&self) {
-        for signal in locked(&self.nodes).values() {
+        for signal in lock(&self.nodes).values() {
             signal.bump();
         }
         self.nudge_watchers();
@@ -221,20 +218,20 @@ impl Hub {
 
     /// Nudges every watched job, in case a nudge was lost.
     pub fn nudge_watchers(&self) {
-        for watcher in locked(&self.jobs).values() {
+        for watcher in lock(&self.jobs).values() {
             watcher.notify_one();
         }
     }
 
     /// Removes a deleted node's signal. Polls that still wait hold it themselves.
     pub fn forget_node(&self, id: &str) {
-        if let Some(signal) = locked(&self.nodes).remove(id) {
+        if let Some(signal) = lock(&self.nodes).remove(id) {
             signal.bump();
         }
     }
 
     fn nudge_job(&self, id: &str) {
-        if let Some(watcher) = locked(&self.jobs).get(id) {
+        if let Some(watcher) = lock(&self.jobs).get(id) {
             watcher.notify_one();
         }
     }

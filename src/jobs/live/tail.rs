@@ -3,7 +3,7 @@
 //! again, and reads from the store what they lack.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, broadcast};
@@ -17,6 +17,7 @@ use crate::jobs::live::recent::RecentFrames;
 use crate::metrics::Metrics;
 use crate::store::job::{self, StreamCounts};
 use crate::store::{Change, Store, StoreError};
+use crate::sync::lock;
 
 /// Frames that a viewer may fall behind before it has to catch up from the store.
 const BACKLOG: usize = 64;
@@ -64,10 +65,6 @@ impl Tail {
     }
 }
 
-fn locked(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
-    crate::sync::lock(watched)
-}
-
 impl Tails {
     pub(in crate::jobs) fn new(store: Store, hub: Arc<Hub>, metrics: Metrics) -> Self {
         Self {
@@ -85,7 +82,7 @@ impl Tails {
 
     /// Whether somebody watches the job now, here or on another server.
     pub(in crate::jobs) fn is_watched(&self, job_id: &str) -> bool {
-        let here = locked(&self.watched)
+        let here = lock(&self.watched)
             .get(job_id)
             .is_some_and(|tail| tail.frames.receiver_count() > 0);
         here || self.hub.is_watched_elsewhere(job_id)
@@ -93,7 +90,7 @@ impl Tails {
 
     /// Joins the live tail of a job that has not ended. The first viewer starts the job's pump.
     pub(in crate::jobs) fn join(&self, job_id: &str) -> Subscription {
-        let mut watched = locked(&self.watched);
+        let mut watched = lock(&self.watched);
         if let Some(tail) = watched.get(job_id) {
             return tail.subscribe();
         }
@@ -145,7 +142,7 @@ impl Pump {
                 return;
             }
         }
-        self.unwatch(&mut locked(&self.watched));
+        self.unwatch(&mut lock(&self.watched));
     }
 
     /// Tells the servers that share the database, every few seconds, that the job is watched: its
@@ -238,7 +235,7 @@ impl Pump {
 
     /// Unwatches the job if nobody watches it any more, under the lock that viewers join under.
     fn stop_if_unwatched(&self) -> bool {
-        let mut watched = locked(&self.watched);
+        let mut watched = lock(&self.watched);
         if self.tail.frames.receiver_count() > 0 {
             return false;
         }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -14,6 +14,7 @@ use crate::clock;
 use crate::http::{ApiError, Budget, Meter, Query};
 use crate::jobs::Jobs;
 use crate::jobs::access::Scope;
+use crate::sync::lock;
 
 /// Most open event streams of one user.
 const USER_MAX: usize = 64;
@@ -43,14 +44,10 @@ pub(in crate::jobs) struct OpenStream {
     budget: Budget,
 }
 
-fn locked(open: &Mutex<OpenCounts>) -> MutexGuard<'_, OpenCounts> {
-    crate::sync::lock(open)
-}
-
 impl Viewers {
     /// Counts one more open stream. Fails with 429 if the user or the address has too many.
     pub(in crate::jobs) fn open(&self, user: &User, meter: &Meter) -> Result<OpenStream, ApiError> {
-        let mut open = locked(&self.0);
+        let mut open = lock(&self.0);
         let address = meter.address();
         let too_many = |who_has: &str, most: usize| {
             let message = format!(
@@ -87,7 +84,7 @@ impl Viewers {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        let mut open = locked(&self.open);
+        let mut open = lock(&self.open);
         count_down(&mut open.by_user, &self.user_id);
         count_down(&mut open.by_address, &self.address);
         drop(open);
