@@ -1,8 +1,11 @@
 //! Which jobs a user may see or change, and the audit entries for reading other people's jobs.
 
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::request::Parts;
+
 use super::{JobError, Jobs};
 use crate::audit;
-use crate::auth::{Role, User};
+use crate::auth::{Role, User, Viewer};
 use crate::http::{ApiError, Query};
 use crate::store::Tx;
 use crate::store::job::{self, Job};
@@ -50,6 +53,28 @@ impl Scope {
     /// Whether `user` sees `job` in this scope.
     pub fn sees(self, user: &User, job: &Job) -> bool {
         self == Self::All || job.created_by == user.id
+    }
+}
+
+/// A person who may read, and the scope that the request's query asks for. An extractor.
+#[derive(Debug, Clone)]
+pub struct ScopedViewer {
+    pub user: User,
+    pub scope: Scope,
+}
+
+impl<S> FromRequestParts<S> for ScopedViewer
+where
+    S: Send + Sync,
+    Jobs: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Viewer(user) = Viewer::from_request_parts(parts, state).await?;
+        let query = Query::parse_pairs(parts.uri.query().unwrap_or_default().as_bytes());
+        let scope = Scope::of(&Jobs::from_ref(state), &user, &query)?;
+        Ok(Self { user, scope })
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use access::{Scope, find_visible};
+pub use access::{Scope, ScopedViewer, find_visible};
 pub use error::JobError;
 pub use life::cancel::FailRequest;
 pub use life::claim_times::{ClaimTimes, EXPIRY_RANGE};

@@ -9,9 +9,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{FailRequest, JobError, JobView, Jobs, QueueOutcome, QueueRequest};
-use crate::auth::{Admin, Operator, User, Viewer};
+use crate::auth::{Admin, Operator, User};
 use crate::http::{ApiError, JsonBody, JsonWithValue, Path, Query};
-use crate::jobs::access::{Scope, find_visible};
+use crate::jobs::access::{Scope, ScopedViewer, find_visible};
 use crate::jobs::life::queue::Idempotency;
 use crate::jobs::log::diff;
 use crate::store::job::{self, JobFilter, JobKind, JobStatus};
@@ -85,10 +85,9 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> 
     security(("bearer" = []), ("cookie" = [])))]
 async fn list(
     State(jobs): State<Jobs>,
-    Viewer(user): Viewer,
+    ScopedViewer { user, scope }: ScopedViewer,
     query: Query,
 ) -> Result<axum::Json<JobPage>, ApiError> {
-    let scope = Scope::of(&jobs, &user, &query)?;
     let limit = query.parse("limit", 1..=200, "1 to 200")?.unwrap_or(50);
     let filter = filter_of(&user, scope, &query)?;
     Ok(axum::Json(jobs.page(filter, limit).await?))
@@ -201,11 +200,9 @@ async fn fail(
     security(("bearer" = []), ("cookie" = [])))]
 async fn diff_scripts(
     State(jobs): State<Jobs>,
-    Viewer(user): Viewer,
+    ScopedViewer { user, scope }: ScopedViewer,
     Path((a, b)): Path<(String, String)>,
-    query: Query,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&jobs, &user, &query)?;
     let a = find_visible(&jobs, &user, scope, a, "job.look").await?;
     let b = find_visible(&jobs, &user, scope, b, "job.look").await?;
     let diff = jobs.diff(a.id, b.id).await?;

@@ -11,6 +11,7 @@ mod request;
 mod retry;
 mod routes;
 
+use axum::extract::FromRef;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use control::RunAction;
@@ -26,6 +27,12 @@ use crate::jobs::Jobs;
 /// Everything that the server does with runs. Cheap to clone.
 #[derive(Clone)]
 pub struct Runs(Jobs);
+
+impl FromRef<Runs> for Jobs {
+    fn from_ref(runs: &Runs) -> Self {
+        runs.0.clone()
+    }
+}
 
 impl Runs {
     /// Runs over these jobs.

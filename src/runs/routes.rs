@@ -10,9 +10,9 @@ use super::control::RunAction;
 use super::dry_run::DryRun;
 use super::retry::{RetriedRun, RetryRequest};
 use super::{CreateOutcome, RunDetail, RunPage, RunRequest, Runs};
-use crate::auth::{Operator, User, Viewer};
+use crate::auth::{Operator, User};
 use crate::http::{ApiError, JsonWithValue, OptionalJson, Pairs, Path, Query};
-use crate::jobs::{Idempotency, RunView, Scope, cursor_of, idempotency_key};
+use crate::jobs::{Idempotency, RunView, Scope, ScopedViewer, cursor_of, idempotency_key};
 use crate::store::run::{RunFilter, RunStatus};
 
 /// Queues a preset on several nodes.
@@ -73,10 +73,9 @@ fn flag(query: &Pairs<'_>, name: &str) -> Result<Option<bool>, ApiError> {
     security(("bearer" = []), ("cookie" = [])))]
 async fn list(
     State(runs): State<Runs>,
-    Viewer(user): Viewer,
+    ScopedViewer { user, scope }: ScopedViewer,
     query: Query,
 ) -> Result<axum::Json<RunPage>, ApiError> {
-    let scope = Scope::of(&runs, &user, &query)?;
     let limit = query.parse("limit", 1..=200, "1 to 200")?.unwrap_or(50);
     let filter = filter_of(&user, scope, &query)?;
     Ok(axum::Json(runs.page(filter, limit).await?))
@@ -103,11 +102,10 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<RunFilter, ApiE
     security(("bearer" = []), ("cookie" = [])))]
 async fn show(
     State(runs): State<Runs>,
-    Viewer(user): Viewer,
+    ScopedViewer { user, scope }: ScopedViewer,
     Path(id): Path<String>,
     query: Query,
 ) -> Result<axum::Json<RunDetail>, ApiError> {
-    let scope = Scope::of(&runs, &user, &query)?;
     let with_jobs = flag(&query, "jobs")?.unwrap_or(true);
     Ok(axum::Json(runs.detail(&user, scope, id, with_jobs).await?))
 }

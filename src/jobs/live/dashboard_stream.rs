@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::{User, Viewer};
+use crate::auth::User;
 use crate::http::{ApiError, Meter, Query};
-use crate::jobs::access::{Scope, audit_view, read_unaudited};
+use crate::jobs::access::{Scope, ScopedViewer, audit_view, read_unaudited};
 use crate::jobs::live::board::{Board, BoardRequest};
 use crate::jobs::live::resume_point::ResumePoint;
 use crate::jobs::live::sse::{CLIENT_QUEUE, event_stream, keep_alive, last_event_id};
@@ -58,12 +58,11 @@ impl AuditedViews {
     security(("bearer" = []), ("cookie" = [])))]
 async fn events(
     State(jobs): State<Jobs>,
-    Viewer(user): Viewer,
+    ScopedViewer { user, scope }: ScopedViewer,
     meter: Meter,
     query: Query,
     parts: Parts,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&jobs, &user, &query)?;
     let times = wants_times(&query)?;
     let ids: BTreeSet<&str> = query.all("job").collect();
     if ids.len() > NAMED_MAX {

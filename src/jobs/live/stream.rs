@@ -7,10 +7,9 @@ use tokio::sync::mpsc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::Viewer;
 use crate::http::{ApiError, Meter, Path, Query};
 use crate::jobs::Jobs;
-use crate::jobs::access::{Scope, find_visible};
+use crate::jobs::access::{ScopedViewer, find_visible};
 use crate::jobs::live::event_id::EventId;
 use crate::jobs::live::exact::{self, OutputMode};
 use crate::jobs::live::follow::{Follower, Recipient};
@@ -30,13 +29,12 @@ use crate::jobs::log::routes::wants_times;
     security(("bearer" = []), ("cookie" = [])))]
 async fn stream(
     State(jobs): State<Jobs>,
-    Viewer(user): Viewer,
+    ScopedViewer { user, scope }: ScopedViewer,
     Path(id): Path<String>,
     meter: Meter,
     query: Query,
     parts: Parts,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&jobs, &user, &query)?;
     let times = wants_times(&query)?;
     let mode = query.get("output").map(|name| {
         OutputMode::parse(name).ok_or_else(|| query.wrong("output", "exact, none or absent"))

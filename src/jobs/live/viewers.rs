@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::auth::{Caller, User, Viewer};
+use crate::auth::{Caller, User};
 use crate::clock;
-use crate::http::{ApiError, Budget, Meter, Query};
+use crate::http::{ApiError, Budget, Meter};
 use crate::jobs::Jobs;
-use crate::jobs::access::Scope;
+use crate::jobs::access::ScopedViewer;
 use crate::sync::lock;
 
 /// Most open event streams of one user.
@@ -127,9 +127,8 @@ pub(in crate::jobs) async fn until_access_ends(jobs: &Jobs, parts: Parts) {
 
 /// The request's caller, if it may still open the stream.
 async fn check_access(jobs: &Jobs, parts: &Parts) -> Option<Caller> {
-    let query = Query::parse_pairs(parts.uri.query().unwrap_or_default().as_bytes());
     let mut parts = parts.clone();
-    let Viewer(user) = Viewer::from_request_parts(&mut parts, &()).await.ok()?;
-    Scope::of(jobs, &user, &query).ok()?;
+    let viewer = ScopedViewer::from_request_parts(&mut parts, jobs).await;
+    viewer.ok()?;
     Caller::from_request_parts(&mut parts, &()).await.ok()
 }

@@ -10,9 +10,8 @@ use hyprbox_protocol::{PerStream, Stream, last_character_boundary};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::Viewer;
-use crate::http::{ApiError, Meter, Path, Query};
-use crate::jobs::access::{Scope, read_visible};
+use crate::http::{ApiError, Meter, Path};
+use crate::jobs::access::{ScopedViewer, read_visible};
 use crate::jobs::log::window::{WINDOW_BYTES, WindowReader, joined, kept_bytes};
 use crate::jobs::{JobDetail, JobError, JobView, Jobs};
 use crate::store::Tx;
@@ -48,12 +47,10 @@ enum Source {
     security(("bearer" = []), ("cookie" = [])))]
 async fn detail(
     State(jobs): State<Jobs>,
-    Viewer(user): Viewer,
+    ScopedViewer { user, scope }: ScopedViewer,
     Path(id): Path<String>,
     meter: Meter,
-    query: Query,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&jobs, &user, &query)?;
     let read = move |tx: &mut dyn Tx, job: &Job| {
         let script = job::script(tx, &job.id)?;
         let bytes = script.len() as u64 + bytes_held(job);

@@ -9,10 +9,9 @@ use hyprbox_protocol::Stream;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::Viewer;
 use crate::http::{ApiError, Meter, Path, Query};
 use crate::jobs::Jobs;
-use crate::jobs::access::{Scope, read_visible};
+use crate::jobs::access::{ScopedViewer, read_visible};
 use crate::jobs::log::body::LogBody;
 use crate::jobs::log::window::{WINDOW_BYTES, WindowReader, kept_bytes};
 use crate::store::job::Job;
@@ -80,13 +79,12 @@ pub(in crate::jobs) fn wants_times(query: &Query) -> Result<bool, ApiError> {
     security(("bearer" = []), ("cookie" = [])))]
 async fn kept_log(
     State(jobs): State<Jobs>,
-    Viewer(user): Viewer,
+    ScopedViewer { user, scope }: ScopedViewer,
     Path(id): Path<String>,
     meter: Meter,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let scope = Scope::of(&jobs, &user, &query)?;
     let wanted = LogQuery::parse(&query)?;
     meter.hold_answer(RESPONSE_BYTES)?;
     // The first window is read with the row, so that a short log is of one moment.
