@@ -29,7 +29,7 @@ pub(crate) enum Manager {
     Systemd(String),
     /// An OpenRC service under supervise-daemon.
     OpenRc(String),
-    /// None was recognised.
+    /// Nothing that this program recognises.
     Unknown,
 }
 
@@ -44,8 +44,8 @@ impl AgentProcess {
             .find(|process| process.arguments().get(1).is_some_and(|a| a == "run"))
     }
 
-    /// Returns the path of the program that it was started from; another file may have that path by
-    /// now.
+    /// Returns the path of the program that the agent was started from. By now, a different file
+    /// may be at that path.
     pub(crate) fn program(&self) -> io::Result<PathBuf> {
         let path = match std::fs::read_link(self.proc_file("exe")) {
             // The process is not dumpable, and a container may forbid even root to read the link.
@@ -58,13 +58,14 @@ impl AgentProcess {
         Ok(PathBuf::from(OsStr::from_bytes(bytes)))
     }
 
-    /// Whether it runs this file, and not an earlier file of the same name.
+    /// Whether the agent runs this file, and not an earlier file of the same name.
     pub(crate) fn runs(&self, file: &Metadata) -> bool {
         let own = std::fs::metadata(self.proc_file("exe"));
         own.is_ok_and(|own| (own.dev(), own.ino()) == (file.dev(), file.ino()))
     }
 
-    /// Returns the environment with which it was started; empty if this user may not read it.
+    /// Returns the environment with which the agent was started; empty if this user may not read
+    /// it.
     pub(crate) fn environment(&self) -> HashMap<String, String> {
         let text = std::fs::read(self.proc_file("environ")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -74,7 +75,7 @@ impl AgentProcess {
             .collect()
     }
 
-    /// Finds what will restart it.
+    /// Finds what will restart the agent.
     pub(crate) fn manager(&self) -> Manager {
         let cgroup = std::fs::read_to_string(self.proc_file("cgroup")).unwrap_or_default();
         if let Some(unit) = unit_of(&cgroup).filter(|unit| main_pid(unit) == Some(self.pid)) {
@@ -151,8 +152,8 @@ fn main_pid(unit: &str) -> Option<i32> {
     String::from_utf8_lossy(&output.stdout).trim().parse().ok()
 }
 
-/// Returns the service that a supervise-daemon with these arguments keeps running: the one after
-/// its own name.
+/// Returns the service that a supervise-daemon with these arguments keeps running. The service's
+/// name follows the program's name.
 fn openrc_service(arguments: &[String]) -> Option<String> {
     let daemon = arguments.iter().take(2).position(|argument| {
         let name = Path::new(argument).file_name();

@@ -6,7 +6,7 @@ use super::virtualization;
 
 /// Debian's packages create one of these when the machine must restart.
 const RESTART_FILES: [&str; 2] = ["/run/reboot-required", "/var/run/reboot-required"];
-/// Programs that create them. Without one, their absence proves nothing.
+/// Programs that create those files. If none is installed, missing files prove nothing.
 const RESTART_WRITERS: [&str; 3] = [
     "/usr/share/update-notifier/notify-reboot-required",
     "/etc/kernel/postinst.d/unattended-upgrades",

@@ -15,20 +15,20 @@ use crate::spool::{Batch, SpoolReader};
 use crate::state::job_dir::JobDir;
 use crate::trouble::Caller;
 
-/// The least time between two calls while somebody watches. With more calls a thousand viewers
-/// would cost the server more than they would gain.
+/// The shortest time between two calls while somebody watches. With a thousand viewers, more
+/// frequent calls would cost the server more than the viewers would gain.
 const WATCHED_PAUSE: Duration = Duration::from_millis(20);
 
-/// What became of a batch.
+/// The result of sending a batch.
 #[derive(PartialEq, Eq)]
 pub(super) enum Outcome {
     /// There was no output to send.
     Nothing,
-    /// It has arrived, and there may be more output.
+    /// The batch has arrived, and there may be more output.
     More,
-    /// It has arrived.
+    /// The batch has arrived.
     All,
-    /// It has arrived, and the server has accepted the job's completion with it.
+    /// The batch has arrived, and the server has accepted the job's completion with it.
     Completed,
     /// The server wants no more output of this job.
     Unwanted,
@@ -53,7 +53,7 @@ pub(super) struct Uploader {
     reader: SpoolReader,
     batch: Batch,
     policy: UploadPolicy,
-    /// Where the server last made us continue, if that was not where we would have continued.
+    /// The offsets from which the server last made the upload continue, if it expected others.
     sought: Option<PerStream<u64>>,
     /// Whether a call has arrived; the first one also reports bash's pid.
     has_arrived: bool,
@@ -84,7 +84,8 @@ impl Uploader {
         self.has_arrived
     }
 
-    /// Whether the path refuses this job's output, though it lets other calls pass.
+    /// Whether something on the path to the server refuses this job's output but lets other calls
+    /// pass.
     pub(super) fn is_hopeless(&self) -> bool {
         self.policy.is_hopeless(Instant::now())
     }
@@ -94,7 +95,7 @@ impl Uploader {
         self.reader.holds_back()
     }
 
-    /// How long output is held back for more.
+    /// How long output is held back to be sent together with later output.
     pub(super) fn flush_after(&self) -> Duration {
         self.flush_after
     }
@@ -110,8 +111,8 @@ impl Uploader {
     }
 
     /// Sends the next batch until it has arrived. The last batch also carries the job's `end`, once
-    /// that is known: this saves a call and a commit. A server that does not know this field takes
-    /// only the output and says so.
+    /// that is known: this saves a call and a commit. An older server, which does not know this
+    /// field, accepts only the output, and its answer shows that.
     pub(super) async fn send_next(&mut self, end: Option<&JobEnd>) -> Outcome {
         let from = self.reader.next();
         let max = self.policy.batch_bytes();
@@ -150,9 +151,9 @@ impl Uploader {
                         return Outcome::Completed;
                     }
                     _ if answer.next == expected => self.sought = None,
-                    // The server has lost its last moments, or already had these bytes, so its
-                    // offsets count. But a server that names the same offsets twice would never let
-                    // the job end.
+                    // The server's offsets decide: it may have lost its last writes, or already
+                    // have these bytes. It decides only once: if it sent the same offsets each
+                    // time, the job would never end.
                     _ if self.sought != Some(answer.next) => {
                         self.sought = Some(answer.next);
                         self.reader.seek(answer.next);
@@ -178,8 +179,8 @@ impl Uploader {
         }
     }
 
-    /// Waits after a batch that began at `from` did not arrive. If only this batch is refused, and
-    /// not by the server, it is sent in another form next, or dropped.
+    /// Waits after the batch that begins at `from` did not arrive. If something on the path refuses
+    /// only this batch, it is sent in another form next, or dropped.
     async fn recover(&mut self, error: &CallError, from: PerStream<u64>) -> Outcome {
         self.wait_after(error).await;
         if self.policy.may_be_the_content() {
@@ -271,8 +272,8 @@ fn is_refusal(error: &CallError) -> bool {
     matches!(error.status(), Some(400 | 404 | 409 | 413))
 }
 
-/// How long output is held back for more, after a call that `took` so long. While somebody watches
-/// it is four times the call's duration, so that a slow connection is not busy most of the time.
+/// How long output is held back after a call that `took` so long. While somebody watches, this is
+/// four times the call's duration, so that a slow connection is not busy most of the time.
 fn flush_after(flush_ms: u64, took: Duration) -> Duration {
     let longest = Duration::from_millis(flush_ms.min(FLUSH_MS));
     if flush_ms >= FLUSH_MS {

@@ -1,8 +1,8 @@
 //! Starts a claimed job, or reports to the server why it doesn't start.
 //!
-//! A job that can't be written down now, because the disk is full or read-only, is handed back: the
-//! agent treats the claim as an answer that got lost. As it does not list the job as running, the
-//! server sends the job again when the agent has room for it and asks for one.
+//! If the disk is full or read-only, the agent can't write the job to it and hands the job back: it
+//! acts as if the answer with the claim had been lost. As the agent does not list the job as
+//! running, the server sends the job again at a later poll, once the agent has room for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::state::job_dir::{Spec, is_job_id};
 use crate::state::start_log::Start;
 use crate::supervisor::handle::{PendingSync, Supervisor};
 
-/// `errorMsg` of a job that has run before and comes again after its end was forgotten.
+/// `errorMsg` of a job that has run before and arrives again after the agent has forgotten its end.
 const ALREADY_RUN: &str = "this node has already run this job";
 
 impl Poller<'_> {
@@ -33,7 +33,7 @@ impl Poller<'_> {
             );
         } else if called_at.elapsed() >= Duration::from_secs(wait_seconds) + self.ctx.lease() {
             tracing::warn!(
-                "[jobrunner] job {} arrived after its lease and is ignored",
+                "[jobrunner] job {} arrived after its lease had expired and is ignored",
                 job.id
             );
         } else {
@@ -66,7 +66,7 @@ impl Poller<'_> {
             }
         }
         if !is_intact(job) {
-            let error = "the script that arrived is not the one that was queued: its SHA-256 is not the job's scriptSha256; it was not started";
+            let error = "the script was changed on its way to the node and was not started: its SHA-256 is not the job's scriptSha256";
             return self.refuse_job(job.id.clone(), error.to_owned());
         }
         let spec = Spec {
@@ -109,8 +109,8 @@ impl Poller<'_> {
         }
     }
 
-    /// Records the job's start on behalf of the supervisor that waits for it. If none waits, or
-    /// this fails, the job's supervisor records it.
+    /// Records the job's start on behalf of the supervisor that was started in advance. If there is
+    /// none, or this fails, the job's supervisor records the start.
     fn record_start(&self, spec: &Spec) -> Option<PendingSync> {
         self.ahead.as_ref()?;
         let log = self.state.start_log();

@@ -50,8 +50,8 @@ fn index_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("index.{number:016}"))
 }
 
-/// Whether this is the name of a stream's or the index's first segment. If that file is empty, it
-/// is equivalent to none.
+/// Whether this is the name of a stream's or the index's first segment. An empty file with that
+/// name means the same as a missing one.
 pub(crate) fn is_first_segment(name: &str) -> bool {
     let is = |path: PathBuf| path.as_os_str() == name;
     let nowhere = Path::new("");

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The proxy between this machine and the server.
 pub(super) struct Proxy {
-    /// Its address without the password that it may contain.
+    /// The proxy's address, without the password that it may contain.
     shown: String,
     host: String,
     port: u16,
@@ -120,7 +120,7 @@ fn connect_failure(host: &str, port: u16, error: &io::Error) -> Finding {
     let fix = if kind == io::ErrorKind::ConnectionRefused {
         "check the port in HYPRBOX_API_URL, and that the server is running and listens there (HYPRBOX_LISTEN)"
     } else if kind == io::ErrorKind::TimedOut {
-        "check that the server's machine is up, and the firewalls in between"
+        "check that the server's machine is up, and that no firewall in between blocks the port"
     } else {
         "check this machine's network: `ip route`, cables, VPN"
     };

@@ -87,7 +87,7 @@ fn explain_failure(error: &reqwest::Error, url: &Url, host: &str) -> Finding {
             "{} can't be reached: {cause}",
             url.as_str().trim_end_matches('/')
         ),
-        "check HYPRBOX_API_URL, that the server is running, and the firewalls in between",
+        "check HYPRBOX_API_URL, that the server is running, and that no firewall in between blocks the port",
     )
 }
 
@@ -137,7 +137,7 @@ async fn check_token(config: &Config) -> Vec<Finding> {
         Err(e @ CallError::Network(_)) => vec![Finding::wrong(
             "server",
             format!("{url} can't be reached: {e}"),
-            "check HYPRBOX_API_URL, that the server is running, and the firewalls in between",
+            "check HYPRBOX_API_URL, that the server is running, and that no firewall in between blocks the port",
         )],
         Err(CallError::Status {
             status: 503, text, ..

@@ -21,7 +21,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// Pause between two passes over the processes.
 pub(super) const BETWEEN_PASSES: Duration = Duration::from_millis(2);
 
-/// A process that is only in its parent's list of children.
+/// Stands for a process that /proc hides.
 fn hidden(pid: i32, parent: i32) -> Process {
     Process {
         pid,
@@ -64,7 +64,7 @@ pub(super) enum Keep {
     Everything,
 }
 
-/// The processes that outlived a script, and their fate. Each list is sorted by pid.
+/// The processes that outlived a script. Each list is sorted by pid.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
     pub(super) ended: Vec<Process>,
@@ -140,9 +140,9 @@ fn has_in_environment(pid: i32, variable: &str) -> bool {
         .is_ok_and(|e| e.split(|b| *b == 0).any(|v| v == variable.as_bytes()))
 }
 
-/// Kills what is left of a job whose supervisor was killed, so that its descendants can no longer
-/// be found: the processes with `HYPRBOX_JOB_ID=<id>` in their environment, except those that were
-/// started with [`MARK`] and their descendants.
+/// Kills what is left of a job whose supervisor was killed. The job's processes are no longer that
+/// supervisor's descendants, so they are found by `HYPRBOX_JOB_ID=<id>` in their environment. Keeps
+/// those that were started with [`MARK`], and their descendants.
 pub(crate) fn end_processes_of(job_id: &str) {
     let mark = format!("HYPRBOX_JOB_ID={job_id}");
     let deadline = Instant::now() + KILL_LIMIT;
