@@ -1,4 +1,5 @@
-//! Credentials in memory, by the SHA-256 of their token, until anybody's credentials change.
+//! A cache of credentials by the SHA-256 of their token. It is cleared when anybody's credentials
+//! change.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,7 +14,7 @@ use crate::sync::{read, write};
 const ENTRIES_MAX: usize = 20_000;
 /// Entries older than this are read from the database again, in case a change was missed.
 const ENTRY_TTL: Duration = Duration::from_secs(300);
-/// Pause between two records of a credential's use, in milliseconds.
+/// Shortest time between two records of a credential's use, in milliseconds.
 const RECORD_USE_EVERY_MILLIS: i64 = 60_000;
 
 /// A credential as the database had it.
@@ -26,7 +27,7 @@ pub(super) struct CachedCredential {
 }
 
 impl CachedCredential {
-    /// `last_used_at`: as the database has it.
+    /// The database's `last_used_at`.
     pub(super) fn new(
         identity: Identity,
         expires_at: Option<Timestamp>,
@@ -52,7 +53,7 @@ impl CachedCredential {
             now.as_millis(),
             self.use_recorded_at.load(Ordering::Relaxed),
         );
-        // The absolute value: after the clock was set back, uses must still be recorded.
+        // The difference's absolute value: uses must also be recorded after the clock was set back.
         (now - recorded).abs() >= RECORD_USE_EVERY_MILLIS
             && self
                 .use_recorded_at

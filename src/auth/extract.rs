@@ -25,7 +25,8 @@ pub struct Operator(pub User);
 pub struct Admin(pub User);
 
 /// Lets a waiting call authenticate its agent again. Keeps a copy of the token and no part of the
-/// request: one header keeps the request's whole buffer alive, and ten thousand agents may wait.
+/// request: a single header would keep the request's whole buffer in memory, for each of ten
+/// thousand waiting agents.
 #[derive(Clone)]
 pub struct NodeStanding {
     auth: Auth,

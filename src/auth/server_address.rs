@@ -18,7 +18,7 @@ use crate::http::ApiError;
 use crate::sync::lock;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// A browser that has been here does not use plain http for a year.
+/// A browser that receives this uses only https for a year.
 const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// Shortest time between two logs of a warning that strangers can trigger.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ const WARN_AGAIN: Duration = Duration::from_secs(60);
 pub struct ServerAddress {
     /// Without a trailing slash.
     pub url: String,
-    /// Whether it works only on the server's own machine.
+    /// Whether the address works only on the server's own machine.
     pub is_local: bool,
 }
 
@@ -185,9 +185,9 @@ impl Auth {
             false => String::new(),
         };
         Some(format!(
-            "Your browser was at {browser_at} (Origin), but the request's Host is {host}{public}. If \
-             {browser_at} is the right address of this server, set HYPRBOX_PUBLIC_URL={browser_at} and restart it, or have \
-             the proxy forward the address (in nginx: proxy_set_header Host $http_host;)"
+            "Your browser opened this page at {browser_at} (Origin), but the request's Host is {host}{public}. If \
+             {browser_at} is the right address of this server, set HYPRBOX_PUBLIC_URL={browser_at} and restart the server, \
+             or configure the proxy to forward the address (in nginx: proxy_set_header Host $http_host;)"
         ))
     }
 }

@@ -87,7 +87,7 @@ pub(super) struct RunAnswer {
     pub(super) finished_at: Option<Timestamp>,
     pub(super) retry_of: Option<String>,
     pub(super) stopped_because: Option<String>,
-    /// Nodes of the run that is retried that were deleted since.
+    /// Nodes of the first run that were deleted since.
     #[serde(default)]
     pub(super) left_out: Vec<String>,
     #[serde(default)]

@@ -32,13 +32,13 @@ Exit codes:
   125        the server can't be reached or refused the request, or this program failed
   126        access refused: not logged in, token no longer valid, or role too low
   127        job, run, node, preset, user or token not found
-  130        interrupted with Ctrl-C; a followed job goes on
+  130        interrupted with Ctrl-C; a followed job continues
   137        the job's agent disappeared, its node restarted, or a signal killed the job
   141        the reader of the output closed it, as head does
   143        the job was CANCELLED
 
 A job's script may itself exit with one of these codes. The last line on standard
-error, or --json, tells the two apart.";
+error, or --json, shows whether the code is the script's.";
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -195,10 +195,10 @@ pub(super) struct Run {
     /// The preset; see `hyprbox presets list`
     #[arg(add = ArgValueCompleter::new(complete::presets))]
     pub(super) preset: String,
-    /// The node; see `hyprbox nodes list`. May be repeated, for a run in this order
+    /// The node; see `hyprbox nodes list`. Repeat it for a run on several nodes, in this order
     #[arg(long, short = 'n', required_unless_present = "on", add = ArgValueCompleter::new(complete::nodes))]
     pub(super) node: Vec<String>,
-    /// A run on the nodes that match, such as 'role=web,zone in (a,b),!gpu'; see `hyprbox nodes
+    /// Run on all nodes that match, such as 'role=web,zone in (a,b),!gpu'; see `hyprbox nodes
     /// list --selector`
     #[arg(long, value_name = "SELECTOR", conflicts_with = "node")]
     pub(super) on: Option<String>,
@@ -207,8 +207,8 @@ pub(super) struct Run {
     /// Each job's time limit, such as 90s, 10m or 1h30m, instead of the preset's
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub(super) timeout: Option<u64>,
-    /// Cancel jobs that no agent has started within this time, such as 24h; of a run's batch, from
-    /// its release
+    /// Cancel a job that no agent has started within this time, such as 24h; in a run, counted
+    /// from the release of the job's batch
     #[arg(long, value_name = "TIME", value_parser = expiry)]
     pub(super) expires: Option<u64>,
     /// Don't start before this time, such as 2026-12-24T22:00:00+01:00
@@ -224,19 +224,19 @@ pub(super) struct Run {
     pub(super) common: Common,
 }
 
-/// In which order and how carefully a run works. Any of these makes one node a run, too.
+/// The order and the limits of a run. With any of these flags, even one node gets a run.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Plan {
-    /// Run: so many nodes go first
+    /// Run: number of nodes that go first
     #[arg(long, value_name = "N", help_heading = "Runs", value_parser = count)]
     pub(super) canary: Option<u64>,
     /// Run: nodes per batch, a number or a percentage of all nodes [default: 100%]
     #[arg(long, value_name = "N|P%", help_heading = "Runs", value_parser = batch)]
     pub(super) batch: Option<Value>,
-    /// Run: wait so long between batches, such as 5m
+    /// Run: pause between batches, such as 5m
     #[arg(long, value_name = "TIME", help_heading = "Runs", value_parser = pause)]
     pub(super) pause: Option<u64>,
-    /// Run: go on after so many failures [default: 0]
+    /// Run: number of failures after which the run still continues [default: 0]
     #[arg(long, value_name = "N", help_heading = "Runs", value_parser = count)]
     pub(super) max_failures: Option<u64>,
     /// Run: skip nodes that are OFFLINE when their batch begins
@@ -248,7 +248,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Whether the user has chosen anything.
+    /// Whether the user has set any of these flags.
     pub(super) fn is_given(&self) -> bool {
         let Self {
             canary,
@@ -270,7 +270,7 @@ impl Plan {
 /// Whether to ask before a high-risk preset is queued.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Sure {
-    /// Queue a high-risk preset without asking; without a terminal nothing is asked
+    /// Queue a high-risk preset without asking; without a terminal, the command never asks
     #[arg(long, short = 'y')]
     pub(super) yes: bool,
 }
@@ -571,12 +571,12 @@ pub(super) enum RunsCommand {
         #[command(flatten)]
         watch: Watch,
     },
-    /// Release no further batch; jobs that are released can still start
+    /// Pause a run: no further batch is released, but jobs of released batches can still start
     Pause {
         #[command(flatten)]
         run: OneRun,
     },
-    /// Let a paused run go on
+    /// Resume a paused run
     Resume {
         #[command(flatten)]
         run: OneRun,
@@ -633,7 +633,7 @@ pub(super) enum NodesCommand {
         /// The node's id, which does not change
         #[arg(value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
         id: String,
-        /// The display name; an empty one is the id
+        /// The display name; an empty one resets it to the id
         #[arg(long)]
         name: String,
     },
@@ -646,13 +646,13 @@ pub(super) enum NodesCommand {
         #[arg(value_name = "KEY=VALUE", required = true, value_parser = label_change)]
         labels: Vec<String>,
     },
-    /// Give nodes no more jobs; their jobs wait, and running ones continue (ADMIN)
+    /// Pause nodes: their queued jobs wait, and running ones continue (ADMIN)
     Pause {
         /// The nodes' ids
         #[arg(value_name = "NODE", required = true, add = ArgValueCompleter::new(complete::nodes))]
         ids: Vec<String>,
     },
-    /// Give paused nodes jobs again (ADMIN)
+    /// Resume paused nodes: they get jobs again (ADMIN)
     Resume {
         /// The nodes' ids
         #[arg(value_name = "NODE", required = true, add = ArgValueCompleter::new(complete::nodes))]

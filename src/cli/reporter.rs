@@ -76,7 +76,7 @@ impl Reporter {
                 }
                 Some(Message::Stream(StreamEvent::Disconnected(reason))) => {
                     self.note(&format!(
-                        "Connection lost ({reason}). The job goes on; reconnecting."
+                        "Connection lost ({reason}). The job continues; reconnecting."
                     ));
                     self.progress.set_activity("reconnecting");
                 }
@@ -259,11 +259,11 @@ impl Reporter {
     }
 }
 
-/// The note for a user who detaches from a job with this state.
+/// The message for a user who detaches from a job with this state.
 pub(super) fn detached(job: &OneJob, status: Option<JobStatus>) -> String {
     let state = match status {
         Some(JobStatus::Queued) => "the job stays queued",
-        Some(JobStatus::Running) | None => "the job goes on",
+        Some(JobStatus::Running) | None => "the job continues",
         Some(JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled) => {
             "the job has ended"
         }

@@ -51,7 +51,7 @@ pub(super) fn sentence(run: &RunView) -> Markup {
             }
             RunStatus::Failed if counts.failed == 0 => { "No job succeeded." }
             RunStatus::Failed => { (failures) ", and no job succeeded." }
-            RunStatus::Paused => { "No further batch is released. Jobs that were released before go on." }
+            RunStatus::Paused => { "No further batch is released. Jobs of released batches continue." }
             RunStatus::Running | RunStatus::Cancelled => {}
         }
     }

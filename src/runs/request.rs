@@ -45,8 +45,8 @@ pub struct RunRequest {
     #[serde(default)]
     #[schema(value_type = Option<Timestamp>)]
     pub not_before: Option<String>,
-    /// 60 to 31,622,400: a job that no agent has claimed so long after the release of its batch is
-    /// cancelled and counts as a failure. Without it, jobs wait forever.
+    /// Seconds, 60 to 31,622,400: a job is cancelled if no agent claims it within this time after
+    /// the release of its batch, and counts as a failure. Without it, jobs wait forever.
     #[serde(default)]
     #[schema(minimum = 60, maximum = 31_622_400)]
     pub expires_in_seconds: Option<i64>,

@@ -3,17 +3,17 @@
 /// A sequence that is longer than this without an end is dropped.
 const SEQUENCE_MAX: usize = 256;
 
-/// One thing that was printed.
+/// One character or control of the output.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Printed<'b> {
     /// A character with a shape, or a tab. Bytes that are not UTF-8 are U+FFFD.
     Character(char),
     Newline,
-    /// To the line's first column.
+    /// Moves to the line's first column.
     Return,
     Left(usize),
     Right(usize),
-    /// To this column, counted from 0.
+    /// Moves to this column, counted from 0.
     Column(usize),
     Erase(Erase),
     /// A whole SGR sequence: colours and styles.
@@ -105,7 +105,7 @@ impl Parser {
                 self.is_in_string = true;
                 Some(2)
             }
-            // A character set is chosen, or the like.
+            // Selects a character set, or something similar.
             0x20..=0x2f => {
                 let length = 1 + run(&rest[1..], 0x20..=0x2f);
                 match rest.get(length) {

@@ -90,7 +90,7 @@ impl FollowRun {
                         continue;
                     }
                     view.note(&format!(
-                        "Detached; the run goes on. To follow it again: {}",
+                        "Detached; the run continues. To follow it again: {}",
                         self.run.command("show --follow")
                     ))?;
                     return Ok(None);
@@ -101,7 +101,7 @@ impl FollowRun {
                     }
                     Some(StreamEvent::Event(_) | StreamEvent::Reconnected) => {}
                     Some(StreamEvent::Disconnected(why)) => {
-                        view.note(&format!("Connection lost ({why}). The run goes on; reconnecting."))?;
+                        view.note(&format!("Connection lost ({why}). The run continues; reconnecting."))?;
                     }
                     // The reads go on, and report what is wrong.
                     Some(StreamEvent::Failed(_)) | None => events = None,

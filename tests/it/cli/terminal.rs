@@ -163,7 +163,7 @@ fn ctrl_c_on_the_terminal_detaches_and_leaves_it_clean() {
     let (code, shown) = tty.ended();
     assert_eq!(code, 130, "{shown}");
     let (_, after) = shown.rsplit_once("\u{1b}[K").expect("it was cleared");
-    assert!(after.contains("Detached; the job goes on."), "{shown:?}");
+    assert!(after.contains("Detached; the job continues."), "{shown:?}");
     assert_eq!(ann.job(&id)["status"], "RUNNING");
 }
 
