@@ -69,7 +69,7 @@ pub struct App {
     tls: Option<Tls>,
     backups: Option<(BackupPlan, PathBuf)>,
     stopping: watch::Receiver<bool>,
-    /// Held for a database that only one server may use.
+    /// The lock on a database that only one server may use.
     lock: Option<ServerLock>,
 }
 

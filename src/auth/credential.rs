@@ -126,7 +126,7 @@ impl Auth {
     /// a use of the token.
     pub fn is_known_node(&self, headers: &HeaderMap, node_id: &str) -> Option<bool> {
         let token = node_token(headers).ok()?;
-        // Anything that is not one of our tokens is not worth a hash.
+        // Text that can't be one of our tokens is not hashed.
         TokenKind::of(token)?;
         let cached = self.cached(&digest(token), clock::now())?;
         match &cached.identity {

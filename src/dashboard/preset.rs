@@ -304,7 +304,7 @@ fn form(
         label: "Expires after (optional)",
         value: &filled.expiry,
         hint: Some(
-            "Such as 36h or 7d. If the node's agent has not started the job by then, it is cancelled",
+            "Such as 36h or 7d. The job is cancelled if the node's agent has not started it by then",
         ),
         fault: faults.at("expiresInSeconds"),
         autocomplete: "off",

@@ -20,13 +20,13 @@ const PACKAGED: &str = "/usr/share/hyprbox/agents";
 pub(super) const PREFIX: &str = "hyprbox-agent-";
 /// Bytes of a file that are read at once.
 const PIECE: usize = 64 * 1024;
-/// More bytes than the mark, any version and the end of the line have.
+/// The mark, any version and the end of the line are shorter than this, in bytes.
 const MARK_AND_VERSION: usize = 128;
 
 /// Identity of a file: device, inode, length and modification time.
 type Signature = (u64, u64, u64, i64, i64);
 
-/// The content of a file, in brief.
+/// The parts of a file's content that the server needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AgentFile {
     signature: Signature,

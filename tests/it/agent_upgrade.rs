@@ -510,7 +510,10 @@ fn without_a_service_manager_the_user_reads_how_to_restart_it() {
         (shipping.view()["status"] == "ONLINE").then_some(())
     });
     let said = node.upgrades(&[], &format!("stop process {pid}"));
-    assert!(said.contains("start it again as it was started"), "{said}");
+    assert!(
+        said.contains("start it again with the same command"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::trouble::Trouble;
 
 /// How long a call may take, on top of the time for which it lets the server wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longer, because a full batch of output may go over a slow connection.
+/// The same for a call with output, because a full batch may go over a slow connection.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// If a connection turns out to be closed within this time, it was closed while it was idle.

@@ -21,7 +21,7 @@ const UNIT: &str = "hyprbox-agent.service";
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the code is sent if something between this machine and the server answers.
 const ATTEMPTS: u32 = 5;
-/// The pause after the first attempt; each later pause is longer by as much.
+/// The pause after the first attempt. Each later pause is longer than the one before by this much.
 const PAUSE: Duration = Duration::from_millis(500);
 const HEADING: &str =
     "# Written by `hyprbox-agent enroll`. Only root may read it: it holds the node's token.";

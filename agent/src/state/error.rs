@@ -23,7 +23,7 @@ pub enum StateError {
     #[error("state folder: {} is corrupt; move it away to start as a new agent instance", .0.display())]
     Corrupt(PathBuf),
     /// Another agent is using it.
-    #[error("state folder: {} is used by another agent; stop that one, or set HYPRBOX_STATE_DIR", .0.display())]
+    #[error("state folder: {} is used by another agent; stop that agent, or set HYPRBOX_STATE_DIR to another folder", .0.display())]
     Taken(PathBuf),
 }
 

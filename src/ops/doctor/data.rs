@@ -186,7 +186,7 @@ fn agents(agents: &[(String, String)], config: &Config) -> Finding {
     let Some(shipped) = Agents::new(config.agent_dir.clone()).version() else {
         return Finding::warn(
             "agents",
-            "the server ships no agent, or one whose version is unknown",
+            "the server has no agent for nodes to download, or its version is unknown",
             "put static builds of this version into HYPRBOX_AGENT_DIR, named after `uname -m`: hyprbox-agent-x86_64",
         );
     };

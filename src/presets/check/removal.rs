@@ -1,4 +1,4 @@
-//! `rm -rf "/srv/$name"` if `name` may be empty: it would remove `/srv/`.
+//! Finds `rm -rf "/srv/$name"` with a `name` that may be empty: the command would remove `/srv/`.
 
 use crate::presets::schema::Preset;
 

@@ -53,7 +53,7 @@ impl Service {
                 Manager::OpenRc(service) => command(&["rc-service", service, "restart"]),
                 Manager::Unknown => {
                     print(&format!(
-                        "no service manager restarts this agent: stop process {}, and start it again as it was started; running jobs continue\n",
+                        "no service manager restarts this agent: stop process {}, and start it again with the same command; running jobs continue\n",
                         self.agent.pid
                     ));
                     return Outcome::Unknown;
