@@ -28,17 +28,12 @@ pub(super) fn terminal() -> Option<File> {
 
 /// Asks for a line, with echo.
 pub(super) fn line(question: &str) -> Result<String, CliError> {
-    let mut tty = terminal().ok_or_else(|| no_terminal(question))?;
-    tty.write_all(question.as_bytes())?;
-    let typed = typed_line(&mut tty, true)?;
-    Ok(typed.trim().to_owned())
+    Ok(answer(question, true)?.trim().to_owned())
 }
 
 /// Asks for a secret, without echo.
 pub(super) fn secret(question: &str) -> Result<String, CliError> {
-    let mut tty = terminal().ok_or_else(|| no_terminal(question))?;
-    tty.write_all(question.as_bytes())?;
-    typed_line(&mut tty, false)
+    answer(question, false)
 }
 
 /// Asks twice for a new password if standard input is a terminal; otherwise reads it from there.
@@ -98,11 +93,12 @@ impl Drop for Restore<'_> {
     }
 }
 
-/// Reads key by key, so that Ctrl-C also restores the terminal: a program that is killed while echo
-/// is off leaves a shell without echo.
-fn typed_line(tty: &mut File, echo: bool) -> Result<String, CliError> {
+/// Asks, and reads the answer key by key, so that Ctrl-C also restores the terminal: a program that
+/// is killed while echo is off leaves a shell without echo.
+fn answer(question: &str, echo: bool) -> Result<String, CliError> {
+    let tty = terminal().ok_or_else(|| no_terminal(question))?;
     let wrong = |error: nix::Error| CliError::failed(format!("the terminal: {error}"));
-    let before = tcgetattr(&*tty).map_err(wrong)?;
+    let before = tcgetattr(&tty).map_err(wrong)?;
     let mut raw = before.clone();
     raw.local_flags -= LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG;
     raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
@@ -110,8 +106,10 @@ fn typed_line(tty: &mut File, echo: bool) -> Result<String, CliError> {
     let mut out = tty
         .try_clone()
         .map_err(|error| CliError::failed(error.to_string()))?;
-    tcsetattr(&*tty, SetArg::TCSADRAIN, &raw).map_err(wrong)?;
-    let restore = Restore { tty, before };
+    tcsetattr(&tty, SetArg::TCSADRAIN, &raw).map_err(wrong)?;
+    let restore = Restore { tty: &tty, before };
+    // Only now: whoever sees the question may type at once, and the terminal must not echo it.
+    out.write_all(question.as_bytes())?;
     let typed = read_keys(restore.tty, &mut out, echo);
     drop(restore);
     out.write_all(b"\n")?;

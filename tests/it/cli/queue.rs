@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use serde_json::json;
 
 use super::{Cli, Tty};
-use crate::harness::{Field, RealAgent, id_of, with_operator};
+use crate::harness::{Field, RealAgent, eventually, id_of, with_operator};
 
 #[test]
 fn params_are_json_of_their_type() {
@@ -151,6 +151,10 @@ fn a_secret_needs_to_stand_on_no_command_line() {
         .says("shell's history");
     // Asked for on the terminal, where it is not seen.
     let mut tty = Tty::start(&cli, &run);
+    // Ctrl-S holds the question back. Echo must already be off when Ctrl-Q lets it pass.
+    tty.type_in("\x13");
+    eventually("echo to be off", || (!tty.echoes()).then_some(()));
+    tty.type_in("\x11");
     tty.shows("key (secret): ");
     tty.type_in("swordfish-fuor\x7f\x7f\x7four\r");
     let (code, shown) = tty.ended();

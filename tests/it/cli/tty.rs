@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{LocalFlags, tcgetattr};
 
 use super::Cli;
 use super::program::Bytes;
@@ -70,6 +71,12 @@ impl Tty {
     #[track_caller]
     pub(super) fn shows(&self, words: &str) {
         self.screen.wait_for(words);
+    }
+
+    /// Whether the terminal shows what is typed.
+    pub(super) fn echoes(&self) -> bool {
+        let settings = tcgetattr(&self.keys).expect("the terminal's settings");
+        settings.local_flags.contains(LocalFlags::ECHO)
     }
 
     pub(super) fn type_in(&mut self, keys: &str) {
