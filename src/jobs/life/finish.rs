@@ -10,8 +10,8 @@ use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::{Presence, Standing};
-use crate::store::Tx;
 use crate::store::job::{self, Ending, Job, JobStatus, StreamCounts};
+use crate::store::{Tx, run};
 
 impl Jobs {
     /// Ends a job as its agent reports. Repeating a report returns the same job; a different report
@@ -29,6 +29,7 @@ impl Jobs {
         let (job, is_new) = self
             .store
             .write(move |tx| {
+                run::lock_of_job(tx, &id)?;
                 let caller = agent.claimant(&node.node_id, &presence);
                 complete(tx, &runs, caller, &id, request)
             })
@@ -96,7 +97,8 @@ pub(in crate::jobs) fn is_lost(job: &Job) -> bool {
     job.status == JobStatus::Failed && job.lost_at.is_some() && job.recovered_at.is_none()
 }
 
-/// Ends the job. The flag is false if an earlier, identical report has ended it already.
+/// Ends the job. The flag is false if an earlier, identical report has ended it already. The caller
+/// has locked the job's run.
 pub(in crate::jobs) fn complete(
     tx: &mut dyn Tx,
     runs: &RunAdvance,
@@ -139,6 +141,7 @@ pub(in crate::jobs) fn fail_claimed(
     id: &str,
     reason: &str,
 ) -> Result<Job, JobError> {
+    run::lock_of_job(tx, id)?;
     let job = job::find_locked(tx, id)?.ok_or(JobError::NotFound)?;
     let request = CompleteRequest {
         error_msg: Some(reason.to_owned()),

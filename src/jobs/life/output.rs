@@ -16,7 +16,7 @@ use crate::jobs::run::step;
 use crate::jobs::{JobError, Jobs};
 use crate::store::job::{self, Job, JobStatus};
 use crate::store::output::{self, StoredChunk, count_newlines};
-use crate::store::{Change, StoreError, Tx};
+use crate::store::{Change, StoreError, Tx, run};
 
 /// Bytes per row: adjacent chunks of a call are joined up to this size, larger chunks are cut.
 const ROW_BYTES: usize = 64 * 1024;
@@ -66,6 +66,9 @@ impl Jobs {
         let (job, arrived, ends_now, next) = self
             .store
             .write_large(bytes, move |tx| {
+                if end.is_some() {
+                    run::lock_of_job(tx, &id)?;
+                }
                 let caller = agent.claimant(&node.node_id, &presence);
                 let appended = append(tx, caller, &id, Batch { pid, pieces }, max_bytes);
                 let Some(end) = end else {

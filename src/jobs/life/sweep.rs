@@ -282,6 +282,7 @@ fn lose(
     id: &str,
     lease_seconds: u64,
 ) -> Result<Option<Job>, JobError> {
+    run::lock_of_job(tx, id)?;
     // `None`: the job has ended meanwhile, or another server is in contact with its agent.
     let Some(job) = job::lose(tx, id, clock::now(), lease_seconds)? else {
         return Ok(None);

@@ -53,7 +53,10 @@ pub fn find_locked(tx: &mut dyn Tx, id: &str) -> Result<Option<Run>, StoreError>
     one(tx, &FIND_LOCKED, values![id])
 }
 
-/// Locks the run of a job that is about to end, if it has one.
+/// Locks the run of a job that is about to end, if it has one. If the job were locked first, this
+/// end would wait for a transaction that has locked the run and waits for the job: one that cancels
+/// the run's jobs, or stops the run and has read the job before its claim. The order of the jobs
+/// among themselves does not matter, because a claim skips locked jobs and waits for none.
 pub fn lock_of_job(tx: &mut dyn Tx, job_id: &str) -> Result<(), StoreError> {
     if tx.is_shared() {
         tx.query(&LOCK_OF_JOB, values![job_id])?;

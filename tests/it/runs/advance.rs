@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     act, counts, do_job, find_nothing, of_jobs, run, start, start_plan, until_status, with_nodes,
 };
-use crate::harness::{Field, Server, id_of};
+use crate::harness::{Field, Server, eventually, id_of};
 
 #[test]
 fn a_batch_waits_for_the_whole_batch_before_it() {
@@ -417,4 +417,37 @@ fn a_paused_run_releases_no_batch() {
     agents[1].succeed(&id_of(&answer["job"]));
     do_job(&agents[2], 0);
     assert_eq!(run(&admin, &id)["status"], "SUCCEEDED");
+}
+
+/// If an end locked its job first, it would deadlock with a transaction that has locked the run and
+/// waits for the job, such as a cancel of the run.
+#[test]
+fn an_end_waits_for_its_run_without_locking_its_job() {
+    let (server, admin, agents) = with_nodes(2);
+    let database = server.database();
+    if database.sqlite().is_some() {
+        return;
+    }
+    let id = start(&admin, &agents, json!({}));
+    let jobs: Vec<String> = agents.iter().map(|agent| agent.claim_id()).collect();
+    let end = json!({"exitCode": 0});
+    let with_output = json!({"chunks": [], "end": &end});
+    for (job, call) in [
+        (&jobs[0], agents[0].complete(&jobs[0], &end)),
+        (&jobs[1], agents[1].output_call(&jobs[1], &with_output)),
+    ] {
+        let hold = database.hold_table("runs");
+        let answer = call.send_later();
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        eventually("the end to wait", || {
+            (database.number(waits) > 0).then_some(())
+        });
+        let unlocked = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE id = '{job}' FOR UPDATE SKIP LOCKED) AS unlocked"
+        );
+        assert_eq!(database.number(&unlocked), 1);
+        drop(hold);
+        answer.join().expect("an answer").is(200);
+    }
+    until_status(&admin, &id, "SUCCEEDED");
 }
