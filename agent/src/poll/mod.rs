@@ -143,7 +143,8 @@ struct Poller<'a> {
     problem: Option<String>,
     /// How much room the script needs for which there was none.
     room_bytes: usize,
-    /// The job that could not be written down. It did not start; the server sends it again.
+    /// The job that could not be written down, or looked up among those that have run. It did not
+    /// start; the server sends it again.
     handed_back: Option<String>,
     /// Whether the server knows another live process of this instance.
     is_second: bool,
@@ -255,6 +256,10 @@ impl Poller<'_> {
         let health = self
             .state
             .probe(PROBE_BYTES + self.room_bytes)
+            .and_then(|()| match &self.handed_back {
+                Some(id) => self.has_run(id).map(drop),
+                None => Ok(()),
+            })
             .and_then(|()| {
                 if self.recovered {
                     return Ok(());

@@ -2,7 +2,8 @@
 //!
 //! If the disk is full or read-only, the agent can't write the job to it and hands the job back: it
 //! acts as if the answer with the claim had been lost. As the agent does not list the job as
-//! running, the server sends the job again at a later poll, once the agent has room for it.
+//! running, the server sends the job again at a later poll, once the agent has room for it. It
+//! also hands a job back if it can't read the list of jobs that have run here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 
 use super::Poller;
+use crate::StateError;
 use crate::job::script_env::script_env;
 use crate::job::{self, Handover};
 use crate::state::dir_pool::Acceptance;
@@ -56,14 +58,10 @@ impl Poller<'_> {
             );
             return self.complete_job(job.id.clone(), end);
         }
-        match self.ctx.run_memory.contains(&job.id) {
+        match self.has_run(&job.id) {
             Ok(false) => {}
             Ok(true) => return self.refuse_job(job.id.clone(), ALREADY_RUN.to_owned()),
-            Err(e) => {
-                let error =
-                    format!("the state folder's list of jobs that have run can't be read: {e}");
-                return self.refuse_job(job.id.clone(), error);
-            }
+            Err(e) => return self.hand_back(job, e.to_string()),
         }
         if !is_intact(job) {
             let error = "the script was changed on its way to the node and was not started: its SHA-256 is not the job's scriptSha256";
@@ -107,6 +105,12 @@ impl Poller<'_> {
                 self.refuse_job(job.id.clone(), error);
             }
         }
+    }
+
+    /// Whether the job has run here before.
+    pub(super) fn has_run(&self, id: &str) -> Result<bool, StateError> {
+        let ran = self.ctx.run_memory.contains(id);
+        ran.map_err(StateError::io(&self.config.state_dir))
     }
 
     /// Records the job's start on behalf of the supervisor that was started in advance. If there is

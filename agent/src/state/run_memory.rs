@@ -57,6 +57,7 @@ struct Files {
 }
 
 struct FullFile {
+    number: u64,
     path: PathBuf,
     count: usize,
     /// The smallest and the largest id.
@@ -87,10 +88,10 @@ impl RunMemory {
         }
         numbers.sort_unstable();
         let newest = numbers.pop().unwrap_or(1);
-        let full = numbers.into_iter().map(|number| path_of(state, number));
         let files = Files {
-            full: full
-                .filter_map(|path| FullFile::open(path).transpose())
+            full: numbers
+                .into_iter()
+                .filter_map(|number| FullFile::open(state, number).transpose())
                 .collect::<io::Result<_>>()?,
             newest: NewestFile::open(state, newest)?,
         };
@@ -101,15 +102,16 @@ impl RunMemory {
         })
     }
 
-    /// Whether the job has run here.
+    /// Whether the job has run here. An error names the file that can't be read.
     pub(crate) fn contains(&self, id: &str) -> io::Result<bool> {
         let key = key_of(id);
         let files = self.files();
-        if files.newest.contains(key)? {
+        let newest = &files.newest;
+        if newest.contains(key).map_err(in_file(newest.number))? {
             return Ok(true);
         }
         for full in &files.full {
-            if full.contains(key)? {
+            if full.contains(key).map_err(in_file(full.number))? {
                 return Ok(true);
             }
         }
@@ -156,7 +158,7 @@ impl Files {
         let sorted: Vec<u8> = keys.iter().flat_map(|key| key.to_be_bytes()).collect();
         replace_file(&path, &sorted)?;
         let next = NewestFile::open(dir, self.newest.number + 1)?;
-        self.full.extend(FullFile::open(path)?);
+        self.full.extend(FullFile::open(dir, self.newest.number)?);
         self.newest = next;
         while self.full.len() > FULL_FILES {
             if let Some(oldest) = self.full.pop_front() {
@@ -169,14 +171,20 @@ impl Files {
 
 impl FullFile {
     /// `None` if the file holds nothing.
-    fn open(path: PathBuf) -> io::Result<Option<Self>> {
+    fn open(dir: &Path, number: u64) -> io::Result<Option<Self>> {
+        let path = path_of(dir, number);
         let file = open_to_read(&path)?;
         let count = usize::try_from(file.metadata()?.len()).unwrap_or(0) / ID_BYTES;
         if count == 0 {
             return Ok(None);
         }
         let range = read_key(&file, 0)?..=read_key(&file, count - 1)?;
-        Ok(Some(Self { path, count, range }))
+        Ok(Some(Self {
+            number,
+            path,
+            count,
+            range,
+        }))
     }
 
     fn contains(&self, key: u128) -> io::Result<bool> {
@@ -251,6 +259,11 @@ impl NewestFile {
 
 fn path_of(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("ran.{number}"))
+}
+
+/// Adds the file's name to an error.
+fn in_file(number: u64) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("ran.{number}: {error}"))
 }
 
 fn open_to_read(path: &Path) -> io::Result<File> {

@@ -303,3 +303,31 @@ fn a_folder_that_becomes_immutable_while_the_agent_runs() {
     drop(immutable);
     assert_eq!(server.wait_end(&id).exit_code, Some(0));
 }
+
+/// The agent can't know whether the job has run before, so the job waits and is not failed.
+#[test]
+fn a_job_waits_while_the_list_of_jobs_that_have_run_is_unreadable() {
+    let server = Server::start();
+    let node = node(&server);
+    std::fs::create_dir(node.state()).unwrap();
+    // A full file, because that is read at each job. Any id lies between these two.
+    let full = node.state().join("ran.1");
+    let ids = [[0x00; 16], [0xff; 16]].concat();
+    std::fs::write(&full, &ids).unwrap();
+    std::fs::write(node.state().join("ran.2"), b"").unwrap();
+    let agent = node.start();
+    server.wait_for("a poll", |world| world.polls.first().map(drop));
+    std::fs::remove_file(&full).unwrap();
+    std::fs::create_dir(&full).unwrap();
+    let id = server.queue("exit 0");
+    wait_problem(&server, "ran.1: Is a directory");
+    agent.wait_log(&format!("job {id} waits: state folder: "));
+    server.wait_for("polls that ask for no job", |world| {
+        (world.polls.iter().filter(|poll| poll.capacity == 0).count() >= 2).then_some(())
+    });
+    let is_open = |id: &str| server.world().jobs[id].end.is_none();
+    assert!(is_open(&id), "{}", agent.log());
+    std::fs::remove_dir(&full).unwrap();
+    std::fs::write(&full, &ids).unwrap();
+    assert_eq!(server.wait_end(&id).exit_code, Some(0));
+}
