@@ -278,48 +278,70 @@ fn admin_free_time(server: &Server, id: &str) -> String {
     times.into_iter().next().expect("a time")
 }
 
-/// The expiry and a claim at the same instant: exactly one of them wins.
+/// Copies a QUEUED job until there are that many, each behind the one before it. `expires_at` is
+/// the expiry of copy `n` in SQL.
+fn copy_job(server: &Server, id: &str, count: usize, expires_at: &str) {
+    server.database().execute(&format!(
+        "INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds,
+             script_sha256, lines, params, script, queue_no, kind, not_before, expires_at, held, holds)
+         SELECT '0199' || substr('00000', length(CAST(n AS TEXT)) + 1) || CAST(n AS TEXT), status, preset, node_id, created_by,
+             created_by_email, created_at, timeout_seconds, script_sha256, lines, params, script, queue_no + n, kind, not_before,
+             {expires_at}, held, holds
+         FROM jobs, (WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {})
+             SELECT n FROM numbers) AS numbers WHERE id = '{id}'",
+        count - 1
+    ));
+}
+
+/// The expiry and a claim at the same instant: exactly one of them wins. A job expires every 3 ms,
+/// and a claim takes longer, so the oldest job is always about to expire when it is claimed.
 #[test]
 fn an_expiry_and_a_claim_at_once_have_one_winner() {
-    const ROUNDS: usize = 100;
+    const JOBS: usize = 1_000;
     let (server, admin, agent) = with_node();
     let database = server.database();
-    let (mut claimed, mut expired) = (0, Vec::new());
-    for round in 0..ROUNDS {
-        let id = id_of(&queue_more(&admin, "n1", json!({"expiresInSeconds": 60})));
-        // Some milliseconds ahead, so that the claim comes before, at and after it.
-        let left = i64::try_from(round % 20).expect("small") - 4;
-        let at = ahead(left);
-        database.execute(&format!(
-            "UPDATE jobs SET expires_at = '{at}' WHERE id = '{id}'"
-        ));
-        let got = agent.poll("").ok()["job"].clone();
-        if got.is_object() {
-            claimed += 1;
-            let job = admin.job(&id);
-            assert_eq!(job["status"], "RUNNING", "{job}");
-            assert!(
-                millis(&job, "startedAt") < millis(&job, "expiresAt"),
-                "{job}"
-            );
+    let first = id_of(&queue_more(&admin, "n1", json!({"expiresInSeconds": 60})));
+    let begin = ahead(2_500);
+    database.execute(&format!(
+        "UPDATE jobs SET expires_at = '{begin}' WHERE id = '{first}'"
+    ));
+    let later = match database.sqlite() {
+        Some(_) => "strftime('%Y-%m-%dT%H:%M:%fZ', expires_at, '+' || (n * 0.003) || ' seconds')",
+        None => "expires_at + n * INTERVAL '3 milliseconds'",
+    };
+    copy_job(&server, &first, JOBS, later);
+    eventually("the first expiry", || {
+        (admin.job(&first)["status"] == "CANCELLED").then_some(())
+    });
+    let mut claimed = std::collections::BTreeSet::new();
+    loop {
+        let job = agent.poll("").ok()["job"].clone();
+        if job.is_object() {
+            let id = id_of(&job);
             agent.succeed(&id);
-        } else {
-            expired.push(id);
+            assert!(claimed.insert(id), "claimed twice");
+        } else if database.number("SELECT count(*) FROM jobs WHERE status = 'QUEUED'") == 0 {
+            break;
         }
     }
-    for id in &expired {
-        let job = eventually("it to expire", || {
-            let job = admin.job(id);
-            (job["status"] != "QUEUED").then_some(job)
-        });
-        assert_eq!(job["status"], "CANCELLED", "{job}");
-        assert_eq!(job["startedAt"], Value::Null);
-    }
-    let expired = expired.len();
+    let count = |condition: &str| {
+        let sql = format!("SELECT count(*) FROM jobs WHERE {condition}");
+        usize::try_from(database.number(&sql)).expect("a count")
+    };
+    let expired = count("status = 'CANCELLED'");
+    assert_eq!(count("status = 'SUCCEEDED'"), claimed.len());
+    assert_eq!(claimed.len() + expired, JOBS);
     assert!(
-        claimed > 0 && expired > 0,
-        "{claimed} claimed, {expired} expired"
+        !claimed.is_empty() && expired > 1,
+        "{} claimed, {expired} expired",
+        claimed.len()
     );
+    assert_eq!(
+        count("status = 'SUCCEEDED' AND started_at >= expires_at"),
+        0
+    );
+    let wrong = "(started_at IS NOT NULL OR finished_at < expires_at)";
+    assert_eq!(count(&format!("status = 'CANCELLED' AND {wrong}")), 0);
 }
 
 #[test]
@@ -328,17 +350,7 @@ fn many_jobs_of_the_same_second_are_all_handed_out_and_none_early() {
     let (server, admin, agent) = with_node();
     let first = queue_more(&admin, "n1", json!({"notBefore": ahead(4_000)}));
     let database = server.database();
-    let copies = format!(
-        "INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds,
-             script_sha256, lines, params, script, queue_no, kind, not_before, held, holds)
-         SELECT '0199' || substr('00000', length(CAST(n AS TEXT)) + 1) || CAST(n AS TEXT), status, preset, node_id, created_by,
-             created_by_email, created_at, timeout_seconds, script_sha256, lines, params, script, n + 1, kind, not_before, held, holds
-         FROM jobs, (WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {})
-             SELECT n FROM numbers) AS numbers WHERE id = '{}'",
-        JOBS - 1,
-        id_of(&first)
-    );
-    database.execute(&copies);
+    copy_job(&server, &id_of(&first), JOBS, "expires_at");
     agent.finds_nothing("");
     let free = "SELECT count(*) FROM jobs WHERE status = 'QUEUED' AND held = 0";
     eventually("all to be free", || {
