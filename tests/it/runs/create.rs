@@ -160,11 +160,23 @@ fn every_fault_is_named_at_once_and_nothing_is_queued() {
     assert_eq!(faults(with("ifOffline", json!("panic"))), ["ifOffline"]);
     assert_eq!(faults(with("kind", json!("destroy"))), ["kind"]);
     assert_eq!(faults(with("colour", json!("red"))), ["colour"]);
-    assert_eq!(faults(with("notBefore", json!("tomorrow"))), ["notBefore"]);
-    assert_eq!(
-        faults(with("notBefore", json!(super::in_days(367)))),
-        ["notBefore"]
-    );
+    // As for a job.
+    let no_zone = "must be a time with its zone, such as 2026-11-24T09:30:00Z";
+    let far = super::in_days(367);
+    for (at, message) in [
+        ("tomorrow", no_zone),
+        ("2026-12-01T08:00:00", no_zone),
+        ("2026-12-01 08:00:00", no_zone),
+        ("2026-12-01", no_zone),
+        ("", no_zone),
+        (&far, "must be at most 366 days ahead"),
+    ] {
+        for path in ["/api/runs", "/api/runs?dryRun=true"] {
+            let body = with("notBefore", json!(at));
+            let error = admin.post(path, &body).gives(400).json();
+            assert_eq!(error["fields"], json!({"notBefore": message}), "{at}");
+        }
+    }
     admin
         .post("/api/runs", &with("preset", json!("nonsense")))
         .gives(404);
