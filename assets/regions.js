@@ -79,13 +79,21 @@ async function swapFrom(source) {
   }
 }
 
-function swap(region, next) {
+/** Replaces what is in the region by what is in `next`. The same link or button keeps the focus. */
+export function swap(region, next) {
   tick(next);
   if (region.innerHTML === next.innerHTML) return;
-  // Keeps the focus on the same link or button, if it still exists.
-  const held = region.contains(document.activeElement) ? keyOf(document.activeElement) : null;
+  const held = region.contains(document.activeElement) ? document.activeElement : null;
   region.replaceChildren(...next.childNodes);
-  if (held) [...region.querySelectorAll('a, button')].find((element) => keyOf(element) === held)?.focus();
+  if (held) sameAs(held, region)?.focus({ preventScroll: true });
 }
 
-const keyOf = (element) => `${element.getAttribute('href')} ${element.textContent}`;
+// The new link or button that stands for an old one. A link's text may have changed, such as a
+// number.
+export function sameAs(held, region) {
+  const key = (element) => `${element.getAttribute('href')} ${element.textContent}`;
+  const href = held.getAttribute('href');
+  const elements = [...region.querySelectorAll('a, button')];
+  return elements.find((element) => key(element) === key(held)) ??
+    elements.find((element) => href && element.getAttribute('href') === href);
+}

@@ -2,7 +2,7 @@
 // All markup is made on the server.
 
 import { connectionBanner, watch } from './share.js';
-import { leave } from './regions.js';
+import { leave, sameAs, swap as swapRegion } from './regions.js';
 import { tick } from './time.js';
 
 // Rows per fetch: few enough that no task takes long.
@@ -55,19 +55,30 @@ async function swap(jobs) {
   if (response.status === 404) return location.reload(), false;
   if (!response.ok) return false;
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
+  // The filter may have changed since the request.
+  applyFilter(fresh);
   for (const row of fresh.querySelectorAll('tr[data-job]')) {
     const here = document.getElementById(row.id);
     if (!here || here.outerHTML === row.outerHTML) continue;
-    const held = here.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
+    const held = here.contains(document.activeElement) ? document.activeElement : null;
     tick(row);
     here.replaceWith(row);
-    if (held) [...row.querySelectorAll('a')].find((link) => link.getAttribute('href') === held)?.focus();
+    if (held) sameAs(held, row)?.focus({ preventScroll: true });
   }
   for (const id of ['run-actions', 'run-head']) {
     const [here, now] = [document.getElementById(id), fresh.getElementById(id)];
-    if (now && here.innerHTML !== now.innerHTML) here.replaceChildren(...now.childNodes);
+    if (now) swapRegion(here, now);
   }
   return true;
+}
+
+/** Hides the rows in other states than the chosen one, and marks the filter that is chosen. */
+function applyFilter(root) {
+  for (const link of root.querySelectorAll('a[data-filter]')) {
+    if (link.dataset.filter !== state) link.removeAttribute('aria-current');
+    else if (!link.hasAttribute('aria-current')) link.setAttribute('aria-current', 'true');
+  }
+  for (const row of root.querySelectorAll('tr[data-job]')) row.hidden = Boolean(state) && row.dataset.is !== state;
 }
 
 watch(document.body.dataset.live, {
@@ -86,8 +97,6 @@ document.addEventListener('click', (event) => {
   event.preventDefault();
   state = link.dataset.filter;
   history.replaceState(null, '', link.href);
-  for (const other of document.querySelectorAll('a[data-filter]')) other.removeAttribute('aria-current');
-  link.setAttribute('aria-current', 'true');
-  for (const row of rows()) row.hidden = Boolean(state) && row.dataset.is !== state;
+  applyFilter(document);
   link.focus();
 });

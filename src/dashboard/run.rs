@@ -230,11 +230,11 @@ fn table(
             div.sideways tabindex="0" role="region" aria-label="Nodes and steps" {
                 table #run-jobs .steps data-state=(state) {
                     thead { tr {
-                        th scope="col" { "Node" } th scope="col" { "State" } th scope="col" { "Batch" }
+                        th scope="col" { "Node" } th scope="col" { "State" } th.num scope="col" { "Batch" }
                         @for (index, name) in steps.iter().enumerate() {
                             th.step scope="col" title=(words::visible(name)) { (index + 1) span.unseen { " " (words::visible(name)) } }
                         }
-                        th scope="col" { "Took" }
+                        th.num scope="col" { "Took" }
                     } }
                     tbody { @for job in jobs { (row(job, paused, steps.len(), scope, state)) } }
                 }
@@ -316,7 +316,7 @@ fn label(state: &str) -> &'static str {
 fn cell(job: &RunJobView, step: u32, reached: u32, address: &str) -> Markup {
     let (state, word) = match (step.cmp(&reached), job.status) {
         (std::cmp::Ordering::Less, _) => ("succeeded", "done"),
-        (std::cmp::Ordering::Greater, _) => ("waiting", "not begun"),
+        (std::cmp::Ordering::Greater, _) => ("waiting", "not started"),
         (std::cmp::Ordering::Equal, JobStatus::Queued | JobStatus::Running) => {
             ("running", "running")
         }

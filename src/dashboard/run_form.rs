@@ -169,10 +169,10 @@ impl RunFields {
             input type="hidden" name="on" value="many";
             (selector.draw())
             (self.draw_nodes(preset, nodes, faults))
-            (number("canary", "Canary", &self.canary, "So many nodes go first. Default: 0", "plan.canary"))
-            (number("batch", "Batch", &self.batch, "Nodes at a time: a number, or a share such as 20%. Default: all", "plan.batch"))
+            (number("canary", "Canary", &self.canary, "How many nodes run the preset first, before all others. Default: 0", "plan.canary"))
+            (number("batch", "Batch", &self.batch, "Nodes at a time: a number or a percentage such as 20%. Default: all", "plan.batch"))
             (number("pause", "Pause", &self.pause, "Seconds between two batches. Default: 0", "plan.pauseSeconds"))
-            (number("failures", "Failures allowed", &self.failures, "With more failures the run stops. Default: 0", "plan.maxFailures"))
+            (number("failures", "Failures allowed", &self.failures, "The run stops after more failures than this. Default: 0", "plan.maxFailures"))
             (toggle("f-offline", "Skip nodes that are offline", Some("Otherwise their jobs wait for them"), None, html! {
                 input #f-offline type="checkbox" name="offline" value="skip" checked[self.skips_offline];
             }))
@@ -200,7 +200,7 @@ impl RunFields {
         around(
             "f-nodes",
             "Nodes (optional)",
-            Some("Ids of nodes, in the order in which they go"),
+            Some("Ids of the nodes, in the order in which they run the preset"),
             fault,
             control,
         )

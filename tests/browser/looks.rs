@@ -184,7 +184,7 @@ fn routes() -> Vec<&'static str> {
 }
 
 /// What a person with other eyes or without a mouse would stumble over.
-fn check(browser: &Browser, name: &str) {
+pub(crate) fn check(browser: &Browser, name: &str) {
     let overflow = browser.js("document.documentElement.scrollWidth - innerWidth");
     assert!(
         overflow.as_i64().is_some_and(|pixels| pixels <= 0),

@@ -21,6 +21,7 @@ mod live;
 mod long_log;
 mod looks;
 mod no_script;
+mod run_fleet;
 mod runs;
 mod saved_form;
 mod sign_in;
