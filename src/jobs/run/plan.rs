@@ -11,7 +11,7 @@ const PAUSE_MAX_SECONDS: i64 = 86_400;
 /// The number of nodes in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchSize {
-    /// So many nodes.
+    /// A number of nodes.
     Nodes(u64),
     /// This share of all nodes of the run, rounded up.
     Percent(u64),
@@ -66,7 +66,7 @@ impl BatchSize {
 #[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanRequest {
-    /// So many nodes go first, as batch 0; default 0.
+    /// Number of nodes that go first, as batch 0; default 0.
     #[schema(minimum = 0)]
     pub canary: Option<i64>,
     /// Nodes in each later batch: a number, or a percentage of all nodes, rounded up; default
@@ -87,7 +87,7 @@ pub struct PlanRequest {
 #[schema(as = BatchSize)]
 #[expect(dead_code, reason = "describes BatchSize in the OpenAPI document")]
 pub(super) enum BatchSizeSchema {
-    /// So many nodes.
+    /// A number of nodes.
     Nodes(BatchNodes),
     /// 1 % to 100 % of all nodes, rounded up.
     Percent(BatchPercent),
@@ -105,7 +105,7 @@ pub(super) struct BatchPercent(String);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
-    /// So many nodes go first, as batch 0.
+    /// Number of nodes that go first, as batch 0.
     pub canary: u64,
     /// Nodes in each later batch.
     #[serde(with = "batch_json")]
