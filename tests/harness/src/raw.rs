@@ -59,10 +59,12 @@ impl Raw {
     /// Whether the other end of this connection, on this machine, is established.
     fn is_open_on_the_other_side(&self) -> bool {
         const ESTABLISHED: &str = "01";
-        let port = |address: std::io::Result<SocketAddr>| {
-            format!(":{:04X}", address.expect("an address").port())
+        let port = |address: SocketAddr| format!(":{:04X}", address.port());
+        let ours = port(self.0.local_addr().expect("an address"));
+        let Ok(theirs) = self.0.peer_addr().map(port) else {
+            // The other side has reset the connection.
+            return false;
         };
-        let (ours, theirs) = (port(self.0.local_addr()), port(self.0.peer_addr()));
         let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
         table.lines().any(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
