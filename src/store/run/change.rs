@@ -50,7 +50,7 @@ pub struct NewRun {
     pub plan: String,
     pub if_offline: &'static str,
     pub node_count: u64,
-    /// The batch that is released at once; -1 if there is none.
+    /// The batch that is released at once; -1 if no batch is.
     pub released_batch: i64,
     /// When batch 0 is released, if not at once.
     pub release_at: Option<Timestamp>,
