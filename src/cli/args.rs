@@ -383,6 +383,14 @@ impl Scoped {
             ScopeArg::All => "?scope=all",
         }
     }
+
+    /// The flag in a command that is shown: ` --scope all`, or nothing.
+    fn flag(&self) -> &'static str {
+        match self.scope {
+            ScopeArg::Mine => "",
+            ScopeArg::All => " --scope all",
+        }
+    }
 }
 
 /// One job.
@@ -407,11 +415,7 @@ impl OneJob {
 
     /// `hyprbox jobs … ID`
     pub(super) fn command(&self, command: &str) -> String {
-        let scope = match self.scope.scope {
-            ScopeArg::Mine => "",
-            ScopeArg::All => " --scope all",
-        };
-        format!("hyprbox jobs {command} {}{scope}", self.id)
+        format!("hyprbox jobs {command} {}{}", self.id, self.scope.flag())
     }
 }
 
@@ -537,11 +541,7 @@ impl OneRun {
 
     /// `hyprbox runs … ID`
     pub(super) fn command(&self, command: &str) -> String {
-        let scope = match self.scope.scope {
-            ScopeArg::Mine => "",
-            ScopeArg::All => " --scope all",
-        };
-        format!("hyprbox runs {command} {}{scope}", self.id)
+        format!("hyprbox runs {command} {}{}", self.id, self.scope.flag())
     }
 }
 

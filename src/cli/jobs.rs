@@ -10,15 +10,13 @@ use super::error::CliError;
 use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::log;
+use super::newest::Newest;
 use super::queue::{self, wait_for_node};
 use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
 use super::times;
-use crate::jobs::{DoneEvent, JobDetail, JobPage, JobView};
+use crate::jobs::{DoneEvent, JobDetail, JobView};
 use crate::store::job::JobStatus;
-
-/// Maximum number of jobs per call of the list.
-const PAGE: u32 = 200;
 
 /// Checks combinations of flags that clap can't express.
 pub(super) fn check(command: &JobsCommand, json: bool) -> Result<(), CliError> {
@@ -51,7 +49,7 @@ pub(super) async fn run(
             query.extend(status.into_iter().map(|s| ("status", s.to_uppercase())));
             query.extend(preset.map(|preset| ("preset", preset)));
             query.extend(run.map(|run| ("runId", run)));
-            list(&client, screen, query, limit, &scope).await
+            list(&client, screen, &query, limit, &scope).await
         }
         JobsCommand::Show { job, script } => show(&client, screen, &job, script).await,
         JobsCommand::Log {
@@ -81,50 +79,21 @@ pub(super) async fn run(
 async fn list(
     client: &Client,
     screen: Screen,
-    mut query: Vec<(&'static str, String)>,
+    query: &[(&'static str, String)],
     limit: u32,
     scope: &Scoped,
 ) -> Result<u8, CliError> {
-    let is_filtered = !query.is_empty();
-    if scope.scope == ScopeArg::All {
-        query.push(("scope", "all".to_owned()));
-    }
-    let (mut json, mut jobs, mut cursor) = (Vec::new(), Vec::new(), None::<String>);
-    let mut left = limit;
-    while left > 0 {
-        let mut pairs = form_urlencoded::Serializer::new(String::new());
-        pairs.extend_pairs(&query);
-        pairs.append_pair("limit", &left.min(PAGE).to_string());
-        if let Some(cursor) = &cursor {
-            pairs.append_pair("cursor", cursor);
-        }
-        let page = client
-            .get::<JobPage>(&format!("/api/jobs?{}", pairs.finish()))
-            .await?;
-        left = left.saturating_sub(PAGE.min(left));
-        jobs.extend(page.value.jobs);
-        if let Value::Array(page) = &page.json["jobs"] {
-            json.extend(page.iter().cloned());
-        }
-        cursor = page.value.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let newest = Newest::<JobView>::read(client, "jobs", query, scope, limit).await?;
     if screen.json {
-        screen.value(&json!({"jobs": json, "nextCursor": cursor}))?;
+        newest.print_json(screen)?;
         return Ok(0);
     }
-    if jobs.is_empty() {
-        print_note(empty_list_message(is_filtered, scope.scope));
+    if newest.entries.is_empty() {
+        print_note(empty_list_message(!query.is_empty(), scope.scope));
         return Ok(0);
     }
-    screen.data(&table(&jobs, scope.scope).render(screen.colors))?;
-    if cursor.is_some() {
-        print_note(&format!(
-            "Showing the newest {limit}; --limit N shows more."
-        ));
-    }
+    screen.data(&table(&newest.entries, scope.scope).render(screen.colors))?;
+    newest.note_older();
     Ok(0)
 }
 

@@ -19,6 +19,7 @@ mod lines;
 mod log;
 mod login;
 mod man;
+mod newest;
 mod node_edit;
 mod node_facts;
 mod nodes;

@@ -21,14 +21,12 @@ use super::args::{OneRun, Params, RunsCommand, ScopeArg, Scoped, Sure, Watch};
 use super::client::{Answer, CallError, Client};
 use super::error::{CliError, exit};
 use super::interrupts::Interrupts;
+use super::newest::Newest;
 use super::params::{self, Secrets};
 use super::queue::{confirm_risk, fetch_preset};
 use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
 use super::times;
-
-/// Maximum number of runs per call of the list.
-const PAGE: u32 = 200;
 
 /// `hyprbox runs …`
 pub(super) async fn run(
@@ -46,7 +44,7 @@ pub(super) async fn run(
             let mut query = vec![];
             query.extend(status.into_iter().map(|s| ("status", s.to_uppercase())));
             query.extend(preset.map(|preset| ("preset", preset)));
-            list(&client, screen, query, limit, &scope).await
+            list(&client, screen, &query, limit, &scope).await
         }
         RunsCommand::Show { run, watch } if watch.follow => {
             let interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
@@ -76,46 +74,23 @@ pub(super) async fn run(
 async fn list(
     client: &Client,
     screen: Screen,
-    mut query: Vec<(&'static str, String)>,
+    query: &[(&'static str, String)],
     limit: u32,
     scope: &Scoped,
 ) -> Result<u8, CliError> {
-    if scope.scope == ScopeArg::All {
-        query.push(("scope", "all".to_owned()));
-    }
-    let (mut json, mut runs, mut cursor) = (Vec::new(), Vec::new(), None::<String>);
-    let mut left = limit;
-    while left > 0 {
-        let mut pairs = form_urlencoded::Serializer::new(String::new());
-        pairs.extend_pairs(&query);
-        pairs.append_pair("limit", &left.min(PAGE).to_string());
-        if let Some(cursor) = &cursor {
-            pairs.append_pair("cursor", cursor);
-        }
-        let path = format!("/api/runs?{}", pairs.finish());
-        let page = client.list::<RunAnswer>(&path, "runs").await?;
-        left -= PAGE.min(left);
-        runs.extend(page.value);
-        if let Value::Array(page) = &page.json["runs"] {
-            json.extend(page.iter().cloned());
-        }
-        cursor = page.json["nextCursor"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let newest = Newest::<RunAnswer>::read(client, "runs", query, scope, limit).await?;
     if screen.json {
-        screen.value(&json!({"runs": json, "nextCursor": cursor}))?;
+        newest.print_json(screen)?;
         return Ok(0);
     }
-    if runs.is_empty() {
+    if newest.entries.is_empty() {
         print_note(
             "No runs. `hyprbox run PRESET --on SELECTOR` queues one; --scope all lists everybody's.",
         );
         return Ok(0);
     }
     let mut table = Table::new(&["ID", "PRESET", "STATUS", "NODES", "JOBS", "QUEUED", "TOOK"]);
-    for run in &runs {
+    for run in &newest.entries {
         table.row([
             run.id.as_str().into(),
             run.preset.as_str().into(),
@@ -127,11 +102,7 @@ async fn list(
         ]);
     }
     screen.data(&table.render(screen.colors))?;
-    if cursor.is_some() {
-        print_note(&format!(
-            "Showing the newest {limit}; --limit N shows more."
-        ));
-    }
+    newest.note_older();
     Ok(0)
 }
 

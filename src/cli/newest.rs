@@ -1,0 +1,82 @@
+//! The newest entries of a list that the server returns in pages.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::args::{ScopeArg, Scoped};
+use super::client::Client;
+use super::error::CliError;
+use super::screen::{Screen, print_note};
+
+/// Entries in one page.
+const PAGE: u32 = 200;
+
+/// The newest entries of a list.
+pub(super) struct Newest<T> {
+    pub(super) entries: Vec<T>,
+    json: Vec<Value>,
+    /// Where older entries begin; `None` if these are all.
+    cursor: Option<String>,
+    /// The list's name in the API, such as `jobs`.
+    list: &'static str,
+    limit: u32,
+}
+
+impl<T: DeserializeOwned> Newest<T> {
+    /// Reads up to `limit` entries of `/api/{list}`.
+    pub(super) async fn read(
+        client: &Client,
+        list: &'static str,
+        query: &[(&'static str, String)],
+        scope: &Scoped,
+        limit: u32,
+    ) -> Result<Self, CliError> {
+        let mut newest = Self {
+            entries: Vec::new(),
+            json: Vec::new(),
+            cursor: None,
+            list,
+            limit,
+        };
+        let mut left = limit;
+        while left > 0 {
+            let mut pairs = form_urlencoded::Serializer::new(String::new());
+            pairs.extend_pairs(query);
+            if scope.scope == ScopeArg::All {
+                pairs.append_pair("scope", "all");
+            }
+            pairs.append_pair("limit", &left.min(PAGE).to_string());
+            if let Some(cursor) = &newest.cursor {
+                pairs.append_pair("cursor", cursor);
+            }
+            let path = format!("/api/{list}?{}", pairs.finish());
+            let page = client.list::<T>(&path, list).await?;
+            left -= PAGE.min(left);
+            newest.entries.extend(page.value);
+            if let Value::Array(page) = &page.json[list] {
+                newest.json.extend(page.iter().cloned());
+            }
+            newest.cursor = page.json["nextCursor"].as_str().map(str::to_owned);
+            if newest.cursor.is_none() {
+                break;
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Prints the entries as the API returns them.
+    pub(super) fn print_json(self, screen: Screen) -> Result<(), CliError> {
+        let (list, json, cursor) = (self.list, self.json, self.cursor);
+        screen.value(&json!({list: json, "nextCursor": cursor}))
+    }
+
+    /// Says that there are older entries, if there are.
+    pub(super) fn note_older(&self) {
+        if self.cursor.is_some() {
+            print_note(&format!(
+                "Showing the newest {}; --limit N shows more.",
+                self.limit
+            ));
+        }
+    }
+}
