@@ -78,7 +78,7 @@ impl Jobs {
                 return Ok(Some(left.min(RECHECK)));
             }
             if self.expire().await? + self.release().await? == 0 {
-                // Another server is at it, or an operator has typed a time that sorts early.
+                // Another server has done it, or an operator has typed a time that sorts early.
                 return Ok(Some(RETRY));
             }
         }
