@@ -129,7 +129,7 @@ CREATE TABLE jobs (
     held                BIGINT NOT NULL DEFAULT 0, -- 1: not claimed, because holds is not 0
     holds               BIGINT NOT NULL DEFAULT 0, -- the sum of the open holds: 1 not_before, 2 batch, 4 paused_run, 8 signature
     run_paused_at       TIMESTAMPTZ,             -- since when the hold paused_run is open
-    step                TEXT,                    -- a run's job: the last announced step, such as '2/5 Set the SSH port'
+    step                TEXT,                    -- the last announced step, such as '2/5 Set the SSH port'
     queue_no            BIGINT NOT NULL DEFAULT 0, -- place in the node's queue; the lowest is claimed first
     complete_digest     BYTEA,                   -- SHA-256 of the accepted completion, to recognise a repetition
     script_sha256       TEXT NOT NULL,           -- 64 hex digits
@@ -147,6 +147,8 @@ CREATE TABLE jobs (
     stderr_open         BIGINT NOT NULL DEFAULT 0,
     stderr_rows         BIGINT NOT NULL DEFAULT 0,
     last_output_at      TIMESTAMPTZ,
+    script_began_at     TIMESTAMPTZ,             -- when bash began, computed from the node's time since then; null: an older agent
+    ran_ms              BIGINT,                  -- how long bash ran by the node's clock, in milliseconds; null: unknown
     params              TEXT NOT NULL,           -- JSON object of the parameters used, including defaults
     script              TEXT NOT NULL            -- what runs, byte for byte; never changes after the job was queued; '': the text in scripts
 );
@@ -222,6 +224,18 @@ CREATE TABLE chunks (
 );
 CREATE UNIQUE INDEX chunks_place ON chunks (job_id, stream, start_offset);
 CREATE INDEX chunks_order ON chunks (job_id, position);
+
+-- The steps that a job's output has announced, at most 999 per job. Jobs of servers before this table have none.
+CREATE TABLE job_steps (
+    job_id     TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    number     BIGINT NOT NULL,                  -- from 1
+    name       TEXT NOT NULL,
+    is_done    BIGINT NOT NULL,                  -- 1: announced as already done
+    line_end   BIGINT NOT NULL,                  -- offset in stdout after the line that announced the step
+    arrived_at TIMESTAMPTZ NOT NULL,             -- when the rest of this line arrived
+    began_ms   BIGINT,                           -- when the line was written, in milliseconds since bash began, by the node's clock; null: an older agent
+    PRIMARY KEY (job_id, number)
+);
 
 -- Idempotency-Key of POST /api/jobs and POST /api/runs, kept for 24 hours.
 CREATE TABLE idempotency_keys (

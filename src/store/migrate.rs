@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The schema version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 6;
+pub const SCHEMA_VERSION: i64 = 7;
 
 /// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -26,6 +26,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (4, RUNNING_BY_INSTANCE),
     (5, HARDENING),
     (6, FLEET),
+    (7, STEP_TIMES),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -38,6 +39,8 @@ pub(super) const RUNNING_BY_INSTANCE: &str =
 pub(super) const HARDENING: &str = include_str!("migrations/0005_hardening.sql");
 /// To version 6, on either database.
 pub(super) const FLEET: &str = include_str!("migrations/0006_fleet.sql");
+/// To version 7, on either database.
+pub(super) const STEP_TIMES: &str = include_str!("migrations/0007_step_times.sql");
 
 /// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

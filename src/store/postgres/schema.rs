@@ -10,6 +10,7 @@ use super::connection::{ConnectionError, PgConnection};
 use super::endpoint::{APPLICATION, Endpoint};
 use crate::store::migrate::{
     ENROLMENTS, FLEET, HARDENING, LINES_AND_PIDS, RUNNING_BY_INSTANCE, SCHEMA, SCHEMA_VERSION,
+    STEP_TIMES,
 };
 
 /// What a new database needs only on PostgreSQL, after [`TEXT_AS_BYTES`].
@@ -44,6 +45,7 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
         ],
     ),
     (6, &[FLEET, TEXT_AS_BYTES]),
+    (7, &[STEP_TIMES, TEXT_AS_BYTES]),
 ];
 /// Compares the text of every table byte by byte.
 const TEXT_AS_BYTES: &str = include_str!("../sql/text_as_bytes.postgres.sql");
