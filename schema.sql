@@ -133,6 +133,8 @@ CREATE TABLE jobs (
     queue_no            BIGINT NOT NULL DEFAULT 0, -- place in the node's queue; the lowest is claimed first
     complete_digest     BYTEA,                   -- SHA-256 of the accepted completion, to recognise a repetition
     script_sha256       TEXT NOT NULL,           -- 64 hex digits
+    preset_version      BIGINT,                  -- preset_versions.version; null: the preset was not saved in the app
+    preset_commit       TEXT,                    -- git commit of the presets folder, with '-dirty' if the file differs; null: no checkout
     pid                 BIGINT,                  -- process id of bash on the node; the agent sends it with the first output
     lines               BIGINT,                  -- lines of both streams that have begun; null: not counted from the start
     position            BIGINT NOT NULL DEFAULT 0, -- bytes of both streams that arrived
@@ -204,6 +206,27 @@ CREATE INDEX runs_owner ON runs (created_by, id);
 CREATE INDEX runs_status ON runs (status, id);
 CREATE INDEX runs_preset ON runs (preset, id);
 CREATE INDEX runs_release ON runs (release_at) WHERE release_at IS NOT NULL;
+
+-- Presets saved in the app. A deleted one keeps its row and its versions.
+CREATE TABLE presets (
+    name       TEXT PRIMARY KEY,
+    version    BIGINT NOT NULL,                  -- the last version
+    deleted_at TIMESTAMPTZ,                      -- null: in use
+    change_no  BIGINT NOT NULL                   -- number of the last save or deletion, counted over all presets
+);
+CREATE UNIQUE INDEX presets_change ON presets (change_no);
+
+-- What was saved. Rows never change and are never deleted.
+CREATE TABLE preset_versions (
+    name             TEXT NOT NULL REFERENCES presets (name),
+    version          BIGINT NOT NULL,            -- from 1; continues after a deletion
+    sha256           TEXT NOT NULL,              -- of the source, 64 hex digits
+    source           TEXT NOT NULL,              -- YAML
+    created_by       TEXT NOT NULL,              -- users.id; stays when the user is removed
+    created_by_email TEXT NOT NULL,
+    created_at       TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (name, version)
+);
 
 -- Values of secret parameters, sealed with the key file. A trigger deletes them when their job ends.
 CREATE TABLE job_secrets (

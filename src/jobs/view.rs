@@ -69,6 +69,13 @@ pub struct JobView {
     pub holds: Vec<HoldView>,
     /// SHA-256 of the script, hex.
     pub script_sha256: String,
+    /// The version of a preset that was saved in the app; `null` for any other preset.
+    #[schema(required = true)]
+    pub preset_version: Option<u64>,
+    /// The commit of a presets folder that is a git checkout: 40 hex digits, with `-dirty` if the
+    /// preset's file differs from the commit.
+    #[schema(required = true)]
+    pub preset_commit: Option<String>,
     /// Bytes that the script wrote to stdout.
     pub stdout_bytes: u64,
     /// Bytes that the script wrote to stderr.
@@ -131,6 +138,8 @@ impl From<Job> for JobView {
             not_before: job.not_before,
             expires_at: job.expires_at,
             script_sha256: job.script_sha256,
+            preset_version: job.preset_source.version,
+            preset_commit: job.preset_source.commit,
             stdout_bytes: job.stdout.bytes,
             stderr_bytes: job.stderr.bytes,
             stdout_dropped: job.stdout.dropped,

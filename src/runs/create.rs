@@ -17,7 +17,7 @@ use crate::jobs::{
 use crate::nodes::Selector;
 use crate::presets::Script;
 use crate::store::id::UserId;
-use crate::store::job::JobKind;
+use crate::store::job::{JobKind, PresetSource};
 use crate::store::node::{self, Node};
 use crate::store::run::{self, NewRun};
 use crate::store::{Change, Tx, idempotency, job, server_state};
@@ -203,6 +203,7 @@ impl Runs {
             created_by_email: user.email.clone(),
             created_at: now,
             retry_of,
+            preset_source: PresetSource::default(),
         };
         let mut jobs = Vec::with_capacity(nodes.len());
         for node in nodes {

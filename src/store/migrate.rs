@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The schema version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 7;
+pub const SCHEMA_VERSION: i64 = 8;
 
 /// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -27,6 +27,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (5, HARDENING),
     (6, FLEET),
     (7, STEP_TIMES),
+    (8, SAVED_PRESETS),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -41,6 +42,8 @@ pub(super) const HARDENING: &str = include_str!("migrations/0005_hardening.sql")
 pub(super) const FLEET: &str = include_str!("migrations/0006_fleet.sql");
 /// To version 7, on either database.
 pub(super) const STEP_TIMES: &str = include_str!("migrations/0007_step_times.sql");
+/// To version 8, on either database.
+pub(super) const SAVED_PRESETS: &str = include_str!("migrations/0008_saved_presets.sql");
 
 /// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

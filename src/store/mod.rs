@@ -23,6 +23,7 @@ pub mod node_token;
 pub mod output;
 #[cfg(feature = "postgres")]
 mod postgres;
+pub mod preset;
 pub mod retention;
 pub mod run;
 pub mod server_state;

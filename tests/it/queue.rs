@@ -40,6 +40,8 @@ const FIELDS: &[(&str, bool)] = &[
     ("notBefore", true),
     ("expiresAt", true),
     ("holds", false),
+    ("presetVersion", true),
+    ("presetCommit", true),
 ];
 
 #[test]

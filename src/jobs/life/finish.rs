@@ -273,7 +273,7 @@ fn digest_of(request: &CompleteRequest) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::job::{Holds, JobKind};
+    use crate::store::job::{Holds, JobKind, PresetSource};
 
     fn job(cancel_requested: bool) -> Job {
         let at = clock::now();
@@ -307,6 +307,7 @@ mod tests {
             step: None,
             complete_digest: None,
             script_sha256: String::new(),
+            preset_source: PresetSource::default(),
             pid: None,
             lines: Some(1),
             position: 0,

@@ -15,7 +15,7 @@ use crate::jobs::{JobError, Jobs};
 use crate::presets::{Script, Values, render};
 use crate::store::id::{JobId, UserId};
 use crate::store::idempotency::{self, StoredKey};
-use crate::store::job::{self, Holds, Job, JobKind, NewJob};
+use crate::store::job::{self, Holds, Job, JobKind, NewJob, PresetSource};
 use crate::store::{Change, Tx, node};
 
 /// How long an Idempotency-Key is remembered, in milliseconds.
@@ -113,6 +113,7 @@ impl Jobs {
             not_before: None,
             expires_at: None,
             holds: Holds::NONE,
+            preset_source: PresetSource::default(),
         };
         let sealed = self.seal(&job.id, &rendered.secrets)?;
         let bytes = job.script.len() + job.params.len();

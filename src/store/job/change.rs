@@ -2,7 +2,7 @@
 //! the job leaves, and returns the row as it is afterwards.
 
 use super::hold::Holds;
-use super::record::{Job, JobKind, JobStatus, StreamCounts, job_columns, job_of_row};
+use super::record::{Job, JobKind, JobStatus, PresetSource, StreamCounts, job_columns, job_of_row};
 use crate::clock::Timestamp;
 use crate::store::id::{JobId, NodeId};
 use crate::store::{Statement, StoreError, Tx, Value, read_all, values};
@@ -73,6 +73,7 @@ pub struct NewJob {
     pub not_before: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     pub holds: Holds,
+    pub preset_source: PresetSource,
 }
 
 /// Inserts a QUEUED job and returns its row.
@@ -95,6 +96,8 @@ pub fn insert(tx: &mut dyn Tx, job: &NewJob) -> Result<Job, StoreError> {
         job.expires_at,
         !job.holds.is_empty(),
         job.holds,
+        job.preset_source.version,
+        job.preset_source.commit.clone(),
     ];
     let inserted = change(tx, &INSERT, params)?;
     Ok(inserted.expect("an INSERT without a conflict clause returns its row"))

@@ -17,5 +17,5 @@ pub use query::{
     running, running_on, running_since, runs_with_expired, script, still_running, still_running_on,
     unfinished,
 };
-pub use record::{Job, JobKind, JobStatus, StreamCounts};
+pub use record::{Job, JobKind, JobStatus, PresetSource, StreamCounts};
 pub(in crate::store) use record::{job_columns, job_of_row};

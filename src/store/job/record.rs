@@ -117,6 +117,15 @@ impl From<JobKind> for Value {
     }
 }
 
+/// The version of a preset that a script was rendered from. Both are `None` for a built-in preset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PresetSource {
+    /// The version of a preset that was saved in the app.
+    pub version: Option<u64>,
+    /// The commit of a presets folder that is a git checkout.
+    pub commit: Option<String>,
+}
+
 /// How many bytes of one output stream exist and how many are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamCounts {
@@ -184,6 +193,8 @@ pub struct Job {
     pub complete_digest: Option<Vec<u8>>,
     /// SHA-256 of the script in hex.
     pub script_sha256: String,
+    /// What the script was rendered from.
+    pub preset_source: PresetSource,
     /// Process id of bash on the node, once the agent has reported it.
     pub pid: Option<u64>,
     /// Lines of both streams that have begun; `None` if they were not counted from the start.
@@ -254,6 +265,10 @@ pub(in crate::store) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
         step: row.take()?,
         complete_digest: row.take()?,
         script_sha256: row.take()?,
+        preset_source: PresetSource {
+            version: row.take()?,
+            commit: row.take()?,
+        },
         pid: row.take()?,
         lines: row.take()?,
         position: row.take()?,

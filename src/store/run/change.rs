@@ -2,7 +2,7 @@
 
 use super::record::{Run, RunStatus};
 use crate::clock::Timestamp;
-use crate::store::job::{Job, JobKind, job_columns, job_of_row};
+use crate::store::job::{Job, JobKind, PresetSource, job_columns, job_of_row};
 use crate::store::{Row, Statement, StoreError, Tx, read_all, values};
 
 /// A statement from a file that returns the changed jobs.
@@ -62,6 +62,8 @@ pub struct NewRun {
     pub created_by_email: String,
     pub created_at: Timestamp,
     pub retry_of: Option<String>,
+    /// Of its jobs.
+    pub preset_source: PresetSource,
 }
 
 /// Inserts a RUNNING run.
@@ -103,12 +105,16 @@ pub fn insert_jobs(
     } else {
         &INSERT_JOBS
     };
-    let released = run.released_batch;
-    tx.execute(
-        insert,
-        values![jobs, &run.id, script_sha256, released, expires_at],
-    )
-    .map(|_| ())
+    let params = values![
+        jobs,
+        &run.id,
+        script_sha256,
+        run.released_batch,
+        expires_at,
+        run.preset_source.version,
+        run.preset_source.commit.clone(),
+    ];
+    tx.execute(insert, params).map(|_| ())
 }
 
 fn changed(row: &mut Row) -> Result<(String, String), StoreError> {

@@ -12,8 +12,8 @@ use super::history::{TestDatabase, history};
 use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
-use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob};
-use crate::store::{Statement, StoreError, Tx, audit, claim, node, output, run, values};
+use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob, PresetSource};
+use crate::store::{Statement, StoreError, Tx, audit, claim, node, output, preset, run, values};
 
 const CLAIMANT: Claimant<'_> = Claimant {
     node_id: "n1",
@@ -53,6 +53,7 @@ fn queue(tx: &mut dyn Tx, id: &str) -> Result<(), StoreError> {
         not_before: None,
         expires_at: None,
         holds: Holds::NONE,
+        preset_source: PresetSource::default(),
     };
     job::insert(tx, &new).map(drop)
 }
@@ -82,6 +83,7 @@ fn run_statements_of_runs(tx: &mut dyn Tx, at: Timestamp) -> Result<(), StoreErr
 /// Runs every statement that the server runs on each request or every few seconds.
 fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     let (id, at) = ("0191", now());
+    preset::changed_since(tx, 0)?;
     queue(tx, id)?;
     job::count_queued(tx)?;
     job::count_queued_on(tx, "n1")?;
