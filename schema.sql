@@ -65,7 +65,13 @@ CREATE TABLE nodes (
     copied_at      TIMESTAMPTZ,                  -- when a second machine last used a copy of the agent's state directory
     paused         BIGINT NOT NULL DEFAULT 0,    -- 1: the node's agent gets no job
     facts          TEXT,                         -- JSON object that the agent sent; null: none yet
-    facts_at       TIMESTAMPTZ                   -- when the facts arrived
+    facts_at       TIMESTAMPTZ,                  -- when the facts arrived
+    requires_signatures BIGINT NOT NULL DEFAULT 0, -- 1: the agent runs only jobs that a person has signed
+    trusted_keys   TEXT,                         -- JSON list of the sign keys that the agent trusts, by fingerprint; null: it does not say
+    refused        BIGINT NOT NULL DEFAULT 0,    -- number of jobs that were refused
+    refused_at     TIMESTAMPTZ,                  -- the last refusal; with the job and the reason in words
+    refused_job_id TEXT,
+    refused_because TEXT
 );
 
 -- Tokens of agents (hbn_…), each bound to one node.
@@ -151,6 +157,10 @@ CREATE TABLE jobs (
     last_output_at      TIMESTAMPTZ,
     script_began_at     TIMESTAMPTZ,             -- when bash began, computed from the node's time since then; null: an older agent
     ran_ms              BIGINT,                  -- how long bash ran by the node's clock, in milliseconds; null: unknown
+    signed_by           TEXT,                    -- JSON object: fingerprint and comment of the person's key; null: no person signed
+    envelope            TEXT,                    -- what was signed, byte for byte; null: no agent that checks signatures runs the job
+    signature           TEXT,                    -- the server's signature over envelope, as ssh-keygen -Y writes it
+    person_signature    TEXT,                    -- a person's signature over envelope
     params              TEXT NOT NULL,           -- JSON object of the parameters used, including defaults
     script              TEXT NOT NULL            -- what runs, byte for byte; never changes after the job was queued; '': the text in scripts
 );
@@ -293,6 +303,22 @@ CREATE TABLE readiness (
 CREATE TABLE server_key (
     id     BIGINT PRIMARY KEY,                   -- always 1
     digest BYTEA NOT NULL
+);
+
+-- The keys with which servers have signed jobs, oldest first. The last one signs. The private key is in
+-- HYPRBOX_SIGN_KEY_FILE and never in the database.
+CREATE TABLE sign_keys (
+    seq                 BIGINT PRIMARY KEY,
+    public_key          TEXT NOT NULL,           -- as in an OpenSSH public key file: ssh-ed25519 AAAA…
+    created_at          TIMESTAMPTZ NOT NULL,
+    statement           TEXT,                    -- names this key as the successor; null: agents must be enrolled again
+    statement_signature TEXT                     -- the previous key's signature over statement
+);
+
+-- One row: the id that envelopes name.
+CREATE TABLE server_identity (
+    id        BIGINT PRIMARY KEY,                -- always 1
+    server_id TEXT NOT NULL                      -- UUIDv7
 );
 
 -- One row: the state of the clock that HYPRBOX_KEEP_DAYS counts by, so that a leap does not delete anything.
