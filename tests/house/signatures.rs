@@ -91,7 +91,12 @@ fn a_handler_that_reads_axum_json_is_found() {
 #[test]
 fn a_signature_with_two_ids_names_their_kinds() {
     let mut faults = Vec::new();
-    for folder in ["src", "agent/src", "agent/protocol/src"] {
+    for folder in [
+        "src",
+        "agent/src",
+        "agent/protocol/src",
+        "agent/signing/src",
+    ] {
         for path in files(folder, &[".rs"]) {
             let text = std::fs::read_to_string(&path).expect("UTF-8");
             for (line, parameters) in signatures(&text) {
