@@ -106,6 +106,14 @@ CREATE TABLE node_instances (
     PRIMARY KEY (node_id, instance)
 );
 
+-- When nodes became ONLINE or OFFLINE: each change of the last 30 days, and the last one before.
+CREATE TABLE node_status_changes (
+    node_id TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+    at      TIMESTAMPTZ NOT NULL,                -- the first sign of life, or the last one
+    online  BIGINT NOT NULL,                     -- 1: ONLINE from then on; 0: OFFLINE
+    PRIMARY KEY (node_id, at)
+);
+
 -- Jobs. Each change of status is one UPDATE with the old status as a condition.
 CREATE TABLE jobs (
     id                  TEXT PRIMARY KEY,        -- UUIDv7, so ids sort by age
@@ -135,7 +143,7 @@ CREATE TABLE jobs (
     held                BIGINT NOT NULL DEFAULT 0, -- 1: not claimed, because holds is not 0
     holds               BIGINT NOT NULL DEFAULT 0, -- the sum of the open holds: 1 not_before, 2 batch, 4 paused_run, 8 signature
     run_paused_at       TIMESTAMPTZ,             -- since when the hold paused_run is open
-    step                TEXT,                    -- the last announced step, such as '2/5 Set the SSH port'
+    step                TEXT,                    -- a run's job: the last announced step, such as '2/5 Set the SSH port'
     queue_no            BIGINT NOT NULL DEFAULT 0, -- place in the node's queue; the lowest is claimed first
     complete_digest     BYTEA,                   -- SHA-256 of the accepted completion, to recognise a repetition
     script_sha256       TEXT NOT NULL,           -- 64 hex digits
@@ -174,7 +182,7 @@ CREATE INDEX jobs_check ON jobs (id) WHERE kind = 'check';
 CREATE INDEX jobs_shared_script ON jobs (script_sha256) WHERE script = '';
 CREATE INDEX jobs_running ON jobs (node_id, claimed_by, cancel_requested_at, id) WHERE status = 'RUNNING';
 CREATE INDEX jobs_still_running ON jobs (node_id, claimed_by) WHERE still_running = 1;
-CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX jobs_finished ON jobs (finished_at, status, kind, created_by) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_preset ON jobs (preset, id);
 CREATE INDEX jobs_ended ON jobs (status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
 CREATE INDEX jobs_ended_owner ON jobs (created_by, status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');

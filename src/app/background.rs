@@ -102,7 +102,7 @@ pub(super) async fn run(
                 nodes.publish_status_changes();
             }
             _ = seen.tick() => {
-                let written = nodes.write_seen().await;
+                let written = nodes.record_status_changes().await.and(nodes.write_seen().await);
                 if let Err(error) = written.and(auth.flush_last_used().await) {
                     tracing::warn!(%error, "can't write signs of life; retrying");
                 }

@@ -12,7 +12,7 @@ use crate::auth::NodeIdentity;
 use crate::clock::{self, Timestamp};
 use crate::http::{AgentJson, ApiError, FieldErrors, Path};
 use crate::store::node::{LifeUpdate, NodeFacts, SignOfLife};
-use crate::store::{Change, StoreError};
+use crate::store::{Change, StoreError, node_status};
 
 /// Default interval of heartbeats, in milliseconds.
 const INTERVAL_MS: u64 = 30_000;
@@ -213,6 +213,23 @@ impl Nodes {
                 .await;
             if written.is_err() {
                 self.presence.restore_unwritten(&unwritten[index * LIVES..]);
+            }
+            written?;
+        }
+        Ok(())
+    }
+
+    /// Records in the database which nodes became ONLINE or OFFLINE since the last call.
+    pub async fn record_status_changes(&self) -> Result<(), StoreError> {
+        let changes = self.presence.take_unrecorded();
+        for (index, some) in changes.chunks(LIVES).enumerate() {
+            let some = some.to_vec();
+            let written = self
+                .store
+                .write(move |tx| node_status::record(tx, &some))
+                .await;
+            if written.is_err() {
+                self.presence.restore_unrecorded(&changes[index * LIVES..]);
             }
             written?;
         }

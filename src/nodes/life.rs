@@ -40,6 +40,8 @@ pub(super) struct NodeLife {
     pub(super) unwritten: bool,
     /// The status that was last announced to the rest of the server.
     pub(super) announced: Option<NodeStatus>,
+    /// The status that was last passed to the database's record of changes.
+    pub(super) recorded: Option<NodeStatus>,
 }
 
 /// An agent instance.

@@ -16,6 +16,7 @@ use crate::clock::{self, Timestamp};
 use crate::store::node::{
     self, InstanceLife, LifeUpdate, Node, NodeFacts, ProcessLife, SignOfLife,
 };
+use crate::store::node_status::StatusChange;
 use crate::sync::lock;
 
 /// Signs of life of every node.
@@ -330,6 +331,33 @@ impl Presence {
             (before != Some(status)).then(|| id.clone())
         };
         self.nodes().iter_mut().filter_map(changed).collect()
+    }
+
+    /// Statuses that changed since the last call; at the first call, the status of each node that
+    /// was ever seen.
+    pub fn take_unrecorded(&self) -> Vec<StatusChange> {
+        let now_ms = self.clock.ran_ms();
+        let changed = |(id, life): (&String, &mut NodeLife)| {
+            let at = life.seen_at?;
+            let status = life.status(now_ms);
+            let before = life.recorded.replace(status);
+            (before != Some(status)).then(|| StatusChange {
+                node_id: id.clone(),
+                at,
+                is_online: status == NodeStatus::Online,
+            })
+        };
+        self.nodes().iter_mut().filter_map(changed).collect()
+    }
+
+    /// Marks statuses as unrecorded again after a failed write.
+    pub fn restore_unrecorded(&self, changes: &[StatusChange]) {
+        let mut nodes = self.nodes();
+        for change in changes {
+            if let Some(life) = nodes.get_mut(&change.node_id) {
+                life.recorded = None;
+            }
+        }
     }
 
     /// Signs of life since the last call.

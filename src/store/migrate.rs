@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The schema version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 9;
+pub const SCHEMA_VERSION: i64 = 10;
 
 /// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -29,6 +29,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (7, STEP_TIMES),
     (8, SAVED_PRESETS),
     (9, SIGNED_JOBS),
+    (10, NODE_STATUS_CHANGES),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -47,6 +48,9 @@ pub(super) const STEP_TIMES: &str = include_str!("migrations/0007_step_times.sql
 pub(super) const SAVED_PRESETS: &str = include_str!("migrations/0008_saved_presets.sql");
 /// To version 9, on either database.
 pub(super) const SIGNED_JOBS: &str = include_str!("migrations/0009_signed_jobs.sql");
+/// To version 10, on either database.
+pub(super) const NODE_STATUS_CHANGES: &str =
+    include_str!("migrations/0010_node_status_changes.sql");
 
 /// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

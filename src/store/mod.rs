@@ -19,6 +19,7 @@ mod migrate;
 #[cfg(feature = "postgres")]
 pub mod migrate_store;
 pub mod node;
+pub mod node_status;
 pub mod node_token;
 pub mod output;
 #[cfg(feature = "postgres")]

@@ -14,7 +14,7 @@ use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::RunClock;
 use crate::store::job::{self, Job};
-use crate::store::{Change, Tx, idempotency, node, retention, run, space};
+use crate::store::{Change, Tx, idempotency, node, node_status, retention, run, space};
 
 /// How often leases are checked.
 const TICK: Duration = Duration::from_millis(500);
@@ -28,6 +28,10 @@ const NEWS_TICK: Duration = Duration::from_secs(2);
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
 /// Agent instances kept per node.
 const INSTANCES_KEPT: u64 = 32;
+/// Changes of a node's status that are kept, by age and by number per node: an agent that restarts
+/// every few seconds makes any number.
+const STATUS_AGE_MS: i64 = 30 * DAY_MS;
+const STATUS_CHANGES_KEPT: u64 = 1_000;
 /// How long a shared script must be unused before it is deleted, in milliseconds: longer than any
 /// transaction that queues jobs with it.
 const SCRIPT_UNUSED_MS: i64 = 3_600 * 1_000;
@@ -172,6 +176,7 @@ impl Jobs {
         let work = move |tx: &mut dyn Tx| {
             idempotency::prune(tx, now.plus_millis(-KEY_AGE_MS))?;
             node::prune_instances(tx, INSTANCES_KEPT)?;
+            node_status::prune(tx, now.plus_millis(-STATUS_AGE_MS), STATUS_CHANGES_KEPT)?;
             job::nodes_with_work(tx)
         };
         // Makes up for a lost notification. Nodes without work are not woken: ten thousand agents
