@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::{FailRequest, JobError, JobView, Jobs, QueueOutcome, QueueRequest};
 use crate::auth::{Admin, Operator, User};
+use crate::clock::Timestamp;
 use crate::http::{ApiError, JsonBody, JsonWithValue, Path, Query};
 use crate::jobs::access::{Scope, ScopedViewer, find_visible};
 use crate::jobs::life::queue::Idempotency;
@@ -79,7 +80,10 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> 
 #[utoipa::path(get, path = "/api/jobs", tag = "jobs", operation_id = "list_jobs",
     params(("nodeId" = Option<String>, Query), ("status" = Option<Vec<JobStatus>>, Query, description = "Repeat it to allow several states"),
         ("preset" = Option<String>, Query), ("runId" = Option<String>, Query, description = "Only the jobs of this run"),
-        ("kind" = Option<JobKind>, Query), ("limit" = Option<u64>, Query, description = "1 to 200; default 50"),
+        ("kind" = Option<JobKind>, Query),
+        ("by" = Option<String>, Query, description = "Only jobs that the user with this email queued"),
+        ("since" = Option<Timestamp>, Query, description = "Only jobs that were queued at this time or later"),
+        ("limit" = Option<u64>, Query, description = "1 to 200; default 50"),
         ("cursor" = Option<String>, Query), ("scope" = Option<String>, Query, description = "mine (default) or all; all needs the role VIEWER, ADMIN, or OPERATOR unless HYPRBOX_OPERATOR_SCOPE=own")),
     responses((status = 200, body = JobPage)),
     security(("bearer" = []), ("cookie" = [])))]
@@ -100,6 +104,10 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
     };
     let kind =
         |name: &str| JobKind::parse(name).ok_or_else(|| query.wrong("kind", "apply or check"));
+    let since = |text: &str| {
+        let rule = "a time with its zone, such as 2026-12-01T08:00:00Z";
+        Timestamp::parse_rfc3339(text).ok_or_else(|| query.wrong("since", rule))
+    };
     Ok(JobFilter {
         created_by: (scope == Scope::Mine).then(|| user.id.clone()),
         node_id: query.get("nodeId").map(str::to_owned),
@@ -107,6 +115,8 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
         preset: query.get("preset").map(str::to_owned),
         run_id: query.get("runId").map(str::to_owned),
         kind: query.get("kind").map(kind).transpose()?,
+        by: query.get("by").map(str::to_owned),
+        since: query.get("since").map(since).transpose()?,
         before: cursor_of(query)?,
     })
 }

@@ -123,6 +123,53 @@ fn filters_narrow_the_list() {
 }
 
 #[test]
+fn jobs_are_found_by_who_queued_them_and_when() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    admin.add_node("n1");
+    let ann = server.person("ann", "OPERATOR");
+    let email = |person: &Person| person.get("/api/auth/me").ok().field("email").to_owned();
+    let (old, new) = (ann.queue("n1"), admin.queue("n1"));
+    let database = server.database();
+    let (then, between) = ("2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.679Z");
+    database.execute(&format!(
+        "UPDATE jobs SET created_at = '{then}' WHERE id = '{old}'"
+    ));
+    let at = admin.job(&new).field("createdAt").to_owned();
+    let found = |query: &str| ids_of(&page(&admin, &format!("scope=all&{query}")));
+    let address = email(&ann);
+    assert_eq!(found(&format!("by={address}")), [old.clone()]);
+    assert_eq!(
+        found(&format!("by={}", address.to_uppercase())),
+        [old.clone()]
+    );
+    assert_eq!(
+        found(&format!("by={}&status=QUEUED&nodeId=n1", email(&admin))),
+        [new.clone()]
+    );
+    assert!(found("by=nobody@example.org").is_empty());
+    assert!(found("by=").is_empty());
+    assert!(ids_of(&page(&admin, &format!("by={address}"))).is_empty());
+    assert_eq!(found(&format!("since={then}")), [new.clone(), old.clone()]);
+    assert_eq!(found(&format!("since={between}")), [new.clone()]);
+    assert_eq!(found(&format!("since={at}&status=QUEUED")), [new.clone()]);
+    assert_eq!(found("since=2026-01-02T04:04:05%2B01:00").len(), 2);
+    assert!(found("since=9999-01-01T00:00:00Z").is_empty());
+    for bad in ["yesterday", "", "2026-01-02", "2026-01-02T03:04:05", "24h"] {
+        let refused = admin.get(&format!("/api/jobs?since={bad}")).gives(400);
+        assert_eq!(refused.fields(), ["since"], "{bad}");
+    }
+
+    // A user who was removed, and one who has taken over the address.
+    admin.delete(&format!("/api/users/{}", ann.id)).gives(204);
+    let again = server.person("ann", "OPERATOR");
+    assert_eq!(email(&again), address);
+    let newest = again.queue("n1");
+    assert_eq!(found(&format!("by={address}")), [newest.clone(), old]);
+    assert_eq!(found(&format!("by={address}&limit=1")), [newest]);
+}
+
+#[test]
 fn everybody_sees_their_own() {
     let mut server = Server::start();
     let admin = server.admin();

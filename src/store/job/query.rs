@@ -25,6 +25,7 @@ static RUNNING_ON: Statement =
 static OF_PRESET: Statement = Statement::new(
     "SELECT id FROM jobs WHERE preset >= $1 AND preset <= $1 ORDER BY preset LIMIT 1",
 );
+static OWNERS: Statement = Statement::new(include_str!("../sql/job_owners.sql"));
 static RUNNING: Statement = Statement::new(include_str!("../sql/job_running.sql"));
 static RUNNING_SINCE: Statement = Statement::new(include_str!("../sql/job_running_since.sql"));
 static RUNS_WITH_EXPIRED: Statement = Statement::new(
@@ -85,6 +86,10 @@ pub struct JobFilter {
     pub preset: Option<String>,
     pub run_id: Option<String>,
     pub kind: Option<JobKind>,
+    /// Only jobs that a user with this email queued. The user may have been removed since.
+    pub by: Option<String>,
+    /// Only jobs that were queued at this time or later.
+    pub since: Option<Timestamp>,
     /// Only jobs older than the job with this id.
     pub before: Option<String>,
 }
@@ -95,6 +100,11 @@ pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>,
     if let Some(preset) = &filter.preset
         && tx.query(&OF_PRESET, values![preset])?.is_empty()
     {
+        return Ok(Vec::new());
+    }
+    let by = filter.by.as_deref().map(|by| owners_with_email(tx, by));
+    let by = by.transpose()?;
+    if by.as_ref().is_some_and(Vec::is_empty) {
         return Ok(Vec::new());
     }
     let mut params = Vec::new();
@@ -118,6 +128,16 @@ pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>,
     }
     if let Some(id) = &filter.before {
         condition("id", "<", id.into());
+    }
+    if let Some(since) = filter.since {
+        condition("id", ">=", id_of_time(since).into());
+        condition("created_at", ">=", since.into());
+    }
+    if let Some(owners) = by {
+        let first = params.len() + 1;
+        params.extend(owners.iter().map(Value::from));
+        let numbers: Vec<String> = (first..=params.len()).map(|n| format!("${n}")).collect();
+        conditions.push(("created_by", format!("IN ({})", numbers.join(", "))));
     }
     // Not a parameter, so that the partial index of the rare kind is used.
     if let Some(kind) = filter.kind {
@@ -163,6 +183,29 @@ pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>,
     };
     let sql = format!("SELECT {columns} FROM jobs WHERE {wanted} ORDER BY id DESC LIMIT ${count}");
     read_all(tx.query(&Statement::composed(sql), &params)?, job_of_row)
+}
+
+/// The smallest id of a job that was queued at `at`. Ids are UUIDv7, made shortly before the row;
+/// the day is for clocks that differ.
+fn id_of_time(at: Timestamp) -> String {
+    let millis = format!("{:012x}", at.plus_millis(-86_400_000).as_millis());
+    let (high, low) = millis.split_at(8);
+    format!("{high}-{low}")
+}
+
+/// Returns everybody who has queued a job: the user's id, and the email of their last job.
+pub fn owners(tx: &mut dyn Tx) -> Result<Vec<(String, String)>, StoreError> {
+    read_all(tx.query(&OWNERS, &[])?, |row| {
+        Ok((row.take()?, row.take()?))
+    })
+}
+
+/// The ids of the users with this email, of whom all but one were removed.
+fn owners_with_email(tx: &mut dyn Tx, email: &str) -> Result<Vec<String>, StoreError> {
+    let email = email.to_lowercase();
+    let of_email = owners(tx)?.into_iter();
+    let of_email = of_email.filter(|(_, known)| known.to_lowercase() == email);
+    Ok(of_email.map(|(id, _)| id).collect())
 }
 
 /// Returns the RUNNING jobs of a node, oldest first.

@@ -203,6 +203,18 @@ fn list_filters() -> Vec<JobFilter> {
             run_id: Some("0191".to_owned()),
             ..JobFilter::default()
         },
+        JobFilter {
+            by: Some("u@example.org".to_owned()),
+            ..of_node()
+        },
+        JobFilter {
+            since: Some(now()),
+            ..mine()
+        },
+        JobFilter {
+            since: Some(now()),
+            ..of_status(JobStatus::Failed)
+        },
     ]
 }
 
