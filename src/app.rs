@@ -27,7 +27,7 @@ use crate::config::{BackupPlan, Config, DatabaseUrl};
 use crate::http::{ApiError, Budget, KnownParameters, answer_headers, refuse_unknown_parameters};
 use crate::hub::Hub;
 use crate::jobs::{Jobs, Limits, PollFastPath, SecretKey};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count_requests};
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, Ops};
 use crate::presets::Catalog;
@@ -191,7 +191,7 @@ impl App {
         let jobs = Jobs::new(
             nodes.clone(),
             Arc::clone(&catalog),
-            Metrics::default(),
+            Metrics::new(&nodes.store),
             limits,
             key,
             stopping.clone(),
@@ -399,6 +399,10 @@ fn router(auth: &Auth, budget: &Budget, nodes: &Nodes, jobs: &Jobs, ops: &Ops) -
             strict_transport,
         ))
         .layer(middleware::from_fn(answer_headers))
+        .layer(middleware::from_fn_with_state(
+            jobs.metrics.clone(),
+            count_requests,
+        ))
 }
 
 /// Middleware: counts the memory of each request and its answer.

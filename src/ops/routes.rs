@@ -1,6 +1,7 @@
 //! The endpoints of operations.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{FromRequestParts, Request, State};
@@ -8,16 +9,19 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use hyprbox_protocol::is_older;
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::readiness::Readiness;
 use crate::auth::{Admin, Auth, ClientAddress};
+use crate::clock;
 use crate::crypto::is_same_secret;
 use crate::http::ApiError;
 use crate::jobs::Jobs;
-use crate::store::{StoreError, job, node};
+use crate::metrics::Snapshot;
+use crate::store::{StoreError, job, node, space};
 
 /// Name that wrong metrics tokens are counted under. It is not an email.
 const GUESS_NAME: &str = "metrics";
@@ -86,17 +90,39 @@ async fn metrics(
 ) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
     ops.authorize(&auth, &mut parts, from).await?;
-    let (counted, problems) = ops
-        .0
-        .jobs
-        .store
-        .read(|tx| Ok((job::count_unfinished(tx)?, node::count_problems(tx)?)))
-        .await
-        .map_err(|error: StoreError| ApiError::from(error))?;
-    let (online, nodes) = ops.0.jobs.nodes.presence.count_online();
-    let page = ops.0.jobs.metrics.page(&counted, (online, nodes), problems);
+    let snapshot = read_snapshot(&ops.0.jobs).await?;
+    let page = ops.0.jobs.metrics.page(&snapshot);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
+}
+
+async fn read_snapshot(jobs: &Jobs) -> Result<Snapshot, StoreError> {
+    let (unfinished, oldest, agents, database_bytes) = jobs
+        .store
+        .read(|tx| {
+            Ok::<_, StoreError>((
+                job::count_unfinished(tx)?,
+                job::oldest_claimable(tx)?,
+                node::count_by_agent(tx)?,
+                space::database_bytes(tx)?,
+            ))
+        })
+        .await?;
+    let waited_ms = oldest.map_or(0, |at| clock::now().millis_since(at));
+    let is_behind = |version: &Option<String>| {
+        let version = version.as_deref();
+        version.is_some_and(|version| is_older(version, env!("CARGO_PKG_VERSION")))
+    };
+    let behind = agents.iter().filter(|agents| is_behind(&agents.version));
+    Ok(Snapshot {
+        jobs: unfinished,
+        oldest_claimable: Duration::from_millis(u64::try_from(waited_ms).unwrap_or(0)),
+        nodes: jobs.nodes.presence.count_online(),
+        nodes_paused: agents.iter().map(|agents| agents.paused).sum(),
+        nodes_with_problem: agents.iter().map(|agents| agents.with_problem).sum(),
+        agents_behind: behind.map(|agents| agents.nodes).sum(),
+        database_bytes,
+    })
 }
 
 impl Ops {

@@ -39,6 +39,7 @@ pub mod user_token;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use budget::Budget;
 pub use migrate::{SCHEMA_VERSION, refuse_emptied};
@@ -46,6 +47,13 @@ pub use migrate::{SCHEMA_VERSION, refuse_emptied};
 pub use postgres::check_url as check_postgres_url;
 pub(crate) use tx::values;
 pub use tx::{FromValue, Row, Statement, Tx, Value, read_all};
+
+use crate::metrics::Histogram;
+
+/// From a commit on a fast disk to one that an operator should know of, in seconds.
+const WRITE_BOUNDS: &[f64] = &[
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
 
 /// A change made by a committed transaction. The listener receives changes in commit order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +121,7 @@ pub struct OpenError(pub String);
 pub struct Store {
     backend: Backend,
     budget: Budget,
+    write_latency: Histogram,
 }
 
 #[derive(Clone)]
@@ -130,6 +139,7 @@ impl Store {
         Ok(Self {
             backend: Backend::Sqlite(Arc::new(sqlite)),
             budget: Budget::default(),
+            write_latency: Histogram::new(WRITE_BOUNDS),
         })
     }
 
@@ -141,6 +151,7 @@ impl Store {
         Ok(Self {
             backend: Backend::Postgres(Arc::new(postgres)),
             budget: Budget::default(),
+            write_latency: Histogram::new(WRITE_BOUNDS),
         })
     }
 
@@ -186,7 +197,8 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        match &self.backend {
+        let began = Instant::now();
+        let written = match &self.backend {
             Backend::Sqlite(sqlite) => {
                 let (caller, result) = tokio::sync::oneshot::channel();
                 sqlite.enqueue(sqlite::queued_write(work, caller))?;
@@ -196,7 +208,16 @@ impl Store {
             }
             #[cfg(feature = "postgres")]
             Backend::Postgres(postgres) => postgres.write(work).await,
+        };
+        if written.is_ok() {
+            self.write_latency.observe(began.elapsed());
         }
+        written
+    }
+
+    /// How long writes take from their request to their durable commit.
+    pub(crate) fn write_latency(&self) -> Histogram {
+        self.write_latency.clone()
     }
 
     /// [`Store::write`] for work that holds `bytes` bytes in memory. Returns [`StoreError::Busy`]

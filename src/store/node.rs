@@ -46,8 +46,10 @@ static UPDATE: Statement =
 static SET_COPIED: Statement = Statement::new(
     "UPDATE nodes SET copied_at = $2 WHERE id = $1 AND (copied_at IS NULL OR copied_at < $3 OR copied_at > $2)",
 );
-static COUNT_PROBLEMS: Statement =
-    Statement::new("SELECT CAST(count(*) AS BIGINT) FROM nodes WHERE problem IS NOT NULL");
+static COUNT_BY_AGENT: Statement = Statement::new(
+    "SELECT agent_version, CAST(count(*) AS BIGINT), CAST(sum(paused) AS BIGINT), CAST(count(problem) AS BIGINT)
+     FROM nodes GROUP BY agent_version",
+);
 static SET_SEEN: Statement = Statement::new(include_str!("sql/node_set_seen.sql"));
 static INSTANCE_SEEN: Statement = Statement::new(include_str!("sql/node_instance_seen.sql"));
 static SEEN_SHARED: Statement = Statement::new(include_str!("sql/node_set_seen.postgres.sql"));
@@ -272,10 +274,27 @@ pub fn set_machine_facts(
         .map(|_| ())
 }
 
-/// Counts the nodes that report that they can't run jobs.
-pub fn count_problems(tx: &mut dyn Tx) -> Result<u64, StoreError> {
-    tx.query_one(&COUNT_PROBLEMS, values![])?
-        .map_or(Ok(0), |mut row| row.take())
+/// The nodes whose agents have the same version.
+#[derive(Debug)]
+pub struct NodesByAgent {
+    /// `None`: no agent has reported one.
+    pub version: Option<String>,
+    pub nodes: u64,
+    pub paused: u64,
+    /// Nodes that report that they can't run jobs.
+    pub with_problem: u64,
+}
+
+/// Counts all nodes by the version of their agents.
+pub fn count_by_agent(tx: &mut dyn Tx) -> Result<Vec<NodesByAgent>, StoreError> {
+    read_all(tx.query(&COUNT_BY_AGENT, &[])?, |row| {
+        Ok(NodesByAgent {
+            version: row.take()?,
+            nodes: row.take()?,
+            paused: row.take()?,
+            with_problem: row.take()?,
+        })
+    })
 }
 
 /// Records that a second machine uses a copy of the agent's state directory; false if this was

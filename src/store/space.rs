@@ -1,5 +1,5 @@
-//! Returns disk space to the filesystem when much of the SQLite file is empty. On PostgreSQL,
-//! autovacuum does this.
+//! The size of the database. Returns disk space to the filesystem when much of the SQLite file is
+//! empty. On PostgreSQL, autovacuum does this.
 
 use super::tx::{Statement, Tx};
 use super::{StoreError, values};
@@ -31,4 +31,15 @@ pub fn release_step(tx: &mut dyn Tx) -> Result<bool, StoreError> {
     }
     tx.query(&STEP, values![])?;
     Ok(true)
+}
+
+/// Returns the size of the database: of SQLite's file without its log, or what PostgreSQL counts.
+pub fn database_bytes(tx: &mut dyn Tx) -> Result<u64, StoreError> {
+    static SQLITE: Statement = Statement::new(
+        "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+    );
+    static POSTGRES: Statement = Statement::new("SELECT pg_database_size(current_database())");
+    let size = if tx.is_shared() { &POSTGRES } else { &SQLITE };
+    tx.query_one(size, values![])?
+        .map_or(Ok(0), |mut row| row.take())
 }

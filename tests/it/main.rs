@@ -42,6 +42,7 @@ mod list;
 mod log;
 mod logging;
 mod memory;
+mod metrics;
 #[cfg(feature = "postgres")]
 mod migrate_store;
 mod node_edit;

@@ -148,7 +148,8 @@ fn metrics_are_for_admins_and_for_their_token() {
     let text = scrape.text();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').expect("name and value");
-        assert!(name.starts_with("hyprbox_"), "{line}");
+        let is_ours = name.starts_with("hyprbox_") || name.starts_with("process_");
+        assert!(is_ours, "{line}");
         value.parse::<f64>().expect("a number");
     }
     has_the_form_of_0_0_4(&scrape);

@@ -86,6 +86,8 @@ impl PollFastPath {
                         .headers_mut()
                         .insert(header::CONTENT_LENGTH, length.into());
                 }
+                let metrics = &self.jobs.metrics;
+                metrics.answered(Some(PATH), &Method::GET, response.status());
                 FastAnswer::Respond(response)
             }
             PollDecision::Wait(wait) if is_recorded => FastAnswer::Wait(wait),

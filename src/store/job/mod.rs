@@ -13,9 +13,9 @@ pub use change::{
 pub use hold::{HoldKind, Holds};
 pub use query::{
     JobFilter, RecentWork, RunningJob, count_queued, count_queued_on, count_unfinished, find,
-    find_locked, finished_since, list, list_of_run, next_due, nodes_with_work, owners, recent_work,
-    running, running_on, running_since, runs_with_expired, script, still_running, still_running_on,
-    unfinished,
+    find_locked, finished_since, list, list_of_run, next_due, nodes_with_work, oldest_claimable,
+    owners, recent_work, running, running_on, running_since, runs_with_expired, script,
+    still_running, still_running_on, unfinished,
 };
 pub use record::{Job, JobKind, JobStatus, PresetSource, StreamCounts};
 pub(in crate::store) use record::{job_columns, job_of_row};

@@ -46,6 +46,10 @@ static COUNT_QUEUED_ON: Statement = Statement::new(
 );
 static COUNT_UNFINISHED: Statement =
     Statement::new(include_str!("../sql/job_count_unfinished.sql"));
+static OLDEST_CLAIMABLE: Statement = Statement::new(
+    "SELECT min(created_at) FROM jobs WHERE held = 0 AND status = 'QUEUED'
+     AND node_id NOT IN (SELECT id FROM nodes WHERE paused = 1)",
+);
 static UNFINISHED: Statement =
     select_jobs!("WHERE status = 'QUEUED' OR status = 'RUNNING' ORDER BY id");
 static FINISHED_SINCE: Statement =
@@ -334,4 +338,11 @@ pub fn count_unfinished(tx: &mut dyn Tx) -> Result<Vec<(JobStatus, u64)>, StoreE
     read_all(tx.query(&COUNT_UNFINISHED, &[])?, |row| {
         Ok((row.take()?, row.take()?))
     })
+}
+
+/// When the oldest job was queued that an agent could claim. An expired job counts until the server
+/// cancels it, a moment later.
+pub fn oldest_claimable(tx: &mut dyn Tx) -> Result<Option<Timestamp>, StoreError> {
+    tx.query_one(&OLDEST_CLAIMABLE, values![])?
+        .map_or(Ok(None), |mut row| row.take())
 }

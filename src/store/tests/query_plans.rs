@@ -104,6 +104,7 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     job::runs_with_expired(tx, at)?;
     job::release_due(tx, at, 10)?;
     job::count_unfinished(tx)?;
+    job::oldest_claimable(tx)?;
     job::unfinished(tx)?;
     job::set_pid(tx, id, 1)?;
     let mut found = job::find_locked(tx, id)?.expect("it was just queued");
