@@ -74,6 +74,7 @@ pub struct Services {
     pub(crate) nodes: Nodes,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) metrics: Metrics,
+    pub(crate) milestones: life::milestones::Milestones,
     limits: Limits,
     key: SecretKey,
     run_advance: RunAdvance,
@@ -107,13 +108,15 @@ impl Jobs {
         let (store, hub) = (nodes.store.clone(), Arc::clone(&nodes.hub));
         let tails = live::tail::Tails::new(store.clone(), Arc::clone(&hub), metrics.clone());
         let polls = life::poll::PollTracker::default();
-        let run_advance = RunAdvance::new(Arc::clone(&nodes.presence), metrics.clone());
+        let milestones = life::milestones::Milestones::new(metrics.clone());
+        let run_advance = RunAdvance::new(Arc::clone(&nodes.presence), milestones.clone());
         Self(Arc::new(Services {
             store,
             hub,
             nodes,
             catalog,
             metrics,
+            milestones,
             limits,
             key,
             run_advance,

@@ -149,7 +149,7 @@ impl Jobs {
         self.hub.forget_node(&id);
         self.polls.forget(&id);
         for job in cancelled {
-            self.metrics.finished(&job);
+            self.milestones.ended(&job);
         }
         Ok(())
     }

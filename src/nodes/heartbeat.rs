@@ -5,6 +5,8 @@ use hyprbox_protocol::{HeartbeatAnswer, HeartbeatRequest};
 
 use super::Nodes;
 use super::facts::read_facts;
+use super::life::NodeStatus;
+use super::presence::Announcement;
 use super::processes::Standing;
 use super::second_instances::AuditDecision;
 use crate::audit;
@@ -251,15 +253,32 @@ impl Nodes {
         Ok(())
     }
 
-    /// Publishes which nodes became ONLINE or OFFLINE.
+    /// Publishes and logs which nodes became ONLINE or OFFLINE.
     pub fn publish_status_changes(&self) {
-        let changes: Vec<Change> = self
-            .presence
-            .take_status_changes()
+        let announced = self.presence.take_status_changes();
+        for announcement in &announced {
+            log_status(announcement);
+        }
+        let changes: Vec<Change> = announced
             .into_iter()
-            .map(|id| Change::Node { id })
+            .map(|node| Change::Node { id: node.node_id })
             .collect();
         self.hub.publish(&changes);
+    }
+}
+
+fn log_status(announced: &Announcement) {
+    let node = &announced.node_id;
+    match (announced.before, announced.status) {
+        (_, NodeStatus::Online) => tracing::info!(%node, "node is online"),
+        (Some(_), NodeStatus::Offline) if announced.is_stopping => {
+            tracing::info!(%node, "node is offline: its agent has stopped");
+        }
+        (Some(_), NodeStatus::Offline) => {
+            tracing::info!(%node, "node is offline: no sign of life from its agent");
+        }
+        // Its agent has not connected yet.
+        (None, NodeStatus::Offline) => {}
     }
 }
 

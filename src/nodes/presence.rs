@@ -28,6 +28,17 @@ pub struct Presence {
     nodes: Mutex<HashMap<String, NodeLife>>,
 }
 
+/// A node's new status, to be announced to the rest of the server.
+#[derive(Debug)]
+pub struct Announcement {
+    pub node_id: String,
+    /// `None` for a new node.
+    pub before: Option<NodeStatus>,
+    pub status: NodeStatus,
+    /// Whether the agent announced its stop.
+    pub is_stopping: bool,
+}
+
 impl Presence {
     pub(super) fn new(clock: Arc<RunClock>, shared: bool) -> Self {
         Self {
@@ -323,12 +334,17 @@ impl Presence {
     }
 
     /// Nodes whose status changed since the last call.
-    pub fn take_status_changes(&self) -> Vec<String> {
+    pub fn take_status_changes(&self) -> Vec<Announcement> {
         let now_ms = self.clock.ran_ms();
         let changed = |(id, life): (&String, &mut NodeLife)| {
             let status = life.status(now_ms);
             let before = life.announced.replace(status);
-            (before != Some(status)).then(|| id.clone())
+            (before != Some(status)).then(|| Announcement {
+                node_id: id.clone(),
+                before,
+                status,
+                is_stopping: life.stopping,
+            })
         };
         self.nodes().iter_mut().filter_map(changed).collect()
     }

@@ -1,6 +1,7 @@
 //! Queues a run: every script is rendered and frozen now, and the set of nodes as well.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use hyprbox_protocol::Secrets;
 use serde_json::{Map, Value, json};
@@ -86,18 +87,22 @@ impl Runs {
         let prepared = tokio::task::spawn_blocking(prepare)
             .await
             .map_err(|_| crate::store::StoreError::Stopping)??;
-        let (preset, count) = (prepared.run.preset.clone(), prepared.jobs.len());
         let bytes = prepared.script.text.len()
             + prepared.json.len()
             + prepared.nodes.len()
-            + prepared.run.params.len() * count;
+            + prepared.run.params.len() * prepared.jobs.len();
         let advance = self.run_advance();
+        let prepared = Arc::new(prepared);
+        let queued = Arc::clone(&prepared);
         let outcome = self
             .store
             .write_large(bytes, move |tx| insert(tx, &prepared, &advance))
             .await?;
         if let CreateOutcome::New(_) = &outcome {
-            self.metrics.queued(&preset, count as u64);
+            let run = &queued.run;
+            let jobs = queued.jobs.iter();
+            let jobs = jobs.map(|job| (job.id.as_str(), job.node_id.as_str()));
+            self.milestones.run_queued(&run.id, &run.preset, jobs);
         }
         Ok(outcome)
     }

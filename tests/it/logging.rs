@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::{Server, Setup, eventually, write_preset};
+use crate::harness::{Field, Server, Setup, eventually, with_node, write_preset};
 
 #[test]
 fn a_server_whose_log_is_not_read_works_on() {
@@ -36,6 +36,43 @@ fn a_server_whose_log_is_not_read_works_on() {
         .gives(201);
     server.get("/readyz").gives(200);
     assert!(server.terminate().success());
+}
+
+#[test]
+fn the_log_has_a_line_for_each_milestone_of_a_job_and_no_secret() {
+    let (server, admin, agent) = with_node();
+    agent.beat();
+    eventually("the node to come", || {
+        server
+            .logged(&["INFO", "node is online", "node=n1"])
+            .then_some(())
+    });
+    let await_line = |words: &[&str]| {
+        eventually("the line", || server.logged(words).then_some(()));
+    };
+    let id = admin.queue_with("n1", "vault", json!({"key": "open sesame 4711"}));
+    let job = format!("job={id}");
+    await_line(&["INFO", "job queued", &job, "node=n1", "preset=vault"]);
+    agent.claim();
+    await_line(&["INFO", "job started", &job, "node=n1", "preset=vault"]);
+    agent.complete(&id, &json!({"exitCode": 3})).gives(200);
+    let end = ["status=FAILED", "exit_code=3", "preset=vault"];
+    await_line(&[&["INFO", "job ended", &job, "node=n1"], &end[..]].concat());
+    let cancelled = admin.queue("n1");
+    admin.cancel(&cancelled).gives(200);
+    let job = format!("job={cancelled}");
+    await_line(&["job ended", &job, "status=CANCELLED"]);
+    assert!(!server.logged(&["job started", &job]));
+    let run = json!({"preset": "note", "nodes": ["n1"]});
+    let run = admin.post("/api/runs", &run).gives(201).json();
+    let run = format!("run={}", run.field("id"));
+    await_line(&["INFO", "job queued", &run, "node=n1", "preset=note"]);
+    agent.succeed(&agent.claim_id());
+    await_line(&["job ended", &run, "status=SUCCEEDED"]);
+    let stopping = json!({"instance": "one", "stopping": true});
+    agent.heartbeat(&stopping).gives(200);
+    await_line(&["INFO", "node is offline: its agent has stopped", "node=n1"]);
+    assert!(!server.logged(&["sesame"]));
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Jobs {
             .write(move |tx| cancel(tx, &runs, &user, &id, any_owner))
             .await?;
         if job.status == JobStatus::Cancelled && !job.still_running {
-            self.metrics.finished(&job);
+            self.milestones.ended(&job);
         }
         Ok(job)
     }
@@ -62,7 +62,7 @@ impl Jobs {
             .store
             .write(move |tx| fail(tx, &runs, &user, &id, &message, any_owner))
             .await?;
-        self.metrics.finished(&job);
+        self.milestones.ended(&job);
         Ok(job)
     }
 }

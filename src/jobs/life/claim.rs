@@ -34,10 +34,11 @@ impl Jobs {
     pub(in crate::jobs) async fn open(
         &self,
         delivery: Delivery,
+        node_id: &str,
     ) -> Result<Option<ClaimedJob>, JobError> {
         let Delivery { job, is_repeated } = delivery;
         if !is_repeated {
-            self.metrics.claimed(job.created_at, job.started_at);
+            self.milestones.started(&job, node_id);
         }
         if script_sha256(&job.script) != job.script_sha256 {
             let reason = FailureReason::SCRIPT_CHANGED;
@@ -94,7 +95,7 @@ impl Jobs {
             .store
             .write(move |tx| fail_claimed(tx, &runs, &id, &reason))
             .await?;
-        self.metrics.finished(&failed);
+        self.milestones.ended(&failed);
         Ok(None)
     }
 }

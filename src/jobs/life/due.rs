@@ -97,7 +97,7 @@ impl Jobs {
             let work = move |tx: &mut dyn Tx| expire(tx, &runs, run_id.as_deref());
             let expired = self.store.write(work).await?;
             for job in &expired {
-                self.metrics.finished(job);
+                self.milestones.ended(job);
             }
             count += expired.len();
         }

@@ -35,7 +35,7 @@ impl Jobs {
             })
             .await?;
         if is_new {
-            self.metrics.finished(&job);
+            self.milestones.ended(&job);
         }
         Ok(job)
     }

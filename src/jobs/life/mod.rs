@@ -8,6 +8,7 @@ pub(in crate::jobs) mod due;
 pub(in crate::jobs) mod end;
 pub(in crate::jobs) mod finish;
 pub(in crate::jobs) mod key;
+pub(in crate::jobs) mod milestones;
 pub(in crate::jobs) mod output;
 pub(in crate::jobs) mod poll;
 pub(in crate::jobs) mod poll_fast_path;

@@ -91,10 +91,10 @@ impl Jobs {
             .await?;
         self.metrics.output(arrived);
         if ends_now {
-            self.metrics.finished(&job);
+            self.milestones.ended(&job);
         }
         let next = match next {
-            Some(found) => self.open(found).await?,
+            Some(found) => self.open(found, &job.node_id).await?,
             None => None,
         };
         let watched = self.tails.is_watched(&job_id);

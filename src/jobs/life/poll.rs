@@ -264,7 +264,7 @@ impl Jobs {
         drop(turn);
         answer.cancel = work.cancel;
         if let Some(delivery) = work.delivery {
-            answer.job = self.open(delivery).await?;
+            answer.job = self.open(delivery, &query.node_id).await?;
         }
         Ok((answer, work.is_held))
     }

@@ -122,7 +122,7 @@ impl Jobs {
             .write_large(bytes, move |tx| insert(tx, job, times, sealed, key))
             .await?;
         if let QueueOutcome::New(job) = &queued {
-            self.metrics.queued(&job.preset, 1);
+            self.milestones.queued(job);
         }
         Ok(queued)
     }

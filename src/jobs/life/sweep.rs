@@ -136,7 +136,7 @@ impl Jobs {
             let failed = self.store.write(move |tx| time_out(tx, &runs, &id)).await?;
             if let Some(job) = failed {
                 tracing::warn!(job = %job.id, node = %job.node_id, "no end of the job has arrived: its timeout is over");
-                self.metrics.finished(&job);
+                self.milestones.ended(&job);
             }
         }
         let lease_seconds = self.limits.lease_seconds;
@@ -148,7 +148,7 @@ impl Jobs {
                 .await?;
             if let Some(job) = lost {
                 tracing::warn!(job = %job.id, node = %job.node_id, "agent disappeared: its lease ran out");
-                self.metrics.finished(&job);
+                self.milestones.ended(&job);
             }
         }
         Ok(())

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use crate::clock;
+use crate::jobs::life::milestones::Milestones;
 use crate::jobs::run::plan::{Plan, too_many_failures};
-use crate::metrics::Metrics;
 use crate::nodes::{NodeStatus, Presence};
 use crate::store::job::{Job, JobKind};
 use crate::store::run::{self, Run, RunProgress, RunStatus};
@@ -21,12 +21,15 @@ const SKIP: &str = "skip";
 #[derive(Clone)]
 pub struct RunAdvance {
     presence: Arc<Presence>,
-    metrics: Metrics,
+    milestones: Milestones,
 }
 
 impl RunAdvance {
-    pub(in crate::jobs) fn new(presence: Arc<Presence>, metrics: Metrics) -> Self {
-        Self { presence, metrics }
+    pub(in crate::jobs) fn new(presence: Arc<Presence>, milestones: Milestones) -> Self {
+        Self {
+            presence,
+            milestones,
+        }
     }
 
     /// Advances the run of a job that has just ended, if it has one.
@@ -146,7 +149,7 @@ impl RunAdvance {
     /// Reports jobs that were cancelled before they began.
     pub fn publish_cancelled(&self, tx: &mut dyn Tx, cancelled: &[Job]) {
         for job in cancelled {
-            self.metrics.finished(job);
+            self.milestones.ended(job);
             tx.publish(Change::Job {
                 id: job.id.clone(),
                 node_id: job.node_id.clone(),

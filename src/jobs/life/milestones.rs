@@ -1,0 +1,58 @@
+//! Counts and logs each job's milestones: queued, started, ended. The log has ids, never params,
+//! output or messages, which may contain secrets.
+
+use crate::metrics::Metrics;
+use crate::store::claim::ClaimRecord;
+use crate::store::job::Job;
+
+/// Counts and logs milestones. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Milestones(Metrics);
+
+impl Milestones {
+    pub(in crate::jobs) fn new(metrics: Metrics) -> Self {
+        Self(metrics)
+    }
+
+    /// A job was queued.
+    pub(in crate::jobs) fn queued(&self, job: &Job) {
+        self.0.queued(&job.preset, 1);
+        tracing::info!(job = %job.id, node = %job.node_id, preset = %job.preset, "job queued");
+    }
+
+    /// A run was queued with these jobs, given as their ids and nodes.
+    pub(crate) fn run_queued<'j>(
+        &self,
+        run_id: &str,
+        preset: &str,
+        jobs: impl ExactSizeIterator<Item = (&'j str, &'j str)>,
+    ) {
+        self.0.queued(preset, jobs.len() as u64);
+        for (id, node_id) in jobs {
+            tracing::info!(job = %id, node = %node_id, %preset, run = %run_id, "job queued");
+        }
+    }
+
+    /// An agent of the node has claimed a job.
+    pub(in crate::jobs) fn started(&self, job: &ClaimRecord, node_id: &str) {
+        self.0.claimed(job.created_at, job.started_at);
+        tracing::info!(job = %job.id, node = %node_id, preset = %job.preset, "job started");
+    }
+
+    /// A job has ended. Does nothing if it has not, such as after the request of a cancel.
+    pub(in crate::jobs) fn ended(&self, job: &Job) {
+        if !job.status.is_terminal() {
+            return;
+        }
+        self.0.finished(job);
+        tracing::info!(
+            job = %job.id,
+            node = %job.node_id,
+            preset = %job.preset,
+            run = job.run_id.as_deref().map(tracing::field::display),
+            status = %job.status.as_str(),
+            exit_code = job.exit_code,
+            "job ended"
+        );
+    }
+}
