@@ -1,6 +1,6 @@
 //! A browser as a person uses it: look, type, press. Every wait is for a condition, with an end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -124,6 +124,14 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
+    /// Runs a script as the developer tools do: the page's policy does not apply.
+    #[track_caller]
+    pub(crate) fn evaluate(&self, script: &str) {
+        let params = json!({"expression": script});
+        let done = self.driver.devtools("Runtime.evaluate", params);
+        assert!(done.get("exceptionDetails").is_none(), "{done}");
+    }
+
     /// Waits until a JavaScript expression gives something true; what it gave. A page that is being
     /// left has no answer.
     #[track_caller]
@@ -242,9 +250,14 @@ impl Browser {
 
     /// Keeps a picture of the whole page in `tests/output/`.
     pub(crate) fn picture(&self, name: &str) {
+        self.picture_in(&output(), name);
+    }
+
+    /// Keeps a picture of the whole page in this folder.
+    pub(crate) fn picture_in(&self, folder: &Path, name: &str) {
         let params = json!({"format": "png", "captureBeyondViewport": true});
         let picture = self.driver.devtools("Page.captureScreenshot", params);
-        self.keep(name, &picture["data"]);
+        keep(folder, name, &picture["data"]);
     }
 
     /// Keeps a picture of what is in the window.
@@ -252,16 +265,7 @@ impl Browser {
         let picture = self
             .driver
             .devtools("Page.captureScreenshot", json!({"format": "png"}));
-        self.keep(name, &picture["data"]);
-    }
-
-    fn keep(&self, name: &str, data: &Value) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/output");
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let png = base64::engine::general_purpose::STANDARD
-            .decode(data.as_str().expect("a picture"))
-            .expect("base64");
-        std::fs::write(folder.join(format!("{name}.png")), png).expect("writes");
+        keep(&output(), name, &picture["data"]);
     }
 
     /// What the browser has complained of since the last call: errors, warnings, refused loads.
@@ -398,6 +402,19 @@ impl Browser {
              document.dispatchEvent(new Event('visibilitychange')))"
         ));
     }
+}
+
+/// The folder for pictures.
+fn output() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/output")
+}
+
+fn keep(folder: &Path, name: &str, data: &Value) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let png = base64::engine::general_purpose::STANDARD
+        .decode(data.as_str().expect("a picture"))
+        .expect("base64");
+    std::fs::write(folder.join(format!("{name}.png")), png).expect("writes");
 }
 
 /// Where most tests of a running job begin: its server, its ADMIN, the agent that has claimed it on

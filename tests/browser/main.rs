@@ -28,3 +28,5 @@ mod sign_in;
 mod speed;
 mod steps;
 mod tabs;
+mod team;
+mod tour;

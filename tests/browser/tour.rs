@@ -1,0 +1,130 @@
+//! Every page of a team's server, at three widths, light and dark. axe-core must find no violation.
+//! If `HYPRBOX_TEST_PICTURES` names a folder, pictures of all pages are saved there.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use crate::browser::Browser;
+use crate::harness::Server;
+use crate::looks;
+use crate::team::Team;
+
+/// The source of axe-core.
+static AXE: LazyLock<String> = LazyLock::new(|| {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/axe-core");
+    let output = Command::new(&script).output().expect("tests/axe-core");
+    let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "tests/axe-core failed: {error}");
+    std::fs::read_to_string(&path).expect("axe-core")
+});
+
+/// Every rule of WCAG 2.2 at A and AA, and the best practices. What a violation is, in short.
+const RUN_AXE: &str = "axe.run(document, {resultTypes: ['violations']}).then((found) => { \
+    window.axeFound = found.violations.map((one) => `${one.id} (${one.impact}): ${one.nodes.slice(0, 4).map((node) => node.html.slice(0, 160) + ' ' + node.target.join(' ')).join(' | ')}`); \
+    }, (error) => { window.axeFound = [`axe failed: ${error}`]; })";
+
+/// The violations that axe-core finds in what the page shows now.
+fn violations(browser: &Browser) -> Vec<String> {
+    // Through the developer tools, to which the page's Content-Security-Policy does not apply.
+    browser.evaluate(&AXE);
+    browser.evaluate(&format!("delete window.axeFound; {RUN_AXE}"));
+    let found = browser.until("window.axeFound");
+    let found = found.as_array().expect("a list of violations");
+    found.iter().map(Value::to_string).collect()
+}
+
+/// A page: whose browser shows it, the picture's name and its address.
+type Stop<'t> = (&'t Browser, &'static str, String);
+
+#[test]
+fn axe_finds_no_violation_on_any_page() {
+    let folder = std::env::var_os("HYPRBOX_TEST_PICTURES").map(PathBuf::from);
+    let team = Team::start();
+    let mut new = Server::start();
+    let empty = Server::start();
+    let newcomer = new.admin();
+    let [admin, operator, outside, first, starting] = [
+        Browser::of(&team.server, &team.admin),
+        Browser::of(&team.server, &team.operator),
+        Browser::on(&team.server),
+        Browser::on(&empty),
+        Browser::of(&new, &newcomer),
+    ];
+    let ann = &team.operator.id;
+    let job = |id: &str| format!("/jobs/{id}");
+    let stops: Vec<Stop<'_>> = vec![
+        (&admin, "overview", "/".to_owned()),
+        (&admin, "overview-all", "/?scope=all".to_owned()),
+        (&operator, "overview-operator", "/".to_owned()),
+        (&admin, "nodes", "/nodes".to_owned()),
+        (&admin, "node", "/nodes/build-01?scope=all".to_owned()),
+        (&admin, "node-offline", "/nodes/lab-08".to_owned()),
+        (&admin, "node-quiet", "/nodes/garage-pi".to_owned()),
+        (&admin, "presets", "/presets".to_owned()),
+        (&admin, "preset", "/presets/deploy-web".to_owned()),
+        (&admin, "preset-form", "/presets/server-light".to_owned()),
+        (&admin, "run-form", "/presets/deploy-web?on=many".to_owned()),
+        (&admin, "jobs", "/jobs".to_owned()),
+        (&admin, "jobs-all", "/jobs?scope=all".to_owned()),
+        (&admin, "job-succeeded", job(&team.succeeded)),
+        (&admin, "job-failed", job(&team.failed)),
+        (&admin, "job-running", job(&team.running)),
+        (&admin, "job-queued", job(&team.queued)),
+        (
+            &admin,
+            "job-plain",
+            job(&format!("{}?view=plain", team.failed)),
+        ),
+        (&admin, "compare", job(&format!("{}/compare", team.failed))),
+        (&admin, "runs", "/runs".to_owned()),
+        (&admin, "run", format!("/runs/{}", team.run)),
+        (&admin, "account", "/account".to_owned()),
+        (&admin, "users", "/users".to_owned()),
+        (&admin, "user-tokens", format!("/users/{ann}/tokens")),
+        (&admin, "audit", "/audit".to_owned()),
+        (&admin, "api", "/docs/api".to_owned()),
+        (&admin, "error", "/nowhere".to_owned()),
+        (&outside, "login", "/login".to_owned()),
+        (&first, "setup", "/setup".to_owned()),
+        (&starting, "first-overview", "/".to_owned()),
+        (&starting, "first-nodes", "/nodes".to_owned()),
+    ];
+    let mut faults: Vec<String> = Vec::new();
+    for scheme in ["light", "dark"] {
+        for width in [1440, 720, 360] {
+            if width == 720 && folder.is_none() {
+                continue;
+            }
+            for browser in [&admin, &operator, &outside, &first, &starting] {
+                browser.colours(scheme);
+                browser.size(width, 900);
+            }
+            let mut visit = |browser: &Browser, name: &str| {
+                let name = format!("{name}-{width}-{scheme}");
+                browser.until(
+                    "document.readyState === 'complete' && (!document.getElementById('log') || document.querySelector('.l, .part') || document.querySelector('[data-state=queued]'))",
+                );
+                if let Some(folder) = &folder {
+                    browser.picture_in(folder, &name);
+                }
+                let found = [looks::faults(browser), violations(browser)].concat();
+                faults.extend(found.into_iter().map(|fault| format!("{name}: {fault}")));
+            };
+            for (browser, name, address) in &stops {
+                browser.open(address);
+                visit(browser, name);
+            }
+            starting.open("/nodes");
+            starting.fill("#f-id", "attic-pi");
+            starting.press("Add");
+            starting.see("Start the agent on");
+            visit(&starting, "node-added");
+            newcomer.delete("/api/nodes/attic-pi").gives(204);
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
