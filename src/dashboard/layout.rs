@@ -103,6 +103,8 @@ pub(super) fn draw(page: &Page<'_>) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
+                meta name="theme-color" media="(prefers-color-scheme: light)" content="#ffffff";
+                meta name="theme-color" media="(prefers-color-scheme: dark)" content="#1c1b18";
                 // The header's `no-referrer` would have browsers post forms with `Origin: null`,
                 // which proves nothing.
                 meta name="referrer" content="same-origin";
@@ -140,7 +142,11 @@ fn header(page: &Page<'_>) -> Markup {
     html! {
         header.top {
             a.brand href="/" {
-                img src=(assets::url("favicon.svg")) alt="" width="22" height="22";
+                // Drawn here, so that its colours are the theme's: a box whose edges are a prompt.
+                svg.mark viewBox="0 0 32 32" aria-hidden="true" {
+                    path d="M1.5 16 8.75 3.4h14.5L30.5 16l-7.25 12.6H8.75z" {}
+                    path d="M10.5 8 16 16l-5.5 8M16 16h9" {}
+                }
                 span { "HyprBox" }
             }
             @if let Some(user) = page.user {
