@@ -4,11 +4,11 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use hyprbox_protocol::parse_step_line;
 use unicode_width::UnicodeWidthStr;
 
 use super::screen::{self, Screen};
 use super::settings::variable;
-use crate::presets::parse_step_line;
 
 /// How often the progress line is redrawn.
 pub(super) const REDRAW_INTERVAL: Duration = Duration::from_secs(1);

@@ -120,10 +120,14 @@ struct Output {
 }
 
 async fn read_output(site: &Site, job: &JobView) -> Result<Output, ApiError> {
+    let stored = site.jobs.steps(job.id.clone()).await?;
     let end = site.jobs.output_end(job.id.clone(), COMPARED_BYTES).await?;
     let job = job.clone();
     off_thread(move || {
-        let steps = end.steps(&job);
+        let steps = match stored.is_empty() {
+            true => end.steps(&job),
+            false => stored,
+        };
         let (is_cut, bytes) = (end.is_cut(), end.into_bytes());
         Output {
             text: plain::whole(&bytes),

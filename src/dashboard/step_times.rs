@@ -4,13 +4,15 @@ use maud::{Markup, html};
 use similar::{Algorithm, DiffTag, capture_diff_slices};
 
 use super::words;
-use crate::jobs::{Step, StepState};
+use crate::jobs::{Step, StepDuration, StepState};
 
-/// Steps are timed by their output, which an agent sends every 1.5 s if nobody watches. Steps that
-/// arrive together took less than that.
+/// Steps of an older agent are timed by the arrival of their output, which such an agent sends every
+/// 1.5 s if nobody watches. Steps that arrive together took less than that.
 const TOGETHER_MS: i64 = 100;
 /// Smaller differences are within the error of measurement.
-const SAME_MS: i64 = 2_000;
+const SAME_MS: i64 = 100;
+/// The same if one of the times is measured by the arrival of output.
+const ABOUT_SAME_MS: i64 = 2_000;
 
 /// The table with these two headings; empty if neither run reached a step.
 pub(super) fn draw(old: &[Step], new: &[Step], names: (&str, &str)) -> Markup {
@@ -66,27 +68,36 @@ fn cell(step: Option<&Step>) -> Markup {
     html! {
         span.state data-state=(state) { (word) }
         @if step.state == StepState::Running { " " (words::running_since(step.began_at)) }
-        @else if let Some(millis) = took(step) {
-            " " span.dim { @if millis < TOGETHER_MS { "under 2 s" } @else { (words::span(millis)) } }
+        @else if let Some(duration) = step.duration() {
+            " " span.dim { (took(duration)) }
         }
     }
 }
 
-/// The duration in milliseconds of a step that has ended and was not already done.
-fn took(step: &Step) -> Option<i64> {
-    let ended_at = step
-        .ended_at
-        .filter(|_| step.state != StepState::AlreadyDone)?;
-    Some(ended_at.millis_since(step.began_at).max(0))
+/// How long a step took, in words.
+pub(super) fn took(duration: StepDuration) -> String {
+    match duration {
+        StepDuration {
+            millis,
+            is_exact: true,
+        } => words::span(millis),
+        StepDuration { millis, .. } if millis < TOGETHER_MS => "under 2 s".to_owned(),
+        StepDuration { millis, .. } => format!("about {}", words::span(millis)),
+    }
 }
 
 fn difference(old: Option<&Step>, new: Option<&Step>) -> String {
-    let (Some(old), Some(new)) = (old.and_then(took), new.and_then(took)) else {
+    let (old, new) = (old.and_then(Step::duration), new.and_then(Step::duration));
+    let (Some(old), Some(new)) = (old, new) else {
         return "–".to_owned();
     };
-    match new - old {
-        more if more >= SAME_MS => format!("{} longer", words::span(more)),
-        less if less <= -SAME_MS => format!("{} shorter", words::span(-less)),
+    let same = match old.is_exact && new.is_exact {
+        true => SAME_MS,
+        false => ABOUT_SAME_MS,
+    };
+    match new.millis - old.millis {
+        more if more >= same => format!("{} longer", words::span(more)),
+        less if less <= -same => format!("{} shorter", words::span(-less)),
         _ => "about the same".to_owned(),
     }
 }
@@ -103,6 +114,7 @@ mod tests {
             state,
             began_at: Timestamp::from_millis(1_000),
             ended_at: Some(Timestamp::from_millis(1_000 + millis)),
+            exact_ms: None,
         }
     }
 
@@ -122,12 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_shown_from_two_seconds_on() {
+    fn differences_are_shown_if_they_exceed_the_error_of_measurement() {
         let difference = |old, new| difference(Some(&old), Some(&new));
         let done = |millis| step("a", StepState::Done, millis);
         assert_eq!(difference(done(500), done(2_400)), "about the same");
         assert_eq!(difference(done(500), done(12_700)), "12 s longer");
         assert_eq!(difference(done(200_000), done(20_000)), "3 min shorter");
+        let exact = |millis: i64| Step {
+            exact_ms: u64::try_from(millis).ok(),
+            ..done(millis)
+        };
+        assert_eq!(difference(exact(500), exact(2_400)), "1.9 s longer");
+        assert_eq!(difference(exact(500), exact(590)), "about the same");
+        assert_eq!(difference(exact(500), done(2_400)), "about the same");
         let skipped = step("a", StepState::AlreadyDone, 9_000);
         assert_eq!(difference(done(9_000), skipped), "–");
     }

@@ -25,7 +25,7 @@ pub use life::poll_fast_path::{FastAnswer, PollFastPath};
 pub use life::queue::{Idempotency, QueueOutcome, QueueRequest, check_timeout, find_key};
 pub use live::events::{Counted, DoneEvent, StatusEvent};
 pub use log::diff::unified as unified_diff;
-pub use log::steps::{Step, StepState};
+pub use log::steps::{Step, StepDuration, StepState};
 pub use log::window::OutputEnd;
 pub use routes::{JobPage, cursor_of, idempotency_key};
 pub use run::access::{find_visible_run, record_run};

@@ -35,7 +35,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use announce::{StepLine, failed_verify, parse_step_line, script_steps};
+pub use announce::script_steps;
 pub use catalog::{Catalog, CatalogEntry, Origin, Snapshot};
 pub use folder::FileError;
 pub use params::{ParamErrors, Values};

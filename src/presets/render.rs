@@ -39,9 +39,9 @@
 
 use std::fmt::Write as _;
 
-use hyprbox_protocol::to_hex;
+use hyprbox_protocol::{STEP_DONE, STEP_VERIFY_FAILED, to_hex};
 
-use super::announce::{DONE, VERIFY_FAILED, label};
+use super::announce::label;
 use super::params::Values;
 use super::schema::{ParamKind, Preset, Step};
 
@@ -310,7 +310,7 @@ fn call(number: usize, count: usize, step: &Step) -> String {
     let announce = quote(&format!("{label} {}", step.name));
     let mut run = format!("printf '%s\\n' {announce}\nhyprbox_{number}_run </dev/null\n");
     if step.verify.is_some() {
-        let failed = quote(&format!("{label} {VERIFY_FAILED}{}", step.name));
+        let failed = quote(&format!("{label} {STEP_VERIFY_FAILED}{}", step.name));
         let _ = write!(
             run,
             "set +e\n\
@@ -326,7 +326,7 @@ fn call(number: usize, count: usize, step: &Step) -> String {
     if step.unless.is_none() {
         return run;
     }
-    let done = quote(&format!("{label} {}{DONE}", step.name));
+    let done = quote(&format!("{label} {}{STEP_DONE}", step.name));
     let indented = run.replace('\n', "\n  ");
     format!(
         "if hyprbox_{number}_unless </dev/null; then\n  \

@@ -15,6 +15,7 @@ pub mod enrolment;
 pub mod id;
 pub mod idempotency;
 pub mod job;
+pub mod job_step;
 mod migrate;
 #[cfg(feature = "postgres")]
 pub mod migrate_store;

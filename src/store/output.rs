@@ -4,7 +4,7 @@ use hyprbox_protocol::Stream;
 
 use super::job::Job;
 use super::tx::{FromValue, Statement, Tx, Value, read_all};
-use super::{StoreError, values};
+use super::{StoreError, job_step, values};
 use crate::clock::Timestamp;
 
 static INSERT: Statement = Statement::new(include_str!("sql/chunk_insert.sql"));
@@ -43,6 +43,10 @@ pub struct StoredChunk {
     /// Lines of both streams that had begun once the first byte was there; `None` if the job's
     /// lines are not counted.
     pub line: Option<u64>,
+    /// If the chunk ends with a line that announces a step: when this line was written, in
+    /// milliseconds since bash began, by the node's clock. `arrived_at` is the same time by the
+    /// server's.
+    pub step_ms: Option<u64>,
     pub data: Vec<u8>,
 }
 
@@ -111,7 +115,8 @@ pub fn set_counts(tx: &mut dyn Tx, job: &Job, now: Timestamp) -> Result<(), Stor
             stderr.start,
             stderr.is_open,
             stderr.rows,
-            now
+            now,
+            job.script_began_at
         ],
     )
     .map(|_| ())
@@ -142,7 +147,8 @@ pub fn drop_before(
 /// bytes, and always the first chunk.
 ///
 /// The chunk at the head of the kept tail is stored whole; here it begins at the first kept byte.
-/// `job` is the job's row as of this transaction.
+/// Chunks are cut after each line that announces a step, so that each part has the time at which it
+/// was written at the latest. `job` is the job's row as of this transaction.
 pub fn window(
     tx: &mut dyn Tx,
     job: &Job,
@@ -152,13 +158,14 @@ pub fn window(
 ) -> Result<Vec<StoredChunk>, StoreError> {
     let found = tx.query(&WINDOW, values![&job.id, position, bytes, pattern(only)])?;
     let counts = job.counts();
-    read_all(found, |row| {
+    let chunks = read_all(found, |row| {
         let mut chunk = StoredChunk {
             stream: row.take()?,
             start_offset: row.take()?,
             position: row.take()?,
             arrived_at: row.take()?,
             line: row.take()?,
+            step_ms: None,
             data: row.take()?,
         };
         chunk.skip(
@@ -167,7 +174,59 @@ pub fn window(
                 .saturating_sub(chunk.start_offset),
         );
         Ok(chunk)
-    })
+    })?;
+    let first_of_stdout = chunks.iter().find(|chunk| chunk.stream == Stream::Stdout);
+    match (job.script_began_at, first_of_stdout) {
+        (Some(began_at), Some(first)) => {
+            let stamps = job_step::stamps_after(tx, &job.id, first.start_offset)?;
+            Ok(cut_at_stamps(chunks, &stamps, began_at))
+        }
+        _ => Ok(chunks),
+    }
+}
+
+/// Cuts chunks after each line that announces a step, with that line's time. `stamps` are the ends
+/// of these lines with their times, in order.
+fn cut_at_stamps(
+    chunks: Vec<StoredChunk>,
+    stamps: &[(u64, u64)],
+    began_at: Timestamp,
+) -> Vec<StoredChunk> {
+    let mut cut = Vec::with_capacity(chunks.len() + stamps.len());
+    let mut stamps = stamps.iter().peekable();
+    for mut chunk in chunks {
+        while chunk.stream == Stream::Stdout
+            && let Some((line_end, ms)) = stamps.next_if(|(end, _)| *end <= chunk.end_offset())
+        {
+            let length = line_end.saturating_sub(chunk.start_offset);
+            let end = usize::try_from(length).unwrap_or(usize::MAX);
+            let Some(data) = chunk.data.get(..end).filter(|data| !data.is_empty()) else {
+                continue;
+            };
+            cut.push(StoredChunk {
+                arrived_at: chunk.arrived_at.min(stamp_time(began_at, *ms)),
+                step_ms: Some(*ms),
+                data: data.to_vec(),
+                ..chunk
+            });
+            chunk.skip(length);
+        }
+        // The beginning of a line that announces a step, or what was written before one.
+        if chunk.stream == Stream::Stdout
+            && let Some((_, ms)) = stamps.peek()
+        {
+            chunk.arrived_at = chunk.arrived_at.min(stamp_time(began_at, *ms));
+        }
+        if !chunk.data.is_empty() {
+            cut.push(chunk);
+        }
+    }
+    cut
+}
+
+/// The time that the node reported, by the server's clock.
+pub fn stamp_time(began_at: Timestamp, ms: u64) -> Timestamp {
+    began_at.plus_millis(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
 /// The extent of a kept chunk, without its bytes.

@@ -64,6 +64,7 @@ mod runs;
 mod seed;
 mod selector;
 mod sign_in;
+mod step_times;
 mod stream;
 mod stream_resume;
 mod stream_viewers;

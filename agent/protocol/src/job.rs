@@ -96,4 +96,8 @@ pub struct CompleteRequest {
     /// How many bytes the script wrote to stderr.
     #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]
     pub stderr_bytes: Option<u64>,
+    /// How long bash ran, in milliseconds by the node's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]
+    pub ran_ms: Option<u64>,
 }

@@ -21,6 +21,8 @@ mod secrets;
 mod setting;
 mod shipped;
 mod slug;
+mod step_line;
+mod step_scanner;
 mod utf8;
 mod version;
 
@@ -32,12 +34,19 @@ pub use failure::FailureReason;
 pub use hex::to_hex;
 pub use job::{ClaimedJob, CompleteRequest, PendingAnswer};
 pub use node::{HeartbeatAnswer, HeartbeatRequest, OsInfo};
-pub use output::{Chunk, ChunkDataError, OutputAnswer, OutputRequest, Stream};
+pub use output::{
+    Chunk, ChunkDataError, OutputAnswer, OutputRequest, StepStamp, StepTimes, Stream,
+};
 pub use per_stream::PerStream;
 pub use secrets::Secrets;
 pub use setting::bad_setting;
 pub use shipped::{ShippedAgent, ShippedFile};
 pub use slug::is_slug;
+pub use step_line::{
+    STEP_DONE, STEP_LINE_MAX, STEP_LINE_PREFIX, STEP_VERIFY_FAILED, StepLine, StepOrder,
+    failed_verify, parse_step_line,
+};
+pub use step_scanner::StepScanner;
 pub use utf8::last_character_boundary;
 pub use version::{AGENT_VERSION_MARK, Version, is_older};
 
@@ -52,6 +61,9 @@ pub const MAX_ERROR_MSG_CHARS: usize = 4096;
 
 /// The largest byte count that JSON carries exactly: 2^53.
 pub const MAX_BYTE_COUNT: u64 = 1 << 53;
+
+/// The most steps of a job: their numbers have at most three digits.
+pub const MAX_STEPS: usize = 999;
 
 /// How long an agent may hold output back while nobody watches the job, in milliseconds.
 pub const FLUSH_MS: u64 = 1500;

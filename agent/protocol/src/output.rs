@@ -101,6 +101,13 @@ pub struct OutputRequest {
     /// The pid of bash on the node, shown to users. The agent sends it once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// When the steps began that these chunks announce, by the node's clock. A server that does not
+    /// know this field times steps by the arrival of their output.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::object::optional"
+    )]
+    pub step_times: Option<StepTimes>,
     /// How the script ended, if these chunks are its last. The call then also completes the job, in
     /// the same commit. A server that does not know this field takes only the chunks, and its
     /// answer has no `ended`.
@@ -119,6 +126,34 @@ pub struct OutputRequest {
     /// Appended to stderr.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
+}
+
+/// Times by the node's own clock, in milliseconds since bash began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct StepTimes {
+    /// The time of this call.
+    pub elapsed_ms: u64,
+    /// The lines on stdout that announce a step and end within this call's chunks.
+    #[serde(default, deserialize_with = "stamps")]
+    #[cfg_attr(feature = "schema", schema(max_items = 999))]
+    pub stamps: Vec<StepStamp>,
+}
+
+/// When a line that announces a step was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct StepStamp {
+    /// The offset in stdout after the line.
+    pub line_end: u64,
+    /// Milliseconds since bash began.
+    pub ms: u64,
+}
+
+fn stamps<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<StepStamp>, D::Error> {
+    Ok(crate::object::list(deserializer)?.unwrap_or_default())
 }
 
 /// The answer to `POST /api/jobs/:id/output`.

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hyprbox_protocol::{CompleteRequest, Stream};
+use hyprbox_protocol::{CompleteRequest, StepTimes, Stream};
 use serde::Serialize;
 
 use crate::spool::Batch;
@@ -11,10 +11,23 @@ use crate::spool::Batch;
 #[derive(Serialize)]
 struct Body<'a> {
     chunks: Vec<ChunkRef<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
     #[serde(flatten)]
-    last: Option<LastPart<'a>>,
+    more: More<'a>,
+}
+
+/// What a call says in addition to its chunks.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct More<'a> {
+    /// Bash's pid, if the server does not know it yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pid: Option<u32>,
+    /// When the steps began that the chunks announce.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) step_times: Option<StepTimes>,
+    /// What the call with the job's last output adds.
+    #[serde(flatten)]
+    pub(crate) last: Option<LastPart<'a>>,
 }
 
 /// What the call with a job's last output adds.
@@ -39,13 +52,8 @@ struct ChunkRef<'a> {
 }
 
 /// The batch as JSON, all of it in base64 if `in_base64`. An empty batch asks the server where to
-/// continue. `pid` is bash's, if the server does not know it yet.
-pub(crate) fn body(
-    batch: &Batch,
-    pid: Option<u32>,
-    last: Option<LastPart<'_>>,
-    in_base64: bool,
-) -> bytes::Bytes {
+/// continue.
+pub(crate) fn body(batch: &Batch, more: More<'_>, in_base64: bool) -> bytes::Bytes {
     let chunks = batch.pieces.iter().map(|piece| {
         let bytes = &batch.bytes[piece.range.clone()];
         let text = std::str::from_utf8(bytes).ok().filter(|_| !in_base64);
@@ -58,8 +66,7 @@ pub(crate) fn body(
     });
     let body = Body {
         chunks: chunks.collect(),
-        pid,
-        last,
+        more,
     };
     let mut json = Vec::with_capacity(batch.bytes.len() + batch.bytes.len() / 8 + 128);
     serde_json::to_writer(&mut json, &body).expect("text and numbers always serialise");
@@ -68,7 +75,7 @@ pub(crate) fn body(
 
 #[cfg(test)]
 mod tests {
-    use hyprbox_protocol::{MAX_BODY_BYTES, OutputRequest};
+    use hyprbox_protocol::{MAX_BODY_BYTES, OutputRequest, StepStamp};
 
     use super::*;
     use crate::spool::{BATCH_BYTES, BatchPiece, MAX_PIECES};
@@ -89,17 +96,30 @@ mod tests {
 
     #[test]
     fn a_body_is_what_the_protocol_says() {
+        let times = StepTimes {
+            elapsed_ms: 1_500,
+            stamps: vec![StepStamp {
+                line_end: 7,
+                ms: 1_003,
+            }],
+        };
+        let more = More {
+            pid: Some(4711),
+            step_times: Some(times.clone()),
+            last: None,
+        };
         let made = batch(&[(Stream::Stdout, 3, b"a\"b\n"), (Stream::Stderr, 0, b"\xff")]);
         let read: OutputRequest =
-            serde_json::from_slice(&body(&made, Some(4711), None, false)).expect("parses");
+            serde_json::from_slice(&body(&made, more, false)).expect("parses");
         assert_eq!(read.pid, Some(4711));
+        assert_eq!(read.step_times, Some(times));
         let chunks = read.chunks.expect("chunks are there");
         assert_eq!(chunks[0].offset, 3);
         assert_eq!(chunks[0].data.as_deref(), Some("a\"b\n"));
         assert_eq!(chunks[1].stream, Stream::Stderr);
         assert_eq!(chunks[1].data_base64.as_deref(), Some("/w=="));
         assert_eq!(
-            &body(&Batch::default(), None, None, false)[..],
+            &body(&Batch::default(), More::default(), false)[..],
             br#"{"chunks":[]}"#
         );
     }
@@ -109,7 +129,7 @@ mod tests {
         let worst = vec![1; BATCH_BYTES];
         for in_base64 in [false, true] {
             let made = batch(&[(Stream::Stdout, 0, &worst)]);
-            assert!(body(&made, None, None, in_base64).len() < MAX_BODY_BYTES);
+            assert!(body(&made, More::default(), in_base64).len() < MAX_BODY_BYTES);
         }
         // One byte a read, of both streams in turn: mostly names and offsets.
         let mut turns = Batch::default();
@@ -121,6 +141,6 @@ mod tests {
                 range: i..i + 1,
             });
         }
-        assert!(body(&turns, None, None, true).len() < MAX_BODY_BYTES);
+        assert!(body(&turns, More::default(), true).len() < MAX_BODY_BYTES);
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use hyprbox_protocol::{CompleteRequest, FailureReason};
 
-use super::body::{LastPart, body};
+use super::body::{LastPart, More, body};
 use super::context::Context;
 use crate::backoff::Backoff;
 use crate::client::CallError;
@@ -102,8 +102,11 @@ async fn attempt(
     if !form.as_output {
         return ctx.client.complete(id, &ctx.instance, end).await;
     }
-    let last = LastPart { end, next: false };
-    let content = body(&Batch::default(), None, Some(last), false);
+    let more = More {
+        last: Some(LastPart { end, next: false }),
+        ..More::default()
+    };
+    let content = body(&Batch::default(), more, false);
     let answer = ctx.client.output(id, &ctx.instance, content).await?;
     if answer.ended {
         return Ok(());
@@ -115,7 +118,7 @@ async fn attempt(
 
 /// Whether a call about this job reaches the server.
 async fn is_reachable(ctx: &Context, id: &str) -> bool {
-    let empty = body(&Batch::default(), None, None, false);
+    let empty = body(&Batch::default(), More::default(), false);
     match ctx.client.output(id, &ctx.instance, empty).await {
         Ok(_) => true,
         Err(error) => error.status().is_some(),

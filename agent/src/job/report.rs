@@ -63,6 +63,7 @@ impl JobEnd {
                     },
                     cancelled: (exit.ended_by == EndedBy::Cancel).then_some(true),
                     timed_out: (exit.ended_by == EndedBy::Timeout).then_some(true),
+                    ran_ms: exit.ran_ms,
                     ..totals
                 }
             }

@@ -3,21 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyprbox_protocol::{ClaimedJob, FLUSH_MS, PerStream};
+use hyprbox_protocol::{ClaimedJob, FLUSH_MS, FLUSH_MS_WATCHED, PerStream, StepTimes, Stream};
 use tokio::time::Instant;
 
-use super::body::{LastPart, body};
+use super::body::{LastPart, More, body};
 use super::context::Context;
 use super::report::JobEnd;
 use super::upload_policy::{Step, UploadPolicy};
 use crate::client::CallError;
-use crate::spool::{Batch, SpoolReader};
+use crate::spool::{Batch, SpoolReader, StampReader};
 use crate::state::job_dir::JobDir;
 use crate::trouble::Caller;
 
 /// The shortest time between two calls while somebody watches. With a thousand viewers, more
 /// frequent calls would cost the server more than the viewers would gain.
 const WATCHED_PAUSE: Duration = Duration::from_millis(20);
+
+/// For so long after a job's first output its bytes are hardly held back, watched or not: the
+/// person who queued the job is about to open its page.
+const FIRST_MOMENTS: Duration = Duration::from_secs(3);
 
 /// The result of sending a batch.
 #[derive(PartialEq, Eq)]
@@ -51,12 +55,15 @@ pub(super) struct Uploader {
     ctx: Arc<Context>,
     dir: JobDir,
     reader: SpoolReader,
+    stamps: StampReader,
     batch: Batch,
     policy: UploadPolicy,
     /// The offsets from which the server last made the upload continue, if it expected others.
     sought: Option<PerStream<u64>>,
-    /// Whether a call has arrived; the first one also reports bash's pid.
-    has_arrived: bool,
+    /// When the first call arrived; it also reports bash's pid.
+    arrived_at: Option<Instant>,
+    /// Whether the job began long ago, because the upload continues after a restart of the agent.
+    is_resumed: bool,
     /// Whether the server may send the agent's next job when it accepts this one's completion.
     wants_next: bool,
     next_job: Option<(ClaimedJob, Instant)>,
@@ -67,12 +74,14 @@ impl Uploader {
     pub(super) fn new(ctx: Arc<Context>, dir: JobDir, wants_next: bool) -> Self {
         Self {
             reader: SpoolReader::new(dir.path()),
+            stamps: StampReader::new(dir.path()),
             ctx,
             dir,
             batch: Batch::default(),
             policy: UploadPolicy::new(),
             sought: None,
-            has_arrived: false,
+            arrived_at: None,
+            is_resumed: false,
             wants_next,
             next_job: None,
             flush_after: Duration::from_millis(FLUSH_MS),
@@ -81,7 +90,7 @@ impl Uploader {
 
     /// Whether the server has answered a call of this job.
     pub(super) fn has_arrived(&self) -> bool {
-        self.has_arrived
+        self.arrived_at.is_some()
     }
 
     /// Whether something on the path to the server refuses this job's output but lets other calls
@@ -97,6 +106,11 @@ impl Uploader {
 
     /// How long output is held back to be sent together with later output.
     pub(super) fn flush_after(&self) -> Duration {
+        let is_recent = |at: Instant| at.elapsed() < FIRST_MOMENTS;
+        if !self.is_resumed && self.arrived_at.is_none_or(is_recent) {
+            let longest = Duration::from_millis(FLUSH_MS_WATCHED);
+            return self.flush_after.min(longest);
+        }
         self.flush_after
     }
 
@@ -139,7 +153,12 @@ impl Uploader {
         });
         // The pid is of no use once the job has ended.
         let pid = if last.is_some() { None } else { self.pid() };
-        let content = body(&self.batch, pid, last, self.policy.base64);
+        let more = More {
+            pid,
+            step_times: self.step_times(from[Stream::Stdout], expected[Stream::Stdout]),
+            last,
+        };
+        let content = body(&self.batch, more, self.policy.base64);
         match self.attempt(content).await {
             Ok(answer) => {
                 self.ctx.client.trouble.ended(Caller::Output);
@@ -184,7 +203,7 @@ impl Uploader {
     async fn recover(&mut self, error: &CallError, from: PerStream<u64>) -> Outcome {
         self.wait_after(error).await;
         if self.policy.may_be_the_content() {
-            let empty = body(&Batch::default(), None, None, false);
+            let empty = body(&Batch::default(), More::default(), false);
             match self.attempt(empty).await {
                 Ok(_) => {
                     let bytes = self.batch.bytes.len();
@@ -218,8 +237,13 @@ impl Uploader {
     /// Asks the server where to continue after a restart of the agent. Returns false if the server
     /// wants no more of this job's output.
     pub(super) async fn resume(&mut self) -> bool {
+        self.is_resumed = true;
         loop {
-            let empty = body(&Batch::default(), self.pid(), None, false);
+            let more = More {
+                pid: self.pid(),
+                ..More::default()
+            };
+            let empty = body(&Batch::default(), more, false);
             match self.attempt(empty).await {
                 Ok(answer) => {
                     self.ctx.client.trouble.ended(Caller::Output);
@@ -240,11 +264,17 @@ impl Uploader {
         }
     }
 
+    /// When the steps began whose lines end in this range of stdout. Called after the batch was
+    /// read, because the supervisor stamps a line before it writes the line.
+    fn step_times(&mut self, after: u64, until: u64) -> Option<StepTimes> {
+        self.stamps.times_within(after, until)
+    }
+
     /// Bash's pid, if the server does not know it yet.
     fn pid(&self) -> Option<u32> {
         // Supervisors of older agents write it to a file of its own.
         let read = || self.dir.read("lock").or_else(|| self.dir.read("pid"));
-        if self.has_arrived { None } else { read() }
+        if self.has_arrived() { None } else { read() }
     }
 
     /// Makes one `output` call.
@@ -254,7 +284,7 @@ impl Uploader {
         let answer = client
             .output(self.dir.id(), &self.ctx.instance, content)
             .await?;
-        self.has_arrived = true;
+        self.arrived_at.get_or_insert_with(Instant::now);
         self.flush_after = flush_after(answer.flush_ms, called_at.elapsed());
         if answer.cancel {
             super::cancel(&self.dir);

@@ -11,6 +11,7 @@
 //! other bits are the length.
 
 mod reader;
+mod stamps;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use hyprbox_protocol::Stream;
 #[cfg(test)]
 pub(crate) use reader::BatchPiece;
 pub(crate) use reader::{Batch, SpoolReader, totals_on_disk};
+pub(crate) use stamps::{STAMPS, StampReader, StampWriter};
 pub(crate) use writer::SpoolWriter;
 
 /// Size of a segment.

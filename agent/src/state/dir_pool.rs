@@ -15,7 +15,7 @@ use hyprbox_protocol::ClaimedJob;
 use nix::fcntl::Flock;
 use nix::sys::stat::Mode;
 
-use crate::spool::is_first_segment;
+use crate::spool::{STAMPS, is_first_segment};
 use crate::state::error::StateError;
 use crate::state::file::overwrite;
 use crate::state::job_dir::{EXIT_RESERVE, JobDir, PIPES, STARTED, STARTED_SPARE, Spec};
@@ -169,7 +169,7 @@ fn recycle(old: &Path, next: &Path) -> io::Result<()> {
         let name = name.to_str().unwrap_or_default();
         let path = entry.path();
         match name {
-            "script" | "job.json" => empty(&path)?,
+            "script" | "job.json" | STAMPS => empty(&path)?,
             EXIT_RESERVE => {}
             _ if PIPES.contains(&name) || name == STARTED_SPARE => {}
             "exit" => std::fs::rename(&path, old.join(EXIT_RESERVE))?,
@@ -204,7 +204,7 @@ mod tests {
     use hyprbox_protocol::{PerStream, Stream};
 
     use super::*;
-    use crate::spool::{Batch, SpoolReader, SpoolWriter, totals_on_disk};
+    use crate::spool::{Batch, SpoolReader, SpoolWriter, StampWriter, totals_on_disk};
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).expect("reads");
@@ -222,6 +222,7 @@ mod tests {
         overwrite(&job.file("script"), text.as_bytes()).expect("writes");
         overwrite(&job.file("job.json"), b"{}").expect("writes");
         job.write_started(b"{}").expect("writes");
+        StampWriter::new(folder).read(0, b"==> [1/1] One\n");
         SpoolWriter::new(folder).append(Stream::Stdout, text.as_bytes());
         std::fs::write(job.file("lock"), "4711").expect("writes");
         std::fs::write(job.file("cancel"), "\"cancel\"").expect("writes");
@@ -247,7 +248,7 @@ mod tests {
             assert_eq!(script, text);
             std::fs::rename(&next, &old).expect("renames");
             recycle(&old, &next).expect("recycles");
-            for name in ["script", "job.json", "stdout.0000000000000000"] {
+            for name in ["script", "job.json", "steps", "stdout.0000000000000000"] {
                 let kept = next.join(name).metadata().expect("it is kept");
                 assert_eq!(kept.len(), 0, "{name}");
             }
@@ -268,6 +269,7 @@ mod tests {
             "script",
             "started.spare",
             "stdout.0000000000000000",
+            "steps",
             "wake",
         ];
         assert_eq!(names(&next), expected);

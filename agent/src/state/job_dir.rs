@@ -9,6 +9,7 @@
 //! | `started` | supervisor, before bash starts | never start the script again; see `start_log.rs` |
 //! | `cancel` | agent | end the job, and why |
 //! | `stdout.*`, `stderr.*`, `index.*` | supervisor | the spool |
+//! | `steps` | supervisor | when each step began; see `spool/stamps.rs` |
 //! | `exit` | supervisor; synced unless the server acknowledges the end at once | how it ended |
 //! | `wake`, `control` | pipes | wake the agent, wake the supervisor |
 //! | `started.spare`, `exit.tmp` | agent | reserved for the next `started` and `exit` |
@@ -108,6 +109,9 @@ pub(crate) struct Exit {
     /// Processes of the job are still running: it left them, or they can't be ended.
     #[serde(default)]
     pub(crate) left_running: bool,
+    /// How long bash ran, in milliseconds; an older agent's supervisor did not record it.
+    #[serde(default)]
+    pub(crate) ran_ms: Option<u64>,
 }
 
 /// The content of `exit`. It includes the job's id because the file is recycled: after a power loss
@@ -331,6 +335,7 @@ mod tests {
             stderr_bytes: 0,
             at_shutdown: false,
             left_running: false,
+            ran_ms: Some(1_234),
         };
         let mut reserve = first.reserve_exit().expect("reserves");
         assert_eq!(first.exit(), None);

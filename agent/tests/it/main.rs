@@ -23,4 +23,5 @@ mod restart;
 mod runs;
 mod server;
 mod state;
+mod steps;
 mod supervisor;

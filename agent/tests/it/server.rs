@@ -104,6 +104,8 @@ pub struct Job {
     pub dropped: [u64; 2],
     /// The chunks in the order of their arrival.
     pub arrivals: Vec<(Stream, Vec<u8>)>,
+    /// The stamps of steps: the end of the line, and the time in milliseconds.
+    pub stamps: BTreeMap<u64, u64>,
     pub end: Option<CompleteRequest>,
     /// The status of every response about this job, instead of the usual one.
     pub answer: Option<u16>,
@@ -219,6 +221,7 @@ impl Server {
             streams: [Vec::new(), Vec::new()],
             dropped: [0; 2],
             arrivals: Vec::new(),
+            stamps: BTreeMap::new(),
             end: None,
             answer: None,
         };
@@ -420,6 +423,9 @@ impl Server {
         let again = job.end.is_some() && job.end == end;
         if job.claimed_by != request.query("agent") || (job.end.is_some() && !again) {
             return (409, refusal(409));
+        }
+        for stamp in body.step_times.unwrap_or_default().stamps {
+            job.stamps.insert(stamp.line_end, stamp.ms);
         }
         for chunk in body.chunks.expect("chunks") {
             let (stream, offset) = (chunk.stream, chunk.offset);

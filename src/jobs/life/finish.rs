@@ -191,6 +191,7 @@ pub(in crate::jobs) fn check(request: &CompleteRequest) -> Result<(), JobError> 
     for (field, bytes) in [
         ("stdoutBytes", request.stdout_bytes),
         ("stderrBytes", request.stderr_bytes),
+        ("ranMs", request.ran_ms),
     ] {
         faults.check(
             bytes.is_none_or(|bytes| bytes <= MAX_BYTE_COUNT),
@@ -234,6 +235,7 @@ fn ending(job: &Job, request: CompleteRequest, digest: [u8; 32]) -> Ending {
         digest,
         stdout: with_total(job.stdout, request.stdout_bytes),
         stderr: with_total(job.stderr, request.stderr_bytes),
+        ran_ms: request.ran_ms,
     }
 }
 
@@ -266,7 +268,12 @@ pub(super) fn storable(message: &str) -> String {
 
 fn digest_of(request: &CompleteRequest) -> [u8; 32] {
     // serde keeps the order of the struct's fields, so equal reports have equal digests.
-    let text = serde_json::to_vec(request).expect("a struct of plain values is JSON");
+    // Not the time that bash ran, which servers of earlier versions did not know.
+    let request = CompleteRequest {
+        ran_ms: None,
+        ..request.clone()
+    };
+    let text = serde_json::to_vec(&request).expect("a struct of plain values is JSON");
     crate::crypto::sha256(text)
 }
 
@@ -320,6 +327,8 @@ mod tests {
             },
             stderr: StreamCounts::default(),
             last_output_at: None,
+            script_began_at: None,
+            ran_ms: None,
             params: "{}".into(),
         }
     }

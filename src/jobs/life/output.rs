@@ -2,8 +2,8 @@
 //! tail.
 
 use hyprbox_protocol::{
-    Chunk, ChunkDataError, FLUSH_MS, FLUSH_MS_WATCHED, MAX_BYTE_COUNT, OutputAnswer, OutputRequest,
-    Stream,
+    Chunk, ChunkDataError, FLUSH_MS, FLUSH_MS_WATCHED, MAX_BYTE_COUNT, MAX_STEPS, OutputAnswer,
+    OutputRequest, StepStamp, StepTimes, Stream,
 };
 
 use crate::auth::NodeIdentity;
@@ -12,11 +12,11 @@ use crate::http::FieldErrors;
 use crate::jobs::life::claim::FollowUpClaim;
 use crate::jobs::life::finish::{self, AgentIds, Claimant, is_lost, require_claim};
 use crate::jobs::life::tail_limits::{counts_of, trim};
-use crate::jobs::run::step;
+use crate::jobs::run::step::{self, NewOutput};
 use crate::jobs::{JobError, Jobs};
 use crate::store::job::{self, Job, JobStatus};
 use crate::store::output::{self, StoredChunk, count_newlines};
-use crate::store::{Change, StoreError, Tx, run};
+use crate::store::{Change, StoreError, Tx, job_step, run};
 
 /// Bytes per row: adjacent chunks of a call are joined up to this size, larger chunks are cut.
 const ROW_BYTES: usize = 64 * 1024;
@@ -48,6 +48,7 @@ impl Jobs {
         request: OutputRequest,
     ) -> Result<OutputAnswer, JobError> {
         let pid = request.pid;
+        let times = request.step_times.clone().unwrap_or_default();
         let next = FollowUpClaim::of(&node, agent.instance.as_deref(), agent.process.as_deref())
             .filter(|_| request.next);
         let end = request.end.clone();
@@ -70,7 +71,7 @@ impl Jobs {
                     run::lock_of_job(tx, &id)?;
                 }
                 let caller = agent.claimant(&node.node_id, &presence);
-                let appended = append(tx, caller, &id, Batch { pid, pieces }, max_bytes);
+                let appended = append(tx, caller, &id, Batch { pid, times, pieces }, max_bytes);
                 let Some(end) = end else {
                     return appended.map(|(job, arrived)| (job, arrived, false, None));
                 };
@@ -156,6 +157,12 @@ fn pieces_of(request: OutputRequest) -> Result<Vec<Piece>, JobError> {
             }
         }
     }
+    let stamps = request.step_times.map_or(0, |times| times.stamps.len());
+    faults.check(
+        stamps <= MAX_STEPS,
+        "stepTimes.stamps",
+        "must be at most 999",
+    );
     faults.into_faults().map_err(JobError::Fields)?;
     for (stream, text) in [
         (Stream::Stdout, request.stdout),
@@ -189,6 +196,7 @@ fn join(pieces: &mut Vec<Piece>, piece: Piece) {
 /// What one call brings for a job.
 struct Batch {
     pid: Option<u32>,
+    times: StepTimes,
     pieces: Vec<Piece>,
 }
 
@@ -227,8 +235,11 @@ fn append(
     {
         set_pid(tx, &mut job, pid, now)?;
     }
+    if batch.times.elapsed_ms > 0 {
+        set_script_beginning(&mut job, batch.times.elapsed_ms, now);
+    }
     for piece in batch.pieces {
-        store(tx, &mut job, piece, now)?;
+        store(tx, &mut job, piece, now, &batch.times)?;
     }
     if job.step != step_before {
         job::set_step(tx, id, job.step.as_deref())?;
@@ -264,6 +275,15 @@ fn set_pid(tx: &mut dyn Tx, job: &mut Job, pid: u32, now: Timestamp) -> Result<(
     Ok(())
 }
 
+/// Computes when bash began from the node's time since then. Each call is late by the time that it
+/// was on its way, so the earliest result is the best. Bash does not begin before the claim.
+fn set_script_beginning(job: &mut Job, elapsed_ms: u64, now: Timestamp) {
+    let elapsed = i64::try_from(elapsed_ms).unwrap_or(i64::MAX);
+    let began = Timestamp::from_millis(now.as_millis().saturating_sub(elapsed));
+    let earliest = job.script_began_at.map_or(began, |known| known.min(began));
+    job.script_began_at = Some(earliest.max(job.started_at.unwrap_or(earliest)));
+}
+
 /// How a chunk relates to the stored bytes: the bytes that are stored already, and those missing
 /// before the chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,7 +299,13 @@ fn overlap(offset: u64, end: u64) -> Overlap {
     }
 }
 
-fn store(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result<(), StoreError> {
+fn store(
+    tx: &mut dyn Tx,
+    job: &mut Job,
+    piece: Piece,
+    now: Timestamp,
+    times: &StepTimes,
+) -> Result<(), StoreError> {
     let (mut position, mut lines) = (job.position, job.lines);
     let id = job.id.clone();
     let end = counts_of(job, piece.stream).bytes;
@@ -288,8 +314,15 @@ fn store(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result
     let Some(new) = piece.data.get(skip..).filter(|new| !new.is_empty()) else {
         return Ok(());
     };
-    if piece.stream == Stream::Stdout && job.run_id.is_some() {
-        follow_step(job, gap, new);
+    if piece.stream == Stream::Stdout {
+        let new = NewOutput {
+            gap,
+            is_open: job.stdout.is_open,
+            offset: end + gap,
+            bytes: new,
+            arrived_at: now,
+        };
+        follow_steps(tx, job, &new, times)?;
     }
     let counts = counts_of(job, piece.stream);
     counts.bytes += gap;
@@ -306,6 +339,7 @@ fn store(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result
             position,
             arrived_at: now,
             line,
+            step_ms: None,
             data: row.to_vec(),
         };
         output::insert(tx, &id, &chunk)?;
@@ -319,16 +353,25 @@ fn store(tx: &mut dyn Tx, job: &mut Job, piece: Piece, now: Timestamp) -> Result
     Ok(())
 }
 
-/// Updates the step of a run's job for bytes that arrive on stdout, after `gap` missing ones.
-fn follow_step(job: &mut Job, gap: u64, new: &[u8]) {
-    let known = job.step.as_deref().map(|step| match gap {
-        0 => step,
-        // The end of the unfinished line is missing.
-        _ => step.split('\n').next().unwrap_or_default(),
-    });
-    if let Some(step) = step::follow(known, gap > 0 || job.stdout.is_open, new) {
-        job.step = Some(step);
+/// Records the steps that new output announces, with the node's times of them.
+fn follow_steps(
+    tx: &mut dyn Tx,
+    job: &mut Job,
+    new: &NewOutput<'_>,
+    times: &StepTimes,
+) -> Result<(), StoreError> {
+    let progress = step::follow(job.step.as_deref(), new);
+    job.step = progress.step;
+    for mut step in progress.announced {
+        let is_of_step = |stamp: &&StepStamp| stamp.line_end == step.line_end;
+        let stamp = times.stamps.iter().find(is_of_step);
+        // A line can't be written after the call that brings it.
+        step.began_ms = stamp
+            .map(|stamp| stamp.ms)
+            .filter(|ms| *ms <= times.elapsed_ms);
+        job_step::insert(tx, &job.id, &step)?;
     }
+    Ok(())
 }
 
 /// The number of lines that have begun after the first byte of `row`, and after its last byte. A

@@ -26,6 +26,8 @@ struct Pending {
     line: Option<u64>,
     /// When the last of these bytes arrived.
     at: Timestamp,
+    /// The node's time of the step that the last line announces.
+    step_ms: Option<u64>,
 }
 
 impl Pending {
@@ -62,6 +64,7 @@ impl Pending {
                     data,
                     at: self.at,
                     line: self.line,
+                    step_ms: self.step_ms.filter(|_| self.bytes.is_empty()),
                 },
             );
             self.offset = end;
@@ -101,6 +104,7 @@ impl Cursor {
                 bytes: Vec::new(),
                 line: None,
                 at: Timestamp::from_millis(0),
+                step_ms: None,
             }),
         }
     }
@@ -193,6 +197,7 @@ impl Cursor {
             pending.bytes.extend(chunk.data);
         }
         pending.at = chunk.arrived_at;
+        pending.step_ms = chunk.step_ms;
         pending.flush(chunk.stream, false, events);
     }
 }
@@ -207,6 +212,9 @@ fn push_or_join(events: &mut Vec<OutputEvent>, event: OutputEvent) {
         && last.is_exact()
         && event.is_exact()
         && event.at.millis_since(last.at) <= EVENT_MS
+        // A step keeps its own time.
+        && last.step_ms.is_none()
+        && event.step_ms.is_none()
     {
         last.data.push_str(&event.data);
         last.end = event.end;
@@ -226,6 +234,7 @@ mod tests {
             position,
             arrived_at: Timestamp::from_millis(0),
             line: None,
+            step_ms: None,
             data: data.to_vec(),
         }
     }
@@ -294,6 +303,7 @@ mod tests {
                 data: "def".into(),
                 at: Timestamp::from_millis(0),
                 line: None,
+                step_ms: None,
             }]
         );
     }

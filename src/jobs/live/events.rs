@@ -88,15 +88,22 @@ pub(in crate::jobs) struct OutputEvent {
     /// that this byte begins or continues. `None` if the job's lines are not counted.
     #[serde(skip)]
     pub(in crate::jobs) line: Option<u64>,
+    /// If the piece ends with a line that announces a step: when this line was written, in
+    /// milliseconds since bash began, by the node's clock.
+    #[serde(skip)]
+    pub(in crate::jobs) step_ms: Option<u64>,
 }
 
-/// An `output` event with its time and line number, for clients that ask for `times`.
+/// An `output` event with its times and line number, for clients that ask for `times`.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::jobs) struct TimedOutput<'e> {
     #[serde(flatten)]
     output: &'e OutputEvent,
     at: Timestamp,
     line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_ms: Option<u64>,
 }
 
 impl OutputEvent {
@@ -117,6 +124,7 @@ impl OutputEvent {
             data: rest.to_owned(),
             at: self.at,
             line: self.line.map(|line| line + begun),
+            step_ms: self.step_ms,
         })
     }
 
@@ -125,6 +133,7 @@ impl OutputEvent {
             output: self,
             at: self.at,
             line: self.line,
+            step_ms: self.step_ms,
         }
     }
 }

@@ -112,6 +112,7 @@ mod tests {
             data: data.to_owned(),
             at: Timestamp::from_millis(0),
             line: Some(5),
+            step_ms: None,
         };
         let id = EventId::new(None, Offsets::new(end, 3));
         Arc::new(OutputFrame::new(event, BEFORE, id))

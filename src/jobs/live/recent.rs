@@ -90,6 +90,7 @@ mod tests {
             data: "x".repeat(length),
             at: Timestamp::from_millis(0),
             line: None,
+            step_ms: None,
         };
         let id = EventId::new(None, before);
         Frame::Output(Arc::new(OutputFrame::new(event, before, id)))

@@ -138,6 +138,7 @@ mod tests {
             position: 0,
             arrived_at: crate::clock::Timestamp::from_millis(millis),
             line: None,
+            step_ms: None,
             data: data.to_vec(),
         };
         let mut encoder = Encoder {

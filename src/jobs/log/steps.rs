@@ -1,15 +1,22 @@
-//! A job's steps, parsed from its output: when each began, and how each ended. `assets/steps.js`
-//! follows the same rules while a job's page is open.
+//! A job's steps: when each began, and how each ended. They are stored as they are announced; those
+//! of jobs that began under an earlier version of the server are parsed from the output.
+//! `assets/steps.js` follows the same rules while a job's page is open.
 
-use hyprbox_protocol::{PerStream, Stream};
+use hyprbox_protocol::{
+    PerStream, STEP_LINE_MAX, StepOrder, Stream, failed_verify, parse_step_line,
+};
 
 use crate::clock::Timestamp;
-use crate::presets::{StepLine, failed_verify, parse_step_line};
-use crate::store::job::JobStatus;
-use crate::store::output::StoredChunk;
+use crate::jobs::log::window::{WindowReader, joined};
+use crate::jobs::{JobError, Jobs};
+use crate::store::Tx;
+use crate::store::job::{self, Job, JobStatus};
+use crate::store::job_step::{self, AnnouncedStep};
+use crate::store::output::{StoredChunk, stamp_time};
 
-/// The most characters of a line that announces a step. A character has at most four bytes.
-const LINE_MAX: usize = 600;
+/// Bytes at the end of stderr that are searched for the report of a failed verify. Only few lines
+/// follow it.
+const VERIFY_BYTES: u64 = 8 * 1024;
 
 /// The state of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +41,125 @@ pub struct Step {
     pub number: u32,
     pub name: String,
     pub state: StepState,
-    /// When the step's announcement arrived: up to 1.5 s after it was written if nobody watched.
+    /// When the step's announcement was written or, from an older agent, when it arrived: up to
+    /// 1.5 s later if nobody watched.
     pub began_at: Timestamp,
-    /// When the announcement of the next step arrived, or the job ended.
+    /// When the next step began, or the job ended.
     pub ended_at: Option<Timestamp>,
+    /// How long the step took by the node's clock, in milliseconds, if that is known.
+    pub exact_ms: Option<u64>,
+}
+
+/// How long a step took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepDuration {
+    pub millis: i64,
+    /// Whether the node has measured it. Otherwise it is the time between the arrivals of output.
+    pub is_exact: bool,
+}
+
+impl Step {
+    /// How long the step took, if it has ended and was not already done.
+    pub fn duration(&self) -> Option<StepDuration> {
+        let ended_at = self
+            .ended_at
+            .filter(|_| self.state != StepState::AlreadyDone)?;
+        let arrivals = ended_at.millis_since(self.began_at).max(0);
+        let exact = self.exact_ms.and_then(|ms| i64::try_from(ms).ok());
+        Some(StepDuration {
+            millis: exact.unwrap_or(arrivals),
+            is_exact: exact.is_some(),
+        })
+    }
+}
+
+impl Jobs {
+    /// The steps that a job has begun. Empty if it began under an earlier version of the server.
+    pub async fn steps(&self, id: String) -> Result<Vec<Step>, JobError> {
+        self.store
+            .read(move |tx| {
+                let job = job::find(tx, &id)?.ok_or(JobError::NotFound)?;
+                read(tx, &job)
+            })
+            .await
+    }
+}
+
+/// Reads the stored steps of a job.
+fn read(tx: &mut dyn Tx, job: &Job) -> Result<Vec<Step>, JobError> {
+    let announced = job_step::list(tx, &job.id)?;
+    let last = announced.last().map(|step| step.number);
+    let is_verify_failed = match last {
+        Some(last) if job.status == JobStatus::Failed => reports_failed_verify(tx, job, last)?,
+        _ => false,
+    };
+    Ok(of_announced(announced, job, is_verify_failed))
+}
+
+/// Whether the end of stderr reports that the verify of this step has failed.
+fn reports_failed_verify(tx: &mut dyn Tx, job: &Job, step: u32) -> Result<bool, JobError> {
+    let mut reader = WindowReader::new(job, Some(Stream::Stderr)).last(VERIFY_BYTES);
+    let mut chunks = Vec::new();
+    while !reader.is_done() {
+        chunks.extend(reader.read(tx)?);
+    }
+    let text = joined(&chunks);
+    let mut lines = text.split(|byte| *byte == b'\n');
+    Ok(lines
+        .any(|line| std::str::from_utf8(line).is_ok_and(|line| failed_verify(line) == Some(step))))
+}
+
+/// The steps of a job's announcements.
+fn of_announced(announced: Vec<AnnouncedStep>, job: &Job, is_verify_failed: bool) -> Vec<Step> {
+    let began_at = |step: &AnnouncedStep| match (job.script_began_at, step.began_ms) {
+        (Some(began), Some(ms)) => stamp_time(began, ms).min(step.arrived_at),
+        _ => step.arrived_at,
+    };
+    let is_terminal = job.status.is_terminal();
+    let ends: Vec<(Option<Timestamp>, Option<u64>)> = announced
+        .iter()
+        .skip(1)
+        .map(|next| (Some(began_at(next)), next.began_ms))
+        .chain([match is_terminal {
+            true => (job.finished_at, job.ran_ms),
+            false => (None, None),
+        }])
+        .collect();
+    let steps = announced.into_iter().zip(ends).map(|(step, end)| Step {
+        number: step.number,
+        began_at: began_at(&step),
+        ended_at: end.0,
+        // Forged times may run backwards.
+        exact_ms: end
+            .1
+            .zip(step.began_ms)
+            .and_then(|(end, began)| end.checked_sub(began)),
+        name: step.name,
+        state: match (step.is_done, end.0) {
+            (true, _) => StepState::AlreadyDone,
+            (false, Some(_)) => StepState::Done,
+            (false, None) => StepState::Running,
+        },
+    });
+    let mut steps: Vec<Step> = steps.collect();
+    if let Some(last) = steps.last_mut()
+        && is_terminal
+    {
+        last.state = final_state(last.state, job.status, is_verify_failed);
+    }
+    steps
+}
+
+/// The state of the last step once the job has ended.
+fn final_state(state: StepState, status: JobStatus, is_verify_failed: bool) -> StepState {
+    match status {
+        JobStatus::Succeeded if state == StepState::AlreadyDone => StepState::AlreadyDone,
+        JobStatus::Succeeded => StepState::Done,
+        JobStatus::Failed if is_verify_failed => StepState::VerifyFailed,
+        JobStatus::Failed => StepState::Failed,
+        JobStatus::Cancelled => StepState::Cancelled,
+        JobStatus::Queued | JobStatus::Running => state,
+    }
 }
 
 /// Parses the steps that these chunks announce. The chunks are in the order in which the agent read
@@ -53,7 +175,7 @@ pub(in crate::jobs) fn parse(
         let line = &mut lines[chunk.stream];
         if line.next_offset != chunk.start_offset {
             *line = LineBuffer::default();
-            steps.has_gap = true;
+            steps.order.has_gap = true;
         }
         line.next_offset = chunk.end_offset();
         for piece in chunk.data.split_inclusive(|byte| *byte == b'\n') {
@@ -81,7 +203,7 @@ impl LineBuffer {
     /// Adds a piece. Returns the line once it is complete, and when its first byte arrived.
     fn push(&mut self, piece: &[u8], at: Timestamp) -> Option<(String, Timestamp)> {
         let began_at = *self.began_at.get_or_insert(at);
-        let room = (4 * LINE_MAX + 1).saturating_sub(self.bytes.len());
+        let room = (STEP_LINE_MAX + 1).saturating_sub(self.bytes.len());
         self.bytes
             .extend_from_slice(&piece[..piece.len().min(room)]);
         if !piece.ends_with(b"\n") {
@@ -90,38 +212,23 @@ impl LineBuffer {
         self.began_at = None;
         let bytes = std::mem::take(&mut self.bytes);
         let text = String::from_utf8(bytes).ok()?;
-        let text = text.strip_suffix('\n')?;
-        (text.chars().count() <= LINE_MAX).then(|| (text.to_owned(), began_at))
+        Some((text.strip_suffix('\n')?.to_owned(), began_at))
     }
 }
 
 #[derive(Default)]
 struct Steps {
     steps: Vec<Step>,
-    of: u32,
-    /// Output is missing since the last step.
-    has_gap: bool,
+    order: StepOrder,
     is_verify_failed: bool,
 }
 
 impl Steps {
-    /// Parses a line of stdout. Scripts may print similar lines themselves; only a line with the
-    /// next number and the same total announces a step.
+    /// Parses a line of stdout.
     fn parse_announcement(&mut self, line: &str, at: Timestamp) {
-        let Some(StepLine {
-            number,
-            of,
-            name,
-            is_done,
-        }) = parse_step_line(line)
-        else {
+        let Some(step) = parse_step_line(line).filter(|step| self.order.accept(step)) else {
             return;
         };
-        let before = self.steps.last().map_or(0, |step| step.number);
-        let is_next = number == before + 1 || (self.has_gap && number > before);
-        if !is_next || number > of || (before > 0 && of != self.of) {
-            return;
-        }
         if let Some(last) = self.steps.last_mut() {
             last.ended_at = Some(at);
             if last.state == StepState::Running {
@@ -129,18 +236,17 @@ impl Steps {
             }
         }
         self.steps.push(Step {
-            number,
-            name: name.to_owned(),
-            state: if is_done {
+            number: step.number,
+            name: step.name.to_owned(),
+            state: if step.is_done {
                 StepState::AlreadyDone
             } else {
                 StepState::Running
             },
             began_at: at,
             ended_at: None,
+            exact_ms: None,
         });
-        self.of = of;
-        self.has_gap = false;
         self.is_verify_failed = false;
     }
 
@@ -155,16 +261,7 @@ impl Steps {
             && status.is_terminal()
         {
             last.ended_at = finished_at;
-            last.state = match status {
-                JobStatus::Succeeded if last.state == StepState::AlreadyDone => {
-                    StepState::AlreadyDone
-                }
-                JobStatus::Succeeded => StepState::Done,
-                JobStatus::Failed if self.is_verify_failed => StepState::VerifyFailed,
-                JobStatus::Failed => StepState::Failed,
-                JobStatus::Cancelled => StepState::Cancelled,
-                JobStatus::Queued | JobStatus::Running => last.state,
-            };
+            last.state = final_state(last.state, status, self.is_verify_failed);
         }
         self.steps
     }
@@ -188,6 +285,7 @@ mod tests {
                 position,
                 arrived_at: Timestamp::from_millis(second * 1_000),
                 line: None,
+                step_ms: None,
                 data: text.as_bytes().to_vec(),
             };
             *end += text.len() as u64;

@@ -1,15 +1,14 @@
-//! The step that a run's job has reached, followed while its output arrives. `jobs.step` holds it
-//! as `2/5 Set the SSH port`; a second line is the unfinished line of stdout, if that may announce
-//! the next step.
+//! The steps that a job has announced, followed while its output arrives. `jobs.step` holds the
+//! last one as `2/5 Set the SSH port`. Its second line is the unfinished line of stdout, if that may
+//! announce the next step; its third is `gap` if output is missing since the step.
 
+use hyprbox_protocol::{StepOrder, StepScanner};
 use serde::{Deserialize, Serialize};
 
-use crate::presets::{StepLine, parse_step_line};
+use crate::clock::Timestamp;
+use crate::store::job_step::AnnouncedStep;
 
-/// What every announcement begins with.
-const PREFIX: &[u8] = b"==> [";
-/// The most bytes of an unfinished line that are kept. A longer line announces nothing.
-const LINE_MAX: usize = 1_024;
+const GAP: &str = "gap";
 
 /// The last step of a job that has begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -34,74 +33,88 @@ impl RunStep {
             name: name.to_owned(),
         })
     }
-
-    /// The step that a line of stdout announces. Scripts may print similar lines themselves, so it
-    /// must come after `before` and have the same total.
-    fn announced(line: &[u8], before: Option<&Self>) -> Option<Self> {
-        let line = std::str::from_utf8(line).ok()?;
-        let StepLine {
-            number, of, name, ..
-        } = parse_step_line(line.strip_suffix('\n').unwrap_or(line))?;
-        let is_next = match before {
-            None => number >= 1,
-            Some(before) => number > before.index && of == before.count,
-        };
-        (is_next && number <= of).then(|| Self {
-            index: number,
-            count: of,
-            name: name.to_owned(),
-        })
-    }
 }
 
-/// The value of `jobs.step` after `data` has arrived on stdout; `None` if it stays the same.
-/// `is_open` says whether the data continues a line.
-pub(in crate::jobs) fn follow(stored: Option<&str>, is_open: bool, data: &[u8]) -> Option<String> {
-    let (known, partial) = match stored.unwrap_or_default().split_once('\n') {
-        Some((known, partial)) => (known, partial),
-        None => (stored.unwrap_or_default(), ""),
+/// The value of `jobs.step` after `bytes` of stdout arrived, and the steps that they announce.
+pub(in crate::jobs) struct Progress {
+    pub(in crate::jobs) step: Option<String>,
+    pub(in crate::jobs) announced: Vec<AnnouncedStep>,
+}
+
+/// New bytes of a job's stdout.
+pub(in crate::jobs) struct NewOutput<'o> {
+    /// How many bytes are missing before them.
+    pub(in crate::jobs) gap: u64,
+    /// Whether the stream's last line had no end before.
+    pub(in crate::jobs) is_open: bool,
+    /// Their offset in the stream.
+    pub(in crate::jobs) offset: u64,
+    pub(in crate::jobs) bytes: &'o [u8],
+    pub(in crate::jobs) arrived_at: Timestamp,
+}
+
+/// Follows the steps of a job whose `jobs.step` is `stored` through new output.
+pub(in crate::jobs) fn follow(stored: Option<&str>, new: &NewOutput<'_>) -> Progress {
+    let mut lines = stored.unwrap_or_default().split('\n');
+    let mut known = lines.next().unwrap_or_default().to_owned();
+    let unfinished = lines.next().unwrap_or_default();
+    let step = RunStep::parse(&known);
+    let order = StepOrder {
+        number: step.as_ref().map_or(0, |step| step.index),
+        of: step.as_ref().map_or(0, |step| step.count),
+        has_gap: lines.next() == Some(GAP),
     };
-    let mut step = RunStep::parse(known);
-    let mut line = partial.as_bytes().to_vec();
-    // Without its beginning, the first line of the data announces nothing.
-    let mut is_whole = !is_open || !line.is_empty();
-    for piece in data.split_inclusive(|byte| *byte == b'\n') {
-        if is_whole && line.len() + piece.len() <= LINE_MAX {
-            line.extend_from_slice(piece);
-        } else {
-            line.clear();
-            is_whole = false;
-        }
-        if piece.ends_with(b"\n") {
-            if let Some(next) = RunStep::announced(&line, step.as_ref()) {
-                step = Some(next);
-            }
-            line.clear();
-            is_whole = true;
-        }
+    let mut scanner = StepScanner::resume(order, unfinished, new.is_open);
+    if new.gap > 0 {
+        scanner.skip_gap();
     }
-    let may_announce = line.starts_with(PREFIX) || PREFIX.starts_with(&line);
-    let mut value = step.map_or(String::new(), |step| {
-        format!("{}/{} {}", step.index, step.count, step.name)
+    let mut announced = Vec::new();
+    scanner.read(new.bytes, |line, end| {
+        // PostgreSQL does not store NUL in text.
+        let name = line.name.replace('\0', "\u{fffd}");
+        known = format!("{}/{} {name}", line.number, line.of);
+        announced.push(AnnouncedStep {
+            number: line.number,
+            name,
+            is_done: line.is_done,
+            line_end: new.offset + end as u64,
+            arrived_at: new.arrived_at,
+            began_ms: None,
+        });
     });
-    if let (true, false, Ok(partial)) = (may_announce, line.is_empty(), String::from_utf8(line)) {
-        value.push('\n');
-        value.push_str(&partial);
+    let unfinished = scanner.unfinished_line().replace('\0', "\u{fffd}");
+    let mut value = known;
+    match (unfinished.as_str(), scanner.order().has_gap) {
+        ("", false) => {}
+        (_, false) => value.extend(["\n", &unfinished]),
+        (_, true) => value.extend(["\n", &unfinished, "\n", GAP]),
     }
-    (value != stored.unwrap_or_default()).then_some(value)
+    Progress {
+        step: (!value.is_empty()).then_some(value),
+        announced,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Pieces that begin like this come after missing bytes.
+    const LOST: &str = "lost";
+
     fn after(pieces: &[&str]) -> Option<RunStep> {
-        let (mut stored, mut is_open) = (None::<String>, false);
+        let (mut stored, mut is_open, mut offset) = (None::<String>, false, 0);
         for piece in pieces {
-            if let Some(value) = follow(stored.as_deref(), is_open, piece.as_bytes()) {
-                stored = Some(value);
-            }
+            let new = NewOutput {
+                gap: u64::from(piece.starts_with(LOST)),
+                is_open,
+                offset,
+                bytes: piece.as_bytes(),
+                arrived_at: Timestamp::from_millis(0),
+            };
+            stored = follow(stored.as_deref(), &new).step;
             is_open = !piece.ends_with('\n');
+            offset += piece.len() as u64;
         }
         RunStep::parse(&stored?)
     }
@@ -121,7 +134,7 @@ mod tests {
                 name: "Two".into()
             })
         );
-        for at in 0..text.len() {
+        for at in 1..text.len() {
             let (one, two) = text.split_at(at);
             assert_eq!(index(&[one, two]), Some(2), "cut at {at}");
         }
@@ -143,9 +156,28 @@ mod tests {
             assert_eq!(index(&[text]), None, "{text}");
         }
         assert_eq!(index(&["no line end ", "==> [1/3] One\n"]), None);
-        assert_eq!(index(&["==> [2/3] Two\n==> [1/3] One\n"]), Some(2));
+        assert_eq!(index(&["==> [2/3] Two\n==> [1/3] One\n"]), Some(1));
         assert_eq!(index(&["==> [1/3] One\n==> [2/9] Two\n"]), Some(1));
+        assert_eq!(index(&["==> [1/3] One\n==> [3/3] Three\n"]), Some(1));
         let long = "x".repeat(2_000);
         assert_eq!(index(&["==> [1/3] ", &long, "\n"]), None);
+    }
+
+    #[test]
+    fn after_missing_bytes_steps_may_be_missing() {
+        let first = "==> [1/9] One\n==> [2/";
+        assert_eq!(index(&[first, "lost\n==> [5/9] Five\n"]), Some(5));
+        assert_eq!(index(&[first, "lost\nx\n", "==> [5/9] Five\n"]), Some(5));
+        assert_eq!(index(&[first, "lost==> [5/9] Five\n"]), Some(1));
+        let after_gap = [first, "lost\n==> [5/9] Five\n", "==> [7/9] Seven\n"];
+        assert_eq!(index(&after_gap), Some(5));
+    }
+
+    #[test]
+    fn what_a_database_can_not_hold_is_replaced() {
+        let name = |pieces: &[&str]| after(pieces).map(|step| step.name);
+        let replaced = Some("a\u{fffd}b".to_owned());
+        assert_eq!(name(&["==> [1/3] a\0b\n"]), replaced);
+        assert_eq!(name(&["==> [1/3] a\0", "b\n"]), replaced);
     }
 }

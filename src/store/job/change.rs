@@ -176,6 +176,8 @@ pub struct Ending {
     pub digest: [u8; 32],
     pub stdout: StreamCounts,
     pub stderr: StreamCounts,
+    /// How long bash ran by the node's clock, in milliseconds.
+    pub ran_ms: Option<u64>,
 }
 
 /// Ends a job that is RUNNING, or whose lease ran out and that was not recovered yet; `None` if the
@@ -198,6 +200,7 @@ pub fn finish(
         end.stdout.dropped,
         end.stderr.bytes,
         end.stderr.dropped,
+        end.ran_ms,
     ];
     change(tx, &FINISH, params)
 }

@@ -187,7 +187,7 @@ pub struct Job {
     pub holds: Holds,
     /// Since when the run's pause holds the job.
     pub run_paused_at: Option<Timestamp>,
-    /// The last step that a run's job has announced, such as `2/5 Set the SSH port`.
+    /// The last step that the job has announced; see `jobs/run/step.rs`.
     pub step: Option<String>,
     /// SHA-256 of the accepted completion, to recognise a repetition.
     pub complete_digest: Option<Vec<u8>>,
@@ -205,6 +205,10 @@ pub struct Job {
     pub stderr: StreamCounts,
     /// When output last arrived.
     pub last_output_at: Option<Timestamp>,
+    /// When bash began, computed from the node's time since then; `None` if the agent is older.
+    pub script_began_at: Option<Timestamp>,
+    /// How long bash ran by the node's clock, in milliseconds.
+    pub ran_ms: Option<u64>,
     /// The parameters used, as a JSON object.
     pub params: String,
 }
@@ -275,6 +279,8 @@ pub(in crate::store) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
         stdout: counts(row)?,
         stderr: counts(row)?,
         last_output_at: row.take()?,
+        script_began_at: row.take()?,
+        ran_ms: row.take()?,
         params: row.take()?,
     })
 }

@@ -13,7 +13,9 @@ use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
 use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob, PresetSource};
-use crate::store::{Statement, StoreError, Tx, audit, claim, node, output, preset, run, values};
+use crate::store::{
+    Statement, StoreError, Tx, audit, claim, job_step, node, output, preset, run, values,
+};
 
 const CLAIMANT: Claimant<'_> = Claimant {
     node_id: "n1",
@@ -22,7 +24,7 @@ const CLAIMANT: Claimant<'_> = Claimant {
 };
 
 /// Tables that grow with history.
-const GROWING: [&str; 3] = ["jobs", "chunks", "audit_entries"];
+const GROWING: [&str; 4] = ["jobs", "job_steps", "chunks", "audit_entries"];
 
 /// Whether a line of a plan scans a whole growing table.
 fn is_full_scan(line: &str) -> bool {
@@ -114,11 +116,22 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
         position: 0,
         arrived_at: at,
         line: Some(1),
+        step_ms: None,
         data: b"text\n".to_vec(),
     };
     output::insert(tx, id, &piece)?;
     found.position = 5;
     output::set_counts(tx, &found, at)?;
+    let step = job_step::AnnouncedStep {
+        number: 1,
+        name: "One".to_owned(),
+        is_done: false,
+        line_end: 5,
+        arrived_at: at,
+        began_ms: Some(1),
+    };
+    job_step::insert(tx, id, &step)?;
+    assert_eq!(job_step::list(tx, id)?, [step]);
     output::oldest(tx, id, Stream::Stdout)?;
     output::drop_before(tx, id, Stream::Stdout, 0)?;
     output::window(tx, &found, None, 0, 65_536)?;
@@ -142,6 +155,7 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
         digest: [0; 32],
         stdout: found.stdout,
         stderr: found.stderr,
+        ran_ms: Some(5),
     };
     job::finish(tx, id, &end, at)?;
     job::finished_since(tx, at)?;

@@ -302,5 +302,6 @@ fn exit_without_start(ended_by: EndedBy, error_msg: Option<String>) -> Exit {
         stderr_bytes: 0,
         at_shutdown: false,
         left_running: false,
+        ran_ms: None,
     }
 }

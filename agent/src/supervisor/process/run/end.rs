@@ -27,6 +27,7 @@ impl Run {
                 // Once bash is reaped, the kernel may reuse its pid for another child.
                 Ok(status) if status.pid() == Some(self.bash) && self.bash_end.is_none() => {
                     self.bash_end = Some(status);
+                    self.ran_ms = Some(self.stamps.elapsed());
                     // After a SIGTERM the remaining processes keep their full grace period: the
                     // script's own bash usually ends at once, while its step still cleans up.
                     self.kill_at.get_or_insert_with(|| Instant::now() + LINGER);
@@ -113,6 +114,7 @@ impl Run {
             stderr_bytes,
             at_shutdown: self.at_shutdown,
             left_running: self.bash_end.is_some() && !self.childless,
+            ran_ms: self.ran_ms,
         }
     }
 
@@ -121,6 +123,9 @@ impl Run {
         if let Some(mask) = &mut self.masks[stream] {
             self.masked.clear();
             mask.finish(&mut self.masked);
+            if stream == Stream::Stdout {
+                self.stamps.read(self.spool.totals()[stream], &self.masked);
+            }
             self.spool.append(stream, &self.masked);
             if let (Stream::Stderr, Some(last)) = (stream, self.masked.last()) {
                 self.last_stderr_byte = *last;

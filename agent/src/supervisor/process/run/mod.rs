@@ -20,7 +20,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::mask::Mask;
 use super::{StartRecord, exit_without_start, tree};
-use crate::spool::SpoolWriter;
+use crate::spool::{SpoolWriter, StampWriter};
 use crate::state::job_dir::{ACKNOWLEDGED, EndedBy, Exit, JobDir, Spec};
 use crate::supervisor::process::bash::{Bash, start_bash};
 
@@ -63,6 +63,7 @@ pub(crate) const ENDED: u8 = b'e';
 pub(super) struct Run {
     job: JobDir,
     spool: SpoolWriter,
+    stamps: StampWriter,
     wake: File,
     control: File,
     signals: SignalFd,
@@ -86,6 +87,8 @@ pub(super) struct Run {
     bash: Pid,
     /// How bash ended, once it has.
     bash_end: Option<WaitStatus>,
+    /// How long bash ran, in milliseconds, once it has ended.
+    ran_ms: Option<u64>,
     /// True once this process has no children left.
     childless: bool,
     ended_by: EndedBy,
@@ -130,6 +133,7 @@ impl Run {
         Ok(Self {
             job: job.clone(),
             spool: SpoolWriter::new(job.path()),
+            stamps: StampWriter::new(job.path()),
             wake: fifo("wake")?,
             control: fifo("control")?,
             signals: SignalFd::with_flags(&watched, flags)?,
@@ -148,6 +152,7 @@ impl Run {
             at_shutdown: false,
             bash: Pid::from_raw(0),
             bash_end: None,
+            ran_ms: None,
             childless: false,
             ended_by: EndedBy::Itself,
             kill_at: None,
@@ -172,6 +177,7 @@ impl Run {
             let error = format!("the job's start can't be recorded: {e}");
             return exit_without_start(EndedBy::Itself, Some(error));
         }
+        self.stamps.begin();
         match bash.and_then(|bash| start_bash(&bash)) {
             Ok(pid) => self.bash = pid,
             Err(e) => {
@@ -335,6 +341,9 @@ impl Run {
                 &self.masked
             }
         };
+        if stream == Stream::Stdout {
+            self.stamps.read(self.spool.totals()[stream], bytes);
+        }
         self.spool.append(stream, bytes);
         if let (Stream::Stderr, Some(last)) = (stream, bytes.last()) {
             self.last_stderr_byte = *last;
