@@ -62,50 +62,35 @@ toggle.addEventListener('click', () => {
   showTheme();
 });
 
-// Keys: `g` and a letter go to a page, `/` searches, `?` lists all keys. Ignored in text fields.
-const places = { o: '/', j: '/jobs', n: '/nodes', p: '/presets' };
+// Keys: Ctrl+K opens the palette, `g` and a letter go to a page, `/` searches, `?` lists all keys.
+// Single letters are letters in text fields.
+const places = { o: '/', j: '/jobs', r: '/runs', n: '/nodes', p: '/presets' };
+const [find, keys] = ['find', 'show-keys'].map((id) => document.getElementById(id));
+const openPalette = () => import('./palette.js').then(({ togglePalette }) => togglePalette());
+const showKeys = () => import('./keys.js').then(({ showKeys }) => showKeys());
+if (find) {
+  find.hidden = false;
+  find.addEventListener('click', openPalette);
+  if (/Mac|iPhone|iPad/.test(navigator.platform)) find.querySelector('kbd').textContent = '⌘ K';
+}
+keys.hidden = false;
+keys.addEventListener('click', showKeys);
 let goes = 0;
 document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select')) return;
-  if (Date.now() - goes < 1500 && places[event.key] && document.querySelector('.top nav')) location.assign(places[event.key]);
-  goes = event.key === 'g' ? Date.now() : 0;
-  if (event.key === '/') {
+  const { key, ctrlKey, metaKey, altKey, shiftKey, target } = event;
+  if (find && key.toLowerCase() === 'k' && ctrlKey !== metaKey && !altKey && !shiftKey) {
+    event.preventDefault();
+    return openPalette();
+  }
+  if (ctrlKey || metaKey || altKey || target.closest('input, textarea, select, dialog')) return;
+  if (find && Date.now() - goes < 1500 && places[key]) location.assign(places[key]);
+  goes = key === 'g' ? Date.now() : 0;
+  if (key === '/') {
     const search = document.querySelector('input[type=search]');
     if (search) {
       event.preventDefault();
       search.focus();
     }
   }
-  if (event.key === '?') showKeys();
+  if (key === '?') showKeys();
 });
-
-function showKeys() {
-  let dialog = document.getElementById('keys');
-  if (!dialog) {
-    dialog = document.createElement('dialog');
-    dialog.id = 'keys';
-    dialog.setAttribute('aria-labelledby', 'keys-h');
-    const heading = document.createElement('h2');
-    heading.id = 'keys-h';
-    heading.textContent = 'Keys';
-    const list = document.createElement('dl');
-    const keys = [['g o', 'overview'], ['g j', 'jobs'], ['g n', 'nodes'], ['g p', 'presets'], ['/', 'search'],
-      ['f', 'follow a job’s output'], ['w', 'wrap its lines'], ['t', 'show timestamps'], ['e', 'go to the first error'],
-      ['j, k', 'next step, previous step'], ['z', 'fold or unfold all steps'],
-      ['↑, ↓, Enter', 'in the output: another line, a link to it'], ['Shift+Enter', 'a link to the lines up to it'], ['?', 'this list']];
-    for (const [key, does] of keys) {
-      const [term, words] = [document.createElement('dt'), document.createElement('dd')];
-      term.textContent = key;
-      words.textContent = does;
-      list.append(term, words);
-    }
-    const form = document.createElement('form');
-    form.method = 'dialog';
-    const close = document.createElement('button');
-    close.textContent = 'Close';
-    form.append(close);
-    dialog.append(heading, list, form);
-    document.body.append(dialog);
-  }
-  dialog.showModal();
-}

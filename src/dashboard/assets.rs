@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn every_module_that_is_named_is_there() {
-        for entry in ["job.js", "live.js", "worker.js", "queue.js"] {
+        for entry in ["job.js", "live.js", "worker.js", "queue.js", "palette.js"] {
             for name in parts_of(entry).iter().chain([&entry]) {
                 assert!(index().assets.contains_key(*name), "{name}");
             }

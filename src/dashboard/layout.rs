@@ -132,7 +132,10 @@ pub(super) fn draw(page: &Page<'_>) -> Markup {
                 (header(page))
                 p #connection-lost .connection-lost role="status" hidden { "Connection to the server lost. Reconnecting…" }
                 main #main tabindex="-1" { (page.body) }
-                footer { a href="/docs/api" { "API" } }
+                footer {
+                    a href="/docs/api" { "API" }
+                    button #show-keys .quiet type="button" hidden aria-haspopup="dialog" { "Keys " kbd { "?" } }
+                }
             }
         }
     }
@@ -162,6 +165,10 @@ fn header(page: &Page<'_>) -> Markup {
                         (entry(page, "/users", "Users"))
                         (entry(page, "/audit", "Audit"))
                     }
+                }
+                // Shown by scripts, which open it.
+                @if user.role >= Role::Viewer {
+                    button #find .quiet type="button" hidden aria-haspopup="dialog" { "Go to…" kbd { "Ctrl K" } }
                 }
                 div.who {
                     a.me href="/account" title=(format!("{} · {}", user.email, user.role)) { bdi { (user.name) } }

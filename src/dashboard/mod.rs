@@ -27,6 +27,7 @@ mod node_picker;
 mod nodes;
 mod not_found;
 mod overview;
+mod palette;
 mod param;
 mod parts;
 mod plain;
@@ -88,6 +89,7 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ("/jobs/{id}", &["scope", "view"]),
     ("/jobs/{id}/cancel", &["scope"]),
     ("/jobs/{id}/compare", &["with", "scope"]),
+    ("/palette", &["q"]),
     ("/runs", &["state", "preset", "scope", "cursor"]),
     ("/runs/{id}", &["scope", "state", "view"]),
     ("/runs/{id}/rows", &["scope", "state", "job"]),
@@ -135,6 +137,7 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
         .route("/runs/{id}", get(run::show))
         .route("/runs/{id}/rows", get(run::show_rows))
         .route("/runs/{id}/{action}", post(run::act))
+        .route("/palette", get(palette::show))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))
         .route("/account/tokens", post(account::add_token))

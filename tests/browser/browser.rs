@@ -240,6 +240,20 @@ impl Browser {
         self.driver.post("/actions", &body).expect("keys");
     }
 
+    /// Presses a key while Ctrl is held.
+    pub(crate) fn ctrl(&self, key: &str) {
+        const CTRL: &str = "\u{e009}";
+        let of = |kind: &str, key: &str| json!({"type": kind, "value": key});
+        let actions = [
+            of("keyDown", CTRL),
+            of("keyDown", key),
+            of("keyUp", key),
+            of("keyUp", CTRL),
+        ];
+        let body = json!({"actions": [{"type": "key", "id": "keys", "actions": actions}]});
+        self.driver.post("/actions", &body).expect("keys");
+    }
+
     /// Says yes to what the page asks.
     #[track_caller]
     pub(crate) fn say_yes(&self) {

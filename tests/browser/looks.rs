@@ -163,9 +163,10 @@ fn every_page_in_both_themes_and_narrow() {
 /// The addresses of all pages, as the dashboard's own list of routes has them.
 fn routes() -> Vec<&'static str> {
     // A link that is used up by a look, a part of a page, and files.
-    const NO_PAGES: [&str; 4] = [
+    const NO_PAGES: [&str; 5] = [
         "/once/{code}",
         "/runs/{id}/rows",
+        "/palette",
         "/presets/{name}/nodes",
         "/assets/{version}/{*file}",
     ];

@@ -21,6 +21,7 @@ mod live;
 mod long_log;
 mod looks;
 mod no_script;
+mod palette;
 mod run_fleet;
 mod runs;
 mod saved_form;

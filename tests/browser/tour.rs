@@ -118,6 +118,13 @@ fn axe_finds_no_violation_on_any_page() {
                 browser.open(address);
                 visit(browser, name);
             }
+            admin.open("/");
+            admin.ctrl("k");
+            admin.until("document.querySelector('#palette [role=option]')");
+            visit(&admin, "palette");
+            admin.keys("\u{e00c}?");
+            admin.until("document.getElementById('keys')?.open");
+            visit(&admin, "keys");
             starting.open("/nodes");
             starting.fill("#f-id", "attic-pi");
             starting.press("Add");

@@ -53,6 +53,7 @@ mod openapi;
 mod ops;
 mod output;
 mod output_calls;
+mod palette;
 mod postgres;
 mod postgres_tls;
 mod presets;
