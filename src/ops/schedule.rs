@@ -22,6 +22,7 @@ pub(crate) async fn follow(
     stopping: watch::Receiver<bool>,
 ) {
     let mut failures = 0_u32;
+    metrics.expect_backups();
     if let Some(at) = newest(&plan.dir) {
         metrics.set_last_backup(at);
     }

@@ -390,6 +390,9 @@ fn a_backup_that_fails_is_logged_counted_and_tried_again() {
         .start();
     let admin = server.admin();
     eventually("a backup", || backups(&folder).first().cloned());
+    let page = admin.get("/metrics").gives(200).text();
+    let none = "hyprbox_backups_total{outcome=\"failed\"} 0";
+    assert!(page.contains(none), "{page}");
     let away = server.setup().folder().join("away");
     std::fs::rename(&folder, &away).expect("renames");
     eventually("a complaint", || {
@@ -399,7 +402,7 @@ fn a_backup_that_fails_is_logged_counted_and_tried_again() {
     });
     let page = admin.get("/metrics").gives(200).text();
     assert!(
-        page.contains("hyprbox_backups_total{outcome=\"failed\"}"),
+        page.contains("hyprbox_backups_total{outcome=\"failed\"} 1"),
         "{page}"
     );
     std::fs::create_dir(&folder).expect("a folder");
