@@ -187,6 +187,7 @@ impl App {
             lease_seconds: config.lease_seconds,
             keep_days: config.keep_days,
             operator_scope: config.operator_scope,
+            saves_presets: config.saves_presets,
         };
         let jobs = Jobs::new(
             nodes.clone(),

@@ -45,6 +45,20 @@ impl NodeStanding {
 #[derive(Debug, Clone, Copy)]
 pub struct NotForeign;
 
+impl Operator {
+    /// A person whose role suffices; otherwise a 403.
+    pub fn of(user: User) -> Result<Self, ApiError> {
+        require(user, Role::Operator).map(Self)
+    }
+}
+
+impl Admin {
+    /// A person whose role suffices; otherwise a 403.
+    pub fn of(user: User) -> Result<Self, ApiError> {
+        require(user, Role::Admin).map(Self)
+    }
+}
+
 /// A 403 that names the required role, unless the user has it.
 fn require(user: User, least: Role) -> Result<User, ApiError> {
     if user.role >= least {

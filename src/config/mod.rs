@@ -80,6 +80,8 @@ pub struct Config {
     /// Peers whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     pub operator_scope: OperatorScope,
+    /// Whether presets can be saved in the app.
+    pub saves_presets: bool,
     /// Filter for `tracing`.
     pub log: String,
     /// Whether the log is JSON.
@@ -160,6 +162,13 @@ impl Config {
                     },
                 )?
                 .unwrap_or_default(),
+            saves_presets: source
+                .read("HYPRBOX_PRESETS", "app or files", |value| match value {
+                    "app" => Some(true),
+                    "files" => Some(false),
+                    _ => None,
+                })?
+                .unwrap_or(true),
             log: source
                 .read(
                     "HYPRBOX_LOG",

@@ -116,6 +116,11 @@ const SETTINGS: &[Setting] = &[
         help: "Jobs that an OPERATOR may read: all, or own [all]",
     },
     Setting {
+        variable: "HYPRBOX_PRESETS",
+        flag: "presets",
+        help: "app: presets can be saved in the app; files: those are ignored [app]",
+    },
+    Setting {
         variable: "HYPRBOX_LOG",
         flag: "log",
         help: "Log filter [info]",

@@ -49,6 +49,7 @@ fn every_bad_value_is_one_line_with_name_value_and_allowed() {
         ("HYPRBOX_KEEP_DAYS", "0", "1"),
         ("HYPRBOX_TRUSTED_PROXIES", "10.0.0.0/99", "networks"),
         ("HYPRBOX_OPERATOR_SCOPE", "everybody", "own"),
+        ("HYPRBOX_PRESETS", "folder", "files"),
         ("HYPRBOX_LOG", "a=b=c", "filter"),
         ("HYPRBOX_LOG_FORMAT", "xml", "json"),
     ] {

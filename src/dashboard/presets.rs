@@ -90,7 +90,7 @@ fn card(entry: &CatalogEntry, node: Option<&str>) -> Markup {
     html! {
         li.card {
             div.head { a.strong href=(address) { bdi { (words::visible(&preset.title)) } } (risk(preset.risk)) }
-            p.dim { code { (preset.name) } " · " (targets(preset)) @if let Some(origin) = origin(entry.origin) { " · " (origin) } }
+            p.dim { code { (preset.name) } " · " (targets(preset)) @if let Some(origin) = origin(entry) { " · " (origin) } }
             @if !about.is_empty() { p.about { (words::prose(about)) } }
         }
     }
@@ -114,10 +114,25 @@ pub(super) fn targets(preset: &Preset) -> String {
     }
 }
 
-fn origin(origin: Origin) -> Option<&'static str> {
-    match origin {
-        Origin::BuiltIn => None,
-        Origin::Folder => Some("from the presets folder"),
-        Origin::Override => Some("from the presets folder, in place of the built-in one"),
-    }
+/// Where the preset comes from, and what it hides; `None` for a built-in one.
+pub(super) fn origin(entry: &CatalogEntry) -> Option<String> {
+    let from = match (entry.origin, &entry.saved) {
+        (Origin::BuiltIn, _) => return None,
+        (Origin::Folder | Origin::Override, _) => "from the presets folder".to_owned(),
+        (Origin::App, None) => "saved here".to_owned(),
+        (Origin::App, Some(saved)) => format!("saved here, version {}", saved.version),
+    };
+    let hidden: Vec<&str> = entry
+        .hides
+        .iter()
+        .map(|hidden| match hidden {
+            Origin::BuiltIn => "the built-in one",
+            Origin::App => "the one saved here",
+            Origin::Folder | Origin::Override => "the one in the presets folder",
+        })
+        .collect();
+    Some(match hidden.is_empty() {
+        true => from,
+        false => format!("{from}, hides {}", hidden.join(" and ")),
+    })
 }

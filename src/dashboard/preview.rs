@@ -38,8 +38,8 @@ impl Preview {
             .jobs
             .render(preset.to_owned(), params.into(), faults)
             .await?;
-        let (script, values, _) = rendered;
-        let (script, params) = (script.text, Value::Object(values.shown()));
+        let params = Value::Object(rendered.values.shown());
+        let script = rendered.script.text;
         let last = compare::last_run(site, user, Scope::Mine, (node, preset), None).await?;
         let last = match last {
             Some(job) => {

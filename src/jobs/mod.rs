@@ -6,7 +6,7 @@ mod life;
 mod live;
 mod log;
 mod node_routes;
-mod preset_routes;
+mod preset;
 mod routes;
 mod run;
 mod view;
@@ -22,11 +22,14 @@ pub use life::cancel::FailRequest;
 pub use life::claim_times::{ClaimTimes, EXPIRY_RANGE};
 pub use life::key::{KeyError, SecretKey};
 pub use life::poll_fast_path::{FastAnswer, PollFastPath};
-pub use life::queue::{Idempotency, QueueOutcome, QueueRequest, check_timeout, find_key};
+pub use life::queue::{
+    Idempotency, QueueOutcome, QueueRequest, RenderedPreset, check_timeout, find_key,
+};
 pub use live::events::{Counted, DoneEvent, StatusEvent};
 pub use log::diff::unified as unified_diff;
 pub use log::steps::{Step, StepDuration, StepState};
 pub use log::window::OutputEnd;
+pub use preset::{Condition, PresetError, PresetVersionView, SavedPreset, etag_of};
 pub use routes::{JobPage, cursor_of, idempotency_key};
 pub use run::access::{find_visible_run, record_run};
 pub use run::advance::RunAdvance;
@@ -53,6 +56,8 @@ pub struct Limits {
     pub keep_days: Option<u64>,
     /// Which jobs an OPERATOR may read.
     pub operator_scope: OperatorScope,
+    /// Whether presets can be saved in the app. Otherwise those that were saved are ignored.
+    pub saves_presets: bool,
 }
 
 /// Everything that the server does with jobs. Cheap to clone.
@@ -83,6 +88,7 @@ pub struct Services {
     audited_views: live::dashboard_stream::AuditedViews,
     viewers: live::viewers::Viewers,
     comparing: log::comparing::Turns,
+    linting: log::comparing::Turns,
     stopping: watch::Receiver<bool>,
 }
 
@@ -125,6 +131,7 @@ impl Jobs {
             audited_views: live::dashboard_stream::AuditedViews::default(),
             viewers: live::viewers::Viewers::default(),
             comparing: log::comparing::Turns::default(),
+            linting: log::comparing::Turns::default(),
             stopping,
         }))
     }
@@ -139,7 +146,7 @@ impl Jobs {
             .merge(live::dashboard_stream::routes())
             .merge(life::agent_routes::routes())
             .merge(node_routes::routes())
-            .merge(preset_routes::routes())
+            .merge(preset::routes::routes())
             .with_state(self.clone())
     }
 

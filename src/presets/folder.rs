@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::git::Checkout;
 use super::schema::{Fault, MAX_FILE_BYTES, Preset};
 use crate::clock;
 
@@ -110,6 +111,16 @@ struct PresetFile {
 /// A text and the result of parsing it.
 type Parsed = (String, Result<Preset, Vec<Fault>>);
 
+/// The good version of a file.
+#[derive(Debug)]
+pub(super) struct FolderPreset {
+    pub(super) preset: Preset,
+    /// The YAML text.
+    pub(super) source: String,
+    /// The commit of the folder, if it is a git checkout; with `-dirty` if the file differs.
+    pub(super) commit: Option<String>,
+}
+
 /// The folder as of the last reload.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -117,6 +128,8 @@ pub(super) struct Folder {
     files: BTreeMap<OsString, PresetFile>,
     /// Why the folder itself couldn't be read.
     error: Option<FileError>,
+    /// The commit that is checked out, if the folder is in a git checkout.
+    checkout: Option<Checkout>,
 }
 
 impl Folder {
@@ -125,15 +138,25 @@ impl Folder {
             path,
             files: BTreeMap::new(),
             error: None,
+            checkout: None,
         }
     }
 
     /// The good version of every file. Of two with the same name the later one wins: `a.yaml` comes
     /// after `a.yml`.
-    pub(super) fn presets(&self) -> Vec<(Preset, String)> {
+    pub(super) fn presets(&self) -> Vec<FolderPreset> {
         // In byte order `a.yaml` comes before `a.yml`.
-        let good = self.files.values().rev();
-        good.filter_map(|file| file.good.clone()).collect()
+        let good = self.files.iter().rev();
+        let preset = |(name, file): (&OsString, &PresetFile)| {
+            let (preset, source) = file.good.clone()?;
+            let commit = self.checkout.as_ref();
+            Some(FolderPreset {
+                commit: commit.map(|checkout| checkout.commit_of(name, source.as_bytes())),
+                preset,
+                source,
+            })
+        };
+        good.filter_map(preset).collect()
     }
 
     /// By file, then by line.
@@ -149,6 +172,7 @@ impl Folder {
             Err(error) => return self.folder_failed(&error),
         };
         let mut changed = self.error.take().is_some();
+        changed |= Checkout::refresh(&mut self.checkout, &self.path);
         self.files.retain(|name, _| {
             let stays = names.contains(name);
             changed |= !stays;

@@ -9,8 +9,9 @@
 //! | `parse` | YAML text → [`Preset`], or every [`Fault`] with its line |
 //! | `shape`, `words` | the YAML structure for serde; names, lines and durations |
 //! | `locate` | a path such as `params.ssh_port.default` → line and column of the YAML text |
-//! | [`catalog`] | built-in presets and those of a folder, reloaded when files change |
+//! | [`catalog`] | built-in presets, those saved in the app, and those of a folder |
 //! | `folder` | that folder, file by file: changes, and the last good version |
+//! | `git` | the commit of a folder that is a git checkout |
 //! | [`params`] | a request's JSON params against the preset → [`Values`], or every error at once |
 //! | [`mod@render`] | preset + values → the job's script; pure |
 //! | `announce` | the lines with which a script announces its steps |
@@ -23,6 +24,7 @@ mod announce;
 pub mod catalog;
 pub mod check;
 mod folder;
+mod git;
 mod locate;
 pub mod params;
 mod parse;
@@ -36,9 +38,13 @@ mod words;
 mod tests;
 
 pub use announce::script_steps;
-pub use catalog::{Catalog, CatalogEntry, Origin, Snapshot};
+pub use catalog::{Catalog, CatalogEntry, Origin, SavedInfo, SavedText, Snapshot};
 pub use folder::FileError;
 pub use params::{ParamErrors, Values};
 pub use render::{Script, render, script_sha256};
-pub use schema::{Fault, Param, ParamKind, ParamValue, Preset, Risk, Step, TIMEOUT_RANGE};
+pub use schema::{
+    DEFAULT_TIMEOUT_SECONDS, Fault, MAX_FILE_BYTES, Param, ParamKind, ParamValue, Preset, Risk,
+    Step, TIMEOUT_RANGE,
+};
 pub use view::{ParamView, PresetList, PresetView};
+pub use words::{ONE_OFF, has_command, is_preset_name};

@@ -27,7 +27,7 @@ fn list(fields: &BTreeMap<String, String>) -> String {
 
 /// The values that a job uses, checked against its preset, with defaults filled in. An optional
 /// param without a value or a default is absent.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Values {
     /// In the preset's order; `None` stands for a secret's value.
     used: Vec<(String, Option<ParamValue>)>,

@@ -7,12 +7,14 @@
 //! - `shipped`: the built-in presets: snapshots of their scripts, shellcheck
 //! - `check`: the linter, on broken presets and on correct ones that look broken
 //! - `faults`: each kind of invalid preset file, with its line
+//! - `import`: shell scripts as presets: exact, with the same effect, and what would change
 //! - `reload`, `watched`: the folder, file by file, and its log
 
 mod bash;
 mod check;
 mod faults;
 mod hostile;
+mod import;
 mod inputs;
 mod params;
 mod reload;

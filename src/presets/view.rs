@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::catalog::{CatalogEntry, Origin, Snapshot};
 use super::folder::FileError;
 use super::schema::{MAX_TEXT_CHARS, Param, ParamKind, ParamValue, Risk};
+use crate::clock::Timestamp;
 
 /// All presets.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -53,6 +54,22 @@ pub struct PresetView {
     /// The YAML text.
     pub source: String,
     pub origin: Origin,
+    /// The version of a preset that was saved in the app.
+    #[schema(required = true)]
+    pub version: Option<u64>,
+    /// Email of the user who saved this version.
+    #[schema(required = true)]
+    pub saved_by: Option<String>,
+    /// When this version was saved.
+    #[schema(required = true)]
+    pub saved_at: Option<Timestamp>,
+    /// The commit of a presets folder that is a git checkout: 40 hex digits, with `-dirty` if the
+    /// file differs from the commit.
+    #[schema(required = true)]
+    pub commit: Option<String>,
+    /// Origins of presets of the same name that this one hides. A file of the presets folder hides
+    /// a preset saved in the app, and both hide a built-in preset.
+    pub hides: Vec<Origin>,
 }
 
 impl From<&CatalogEntry> for PresetView {
@@ -70,6 +87,11 @@ impl From<&CatalogEntry> for PresetView {
             params: preset.params.iter().map(ParamView::from).collect(),
             source: entry.source.clone(),
             origin: entry.origin,
+            version: entry.saved.as_ref().map(|saved| saved.version),
+            saved_by: entry.saved.as_ref().map(|saved| saved.by_email.clone()),
+            saved_at: entry.saved.as_ref().map(|saved| saved.at),
+            commit: entry.commit.clone(),
+            hides: entry.hides.clone(),
         }
     }
 }

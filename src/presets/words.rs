@@ -1,8 +1,13 @@
 //! Names and lines in a preset file.
 
-/// Whether this is `[a-z0-9-]+` and short enough for a file name and a heading.
-pub(super) fn is_preset_name(name: &str) -> bool {
+/// The preset of a run whose script was given instead of a preset.
+pub const ONE_OFF: &str = "-";
+
+/// Whether this is `[a-z0-9-]+` and short enough for a file name and a heading. [`ONE_OFF`] stands
+/// for no preset.
+pub fn is_preset_name(name: &str) -> bool {
     (1..=100).contains(&name.len())
+        && name != ONE_OFF
         && name
             .bytes()
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
@@ -34,7 +39,7 @@ pub(super) fn is_line(text: &str) -> bool {
 
 /// Whether there is a command to run: bash refuses empty parentheses, and a condition that has only
 /// comments would always be true.
-pub(super) fn has_command(text: &str) -> bool {
+pub fn has_command(text: &str) -> bool {
     text.lines().any(|line| {
         let line = line.trim();
         !line.is_empty() && !line.starts_with('#')

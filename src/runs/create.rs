@@ -6,17 +6,17 @@ use std::sync::Arc;
 use hyprbox_protocol::Secrets;
 use serde_json::{Map, Value, json};
 
-use super::request::NODES_MAX;
+use super::request::{CheckedRequest, NODES_MAX};
 use super::{RunError, RunRequest, Runs};
 use crate::auth::User;
 use crate::clock;
 use crate::http::FieldErrors;
 use crate::jobs::{
-    ClaimTimes, Idempotency, JobError, Plan, RunAdvance, RunView, check_timeout, find_key,
+    ClaimTimes, Idempotency, JobError, Plan, RenderedPreset, RunAdvance, RunView, find_key,
     record_run,
 };
 use crate::nodes::Selector;
-use crate::presets::Script;
+use crate::presets::{ONE_OFF, Script};
 use crate::store::id::UserId;
 use crate::store::job::{JobKind, PresetSource};
 use crate::store::node::{self, Node};
@@ -41,6 +41,7 @@ pub(super) struct RenderedRun {
     params: Map<String, Value>,
     secrets: Secrets,
     timeout_seconds: u64,
+    preset_source: PresetSource,
 }
 
 /// Everything that the transaction inserts, prepared outside it.
@@ -61,6 +62,28 @@ struct NewJob {
     sealed: Option<Vec<u8>>,
 }
 
+impl RenderedRun {
+    pub(super) fn new(
+        request: &RunRequest,
+        (plan, times, selector): CheckedRequest,
+        preset: RenderedPreset,
+    ) -> Self {
+        let given = request
+            .timeout_seconds
+            .and_then(|given| u64::try_from(given).ok());
+        Self {
+            plan,
+            times,
+            selector,
+            script: preset.script,
+            params: preset.values.shown(),
+            secrets: preset.values.into_secrets(),
+            timeout_seconds: given.unwrap_or(preset.timeout_seconds),
+            preset_source: preset.preset_source,
+        }
+    }
+}
+
 impl Runs {
     /// Renders the preset, freezes the script and the nodes, and queues a job for each node.
     pub async fn create(
@@ -70,16 +93,25 @@ impl Runs {
         idempotency: Option<Idempotency>,
         retry_of: Option<String>,
     ) -> Result<CreateOutcome, RunError> {
-        let key = idempotency.map(|given| (given.key, self.digest_of(&given.body)));
         // Checked first, because the preset may have changed or gone since the first request.
-        if let Some((key, digest)) = key.clone() {
-            let user_id = user.id.clone();
-            let found = move |tx: &mut dyn Tx| find_idempotent(tx, &user_id, &key, digest);
-            if let Some(before) = self.store.read(found).await? {
-                return Ok(CreateOutcome::Existing(before));
-            }
+        let (key, before) = self.find_earlier(user, idempotency).await?;
+        if let Some(before) = before {
+            return Ok(CreateOutcome::Existing(before));
         }
         let rendered = self.render_run(&request).await?;
+        self.create_rendered(user, request, rendered, key, retry_of)
+            .await
+    }
+
+    /// Freezes a script and the nodes, and queues a job for each node.
+    pub(super) async fn create_rendered(
+        &self,
+        user: &User,
+        request: RunRequest,
+        rendered: RenderedRun,
+        key: Option<(String, [u8; 32])>,
+        retry_of: Option<String>,
+    ) -> Result<CreateOutcome, RunError> {
         let nodes = self.nodes_of_run(&request, &rendered.selector).await?;
         let runs = self.clone();
         let by = user.clone();
@@ -107,32 +139,29 @@ impl Runs {
         Ok(outcome)
     }
 
+    /// The digest of an idempotent request, and the run that an earlier one with this key created.
+    pub(super) async fn find_earlier(
+        &self,
+        user: &User,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(Option<(String, [u8; 32])>, Option<RunView>), RunError> {
+        let Some(given) = idempotency else {
+            return Ok((None, None));
+        };
+        let digest = self.digest_of(&given.body);
+        let (user_id, key) = (user.id.clone(), given.key.clone());
+        let found = move |tx: &mut dyn Tx| find_idempotent(tx, &user_id, &key, digest);
+        let before = self.store.read(found).await?;
+        Ok((Some((given.key, digest)), before))
+    }
+
     /// Checks a request and renders its preset. Returns every fault at once.
     pub(super) async fn render_run(&self, request: &RunRequest) -> Result<RenderedRun, RunError> {
         let mut faults = FieldErrors::default();
-        let (plan, times) = request.check(&mut faults);
-        let selector = request.selector.as_deref().and_then(|text| {
-            let parsed = Selector::parse(text);
-            parsed
-                .map_err(|error| faults.add("selector", error.to_string()))
-                .ok()
-        });
-        check_timeout(request.timeout_seconds, &mut faults);
+        let checked = request.check_all(&mut faults);
         let params = request.params.clone().unwrap_or_default();
-        let (script, values, preset_timeout) =
-            self.render(request.preset.clone(), params, faults).await?;
-        let given = request
-            .timeout_seconds
-            .and_then(|given| u64::try_from(given).ok());
-        Ok(RenderedRun {
-            plan,
-            times,
-            selector,
-            script,
-            params: values.shown(),
-            secrets: values.into_secrets(),
-            timeout_seconds: given.unwrap_or(preset_timeout),
-        })
+        let preset = self.render(request.preset.clone(), params, faults).await?;
+        Ok(RenderedRun::new(request, checked, preset))
     }
 
     /// The nodes of a run, in their order.
@@ -208,7 +237,7 @@ impl Runs {
             created_by_email: user.email.clone(),
             created_at: now,
             retry_of,
-            preset_source: PresetSource::default(),
+            preset_source: rendered.preset_source,
         };
         let mut jobs = Vec::with_capacity(nodes.len());
         for node in nodes {
@@ -279,8 +308,13 @@ fn insert(
             node_id: job.node_id.clone(),
         });
     }
-    let detail = format!("{} on {} nodes", run.preset, run.node_count);
-    record_run(tx, &run.created_by_email, "run.queue", &run.id, &detail)?;
+    let (action, what) = if run.preset == ONE_OFF {
+        ("run.exec", format!("script {}", script.sha256))
+    } else {
+        ("run.queue", run.preset.clone())
+    };
+    let detail = format!("{what} on {} nodes", run.node_count);
+    record_run(tx, &run.created_by_email, action, &run.id, &detail)?;
     advance.begin(tx, &run.id)?;
     let made = run::find(tx, &run.id)?.ok_or(RunError::NotFound)?;
     Ok(CreateOutcome::New(RunView::read(tx, made)?))

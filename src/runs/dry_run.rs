@@ -39,7 +39,7 @@ impl Runs {
     pub async fn dry_run(&self, request: RunRequest) -> Result<DryRun, RunError> {
         let rendered = self.render_run(&request).await?;
         let nodes = self.nodes_of_run(&request, &rendered.selector).await?;
-        let presets = self.catalog.current();
+        let presets = self.presets().await?;
         let preset = presets.get(&request.preset).map(|entry| &entry.preset);
         let batches = rendered.plan.batches(nodes.len());
         let view = |(node, batch): (Node, u64)| DryRunNode {

@@ -23,6 +23,9 @@ pub enum RunError {
     Stopping,
     #[error("Every job of the run that has a node has succeeded, so there is nothing to retry")]
     NothingToRetry,
+    /// A script without a preset may be anything.
+    #[error("Only an ADMIN can run a script without a preset again")]
+    NeedsAdmin,
     /// What fails for a single job as well.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -50,6 +53,7 @@ impl From<RunError> for ApiError {
                 ApiError::conflict("wrong_state", message)
             }
             RunError::NothingToRetry => ApiError::conflict("nothing_to_retry", message),
+            RunError::NeedsAdmin => ApiError::forbidden(message),
             RunError::Job(error) => error.into(),
         }
     }

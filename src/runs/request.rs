@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::http::{FieldErrors, NamedValues};
-use crate::jobs::{ClaimTimes, Plan, PlanRequest};
+use crate::jobs::{ClaimTimes, Plan, PlanRequest, check_timeout};
+use crate::nodes::Selector;
 use crate::store::job::JobKind;
 
 /// The most nodes of a run.
@@ -133,7 +134,39 @@ impl<'de> Visitor<'de> for NodeIdsVisitor {
     }
 }
 
+/// What a checked request consists of, apart from its preset.
+pub(super) type CheckedRequest = (Plan, ClaimTimes, Option<Selector>);
+
 impl RunRequest {
+    /// A request for a preset, without nodes and options.
+    pub(super) fn of(preset: &str) -> Self {
+        Self {
+            preset: preset.to_owned(),
+            params: None,
+            nodes: None,
+            selector: None,
+            kind: None,
+            plan: None,
+            if_offline: None,
+            not_before: None,
+            expires_in_seconds: None,
+            timeout_seconds: None,
+        }
+    }
+
+    /// Checks everything but the preset and its params.
+    pub(super) fn check_all(&self, faults: &mut FieldErrors) -> CheckedRequest {
+        let (plan, times) = self.check(faults);
+        let selector = self.selector.as_deref().and_then(|text| {
+            let parsed = Selector::parse(text);
+            parsed
+                .map_err(|error| faults.add("selector", error.to_string()))
+                .ok()
+        });
+        check_timeout(self.timeout_seconds, faults);
+        (plan, times, selector)
+    }
+
     /// The plan and the times. Adds their faults, and those of the choice of nodes, to `faults`.
     pub(super) fn check(&self, faults: &mut FieldErrors) -> (Plan, ClaimTimes) {
         match (&self.nodes, &self.selector) {

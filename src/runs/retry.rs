@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use super::access::find;
 use super::{CreateOutcome, IfOffline, NodeIds, RunError, RunRequest, Runs};
 use crate::auth::User;
-use crate::http::NamedValues;
-use crate::jobs::{Plan, PlanRequest, RunView, Scope, record_run};
-use crate::presets::ParamKind;
+use crate::http::{FieldErrors, NamedValues};
+use crate::jobs::{JobError, Plan, PlanRequest, RunView, Scope, record_run};
+use crate::presets::{ONE_OFF, ParamKind};
 use crate::store::job::JobStatus;
 use crate::store::node;
 use crate::store::run::{self, Run};
@@ -75,9 +75,16 @@ impl Runs {
         if nodes.is_empty() {
             return Err(RunError::NothingToRetry);
         }
-        let params = self.params_of_retry(&run, request.params.unwrap_or_default());
-        let request = request_of(&run, params, nodes);
-        let made = self.create(user, request, None, Some(id.clone())).await?;
+        let given = request.params.unwrap_or_default();
+        let made = if run.preset == ONE_OFF {
+            refuse_params(&given)?;
+            let request = request_of(&run, given, nodes);
+            self.exec_again(user, &run, request).await?
+        } else {
+            let params = self.params_of_retry(&run, given).await?;
+            let request = request_of(&run, params, nodes);
+            self.create(user, request, None, Some(id.clone())).await?
+        };
         let (CreateOutcome::New(made) | CreateOutcome::Existing(made)) = made;
         let (actor, as_run) = (user.email.clone(), format!("as run {}", made.id));
         self.store
@@ -91,9 +98,12 @@ impl Runs {
 
     /// The params of a retry: those given, and the run's other ones that today's preset has. Its
     /// secrets are not known.
-    fn params_of_retry(&self, run: &Run, given: NamedValues) -> NamedValues {
-        self.catalog.refresh();
-        let presets = self.catalog.current();
+    async fn params_of_retry(
+        &self,
+        run: &Run,
+        given: NamedValues,
+    ) -> Result<NamedValues, RunError> {
+        let presets = self.presets().await?;
         let preset = presets.get(&run.preset).map(|entry| &entry.preset);
         let before: Map<String, Value> = serde_json::from_str(&run.params).unwrap_or_default();
         let mut params = given;
@@ -106,8 +116,19 @@ impl Runs {
                 params.kept.insert(name, value);
             }
         }
-        params
+        Ok(params)
     }
+}
+
+/// A script without a preset takes no params.
+fn refuse_params(given: &NamedValues) -> Result<(), JobError> {
+    let mut faults = FieldErrors::default();
+    for name in given.kept.keys() {
+        let message = "is unknown: a script without a preset takes no params";
+        faults.add(format!("params.{name}"), message);
+    }
+    faults.add_unnamed(given.more);
+    faults.into_faults().map_err(JobError::Fields)
 }
 
 fn request_of(run: &Run, params: NamedValues, nodes: Vec<String>) -> RunRequest {

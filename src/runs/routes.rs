@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 use super::control::RunAction;
 use super::dry_run::DryRun;
 use super::retry::{RetriedRun, RetryRequest};
-use super::{CreateOutcome, RunDetail, RunPage, RunRequest, Runs};
-use crate::auth::{Operator, User};
+use super::{CreateOutcome, ExecRequest, RunDetail, RunPage, RunRequest, Runs};
+use crate::auth::{Admin, Operator, User};
 use crate::http::{ApiError, JsonWithValue, OptionalJson, Pairs, Path, Query};
 use crate::jobs::{Idempotency, RunView, Scope, ScopedViewer, cursor_of, idempotency_key};
 use crate::store::run::{RunFilter, RunStatus};
@@ -35,16 +35,49 @@ async fn queue(
     if flag(&query, "dryRun")?.unwrap_or(false) {
         return Ok(axum::Json(runs.dry_run(request).await?).into_response());
     }
-    let idempotency = match (idempotency_key(&headers)?, json) {
-        (Some(key), Some(body)) => Some(Idempotency { key, body }),
-        (Some(_), None) => return Err(too_long_to_compare()),
-        (None, _) => None,
-    };
+    let idempotency = idempotency(&headers, json)?;
     let (status, run) = match runs.create(&user, request, idempotency, None).await? {
         CreateOutcome::New(run) => (StatusCode::CREATED, run),
         CreateOutcome::Existing(run) => (StatusCode::OK, run),
     };
     Ok((status, location(&run), axum::Json(run)).into_response())
+}
+
+/// Runs a script without a preset, once.
+///
+/// The script runs as it is: without distro guard, params, `set -e` and steps. Its run has the preset
+/// `-`.
+#[utoipa::path(post, path = "/api/exec", tag = "runs", operation_id = "exec_script", request_body = ExecRequest,
+    params(("Idempotency-Key" = Option<String>, Header, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+        description = "1 to 255 printable characters; for 24 h, repeating the key with the same body returns the same run")),
+    responses((status = 201, body = RunView, description = "The run. Its jobs are queued"),
+        (status = 200, body = RunView, description = "The run, which an earlier request with this Idempotency-Key created"),
+        (status = 404, description = "fields.nodes names every node that does not exist"),
+        (status = 409, description = "The Idempotency-Key was used with another body")),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn exec(
+    State(runs): State<Runs>,
+    Admin(user): Admin,
+    headers: HeaderMap,
+    JsonWithValue(request, json): JsonWithValue<ExecRequest>,
+) -> Result<Response, ApiError> {
+    let idempotency = idempotency(&headers, json)?;
+    let (status, run) = match runs.exec(&user, request, idempotency).await? {
+        CreateOutcome::New(run) => (StatusCode::CREATED, run),
+        CreateOutcome::Existing(run) => (StatusCode::OK, run),
+    };
+    Ok((status, location(&run), axum::Json(run)).into_response())
+}
+
+fn idempotency(
+    headers: &HeaderMap,
+    json: Option<serde_json::Value>,
+) -> Result<Option<Idempotency>, ApiError> {
+    match (idempotency_key(headers)?, json) {
+        (Some(key), Some(body)) => Ok(Some(Idempotency { key, body })),
+        (Some(_), None) => Err(too_long_to_compare()),
+        (None, _) => Ok(None),
+    }
 }
 
 /// A list of nodes with many repetitions is valid, but its value was not kept.
@@ -187,6 +220,7 @@ async fn retry(
 pub(super) fn routes() -> OpenApiRouter<Runs> {
     OpenApiRouter::new()
         .routes(routes!(queue, list))
+        .routes(routes!(exec))
         .routes(routes!(show))
         .routes(routes!(pause))
         .routes(routes!(resume))

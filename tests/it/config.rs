@@ -88,6 +88,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("HYPRBOX_TRUSTED_PROXIES", "10.0.0.0/33", "networks"),
     ("HYPRBOX_TRUSTED_PROXIES", "proxy.example.org", "networks"),
     ("HYPRBOX_OPERATOR_SCOPE", "mine", "own"),
+    ("HYPRBOX_PRESETS", "database", "files"),
     ("HYPRBOX_LOG", "a=b=c", "filter"),
     ("HYPRBOX_LOG_FORMAT", "xml", "json"),
 ];

@@ -29,6 +29,7 @@ mod due;
 mod enrol;
 mod events;
 mod exact;
+mod exec;
 mod facts;
 mod fail;
 #[cfg(feature = "postgres")]
@@ -62,6 +63,7 @@ mod replica_storm;
 mod replicas;
 mod review;
 mod runs;
+mod saved_presets;
 mod seed;
 mod selector;
 mod sign_in;

@@ -9,6 +9,8 @@ use crate::harness::{Answer, Call, FakeAgent, Field, PASSWORD, Person, Server, i
 
 /// Stands for a code that holds.
 const CODE: &str = "hbe_";
+/// A preset that is saved in the app.
+const MINE: &str = "name: mine\ntargets: [any]\nsteps: [{ name: One, run: echo hi }]\n";
 const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
 
 /// The least that opens an operation.
@@ -30,6 +32,8 @@ struct Entry {
     /// The path of something that is there.
     path: fn(&World) -> String,
     body: Option<Value>,
+    /// A header that it needs.
+    header: Option<(&'static str, &'static str)>,
     /// What an unknown id in the path gives; `None` where there is none.
     unknown: Option<u16>,
     /// Somebody else's is not there.
@@ -70,6 +74,10 @@ fn world() -> World {
     let viewer = server.person("viewer", "VIEWER");
     let operator = server.person("operator", "OPERATOR");
     let other = server.person("other", "OPERATOR");
+    let save = admin.call("PUT", "/api/presets/mine");
+    save.header("if-none-match", "*")
+        .json(&json!({"source": MINE}))
+        .gives(201);
     let (agent, stranger) = (admin.add_node("n1"), admin.add_node("n2"));
     let ended = operator.queue("n1");
     agent.claim();
@@ -153,6 +161,7 @@ fn entry(operation: &'static str, who: Who, path: fn(&World) -> String) -> Entry
         who,
         path,
         body: None,
+        header: None,
         unknown: None,
         is_owned: false,
         conflict: None,
@@ -162,6 +171,11 @@ fn entry(operation: &'static str, who: Who, path: fn(&World) -> String) -> Entry
 impl Entry {
     fn body(mut self, body: Value) -> Self {
         self.body = Some(body);
+        self
+    }
+
+    fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.header = Some((name, value));
         self
     }
 
@@ -189,6 +203,10 @@ impl Entry {
     }
 
     fn with_body(&self, call: Call) -> Call {
+        let call = match self.header {
+            Some((name, value)) => call.header(name, value),
+            None => call,
+        };
         match &self.body {
             Some(body) => call.json(body),
             None => call,
@@ -328,6 +346,36 @@ fn nodes() -> Vec<Entry> {
         .body(json!({"instance": "one", "intervalSeconds": 30}))
         .unknown(403),
         entry("GET /api/presets", Who::Viewer, |_| "/api/presets".into()),
+        entry("PUT /api/presets/{name}", Who::Admin, |_| {
+            "/api/presets/mine".into()
+        })
+        .body(json!({"source": MINE}))
+        .header("if-match", "*")
+        .unknown(412),
+        entry("DELETE /api/presets/{name}", Who::Admin, |_| {
+            "/api/presets/mine".into()
+        })
+        .header("if-match", "*")
+        .unknown(404),
+        entry("POST /api/presets/{name}/check", Who::Operator, |_| {
+            "/api/presets/mine/check".into()
+        })
+        .body(json!({"source": MINE}))
+        .unknown(200),
+        entry("GET /api/presets/{name}/versions", Who::Viewer, |_| {
+            "/api/presets/mine/versions".into()
+        })
+        .unknown(404),
+        entry(
+            "GET /api/presets/{name}/versions/{version}",
+            Who::Viewer,
+            |_| "/api/presets/mine/versions/1".into(),
+        )
+        .unknown(404),
+        entry("POST /api/presets/import", Who::Operator, |_| {
+            "/api/presets/import".into()
+        })
+        .body(json!({"script": "echo hi"})),
         entry("GET /api/presets/{name}", Who::Viewer, |_| {
             "/api/presets/note".into()
         })
@@ -425,6 +473,17 @@ fn runs() -> Vec<Entry> {
                 };
                 queue(json!(["n5"]));
                 queue(json!(["n5", "n4"]))
+            }),
+        entry("POST /api/exec", Who::Admin, |_| "/api/exec".into())
+            .body(json!({"script": "echo hi", "nodes": ["n5"]}))
+            .conflict(|world| {
+                let exec = |script: &str| {
+                    let body = json!({"script": script, "nodes": ["n5"]});
+                    let call = world.admin.post("/api/exec", &body);
+                    call.header("idempotency-key", "taken").send()
+                };
+                exec("true");
+                exec("false")
             }),
         entry("GET /api/runs", Who::Viewer, |_| "/api/runs".into()),
         entry("GET /api/runs/{id}", Who::Viewer, |world| {

@@ -12,7 +12,7 @@ use crate::clock::{self, Timestamp};
 use crate::http::{FieldErrors, NamedValues};
 use crate::jobs::life::claim_times::ClaimTimes;
 use crate::jobs::{JobError, Jobs};
-use crate::presets::{Script, Values, render};
+use crate::presets::{ONE_OFF, Preset, Script, Values, render};
 use crate::store::id::{JobId, UserId};
 use crate::store::idempotency::{self, StoredKey};
 use crate::store::job::{self, Holds, Job, JobKind, NewJob, PresetSource};
@@ -78,6 +78,17 @@ struct Rendered {
     params: Map<String, Value>,
     secrets: Secrets,
     timeout_seconds: u64,
+    preset_source: PresetSource,
+}
+
+/// A preset rendered with the params of a request.
+#[derive(Debug)]
+pub struct RenderedPreset {
+    pub script: Script,
+    pub values: Values,
+    /// The preset's timeout.
+    pub timeout_seconds: u64,
+    pub preset_source: PresetSource,
 }
 
 impl Jobs {
@@ -96,6 +107,7 @@ impl Jobs {
             return Ok(QueueOutcome::Existing(before));
         }
         let (rendered, times) = self.render_request(&request).await?;
+        let preset_source = rendered.preset_source;
         let job = NewJob {
             id: uuid::Uuid::now_v7().to_string(),
             preset: request.preset,
@@ -113,7 +125,7 @@ impl Jobs {
             not_before: None,
             expires_at: None,
             holds: Holds::NONE,
-            preset_source: PresetSource::default(),
+            preset_source,
         };
         let sealed = self.seal(&job.id, &rendered.secrets)?;
         let bytes = job.script.len() + job.params.len();
@@ -164,62 +176,85 @@ impl Jobs {
             &mut faults,
         );
         let params = request.params.clone().unwrap_or_default();
-        let (script, values, preset_timeout) =
-            self.render(request.preset.clone(), params, faults).await?;
+        let preset = self.render(request.preset.clone(), params, faults).await?;
         let timeout_seconds = request
             .timeout_seconds
             .and_then(|given| u64::try_from(given).ok());
         let rendered = Rendered {
-            script,
-            params: values.shown(),
-            secrets: values.into_secrets(),
-            timeout_seconds: timeout_seconds.unwrap_or(preset_timeout),
+            script: preset.script,
+            params: preset.values.shown(),
+            secrets: preset.values.into_secrets(),
+            timeout_seconds: timeout_seconds.unwrap_or(preset.timeout_seconds),
+            preset_source: preset.preset_source,
         };
         Ok((rendered, times))
     }
 
-    /// Renders a preset with params. Returns the script, the values used and the preset's timeout,
-    /// or every fault of the params at once, with the `faults` of the request's other fields.
+    /// Renders a preset with params. Returns every fault of the params at once, with the `faults` of
+    /// the request's other fields.
     pub async fn render(
         &self,
         name: String,
         params: NamedValues,
         mut faults: FieldErrors,
-    ) -> Result<(Script, Values, u64), JobError> {
-        let catalog = std::sync::Arc::clone(&self.catalog);
+    ) -> Result<RenderedPreset, JobError> {
+        if name == ONE_OFF {
+            faults.add(
+                "preset",
+                "can't be -, which stands for a script without a preset: send that to /api/exec",
+            );
+            return Err(JobError::Fields(faults));
+        }
+        let presets = self.presets().await?;
         let work = move || {
-            catalog.refresh();
-            let presets = catalog.current();
             let entry = presets
                 .get(&name)
                 .ok_or_else(|| JobError::no_preset(&presets, &name))?;
-            let checked = Values::check(&entry.preset, &params.kept);
-            let values = match checked {
-                // `params.more` counts names beyond those kept, which no preset has.
-                Ok(values) if faults.is_empty() && params.more == 0 => values,
-                checked => {
-                    if params.more > 0 && checked.is_ok() {
-                        faults.add("params", "has more names than a preset can have params");
-                    }
-                    faults.extend(checked.err().into_iter().flat_map(|errors| errors.fields));
-                    faults.add_unnamed(params.more);
-                    return Err(JobError::Fields(faults));
-                }
-            };
-            let script = render(&entry.preset, &values);
-            let mut faults = FieldErrors::default();
-            faults.check(
-                is_deliverable(&script, values.secrets()),
-                "params",
-                "are too long: no agent accepts a script of more than 16 MiB as JSON",
-            );
-            faults.into_faults().map_err(JobError::Fields)?;
-            Ok((script, values, u64::from(entry.preset.timeout_seconds)))
+            let (script, values) = render_with(&entry.preset, &params, faults)?;
+            Ok(RenderedPreset {
+                script,
+                values,
+                timeout_seconds: u64::from(entry.preset.timeout_seconds),
+                preset_source: PresetSource {
+                    version: entry.saved.as_ref().map(|saved| saved.version),
+                    commit: entry.commit.clone(),
+                },
+            })
         };
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|_| crate::store::StoreError::Stopping)?
     }
+}
+
+/// Renders a preset, or returns every fault of the params, with those of other fields.
+pub(in crate::jobs) fn render_with(
+    preset: &Preset,
+    params: &NamedValues,
+    mut faults: FieldErrors,
+) -> Result<(Script, Values), JobError> {
+    let checked = Values::check(preset, &params.kept);
+    let values = match checked {
+        // `params.more` counts names beyond those kept, which no preset has.
+        Ok(values) if faults.is_empty() && params.more == 0 => values,
+        checked => {
+            if params.more > 0 && checked.is_ok() {
+                faults.add("params", "has more names than a preset can have params");
+            }
+            faults.extend(checked.err().into_iter().flat_map(|errors| errors.fields));
+            faults.add_unnamed(params.more);
+            return Err(JobError::Fields(faults));
+        }
+    };
+    let script = render(preset, &values);
+    let mut faults = FieldErrors::default();
+    faults.check(
+        is_deliverable(&script, values.secrets()),
+        "params",
+        "are too long: no agent accepts a script of more than 16 MiB as JSON",
+    );
+    faults.into_faults().map_err(JobError::Fields)?;
+    Ok((script, values))
 }
 
 /// Checks the timeout of a request.

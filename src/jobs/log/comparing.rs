@@ -1,4 +1,4 @@
-//! Limits the comparisons of jobs: each takes memory and a processor for a while, so that few may
+//! Limits the comparisons of jobs, and other work of this kind: each takes memory and a processor for a while, so that few may
 //! run, and few may wait.
 
 use std::sync::Arc;
@@ -29,24 +29,30 @@ impl Default for Turns {
     }
 }
 
-/// A turn to compare two jobs; dropping it ends the turn.
+/// A turn to compare two jobs, or to run the linter; dropping it ends the turn.
 #[derive(Debug)]
 pub struct Turn {
     _queued: tokio::sync::OwnedSemaphorePermit,
     _running: tokio::sync::OwnedSemaphorePermit,
 }
 
-impl Jobs {
-    /// Waits for a turn to compare jobs. Fails with 503 if too many others wait.
-    pub async fn turn_to_compare(&self) -> Result<Turn, JobError> {
-        let turns = &self.comparing;
-        let queued = Arc::clone(&turns.queued).try_acquire_owned();
+impl Turns {
+    /// Waits for a turn. Fails if too many others wait.
+    pub(in crate::jobs) async fn turn(&self) -> Result<Turn, JobError> {
+        let queued = Arc::clone(&self.queued).try_acquire_owned();
         let queued = queued.map_err(|_| JobError::TooManyComparisons)?;
-        let running = Arc::clone(&turns.running).acquire_owned().await;
+        let running = Arc::clone(&self.running).acquire_owned().await;
         Ok(Turn {
             _queued: queued,
             _running: running.map_err(|_| StoreError::Stopping)?,
         })
+    }
+}
+
+impl Jobs {
+    /// Waits for a turn to compare jobs. Fails with 503 if too many others wait.
+    pub async fn turn_to_compare(&self) -> Result<Turn, JobError> {
+        self.comparing.turn().await
     }
 
     /// Runs a comparison on a blocking thread, in its own turn.

@@ -7,6 +7,7 @@
 //! | `params` | unused params, undefined variables, params without quotes |
 //! | `removal`, `download`, `apt`, `secrets`, `habits` | dangerous commands |
 //! | `readonly`, `pipes`, `input`, `leftovers` | commands that end a step, or end with the job |
+//! | `import` | a shell script → a preset, and what would change |
 //! | `tools` | `bash -n` and shellcheck, if they are installed |
 //! | `files` | paths → files → findings |
 //! | `report` | findings for people, and as JSON |
@@ -17,6 +18,7 @@ mod apt;
 mod download;
 mod files;
 mod habits;
+mod import;
 mod input;
 mod leftovers;
 mod lex;
@@ -35,11 +37,23 @@ use lex::{Command, Expansion, Script, Word};
 use place::{Place, Scalar, Source};
 
 pub use files::{Checked, check_paths};
+pub use import::{ImportError, Imported, foreign_interpreter, import};
 pub use report::{human, json};
 pub use tools::Tools;
 
 /// Severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It fails or does harm.
@@ -51,7 +65,7 @@ pub enum Severity {
 }
 
 /// A problem in a preset file.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Finding {
     /// From 1; 1 if it concerns the whole file.
     pub line: usize,
@@ -73,31 +87,39 @@ pub fn check(stem: &str, text: &str, tools: &Tools) -> Vec<Finding> {
         Err(faults) => return faults.into_iter().map(Finding::from).collect(),
     };
     let source = Source::new(text);
-    let mut parts = parts(&source, &preset);
+    let parts = parts(&source, &preset);
+    check_parts(&preset, Some(&source), parts, tools)
+}
+
+/// Checks the texts of the steps; with `source`, also whether they use every param.
+fn check_parts(
+    preset: &Preset,
+    source: Option<&Source<'_>>,
+    mut parts: Vec<Part<'_>>,
+    tools: &Tools,
+) -> Vec<Finding> {
     let mut findings = Findings { list: Vec::new() };
     tools.syntax(&mut parts, &mut findings);
     for part in parts.iter().filter(|part| part.is_bash) {
-        params::unquoted(&preset, part, &mut findings);
-        params::undefined(&preset, &parts, part, &mut findings);
-        removal::check(&preset, part, &mut findings);
+        params::unquoted(preset, part, &mut findings);
+        params::undefined(preset, &parts, part, &mut findings);
+        removal::check(preset, part, &mut findings);
         download::check(part, &mut findings);
         apt::check(part, &mut findings);
-        secrets::check(&preset, part, &mut findings);
+        secrets::check(preset, part, &mut findings);
         habits::check(part, &preset.steps, &mut findings);
-        readonly::check(&preset, part, &mut findings);
+        readonly::check(preset, part, &mut findings);
         pipes::check(part, &mut findings);
         input::check(part, &mut findings);
-        leftovers::check(&preset, part, &mut findings);
+        leftovers::check(preset, part, &mut findings);
     }
     if parts.iter().all(|part| part.is_bash) {
-        params::unused(&source, &preset, &parts, &mut findings);
-        tools.shellcheck(&preset, &parts, &mut findings);
+        if let Some(source) = source {
+            params::unused(source, preset, &parts, &mut findings);
+        }
+        tools.shellcheck(preset, &parts, &mut findings);
     }
-    findings
-        .list
-        .sort_by(|a, b| (a.line, a.column, &a.rule).cmp(&(b.line, b.column, &b.rule)));
-    findings.list.dedup();
-    findings.list
+    findings.into_sorted()
 }
 
 impl From<Fault> for Finding {
@@ -269,6 +291,14 @@ struct Findings {
 }
 
 impl Findings {
+    /// By line and column.
+    fn into_sorted(mut self) -> Vec<Finding> {
+        self.list
+            .sort_by(|a, b| (a.line, a.column, &a.rule).cmp(&(b.line, b.column, &b.rule)));
+        self.list.dedup();
+        self.list
+    }
+
     fn add(
         &mut self,
         severity: Severity,

@@ -106,7 +106,7 @@ const GIVEN: &[&str] = &[
 
 /// Whether the variable may be set without the part's doing. The agent passes proxy settings on if
 /// `HYPRBOX_JOB_ENV` names them.
-fn may_be_given(name: &str) -> bool {
+pub(super) fn may_be_given(name: &str) -> bool {
     GIVEN.contains(&name)
         || name.starts_with("BASH_")
         || name.starts_with('_')
@@ -121,45 +121,9 @@ pub(super) fn undefined(
     part: &Part<'_>,
     findings: &mut Findings,
 ) {
-    // After this, an unset variable is empty.
-    let allows_unset = part.has(|command| {
-        command.program() == Some("set")
-            && command
-                .literals()
-                .any(|word| word.starts_with('+') && word.contains('u') || word == "nounset")
-    });
-    if allows_unset {
-        return;
-    }
-    // Text from elsewhere sets variables for what follows it, and for functions, which run later.
-    let texts: Vec<(usize, Text)> = part
-        .script
-        .commands
-        .iter()
-        .filter_map(|command| Some((command.at, runs_text(command)?)))
-        .collect();
-    let may_be_set = |expansion: &Expansion| {
-        let in_capitals = !expansion.name.contains(|c: char| c.is_ascii_lowercase());
-        texts.iter().any(|(at, text)| {
-            (*at < expansion.at || part.script.is_in_function(expansion.at))
-                && (*text == Text::Any || in_capitals)
-        })
-    };
-    let set = set_names(part);
-    let mut reported = BTreeSet::new();
-    for expansion in &part.script.expansions {
+    for expansion in unset(part) {
         let name = expansion.name.as_str();
-        if expansion.guarded {
-            // A guard shows that the author knows that the variable may be absent.
-            reported.insert(name);
-        }
-        if may_be_given(name)
-            || expansion.guarded
-            || set.contains(name)
-            || preset.param(name).is_some()
-            || may_be_set(expansion)
-            || !reported.insert(name)
-        {
+        if preset.param(name).is_some() {
             continue;
         }
         let hint = if parts.iter().any(|other| set_names(other).contains(name)) {
@@ -180,6 +144,51 @@ pub(super) fn undefined(
         };
         findings.error(part.at(expansion.at), "undefined-variable", message);
     }
+}
+
+/// The first use of each variable that neither the part nor a job's environment sets.
+pub(super) fn unset<'p>(part: &'p Part<'_>) -> Vec<&'p Expansion> {
+    // After this, an unset variable is empty.
+    let allows_unset = part.has(|command| {
+        command.program() == Some("set")
+            && command
+                .literals()
+                .any(|word| word.starts_with('+') && word.contains('u') || word == "nounset")
+    });
+    if allows_unset {
+        return Vec::new();
+    }
+    // Text from elsewhere sets variables for what follows it, and for functions, which run later.
+    let texts: Vec<(usize, Text)> = part
+        .script
+        .commands
+        .iter()
+        .filter_map(|command| Some((command.at, runs_text(command)?)))
+        .collect();
+    let may_be_set = |expansion: &Expansion| {
+        let in_capitals = !expansion.name.contains(|c: char| c.is_ascii_lowercase());
+        texts.iter().any(|(at, text)| {
+            (*at < expansion.at || part.script.is_in_function(expansion.at))
+                && (*text == Text::Any || in_capitals)
+        })
+    };
+    let set = set_names(part);
+    let mut reported = BTreeSet::new();
+    let mut unset = Vec::new();
+    for expansion in &part.script.expansions {
+        let name = expansion.name.as_str();
+        if expansion.guarded {
+            // A guard shows that the author knows that the variable may be absent.
+            reported.insert(name);
+        } else if !may_be_given(name)
+            && !set.contains(name)
+            && !may_be_set(expansion)
+            && reported.insert(name)
+        {
+            unset.push(expansion);
+        }
+    }
+    unset
 }
 
 /// What a command reads and runs in this shell.
@@ -204,7 +213,7 @@ fn runs_text(command: &Command) -> Option<Text> {
 
 /// Every name that may be a variable set by the part: assigned, an argument of `read`, `mapfile`,
 /// `printf -v` and the like, or used in arithmetic.
-fn set_names<'p>(part: &'p Part<'_>) -> BTreeSet<&'p str> {
+pub(super) fn set_names<'p>(part: &'p Part<'_>) -> BTreeSet<&'p str> {
     let mut names: BTreeSet<&str> = part.script.bare_names.iter().map(String::as_str).collect();
     for command in &part.script.commands {
         names.extend(command.assigns.iter().map(|it| it.name.as_str()));

@@ -120,7 +120,7 @@ fn is_sed_quit(script: &str) -> bool {
 }
 
 /// Whether the command writes little and at once, so that it is done before a reader can exit.
-fn writes_at_once(command: &Command) -> bool {
+pub(super) fn writes_at_once(command: &Command) -> bool {
     let mut literals = command.literals();
     match command.program() {
         Some(

@@ -53,6 +53,26 @@ impl Scalar {
         }
     }
 
+    /// A text whose places are those in the text itself.
+    pub(super) fn itself(text: &str) -> Self {
+        let mut places = Vec::new();
+        let mut lines = vec![0];
+        let (mut line, mut column) = (1, 1);
+        for c in text.chars() {
+            places.push((line, column));
+            column += 1;
+            if c == '\n' {
+                (line, column) = (line + 1, 1);
+                lines.push(places.len());
+            }
+        }
+        Self {
+            start: (1, 1),
+            places,
+            lines,
+        }
+    }
+
     /// Maps a line and column of the text to the file.
     pub(super) fn place(&self, (line, column): Place) -> Place {
         let begin = self.lines.get(line - 1).or(self.lines.last());

@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Tools {
     bash: bool,
     shellcheck: bool,
+    /// How long each may take.
+    patience: Duration,
 }
 
 impl Tools {
@@ -36,7 +38,23 @@ impl Tools {
         Self {
             bash: starts("bash"),
             shellcheck: starts("shellcheck"),
+            patience: PATIENCE,
         }
+    }
+
+    /// None, as if nothing was installed.
+    #[cfg(test)]
+    pub fn installed_none() -> Self {
+        Self {
+            bash: false,
+            shellcheck: false,
+            patience: PATIENCE,
+        }
+    }
+
+    /// The same, but each program may take only this long.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The same without shellcheck.
@@ -66,6 +84,7 @@ impl Tools {
             let Outcome::Finished(output) = run(
                 Command::new("bash").args(["--norc", "--noprofile", "-n"]),
                 part.text,
+                self.patience,
             ) else {
                 continue;
             };
@@ -107,11 +126,11 @@ impl Tools {
             "--exclude=SC2030,SC2031",
             "-",
         ]);
-        let output = match run(&mut command, &script) {
+        let output = match run(&mut command, &script, self.patience) {
             Outcome::Finished(output) => output,
             Outcome::CantRun => return,
             Outcome::TimedOut => {
-                let seconds = PATIENCE.as_secs();
+                let seconds = self.patience.as_secs();
                 findings.add(
                     Severity::Note,
                     (1, 1),
@@ -209,12 +228,12 @@ fn complaint(line: &str) -> Option<(usize, String)> {
 enum Outcome {
     Finished(Output),
     CantRun,
-    /// It was stopped after [`PATIENCE`].
+    /// It took too long and was stopped.
     TimedOut,
 }
 
-/// Runs the command with `input`, and stops it after [`PATIENCE`].
-fn run(command: &mut Command, input: &str) -> Outcome {
+/// Runs the command with `input`, and stops it after a time.
+fn run(command: &mut Command, input: &str, patience: Duration) -> Outcome {
     let child = command
         .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::piped())
@@ -233,7 +252,7 @@ fn run(command: &mut Command, input: &str) -> Outcome {
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let (stdout, stderr) = (read_all(stdout), read_all(stderr));
     // Both pipes close when the program ends.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let until = || deadline.saturating_duration_since(Instant::now());
     let read = stdout
         .recv_timeout(until())

@@ -2,7 +2,7 @@
 //! each other in a circle.
 
 use super::reader::{Pipeline, Reader};
-use super::{Assign, Command, Word, is_name};
+use super::{Assign, Command, CommandKind, Word, is_name};
 
 /// Deepest nesting that is read; the rest of the text is skipped.
 const MAX_DEPTH: usize = 100;
@@ -104,7 +104,7 @@ impl Reader {
                         reads = self.last_at_level();
                     }
                 }
-                '(' if self.is("((") => self.arithmetic(2),
+                '(' if self.is("((") => self.arithmetic_command(reads.take()),
                 '(' => {
                     self.at += 1;
                     self.begin_compound(false, reads.take().is_some());
@@ -131,6 +131,22 @@ impl Reader {
                 self.at += 1;
             }
         }
+    }
+
+    /// Reads `((…))` as a command.
+    fn arithmetic_command(&mut self, reads: Option<usize>) {
+        let index = self.script.commands.len();
+        self.script.commands.push(Command {
+            at: self.at,
+            reads,
+            kind: CommandKind::Arithmetic,
+            is_tested: self.open.iter().any(|it| it.is_condition),
+            ..Command::default()
+        });
+        let first = self.script.commands.len();
+        self.arithmetic(2);
+        self.is_unseen(first);
+        self.script.commands[index].end = self.at;
     }
 
     fn last_at_level(&self) -> Option<usize> {
@@ -279,6 +295,9 @@ impl Reader {
             }
             "esac" => Keyword::Esac,
             "[[" => {
+                if let Some(command) = self.script.commands.last_mut() {
+                    command.kind = CommandKind::Test;
+                }
                 self.condition();
                 Keyword::Goes
             }

@@ -19,6 +19,8 @@ pub(super) struct Script {
     pub(super) commands: Vec<Command>,
     /// In the text's order.
     pub(super) expansions: Vec<Expansion>,
+    /// `$1`, `$@`, `$?` and the like.
+    pub(super) specials: Vec<Special>,
     /// Names without `$` that bash reads as variables: in arithmetic, and in `[[ … ]]`.
     pub(super) bare_names: Vec<String>,
     /// Variables that arithmetic, `for` or `select` set.
@@ -52,9 +54,23 @@ pub(super) struct Command {
     pub(super) is_background: bool,
     /// The command whose output this one reads, by `|`.
     pub(super) reads: Option<usize>,
+    /// Whether it is `((…))` or `[[ … ]]`, which have no words.
+    pub(super) kind: CommandKind,
     /// Whether its failure decides a condition instead of ending the step: in `if …`, before `&&`
     /// or `||`, after `!`.
     pub(super) is_tested: bool,
+}
+
+/// What a [`Command`] is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CommandKind {
+    /// A program, a builtin or an assignment; without words and assignments, a keyword.
+    #[default]
+    Simple,
+    /// `((…))`
+    Arithmetic,
+    /// `[[ … ]]`
+    Test,
 }
 
 impl Script {
@@ -62,6 +78,16 @@ impl Script {
     pub(super) fn is_in_function(&self, at: usize) -> bool {
         self.bodies.iter().any(|body| body.contains(&at))
     }
+}
+
+/// A parameter that is not a variable, such as `$1` or `${2:-x}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Special {
+    pub(super) at: usize,
+    /// `1`, `@`, `#`, `?`, `0` and so on.
+    pub(super) name: String,
+    /// Whether it may be absent: `${1:-…}`, `${1+…}`.
+    pub(super) guarded: bool,
 }
 
 /// `name=…`
@@ -98,6 +124,8 @@ pub(super) struct Expansion {
     pub(super) guarded: bool,
     /// Whether this sets an empty variable: `${name:=…}`.
     pub(super) assigns: bool,
+    /// Whether the script ends if the variable is unset: `${name:?}`.
+    pub(super) demands: bool,
     /// Nesting depth in `$(…)`.
     level: usize,
 }

@@ -2,7 +2,7 @@
 
 use super::command::End;
 use super::reader::Reader;
-use super::{Expansion, Word};
+use super::{Expansion, Special, Word};
 
 impl Reader {
     /// Reads one word. With `splits`, bash splits expansions outside quotes.
@@ -168,8 +168,16 @@ impl Reader {
                     splits,
                     ..Expansion::default()
                 });
+            } else if let Some(c) = self.peek(0).filter(|c| is_special(*c)) {
+                // Only one digit belongs to it: `$10` is `$1` and a 0.
+                self.at += 1;
+                self.special(begin, c.to_string(), false);
             }
         }
+    }
+
+    fn special(&mut self, at: usize, name: String, guarded: bool) {
+        self.script.specials.push(Special { at, name, guarded });
     }
 
     fn name(&mut self) -> String {
@@ -204,12 +212,20 @@ impl Reader {
             self.at += 1;
         }
         let name = self.name();
+        let special = if name.is_empty() && !is_indirect {
+            self.special_name(is_length)
+        } else {
+            None
+        };
         let rest = if self.peek(0) == Some(':') {
             self.peek(1)
         } else {
             self.peek(0)
         };
         let guarded = matches!(rest, Some('-' | '=' | '+' | '?'));
+        if let Some(special) = special {
+            self.special(begin, special, guarded && rest != Some('?'));
+        }
         if !name.is_empty() {
             self.expansion(Expansion {
                 at: begin,
@@ -217,6 +233,7 @@ impl Reader {
                 splits: splits && !is_length && rest != Some('+'),
                 guarded: guarded || is_indirect,
                 assigns: rest == Some('=') && !is_length && !is_indirect,
+                demands: rest == Some('?') && !is_length && !is_indirect,
                 level: 0,
             });
         }
@@ -233,6 +250,23 @@ impl Reader {
                 _ => self.at += 1,
             }
         }
+    }
+
+    /// The name of a parameter that is not a variable, after `${` and maybe `#`.
+    fn special_name(&mut self, is_length: bool) -> Option<String> {
+        let begin = self.at;
+        while self.peek(0).is_some_and(|c| c.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at > begin {
+            return Some(self.raw(begin));
+        }
+        let c = self.peek(0).filter(|c| is_special(*c))?;
+        if is_length && c == '}' {
+            return None;
+        }
+        self.at += 1;
+        Some(c.to_string())
     }
 
     /// Whether the name that was just read from `at` on is changed: `x = 1`, `x += 1`, `x++`,
@@ -296,4 +330,9 @@ impl Reader {
             }
         }
     }
+}
+
+/// The names of `$1`, `$@` and so on.
+fn is_special(c: char) -> bool {
+    c.is_ascii_digit() || matches!(c, '@' | '*' | '#' | '?' | '!' | '$')
 }

@@ -1,17 +1,18 @@
 //! The endpoints for presets: listing, showing and rendering them.
 
-use std::sync::Arc;
-
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{JobError, Jobs};
-use crate::auth::Viewer;
+use super::{etag_of, import_routes, save_routes};
+use crate::auth::{Operator, Viewer};
 use crate::http::{ApiError, FieldErrors, JsonBody, NamedValues, Path};
-use crate::presets::{PresetList, PresetView, Snapshot};
-use crate::store::StoreError;
+use crate::jobs::{JobError, Jobs};
+use crate::presets::{PresetList, PresetView};
 
 /// The body of a render request.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -20,6 +21,9 @@ pub(super) struct RenderRequest {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     params: Option<NamedValues>,
+    /// YAML that is rendered instead of the preset of this name. Needs the role OPERATOR.
+    #[serde(default)]
+    source: Option<String>,
 }
 
 /// The script that a job would freeze.
@@ -30,20 +34,6 @@ pub(super) struct RenderedScript {
     script: String,
     /// SHA-256 of the script, hex.
     script_sha256: String,
-}
-
-impl Jobs {
-    /// The presets, reread from files that have changed.
-    pub async fn presets(&self) -> Result<Arc<Snapshot>, JobError> {
-        let catalog = Arc::clone(&self.catalog);
-        let work = move || {
-            catalog.refresh();
-            catalog.current()
-        };
-        Ok(tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| StoreError::Stopping)?)
-    }
 }
 
 /// Lists presets and faulty preset files.
@@ -58,6 +48,8 @@ async fn list(
 }
 
 /// Shows a preset.
+///
+/// The answer's ETag is what `PUT` and `DELETE` take in `If-Match`.
 #[utoipa::path(get, path = "/api/presets/{name}", tag = "presets", operation_id = "show_preset", params(("name" = String, Path)),
     responses((status = 200, body = PresetView)),
     security(("bearer" = []), ("cookie" = [])))]
@@ -65,12 +57,13 @@ async fn show(
     State(jobs): State<Jobs>,
     Viewer(_): Viewer,
     Path(name): Path<String>,
-) -> Result<axum::Json<PresetView>, ApiError> {
+) -> Result<Response, ApiError> {
     let presets = jobs.presets().await?;
     let entry = presets
         .get(&name)
         .ok_or_else(|| JobError::no_preset(&presets, &name))?;
-    Ok(axum::Json(PresetView::from(entry.as_ref())))
+    let tag = etag_of(&presets, &name).map(|tag| [(header::ETAG, tag)]);
+    Ok((tag, axum::Json(PresetView::from(entry.as_ref()))).into_response())
 }
 
 /// Renders a preset, without queuing a job.
@@ -80,26 +73,48 @@ async fn show(
     security(("bearer" = []), ("cookie" = [])))]
 async fn render(
     State(jobs): State<Jobs>,
-    Viewer(_): Viewer,
+    Viewer(user): Viewer,
     Path(name): Path<String>,
     JsonBody(request): JsonBody<RenderRequest>,
 ) -> Result<axum::Json<RenderedScript>, ApiError> {
-    let (script, _, _) = jobs
-        .render(
-            name,
-            request.params.unwrap_or_default(),
-            FieldErrors::default(),
-        )
-        .await?;
+    let params = request.params.unwrap_or_default();
+    let script = match request.source {
+        None => {
+            let rendered = jobs.render(name, params, FieldErrors::default()).await?;
+            rendered.script
+        }
+        Some(source) => {
+            Operator::of(user)?;
+            jobs.render_source(name, source, params).await?
+        }
+    };
     Ok(axum::Json(RenderedScript {
         script: script.text,
         script_sha256: script.sha256,
     }))
 }
 
-pub(super) fn routes() -> OpenApiRouter<Jobs> {
+pub(in crate::jobs) fn routes() -> OpenApiRouter<Jobs> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(show))
+        .routes(routes!(save_routes::save, save_routes::delete))
         .routes(routes!(render))
+        .merge(save_routes::routes())
+        .routes(routes!(import_routes::import))
+        // A preset may also be called import.
+        .route(
+            import_routes::PATH,
+            get(|jobs, user| show(jobs, user, import_name()))
+                .put(|jobs, user, headers, body| {
+                    save_routes::save(jobs, user, import_name(), headers, body)
+                })
+                .delete(|jobs, user, headers| {
+                    save_routes::delete(jobs, user, import_name(), headers)
+                }),
+        )
+}
+
+fn import_name() -> Path<String> {
+    Path("import".to_owned())
 }
