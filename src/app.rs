@@ -4,7 +4,7 @@ mod background;
 mod server_lock;
 mod startup_rollback;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use self::server_lock::ServerLock;
 use self::startup_rollback::StartupRollback;
 use crate::auth::{Auth, AuthConfig, strict_transport};
-use crate::config::{BackupPlan, Config, DatabaseUrl};
+use crate::config::{BackupPlan, Config, DatabaseUrl, reachable};
 use crate::http::{ApiError, Budget, KnownParameters, answer_headers, refuse_unknown_parameters};
 use crate::hub::Hub;
 use crate::jobs::{Jobs, Limits, PollFastPath, SecretKey};
@@ -299,17 +299,6 @@ impl App {
             _ => Ok(()),
         }
     }
-}
-
-/// The address at which this machine reaches a listener that is bound to all addresses.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
 }
 
 /// Refuses to share a database with servers that have another key file, because each must decrypt

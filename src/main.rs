@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Some(("backup", arguments)) => finish(ops::backup::run(arguments)),
         Some(("restore", arguments)) => finish(ops::restore::run(arguments)),
         Some(("doctor", arguments)) => doctor(arguments),
+        Some(("health", arguments)) => finish(ops::health::run(arguments)),
         Some(("migrate-store", flags)) => {
             let (result, code) = ops::migrate_store::run(flags);
             hyprbox::cli::print(&result).err().unwrap_or(code)

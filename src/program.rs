@@ -30,6 +30,7 @@ pub fn command() -> Command {
         .subcommand(ops::restore::command())
         .subcommand(ops::migrate_store::command())
         .subcommand(ops::doctor::command())
+        .subcommand(ops::health::command())
         .subcommand(cli::admin_command())
         .subcommand(
             Command::new("supervise")

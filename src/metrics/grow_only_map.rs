@@ -8,8 +8,10 @@ use std::sync::OnceLock;
 /// place costs few bytes.
 #[derive(Debug)]
 pub(super) struct GrowOnlyMap<K, V> {
-    places: Box<[OnceLock<Box<(K, V)>>]>,
+    places: Box<[Place<K, V>]>,
 }
+
+type Place<K, V> = OnceLock<Box<(K, V)>>;
 
 impl<K: Hash + PartialEq, V> GrowOnlyMap<K, V> {
     /// An empty map for `capacity` entries.

@@ -3,6 +3,7 @@
 pub mod backup;
 mod description;
 pub mod doctor;
+pub mod health;
 pub mod migrate_store;
 mod readiness;
 pub mod restore;

@@ -21,7 +21,7 @@ use crate::crypto::is_same_secret;
 use crate::http::ApiError;
 use crate::jobs::Jobs;
 use crate::metrics::Snapshot;
-use crate::store::{StoreError, job, node, space};
+use crate::store::{StoreError, job, node_counts, space};
 
 /// Name that wrong metrics tokens are counted under. It is not an email.
 const GUESS_NAME: &str = "metrics";
@@ -103,7 +103,7 @@ async fn read_snapshot(jobs: &Jobs) -> Result<Snapshot, StoreError> {
             Ok::<_, StoreError>((
                 job::count_unfinished(tx)?,
                 job::oldest_claimable(tx)?,
-                node::count_by_agent(tx)?,
+                node_counts::count_by_agent(tx)?,
                 space::database_bytes(tx)?,
             ))
         })

@@ -20,6 +20,7 @@ mod migrate;
 #[cfg(feature = "postgres")]
 pub mod migrate_store;
 pub mod node;
+pub mod node_counts;
 pub mod node_status;
 pub mod node_token;
 pub mod output;

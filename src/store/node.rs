@@ -46,10 +46,6 @@ static UPDATE: Statement =
 static SET_COPIED: Statement = Statement::new(
     "UPDATE nodes SET copied_at = $2 WHERE id = $1 AND (copied_at IS NULL OR copied_at < $3 OR copied_at > $2)",
 );
-static COUNT_BY_AGENT: Statement = Statement::new(
-    "SELECT agent_version, CAST(count(*) AS BIGINT), CAST(sum(paused) AS BIGINT), CAST(count(problem) AS BIGINT)
-     FROM nodes GROUP BY agent_version",
-);
 static SET_SEEN: Statement = Statement::new(include_str!("sql/node_set_seen.sql"));
 static INSTANCE_SEEN: Statement = Statement::new(include_str!("sql/node_instance_seen.sql"));
 static SEEN_SHARED: Statement = Statement::new(include_str!("sql/node_set_seen.postgres.sql"));
@@ -272,29 +268,6 @@ pub fn set_machine_facts(
 ) -> Result<(), StoreError> {
     tx.execute(&SET_MACHINE_FACTS, values![id, json, now])
         .map(|_| ())
-}
-
-/// The nodes whose agents have the same version.
-#[derive(Debug)]
-pub struct NodesByAgent {
-    /// `None`: no agent has reported one.
-    pub version: Option<String>,
-    pub nodes: u64,
-    pub paused: u64,
-    /// Nodes that report that they can't run jobs.
-    pub with_problem: u64,
-}
-
-/// Counts all nodes by the version of their agents.
-pub fn count_by_agent(tx: &mut dyn Tx) -> Result<Vec<NodesByAgent>, StoreError> {
-    read_all(tx.query(&COUNT_BY_AGENT, &[])?, |row| {
-        Ok(NodesByAgent {
-            version: row.take()?,
-            nodes: row.take()?,
-            paused: row.take()?,
-            with_problem: row.take()?,
-        })
-    })
 }
 
 /// Records that a second machine uses a copy of the agent's state directory; false if this was

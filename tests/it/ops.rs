@@ -2,13 +2,48 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Field, Person, Server, eventually, id_of};
+use crate::harness::{Answer, Authority, Field, Person, Server, Setup, eventually, id_of};
 
 #[test]
 fn the_server_reports_that_it_lives_and_is_ready() {
     let server = Server::start();
     server.get("/healthz").gives(200);
     server.get("/readyz").gives(200);
+}
+
+#[test]
+fn the_command_health_exits_with_the_servers_readiness() {
+    let health = |server: &Server| {
+        let listen = ["health", "--listen", server.address()];
+        let output = server.setup().run(&listen);
+        let words = [output.stdout, output.stderr].concat();
+        let words = String::from_utf8(words).expect("UTF-8");
+        (
+            output.status.code(),
+            words.replace(server.address(), "HERE"),
+        )
+    };
+    let mut server = Server::start();
+    let ready = (Some(0), "http://HERE/readyz is ready\n".to_owned());
+    assert_eq!(health(&server), ready);
+    let hold = server.database().hold();
+    let words = eventually("it not to be ready", || {
+        let (code, words) = health(&server);
+        (code == Some(1)).then_some(words)
+    });
+    let start = "hyprbox: http://HERE/readyz: 503: Not ready: ";
+    assert!(words.starts_with(start), "{words}");
+    drop(hold);
+    server.kill9();
+    let (code, words) = health(&server);
+    assert_eq!(code, Some(1), "{words}");
+    let start = "hyprbox: http://HERE/readyz does not answer: ";
+    assert!(words.starts_with(start), "{words}");
+    // Its certificate is for another name than the address.
+    let authority = Authority::new();
+    let secure = Setup::new().with_tls(&authority).start();
+    let ready = (Some(0), "https://HERE/readyz is ready\n".to_owned());
+    assert_eq!(health(&secure), ready);
 }
 
 #[test]

@@ -83,6 +83,7 @@ fn every_documented_command_parses_and_every_command_is_documented() {
             "backup",
             "restore",
             "doctor",
+            "health",
             "migrate-store",
         ]
         .contains(&command.as_str());
