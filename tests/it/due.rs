@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Field, Person, Server, Setup, eventually, id_of, unix_time, with_node};
 
 /// A time that many milliseconds ahead, as the API takes it.
-fn ahead(millis: i64) -> String {
+pub(crate) fn ahead(millis: i64) -> String {
     let at = i64::try_from(unix_time().as_millis()).expect("a time") + millis;
     jiff::Timestamp::from_millisecond(at)
         .expect("a time")

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::due::ahead;
 use crate::harness::{Person, Server, Setup, eventually, unix_time, with_node, write_preset};
 
 /// The value of one sample, written with its labels; `None` if the page does not have it.
@@ -141,8 +142,7 @@ fn a_job_ages_while_an_agent_could_claim_it() {
     let (server, admin, agent) = with_node();
     let age = || value_of(&scrape(&admin), "hyprbox_oldest_claimable_job_age_seconds");
     assert_eq!(age(), Some(0.0));
-    let tomorrow = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
-    let held = json!({"preset": "note", "nodeId": "n1", "notBefore": tomorrow.to_string()});
+    let held = json!({"preset": "note", "nodeId": "n1", "notBefore": ahead(86_400_000)});
     admin.post("/api/jobs", &held).gives(201);
     assert_eq!(age(), Some(0.0), "a held job can't be claimed");
     let id = admin.queue("n1");
