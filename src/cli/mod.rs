@@ -6,6 +6,7 @@ mod admin;
 mod answers;
 mod args;
 mod ask;
+mod canvas;
 mod check;
 mod client;
 mod complete;

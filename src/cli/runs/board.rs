@@ -6,112 +6,73 @@ use std::time::Duration;
 use super::reading::Reading;
 use super::words;
 use crate::cli::answers::RunJob;
+use crate::cli::canvas::{Canvas, Line, Room};
 use crate::cli::error::CliError;
 use crate::cli::progress::elapsed;
 use crate::cli::safe;
-use crate::cli::screen::{Paint, Screen, cut};
-use crate::cli::settings::variable;
+use crate::cli::screen::{Paint, Screen};
 use crate::clock;
 use crate::nodes::NodeView;
 use crate::store::job::JobStatus;
 
-/// Lines of the terminal that are left free: the shell's prompt, and one for the cursor.
-const FREE_LINES: usize = 2;
-/// Lines of a terminal that does not report its size.
-const LINES: usize = 24;
-
-/// The lines on the terminal.
+/// The run's lines on the terminal.
 pub(super) struct Board {
     screen: Screen,
-    reading: Option<Reading>,
-    /// Lines that are drawn above the cursor.
-    drawn: usize,
+    canvas: Canvas,
 }
 
 impl Board {
     /// `None` if standard output can't be drawn on.
     pub(super) fn open(screen: Screen) -> Option<Self> {
-        let is_dumb = variable("TERM").is_none_or(|term| term == "dumb");
-        let can_draw = screen.stdout_is_terminal && !screen.json && !is_dumb;
-        can_draw.then_some(Self {
-            screen,
-            reading: None,
-            drawn: 0,
-        })
+        let canvas = Canvas::open(screen)?;
+        Some(Self { screen, canvas })
     }
 
-    /// Draws a new state of the run.
-    pub(super) fn show(&mut self, reading: Reading) -> Result<(), CliError> {
-        self.reading = Some(reading);
-        self.draw()
-    }
-
-    /// Draws the lines again, since time has passed.
-    pub(super) fn draw(&mut self) -> Result<(), CliError> {
-        let Some(reading) = &self.reading else {
-            return Ok(());
-        };
-        let size = terminal_size::terminal_size_of(std::io::stdout());
-        let (columns, lines) = size.map_or((80, LINES), |(width, height)| {
-            (usize::from(width.0), usize::from(height.0))
-        });
-        let lines = lines.saturating_sub(FREE_LINES).max(3);
-        let drawn = render(reading, &self.screen, columns.saturating_sub(1), lines);
-        let mut text = self.back();
-        for line in &drawn {
-            text.push_str(line);
-            text.push_str("\x1b[K\n");
-        }
-        text.push_str("\x1b[J");
-        self.drawn = drawn.len();
-        self.screen.data(&text)
+    /// Draws the run as it is now.
+    pub(super) fn draw(&mut self, reading: &Reading) -> Result<(), CliError> {
+        let lines = render(reading, &self.screen, Canvas::room());
+        self.canvas.draw(&lines)
     }
 
     /// Removes the lines, so that something else can be printed.
     pub(super) fn clear(&mut self) -> Result<(), CliError> {
-        let text = self.back() + "\x1b[J";
-        self.drawn = 0;
-        self.screen.data(&text)
-    }
-
-    /// Moves the cursor to the first line.
-    fn back(&self) -> String {
-        match self.drawn {
-            0 => String::new(),
-            lines => format!("\x1b[{lines}A\r"),
-        }
+        self.canvas.clear()
     }
 }
 
-fn render(reading: &Reading, screen: &Screen, columns: usize, lines: usize) -> Vec<String> {
+fn render(reading: &Reading, screen: &Screen, room: Room) -> Vec<Line> {
+    let Room { columns, lines } = room;
     let run = &reading.run;
+    let line = |text: &str, paint: Paint| {
+        Line::new(&safe::line(text), columns, |text| {
+            paint.of(text, screen.colors)
+        })
+    };
     let head = format!(
         "{} {}: {}",
         run.preset,
         words::status(run),
         words::counts(&run.counts)
     );
-    let paint = words::paint(run.status);
-    let mut drawn = vec![paint.of(&cut(&safe::line(&head), columns), screen.colors)];
+    let mut drawn = vec![line(&head, words::paint(run.status))];
     let rows = chosen(&run.jobs, lines - 1);
     let widest = |text: &dyn Fn(&RunJob) -> usize| rows.iter().map(|job| text(job)).max();
     let width = widest(&|job| job.node_id.len()).unwrap_or(0);
     for job in &rows {
-        let line = format!(
+        let text = format!(
             "{:width$}  {:9}  {:>7}  {}",
             job.node_id,
             job.status.to_string(),
             time(job),
             detail(job, &reading.nodes)
         );
-        let line = cut(&safe::line(line.trim_end()), columns);
-        drawn.push(Paint::of_status(job.status).of(&line, screen.colors));
+        drawn.push(line(text.trim_end(), Paint::of_status(job.status)));
     }
     let hidden = run.jobs.len() - rows.len();
     if hidden > 0 {
-        drawn.push(cut(
+        drawn.push(line(
             &format!("and {}", words::nodes(hidden as u64)),
-            columns,
+            Paint::Plain,
         ));
     }
     drawn

@@ -29,7 +29,7 @@ impl Changes {
         }
     }
 
-    pub(super) fn print(&mut self, reading: Reading) -> Result<(), CliError> {
+    pub(super) fn print(&mut self, reading: &Reading) -> Result<(), CliError> {
         let Reading { run, json, .. } = reading;
         for (place, job) in run.jobs.iter().enumerate() {
             let words = state(job);
@@ -51,7 +51,7 @@ impl Changes {
             return Ok(());
         }
         if self.screen.json {
-            let mut shown = json;
+            let mut shown = json.clone();
             if let Value::Object(fields) = &mut shown {
                 fields.remove("jobs");
             }

@@ -1,5 +1,5 @@
-//! Follows a run to its end. Events of the run cause a read of the run. While a job runs, the run
-//! is also read every second, because a new step causes no event.
+//! Follows a run to its end. The run is read once; the events of its stream keep it up to date. Only
+//! without a stream is it read again and again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +20,10 @@ use crate::cli::error::{CliError, exit};
 use crate::cli::interrupts::Interrupts;
 use crate::cli::screen::{Screen, print_note};
 
-/// How often a run with running jobs is read. Reads of a large run are further apart.
-const STEPS_EVERY: Duration = Duration::from_secs(1);
-/// How often a run is read if nothing happens, in case an event was missed.
-const IDLE_EVERY: Duration = Duration::from_secs(15);
-/// How long an event may wait for others, so that many cause one read.
-const GATHER: Duration = Duration::from_millis(200);
+/// How often a terminal is drawn while events arrive.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
+/// How often a run is read without a stream. Reads of a large run are further apart.
+const READ_EVERY: Duration = Duration::from_secs(2);
 /// How long after a failed read the next one follows.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 /// How long to try to reach the server.
@@ -44,19 +42,30 @@ enum View {
 }
 
 impl View {
-    fn show(&mut self, reading: Reading) -> Result<(), CliError> {
-        match self {
-            Self::Board(board) => board.show(reading),
-            Self::Changes(changes) => changes.print(reading),
-        }
-    }
-
     fn note(&mut self, text: &str) -> Result<(), CliError> {
         if let Self::Board(board) = self {
             board.clear()?;
         }
         print_note(text);
         Ok(())
+    }
+}
+
+/// Where the news come from.
+enum Source {
+    /// Nothing is known yet.
+    FirstRead,
+    Stream(mpsc::Receiver<StreamEvent>),
+    /// There is no stream.
+    Reads,
+}
+
+impl Source {
+    async fn next(&mut self) -> Option<StreamEvent> {
+        match self {
+            Self::Stream(events) => events.recv().await,
+            Self::FirstRead | Self::Reads => std::future::pending().await,
+        }
     }
 }
 
@@ -70,15 +79,11 @@ impl FollowRun {
             Some(board) => View::Board(Box::new(board)),
             None => View::Changes(Changes::new(self.screen)),
         };
-        let path = format!(
-            "/api/events?run={}{}",
-            segment(&self.run.id),
-            self.run.scope.query().replace('?', "&")
-        );
-        let mut events = Some(connection::open(Arc::clone(&self.client), path, true));
+        let (mut source, mut known) = (Source::FirstRead, None::<Reading>);
         let mut reading: Option<JoinHandle<Result<Reading, CliError>>> = None;
         let (mut began, mut last_contact) = (Instant::now(), Instant::now());
-        let mut due = Instant::now();
+        // When to read the run, and when to draw it.
+        let (mut read_at, mut draw_at) = (Some(Instant::now()), None::<Instant>);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         let mut has_cancelled = false;
         loop {
@@ -95,19 +100,38 @@ impl FollowRun {
                     ))?;
                     return Ok(None);
                 }
-                event = next_event(&mut events) => match event {
-                    Some(StreamEvent::Event(event)) if matches!(event.name.as_str(), "run" | "job") => {
-                        due = due.min(began + GATHER.max(2 * (last_contact - began)));
+                event = source.next() => match event {
+                    Some(StreamEvent::Event(event)) => {
+                        let Some(run) = &mut known else { continue };
+                        let now = Instant::now();
+                        match run.apply(&event) {
+                            Some(false) => continue,
+                            Some(true) => {}
+                            None => read_at = Some(now),
+                        }
+                        // The end is read once more, so that the summary is the server's own.
+                        if has_ended(&run.run) {
+                            read_at = Some(now);
+                        }
+                        match &mut view {
+                            View::Changes(changes) => changes.print(run)?,
+                            View::Board(_) => {
+                                draw_at.get_or_insert(now + DRAW_EVERY);
+                            }
+                        }
                     }
-                    Some(StreamEvent::Event(_) | StreamEvent::Reconnected) => {}
+                    Some(StreamEvent::Reconnected) => {}
                     Some(StreamEvent::Disconnected(why)) => {
                         view.note(&format!("Connection lost ({why}). The run continues; reconnecting."))?;
                     }
                     // The reads go on, and report what is wrong.
-                    Some(StreamEvent::Failed(_)) | None => events = None,
+                    Some(StreamEvent::Failed(_)) | None => {
+                        source = Source::Reads;
+                        read_at = Some(Instant::now());
+                    }
                 },
-                () = sleep_until(due), if reading.is_none() => {
-                    began = Instant::now();
+                () = at(read_at), if reading.is_none() => {
+                    (began, read_at) = (Instant::now(), None);
                     reading = Some(self.read());
                 }
                 result = joined(&mut reading) => {
@@ -116,28 +140,46 @@ impl FollowRun {
                     let read = match result {
                         Ok(read) => read,
                         Err(error) if is_unreachable(&error) && last_contact.elapsed() < GIVE_UP => {
-                            due = now + RETRY_EVERY;
+                            read_at = Some(now + RETRY_EVERY);
                             continue;
                         }
                         Err(error) => return Err(error),
                     };
                     last_contact = now;
-                    let run = read.run.clone();
-                    view.show(read)?;
-                    if run.status.is_final() && run.counts.running == 0 {
-                        self.finish(&run)?;
-                        return Ok(Some(run));
+                    match &mut view {
+                        View::Board(board) => board.draw(&read)?,
+                        View::Changes(changes) => changes.print(&read)?,
                     }
-                    let pause = match (&events, run.counts.running) {
-                        (_, 1..) => STEPS_EVERY.max(5 * (now - began)),
-                        (Some(_), 0) => IDLE_EVERY,
-                        (None, 0) => RETRY_EVERY,
-                    };
-                    due = now + pause;
+                    if has_ended(&read.run) {
+                        self.finish(&read.run)?;
+                        return Ok(Some(read.run));
+                    }
+                    known = Some(read);
+                    match source {
+                        // Opened only now: what it sends is never older than what was read.
+                        Source::FirstRead => source = Source::Stream(self.open_stream()),
+                        Source::Stream(_) => {}
+                        Source::Reads => {
+                            read_at = Some(now + READ_EVERY.max(5 * (now - began)));
+                        }
+                    }
                 }
-                _ = tick.tick() => if let View::Board(board) = &mut view { board.draw()? },
+                () = at(draw_at) => {
+                    draw_at = None;
+                    draw(&mut view, known.as_ref())?;
+                }
+                _ = tick.tick() => draw(&mut view, known.as_ref())?,
             }
         }
+    }
+
+    fn open_stream(&self) -> mpsc::Receiver<StreamEvent> {
+        let path = format!(
+            "/api/events?run={}{}",
+            segment(&self.run.id),
+            self.run.scope.query().replace('?', "&")
+        );
+        connection::open(Arc::clone(&self.client), path, true)
     }
 
     /// Reads the run. If released jobs wait, also reads the nodes.
@@ -178,9 +220,21 @@ impl FollowRun {
     }
 }
 
-async fn next_event(events: &mut Option<mpsc::Receiver<StreamEvent>>) -> Option<StreamEvent> {
-    match events {
-        Some(events) => events.recv().await,
+/// Whether the run and its jobs have ended.
+fn has_ended(run: &RunAnswer) -> bool {
+    run.status.is_final() && run.counts.running == 0
+}
+
+fn draw(view: &mut View, run: Option<&Reading>) -> Result<(), CliError> {
+    match (view, run) {
+        (View::Board(board), Some(run)) => board.draw(run),
+        (View::Board(_) | View::Changes(_), _) => Ok(()),
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
 }
