@@ -18,7 +18,7 @@ const BAD_CONFIGURATION: u8 = 2;
 fn main() -> ExitCode {
     hyprbox_agent::shutdown::accept_signals();
     hyprbox::cli::answer_completions(command);
-    let matches = match command().try_get_matches_from(hyprbox::cli::arguments()) {
+    let matches = match command().try_get_matches_from(hyprbox::cli::arguments(&command())) {
         Ok(matches) => matches,
         Err(error) => return print_usage(&error),
     };

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::auth::User;
 use crate::clock::Timestamp;
+use crate::jobs::JobView;
 use crate::nodes::NodeStatus;
 use crate::store::job::JobStatus;
 
@@ -169,6 +170,22 @@ pub(super) struct RunStep {
     pub(super) index: u64,
     pub(super) count: u64,
     pub(super) name: String,
+}
+
+impl RunStep {
+    /// `step 2 of 5: Set the SSH port`
+    pub(super) fn words(&self) -> String {
+        format!("step {} of {}: {}", self.index, self.count, self.name)
+    }
+}
+
+/// A job in a list or an event. Not every list has its step.
+#[derive(Clone, Deserialize)]
+pub(super) struct WatchedJob {
+    #[serde(flatten)]
+    pub(super) job: JobView,
+    #[serde(default)]
+    pub(super) step: Option<RunStep>,
 }
 
 /// What a run would do.

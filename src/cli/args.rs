@@ -27,7 +27,7 @@ Exit codes:
   0          success; when following a job or a run: it SUCCEEDED
   1          when following a run: the run did not succeed
   1 to 255   when following a job: the job FAILED with this exit code (1 if it has none)
-  64         the command line is invalid
+  64         the command line is invalid, or a short id matches several
   124        the job ran past its time limit
   125        the server can't be reached or refused the request, or this program failed
   126        access refused: not logged in, token no longer valid, or role too low
@@ -40,9 +40,13 @@ Exit codes:
 A job's script may itself exit with one of these codes. The last line on standard
 error, or --json, shows whether the code is the script's.";
 
+const IDS: &str = "\
+An id may be shortened to its first or last 4 or more characters, if only one matches.
+`last` is your newest job or run, and `last:PRESET` your newest one of a preset.";
+
 const ENVIRONMENT: &str = "\
 Environment:
-  HYPRBOX_URL, HYPRBOX_TOKEN   the server and a token, instead of `hyprbox login`
+  HYPRBOX_URL, HYPRBOX_TOKEN   the server and a token, instead of a saved login
   HYPRBOX_CA_FILE              PEM file with the only certificate authorities to trust
   HYPRBOX_INSECURE_HTTP=1      allow plain http to another machine
   NO_COLOR, CLICOLOR_FORCE     never use colours; always use colours";
@@ -55,21 +59,38 @@ pub(super) enum ClientCommand {
     Login(Login),
     /// Delete the saved token, and revoke it on the server
     Logout(Logout),
+    /// List, choose, add and remove saved servers, each with its login
+    #[command(subcommand, aliases = ["contexts", "ctx"])]
+    Context(ContextCommand),
     /// Queue a preset on a node, or on many as a run
     #[command(after_help = EXIT_CODES)]
     Run(Run),
     /// List, follow, pause and cancel runs: one preset on many nodes
+    #[command(after_help = IDS)]
     Runs(Group<RunsCommand>),
     /// List, follow, cancel and compare jobs
+    #[command(alias = "job", after_help = IDS)]
     Jobs(Group<JobsCommand>),
     /// List, add and remove nodes, and their tokens
+    #[command(alias = "node")]
     Nodes(Group<NodesCommand>),
     /// List, show, check and render presets
+    #[command(alias = "preset")]
     Presets(Group<PresetsCommand>),
     /// Add and remove users, and set their roles (ADMIN)
+    #[command(alias = "user")]
     Users(Group<UsersCommand>),
     /// List, add and remove your personal tokens, for scripts and CI
+    #[command(alias = "token")]
     Tokens(Group<TokensCommand>),
+    /// Print the address of a page, and open it in a browser if there is one
+    Open(Open),
+    /// The same as `jobs log`
+    #[command(hide = true, alias = "log", after_help = EXIT_CODES)]
+    Logs(Direct<Log>),
+    /// The same as `jobs watch`
+    #[command(hide = true)]
+    Watch(Direct<WatchJobs>),
 }
 
 /// Commands that act only on this machine.
@@ -90,6 +111,8 @@ fish:  hyprbox completions fish > ~/.config/fish/completions/hyprbox.fish")]
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
+    /// Print this program's version
+    Version,
 }
 
 /// A shell that has completions.
@@ -119,6 +142,10 @@ pub(super) struct Common {
     /// The server, instead of HYPRBOX_URL or the one you logged in to
     #[arg(long, global = true, value_hint = ValueHint::Url)]
     pub(super) url: Option<String>,
+    /// The saved server to use; see `hyprbox context list`
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "url",
+        add = ArgValueCompleter::new(complete::contexts))]
+    pub(super) context: Option<String>,
     /// Print JSON; one object per line when following a job
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -131,6 +158,39 @@ pub(super) struct Common {
         hide_possible_values = true
     )]
     pub(super) color: Color,
+}
+
+/// How a command prints what it has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// A table that fits the terminal, with short ids
+    Table,
+    /// All columns in full width, with whole ids, as in a pipe
+    Wide,
+    /// Only ids or names, one per line
+    Name,
+    /// The same as --json
+    Json,
+}
+
+/// The flag `--output`.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Output {
+    /// How to print: table, wide, name or json
+    #[arg(long = "output", short = 'o', id = OUTPUT, value_name = "FORMAT", hide_possible_values = true)]
+    pub(super) format: Option<Format>,
+}
+
+/// The flag's name in what clap has parsed.
+pub(super) const OUTPUT: &str = "output";
+
+/// A command that stands for a command of a group.
+#[derive(Debug, Args)]
+pub(super) struct Direct<A: Args> {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) args: A,
 }
 
 /// A command with commands of its own.
@@ -156,6 +216,9 @@ pub(super) struct Login {
     /// read from standard input if that is not a terminal
     #[arg(long, conflicts_with = "token")]
     pub(super) email: Option<String>,
+    /// The name to save this server under; its host if omitted
+    #[arg(long, value_name = "NAME", value_parser = context_name)]
+    pub(super) context: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -163,7 +226,71 @@ pub(super) struct Login {
 
 /// `hyprbox logout`
 #[derive(Debug, Args)]
-pub(super) struct Logout {}
+pub(super) struct Logout {
+    /// The saved server to log out of, instead of the one in use
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::contexts))]
+    pub(super) context: Option<String>,
+}
+
+/// `hyprbox context …`
+#[derive(Debug, Subcommand)]
+pub(super) enum ContextCommand {
+    /// List the saved servers; tokens are never printed
+    #[command(alias = "ls")]
+    List {
+        #[command(flatten)]
+        output: Output,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Use a saved server from now on
+    Use {
+        /// The server's name; see `hyprbox context list`
+        #[arg(add = ArgValueCompleter::new(complete::contexts))]
+        name: String,
+    },
+    /// Log in to a server and save it, without using it from now on
+    Add {
+        /// The name to save it under
+        #[arg(value_parser = context_name)]
+        name: String,
+        /// The server's address, such as https://jobs.example.org
+        #[arg(value_name = "URL", value_hint = ValueHint::Url)]
+        server: String,
+        /// As for `hyprbox login`
+        #[arg(long)]
+        token: bool,
+        /// As for `hyprbox login`
+        #[arg(long, conflicts_with = "token")]
+        email: Option<String>,
+    },
+    /// Log out of a saved server and forget it
+    #[command(aliases = ["rm", "delete"])]
+    Remove {
+        /// The server's name; see `hyprbox context list`
+        #[arg(add = ArgValueCompleter::new(complete::contexts))]
+        name: String,
+        #[command(flatten)]
+        sure: Sure,
+    },
+}
+
+/// `hyprbox open`
+#[derive(Debug, Args)]
+pub(super) struct Open {
+    /// A job, run, node or preset; the overview if omitted. Jobs and runs may be shortened, or be
+    /// `last`
+    #[arg(add = ArgValueCompleter::new(complete::pages))]
+    pub(super) what: Option<String>,
+    /// Only print the address
+    #[arg(long)]
+    pub(super) print: bool,
+    #[command(flatten)]
+    pub(super) scope: Scoped,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
 
 /// How to follow a new job.
 #[derive(Debug, Clone, Args)]
@@ -267,10 +394,10 @@ impl Plan {
     }
 }
 
-/// Whether to ask before a high-risk preset is queued.
+/// Whether to ask before a command ends or removes something, or queues a high-risk preset.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Sure {
-    /// Queue a high-risk preset without asking; without a terminal, the command never asks
+    /// Don't ask first; without a terminal, the command never asks
     #[arg(long, short = 'y')]
     pub(super) yes: bool,
 }
@@ -279,6 +406,15 @@ fn pair(text: &str) -> Result<String, String> {
     match text.find('=').is_some_and(|length| length > 0) {
         true => Ok(text.to_owned()),
         false => Err("must be NAME=VALUE".to_owned()),
+    }
+}
+
+fn context_name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    let is_name = (1..=253).contains(&text.len()) && !text.starts_with('-');
+    match is_name && text.chars().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("must be a word of letters, digits, dots and dashes".to_owned()),
     }
 }
 
@@ -396,7 +532,7 @@ impl Scoped {
 /// One job.
 #[derive(Debug, Clone, Args)]
 pub(super) struct OneJob {
-    /// The job's id; see `hyprbox jobs list`
+    /// The job's id, its first or last characters, `last` or `last:PRESET`; see `hyprbox jobs list`
     #[arg(value_name = "JOB", add = ArgValueCompleter::new(complete::jobs))]
     pub(super) id: String,
     #[command(flatten)]
@@ -428,10 +564,47 @@ pub(super) enum StreamArg {
     Both,
 }
 
+/// `hyprbox jobs log`
+#[derive(Debug, Args)]
+pub(super) struct Log {
+    /// The job's id, its first or last characters, `last` or `last:PRESET`
+    #[arg(value_name = "JOB", required_unless_present = "failed", add = ArgValueCompleter::new(complete::jobs))]
+    pub(super) id: Option<String>,
+    #[command(flatten)]
+    pub(super) scope: Scoped,
+    /// Print only the output of the step in which the job failed; without JOB, of your newest
+    /// failed job
+    #[arg(long, conflicts_with_all = ["follow", "stream"])]
+    pub(super) failed: bool,
+    /// Follow the output until the job ends, then exit with its exit code
+    #[arg(long, short = 'f')]
+    pub(super) follow: bool,
+    /// Start with the last N lines
+    #[arg(long, value_name = "N", value_parser = tail)]
+    pub(super) tail: Option<usize>,
+    /// Which output to print; "both" is in the order in which the agent read it
+    #[arg(long, default_value = "both")]
+    pub(super) stream: StreamArg,
+}
+
+/// `hyprbox jobs watch`
+#[derive(Debug, Args)]
+pub(super) struct WatchJobs {
+    /// Only jobs on this node
+    #[arg(long, short = 'n', add = ArgValueCompleter::new(complete::nodes))]
+    pub(super) node: Option<String>,
+    /// Only jobs of this preset
+    #[arg(long, add = ArgValueCompleter::new(complete::presets))]
+    pub(super) preset: Option<String>,
+    #[command(flatten)]
+    pub(super) scope: Scoped,
+}
+
 /// `hyprbox jobs …`
 #[derive(Debug, Subcommand)]
 pub(super) enum JobsCommand {
     /// List jobs, newest first
+    #[command(aliases = ["ls", "ps"])]
     List {
         /// Only jobs on this node
         #[arg(long, short = 'n', add = ArgValueCompleter::new(complete::nodes))]
@@ -451,30 +624,25 @@ pub(super) enum JobsCommand {
         limit: u32,
         #[command(flatten)]
         scope: Scoped,
+        #[command(flatten)]
+        output: Output,
     },
+    /// Watch queued and running jobs, and those that end meanwhile, until Ctrl-C
+    Watch(WatchJobs),
     /// Show a job
+    #[command(aliases = ["get", "describe"])]
     Show {
         #[command(flatten)]
         job: OneJob,
         /// Print the job's script, exactly as it was frozen
         #[arg(long)]
         script: bool,
+        #[command(flatten)]
+        output: Output,
     },
     /// Print a job's output
-    #[command(after_help = EXIT_CODES)]
-    Log {
-        #[command(flatten)]
-        job: OneJob,
-        /// Follow the output until the job ends, then exit with its exit code
-        #[arg(long, short = 'f')]
-        follow: bool,
-        /// Start with the last N lines
-        #[arg(long, value_name = "N", value_parser = tail)]
-        tail: Option<usize>,
-        /// Which output to print; "both" is in the order in which the agent read it
-        #[arg(long, default_value = "both")]
-        stream: StreamArg,
-    },
+    #[command(alias = "logs", after_help = EXIT_CODES)]
+    Log(Log),
     /// Wait for a job to end, then exit with its exit code
     #[command(after_help = EXIT_CODES)]
     Wait {
@@ -482,9 +650,12 @@ pub(super) enum JobsCommand {
         job: OneJob,
     },
     /// Cancel a job; a running one receives SIGTERM, and 10 s later SIGKILL
+    #[command(aliases = ["stop", "kill"])]
     Cancel {
         #[command(flatten)]
         job: OneJob,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Fail a running job at once, without waiting for its agent; its script is not stopped (ADMIN)
     Fail {
@@ -493,6 +664,8 @@ pub(super) enum JobsCommand {
         /// Why; it becomes the job's error message
         #[arg(long, value_name = "TEXT")]
         why: String,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Queue a job's preset again, in its current version, on the same node with the same params
     #[command(after_help = EXIT_CODES)]
@@ -522,7 +695,7 @@ pub(super) enum JobsCommand {
 /// One run.
 #[derive(Debug, Clone, Args)]
 pub(super) struct OneRun {
-    /// The run's id; see `hyprbox runs list`
+    /// The run's id, its first or last characters, `last` or `last:PRESET`; see `hyprbox runs list`
     #[arg(value_name = "RUN", add = ArgValueCompleter::new(complete::runs))]
     pub(super) id: String,
     #[command(flatten)]
@@ -549,6 +722,7 @@ impl OneRun {
 #[derive(Debug, Subcommand)]
 pub(super) enum RunsCommand {
     /// List runs, newest first
+    #[command(alias = "ls")]
     List {
         /// Only runs with this status; may be repeated
         #[arg(long, short = 's', ignore_case = true, value_parser = PossibleValuesParser::new(
@@ -562,14 +736,18 @@ pub(super) enum RunsCommand {
         limit: u32,
         #[command(flatten)]
         scope: Scoped,
+        #[command(flatten)]
+        output: Output,
     },
     /// Show a run and its jobs
-    #[command(after_help = EXIT_CODES)]
+    #[command(aliases = ["get", "describe"], after_help = EXIT_CODES)]
     Show {
         #[command(flatten)]
         run: OneRun,
         #[command(flatten)]
         watch: Watch,
+        #[command(flatten)]
+        output: Output,
     },
     /// Pause a run: no further batch is released, but jobs of released batches can still start
     Pause {
@@ -582,9 +760,12 @@ pub(super) enum RunsCommand {
         run: OneRun,
     },
     /// Cancel a run's queued and running jobs
+    #[command(aliases = ["stop", "kill"])]
     Cancel {
         #[command(flatten)]
         run: OneRun,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Run the preset, in its current version, on the nodes that have not succeeded
     #[command(after_help = EXIT_CODES)]
@@ -604,17 +785,23 @@ pub(super) enum RunsCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum NodesCommand {
     /// List nodes
+    #[command(alias = "ls")]
     List {
         /// Only nodes whose labels match, such as 'role=web,zone in (a,b),!gpu'; `node`, `os.id`
         /// and `os.version` are built-in keys
         #[arg(long, short = 'l')]
         selector: Option<String>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Show a node
+    #[command(aliases = ["get", "describe"])]
     Show {
-        /// The node's id
+        /// The node's id, or the first or last part of it
         #[arg(value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
         id: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Add a node, and print its agent's token (ADMIN)
     Add {
@@ -659,13 +846,16 @@ pub(super) enum NodesCommand {
         ids: Vec<String>,
     },
     /// Remove a node and its tokens; queued jobs are cancelled, finished ones are kept (ADMIN)
+    #[command(aliases = ["rm", "delete"])]
     Remove {
         /// The node's id
         #[arg(value_name = "NODE", add = ArgValueCompleter::new(complete::nodes))]
         id: String,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// List, add and revoke the tokens of a node's agent (ADMIN)
-    #[command(subcommand)]
+    #[command(subcommand, alias = "tokens")]
     Token(NodeTokenCommand),
 }
 
@@ -673,10 +863,13 @@ pub(super) enum NodesCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeTokenCommand {
     /// List a node's tokens, without their secrets
+    #[command(alias = "ls")]
     List {
         /// The node's id
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Create another token for a node, and print it
     Add {
@@ -685,12 +878,15 @@ pub(super) enum NodeTokenCommand {
         node: String,
     },
     /// Revoke a token: the agent's next request with it is refused
+    #[command(aliases = ["remove", "rm", "delete"])]
     Revoke {
         /// The node's id
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
         /// The token's id or prefix; see `hyprbox nodes token list`
         token: String,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -698,12 +894,19 @@ pub(super) enum NodeTokenCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum PresetsCommand {
     /// List presets
-    List,
+    #[command(alias = "ls")]
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show a preset and its params
+    #[command(aliases = ["get", "describe"])]
     Show {
         /// The preset's name
         #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
         name: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Check preset files for mistakes, without a server
     #[command(after_help = "\
@@ -741,7 +944,11 @@ impl FromStr for RoleArg {
 #[derive(Debug, Subcommand)]
 pub(super) enum UsersCommand {
     /// List users
-    List,
+    #[command(alias = "ls")]
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Add a user; the password is asked for on the terminal, or read from standard input
     Add {
         /// The email that the user logs in with
@@ -770,6 +977,8 @@ pub(super) enum UsersCommand {
     Tokens {
         /// The user's email
         email: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Revoke a user's personal token: the next request with it is refused (ADMIN)
     RevokeToken {
@@ -777,11 +986,16 @@ pub(super) enum UsersCommand {
         email: String,
         /// The token's id or name; see `hyprbox users tokens EMAIL`
         token: String,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Remove a user, their sessions and their tokens; their jobs are kept
+    #[command(aliases = ["rm", "delete"])]
     Remove {
         /// The user's email
         email: String,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -789,7 +1003,11 @@ pub(super) enum UsersCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum TokensCommand {
     /// List your tokens, without their secrets
-    List,
+    #[command(alias = "ls")]
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Create a token with your role, and print it; asks for your password if you logged in more
     /// than 15 minutes ago
     Add {
@@ -800,9 +1018,11 @@ pub(super) enum TokensCommand {
         expires_in_days: Option<u32>,
     },
     /// Revoke a token: the next request with it is refused
-    #[command(visible_alias = "revoke")]
+    #[command(visible_alias = "revoke", aliases = ["rm", "delete"])]
     Remove {
         /// The token's id or name; see `hyprbox tokens list`
         token: String,
+        #[command(flatten)]
+        sure: Sure,
     },
 }

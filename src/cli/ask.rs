@@ -7,7 +7,10 @@ use nix::sys::termios::{
     LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
 };
 
+use super::args::Sure;
 use super::error::{CliError, exit};
+use super::safe;
+use super::screen::Screen;
 
 const CTRL_C: u8 = 3;
 const CTRL_D: u8 = 4;
@@ -29,6 +32,25 @@ pub(super) fn terminal() -> Option<File> {
 /// Asks for a line, with echo.
 pub(super) fn line(question: &str) -> Result<String, CliError> {
     Ok(answer(question, true)?.trim().to_owned())
+}
+
+/// Asks before a command does what can't be undone, if somebody is there to answer. Without a
+/// terminal nothing is asked, so that scripts run as before.
+pub(super) fn confirm(
+    screen: &Screen,
+    sure: &Sure,
+    question: &str,
+    otherwise: &str,
+) -> Result<(), CliError> {
+    if sure.yes || !screen.has_person() {
+        return Ok(());
+    }
+    let question = safe::line(&format!("{question} [y/N] "));
+    match line(&question)?.to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(CliError::failed(otherwise)
+            .hint("answer y to go on, or use --yes to skip the question")),
+    }
 }
 
 /// Asks for a secret, without echo.

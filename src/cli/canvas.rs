@@ -48,7 +48,7 @@ impl Canvas {
         }
     }
 
-    /// Draws these lines in the place of the ones before. Each is a text and the same in colours.
+    /// Draws these lines in the place of the ones before.
     pub(super) fn draw(&mut self, lines: &[Line]) -> Result<(), CliError> {
         let mut text = self.back();
         for line in lines {
@@ -95,10 +95,10 @@ impl Line {
         }
     }
 
-    /// A line that fits already.
-    pub(super) fn fitting(painted: String, columns: usize) -> Self {
+    /// A line that fits already: its text, and the same in colours.
+    pub(super) fn fitting(text: &str, painted: String) -> Self {
         Self {
-            width: columns,
+            width: text.width(),
             painted,
         }
     }

@@ -1,5 +1,6 @@
 //! Names for shell completions, read from the server. Quick, and silent if anything fails.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use clap_complete::CompletionCandidate;
 
 use super::answers::{Presets, RunAnswer};
 use super::client::{Answer, Client};
+use super::contexts::ContextsFile;
 use super::error::CliError;
 use super::safe;
-use super::settings;
+use super::settings::{self, Named};
 use crate::jobs::JobView;
 use crate::nodes::NodeView;
 
@@ -21,6 +23,24 @@ pub(super) fn nodes(typed: &OsStr) -> Vec<CompletionCandidate> {
     let nodes = ask(async |client| client.list::<NodeView>("/api/nodes", "nodes").await);
     let pairs = nodes.into_iter().flatten();
     beginning_with(typed, pairs.map(|node| (node.id, node.name)))
+}
+
+/// Names of the saved servers.
+pub(super) fn contexts(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let saved = ContextsFile::at_home().and_then(|file| file.read());
+    let logins = saved.map_or_else(|_| BTreeMap::new(), |saved| saved.logins);
+    beginning_with(
+        typed,
+        logins.into_iter().map(|(name, login)| (name, login.url)),
+    )
+}
+
+/// What has a page of its own.
+pub(super) fn pages(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let mut all = nodes(typed);
+    all.extend(presets(typed));
+    all.extend(jobs(typed));
+    all
 }
 
 /// Names of presets.
@@ -62,7 +82,7 @@ fn beginning_with(
     pairs
         // A shell would split other names.
         .filter(|(name, _)| {
-            name.starts_with(&*typed)
+            (name.starts_with(&*typed) || typed.len() >= 4 && name.ends_with(&*typed))
                 && !name.contains(|c: char| c.is_control() || c.is_whitespace())
         })
         .map(|(name, words)| CompletionCandidate::new(name).help(Some(safe::line(&words).into())))
@@ -70,7 +90,7 @@ fn beginning_with(
 }
 
 fn ask<T>(call: impl AsyncFnOnce(&Client) -> Result<Answer<T>, CliError>) -> Option<T> {
-    let access = settings::access(None).ok()?;
+    let access = settings::access(Named::default()).ok()?;
     let runtime = super::runtime().ok()?;
     runtime.block_on(async {
         let client = Client::new(&access).ok()?;

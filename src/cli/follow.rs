@@ -76,7 +76,12 @@ impl Follow {
                     tokio::spawn(async move { follow.cancel(&messages).await });
                 }
                 // A tick that finds the queue full is dropped: it would be late anyway.
-                _ = tick.tick() => drop(messages.try_send(Message::Tick)),
+                _ = tick.tick() => {
+                    drop(messages.try_send(Message::Tick));
+                    if follow.stream.is_some() {
+                        follow.screen.check_reader()?;
+                    }
+                }
             }
         }
     }

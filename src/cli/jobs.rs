@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::args::{JobsCommand, OneJob, ScopeArg, Scoped, StreamArg};
+use super::args::{JobsCommand, Log, OneJob, ScopeArg, Scoped, StreamArg, Sure};
+use super::ask;
 use super::client::{Client, connection_error, segment};
 use super::error::CliError;
 use super::follow::Follow;
@@ -13,16 +14,18 @@ use super::log;
 use super::newest::Newest;
 use super::queue::{self, wait_for_node};
 use super::screen::{Paint, Screen, print_note};
+use super::short_id::{self, Thing};
 use super::table::{Cell, Table, facts};
 use super::times;
+use super::watch;
 use crate::jobs::{DoneEvent, JobDetail, JobView};
 use crate::store::job::JobStatus;
 
 /// Checks combinations of flags that clap can't express.
 pub(super) fn check(command: &JobsCommand, json: bool) -> Result<(), CliError> {
-    if let JobsCommand::Log { follow, tail, .. } = command
+    if let JobsCommand::Log(log) = command
         && json
-        && (!follow || tail.is_some())
+        && (!log.follow || log.tail.is_some())
     {
         let words = "a log is text: --json requires --follow and excludes --tail";
         return Err(CliError::usage(words));
@@ -43,37 +46,86 @@ pub(super) async fn run(
             run,
             limit,
             scope,
+            output,
         } => {
+            let screen = screen.formatted(output);
             let mut query = vec![];
-            query.extend(node.map(|node| ("nodeId", node)));
+            if let Some(node) = node {
+                query.push(("nodeId", short_id::node(&client, &node).await?));
+            }
+            let run = match run {
+                Some(run) => Some(short_id::whole(&client, Thing::Run, &run, &scope).await?),
+                None => None,
+            };
             query.extend(status.into_iter().map(|s| ("status", s.to_uppercase())));
             query.extend(preset.map(|preset| ("preset", preset)));
             query.extend(run.map(|run| ("runId", run)));
             list(&client, screen, &query, limit, &scope).await
         }
-        JobsCommand::Show { job, script } => show(&client, screen, &job, script).await,
-        JobsCommand::Log {
+        JobsCommand::Watch(wanted) => watch::run(client, screen, wanted).await,
+        JobsCommand::Show {
             job,
-            follow,
-            tail,
-            stream,
+            script,
+            output,
         } => {
-            if follow {
-                return watch(client, screen, job, Some(stream), tail).await;
-            }
-            log::print(&client, screen, &job, tail, stream).await
+            let job = job.whole(&client).await?;
+            show(&client, screen.formatted(output), &job, script).await
         }
-        JobsCommand::Wait { job } => watch(client, screen, job, None, None).await,
-        JobsCommand::Cancel { job } => cancel(&client, screen, &job).await,
-        JobsCommand::Fail { job, why } => fail(&client, screen, &job, &why).await,
+        JobsCommand::Log(wanted) => print_log(client, screen, wanted).await,
+        JobsCommand::Wait { job } => {
+            let job = job.whole(&client).await?;
+            follow(client, screen, job, None, None).await
+        }
+        JobsCommand::Cancel { job, sure } => cancel(&client, screen, job, &sure).await,
+        JobsCommand::Fail { job, why, sure } => fail(&client, screen, job, &why, &sure).await,
         JobsCommand::Retry {
             job,
             params,
             watch,
             sure,
         } => queue::retry(client, screen, job, &params, &watch, &sure).await,
-        JobsCommand::Diff { old, new, scope } => diff(&client, screen, &old, &new, &scope).await,
+        JobsCommand::Diff { old, new, scope } => {
+            let old = short_id::whole(&client, Thing::Job, &old, &scope).await?;
+            let new = short_id::whole(&client, Thing::Job, &new, &scope).await?;
+            diff(&client, screen, &old, &new, &scope).await
+        }
     }
+}
+
+/// `hyprbox jobs log`
+pub(super) async fn print_log(client: Client, screen: Screen, wanted: Log) -> Result<u8, CliError> {
+    let Log { id, scope, .. } = wanted;
+    let job = match id {
+        Some(id) => OneJob { id, scope }.whole(&client).await?,
+        // Without an id there is `--failed`.
+        None => newest_failed(&client, scope).await?,
+    };
+    if wanted.follow {
+        return follow(client, screen, job, Some(wanted.stream), wanted.tail).await;
+    }
+    if wanted.failed {
+        return log::print_failed(&client, screen, &job, wanted.tail).await;
+    }
+    log::print(&client, screen, &job, wanted.tail, wanted.stream).await
+}
+
+async fn newest_failed(client: &Client, scope: Scoped) -> Result<OneJob, CliError> {
+    let failed = [("status", "FAILED".to_owned())];
+    let newest = Newest::<JobView>::read(client, "jobs", &failed, &scope, 1).await?;
+    let Some(job) = newest.entries.into_iter().next() else {
+        return Err(CliError::not_found("none of your jobs has failed")
+            .hint("--scope all also looks at other people's jobs"));
+    };
+    let done = DoneEvent::of(&job);
+    print_note(&format!(
+        "Job {}: {} on {} {}, {}",
+        job.id,
+        job.preset,
+        job.node_id,
+        done.describe(),
+        times::ago(job.created_at)
+    ));
+    Ok(OneJob { id: job.id, scope })
 }
 
 async fn list(
@@ -88,11 +140,16 @@ async fn list(
         newest.print_json(screen)?;
         return Ok(0);
     }
+    if screen.wants_names() {
+        return screen
+            .names(newest.entries.iter().map(|job| job.id.as_str()))
+            .map(|()| 0);
+    }
     if newest.entries.is_empty() {
         print_note(empty_list_message(!query.is_empty(), scope.scope));
         return Ok(0);
     }
-    screen.data(&table(&newest.entries, scope.scope).render(screen.colors))?;
+    screen.table(&table(&newest.entries, &screen, scope.scope))?;
     newest.note_older();
     Ok(0)
 }
@@ -110,16 +167,16 @@ fn empty_list_message(is_filtered: bool, scope: ScopeArg) -> &'static str {
     }
 }
 
-fn table(jobs: &[JobView], scope: ScopeArg) -> Table {
+fn table(jobs: &[JobView], screen: &Screen, scope: ScopeArg) -> Table {
     let mut heading = vec!["ID", "PRESET", "NODE", "STATUS", "QUEUED", "TOOK", "EXIT"];
     if scope == ScopeArg::All {
         heading.push("BY");
     }
-    let mut table = Table::new(&heading);
+    let mut table = Table::new(&heading).optional(&["EXIT", "TOOK", "BY", "QUEUED"]);
     for job in jobs {
         let exit = job.exit_code.map_or_else(String::new, |c| c.to_string());
         let mut row: Vec<Cell> = vec![
-            job.id.as_str().into(),
+            screen.id(&job.id).into(),
             job.preset.as_str().into(),
             job.node_id.as_str().into(),
             status(job),
@@ -135,13 +192,16 @@ fn table(jobs: &[JobView], scope: ScopeArg) -> Table {
     table
 }
 
-fn status(job: &JobView) -> Cell {
-    let words = match (job.status, job.cancel_requested_at) {
+pub(super) fn status(job: &JobView) -> Cell {
+    Cell::painted(status_words(job), Paint::of_status(job.status))
+}
+
+pub(super) fn status_words(job: &JobView) -> String {
+    match (job.status, job.cancel_requested_at) {
         (JobStatus::Running, Some(_)) => "RUNNING, cancelling".to_owned(),
         (JobStatus::Queued, _) if !job.holds.is_empty() => "QUEUED, held".to_owned(),
         (status, _) => status.to_string(),
-    };
-    Cell::painted(words, Paint::of_status(job.status))
+    }
 }
 
 async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Result<u8, CliError> {
@@ -155,12 +215,10 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
         return Ok(0);
     }
     let job = detail.value.job;
-    let done = DoneEvent {
-        status: job.status,
-        exit_code: job.exit_code,
-        error_msg: job.error_msg.clone(),
-        finished_at: job.finished_at,
-    };
+    if screen.wants_names() {
+        return screen.names([job.id.as_str()]).map(|()| 0);
+    }
+    let done = DoneEvent::of(&job);
     let output = |bytes: u64, dropped: u64| match dropped {
         0 => format!("{bytes} bytes"),
         _ => format!("{bytes} bytes, of which {dropped} were dropped"),
@@ -230,7 +288,7 @@ pub(super) fn plain(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-async fn watch(
+async fn follow(
     client: Client,
     screen: Screen,
     job: OneJob,
@@ -249,7 +307,10 @@ async fn watch(
     follow.run(&mut interrupts).await
 }
 
-async fn cancel(client: &Client, screen: Screen, job: &OneJob) -> Result<u8, CliError> {
+async fn cancel(client: &Client, screen: Screen, job: OneJob, sure: &Sure) -> Result<u8, CliError> {
+    let job = job.named(client).await?;
+    let question = format!("Cancel job {}?", job.id);
+    ask::confirm(&screen, sure, &question, "nothing was cancelled")?;
     let cancelled = client
         .post::<JobView>(&job.path("/cancel"), &Value::Null)
         .await
@@ -274,7 +335,16 @@ async fn cancel(client: &Client, screen: Screen, job: &OneJob) -> Result<u8, Cli
     Ok(0)
 }
 
-async fn fail(client: &Client, screen: Screen, job: &OneJob, why: &str) -> Result<u8, CliError> {
+async fn fail(
+    client: &Client,
+    screen: Screen,
+    job: OneJob,
+    why: &str,
+    sure: &Sure,
+) -> Result<u8, CliError> {
+    let job = job.named(client).await?;
+    let question = format!("Fail job {} now? Its script is not stopped.", job.id);
+    ask::confirm(&screen, sure, &question, "nothing was changed")?;
     let failed = client
         .post::<JobView>(&job.path("/fail"), &json!({"errorMsg": why}))
         .await

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::error::CliError;
 use super::safe;
 use super::screen::Screen;
+use crate::presets::parse_step_line;
 
 /// Writes a job's output to standard output: unchanged into a pipe or a file, made harmless on a
 /// terminal.
@@ -45,6 +46,38 @@ impl Output {
     }
 }
 
+/// Keeps what came since the last step was announced, or everything if none was.
+#[derive(Default)]
+pub(super) struct LastStep {
+    bytes: Vec<u8>,
+    /// Where the last line begins, which may be unfinished.
+    line: usize,
+    /// The number of the step.
+    number: u32,
+}
+
+impl LastStep {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.bytes.extend_from_slice(piece);
+            let Some(line) = self.bytes[self.line..].strip_suffix(b"\n") else {
+                return;
+            };
+            let step = std::str::from_utf8(line).ok().and_then(parse_step_line);
+            // A failed verify, and scripts themselves, print lines that look alike.
+            if let Some(step) = step.filter(|step| step.number > self.number) {
+                self.number = step.number;
+                self.bytes.drain(..self.line);
+            }
+            self.line = self.bytes.len();
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Keeps the last lines; the very last one may be incomplete.
 pub(super) struct LastLines {
     most: usize,
@@ -82,7 +115,33 @@ impl LastLines {
 
 #[cfg(test)]
 mod tests {
-    use super::LastLines;
+    use super::{LastLines, LastStep};
+
+    #[test]
+    fn the_last_step_however_the_bytes_are_cut() {
+        for (text, last) in [
+            (
+                "==> [1/2] One\nx\n==> [2/2] Two\ny\nz",
+                "==> [2/2] Two\ny\nz",
+            ),
+            ("before\n==> [1/2] One\n", "==> [1/2] One\n"),
+            (
+                "==> [1/2] One\n==> [1/2] verify failed: One\n",
+                "==> [1/2] One\n==> [1/2] verify failed: One\n",
+            ),
+            (
+                "no step\n==> [1/2] unfinished",
+                "no step\n==> [1/2] unfinished",
+            ),
+            ("", ""),
+        ] {
+            for piece in 1..=text.len() {
+                let mut step = LastStep::default();
+                text.as_bytes().chunks(piece).for_each(|b| step.push(b));
+                assert_eq!(step.bytes(), last.as_bytes(), "in pieces of {piece}");
+            }
+        }
+    }
 
     #[test]
     fn the_last_lines_however_the_bytes_are_cut() {

@@ -4,13 +4,14 @@
 use bytes::Bytes;
 use reqwest::Response;
 use reqwest::header::{ETAG, HeaderValue};
-use serde_json::Value;
 
 use super::args::{OneJob, StreamArg};
 use super::client::{CallError, Client, connection_error, segment};
 use super::error::CliError;
-use super::lines::{LastLines, Output};
+use super::lines::{LastLines, LastStep, Output};
 use super::screen::{Screen, print_note};
+use crate::jobs::{Counted, StatusEvent};
+use crate::store::job::JobStatus;
 
 /// The smallest possible tail of a stream: nothing was dropped from a shorter log.
 const KEPT_LEAST: u64 = 65_536;
@@ -47,19 +48,52 @@ pub(super) async fn print(
     Ok(0)
 }
 
-/// Prints how many bytes were dropped from the log. Failures are ignored: this is only a note.
-async fn report_dropped(client: &Client, job: &OneJob) {
+/// Prints the output of the step in which the job failed: of all that came since the last step was
+/// announced, the last lines if `tail` is given.
+pub(super) async fn print_failed(
+    client: &Client,
+    screen: Screen,
+    job: &OneJob,
+    tail: Option<usize>,
+) -> Result<u8, CliError> {
+    let status = read_status(client, job).await?.event.status;
+    if status != JobStatus::Failed {
+        print_note(&format!("Job {} is {status}; it has not failed.", job.id));
+        return Ok(0);
+    }
+    let scope = job.scope.query().replace('?', "&");
+    let path = format!("/api/jobs/{}/log?stream=both{scope}", segment(&job.id));
+    let mut download = Download::start(client, path).await?;
+    let mut step = LastStep::default();
+    while let Some(bytes) = download.next(&job.id).await? {
+        step.push(&bytes);
+    }
+    let mut lines = LastLines::new(tail.unwrap_or(usize::MAX));
+    lines.push(step.bytes());
+    let mut output = Output::new(screen);
+    output.write(&lines.take())?;
+    output.finish()?;
+    Ok(0)
+}
+
+/// The job's state, without its output.
+async fn read_status(client: &Client, job: &OneJob) -> Result<Counted<StatusEvent>, CliError> {
     let scope = job.scope.query().replace('?', "&");
     let path = format!("/api/jobs/{}/stream?output=none{scope}", segment(&job.id));
-    let Ok(mut events) = client.events(&path, None).await else {
+    let failed = |error| client.explain(error);
+    let mut events = client.events(&path, None).await.map_err(failed)?;
+    let event = events.next().await;
+    let event = event.map_err(|error| failed(connection_error(&error)))?;
+    let data = event.map(|event| event.data).unwrap_or_default();
+    serde_json::from_str(&data).map_err(|error| failed(CallError::Protocol(error.to_string())))
+}
+
+/// Prints how many bytes were dropped from the log. Failures are ignored: this is only a note.
+async fn report_dropped(client: &Client, job: &OneJob) {
+    let Ok(status) = read_status(client, job).await else {
         return;
     };
-    let Ok(Some(event)) = events.next().await else {
-        return;
-    };
-    let counts: Value = serde_json::from_str(&event.data).unwrap_or_default();
-    let count = |name: &str| counts[name].as_u64().unwrap_or(0);
-    let dropped = count("stdoutDropped") + count("stderrDropped");
+    let dropped = status.stdout_dropped + status.stderr_dropped;
     if dropped > 0 {
         print_note(&format!(
             "{dropped} bytes before or within this output are not kept: the server keeps only the end of each stream."

@@ -1,47 +1,175 @@
-//! `hyprbox login` and `hyprbox logout`. A login creates a personal token for this machine; the
-//! session itself is never saved.
+//! `hyprbox login`, `hyprbox logout` and `hyprbox context …`. A login creates a personal token for
+//! this machine; the session itself is never saved.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 
 use super::answers::Session;
-use super::args::{self, Color};
+use super::args::{self, Color, ContextCommand};
 use super::ask;
 use super::client::{Client, segment};
+use super::contexts::{Contexts, ContextsFile, Login, name_of};
 use super::error::{CliError, exit};
-use super::screen::{Screen, print_note};
-use super::settings::{self, Login, LoginFile, TokenSource, variable};
+use super::screen::{Paint, Screen, print_note};
+use super::settings::{self, TokenSource, variable};
+use super::table::{Cell, Table};
 use crate::auth::User;
 use crate::nodes::MintedToken;
 
 pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
     let screen = Screen::with(args.json, Color::Auto);
     let url = settings::check_url("URL", &args.server, &variable)?;
-    let file = LoginFile::at_home()?;
+    let file = ContextsFile::at_home()?;
     // A file that can't be parsed is about to be replaced.
-    let before = file.read().unwrap_or_default();
-    let (user, login) = if args.token {
-        with_token(&url).await?
-    } else {
-        with_password(&url, args.email).await?
+    let mut saved = file.read().unwrap_or_default();
+    let name = match args.context {
+        Some(name) => name,
+        None => saved
+            .name_at(&url)
+            .map_or_else(|| name_of(&url), str::to_owned),
     };
-    file.write(&login)?;
-    if let Some(before) = before.filter(|before| before.url == url && before.token != login.token) {
+    let before = saved.logins.get(&name).cloned();
+    if let Some(before) = before.as_ref().filter(|before| before.url != url) {
+        return Err(
+            CliError::failed(format!("{name} is saved already, for {}", before.url)).hint(format!(
+                "choose another name with --context, or first: hyprbox context remove {name}"
+            )),
+        );
+    }
+    let (user, login) = obtain(&url, args.token, args.email).await?;
+    let token = login.token.clone();
+    saved.logins.insert(name.clone(), login);
+    saved.current = Some(name.clone());
+    let several = saved.logins.len() > 1;
+    file.write(saved)?;
+    if let Some(before) = before.filter(|before| before.token != token) {
         // The previous login's token is no longer used. It may already be gone.
         let _gone = revoke(&before).await;
     }
     if screen.json {
         screen.value(&json!({"url": url, "email": user.email, "role": user.role}))?;
-    } else {
+        return Ok(0);
+    }
+    print_note(&format!(
+        "Logged in to {url} as {} ({}); the token is in {}",
+        user.email,
+        user.role,
+        file.path().display()
+    ));
+    if several {
         print_note(&format!(
-            "Logged in to {url} as {} ({}); the token is in {}",
-            user.email,
-            user.role,
-            file.path().display()
+            "Commands now use {name}; `hyprbox context list` shows the others."
         ));
     }
     Ok(0)
+}
+
+/// `hyprbox context …`
+pub(super) async fn context(command: ContextCommand) -> Result<u8, CliError> {
+    let file = ContextsFile::at_home()?;
+    let mut saved = file.read()?;
+    match command {
+        ContextCommand::List { output, json } => {
+            list(Screen::with(json, Color::Auto).formatted(output), &saved)?;
+        }
+        ContextCommand::Use { name } => {
+            let Some(login) = saved.logins.get(&name) else {
+                return Err(settings::no_context(&name, &saved));
+            };
+            print_note(&format!("Commands now use {name} ({}).", login.url));
+            if let Some(variable) = winning_variable() {
+                print_note(&format!("{variable} is set, and wins while it is."));
+            }
+            saved.current = Some(name);
+            file.write(saved)?;
+        }
+        ContextCommand::Add {
+            name,
+            server,
+            token,
+            email,
+        } => {
+            let url = settings::check_url("URL", &server, &variable)?;
+            if let Some(known) = saved.logins.get(&name) {
+                return Err(CliError::failed(format!(
+                    "{name} is saved already, for {}",
+                    known.url
+                ))
+                .hint(format!("first: hyprbox context remove {name}")));
+            }
+            let (user, login) = obtain(&url, token, email).await?;
+            saved.logins.insert(name.clone(), login);
+            file.write(saved)?;
+            print_note(&format!(
+                "Saved {url} as {name}, for {} ({}). To use it: hyprbox context use {name}, or --context {name}",
+                user.email, user.role
+            ));
+        }
+        ContextCommand::Remove { name, sure } => {
+            if !saved.logins.contains_key(&name) {
+                return Err(settings::no_context(&name, &saved));
+            }
+            let screen = Screen::with(false, Color::Auto);
+            let question = format!("Log out of {name} and forget it?");
+            ask::confirm(&screen, &sure, &question, "nothing was removed")?;
+            forget(&file, saved, &name).await?;
+        }
+    }
+    Ok(0)
+}
+
+/// A variable that wins over the saved servers.
+fn winning_variable() -> Option<&'static str> {
+    ["HYPRBOX_URL", "HYPRBOX_TOKEN"]
+        .into_iter()
+        .find(|name| variable(name).is_some())
+}
+
+fn list(screen: Screen, saved: &Contexts) -> Result<(), CliError> {
+    let is_current = |name: &String| saved.current.as_ref() == Some(name);
+    if screen.json {
+        let contexts: Vec<Value> = saved
+            .logins
+            .iter()
+            .map(|(name, login)| json!({"name": name, "url": login.url, "current": is_current(name)}))
+            .collect();
+        return screen.value(&json!({"contexts": contexts}));
+    }
+    if screen.wants_names() {
+        return screen.names(saved.logins.keys().map(String::as_str));
+    }
+    if saved.logins.is_empty() {
+        print_note("No server is saved. `hyprbox login URL` saves one.");
+        return Ok(());
+    }
+    let mut table = Table::new(&["NAME", "URL", "IN USE"]);
+    for (name, login) in &saved.logins {
+        let mark = match is_current(name) {
+            true => Cell::painted("yes", Paint::Green),
+            false => "".into(),
+        };
+        table.row([name.as_str().into(), login.url.as_str().into(), mark]);
+    }
+    screen.table(&table)?;
+    if let Some(variable) = winning_variable() {
+        print_note(&format!(
+            "{variable} is set, and wins over the server in use."
+        ));
+    }
+    Ok(())
+}
+
+/// Logs in with a token or a password.
+async fn obtain(
+    url: &str,
+    has_token: bool,
+    email: Option<String>,
+) -> Result<(User, Login), CliError> {
+    match has_token {
+        true => with_token(url).await,
+        false => with_password(url, email).await,
+    }
 }
 
 /// Logs in with an existing token.
@@ -143,14 +271,37 @@ async fn revoke(login: &Login) -> Result<(), CliError> {
         .await
 }
 
-pub(super) async fn logout() -> Result<u8, CliError> {
-    let file = LoginFile::at_home()?;
-    let Some(login) = file.read()? else {
-        print_note("Not logged in.");
-        return Ok(0);
+pub(super) async fn logout(args: args::Logout) -> Result<u8, CliError> {
+    let file = ContextsFile::at_home()?;
+    let saved = file.read()?;
+    let name = match args.context {
+        Some(name) if !saved.logins.contains_key(&name) => {
+            return Err(settings::no_context(&name, &saved));
+        }
+        Some(name) => name,
+        None => match saved.current.clone() {
+            Some(name) => name,
+            None => {
+                print_note("Not logged in.");
+                return Ok(0);
+            }
+        },
+    };
+    forget(&file, saved, &name).await?;
+    Ok(0)
+}
+
+/// Revokes a saved server's token and forgets the server.
+async fn forget(file: &ContextsFile, mut saved: Contexts, name: &str) -> Result<(), CliError> {
+    let Some(login) = saved.logins.remove(name) else {
+        return Ok(());
     };
     let revoked = revoke(&login).await;
-    file.remove()?;
+    // Another server is used only if the user says so.
+    saved.current = saved.current.filter(|current| current != name);
+    let others: Vec<String> = saved.logins.keys().cloned().collect();
+    let has_current = saved.current.is_some();
+    file.write(saved)?;
     match revoked {
         Ok(()) if login.token_id.is_some() => {
             print_note(&format!(
@@ -173,5 +324,11 @@ pub(super) async fn logout() -> Result<u8, CliError> {
             error.message
         )),
     }
-    Ok(0)
+    if !has_current && !others.is_empty() {
+        print_note(&format!(
+            "To use another server: hyprbox context use {}",
+            others.join(", or ")
+        ));
+    }
+    Ok(())
 }

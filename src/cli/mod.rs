@@ -11,6 +11,7 @@ mod check;
 mod client;
 mod complete;
 mod connection;
+mod contexts;
 mod error;
 mod explain;
 mod follow;
@@ -24,6 +25,7 @@ mod newest;
 mod node_edit;
 mod node_facts;
 mod nodes;
+mod open;
 mod outcome;
 mod params;
 mod position;
@@ -36,10 +38,12 @@ mod runs;
 mod safe;
 mod screen;
 mod settings;
+mod short_id;
 pub(crate) mod sse;
 mod table;
 mod times;
 mod users;
+mod watch;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -49,10 +53,13 @@ use serde_json::json;
 
 pub use admin::command as admin_command;
 pub use args::EXIT_CODES;
-use args::{ClientCommand, Common, Group, LocalCommand, PresetsCommand, Shell};
+use args::{
+    ClientCommand, Common, Format, Group, JobsCommand, LocalCommand, OUTPUT, PresetsCommand, Shell,
+};
 use client::Client;
 use error::{CliError, exit};
 use screen::Screen;
+use settings::Named;
 
 /// Exit code for an invalid command line.
 pub const USAGE: u8 = exit::USAGE;
@@ -91,27 +98,38 @@ pub fn add_local_commands(command: Command) -> Command {
 
 /// Flags that may also stand before the command, for the program's help.
 pub fn add_general_options(command: Command) -> Command {
-    ["url", "json", "color"]
+    ["url", "context", "json", "color"]
         .into_iter()
         .fold(Common::augment_args(command), |command, id| {
             command.mut_arg(id, |arg| arg.global(false))
         })
 }
 
-/// This program's arguments. General options that stand before the command are moved behind its
-/// first word, where the commands that have them read them and the others refuse them.
-pub fn arguments() -> Vec<OsString> {
-    options_behind_command(std::env::args_os().collect())
+/// This program's arguments. General options that stand before the command are moved behind it,
+/// where the commands that have them read them and the others refuse them.
+pub fn arguments(whole: &Command) -> Vec<OsString> {
+    options_behind_command(std::env::args_os().collect(), whole)
 }
 
-fn options_behind_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let mut end = 1;
-    while let Some(length) = arguments.get(end).and_then(|word| option_length(word)) {
-        end += length;
+fn options_behind_command(mut arguments: Vec<OsString>, whole: &Command) -> Vec<OsString> {
+    let mut start = 1;
+    while let Some(length) = arguments.get(start).and_then(|word| option_length(word)) {
+        start += length;
     }
-    let is_command = |word: &OsString| !word.as_encoded_bytes().starts_with(b"-");
-    if arguments.get(end).is_some_and(is_command) {
-        arguments[1..=end].rotate_right(1);
+    let (mut end, mut command) = (start, whole);
+    while let Some(inner) = arguments
+        .get(end)
+        .and_then(|word| command.find_subcommand(word))
+    {
+        (end, command) = (end + 1, inner);
+    }
+    let is_unknown = |word: &OsString| !word.as_encoded_bytes().starts_with(b"-");
+    // A command that does not exist is named by the parser.
+    if end == start && arguments.get(end).is_some_and(is_unknown) {
+        end += 1;
+    }
+    if end > start {
+        arguments[1..end].rotate_left(start - 1);
     }
     arguments
 }
@@ -121,9 +139,12 @@ fn option_length(word: &OsStr) -> Option<usize> {
     let word = word.to_str()?;
     match word {
         "--json" => Some(1),
-        "--url" | "--color" => Some(2),
-        _ if word.starts_with("--url=") || word.starts_with("--color=") => Some(1),
-        _ => None,
+        "--url" | "--context" | "--color" | "--output" | "-o" => Some(2),
+        _ => {
+            let starts = ["--url=", "--context=", "--color=", "--output=", "-o"];
+            let is_one = starts.iter().any(|start| word.starts_with(start));
+            is_one.then_some(1)
+        }
     }
 }
 
@@ -135,7 +156,7 @@ pub fn run(matches: &ArgMatches, whole: fn() -> Command) -> Option<ExitCode> {
     }
     if ClientCommand::has_subcommand(name) {
         let command = ClientCommand::from_arg_matches(matches).ok()?;
-        let json = wants_json(&command);
+        let json = wants_json(&command) || wants_output_json(inner);
         return Some(finish(with_runtime(client(command)), json));
     }
     if LocalCommand::has_subcommand(name) {
@@ -145,10 +166,22 @@ pub fn run(matches: &ArgMatches, whole: fn() -> Command) -> Option<ExitCode> {
     None
 }
 
+/// Whether the command has the flag `-o json`.
+fn wants_output_json(mut matches: &ArgMatches) -> bool {
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    let format = matches.try_get_one::<Format>(OUTPUT).ok().flatten();
+    format == Some(&Format::Json)
+}
+
 fn wants_json(command: &ClientCommand) -> bool {
     match command {
         ClientCommand::Login(args) => args.json,
-        ClientCommand::Logout(_) => false,
+        ClientCommand::Logout(_) | ClientCommand::Context(_) => false,
+        ClientCommand::Open(args) => args.common.json,
+        ClientCommand::Logs(direct) => direct.common.json,
+        ClientCommand::Watch(direct) => direct.common.json,
         ClientCommand::Run(args) => args.common.json,
         ClientCommand::Runs(group) => group.common.json,
         ClientCommand::Jobs(group) => group.common.json,
@@ -195,14 +228,28 @@ fn finish(done: Result<u8, CliError>, json: bool) -> ExitCode {
 
 /// Connects to the server named by the flags, the environment or the login.
 fn connect(common: &Common) -> Result<(Client, Screen), CliError> {
-    let access = settings::access(common.url.as_deref())?;
+    let access = settings::access(Named {
+        url: common.url.as_deref(),
+        context: common.context.as_deref(),
+    })?;
     Ok((Client::new(&access)?, Screen::new(common)))
 }
 
 async fn client(command: ClientCommand) -> Result<u8, CliError> {
     match command {
         ClientCommand::Login(args) => login::login(args).await,
-        ClientCommand::Logout(_) => login::logout().await,
+        ClientCommand::Logout(args) => login::logout(args).await,
+        ClientCommand::Context(command) => login::context(command).await,
+        ClientCommand::Open(args) => {
+            let (client, screen) = connect(&args.common)?;
+            open::run(client, screen, args).await
+        }
+        ClientCommand::Logs(direct) => {
+            client_of_jobs(direct.common, JobsCommand::Log(direct.args)).await
+        }
+        ClientCommand::Watch(direct) => {
+            client_of_jobs(direct.common, JobsCommand::Watch(direct.args)).await
+        }
         ClientCommand::Run(args) => {
             let (client, screen) = connect(&args.common)?;
             run::run(client, screen, args).await
@@ -211,11 +258,7 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
             let (client, screen) = connect(&group.common)?;
             runs::run(client, screen, group.command).await
         }
-        ClientCommand::Jobs(group) => {
-            jobs::check(&group.command, group.common.json)?;
-            let (client, screen) = connect(&group.common)?;
-            jobs::run(client, screen, group.command).await
-        }
+        ClientCommand::Jobs(group) => client_of_jobs(group.common, group.command).await,
         ClientCommand::Nodes(group) => {
             let (client, screen) = connect(&group.common)?;
             nodes::run(client, screen, group.command).await
@@ -239,6 +282,12 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
     }
 }
 
+async fn client_of_jobs(common: Common, command: JobsCommand) -> Result<u8, CliError> {
+    jobs::check(&command, common.json)?;
+    let (client, screen) = connect(&common)?;
+    jobs::run(client, screen, command).await
+}
+
 fn local(command: LocalCommand, whole: fn() -> Command) -> Result<u8, CliError> {
     match command {
         LocalCommand::Completions { shell } => {
@@ -248,6 +297,10 @@ fn local(command: LocalCommand, whole: fn() -> Command) -> Result<u8, CliError> 
         LocalCommand::Man { folder } => {
             let count = man::write(&whole(), &folder)?;
             screen::print_note(&format!("Wrote {count} man pages to {}", folder.display()));
+            Ok(0)
+        }
+        LocalCommand::Version => {
+            write_all(whole().render_version().as_bytes())?;
             Ok(0)
         }
     }
@@ -281,12 +334,18 @@ mod tests {
 
     #[test]
     fn general_options_before_the_command_are_moved_behind_its_first_word() {
+        let whole = crate::program::command();
         for (given, wanted) in [
-            ("h --json jobs list", "h jobs --json list"),
+            ("h --json jobs list", "h jobs list --json"),
             (
                 "h --url http://a --color=never --json jobs list -n x",
-                "h jobs --url http://a --color=never --json list -n x",
+                "h jobs list --url http://a --color=never --json -n x",
             ),
+            ("h -o json job ls", "h job ls -o json"),
+            ("h -ojson --context a nodes", "h nodes -ojson --context a"),
+            ("h --json jobs --url x list", "h jobs --json --url x list"),
+            ("h --json logs jobs list", "h logs --json jobs list"),
+            ("h --json job2 list", "h job2 --json list"),
             ("h --json doctor", "h doctor --json"),
             ("h jobs --json list", "h jobs --json list"),
             ("h --json", "h --json"),
@@ -296,11 +355,12 @@ mod tests {
         ] {
             let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
             assert_eq!(
-                options_behind_command(words(given)),
+                options_behind_command(words(given), &whole),
                 words(wanted),
                 "{given}"
             );
         }
-        assert_eq!(options_behind_command(Vec::new()), Vec::<OsString>::new());
+        let none = options_behind_command(Vec::new(), &whole);
+        assert_eq!(none, Vec::<OsString>::new());
     }
 }

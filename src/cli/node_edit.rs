@@ -9,6 +9,7 @@ use super::client::{Answer, Client, segment};
 use super::error::CliError;
 use super::queue::explain_node;
 use super::screen::{Screen, print_note};
+use super::short_id::node_to_change;
 use crate::nodes::NodeView;
 
 /// Changes a node's display name.
@@ -96,6 +97,7 @@ pub(super) async fn pause(
     paused: bool,
 ) -> Result<u8, CliError> {
     for id in ids {
+        let id = &node_to_change(client, &screen, id).await?;
         let edited = edit(client, id, &json!({"paused": paused})).await?;
         if screen.json {
             screen.json_line(&edited.json)?;

@@ -9,8 +9,9 @@ use super::client::{Client, segment};
 use super::error::CliError;
 use super::queue::{explain_node, no_such};
 use super::screen::{Paint, Screen, print_note};
+use super::short_id::{self, node_to_change};
 use super::table::{Cell, Table, facts};
-use super::{node_edit, node_facts, times};
+use super::{ask, node_edit, node_facts, times};
 use crate::nodes::{AddedNode, MintedToken, NodeStatus, NodeView, TokenView};
 
 pub(super) async fn run(
@@ -19,16 +20,30 @@ pub(super) async fn run(
     command: NodesCommand,
 ) -> Result<u8, CliError> {
     match command {
-        NodesCommand::List { selector } => list(&client, screen, selector.as_deref()).await,
-        NodesCommand::Show { id } => show(&client, screen, &id).await,
+        NodesCommand::List { selector, output } => {
+            list(&client, screen.formatted(output), selector.as_deref()).await
+        }
+        NodesCommand::Show { id, output } => {
+            let id = short_id::node(&client, &id).await?;
+            show(&client, screen.formatted(output), &id).await
+        }
         NodesCommand::Add { id, name, label } => {
             add(&client, screen, &id, name, &labels(&label)?).await
         }
-        NodesCommand::Edit { id, name } => node_edit::rename(&client, screen, &id, &name).await,
-        NodesCommand::Label { id, labels } => node_edit::label(&client, screen, &id, &labels).await,
+        NodesCommand::Edit { id, name } => {
+            let id = node_to_change(&client, &screen, &id).await?;
+            node_edit::rename(&client, screen, &id, &name).await
+        }
+        NodesCommand::Label { id, labels } => {
+            let id = node_to_change(&client, &screen, &id).await?;
+            node_edit::label(&client, screen, &id, &labels).await
+        }
         NodesCommand::Pause { ids } => node_edit::pause(&client, screen, &ids, true).await,
         NodesCommand::Resume { ids } => node_edit::pause(&client, screen, &ids, false).await,
-        NodesCommand::Remove { id } => {
+        NodesCommand::Remove { id, sure } => {
+            let id = node_to_change(&client, &screen, &id).await?;
+            let question = format!("Remove node {id} with its tokens, and cancel its queued jobs?");
+            ask::confirm(&screen, &sure, &question, "nothing was removed")?;
             remove(&client, &id).await?;
             print_note(&format!("Removed node {id}. Its tokens no longer work."));
             Ok(0)
@@ -48,6 +63,11 @@ async fn list(client: &Client, screen: Screen, selector: Option<&str>) -> Result
         return Ok(0);
     }
     let nodes = nodes.value;
+    if screen.wants_names() {
+        return screen
+            .names(nodes.iter().map(|node| node.id.as_str()))
+            .map(|()| 0);
+    }
     if nodes.is_empty() && selector.is_some() {
         print_note("No node matches.");
         return Ok(0);
@@ -65,6 +85,14 @@ async fn list(client: &Client, screen: Screen, selector: Option<&str>) -> Result
         "AGENT",
         "QUEUED",
         "RUNNING",
+    ])
+    .optional(&[
+        "AGENT",
+        "SYSTEM",
+        "QUEUED",
+        "LAST SEEN",
+        "RUNNING",
+        "LABELS",
     ]);
     for node in &nodes {
         table.row([
@@ -77,10 +105,12 @@ async fn list(client: &Client, screen: Screen, selector: Option<&str>) -> Result
             label_pairs(node).into(),
             agent(node),
             node.queued_jobs.to_string().into(),
-            node.running_job_id.clone().unwrap_or_default().into(),
+            screen
+                .id(node.running_job_id.as_deref().unwrap_or_default())
+                .into(),
         ]);
     }
-    screen.data(&table.render(screen.colors))?;
+    screen.table(&table)?;
     if let Some(behind) = nodes.iter().find(|node| node.agent_upgrade.is_some()) {
         print_note(&upgrade_hint(&behind.id));
     }
@@ -120,6 +150,9 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         return Ok(0);
     }
     let node = node.value;
+    if screen.wants_names() {
+        return screen.names([node.id.as_str()]).map(|()| 0);
+    }
     let text = |text: &Option<String>| Cell::from(text.clone().unwrap_or_default());
     let mut pairs: Vec<(&str, Cell)> = vec![
         ("id", node.id.as_str().into()),
@@ -211,13 +244,23 @@ async fn remove(client: &Client, id: &str) -> Result<(), CliError> {
 
 async fn token(client: &Client, screen: Screen, command: NodeTokenCommand) -> Result<u8, CliError> {
     match command {
-        NodeTokenCommand::List { node } => {
+        NodeTokenCommand::List { node, output } => {
+            let (node, screen) = (
+                short_id::node(client, &node).await?,
+                screen.formatted(output),
+            );
             let tokens = tokens(client, &node).await?;
             if screen.json {
                 screen.value(&tokens.1)?;
                 return Ok(0);
             }
-            let mut table = Table::new(&["ID", "PREFIX", "CREATED", "LAST USED", "REVOKED"]);
+            if screen.wants_names() {
+                return screen
+                    .names(tokens.0.iter().map(|token| token.id.as_str()))
+                    .map(|()| 0);
+            }
+            let mut table = Table::new(&["ID", "PREFIX", "CREATED", "LAST USED", "REVOKED"])
+                .optional(&["CREATED", "LAST USED"]);
             for token in &tokens.0 {
                 let ago = |at: Option<_>| at.map_or_else(String::new, times::ago);
                 table.row([
@@ -228,9 +271,10 @@ async fn token(client: &Client, screen: Screen, command: NodeTokenCommand) -> Re
                     ago(token.revoked_at).into(),
                 ]);
             }
-            screen.data(&table.render(screen.colors))?;
+            screen.table(&table)?;
         }
         NodeTokenCommand::Add { node } => {
+            let node = node_to_change(client, &screen, &node).await?;
             let path = format!("/api/nodes/{}/tokens", segment(&node));
             let minted = match client.post::<MintedToken>(&path, &Value::Null).await {
                 Ok(minted) => minted,
@@ -242,8 +286,11 @@ async fn token(client: &Client, screen: Screen, command: NodeTokenCommand) -> Re
             }
             print_token(client, screen, &node, &minted.value.token)?;
         }
-        NodeTokenCommand::Revoke { node, token } => {
+        NodeTokenCommand::Revoke { node, token, sure } => {
+            let node = node_to_change(client, &screen, &node).await?;
             let id = token_id(client, &node, &token).await?;
+            let question = format!("Revoke the token {token} of {node}? Its agent is cut off.");
+            ask::confirm(&screen, &sure, &question, "nothing was revoked")?;
             let path = format!("/api/nodes/{}/tokens/{}", segment(&node), segment(&id));
             client.delete(&path).await?;
             print_note(&format!(

@@ -3,7 +3,7 @@
 use hyprbox_protocol::FailureReason;
 
 use super::error::exit;
-use crate::jobs::DoneEvent;
+use crate::jobs::{DoneEvent, JobView};
 use crate::store::job::JobStatus;
 
 impl DoneEvent {
@@ -34,8 +34,27 @@ impl DoneEvent {
             .unwrap_or(1)
     }
 
+    /// How a job of a list has ended.
+    pub(super) fn of(job: &JobView) -> Self {
+        Self {
+            status: job.status,
+            exit_code: job.exit_code,
+            error_msg: job.error_msg.clone(),
+            finished_at: job.finished_at,
+        }
+    }
+
     /// `FAILED (exit code 3)`
     pub(super) fn describe(&self) -> String {
+        let why = self.reason();
+        match why.is_empty() {
+            true => self.status.to_string(),
+            false => format!("{} ({why})", self.status),
+        }
+    }
+
+    /// `exit code 3`
+    pub(super) fn reason(&self) -> String {
         let mut why = Vec::new();
         if let Some(words) = &self.error_msg {
             why.push(words.clone());
@@ -43,10 +62,7 @@ impl DoneEvent {
         if let Some(code) = self.exit_code.filter(|code| *code != 0) {
             why.push(format!("exit code {code}"));
         }
-        match why.is_empty() {
-            true => self.status.to_string(),
-            false => format!("{} ({})", self.status, why.join(", ")),
-        }
+        why.join(", ")
     }
 }
 

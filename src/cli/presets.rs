@@ -18,10 +18,12 @@ pub(super) async fn run(
     command: PresetsCommand,
 ) -> Result<u8, CliError> {
     match command {
-        PresetsCommand::List => list(&client, screen).await,
+        PresetsCommand::List { output } => list(&client, screen.formatted(output)).await,
         // Without a server, and so before there is a client.
         PresetsCommand::Check { paths } => super::check::run(screen, &paths),
-        PresetsCommand::Show { name } => show(&client, screen, &name).await,
+        PresetsCommand::Show { name, output } => {
+            show(&client, screen.formatted(output), &name).await
+        }
         PresetsCommand::Render { name, params } => {
             let preset = fetch_preset(&client, &name).await?;
             let params = params::resolve(&preset, &params, Map::new(), Secrets::Placeholder)?;
@@ -44,7 +46,14 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
         screen.value(&presets.json)?;
         return Ok(0);
     }
-    let mut table = Table::new(&["NAME", "RISK", "FOR", "ORIGIN", "TITLE"]);
+    if screen.wants_names() {
+        let presets = presets.value.presets.iter();
+        return screen
+            .names(presets.map(|preset| preset.name.as_str()))
+            .map(|()| 0);
+    }
+    let mut table = Table::new(&["NAME", "RISK", "FOR", "ORIGIN", "TITLE"])
+        .optional(&["ORIGIN", "FOR", "RISK"]);
     for preset in &presets.value.presets {
         table.row([
             preset.name.as_str().into(),
@@ -54,7 +63,7 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
             preset.title.as_str().into(),
         ]);
     }
-    screen.data(&table.render(screen.colors))?;
+    screen.table(&table)?;
     for error in &presets.value.errors {
         let line = error
             .line
@@ -81,6 +90,9 @@ async fn show(client: &Client, screen: Screen, name: &str) -> Result<u8, CliErro
         return Ok(0);
     }
     let preset = fetch_preset(client, name).await?;
+    if screen.wants_names() {
+        return screen.names([preset.name.as_str()]).map(|()| 0);
+    }
     let pairs: Vec<(&str, Cell)> = vec![
         ("name", preset.name.as_str().into()),
         ("title", preset.title.as_str().into()),
@@ -97,7 +109,8 @@ async fn show(client: &Client, screen: Screen, name: &str) -> Result<u8, CliErro
         screen.data("\nThis preset has no params.\n")?;
         return Ok(0);
     }
-    let mut table = Table::new(&["PARAM", "TYPE", "DEFAULT", "LIMITS", "DESCRIPTION"]);
+    let mut table = Table::new(&["PARAM", "TYPE", "DEFAULT", "LIMITS", "DESCRIPTION"])
+        .optional(&["LIMITS", "TYPE"]);
     for param in &preset.params {
         table.row([
             param.name.as_str().into(),
@@ -107,7 +120,8 @@ async fn show(client: &Client, screen: Screen, name: &str) -> Result<u8, CliErro
             param.description.as_str().into(),
         ]);
     }
-    screen.data(&format!("\n{}", table.render(screen.colors)))?;
+    screen.data("\n")?;
+    screen.table(&table)?;
     Ok(0)
 }
 

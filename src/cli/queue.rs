@@ -1,6 +1,5 @@
 //! Queues a job, and follows it if requested.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -13,7 +12,6 @@ use super::error::{CliError, closest, exit};
 use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::params::{self, Secrets};
-use super::safe;
 use super::screen::{Screen, print_note};
 use super::times;
 use crate::clock::Timestamp;
@@ -32,6 +30,7 @@ pub(super) async fn retry(
     watch: &Watch,
     sure: &Sure,
 ) -> Result<u8, CliError> {
+    let job = job.named(&client).await?;
     let before = client.get::<JobDetail>(&job.path("")).await?.value.job;
     let preset = fetch_preset(&client, &before.preset).await?;
     let wanted = JobRequest {
@@ -65,19 +64,11 @@ pub(super) fn confirm_risk(
     screen: &Screen,
     sure: &Sure,
 ) -> Result<(), CliError> {
-    let is_person = std::io::stdin().is_terminal() && screen.stderr_is_terminal && !screen.json;
-    if preset.risk != "high" || sure.yes || !is_person {
+    if preset.risk != "high" {
         return Ok(());
     }
-    let question = format!(
-        "{} is a high-risk preset. Queue it on {on}? [y/N] ",
-        preset.name
-    );
-    match ask::line(&safe::line(&question))?.to_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(CliError::failed("nothing was queued")
-            .hint("answer y to queue it, or use --yes to skip the question")),
-    }
+    let question = format!("{} is a high-risk preset. Queue it on {on}?", preset.name);
+    ask::confirm(screen, sure, &question, "nothing was queued")
 }
 
 /// Reads a preset by name. The error suggests similar names.

@@ -9,9 +9,13 @@ use super::params::{self, Secrets};
 use super::queue::{self, JobRequest, confirm_risk, fetch_preset};
 use super::runs::{self, RunRequest, Target};
 use super::screen::Screen;
+use super::short_id::node_to_change;
 
 /// One node without a plan is a job of its own.
-pub(super) async fn run(client: Client, screen: Screen, run: Run) -> Result<u8, CliError> {
+pub(super) async fn run(client: Client, screen: Screen, mut run: Run) -> Result<u8, CliError> {
+    for node in &mut run.node {
+        *node = node_to_change(&client, &screen, node).await?;
+    }
     let preset = fetch_preset(&client, &run.preset).await?;
     let params = params::resolve(&preset, &run.params, Map::new(), Secrets::Ask)?;
     let target = match (run.on, run.node) {

@@ -1,14 +1,18 @@
 //! The two outputs: data goes to standard output, notes to standard error. Each may be a terminal.
 
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::args::{Color, Common};
+use super::args::{Color, Common, Format, Output};
 use super::error::CliError;
 use super::safe;
 use super::settings::variable;
+use super::short_id;
+use super::table::Table;
 use crate::store::job::JobStatus;
 
 /// A colour.
@@ -54,6 +58,7 @@ impl Paint {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Screen {
     pub(super) json: bool,
+    format: Format,
     /// Colours on standard output.
     pub(super) colors: bool,
     /// Escapes on standard error, where the progress line is.
@@ -72,6 +77,7 @@ impl Screen {
         let stderr_is_terminal = std::io::stderr().is_terminal();
         Self {
             json,
+            format: Format::Table,
             colors: wants_colors(color, stdout_is_terminal, &variable),
             stderr_escapes: wants_colors(color, stderr_is_terminal, &variable),
             stdout_is_terminal,
@@ -79,10 +85,74 @@ impl Screen {
         }
     }
 
+    /// The same, printing in the format that the command's flag names.
+    pub(super) fn formatted(self, output: Output) -> Self {
+        let format = output.format.unwrap_or(self.format);
+        Self {
+            json: self.json || format == Format::Json,
+            format,
+            ..self
+        }
+    }
+
+    /// Whether somebody at a terminal can answer a question.
+    pub(super) fn has_person(&self) -> bool {
+        std::io::stdin().is_terminal() && self.stderr_is_terminal && !self.json
+    }
+
+    /// Whether only ids or names are wanted.
+    pub(super) fn wants_names(&self) -> bool {
+        self.format == Format::Name
+    }
+
+    /// Writes ids or names, one per line.
+    pub(super) fn names<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<(), CliError> {
+        let lines = names.into_iter();
+        let text: String = lines
+            .map(|name| format!("{}\n", safe::line(name)))
+            .collect();
+        self.data(&text)
+    }
+
+    /// Writes a table, which fits the terminal.
+    pub(super) fn table(&self, table: &Table) -> Result<(), CliError> {
+        let columns = self.is_narrow().then(|| self.columns());
+        self.data(&table.render(self.colors, columns))
+    }
+
+    /// An id in a table: the end of it on a terminal.
+    pub(super) fn id<'i>(&self, id: &'i str) -> &'i str {
+        match self.is_narrow() {
+            true => short_id::end_of(id),
+            false => id,
+        }
+    }
+
+    /// Whether a table must fit a terminal.
+    fn is_narrow(&self) -> bool {
+        self.stdout_is_terminal && self.format != Format::Wide
+    }
+
     /// How wide the terminal on standard output is.
     pub(super) fn columns(&self) -> usize {
         terminal_size::terminal_size_of(std::io::stdout())
             .map_or(80, |(width, _)| usize::from(width.0))
+    }
+
+    /// Fails like a write would if the reader of standard output is gone. A command that waits for
+    /// long calls this, since it may have nothing to write.
+    pub(super) fn check_reader(&self) -> Result<(), CliError> {
+        let stdout = std::io::stdout();
+        let mut polled = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        let ready = poll(&mut polled, PollTimeout::ZERO);
+        let events = polled[0].revents().unwrap_or(PollFlags::empty());
+        match ready.is_ok() && events.contains(PollFlags::POLLERR) {
+            true => Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()),
+            false => Ok(()),
+        }
     }
 
     /// Writes data.

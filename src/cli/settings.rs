@@ -1,24 +1,9 @@
-//! The server and the token to use: flags, then the environment, then the saved login.
-
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+//! The server and the token to use: flags, then the environment, then the saved servers.
 
 use hyprbox_protocol::bad_setting;
-use serde::{Deserialize, Serialize};
 
-use super::error::{CliError, exit, io_message};
-
-/// What `hyprbox login` keeps.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Login {
-    pub(super) url: String,
-    pub(super) token: String,
-    /// The token's id, where `login` made it and `logout` is to revoke it.
-    #[serde(default)]
-    pub(super) token_id: Option<String>,
-}
+use super::contexts::{Contexts, ContextsFile};
+use super::error::{CliError, closest, exit};
 
 /// A server and the token for it.
 pub(super) struct Access {
@@ -36,6 +21,15 @@ pub(super) enum TokenSource {
     File,
 }
 
+/// The server that the command line names.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Named<'a> {
+    /// `--url`
+    pub(super) url: Option<&'a str>,
+    /// `--context`
+    pub(super) context: Option<&'a str>,
+}
+
 type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// An environment variable; an empty one counts as unset.
@@ -43,25 +37,28 @@ pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The server and the token that a command uses. `url` is the flag's.
-pub(super) fn access(url: Option<&str>) -> Result<Access, CliError> {
-    resolve(url, &variable, || LoginFile::at_home()?.read())
+/// The server and the token that a command uses.
+pub(super) fn access(named: Named<'_>) -> Result<Access, CliError> {
+    resolve(named, &variable, || ContextsFile::at_home()?.read())
 }
 
 fn resolve(
-    flag: Option<&str>,
+    named: Named<'_>,
     env: Env<'_>,
-    saved: impl FnOnce() -> Result<Option<Login>, CliError>,
+    saved: impl FnOnce() -> Result<Contexts, CliError>,
 ) -> Result<Access, CliError> {
-    let named = match flag {
+    if let Some(name) = named.context {
+        return of_context(name, &saved()?, env);
+    }
+    let url = match named.url {
         Some(url) => Some(("--url", url.to_owned())),
         None => env("HYPRBOX_URL").map(|url| ("HYPRBOX_URL", url)),
     };
-    let named = named
+    let url = url
         .map(|(name, url)| check_url(name, &url, env))
         .transpose()?;
     let given = env("HYPRBOX_TOKEN").map(|token| token.trim().to_owned());
-    if let (Some(url), Some(token)) = (&named, &given) {
+    if let (Some(url), Some(token)) = (&url, &given) {
         return Ok(Access {
             url: url.clone(),
             token: check_token(token)?,
@@ -69,19 +66,10 @@ fn resolve(
         });
     }
     let saved = saved()?;
-    let url = match (named, &saved) {
+    let url = match (url, saved.current_login()) {
         (Some(url), _) => url,
-        (None, Some(saved)) => check_url("the saved server", &saved.url, env)?,
-        (None, None) => {
-            let words = if given.is_some() {
-                "no server given: HYPRBOX_TOKEN is set, but HYPRBOX_URL is not"
-            } else {
-                "not logged in"
-            };
-            return Err(CliError::new(exit::REFUSED, words).hint(
-                "log in: hyprbox login https://jobs.example.org, or set HYPRBOX_URL and HYPRBOX_TOKEN",
-            ));
-        }
+        (None, Some(login)) => check_url("the saved server", &login.url, env)?,
+        (None, None) => return Err(no_server(&saved, given.is_some())),
     };
     if let Some(token) = given {
         return Ok(Access {
@@ -91,17 +79,59 @@ fn resolve(
         });
     }
     // A token is sent only to the server that issued it.
-    match saved {
-        Some(saved) if saved.url == url => Ok(Access {
-            token: check_token(&saved.token)?,
+    match saved.login_at(&url) {
+        Some(login) => Ok(Access {
+            token: check_token(&login.token)?,
             url,
             from: TokenSource::File,
         }),
-        _ => Err(
+        None => Err(
             CliError::new(exit::REFUSED, format!("not logged in to {url}"))
                 .hint(format!("log in: hyprbox login {url}, or set HYPRBOX_TOKEN")),
         ),
     }
+}
+
+fn of_context(name: &str, saved: &Contexts, env: Env<'_>) -> Result<Access, CliError> {
+    let Some(login) = saved.logins.get(name) else {
+        return Err(no_context(name, saved));
+    };
+    Ok(Access {
+        url: check_url("the saved server", &login.url, env)?,
+        token: check_token(&login.token)?,
+        from: TokenSource::File,
+    })
+}
+
+/// The error for a name under which no server is saved.
+pub(super) fn no_context(name: &str, saved: &Contexts) -> CliError {
+    let near = closest(name, saved.logins.keys().map(String::as_str));
+    let error = CliError::not_found(format!("no server is saved as {name:?}"));
+    if near.is_empty() {
+        return error.hint("`hyprbox context list` lists them");
+    }
+    error.hint(format!(
+        "did you mean {}? `hyprbox context list` lists them",
+        near.join(" or ")
+    ))
+}
+
+fn no_server(saved: &Contexts, has_token: bool) -> CliError {
+    if !saved.logins.is_empty() {
+        let names: Vec<&str> = saved.logins.keys().map(String::as_str).collect();
+        return CliError::new(exit::REFUSED, "no saved server is in use").hint(format!(
+            "choose one: hyprbox context use {}",
+            names.join(", or ")
+        ));
+    }
+    let words = if has_token {
+        "no server given: HYPRBOX_TOKEN is set, but HYPRBOX_URL is not"
+    } else {
+        "not logged in"
+    };
+    CliError::new(exit::REFUSED, words).hint(
+        "log in: hyprbox login https://jobs.example.org, or set HYPRBOX_URL and HYPRBOX_TOKEN",
+    )
 }
 
 fn check_token(token: &str) -> Result<String, CliError> {
@@ -150,109 +180,84 @@ pub(super) fn check_url(name: &str, text: &str, env: Env<'_>) -> Result<String, 
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// The file that `hyprbox login` writes.
-pub(super) struct LoginFile(PathBuf);
-
-impl LoginFile {
-    /// `$XDG_CONFIG_HOME/hyprbox/login.json`, or the same under `~/.config`.
-    pub(super) fn at_home() -> Result<Self, CliError> {
-        let base = variable("XDG_CONFIG_HOME")
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-            .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")))
-            .ok_or_else(|| CliError::failed("neither HOME nor XDG_CONFIG_HOME is set"))?;
-        Ok(Self(base.join("hyprbox").join("login.json")))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// What is saved, if anything is.
-    pub(super) fn read(&self) -> Result<Option<Login>, CliError> {
-        let path = self.0.display();
-        let text = match std::fs::read(&self.0) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(CliError::failed(format!(
-                    "{path} can't be read: {}",
-                    io_message(&error)
-                )));
-            }
-        };
-        serde_json::from_slice(&text).map(Some).map_err(|error| {
-            CliError::failed(format!("can't parse {path}: {error}"))
-                .hint("log in again: hyprbox login URL")
-        })
-    }
-
-    /// Keeps it, for this user's eyes alone: the file is 0600 from its first moment, its folder
-    /// 0700.
-    pub(super) fn write(&self, login: &Login) -> Result<(), CliError> {
-        let wrong = |error: std::io::Error| {
-            CliError::failed(format!(
-                "{} can't be written: {}",
-                self.0.display(),
-                io_message(&error)
-            ))
-        };
-        let folder = self.0.parent().expect("the file has a folder");
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(wrong)?;
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(wrong)?;
-        let text = serde_json::to_vec_pretty(login).map_err(|error| wrong(error.into()))?;
-        let new = folder.join(format!("login.json.{}", std::process::id()));
-        let written = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)
-            .and_then(|mut file| {
-                file.write_all(&text)?;
-                file.sync_all()
-            })
-            .and_then(|()| std::fs::rename(&new, &self.0));
-        if written.is_err() {
-            // The first error is the one to tell.
-            let _left = std::fs::remove_file(&new);
-        }
-        written.map_err(wrong)
-    }
-
-    pub(super) fn remove(&self) -> Result<(), CliError> {
-        std::fs::remove_file(&self.0).map_err(|error| {
-            CliError::failed(format!(
-                "{} can't be removed: {}",
-                self.0.display(),
-                io_message(&error)
-            ))
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::contexts::Login;
 
-    fn found(
-        flag: Option<&str>,
+    fn with(
+        named: Named<'_>,
         env: &[(&str, &str)],
-        saved: Option<(&str, &str)>,
+        saved: Contexts,
     ) -> Result<(String, String), CliError> {
         let variable = |name: &str| {
             let pair = env.iter().find(|(key, _)| *key == name);
             pair.map(|(_, value)| (*value).to_owned())
         };
-        let saved = saved.map(|(url, token)| Login {
-            url: url.to_owned(),
-            token: token.to_owned(),
-            token_id: None,
-        });
-        resolve(flag, &variable, || Ok(saved)).map(|access| (access.url, access.token))
+        resolve(named, &variable, || Ok(saved)).map(|access| (access.url, access.token))
+    }
+
+    /// The first of the saved servers is in use.
+    fn saved(logins: &[(&str, &str, &str)]) -> Contexts {
+        let mut saved = Contexts::default();
+        for (name, url, token) in logins {
+            let login = Login {
+                url: (*url).to_owned(),
+                token: (*token).to_owned(),
+                token_id: None,
+            };
+            saved.logins.insert((*name).to_owned(), login);
+        }
+        saved.current = logins.first().map(|(name, _, _)| (*name).to_owned());
+        saved
+    }
+
+    fn found(
+        url: Option<&str>,
+        env: &[(&str, &str)],
+        kept: Option<(&str, &str)>,
+    ) -> Result<(String, String), CliError> {
+        let kept = kept.map(|(url, token)| ("a", url, token));
+        let named = Named { url, context: None };
+        with(named, env, saved(kept.as_slice()))
+    }
+
+    #[test]
+    fn a_named_server_has_its_own_token_whatever_is_set() {
+        let logins = [("home", "https://a", "one"), ("work", "https://b", "two")];
+        let env = [("HYPRBOX_URL", "https://c"), ("HYPRBOX_TOKEN", "given")];
+        let named = |context| Named {
+            url: None,
+            context: Some(context),
+        };
+        let get = |named, env: &[_]| with(named, env, saved(&logins));
+        assert_eq!(
+            get(Named::default(), &[]).expect("one"),
+            pair("https://a", "one")
+        );
+        assert_eq!(
+            get(named("work"), &env).expect("two"),
+            pair("https://b", "two")
+        );
+        let error = get(named("wrok"), &[]).expect_err("no such name");
+        assert_eq!(error.code, exit::NOT_FOUND);
+        assert!(error.to_string().contains("did you mean work?"), "{error}");
+        // An address also finds the saved token of its server.
+        let at = |url| Named {
+            url: Some(url),
+            context: None,
+        };
+        assert_eq!(
+            get(at("https://b/"), &[]).expect("two"),
+            pair("https://b", "two")
+        );
+        let mut none = saved(&logins);
+        none.current = None;
+        let error = with(Named::default(), &[], none).expect_err("none is in use");
+        assert!(
+            error.to_string().contains("context use home, or work"),
+            "{error}"
+        );
     }
 
     const KEPT: Option<(&str, &str)> = Some(("https://a", "saved"));

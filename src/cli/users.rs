@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::args::{TokensCommand, UsersCommand};
+use super::args::{Sure, TokensCommand, UsersCommand};
 use super::ask;
 use super::client::{Client, segment};
 use super::error::CliError;
@@ -20,7 +20,7 @@ pub(super) async fn run(
     command: UsersCommand,
 ) -> Result<u8, CliError> {
     match command {
-        UsersCommand::List => list(&client, screen).await,
+        UsersCommand::List { output } => list(&client, screen.formatted(output)).await,
         UsersCommand::Add { email, role, name } => {
             let password = ask::new_password(&email)?;
             let body = json!({"email": email, "password": password, "role": role.0, "name": name});
@@ -59,16 +59,25 @@ pub(super) async fn run(
                 ),
             )
         }
-        UsersCommand::Tokens { email } => {
-            list_tokens(&client, screen, &tokens_of(&client, &email).await?).await
-        }
-        UsersCommand::RevokeToken { email, token } => {
+        UsersCommand::Tokens { email, output } => {
             let path = tokens_of(&client, &email).await?;
-            let listing = format!("hyprbox users tokens {email}");
-            revoke(&client, &path, &listing, &token).await
+            list_tokens(&client, screen.formatted(output), &path).await
         }
-        UsersCommand::Remove { email } => {
+        UsersCommand::RevokeToken { email, token, sure } => {
+            let tokens = Tokens {
+                client: &client,
+                path: tokens_of(&client, &email).await?,
+                listing: format!("hyprbox users tokens {email}"),
+            };
+            tokens.revoke(&screen, &token, &sure).await
+        }
+        UsersCommand::Remove { email, sure } => {
             let user = find(&client, &email).await?;
+            let question = format!(
+                "Remove {}? Their sessions end and their tokens are revoked.",
+                user.email
+            );
+            ask::confirm(&screen, &sure, &question, "nothing was removed")?;
             client
                 .delete(&format!("/api/users/{}", segment(&user.id)))
                 .await?;
@@ -93,7 +102,12 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
         screen.value(&users.json)?;
         return Ok(0);
     }
-    let mut table = Table::new(&["EMAIL", "ROLE", "NAME", "ADDED"]);
+    if screen.wants_names() {
+        return screen
+            .names(users.value.iter().map(|user| user.email.as_str()))
+            .map(|()| 0);
+    }
+    let mut table = Table::new(&["EMAIL", "ROLE", "NAME", "ADDED"]).optional(&["ADDED", "NAME"]);
     for user in &users.value {
         table.row([
             user.email.as_str().into(),
@@ -102,7 +116,7 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
             times::ago(user.created_at).into(),
         ]);
     }
-    screen.data(&table.render(screen.colors))?;
+    screen.table(&table)?;
     Ok(0)
 }
 
@@ -139,7 +153,9 @@ pub(super) async fn run_tokens(
     command: TokensCommand,
 ) -> Result<u8, CliError> {
     match command {
-        TokensCommand::List => list_tokens(&client, screen, "/api/auth/tokens").await,
+        TokensCommand::List { output } => {
+            list_tokens(&client, screen.formatted(output), "/api/auth/tokens").await
+        }
         TokensCommand::Add {
             name,
             expires_in_days,
@@ -164,8 +180,13 @@ pub(super) async fn run_tokens(
             screen.data(&format!("{}\n", minted.value.token))?;
             Ok(0)
         }
-        TokensCommand::Remove { token } => {
-            revoke(&client, "/api/auth/tokens", "hyprbox tokens list", &token).await
+        TokensCommand::Remove { token, sure } => {
+            let tokens = Tokens {
+                client: &client,
+                path: "/api/auth/tokens".to_owned(),
+                listing: "hyprbox tokens list".to_owned(),
+            };
+            tokens.revoke(&screen, &token, &sure).await
         }
     }
 }
@@ -176,7 +197,13 @@ async fn list_tokens(client: &Client, screen: Screen, path: &str) -> Result<u8, 
         screen.value(&tokens.json)?;
         return Ok(0);
     }
-    let mut table = Table::new(&["ID", "NAME", "PREFIX", "CREATED", "LAST USED", "EXPIRES"]);
+    if screen.wants_names() {
+        return screen
+            .names(tokens.value.iter().map(|token| token.name.as_str()))
+            .map(|()| 0);
+    }
+    let mut table = Table::new(&["ID", "NAME", "PREFIX", "CREATED", "LAST USED", "EXPIRES"])
+        .optional(&["ID", "CREATED", "LAST USED", "PREFIX"]);
     for token in &tokens.value {
         let expires = token.expires_at.map_or_else(
             || "never".to_owned(),
@@ -194,32 +221,50 @@ async fn list_tokens(client: &Client, screen: Screen, path: &str) -> Result<u8, 
             expires.into(),
         ]);
     }
-    screen.data(&table.render(screen.colors))?;
+    screen.table(&table)?;
     Ok(0)
 }
 
-/// Revokes the token with this id or name at `path`. `listing` is the command that lists them.
-async fn revoke(client: &Client, path: &str, listing: &str, token: &str) -> Result<u8, CliError> {
-    let tokens = client.list::<PersonalToken>(path, "tokens").await?.value;
-    let found: Vec<_> = tokens
-        .iter()
-        .filter(|known| known.id == token || known.name == token)
-        .collect();
-    let id = match found.as_slice() {
-        [one] => one.id.clone(),
-        [] => {
-            let names = tokens.iter().map(|token| token.name.as_str());
-            return Err(no_such("token", token, names, listing));
-        }
-        _ => {
-            return Err(CliError::usage(format!(
-                "{} tokens are named {token}; use a token's id instead",
-                found.len()
-            ))
-            .hint(format!("`{listing}` lists the ids")));
-        }
-    };
-    client.delete(&format!("{path}/{}", segment(&id))).await?;
-    print_note(&format!("Revoked the token {token}. It no longer works."));
-    Ok(0)
+/// Somebody's personal tokens.
+struct Tokens<'c> {
+    client: &'c Client,
+    /// Their path in the API.
+    path: String,
+    /// The command that lists them.
+    listing: String,
+}
+
+impl Tokens<'_> {
+    /// Revokes the token with this id or name.
+    async fn revoke(&self, screen: &Screen, token: &str, sure: &Sure) -> Result<u8, CliError> {
+        let Self {
+            client,
+            path,
+            listing,
+        } = self;
+        let tokens = client.list::<PersonalToken>(path, "tokens").await?.value;
+        let found: Vec<_> = tokens
+            .iter()
+            .filter(|known| known.id == token || known.name == token)
+            .collect();
+        let id = match found.as_slice() {
+            [one] => one.id.clone(),
+            [] => {
+                let names = tokens.iter().map(|token| token.name.as_str());
+                return Err(no_such("token", token, names, listing));
+            }
+            _ => {
+                return Err(CliError::usage(format!(
+                    "{} tokens are named {token}; use a token's id instead",
+                    found.len()
+                ))
+                .hint(format!("`{listing} -o wide` lists the ids")));
+            }
+        };
+        let question = format!("Revoke the token {token}? Whatever uses it is cut off.");
+        ask::confirm(screen, sure, &question, "nothing was revoked")?;
+        client.delete(&format!("{path}/{}", segment(&id))).await?;
+        print_note(&format!("Revoked the token {token}. It no longer works."));
+        Ok(0)
+    }
 }

@@ -211,6 +211,12 @@ impl World {
         } else {
             self.jobs[0].clone()
         };
+        if line.contains("--failed") {
+            let agent = self.admin.add_node("broken");
+            let id = self.admin.queue("broken");
+            agent.claim();
+            agent.complete(&id, &json!({"exitCode": 1})).ok();
+        }
         let prefix = || {
             self.admin.agent_of(NODE);
             let tokens = self
@@ -284,6 +290,10 @@ impl World {
             here = format!("{{ {here} || [ $? = 28 ]; }} | grep '^event: run$'")
                 .replace("--max-time 20", "--max-time 3");
         }
+        // It ends with Ctrl-C, and then with 130.
+        if line.contains("jobs watch") {
+            here = format!("timeout --preserve-status -s INT 1 {here} || [ $? = 130 ]");
+        }
         let mut command = Command::new("bash");
         command
             .args(["-euo", "pipefail", "-c", &here])
@@ -299,7 +309,10 @@ impl World {
         if line.starts_with("hyprbox restore") {
             command.env("HYPRBOX_DATA_DIR", self.at("restored"));
         }
-        if !line.contains("hyprbox login") && !line.contains("hyprbox logout") {
+        let has_login = ["login", "logout", "context"]
+            .iter()
+            .any(|word| line.contains(word));
+        if !has_login {
             command
                 .env("HYPRBOX_URL", self.server.url())
                 .env("HYPRBOX_TOKEN", &self.admin.token);

@@ -168,7 +168,10 @@ impl FollowRun {
                     draw_at = None;
                     draw(&mut view, known.as_ref())?;
                 }
-                _ = tick.tick() => draw(&mut view, known.as_ref())?,
+                _ = tick.tick() => {
+                    self.screen.check_reader()?;
+                    draw(&mut view, known.as_ref())?;
+                }
             }
         }
     }

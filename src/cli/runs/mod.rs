@@ -18,6 +18,7 @@ use self::reading::nodes_of;
 use self::words::{status_cell, summary};
 use super::answers::{DryRun, RunAnswer};
 use super::args::{OneRun, Params, RunsCommand, ScopeArg, Scoped, Sure, Watch};
+use super::ask;
 use super::client::{Answer, CallError, Client};
 use super::error::{CliError, exit};
 use super::interrupts::Interrupts;
@@ -40,25 +41,35 @@ pub(super) async fn run(
             preset,
             limit,
             scope,
+            output,
         } => {
+            let screen = screen.formatted(output);
             let mut query = vec![];
             query.extend(status.into_iter().map(|s| ("status", s.to_uppercase())));
             query.extend(preset.map(|preset| ("preset", preset)));
             list(&client, screen, &query, limit, &scope).await
         }
-        RunsCommand::Show { run, watch } if watch.follow => {
+        RunsCommand::Show { run, watch, output } => {
+            let (run, screen) = (run.whole(&client).await?, screen.formatted(output));
+            if !watch.follow {
+                return show(&client, screen, &run).await;
+            }
             let interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
             follow(client, screen, run, interrupts).await
         }
-        RunsCommand::Show { run, .. } => show(&client, screen, &run).await,
         RunsCommand::Pause { run } => {
+            let run = run.named(&client).await?;
             let words = "Paused run {}: no further batch is released.";
             change(&client, screen, &run, "/pause", words).await
         }
         RunsCommand::Resume { run } => {
+            let run = run.named(&client).await?;
             change(&client, screen, &run, "/resume", "Resumed run {}.").await
         }
-        RunsCommand::Cancel { run } => {
+        RunsCommand::Cancel { run, sure } => {
+            let run = run.named(&client).await?;
+            let question = format!("Cancel run {} and its running jobs?", run.id);
+            ask::confirm(&screen, &sure, &question, "nothing was cancelled")?;
             let words = "Cancelled run {}. Running jobs receive the cancel.";
             change(&client, screen, &run, "/cancel", words).await
         }
@@ -67,7 +78,10 @@ pub(super) async fn run(
             params,
             watch,
             sure,
-        } => retry(client, screen, &run, &params, &watch, &sure).await,
+        } => {
+            let run = run.named(&client).await?;
+            retry(client, screen, &run, &params, &watch, &sure).await
+        }
     }
 }
 
@@ -83,16 +97,22 @@ async fn list(
         newest.print_json(screen)?;
         return Ok(0);
     }
+    if screen.wants_names() {
+        return screen
+            .names(newest.entries.iter().map(|run| run.id.as_str()))
+            .map(|()| 0);
+    }
     if newest.entries.is_empty() {
         print_note(
             "No runs. `hyprbox run PRESET --on SELECTOR` queues one; --scope all lists everybody's.",
         );
         return Ok(0);
     }
-    let mut table = Table::new(&["ID", "PRESET", "STATUS", "NODES", "JOBS", "QUEUED", "TOOK"]);
+    let mut table = Table::new(&["ID", "PRESET", "STATUS", "NODES", "JOBS", "QUEUED", "TOOK"])
+        .optional(&["NODES", "TOOK", "QUEUED"]);
     for run in &newest.entries {
         table.row([
-            run.id.as_str().into(),
+            screen.id(&run.id).into(),
             run.preset.as_str().into(),
             status_cell(run),
             run.node_count.to_string().into(),
@@ -101,7 +121,7 @@ async fn list(
             times::took(Some(run.created_at), run.finished_at).into(),
         ]);
     }
-    screen.data(&table.render(screen.colors))?;
+    screen.table(&table)?;
     newest.note_older();
     Ok(0)
 }
@@ -113,6 +133,9 @@ async fn show(client: &Client, screen: Screen, run: &OneRun) -> Result<u8, CliEr
         return Ok(0);
     }
     let run = answer.value;
+    if screen.wants_names() {
+        return screen.names([run.id.as_str()]).map(|()| 0);
+    }
     let mut pairs: Vec<(&str, Cell)> = vec![
         ("id", run.id.as_str().into()),
         ("preset", run.preset.as_str().into()),
@@ -133,7 +156,8 @@ async fn show(client: &Client, screen: Screen, run: &OneRun) -> Result<u8, CliEr
     }
     screen.data(&facts(&pairs, screen.colors))?;
     let nodes = nodes_of(client, &run).await;
-    let mut table = Table::new(&["NODE", "BATCH", "STATUS", "STEP", "TOOK", "JOB"]);
+    let mut table = Table::new(&["NODE", "BATCH", "STATUS", "STEP", "TOOK", "JOB"])
+        .optional(&["BATCH", "TOOK", "STEP"]);
     for job in &run.jobs {
         table.row([
             job.node_id.as_str().into(),
@@ -141,10 +165,11 @@ async fn show(client: &Client, screen: Screen, run: &OneRun) -> Result<u8, CliEr
             Cell::painted(words::state(job, &nodes), Paint::of_status(job.status)),
             words::step(job).unwrap_or_default().into(),
             times::took(job.started_at, job.finished_at).into(),
-            job.id.as_str().into(),
+            screen.id(&job.id).into(),
         ]);
     }
-    screen.data(&format!("\n{}", table.render(screen.colors)))?;
+    screen.data("\n")?;
+    screen.table(&table)?;
     Ok(0)
 }
 
@@ -314,7 +339,7 @@ pub(super) async fn show_plan(
             words::target(node.matches_targets),
         ]);
     }
-    screen.data(&table.render(screen.colors))?;
+    screen.table(&table)?;
     let batches = nodes.last().map_or(0, |node| node.batch + 1);
     print_note(&format!(
         "{} in {}. Nothing was queued.",

@@ -1,6 +1,6 @@
 //! Runs and their jobs in words.
 
-use crate::cli::answers::{PlannedNode, RunAnswer, RunCounts, RunJob, RunStatus};
+use crate::cli::answers::{PlannedNode, RunAnswer, RunCounts, RunJob, RunStatus, RunStep};
 use crate::cli::safe;
 use crate::cli::screen::{Paint, Screen};
 use crate::cli::table::Cell;
@@ -126,11 +126,7 @@ pub(super) fn waits_for(job: &RunJob, nodes: &[NodeView]) -> String {
 
 /// `step 2 of 5: Set the SSH port`
 pub(super) fn step(job: &RunJob) -> Option<String> {
-    let step = job.step.as_ref()?;
-    Some(format!(
-        "step {} of {}: {}",
-        step.index, step.count, step.name
-    ))
+    job.step.as_ref().map(RunStep::words)
 }
 
 /// A node's state in a plan.

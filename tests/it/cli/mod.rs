@@ -4,18 +4,22 @@
 mod admin;
 mod check;
 mod codes;
+mod contexts;
 pub(crate) mod docs;
 mod download;
 mod follow;
 mod login;
 mod nodes;
 mod program;
+mod questions;
 mod queue;
 mod runs;
 mod script;
+mod short_ids;
 mod terminal;
 mod tty;
 mod waiting;
+mod watch;
 
 use program::{Cli, Ran};
 use tty::Tty;

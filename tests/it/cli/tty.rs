@@ -31,18 +31,23 @@ impl Drop for Tty {
 impl Tty {
     /// Everything on the terminal.
     pub(super) fn start(cli: &Cli, words: &[&str]) -> Self {
-        Self::begin(cli, words, false)
+        Self::begin(cli, words, false, 80)
+    }
+
+    /// On a terminal of this width.
+    pub(super) fn sized(cli: &Cli, words: &[&str], columns: u16) -> Self {
+        Self::begin(cli, words, false, columns)
     }
 
     /// Standard output goes into a pipe.
     pub(super) fn piped(cli: &Cli, words: &[&str]) -> Self {
-        Self::begin(cli, words, true)
+        Self::begin(cli, words, true, 80)
     }
 
-    fn begin(cli: &Cli, words: &[&str], is_piped: bool) -> Self {
+    fn begin(cli: &Cli, words: &[&str], is_piped: bool, columns: u16) -> Self {
         let size = Winsize {
             ws_row: 24,
-            ws_col: 80,
+            ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
