@@ -14,12 +14,15 @@ use serde_json::Value;
 
 use super::client::segment;
 use super::complete;
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::jobs::EXPIRY_RANGE;
 use crate::presets::TIMEOUT_RANGE;
 
 /// The wait between two batches of a run.
 const PAUSE_RANGE: TimeRange = TimeRange::seconds(0, 86_400);
+
+/// How far back a list may be asked to go.
+const SINCE_RANGE: TimeRange = TimeRange::seconds(1, 366 * 86_400);
 
 /// Exit codes, for help texts and man pages.
 pub const EXIT_CODES: &str = "\
@@ -487,6 +490,18 @@ fn batch(text: &str) -> Result<Value, String> {
         .ok_or_else(rule)
 }
 
+/// A time ago, or a moment.
+fn since(text: &str) -> Result<Timestamp, String> {
+    if let Some(time) = SINCE_RANGE.parse(text) {
+        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        return Ok(clock::now().plus_millis(-millis));
+    }
+    Timestamp::parse_rfc3339(text).ok_or_else(|| {
+        "must be a time such as 90m, 24h or 7d, or one with its zone, such as 2026-12-01T08:00:00Z"
+            .to_owned()
+    })
+}
+
 fn moment(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse_rfc3339(text).ok_or_else(|| {
         "must be a time with its zone, such as 2026-12-01T08:00:00Z or 2026-12-01T08:00:00+01:00"
@@ -619,6 +634,12 @@ pub(super) enum JobsCommand {
         /// Only jobs of this run
         #[arg(long, value_name = "RUN", add = ArgValueCompleter::new(complete::runs))]
         run: Option<String>,
+        /// Only jobs that were queued within this time, such as 24h, or at this time or later
+        #[arg(long, value_name = "TIME", value_parser = since)]
+        since: Option<Timestamp>,
+        /// Only jobs that the user with this email queued; includes --scope all
+        #[arg(long, value_name = "EMAIL")]
+        by: Option<String>,
         /// Maximum number of jobs
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
         limit: u32,

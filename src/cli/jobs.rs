@@ -44,8 +44,10 @@ pub(super) async fn run(
             status,
             preset,
             run,
+            since,
+            by,
             limit,
-            scope,
+            mut scope,
             output,
         } => {
             let screen = screen.formatted(output);
@@ -60,6 +62,12 @@ pub(super) async fn run(
             query.extend(status.into_iter().map(|s| ("status", s.to_uppercase())));
             query.extend(preset.map(|preset| ("preset", preset)));
             query.extend(run.map(|run| ("runId", run)));
+            query.extend(since.map(|since| ("since", since.to_string())));
+            if let Some(by) = by {
+                // Without it, only the user's own jobs would be found.
+                scope.scope = ScopeArg::All;
+                query.push(("by", by));
+            }
             list(&client, screen, &query, limit, &scope).await
         }
         JobsCommand::Watch(wanted) => watch::run(client, screen, wanted).await,

@@ -58,7 +58,8 @@ pub(super) async fn run(client: Client, screen: Screen, wanted: WatchJobs) -> Re
         ScopeArg::Mine => "/api/events".to_owned(),
         ScopeArg::All => "/api/events?scope=all".to_owned(),
     };
-    let mut events = connection::open(Arc::new(client), path, false);
+    // The server has just answered: if it is gone now, it will come back.
+    let mut events = connection::open(Arc::new(client), path, true);
     let mut draw_at = None;
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {

@@ -231,3 +231,34 @@ fn a_page_has_an_address() {
     });
     assert_eq!(address, format!("{}/nodes/n1\n", server.url()));
 }
+
+#[test]
+fn jobs_are_listed_by_their_age_and_by_who_queued_them() {
+    let (mut server, ann, _agent) = with_operator();
+    let admin = server.admin();
+    let (old, new) = (ann.queue("n1"), ann.queue("n1"));
+    let of_admin = admin.queue("n1");
+    let before = format!(
+        "UPDATE jobs SET created_at = {} WHERE id = '{old}'",
+        server.database().ago("2 hours")
+    );
+    assert_eq!(server.database().execute(&before), 1);
+    let cli = Cli::of(&server, &ann);
+    let listed = |words: &[&str]| {
+        let words = [&["jobs", "list", "-o", "name"], words].concat();
+        let text = cli.run(&words).ends(0).text();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&["--since", "1h"]), [new.clone()]);
+    assert_eq!(listed(&["--since", "3h"]), [new.clone(), old.clone()]);
+    let moment = "2000-01-01T00:00:00+01:00";
+    assert_eq!(listed(&["--since", moment]).len(), 2);
+    // Who queued it is asked of everybody's jobs.
+    assert_eq!(listed(&["--by", "admin@example.org"]), [of_admin]);
+    assert_eq!(listed(&["--by", "ann@example.org"]), [new, old]);
+    for wrong in ["yesterday", "0s", "2026-01-01"] {
+        cli.run(&["jobs", "list", "--since", wrong])
+            .ends(64)
+            .says("such as 90m, 24h or 7d");
+    }
+}

@@ -174,16 +174,20 @@ fn a_followed_run_is_pushed_and_not_polled() {
         let sql = "SELECT count(*) FROM audit_entries WHERE action = 'run.look'";
         server.database().number(sql)
     };
-    let before = reads();
-    assert!(before > 0);
     let mut at = 0;
-    for step in 1..=3 {
-        let text = format!("==> [{step}/3] Step\n");
+    let mut step = |number: u32| {
+        let text = format!("==> [{number}/3] Step\n");
         agent.say(&id, at, &text);
         at += text.len() as u64;
-        let line = format!("n1: RUNNING, step {step} of 3: Step\n");
+        let line = format!("n1: RUNNING, step {number} of 3: Step\n");
         watching.stdout.wait_for(&line);
-    }
+    };
+    // The stream is open once a step was pushed.
+    step(1);
+    let before = reads();
+    assert!(before > 0);
+    step(2);
+    step(3);
     assert_eq!(reads(), before);
     agent.succeed(&id);
     watching.ended().ends(0);
