@@ -11,7 +11,7 @@ use super::client::{Answer, Client};
 use super::contexts::ContextsFile;
 use super::error::CliError;
 use super::safe;
-use super::settings::{self, Named};
+use super::settings::{self, Named, variable};
 use crate::jobs::JobView;
 use crate::nodes::NodeView;
 
@@ -27,7 +27,7 @@ pub(super) fn nodes(typed: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Names of the saved servers.
 pub(super) fn contexts(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let saved = ContextsFile::at_home().and_then(|file| file.read());
+    let saved = ContextsFile::at_home(&variable).and_then(|file| file.read());
     let logins = saved.map_or_else(|_| BTreeMap::new(), |saved| saved.logins);
     beginning_with(
         typed,

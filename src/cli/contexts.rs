@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::{CliError, io_message};
-use super::settings::variable;
 
 /// What `hyprbox login` keeps of a server.
 #[derive(Clone, Serialize, Deserialize)]
@@ -114,11 +113,11 @@ pub(super) struct ContextsFile(PathBuf);
 
 impl ContextsFile {
     /// `$XDG_CONFIG_HOME/hyprbox/login.json`, or the same under `~/.config`.
-    pub(super) fn at_home() -> Result<Self, CliError> {
-        let base = variable("XDG_CONFIG_HOME")
+    pub(super) fn at_home(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, CliError> {
+        let base = env("XDG_CONFIG_HOME")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
-            .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")))
+            .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".config")))
             .ok_or_else(|| CliError::failed("neither HOME nor XDG_CONFIG_HOME is set"))?;
         Ok(Self(base.join("hyprbox").join("login.json")))
     }

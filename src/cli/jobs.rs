@@ -12,6 +12,7 @@ use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::log;
 use super::newest::Newest;
+use super::outcome;
 use super::queue::{self, wait_for_node};
 use super::screen::{Paint, Screen, print_note};
 use super::short_id::{self, Thing};
@@ -187,7 +188,7 @@ fn table(jobs: &[JobView], screen: &Screen, scope: ScopeArg) -> Table {
             screen.id(&job.id).into(),
             job.preset.as_str().into(),
             job.node_id.as_str().into(),
-            status(job),
+            outcome::status(job),
             times::ago(job.created_at).into(),
             times::took(job.started_at, job.finished_at).into(),
             exit.into(),
@@ -198,18 +199,6 @@ fn table(jobs: &[JobView], screen: &Screen, scope: ScopeArg) -> Table {
         table.row(row);
     }
     table
-}
-
-pub(super) fn status(job: &JobView) -> Cell {
-    Cell::painted(status_words(job), Paint::of_status(job.status))
-}
-
-pub(super) fn status_words(job: &JobView) -> String {
-    match (job.status, job.cancel_requested_at) {
-        (JobStatus::Running, Some(_)) => "RUNNING, cancelling".to_owned(),
-        (JobStatus::Queued, _) if !job.holds.is_empty() => "QUEUED, held".to_owned(),
-        (status, _) => status.to_string(),
-    }
 }
 
 async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Result<u8, CliError> {

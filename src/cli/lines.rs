@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use hyprbox_protocol::{StepOrder, parse_step_line};
+
 use super::error::CliError;
 use super::safe;
 use super::screen::Screen;
-use crate::presets::parse_step_line;
 
 /// Writes a job's output to standard output: unchanged into a pipe or a file, made harmless on a
 /// terminal.
@@ -47,13 +48,25 @@ impl Output {
 }
 
 /// Keeps what came since the last step was announced, or everything if none was.
-#[derive(Default)]
 pub(super) struct LastStep {
     bytes: Vec<u8>,
     /// Where the last line begins, which may be unfinished.
     line: usize,
-    /// The number of the step.
-    number: u32,
+    order: StepOrder,
+}
+
+impl Default for LastStep {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            line: 0,
+            // The first steps may be gone from the kept output.
+            order: StepOrder {
+                has_gap: true,
+                ..StepOrder::default()
+            },
+        }
+    }
 }
 
 impl LastStep {
@@ -65,8 +78,7 @@ impl LastStep {
             };
             let step = std::str::from_utf8(line).ok().and_then(parse_step_line);
             // A failed verify, and scripts themselves, print lines that look alike.
-            if let Some(step) = step.filter(|step| step.number > self.number) {
-                self.number = step.number;
+            if step.is_some_and(|step| self.order.accept(&step)) {
                 self.bytes.drain(..self.line);
             }
             self.line = self.bytes.len();

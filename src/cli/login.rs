@@ -20,7 +20,7 @@ use crate::nodes::MintedToken;
 pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
     let screen = Screen::with(args.json, Color::Auto);
     let url = settings::check_url("URL", &args.server, &variable)?;
-    let file = ContextsFile::at_home()?;
+    let file = ContextsFile::at_home(&variable)?;
     // A file that can't be parsed is about to be replaced.
     let mut saved = file.read().unwrap_or_default();
     let name = match args.context {
@@ -67,7 +67,7 @@ pub(super) async fn login(args: args::Login) -> Result<u8, CliError> {
 
 /// `hyprbox context …`
 pub(super) async fn context(command: ContextCommand) -> Result<u8, CliError> {
-    let file = ContextsFile::at_home()?;
+    let file = ContextsFile::at_home(&variable)?;
     let mut saved = file.read()?;
     match command {
         ContextCommand::List { output, json } => {
@@ -272,7 +272,7 @@ async fn revoke(login: &Login) -> Result<(), CliError> {
 }
 
 pub(super) async fn logout(args: args::Logout) -> Result<u8, CliError> {
-    let file = ContextsFile::at_home()?;
+    let file = ContextsFile::at_home(&variable)?;
     let saved = file.read()?;
     let name = match args.context {
         Some(name) if !saved.logins.contains_key(&name) => {

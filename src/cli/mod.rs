@@ -27,6 +27,7 @@ mod node_facts;
 mod nodes;
 mod open;
 mod outcome;
+mod paint;
 mod params;
 mod position;
 mod presets;

@@ -1,8 +1,10 @@
-//! How a job ended, in words and as an exit code.
+//! The state of a job in words, and its end as an exit code.
 
 use hyprbox_protocol::FailureReason;
 
 use super::error::exit;
+use super::paint::Paint;
+use super::table::Cell;
 use crate::jobs::{DoneEvent, JobView};
 use crate::store::job::JobStatus;
 
@@ -63,6 +65,20 @@ impl DoneEvent {
             why.push(format!("exit code {code}"));
         }
         why.join(", ")
+    }
+}
+
+/// The job's state as a cell of a table.
+pub(super) fn status(job: &JobView) -> Cell {
+    Cell::painted(status_words(job), Paint::of_status(job.status))
+}
+
+/// `RUNNING, cancelling`
+pub(super) fn status_words(job: &JobView) -> String {
+    match (job.status, job.cancel_requested_at) {
+        (JobStatus::Running, Some(_)) => "RUNNING, cancelling".to_owned(),
+        (JobStatus::Queued, _) if !job.holds.is_empty() => "QUEUED, held".to_owned(),
+        (status, _) => status.to_string(),
     }
 }
 

@@ -5,54 +5,16 @@ use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::args::{Color, Common, Format, Output};
 use super::error::CliError;
+pub(super) use super::paint::{Paint, cut};
 use super::safe;
 use super::settings::variable;
-use super::short_id;
 use super::table::Table;
-use crate::store::job::JobStatus;
 
-/// A colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Paint {
-    Plain,
-    Bold,
-    Dim,
-    Red,
-    Green,
-    Yellow,
-    Cyan,
-}
-
-impl Paint {
-    pub(super) fn of(self, text: &str, colors: bool) -> String {
-        let code = match self {
-            _ if !colors => return text.to_owned(),
-            Self::Plain => return text.to_owned(),
-            Self::Bold => 1,
-            Self::Dim => 2,
-            Self::Red => 31,
-            Self::Green => 32,
-            Self::Yellow => 33,
-            Self::Cyan => 36,
-        };
-        format!("\x1b[{code}m{text}\x1b[0m")
-    }
-
-    /// The colour of a job's state.
-    pub(super) fn of_status(status: JobStatus) -> Self {
-        match status {
-            JobStatus::Queued => Self::Dim,
-            JobStatus::Running => Self::Cyan,
-            JobStatus::Succeeded => Self::Green,
-            JobStatus::Failed => Self::Red,
-            JobStatus::Cancelled => Self::Yellow,
-        }
-    }
-}
+/// Characters of an id that a table on a terminal shows.
+pub(super) const SHOWN: usize = 8;
 
 /// How a command writes its output.
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +88,7 @@ impl Screen {
     /// An id in a table: the end of it on a terminal.
     pub(super) fn id<'i>(&self, id: &'i str) -> &'i str {
         match self.is_narrow() {
-            true => short_id::end_of(id),
+            true => end_of(id),
             false => id,
         }
     }
@@ -198,6 +160,12 @@ impl Screen {
     }
 }
 
+/// The last characters of an id, as tables show them. The first ones are the time, and alike in
+/// jobs of the same hour.
+pub(super) fn end_of(id: &str) -> &str {
+    id.get(id.len().saturating_sub(SHOWN)..).unwrap_or(id)
+}
+
 /// The flag decides, then NO_COLOR, then CLICOLOR_FORCE, then whether it is a terminal.
 fn wants_colors(
     color: Color,
@@ -218,29 +186,6 @@ pub(super) fn print_note(text: &str) {
     let lines: Vec<String> = text.lines().map(safe::line).collect();
     // If standard error is closed, the note is dropped.
     let _gone = writeln!(std::io::stderr(), "{}", lines.join("\n"));
-}
-
-/// Truncates text to a width in columns.
-pub(super) fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut left = width.saturating_sub(1);
-    let mut end = 0;
-    let mut is_joined = false;
-    // Joined characters, and marks with their character, are kept or left out as a whole.
-    for (at, c) in text.char_indices() {
-        let wide = c.width().unwrap_or(0);
-        if wide > 0 && !is_joined {
-            end = at;
-        }
-        if wide > left {
-            break;
-        }
-        left -= wide;
-        is_joined = c == '\u{200d}';
-    }
-    format!("{}\u{2026}", &text[..end])
 }
 
 #[cfg(test)]
@@ -265,14 +210,5 @@ mod tests {
         assert!(!wants(Color::Auto, true, &[("TERM", "dumb")]));
         assert!(wants(Color::Always, false, &[no]));
         assert!(!wants(Color::Never, true, &[force]));
-    }
-
-    #[test]
-    fn text_is_cut_by_its_width() {
-        assert_eq!(cut("abc", 3), "abc");
-        assert_eq!(cut("abcd", 3), "ab\u{2026}");
-        assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 2), "e\u{301}\u{2026}");
-        assert_eq!(cut("a\u{1f468}\u{200d}\u{1f469}bcd", 4), "a\u{2026}");
-        assert_eq!(cut("\u{65e5}\u{672c}\u{8a9e}", 4), "\u{65e5}\u{2026}");
     }
 }

@@ -39,7 +39,9 @@ pub(super) fn variable(name: &str) -> Option<String> {
 
 /// The server and the token that a command uses.
 pub(super) fn access(named: Named<'_>) -> Result<Access, CliError> {
-    resolve(named, &variable, || ContextsFile::at_home()?.read())
+    resolve(named, &variable, || {
+        ContextsFile::at_home(&variable)?.read()
+    })
 }
 
 fn resolve(

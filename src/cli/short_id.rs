@@ -5,14 +5,11 @@ use serde::Deserialize;
 use super::args::{OneJob, OneRun, ScopeArg, Scoped};
 use super::client::{Client, segment};
 use super::error::{CliError, exit};
-use super::screen::{Screen, print_note};
+use super::screen::{SHOWN, Screen, print_note};
 use super::times;
 use crate::clock::Timestamp;
 use crate::nodes::NodeView;
 
-/// Characters of an id that a table on a terminal shows. The last ones: the first ones are the
-/// time, and alike in jobs of the same hour.
-pub(super) const SHOWN: usize = 8;
 /// A shorter text is not a part of an id.
 const LEAST: usize = 4;
 /// An id is looked for by its end among so many of the newest jobs or runs.
@@ -23,11 +20,6 @@ const PAGE: u64 = 200;
 const LISTED: usize = 10;
 /// The greatest id. Lists begin below their cursor.
 const GREATEST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
-
-/// The last characters of an id.
-pub(super) fn end_of(id: &str) -> &str {
-    id.get(id.len().saturating_sub(SHOWN)..).unwrap_or(id)
-}
 
 /// What has an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
+use super::paint::{Paint, cut};
 use super::safe;
-use super::screen::{Paint, cut};
 
 /// Blanks between two columns.
 const GAP: usize = 2;

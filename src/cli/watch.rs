@@ -14,10 +14,10 @@ use super::client::Client;
 use super::connection::{self, StreamEvent};
 use super::error::{CliError, exit};
 use super::interrupts::Interrupts;
-use super::jobs;
 use super::newest::Newest;
+use super::outcome;
 use super::safe;
-use super::screen::{Paint, Screen, print_note};
+use super::screen::{Paint, Screen, end_of, print_note};
 use super::short_id;
 use super::table::{Cell, Table};
 use super::times;
@@ -219,10 +219,10 @@ fn row(known: &WatchedJob) -> [Cell; 6] {
         false => times::took(Some(since), job.finished_at),
     };
     [
-        short_id::end_of(&job.id).into(),
+        end_of(&job.id).into(),
         job.preset.as_str().into(),
         job.node_id.as_str().into(),
-        jobs::status(job),
+        outcome::status(job),
         time.into(),
         detail(known).into(),
     ]
@@ -251,7 +251,7 @@ fn words(known: &WatchedJob) -> String {
     } = &known.job;
     let detail = detail(known);
     let gap = if detail.is_empty() { "" } else { ", " };
-    let status = jobs::status_words(&known.job);
+    let status = outcome::status_words(&known.job);
     format!("{preset} on {node_id}: {status}{gap}{detail}")
 }
 

@@ -1,5 +1,5 @@
-//! Follows a run to its end. The run is read once; the events of its stream keep it up to date. Only
-//! without a stream is it read again and again.
+//! Follows a run to its end. The run is read once; the events of its stream keep it up to date.
+//! Only without a stream is it read again and again.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -44,9 +44,9 @@ struct NamedOutput<'e, O> {
     output: O,
 }
 
-/// A job of the named run.
+/// A job, and the last step that it has announced.
 #[derive(Debug, Serialize)]
-struct RunJobEvent {
+struct SteppedJob {
     #[serde(flatten)]
     job: JobView,
     step: Option<RunStep>,
@@ -389,12 +389,13 @@ impl Board {
         } else {
             self.unfinished.insert(job.id.clone());
         }
-        if self.is_of_run(&job) {
-            let step = job.step.as_deref().and_then(RunStep::parse);
-            let job = JobView::from(job);
-            return self.send("job", &RunJobEvent { job, step }).await;
+        let is_of_run = self.is_of_run(&job);
+        let step = job.step.as_deref().and_then(RunStep::parse);
+        let job = JobView::from(job);
+        if is_of_run || step.is_some() {
+            return self.send("job", &SteppedJob { job, step }).await;
         }
-        self.send("job", &JobView::from(job)).await
+        self.send("job", &job).await
     }
 
     fn is_of_run(&self, job: &Job) -> bool {

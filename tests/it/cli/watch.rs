@@ -16,8 +16,11 @@ fn a_watch_in_a_pipe_prints_a_line_per_change() {
     watch.stdout.wait_for(&line(&first, "QUEUED"));
     agent.claim();
     watch.stdout.wait_for(&line(&first, "RUNNING"));
+    agent.say(&first, 0, "==> [1/2] Set the port\n");
+    let step = "RUNNING, step 1 of 2: Set the port";
+    watch.stdout.wait_for(&line(&first, step));
     // What is not shown prints nothing: neither output nor other people's jobs.
-    agent.say(&first, 0, "hello\n");
+    agent.say(&first, 23, "hello\n");
     server.admin().queue("n1");
     agent.complete(&first, &json!({"exitCode": 3})).ok();
     watch.stdout.wait_for(&line(&first, "FAILED, exit code 3"));
@@ -25,7 +28,7 @@ fn a_watch_in_a_pipe_prints_a_line_per_change() {
     watch.stdout.wait_for(&line(&second, "QUEUED"));
     watch.signal(Signal::SIGINT);
     let ran = watch.ended().ends(130);
-    assert_eq!(ran.text().lines().count(), 4, "{ran:?}");
+    assert_eq!(ran.text().lines().count(), 5, "{ran:?}");
 }
 
 #[test]
