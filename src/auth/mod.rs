@@ -47,7 +47,7 @@ pub use personal::{NewToken, PersonalToken};
 pub use register::Registration;
 pub use role::{OperatorScope, Role};
 pub use routes::routes;
-pub use server_address::{ServerAddress, strict_transport};
+pub use server_address::{ServerAddress, is_local, strict_transport};
 pub use session::SESSION_COOKIE;
 pub use throttle::Guess;
 pub use token::{ENROLMENT, NODE, PERSONAL, SESSION, digest_of_code, mint};

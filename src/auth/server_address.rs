@@ -230,7 +230,7 @@ fn is_every_address(host: &str) -> bool {
 }
 
 /// Whether a URL names the machine that opens it.
-fn is_local(url: &str) -> bool {
+pub fn is_local(url: &str) -> bool {
     let Some(origin) = Origin::parse(url) else {
         return false;
     };

@@ -54,6 +54,7 @@ fn a_sound_server_is_well() {
     let setup = Setup::new();
     let backups = setup.folder().join("backups");
     let setup = setup.with("HYPRBOX_BACKUP_DIR", backups.to_str().expect("UTF-8"));
+    let setup = setup.with("HYPRBOX_PUBLIC_URL", "https://jobs.example.org");
     let mut server = setup.start();
     let agent = server.admin().add_node("n1");
     let beat = json!({"instance": "one", "agentVersion": env!("CARGO_PKG_VERSION"), "intervalSeconds": 30});
@@ -79,6 +80,27 @@ fn a_sound_server_is_well() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("ok     database: "), "{text}");
     assert_eq!(text.lines().count(), findings.len(), "{text}");
+}
+
+#[test]
+fn an_address_that_other_machines_cannot_reach_is_named() {
+    if !is_sqlite() {
+        return;
+    }
+    let only_here = "works only on this machine";
+    says(&Setup::new(), "address", "warn", only_here);
+    for (url, is_local) in [
+        ("http://localhost:4000", true),
+        ("https://[::1]", true),
+        ("https://jobs.example.org", false),
+    ] {
+        let setup = Setup::new().with("HYPRBOX_PUBLIC_URL", url);
+        let health = if is_local { "warn" } else { "ok" };
+        let words = if is_local { only_here } else { "127.0.0.1:" };
+        says(&setup, "address", health, words);
+    }
+    let setup = Setup::new().with("HYPRBOX_LISTEN", "0.0.0.0:4000");
+    says(&setup, "address", "warn", "no setting names the one");
 }
 
 #[test]

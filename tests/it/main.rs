@@ -66,6 +66,7 @@ mod runs;
 mod saved_presets;
 mod seed;
 mod selector;
+mod server_address;
 mod sign_in;
 mod step_times;
 mod stream;

@@ -8,6 +8,7 @@ use std::fmt;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde::Serialize;
 
+use crate::auth::is_local;
 use crate::config::{self, Config, DatabaseUrl};
 
 /// Result of a check.
@@ -140,6 +141,16 @@ fn addresses(config: &Config) -> Vec<Finding> {
             "address",
             format!("{listen} means every address of this machine, and no setting names the one that people and nodes use"),
             "set HYPRBOX_PUBLIC_URL to the URL at which people and nodes reach the server",
+        ));
+    }
+    let own = config.public_url.as_deref();
+    let own = own.map_or_else(|| format!("http://{listen}"), str::to_owned);
+    if !config.has_no_address() && is_local(&own) {
+        findings.push(Finding::warn(
+            "address",
+            format!("{own} works only on this machine: nodes and people on other machines can't reach it"),
+            "set HYPRBOX_LISTEN to an address that they reach, such as 0.0.0.0:4000, and HYPRBOX_PUBLIC_URL to the URL \
+             with it; or put a proxy in front, and set HYPRBOX_PUBLIC_URL to the proxy's URL",
         ));
     }
     if config.serves_in_the_clear() {
