@@ -82,6 +82,7 @@ async function swapFrom(source) {
 /** Replaces what is in the region by what is in `next`. The same link or button keeps the focus. */
 export function swap(region, next) {
   tick(next);
+  for (const button of next.querySelectorAll('[data-copy]')) button.hidden = false;
   if (region.innerHTML === next.innerHTML) return;
   const held = region.contains(document.activeElement) ? document.activeElement : null;
   region.replaceChildren(...next.childNodes);

@@ -11,6 +11,7 @@ mod api_reference;
 mod assets;
 mod audit;
 mod compare;
+mod first_run;
 mod form;
 mod job;
 mod job_words;

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::layout::{self, Page};
 use super::node_form::{self, NodeForm};
 use super::parts::or_dash;
-use super::{Site, form, node_facts, parts, words};
+use super::{Site, first_run, form, node_facts, parts, words};
 use crate::auth::{Admin, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobView, Scope};
@@ -57,6 +57,11 @@ async fn draw(
         ..JobFilter::default()
     };
     let jobs = site.jobs.page(filter, LATEST).await?.jobs;
+    let any_job = JobFilter {
+        node_id: Some(node.id.clone()),
+        ..JobFilter::default()
+    };
+    let has_job = !site.jobs.page(any_job, 1).await?.jobs.is_empty();
     let tokens = match user.role {
         Role::Admin => Some(site.jobs.nodes.tokens(&site.auth, node.id.clone()).await?),
         Role::Pending | Role::Viewer | Role::Operator => None,
@@ -66,7 +71,15 @@ async fn draw(
         Some((form, error)) => form.draw(&node.id, Some(error)),
         None => NodeForm::of_node(&node).draw(&node.id, None),
     };
-    let body = body(site, user, scope, &node, &jobs, (&edit, tokens.as_deref()));
+    let start = start(user, &node, has_job);
+    let body = body(
+        site,
+        user,
+        scope,
+        &node,
+        &jobs,
+        (&start, &edit, tokens.as_deref()),
+    );
     let page = Page::new(&node.id, body)
         .for_user(Some(user))
         .under("/nodes");
@@ -124,7 +137,7 @@ fn body(
     scope: Scope,
     node: &NodeView,
     jobs: &[JobView],
-    (edit, tokens): (&Markup, Option<&[NodeToken]>),
+    (start, edit, tokens): (&Markup, &Markup, Option<&[NodeToken]>),
 ) -> Markup {
     let address = format!("/nodes/{}", node.id);
     let queue = format!("/presets?node={}", node.id);
@@ -139,6 +152,7 @@ fn body(
             }
         }
         (banner(node, None))
+        div #node-start data-region data-shows=(shows) { (start) }
         div #node-facts data-region data-shows=(shows) { (facts(user, node, jobs, scope)) }
         (edit)
         section aria-labelledby="jobs-h" {
@@ -147,6 +161,19 @@ fn body(
         }
         div #node-machine data-region data-shows=(shows) { (node_facts::draw(node)) }
         @if let Some(tokens) = tokens { (token_section(&address, node, tokens)) }
+    }
+}
+
+/// What to do on a node that is new: connect its agent, then run the report. The page with the line
+/// to paste takes `#node-ready` from here once the agent is connected.
+fn start(user: &User, node: &NodeView, has_job: bool) -> Markup {
+    let is_online = node.status == NodeStatus::Online;
+    html! {
+        @if is_online && !has_job && user.role >= Role::Operator {
+            div #node-ready { (first_run::report_button(&node.id, "")) }
+        } @else if node.last_seen_at.is_none() && user.role == Role::Admin {
+            (form::button(&format!("/nodes/{}/tokens", node.id), "primary", "Show the line to paste", None))
+        }
     }
 }
 

@@ -90,42 +90,34 @@ async fn page(
     let line = install_line(site, user, server, &node.id).await?;
     let address = format!("/nodes/{}", node.id);
     let body = html! {
-        h1 { "Start the agent on " (node.id) }
+        h1 { "Connect " span.id { (node.id) } }
         // The same region as on the node's own page, from which it is updated.
         (node::banner(node, Some(&address)))
-        @if server.is_local { (only_here(server)) }
-        section.card {
-            h2 { "On a new machine" }
-            @if let Some(line) = &line {
-                p { "Paste this on " strong { (node.id) } ". It installs the agent from this server and starts it as a service. "
-                    "It works once, within an hour." }
-                (parts::copyable(line, "the line"))
-            } @else {
-                p { "This server has no agent to install. Put a static build into " code { (site.jobs.nodes.install.agent_dir()) }
-                    " as " code { "hyprbox-agent-x86_64" } ", or install the package hyprbox-agent on the machine." }
-            }
-        }
-        section.card {
-            h2 { "Node token" }
-            p { "Copy it now: it is shown only once. The server keeps only its fingerprint." }
-            (parts::copyable(token, "the token"))
-        }
-        section.card {
-            h2 { "Start it by hand" }
-            p { "On " strong { (node.id) } ", run this as root, or as the user that jobs should run as:" }
-            (parts::copyable(&command(&server.url, &node.id, token), "the command"))
-            @if is_in_the_clear(&server.url) {
-                p.alert {
-                    strong { "The address of this server is plain http. " }
-                    "Anyone who can read the traffic between the node and the server can read this token and every job's "
-                    "output, and run commands on the node. Use it only in a network that you trust, or put the server "
-                    "behind https and set HYPRBOX_PUBLIC_URL."
+        // Gives way to the node page's `#node-ready` once the agent is connected.
+        div #node-ready data-region data-shows=(format!("node:{}", node.id)) data-from=(address) {
+            @if server.is_local { (only_here(server)) }
+            section.card.paste {
+                @if let Some(line) = &line {
+                    h2 { "Paste this on " span.id { (node.id) } }
+                    (parts::copyable(line, "the line"))
+                    p.dim { "Installs the agent from this server and starts it as a service. Works once, within an hour." }
+                } @else {
+                    p { "This server has no agent to install. Put a static build into " code { (site.jobs.nodes.install.agent_dir()) }
+                        " as " code { "hyprbox-agent-x86_64" } ", or install the package hyprbox-agent on the machine and start it by hand." }
                 }
+                @if is_in_the_clear(&server.url) { (in_the_clear()) }
+            }
+            details open[line.is_none()] {
+                summary { "By hand, with a token" }
+                p { "On " span.id { (node.id) } ", run this as root, or as the user that jobs should run as:" }
+                (parts::copyable(&command(&server.url, &node.id, token), "the command"))
+                p { "The token is shown only once. The server keeps only its fingerprint." }
+                (parts::copyable(token, "the token"))
             }
         }
         p { a href=(address) { "Go to the node" } }
     };
-    let page = Page::new("Start the agent", body).for_user(Some(user));
+    let page = Page::new("Connect a node", body).for_user(Some(user));
     Ok(layout::draw(
         &page.under("/nodes").live(parts::events(Scope::Mine)),
     ))
@@ -138,6 +130,17 @@ fn only_here(server: &ServerAddress) -> Markup {
             strong { "The address " (server.url) " works only on the server's own machine. " }
             "For a node on another machine, open this page at an address that the other machine can reach (the server must "
             "listen on it: HYPRBOX_LISTEN), or set HYPRBOX_PUBLIC_URL."
+        }
+    }
+}
+
+fn in_the_clear() -> Markup {
+    html! {
+        p.alert {
+            strong { "The address of this server is plain http. " }
+            "Anyone who can read the traffic between the node and the server can read the node's token and every job's "
+            "output, and run commands on the node. Use it only in a network that you trust, or put the server "
+            "behind https and set HYPRBOX_PUBLIC_URL."
         }
     }
 }

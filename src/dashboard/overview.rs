@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use maud::{Markup, html};
 
+use super::first_run::FirstSteps;
 use super::layout::{self, Page};
 use super::{Site, parts, words};
 use crate::auth::{Role, User, Viewer};
@@ -45,10 +46,12 @@ pub(super) async fn show(
     ]);
     let latest = site.jobs.page(ended, LATEST).await?.jobs;
     let in_the_clear = user.role == Role::Admin && site.auth.is_in_the_clear(&asked);
+    let first = FirstSteps::load(&site, &user).await?;
     let body = body(
         &site,
         (&user, scope, in_the_clear),
-        &node_cards(&user, &nodes, counts),
+        first.as_ref(),
+        &node_cards(&nodes, counts),
         (&now, &site.jobs.paused_nodes().await?),
         &latest,
     );
@@ -68,6 +71,7 @@ async fn most_relevant_nodes(site: &Site) -> Result<Vec<NodeView>, ApiError> {
 fn body(
     site: &Site,
     (user, scope, in_the_clear): (&User, Scope, bool),
+    first: Option<&FirstSteps>,
     nodes: &Markup,
     (now, paused): (&[JobView], &HashSet<String>),
     latest: &[JobView],
@@ -85,6 +89,7 @@ fn body(
             h1 { "Overview" }
             (parts::scope_switch(site, user, scope, "/", &[]))
         }
+        div #first data-region data-shows="nodes jobs" { @if let Some(first) = first { (first.draw()) } }
         section aria-labelledby="nodes-h" {
             h2 #nodes-h { "Nodes" }
             div #nodes data-region data-shows="nodes" { (nodes) }
@@ -108,11 +113,10 @@ fn body(
     }
 }
 
-fn node_cards(user: &User, nodes: &[NodeView], (online, all): (usize, usize)) -> Markup {
+fn node_cards(nodes: &[NodeView], (online, all): (usize, usize)) -> Markup {
     html! {
         @if nodes.is_empty() {
             p.none { "No nodes yet." }
-            @if user.role == Role::Admin { p { a.button href="/nodes" { "Add the first node" } } }
         } @else {
             @if all > nodes.len() {
                 p { (online) " of " (all) " online. " a href="/nodes" { "All nodes" } }

@@ -13,10 +13,9 @@ fn from_the_setup_link_to_a_job_that_was_watched() {
     browser.fill("#f-email", "admin@example.org");
     browser.fill("#f-password", PASSWORD);
     browser.press("Set up");
-    browser.see("No nodes yet.");
+    browser.see("First steps");
     browser.picture("first-2-empty");
 
-    browser.press("Add the first node");
     browser.fill("#f-id", "Prod 1");
     browser.js("document.querySelector('form[action=\"/nodes\"]').noValidate = true");
     browser.press("Add");
@@ -31,10 +30,12 @@ fn from_the_setup_link_to_a_job_that_was_watched() {
     browser.press("Add");
     browser.see("Waiting for the agent to connect.");
     browser.picture("first-3-token");
-    let command = browser.text("section.card:nth-of-type(3) pre");
+    let by_hand = "By hand, with a token";
+    browser.press(by_hand);
+    let command = browser.text("details .copyable:nth-of-type(1) pre");
     assert!(command.ends_with("hyprbox-agent run"), "{command}");
 
-    let token = browser.text("section.card:nth-of-type(2) pre");
+    let token = browser.text("details .copyable:nth-of-type(2) pre");
     let admin = server.login("admin@example.org", PASSWORD);
     let mut identity = admin.add_node("spare");
     "prod-eu-1".clone_into(&mut identity.node_id);

@@ -13,6 +13,7 @@ mod browser;
 mod cases;
 mod driver;
 mod first_minutes;
+mod first_run;
 mod fleet;
 mod forms;
 mod hostile;

@@ -105,7 +105,7 @@ fn a_page_that_refreshes_itself_keeps_what_is_typed_when_the_session_ends() {
         "half-typed"
     );
     browser.press("Add");
-    browser.see("Start the agent on half-typed");
+    browser.see("Connect half-typed");
 }
 
 #[test]

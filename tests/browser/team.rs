@@ -253,7 +253,7 @@ fn queue_run(admin: &Person, nodes: &[&str]) -> String {
     id_of(&admin.post("/api/runs", &body).gives(201).json())
 }
 
-/// Moves the jobs back in time, each `EVERY` minutes after the one before, with lengths that differ.
+/// Moves the jobs back in time, each `EVERY` minutes after the one before. Their lengths differ.
 fn age(server: &mut Server, ended: &[String], run: &str) {
     server.kill9();
     let database = server.database();

@@ -128,7 +128,7 @@ fn axe_finds_no_violation_on_any_page() {
             starting.open("/nodes");
             starting.fill("#f-id", "attic-pi");
             starting.press("Add");
-            starting.see("Start the agent on");
+            starting.see("Paste this on");
             visit(&starting, "node-added");
             newcomer.delete("/api/nodes/attic-pi").gives(204);
         }
