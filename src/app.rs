@@ -257,10 +257,6 @@ impl App {
         }));
         let jobs = self.jobs.clone();
         tasks.spawn(TASKS.keep("leases", stopping(), move || jobs.clone().run_sweeps()));
-        let jobs = self.jobs.clone();
-        tasks.spawn(TASKS.keep("runs", stopping(), move || {
-            jobs.clone().release_due_batches()
-        }));
         if let Some(tls) = self.tls.clone() {
             tls.warn_of_readable_key();
             tasks.spawn(TASKS.keep("certificate", stopping(), move || {

@@ -7,6 +7,7 @@ mod live;
 mod log;
 mod node_routes;
 mod preset;
+mod repeat;
 mod routes;
 mod run;
 mod view;

@@ -141,16 +141,12 @@ impl Jobs {
     pub async fn delete_node(&self, user: User, id: String) -> Result<(), JobError> {
         let node_id = id.clone();
         let runs = self.run_advance();
-        let cancelled = self
-            .store
+        self.store
             .write(move |tx| delete_node(tx, &runs, &user, &node_id))
             .await?;
         self.nodes.presence.forget(&id);
         self.hub.forget_node(&id);
         self.polls.forget(&id);
-        for job in cancelled {
-            self.milestones.ended(&job);
-        }
         Ok(())
     }
 }
@@ -167,12 +163,7 @@ fn find_with_load(tx: &mut dyn Tx, id: &str) -> Result<Option<(node::Node, Load)
     Ok(Some((node, load)))
 }
 
-fn delete_node(
-    tx: &mut dyn Tx,
-    runs: &RunAdvance,
-    user: &User,
-    id: &str,
-) -> Result<Vec<job::Job>, JobError> {
+fn delete_node(tx: &mut dyn Tx, runs: &RunAdvance, user: &User, id: &str) -> Result<(), JobError> {
     // The lock keeps jobs from being queued meanwhile. Running jobs are checked after the cancel,
     // so that a claim that came first is found.
     node::find_locked(tx, id)?.ok_or(JobError::NodeNotFound)?;
@@ -195,7 +186,7 @@ fn delete_node(
     }
     tx.publish(Change::Node { id: id.to_owned() });
     tx.publish(Change::Credentials);
-    Ok(cancelled)
+    Ok(())
 }
 
 /// Lists nodes.

@@ -48,7 +48,7 @@ pub use migrate::{SCHEMA_VERSION, refuse_emptied};
 #[cfg(feature = "postgres")]
 pub use postgres::check_url as check_postgres_url;
 pub(crate) use tx::values;
-pub use tx::{FromValue, Row, Statement, Tx, Value, read_all};
+pub use tx::{AfterCommit, FromValue, Row, Statement, Tx, Value, read_all};
 
 use crate::metrics::Histogram;
 

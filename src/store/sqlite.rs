@@ -19,7 +19,7 @@ use rusqlite::Connection;
 
 use self::checkpoint::{CheckpointSignal, Checkpointer};
 use self::open::{BUSY_TIMEOUT, Pool, open_readers, open_writer};
-use self::transaction::{SqliteTx, run_cached};
+use self::transaction::{Effects, SqliteTx, run_cached};
 use super::{Change, Listener, OpenError, StoreError, Tx};
 use crate::tasks::TASKS;
 
@@ -147,7 +147,7 @@ impl Sqlite {
         run_cached(&connection, "BEGIN")?;
         let outcome = work(&mut SqliteTx {
             connection: &connection,
-            changes: Vec::new(),
+            effects: Effects::default(),
         });
         // The result stays valid even if the end of the read transaction fails.
         if run_cached(&connection, "COMMIT").is_err() {
@@ -245,10 +245,10 @@ fn write_group(
         }
         return;
     }
-    let mut changes = Vec::new();
+    let mut effects = Effects::default();
     let mut next = Some(first);
     while let Some(mut write) = next.take() {
-        run_one(connection, write.as_mut(), &mut changes);
+        run_one(connection, write.as_mut(), &mut effects);
         done.push(write);
         // A full disk may have ended the whole transaction. Further writes would then commit on
         // their own.
@@ -257,8 +257,11 @@ fn write_group(
         }
     }
     let commit = commit_group(connection);
-    if commit.is_ok() && !changes.is_empty() {
-        listener(&changes);
+    if commit.is_ok() {
+        effects.acts.into_iter().for_each(|act| act());
+        if !effects.changes.is_empty() {
+            listener(&effects.changes);
+        }
     }
     for write in done {
         write.finish(commit.clone());
@@ -280,16 +283,17 @@ fn commit_group(connection: &Connection) -> Result<(), StoreError> {
 }
 
 /// Runs one write in its savepoint.
-fn run_one(connection: &Connection, write: &mut dyn Write, changes: &mut Vec<Change>) {
+fn run_one(connection: &Connection, write: &mut dyn Write, effects: &mut Effects) {
     if run_cached(connection, "SAVEPOINT one").is_err() {
         return;
     }
     let mut tx = SqliteTx {
         connection,
-        changes: Vec::new(),
+        effects: Effects::default(),
     };
     let end = if write.run(&mut tx) {
-        changes.append(&mut tx.changes);
+        effects.changes.append(&mut tx.effects.changes);
+        effects.acts.append(&mut tx.effects.acts);
         "RELEASE one"
     } else {
         "ROLLBACK TO one"

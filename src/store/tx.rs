@@ -6,6 +6,9 @@ use std::sync::OnceLock;
 use super::{Change, StoreError};
 use crate::clock::Timestamp;
 
+/// What a transaction does outside of the database once it is durable, such as to count something.
+pub type AfterCommit = Box<dyn FnOnce() + Send>;
+
 /// One transaction on either database, created by [`super::Store::read`] and
 /// [`super::Store::write`].
 pub trait Tx {
@@ -34,6 +37,9 @@ pub trait Tx {
 
     /// Passes a change to the rest of the server once this transaction is durable.
     fn publish(&mut self, change: Change);
+
+    /// Calls `act` once this transaction is durable, unless it fails. `act` must not block.
+    fn after_commit(&mut self, act: AfterCommit);
 
     /// Waits for other transactions that lock the same name, and excludes them until this one ends.
     /// For a check and a change that belong together if there is no row to lock. SQLite has a

@@ -29,14 +29,9 @@ impl Jobs {
     /// other people's jobs, for an ADMIN with `scope=all`.
     pub async fn cancel(&self, user: &User, id: String, any_owner: bool) -> Result<Job, JobError> {
         let (user, runs) = (user.clone(), self.run_advance());
-        let job = self
-            .store
+        self.store
             .write(move |tx| cancel(tx, &runs, &user, &id, any_owner))
-            .await?;
-        if job.status == JobStatus::Cancelled && !job.still_running {
-            self.milestones.ended(&job);
-        }
-        Ok(job)
+            .await
     }
 
     /// Fails a RUNNING job permanently: a later report of its agent changes nothing. `any_owner`
@@ -58,12 +53,9 @@ impl Jobs {
         faults.into_faults().map_err(JobError::Fields)?;
         let (user, runs) = (user.clone(), self.run_advance());
         let message = storable(&request.error_msg);
-        let job = self
-            .store
+        self.store
             .write(move |tx| fail(tx, &runs, &user, &id, &message, any_owner))
-            .await?;
-        self.milestones.ended(&job);
-        Ok(job)
+            .await
     }
 }
 

@@ -91,11 +91,9 @@ impl Jobs {
         reason: String,
     ) -> Result<Option<ClaimedJob>, JobError> {
         let runs = self.run_advance();
-        let failed = self
-            .store
+        self.store
             .write(move |tx| fail_claimed(tx, &runs, &id, &reason))
             .await?;
-        self.milestones.ended(&failed);
         Ok(None)
     }
 }

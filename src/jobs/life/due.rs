@@ -9,7 +9,7 @@ use crate::clock;
 use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
-use crate::store::job::{self, Job};
+use crate::store::job;
 use crate::store::{Change, Tx, run, server_state};
 
 /// The longest sleep before the clock is read again, since it may have been changed. Servers that
@@ -17,44 +17,18 @@ use crate::store::{Change, Tx, run, server_state};
 const RECHECK: Duration = Duration::from_secs(2);
 /// Jobs per transaction, so that no other write waits long.
 const BATCH: u64 = 500;
-/// Pause before another attempt after a failure, or if nothing could be done.
+/// Pause before another attempt if nothing could be done.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Jobs {
     /// Acts on due times until the server shuts down.
     pub(in crate::jobs) async fn watch_due_times(&self) {
-        let mut is_failing = false;
-        loop {
-            let acted = tokio::select! {
-                acted = self.act_on_due_times() => acted,
-                () = self.stopped() => return,
-            };
-            let sleep = match acted {
-                Ok(sleep) => {
-                    if std::mem::take(&mut is_failing) {
-                        tracing::info!("due jobs are released and expired again");
-                    }
-                    sleep
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut is_failing, true) {
-                        tracing::warn!(%error, "can't release or expire due jobs; retrying until the database answers");
-                    }
-                    Some(RETRY)
-                }
-            };
-            let slept = async {
-                match sleep {
-                    Some(sleep) => tokio::time::sleep(sleep).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = slept => {}
-                () = self.hub.due_changed() => {}
-                () = self.stopped() => return,
-            }
-        }
+        self.repeat(
+            "release or expire due jobs",
+            || self.act_on_due_times(),
+            || self.hub.due_changed(),
+        )
+        .await;
     }
 
     /// Does what is due. Returns the time until the next check; `None` if nothing waits for a time
@@ -95,11 +69,7 @@ impl Jobs {
         for run_id in std::iter::once(None).chain(of_runs) {
             let runs = self.run_advance();
             let work = move |tx: &mut dyn Tx| expire(tx, &runs, run_id.as_deref());
-            let expired = self.store.write(work).await?;
-            for job in &expired {
-                self.milestones.ended(job);
-            }
-            count += expired.len();
+            count += self.store.write(work).await?;
         }
         Ok(count)
     }
@@ -109,8 +79,8 @@ impl Jobs {
     }
 }
 
-/// Cancels one batch of expired jobs, of a run or single ones.
-fn expire(tx: &mut dyn Tx, runs: &RunAdvance, run_id: Option<&str>) -> Result<Vec<Job>, JobError> {
+/// Cancels one batch of expired jobs, of a run or single ones, and returns how many.
+fn expire(tx: &mut dyn Tx, runs: &RunAdvance, run_id: Option<&str>) -> Result<usize, JobError> {
     // A run's row is locked before its jobs, as in every other end.
     if let Some(run_id) = run_id {
         run::find_locked(tx, run_id)?;
@@ -124,7 +94,7 @@ fn expire(tx: &mut dyn Tx, runs: &RunAdvance, run_id: Option<&str>) -> Result<Ve
         };
         record_end(tx, runs, job, Some(entry))?;
     }
-    Ok(expired)
+    Ok(expired.len())
 }
 
 /// Releases one batch of jobs whose time has come, and returns how many.

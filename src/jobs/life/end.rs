@@ -15,10 +15,10 @@ pub(in crate::jobs) struct EndEntry<'e> {
     pub(in crate::jobs) detail: &'e str,
 }
 
-/// Records a job's end and announces it, in the transaction of the statement that has ended the
-/// job. Every end passes here: the agent's report, a cancel while QUEUED, an expiry, a lost lease,
-/// a timeout, a refusal, a failure by hand through the API, and the deletion of the node. If the
-/// end allows the job's run to go on, `runs` advances it in the same commit.
+/// Records, counts and announces a job's end, in the transaction of the statement that has ended
+/// the job. Every end passes here: the agent's report, a cancel while QUEUED, an expiry, a lost
+/// lease, a timeout, a refusal, a failure by hand through the API, and the deletion of the node. If
+/// the end allows the job's run to go on, `runs` advances it in the same commit.
 pub(in crate::jobs) fn record_end(
     tx: &mut dyn Tx,
     runs: &RunAdvance,
@@ -40,5 +40,6 @@ pub(in crate::jobs) fn record_end(
         id: job.id.clone(),
         node_id: job.node_id.clone(),
     });
+    runs.count_end(tx, job);
     Ok(runs.advance_after(tx, job)?)
 }

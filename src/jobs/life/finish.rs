@@ -26,18 +26,13 @@ impl Jobs {
         check(&request)?;
         let presence = std::sync::Arc::clone(&self.nodes.presence);
         let runs = self.run_advance();
-        let (job, is_new) = self
-            .store
+        self.store
             .write(move |tx| {
                 run::lock_of_job(tx, &id)?;
                 let caller = agent.claimant(&node.node_id, &presence);
                 complete(tx, &runs, caller, &id, request)
             })
-            .await?;
-        if is_new {
-            self.milestones.ended(&job);
-        }
-        Ok(job)
+            .await
     }
 }
 
@@ -97,15 +92,14 @@ pub(in crate::jobs) fn is_lost(job: &Job) -> bool {
     job.status == JobStatus::Failed && job.lost_at.is_some() && job.recovered_at.is_none()
 }
 
-/// Ends the job. The flag is false if an earlier, identical report has ended it already. The caller
-/// has locked the job's run.
+/// Ends the job, unless an earlier, identical report has. The caller has locked the job's run.
 pub(in crate::jobs) fn complete(
     tx: &mut dyn Tx,
     runs: &RunAdvance,
     caller: Claimant<'_>,
     id: &str,
     request: CompleteRequest,
-) -> Result<(Job, bool), JobError> {
+) -> Result<Job, JobError> {
     let node_id = caller.node_id;
     let job = job::find_locked(tx, id)?
         .filter(|job| job.node_id == node_id)
@@ -115,7 +109,7 @@ pub(in crate::jobs) fn complete(
         require_claim(&job, caller)?;
     }
     if job.status.is_terminal() && job.complete_digest.as_deref() == Some(&digest[..]) {
-        return Ok((job, false));
+        return Ok(job);
     }
     if job.status != JobStatus::Running && !is_lost(&job) {
         return Err(JobError::WrongState(job.status));
@@ -131,7 +125,7 @@ pub(in crate::jobs) fn complete(
         detail: &detail,
     });
     record_end(tx, runs, &finished, recovery)?;
-    Ok((finished, true))
+    Ok(finished)
 }
 
 /// Fails a claimed job that must not be delivered to its agent.
@@ -140,7 +134,7 @@ pub(in crate::jobs) fn fail_claimed(
     runs: &RunAdvance,
     id: &str,
     reason: &str,
-) -> Result<Job, JobError> {
+) -> Result<(), JobError> {
     run::lock_of_job(tx, id)?;
     let job = job::find_locked(tx, id)?.ok_or(JobError::NotFound)?;
     let request = CompleteRequest {
@@ -156,9 +150,8 @@ pub(in crate::jobs) fn fail_claimed(
             detail: reason,
         };
         record_end(tx, runs, &finished, Some(entry))?;
-        return Ok(finished);
     }
-    Ok(job)
+    Ok(())
 }
 
 /// Refuses a report that does not show how the script ended, or that the database can't hold.

@@ -2,6 +2,7 @@
 //! output or messages, which may contain secrets.
 
 use crate::metrics::Metrics;
+use crate::store::Tx;
 use crate::store::claim::ClaimRecord;
 use crate::store::job::Job;
 
@@ -39,20 +40,20 @@ impl Milestones {
         tracing::info!(job = %job.id, node = %node_id, preset = %job.preset, "job started");
     }
 
-    /// A job has ended. Does nothing if it has not, such as after the request of a cancel.
-    pub(in crate::jobs) fn ended(&self, job: &Job) {
-        if !job.status.is_terminal() {
-            return;
-        }
-        self.0.finished(job);
-        tracing::info!(
-            job = %job.id,
-            node = %job.node_id,
-            preset = %job.preset,
-            run = job.run_id.as_deref().map(tracing::field::display),
-            status = %job.status.as_str(),
-            exit_code = job.exit_code,
-            "job ended"
-        );
+    /// A job has ended, if `tx` becomes durable.
+    pub(in crate::jobs) fn ended(&self, tx: &mut dyn Tx, job: &Job) {
+        let (metrics, job) = (self.0.clone(), job.clone());
+        tx.after_commit(Box::new(move || {
+            metrics.finished(&job);
+            tracing::info!(
+                job = %job.id,
+                node = %job.node_id,
+                preset = %job.preset,
+                run = job.run_id.as_deref().map(tracing::field::display),
+                status = %job.status.as_str(),
+                exit_code = job.exit_code,
+                "job ended"
+            );
+        }));
     }
 }

@@ -64,7 +64,7 @@ impl Jobs {
             self.run_advance(),
         );
         let bytes = pieces.iter().map(|piece| piece.data.len()).sum();
-        let (job, arrived, ends_now, next) = self
+        let (job, arrived, next) = self
             .store
             .write_large(bytes, move |tx| {
                 if end.is_some() {
@@ -73,7 +73,7 @@ impl Jobs {
                 let caller = agent.claimant(&node.node_id, &presence);
                 let appended = append(tx, caller, &id, Batch { pid, times, pieces }, max_bytes);
                 let Some(end) = end else {
-                    return appended.map(|(job, arrived)| (job, arrived, false, None));
+                    return appended.map(|(job, arrived)| (job, arrived, None));
                 };
                 let arrived = match appended {
                     Ok((_, arrived)) => arrived,
@@ -82,18 +82,15 @@ impl Jobs {
                     Err(JobError::WrongState(_)) => 0,
                     Err(error) => return Err(error),
                 };
-                let (job, is_new) = finish::complete(tx, &runs, caller, &id, end)?;
+                let job = finish::complete(tx, &runs, caller, &id, end)?;
                 let next = next
                     .map(|next| next.find_work(tx, &presence))
                     .transpose()?
                     .flatten();
-                Ok((job, arrived, is_new, next))
+                Ok((job, arrived, next))
             })
             .await?;
         self.metrics.output(arrived);
-        if ends_now {
-            self.milestones.ended(&job);
-        }
         let next = match next {
             Some(found) => self.open(found, &job.node_id).await?,
             None => None,

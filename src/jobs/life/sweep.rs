@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 use crate::clock;
 use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::life::queue::KEY_AGE_MS;
+use crate::jobs::repeat::Failures;
 use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::RunClock;
@@ -44,6 +45,7 @@ impl Jobs {
         tokio::join!(
             self.watch_leases(),
             self.watch_due_times(),
+            self.watch_due_batches(),
             self.delete_old_rows()
         );
     }
@@ -64,7 +66,7 @@ impl Jobs {
 
     async fn watch_leases(&self) {
         let (mut first_seen, mut claims) = (HashMap::new(), HashSet::new());
-        let mut is_failing = false;
+        let mut failures = Failures::of("check leases");
         let mut tick = tokio::time::interval(TICK);
         let mut news = tokio::time::interval(NEWS_TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -77,19 +79,12 @@ impl Jobs {
                 _ = news.tick(), if self.store.is_shared() => self.wake_for_missed_changes(&mut claims).await,
                 () = self.stopped() => return,
             };
-            if let Err(error) = swept {
+            if failures.log(swept).is_none() {
                 if self.store.is_shared() {
                     // No server could record signs of life meanwhile, so every lease starts again.
                     first_seen.clear();
                 }
-                // Logged once: a database that is away for an hour would fill the log.
-                if !std::mem::replace(&mut is_failing, true) {
-                    tracing::warn!(%error, "can't check leases; retrying until the database answers");
-                }
                 continue;
-            }
-            if std::mem::take(&mut is_failing) {
-                tracing::info!("leases are checked again");
             }
             if first_seen.is_empty() && !self.store.is_shared() {
                 tokio::select! {
@@ -136,7 +131,6 @@ impl Jobs {
             let failed = self.store.write(move |tx| time_out(tx, &runs, &id)).await?;
             if let Some(job) = failed {
                 tracing::warn!(job = %job.id, node = %job.node_id, "no end of the job has arrived: its timeout is over");
-                self.milestones.ended(&job);
             }
         }
         let lease_seconds = self.limits.lease_seconds;
@@ -148,7 +142,6 @@ impl Jobs {
                 .await?;
             if let Some(job) = lost {
                 tracing::warn!(job = %job.id, node = %job.node_id, "agent disappeared: its lease ran out");
-                self.milestones.ended(&job);
             }
         }
         Ok(())

@@ -46,20 +46,18 @@ impl RunAdvance {
             return Ok(());
         };
         tx.publish(Change::Run { id: run.id.clone() });
-        if run.status.is_final() {
-            return Ok(());
-        }
         let plan = Plan::stored(&run.plan);
         loop {
-            let progress = run::progress(tx, &run.id, run.released_batch)?;
-            if must_stop(&run, &plan, progress) {
-                self.stop(tx, &mut run, &plan, progress.failures)?;
-            } else if !progress.is_open {
-                return finish(tx, &run, &plan, progress);
-            } else if progress.is_batch_open || !is_next_due(tx, &mut run, &plan)? {
-                return Ok(());
-            } else {
-                self.release_next(tx, &mut run)?;
+            match next_step(tx, &run, &plan)? {
+                NextStep::Wait => return Ok(()),
+                NextStep::Stop { failures } => self.stop(tx, &mut run, &plan, failures)?,
+                NextStep::Finish(progress) => return finish(tx, &run, &plan, progress),
+                NextStep::Pause { pause_ms } => {
+                    let release_at = server_state::now(tx)?.plus_millis(pause_ms);
+                    run::set_release_at(tx, &run.id, release_at)?;
+                    run.release_at = Some(release_at);
+                }
+                NextStep::Release => self.release_next(tx, &mut run)?,
             }
         }
     }
@@ -69,21 +67,8 @@ impl RunAdvance {
         let Some(run) = run::find(tx, run_id)? else {
             return Ok(false);
         };
-        let plan = Plan::stored(&run.plan);
-        let progress = run::progress(tx, &run.id, run.released_batch)?;
-        if must_stop(&run, &plan, progress) || !progress.is_open {
-            return Ok(!run.status.is_final());
-        }
-        if progress.is_batch_open {
-            return Ok(false);
-        }
-        match (pause_of(&run, &plan), run.release_at) {
-            // The pause must begin.
-            (Some(_), None) => Ok(true),
-            _ if !may_release(&run) => Ok(false),
-            (_, None) => Ok(true),
-            (_, Some(at)) => Ok(server_state::now(tx)? >= at),
-        }
+        let step = next_step(tx, &run, &Plan::stored(&run.plan))?;
+        Ok(!matches!(step, NextStep::Wait))
     }
 
     /// Begins a new run: skips the offline nodes of a batch that is released at once.
@@ -95,6 +80,11 @@ impl RunAdvance {
             self.skip_offline(tx, &run, run.released_batch)?;
         }
         self.advance(tx, run_id)
+    }
+
+    /// Counts and logs a job's end once the transaction is durable.
+    pub(in crate::jobs) fn count_end(&self, tx: &mut dyn Tx, job: &Job) {
+        self.milestones.ended(tx, job);
     }
 
     fn stop(
@@ -149,13 +139,53 @@ impl RunAdvance {
     /// Reports jobs that were cancelled before they began.
     pub fn publish_cancelled(&self, tx: &mut dyn Tx, cancelled: &[Job]) {
         for job in cancelled {
-            self.milestones.ended(job);
+            self.count_end(tx, job);
             tx.publish(Change::Job {
                 id: job.id.clone(),
                 node_id: job.node_id.clone(),
             });
         }
     }
+}
+
+/// What the states of a run's jobs, and the time, allow next.
+enum NextStep {
+    Wait,
+    /// There are too many failures.
+    Stop {
+        failures: u64,
+    },
+    Finish(RunProgress),
+    /// Begin the pause before the next batch.
+    Pause {
+        pause_ms: i64,
+    },
+    /// Release the next batch.
+    Release,
+}
+
+/// Decides without a write, so that the run's row need not be locked.
+fn next_step(tx: &mut dyn Tx, run: &Run, plan: &Plan) -> Result<NextStep, StoreError> {
+    if run.status.is_final() {
+        return Ok(NextStep::Wait);
+    }
+    let progress = run::progress(tx, &run.id, run.released_batch)?;
+    if must_stop(run, plan, progress) {
+        let failures = progress.failures;
+        return Ok(NextStep::Stop { failures });
+    }
+    if !progress.is_open {
+        return Ok(NextStep::Finish(progress));
+    }
+    if progress.is_batch_open {
+        return Ok(NextStep::Wait);
+    }
+    Ok(match (pause_of(run, plan), run.release_at) {
+        (Some(pause_ms), None) => NextStep::Pause { pause_ms },
+        _ if !may_release(run) => NextStep::Wait,
+        (_, Some(at)) if server_state::now(tx)? < at => NextStep::Wait,
+        _ => NextStep::Release,
+    })
 }
 
 fn must_stop(run: &Run, plan: &Plan, progress: RunProgress) -> bool {
@@ -174,20 +204,6 @@ fn pause_of(run: &Run, plan: &Plan) -> Option<i64> {
 /// Whether the run releases further batches, apart from their time.
 fn may_release(run: &Run) -> bool {
     run.status == RunStatus::Running && run.stopped_because.is_none()
-}
-
-/// Whether the batch after the released ones may begin now. Begins the pause before it.
-fn is_next_due(tx: &mut dyn Tx, run: &mut Run, plan: &Plan) -> Result<bool, StoreError> {
-    if let (Some(pause_ms), None) = (pause_of(run, plan), run.release_at) {
-        let release_at = server_state::now(tx)?.plus_millis(pause_ms);
-        run::set_release_at(tx, &run.id, release_at)?;
-        run.release_at = Some(release_at);
-    }
-    match run.release_at {
-        _ if !may_release(run) => Ok(false),
-        None => Ok(true),
-        Some(at) => Ok(server_state::now(tx)? >= at),
-    }
 }
 
 fn finish(

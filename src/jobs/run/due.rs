@@ -16,43 +16,16 @@ const SLEEP_MAX: Duration = Duration::from_secs(5);
 /// How often a server that shares its database checks for rows that were changed by hand, and for
 /// changes whose notification was lost.
 const SHARED_TICK: Duration = Duration::from_secs(2);
-/// Pause after a failure.
-const RETRY: Duration = Duration::from_secs(1);
 
 impl Jobs {
-    /// Runs until the server shuts down.
-    pub async fn release_due_batches(self) {
-        let mut is_failing = false;
-        loop {
-            // Subscribed before the read, so that a change after it is not missed.
-            let changes = self.hub.changes();
-            let next = tokio::select! {
-                next = self.advance_due() => next,
-                () = self.stopped() => return,
-            };
-            let sleep = match next {
-                Ok(next) => {
-                    is_failing = false;
-                    next
-                }
-                Err(error) => {
-                    // Logged once: a database that is away for an hour would fill the log.
-                    if !std::mem::replace(&mut is_failing, true) {
-                        tracing::warn!(%error, "can't advance runs; retrying until the database answers");
-                    }
-                    Some(RETRY)
-                }
-            };
-            let sleep = match self.store.is_shared() {
-                true => Some(sleep.unwrap_or(SHARED_TICK).min(SHARED_TICK)),
-                false => sleep,
-            };
-            tokio::select! {
-                () = sleep_for(sleep) => {}
-                () = run_may_be_due(changes) => {}
-                () = self.stopped() => return,
-            }
-        }
+    /// Releases due batches until the server shuts down.
+    pub(in crate::jobs) async fn watch_due_batches(&self) {
+        self.repeat(
+            "advance runs",
+            || self.advance_due(),
+            || run_may_be_due(self.hub.changes()),
+        )
+        .await;
     }
 
     /// Advances every run that can go on. Returns how long to wait for the next one, if any waits
@@ -81,17 +54,14 @@ impl Jobs {
             Ok::<_, JobError>(Some(next.millis_since(server_state::now(tx)?)))
         };
         let left = self.store.read(left).await?;
-        Ok(left.map(|left| {
+        let sleep = left.map(|left| {
             // Not before the time: a millisecond is the resolution of the clock.
             Duration::from_millis(u64::try_from(left).unwrap_or(0) + 1).min(SLEEP_MAX)
-        }))
-    }
-}
-
-async fn sleep_for(sleep: Option<Duration>) {
-    match sleep {
-        Some(sleep) => tokio::time::sleep(sleep).await,
-        None => std::future::pending().await,
+        });
+        Ok(match self.store.is_shared() {
+            true => Some(sleep.unwrap_or(SHARED_TICK).min(SHARED_TICK)),
+            false => sleep,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use super::error::describe;
 use super::payload::CHANNEL;
 use super::session::SessionManager;
 use super::value::Column;
-use crate::store::{Change, Row, Statement, StoreError, Tx, Value};
+use crate::store::{AfterCommit, Change, Row, Statement, StoreError, Tx, Value};
 
 type PooledSession = r2d2::PooledConnection<SessionManager>;
 
@@ -43,6 +43,7 @@ pub(super) struct PostgresTx<'p> {
     purpose: Purpose,
     stage: Stage,
     changes: Vec<Change>,
+    acts: Vec<AfterCommit>,
     failed: Option<StoreError>,
     /// COMMIT was sent with the last statement and may have succeeded.
     may_be_committed: bool,
@@ -55,6 +56,7 @@ impl<'p> PostgresTx<'p> {
             purpose,
             stage: Stage::New,
             changes: Vec::new(),
+            acts: Vec::new(),
             failed: None,
             may_be_committed: false,
         }
@@ -90,6 +92,11 @@ impl<'p> PostgresTx<'p> {
                 }
             },
         };
+        if committed.is_ok() {
+            std::mem::take(&mut self.acts)
+                .into_iter()
+                .for_each(|act| act());
+        }
         (std::mem::take(&mut self.changes), committed)
     }
 
@@ -253,6 +260,10 @@ impl Tx for PostgresTx<'_> {
 
     fn publish(&mut self, change: Change) {
         self.changes.push(change);
+    }
+
+    fn after_commit(&mut self, act: AfterCommit) {
+        self.acts.push(act);
     }
 
     fn lock(&mut self, name: &str) -> Result<(), StoreError> {

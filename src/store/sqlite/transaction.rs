@@ -3,7 +3,7 @@
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, params_from_iter};
 
-use crate::store::{Change, Row, Statement, StoreError, Tx, Value};
+use crate::store::{AfterCommit, Change, Row, Statement, StoreError, Tx, Value};
 
 /// Runs a statement without parameters and results.
 pub(super) fn run_cached(connection: &Connection, sql: &str) -> Result<(), StoreError> {
@@ -17,8 +17,14 @@ pub(super) fn run_cached(connection: &Connection, sql: &str) -> Result<(), Store
 /// A transaction that its owner has begun and will end.
 pub(super) struct SqliteTx<'c> {
     pub(super) connection: &'c Connection,
-    /// Changes to publish after the commit.
+    pub(super) effects: Effects,
+}
+
+/// What follows the commit.
+#[derive(Default)]
+pub(super) struct Effects {
     pub(super) changes: Vec<Change>,
+    pub(super) acts: Vec<AfterCommit>,
 }
 
 impl Tx for SqliteTx<'_> {
@@ -49,7 +55,11 @@ impl Tx for SqliteTx<'_> {
     }
 
     fn publish(&mut self, change: Change) {
-        self.changes.push(change);
+        self.effects.changes.push(change);
+    }
+
+    fn after_commit(&mut self, act: AfterCommit) {
+        self.effects.acts.push(act);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::store::{Change, Row, Statement, StoreError, Tx, Value};
+use crate::store::{AfterCommit, Change, Row, Statement, StoreError, Tx, Value};
 
 /// Runs each statement and keeps its plan.
 pub(super) struct ExplainingTx<'t> {
@@ -95,6 +95,10 @@ impl Tx for ExplainingTx<'_> {
 
     fn publish(&mut self, change: Change) {
         self.tx.publish(change);
+    }
+
+    fn after_commit(&mut self, act: AfterCommit) {
+        self.tx.after_commit(act);
     }
 
     fn is_shared(&self) -> bool {

@@ -98,7 +98,7 @@ fn run_as_admin(admin: &str, sql: &str) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-fn runtime() -> &'static tokio::runtime::Runtime {
+pub(super) fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: std::sync::LazyLock<tokio::runtime::Runtime> = std::sync::LazyLock::new(|| {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

@@ -1,5 +1,6 @@
-//! Tests of the store that need a database with a long history.
+//! Tests of the store of transactions, and of a database with a long history.
 
+mod after_commit;
 mod explain;
 mod history;
 mod query_plans;

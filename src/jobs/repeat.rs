@@ -1,0 +1,79 @@
+//! Work that the server repeats as long as it runs.
+
+use std::time::Duration;
+
+use crate::jobs::{JobError, Jobs};
+
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Jobs {
+    /// Does `work` until the server shuts down: again after the time that it returned, if any, and
+    /// after a change that `changed` waits for. Reports failures as an inability to do `what`.
+    pub(in crate::jobs) async fn repeat<W, C>(
+        &self,
+        what: &'static str,
+        work: impl Fn() -> W,
+        changed: impl Fn() -> C,
+    ) where
+        W: Future<Output = Result<Option<Duration>, JobError>>,
+        C: Future<Output = ()>,
+    {
+        let mut failures = Failures::of(what);
+        loop {
+            // Before the work, so that a change during the work is not missed.
+            let changed = changed();
+            let done = tokio::select! {
+                done = work() => done,
+                () = self.stopped() => return,
+            };
+            let pause = failures.log(done).unwrap_or(Some(RETRY));
+            let slept = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = slept => {}
+                () = changed => {}
+                () = self.stopped() => return,
+            }
+        }
+    }
+}
+
+/// Logs the first of several failures: a database that is away for an hour would fill the log.
+pub(in crate::jobs) struct Failures {
+    what: &'static str,
+    is_failing: bool,
+}
+
+impl Failures {
+    /// `what` follows "can't".
+    pub(in crate::jobs) fn of(what: &'static str) -> Self {
+        Self {
+            what,
+            is_failing: false,
+        }
+    }
+
+    pub(in crate::jobs) fn log<T>(&mut self, done: Result<T, JobError>) -> Option<T> {
+        let what = self.what;
+        let was_failing = std::mem::replace(&mut self.is_failing, done.is_err());
+        match done {
+            Ok(value) => {
+                if was_failing {
+                    tracing::info!("can {what} again");
+                }
+                Some(value)
+            }
+            Err(error) => {
+                if !was_failing {
+                    tracing::warn!(%error, "can't {what}; retrying until the database answers");
+                }
+                None
+            }
+        }
+    }
+}
