@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Field, Setup, eventually, id_of, write_preset};
+use crate::harness::{Field, Setup, eventually, eventually_within, id_of, write_preset};
 use crate::node::Node;
 use crate::processes::peak_memory;
 use crate::script::{KEPT, digest};
@@ -101,14 +101,13 @@ fn two_hundred_megabytes_while_the_server_is_down() {
     let job = node.state().join("jobs").join(&id);
     let supervisor = node.supervisors()[0];
     let mut largest = [0; 3];
-    let deadline = began + outage + Duration::from_secs(240);
-    while !wrote.exists() || began.elapsed() < outage {
-        assert!(Instant::now() < deadline, "the script does not end");
+    let patience = outage + Duration::from_secs(240);
+    eventually_within(patience, "the script's end and the outage's", || {
         for (largest, name) in largest.iter_mut().zip(["stdout.", "stderr.", "index."]) {
             *largest = size_of(&job, name).max(*largest);
         }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        (wrote.exists() && began.elapsed() >= outage).then_some(())
+    });
     let supervisor_memory = peak_memory(supervisor).expect("the process runs");
     let away = began.elapsed();
     server.start_again();

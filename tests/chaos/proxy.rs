@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::fault::{Fault, Faults, Hurt};
-use crate::harness::eventually;
+use crate::harness::{eventually, pass, until as wait_until};
 use crate::message;
 
 /// Longer than the longest poll.
@@ -98,7 +98,7 @@ fn accept_connections(listener: TcpListener, address: SocketAddr, shared: &Arc<S
         if let Some(until) = closed_until {
             // Without a listener the kernel refuses connections.
             drop(listener.take());
-            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            wait_until(until, "the port is closed for a time");
             shared.target().closed_until = None;
             listener = Some(eventually("the port", || TcpListener::bind(address).ok()));
             continue;
@@ -169,7 +169,7 @@ fn inject(
             let copy = request.clone();
             let result = forward(client, &request, &shared, 1);
             std::thread::spawn(move || {
-                std::thread::sleep(hurt.time);
+                pass(hurt.time, "the call comes again later");
                 if !again.target().over {
                     call(&again, &copy, 1, None, REPEATED_CALL);
                 }
@@ -177,7 +177,7 @@ fn inject(
             result
         }
         Fault::Delayed => {
-            std::thread::sleep(hurt.time);
+            pass(hurt.time, "the call is late");
             forward(client, request, shared, 1)
         }
         Fault::Throttled => forward(client, request, shared, THROTTLED_PARTS),
@@ -238,7 +238,7 @@ fn write_in_parts(to: &mut TcpStream, bytes: &[u8], parts: usize) -> Option<()> 
     for part in bytes.chunks(bytes.len().div_ceil(parts).max(1)) {
         to.write_all(part).ok()?;
         if parts > 1 {
-            std::thread::sleep(Duration::from_millis(5));
+            pass(Duration::from_millis(5), "the line is slow");
         }
     }
     Some(())

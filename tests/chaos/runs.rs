@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{FakeAgent, Field, Person, Server, Setup, id_of};
+use crate::harness::{FakeAgent, Field, Person, Server, Setup, eventually_within, id_of, pass};
 use crate::random::Random;
 use crate::setting;
 
@@ -25,8 +25,9 @@ const HURT_PERCENT: u64 = 20;
 const LEASE_SECONDS: &str = "600";
 /// How long a run may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Pause after a call that failed.
+/// Pause after a call that failed, as an agent makes one.
 const RETRY: Duration = Duration::from_millis(20);
+const LOST: &str = "an agent pauses after a call that failed";
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -107,7 +108,10 @@ fn work(field: &Field50, agent: &FakeAgent, seed: u64) {
             exit_code,
         };
         locked(&field.seen).insert(id.clone(), seen);
-        std::thread::sleep(Duration::from_millis(random.between(0, 150)));
+        pass(
+            Duration::from_millis(random.between(0, 150)),
+            "the job runs",
+        );
         end(field, agent, &id, exit_code, &mut random);
     }
 }
@@ -116,13 +120,13 @@ fn claim(field: &Field50, agent: &FakeAgent, random: &mut Random) -> Option<(Val
     let fault = hurt(random);
     let asked_at = Instant::now();
     if fault == Hurt::CallLost {
-        std::thread::sleep(RETRY);
+        pass(RETRY, LOST);
         return None;
     }
     let at = agent.at_url(&field.url(random));
     let answer = at.poll("wait=1").try_send();
     let Some(answer) = answer.ok().filter(|answer| answer.status == 200) else {
-        std::thread::sleep(RETRY);
+        pass(RETRY, LOST);
         return None;
     };
     let job = answer.json()["job"].clone();
@@ -138,7 +142,7 @@ fn end(field: &Field50, agent: &FakeAgent, id: &str, exit_code: u64, random: &mu
     while !field.is_over() {
         let fault = hurt(random);
         if fault == Hurt::CallLost {
-            std::thread::sleep(RETRY);
+            pass(RETRY, LOST);
             continue;
         }
         let now = Instant::now();
@@ -154,7 +158,7 @@ fn end(field: &Field50, agent: &FakeAgent, id: &str, exit_code: u64, random: &mu
             matches!(status, 0 | 200 | 502 | 503),
             "{id}: its end gave {status}"
         );
-        std::thread::sleep(RETRY);
+        pass(RETRY, LOST);
     }
 }
 
@@ -180,14 +184,9 @@ fn insist(
     random: &mut Random,
     call: impl Fn(&str) -> Option<(u16, Value)>,
 ) -> (u16, Value) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = call(&field.url(random)).filter(|(status, _)| *status < 500) {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "no server answers");
-        std::thread::sleep(RETRY);
-    }
+    eventually_within(PATIENCE, "a server's answer", || {
+        call(&field.url(random)).filter(|(status, _)| *status < 500)
+    })
 }
 
 /// Checks a run that has ended against what the agents have seen.
@@ -287,25 +286,19 @@ fn queue_runs(field: &Field50, admin: &Person, seed: u64) {
         assert!(status == 200 || status == 201, "{made}");
         let id = id_of(&made);
         eprintln!("run {number}: {plan}, {fail_percent} % fail");
-        let deadline = Instant::now() + PATIENCE;
-        let ended = loop {
+        let ended = eventually_within(PATIENCE, "the end of the run", || {
             let (_, run) = insist(field, &mut random, |url| {
                 let call = admin.at_url(url).get(&format!("/api/runs/{id}"));
                 let answer = call.try_send().ok()?;
                 Some((answer.status, answer.json()))
             });
-            if run["finishedAt"].is_string() {
-                break run;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "the run stalls: {}",
-                run["counts"]
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        };
-        // The agents confirm their last ends.
-        std::thread::sleep(Duration::from_millis(200));
+            run["finishedAt"].is_string().then_some(run)
+        });
+        eventually_within(PATIENCE, "the agents to know their last ends", || {
+            let seen = locked(&field.seen);
+            let all_known = seen.values().all(|seen| seen.end_known_at.is_some());
+            all_known.then_some(())
+        });
         check(&ended, allowed, &locked(&field.seen));
     }
 }
@@ -338,7 +331,8 @@ fn run_seed(seed: u64) {
     let mut random = Random::about(seed, &["kills"], 0);
     let mut kills = 0;
     while !queueing.is_finished() {
-        std::thread::sleep(Duration::from_millis(random.between(50, 500)));
+        let life = Duration::from_millis(random.between(50, 500));
+        pass(life, "a kill comes at a random moment");
         let index = usize::try_from(random.below(servers.len() as u64)).expect("an index");
         servers[index].kill9();
         servers[index].start_again();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::fault::Faults;
-use crate::harness::{Field, Person, Server, Setup, eventually};
+use crate::harness::{Field, Person, Server, Setup, eventually, pass};
 use crate::node::Node;
 use crate::proxy::Proxy;
 use crate::random::Random;
@@ -245,7 +245,7 @@ fn run(seed: u64) {
             }
             next_read = Instant::now() + READ_EVERY;
         }
-        std::thread::sleep(TICK);
+        pass(TICK, "agents are killed and come back by the clock");
     }
     assert!(matches!(absence, Absence::Over), "no agent stayed away");
     check(&mut storm, &faults, &away_id, kills, began);

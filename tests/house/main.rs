@@ -1,9 +1,11 @@
 //! The rules of the house that a machine can check: the direction of imports, circles between files,
-//! words that CONTRIBUTING.md replaces, widths of comments and documents, and signatures.
+//! words that CONTRIBUTING.md replaces, widths of comments and documents, signatures, and
+//! time in tests.
 mod imports;
 mod release;
 mod signatures;
 mod text;
+mod time;
 
 use std::path::{Path, PathBuf};
 

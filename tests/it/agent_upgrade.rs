@@ -12,7 +12,9 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{FakeAgent, Field, Person, Server, Setup, eventually, write_file};
+use crate::harness::{
+    FakeAgent, Field, PATIENCE, Person, Server, Setup, eventually, eventually_within, write_file,
+};
 
 const OWN: &str = env!("CARGO_PKG_VERSION");
 const NEWER: &str = "9.1.0";
@@ -387,15 +389,9 @@ fn an_agent_that_does_not_keep_running_is_replaced_by_the_old_one() {
     node.start();
     let before = std::fs::read(node.program()).expect("reads");
     let id = shipping.admin.queue_with("n1", "agent-upgrade", json!({}));
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
-    while shipping.admin.job(&id).field("status") != "FAILED" {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "{}",
-            shipping.admin.job(&id)
-        );
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    eventually_within(3 * PATIENCE, "the upgrade to fail", || {
+        (shipping.admin.job(&id).field("status") == "FAILED").then_some(())
+    });
     let log = String::from_utf8(shipping.admin.log(&id, "both")).expect("UTF-8");
     assert!(log.contains("the new agent does not keep running"), "{log}");
     assert!(

@@ -433,11 +433,9 @@ fn a_slow_client_does_not_keep_it_from_ending() {
     let mut idle = crate::harness::Raw::open(&server);
     idle.write("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(idle.status(), 200);
-    let asked = std::time::Instant::now();
     assert_eq!(server.terminate().code(), Some(0));
-    // The head alone could take that long.
-    let head_timeout = std::time::Duration::from_secs(30);
-    assert!(asked.elapsed() < head_timeout, "{:?}", asked.elapsed());
+    // The server did not wait for the time limit of the head, which it would have reported.
+    assert_eq!(half_head.rest(), "");
 }
 
 #[test]

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Call, FakeAgent, Field, Person, Server, chunk, eventually, id_of, unix_time};
+use crate::harness::{
+    Call, FakeAgent, Field, PATIENCE, Person, Server, chunk, eventually, eventually_within, id_of,
+    pass, unix_time,
+};
 
 const KILLS: usize = 50;
 const CLIENTS: usize = 8;
@@ -79,26 +82,24 @@ impl Known {
 
     /// Sends a call until the server answers it; `None` when it is all over.
     fn insist(&self, call: impl Fn(&str) -> Call) -> Option<(u16, Value)> {
-        while !self.over.load(Ordering::SeqCst) {
-            match call(&self.url()).try_send() {
-                // Going down or coming up: the contract's "try again".
-                Ok(answer) if answer.status == 503 => {}
-                Ok(answer) => return Some((answer.status, answer.json())),
-                Err(_) => {}
+        eventually_within(4 * PATIENCE, "an answer of the server's next life", || {
+            if self.over.load(Ordering::SeqCst) {
+                return Some(None);
             }
-            // The server is dead; its next life is some milliseconds away.
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        None
+            let answer = call(&self.url()).try_send().ok()?;
+            // A server that goes down or comes up asks for another try.
+            (answer.status != 503).then(|| Some((answer.status, answer.json())))
+        })
     }
 }
 
 fn queue_jobs(person: &Person, number: usize, known: &Known) {
     for count in 0.. {
-        while known.waiting() >= BACKLOG && !known.enough.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        if known.enough.load(Ordering::SeqCst) {
+        let is_enough = eventually_within(4 * PATIENCE, "fewer jobs that wait", || {
+            let is_enough = known.enough.load(Ordering::SeqCst);
+            (is_enough || known.waiting() < BACKLOG).then_some(is_enough)
+        });
+        if is_enough {
             return;
         }
         let node = ["n1", "n2"][count % 2];
@@ -205,7 +206,8 @@ fn fifty_kills_at_random_moments_lose_nothing_and_run_nothing_twice() {
                 let enough = known.acknowledged.lock().expect("no panic").len() >= kill;
                 (enough || known.over.load(Ordering::SeqCst)).then_some(())
             });
-            std::thread::sleep(Duration::from_millis(random.below(life_max_ms)));
+            let life = Duration::from_millis(random.below(life_max_ms));
+            pass(life, "a kill comes at a random moment");
             server.kill9();
             if kill % 10 == 0 {
                 assert_eq!(server.database().integrity(), ["ok"], "after kill {kill}");

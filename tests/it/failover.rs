@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::postgres_client::{self, Client, NoTls};
 use crate::harness::{
-    Answer, Call, Cluster, FakeAgent, Person, Server, Setup, chunk, eventually, id_of,
+    Answer, Call, Cluster, FakeAgent, Person, Server, Setup, chunk, eventually, id_of, pass,
 };
 
 const AGENTS: usize = 6;
@@ -54,20 +54,36 @@ impl Met {
             }
             assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
             self.refused.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(100));
             None
         })
     }
 
+    /// How many calls were refused or held up.
+    fn troubles(&self) -> usize {
+        self.refused.load(Ordering::Relaxed) + self.held_up.load(Ordering::Relaxed)
+    }
+
+    fn wait_for_trouble(&self, before: usize) {
+        eventually("a call that is refused or held up", || {
+            (self.troubles() > before).then_some(())
+        });
+    }
+
+    /// Waits until the work goes on.
+    fn wait_for_an_end(&self) {
+        let before = self.ended.load(Ordering::SeqCst);
+        eventually("the end of a job", || {
+            let ended = self.ended.load(Ordering::SeqCst);
+            (ended > before || ended == AGENTS * JOBS).then_some(())
+        });
+    }
+
     fn work(&self, agent: &FakeAgent, number: usize) {
         for _ in 0..JOBS {
-            let id = loop {
+            let id = eventually("a job", || {
                 let answer = self.insist(|| agent.poll("running=")).is(200).json();
-                if !answer["job"].is_null() {
-                    break id_of(&answer["job"]);
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            };
+                (!answer["job"].is_null()).then(|| id_of(&answer["job"]))
+            });
             let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
             let before = started.insert(id.clone(), number);
             drop(started);
@@ -76,7 +92,7 @@ impl Met {
                 let text = line(&id, piece);
                 let body = json!({"chunks": [chunk("stdout", (piece * text.len()) as u64, &text)]});
                 self.insist(|| agent.output_call(&id, &body)).is(200);
-                std::thread::sleep(Duration::from_millis(15));
+                pass(Duration::from_millis(15), "a script takes its time");
             }
             let report = json!({"exitCode": 0});
             let done = self.insist(|| agent.complete(&id, &report)).is(200).json();
@@ -105,7 +121,7 @@ fn servers(url: &str) -> [Server; 2] {
 
 /// Two servers and some agents work while `trouble` happens, which begins when a quarter of the
 /// work is done; whether calls were held up or refused.
-fn rides_out(url: &str, trouble: impl FnOnce()) -> bool {
+fn rides_out(url: &str, trouble: impl FnOnce(&Met)) -> bool {
     let mut servers = servers(url);
     let admin = servers[0].admin();
     let agents: Vec<FakeAgent> = (0..AGENTS)
@@ -132,13 +148,12 @@ fn rides_out(url: &str, trouble: impl FnOnce()) -> bool {
             (met.ended.load(Ordering::SeqCst) >= AGENTS * JOBS / 4).then_some(())
         });
         assert!(!met.over.load(Ordering::SeqCst), "it was too quick");
-        trouble();
+        trouble(&met);
     });
     for id in &ids {
         check(&admin, &met, id);
     }
-    let started = met.started.into_inner().expect("no panic");
-    assert_eq!(started.len(), ids.len());
+    assert_eq!(met.started.lock().expect("no panic").len(), ids.len());
     for server in &mut servers {
         eventually("a server that is ready", || {
             (server.get("/readyz").send().status == 200).then_some(())
@@ -146,9 +161,8 @@ fn rides_out(url: &str, trouble: impl FnOnce()) -> bool {
         let status = server.terminate();
         assert!(status.success(), "{status}");
     }
-    let (refused, held_up) = (met.refused.into_inner(), met.held_up.into_inner());
-    eprintln!("{refused} calls were refused, {held_up} held up");
-    refused + held_up > 0
+    eprintln!("{} calls were refused or held up", met.troubles());
+    met.troubles() > 0
 }
 
 fn check(admin: &Person, met: &Met, id: &str) {
@@ -178,12 +192,13 @@ fn a_database_that_is_stopped_and_started_again() {
     let Some(cluster) = Cluster::with(&[]) else {
         return;
     };
-    let met = rides_out(&url(&[&cluster]), || {
+    let met = rides_out(&url(&[&cluster]), |met| {
         for mode in ["fast", "immediate"] {
+            let before = met.troubles();
             cluster.stop(mode);
-            std::thread::sleep(Duration::from_millis(700));
+            met.wait_for_trouble(before);
             cluster.start();
-            std::thread::sleep(Duration::from_millis(300));
+            met.wait_for_an_end();
         }
     });
     assert!(met, "nobody met it");
@@ -213,10 +228,11 @@ fn a_database_that_fails_over_to_its_standby() {
     let Some([first, second]) = two_clusters() else {
         return;
     };
-    let met = rides_out(&url(&[&first, &second]), || {
+    let met = rides_out(&url(&[&first, &second]), |met| {
+        let before = met.troubles();
         first.stop("immediate");
         // For a moment there is one that answers and takes no writes.
-        std::thread::sleep(Duration::from_millis(700));
+        met.wait_for_trouble(before);
         second.promote();
     });
     assert!(met, "nobody met it");
@@ -229,7 +245,7 @@ fn a_database_that_stands_still_and_is_failed_over() {
     let Some([first, second]) = two_clusters() else {
         return;
     };
-    let met = rides_out(&url(&[&first, &second]), || {
+    let met = rides_out(&url(&[&first, &second]), |_| {
         signal(&first, Signal::SIGSTOP);
         second.promote();
     });
@@ -250,9 +266,12 @@ fn a_database_that_stands_still() {
     let Some(cluster) = Cluster::with(&[]) else {
         return;
     };
-    let met = rides_out(&url(&[&cluster]), || {
+    let met = rides_out(&url(&[&cluster]), |_| {
         signal(&cluster, Signal::SIGSTOP);
-        std::thread::sleep(Duration::from_secs(6));
+        pass(
+            Duration::from_secs(6),
+            "longer than a server waits for its database",
+        );
         signal(&cluster, Signal::SIGCONT);
     });
     assert!(met, "nobody met it");
@@ -266,17 +285,18 @@ fn a_database_without_a_connection_left() {
     };
     // Before the servers take what there is.
     let mut admin = connect(&cluster).expect("connects");
-    let met = rides_out(&url(&[&cluster]), || {
+    let met = rides_out(&url(&[&cluster]), |_| {
         let mut taken = Vec::new();
-        let until = Instant::now() + Duration::from_secs(6);
-        while Instant::now() < until {
+        let began = Instant::now();
+        // As long as a server waits for its database, and longer.
+        eventually("six seconds without a connection", || {
             let drop = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'hyprbox'";
             admin.batch_execute(drop).expect("drops");
             while let Ok(client) = connect(&cluster) {
                 taken.push(client);
             }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            (began.elapsed() >= Duration::from_secs(6)).then_some(())
+        });
         drop(taken);
     });
     assert!(met, "nobody met it");

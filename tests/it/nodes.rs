@@ -1,11 +1,8 @@
 //! Nodes: their slugs and labels, their tokens, their signs of life, and their end.
 
-use std::thread::JoinHandle;
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, FakeAgent, Field, PATIENCE, Server, eventually, id_of, with_node};
+use crate::harness::{FakeAgent, Field, Server, eventually, id_of, joined, with_node};
 
 #[test]
 fn a_node_is_called_by_a_slug() {
@@ -428,27 +425,23 @@ fn an_open_poll_ends_with_its_node_or_its_token() {
         });
         poll
     };
-    let is_refused = |poll: JoinHandle<Answer>, began: Instant| {
-        poll.join().expect("an answer").refused(401, "unauthorized");
-        assert!(began.elapsed() < PATIENCE, "not at the end of its wait");
-    };
     let made = admin.call("POST", "/api/nodes/n1/tokens").gives(201).json();
     let mut second = agent.clone();
     second.token = made.field("token");
-    let (poll, began) = (open(&second), Instant::now());
+    let poll = open(&second);
     let goodbye = json!({"instance": "one", "stopping": true});
     agent.heartbeat(&goodbye).ok();
     let path = format!("/api/nodes/n1/tokens/{}", id_of(&made));
     admin.delete(&path).gives(204);
     // A job that comes after the revocation is not for whoever still waits with that token.
     let id = admin.queue("n1");
-    is_refused(poll, began);
+    joined("the poll's end", poll).refused(401, "unauthorized");
     assert_eq!(admin.job(&id)["status"], "QUEUED");
     assert_eq!(agent.claim_id(), id);
     agent.succeed(&id);
     agent.heartbeat(&goodbye).ok();
 
-    let (poll, began) = (open(&agent), Instant::now());
+    let poll = open(&agent);
     admin.delete("/api/nodes/n1").gives(204);
-    is_refused(poll, began);
+    joined("the poll's end", poll).refused(401, "unauthorized");
 }

@@ -3,15 +3,20 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Call, Field, Line, Setup, chunk, eventually, id_of};
+use crate::harness::{
+    Answer, Call, Field, Line, Setup, chunk, eventually, eventually_within, id_of, pass,
+};
 
 /// The most lines of output of a job, so that a failed test ends.
 const LINES_MAX: usize = 20_000;
 
 /// As long a line may be silent.
 const SILENCE: Duration = Duration::from_secs(15);
+/// How often a tail reads the database by itself.
+const SLOW_POLL: Duration = Duration::from_secs(5);
 
 /// A server to be over a line to its database; `None` on another one.
 fn over_a_line() -> Option<(Setup, Line)> {
@@ -128,7 +133,7 @@ fn while_the_line_is_cut_everything_is_a_503_and_then_nothing_is_lost() {
         }
         // Longer than a lease, in which nobody could write down that the agent lives.
         line.cut();
-        std::thread::sleep(Duration::from_secs(4));
+        pass(Duration::from_secs(4), "a lease must run out");
         line.mend();
         is_over.store(true, Ordering::SeqCst);
         sending.join().expect("sent")
@@ -170,9 +175,8 @@ fn a_statement_that_takes_too_long_is_a_503_and_changes_nothing() {
     let refused = admin.post("/api/jobs", &body).gives(503);
     let took = asked.elapsed();
     assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
-    // The trigger would take a minute.
-    let limit = Duration::from_secs(10);
-    assert!(limit <= took && took < 6 * limit, "{took:?}");
+    // If the server had waited for the trigger, the job would be there.
+    assert!(took >= Duration::from_secs(10), "{took:?}");
     database.execute("DROP TRIGGER jobs_take_long ON jobs");
     assert_eq!(admin.get("/api/jobs").ok().list("jobs").len(), 0);
     admin.queue("n1");
@@ -199,6 +203,7 @@ fn lines_that_fall_silent_are_left_all_at_once() {
     agent.claim();
     line.hush();
     let asked = Instant::now();
+    let mut first = None;
     // Several, so that each has a line of its own.
     let calls: Vec<_> = (0..8)
         .map(|_| admin.get("/api/jobs").send_later())
@@ -208,15 +213,16 @@ fn lines_that_fall_silent_are_left_all_at_once() {
         assert_eq!(answer.status, 503, "{answer:?}");
         assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
         let took = asked.elapsed();
-        assert!(SILENCE <= took && took < 2 * SILENCE, "{took:?}");
+        // No call waits for its own silence after another one's.
+        let limit = *first.get_or_insert(took) + SILENCE;
+        assert!(SILENCE <= took && took < limit, "{took:?}");
     }
     // No other one is waited for as long: what is left of the old ones is not asked.
-    let repaired = Instant::now();
-    for _ in 0..30 {
-        until_taken(|| admin.get("/api/jobs")).is(200);
-    }
-    let took = repaired.elapsed();
-    assert!(took < SILENCE, "{took:?}");
+    let mut answers = 0;
+    eventually_within(SILENCE, "thirty answers", || {
+        answers += u32::from(admin.get("/api/jobs").send().status == 200);
+        (answers >= 30).then_some(())
+    });
     eventually("the one that listens to be left, too", || {
         server
             .logged(&[
@@ -240,7 +246,7 @@ fn lines_that_fall_silent_are_left_all_at_once() {
     say();
     let mut delays: Vec<_> = (0..9).map(|_| say()).collect();
     delays.sort_unstable();
-    assert!(delays[4] < Duration::from_secs(1), "{delays:?}");
+    assert!(delays[4] * 2 < SLOW_POLL, "{delays:?}");
     agent.succeed(&id);
 }
 
@@ -253,9 +259,8 @@ fn a_server_ends_in_time_though_its_database_is_gone() {
     let admin = server.admin();
     admin.add_node("n1");
     line.cut();
-    let began = Instant::now();
-    let status = server.terminate();
-    assert!(status.success(), "{status}");
+    server.signal(Signal::SIGTERM);
     // It does not wait for the database's answers.
-    assert!(began.elapsed() < SILENCE, "{:?}", began.elapsed());
+    let status = server.ended_within(SILENCE);
+    assert!(status.success(), "{status}");
 }

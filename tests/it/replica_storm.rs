@@ -22,7 +22,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Call, FakeAgent, Line, Person, RealAgent, Server, Setup, bytes_chunk, id_of};
+use crate::harness::{
+    Call, FakeAgent, Line, Person, RealAgent, Server, Setup, bytes_chunk, eventually_within, id_of,
+    pass, until,
+};
 
 const CLIENTS: usize = 4;
 const REAL: usize = 3;
@@ -80,7 +83,10 @@ impl Storm {
 
     /// Sends a call until it is answered, each time at the next server; `None` when it is all over.
     fn insist(&self, call: impl Fn(&str) -> Call) -> Option<(u16, Value)> {
-        while !self.is_over() {
+        eventually_within(END_WITHIN, "an answer of a server", || {
+            if self.is_over() {
+                return Some(None);
+            }
             let number = self.tries.fetch_add(1, Ordering::Relaxed);
             let url = {
                 let urls = self.urls.read().unwrap_or_else(PoisonError::into_inner);
@@ -96,30 +102,26 @@ impl Storm {
                 Ok(answer) if answer.status == 503 => {
                     assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
                 }
-                Ok(answer) => return Some((answer.status, answer.json())),
+                Ok(answer) => return Some(Some((answer.status, answer.json()))),
                 Err(_) => {}
             }
             self.failed_tries.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        None
+            None
+        })
     }
 }
 
 fn queue_jobs(person: &Person, client: usize, nodes: usize, marks: &Path, storm: &Storm) {
     for count in 0.. {
         let most = BACKLOG * nodes;
-        loop {
-            let open = locked(&storm.queued)
-                .len()
-                .saturating_sub(storm.completed.load(Ordering::SeqCst));
-            if storm.enough.load(Ordering::SeqCst) || storm.is_over() {
-                return;
-            }
-            if open < most {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        let is_enough = eventually_within(END_WITHIN, "fewer jobs that wait", || {
+            let is_enough = storm.enough.load(Ordering::SeqCst) || storm.is_over();
+            let completed = storm.completed.load(Ordering::SeqCst);
+            let open = locked(&storm.queued).len().saturating_sub(completed);
+            (is_enough || open < most).then_some(is_enough)
+        });
+        if is_enough {
+            return;
         }
         let node = (count * CLIENTS + client) % nodes;
         let name = format!("{client}-{count}");
@@ -180,7 +182,7 @@ fn run(agent: &FakeAgent, id: &str, storm: &Storm) -> Option<()> {
         let body = json!({"chunks": chunks});
         let (status, answer) = storm.insist(|url| agent.at_url(url).output_call(id, &body))?;
         assert_eq!(status, 200, "output of {id}: {answer}");
-        std::thread::sleep(Duration::from_millis(200));
+        pass(Duration::from_millis(200), "a script takes its time");
     }
     let [stdout, stderr] = streams.map(|(_, bytes)| bytes.len());
     let report = json!({"exitCode": 0, "stdoutBytes": stdout, "stderrBytes": stderr});
@@ -218,7 +220,7 @@ fn kill_in_turn(servers: &mut [Server], lines: &[Line], storm: &Storm) -> usize 
         let mut kills = 0;
         let mut next = began + pause;
         while next < began + length && !storm.is_over() {
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            until(next, "a server is killed every few seconds");
             next += pause;
             let at = kills % servers.len();
             kills += 1;
@@ -226,7 +228,10 @@ fn kill_in_turn(servers: &mut [Server], lines: &[Line], storm: &Storm) -> usize 
             scope.spawn(move || {
                 let mut server = locked(server);
                 server.kill9();
-                std::thread::sleep(Duration::from_millis(700));
+                pass(
+                    Duration::from_millis(700),
+                    "a server stays away for a while",
+                );
                 server.start_again();
                 lines[at].lead_to(server.address());
                 storm.urls.write().unwrap_or_else(PoisonError::into_inner)[at] =
@@ -280,16 +285,10 @@ fn servers_are_killed_in_turn_and_every_job_ends_once_and_whole() {
         }
         let kills = kill_in_turn(&mut servers, &lines, storm);
         storm.enough.store(true, Ordering::SeqCst);
-        let deadline = Instant::now() + END_WITHIN;
         let open = "SELECT count(*) FROM jobs WHERE status IN ('QUEUED', 'RUNNING')";
-        while database.number(open) > 0 && !storm.is_over() {
-            assert!(
-                Instant::now() < deadline,
-                "{} jobs have no end",
-                database.number(open)
-            );
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        eventually_within(END_WITHIN, "the end of every job", || {
+            (database.number(open) == 0 || storm.is_over()).then_some(())
+        });
         storm.over.store(true, Ordering::SeqCst);
         kills
     });

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, Call, Database, FakeAgent, Field, PASSWORD, PATIENCE, Person, Server, Setup, chunk,
-    eventually, id_of,
+    Answer, Call, Database, FakeAgent, Field, PASSWORD, Person, Server, Setup, chunk, eventually,
+    id_of, joined, pass,
 };
 
 /// Two servers, where the database is one for several.
@@ -63,26 +63,18 @@ fn a_poll_that_waits_at_one_server_gets_a_job_queued_at_another() {
     let admin = first.admin();
     let agent = admin.add_node("n1").at(&second);
     let there = at(&admin, &second);
-    let (mut wakes, mut cancels) = (Vec::new(), Vec::new());
     for _ in 0..5 {
         let poll = agent.open_poll(&there, "wait=60");
-        let queued = Instant::now();
         let id = admin.queue("n1");
-        let answer = poll.join().expect("an answer").is(200).json();
+        // Without a message between the servers, each poll would wait for its end.
+        let answer = joined("the job", poll).is(200).json();
         assert_eq!(id_of(&answer["job"]), id);
-        wakes.push(queued.elapsed());
         // The cancel reaches the other server as well.
         let poll = agent.open_poll(&there, &format!("wait=60&capacity=0&running={id}"));
-        let asked = Instant::now();
         admin.cancel(&id).gives(202);
-        let answer = poll.join().expect("an answer").is(200).json();
+        let answer = joined("the cancel", poll).is(200).json();
         assert_eq!(answer["cancel"], json!([id]));
-        cancels.push(asked.elapsed());
         agent.succeed(&id);
-    }
-    // Without a message between the servers, each poll would wait for its end.
-    for delays in [wakes, cancels] {
-        assert!(delays.iter().all(|delay| *delay < PATIENCE), "{delays:?}");
     }
 }
 
@@ -120,7 +112,8 @@ fn a_live_tail_at_one_server_shows_what_another_one_gets() {
         "across servers: median {:?}, slowest {:?}",
         delays[10], delays[19]
     );
-    assert!(delays[10] < Duration::from_millis(500), "{delays:?}");
+    // Without a message between the servers, the tail would read the database every 5 s.
+    assert!(delays[10] * 2 < Duration::from_secs(5), "{delays:?}");
     agent.succeed(&id);
     let events = tail.until_done();
     assert_eq!(events.last().expect("done").data["status"], "SUCCEEDED");
@@ -203,7 +196,7 @@ fn a_job_is_kept_while_its_agent_calls_any_server() {
         eventually("the silent one to be lost", || {
             // Now here, now there, as behind a balancer; every third of a lease.
             heard.beat();
-            std::thread::sleep(Duration::from_millis(900));
+            pass(Duration::from_millis(900), "a third of a lease");
             (admin.job(&lost)["status"] == "FAILED").then_some(())
         });
         assert!(claimed.elapsed() >= Duration::from_secs(3));
@@ -552,12 +545,12 @@ fn a_claim_that_outlives_its_server_goes_to_its_agent_at_another_one() {
     assert_eq!(done["status"], "SUCCEEDED");
 }
 
-/// Tries again once where the answer is a 503 that says when.
+/// Tries again as long as the answer is a 503 that says when.
 fn patiently(answer: Answer, again: impl Fn() -> Call) -> Answer {
-    if answer.status != 503 {
-        return answer;
-    }
-    assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
-    std::thread::sleep(Duration::from_millis(500));
-    again().send()
+    let mut answer = Some(answer);
+    eventually("an answer other than 503", || {
+        let answer = answer.take().unwrap_or_else(|| again().send());
+        assert!(answer.status != 503 || !answer.header("retry-after").is_empty());
+        (answer.status != 503).then_some(answer)
+    })
 }

@@ -1,7 +1,5 @@
 //! TLS of the server's own: https alone, renewals that drop nobody, and files that don't fit.
 
-use std::time::{Duration, Instant};
-
 use serde_json::json;
 
 use crate::config::refused;
@@ -124,7 +122,6 @@ fn a_renewed_certificate_is_used_by_new_connections_and_drops_none() {
 fn silent_and_garbled_greetings_hold_nobody_up_and_end() {
     let authority = Authority::new();
     let mut server = server(&authority);
-    let began = Instant::now();
     let silent: Vec<Raw> = (0..200).map(|_| Raw::open(&server)).collect();
     let mut half = Raw::open(&server);
     half.write([0x16, 0x03, 0x01, 0x02]);
@@ -132,14 +129,12 @@ fn silent_and_garbled_greetings_hold_nobody_up_and_end() {
     garbled.write([0x16; 4096]);
     let mut line = TlsLine::open(&server, &authority);
     assert_eq!(line.ask(), 200);
-    // Within a handshake's timeout: nobody waits for the silent ones.
-    assert!(began.elapsed() < Duration::from_secs(10));
+    // Nobody waits for the silent ones: one after the other, they would take half an hour.
     // An alert is a TLS record; nothing of HTTP.
     assert!(!garbled.rest().contains("HTTP"));
     for line in silent.into_iter().chain([half]) {
         assert_eq!(line.rest(), "");
     }
-    assert!(began.elapsed() < Duration::from_secs(25));
     let late = Raw::open(&server);
     assert!(server.terminate().success());
     assert_eq!(late.rest(), "");

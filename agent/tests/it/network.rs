@@ -152,10 +152,11 @@ fn a_running_job_is_polled_every_third_of_its_lease() {
             .iter()
             .all(|p| p.capacity == 0 && p.running == [id.clone()])
     );
-    // A third of the lease is 1 s. The median counts, because a busy machine may delay some polls.
+    // Nearer to a third than to the whole of the lease. The median counts, because a busy machine
+    // may delay some polls.
     let mut pauses: Vec<_> = polls.windows(2).map(|w| w[1].at - w[0].at).collect();
     pauses.sort_unstable();
-    assert!(pauses[2] < Duration::from_secs(2), "{pauses:?}");
+    assert!(pauses[2] * 3 < 2 * Duration::from_secs(3), "{pauses:?}");
     drop(world);
     std::fs::write(go, "").unwrap();
     server.wait_end(&id);

@@ -362,8 +362,7 @@ fn a_job_whose_supervisor_died_before_it_read_the_job_starts_at_once_and_only_on
     let node = Node::new(&server);
     let agent = node.start();
     let ran = tempfile::NamedTempFile::new().unwrap();
-    let mut fastest = Duration::MAX;
-    for secret in [None, Some("hush hush")] {
+    let took_to_end = |secret: Option<&str>| {
         wait_until("a supervisor waits for the next job", || {
             supervisor_ahead(&node.state()).len() == 1
         });
@@ -384,10 +383,16 @@ fn a_job_whose_supervisor_died_before_it_read_the_job_starts_at_once_and_only_on
         kill(waiting, Signal::SIGKILL).unwrap();
         let end = server.wait_end(&id);
         assert_eq!((end.exit_code, end.error_msg), (Some(0), None));
-        fastest = fastest.min(killed_at.elapsed());
+        let took = killed_at.elapsed();
         let runs = std::fs::read_to_string(ran.path()).unwrap();
         assert_eq!(runs.lines().filter(|line| *line == id).count(), 1);
+        took
+    };
+    // On a busy machine not every job is that quick; without the signal none is.
+    for secret in [None, Some("hush hush")] {
+        wait_until(
+            "a job that starts before the agent's check every 5 s",
+            || took_to_end(secret) < Duration::from_secs(4),
+        );
     }
-    // The agent's periodic check, every 5 s, would have been later each time.
-    assert!(fastest < Duration::from_secs(4), "{fastest:?}");
 }

@@ -3,8 +3,11 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use std::sync::Arc;
+
 use axum::http::{Method, StatusCode, header};
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 use tower::ServiceExt;
 
 use super::{PASSWORD, Server};
@@ -214,10 +217,14 @@ async fn a_revoked_token_fails_at_once_even_under_load() {
             .call("POST", "/api/auth/tokens", &admin, json!({"name": "ci"}))
             .await;
         let (id, token) = (made.text("/id"), made.text("/token"));
+        let all_call = Arc::new(Barrier::new(9));
         let callers: Vec<_> = (0..8)
             .map(|_| {
                 let (app, token) = (server.app.clone(), token.clone());
+                let all_call = Arc::clone(&all_call);
                 tokio::spawn(async move {
+                    assert!(is_accepted(app.clone(), &token).await);
+                    all_call.wait().await;
                     while is_accepted(app.clone(), &token).await {
                         // With the cache, a call never waits by itself.
                         tokio::task::yield_now().await;
@@ -225,7 +232,7 @@ async fn a_revoked_token_fails_at_once_even_under_load() {
                 })
             })
             .collect();
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        all_call.wait().await;
         let path = format!("/api/auth/tokens/{id}");
         let gone = server.call("DELETE", &path, &admin, Value::Null).await;
         assert_eq!(gone.status, StatusCode::NO_CONTENT);

@@ -42,7 +42,7 @@ pub use scene::{with_node, with_operator};
 pub use server::{Server, Setup};
 pub use sse::{Event, Sse};
 pub use tls::{Authority, TlsLine, write as write_file};
-pub use wait::{PATIENCE, eventually, unix_time};
+pub use wait::{PATIENCE, eventually, eventually_within, joined, pass, unix_time, until};
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

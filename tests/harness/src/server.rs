@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,7 +13,9 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::call::client;
-use super::{Authority, Call, Database, PASSWORD, Person, eventually, presets};
+use super::{
+    Authority, Call, Database, PASSWORD, PATIENCE, Person, eventually, eventually_within, presets,
+};
 
 /// A server to be: its folder and its settings.
 pub struct Setup {
@@ -312,7 +315,11 @@ impl Server {
 
     /// Waits for its end.
     pub fn ended(&mut self) -> ExitStatus {
-        eventually("the server's end", || {
+        self.ended_within(PATIENCE)
+    }
+
+    pub fn ended_within(&mut self, patience: Duration) -> ExitStatus {
+        eventually_within(patience, "the server's end", || {
             self.child.try_wait().expect("a child")
         })
     }

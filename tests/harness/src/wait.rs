@@ -1,5 +1,6 @@
 //! Waiting: always for a condition, always with an end.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long anything may take before a test gives up on it: far more than it takes, so that a busy
@@ -10,18 +11,47 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Calls `look` until it returns something. Fails with `what` when the patience ends.
 #[track_caller]
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, look)
+}
+
+/// Like [`eventually`], for what may take longer than [`PATIENCE`], or must take less.
+#[track_caller]
+pub fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(
             Instant::now() < deadline,
-            "waited {PATIENCE:?} in vain for {what}"
+            "waited {patience:?} in vain for {what}"
         );
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// Waits for the result of a thread, such as the answer to a poll that would wait longer than
+/// [`PATIENCE`] by itself.
+#[track_caller]
+pub fn joined<T>(what: &str, thread: JoinHandle<T>) -> T {
+    eventually(what, || thread.is_finished().then_some(()));
+    thread.join().expect("no panic")
+}
+
+/// Waits until the clock has reached `moment`, because the test is about real time, as `_why` says.
+/// All other waits are for an event.
+pub fn until(moment: Instant, _why: &str) {
+    std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+}
+
+/// Lets `time` pass: see [`until`].
+pub fn pass(time: Duration, why: &str) {
+    until(Instant::now() + time, why);
 }
 
 /// The time since 1970 by the machine's clock.
