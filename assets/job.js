@@ -7,14 +7,10 @@ import { Steps } from './steps.js';
 import { Links } from './links.js';
 import { Follow } from './scroll.js';
 import { now, span } from './time.js';
+import { build, button } from './build.js';
+import { Search } from './search.js';
 
 const place = document.getElementById('log');
-const build = (tag, properties = {}, ...children) => {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-};
-const button = (textContent, properties) => build('button', { type: 'button', textContent, ...properties });
 
 // The tools above the log, and the log itself.
 const followButton = button('Follow');
@@ -24,9 +20,8 @@ const errorButton = button('First error', { hidden: true });
 const linkButton = button('Copy link', { hidden: true });
 const foldButton = button('Fold all', { hidden: true });
 const tools = build('div', { className: 'tools' }, linkButton, foldButton, followButton, wrapButton, timesButton, errorButton);
-const stepList = build('ol');
-const stepCount = build('h3');
-const outline = build('nav', { className: 'outline', hidden: true }, stepCount, stepList);
+const rail = document.getElementById('job-steps');
+const bar = document.querySelector('.bar');
 const notice = build('p', { className: 'notice', hidden: true });
 const lines = build('div', { className: 'lines', tabIndex: 0, hidden: true });
 const newLines = button('', { className: 'new-lines primary', hidden: true });
@@ -46,20 +41,38 @@ lines.setAttribute('aria-live', 'off');
 lines.setAttribute('aria-label', 'Output');
 tools.setAttribute('role', 'toolbar');
 tools.setAttribute('aria-label', 'Output');
-outline.setAttribute('aria-label', 'Steps');
 notice.setAttribute('role', 'status');
-place.replaceChildren(news, outline, tools, notice, lines, silence, empty, newLines);
-// The heads of steps stick below the tools, which may wrap.
-new ResizeObserver(() => place.style.setProperty('--tools', `${tools.offsetHeight}px`)).observe(tools);
+place.replaceChildren(news, tools, notice, lines, silence, empty, newLines);
+// The heads of steps stick below the page's head and the tools, which may wrap.
+const heights = new ResizeObserver(() => {
+  const { style } = document.documentElement;
+  style.setProperty('--bar', `${bar.offsetHeight}px`);
+  style.setProperty('--tools', getComputedStyle(tools).position === 'sticky' ? `${tools.offsetHeight}px` : '0px');
+});
+for (const element of [bar, tools]) heights.observe(element);
+document.querySelector('.about').open ||= matchMedia('(min-width: 1100px)').matches;
 
 const following = new Follow(followButton, newLines);
-const steps = new Steps(lines, stepList, () => {
-  outline.hidden = foldButton.hidden = !steps.parts.length;
-  if (steps.last && !isOver) announce(steps.last.button.getAttribute('aria-label'));
-  stepCount.textContent = steps.count;
+const steps = new Steps(lines, rail.querySelector('ol'), () => {
+  foldButton.hidden = !steps.parts.length;
+  if (steps.last) rail.hidden = false;
+  if (steps.last && !isOver) {
+    announce(steps.last.button.getAttribute('aria-label'));
+    showStep();
+  }
   foldButton.textContent = steps.isAllFolded ? 'Unfold all' : 'Fold all';
 });
+
+// The head's step, before the server has drawn it with what is left.
+function showStep() {
+  const shown = document.getElementById('job-step');
+  if (shown?.textContent === steps.count) return;
+  if (shown) shown.textContent = steps.count;
+  refresh();
+}
+
 const log = new Log(lines, steps, {
+  onSeen: () => search.highlight(),
   onRows(count) {
     lines.hidden = false;
     empty.hidden = true;
@@ -67,8 +80,11 @@ const log = new Log(lines, steps, {
     errorButton.hidden = !log.hasErrors;
     links.goToWanted(isOver);
     links.drawn();
+    search.drawn();
   },
 });
+const search = new Search(log, steps, { went: () => following.set(false), announce });
+tools.prepend(search.element);
 const links = new Links(log, steps, { notice, button: linkButton, went: () => following.set(false) });
 
 // View settings, kept in this browser.
@@ -163,6 +179,8 @@ const keys = {
   j: () => toStep(1),
   k: () => toStep(-1),
   z: () => steps.foldAll(),
+  n: () => search.go(1),
+  N: () => search.go(-1),
 };
 let before = '';
 document.addEventListener('keydown', (event) => {
@@ -216,7 +234,7 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
     return log.take(event);
   },
   done(job) {
-    const { status, startedAt, finishedAt } = job;
+    const { status, startedAt, finishedAt, ranMs } = job;
     isOver = true;
     knowStart(startedAt);
     const name = updateTab(job);
@@ -225,7 +243,7 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
     log.afterAll(() => {
       following.end();
       if (log.isEmpty) empty.textContent = 'No output.';
-      const failed = steps.end(status, Date.parse(finishedAt));
+      const failed = steps.end(status, { at: Date.parse(finishedAt), ms: ranMs ?? undefined });
       errorButton.hidden = !log.hasErrors;
       links.goToWanted(true);
       if (failed && steps.foldsDone && !location.hash && !scrollY && failed.head.getBoundingClientRect().top > innerHeight * 0.7) {

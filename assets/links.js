@@ -1,6 +1,5 @@
-// Links to lines and steps: #L12, #L12-L20, #step-3. A click on a line number creates one,
-// Shift-click a range. With the keyboard, Tab reaches one line: arrows go to others, Enter links to
-// it, Shift+Enter a range.
+// Links to lines and steps: #L12, #L12-L20, #step-3. The number of a line is a button that creates
+// one, with Shift a range. Tab reaches one of these buttons, and arrows go to the others.
 
 import { copy } from './copy.js';
 
@@ -101,11 +100,9 @@ export class Links {
   }
 
   clicked(event) {
-    const element = event.target.closest('.l[data-n]');
-    // The line number is drawn in the padding before the text.
-    if (!element || event.target !== element || event.clientX - element.getBoundingClientRect().left > this.gutter()) return;
+    if (!event.target.matches('.n')) return;
     event.preventDefault();
-    this.link(element.row, event.shiftKey);
+    this.link(event.target.parentElement.row, event.shiftKey);
   }
 
   /** Puts the row's line, or the range up to it, into the address. */
@@ -120,19 +117,19 @@ export class Links {
 
   /** Called after rows were drawn: a row that is drawn again has another element. */
   drawn() {
-    if (this.current?.element?.isConnected && this.current.element.tabIndex === 0) return;
+    if (this.current?.button?.isConnected && this.current.button.tabIndex === 0) return;
     const row = this.current?.element?.isConnected ? this.current : this.log.rows.find(({ number }) => number);
     if (row) this.setCurrent(row);
   }
 
   /** Makes the row the one that Tab reaches. */
   setCurrent(row) {
-    const before = this.current?.element;
-    for (const name of ['tabindex', 'role', 'aria-label']) before?.removeAttribute(name);
+    if (this.current?.button) this.current.button.tabIndex = -1;
+    this.log.addButton(row);
     this.current = row;
-    row.element.tabIndex = 0;
-    row.element.setAttribute('role', 'link');
-    row.element.setAttribute('aria-label', `Line ${format(row.number)}: ${row.text.slice(0, 200)}`);
+    row.button.tabIndex = 0;
+    const name = row.stream === 'stderr' ? `Line ${format(row.number)}, stderr` : `Line ${format(row.number)}`;
+    row.button.setAttribute('aria-label', `${name}: ${row.text.slice(0, 200)}`);
   }
 
   /** The next Tab must not scroll away from what is read. */
@@ -157,7 +154,7 @@ export class Links {
 
   pressed(event) {
     const { rows } = this.log;
-    if (event.target !== this.current?.element || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target !== this.current?.button || event.ctrlKey || event.metaKey || event.altKey) return;
     const at = rows.indexOf(this.current);
     let row = null;
     if (event.key === 'Enter') this.link(this.current, event.shiftKey);
@@ -169,7 +166,7 @@ export class Links {
     event.preventDefault();
     this.went();
     if (row) this.setCurrent(row);
-    this.current.element.focus();
+    this.current.button.focus();
   }
 
   /** The row at that index, or after it in that direction, that has a number and is not folded. */
@@ -177,10 +174,5 @@ export class Links {
     const { rows } = this.log;
     while (rows[at] && !(rows[at].number && rows[at].element.checkVisibility())) at += way;
     return rows[at];
-  }
-
-  gutter() {
-    const style = getComputedStyle(this.log.root);
-    return parseFloat(style.getPropertyValue('--gutter')) * parseFloat(style.fontSize);
   }
 }

@@ -23,9 +23,9 @@ function size(bytes) {
 }
 
 export class Log {
-  /** Builds the log in `root`, with sections by `steps`. Calls `onRows(count)` after rows were drawn. */
-  constructor(root, steps, { onRows }) {
-    Object.assign(this, { root, steps, onRows });
+  /** Builds the log in `root`, with sections by `steps`. Calls `onRows(count)` after rows were drawn, `onSeen()` when others come into sight. */
+  constructor(root, steps, { onRows, onSeen }) {
+    Object.assign(this, { root, steps, onRows, onSeen });
     this.readers = {};
     this.ends = { stdout: 0, stderr: 0 };
     // Numbers: of the last line that began, of the next one where the server says, of the first
@@ -44,17 +44,23 @@ export class Log {
     this.errors = [];
     this.firstStderr = null;
     this.times = 'off';
-    this.inSight = new IntersectionObserver((seen) => this.stampSeen(seen), { rootMargin: '100% 0px' });
+    // Blocks that are in sight, or nearly.
+    this.seen = new Set();
+    // How many rows were removed at the beginning.
+    this.gone = 0;
+    this.found = null;
+    this.inSight = new IntersectionObserver((entries) => this.see(entries), { rootMargin: '100% 0px' });
   }
 
   /** Adds an `output` event. Returns a promise if the stream should wait. */
-  take({ stream, offset, end, data, at, line }) {
+  take({ stream, offset, end, data, at, line, stepMs }) {
     const known = this.ends[stream];
     if (end <= known) return undefined;
     const reader = this.reader(stream);
     if (offset > known) this.gap(stream, offset - known, known === 0, line);
     this.ends[stream] = end;
     this.at = at ? Date.parse(at) : 0;
+    this.stepMs = stepMs;
     if (line) {
       if (!reader.row && !reader.isContinued) this.next = line;
       else this.lines = Math.max(this.lines, line);
@@ -120,6 +126,8 @@ export class Log {
   }
 
   endRow(row) {
+    // The event ends with a step's line, and has the node's time of it.
+    if (this.stepMs !== undefined) [row.at, row.ms] = [this.at, this.stepMs];
     const step = this.steps.of(row);
     if (step) this.makeStep(row, step);
     else if (!row.length) this.markChanged(row);
@@ -190,6 +198,7 @@ export class Log {
     if (row.step) {
       this.steps.begin(row.step);
       this.stamp(row);
+      this.addButton(row);
       return;
     }
     const body = this.steps.body;
@@ -200,9 +209,10 @@ export class Log {
       block.className = 'block';
       this.blocks.push(block);
       body.append(block);
-      if (this.times !== 'off') this.inSight.observe(block);
+      this.inSight.observe(block);
     }
     if (block.dataset.times) this.stamp(row);
+    if (this.seen.has(block)) this.addButton(row);
     block.append(row.element);
     this.grown.add(block);
   }
@@ -216,6 +226,7 @@ export class Log {
     // Nothing visible yet.
     if (!row.length && !row.hasEnded) names += ' begun';
     if (this.isTarget(row)) names += ' target';
+    if (row === this.found) names += ' found';
     if (row.element.className !== names) row.element.className = names;
   }
 
@@ -226,9 +237,10 @@ export class Log {
     const { pieces } = row;
     if (pieces.length <= 1 && !pieces[0]?.classes) {
       element.textContent = pieces[0]?.text ?? '';
+      if (row.button) element.prepend(row.button);
       return;
     }
-    element.replaceChildren(...pieces.map(({ text, classes }) => {
+    element.replaceChildren(...(row.button ? [row.button] : []), ...pieces.map(({ text, classes }) => {
       if (!classes) return text;
       const span = document.createElement('span');
       span.className = classes;
@@ -237,22 +249,43 @@ export class Log {
     }));
   }
 
-  // Times are written on the rows of the blocks that come into sight: on all at once they would
-  // stop the page.
+  // The number of a row as a button, which takes no place of its own: the row draws the number.
+  addButton(row) {
+    if (row.button || !row.number) return;
+    row.button = document.createElement('button');
+    row.button.className = 'n';
+    row.button.type = 'button';
+    row.button.tabIndex = -1;
+    row.button.setAttribute('aria-label', row.stream === 'stderr' ? `Line ${row.number}, stderr` : `Line ${row.number}`);
+    row.element.prepend(row.button);
+  }
+
+  // Buttons and times are made for the rows of the blocks that come into sight: for all at once
+  // they would stop the page.
   setTimes(mode, since) {
     Object.assign(this, { times: mode, since });
-    this.inSight.disconnect();
     for (const block of this.blocks) delete block.dataset.times;
     if (mode === 'off') return;
-    for (const block of this.blocks) this.inSight.observe(block);
+    for (const block of this.seen) this.dressSeen(block);
     for (const part of this.steps.parts) this.stamp(part.row);
   }
 
-  stampSeen(seen) {
-    for (const { target, isIntersecting } of seen) {
-      if (!isIntersecting || target.dataset.times === this.times) continue;
-      target.dataset.times = this.times;
-      for (const element of target.children) this.stamp(element.row);
+  see(entries) {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) {
+        this.seen.add(target);
+        this.dressSeen(target);
+      } else this.seen.delete(target);
+    }
+    this.onSeen();
+  }
+
+  dressSeen(block) {
+    const isStamped = this.times === 'off' || block.dataset.times === this.times;
+    if (!isStamped) block.dataset.times = this.times;
+    for (const element of block.children) {
+      this.addButton(element.row);
+      if (!isStamped) this.stamp(element.row);
     }
   }
 
@@ -268,6 +301,8 @@ export class Log {
       // Heads of steps before it stay; they are few.
       const gone = this.rows.indexOf(last) + 1;
       this.rows.splice(0, gone);
+      this.gone += gone;
+      this.seen.delete(block);
       this.inSight.unobserve(block);
       block.remove();
       excess -= gone;
@@ -301,6 +336,18 @@ export class Log {
       }
     }
     return found;
+  }
+
+  /** Marks the row that a search has found. */
+  setFound(row) {
+    const before = this.found;
+    this.found = row;
+    for (const each of [before, row]) if (each?.element) this.dress(each);
+  }
+
+  /** Whether a row is an error: on stderr, or by its words. */
+  isError(row) {
+    return row.stream === 'stderr' || (row.stream === 'stdout' && row.length < 2000 && ERROR.test(row.text));
   }
 
   get hasErrors() {

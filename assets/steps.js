@@ -1,25 +1,41 @@
 // The steps of a job's output: finds the lines that begin steps, and divides the log into sections,
 // each with a sticky head, a state, a duration and a fold. The browser's search also finds folded
-// lines.
+// lines. Keeps the list of all steps up to date, which the server has drawn.
 
+import { build } from './build.js';
 import { now, span } from './time.js';
 
 const STEP = /^==> \[(\d{1,3})\/(\d{1,3})\] (.+)$/;
 const VERIFY_FAILED = /^==> \[(\d{1,3})\/\d{1,3}\] verify failed: /;
 const DONE_BEFORE = / \(already done\)$/;
-// Steps are timed by their output, which an agent sends every 1.5 s if nobody watches. Steps that
-// arrive together took less than that.
+// Steps of an older agent are timed by the arrival of their output, which such an agent sends
+// every 1.5 s if nobody watches. Steps that arrive together took less than that.
 const TOGETHER_MS = 100;
 
 const WORDS = {
   running: 'Running', succeeded: 'Done', skipped: 'Already done', failed: 'Failed', cancelled: 'Cancelled', unknown: 'Ended',
 };
 
-const build = (tag, properties = {}, ...children) => {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-};
+/** How long a step took between two rows or ends: `{at, ms}`, where `ms` is the node's time, if it is known. */
+function duration(from, to) {
+  const isExact = from.ms !== undefined && to.ms !== undefined && to.ms >= from.ms;
+  return { millis: Math.max(0, isExact ? to.ms - from.ms : to.at - from.at), isExact };
+}
+
+function took({ millis, isExact }) {
+  if (isExact) return span(millis);
+  return millis < TOGETHER_MS ? 'under 2 s' : `about ${span(millis)}`;
+}
+
+/** The place of a step in the list, which the server draws if it knows the step. */
+function itemOf(list, number) {
+  const known = list.querySelector(`[data-number="${number}"]`);
+  if (known) return known;
+  const item = build('li', {}, build('a', {}, build('span'), build('bdi')), build('span', { className: 'took' }));
+  item.dataset.number = number;
+  list.append(item);
+  return item;
+}
 
 /** A step and its section. */
 class Part {
@@ -38,10 +54,12 @@ class Part {
     this.body = build('div', { className: 'part-body', id });
     this.element = build('section', { className: 'part' }, this.head, this.body);
     this.element.ofStep = this.body.ofStep = this;
-    this.mark = build('span');
-    this.tookInList = build('span', { className: 'took' });
-    const link = build('a', { href: `#L${row.number}` }, this.mark, name.replace(DONE_BEFORE, ''));
-    this.item = build('li', {}, link, this.tookInList);
+    this.item = itemOf(steps.list, number);
+    const link = this.item.querySelector('a');
+    link.href = `#L${row.number}`;
+    link.lastElementChild.textContent = name.replace(DONE_BEFORE, '');
+    this.mark = link.firstElementChild;
+    this.tookInList = this.item.querySelector('.took');
     this.setFolded(false);
     this.setState(this.isSkipped ? 'skipped' : 'running');
   }
@@ -56,14 +74,18 @@ class Part {
       element.textContent = WORDS[state];
     }
     if (this.isVerifyFailed && state === 'failed') this.word.textContent = 'Verify failed';
-    this.mark.firstChild.replaceWith(build('span', { className: 'unseen', textContent: `${WORDS[state]}: ` }));
+    this.mark.firstChild.replaceWith(build('span', { className: 'unseen', textContent: `${this.word.textContent}: ` }));
+    const lasted = end && this.at && state !== 'skipped' ? duration(this.row, end) : null;
+    if (lasted) this.item.dataset.ms = lasted.millis;
+    else delete this.item.dataset.ms;
     for (const element of [this.took, this.tookInList]) {
       delete element.dataset.since;
-      if (!this.at || state === 'skipped') element.textContent = '';
+      if (lasted) element.textContent = took(lasted);
+      else if (!this.at || state === 'skipped') element.textContent = '';
       else if (state === 'running') {
         element.dataset.since = this.at;
         element.textContent = span(now() - this.at);
-      } else if (end) element.textContent = end - this.at < TOGETHER_MS ? 'under 2 s' : span(end - this.at);
+      }
     }
   }
 
@@ -133,27 +155,38 @@ export class Steps {
   begin(step) {
     const before = this.last;
     if (before) {
-      before.setState(before.isSkipped ? 'skipped' : 'succeeded', step.row.at);
+      before.setState(before.isSkipped ? 'skipped' : 'succeeded', step.row);
       if (this.foldsDone) before.setFolded(true);
     }
     const part = new Part(this, step);
     part.head.insertBefore(step.row.element, part.word);
     this.parts.push(part);
     this.root.append(part.element);
-    this.list.append(part.item);
-    this.count = `${part.number} of ${step.of} steps`;
+    this.count = `step ${part.number} of ${step.of}`;
+    this.drawShares();
     this.changed();
   }
 
-  /** Ends the last step with the job's status. Returns the step that failed, if any. */
-  end(status, at) {
+  /** Draws each step's time as a part of the longest one. */
+  drawShares() {
+    const items = [...this.list.children];
+    const longest = Math.max(1, ...items.map(({ dataset }) => Number(dataset.ms ?? 0)));
+    for (const item of items) {
+      item.querySelector('rect')?.setAttribute('width', Math.floor((Number(item.dataset.ms ?? 0) * 100) / longest));
+    }
+  }
+
+  /** Ends the last step with the job's status, at the time `end`. Returns the step that failed, if any. */
+  end(status, end) {
     const part = this.last;
     if (!part || this.hasEnded) return null;
     this.hasEnded = true;
     const names = { SUCCEEDED: 'succeeded', FAILED: 'failed', CANCELLED: 'cancelled' };
     const state = part.isSkipped && status === 'SUCCEEDED' ? 'skipped' : names[status] ?? 'unknown';
     part.isVerifyFailed = this.read.isVerifyFailed;
-    part.setState(state, at);
+    part.setState(state, end);
+    this.drawShares();
+    for (const word of this.list.querySelectorAll('[data-step=waiting] .unseen')) word.textContent = 'Not reached: ';
     this.changed();
     return state === 'failed' ? part : null;
   }

@@ -28,6 +28,14 @@ export function ago(ms) {
   return `${Math.floor(ms / DAY)} d ago`;
 }
 
+/** What is left of a job's usual time. */
+export function left(ms) {
+  if (ms <= 0) return 'longer than usual';
+  if (ms <= 10 * SECOND) return 'a few seconds left';
+  if (ms <= MINUTE) return `about ${Math.ceil(ms / (10 * SECOND)) * 10} s left`;
+  return `about ${span(Math.ceil(ms / MINUTE) * MINUTE)} left`;
+}
+
 const local = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 
 function set(element, text) {
@@ -39,6 +47,8 @@ export function tick(root = document) {
   const at = now();
   for (const element of root.querySelectorAll('time[data-ago]')) set(element, ago(at - Date.parse(element.dateTime)));
   for (const element of root.querySelectorAll('[data-since]')) set(element, span(at - Number(element.dataset.since)));
+  for (const element of root.querySelectorAll('[data-until]')) set(element, left(Number(element.dataset.until) - at));
+  for (const bar of root.querySelectorAll('progress[data-at]')) bar.value = Number(bar.dataset.position) + at - Number(bar.dataset.at);
   for (const element of root.querySelectorAll('time[data-local]')) {
     element.title ||= element.textContent;
     set(element, local.format(new Date(element.dateTime)));

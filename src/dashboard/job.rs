@@ -5,30 +5,16 @@ use axum::response::Redirect;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::job_content::{Content, gather};
 use super::layout::{self, Page};
-use super::{Site, form, job_words, parts, plain, words};
-use crate::auth::{Operator, Role, ServerAddress, User, Viewer};
+use super::{Site, job_head, job_steps, job_words, parts, plain, words};
+use crate::auth::{Operator, Role, ServerAddress, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobError, JobView, Scope, find_visible};
-use crate::nodes::NodeView;
-use crate::store::job::{Job, JobStatus};
+use crate::store::job::JobStatus;
 
 /// How often the page of a running job reloads without JavaScript, in seconds.
 const RELOAD_SECONDS: u32 = 3;
-
-/// The data that the page shows.
-struct Content {
-    user: User,
-    scope: Scope,
-    job: JobView,
-    last_output: Option<crate::clock::Timestamp>,
-    pid: Option<u64>,
-    /// The script is still running although the job has ended.
-    still_running: bool,
-    node: Option<NodeView>,
-    script: String,
-    title: String,
-}
 
 /// The page; `?view=plain` is for browsers without JavaScript.
 pub(super) async fn show(
@@ -48,7 +34,7 @@ pub(super) async fn show(
         }
         false => None,
     };
-    let shown = gather(&site, user, scope, job).await?;
+    let shown = gather(&site, user, scope, job, is_plain).await?;
     let api = format!("/api/jobs/{}", shown.job.id);
     let section = match &output {
         Some(output) => plain_output(output, shown.job.status.is_terminal()),
@@ -88,28 +74,6 @@ pub(super) async fn cancel(
     }
 }
 
-async fn gather(site: &Site, user: User, scope: Scope, job: Job) -> Result<Content, ApiError> {
-    let node = match site.jobs.one_node(job.node_id.clone()).await {
-        Ok(node) => Some(node),
-        Err(JobError::NodeNotFound) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let script = site.jobs.script(job.id.clone()).await?;
-    let presets = site.jobs.presets().await?;
-    let entry = presets.get(&job.preset);
-    Ok(Content {
-        user,
-        scope,
-        last_output: job.last_output_at,
-        pid: job.pid,
-        still_running: job.still_running,
-        title: entry.map_or_else(|| job.preset.clone(), |entry| entry.preset.title.clone()),
-        job: job.into(),
-        node,
-        script,
-    })
-}
-
 fn plain_address(id: &str, scope: Scope) -> String {
     match scope {
         Scope::All => format!("/jobs/{id}?view=plain&scope=all"),
@@ -123,10 +87,11 @@ fn body(server: &ServerAddress, shown: &Content, api: &str, output: &Markup) -> 
         p.crumbs { a href=(format!("/jobs{}", parts::scope_query(*scope))) { "Jobs" } }
         div.head {
             h1 { bdi { (words::visible(&shown.title)) } span.dim { " on " } a href=(format!("/nodes/{}", job.node_id)) { (job.node_id) } }
-            div #job-actions .actions data-region { (actions(shown)) }
+            div.actions { (actions(shown)) }
         }
-        div #job-state .banner data-region {
-            (job_words::draw(job, shown.node.as_ref()))
+        div.bar { (job_head::draw(shown)) }
+        div #job-why .banner data-region {
+            (job_words::draw(shown, shown.node.as_ref(), !shown.is_plain))
             @if shown.still_running {
                 p {
                     "The script is still running on " (job.node_id) ", although the job has ended here. "
@@ -135,56 +100,46 @@ fn body(server: &ServerAddress, shown: &Content, api: &str, output: &Markup) -> 
                 }
             }
         }
-        div #job-facts data-region { (facts(shown)) }
-        div.folds {
-            (params(&job.params))
-            details {
-                summary { "Script" }
-                p.dim { "The exact script that was frozen when the job was queued. SHA-256 " code { (job.script_sha256) } }
-                pre.code.tall tabindex="0" { (words::visible(&shown.script)) }
+        div.job {
+            div.side {
+                (job_steps::draw(shown))
+                details.about {
+                    summary { "Details" }
+                    div #job-facts data-region { (facts(shown)) }
+                    (params(&job.params))
+                    details {
+                        summary { "Script" }
+                        p.dim { "The exact script that was frozen when the job was queued. SHA-256 " code { (job.script_sha256) } }
+                        pre.code.tall tabindex="0" { (words::visible(&shown.script)) }
+                    }
+                    details { summary { "As a curl command" } (parts::copyable(&curl(&server.url, job), "the command")) }
+                }
             }
-            details { summary { "As a curl command" } (parts::copyable(&curl(&server.url, job), "the command")) }
-        }
-        section.output aria-labelledby="output-h" {
-            div.head {
-                h2 #output-h { "Output" }
-                (downloads(api, job, *scope))
+            section.output aria-labelledby="output-h" {
+                div.head {
+                    h2 #output-h { "Output" }
+                    (downloads(api, job, *scope))
+                }
+                (output)
             }
-            (output)
         }
     }
 }
 
 fn actions(shown: &Content) -> Markup {
     let Content {
-        job,
-        scope,
-        user,
-        still_running,
-        ..
+        job, scope, user, ..
     } = shown;
     let query = parts::scope_query(*scope);
-    // Only an ADMIN may cancel other people's jobs.
-    let is_own = job.created_by == user.id;
-    let cancel = match user.role {
-        Role::Admin => format!("/jobs/{}/cancel{query}", job.id),
-        Role::Pending | Role::Viewer | Role::Operator => format!("/jobs/{}/cancel", job.id),
-    };
     let again = format!(
         "/presets/{}?from={}{}",
         job.preset,
         job.id,
         query.replace('?', "&")
     );
-    let may_cancel = user.role >= (if is_own { Role::Operator } else { Role::Admin })
-        && (!job.status.is_terminal() || *still_running)
-        && job.cancel_requested_at.is_none();
-    let ask = (job.status == JobStatus::Running || *still_running)
-        .then_some("Stop the script on the node? Changes that it has already made are not undone.");
     html! {
-        @if may_cancel { (form::button(&cancel, "danger", "Cancel", ask)) }
         @if user.role >= Role::Operator { a.button href=(again) { "Run again" } }
-        a.button href=(format!("/jobs/{}/compare{query}", job.id)) { "Compare" }
+        (shown.other_runs.draw(job, *scope))
     }
 }
 

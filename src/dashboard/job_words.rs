@@ -3,17 +3,24 @@
 use hyprbox_protocol::FailureReason;
 use maud::{Markup, html};
 
-use super::{parts, words};
-use crate::jobs::{HoldView, JobView};
+use super::job_content::Content;
+use super::{parts, plain, words};
+use crate::clock::Timestamp;
+use crate::jobs::{ErrorLine, HoldView, JobView, RunStep, StepState};
 use crate::nodes::{NodeStatus, NodeView};
 use crate::store::job::{HoldKind, JobStatus};
 
-/// The state with its sentence. `node` is `None` if the node was deleted.
-pub(super) fn draw(job: &JobView, node: Option<&NodeView>) -> Markup {
+/// Characters of the last line of stderr that are shown.
+const ERROR_CHARS: usize = 300;
+
+/// Why the job is in its state; empty if the state says it all. `node` is `None` if the node was
+/// deleted. With `has_log`, the last line of stderr is a link to its place in the log.
+pub(super) fn draw(shown: &Content, node: Option<&NodeView>, has_log: bool) -> Markup {
+    let job = &shown.job;
     let advice = advice(job);
     html! {
-        (parts::job_state(job)) " "
-        span.sentence { (sentence(job, node)) }
+        (sentence(shown, node))
+        @if let Some(line) = &shown.last_error { (last_error(line, has_log)) }
         @if job.recovered_at.is_some() {
             p { "The agent reported this result late, after the server had given up on the job." }
         }
@@ -21,19 +28,48 @@ pub(super) fn draw(job: &JobView, node: Option<&NodeView>) -> Markup {
     }
 }
 
-fn sentence(job: &JobView, node: Option<&NodeView>) -> Markup {
-    match job.status {
-        JobStatus::Queued => waiting(job, node),
-        JobStatus::Running => running(job),
-        JobStatus::Succeeded => html! { "in " (parts::took(job)) "." },
-        JobStatus::Failed => html! { (failure(job)) " after " (parts::took(job)) "." },
-        JobStatus::Cancelled => html! {
+fn sentence(shown: &Content, node: Option<&NodeView>) -> Markup {
+    let job = &shown.job;
+    let why = match (job.status, job.cancel_requested_at) {
+        (JobStatus::Queued, _) => waiting(job, node),
+        (JobStatus::Running, Some(at)) => stopping(job, at),
+        (JobStatus::Running, None) | (JobStatus::Succeeded, _) => return html! {},
+        (JobStatus::Failed, _) => {
+            let is_verify = shown
+                .steps
+                .last()
+                .is_some_and(|step| step.state == StepState::VerifyFailed);
+            html! { (failure(job, shown.step.as_ref(), is_verify)) }
+        }
+        (JobStatus::Cancelled, _) => html! {
             @match (&job.error_msg, job.started_at) {
-                (Some(why), _) => { (words::visible(why)) "." }
-                (None, None) => { "before it started." }
-                (None, Some(_)) => { "after " (parts::took(job)) "." }
+                (Some(why), _) => { "Cancelled: " (words::visible(why)) "." }
+                (None, None) => { "Cancelled before it started." }
+                (None, Some(_)) => { "Cancelled " @if let Some(step) = &shown.step { (in_step(step)) " " } "after " (parts::took(job)) "." }
             }
         },
+    };
+    let state = match (job.status, job.cancel_requested_at) {
+        (JobStatus::Queued, _) => "queued",
+        (JobStatus::Failed, _) => "failed",
+        (JobStatus::Cancelled, _) => "cancelled",
+        (JobStatus::Running | JobStatus::Succeeded, _) => "stopping",
+    };
+    html! { p.sentence data-state=(state) { (why) } }
+}
+
+/// The last line of stderr as text.
+fn last_error(line: &ErrorLine, has_log: bool) -> Markup {
+    let text = plain::whole(&line.bytes);
+    let text: String = text.trim().chars().take(ERROR_CHARS).collect();
+    let shown = html! { code { (words::visible(&text)) } };
+    html! {
+        p.last-error {
+            @match line.number.filter(|_| has_log) {
+                Some(number) => { a href=(format!("#L{number}")) { (shown) } }
+                None => { (shown) }
+            }
+        }
     }
 }
 
@@ -88,26 +124,33 @@ fn waiting_for_node(job: &JobView, node: Option<&NodeView>) -> Markup {
     }
 }
 
-fn running(job: &JobView) -> Markup {
+fn stopping(job: &JobView, requested_at: Timestamp) -> Markup {
     html! {
-        @match job.cancel_requested_at {
-            Some(at) => {
-                "Cancelling, requested " (words::since(at)) ". The script keeps running until " (job.node_id) " confirms that it has stopped."
-            }
-            None => { "on " (job.node_id) " for " (parts::took(job)) "." }
-        }
+        "Cancelling, requested " (words::since(requested_at)) ". The script keeps running until " (job.node_id) " confirms that it has stopped."
     }
 }
 
-fn failure(job: &JobView) -> String {
-    match (&job.error_msg, job.exit_code, &job.signal) {
+/// `in step 2 of 5, Migrate the database`
+fn in_step(step: &RunStep) -> String {
+    let name = words::visible(&step.name);
+    format!("in step {} of {}, {name}", step.index, step.count)
+}
+
+/// `Failed in step 2 of 5, Migrate the database: exit code 3`
+fn failure(job: &JobView, step: Option<&RunStep>, is_verify: bool) -> String {
+    let verify = if is_verify { "verify failed, " } else { "" };
+    let why = match (&job.error_msg, job.exit_code, &job.signal) {
         (Some(why), Some(code), _) if code != 0 => {
-            format!("{}, exit code {code},", words::visible(why))
+            format!("{}, exit code {code}", words::visible(why))
         }
         (Some(why), _, _) => words::visible(why).into_owned(),
-        (None, Some(code), _) => format!("with exit code {code}"),
+        (None, Some(code), _) => format!("exit code {code}"),
         (None, None, Some(signal)) => format!("killed by {signal}"),
-        (None, None, None) => "for an unknown reason".to_owned(),
+        (None, None, None) => "unknown reason".to_owned(),
+    };
+    match step {
+        Some(step) => format!("Failed {}: {verify}{why}", in_step(step)),
+        None => format!("Failed: {why}"),
     }
 }
 

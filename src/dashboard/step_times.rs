@@ -6,8 +6,8 @@ use similar::{Algorithm, DiffTag, capture_diff_slices};
 use super::words;
 use crate::jobs::{Step, StepDuration, StepState};
 
-/// Steps of an older agent are timed by the arrival of their output, which such an agent sends every
-/// 1.5 s if nobody watches. Steps that arrive together took less than that.
+/// Steps of an older agent are timed by the arrival of their output, which such an agent sends
+/// every 1.5 s if nobody watches. Steps that arrive together took less than that.
 const TOGETHER_MS: i64 = 100;
 /// Smaller differences are within the error of measurement.
 const SAME_MS: i64 = 100;

@@ -28,6 +28,8 @@ pub use life::queue::{
 };
 pub use live::events::{Counted, DoneEvent, StatusEvent};
 pub use log::diff::unified as unified_diff;
+pub use log::expected_times::{ExpectedTimes, Progress};
+pub use log::last_error::ErrorLine;
 pub use log::steps::{Step, StepDuration, StepState};
 pub use log::window::OutputEnd;
 pub use preset::{Condition, PresetError, PresetVersionView, SavedPreset, etag_of};

@@ -44,6 +44,10 @@ pub struct JobView {
     pub error_msg: Option<String>,
     /// Seconds that the script may run.
     pub timeout_seconds: u64,
+    /// How long bash ran, in milliseconds by the node's clock; null before its end, and if the
+    /// agent is older.
+    #[schema(required = true)]
+    pub ran_ms: Option<u64>,
     /// When a user requested the cancel of the running job.
     #[schema(required = true)]
     pub cancel_requested_at: Option<Timestamp>,
@@ -129,6 +133,7 @@ impl From<Job> for JobView {
             signal: job.signal,
             error_msg: job.error_msg,
             timeout_seconds: job.timeout_seconds,
+            ran_ms: job.ran_ms,
             cancel_requested_at: job.cancel_requested_at,
             recovered_at: job.recovered_at,
             holds,

@@ -397,16 +397,21 @@ impl Browser {
     #[track_caller]
     pub(crate) fn tab_to(&self, words: &str) {
         let words = json!(words);
+        self.tab_until(&format!(
+            "(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim() === {words}"
+        ));
+    }
+
+    /// Presses Tab until this holds.
+    #[track_caller]
+    pub(crate) fn tab_until(&self, condition: &str) {
         for _ in 0..60 {
             self.keys("\u{e004}");
-            let held = self.js(
-                "(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()",
-            );
-            if held == words {
+            if self.js(condition) == true {
                 return;
             }
         }
-        panic!("Tab does not lead to {words}");
+        panic!("Tab does not lead to where {condition}");
     }
 
     /// Closes or opens the eyes of the tab: `document.hidden`, as when another tab is in front.

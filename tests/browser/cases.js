@@ -1,6 +1,6 @@
 // Runs the dashboard's own modules on the table of cases in CASES. Returns what each case gives.
 const load = (file) => import(performance.getEntriesByType('resource').find(({ name }) => name.endsWith(file)).name);
-const { span, ago } = await load('/time.js');
+const { span, ago, left } = await load('/time.js');
 const { Steps } = await load('/steps.js');
 
 // A row whose time is 0 has no time.
@@ -18,7 +18,7 @@ function parse({ status, lines }) {
       if (step) steps.begin(step);
     }
   }
-  if (status !== 'RUNNING') steps.end(status, START + 100_000);
+  if (status !== 'RUNNING') steps.end(status, { at: START + 100_000 });
   return steps.parts.map(({ number, item, word, took, state }) => [
     number,
     item.querySelector('a').lastChild.textContent,
@@ -30,5 +30,6 @@ function parse({ status, lines }) {
 return {
   span: CASES.span.map(([ms]) => span(ms)),
   ago: CASES.ago.map(([ms]) => ago(ms)),
+  left: CASES.left.map(([ms]) => left(ms)),
   steps: CASES.steps.map(parse),
 };

@@ -15,9 +15,9 @@ fn words(cases: &Value) -> Vec<&Value> {
 fn shown(step: &Value) -> Value {
     let took = match (step[2].as_str(), step[3].as_u64()) {
         (Some("already done"), _) | (_, None) => String::new(),
-        (_, Some(seconds @ ..60)) if seconds >= 10 => format!("{seconds} s"),
-        (_, Some(seconds @ ..10)) => format!("{seconds}.0 s"),
-        (_, Some(seconds)) => format!("1 min {} s", seconds - 60),
+        (_, Some(seconds @ ..60)) if seconds >= 10 => format!("about {seconds} s"),
+        (_, Some(seconds @ ..10)) => format!("about {seconds}.0 s"),
+        (_, Some(seconds)) => format!("about 1 min {} s", seconds - 60),
     };
     json!([step[0], step[1], step[2], took])
 }
@@ -34,6 +34,7 @@ fn scripts_agree_with_the_server_on_times_and_steps() {
     ));
     assert_eq!(given["span"], json!(words(&cases["span"])));
     assert_eq!(given["ago"], json!(words(&cases["ago"])));
+    assert_eq!(given["left"], json!(words(&cases["left"])));
     for (case, given) in cases["steps"]
         .as_array()
         .expect("a list")

@@ -17,6 +17,7 @@ mod first_run;
 mod fleet;
 mod forms;
 mod hostile;
+mod job_page;
 mod keyboard;
 mod live;
 mod long_log;

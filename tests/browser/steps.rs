@@ -8,8 +8,8 @@ use crate::harness::{FakeAgent, Field, Server, chunk};
 
 const ENTER: &str = "\u{e007}";
 
-/// State, name and time of each step, as the list above the log has them.
-const LIST: &str = "[...document.querySelectorAll('.outline li')].map((li) => \
+/// State, name and time of each step, as the list next to the log has them.
+const LIST: &str = "[...document.querySelectorAll('#job-steps li')].map((li) => \
     [li.dataset.step, li.querySelector('a').lastChild.textContent, li.querySelector('.took').textContent])";
 /// Which steps are folded.
 const FOLDED: &str = "[...document.querySelectorAll('.fold')].map((b) => b.getAttribute('aria-expanded') === 'false')";
@@ -76,8 +76,16 @@ fn past_job(
     }
     agent.complete(id, &json!({"exitCode": exit_code})).ok();
     let at = |seconds: u32| format!("2026-09-01T10:{:02}:{:02}.000Z", seconds / 60, seconds % 60);
-    let mut position = 0;
-    for (_, text, seconds) in writes {
+    let (mut position, mut written) = (0, 0);
+    for (stream, text, seconds) in writes {
+        if *stream == "stdout" {
+            let after = written;
+            written += text.len();
+            server.database().execute(&format!(
+                "UPDATE job_steps SET arrived_at = '{}' WHERE job_id = '{id}' AND line_end > {after} AND line_end <= {written}",
+                at(*seconds)
+            ));
+        }
         server.database().execute(&format!(
             "UPDATE chunks SET arrived_at = '{}' WHERE job_id = '{id}' AND position = {position}",
             at(*seconds)
@@ -112,11 +120,13 @@ fn a_job_that_failed_shows_the_step_in_which_it_did() {
         browser.js(LIST),
         json!([
             ["skipped", "Update the package lists", ""],
-            ["succeeded", "Install the packages", "3 min 20 s"],
-            ["failed", "Set the SSH port", "13 s"]
+            ["succeeded", "Install the packages", "about 3 min 20 s"],
+            ["failed", "Set the SSH port", "about 13 s"],
+            ["waiting", "Step 4", ""],
+            ["waiting", "Step 5", ""]
         ])
     );
-    assert_eq!(browser.text(".outline h3"), "3 of 5 steps");
+    assert_eq!(browser.text("#job-step"), "step 3 of 5");
     folded(&browser, &[true, true, false]);
     let heads = "[...document.querySelectorAll('.part-head .state')].map((s) => s.textContent)";
     assert_eq!(
@@ -196,7 +206,7 @@ fn steps_fold_by_mouse_and_keyboard_and_open_for_a_search() {
     folded(&browser, &[true, false, false]);
     browser.js("(location.hash = '#L6')");
     browser.press("Fold all");
-    browser.js("(document.querySelector('.outline li:nth-child(2) a').click())");
+    browser.js("(document.querySelector('#job-steps li:nth-child(2) a').click())");
     browser.until("document.querySelector('.target.step')");
     browser.is_content();
 }
@@ -347,9 +357,9 @@ fn lines_that_only_resemble_steps_stay_lines() {
     let browser = Browser::of(&server, &admin);
     browser.open(&format!("/jobs/{id}"));
     browser.until("document.querySelectorAll('.l').length === 13");
-    browser.until("document.querySelector('.outline li:nth-child(3)[data-step=succeeded]')");
+    browser.until("document.querySelector('#job-steps li:nth-child(3)[data-step=succeeded]')");
     let names = browser
-        .js("[...document.querySelectorAll('.outline a')].map((a) => a.lastChild.textContent)");
+        .js("[...document.querySelectorAll('#job-steps a')].map((a) => a.lastChild.textContent)");
     assert_eq!(names, json!(["One", "Two", "<b>Three</b>"]));
     browser.open(&format!("/jobs/{other}"));
     browser.until("document.querySelectorAll('.l').length === 100000");
@@ -391,23 +401,23 @@ fn two_runs_are_compared_step_by_step_with_the_time_that_each_took() {
             [
                 "Update the package lists",
                 "Already done",
-                "Done 8.0 s",
+                "Done about 8.0 s",
                 "–"
             ],
             [
                 "Install the packages",
-                "Done 3 min 20 s",
-                "Done 12 s",
+                "Done about 3 min 20 s",
+                "Done about 12 s",
                 "3 min 8 s shorter"
             ],
             [
                 "Set the SSH port",
-                "Verify failed 13 s",
-                "Done 15 s",
+                "Verify failed about 13 s",
+                "Done about 15 s",
                 "2.0 s longer"
             ],
             ["Turn the <firewall> on", "–", "Done under 2 s", "–"],
-            ["Restart sshd", "–", "Done 1.0 s", "–"]
+            ["Restart sshd", "–", "Done about 1.0 s", "–"]
         ])
     );
     browser.view("compare-steps");

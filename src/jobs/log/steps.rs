@@ -7,8 +7,8 @@ use hyprbox_protocol::{
 };
 
 use crate::clock::Timestamp;
-use crate::jobs::log::window::{WindowReader, joined};
-use crate::jobs::{JobError, Jobs};
+use crate::jobs::log::window::{OutputEnd, WindowReader, joined};
+use crate::jobs::{JobError, JobView, Jobs};
 use crate::store::Tx;
 use crate::store::job::{self, Job, JobStatus};
 use crate::store::job_step::{self, AnnouncedStep};
@@ -82,6 +82,13 @@ impl Jobs {
                 read(tx, &job)
             })
             .await
+    }
+}
+
+impl OutputEnd {
+    /// The steps that this output announces. Earlier steps are unknown.
+    pub fn steps(&self, job: &JobView) -> Vec<Step> {
+        parse(self.chunks(), job.status, job.finished_at)
     }
 }
 
@@ -164,11 +171,7 @@ fn final_state(state: StepState, status: JobStatus, is_verify_failed: bool) -> S
 
 /// Parses the steps that these chunks announce. The chunks are in the order in which the agent read
 /// them; `status` and `finished_at` are the job's.
-pub(in crate::jobs) fn parse(
-    chunks: &[StoredChunk],
-    status: JobStatus,
-    finished_at: Option<Timestamp>,
-) -> Vec<Step> {
+fn parse(chunks: &[StoredChunk], status: JobStatus, finished_at: Option<Timestamp>) -> Vec<Step> {
     let mut steps = Steps::default();
     let mut lines = PerStream::<LineBuffer>::default();
     for chunk in chunks {

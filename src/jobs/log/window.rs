@@ -7,8 +7,7 @@
 
 use hyprbox_protocol::{PerStream, Stream};
 
-use crate::jobs::log::steps::{self, Step};
-use crate::jobs::{JobError, JobView, Jobs};
+use crate::jobs::{JobError, Jobs};
 use crate::store::Tx;
 use crate::store::job::{self, Job};
 use crate::store::output::{self, StoredChunk};
@@ -186,9 +185,8 @@ impl OutputEnd {
         self.is_cut
     }
 
-    /// The steps that this output announces. Earlier steps are unknown.
-    pub fn steps(&self, job: &JobView) -> Vec<Step> {
-        steps::parse(&self.chunks, job.status, job.finished_at)
+    pub(super) fn chunks(&self) -> &[StoredChunk] {
+        &self.chunks
     }
 }
 

@@ -1,6 +1,6 @@
 //! The steps that a job has announced, followed while its output arrives. `jobs.step` holds the
-//! last one as `2/5 Set the SSH port`. Its second line is the unfinished line of stdout, if that may
-//! announce the next step; its third is `gap` if output is missing since the step.
+//! last one as `2/5 Set the SSH port`. Its second line is the unfinished line of stdout, if that
+//! may announce the next step; its third is `gap` if output is missing since the step.
 
 use hyprbox_protocol::{StepOrder, StepScanner};
 use serde::{Deserialize, Serialize};
