@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::client::segment;
 use super::complete;
+use super::saved_presets;
 use crate::clock::{self, Timestamp};
 use crate::jobs::EXPIRY_RANGE;
 use crate::presets::TIMEOUT_RANGE;
@@ -68,6 +69,8 @@ pub(super) enum ClientCommand {
     /// Queue a preset on a node, or on many as a run
     #[command(after_help = EXIT_CODES)]
     Run(Run),
+    /// Run a script without a preset on one or several nodes, once (ADMIN)
+    Exec(super::exec::Exec),
     /// List, follow, pause and cancel runs: one preset on many nodes
     #[command(after_help = IDS)]
     Runs(Group<RunsCommand>),
@@ -450,7 +453,7 @@ fn days(text: &str) -> Result<u32, String> {
 }
 
 /// In seconds.
-fn timeout(text: &str) -> Result<u64, String> {
+pub(super) fn timeout(text: &str) -> Result<u64, String> {
     TIMEOUT_RANGE
         .parse(text)
         .map(|time| time.as_secs())
@@ -920,6 +923,15 @@ pub(super) enum PresetsCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Make a preset from a shell script: the YAML goes to standard output, and what to look at to
+    /// standard error. Needs no server
+    Import(saved_presets::Import),
+    /// Save a preset on the server (ADMIN)
+    Save(saved_presets::Save),
+    /// Delete a preset that was saved on the server; its versions stay (ADMIN)
+    Delete(saved_presets::Delete),
+    /// List the versions of a preset that was saved on the server, or print one
+    Versions(saved_presets::Versions),
     /// Show a preset and its params
     #[command(aliases = ["get", "describe"])]
     Show {

@@ -161,6 +161,22 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    /// A call that takes effect only if a condition holds: `If-Match` or `If-None-Match`.
+    pub(super) async fn call_if<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        condition: &(HeaderName, String),
+        body: Option<&Value>,
+    ) -> Result<Answer<T>, CliError> {
+        let request = self.request(method, path).timeout(CALL_TIMEOUT);
+        let mut request = request.header(&condition.0, &condition.1);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.read(send(request).await).await
+    }
+
     pub(super) async fn delete(&self, path: &str) -> Result<(), CliError> {
         let request = self.request(Method::DELETE, path).timeout(CALL_TIMEOUT);
         send(request).await.map_err(|error| self.explain(error))?;

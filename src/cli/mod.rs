@@ -13,6 +13,7 @@ mod complete;
 mod connection;
 mod contexts;
 mod error;
+mod exec;
 mod explain;
 mod follow;
 mod interrupts;
@@ -37,6 +38,7 @@ mod reporter;
 mod run;
 mod runs;
 mod safe;
+mod saved_presets;
 mod screen;
 mod settings;
 mod short_id;
@@ -184,6 +186,7 @@ fn wants_json(command: &ClientCommand) -> bool {
         ClientCommand::Logs(direct) => direct.common.json,
         ClientCommand::Watch(direct) => direct.common.json,
         ClientCommand::Run(args) => args.common.json,
+        ClientCommand::Exec(args) => args.common.json,
         ClientCommand::Runs(group) => group.common.json,
         ClientCommand::Jobs(group) => group.common.json,
         ClientCommand::Nodes(group) => group.common.json,
@@ -255,6 +258,10 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
             let (client, screen) = connect(&args.common)?;
             run::run(client, screen, args).await
         }
+        ClientCommand::Exec(args) => {
+            let (client, screen) = connect(&args.common)?;
+            exec::run(client, screen, args).await
+        }
         ClientCommand::Runs(group) => {
             let (client, screen) = connect(&group.common)?;
             runs::run(client, screen, group.command).await
@@ -268,6 +275,10 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
             common,
             command: PresetsCommand::Check { paths },
         }) => check::run(Screen::new(&common), &paths),
+        ClientCommand::Presets(Group {
+            common,
+            command: PresetsCommand::Import(args),
+        }) => saved_presets::import_script(Screen::new(&common), &args),
         ClientCommand::Presets(group) => {
             let (client, screen) = connect(&group.common)?;
             presets::run(client, screen, group.command).await

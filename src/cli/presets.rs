@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::jobs::plain;
 use super::params::{self, Secrets};
 use super::queue::fetch_preset;
+use super::saved_presets;
 use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
 
@@ -21,6 +22,10 @@ pub(super) async fn run(
         PresetsCommand::List { output } => list(&client, screen.formatted(output)).await,
         // Without a server, and so before there is a client.
         PresetsCommand::Check { paths } => super::check::run(screen, &paths),
+        PresetsCommand::Import(args) => saved_presets::import_script(screen, &args),
+        PresetsCommand::Save(args) => saved_presets::save(&client, screen, args).await,
+        PresetsCommand::Delete(args) => saved_presets::delete(&client, screen, args).await,
+        PresetsCommand::Versions(args) => saved_presets::versions(&client, screen, args).await,
         PresetsCommand::Show { name, output } => {
             show(&client, screen.formatted(output), &name).await
         }

@@ -44,7 +44,7 @@ pub(super) async fn show(
         None => html! { p.none { "No earlier job of this preset on this node." } },
     };
     let body = html! {
-        p.crumbs { a href=(parts::job_address(&new.id, scope)) { (new.preset) " on " (new.node_id) } }
+        p.crumbs { a href=(parts::job_address(&new.id, scope)) { (words::preset(&new.preset)) " on " (new.node_id) } }
         h1 { "Compared with the previous run" }
         (compared)
     };

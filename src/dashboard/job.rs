@@ -11,6 +11,7 @@ use super::{Site, job_head, job_steps, job_words, parts, plain, words};
 use crate::auth::{Operator, Role, ServerAddress, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobError, JobView, Scope, find_visible};
+use crate::presets::ONE_OFF;
 use crate::store::job::JobStatus;
 
 /// How often the page of a running job reloads without JavaScript, in seconds.
@@ -42,7 +43,11 @@ pub(super) async fn show(
     };
     let is_over = shown.job.status.is_terminal();
     let (mark, icon) = parts::tab(&shown.job);
-    let title = format!("{mark} {} on {}", shown.job.preset, shown.job.node_id);
+    let title = format!(
+        "{mark} {} on {}",
+        words::preset(&shown.job.preset),
+        shown.job.node_id
+    );
     let body = body(&server, &shown, &api, &section);
     let page = Page::new(&title, body)
         .with_style("log.css")
@@ -112,7 +117,9 @@ fn body(server: &ServerAddress, shown: &Content, api: &str, output: &Markup) -> 
                         p.dim { "The exact script that was frozen when the job was queued. SHA-256 " code { (job.script_sha256) } }
                         pre.code.tall tabindex="0" { (words::visible(&shown.script)) }
                     }
-                    details { summary { "As a curl command" } (parts::copyable(&curl(&server.url, job), "the command")) }
+                    @if job.preset != ONE_OFF {
+                        details { summary { "As a curl command" } (parts::copyable(&curl(&server.url, job), "the command")) }
+                    }
                 }
             }
             section.output aria-labelledby="output-h" {
@@ -131,14 +138,14 @@ fn actions(shown: &Content) -> Markup {
         job, scope, user, ..
     } = shown;
     let query = parts::scope_query(*scope);
-    let again = format!(
-        "/presets/{}?from={}{}",
-        job.preset,
-        job.id,
-        query.replace('?', "&")
-    );
+    let (form, least) = if job.preset == ONE_OFF {
+        ("/exec".to_owned(), Role::Admin)
+    } else {
+        (format!("/presets/{}", job.preset), Role::Operator)
+    };
+    let again = format!("{form}?from={}{}", job.id, query.replace('?', "&"));
     html! {
-        @if user.role >= Role::Operator { a.button href=(again) { "Run again" } }
+        @if user.role >= least { a.button href=(again) { "Run again" } }
         (shown.other_runs.draw(job, *scope))
     }
 }
@@ -171,6 +178,10 @@ fn facts(shown: &Content) -> Markup {
                     a href=(super::runs::address(run, shown.scope)) { "batch " (job.batch.unwrap_or(0)) }
                 } }
             }
+            @if let Some(version) = job.preset_version {
+                div { dt { "Preset" } dd { a href=(format!("/presets/{}/versions/{version}", job.preset)) { "version " (version) } } }
+            }
+            @if let Some(commit) = &job.preset_commit { div { dt { "Commit" } dd { code { (commit) } } } }
             div { dt { "Job" } dd { code { (job.id) } } }
         }
     }

@@ -1,6 +1,6 @@
 //! What a job's page shows, read from the services.
 
-use super::{Site, job_runs};
+use super::{Site, job_runs, words};
 use crate::auth::User;
 use crate::clock::Timestamp;
 use crate::http::ApiError;
@@ -61,7 +61,10 @@ pub(super) async fn gather(
     let script = site.jobs.script(job.id.clone()).await?;
     let presets = site.jobs.presets().await?;
     let entry = presets.get(&job.preset);
-    let title = entry.map_or_else(|| job.preset.clone(), |entry| entry.preset.title.clone());
+    let title = entry.map_or_else(
+        || words::preset(&job.preset).to_owned(),
+        |entry| entry.preset.title.clone(),
+    );
     let id = || job.id.clone();
     let steps = site.jobs.steps(id()).await?;
     let last_error = if job.status == JobStatus::Failed {

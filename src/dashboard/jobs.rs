@@ -250,7 +250,7 @@ fn select<'o>(
 ) -> Markup {
     // The selected node or preset may have been deleted; its jobs are kept.
     if !chosen.is_empty() && !options.iter().any(|(value, _)| *value == chosen) {
-        options.insert(0, (chosen, chosen));
+        options.insert(0, (chosen, super::words::preset(chosen)));
     }
     html! {
         label.unseen for=(format!("by-{name}")) { (label) }

@@ -11,8 +11,11 @@ mod api_reference;
 mod assets;
 mod audit;
 mod compare;
+mod editor;
+mod exec;
 mod first_run;
 mod form;
+mod import;
 mod job;
 mod job_content;
 mod job_head;
@@ -53,6 +56,7 @@ mod side_by_side;
 mod step_times;
 mod user_tokens;
 mod users;
+mod versions;
 mod words;
 
 use axum::routing::{get, post};
@@ -85,7 +89,10 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ("/nodes", &["q", "selector", "state", "after"]),
     ("/nodes/{id}", &["scope"]),
     ("/presets", &["q", "node"]),
-    ("/presets/{name}", &["node", "from", "scope", "on"]),
+    ("/presets/{name}", &["node", "from", "scope", "on", "saved"]),
+    ("/presets/{name}/edit", &["version"]),
+    ("/presets/{name}/versions", &["before"]),
+    ("/exec", &["from", "node", "scope"]),
     ("/presets/{name}/nodes", &["q"]),
     (
         "/jobs",
@@ -134,6 +141,23 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
         .route("/presets", get(presets::show))
         .route("/presets/{name}", get(preset::show).post(preset::submit))
         .route("/presets/{name}/nodes", get(node_picker::show_found))
+        .route(
+            "/presets/{name}/edit",
+            get(editor::show).post(editor::submit),
+        )
+        .route("/presets/{name}/versions", get(versions::show))
+        .route(
+            "/presets/{name}/versions/{version}",
+            get(versions::show_one),
+        )
+        .route("/presets/{name}/delete", post(versions::delete))
+        // No preset can have the name "-".
+        .route(
+            "/presets/-/new",
+            get(editor::show_new).post(editor::submit_new),
+        )
+        .route("/presets/-/import", get(import::show).post(import::submit))
+        .route("/exec", get(exec::show).post(exec::submit))
         .route("/jobs", get(jobs::show))
         .route("/jobs/{id}", get(job::show))
         .route("/jobs/{id}/cancel", post(job::cancel))

@@ -158,7 +158,7 @@ fn job_row(job: &JobView, paused: &HashSet<String>, scope: Scope) -> Markup {
                 @if !job.holds.is_empty() { " " span.dim { "held" } }
                 @else if job.status == JobStatus::Queued && paused.contains(&job.node_id) { " " span.dim { "node paused" } }
             }
-            td.main { a href=(job_address(&job.id, scope)) { bdi { (words::visible(&job.preset)) } } }
+            td.main { a href=(job_address(&job.id, scope)) { bdi { (words::visible(words::preset(&job.preset))) } } }
             td data-label="Node" { a href=(format!("/nodes/{}", job.node_id)) { (job.node_id) } }
             @if scope == Scope::All { td data-label="By" { bdi { (job.created_by_email) } } }
             td data-label="Queued" { (words::since(job.created_at)) }

@@ -40,7 +40,11 @@ pub(super) async fn show(
             .fill_from(&site, &user, &entry.preset, &query, id)
             .await?;
     }
-    page(&site, &user, &entry, &filled, None, &Shown::default()).await
+    let shown = Shown {
+        saved: query.parse("saved", 1..=u64::MAX, "the number of a version")?,
+        ..Shown::default()
+    };
+    page(&site, &user, &entry, &filled, None, &shown).await
 }
 
 /// What a page shows besides the form.
@@ -49,6 +53,8 @@ struct Shown {
     preview: Option<Preview>,
     /// The nodes that a run would take.
     matched: Option<DryRun>,
+    /// The version that was just saved.
+    saved: Option<u64>,
 }
 
 /// Queues a job, or shows the script that would be queued.
@@ -232,10 +238,17 @@ async fn page(
             picker.draw(preset, &filled.node, fault.map(String::as_str), shows_found)
         }
     };
+    let presets = site.jobs.presets().await?;
+    let has_versions = presets.saved_version(&preset.name).is_some();
     let body = html! {
         p.crumbs { a href="/presets" { "Presets" } }
+        @if let Some(version) = shown.saved { p.banner role="status" { "Saved as version " (version) "." } }
         div.preset { div.head { h1 { bdi { (words::visible(&preset.title)) } } (presets::risk(preset.risk)) } }
-        p.dim { code { (preset.name) } " · for " (presets::targets(preset)) }
+        p.dim {
+            code { (preset.name) } " · for " (presets::targets(preset))
+            @if let Some(origin) = presets::origin(entry) { " · " (origin) }
+        }
+        (more(site, user, entry, has_versions))
         div.beside {
             div.about-preset {
                 @for part in preset.description.split("\n\n").filter(|part| !part.trim().is_empty()) {
@@ -252,6 +265,23 @@ async fn page(
         .for_user(Some(user))
         .under("/presets");
     Ok(layout::draw(&page.with_module("queue.js")))
+}
+
+/// Links to the editor and to the versions.
+fn more(site: &Site, user: &User, entry: &CatalogEntry, has_versions: bool) -> Markup {
+    let name = &entry.preset.name;
+    html! {
+        @if let Some(saved) = &entry.saved {
+            p.dim { "Saved " (words::moment(saved.at)) " by " bdi { (saved.by_email) } }
+        }
+        @if let Some(commit) = &entry.commit { p.dim { "Commit " code { (commit) } } }
+        div.actions {
+            @if user.role == Role::Admin && site.jobs.saves_presets() {
+                a.button href=(format!("/presets/{name}/edit")) { "Edit" }
+            }
+            @if has_versions { a.button href=(format!("/presets/{name}/versions")) { "Versions" } }
+        }
+    }
 }
 
 fn form(

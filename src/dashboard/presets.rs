@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::layout::{self, Page};
 use super::{Site, local, words};
-use crate::auth::Viewer;
+use crate::auth::{Role, User, Viewer};
 use crate::http::{ApiError, Query};
 use crate::presets::{CatalogEntry, FileError, Origin, Preset, Risk, Snapshot};
 
@@ -18,6 +18,7 @@ pub(super) async fn show(
     let presets = site.jobs.presets().await?;
     let body = body(
         &presets,
+        (&user, site.jobs.saves_presets()),
         query.get("q").unwrap_or_default().trim(),
         query.get("node"),
     );
@@ -27,7 +28,23 @@ pub(super) async fn show(
     Ok(layout::draw(&page))
 }
 
-fn body(presets: &Snapshot, sought: &str, node: Option<&str>) -> Markup {
+/// How presets come to be.
+fn actions(user: &User, saves: bool) -> Markup {
+    html! {
+        div.actions {
+            @if user.role == Role::Admin && saves { a.button href="/presets/-/new" { "New" } }
+            @if user.role >= Role::Operator { a.button href="/presets/-/import" { "Import" } }
+            @if user.role == Role::Admin { a.button href="/exec" { "Run a script" } }
+        }
+    }
+}
+
+fn body(
+    presets: &Snapshot,
+    (user, saves): (&User, bool),
+    sought: &str,
+    node: Option<&str>,
+) -> Markup {
     let found: Vec<_> = presets
         .entries()
         .filter(|entry| matches(&entry.preset, sought))
@@ -35,6 +52,7 @@ fn body(presets: &Snapshot, sought: &str, node: Option<&str>) -> Markup {
     html! {
         div.head {
             h1 { "Presets" }
+            (actions(user, saves))
             form.search role="search" action="/presets" {
                 @if let Some(node) = node { input type="hidden" name="node" value=(node); }
                 label.unseen for="q" { "Search presets" }
@@ -59,7 +77,7 @@ fn broken(errors: &[FileError]) -> Markup {
     html! {
         @if !errors.is_empty() {
             div.alert role="alert" {
-                p { "Some files in the presets folder are invalid. Their last valid versions stay in use." }
+                p { "Some presets are invalid. The last valid versions of files stay in use." }
                 ul { @for error in errors {
                     li {
                         code { bdi { (words::visible(&error.file)) } @if let Some(line) = error.line { ":" (line) } }

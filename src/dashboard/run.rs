@@ -42,11 +42,11 @@ pub(super) async fn show(
     let is_over = run.status.is_final();
     let (mark, icon) = run_words::tab(&run);
     let nodes = words::count(run.node_count, "node", "nodes");
-    let title = format!("{mark} {} on {nodes}", run.preset);
+    let title = format!("{mark} {} on {nodes}", words::preset(&run.preset));
     let body = html! {
         p.crumbs { a href=(format!("/runs{}", parts::scope_query(scope))) { "Runs" } }
         div.head {
-            h1 { bdi { (words::visible(&run.preset)) } span.dim { " on " (nodes) } }
+            h1 { bdi { (words::visible(words::preset(&run.preset))) } span.dim { " on " (nodes) } }
             (actions(&run, &user, scope))
         }
         (head(&run, scope, state))

@@ -108,7 +108,7 @@ fn row(run: &RunView, scope: Scope) -> Markup {
     html! {
         tr {
             td { (run_words::state(run)) }
-            td.main { a href=(address(&run.id, scope)) { bdi { (words::visible(&run.preset)) } } }
+            td.main { a href=(address(&run.id, scope)) { bdi { (words::visible(words::preset(&run.preset))) } } }
             td data-label="Nodes" {
                 (run.node_count)
                 @if let Some(selector) = &run.selector { " " code { (words::visible(selector)) } }

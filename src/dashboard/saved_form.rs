@@ -82,6 +82,11 @@ pub(super) fn has_fields(path: &str) -> bool {
     let parts: Vec<_> = path.split('/').skip(1).collect();
     matches!(
         parts[..],
-        ["presets", _] | ["nodes"] | ["users"] | ["account", "tokens" | "password"]
+        ["presets", _]
+            | ["presets", _, "edit" | "new" | "import"]
+            | ["exec"]
+            | ["nodes"]
+            | ["users"]
+            | ["account", "tokens" | "password"]
     )
 }

@@ -93,6 +93,7 @@ async fn secrets(site: &Site, path: &str) -> Vec<String> {
     let Some(name) = path.strip_prefix("/presets/") else {
         return Vec::new();
     };
+    let name = name.trim_end_matches("/edit");
     let Ok(presets) = site.jobs.presets().await else {
         return Vec::new();
     };

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 
 use crate::clock::{self, Timestamp};
 use crate::misleading::judged;
+use crate::presets::ONE_OFF;
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -79,6 +80,11 @@ pub(super) fn bytes(count: u64) -> String {
 /// `1 job`, `2 jobs`.
 pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// A preset's name as people read it.
+pub(super) fn preset(name: &str) -> &str {
+    if name == ONE_OFF { "A script" } else { name }
 }
 
 /// Makes invisible characters visible: marks that reorder text (a script that reads differently

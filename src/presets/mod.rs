@@ -47,4 +47,4 @@ pub use schema::{
     Step, TIMEOUT_RANGE,
 };
 pub use view::{ParamView, PresetList, PresetView};
-pub use words::{ONE_OFF, has_command, is_preset_name};
+pub use words::{ONE_OFF, has_command, is_preset_name, name_in};

@@ -13,6 +13,13 @@ pub fn is_preset_name(name: &str) -> bool {
             .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
+/// The name in the text of a preset, which may be invalid otherwise.
+pub fn name_in(source: &str) -> Option<String> {
+    let line = source.lines().find_map(|line| line.strip_prefix("name:"))?;
+    let word = line.split('#').next().unwrap_or_default().trim();
+    Some(word.trim_matches(['"', '\'']).to_owned())
+}
+
 /// Whether this is `[a-z][a-z0-9_]{0,62}`: a bash variable that neither bash nor the rendered
 /// script uses, since theirs have capitals or begin with an underscore.
 pub(super) fn is_param_name(name: &str) -> bool {
@@ -62,6 +69,9 @@ mod tests {
         for bad in ["", "  ", "a\nb", "a\rb", "a\u{1b}[0m", &"a".repeat(201)] {
             assert!(!is_line(bad), "{bad:?}");
         }
+        assert_eq!(name_in("# x\nname: a-b # c\n").as_deref(), Some("a-b"));
+        assert_eq!(name_in("name: \"123\"\n").as_deref(), Some("123"));
+        assert_eq!(name_in("title: x\n"), None);
         assert!(!has_command("# only\n\n  # comments\n"));
         assert!(has_command("# one\n  true"));
     }

@@ -24,6 +24,7 @@ mod long_log;
 mod looks;
 mod no_script;
 mod palette;
+mod presets;
 mod run_fleet;
 mod runs;
 mod saved_form;

@@ -554,3 +554,57 @@ fn patiently(answer: Answer, again: impl Fn() -> Call) -> Answer {
         (answer.status != 503).then_some(answer)
     })
 }
+
+#[test]
+fn a_preset_saved_at_one_server_is_in_effect_at_the_next_request_to_another() {
+    let Some((mut first, second)) = two(&[]) else {
+        return;
+    };
+    let admin = first.admin();
+    admin.add_node("n1");
+    let other = at(&admin, &second);
+    let source = |line: &str| {
+        format!("name: hi\ntargets: [any]\nsteps:\n  - name: One\n    run: echo {line}\n")
+    };
+    let put = |person: &Person, line: &str, condition: (&str, &str)| {
+        let body = json!({"source": source(line)});
+        let call = person.call("PUT", "/api/presets/hi").json(&body);
+        call.header(condition.0, condition.1)
+    };
+    put(&admin, "line0", ("if-none-match", "*")).gives(201);
+    for version in 1..10 {
+        let (saves, queues) = if version % 2 == 0 {
+            (&admin, &other)
+        } else {
+            (&other, &admin)
+        };
+        let job = queues.job(&queues.queue_with("n1", "hi", json!({})));
+        assert_eq!(job["presetVersion"], version);
+        let line = format!("echo line{}\n", version - 1);
+        assert!(job.field("script").contains(&line), "version {version}");
+        let tag = saves.get("/api/presets/hi").gives(200).header("etag");
+        put(saves, &format!("line{version}"), ("if-match", &tag)).gives(200);
+    }
+    // At the same time at both: one wins.
+    let tag = admin.get("/api/presets/hi").gives(200).header("etag");
+    let calls: Vec<_> = (0..6)
+        .map(|n| {
+            let person = if n % 2 == 0 { &admin } else { &other };
+            put(person, &format!("race{n}"), ("if-match", &tag)).send_later()
+        })
+        .collect();
+    let answers = calls
+        .into_iter()
+        .map(|call| call.join().expect("an answer"));
+    let statuses: Vec<u16> = answers.map(|answer| answer.status).collect();
+    let won = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!(won, 1, "{statuses:?}");
+    assert_eq!(other.get("/api/presets/hi").ok()["version"], 11);
+    other
+        .delete("/api/presets/hi")
+        .header("if-match", "*")
+        .gives(204);
+    admin
+        .get("/api/presets/hi")
+        .refused(404, "preset_not_found");
+}

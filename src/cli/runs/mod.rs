@@ -17,10 +17,11 @@ use self::follow::FollowRun;
 use self::reading::nodes_of;
 use self::words::{status_cell, summary};
 use super::answers::{DryRun, RunAnswer};
-use super::args::{OneRun, Params, RunsCommand, ScopeArg, Scoped, Sure, Watch};
+use super::args::{OneJob, OneRun, Params, RunsCommand, ScopeArg, Scoped, StreamArg, Sure, Watch};
 use super::ask;
 use super::client::{Answer, CallError, Client};
 use super::error::{CliError, exit};
+use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::newest::Newest;
 use super::params::{self, Secrets};
@@ -28,6 +29,7 @@ use super::queue::{confirm_risk, fetch_preset};
 use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
 use super::times;
+use crate::presets::ONE_OFF;
 
 /// `hyprbox runs …`
 pub(super) async fn run(
@@ -206,10 +208,16 @@ async fn retry(
         .get::<RunAnswer>(&format!("{path}{separator}jobs=false"))
         .await?
         .value;
-    let preset = fetch_preset(&client, &before.preset).await?;
-    let known = params::without_secrets(&before.params, &preset);
-    let params = params::resolve(&preset, given, known, Secrets::Ask)?;
-    confirm_risk(&preset, "the nodes that have not succeeded", &screen, sure)?;
+    let params = if before.preset == ONE_OFF {
+        refuse_params(given)?;
+        serde_json::Map::new()
+    } else {
+        let preset = fetch_preset(&client, &before.preset).await?;
+        let known = params::without_secrets(&before.params, &preset);
+        let params = params::resolve(&preset, given, known, Secrets::Ask)?;
+        confirm_risk(&preset, "the nodes that have not succeeded", &screen, sure)?;
+        params
+    };
     let interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
     let queued = client
         .post::<RunAnswer>(&run.path("/retry"), &json!({"params": params}))
@@ -221,6 +229,16 @@ async fn retry(
     finish(client, screen, queued, watch, interrupts).await
 }
 
+/// A script without a preset takes no params.
+fn refuse_params(given: &Params) -> Result<(), CliError> {
+    if given.params.is_empty() && given.params_file.is_none() {
+        return Ok(());
+    }
+    Err(CliError::failed(
+        "the run has a script without a preset, which takes no params",
+    ))
+}
+
 /// Queues a run.
 pub(super) async fn queue(
     client: Client,
@@ -228,6 +246,55 @@ pub(super) async fn queue(
     request: &RunRequest,
     watch: &Watch,
 ) -> Result<u8, CliError> {
+    let (queued, interrupts) = post(&client, "/api/runs", &request.body(), watch).await?;
+    finish(client, screen, queued, watch, interrupts).await
+}
+
+/// Queues a run of a script without a preset. Followed on one node, that is like following a job.
+pub(super) async fn exec(
+    client: Client,
+    screen: Screen,
+    body: &Value,
+    watch: &Watch,
+) -> Result<u8, CliError> {
+    let (queued, mut interrupts) = post(&client, "/api/exec", body, watch).await?;
+    if !watch.follow || queued.value.node_count != 1 {
+        return finish(client, screen, queued, watch, interrupts).await;
+    }
+    let run = client
+        .get::<RunAnswer>(&format!("/api/runs/{}", queued.value.id))
+        .await?
+        .value;
+    let job = run.jobs.into_iter().next();
+    let job = job.ok_or_else(|| CliError::failed("the run has no job"))?;
+    if screen.json {
+        screen.json_line(&json!({"type": "queued", "run": queued.json}))?;
+    } else {
+        print_note(&format!("Job {}: a script on {}", job.id, job.node_id));
+    }
+    let follow = Follow {
+        client: Arc::new(client),
+        screen,
+        job: OneJob {
+            id: job.id,
+            scope: Scoped {
+                scope: ScopeArg::Mine,
+            },
+        },
+        stream: Some(StreamArg::Both),
+        tail: None,
+        patient: true,
+    };
+    follow.run(&mut interrupts).await
+}
+
+/// Posts a request that queues a run, until the server has answered.
+async fn post(
+    client: &Client,
+    path: &str,
+    body: &Value,
+    watch: &Watch,
+) -> Result<(Answer<RunAnswer>, Interrupts), CliError> {
     let mut interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
     let mut is_reported = false;
     let on_retry = |error: &CallError| {
@@ -242,9 +309,8 @@ pub(super) async fn queue(
             });
         }
     };
-    let body = request.body();
     let queued = tokio::select! {
-        queued = client.post_once::<RunAnswer>("/api/runs", &body, on_retry) => queued?,
+        queued = client.post_once::<RunAnswer>(path, body, on_retry) => queued?,
         () = interrupts.next() => {
             return Err(CliError::new(
                 exit::INTERRUPTED,
@@ -253,7 +319,7 @@ pub(super) async fn queue(
             .hint("`hyprbox runs list --limit 1` shows whether it was"));
         }
     };
-    finish(client, screen, queued, watch, interrupts).await
+    Ok((queued, interrupts))
 }
 
 /// Prints a new run's id, or follows the run.

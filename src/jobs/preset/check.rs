@@ -25,7 +25,7 @@ impl Jobs {
     }
 
     /// Renders the text of a preset that is not saved.
-    pub(super) async fn render_source(
+    pub async fn render_source(
         &self,
         name: String,
         source: String,

@@ -329,6 +329,9 @@ fn findings_name_what_set_e_u_and_pipefail_would_change() {
     ] {
         assert_eq!(findings(script), expected, "{script}");
     }
+    let tested = "x=$(some --thing)\nif [ -z \"$x\" ]; then echo none; fi\n";
+    assert_eq!(findings(tested), ["1 ignored-failure"]);
+    assert_eq!(findings("x=$(some --thing)\necho \"$x\"\n"), [""; 0]);
     let rules = |script: &str| imported(script).findings.into_iter().map(|it| it.rule);
     assert!(rules("echo\nsystemctl restart x\n").any(|rule| rule == "stops-at-failure"));
     assert!(!rules("set -e\nsystemctl restart x\n").any(|rule| rule == "stops-at-failure"));

@@ -15,6 +15,7 @@ mod questions;
 mod queue;
 mod runs;
 mod script;
+mod scripts;
 mod short_ids;
 mod terminal;
 mod tty;

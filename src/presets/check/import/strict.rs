@@ -40,7 +40,8 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
         if options.decides(Mode::Errexit, command.at) {
             continue;
         }
-        if let Some(message) = answers(command) {
+        let tested = emptiness_is_tested(part, command);
+        if let Some(message) = answers(command).or(tested) {
             findings.warning(part.at(command.at), "ignored-failure", message);
             reported.insert(*index);
         }
@@ -169,7 +170,7 @@ fn answers(command: &Command) -> Option<String> {
     let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(word));
     let first = words.first().copied().unwrap_or_default();
     let what = match program {
-        "grep" | "egrep" | "fgrep" | "zgrep" | "rg" | "pgrep" => "fails without a match",
+        "grep" | "egrep" | "fgrep" | "zgrep" | "rg" | "pgrep" | "pidof" => "fails without a match",
         "diff" | "cmp" => "fails if the files differ",
         "let" | "expr" => "fails if its result is 0",
         "[" | "test" => "fails if it does not hold",
@@ -208,6 +209,29 @@ fn answers(command: &Command) -> Option<String> {
     Some(format!(
         "{program} {what}, {ends}: put it into an if, or add || true if that is all right"
     ))
+}
+
+/// `x=$(…)` whose result may be empty, which shows that the command may fail.
+fn emptiness_is_tested(part: &Part<'_>, command: &Command) -> Option<String> {
+    let assign = command.assigns.first()?;
+    if !command.words.is_empty() || assign.commands.is_empty() {
+        return None;
+    }
+    let name = &assign.name;
+    let is_tested = ["-z", "-n", "! -z", "! -n"].iter().any(|test| {
+        let forms = [
+            format!("{test} ${name} "),
+            format!("{test} \"${name}\""),
+            format!("{test} ${{{name}}}"),
+            format!("{test} \"${{{name}}}\""),
+        ];
+        forms.iter().any(|form| part.text.contains(form))
+    });
+    is_tested.then(|| {
+        format!(
+            "if the command in {name}=$(…) fails, set -e ends the step there, before the script tests whether ${name} is empty: add || true before the parenthesis"
+        )
+    })
 }
 
 fn is_flag(word: &str, letter: char, long: &str) -> bool {
