@@ -9,6 +9,7 @@
 
 extern crate hyprbox_testkit as harness;
 
+mod announcements;
 mod browser;
 mod cases;
 mod driver;
