@@ -53,7 +53,7 @@
     const found = contrast(over(rgba(style.color), back), back);
     if (found < least) faults.push(`contrast ${found.toFixed(2)}: ${e.tagName}.${e.className} ${e.textContent.slice(0, 30)}`);
   }
-  for (const e of innerWidth > 704 ? all('tr') : []) {
+  for (const e of innerWidth > 832 ? all('tr') : []) {
     const { height } = e.getBoundingClientRect();
     if (Math.abs(height / 4 - Math.round(height / 4)) > 0.01) faults.push(`${height} px high: ${e.outerHTML.slice(0, 120)}`);
   }

@@ -239,7 +239,7 @@ fn the_longest_names_stay_within_a_phone() {
             let wide = browser.js("[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('pre, .unseen, svg, [hidden]') && e.checkVisibility()).map((e) => e.outerHTML.slice(0, 200))");
             assert_eq!(wide, json!([]), "{path} at {width}");
             // Words that have room are not broken.
-            let broken = "[...document.querySelectorAll('td > code, td time, td .state')].filter((e) => innerWidth > 704 && e.getClientRects().length > 1).length";
+            let broken = "[...document.querySelectorAll('td > code, td time, td .state')].filter((e) => innerWidth > 832 && e.getClientRects().length > 1).length";
             assert_eq!(browser.js(broken), 0, "{path} at {width}");
             if width == 360 {
                 let small = browser.js("[...document.querySelectorAll('td a, .cards a, .facts a, .crumbs a')].filter((e) => e.checkVisibility() && e.getBoundingClientRect().height < 23.9).map((e) => e.outerHTML.slice(0, 200))");
