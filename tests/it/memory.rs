@@ -2,13 +2,13 @@
 //! limit of its address space, while others are served. One file, because all tests share the
 //! clients that hold memory.
 
-use std::io::Write;
 use std::process::Command;
 use std::thread;
 
 use serde_json::{Value, json};
 
 use crate::harness::{FakeAgent, Field, Person, Raw, Server, Setup, chunk, eventually, with_node};
+use crate::output::gzip;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -61,12 +61,6 @@ impl Idle {
             (figure(server, "VmRSS") <= self.now + 16 * MIB).then_some(())
         });
     }
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    packer.write_all(bytes).expect("memory");
-    packer.finish().expect("memory")
 }
 
 /// A server whose ADMIN has signed in, which is where most of a start's memory goes.

@@ -1,5 +1,9 @@
 //! Output from the agent: chunks at their offsets, repeated and missing bytes, and the kept tail.
 
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::harness::{FakeAgent, Field, Person, Server, bytes_chunk, chunk, eventually};
@@ -7,24 +11,15 @@ use crate::harness::{FakeAgent, Field, Person, Server, bytes_chunk, chunk, event
 /// `HYPRBOX_STDOUT_MAX_BYTES` for tests that fill the tail.
 const SMALL_TAIL: u64 = 65_536;
 
-pub(crate) struct Running {
-    pub(crate) server: Server,
-    pub(crate) admin: Person,
-    pub(crate) agent: FakeAgent,
-    pub(crate) id: String,
-}
+/// A server, its ADMIN, an agent, and the id of the job that the agent has claimed.
+pub(crate) type Running = (Server, Person, FakeAgent, String);
 
 fn running_on(mut server: Server) -> Running {
     let admin = server.admin();
     let agent = admin.add_node("n1");
     let id = admin.queue("n1");
     assert_eq!(agent.claim_id(), id);
-    Running {
-        server,
-        admin,
-        agent,
-        id,
-    }
+    (server, admin, agent, id)
 }
 
 pub(crate) fn running() -> Running {
@@ -34,6 +29,12 @@ pub(crate) fn running() -> Running {
 fn running_with_a_small_tail() -> Running {
     let size = SMALL_TAIL.to_string();
     running_on(Server::with(&[("HYPRBOX_STDOUT_MAX_BYTES", &size)]))
+}
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
 }
 
 /// Bytes and dropped bytes of one stream.
@@ -53,12 +54,7 @@ pub(crate) fn numbered(bytes: usize) -> String {
 
 #[test]
 fn chunks_are_put_together_at_their_offsets() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     let answer = agent.output(
         &id,
         &[chunk("stdout", 0, "one\n"), chunk("stderr", 0, "oops\n")],
@@ -78,12 +74,7 @@ fn chunks_are_put_together_at_their_offsets() {
 
 #[test]
 fn the_overlap_with_known_bytes_is_ignored() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     agent.say(&id, 0, "abcdef");
     for (offset, text, bytes) in [
         (0, "abcdef", 6),
@@ -103,12 +94,7 @@ fn the_overlap_with_known_bytes_is_ignored() {
 
 #[test]
 fn a_repeated_call_changes_nothing() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     let call = [
         chunk("stdout", 0, "a"),
         chunk("stderr", 0, "x"),
@@ -124,12 +110,7 @@ fn a_repeated_call_changes_nothing() {
 
 #[test]
 fn a_gap_is_joined_over_and_counted() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     agent.say(&id, 0, "abc");
     assert_eq!(agent.say(&id, 10, "xyz").count("stdoutBytes"), 13);
     let job = admin.job(&id);
@@ -150,12 +131,7 @@ fn a_gap_is_joined_over_and_counted() {
 
 #[test]
 fn an_empty_chunk_past_the_end_does_not_make_a_gap() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     agent.say(&id, 0, "abc");
     agent.say(&id, 3, "");
     let job = admin.job(&id);
@@ -164,12 +140,7 @@ fn an_empty_chunk_past_the_end_does_not_make_a_gap() {
 
 #[test]
 fn the_founding_documents_form_is_appended() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     agent.succeed(&id);
     let founding = agent.founding();
     let id = admin.queue("n1");
@@ -192,12 +163,7 @@ fn counts_of(answer: &Value) -> (u64, u64) {
 
 #[test]
 fn bytes_that_are_not_utf8_are_kept_unchanged() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     let bytes = b"\x00\xff\xfe caf\xc3\xa9 \xc3\x28 \x1b[31mred\x1b[0m\r\n";
     agent.output(&id, &[bytes_chunk("stdout", 0, bytes)]);
     assert_eq!(admin.log(&id, "stdout"), bytes);
@@ -213,12 +179,7 @@ fn bytes_that_are_not_utf8_are_kept_unchanged() {
 #[test]
 fn the_tail_is_exactly_4_mib_by_default() {
     const TAIL: usize = 4_194_304;
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     let text = numbered(TAIL + 100_003);
     let (mut offset, step) = (0, 1_500_001);
     while offset < text.len() {
@@ -241,12 +202,7 @@ fn the_tail_is_exactly_4_mib_by_default() {
 fn the_tail_is_exact_however_the_output_is_chunked() {
     let tail = SMALL_TAIL as usize;
     for steps in [[1_000, 7, 65_536], [65_535, 1, 2], [200_000, 3, 70_001]] {
-        let Running {
-            server: _server,
-            admin,
-            agent,
-            id,
-        } = running_with_a_small_tail();
+        let (_server, admin, agent, id) = running_with_a_small_tail();
         let text = numbered(300_000);
         let mut offset = 0;
         for step in steps.into_iter().cycle().take(60) {
@@ -268,12 +224,7 @@ fn the_tail_is_exact_however_the_output_is_chunked() {
 
 #[test]
 fn a_gap_counts_as_dropped() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running_with_a_small_tail();
+    let (_server, admin, agent, id) = running_with_a_small_tail();
     let text = numbered(SMALL_TAIL as usize);
     agent.say(&id, 0, &text);
     agent.say(&id, SMALL_TAIL + 50, "end");
@@ -285,12 +236,7 @@ fn a_gap_counts_as_dropped() {
 
 #[test]
 fn each_stream_has_a_tail_of_its_own() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running_with_a_small_tail();
+    let (_server, admin, agent, id) = running_with_a_small_tail();
     agent.output(&id, &[chunk("stderr", 0, "first\n")]);
     agent.say(&id, 0, &numbered(200_000));
     assert_eq!(admin.job(&id)["stderr"], "first\n");
@@ -299,12 +245,7 @@ fn each_stream_has_a_tail_of_its_own() {
 
 #[test]
 fn both_streams_are_in_the_order_in_which_they_were_read() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     agent.output(
         &id,
         &[
@@ -326,12 +267,7 @@ fn both_streams_are_in_the_order_in_which_they_were_read() {
 
 #[test]
 fn ranges_of_the_log_are_served() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     agent.say(&id, 0, "0123456789");
     let part = |range: &str| {
         admin
@@ -360,12 +296,7 @@ fn ranges_of_the_log_are_served() {
 
 #[test]
 fn an_agent_flushes_faster_while_somebody_watches() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     assert_eq!(agent.say(&id, 0, "a")["flushMs"], 1500);
     let path = format!("/api/jobs/{id}/stream");
     let mut stream = admin.get(&path).open();
@@ -382,12 +313,7 @@ fn an_agent_flushes_faster_while_somebody_watches() {
 
 #[test]
 fn operators_read_the_output_as_text() {
-    let Running {
-        server,
-        admin,
-        agent,
-        id,
-    } = running_with_a_small_tail();
+    let (server, admin, agent, id) = running_with_a_small_tail();
     let text = numbered(100_000);
     for (index, part) in text.as_bytes().chunks(9_999).enumerate() {
         agent.output(&id, &[bytes_chunk("stdout", index as u64 * 9_999, part)]);
@@ -406,12 +332,7 @@ fn operators_read_the_output_as_text() {
 
 #[test]
 fn acknowledged_output_survives_a_kill() {
-    let Running {
-        mut server,
-        agent,
-        id,
-        ..
-    } = running();
+    let (mut server, _admin, agent, id) = running();
     for number in 0..20_u64 {
         agent.say(&id, number * 2, "x\n");
     }

@@ -1,31 +1,16 @@
 //! Which calls with output are accepted: whose, for which jobs, compressed or not, and how large.
 
-use std::io::Write as _;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::harness::{Field, Raw, chunk};
-use crate::output::{Running, counts, running};
+use crate::output::{counts, gzip, running};
 
 /// The limit of a request's body.
 const BODY_MAX: usize = 8 * 1024 * 1024;
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).expect("encodes");
-    encoder.finish().expect("encodes")
-}
-
 #[test]
 fn only_the_claiming_instance_may_send_output() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     let chunks = json!({"chunks": [chunk("stdout", 0, "mine")]});
     for other in [agent.instance("two"), agent.founding()] {
         other
@@ -52,12 +37,7 @@ fn only_the_claiming_instance_may_send_output() {
 
 #[test]
 fn only_running_jobs_accept_output() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     let chunks = json!({"chunks": [chunk("stdout", 0, "late")]});
     agent.complete(&id, &json!({"exitCode": 3})).ok();
     agent.output_call(&id, &chunks).gives(409);
@@ -74,12 +54,7 @@ fn only_running_jobs_accept_output() {
 
 #[test]
 fn a_compressed_body_is_decompressed() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     let send = |offset: u64, text: &str, encoding: &str, pack: bool| {
         let body = json!({"chunks": [chunk("stdout", offset, text)]}).to_string();
         let bytes = if pack {
@@ -102,12 +77,7 @@ fn a_compressed_body_is_decompressed() {
 
 #[test]
 fn a_body_has_at_most_8_mib_compressed_or_not() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     let path = format!("/api/jobs/{id}/output?agent=one");
     let body = |bytes: usize| {
         let around = json!({"chunks": [chunk("stdout", 0, "")]})
@@ -147,9 +117,7 @@ fn a_body_has_at_most_8_mib_compressed_or_not() {
 
 #[test]
 fn a_body_without_a_length_is_also_bounded() {
-    let Running {
-        server, agent, id, ..
-    } = running();
+    let (server, _admin, agent, id) = running();
     let mut raw = Raw::open(&server);
     raw.write(format!(
         "POST /api/jobs/{id}/output?agent=one HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
@@ -169,12 +137,7 @@ fn a_body_without_a_length_is_also_bounded() {
 #[test]
 fn interleaved_streams_keep_their_order_and_chunks_per_call_are_limited() {
     const CHUNKS_MAX: u64 = 16_384;
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     let turns = |from: u64, count: u64| -> Vec<Value> {
         let turn = |number: u64| match number % 2 {
             0 => chunk("stdout", number / 2, "o"),
@@ -194,12 +157,7 @@ fn interleaved_streams_keep_their_order_and_chunks_per_call_are_limited() {
 
 #[test]
 fn every_fault_of_a_chunk_is_named() {
-    let Running {
-        server: _server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (_server, admin, agent, id) = running();
     let refused = agent
         .output_call(
             &id,

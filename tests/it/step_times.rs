@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{FakeAgent, Field, Person, Server, chunk};
-use crate::output::{Running, running};
+use crate::output::running;
 
 const OUTPUT: &str = "==> [1/3] One\na\n==> [2/3] Two (already done)\n==> [3/3] Three\nb\n";
 /// The ends of the announcing lines.
@@ -80,12 +80,7 @@ fn steps_are_timed_by_the_node_however_late_their_output_arrives() {
 
 #[test]
 fn lines_have_the_times_of_their_steps_in_downloads_and_streams() {
-    let Running {
-        server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (server, admin, agent, id) = running();
     // As if the job had run for long: a script does not begin before its claim.
     server
         .database()
@@ -156,12 +151,7 @@ fn lines_have_the_times_of_their_steps_in_downloads_and_streams() {
 
 #[test]
 fn forged_times_are_not_believed_and_do_not_pile_up() {
-    let Running {
-        server,
-        admin,
-        agent,
-        id,
-    } = running();
+    let (server, admin, agent, id) = running();
     let many: Vec<Value> = (0..1_000).map(|n| json!({"lineEnd": n, "ms": n})).collect();
     let times =
         |stamps: &[Value]| json!({"chunks": [], "stepTimes": {"elapsedMs": 9, "stamps": stamps}});
