@@ -17,8 +17,9 @@ use crate::clock::{self, Timestamp};
 use crate::store::Change;
 use crate::sync::lock;
 
-/// Changes that a slow receiver may fall behind before it must read everything again.
-const BACKLOG: usize = 4_096;
+/// Changes that a slow receiver may fall behind before it must read everything again. Their places
+/// take 100 bytes each from the start.
+const BACKLOG: usize = 2_048;
 /// How long a job counts as watched after another server has announced a viewer. Servers repeat the
 /// announcement every few seconds.
 const WATCHED_FOR: Duration = Duration::from_secs(12);
