@@ -13,6 +13,9 @@ set -eu
 # The agents that the server ships: machine and SHA-256.
 agents='@AGENTS@'
 
+# The keys with which the server signs jobs. The node runs no others.
+sign_keys='@SIGN_KEYS@'
+
 root=${DESTDIR:-}
 
 say() { printf 'hyprbox: %s\n' "$*"; }
@@ -134,7 +137,7 @@ main() {
 
     # Exchanges the code for the token, writes the settings, checks everything, and starts the unit
     # if systemd is running.
-    "$program" enroll --env-file "$root/etc/hyprbox/agent.env" ${root:+--no-start} "$url" "$code"
+    HYPRBOX_SIGN_KEYS=$sign_keys "$program" enroll --env-file "$root/etc/hyprbox/agent.env" ${root:+--no-start} "$url" "$code"
     case $init$root in
         openrc)
             rc-update add hyprbox-agent default

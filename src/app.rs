@@ -26,13 +26,14 @@ use crate::auth::{Auth, AuthConfig, strict_transport};
 use crate::config::{BackupPlan, Config, DatabaseUrl, reachable};
 use crate::http::{ApiError, Budget, KnownParameters, answer_headers, refuse_unknown_parameters};
 use crate::hub::Hub;
-use crate::jobs::{Jobs, Limits, PollFastPath, SecretKey};
+use crate::jobs::{Jobs, Limits, PollFastPath, SecretKey, sign_existing};
 use crate::metrics::{Metrics, count_requests};
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, Ops};
 use crate::presets::Catalog;
 use crate::runs::Runs;
-use crate::store::{Change, Store, refuse_emptied, server_state};
+use crate::signing::{CurrentKey, ServerSigner};
+use crate::store::{Change, Store, Tx, refuse_emptied, server_state};
 use crate::tasks::TASKS;
 use crate::tls::Tls;
 use crate::{audit, dashboard, server};
@@ -178,10 +179,18 @@ impl App {
         let _first = auth_cell.set(auth.clone());
         let catalog = Arc::new(Catalog::open(config.presets_dir.as_deref()));
         let clock = Arc::new(RunClock::default());
-        let install = Install::new(config.agent_dir.clone());
-        let nodes = Nodes::load(store.clone(), hub, Arc::clone(&clock), install.clone())
-            .await
-            .map_err(StartError::of)?;
+        let key = Arc::new(key);
+        let signer = open_signer(&store, &key, config).await?;
+        let install = Install::new(config.agent_dir.clone(), signer.clone());
+        let nodes = Nodes::load(
+            store.clone(),
+            hub,
+            Arc::clone(&clock),
+            install.clone(),
+            signer,
+        )
+        .await
+        .map_err(StartError::of)?;
         let limits = Limits {
             stdout_max_bytes: config.stdout_max_bytes,
             lease_seconds: config.lease_seconds,
@@ -317,6 +326,18 @@ async fn refuse_other_key(
          if the key is lost, run `DELETE FROM server_key` in the database to accept this one",
         config.secret_key_file.display()
     )))
+}
+
+/// Opens the sign key. At the first start, creates it and signs what is queued.
+async fn open_signer(
+    store: &Store,
+    key: &Arc<SecretKey>,
+    config: &Config,
+) -> Result<ServerSigner, StartError> {
+    let key = Arc::clone(key);
+    let sign = move |tx: &mut dyn Tx, signer: &CurrentKey| sign_existing(tx, signer, &key);
+    let signer = ServerSigner::open(store.clone(), &config.sign_key_file, sign);
+    signer.await.map_err(StartError::of)
 }
 
 fn backups_of(config: &Config) -> Option<(BackupPlan, PathBuf)> {

@@ -27,6 +27,7 @@ pub mod presets;
 pub mod program;
 pub mod runs;
 mod server;
+pub mod signing;
 pub mod store;
 mod sync;
 pub mod tasks;

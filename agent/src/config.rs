@@ -21,6 +21,11 @@ pub struct Config {
     /// A PEM file with the only certificate authorities to trust. Without it, the system's are
     /// trusted.
     pub ca_file: Option<PathBuf>,
+    /// The file with the keys with which the server signs jobs; `None`: in the state folder.
+    pub trusted_servers: Option<PathBuf>,
+    /// The list of the people who must sign this node's jobs; `None`: `/etc/hyprbox/signers`, if it
+    /// exists.
+    pub signers: Option<PathBuf>,
     /// Allows plain http to a server on another machine.
     pub insecure_http: bool,
     /// Passes `HYPRBOX_FORCE=1` to each script, which then skips its distro guard.
@@ -124,6 +129,14 @@ const CA_FILE: Setting = Setting {
     var: "HYPRBOX_CA_FILE",
     flag: "--ca-file",
 };
+const TRUSTED_SERVERS: Setting = Setting {
+    var: "HYPRBOX_TRUSTED_SERVERS",
+    flag: "--trusted-servers",
+};
+const SIGNERS: Setting = Setting {
+    var: "HYPRBOX_SIGNERS",
+    flag: "--signers",
+};
 const INSECURE_HTTP: Setting = Setting {
     var: "HYPRBOX_INSECURE_HTTP",
     flag: "--insecure-http",
@@ -182,7 +195,7 @@ impl<'a> RawSettings<'a> {
                     .optional_value()
                     .map_or_else(|| "1".to_owned(), |v| v.to_string_lossy().into_owned()),
                 "--api-url" | "--node-id" | "--node-token" | "--interval" | "--state-dir"
-                | "--ca-file" | "--job-env" => {
+                | "--ca-file" | "--job-env" | "--trusted-servers" | "--signers" => {
                     let value = parser.value().map_err(usage)?;
                     value.to_string_lossy().into_owned()
                 }
@@ -255,6 +268,27 @@ impl<'a> RawSettings<'a> {
         }
         let value = (self.env)(setting.var)?;
         (!value.is_empty()).then(|| (setting.var.to_owned(), value))
+    }
+
+    fn path(&self, setting: &Setting) -> Result<Option<PathBuf>, ConfigError> {
+        let Some((name, value)) = self.get(setting) else {
+            return Ok(None);
+        };
+        let path = std::path::absolute(&value);
+        path.map(Some)
+            .map_err(|_| bad(&name, &value, "the path of a file"))
+    }
+
+    fn signers(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let path = self.path(&SIGNERS)?;
+        match (&path, self.get(&SIGNERS)) {
+            // Without this, a typing error would let jobs run that nobody has signed.
+            (Some(path), Some((name, value))) if !path.is_file() => {
+                let allowed = "an existing file: the list of the people who may sign this node's jobs, in OpenSSH's format of allowed signers";
+                Err(bad(&name, &value, allowed))
+            }
+            _ => Ok(path),
+        }
     }
 
     fn job_env(&self) -> Result<Vec<String>, ConfigError> {
@@ -346,6 +380,8 @@ impl<'a> RawSettings<'a> {
             interval,
             state_dir: self.state_dir()?,
             ca_file: self.ca_file()?,
+            trusted_servers: self.path(&TRUSTED_SERVERS)?,
+            signers: self.signers()?,
             insecure_http,
             force: self.switch(&FORCE)?,
             job_env: self.job_env()?,

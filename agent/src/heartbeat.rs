@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use hyprbox_protocol::HeartbeatRequest;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -28,6 +28,10 @@ pub(crate) struct Report {
     pub(crate) process: Option<String>,
     /// Why the agent takes no jobs, in one line.
     pub(crate) problem: Option<String>,
+    /// Whether the node runs only jobs that a person has signed.
+    pub(crate) requires_signatures: bool,
+    /// Fingerprints of the server's keys.
+    pub(crate) trusted_keys: Vec<String>,
 }
 
 /// The report, shared by the poll loop and the heartbeat.
@@ -35,6 +39,8 @@ pub(crate) struct Report {
 pub(crate) struct SharedReport {
     report: Mutex<Report>,
     changed: Notify,
+    /// Whether the server has received a report.
+    arrived: watch::Sender<bool>,
 }
 
 impl SharedReport {
@@ -45,17 +51,31 @@ impl SharedReport {
             .clone()
     }
 
-    /// Changes the report. The heartbeat sends a new problem at once.
+    /// Waits until the server has received a first report.
+    pub(crate) async fn arrived(&self) {
+        let mut arrived = self.arrived.subscribe();
+        // The sender lives as long as this report.
+        let _closed = arrived.wait_for(|arrived| *arrived).await;
+    }
+
+    /// Changes the report. The heartbeat sends at once what matters for jobs.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Report)) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         let before = report.clone();
         change(&mut report);
-        if before.problem != report.problem {
+        let matters = |report: &Report| {
+            (
+                report.problem.clone(),
+                report.requires_signatures,
+                report.trusted_keys.clone(),
+            )
+        };
+        if matters(&before) != matters(&report) {
             self.changed.notify_one();
         }
     }
 
-    /// Waits until the problem has changed since the last call.
+    /// Waits until what matters for jobs has changed since the last call.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -72,6 +92,7 @@ pub(crate) async fn beat(config: &Config, client: &Client, shared: &SharedReport
         request.facts = news.as_ref().and_then(Snapshot::to_json);
         match client.heartbeat(&request).await {
             Ok(()) => {
+                shared.arrived.send_replace(true);
                 if let Some(news) = news {
                     facts.record_sent(news);
                 }
@@ -107,6 +128,8 @@ fn request(config: &Config, report: Report) -> HeartbeatRequest {
         instance: report.instance,
         process: report.process,
         problem: report.problem,
+        requires_signatures: Some(report.requires_signatures),
+        trusted_keys: Some(report.trusted_keys),
         sent_at_ms: since_1970
             .ok()
             .and_then(|since| i64::try_from(since.as_millis()).ok()),

@@ -19,6 +19,8 @@ mod heartbeat;
 mod host;
 #[cfg(target_os = "linux")]
 mod job;
+#[cfg(target_os = "linux")]
+mod job_trust;
 pub mod log;
 #[cfg(target_os = "linux")]
 mod poll;
@@ -94,6 +96,8 @@ async fn run_on_this_system(
         return Err(e.into());
     }
     let shared_report = heartbeat::SharedReport::default();
+    let trust = job_trust::JobTrust::new(config);
+    trust.report(&shared_report);
     if let Ok(state) = &state {
         // So that the first heartbeat already names them.
         shared_report.change(|report| {
@@ -104,7 +108,7 @@ async fn run_on_this_system(
     tokio::select! {
         () = shutdown => {}
         () = heartbeat::beat(config, client, &shared_report) => {}
-        () = poll::work(config, Arc::clone(client), state, &shared_report) => {}
+        () = poll::work(config, Arc::clone(client), state, (&shared_report, trust)) => {}
         () = supervisor::orphans::reap() => {}
     }
     heartbeat::send_stopping(config, client, shared_report.get()).await;

@@ -84,9 +84,9 @@ impl Seed {
         self.connection.execute(
             "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1 - 1)
              INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds,
-                script_sha256, lines, params, script)
+                script_sha256, lines, params, script, envelope, signature)
              SELECT format('02900000-%04x-7000-%04x-%012x', abs(random()) >> 47, 32768 + (abs(random()) >> 49), n), 'QUEUED', 'true', 'n' || n, ?2,
-                'bench@example.org', '2026-01-02T00:00:00.000Z', 600, ?3, 0, '{}', ?4
+                'bench@example.org', '2026-01-02T00:00:00.000Z', 600, ?3, 0, '{}', ?4, '{}', 'not checked by the benchmark''s agents'
              FROM numbers",
             params![count as i64, self.owner, digest, script],
         )?;

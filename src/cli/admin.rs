@@ -1,19 +1,24 @@
-//! `hyprbox admin password`: sets a password directly in the database, for an ADMIN who can't log
-//! in. Uses the server's own configuration, store and rules.
+//! `hyprbox admin`: commands on the server's machine, directly in the database. `password` sets a
+//! password for somebody who can't log in. `rotate-sign-key` replaces the key that signs jobs. Uses
+//! the server's own configuration, store and rules.
 
 use std::sync::Arc;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::ask;
 use super::error::{CliError, exit};
 use super::queue::no_such;
 use super::screen::print_note;
+use crate::audit;
 use crate::auth::{Auth, AuthConfig, check_password};
+use crate::clock;
 use crate::config::{self, DatabaseUrl};
-use crate::store::Store;
+use crate::signing;
+use crate::store::{Store, job};
 
 pub(super) const NAME: &str = "admin";
+const ROTATE: &str = "rotate-sign-key";
 
 /// `hyprbox admin`
 pub fn command() -> Command {
@@ -25,22 +30,43 @@ pub fn command() -> Command {
              change is recorded in the audit log. The server may be running. Run this command as the server's user or as root.",
         )
         .arg(Arg::new("email").value_name("EMAIL").required(true).help("The user's email"));
+    let rotate = Command::new(ROTATE)
+        .about("Replace the key that signs jobs")
+        .long_about(
+            "Replace the key that signs jobs. The old key names the new one as its successor, so that agents follow by \
+             themselves, and what is queued still runs. The server may be running. With several servers, copy the new key \
+             file to each of them at once. Run this command as the server's user or as root.",
+        )
+        .arg(
+            Arg::new("compromised")
+                .long("compromised")
+                .action(ArgAction::SetTrue)
+                .help("The old key was stolen or lost: agents do not follow, queued jobs are cancelled, and every node must be enrolled again"),
+        );
     Command::new(NAME)
-        .about("Set a forgotten password, on the server's machine")
+        .about("Set a forgotten password or replace the sign key, on the server's machine")
         .subcommand_required(true)
         .arg_required_else_help(true)
         // The secret key is not needed.
         .subcommand(
             config::with_data_place(password)
+                .mut_arg("HYPRBOX_SECRET_KEY_FILE", |key| key.hide(true))
+                .mut_arg("HYPRBOX_SIGN_KEY_FILE", |key| key.hide(true)),
+        )
+        .subcommand(
+            config::with_data_place(rotate)
                 .mut_arg("HYPRBOX_SECRET_KEY_FILE", |key| key.hide(true)),
         )
 }
 
 pub(super) async fn run(matches: &ArgMatches) -> Result<u8, CliError> {
-    let Some(("password", arguments)) = matches.subcommand() else {
-        return Err(CliError::usage(
-            "hyprbox admin has only one command: password",
-        ));
+    let arguments = match matches.subcommand() {
+        Some(("password", arguments)) => arguments,
+        Some((ROTATE, arguments)) => return rotate_sign_key(arguments).await,
+        _ => {
+            let message = format!("hyprbox admin has the commands password and {ROTATE}");
+            return Err(CliError::usage(message));
+        }
     };
     let email = arguments
         .get_one::<String>("email")
@@ -77,6 +103,42 @@ async fn set_password(auth: &Auth, email: &str) -> Result<u8, CliError> {
         "Changed the password of {} ({}). Their sessions have ended.",
         user.email, user.role
     ));
+    Ok(0)
+}
+
+async fn rotate_sign_key(arguments: &ArgMatches) -> Result<u8, CliError> {
+    let place = config::data_place(arguments).map_err(CliError::failed)?;
+    let store = open(arguments)?;
+    let is_compromised = arguments.get_flag("compromised");
+    let rotated = signing::rotate(&store, &place.sign_key_file, is_compromised, move |tx| {
+        let entry = audit::Entry {
+            actor: "server",
+            action: "sign_key.rotate",
+            job_id: None,
+            node_id: None,
+            detail: is_compromised.then_some("compromised: agents must be enrolled again"),
+        };
+        audit::record(tx, entry)?;
+        if !is_compromised {
+            return Ok(0);
+        }
+        let why = "cancelled: the server's sign key was replaced";
+        job::cancel_everything(tx, why, clock::now())
+    })
+    .await;
+    store.close().await;
+    let rotation = rotated.map_err(|error| CliError::failed(error.to_string()))?;
+    let file = place.sign_key_file.display();
+    print_note(&format!(
+        "Jobs are signed with the new key {} in {file} from now on.",
+        rotation.fingerprint
+    ));
+    if is_compromised {
+        print_note(&format!(
+            "Cancelled {} queued jobs. Enrol every node again: until then, its agent refuses all jobs.",
+            rotation.cancelled
+        ));
+    }
     Ok(0)
 }
 

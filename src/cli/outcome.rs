@@ -22,12 +22,12 @@ impl DoneEvent {
 
     fn exit_code_of_failure(&self) -> u8 {
         use FailureReason::{
-            AgentDisappeared, Killed, NodeRestarted, ScriptChanged, SecretsSealed, TimedOut,
+            AgentDisappeared, Killed, NodeRestarted, Refused, SecretsSealed, TimedOut,
         };
         match self.error_msg.as_deref().and_then(FailureReason::parse) {
             Some(TimedOut) => return exit::TIMED_OUT,
             Some(AgentDisappeared | NodeRestarted | Killed) => return exit::KILLED,
-            Some(SecretsSealed | ScriptChanged) | None => {}
+            Some(SecretsSealed | Refused) | None => {}
         }
         // An errorMsg makes a job FAILED, whatever its code.
         self.exit_code

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use ipnet::IpNet;
+use nix::unistd::{AccessFlags, access};
 
 pub(crate) use operator::{DataPlace, data_place, operators_config};
 pub use settings::serve_command;
@@ -63,6 +64,8 @@ pub struct Config {
     pub lease_seconds: u64,
     /// Seals secret params and keys the digests of idempotent requests.
     pub secret_key_file: PathBuf,
+    /// Signs jobs.
+    pub sign_key_file: PathBuf,
     /// Bearer token that may read `/metrics`.
     pub metrics_token: Option<String>,
     /// Email and password of the first ADMIN, created at startup if there are no users.
@@ -134,6 +137,7 @@ impl Config {
                 .number("HYPRBOX_LEASE_SECONDS", 3, 86_400)?
                 .unwrap_or(90),
             secret_key_file: secret_key_file(&source, &data_dir),
+            sign_key_file: sign_key_file(&source, &data_dir),
             metrics_token: source.read(
                 "HYPRBOX_METRICS_TOKEN",
                 "printable ASCII characters without spaces",
@@ -220,4 +224,21 @@ fn secret_key_file(source: &Source<'_>, data_dir: &Path) -> PathBuf {
     source
         .text("HYPRBOX_SECRET_KEY_FILE")
         .map_or_else(|| data_dir.join("secret.key"), PathBuf::from)
+}
+
+fn sign_key_file(source: &Source<'_>, data_dir: &Path) -> PathBuf {
+    if let Some(given) = source.text("HYPRBOX_SIGN_KEY_FILE") {
+        return PathBuf::from(given);
+    }
+    // Servers that share a database share the secret key, and need the same sign key.
+    let next_to_secret = secret_key_file(source, data_dir).with_file_name("sign.key");
+    let in_data_dir = data_dir.join("sign.key");
+    let folder = next_to_secret.parent().unwrap_or(data_dir);
+    let is_usable = next_to_secret.exists()
+        || (!in_data_dir.exists() && access(folder, AccessFlags::W_OK).is_ok());
+    if is_usable {
+        next_to_secret
+    } else {
+        in_data_dir
+    }
 }

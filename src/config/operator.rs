@@ -10,7 +10,7 @@ use hyprbox_protocol::parse_environment;
 
 use super::source::Source;
 use super::values::{data_dir, database};
-use super::{Config, DatabaseUrl, secret_key_file};
+use super::{Config, DatabaseUrl, secret_key_file, sign_key_file};
 
 /// Environment file of the packaged service.
 const SERVICE_FILE: &str = "/etc/hyprbox/server.env";
@@ -19,6 +19,7 @@ const SERVICE_FILE: &str = "/etc/hyprbox/server.env";
 pub(crate) struct DataPlace {
     pub(crate) database: DatabaseUrl,
     pub(crate) secret_key_file: PathBuf,
+    pub(crate) sign_key_file: PathBuf,
 }
 
 /// Finds the data of this machine's server.
@@ -45,6 +46,7 @@ pub(crate) fn data_place(flags: &ArgMatches) -> Result<DataPlace, String> {
     Ok(DataPlace {
         database: database(&source, &data_dir).map_err(|error| error.to_string())?,
         secret_key_file: secret_key_file(&source, &data_dir),
+        sign_key_file: sign_key_file(&source, &data_dir),
     })
 }
 

@@ -51,6 +51,11 @@ const SETTINGS: &[Setting] = &[
         help: "File of the key that seals secrets [<data>/secret.key]",
     },
     Setting {
+        variable: "HYPRBOX_SIGN_KEY_FILE",
+        flag: "sign-key-file",
+        help: "File of the key that signs jobs [sign.key next to the secret key]",
+    },
+    Setting {
         variable: "HYPRBOX_METRICS_TOKEN",
         flag: "metrics-token",
         help: "Bearer token that may read /metrics",
@@ -145,7 +150,10 @@ pub(crate) fn with_data_place(command: Command) -> Command {
     with_flags(command, |variable| {
         matches!(
             variable,
-            "HYPRBOX_DATABASE_URL" | "HYPRBOX_DATA_DIR" | "HYPRBOX_SECRET_KEY_FILE"
+            "HYPRBOX_DATABASE_URL"
+                | "HYPRBOX_DATA_DIR"
+                | "HYPRBOX_SECRET_KEY_FILE"
+                | "HYPRBOX_SIGN_KEY_FILE"
         )
     })
 }

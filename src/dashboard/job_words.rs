@@ -174,8 +174,9 @@ fn advice(job: &JobView) -> &'static str {
         Some(FailureReason::SecretsSealed) => {
             "The server's key file has changed since the job was queued. Queue the job again and enter its secrets again."
         }
-        Some(FailureReason::ScriptChanged) => {
-            "Somebody changed the job's row in the database. Find out who, then queue the job again."
+        Some(FailureReason::Refused) => {
+            "Nothing of it ran. Unless a key was just replaced, find out who changed the job or the connection, then queue \
+             it again."
         }
         Some(FailureReason::Killed) | None => advice_on_code(job.exit_code, job.signal.as_deref()),
     }

@@ -132,6 +132,8 @@ impl Agent {
 async fn start_agent(client: &Client, url: &str, folder: &Path) -> anyhow::Result<Agent> {
     let node_token = client.add_node(NODE).await?;
     let config = hyprbox_agent::Config {
+        trusted_servers: None,
+        signers: None,
         api_url: url.to_owned(),
         node_id: NODE.to_owned(),
         node_token,

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use crate::http::{ApiError, FieldErrors};
 use crate::nodes::node_not_found;
 use crate::presets::Snapshot;
+use crate::signing::CantSign;
 use crate::store::StoreError;
 use crate::store::job::JobStatus;
 
@@ -48,6 +49,9 @@ pub enum JobError {
     NodeBusy,
     #[error("The secrets could not be sealed")]
     CantSeal,
+    /// The sign key can't be used until an operator has fixed it.
+    #[error("Jobs can't be signed: {0}")]
+    CantSign(#[from] CantSign),
     /// One call has more chunks than the `max` that are accepted.
     #[error("One call takes at most {max} chunks; send the rest in further calls")]
     TooManyChunks { max: usize },
@@ -93,6 +97,7 @@ impl From<JobError> for ApiError {
             JobError::TokenGone => ApiError::unauthorized(message),
             JobError::NodeBusy => ApiError::conflict("node_busy", message),
             JobError::CantSeal => ApiError::internal(message),
+            JobError::CantSign(_) => ApiError::unavailable("cant_sign", message),
             JobError::TooManyChunks { .. } => {
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_chunks", message)
             }

@@ -26,6 +26,7 @@ pub use life::poll_fast_path::{FastAnswer, PollFastPath};
 pub use life::queue::{
     Idempotency, QueueOutcome, QueueRequest, RenderedPreset, check_timeout, find_key,
 };
+pub use life::sign::{SealedSecrets, Statement, sign_existing};
 pub use live::events::{Counted, DoneEvent, StatusEvent};
 pub use log::diff::unified as unified_diff;
 pub use log::expected_times::{ExpectedTimes, Progress};
@@ -39,7 +40,7 @@ pub use run::advance::RunAdvance;
 pub use run::plan::{Plan, PlanRequest};
 pub use run::step::RunStep;
 pub use run::view::RunView;
-pub use view::{HoldFacts, HoldView, JobDetail, JobView};
+pub use view::{HoldFacts, HoldView, JobDetail, JobView, SignedBy};
 
 use crate::auth::OperatorScope;
 use crate::hub::Hub;
@@ -84,7 +85,7 @@ pub struct Services {
     pub(crate) metrics: Metrics,
     pub(crate) milestones: life::milestones::Milestones,
     limits: Limits,
-    key: SecretKey,
+    key: Arc<SecretKey>,
     run_advance: RunAdvance,
     polls: life::poll::PollTracker,
     tails: live::tail::Tails,
@@ -111,7 +112,7 @@ impl Jobs {
         catalog: Arc<Catalog>,
         metrics: Metrics,
         limits: Limits,
-        key: SecretKey,
+        key: Arc<SecretKey>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let (store, hub) = (nodes.store.clone(), Arc::clone(&nodes.hub));

@@ -80,6 +80,9 @@ pub struct JobView {
     /// preset's file differs from the commit.
     #[schema(required = true)]
     pub preset_commit: Option<String>,
+    /// The key of the person who signed the job; `null` if only the server has.
+    #[schema(required = true)]
+    pub signed_by: Option<SignedBy>,
     /// Bytes that the script wrote to stdout.
     pub stdout_bytes: u64,
     /// Bytes that the script wrote to stderr.
@@ -88,6 +91,15 @@ pub struct JobView {
     pub stdout_dropped: u64,
     /// Bytes of stderr that are not kept.
     pub stderr_dropped: u64,
+}
+
+/// The key with which a person signed a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SignedBy {
+    /// `SHA256:…`, as `ssh-keygen -l` shows it.
+    pub fingerprint: String,
+    /// The key's comment, often an email.
+    pub comment: String,
 }
 
 /// A reason why a QUEUED job can't be claimed yet.
@@ -145,6 +157,9 @@ impl From<Job> for JobView {
             script_sha256: job.script_sha256,
             preset_version: job.preset_source.version,
             preset_commit: job.preset_source.commit,
+            signed_by: job
+                .signed_by
+                .and_then(|json| serde_json::from_str(&json).ok()),
             stdout_bytes: job.stdout.bytes,
             stderr_bytes: job.stderr.bytes,
             stdout_dropped: job.stdout.dropped,
@@ -181,7 +196,10 @@ impl HoldFacts {
                     let since = self.run_paused_at.unwrap_or(self.created_at);
                     ("the run is paused".to_owned(), since)
                 }
-                HoldKind::Signature => ("waits for a signature".to_owned(), self.created_at),
+                HoldKind::Signature => {
+                    let detail = "the node runs only jobs that a person has signed";
+                    (detail.to_owned(), self.created_at)
+                }
             };
             HoldView {
                 kind,

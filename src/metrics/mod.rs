@@ -14,6 +14,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use hyprbox_protocol::Refusal;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -41,6 +42,11 @@ struct ByOutcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStatus {
     status: &'static str,
 }
@@ -63,6 +69,7 @@ struct Inner {
     process: Registry,
     requests: Arc<RequestCounts>,
     presets: Arc<PresetCounts>,
+    refused: Family<ByReason, Counter>,
     queue_seconds: Histogram,
     log_bytes: Counter,
     viewers: Gauge,
@@ -103,6 +110,7 @@ impl Metrics {
             process: Registry::with_prefix("process"),
             requests: Arc::default(),
             presets: Arc::default(),
+            refused: Family::default(),
             queue_seconds: Histogram::new(QUEUE_BOUNDS),
             log_bytes: Counter::default(),
             viewers: Gauge::<i64, AtomicI64>::default(),
@@ -127,6 +135,11 @@ impl Inner {
     fn with_jobs(mut self) -> Self {
         let registry = &mut self.registry;
         registry.register_collector(Box::new(Arc::clone(&self.presets)));
+        registry.register(
+            "jobs_refused",
+            "Jobs that were refused since the start because of their signature, by reason",
+            self.refused.clone(),
+        );
         registry.register_with_unit(
             "job_queue",
             "Time from queue to claim",
@@ -281,6 +294,12 @@ impl Metrics {
         };
         let presets = &self.0.presets;
         presets.count_finished(&job.preset, outcome, duration);
+    }
+
+    /// Counts a job that was refused because of its signature.
+    pub fn refused(&self, reason: Refusal) {
+        let reason = reason.as_str();
+        self.0.refused.get_or_create(&ByReason { reason }).inc();
     }
 
     /// Counts output that arrived.

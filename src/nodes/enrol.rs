@@ -44,6 +44,9 @@ pub(super) struct EnrolAnswer {
     node_id: String,
     /// The node's token, `hbn_…`, shown only once.
     token: String,
+    /// The public keys with which this server signs jobs, as in a public key file:
+    /// `ssh-ed25519 AAAA…`.
+    sign_keys: Vec<String>,
 }
 
 /// Creates a one-time code for a node and voids its previous one.
@@ -107,6 +110,7 @@ impl Nodes {
         let guess = auth.record_guess(GUESS_NAME, from).await?;
         // A text that can't be a code is not looked up.
         let sha256 = auth::digest_of_code(code).ok_or_else(wrong_code)?;
+        let sign_keys = vec![self.signer.current().await?.public_line()];
         let exchange = move |tx: &mut dyn Tx| {
             let Some((node_id, expires_at)) = enrolment::redeem(tx, sha256)? else {
                 return Ok(None);
@@ -127,7 +131,11 @@ impl Nodes {
             };
             audit::record(tx, entry)?;
             let token = minted.token;
-            Ok::<_, ApiError>(Some(EnrolAnswer { node_id, token }))
+            Ok::<_, ApiError>(Some(EnrolAnswer {
+                node_id,
+                token,
+                sign_keys,
+            }))
         };
         // The transaction commits even if the code has expired, so that the code is used up.
         self.store.write(exchange).await?.ok_or_else(wrong_code)

@@ -14,7 +14,7 @@ use crate::auth::NodeIdentity;
 use crate::clock::{self, Timestamp};
 use crate::http::{AgentJson, ApiError, FieldErrors, Path};
 use crate::store::node::{LifeUpdate, NodeFacts, SignOfLife};
-use crate::store::{Change, StoreError, node_status};
+use crate::store::{Change, StoreError, job, node_status};
 
 /// Default interval of heartbeats, in milliseconds.
 const INTERVAL_MS: u64 = 30_000;
@@ -28,6 +28,10 @@ const CLOCK_OFF_MS: i64 = 5 * MINUTE_MS;
 const COPIED_EVERY_MS: i64 = 60 * MINUTE_MS;
 /// Nodes per transaction, so that other writes get through in between.
 const LIVES: usize = 500;
+/// Fingerprints of trusted keys that are kept; the rest is cut.
+const TRUSTED_MAX: usize = 64;
+/// The longest fingerprint.
+const FINGERPRINT_MAX: usize = 64;
 /// Instances that other servers have seen within this time are loaded, in milliseconds.
 const INSTANCES_WITHIN_MS: u64 = 180_000;
 
@@ -188,6 +192,13 @@ impl Nodes {
             .write(move |tx| {
                 crate::store::node::write_lives(tx, &[alive(&id, stopping, None)])?;
                 crate::store::node::set_facts(tx, &id, &facts)?;
+                let is_required = facts.requires_signatures;
+                for job_id in job::require_signatures(tx, &id, is_required)? {
+                    tx.publish(Change::Job {
+                        id: job_id,
+                        node_id: id.clone(),
+                    });
+                }
                 tx.publish(Change::Node { id });
                 Ok(())
             })
@@ -322,6 +333,20 @@ fn problem_of(request: &HeartbeatRequest) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
+/// The fingerprints that the agent trusts, as a JSON list.
+fn trusted_keys_of(request: &HeartbeatRequest) -> Option<String> {
+    let is_fingerprint = |text: &&String| {
+        text.len() <= FINGERPRINT_MAX && text.bytes().all(|b| b.is_ascii_graphic())
+    };
+    let given = request.trusted_keys.as_ref()?;
+    let kept: Vec<&String> = given
+        .iter()
+        .filter(is_fingerprint)
+        .take(TRUSTED_MAX)
+        .collect();
+    serde_json::to_string(&kept).ok()
+}
+
 fn facts_of(request: &HeartbeatRequest) -> Result<NodeFacts, ApiError> {
     let mut faults = FieldErrors::default();
     let mut text = |field: &str, value: &Option<String>, max: usize| {
@@ -347,6 +372,8 @@ fn facts_of(request: &HeartbeatRequest) -> Result<NodeFacts, ApiError> {
             .interval_seconds
             .map_or(INTERVAL_MS, |seconds| (seconds * 1_000.0) as u64),
         problem: problem_of(request),
+        requires_signatures: request.requires_signatures.unwrap_or(false),
+        trusted_keys: trusted_keys_of(request),
     };
     let interval_fits = request
         .interval_seconds

@@ -17,6 +17,7 @@ use hyprbox_protocol::{is_older, to_hex};
 use super::agents::{Agents, PREFIX};
 use crate::crypto::sha256;
 use crate::http::{ApiError, Path};
+use crate::signing::ServerSigner;
 use crate::sync::{read, write};
 
 /// Bytes of a file that are read and sent at once.
@@ -31,15 +32,17 @@ pub struct Install(Arc<Parts>);
 
 struct Parts {
     agents: Agents,
+    signer: ServerSigner,
     /// The version at the last [`Install::refresh_version`].
     version: RwLock<Option<Arc<str>>>,
 }
 
 impl Install {
     /// `agent_dir`: the agents' directory; by default the package's directory, or this program's.
-    pub fn new(agent_dir: Option<PathBuf>) -> Self {
+    pub fn new(agent_dir: Option<PathBuf>, signer: ServerSigner) -> Self {
         Self(Arc::new(Parts {
             agents: Agents::new(agent_dir),
+            signer,
             version: RwLock::default(),
         }))
     }
@@ -58,7 +61,8 @@ impl Install {
         is_older(theirs?, shipped).then(|| shipped.to_owned())
     }
 
-    /// The body of `GET /install.sh`: the script, with the digest of each agent in it.
+    /// The body of `GET /install.sh`: the script, with the digest of each agent in it, and the key
+    /// that signs jobs.
     fn script(&self) -> String {
         let agents = self.0.agents.all();
         let lines: Vec<String> = agents
@@ -69,6 +73,7 @@ impl Install {
         let unit = UNIT.replace("/usr/bin/", "/usr/local/bin/");
         SCRIPT
             .replace("@AGENTS@", &lines.join("\n"))
+            .replace("@SIGN_KEYS@", &self.0.signer.known().public_line())
             .replace("@UNIT@", unit.trim_end())
     }
 

@@ -25,13 +25,14 @@ pub use install::{Install, is_in_the_clear};
 pub use life::NodeStatus;
 pub use presence::Presence;
 pub use processes::Standing;
-pub use routes::{AddNode, AddedNode, Load, NodeInstance, NodeView};
+pub use routes::{AddNode, AddedNode, Load, NodeInstance, NodeView, RefusedView};
 pub use run_clock::RunClock;
 pub use selector::{Selector, SelectorError};
 pub(crate) use tokens::node_not_found;
 pub use tokens::{MintedToken, TokenView};
 
 use crate::hub::Hub;
+use crate::signing::ServerSigner;
 use crate::store::Store;
 
 /// Manages nodes. Cheap to clone.
@@ -42,6 +43,8 @@ pub struct Nodes {
     pub(crate) presence: Arc<Presence>,
     /// Installs agents on machines.
     pub install: Install,
+    /// Signs jobs.
+    pub(crate) signer: ServerSigner,
 }
 
 impl Nodes {
@@ -51,6 +54,7 @@ impl Nodes {
         hub: Arc<Hub>,
         clock: Arc<RunClock>,
         install: Install,
+        signer: ServerSigner,
     ) -> Result<Self, crate::store::StoreError> {
         let nodes = store.read(|tx| crate::store::node::list(tx)).await?;
         let presence = Arc::new(Presence::new(clock, store.is_shared()));
@@ -62,6 +66,7 @@ impl Nodes {
             hub,
             presence,
             install,
+            signer,
         })
     }
 

@@ -109,10 +109,36 @@ pub struct NodeView {
     #[serde(default)]
     #[schema(required = true)]
     pub facts_at: Option<Timestamp>,
+    /// Whether its agent runs only jobs that a person has signed.
+    #[serde(default)]
+    pub requires_signatures: bool,
+    /// Fingerprints of the server keys whose jobs its agent runs; null if the agent does not check
+    /// signatures.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub trusted_keys: Option<Vec<String>>,
+    /// The jobs that were refused on the node because of their signature; null if none was.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub refused: Option<RefusedView>,
     /// Number of queued jobs.
     pub queued_jobs: u64,
     /// Number of live agent instances; more than one means that machines share its tokens.
     pub live_instances: usize,
+}
+
+/// The jobs that were refused on a node because of their signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedView {
+    /// How many there were.
+    pub count: u64,
+    /// When the last one was refused.
+    pub at: Timestamp,
+    /// The last one.
+    pub job_id: String,
+    /// Why the last one was refused.
+    pub because: String,
 }
 
 /// Running and queued jobs of a node.
@@ -160,6 +186,15 @@ impl Nodes {
             copied_agent_at: node.copied_at,
             facts: node.machine_facts.as_deref().and_then(stored_facts),
             facts_at: node.machine_facts_at,
+            requires_signatures: node.facts.requires_signatures,
+            trusted_keys: (node.facts.trusted_keys)
+                .map(|json| serde_json::from_str(&json).unwrap_or_default()),
+            refused: node.refused.map(|refused| RefusedView {
+                count: refused.count,
+                at: refused.at,
+                job_id: refused.job_id,
+                because: refused.because,
+            }),
             queued_jobs: load.queued_jobs,
         }
     }

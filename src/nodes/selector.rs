@@ -336,6 +336,7 @@ mod tests {
             paused: false,
             machine_facts: None,
             machine_facts_at: None,
+            refused: None,
         }
     }
 

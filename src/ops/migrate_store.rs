@@ -116,7 +116,7 @@ fn report(outcome: &crate::store::migrate_store::Outcome) -> (String, ExitCode) 
         return (result, ExitCode::FAILURE);
     }
     result.push_str(&format!(
-        "Done. Start servers with HYPRBOX_DATABASE_URL={} and HYPRBOX_SECRET_KEY_FILE=<a copy of the old server's secret.key>: only that key opens sealed secrets. Don't start a server on the old file again: agents would get jobs from both.\n",
+        "Done. Start servers with HYPRBOX_DATABASE_URL={} and HYPRBOX_SECRET_KEY_FILE=<a copy of the old server's secret.key>: only that key opens sealed secrets. Copy sign.key next to it: agents run only jobs that it has signed. Don't start a server on the old file again: agents would get jobs from both.\n",
         outcome.target
     ));
     (result, ExitCode::SUCCESS)

@@ -67,6 +67,12 @@ pub fn run(arguments: &ArgMatches) -> Result<String, String> {
             place.secret_key_file.display()
         ));
     }
+    if !place.sign_key_file.exists() {
+        report.push_str(&format!(
+            "\nThe key {} is missing: put the old key back, because agents run only jobs that it has signed",
+            place.sign_key_file.display()
+        ));
+    }
     Ok(report)
 }
 

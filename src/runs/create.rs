@@ -9,14 +9,15 @@ use serde_json::{Map, Value, json};
 use super::request::{CheckedRequest, NODES_MAX};
 use super::{RunError, RunRequest, Runs};
 use crate::auth::User;
-use crate::clock;
+use crate::clock::Timestamp;
 use crate::http::FieldErrors;
 use crate::jobs::{
-    ClaimTimes, Idempotency, JobError, Plan, RenderedPreset, RunAdvance, RunView, find_key,
-    record_run,
+    ClaimTimes, Idempotency, JobError, Plan, RenderedPreset, RunAdvance, RunView, Statement,
+    find_key, record_run,
 };
 use crate::nodes::Selector;
 use crate::presets::{ONE_OFF, Script};
+use crate::signing::{CurrentKey, Signed};
 use crate::store::id::UserId;
 use crate::store::job::{JobKind, PresetSource};
 use crate::store::node::{self, Node};
@@ -54,12 +55,15 @@ struct PreparedRun {
     /// The nodes as JSON.
     nodes: String,
     key: Option<(String, [u8; 32])>,
+    /// When the jobs of a batch that is released at once expire.
+    expires_at: Option<Timestamp>,
 }
 
 struct NewJob {
     id: String,
     node_id: String,
     sealed: Option<Vec<u8>>,
+    signed: Signed,
 }
 
 impl RenderedRun {
@@ -115,7 +119,13 @@ impl Runs {
         let nodes = self.nodes_of_run(&request, &rendered.selector).await?;
         let runs = self.clone();
         let by = user.clone();
-        let prepare = move || runs.prepare(&by, request, rendered, nodes, key, retry_of);
+        let signer = self.nodes.signer.current().await?;
+        // By the clock that counts for the database, before the jobs are signed.
+        let now = self.store.read(server_state::now).await?;
+        let prepare = move || {
+            let work = (request, rendered, nodes);
+            runs.prepare((&by, &signer, now), work, key, retry_of)
+        };
         let prepared = tokio::task::spawn_blocking(prepare)
             .await
             .map_err(|_| crate::store::StoreError::Stopping)??;
@@ -207,14 +217,11 @@ impl Runs {
 
     fn prepare(
         &self,
-        user: &User,
-        request: RunRequest,
-        rendered: RenderedRun,
-        nodes: Vec<Node>,
+        (user, signer, now): (&User, &CurrentKey, Timestamp),
+        (request, rendered, nodes): (RunRequest, RenderedRun, Vec<Node>),
         key: Option<(String, [u8; 32])>,
         retry_of: Option<String>,
     ) -> Result<PreparedRun, RunError> {
-        let now = clock::now();
         let batches = rendered.plan.batches(nodes.len());
         let times = rendered.times;
         let release_at = times.not_before.filter(|at| *at > now);
@@ -240,16 +247,40 @@ impl Runs {
             preset_source: rendered.preset_source,
         };
         let mut jobs = Vec::with_capacity(nodes.len());
-        for node in nodes {
+        let expires_in = times.expires_in_seconds.filter(|_| run.released_batch >= 0);
+        let expires_at = expires_in.map(|seconds| now.plus_millis(seconds * 1_000));
+        for (node, batch) in nodes.into_iter().zip(&batches) {
             // Ids are in the order of the nodes.
             let id = uuid::Uuid::now_v7().to_string();
+            let secrets = self.seal(&id, &rendered.secrets)?;
+            let statement = Statement {
+                job_id: &id,
+                node: &node.id,
+                preset: &run.preset,
+                kind: run.kind.as_str(),
+                script_sha256: &rendered.script.sha256,
+                timeout_seconds: run.timeout_seconds,
+                secrets_digest: secrets.digest.as_deref(),
+                created_at: run.created_at,
+                // The expiry of a later batch counts from its release, which is not known yet.
+                expires_at: expires_at.filter(|_| *batch == 0),
+                by: &run.created_by_email,
+            };
+            let signed = statement.sign(signer).map_err(JobError::from)?;
             jobs.push(NewJob {
-                sealed: self.seal(&id, &rendered.secrets)?,
+                sealed: secrets.sealed,
+                signed,
                 id,
                 node_id: node.id,
             });
         }
-        let row = |(job, batch): (&NewJob, &u64)| json!([job.id, job.node_id, batch]);
+        let row = |(job, batch): (&NewJob, &u64)| {
+            let Signed {
+                envelope,
+                signature,
+            } = &job.signed;
+            json!([job.id, job.node_id, batch, envelope, signature])
+        };
         let rows: Vec<Value> = jobs.iter().zip(&batches).map(row).collect();
         let ids: Vec<&str> = jobs.iter().map(|job| job.node_id.as_str()).collect();
         Ok(PreparedRun {
@@ -259,6 +290,7 @@ impl Runs {
             script: rendered.script,
             jobs,
             key,
+            expires_at,
         })
     }
 }
@@ -291,14 +323,10 @@ fn insert(
     let script = &prepared.script;
     job::insert_script(tx, &script.sha256, &script.text, run.created_at)?;
     run::insert(tx, run)?;
-    let expires_at = match run.expires_in_seconds {
-        Some(seconds) => Some(server_state::now(tx)?.plus_millis(seconds * 1_000)),
-        None => None,
-    };
-    if expires_at.is_some() {
+    if run.expires_in_seconds.is_some() {
         tx.publish(Change::Due);
     }
-    run::insert_jobs(tx, run, &prepared.json, &script.sha256, expires_at)?;
+    run::insert_jobs(tx, run, &prepared.json, &script.sha256, prepared.expires_at)?;
     for job in &prepared.jobs {
         if let Some(sealed) = &job.sealed {
             job::insert_secrets(tx, &job.id, sealed.clone())?;

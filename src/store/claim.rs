@@ -11,7 +11,7 @@ macro_rules! claimed_columns {
         concat!(
             "preset, timeout_seconds, created_at, started_at, script_sha256, ",
             include_str!("sql/job_script.sql"),
-            ", (SELECT sealed FROM job_secrets WHERE job_id = jobs.id)"
+            ", (SELECT sealed FROM job_secrets WHERE job_id = jobs.id), envelope, signature, person_signature"
         )
     };
 }
@@ -49,6 +49,12 @@ pub struct ClaimRecord {
     pub script: String,
     /// The sealed values of secret parameters.
     pub sealed: Option<Vec<u8>>,
+    /// What was signed; `None` in a row that no server has signed.
+    pub envelope: Option<String>,
+    /// The server's signature over the envelope.
+    pub signature: Option<String>,
+    /// A person's signature over the envelope.
+    pub person_signature: Option<String>,
 }
 
 /// A job that an agent instance has claimed and whose script runs.
@@ -72,6 +78,9 @@ fn claim_of_row(row: &mut Row) -> Result<ClaimRecord, StoreError> {
         script_sha256: row.take()?,
         script: row.take()?,
         sealed: row.take()?,
+        envelope: row.take()?,
+        signature: row.take()?,
+        person_signature: row.take()?,
     })
 }
 

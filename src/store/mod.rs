@@ -31,6 +31,7 @@ pub mod retention;
 pub mod run;
 pub mod server_state;
 pub mod session;
+pub mod sign_key;
 pub mod space;
 mod sqlite;
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! Nodes and the agent instances that used their tokens.
+//! Nodes and the agent instances that used their tokens. One file, because all statements are about
+//! the same record.
 
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::json;
 
+use super::id::{JobId, NodeId};
 use super::tx::{Row, Statement, Tx, read_all};
 use super::{StoreError, values};
 use crate::clock::Timestamp;
@@ -41,6 +43,9 @@ static DELETE: Statement = Statement::new("DELETE FROM nodes WHERE id = $1");
 static SET_FACTS: Statement = Statement::new(include_str!("sql/node_set_facts.sql"));
 static SET_MACHINE_FACTS: Statement =
     Statement::new("UPDATE nodes SET facts = $2, facts_at = $3 WHERE id = $1");
+static SET_REFUSED: Statement = Statement::new(
+    "UPDATE nodes SET refused = refused + 1, refused_at = $2, refused_job_id = $3, refused_because = $4 WHERE id = $1",
+);
 static UPDATE: Statement =
     Statement::new("UPDATE nodes SET name = $2, labels = $3, paused = $4 WHERE id = $1");
 static SET_COPIED: Statement = Statement::new(
@@ -79,6 +84,22 @@ pub struct NodeFacts {
     pub interval_ms: u64,
     /// Why the node can't run jobs.
     pub problem: Option<String>,
+    /// Whether the agent runs only jobs that a person has signed.
+    pub requires_signatures: bool,
+    /// The sign keys that the agent trusts, as a JSON list of fingerprints; `None` if it does not
+    /// check signatures.
+    pub trusted_keys: Option<String>,
+}
+
+/// The jobs that were refused on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedJobs {
+    pub count: u64,
+    /// The last one.
+    pub at: Timestamp,
+    pub job_id: String,
+    /// The reason in words.
+    pub because: String,
 }
 
 /// A node.
@@ -102,6 +123,21 @@ pub struct Node {
     /// What the agent reported about the machine, as JSON.
     pub machine_facts: Option<String>,
     pub machine_facts_at: Option<Timestamp>,
+    /// Jobs that were refused because of their signature.
+    pub refused: Option<RefusedJobs>,
+}
+
+fn refused_of_row(row: &mut Row) -> Result<Option<RefusedJobs>, StoreError> {
+    let count = row.take()?;
+    let at = row.take_typed_time()?;
+    let job_id: Option<String> = row.take()?;
+    let because: Option<String> = row.take()?;
+    Ok(at.map(|at| RefusedJobs {
+        count,
+        at,
+        job_id: job_id.unwrap_or_default(),
+        because: because.unwrap_or_default(),
+    }))
 }
 
 fn node_of_row(row: &mut Row) -> Result<Node, StoreError> {
@@ -121,11 +157,14 @@ fn node_of_row(row: &mut Row) -> Result<Node, StoreError> {
             os_pretty_name: row.take()?,
             agent_version: row.take()?,
             problem: row.take()?,
+            requires_signatures: row.take()?,
+            trusted_keys: row.take()?,
         },
         copied_at: row.take()?,
         paused: row.take()?,
         machine_facts: row.take()?,
         machine_facts_at: row.take()?,
+        refused: refused_of_row(row)?,
     })
 }
 
@@ -253,10 +292,24 @@ pub fn set_facts(tx: &mut dyn Tx, id: &str, facts: &NodeFacts) -> Result<(), Sto
             facts.os_version_id,
             facts.os_pretty_name,
             facts.agent_version,
-            facts.problem
+            facts.problem,
+            facts.requires_signatures,
+            facts.trusted_keys
         ],
     )
     .map(|_| ())
+}
+
+/// Records that a job was refused on a node.
+pub fn set_refused(
+    tx: &mut dyn Tx,
+    id: NodeId<&str>,
+    job_id: JobId<&str>,
+    because: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(&SET_REFUSED, values![id.0, now, job_id.0, because])
+        .map(|_| ())
 }
 
 /// Stores what the agent reported about the machine, as JSON.

@@ -26,6 +26,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["http"],
     &["auth"],
+    &["signing"],
     &["audit", "config", "hub", "presets", "nodes", "tls"],
     &["jobs"],
     &["runs", "schedules", "notify"],

@@ -60,7 +60,12 @@ fn a_release_sets_its_version_in_every_file() {
     assert!(manifest.contains("version = \"7.8.9\""), "{manifest}");
     assert!(!manifest.contains("version = \"0.1.0\""), "{manifest}");
     let lock = read("Cargo.lock");
-    for name in ["hyprbox", "hyprbox-agent", "hyprbox-protocol"] {
+    for name in [
+        "hyprbox",
+        "hyprbox-agent",
+        "hyprbox-protocol",
+        "hyprbox-signing",
+    ] {
         let entry = format!("name = \"{name}\"\nversion = \"7.8.9\"");
         assert!(lock.contains(&entry), "{name}");
     }

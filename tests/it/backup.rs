@@ -134,6 +134,9 @@ fn a_backup_under_load_has_every_job_that_was_acknowledged_before() {
     done(&restored.run(&["restore", text(&file)]));
     assert_eq!(database.integrity(), ["ok"]);
     assert_eq!(ids(database.sqlite().expect("a file")), held);
+    // No backup has it, and agents trust only jobs that it signs.
+    let key = |setup: &Setup| setup.data_dir().join("sign.key");
+    std::fs::copy(key(server.setup()), key(&restored)).expect("copies");
     let restored = restored.start();
     let admin = restored.login("admin@example.org", crate::harness::PASSWORD);
     let (first, _) = &acknowledged[0];

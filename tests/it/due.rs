@@ -286,10 +286,10 @@ fn admin_free_time(server: &Server, id: &str) -> String {
 fn copy_job(server: &Server, id: &str, count: usize, expires_at: &str) {
     server.database().execute(&format!(
         "INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds,
-             script_sha256, lines, params, script, queue_no, kind, not_before, expires_at, held, holds)
+             script_sha256, lines, params, script, queue_no, kind, not_before, expires_at, held, holds, envelope, signature)
          SELECT '0199' || substr('00000', length(CAST(n AS TEXT)) + 1) || CAST(n AS TEXT), status, preset, node_id, created_by,
              created_by_email, created_at, timeout_seconds, script_sha256, lines, params, script, queue_no + n, kind, not_before,
-             {expires_at}, held, holds
+             {expires_at}, held, holds, envelope, signature
          FROM jobs, (WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {})
              SELECT n FROM numbers) AS numbers WHERE id = '{id}'",
         count - 1

@@ -68,6 +68,7 @@ mod seed;
 mod selector;
 mod server_address;
 mod sign_in;
+mod signed_jobs;
 mod step_times;
 mod stream;
 mod stream_resume;

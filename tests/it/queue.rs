@@ -42,6 +42,8 @@ const FIELDS: &[(&str, bool)] = &[
     ("holds", false),
     ("presetVersion", true),
     ("presetCommit", true),
+    ("signedBy", true),
+    ("ranMs", true),
 ];
 
 #[test]

@@ -21,7 +21,7 @@ fn a_script_that_was_changed_after_it_was_queued_is_never_handed_out() {
     assert_eq!(job["status"], "FAILED");
     assert_eq!(
         job["errorMsg"],
-        "the script was changed after the job was queued: it no longer matches scriptSha256"
+        "refused: the script was changed after the job was queued"
     );
     let entries = admin.audit(&format!("jobId={changed}"));
     assert!(

@@ -3,7 +3,7 @@
 use crate::harness::{Database, Server, Setup, chunk};
 
 /// What the first release's database looked like, with a job that has run and one that waits.
-fn version_1(database: &Database) {
+pub(crate) fn version_1(database: &Database) {
     database.make_version_1();
     let (now, said) = (database.now(), database.bytes("one\ntwo\n"));
     database.execute_all(&format!(

@@ -13,8 +13,8 @@ pub enum FailureReason {
     AgentDisappeared,
     /// The server's key no longer opens the job's secrets.
     SecretsSealed,
-    /// The script was changed in the database after the job was queued.
-    ScriptChanged,
+    /// The job's signature, or what it signs, does not hold.
+    Refused,
 }
 
 impl FailureReason {
@@ -22,9 +22,12 @@ impl FailureReason {
     pub const NODE_RESTARTED: &str = "node restarted while the job was running";
     /// `errorMsg` of [`Self::SecretsSealed`].
     pub const SECRETS_SEALED: &str = "secret can't be unsealed";
-    /// `errorMsg` of [`Self::ScriptChanged`].
-    pub const SCRIPT_CHANGED: &str =
-        "the script was changed after the job was queued: it no longer matches scriptSha256";
+    /// `errorMsg` of [`Self::Refused`] if the server itself finds the changed script.
+    pub const SCRIPT_CHANGED: &str = "refused: the script was changed after the job was queued";
+    /// `errorMsg` of [`Self::Refused`] if the job has no envelope.
+    pub const UNSIGNED: &str = "refused: the job has no envelope or signature";
+    /// With this every `errorMsg` of [`Self::Refused`] begins.
+    pub const REFUSED: &str = "refused: ";
 
     /// `errorMsg` of [`Self::TimedOut`].
     pub fn timed_out_after(seconds: u64) -> String {
@@ -44,7 +47,7 @@ impl FailureReason {
             ("node restarted", Self::NodeRestarted),
             ("agent disappeared", Self::AgentDisappeared),
             (Self::SECRETS_SEALED, Self::SecretsSealed),
-            (Self::SCRIPT_CHANGED, Self::ScriptChanged),
+            (Self::REFUSED, Self::Refused),
         ]
         .into_iter()
         .find(|(start, _)| error_msg.starts_with(start))
@@ -64,7 +67,8 @@ mod tests {
             (Reason::NODE_RESTARTED, Some(Reason::NodeRestarted)),
             ("agent disappeared", Some(Reason::AgentDisappeared)),
             (Reason::SECRETS_SEALED, Some(Reason::SecretsSealed)),
-            (Reason::SCRIPT_CHANGED, Some(Reason::ScriptChanged)),
+            (Reason::SCRIPT_CHANGED, Some(Reason::Refused)),
+            (Reason::UNSIGNED, Some(Reason::Refused)),
             ("bash failed to start", None),
             ("", None),
         ] {

@@ -34,7 +34,7 @@ fn default_lease_seconds() -> u64 {
 }
 
 /// A job that this agent has claimed.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimedJob {
@@ -56,6 +56,34 @@ pub struct ClaimedJob {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, String>))]
     pub secrets: Secrets,
+    /// The nonce of the envelope's `secretsDigest`: 64 hex digits; null without secrets.
+    #[serde(default)]
+    pub secrets_nonce: Option<String>,
+    /// What was signed about this job: JSON on one line. An agent that checks signatures verifies
+    /// exactly these bytes.
+    #[serde(default)]
+    pub envelope: Option<String>,
+    /// The server's signature over `envelope`: OpenSSH's SSHSIG, armored, with the namespace
+    /// `hyprbox-job-v1`.
+    #[serde(default)]
+    pub signature: Option<String>,
+    /// A person's signature over `envelope`, in the same format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person_signature: Option<String>,
+    /// Statements by which earlier keys of the server named their successors, oldest first. Absent
+    /// if the server still signs with its first key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sign_key_changes: Vec<SignKeyChange>,
+}
+
+/// A statement by which a server's sign key names its successor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SignKeyChange {
+    /// JSON on one line: `{v, server, from, to, at}`.
+    pub statement: String,
+    /// The signature of the key `from` over it, with the namespace `hyprbox-sign-key-v1`.
+    pub signature: String,
 }
 
 impl std::fmt::Debug for ClaimedJob {
@@ -100,4 +128,9 @@ pub struct CompleteRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]
     pub ran_ms: Option<u64>,
+    /// Why the agent refused to run the job: unsigned, malformed, signature, signer, node, job,
+    /// script, secrets, expired, replayed, limit or version. `errorMsg` has the reason in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(max_length = 32))]
+    pub refused: Option<String>,
 }

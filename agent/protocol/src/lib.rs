@@ -17,6 +17,7 @@ mod node;
 mod object;
 mod output;
 mod per_stream;
+mod refusal;
 mod secrets;
 mod setting;
 mod shipped;
@@ -32,12 +33,13 @@ pub use error::ErrorBody;
 pub use facts::{DiskFacts, FactsJson, MAX_FACTS_BYTES, MachineFacts};
 pub use failure::FailureReason;
 pub use hex::to_hex;
-pub use job::{ClaimedJob, CompleteRequest, PendingAnswer};
+pub use job::{ClaimedJob, CompleteRequest, PendingAnswer, SignKeyChange};
 pub use node::{HeartbeatAnswer, HeartbeatRequest, OsInfo};
 pub use output::{
     Chunk, ChunkDataError, OutputAnswer, OutputRequest, StepStamp, StepTimes, Stream,
 };
 pub use per_stream::PerStream;
+pub use refusal::Refusal;
 pub use secrets::Secrets;
 pub use setting::bad_setting;
 pub use shipped::{ShippedAgent, ShippedFile};

@@ -77,6 +77,14 @@ pub struct HeartbeatRequest {
     /// Why the agent can't run jobs now, in one line; absent or null if it can.
     #[serde(default)]
     pub problem: Option<String>,
+    /// Whether the agent runs only jobs that a person has signed.
+    #[serde(default)]
+    pub requires_signatures: Option<bool>,
+    /// The fingerprints of the server keys whose jobs the agent runs; an empty list if it knows
+    /// none yet. Null: an agent that does not check signatures.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(max_items = 64))]
+    pub trusted_keys: Option<Vec<String>>,
     /// The agent's clock, in milliseconds since 1970. The server warns if it is far off.
     #[serde(default)]
     pub sent_at_ms: Option<i64>,

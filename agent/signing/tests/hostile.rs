@@ -254,7 +254,7 @@ fn a_key_names_its_successor_by_its_own_signature_only() {
     assert_eq!(
         signed(&old, JOB_NAMESPACE).verify(),
         None,
-        "a job's signature is no statement"
+        "a job's signature names nobody"
     );
 }
 

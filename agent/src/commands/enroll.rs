@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hyprbox_protocol::{ErrorBody, parse_environment};
+use hyprbox_signing::Signers;
 use serde::Deserialize;
 
 use crate::client::{self, CallError};
@@ -23,6 +24,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const ATTEMPTS: u32 = 5;
 /// The pause after the first attempt. Each later pause is longer than the one before by this much.
 const PAUSE: Duration = Duration::from_millis(500);
+/// The file's name, next to the one with the node's token.
+const TRUSTED_SERVERS: &str = "trusted_servers";
+const KEYS_HEADING: &str =
+    "# The keys with which this node's server signs jobs. Other jobs do not run here.";
 const HEADING: &str =
     "# Written by `hyprbox-agent enroll`. Only root may read it: it holds the node's token.";
 
@@ -34,6 +39,10 @@ pub struct Enroll {
     insecure_http: bool,
     env_file: PathBuf,
     start: bool,
+    /// Keys of the server from `install.sh`, whose SHA-256 is in the line that the user pasted.
+    sign_keys: Option<String>,
+    /// The root of the machine that is set up, if it is not this one's.
+    destdir: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +50,9 @@ pub struct Enroll {
 struct Enrolment {
     node_id: String,
     token: String,
+    /// The keys with which the server signs jobs; an older server sends none.
+    #[serde(default)]
+    sign_keys: Vec<String>,
 }
 
 impl Enroll {
@@ -84,6 +96,10 @@ impl Enroll {
             insecure_http,
             env_file,
             start,
+            sign_keys: env("HYPRBOX_SIGN_KEYS").filter(|keys| !keys.trim().is_empty()),
+            destdir: env("DESTDIR")
+                .filter(|root| !root.is_empty())
+                .map(PathBuf::from),
         })
     }
 
@@ -98,7 +114,16 @@ impl Enroll {
             )
         })?;
         let enrolment = self.exchange_code(print).await?;
-        let text = self.environment(&enrolment, &other_lines);
+        let keys = self.trusted_keys(&enrolment)?;
+        let text = self.environment(&enrolment, &other_lines, keys.is_some());
+        if let Some(keys) = &keys {
+            write_private(&self.trusted_servers(), keys).map_err(|error| {
+                format!(
+                    "{} can't be written: {error}; the code is used up: create another one on the node's page",
+                    self.trusted_servers().display()
+                )
+            })?;
+        }
         write_private(&self.env_file, &text).map_err(|error| {
             format!(
                 "{} can't be written: {error}; the code is used up: create another one on the node's page",
@@ -138,6 +163,7 @@ impl Enroll {
             "HYPRBOX_NODE_TOKEN=",
             "HYPRBOX_CA_FILE=",
             "HYPRBOX_INSECURE_HTTP=",
+            "HYPRBOX_TRUSTED_SERVERS=",
             HEADING,
         ];
         let is_written_here = |line: &&str| {
@@ -206,7 +232,39 @@ impl Enroll {
         }
     }
 
-    fn environment(&self, enrolment: &Enrolment, other_lines: &[String]) -> String {
+    /// The content of the file with the server's keys; `None` if the server signs no jobs.
+    fn trusted_keys(&self, enrolment: &Enrolment) -> Result<Option<String>, String> {
+        // Those of the script count, because nobody on the path can have replaced them.
+        let text = match &self.sign_keys {
+            Some(keys) => keys.clone(),
+            None => enrolment.sign_keys.join("\n"),
+        };
+        let (keys, faults) = Signers::parse_keys(&text);
+        match faults.first() {
+            Some(fault) => Err(format!(
+                "the server's sign keys can't be read: {fault}; the code is used up: create another one on the node's page"
+            )),
+            None if keys.is_empty() => Ok(None),
+            None => Ok(Some(format!("{KEYS_HEADING}\n{}", keys.to_keys_file()))),
+        }
+    }
+
+    fn trusted_servers(&self) -> PathBuf {
+        folder_of(&self.env_file).join(TRUSTED_SERVERS)
+    }
+
+    /// The path of the file with the server's keys as the agent will see it.
+    fn trusted_servers_of_agent(&self) -> PathBuf {
+        let path = self.trusted_servers();
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let inside = self.destdir.as_ref().and_then(|root| {
+            let inside = path.strip_prefix(root).ok()?;
+            Some(Path::new("/").join(inside))
+        });
+        inside.unwrap_or(path)
+    }
+
+    fn environment(&self, enrolment: &Enrolment, other_lines: &[String], has_keys: bool) -> String {
         let mut lines = vec![
             HEADING.to_owned(),
             format!("HYPRBOX_API_URL={}", self.url),
@@ -215,6 +273,10 @@ impl Enroll {
         ];
         if let Some(file) = &self.ca_file {
             lines.push(format!("HYPRBOX_CA_FILE={}", file.display()));
+        }
+        if has_keys {
+            let path = self.trusted_servers_of_agent();
+            lines.push(format!("HYPRBOX_TRUSTED_SERVERS={}", path.display()));
         }
         if self.insecure_http {
             lines.push("HYPRBOX_INSECURE_HTTP=1".to_owned());

@@ -21,6 +21,7 @@ use crate::heartbeat::SharedReport;
 use crate::host;
 use crate::job::context::Context;
 use crate::job::{self, Handover};
+use crate::job_trust::JobTrust;
 use crate::state::job_dir::{self, JobDir};
 use crate::state::{PROBE_BYTES, State, StateError};
 use crate::supervisor::handle::{self, Supervisor};
@@ -42,7 +43,7 @@ pub(crate) async fn work(
     config: &Config,
     client: Arc<Client>,
     opened: Result<State, StateError>,
-    shared_report: &SharedReport,
+    (shared_report, mut trust): (&SharedReport, JobTrust),
 ) {
     let mut opened = opened;
     let mut logged = String::new();
@@ -78,6 +79,10 @@ pub(crate) async fn work(
         opened = State::open(&config.state_dir);
     };
     client.set_process(state.process());
+    if shared_report.get().requires_signatures {
+        // So that no job is claimed that the server does not hold back for a signature yet.
+        shared_report.arrived().await;
+    }
     loop {
         shared_report.change(|report| {
             report.instance = Some(state.instance().to_owned());
@@ -90,6 +95,7 @@ pub(crate) async fn work(
             shared_report,
             state,
             ctx,
+            trust: &mut trust,
             jobs: JoinSet::new(),
             running: BTreeMap::new(),
             boot_id: host::boot_id(),
@@ -127,6 +133,7 @@ struct Poller<'a> {
     shared_report: &'a SharedReport,
     state: State,
     ctx: Arc<Context>,
+    trust: &'a mut JobTrust,
     jobs: JoinSet<(String, Handover)>,
     /// Jobs whose completion is not acknowledged; `None` if a job's files could not be written.
     running: BTreeMap<String, Option<JobDir>>,
@@ -173,6 +180,10 @@ impl Poller<'_> {
                 return self.state;
             }
             self.start_ahead();
+            self.trust.report(self.shared_report);
+            if self.problem.is_none() {
+                self.trust.observe_time();
+            }
             let idle = self.jobs.is_empty() && self.found.is_empty();
             if idle && self.problem.is_none() {
                 // So that no job is claimed that can't run: the last job may have filled the disk.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyprbox_protocol::{ClaimedJob, CompleteRequest, to_hex};
+use hyprbox_protocol::{ClaimedJob, CompleteRequest, FailureReason, Refusal, to_hex};
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 
@@ -16,6 +16,7 @@ use super::Poller;
 use crate::StateError;
 use crate::job::script_env::script_env;
 use crate::job::{self, Handover};
+use crate::job_trust::Denial;
 use crate::state::dir_pool::Acceptance;
 use crate::state::job_dir::{Spec, is_job_id};
 use crate::state::start_log::Start;
@@ -60,12 +61,23 @@ impl Poller<'_> {
         }
         match self.has_run(&job.id) {
             Ok(false) => {}
-            Ok(true) => return self.refuse_job(job.id.clone(), ALREADY_RUN.to_owned()),
+            Ok(true) => {
+                let error = ALREADY_RUN.to_owned();
+                return self.refuse_job(job.id.clone(), error, Some(Refusal::Replayed));
+            }
             Err(e) => return self.hand_back(job, e.to_string()),
         }
+        match self.trust.check(job, self.ctx.run_memory.forgotten_ms()) {
+            Ok(()) => {}
+            Err(Denial::Refused(reason, because)) => {
+                let error = format!("{}{because}", FailureReason::REFUSED);
+                return self.refuse_job(job.id.clone(), error, Some(reason));
+            }
+            Err(Denial::Problem(problem)) => return self.hand_back(job, problem),
+        }
         if !is_intact(job) {
-            let error = "the script was changed on its way to the node and was not started: its SHA-256 is not the job's scriptSha256";
-            return self.refuse_job(job.id.clone(), error.to_owned());
+            let error = "refused: the script was changed on its way to the node and was not started: its SHA-256 is not the job's scriptSha256";
+            return self.refuse_job(job.id.clone(), error.to_owned(), Some(Refusal::Script));
         }
         let spec = Spec {
             id: job.id.clone(),
@@ -102,7 +114,7 @@ impl Poller<'_> {
             }
             Err(error) => {
                 self.state.start_log().forget(&job.id);
-                self.refuse_job(job.id.clone(), error);
+                self.refuse_job(job.id.clone(), error, None);
             }
         }
     }
@@ -142,10 +154,11 @@ impl Poller<'_> {
     }
 
     /// Reports that a job's script did not start.
-    fn refuse_job(&mut self, id: String, error: String) {
+    fn refuse_job(&mut self, id: String, error: String, refused: Option<Refusal>) {
         tracing::error!("[jobrunner] job {id}: {error}");
         let end = CompleteRequest {
             error_msg: Some(error),
+            refused: refused.map(|reason| reason.as_str().to_owned()),
             stdout_bytes: Some(0),
             stderr_bytes: Some(0),
             ..CompleteRequest::default()

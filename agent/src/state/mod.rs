@@ -19,11 +19,11 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 pub use error::StateError;
+pub(crate) use file::replace_file;
 
 use crate::host;
 use crate::state::completions::Completions;
 use crate::state::dir_pool::DirPool;
-use crate::state::file::replace_file;
 use crate::state::job_dir::PIPES;
 use crate::state::run_memory::RunMemory;
 use crate::state::start_log::StartLog;

@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ring::digest::{SHA256, digest};
 
 use crate::state::file::replace_file;
-use crate::trusted_dir::own_file;
+use crate::trusted_dir::{self, own_file};
 
 /// The ids in a full file.
 const FILE_IDS: usize = 65_536;
@@ -30,6 +30,8 @@ const FULL_FILES: usize = 16;
 /// until then.
 const UNSYNCED_MAX: usize = 4;
 const ID_BYTES: usize = 16;
+/// The file with the time of the newest job that was forgotten.
+const FORGOTTEN: &str = "forgotten";
 
 /// An id as it is stored: the UUID, or a part of the SHA-256 of an id that is not one.
 fn key_of(id: &str) -> u128 {
@@ -54,6 +56,8 @@ struct Files {
     /// Full, sorted files, oldest first.
     full: VecDeque<FullFile>,
     newest: NewestFile,
+    /// When the newest job was queued that was forgotten, in milliseconds since 1970.
+    forgotten_ms: Option<i64>,
 }
 
 struct FullFile {
@@ -94,6 +98,7 @@ impl RunMemory {
                 .filter_map(|number| FullFile::open(state, number).transpose())
                 .collect::<io::Result<_>>()?,
             newest: NewestFile::open(state, newest)?,
+            forgotten_ms: read_forgotten(state)?,
         };
         Ok(Self {
             dir: state.to_owned(),
@@ -116,6 +121,11 @@ impl RunMemory {
             }
         }
         Ok(false)
+    }
+
+    /// When the newest job was queued that this memory has forgotten.
+    pub(crate) fn forgotten_ms(&self) -> Option<i64> {
+        self.files().forgotten_ms
     }
 
     /// Remembers a job. The id survives a crash of the agent at once, and a power loss after the
@@ -162,6 +172,11 @@ impl Files {
         self.newest = next;
         while self.full.len() > FULL_FILES {
             if let Some(oldest) = self.full.pop_front() {
+                // Before the ids are gone, so that a crash in between forgets nothing unnoticed.
+                self.forgotten_ms = self.forgotten_ms.max(newest_of(&oldest.path)?);
+                if let Some(ms) = self.forgotten_ms {
+                    replace_file(&dir.join(FORGOTTEN), ms.to_string().as_bytes())?;
+                }
                 std::fs::remove_file(oldest.path)?;
             }
         }
@@ -254,6 +269,24 @@ impl NewestFile {
         self.file.sync_data()?;
         self.unsynced = 0;
         Ok(())
+    }
+}
+
+/// When the newest job of a file was queued: its id, a UUIDv7, begins with that time.
+fn newest_of(path: &Path) -> io::Result<Option<i64>> {
+    let keys = read_keys(&open_to_read(path)?)?;
+    let queued_at = |key: u128| {
+        let uuid = uuid::Uuid::from_u128(key);
+        (uuid.get_version_num() == 7).then(|| i64::try_from(key >> 80).unwrap_or(i64::MAX))
+    };
+    Ok(keys.into_iter().filter_map(queued_at).max())
+}
+
+fn read_forgotten(dir: &Path) -> io::Result<Option<i64>> {
+    match trusted_dir::read(&dir.join(FORGOTTEN)) {
+        Ok(text) => Ok(String::from_utf8_lossy(&text).trim().parse().ok()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

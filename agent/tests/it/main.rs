@@ -22,6 +22,7 @@ mod private;
 mod restart;
 mod runs;
 mod server;
+mod signed;
 mod state;
 mod steps;
 mod supervisor;

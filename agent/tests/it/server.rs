@@ -207,10 +207,8 @@ impl Server {
             id: id.clone(),
             preset: "test".to_owned(),
             script: script.to_owned(),
-            script_sha256: String::new(),
             timeout_seconds: 600,
-            created_at: String::new(),
-            secrets: hyprbox_protocol::Secrets::default(),
+            ..ClaimedJob::default()
         };
         edit(&mut claim);
         let job = Job {
@@ -580,7 +578,12 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
         .unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let target = head.split(' ').nth(1)?.to_owned();
+    // A proxy gets the whole address.
+    let target = head.split(' ').nth(1)?;
+    let target = target.split_once("://").map_or(target, |(_, rest)| {
+        rest.find('/').map_or("/", |path| &rest[path..])
+    });
+    let target = target.to_owned();
     Some(Request { head, target, body })
 }
 

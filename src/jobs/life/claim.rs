@@ -1,7 +1,8 @@
 //! Claim: QUEUED → RUNNING for exactly one caller, by a poll or together with the end of the
 //! agent's last job. A claim whose answer got lost is delivered again to the same agent instance.
 
-use hyprbox_protocol::{ClaimedJob, FailureReason};
+use hyprbox_protocol::{ClaimedJob, FailureReason, Refusal, SignKeyChange, to_hex};
+use hyprbox_signing::SignedKeyChange;
 
 use crate::auth::NodeIdentity;
 use crate::clock;
@@ -40,19 +41,30 @@ impl Jobs {
         if !is_repeated {
             self.milestones.started(&job, node_id);
         }
-        if script_sha256(&job.script) != job.script_sha256 {
-            let reason = FailureReason::SCRIPT_CHANGED;
-            tracing::error!(job = %job.id, "{reason}");
-            return self.refuse_claimed(job.id, reason.to_owned()).await;
+        // An agent from before jobs were signed would run a row that somebody wrote.
+        if job.envelope.is_none() || job.signature.is_none() {
+            let reason = FailureReason::UNSIGNED.to_owned();
+            return self
+                .refuse_claimed(job.id, reason, Some(Refusal::Unsigned))
+                .await;
         }
-        let secrets = match job
+        if script_sha256(&job.script) != job.script_sha256 {
+            let reason = FailureReason::SCRIPT_CHANGED.to_owned();
+            return self
+                .refuse_claimed(job.id, reason, Some(Refusal::Script))
+                .await;
+        }
+        let unsealed = job
             .sealed
             .map(|sealed| self.0.key.unseal(&job.id, &sealed))
-            .transpose()
-        {
-            Ok(secrets) => secrets.unwrap_or_default(),
-            Err(reason) => return self.refuse_claimed(job.id, reason.to_string()).await,
+            .transpose();
+        let (secrets, nonce) = match unsealed {
+            Ok(unsealed) => unsealed.unwrap_or_default(),
+            Err(reason) => {
+                return self.refuse_claimed(job.id, reason.to_string(), None).await;
+            }
         };
+        let signer = self.nodes.signer.current().await?;
         Ok(Some(ClaimedJob {
             id: job.id,
             preset: job.preset,
@@ -61,6 +73,11 @@ impl Jobs {
             timeout_seconds: job.timeout_seconds,
             created_at: job.created_at.to_string(),
             secrets,
+            secrets_nonce: nonce.map(to_hex),
+            envelope: job.envelope,
+            signature: job.signature,
+            person_signature: job.person_signature,
+            sign_key_changes: signer.changes().iter().map(sent).collect(),
         }))
     }
 
@@ -89,12 +106,21 @@ impl Jobs {
         &self,
         id: String,
         reason: String,
+        refusal: Option<Refusal>,
     ) -> Result<Option<ClaimedJob>, JobError> {
+        tracing::error!(job = %id, "{reason}");
         let runs = self.run_advance();
         self.store
-            .write(move |tx| fail_claimed(tx, &runs, &id, &reason))
+            .write(move |tx| fail_claimed(tx, &runs, &id, &reason, refusal))
             .await?;
         Ok(None)
+    }
+}
+
+fn sent(change: &SignedKeyChange) -> SignKeyChange {
+    SignKeyChange {
+        statement: change.statement.clone(),
+        signature: change.signature.clone(),
     }
 }
 

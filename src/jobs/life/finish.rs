@@ -1,7 +1,9 @@
 //! Finish: RUNNING → SUCCEEDED, FAILED or CANCELLED, exactly once. A job that its lease has failed
 //! can be completed once more by its agent.
 
-use hyprbox_protocol::{CompleteRequest, FailureReason, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS};
+use hyprbox_protocol::{
+    CompleteRequest, FailureReason, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS, Refusal,
+};
 
 use crate::auth::NodeIdentity;
 use crate::clock;
@@ -10,8 +12,9 @@ use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::{Presence, Standing};
+use crate::store::id::{JobId, NodeId};
 use crate::store::job::{self, Ending, Job, JobStatus, StreamCounts};
-use crate::store::{Tx, run};
+use crate::store::{Change, Tx, node, run};
 
 impl Jobs {
     /// Ends a job as its agent reports. Repeating a report returns the same job; a different report
@@ -114,6 +117,7 @@ pub(in crate::jobs) fn complete(
     if job.status != JobStatus::Running && !is_lost(&job) {
         return Err(JobError::WrongState(job.status));
     }
+    record_refusal(tx, runs, &job, &request)?;
     let end = ending(&job, request, digest);
     let finished =
         job::finish(tx, id, &end, clock::now())?.ok_or(JobError::WrongState(job.status))?;
@@ -128,20 +132,47 @@ pub(in crate::jobs) fn complete(
     Ok(finished)
 }
 
+/// Records on the node that a job was refused because of its signature.
+fn record_refusal(
+    tx: &mut dyn Tx,
+    runs: &RunAdvance,
+    job: &Job,
+    request: &CompleteRequest,
+) -> Result<(), JobError> {
+    // An unknown reason, as of a later agent, counts as none.
+    let Some(refusal) = request.refused.as_deref().and_then(Refusal::parse) else {
+        return Ok(());
+    };
+    runs.count_refusal(tx, refusal);
+    let because = storable(request.error_msg.as_deref().unwrap_or_default());
+    let because = because
+        .strip_prefix(FailureReason::REFUSED)
+        .unwrap_or(&because);
+    let (node_id, job_id) = (NodeId(&*job.node_id), JobId(&*job.id));
+    node::set_refused(tx, node_id, job_id, because, clock::now())?;
+    tx.publish(Change::Node {
+        id: job.node_id.clone(),
+    });
+    Ok(())
+}
+
 /// Fails a claimed job that must not be delivered to its agent.
 pub(in crate::jobs) fn fail_claimed(
     tx: &mut dyn Tx,
     runs: &RunAdvance,
     id: &str,
     reason: &str,
+    refusal: Option<Refusal>,
 ) -> Result<(), JobError> {
     run::lock_of_job(tx, id)?;
     let job = job::find_locked(tx, id)?.ok_or(JobError::NotFound)?;
     let request = CompleteRequest {
         error_msg: Some(reason.to_owned()),
+        refused: refusal.map(|refusal| refusal.as_str().to_owned()),
         ..CompleteRequest::default()
     };
     let digest = digest_of(&request);
+    record_refusal(tx, runs, &job, &request)?;
     let end = ending(&job, request, digest);
     if let Some(finished) = job::finish(tx, id, &end, clock::now())? {
         let entry = EndEntry {
@@ -322,6 +353,7 @@ mod tests {
             last_output_at: None,
             script_began_at: None,
             ran_ms: None,
+            signed_by: None,
             params: "{}".into(),
         }
     }

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::crypto::{hmac_sha256, random_bytes};
 
+/// Marks what is sealed together with the nonce of the secrets' digest.
+const WITH_NONCE: &str = "/2";
+
 /// Why the key file can't be used, as one line for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -81,37 +84,65 @@ impl SecretKey {
         hmac_sha256(&self.digest, message)
     }
 
-    /// Encrypts the secrets of a job. The result can be decrypted only for the same job.
-    pub fn seal(&self, job_id: &str, secrets: &Secrets) -> Result<Vec<u8>, CantUnseal> {
+    /// Encrypts the secrets of a job and the nonce of their digest. The result can be decrypted
+    /// only for the same job.
+    pub fn seal(
+        &self,
+        job_id: &str,
+        secrets: &Secrets,
+        digest_nonce: &[u8; 32],
+    ) -> Result<Vec<u8>, CantUnseal> {
         let nonce = random_bytes::<NONCE_LEN>();
         // With room for the tag, because a vector that grows leaves a copy of the plain text
         // behind.
         let plain = Zeroizing::new(serde_json::to_vec(secrets).map_err(|_| CantUnseal)?);
-        let mut sealed = Vec::with_capacity(plain.len() + CHACHA20_POLY1305.tag_len());
+        let length = digest_nonce.len() + plain.len() + CHACHA20_POLY1305.tag_len();
+        let mut sealed = Vec::with_capacity(length);
+        sealed.extend_from_slice(digest_nonce);
         sealed.extend_from_slice(&plain);
         self.seal
             .seal_in_place_append_tag(
                 Nonce::assume_unique_for_key(nonce),
-                Aad::from(job_id),
+                Aad::from(format!("{job_id}{WITH_NONCE}")),
                 &mut sealed,
             )
             .map_err(|_| CantUnseal)?;
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// Decrypts the result of [`SecretKey::seal`] for the same job.
-    pub fn unseal(&self, job_id: &str, sealed: &[u8]) -> Result<Secrets, CantUnseal> {
+    /// Decrypts the result of [`SecretKey::seal`] for the same job. The nonce is missing if the job
+    /// was queued before jobs were signed.
+    pub fn unseal(
+        &self,
+        job_id: &str,
+        sealed: &[u8],
+    ) -> Result<(Secrets, Option<[u8; 32]>), CantUnseal> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CantUnseal)?;
+        if let Ok(plain) = self.open(nonce, &format!("{job_id}{WITH_NONCE}"), sealed) {
+            let (digest_nonce, json) = plain.split_first_chunk().ok_or(CantUnseal)?;
+            let secrets = serde_json::from_slice(json).map_err(|_| CantUnseal)?;
+            return Ok((secrets, Some(*digest_nonce)));
+        }
+        let plain = self.open(nonce, job_id, sealed)?;
+        let secrets = serde_json::from_slice(&plain).map_err(|_| CantUnseal)?;
+        Ok((secrets, None))
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        bound_to: &str,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, CantUnseal> {
         let mut opened = Zeroizing::new(sealed.to_vec());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
         let plain = self
             .seal
-            .open_in_place(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(job_id),
-                &mut opened,
-            )
+            .open_in_place(nonce, Aad::from(bound_to), &mut opened)
             .map_err(|_| CantUnseal)?;
-        serde_json::from_slice(plain).map_err(|_| CantUnseal)
+        let length = plain.len();
+        opened.truncate(length);
+        Ok(opened)
     }
 }
 
@@ -166,9 +197,9 @@ mod tests {
         );
         let pair = ("token".to_owned(), "hunter22".to_owned());
         let secrets = Secrets::from_iter([pair]);
-        let sealed = key.seal("job", &secrets).expect("seals");
+        let sealed = key.seal("job", &secrets, &[7; 32]).expect("seals");
         assert!(!sealed.windows(8).any(|window| window == b"hunter22"));
-        assert_eq!(key.unseal("job", &sealed), Ok(secrets));
+        assert_eq!(key.unseal("job", &sealed), Ok((secrets, Some([7; 32]))));
         assert_eq!(key.unseal("another", &sealed), Err(CantUnseal));
         assert_eq!(other.unseal("job", &sealed), Err(CantUnseal));
         assert_eq!(key.unseal("job", &sealed[..5]), Err(CantUnseal));

@@ -1,6 +1,8 @@
 //! Counts and logs each job's milestones: queued, started, ended. The log has ids, never params,
 //! output or messages, which may contain secrets.
 
+use hyprbox_protocol::Refusal;
+
 use crate::metrics::Metrics;
 use crate::store::Tx;
 use crate::store::claim::ClaimRecord;
@@ -38,6 +40,12 @@ impl Milestones {
     pub(in crate::jobs) fn started(&self, job: &ClaimRecord, node_id: &str) {
         self.0.claimed(job.created_at, job.started_at);
         tracing::info!(job = %job.id, node = %node_id, preset = %job.preset, "job started");
+    }
+
+    /// A job was refused because of its signature, if `tx` becomes durable.
+    pub(in crate::jobs) fn refused(&self, tx: &mut dyn Tx, reason: Refusal) {
+        let metrics = self.0.clone();
+        tx.after_commit(Box::new(move || metrics.refused(reason)));
     }
 
     /// A job has ended, if `tx` becomes durable.

@@ -13,5 +13,6 @@ pub(in crate::jobs) mod output;
 pub(in crate::jobs) mod poll;
 pub(in crate::jobs) mod poll_fast_path;
 pub(in crate::jobs) mod queue;
+pub(in crate::jobs) mod sign;
 pub(in crate::jobs) mod sweep;
 mod tail_limits;

@@ -122,7 +122,7 @@ impl PollRequest<'_> {
 /// How to proceed with a poll, decided without the database.
 pub(in crate::jobs) enum PollDecision {
     /// Answer that there is nothing: the poll's time is over.
-    AnswerEmpty(PendingAnswer),
+    AnswerEmpty(Box<PendingAnswer>),
     /// Wait for a change.
     Wait(Wait),
     /// Query the database: something may have changed up to this generation.
@@ -167,7 +167,7 @@ impl Jobs {
                 }
             }
             match self.decide(&signal, &query.node_id, poller, deadline) {
-                PollDecision::AnswerEmpty(answer) => return Ok(answer),
+                PollDecision::AnswerEmpty(answer) => return Ok(*answer),
                 PollDecision::Wait(wait) => {
                     waiter.wait(wait).await;
                     caller.holds().await?;
@@ -222,7 +222,7 @@ impl Jobs {
             return PollDecision::Query(generation);
         }
         if *self.stopping.borrow() || Instant::now() >= deadline {
-            return PollDecision::AnswerEmpty(self.empty_answer());
+            return PollDecision::AnswerEmpty(Box::new(self.empty_answer()));
         }
         let (signal, jobs) = (Arc::clone(signal), self.clone());
         let wake = Box::pin(async move {

@@ -11,11 +11,13 @@ use crate::auth::User;
 use crate::clock::{self, Timestamp};
 use crate::http::{FieldErrors, NamedValues};
 use crate::jobs::life::claim_times::ClaimTimes;
+use crate::jobs::life::sign::{SealedSecrets, Statement};
 use crate::jobs::{JobError, Jobs};
 use crate::presets::{ONE_OFF, Preset, Script, Values, render};
+use crate::signing::{CurrentKey, Signed};
 use crate::store::id::{JobId, UserId};
 use crate::store::idempotency::{self, StoredKey};
-use crate::store::job::{self, Holds, Job, JobKind, NewJob, PresetSource};
+use crate::store::job::{self, HoldKind, Holds, Job, JobKind, NewJob, PresetSource};
 use crate::store::{Change, Tx, node};
 
 /// How long an Idempotency-Key is remembered, in milliseconds.
@@ -125,13 +127,18 @@ impl Jobs {
             not_before: None,
             expires_at: None,
             holds: Holds::NONE,
+            envelope: String::new(),
+            signature: String::new(),
             preset_source,
         };
         let sealed = self.seal(&job.id, &rendered.secrets)?;
+        let signer = self.nodes.signer.current().await?;
         let bytes = job.script.len() + job.params.len();
         let queued = self
             .store
-            .write_large(bytes, move |tx| insert(tx, job, times, sealed, key))
+            .write_large(bytes, move |tx| {
+                insert(tx, job, times, sealed, &signer, key)
+            })
             .await?;
         if let QueueOutcome::New(job) = &queued {
             self.milestones.queued(job);
@@ -142,15 +149,6 @@ impl Jobs {
     /// The keyed digest of an idempotent request's body.
     pub fn digest_of(&self, body: &Value) -> [u8; 32] {
         self.0.key.digest(canonical(body).as_bytes())
-    }
-
-    /// A job's secrets, sealed; `None` if there are none.
-    pub fn seal(&self, job_id: &str, secrets: &Secrets) -> Result<Option<Vec<u8>>, JobError> {
-        if secrets.is_empty() {
-            return Ok(None);
-        }
-        let sealed = self.0.key.seal(job_id, secrets);
-        sealed.map(Some).map_err(|_| JobError::CantSeal)
     }
 
     async fn find_idempotent(
@@ -292,7 +290,8 @@ fn insert(
     tx: &mut dyn Tx,
     mut job: NewJob,
     times: ClaimTimes,
-    sealed: Option<Vec<u8>>,
+    secrets: SealedSecrets,
+    signer: &CurrentKey,
     key: Option<(String, [u8; 32])>,
 ) -> Result<QueueOutcome, JobError> {
     if let Some((key, digest)) = key {
@@ -303,10 +302,29 @@ fn insert(
         let (user_id, job_id) = (UserId(&*job.created_by), JobId(&*job.id));
         idempotency::insert(tx, user_id, &key, digest, job_id, job.created_at)?;
     }
-    node::find_held(tx, &job.node_id)?.ok_or(JobError::NodeNotFound)?;
+    let node = node::find_held(tx, &job.node_id)?.ok_or(JobError::NodeNotFound)?;
     times.set(tx, &mut job)?;
+    if node.facts.requires_signatures {
+        job.holds = job.holds.with(HoldKind::Signature);
+    }
+    let statement = Statement {
+        job_id: &job.id,
+        node: &job.node_id,
+        preset: &job.preset,
+        kind: job.kind.as_str(),
+        script_sha256: &job.script_sha256,
+        timeout_seconds: job.timeout_seconds,
+        secrets_digest: secrets.digest.as_deref(),
+        created_at: job.created_at,
+        expires_at: job.expires_at,
+        by: &job.created_by_email,
+    };
+    Signed {
+        envelope: job.envelope,
+        signature: job.signature,
+    } = statement.sign(signer)?;
     let queued = job::insert(tx, &job)?;
-    if let Some(sealed) = sealed {
+    if let Some(sealed) = secrets.sealed {
         job::insert_secrets(tx, &job.id, sealed)?;
     }
     let entry = audit::Entry {

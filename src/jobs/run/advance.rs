@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use hyprbox_protocol::Refusal;
+
 use crate::clock;
 use crate::jobs::life::milestones::Milestones;
 use crate::jobs::run::plan::{Plan, too_many_failures};
@@ -85,6 +87,11 @@ impl RunAdvance {
     /// Counts and logs a job's end once the transaction is durable.
     pub(in crate::jobs) fn count_end(&self, tx: &mut dyn Tx, job: &Job) {
         self.milestones.ended(tx, job);
+    }
+
+    /// Counts a job that was refused once the transaction is durable.
+    pub(in crate::jobs) fn count_refusal(&self, tx: &mut dyn Tx, reason: Refusal) {
+        self.milestones.refused(tx, reason);
     }
 
     fn stop(

@@ -5,7 +5,7 @@ use super::hold::Holds;
 use super::record::{Job, JobKind, JobStatus, PresetSource, StreamCounts, job_columns, job_of_row};
 use crate::clock::Timestamp;
 use crate::store::id::{JobId, NodeId};
-use crate::store::{Statement, StoreError, Tx, Value, read_all, values};
+use crate::store::{Row, Statement, StoreError, Tx, Value, read_all, values};
 
 /// A statement from a file, followed by `RETURNING` and the columns of a job.
 macro_rules! returning_job {
@@ -22,6 +22,8 @@ static PRUNE_SCRIPTS: Statement = Statement::new(include_str!("../sql/script_pru
 static CANCEL_QUEUED: Statement = returning_job!("../sql/job_cancel_queued.sql");
 static CANCEL_RUNNING: Statement = returning_job!("../sql/job_cancel_running.sql");
 static CANCEL_NODE: Statement = returning_job!("../sql/job_cancel_node.sql");
+static CANCEL_EVERYTHING: Statement =
+    Statement::new(include_str!("../sql/job_cancel_everything.sql"));
 static FINISH: Statement = returning_job!("../sql/job_finish.sql");
 static LOSE: Statement = returning_job!("../sql/job_lose.sql");
 static LOSE_SHARED: Statement = returning_job!("../sql/job_lose.postgres.sql");
@@ -30,6 +32,10 @@ static EXPIRE_SHARED: Statement = returning_job!("../sql/job_expire.postgres.sql
 static RELEASE_DUE: Statement = Statement::new(include_str!("../sql/job_release_due.sql"));
 static RELEASE_DUE_SHARED: Statement =
     Statement::new(include_str!("../sql/job_release_due.postgres.sql"));
+static HOLD_UNSIGNED: Statement = Statement::new(include_str!("../sql/job_hold_unsigned.sql"));
+static RELEASE_UNSIGNED: Statement =
+    Statement::new(include_str!("../sql/job_release_unsigned.sql"));
+static SIGN: Statement = returning_job!("../sql/job_sign.sql");
 static TIME_OUT: Statement = returning_job!("../sql/job_time_out.sql");
 static FAIL: Statement = returning_job!("../sql/job_fail.sql");
 static SET_STILL_RUNNING: Statement =
@@ -73,6 +79,9 @@ pub struct NewJob {
     pub not_before: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     pub holds: Holds,
+    /// What was signed, and the server's signature over it.
+    pub envelope: String,
+    pub signature: String,
     pub preset_source: PresetSource,
 }
 
@@ -98,6 +107,8 @@ pub fn insert(tx: &mut dyn Tx, job: &NewJob) -> Result<Job, StoreError> {
         job.holds,
         job.preset_source.version,
         job.preset_source.commit.clone(),
+        &job.envelope,
+        &job.signature,
     ];
     let inserted = change(tx, &INSERT, params)?;
     Ok(inserted.expect("an INSERT without a conflict clause returns its row"))
@@ -161,6 +172,11 @@ pub fn cancel_all_queued(
     now: Timestamp,
 ) -> Result<Vec<Job>, StoreError> {
     read_all(tx.query(&CANCEL_NODE, values![node_id, now])?, job_of_row)
+}
+
+/// Cancels every QUEUED job with this message, and returns how many.
+pub fn cancel_everything(tx: &mut dyn Tx, why: &str, now: Timestamp) -> Result<u64, StoreError> {
+    tx.execute(&CANCEL_EVERYTHING, values![now, why])
 }
 
 /// How a job ended.
@@ -272,6 +288,32 @@ pub fn release_due(
         tx.query(&RELEASE_DUE, values![limit, now])?
     };
     read_all(rows, |row| Ok((JobId(row.take()?), NodeId(row.take()?))))
+}
+
+/// Opens or releases the hold `signature` of a node's QUEUED jobs that no person has signed.
+/// Returns the jobs that changed.
+pub fn require_signatures(
+    tx: &mut dyn Tx,
+    node_id: &str,
+    is_required: bool,
+) -> Result<Vec<String>, StoreError> {
+    let statement = if is_required {
+        &HOLD_UNSIGNED
+    } else {
+        &RELEASE_UNSIGNED
+    };
+    read_all(tx.query(statement, values![node_id])?, Row::take)
+}
+
+/// Stores a person's signature of a QUEUED job and releases the hold `signature`; `None` if the job
+/// is not QUEUED. `signed_by` is a JSON object.
+pub fn sign(
+    tx: &mut dyn Tx,
+    id: &str,
+    signature: &str,
+    signed_by: &str,
+) -> Result<Option<Job>, StoreError> {
+    change(tx, &SIGN, values![id, signature, signed_by])
 }
 
 /// Deletes up to a hundred jobs that ended before `before`, with their output, and returns how

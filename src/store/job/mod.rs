@@ -6,9 +6,9 @@ mod query;
 mod record;
 
 pub use change::{
-    Ending, NewJob, cancel_all_queued, cancel_queued, expire, fail, finish, insert, insert_script,
-    insert_secrets, lose, prune, prune_scripts, release_due, request_cancel, set_pid, set_step,
-    set_still_running, time_out,
+    Ending, NewJob, cancel_all_queued, cancel_everything, cancel_queued, expire, fail, finish,
+    insert, insert_script, insert_secrets, lose, prune, prune_scripts, release_due, request_cancel,
+    require_signatures, set_pid, set_step, set_still_running, sign, time_out,
 };
 pub use hold::{HoldKind, Holds};
 pub use query::{

@@ -209,6 +209,8 @@ pub struct Job {
     pub script_began_at: Option<Timestamp>,
     /// How long bash ran by the node's clock, in milliseconds.
     pub ran_ms: Option<u64>,
+    /// The key of the person who signed the job: a JSON object.
+    pub signed_by: Option<String>,
     /// The parameters used, as a JSON object.
     pub params: String,
 }
@@ -281,6 +283,7 @@ pub(in crate::store) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
         last_output_at: row.take()?,
         script_began_at: row.take()?,
         ran_ms: row.take()?,
+        signed_by: row.take()?,
         params: row.take()?,
     })
 }

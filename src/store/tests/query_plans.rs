@@ -55,6 +55,8 @@ fn queue(tx: &mut dyn Tx, id: &str) -> Result<(), StoreError> {
         not_before: None,
         expires_at: None,
         holds: Holds::NONE,
+        envelope: "{}".to_owned(),
+        signature: "-".to_owned(),
         preset_source: PresetSource::default(),
     };
     job::insert(tx, &new).map(drop)

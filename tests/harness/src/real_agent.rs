@@ -44,6 +44,23 @@ impl RealAgent {
         Self::over(folder, state, server.url(), identity, None)
     }
 
+    /// Starts it with further variables.
+    pub fn with_variables(server: &Server, identity: &FakeAgent, more: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        let mut variables = variables(&state, server.url(), identity, server.setup().ca_file());
+        variables.extend(
+            more.iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        Self::in_folder(folder, variables)
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> std::path::PathBuf {
+        self.folder.path().join("state")
+    }
+
     /// Starts another one over a copy of its state folder, as on a cloned machine.
     pub fn copy(&self) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -83,20 +100,10 @@ impl RealAgent {
         identity: &FakeAgent,
         ca_file: Option<&Path>,
     ) -> Self {
-        let variables = [
-            ("HYPRBOX_API_URL", url),
-            ("HYPRBOX_NODE_TOKEN", &identity.token),
-            ("HYPRBOX_NODE_ID", &identity.node_id),
-            ("HYPRBOX_STATE_DIR", state.to_str().expect("UTF-8")),
-            ("HYPRBOX_INTERVAL", "1s"),
-            (
-                "HYPRBOX_CA_FILE",
-                ca_file.map_or("", |path| path.to_str().expect("UTF-8")),
-            ),
-        ];
-        let variables: Vec<_> = variables
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
+        Self::in_folder(folder, variables(state, url, identity, ca_file))
+    }
+
+    fn in_folder(folder: TempDir, variables: Vec<(String, String)>) -> Self {
         let log = Arc::default();
         let child = spawn(&folder, &variables, &log);
         Self {
@@ -142,6 +149,28 @@ impl Drop for RealAgent {
             eprintln!("--- the agent's log\n{}", log.join("\n"));
         }
     }
+}
+
+fn variables(
+    state: &Path,
+    url: &str,
+    identity: &FakeAgent,
+    ca_file: Option<&Path>,
+) -> Vec<(String, String)> {
+    let variables = [
+        ("HYPRBOX_API_URL", url),
+        ("HYPRBOX_NODE_TOKEN", &identity.token),
+        ("HYPRBOX_NODE_ID", &identity.node_id),
+        ("HYPRBOX_STATE_DIR", state.to_str().expect("UTF-8")),
+        ("HYPRBOX_INTERVAL", "1s"),
+        (
+            "HYPRBOX_CA_FILE",
+            ca_file.map_or("", |path| path.to_str().expect("UTF-8")),
+        ),
+    ];
+    variables
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
 }
 
 fn spawn(folder: &TempDir, variables: &[(String, String)], log: &Arc<Mutex<Vec<String>>>) -> Child {
