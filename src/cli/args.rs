@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use super::client::segment;
 use super::complete;
-use super::saved_presets;
 use crate::clock::{self, Timestamp};
 use crate::jobs::EXPIRY_RANGE;
 use crate::presets::TIMEOUT_RANGE;
@@ -70,7 +69,7 @@ pub(super) enum ClientCommand {
     #[command(after_help = EXIT_CODES)]
     Run(Run),
     /// Run a script without a preset on one or several nodes, once (ADMIN)
-    Exec(super::exec::Exec),
+    Exec(Exec),
     /// List, follow, pause and cancel runs: one preset on many nodes
     #[command(after_help = IDS)]
     Runs(Group<RunsCommand>),
@@ -453,7 +452,7 @@ fn days(text: &str) -> Result<u32, String> {
 }
 
 /// In seconds.
-pub(super) fn timeout(text: &str) -> Result<u64, String> {
+fn timeout(text: &str) -> Result<u64, String> {
     TIMEOUT_RANGE
         .parse(text)
         .map(|time| time.as_secs())
@@ -914,6 +913,71 @@ pub(super) enum NodeTokenCommand {
     },
 }
 
+/// `hyprbox exec`
+#[derive(Debug, Args)]
+pub(super) struct Exec {
+    /// The script, a file; - is standard input. It runs as it is, with bash: without distro guard,
+    /// `set -e` and steps
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) file: String,
+    /// The node; repeat it for several nodes, in this order
+    #[arg(long, short = 'n', required_unless_present = "on", add = ArgValueCompleter::new(complete::nodes))]
+    pub(super) node: Vec<String>,
+    /// Run on all nodes that match, such as 'role=web'
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "node")]
+    pub(super) on: Option<String>,
+    /// Each job's time limit, such as 90s, 10m or 1h30m [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(super) timeout: Option<u64>,
+    #[command(flatten)]
+    pub(super) watch: Watch,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// `hyprbox presets import`
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// A shell script; - is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) file: String,
+    /// The preset's name [default: made from the file's name]
+    #[arg(long)]
+    pub(super) name: Option<String>,
+}
+
+/// `hyprbox presets save`
+#[derive(Debug, Args)]
+pub(super) struct Save {
+    /// The preset, a YAML file; - is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) file: String,
+    /// The preset's name [default: the one in the file]
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// The version that the file is based on: nothing is saved if there is a newer one. 0: the
+    /// preset must not exist yet [default: the last version]
+    #[arg(long, value_name = "N")]
+    pub(super) based_on: Option<u64>,
+}
+
+/// `hyprbox presets delete`
+#[derive(Debug, Args)]
+pub(super) struct Delete {
+    #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
+    pub(super) name: String,
+}
+
+/// `hyprbox presets versions`
+#[derive(Debug, Args)]
+pub(super) struct Versions {
+    #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
+    pub(super) name: String,
+    /// Print this version's YAML
+    #[arg(value_name = "VERSION")]
+    pub(super) version: Option<u64>,
+}
+
 /// `hyprbox presets …`
 #[derive(Debug, Subcommand)]
 pub(super) enum PresetsCommand {
@@ -925,13 +989,13 @@ pub(super) enum PresetsCommand {
     },
     /// Make a preset from a shell script: the YAML goes to standard output, and what to look at to
     /// standard error. Needs no server
-    Import(saved_presets::Import),
+    Import(Import),
     /// Save a preset on the server (ADMIN)
-    Save(saved_presets::Save),
+    Save(Save),
     /// Delete a preset that was saved on the server; its versions stay (ADMIN)
-    Delete(saved_presets::Delete),
+    Delete(Delete),
     /// List the versions of a preset that was saved on the server, or print one
-    Versions(saved_presets::Versions),
+    Versions(Versions),
     /// Show a preset and its params
     #[command(aliases = ["get", "describe"])]
     Show {

@@ -3,15 +3,13 @@
 use std::io::Read;
 use std::path::Path;
 
-use clap::{Args, ValueHint};
-use clap_complete::engine::ArgValueCompleter;
 use reqwest::Method;
 use reqwest::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::args::{Delete, Import, Save, Versions};
 use super::client::{Client, segment};
-use super::complete;
 use super::error::{CliError, exit};
 use super::screen::{Screen, print_note};
 use super::table::Table;
@@ -22,49 +20,6 @@ use crate::presets::{is_preset_name, name_in};
 
 /// The largest file that is read. The server refuses smaller ones with a reason.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
-
-/// `hyprbox presets import`
-#[derive(Debug, Args)]
-pub(super) struct Import {
-    /// A shell script; - is standard input
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    file: String,
-    /// The preset's name [default: made from the file's name]
-    #[arg(long)]
-    name: Option<String>,
-}
-
-/// `hyprbox presets save`
-#[derive(Debug, Args)]
-pub(super) struct Save {
-    /// The preset, a YAML file; - is standard input
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    file: String,
-    /// The preset's name [default: the one in the file]
-    #[arg(long)]
-    name: Option<String>,
-    /// The version that the file is based on: nothing is saved if there is a newer one. 0: the
-    /// preset must not exist yet [default: the last version]
-    #[arg(long, value_name = "N")]
-    based_on: Option<u64>,
-}
-
-/// `hyprbox presets delete`
-#[derive(Debug, Args)]
-pub(super) struct Delete {
-    #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
-    name: String,
-}
-
-/// `hyprbox presets versions`
-#[derive(Debug, Args)]
-pub(super) struct Versions {
-    #[arg(value_name = "PRESET", add = ArgValueCompleter::new(complete::presets))]
-    name: String,
-    /// Print this version's YAML
-    #[arg(value_name = "VERSION")]
-    version: Option<u64>,
-}
 
 /// Works without a server.
 pub(super) fn import_script(screen: Screen, args: &Import) -> Result<u8, CliError> {

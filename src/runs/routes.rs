@@ -45,8 +45,8 @@ async fn queue(
 
 /// Runs a script without a preset, once.
 ///
-/// The script runs as it is: without distro guard, params, `set -e` and steps. Its run has the preset
-/// `-`.
+/// The script runs as it is: without distro guard, params, `set -e` and steps. Its run has the
+/// preset `-`.
 #[utoipa::path(post, path = "/api/exec", tag = "runs", operation_id = "exec_script", request_body = ExecRequest,
     params(("Idempotency-Key" = Option<String>, Header, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
         description = "1 to 255 printable characters; for 24 h, repeating the key with the same body returns the same run")),

@@ -188,8 +188,8 @@ impl Jobs {
         Ok((rendered, times))
     }
 
-    /// Renders a preset with params. Returns every fault of the params at once, with the `faults` of
-    /// the request's other fields.
+    /// Renders a preset with params. Returns every fault of the params at once, with the `faults`
+    /// of the request's other fields.
     pub async fn render(
         &self,
         name: String,

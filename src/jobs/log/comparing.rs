@@ -1,5 +1,5 @@
-//! Limits the comparisons of jobs, and other work of this kind: each takes memory and a processor for a while, so that few may
-//! run, and few may wait.
+//! Limits the comparisons of jobs, and other work of this kind: each takes memory and a processor
+//! for a while, so that few may run, and few may wait.
 
 use std::sync::Arc;
 

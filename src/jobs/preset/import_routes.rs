@@ -55,8 +55,8 @@ impl Jobs {
 
 /// Makes a preset from a shell script.
 ///
-/// The preset has one step with the script, and params for what the script expects from outside. The
-/// findings name the lines of the script that would do something else as a step of a preset.
+/// The preset has one step with the script, and params for what the script expects from outside.
+/// The findings name the lines of the script that would do something else as a step of a preset.
 #[utoipa::path(post, path = "/api/presets/import", tag = "presets", operation_id = "import_script",
     request_body = ImportRequest,
     responses((status = 200, body = ImportedPreset)),

@@ -110,8 +110,8 @@ struct PresetVersionPage {
 
 /// Creates or changes a preset in the app.
 ///
-/// `If-None-Match: *` creates it, also if a built-in preset or a file has this name. `If-Match` with
-/// the ETag of `GET` changes it.
+/// `If-None-Match: *` creates it, also if a built-in preset or a file has this name. `If-Match`
+/// with the ETag of `GET` changes it.
 #[utoipa::path(put, path = "/api/presets/{name}", tag = "presets", operation_id = "save_preset",
     params(("name" = String, Path),
         ("If-Match" = Option<String>, Header, description = "The ETag of the preset that is changed"),

@@ -13,8 +13,7 @@ use super::stranger::interpreter;
 const FILTERS: &[&str] = &[
     "awk", "gawk", "mawk", "sed", "sort", "uniq", "tr", "cut", "head", "tail", "tee", "wc",
     "xargs", "rev", "tac", "nl", "fold", "column", "paste", "join", "base64", "od", "xxd", "jq",
-    "yes", "seq", "env", "set", "ps", "df", "mount", "free", "uptime", "ip", "lsblk", "true", ":",
-    "for", "while",
+    "yes", "seq", "env", "set", "ps", "free", "uptime", "lsblk", "true", ":", "for", "while",
 ];
 
 pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
@@ -30,7 +29,7 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
     } else if let Some(first) = ended.iter().find(|index| is_work(&commands[**index])) {
         findings.add(
             Severity::Note,
-            part.at(commands[*first].at),
+            part.at(commands[first_of_pipe(commands, *first)].at),
             "stops-at-failure",
             "the script goes on after a command that fails. A step ends at the first one, with its exit code: add || true where a failure does not matter",
         );
@@ -57,6 +56,15 @@ pub(super) fn check(part: &Part<'_>, findings: &mut Findings) {
             pipe(part, index, writer, findings);
         }
     }
+}
+
+/// The first command of the pipe that ends with this one.
+fn first_of_pipe(commands: &[Command], last: usize) -> usize {
+    let mut first = last;
+    while let Some(writer) = commands[first].reads {
+        first = writer;
+    }
+    first
 }
 
 #[derive(Clone, Copy)]
