@@ -104,6 +104,7 @@ fn every_script_and_every_setting_exists_and_every_link_leads_somewhere() {
         "agent/src/config.rs",
         "packaging/install.sh",
         "packaging/build",
+        "packaging/container",
     ] {
         known += &std::fs::read_to_string(root().join(source)).expect("reads");
     }

@@ -106,6 +106,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "packaging/build",
         "HYPRBOX_AGENT_TARGET",
     ),
+    (
+        "HYPRBOX_SERVER_TARGET=",
+        "tests/slow",
+        "HYPRBOX_SERVER_TARGET=aarch64-unknown-linux-gnu packaging/build",
+    ),
     // It asks on a terminal, which that test has.
     (
         "hyprbox login https://jobs.example.org$",
