@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::job::param_value;
 use super::layout::{self, Page};
 use super::side_by_side::SideBySide;
-use super::{Site, parts, plain, step_times, words};
+use super::{Site, job_runs, parts, plain, step_times, words};
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobView, Scope, Step, find_visible};
@@ -45,10 +45,17 @@ pub(super) async fn show(
     };
     let body = html! {
         p.crumbs { a href=(parts::job_address(&new.id, scope)) { (words::preset(&new.preset)) " on " (new.node_id) } }
-        h1 { "Compared with the previous run" }
+        div.head {
+            h1 { "Compared with " @match (&old, query.get("with")) {
+                (Some(old), Some(_)) => { "the run on " (old.node_id) }
+                _ => { "the previous run" }
+            } }
+            div.actions { (job_runs::find(&site, &user, scope, &new).await?.draw(&new, scope)) }
+        }
         (compared)
     };
     let page = Page::new("Compare", body)
+        .with_style("log.css")
         .for_user(Some(&user))
         .under("/jobs");
     Ok(layout::draw(&page))
@@ -105,9 +112,10 @@ async fn sections(
     let script = script.await?;
     Ok(html! {
         (jobs_table(scope, old, new))
+        // First what people have chosen.
+        section { h2 { "Params" } (params(&old.params, &new.params)) }
         (step_times::draw(&steps.0, &steps.1, NAMES))
         section { h2 { "Output" } (output) }
-        section { h2 { "Params" } (params(&old.params, &new.params)) }
         section { h2 { "Script" } (script) }
     })
 }

@@ -52,7 +52,7 @@ fn lines_and_the_end_appear_without_a_reload() {
 
     agent.complete(&id, &json!({"exitCode": 3})).ok();
     browser.until("document.querySelector('#job-state [data-state=failed]')");
-    browser.see("with exit code 3");
+    browser.see("Failed: exit code 3");
     tab_is("✗", "failed");
     assert_eq!(browser.js("window.notReloaded"), true);
     let icon = "fetch(document.querySelector('link[rel=icon]').href).then((r) => (window.icon = r.status))";
@@ -186,7 +186,7 @@ fn scrolling_up_stops_the_following_and_new_lines_are_offered() {
     ));
     browser.js("scrollBy(0, -2000)");
     browser
-        .until("document.querySelector('.tools [aria-pressed=false]')?.textContent === 'Follow'");
+        .until("document.querySelector('.tools > [aria-pressed=false]')?.textContent === 'Follow'");
     agent.say(&id, first.len() as u64, "more\nand more\n");
     browser.see("2 new lines");
     assert_eq!(browser.js(at_end), false);
@@ -197,13 +197,14 @@ fn scrolling_up_stops_the_following_and_new_lines_are_offered() {
     // And by keyboard.
     browser.keys("f");
     browser
-        .until("document.querySelector('.tools [aria-pressed=false]')?.textContent === 'Follow'");
+        .until("document.querySelector('.tools > [aria-pressed=false]')?.textContent === 'Follow'");
     // From the top to the end and up again, before the browser has reported either.
     browser.js("new Promise((told) => (scrollTo(0, 0), addEventListener('scroll', () => told(true), { once: true })))");
+    browser.js(
+        "(document.querySelector('.tools > [aria-pressed=false]').click(), scrollBy(0, -2000))",
+    );
     browser
-        .js("(document.querySelector('.tools [aria-pressed=false]').click(), scrollBy(0, -2000))");
-    browser
-        .until("document.querySelector('.tools [aria-pressed=false]')?.textContent === 'Follow'");
+        .until("document.querySelector('.tools > [aria-pressed=false]')?.textContent === 'Follow'");
     browser.is_content();
 }
 
@@ -285,7 +286,7 @@ fn a_job_without_output_for_long_is_pointed_out() {
     browser.open(&format!("/jobs/{id}"));
     browser.see("No output for 12 min");
     assert_eq!(browser.text("#last-output"), "12 min ago");
-    browser.see("for 1 h 30 min.");
+    browser.see("1 h 30 min");
     agent.say(&id, 4, "two\n");
     browser.until("document.querySelector('.silence').hidden");
     browser.until("document.querySelector('#last-output').textContent === 'just now'");

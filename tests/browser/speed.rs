@@ -1,18 +1,32 @@
-//! From the press on Queue to the first line of output on the page, by the browser's own clock.
+//! From the press on Queue to the first lines of output on the page, by the browser's own clock.
 //! Told, not judged: other tests run beside this one.
 
 use serde_json::Value;
 
 use crate::browser::Browser;
-use crate::harness::{RealAgent, Server};
+use crate::harness::{RealAgent, Server, eventually, write_preset};
 
 const ROUNDS: usize = 9;
 
-/// Notes when Queue was pressed, and when the first line was painted.
+/// Writes ten lines at once, and then works for a while.
+const TEN: &str = r#"name: ten
+title: Ten lines at once
+description: For tests.
+targets: [any]
+risk: low
+timeout: 10m
+steps:
+  - name: Write
+    run: seq -f 'line %.0f' 9
+  - name: Work
+    run: sleep 1
+"#;
+
+/// Notes when Queue was pressed, and when so many lines were painted.
 const CLOCK: &str = "
     addEventListener('submit', () => sessionStorage.setItem('pressed', performance.timeOrigin + performance.now()), true);
     new MutationObserver((_, observer) => {
-      if (!document.querySelector('.l')) return;
+      if (document.getElementsByClassName('l').length < WANTED) return;
       observer.disconnect();
       requestAnimationFrame(() => setTimeout(() => {
         window.took = performance.timeOrigin + performance.now() - Number(sessionStorage.getItem('pressed'));
@@ -20,19 +34,23 @@ const CLOCK: &str = "
     }).observe(document, { childList: true, subtree: true });
 ";
 
-#[test]
-fn from_queue_to_the_first_line() {
+/// Queues the preset some times, and prints how long it took until so many lines were painted.
+fn measure(preset: &str, lines: u32) {
     let mut server = Server::start();
     let admin = server.admin();
     let identity = admin.add_node("node-1");
+    write_preset(&server.presets_dir(), "ten", TEN);
+    eventually("the preset", || {
+        (admin.get("/api/presets/ten").send().status == 200).then_some(())
+    });
     let _agent = RealAgent::start(&server, &identity);
     let browser = Browser::of(&server, &admin);
-    browser.on_every_page(CLOCK);
+    browser.on_every_page(&CLOCK.replace("WANTED", &lines.to_string()));
     browser.open("/nodes/node-1");
     browser.until("document.querySelector('[data-state=online]')");
     let mut took: Vec<f64> = (0..ROUNDS)
         .map(|_| {
-            browser.open("/presets/note");
+            browser.open(&format!("/presets/{preset}"));
             browser.press("Queue");
             browser.until("location.pathname.startsWith('/jobs/') && document.querySelector('[data-state=succeeded]')");
             browser.until("window.took").as_f64().unwrap_or_default()
@@ -41,7 +59,17 @@ fn from_queue_to_the_first_line() {
     took.sort_by(f64::total_cmp);
     let told = Value::from(took.iter().map(|ms| ms.round()).collect::<Vec<_>>());
     println!(
-        "Queue to first line painted: median {:.0} ms of {told}",
+        "Queue to {lines} lines painted: median {:.0} ms of {told}",
         took[ROUNDS / 2]
     );
+}
+
+#[test]
+fn from_queue_to_the_first_line() {
+    measure("note", 1);
+}
+
+#[test]
+fn from_queue_to_ten_lines_of_a_job_that_goes_on() {
+    measure("ten", 10);
 }
