@@ -2,6 +2,7 @@
 
 mod access;
 mod error;
+mod history;
 mod life;
 mod live;
 mod log;
@@ -19,6 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use access::{Scope, ScopedViewer, find_visible};
 pub use error::JobError;
+pub use history::{Activity, EndedWithin, History, RowFacts, SearchPage};
 pub use life::cancel::FailRequest;
 pub use life::claim_times::{ClaimTimes, EXPIRY_RANGE};
 pub use life::key::{KeyError, SecretKey};
@@ -70,6 +72,7 @@ pub struct Limits {
 ///   [`Jobs::run_sweeps`]
 /// - reading: [`Jobs::page`], [`Jobs::script`], [`Jobs::diff`], [`Jobs::render`],
 ///   [`Jobs::presets`]; [`find_visible`] checks the user's rights first
+/// - lists for the pages: [`Jobs::search`], [`Jobs::history`], [`Jobs::activity`]
 /// - nodes, as far as jobs are concerned: [`Jobs::all_nodes`], [`Jobs::one_node`],
 ///   [`Jobs::nodes_of`], [`Jobs::search_nodes`], [`Jobs::edit_node`], [`Jobs::delete_node`]
 /// - HTTP: [`Jobs::routes`], and [`PollFastPath`] in front of it

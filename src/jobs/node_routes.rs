@@ -79,6 +79,11 @@ impl Jobs {
         Ok(self.store.read(|tx| node::paused(tx)).await?)
     }
 
+    /// The ids of the nodes that report that they can't run jobs.
+    pub async fn nodes_with_problem(&self) -> Result<HashSet<String>, JobError> {
+        Ok(self.store.read(|tx| node::with_problem(tx)).await?)
+    }
+
     /// The ids of the nodes that a selector matches.
     pub async fn selected_nodes(&self, selector: Selector) -> Result<HashSet<String>, JobError> {
         let nodes = self.store.read(|tx| node::list(tx)).await?;

@@ -39,6 +39,7 @@ static LIST: Statement = Statement::new(concat!(
     " FROM nodes ORDER BY id"
 ));
 static PAUSED: Statement = Statement::new("SELECT id FROM nodes WHERE paused = 1");
+static WITH_PROBLEM: Statement = Statement::new("SELECT id FROM nodes WHERE problem IS NOT NULL");
 static DELETE: Statement = Statement::new("DELETE FROM nodes WHERE id = $1");
 static SET_FACTS: Statement = Statement::new(include_str!("sql/node_set_facts.sql"));
 static SET_MACHINE_FACTS: Statement =
@@ -232,6 +233,12 @@ pub fn list(tx: &mut dyn Tx) -> Result<Vec<Node>, StoreError> {
 /// Returns the ids of the paused nodes.
 pub fn paused(tx: &mut dyn Tx) -> Result<HashSet<String>, StoreError> {
     let ids: Vec<String> = read_all(tx.query(&PAUSED, &[])?, Row::take)?;
+    Ok(ids.into_iter().collect())
+}
+
+/// Returns the ids of the nodes that report that they can't run jobs.
+pub fn with_problem(tx: &mut dyn Tx) -> Result<HashSet<String>, StoreError> {
+    let ids: Vec<String> = read_all(tx.query(&WITH_PROBLEM, &[])?, Row::take)?;
     Ok(ids.into_iter().collect())
 }
 

@@ -1,7 +1,9 @@
 //! Jobs: the record, the changes of state, and the queries.
 
 mod change;
+mod history;
 mod hold;
+mod list;
 mod query;
 mod record;
 
@@ -10,12 +12,16 @@ pub use change::{
     insert, insert_script, insert_secrets, lose, prune, prune_scripts, release_due, request_cancel,
     require_signatures, set_pid, set_step, set_still_running, sign, time_out,
 };
+pub use history::{
+    PastFilter, PastJob, count_ended, count_unfinished_of, failed_since, last_steps, past,
+};
 pub use hold::{HoldKind, Holds};
+pub use list::{FoundJobs, JobFilter, JobSearch, JobWord, list, owners, search};
 pub use query::{
-    JobFilter, RecentWork, RunningJob, count_queued, count_queued_on, count_unfinished, find,
-    find_locked, finished_since, list, list_of_run, next_due, nodes_with_work, oldest_claimable,
-    owners, recent_work, running, running_on, running_since, runs_with_expired, script,
-    still_running, still_running_on, unfinished,
+    RecentWork, RunningJob, count_queued, count_queued_on, count_unfinished, find, find_locked,
+    finished_since, list_of_run, next_due, nodes_with_work, oldest_claimable, recent_work, running,
+    running_on, running_since, runs_with_expired, script, still_running, still_running_on,
+    unfinished,
 };
 pub use record::{Job, JobKind, JobStatus, PresetSource, StreamCounts};
 pub(in crate::store) use record::{job_columns, job_of_row};

@@ -1,8 +1,8 @@
 //! Queries for jobs.
 
-use super::record::{Job, JobKind, JobStatus, job_columns, job_of_row};
+use super::record::{Job, JobStatus, job_columns, job_of_row};
 use crate::clock::Timestamp;
-use crate::store::{Row, Statement, StoreError, Tx, Value, read_all, values};
+use crate::store::{Row, Statement, StoreError, Tx, read_all, values};
 
 macro_rules! select_jobs {
     ($rest:literal) => {
@@ -20,12 +20,6 @@ static SCRIPT: Statement = Statement::new(concat!(
 ));
 static RUNNING_ON: Statement =
     select_jobs!("WHERE node_id = $1 AND status = 'RUNNING' ORDER BY id");
-// A range instead of `=`: if most jobs have the same preset, PostgreSQL's generic plan for `=`
-// scans the whole table.
-static OF_PRESET: Statement = Statement::new(
-    "SELECT id FROM jobs WHERE preset >= $1 AND preset <= $1 ORDER BY preset LIMIT 1",
-);
-static OWNERS: Statement = Statement::new(include_str!("../sql/job_owners.sql"));
 static RUNNING: Statement = Statement::new(include_str!("../sql/job_running.sql"));
 static RUNNING_SINCE: Statement = Statement::new(include_str!("../sql/job_running_since.sql"));
 static RUNS_WITH_EXPIRED: Statement = Statement::new(
@@ -78,138 +72,6 @@ pub fn list_of_run(tx: &mut dyn Tx, run_id: &str) -> Result<Vec<Job>, StoreError
 pub fn script(tx: &mut dyn Tx, id: &str) -> Result<String, StoreError> {
     tx.query_one(&SCRIPT, values![id])?
         .map_or(Ok(String::new()), |mut row| row.take())
-}
-
-/// Conditions for a list of jobs.
-#[derive(Debug, Clone, Default)]
-pub struct JobFilter {
-    pub created_by: Option<String>,
-    pub node_id: Option<String>,
-    /// Any status if empty.
-    pub statuses: Vec<JobStatus>,
-    pub preset: Option<String>,
-    pub run_id: Option<String>,
-    pub kind: Option<JobKind>,
-    /// Only jobs that a user with this email queued. The user may have been removed since.
-    pub by: Option<String>,
-    /// Only jobs that were queued at this time or later.
-    pub since: Option<Timestamp>,
-    /// Only jobs older than the job with this id.
-    pub before: Option<String>,
-}
-
-/// Returns up to `limit` jobs that match `filter`, newest first.
-pub fn list(tx: &mut dyn Tx, filter: &JobFilter, limit: u64) -> Result<Vec<Job>, StoreError> {
-    // If no job has this preset, the query below would walk through another index to its end.
-    if let Some(preset) = &filter.preset
-        && tx.query(&OF_PRESET, values![preset])?.is_empty()
-    {
-        return Ok(Vec::new());
-    }
-    let by = filter.by.as_deref().map(|by| owners_with_email(tx, by));
-    let by = by.transpose()?;
-    if by.as_ref().is_some_and(Vec::is_empty) {
-        return Ok(Vec::new());
-    }
-    let mut params = Vec::new();
-    let mut conditions = Vec::new();
-    // Composed from fixed parts: with `x IS NULL OR …` the database would not use its indexes.
-    let mut condition = |column: &'static str, comparison: &str, value: Value| {
-        params.push(value);
-        conditions.push((column, format!("{comparison} ${}", params.len())));
-    };
-    if let Some(user) = &filter.created_by {
-        condition("created_by", "=", user.into());
-    }
-    if let Some(node) = &filter.node_id {
-        condition("node_id", "=", node.into());
-    }
-    if let Some(preset) = &filter.preset {
-        condition("preset", "=", preset.into());
-    }
-    if let Some(run) = &filter.run_id {
-        condition("run_id", "=", run.into());
-    }
-    if let Some(id) = &filter.before {
-        condition("id", "<", id.into());
-    }
-    if let Some(since) = filter.since {
-        condition("id", ">=", id_of_time(since).into());
-        condition("created_at", ">=", since.into());
-    }
-    if let Some(owners) = by {
-        let first = params.len() + 1;
-        params.extend(owners.iter().map(Value::from));
-        let numbers: Vec<String> = (first..=params.len()).map(|n| format!("${n}")).collect();
-        conditions.push(("created_by", format!("IN ({})", numbers.join(", "))));
-    }
-    // Not a parameter, so that the partial index of the rare kind is used.
-    if let Some(kind) = filter.kind {
-        conditions.push(("kind", format!("= '{}'", kind.as_str())));
-    }
-    params.push(limit.into());
-    let count = params.len();
-    let all = |neutral: &[&str]| {
-        let one = |(column, rest): &(&str, String)| match neutral.contains(column) {
-            true => format!(" AND {column} || '' {rest}"),
-            false => format!(" AND {column} {rest}"),
-        };
-        conditions.iter().map(one).collect::<String>()
-    };
-    // One subquery per status, newest first: each stops after `limit` rows of its index.
-    let of_status = |status: &JobStatus| {
-        match status {
-        // Few rows, in partial indexes. The `|| ''` keeps the planner from using other indexes.
-        JobStatus::Queued | JobStatus::Running => format!(
-            "SELECT id FROM (SELECT id FROM jobs WHERE {} ORDER BY id || '' DESC LIMIT ${count}) AS unfinished",
-            // The index of QUEUED begins with `held`.
-            if *status == JobStatus::Queued {
-                "held IN (0, 1) AND status = 'QUEUED'"
-            } else {
-                "status = 'RUNNING'"
-            }.to_owned() + &all(&["created_by", "preset", "id", "kind"])
-        ),
-        JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => format!(
-            "SELECT id FROM (SELECT id FROM jobs WHERE status = '{status}' AND status IN ('SUCCEEDED', 'FAILED', 'CANCELLED'){}
-             ORDER BY id DESC LIMIT ${count}) AS ended",
-            all(&[])
-        ),
-    }
-    };
-    let columns = job_columns!();
-    let wanted = if filter.statuses.is_empty() {
-        format!("1 = 1{}", all(&[]))
-    } else {
-        let statuses: std::collections::BTreeSet<_> =
-            filter.statuses.iter().map(of_status).collect();
-        let parts: Vec<String> = statuses.into_iter().collect();
-        format!("id IN ({})", parts.join(" UNION ALL "))
-    };
-    let sql = format!("SELECT {columns} FROM jobs WHERE {wanted} ORDER BY id DESC LIMIT ${count}");
-    read_all(tx.query(&Statement::composed(sql), &params)?, job_of_row)
-}
-
-/// The smallest id of a job that was queued at `at`. Ids are UUIDv7, made shortly before the row;
-/// the day is for clocks that differ.
-fn id_of_time(at: Timestamp) -> String {
-    let millis = format!("{:012x}", at.plus_millis(-86_400_000).as_millis());
-    let (high, low) = millis.split_at(8);
-    format!("{high}-{low}")
-}
-
-/// Returns everybody who has queued a job: the user's id, and the email of their last job.
-pub fn owners(tx: &mut dyn Tx) -> Result<Vec<(String, String)>, StoreError> {
-    read_all(tx.query(&OWNERS, &[])?, |row| {
-        Ok((row.take()?, row.take()?))
-    })
-}
-
-/// The ids of the users with this email, of whom all but one were removed.
-fn owners_with_email(tx: &mut dyn Tx, email: &str) -> Result<Vec<String>, StoreError> {
-    let email = email.to_lowercase();
-    let of_email = owners(tx)?.into_iter();
-    let of_email = of_email.filter(|(_, known)| known.to_lowercase() == email);
-    Ok(of_email.map(|(id, _)| id).collect())
 }
 
 /// Returns the RUNNING jobs of a node, oldest first.

@@ -12,7 +12,10 @@ use super::history::{TestDatabase, history};
 use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
-use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob, PresetSource};
+use crate::store::job::{
+    self, Ending, Holds, JobFilter, JobKind, JobSearch, JobStatus, JobWord, NewJob, PastFilter,
+    PresetSource,
+};
 use crate::store::{
     Statement, StoreError, Tx, audit, claim, job_step, node, output, preset, run, values,
 };
@@ -167,7 +170,49 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     for filter in list_filters() {
         job::list(tx, &filter, 50)?;
     }
+    run_statements_of_pages(tx, at)?;
     audit::list(tx, 50, audit::Filter::default())?;
+    Ok(())
+}
+
+/// Runs every statement that the pages of the dashboard run for their lists and pictures.
+fn run_statements_of_pages(tx: &mut dyn Tx, at: Timestamp) -> Result<(), StoreError> {
+    let word = |text: &str, presets: &[&str]| JobWord {
+        text: text.to_owned(),
+        presets: presets.iter().copied().map(str::to_owned).collect(),
+    };
+    for filter in list_filters() {
+        let search = JobSearch {
+            filter,
+            words: vec![word("release", &["note", "shell"]), word("100%_", &[])],
+            from: Some(at.plus_millis(-86_400_000)),
+            to: Some(at),
+        };
+        job::search(tx, &search, 50)?;
+    }
+    let hours: Vec<_> = (0..24)
+        .map(|hour| {
+            (
+                at.plus_millis(-3_600_000 * (hour + 1)),
+                at.plus_millis(-3_600_000 * hour),
+            )
+        })
+        .collect();
+    for owner in [None, Some("u1")] {
+        let of = |preset: Option<&str>, node: Option<&str>| PastFilter {
+            preset: preset.map(str::to_owned),
+            node_id: node.map(str::to_owned),
+            created_by: owner.map(str::to_owned),
+            upto: Some("0191".to_owned()),
+        };
+        job::past(tx, &of(Some("note"), None), 500, 30)?;
+        job::past(tx, &of(None, Some("n1")), 500, 30)?;
+        job::past(tx, &of(Some("note"), Some("n1")), 500, 30)?;
+        job::count_ended(tx, &hours, owner)?;
+        job::failed_since(tx, at, owner, 5)?;
+    }
+    job::count_unfinished_of(tx, "u1")?;
+    job::last_steps(tx, &["0191", "0192"])?;
     Ok(())
 }
 
@@ -316,6 +361,15 @@ fn no_hot_statement_scans_the_history() {
         .map(|(sql, plan)| format!("{sql}\n{plan}"))
         .collect();
     assert!(bad.is_empty(), "{}", bad.join("\n"));
+    // The counts of each hour read no jobs, and few of the index's entries.
+    let counts = plans
+        .iter()
+        .filter(|(sql, _)| sql.contains("GROUP BY status") && sql.contains("finished_at"));
+    for (sql, plan) in counts {
+        let is_by_index = plan.contains("USING COVERING INDEX jobs_finished (finished_at>?")
+            || plan.contains("on jobs") && plan.contains("jobs_finished");
+        assert!(is_by_index, "{sql}\n{plan}");
+    }
     let of_polls = plans
         .iter()
         .filter(|(sql, _)| sql.contains("FROM node_tokens"));
