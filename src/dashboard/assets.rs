@@ -191,6 +191,7 @@ mod tests {
             "theme.js",
             "app.css",
             "log.css",
+            "history.css",
             "favicon.svg",
         ]);
         let bytes: usize = names.map(|name| index().assets[name].gzip.len()).sum();

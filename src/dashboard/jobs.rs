@@ -1,18 +1,17 @@
-//! `/jobs`: filtered and paged.
-
-use std::collections::HashSet;
+//! `/jobs`: filtered, searched and paged. The address has all of it.
 
 use axum::extract::State;
 use maud::{Markup, html};
 
+use super::job_filters::{PageQuery, STATES, TIMES};
+use super::job_rows::JobRows;
 use super::layout::{self, Page};
 use super::node_picker::LISTED_MAX;
-use super::{Site, local, parts};
+use super::{Site, parts, words};
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Query};
-use crate::jobs::{JobPage, Scope};
+use crate::jobs::{Scope, SearchPage};
 use crate::presets::Snapshot;
-use crate::store::job::{JobFilter, JobStatus};
 use crate::store::node::NodeMatch;
 
 /// Jobs on a page.
@@ -20,51 +19,37 @@ const PAGE: u64 = 50;
 /// Maximum number of similar nodes that are suggested.
 const LIKE_MAX: usize = 8;
 
-/// The filter's states: name, label and statuses.
-const STATES: [(&str, &str, &[JobStatus]); 6] = [
-    (
-        "open",
-        "Queued or running",
-        &[JobStatus::Queued, JobStatus::Running],
-    ),
-    ("queued", "Queued", &[JobStatus::Queued]),
-    ("running", "Running", &[JobStatus::Running]),
-    ("succeeded", "Succeeded", &[JobStatus::Succeeded]),
-    ("failed", "Failed", &[JobStatus::Failed]),
-    ("cancelled", "Cancelled", &[JobStatus::Cancelled]),
-];
-
-/// The page's query, which its links keep.
-struct PageQuery<'q> {
-    node: &'q str,
-    preset: &'q str,
-    state: &'q str,
-    cursor: &'q str,
-}
-
 /// The page.
 pub(super) async fn show(
     State(site): State<Site>,
     Viewer(user): Viewer,
     query: Query,
 ) -> Result<Markup, ApiError> {
-    let scope = parts::scope_of(&site, &user, &query)?;
+    let scope = parts::list_scope_of(&site, &user, &query)?;
     let asked = PageQuery::of(&query)?;
-    let page = site.jobs.page(asked.filter(&user, scope)?, PAGE).await?;
-    let paused = site.jobs.paused_nodes().await?;
-    let nodes = NodeFilter::find(&site, &asked, page.jobs.is_empty()).await?;
     let presets = site.jobs.presets().await?;
-    let body = body(
-        &site,
-        &user,
-        scope,
-        &asked,
-        (&page, &paused),
-        &nodes,
-        &presets,
-    );
-    let drawn = Page::new("Jobs", body).for_user(Some(&user)).under("/jobs");
+    let search = asked.search(&user, scope, &presets)?;
+    let page = site.jobs.search(search, PAGE).await?;
+    let options = Options {
+        nodes: NodeFilter::find(&site, &asked, page.jobs.is_empty()).await?,
+        people: people(&site, scope).await?,
+        presets: &presets,
+    };
+    let rows = JobRows::read(&site, &user, scope, &page.jobs).await?;
+    let body = body((&site, &user, scope), &asked, &page, &rows, &options);
+    let drawn = Page::new("Jobs", body)
+        .for_user(Some(&user))
+        .under("/jobs")
+        .with_style("lists.css");
     Ok(layout::draw(&drawn.live(parts::events(scope))))
+}
+
+/// What the filters offer.
+struct Options<'o> {
+    nodes: NodeFilter,
+    /// Everybody who has queued a job, if there are few; `None` if the list shows one person's.
+    people: Option<Vec<String>>,
+    presets: &'o Snapshot,
 }
 
 /// The filter for nodes: a list if there are few nodes, a text field otherwise.
@@ -90,103 +75,56 @@ impl NodeFilter {
     }
 }
 
-impl<'q> PageQuery<'q> {
-    fn of(query: &'q Query) -> Result<Self, ApiError> {
-        let text = |name| query.get(name).unwrap_or_default();
-        // The API's name and values for the same filter.
-        let state = match query.get("status") {
-            Some(status) => {
-                let state = STATES
-                    .iter()
-                    .find(|(name, _, _)| name.eq_ignore_ascii_case(status));
-                state.map(|(name, _, _)| *name).ok_or_else(|| {
-                    query.wrong("status", "QUEUED, RUNNING, SUCCEEDED, FAILED or CANCELLED")
-                })?
-            }
-            None => text("state"),
-        };
-        if !state.is_empty() && !STATES.iter().any(|(name, _, _)| *name == state) {
-            return Err(query.wrong(
-                "state",
-                "open, queued, running, succeeded, failed or cancelled",
-            ));
-        }
-        Ok(Self {
-            node: text("node"),
-            preset: text("preset"),
-            state,
-            cursor: text("cursor"),
-        })
+async fn people(site: &Site, scope: Scope) -> Result<Option<Vec<String>>, ApiError> {
+    if scope == Scope::Mine {
+        return Ok(None);
     }
-
-    fn filter(&self, user: &User, scope: Scope) -> Result<JobFilter, ApiError> {
-        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let state = STATES.iter().find(|(name, _, _)| *name == self.state);
-        let before = match self.cursor {
-            "" => None,
-            cursor => Some(uuid::Uuid::parse_str(cursor).map_err(|_| {
-                ApiError::bad_request("bad_input", "This link to older jobs is incomplete")
-            })?),
-        };
-        Ok(JobFilter {
-            created_by: (scope == Scope::Mine).then(|| user.id.clone()),
-            node_id: given(self.node),
-            statuses: state
-                .map(|(_, _, statuses)| statuses.to_vec())
-                .unwrap_or_default(),
-            preset: given(self.preset),
-            before: before.map(|id| id.to_string()),
-            ..JobFilter::default()
-        })
-    }
-
-    fn pairs(&self, scope: Scope) -> Vec<(&'static str, &'q str)> {
-        let all = if scope == Scope::All { "all" } else { "" };
-        let pairs = [
-            ("node", self.node),
-            ("preset", self.preset),
-            ("state", self.state),
-            ("scope", all),
-        ];
-        pairs
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .collect()
-    }
+    let people: Vec<String> = site.jobs.job_owners().await?.into_iter().collect();
+    Ok(Some(match people.len() <= LISTED_MAX {
+        true => people,
+        false => Vec::new(),
+    }))
 }
 
 fn body(
-    site: &Site,
-    user: &User,
-    scope: Scope,
+    (site, user, scope): (&Site, &User, Scope),
     asked: &PageQuery<'_>,
-    (page, paused): (&JobPage, &HashSet<String>),
-    nodes: &NodeFilter,
-    presets: &Snapshot,
+    page: &SearchPage,
+    rows: &JobRows<'_>,
+    options: &Options<'_>,
 ) -> Markup {
-    let pairs = asked.pairs(scope);
-    let none = if pairs.iter().any(|(name, _)| *name != "scope") {
-        "No job matches."
-    } else {
-        "No jobs yet."
+    let pairs = asked.pairs();
+    let none = match (pairs.is_empty(), page.gave_up_after) {
+        (true, _) => "No jobs yet.",
+        (false, None) => "No job matches.",
+        (false, Some(_)) => "No job matches so far.",
     };
     html! {
         div.head { h1 { "Jobs" } (parts::scope_switch(site, user, scope, "/jobs", &pairs)) }
-        (filters(scope, asked, nodes, presets))
+        (filters(user, scope, asked, options))
+        (set_by_links(user, scope, asked))
         div #jobs data-region data-shows="jobs" {
-            (parts::job_table(&page.jobs, paused, scope, none))
-            @if let NodeFilter::Typed(like) = nodes { (nodes_like(like, asked, &pairs)) }
-            (pager(asked, page, pairs)) }
+            (rows.table(true, none))
+            @if let NodeFilter::Typed(like) = &options.nodes { (nodes_like(user, scope, like, asked)) }
+            (pager((user, scope), asked, page, &pairs)) }
     }
 }
 
-fn pager(asked: &PageQuery<'_>, page: &JobPage, pairs: Vec<(&str, &str)>) -> Markup {
+fn pager(
+    (user, scope): (&User, Scope),
+    asked: &PageQuery<'_>,
+    page: &SearchPage,
+    pairs: &[(&str, &str)],
+) -> Markup {
     let address = |more: Option<&str>| {
-        let mut pairs = pairs.clone();
+        let mut pairs = pairs.to_vec();
         pairs.extend(more.map(|cursor| ("cursor", cursor)));
-        format!("/jobs?{}", local::query(&pairs))
+        parts::list_address(user, scope, "/jobs", &pairs)
     };
     html! {
+        @if let Some(count) = page.gave_up_after {
+            p.dim { "The newest " (count) " jobs were searched. Select Older to go on." }
+        }
         nav.pager aria-label="Pages" {
             @if !asked.cursor.is_empty() { a.button href=(address(None)) { "Newest" } }
             @if let Some(cursor) = &page.next_cursor { a.button rel="next" href=(address(Some(cursor))) { "Older" } }
@@ -195,12 +133,11 @@ fn pager(asked: &PageQuery<'_>, page: &JobPage, pairs: Vec<(&str, &str)>) -> Mar
 }
 
 /// Suggestions of nodes if the given one has no jobs.
-fn nodes_like(like: &[String], asked: &PageQuery<'_>, pairs: &[(&str, &str)]) -> Markup {
+fn nodes_like(user: &User, scope: Scope, like: &[String], asked: &PageQuery<'_>) -> Markup {
     let address = |node: &str| {
-        let mut pairs = pairs.to_vec();
-        pairs.retain(|(name, _)| *name != "node");
+        let mut pairs = asked.pairs_without(&["node"]);
         pairs.push(("node", node));
-        format!("/jobs?{}", local::query(&pairs))
+        parts::list_address(user, scope, "/jobs", &pairs)
     };
     html! {
         @if like.iter().any(|node| node != asked.node) {
@@ -212,20 +149,37 @@ fn nodes_like(like: &[String], asked: &PageQuery<'_>, pairs: &[(&str, &str)]) ->
     }
 }
 
-fn filters(scope: Scope, asked: &PageQuery<'_>, nodes: &NodeFilter, presets: &Snapshot) -> Markup {
-    let presets = presets
-        .entries()
-        .map(|entry| (entry.preset.name.as_str(), entry.preset.name.as_str()))
-        .collect();
-    let states = STATES
-        .iter()
-        .map(|(name, words, _)| (*name, *words))
-        .collect();
+/// The filters that only links set, each with a link that drops it.
+fn set_by_links(user: &User, scope: Scope, asked: &PageQuery<'_>) -> Markup {
+    let without =
+        |names: &[&str]| parts::list_address(user, scope, "/jobs", &asked.pairs_without(names));
     html! {
-        form.filters action="/jobs" {
-            @if scope == Scope::All { input type="hidden" name="scope" value="all"; }
-            (select("state", "State", "Any state", asked.state, states))
-            @match nodes {
+        @if !asked.run.is_empty() {
+            p.chosen { "Of the run " a href=(super::runs::address(asked.run, scope)) { code { (words::visible(asked.run)) } } " "
+                a href=(without(&["run"])) { "Show jobs of all runs" } }
+        }
+        @if asked.from.is_some() || asked.to.is_some() {
+            p.chosen { "Ended "
+                @if let Some(from) = asked.from { "from " (words::moment(from)) " " }
+                @if let Some(to) = asked.to { "until " (words::moment(to)) " " }
+                a href=(without(&["from", "to"])) { "Show all times" } }
+        }
+    }
+}
+
+fn filters(user: &User, scope: Scope, asked: &PageQuery<'_>, options: &Options<'_>) -> Markup {
+    let presets = options.presets.entries();
+    let presets = presets.map(|entry| (entry.preset.name.as_str(), entry.preset.name.as_str()));
+    let states = STATES.iter().map(|(name, words, _)| (*name, *words));
+    let times = TIMES.iter().map(|(name, words, _)| (*name, *words));
+    html! {
+        form.filters role="search" action="/jobs" {
+            @if let Some((name, value)) = parts::list_scope(user, scope) { input type="hidden" name=(name) value=(value); }
+            @for (name, value) in asked.pairs_of(&["run", "from", "to"]) { input type="hidden" name=(name) value=(value); }
+            label.unseen for="q" { "Search jobs" }
+            input #q type="search" name="q" value=(asked.sought) placeholder="Title, params, reason" maxlength="200";
+            (select("state", "State", "Any state", asked.state, states.collect()))
+            @match &options.nodes {
                 NodeFilter::Listed(ids) => {
                     (select("node", "Node", "Any node", asked.node, ids.iter().map(|id| (id.as_str(), id.as_str())).collect()))
                 }
@@ -235,8 +189,20 @@ fn filters(scope: Scope, asked: &PageQuery<'_>, nodes: &NodeFilter, presets: &Sn
                         autocapitalize="none" spellcheck="false";
                 }
             }
-            (select("preset", "Preset", "Any preset", asked.preset, presets))
+            (select("preset", "Preset", "Any preset", asked.preset, presets.collect()))
+            @match options.people.as_deref() {
+                None => {}
+                Some([]) if asked.by.is_empty() => {
+                    label.unseen for="by-by" { "Queued by" }
+                    input #by-by type="search" name="by" value="" placeholder="Email" maxlength="254" autocapitalize="none" spellcheck="false";
+                }
+                Some(people) => {
+                    (select("by", "Queued by", "Anybody", asked.by, people.iter().map(|email| (email.as_str(), email.as_str())).collect()))
+                }
+            }
+            (select("time", "Time", "Any time", asked.time, times.collect()))
             button { "Filter" }
+            @if !asked.pairs().is_empty() { a.button.quiet href=(parts::list_address(user, scope, "/jobs", &[])) { "Clear" } }
         }
     }
 }

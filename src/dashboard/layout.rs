@@ -12,7 +12,7 @@ pub(super) struct Page<'p> {
     user: Option<&'p User>,
     here: &'p str,
     module: Option<&'static str>,
-    style: Option<&'static str>,
+    styles: Vec<&'static str>,
     icon: &'p str,
     live: Option<String>,
     refresh_seconds: Option<u32>,
@@ -28,7 +28,7 @@ impl<'p> Page<'p> {
             user: None,
             here: "",
             module: None,
-            style: None,
+            styles: Vec::new(),
             icon: "favicon.svg",
             live: None,
             refresh_seconds: None,
@@ -56,11 +56,9 @@ impl<'p> Page<'p> {
     }
 
     /// With a stylesheet of its own.
-    pub(super) fn with_style(self, style: &'static str) -> Self {
-        Self {
-            style: Some(style),
-            ..self
-        }
+    pub(super) fn with_style(mut self, style: &'static str) -> Self {
+        self.styles.push(style);
+        self
     }
 
     /// With an icon of its own in the tab.
@@ -111,7 +109,7 @@ pub(super) fn draw(page: &Page<'_>) -> Markup {
                 title { (page.title) " · HyprBox Jobs" }
                 link rel="icon" type="image/svg+xml" href=(assets::url(page.icon));
                 link rel="stylesheet" href=(style);
-                @if let Some(style) = page.style { link rel="stylesheet" href=(assets::url(style)); }
+                @for style in &page.styles { link rel="stylesheet" href=(assets::url(style)); }
                 script src=(assets::url("theme.js")) {}
                 script type="module" src=(assets::url("page.js")) {}
                 @if let Some(module) = page.module {

@@ -15,10 +15,13 @@ mod editor;
 mod exec;
 mod first_run;
 mod form;
+mod history;
 mod import;
 mod job;
 mod job_content;
+mod job_filters;
 mod job_head;
+mod job_rows;
 mod job_runs;
 mod job_steps;
 mod job_words;
@@ -34,6 +37,7 @@ mod node_form;
 mod node_picker;
 mod nodes;
 mod not_found;
+mod online;
 mod overview;
 mod palette;
 mod param;
@@ -96,7 +100,10 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ("/presets/{name}/nodes", &["q"]),
     (
         "/jobs",
-        &["node", "preset", "state", "status", "scope", "cursor"],
+        &[
+            "q", "node", "preset", "state", "status", "by", "time", "run", "from", "to", "scope",
+            "cursor",
+        ],
     ),
     ("/jobs/{id}", &["scope", "view"]),
     ("/jobs/{id}/cancel", &["scope"]),

@@ -1,15 +1,14 @@
 //! `/nodes/{id}`: one node, its jobs, its machine and its tokens.
 
-use std::collections::HashSet;
-
 use axum::extract::State;
 use axum::response::Redirect;
 use maud::{Markup, html};
 
+use super::job_rows::JobRows;
 use super::layout::{self, Page};
 use super::node_form::{self, NodeForm};
 use super::parts::or_dash;
-use super::{Site, first_run, form, node_facts, parts, words};
+use super::{Site, first_run, form, history, node_facts, online, parts, words};
 use crate::auth::{Admin, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobView, Scope};
@@ -28,7 +27,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Markup, ApiError> {
-    let scope = parts::scope_of(&site, &user, &query)?;
+    let scope = parts::list_scope_of(&site, &user, &query)?;
     draw(&site, &user, scope, id, None).await
 }
 
@@ -40,7 +39,14 @@ pub(super) async fn page_with_form(
     form: &NodeForm,
     error: &ApiError,
 ) -> Result<Markup, ApiError> {
-    draw(site, user, Scope::Mine, id, Some((form, error))).await
+    draw(
+        site,
+        user,
+        parts::default_scope(user),
+        id,
+        Some((form, error)),
+    )
+    .await
 }
 
 async fn draw(
@@ -72,17 +78,25 @@ async fn draw(
         None => NodeForm::of_node(&node).draw(&node.id, None),
     };
     let start = start(user, &node, has_job);
+    let pictures = Pictures {
+        history: history::of_node(site, user, scope, &node.id).await?,
+        online: online::draw(&site.jobs.node_status_changes(node.id.clone()).await?),
+        jobs: JobRows::read(site, user, scope, &jobs)
+            .await?
+            .table(false, "No jobs on this node."),
+    };
     let body = body(
-        site,
-        user,
-        scope,
+        (site, user, scope),
         &node,
         &jobs,
+        &pictures,
         (&start, &edit, tokens.as_deref()),
     );
     let page = Page::new(&node.id, body)
         .for_user(Some(user))
-        .under("/nodes");
+        .under("/nodes")
+        .with_style("lists.css")
+        .with_style("history.css");
     Ok(layout::draw(&page.live(parts::events(scope))))
 }
 
@@ -131,12 +145,18 @@ pub(super) fn banner(node: &NodeView, from: Option<&str>) -> Markup {
     }
 }
 
+/// The parts of the page that show what has happened on the node.
+struct Pictures {
+    history: Markup,
+    online: Markup,
+    jobs: Markup,
+}
+
 fn body(
-    site: &Site,
-    user: &User,
-    scope: Scope,
+    (site, user, scope): (&Site, &User, Scope),
     node: &NodeView,
     jobs: &[JobView],
+    pictures: &Pictures,
     (start, edit, tokens): (&Markup, &Markup, Option<&[NodeToken]>),
 ) -> Markup {
     let address = format!("/nodes/{}", node.id);
@@ -155,9 +175,11 @@ fn body(
         div #node-start data-region data-shows=(shows) { (start) }
         div #node-facts data-region data-shows=(shows) { (facts(user, node, jobs, scope)) }
         (edit)
+        div #node-history data-region data-shows=(shows) { (pictures.history) (pictures.online) }
         section aria-labelledby="jobs-h" {
             div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(site, user, scope, &address, &[])) }
-            div #jobs data-region data-shows=(shows) { (parts::job_table(jobs, &HashSet::new(), scope, "No jobs on this node.")) }
+            div #jobs data-region data-shows=(shows) { (pictures.jobs) }
+            p { a href=(parts::list_address(user, scope, "/jobs", &[("node", &node.id)])) { "All jobs of this node" } }
         }
         div #node-machine data-region data-shows=(shows) { (node_facts::draw(node)) }
         @if let Some(tokens) = tokens { (token_section(&address, node, tokens)) }

@@ -1,7 +1,5 @@
-//! Markup that several pages share: states, tables of jobs, the switch between the user's own jobs
-//! and everybody's.
-
-use std::collections::HashSet;
+//! Markup that several pages share: states, and the switch between the user's own jobs and
+//! everybody's.
 
 use maud::{Markup, html};
 
@@ -18,7 +16,8 @@ pub(super) fn state(status: JobStatus, is_stopping: bool) -> Markup {
     html! { span.state data-state=(name) { (word) } }
 }
 
-fn state_words(status: JobStatus, is_stopping: bool) -> (&'static str, &'static str) {
+/// A state's name in the stylesheet, and its word.
+pub(super) fn state_words(status: JobStatus, is_stopping: bool) -> (&'static str, &'static str) {
     match (status, is_stopping) {
         (JobStatus::Queued, _) => ("queued", "Queued"),
         (JobStatus::Running, false) => ("running", "Running"),
@@ -84,6 +83,57 @@ pub(super) fn scope_of(site: &Site, user: &User, query: &Query) -> Result<Scope,
     }
 }
 
+/// Whose jobs a list shows if its address does not say. A VIEWER has none, and an ADMIN is
+/// responsible for everybody's.
+pub(super) fn default_scope(user: &User) -> Scope {
+    match user.role {
+        Role::Viewer | Role::Admin => Scope::All,
+        Role::Pending | Role::Operator => Scope::Mine,
+    }
+}
+
+/// Whose jobs a list shows.
+pub(super) fn list_scope_of(site: &Site, user: &User, query: &Query) -> Result<Scope, ApiError> {
+    match query.get("scope") {
+        None => Ok(default_scope(user)),
+        Some(_) => Scope::of(&site.jobs, user, query),
+    }
+}
+
+/// The query parameter of a link to a list under this scope.
+pub(super) fn list_scope(user: &User, scope: Scope) -> Option<(&'static str, &'static str)> {
+    let name = match scope {
+        Scope::All => "all",
+        Scope::Mine => "mine",
+    };
+    (scope != default_scope(user)).then_some(("scope", name))
+}
+
+/// The address of a list under this scope.
+pub(super) fn list_address(
+    user: &User,
+    scope: Scope,
+    page: &str,
+    pairs: &[(&str, &str)],
+) -> String {
+    let mut pairs = pairs.to_vec();
+    pairs.extend(list_scope(user, scope));
+    match pairs.is_empty() {
+        true => page.to_owned(),
+        false => format!("{page}?{}", local::query(&pairs)),
+    }
+}
+
+/// The scope under which a link from a list leads to a job or a run: the user's own ones need none,
+/// and reading them is not recorded in the audit log.
+pub(super) fn scope_of_job(user: &User, scope: Scope, created_by: &str) -> Scope {
+    if user.id == created_by {
+        Scope::Mine
+    } else {
+        scope
+    }
+}
+
 /// `?scope=all` or nothing, for links that go on under this scope.
 pub(super) fn scope_query(scope: Scope) -> &'static str {
     match scope {
@@ -123,46 +173,6 @@ pub(super) fn scope_switch(
                 a href=(address("mine")) aria-current=[current(Scope::Mine)] { "Mine" }
                 a href=(address("all")) aria-current=[current(Scope::All)] { "Everybody's" }
             }
-        }
-    }
-}
-
-/// Jobs as a table; the text `none` if there are none.
-///
-/// `paused` are the paused nodes, which keep their jobs waiting.
-pub(super) fn job_table(
-    jobs: &[JobView],
-    paused: &HashSet<String>,
-    scope: Scope,
-    none: &str,
-) -> Markup {
-    html! {
-        @if jobs.is_empty() { p.none { (none) } }
-        @else {
-            table.jobs {
-                thead { tr {
-                    th scope="col" { "State" } th scope="col" { "Preset" } th scope="col" { "Node" }
-                    @if scope == Scope::All { th scope="col" { "By" } }
-                    th scope="col" { "Queued" } th scope="col" { "Took" }
-                } }
-                tbody { @for job in jobs { (job_row(job, paused, scope)) } }
-            }
-        }
-    }
-}
-
-fn job_row(job: &JobView, paused: &HashSet<String>, scope: Scope) -> Markup {
-    html! {
-        tr {
-            td { (job_state(job))
-                @if !job.holds.is_empty() { " " span.dim { "held" } }
-                @else if job.status == JobStatus::Queued && paused.contains(&job.node_id) { " " span.dim { "node paused" } }
-            }
-            td.main { a href=(job_address(&job.id, scope)) { bdi { (words::visible(words::preset(&job.preset))) } } }
-            td data-label="Node" { a href=(format!("/nodes/{}", job.node_id)) { (job.node_id) } }
-            @if scope == Scope::All { td data-label="By" { bdi { (job.created_by_email) } } }
-            td data-label="Queued" { (words::since(job.created_at)) }
-            td.num data-label="Took" { (took(job)) }
         }
     }
 }

@@ -12,6 +12,11 @@ pub(super) fn state(run: &RunView) -> Markup {
     html! { span.state data-state=(name) { (word) } }
 }
 
+/// A run's state in a word.
+pub(super) fn word(run: &RunView) -> &'static str {
+    state_words(run).1
+}
+
 fn state_words(run: &RunView) -> (&'static str, &'static str) {
     match run.status {
         RunStatus::Running if run.stopped_because.is_some() => ("stopping", "Stopping"),
