@@ -51,6 +51,7 @@ pub(super) async fn show(
     let body = body(&server, &shown, &api, &section);
     let page = Page::new(&title, body)
         .with_style("log.css")
+        .with_style("history.css")
         .with_icon(&icon)
         .for_user(Some(&shown.user))
         .under("/jobs");
@@ -108,6 +109,7 @@ fn body(server: &ServerAddress, shown: &Content, api: &str, output: &Markup) -> 
         div.job {
             div.side {
                 (job_steps::draw(shown))
+                div #job-history data-region { (shown.history) }
                 details.about {
                     summary { "Details" }
                     div #job-facts data-region { (facts(shown)) }

@@ -1,6 +1,8 @@
 //! What a job's page shows, read from the services.
 
-use super::{Site, job_runs, words};
+use maud::Markup;
+
+use super::{Site, history, job_runs, words};
 use crate::auth::User;
 use crate::clock::Timestamp;
 use crate::http::ApiError;
@@ -26,6 +28,8 @@ pub(super) struct Content {
     /// If the job has failed: the last line of stderr.
     pub(super) last_error: Option<ErrorLine>,
     pub(super) other_runs: job_runs::OtherRuns,
+    /// The last runs on this node as bars.
+    pub(super) history: Markup,
     pub(super) last_output: Option<Timestamp>,
     pub(super) pid: Option<u64>,
     /// The script is still running although the job has ended.
@@ -83,6 +87,7 @@ pub(super) async fn gather(
     };
     Ok(Content {
         other_runs: job_runs::find(site, &user, scope, &job).await?,
+        history: history::of_job(site, &user, scope, &job).await?,
         step,
         steps,
         step_names: script_steps(&script),

@@ -8,11 +8,12 @@ use maud::{Markup, html};
 use super::form::{Faults, Input};
 use super::layout::{self, Page};
 use super::overview::load;
-use super::{Site, local, node_facts, parts, words};
+use super::{Site, history, local, node_facts, parts, words};
 use crate::auth::{Role, User, Viewer};
 use crate::http::{ApiError, Query};
-use crate::jobs::Scope;
+use crate::jobs::{History, Scope};
 use crate::nodes::{NodeStatus, NodeView, Selector};
+use crate::store::job::PastFilter;
 
 /// Nodes on a page.
 const PAGE: usize = 50;
@@ -36,6 +37,8 @@ struct PageQuery {
 /// One page of the nodes that match.
 struct SearchResult {
     nodes: Vec<NodeView>,
+    /// Of these nodes, in the same order.
+    histories: Vec<History>,
     /// Number of matches on all pages.
     count: usize,
     has_more: bool,
@@ -85,7 +88,7 @@ async fn draw(
     id: &str,
     error: Option<&ApiError>,
 ) -> Result<Markup, ApiError> {
-    let found = find(site, asked).await?;
+    let found = find(site, user, asked).await?;
     let body = html! {
         div.head { h1 { "Nodes" } @if found.all > 0 { (search(asked, found.selector_fault.is_some())) } }
         @if let Some(fault) = &found.selector_fault { p.alert role="alert" { "The selector is malformed: " (words::visible(fault)) "." } }
@@ -94,11 +97,12 @@ async fn draw(
     };
     let page = Page::new("Nodes", body)
         .for_user(Some(user))
-        .under("/nodes");
+        .under("/nodes")
+        .with_style("history.css");
     Ok(layout::draw(&page.live(parts::events(Scope::Mine))))
 }
 
-async fn find(site: &Site, asked: &PageQuery) -> Result<SearchResult, ApiError> {
+async fn find(site: &Site, user: &User, asked: &PageQuery) -> Result<SearchResult, ApiError> {
     let presence = &site.jobs.nodes.presence;
     let (online, all) = presence.count_online();
     let state = STATES.iter().find(|(name, _, _)| *name == asked.state);
@@ -126,8 +130,17 @@ async fn find(site: &Site, asked: &PageQuery) -> Result<SearchResult, ApiError> 
     let mut ids: Vec<_> = ids.filter(|id| *id > asked.after).collect();
     let has_more = ids.len() > PAGE;
     ids.truncate(PAGE);
+    let nodes = site.jobs.nodes_of(ids).await?;
+    let owner = (!site.jobs.reads_all(user)).then(|| user.id.clone());
+    let of_node = |node: &NodeView| PastFilter {
+        node_id: Some(node.id.clone()),
+        created_by: owner.clone(),
+        ..PastFilter::default()
+    };
+    let filters = nodes.iter().map(of_node).collect();
     Ok(SearchResult {
-        nodes: site.jobs.nodes_of(ids).await?,
+        histories: site.jobs.histories(filters).await?,
+        nodes,
         count,
         has_more,
         online,
@@ -172,7 +185,7 @@ fn list(user: &User, asked: &PageQuery, found: &SearchResult) -> Markup {
                 "."
             }
             @if found.count == 0 { p.none { "No node matches. " a href="/nodes" { "Show all" } } }
-            @else if !found.nodes.is_empty() { (table(&found.nodes)) }
+            @else if !found.nodes.is_empty() { (table(found)) }
             (pager(asked, found))
         }
     }
@@ -224,19 +237,19 @@ fn add_form(id: &str, is_first: bool, error: Option<&ApiError>) -> Markup {
     }
 }
 
-fn table(nodes: &[NodeView]) -> Markup {
+fn table(found: &SearchResult) -> Markup {
     html! {
         table.nodes {
             thead { tr {
                 th scope="col" { "State" } th scope="col" { "Node" } th scope="col" { "Last seen" }
                 th scope="col" { "System" } th scope="col" { "Labels" } th scope="col" { "Agent" } th scope="col" { "Jobs" }
             } }
-            tbody { @for node in nodes { (row(node)) } }
+            tbody { @for (node, history) in found.nodes.iter().zip(&found.histories) { (row(node, history)) } }
         }
     }
 }
 
-fn row(node: &NodeView) -> Markup {
+fn row(node: &NodeView, history: &History) -> Markup {
     html! {
         tr {
             td { (parts::node_state(node)) }
@@ -248,7 +261,7 @@ fn row(node: &NodeView) -> Markup {
                 (parts::or_dash(node.agent_version.as_deref()))
                 @if let Some(newer) = &node.agent_upgrade { " " span.dim { "(the server ships " (newer) ")" } }
             }
-            td data-label="Jobs" { (load(node)) }
+            td.with-spark data-label="Jobs" { div { span { (load(node)) } (history::spark(history)) } }
         }
     }
 }

@@ -15,10 +15,12 @@ use super::node_picker::Picker;
 use super::preset_values::{FormValues, expiry_of, new_key, timeout_of};
 use super::preview::Preview;
 use super::run_form::{self, RunFields, Submitted};
-use super::{Site, param, presets, saved_form, words};
+use super::{Site, history, param, presets, saved_form, words};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, FieldErrors, Path, Query};
-use crate::jobs::{ClaimTimes, Idempotency, JobError, QueueOutcome, QueueRequest, check_timeout};
+use crate::jobs::{
+    ClaimTimes, Idempotency, JobError, QueueOutcome, QueueRequest, Scope, check_timeout,
+};
 use crate::presets::{CatalogEntry, ParamKind, Preset, Risk};
 use crate::runs::DryRun;
 
@@ -240,6 +242,12 @@ async fn page(
     };
     let presets = site.jobs.presets().await?;
     let has_versions = presets.saved_version(&preset.name).is_some();
+    // Everybody's, for those who may read them: what is usual does not depend on who asks.
+    let scope = match site.jobs.reads_all(user) {
+        true => Scope::All,
+        false => Scope::Mine,
+    };
+    let history = history::of_preset(site, user, scope, &preset.name).await?;
     let body = html! {
         p.crumbs { a href="/presets" { "Presets" } }
         @if let Some(version) = shown.saved { p.banner role="status" { "Saved as version " (version) "." } }
@@ -258,12 +266,14 @@ async fn page(
             @if user.role >= Role::Operator { (form(preset, &node, filled, error, shown.matched.as_ref())) }
             @else { p.none { "Queueing jobs requires the role OPERATOR. Yours is VIEWER." } }
         }
+        (history)
         div #preview { @if let Some(preview) = &shown.preview { (preview.draw()) } }
         details { summary { "The preset's file" } pre.code.tall tabindex="0" { (words::visible(&entry.source)) } }
     };
     let page = Page::new(&preset.title, body)
         .for_user(Some(user))
-        .under("/presets");
+        .under("/presets")
+        .with_style("history.css");
     Ok(layout::draw(&page.with_module("queue.js")))
 }
 

@@ -1,13 +1,17 @@
 //! `/presets`: all presets, and the files that are invalid.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use maud::{Markup, html};
 
 use super::layout::{self, Page};
-use super::{Site, local, words};
+use super::{Site, history, local, words};
 use crate::auth::{Role, User, Viewer};
 use crate::http::{ApiError, Query};
+use crate::jobs::History;
 use crate::presets::{CatalogEntry, FileError, Origin, Preset, Risk, Snapshot};
+use crate::store::job::PastFilter;
 
 /// The page; `?q=` searches, `?node=` is passed on to the form.
 pub(super) async fn show(
@@ -16,15 +20,35 @@ pub(super) async fn show(
     query: Query,
 ) -> Result<Markup, ApiError> {
     let presets = site.jobs.presets().await?;
+    let sought = query.get("q").unwrap_or_default().trim();
+    let found: Vec<_> = presets
+        .entries()
+        .filter(|entry| matches(&entry.preset, sought))
+        .collect();
+    let owner = (!site.jobs.reads_all(&user)).then(|| user.id.clone());
+    let of_preset = |entry: &&Arc<CatalogEntry>| PastFilter {
+        preset: Some(entry.preset.name.clone()),
+        created_by: owner.clone(),
+        ..PastFilter::default()
+    };
+    let histories = site
+        .jobs
+        .histories(found.iter().map(of_preset).collect())
+        .await?;
+    let cards = html! {
+        @if found.is_empty() { p.none { "No preset matches." } }
+        ul.cards { @for (entry, history) in found.iter().zip(&histories) { (card(entry, history, query.get("node"))) } }
+    };
     let body = body(
         &presets,
         (&user, site.jobs.saves_presets()),
-        query.get("q").unwrap_or_default().trim(),
-        query.get("node"),
+        (sought, query.get("node")),
+        &cards,
     );
     let page = Page::new("Presets", body)
         .for_user(Some(&user))
-        .under("/presets");
+        .under("/presets")
+        .with_style("history.css");
     Ok(layout::draw(&page))
 }
 
@@ -42,13 +66,9 @@ fn actions(user: &User, saves: bool) -> Markup {
 fn body(
     presets: &Snapshot,
     (user, saves): (&User, bool),
-    sought: &str,
-    node: Option<&str>,
+    (sought, node): (&str, Option<&str>),
+    cards: &Markup,
 ) -> Markup {
-    let found: Vec<_> = presets
-        .entries()
-        .filter(|entry| matches(&entry.preset, sought))
-        .collect();
     html! {
         div.head {
             h1 { "Presets" }
@@ -61,8 +81,7 @@ fn body(
             }
         }
         (broken(presets.errors()))
-        @if found.is_empty() { p.none { "No preset matches." } }
-        ul.cards { @for entry in found { (card(entry, node)) } }
+        (cards)
     }
 }
 
@@ -89,7 +108,7 @@ fn broken(errors: &[FileError]) -> Markup {
     }
 }
 
-fn card(entry: &CatalogEntry, node: Option<&str>) -> Markup {
+fn card(entry: &CatalogEntry, history: &History, node: Option<&str>) -> Markup {
     let preset = &entry.preset;
     let address = match node {
         Some(node) => format!(
@@ -110,6 +129,7 @@ fn card(entry: &CatalogEntry, node: Option<&str>) -> Markup {
             div.head { a.strong href=(address) { bdi { (words::visible(&preset.title)) } } (risk(preset.risk)) }
             p.dim { code { (preset.name) } " · " (targets(preset)) @if let Some(origin) = origin(entry) { " · " (origin) } }
             @if !about.is_empty() { p.about { (words::prose(about)) } }
+            (history::spark(history))
         }
     }
 }

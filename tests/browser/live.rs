@@ -168,8 +168,15 @@ fn the_overview_keeps_itself_up_to_date() {
     agent.claim();
     browser.until("document.querySelector('#now [data-state=running]')");
     agent.succeed(&id);
-    browser.until("document.querySelector('#latest [data-state=succeeded]')");
     browser.see("Nothing running or queued.");
+    browser.see("Nothing has failed in the last 24 hours.");
+    let failed = admin.queue("node-1");
+    agent.claim();
+    agent.say(&failed, 0, "==> [1/2] Look around\n");
+    browser.see("step 1: Look around");
+    agent.complete(&failed, &json!({"exitCode": 3})).ok();
+    browser.see("exit 3 in Look around");
+    browser.until("document.querySelector('#tiles [data-state=failed] b').textContent === '1'");
     browser.is_content();
 }
 

@@ -20,6 +20,7 @@ mod forms;
 mod hostile;
 mod job_page;
 mod keyboard;
+mod lists;
 mod live;
 mod long_log;
 mod looks;
@@ -29,6 +30,7 @@ mod presets;
 mod run_fleet;
 mod runs;
 mod saved_form;
+
 mod sign_in;
 mod speed;
 mod steps;

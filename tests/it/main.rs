@@ -40,6 +40,7 @@ mod install;
 mod keep;
 mod lease;
 mod list;
+mod list_pages;
 mod log;
 mod logging;
 mod memory;
