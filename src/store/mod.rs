@@ -21,6 +21,7 @@ mod migrate;
 pub mod migrate_store;
 pub mod node;
 pub mod node_counts;
+mod node_search;
 pub mod node_status;
 pub mod node_token;
 pub mod output;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::json;
 
 use super::id::{JobId, NodeId};
+pub use super::node_search::{NodeMatch, search};
 use super::tx::{Row, Statement, Tx, read_all};
 use super::{StoreError, values};
 use crate::clock::Timestamp;
@@ -64,9 +65,6 @@ static INSTANCE_LIFE: Statement =
     Statement::new(include_str!("sql/node_instance_life.postgres.sql"));
 static INSTANCE_PRUNE: Statement = Statement::new(include_str!("sql/node_instance_prune.sql"));
 static INSTANCE_LIST: Statement = Statement::new(include_str!("sql/node_instance_list.sql"));
-
-/// Further words of a search are ignored.
-const SEARCH_WORDS_MAX: usize = 8;
 
 /// What an agent reports about its node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -240,44 +238,6 @@ pub fn paused(tx: &mut dyn Tx) -> Result<HashSet<String>, StoreError> {
 pub fn with_problem(tx: &mut dyn Tx) -> Result<HashSet<String>, StoreError> {
     let ids: Vec<String> = read_all(tx.query(&WITH_PROBLEM, &[])?, Row::take)?;
     Ok(ids.into_iter().collect())
-}
-
-/// A node that matches a search.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeMatch {
-    /// The slug.
-    pub id: String,
-    /// `ID` of os-release; empty if unknown.
-    pub os_id: String,
-    /// `ID_LIKE` of os-release.
-    pub os_id_like: String,
-}
-
-/// Returns the nodes that contain every word in their id, name,
-/// hostname, operating system or labels, ordered by id. Without words, returns every node.
-pub fn search(tx: &mut dyn Tx, sought: &str) -> Result<Vec<NodeMatch>, StoreError> {
-    let mut sql = String::from(include_str!("sql/node_search.sql"));
-    let mut params = Vec::new();
-    for word in sought.split_whitespace().take(SEARCH_WORDS_MAX) {
-        let word = word
-            .to_lowercase()
-            .replace('\\', r"\\")
-            .replace('%', r"\%")
-            .replace('_', r"\_");
-        params.push(format!("%{word}%").into());
-        sql.push_str(&format!(
-            include_str!("sql/node_search_word.sql"),
-            word = params.len()
-        ));
-    }
-    sql.push_str(" ORDER BY id");
-    read_all(tx.query(&Statement::composed(sql), &params)?, |row| {
-        Ok(NodeMatch {
-            id: row.take()?,
-            os_id: row.take()?,
-            os_id_like: row.take()?,
-        })
-    })
 }
 
 /// Deletes a node with its tokens; false if the node does not exist.

@@ -34,6 +34,7 @@ mod facts;
 mod fail;
 #[cfg(feature = "postgres")]
 mod failover;
+mod history_pages;
 mod http;
 mod http_values;
 mod install;
@@ -43,6 +44,7 @@ mod list;
 mod list_pages;
 mod log;
 mod logging;
+mod many_jobs;
 mod memory;
 mod metrics;
 #[cfg(feature = "postgres")]

@@ -226,66 +226,6 @@ fn an_agent_that_stops_is_offline_at_once() {
     assert_eq!(admin.get("/api/nodes/n1").ok()["status"], "ONLINE");
 }
 
-/// Whether the node was ONLINE from each recorded change on, the oldest first.
-fn recorded(server: &Server, node: &str) -> Vec<i64> {
-    let query = format!(
-        "SELECT CAST(online AS TEXT) FROM node_status_changes WHERE node_id = '{node}' ORDER BY at"
-    );
-    let found = server.database().texts(&query);
-    found
-        .iter()
-        .map(|text| text.parse().expect("0 or 1"))
-        .collect()
-}
-
-#[test]
-fn each_change_between_online_and_offline_is_recorded_once() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let (agent, quiet) = (admin.add_node("n1"), admin.add_node("n2"));
-    admin.add_node("never");
-    let has = |server: &Server, node: &str, wanted: &[i64]| {
-        eventually(&format!("{node} {wanted:?}"), || {
-            (recorded(server, node) == wanted).then_some(())
-        });
-    };
-    agent.beat();
-    quiet.beat();
-    has(&server, "n1", &[1]);
-    has(&server, "n2", &[1]);
-    let goodbye = json!({"instance": "one", "intervalSeconds": 30, "stopping": true});
-    agent.heartbeat(&goodbye).ok();
-    has(&server, "n1", &[1, 0]);
-    let said = admin
-        .get("/api/nodes/n1")
-        .ok()
-        .field("lastSeenAt")
-        .to_owned();
-    let at =
-        "SELECT count(*) FROM node_status_changes WHERE node_id = 'n1' AND online = 0 AND at = ";
-    assert_eq!(server.database().number(&format!("{at}'{said}'")), 1);
-
-    // A server that starts again knows both. What went silent meanwhile, it has seen last when it
-    // was last seen.
-    let long_ago = server.database().ago("2 hours");
-    server.kill_and_change(&format!(
-        "UPDATE nodes SET last_seen_at = {long_ago} WHERE id = 'n2'"
-    ));
-    let began = format!(
-        "UPDATE node_status_changes SET at = {} WHERE node_id = 'n2'",
-        server.database().ago("3 hours")
-    );
-    server.database().execute(&began);
-    server.start_again();
-    let admin = server.admin();
-    has(&server, "n2", &[1, 0]);
-    let agent = admin.agent_of("n1");
-    agent.beat();
-    has(&server, "n1", &[1, 0, 1]);
-    assert!(recorded(&server, "never").is_empty());
-    assert_eq!(recorded(&server, "n2"), [1, 0]);
-}
-
 #[test]
 fn a_node_that_was_silent_for_three_intervals_is_offline() {
     let mut server = Server::start();

@@ -3,4 +3,5 @@
 mod after_commit;
 mod explain;
 mod history;
+mod pages;
 mod query_plans;

@@ -9,13 +9,11 @@ use hyprbox_protocol::Stream;
 
 use super::explain::ExplainingTx;
 use super::history::{TestDatabase, history};
+use super::pages::run_statements_of_pages;
 use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
-use crate::store::job::{
-    self, Ending, Holds, JobFilter, JobKind, JobSearch, JobStatus, JobWord, NewJob, PastFilter,
-    PresetSource,
-};
+use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob, PresetSource};
 use crate::store::{
     Statement, StoreError, Tx, audit, claim, job_step, node, output, preset, run, values,
 };
@@ -175,49 +173,8 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Runs every statement that the pages of the dashboard run for their lists and pictures.
-fn run_statements_of_pages(tx: &mut dyn Tx, at: Timestamp) -> Result<(), StoreError> {
-    let word = |text: &str, presets: &[&str]| JobWord {
-        text: text.to_owned(),
-        presets: presets.iter().copied().map(str::to_owned).collect(),
-    };
-    for filter in list_filters() {
-        let search = JobSearch {
-            filter,
-            words: vec![word("release", &["note", "shell"]), word("100%_", &[])],
-            from: Some(at.plus_millis(-86_400_000)),
-            to: Some(at),
-        };
-        job::search(tx, &search, 50)?;
-    }
-    let hours: Vec<_> = (0..24)
-        .map(|hour| {
-            (
-                at.plus_millis(-3_600_000 * (hour + 1)),
-                at.plus_millis(-3_600_000 * hour),
-            )
-        })
-        .collect();
-    for owner in [None, Some("u1")] {
-        let of = |preset: Option<&str>, node: Option<&str>| PastFilter {
-            preset: preset.map(str::to_owned),
-            node_id: node.map(str::to_owned),
-            created_by: owner.map(str::to_owned),
-            upto: Some("0191".to_owned()),
-        };
-        job::past(tx, &of(Some("note"), None), 500, 30)?;
-        job::past(tx, &of(None, Some("n1")), 500, 30)?;
-        job::past(tx, &of(Some("note"), Some("n1")), 500, 30)?;
-        job::count_ended(tx, &hours, owner)?;
-        job::failed_since(tx, at, owner, 5)?;
-    }
-    job::count_unfinished_of(tx, "u1")?;
-    job::last_steps(tx, &["0191", "0192"])?;
-    Ok(())
-}
-
 /// Filters of the job list as users set them.
-fn list_filters() -> Vec<JobFilter> {
+pub(super) fn list_filters() -> Vec<JobFilter> {
     let mine = || JobFilter {
         created_by: Some("u1".to_owned()),
         ..JobFilter::default()
