@@ -87,7 +87,7 @@ impl<'r> JobRows<'r> {
     /// A list of few jobs without columns. RUNNING ones show how far they are.
     pub(super) fn short_list(&self) -> Markup {
         html! {
-            ul.jobs.rows { @for job in self.jobs {
+            @if !self.jobs.is_empty() { ul.jobs.rows { @for job in self.jobs {
                 li {
                     (parts::job_state(job))
                     div.what {
@@ -102,7 +102,7 @@ impl<'r> JobRows<'r> {
                         }
                     }
                 }
-            } }
+            } } }
         }
     }
 

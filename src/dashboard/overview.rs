@@ -24,6 +24,8 @@ const FAILED_MAX: u64 = 5;
 /// Unfinished jobs and runs shown.
 const NOW_MAX: u64 = 6;
 const RUNS_MAX: u64 = 3;
+/// Ended jobs shown if there is no unfinished one.
+const LATEST_MAX: u64 = 3;
 /// Nodes shown; the nodes page has all of them.
 const NODES_MAX: usize = 60;
 const HOUR_MS: i64 = 3_600_000;
@@ -39,6 +41,8 @@ struct Content<'c> {
     activity: Activity,
     failed: JobRows<'c>,
     now: JobRows<'c>,
+    /// The last jobs that ended, if none is unfinished.
+    latest: JobRows<'c>,
     now_count: u64,
     runs: Vec<RunView>,
     presets: Arc<Snapshot>,
@@ -65,6 +69,10 @@ pub(super) async fn show(
     let mut activity = activity.await?;
     let failed = std::mem::take(&mut activity.failed);
     let now = now_jobs(&site, owner.clone()).await?;
+    let latest = match now.is_empty() {
+        true => latest_jobs(&site, owner.clone()).await?,
+        false => Vec::new(),
+    };
     let active = RunFilter {
         created_by: owner,
         statuses: vec![RunStatus::Running, RunStatus::Paused],
@@ -77,6 +85,7 @@ pub(super) async fn show(
         activity,
         failed: JobRows::read(&site, &user, scope, &failed).await?,
         now: JobRows::read(&site, &user, scope, &now).await?,
+        latest: JobRows::read(&site, &user, scope, &latest).await?,
         runs: site.runs.page(active, RUNS_MAX).await?.runs,
         presets: site.jobs.presets().await?,
         nodes: nodes_by_need(&site).await?,
@@ -121,6 +130,19 @@ async fn now_jobs(site: &Site, owner: Option<String>) -> Result<Vec<JobView>, Ap
         }
     }
     Ok(now)
+}
+
+async fn latest_jobs(site: &Site, owner: Option<String>) -> Result<Vec<JobView>, ApiError> {
+    let ended = JobFilter {
+        created_by: owner,
+        statuses: vec![
+            JobStatus::Succeeded,
+            JobStatus::Failed,
+            JobStatus::Cancelled,
+        ],
+        ..JobFilter::default()
+    };
+    Ok(site.jobs.page(ended, LATEST_MAX).await?.jobs)
 }
 
 /// The nodes, those that need a look first: OFFLINE ones, those with a problem, paused ones, and
@@ -242,8 +264,9 @@ fn now(content: &Content<'_>) -> Markup {
         }
         @if !content.now.is_empty() { (content.now.short_list()) }
         @else if content.runs.is_empty() {
-            p.none { "Nothing running or queued." }
-            @if content.user.role >= Role::Operator { p { a.button href="/presets" { "Choose a preset to run" } } }
+            p.none { "Nothing running or queued." @if !content.latest.is_empty() { " The last jobs:" } }
+            (content.latest.short_list())
+            @if content.latest.is_empty() && content.user.role >= Role::Operator { p { a.button href="/presets" { "Choose a preset to run" } } }
         }
         @if left > 0 { p { (link(content, "/jobs", &[("state", "open")], &format!("{left} more"))) } }
     }
