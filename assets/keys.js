@@ -6,7 +6,7 @@ const everywhere = [
   ['/', 'search'], ['?', 'this list'], ['Esc', 'close what is open'],
 ];
 const job = [
-  ['/', 'search in the log'], ['f', 'follow the output'], ['w', 'wrap lines'], ['t', 'timestamps'], ['e', 'first error'],
+  ['/', 'search in the log'], ['f', 'follow the output'], ['w', 'wrap lines'], ['t', 'timestamps'], ['e', 'first error'], ['n, N', 'next match, previous match'],
   ['j, k', 'next step, previous step'], ['z', 'fold or unfold all steps'],
   ['↑, ↓, Enter', 'in the log: another line, a link to it'], ['Shift+Enter', 'a link to the lines up to it'],
 ];
