@@ -218,12 +218,51 @@ CREATE TABLE runs (
     cancelled_at       TIMESTAMPTZ,              -- when a person cancelled the run
     retry_of           TEXT,                     -- the run whose remaining nodes this run repeats
     schedule_id        TEXT,                     -- the schedule that queued the run
-    stopped_because    TEXT                      -- why the run ended early, such as '1 failure, 0 allowed'
+    stopped_because    TEXT,                     -- why the run ended early, such as '1 failure, 0 allowed'
+    after_run          TEXT                      -- the run that must end before this one begins; null: none
 );
 CREATE INDEX runs_owner ON runs (created_by, id);
 CREATE INDEX runs_status ON runs (status, id);
 CREATE INDEX runs_preset ON runs (preset, id);
 CREATE INDEX runs_release ON runs (release_at) WHERE release_at IS NOT NULL;
+CREATE INDEX runs_schedule ON runs (schedule_id, id) WHERE schedule_id IS NOT NULL;
+CREATE INDEX runs_after ON runs (after_run) WHERE after_run IS NOT NULL;
+
+-- Schedules: each queues a run at the times of its cron expression.
+CREATE TABLE schedules (
+    id               TEXT PRIMARY KEY,           -- UUIDv7
+    request          TEXT NOT NULL,              -- JSON object: what a person asked for, as in POST /api/schedules
+    preset           TEXT NOT NULL,
+    cron             TEXT NOT NULL,              -- five fields, or a name such as @daily
+    time_zone        TEXT NOT NULL,              -- IANA name
+    paused           BIGINT NOT NULL DEFAULT 0,  -- 1: due times are skipped
+    paused_because   TEXT,                       -- why the server paused it; null: a person did, or it is not paused
+    next_due_at      TIMESTAMPTZ,                -- the first due time without a slot; null: none is left
+    created_by       TEXT NOT NULL,              -- users.id: it acts with this user's rights
+    created_by_email TEXT NOT NULL,
+    created_at       TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX schedules_due ON schedules (next_due_at);
+
+-- The due times of schedules, and what became of each.
+CREATE TABLE schedule_slots (
+    schedule_id TEXT NOT NULL REFERENCES schedules (id) ON DELETE CASCADE,
+    due_at      TIMESTAMPTZ NOT NULL,
+    outcome     TEXT NOT NULL,                   -- ran, skipped or missed
+    run_id      TEXT,                            -- the run that was queued
+    detail      TEXT,                            -- why it was skipped or missed
+    PRIMARY KEY (schedule_id, due_at)
+);
+CREATE INDEX schedule_slots_age ON schedule_slots (due_at);
+
+-- Secrets for jobs that nobody is there to type a password for. Sealed with the key file.
+CREATE TABLE stored_secrets (
+    name             TEXT PRIMARY KEY,
+    sealed           BYTEA NOT NULL,
+    presets          TEXT NOT NULL,              -- JSON list of the presets that may use it: name and origin
+    changed_by_email TEXT NOT NULL,
+    changed_at       TIMESTAMPTZ NOT NULL
+);
 
 -- Presets saved in the app. A deleted one keeps its row and its versions.
 CREATE TABLE presets (

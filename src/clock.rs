@@ -55,7 +55,7 @@ impl Timestamp {
     /// Returns the time `millis` milliseconds after 1970, limited to the years that RFC 3339 can
     /// express.
     pub fn from_millis(millis: i64) -> Self {
-        const YEAR_9999: i64 = 253_402_207_200_999;
+        const YEAR_9999: i64 = 253_402_207_200_000;
         Self(millis.clamp(0, YEAR_9999))
     }
 
@@ -139,6 +139,10 @@ mod tests {
         assert_eq!(
             Timestamp::from_millis(0).to_string(),
             "1970-01-01T00:00:00.000Z"
+        );
+        assert_eq!(
+            Timestamp::from_millis(i64::MAX).to_string(),
+            "9999-12-30T22:00:00.000Z"
         );
     }
 

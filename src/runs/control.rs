@@ -6,7 +6,7 @@ use crate::auth::User;
 use crate::clock;
 use crate::jobs::{RunAdvance, RunView, Scope, record_run};
 use crate::store::run::{self, Run, RunStatus};
-use crate::store::{Change, Tx};
+use crate::store::{Change, StoreError, Tx};
 
 /// What a person does to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +99,26 @@ fn cancel(tx: &mut dyn Tx, run: &Run, user: &User, advance: &RunAdvance) -> Resu
     if run.status.is_final() {
         return Err(RunError::WrongState(run.status));
     }
+    let because = format!("cancelled by {}", user.email);
+    cancel_run(tx, run, &because, advance)?;
+    Ok(())
+}
+
+/// Cancels the QUEUED jobs of a run that has not ended, and stops the running ones. The caller has
+/// locked the run, and advances it afterwards.
+pub fn cancel_run(
+    tx: &mut dyn Tx,
+    run: &Run,
+    because: &str,
+    advance: &RunAdvance,
+) -> Result<(), StoreError> {
     let now = clock::now();
     if run.status == RunStatus::Paused {
         // Nothing is left to resume: the run only waits for its running jobs.
         run::set_status(tx, &run.id, RunStatus::Running)?;
     }
     run::set_cancelled(tx, &run.id, now)?;
-    run::set_stopped(tx, &run.id, &format!("cancelled by {}", user.email))?;
+    run::set_stopped(tx, &run.id, because)?;
     let cancelled = run::cancel_queued(tx, &run.id, now, None)?;
     advance.publish_cancelled(tx, &cancelled);
     for (id, node_id) in run::request_cancel(tx, &run.id, now)? {

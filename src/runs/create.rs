@@ -45,8 +45,17 @@ pub(super) struct RenderedRun {
     preset_source: PresetSource,
 }
 
+/// What a run came from, unless a person asked for it.
+#[derive(Debug, Clone, Default)]
+pub struct RunOrigin {
+    /// The run that it repeats.
+    pub retry_of: Option<String>,
+    /// The schedule that made it.
+    pub schedule_id: Option<String>,
+}
+
 /// Everything that the transaction inserts, prepared outside it.
-struct PreparedRun {
+pub struct PreparedRun {
     run: NewRun,
     script: Script,
     jobs: Vec<NewJob>,
@@ -102,7 +111,7 @@ impl Runs {
         if let Some(before) = before {
             return Ok(CreateOutcome::Existing(before));
         }
-        let rendered = self.render_run(&request).await?;
+        let rendered = self.render_run(&request, FieldErrors::default()).await?;
         self.create_rendered(user, request, rendered, key, retry_of)
             .await
     }
@@ -116,19 +125,13 @@ impl Runs {
         key: Option<(String, [u8; 32])>,
         retry_of: Option<String>,
     ) -> Result<CreateOutcome, RunError> {
-        let nodes = self.nodes_of_run(&request, &rendered.selector).await?;
-        let runs = self.clone();
-        let by = user.clone();
-        let signer = self.nodes.signer.current().await?;
-        // By the clock that counts for the database, before the jobs are signed.
-        let now = self.store.read(server_state::now).await?;
-        let prepare = move || {
-            let work = (request, rendered, nodes);
-            runs.prepare((&by, &signer, now), work, key, retry_of)
+        let origin = RunOrigin {
+            retry_of,
+            ..RunOrigin::default()
         };
-        let prepared = tokio::task::spawn_blocking(prepare)
-            .await
-            .map_err(|_| crate::store::StoreError::Stopping)??;
+        let prepared = self
+            .prepare_rendered(user, request, rendered, key, origin)
+            .await?;
         let bytes = prepared.script.text.len()
             + prepared.json.len()
             + prepared.nodes.len()
@@ -141,10 +144,7 @@ impl Runs {
             .write_large(bytes, move |tx| insert(tx, &prepared, &advance))
             .await?;
         if let CreateOutcome::New(_) = &outcome {
-            let run = &queued.run;
-            let jobs = queued.jobs.iter();
-            let jobs = jobs.map(|job| (job.id.as_str(), job.node_id.as_str()));
-            self.milestones.run_queued(&run.id, &run.preset, jobs);
+            self.report_queued(&queued);
         }
         Ok(outcome)
     }
@@ -165,9 +165,71 @@ impl Runs {
         Ok((Some((given.key, digest)), before))
     }
 
-    /// Checks a request and renders its preset. Returns every fault at once.
-    pub(super) async fn render_run(&self, request: &RunRequest) -> Result<RenderedRun, RunError> {
-        let mut faults = FieldErrors::default();
+    /// Counts and logs the jobs of a run that was inserted, after the commit.
+    pub fn report_queued(&self, prepared: &PreparedRun) {
+        let run = &prepared.run;
+        let jobs = prepared.jobs.iter();
+        let jobs = jobs.map(|job| (job.id.as_str(), job.node_id.as_str()));
+        self.milestones.run_queued(&run.id, &run.preset, jobs);
+    }
+
+    /// Does everything that takes time before the transaction: renders the preset, finds the nodes,
+    /// seals the secrets.
+    pub async fn prepare_run(
+        &self,
+        user: &User,
+        request: RunRequest,
+        origin: RunOrigin,
+    ) -> Result<PreparedRun, RunError> {
+        let rendered = self.render_run(&request, FieldErrors::default()).await?;
+        self.prepare_rendered(user, request, rendered, None, origin)
+            .await
+    }
+
+    async fn prepare_rendered(
+        &self,
+        user: &User,
+        request: RunRequest,
+        rendered: RenderedRun,
+        key: Option<(String, [u8; 32])>,
+        origin: RunOrigin,
+    ) -> Result<PreparedRun, RunError> {
+        let nodes = self.nodes_of_run(&request, &rendered.selector).await?;
+        let runs = self.clone();
+        let by = user.clone();
+        let signer = self.nodes.signer.current().await?;
+        // By the clock that counts for the database, before the jobs are signed.
+        let now = self.store.read(server_state::now).await?;
+        let prepare = move || {
+            let work = (request, rendered, nodes);
+            runs.prepare((&by, &signer, now), work, key, origin)
+        };
+        tokio::task::spawn_blocking(prepare)
+            .await
+            .map_err(|_| crate::store::StoreError::Stopping)?
+    }
+
+    /// Checks a request that is kept for later, with the `faults` of what belongs to it. Its
+    /// selector may match nothing.
+    pub async fn check_run(
+        &self,
+        request: &RunRequest,
+        faults: FieldErrors,
+    ) -> Result<(), RunError> {
+        self.render_run(request, faults).await?;
+        if request.nodes.is_some() {
+            self.nodes_of_run(request, &None).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks a request and renders its preset. Returns every fault at once, with those in
+    /// `faults`.
+    pub(super) async fn render_run(
+        &self,
+        request: &RunRequest,
+        mut faults: FieldErrors,
+    ) -> Result<RenderedRun, RunError> {
         let checked = request.check_all(&mut faults);
         let params = request.params.clone().unwrap_or_default();
         let preset = self.render(request.preset.clone(), params, faults).await?;
@@ -220,7 +282,7 @@ impl Runs {
         (user, signer, now): (&User, &CurrentKey, Timestamp),
         (request, rendered, nodes): (RunRequest, RenderedRun, Vec<Node>),
         key: Option<(String, [u8; 32])>,
-        retry_of: Option<String>,
+        origin: RunOrigin,
     ) -> Result<PreparedRun, RunError> {
         let batches = rendered.plan.batches(nodes.len());
         let times = rendered.times;
@@ -243,7 +305,9 @@ impl Runs {
             created_by: user.id.clone(),
             created_by_email: user.email.clone(),
             created_at: now,
-            retry_of,
+            retry_of: origin.retry_of,
+            schedule_id: origin.schedule_id,
+            after_run: None,
             preset_source: rendered.preset_source,
         };
         let mut jobs = Vec::with_capacity(nodes.len());
@@ -292,6 +356,24 @@ impl Runs {
             key,
             expires_at,
         })
+    }
+}
+
+impl PreparedRun {
+    /// The run's id.
+    pub fn id(&self) -> &str {
+        &self.run.id
+    }
+
+    /// Lets the run begin when another one has ended.
+    pub fn begin_after(&mut self, run_id: String) {
+        self.run.after_run = Some(run_id);
+        self.run.released_batch = -1;
+    }
+
+    /// Inserts the run and its jobs.
+    pub fn insert(&self, tx: &mut dyn Tx, advance: &RunAdvance) -> Result<CreateOutcome, RunError> {
+        insert(tx, self, advance)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{RunError, RunRequest, Runs};
+use crate::http::FieldErrors;
 use crate::nodes::NodeStatus;
 use crate::presets::Preset;
 use crate::store::node::Node;
@@ -37,7 +38,7 @@ pub struct DryRunNode {
 impl Runs {
     /// What a run would do.
     pub async fn dry_run(&self, request: RunRequest) -> Result<DryRun, RunError> {
-        let rendered = self.render_run(&request).await?;
+        let rendered = self.render_run(&request, FieldErrors::default()).await?;
         let nodes = self.nodes_of_run(&request, &rendered.selector).await?;
         let presets = self.presets().await?;
         let preset = presets.get(&request.preset).map(|entry| &entry.preset);

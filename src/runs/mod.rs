@@ -16,7 +16,8 @@ use axum::extract::FromRef;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use control::RunAction;
-pub use create::CreateOutcome;
+pub use control::cancel_run;
+pub use create::{CreateOutcome, PreparedRun, RunOrigin};
 pub use dry_run::{DryRun, DryRunNode};
 pub use error::RunError;
 pub use exec::ExecRequest;

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The schema version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 10;
+pub const SCHEMA_VERSION: i64 = 11;
 
 /// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -30,6 +30,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (8, SAVED_PRESETS),
     (9, SIGNED_JOBS),
     (10, NODE_STATUS_CHANGES),
+    (11, SCHEDULES),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -51,6 +52,8 @@ pub(super) const SIGNED_JOBS: &str = include_str!("migrations/0009_signed_jobs.s
 /// To version 10, on either database.
 pub(super) const NODE_STATUS_CHANGES: &str =
     include_str!("migrations/0010_node_status_changes.sql");
+/// To version 11, on either database.
+pub(super) const SCHEDULES: &str = include_str!("migrations/0011_schedules.sql");
 
 /// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

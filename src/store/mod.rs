@@ -30,11 +30,13 @@ mod postgres;
 pub mod preset;
 pub mod retention;
 pub mod run;
+pub mod schedule;
 pub mod server_state;
 pub mod session;
 pub mod sign_key;
 pub mod space;
 mod sqlite;
+pub mod stored_secret;
 #[cfg(test)]
 mod tests;
 mod tx;

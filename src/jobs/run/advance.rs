@@ -53,7 +53,7 @@ impl RunAdvance {
             match next_step(tx, &run, &plan)? {
                 NextStep::Wait => return Ok(()),
                 NextStep::Stop { failures } => self.stop(tx, &mut run, &plan, failures)?,
-                NextStep::Finish(progress) => return finish(tx, &run, &plan, progress),
+                NextStep::Finish(progress) => return self.finish(tx, &run, &plan, progress),
                 NextStep::Pause { pause_ms } => {
                     let release_at = server_state::now(tx)?.plus_millis(pause_ms);
                     run::set_release_at(tx, &run.id, release_at)?;
@@ -107,6 +107,29 @@ impl RunAdvance {
         let cancelled = run::cancel_queued(tx, &run.id, clock::now(), Some(&why))?;
         self.publish_cancelled(tx, &cancelled);
         run.stopped_because = Some(because);
+        Ok(())
+    }
+
+    /// Ends a run, and begins the one that waits for it.
+    fn finish(
+        &self,
+        tx: &mut dyn Tx,
+        run: &Run,
+        plan: &Plan,
+        progress: RunProgress,
+    ) -> Result<(), StoreError> {
+        let is_tolerable = run.kind == JobKind::Check || progress.failures <= plan.max_failures;
+        let status = if run.cancelled_at.is_some() {
+            RunStatus::Cancelled
+        } else if is_tolerable && progress.has_success && run.stopped_because.is_none() {
+            RunStatus::Succeeded
+        } else {
+            RunStatus::Failed
+        };
+        run::finish(tx, run, status, clock::now())?;
+        for next in run::waiting_for(tx, &run.id)? {
+            self.advance(tx, &next)?;
+        }
         Ok(())
     }
 
@@ -189,7 +212,7 @@ fn next_step(tx: &mut dyn Tx, run: &Run, plan: &Plan) -> Result<NextStep, StoreE
     }
     Ok(match (pause_of(run, plan), run.release_at) {
         (Some(pause_ms), None) => NextStep::Pause { pause_ms },
-        _ if !may_release(run) => NextStep::Wait,
+        _ if !may_release(run) || !is_predecessor_over(tx, run)? => NextStep::Wait,
         (_, Some(at)) if server_state::now(tx)? < at => NextStep::Wait,
         _ => NextStep::Release,
     })
@@ -213,19 +236,10 @@ fn may_release(run: &Run) -> bool {
     run.status == RunStatus::Running && run.stopped_because.is_none()
 }
 
-fn finish(
-    tx: &mut dyn Tx,
-    run: &Run,
-    plan: &Plan,
-    progress: RunProgress,
-) -> Result<(), StoreError> {
-    let is_tolerable = run.kind == JobKind::Check || progress.failures <= plan.max_failures;
-    let status = if run.cancelled_at.is_some() {
-        RunStatus::Cancelled
-    } else if is_tolerable && progress.has_success && run.stopped_because.is_none() {
-        RunStatus::Succeeded
-    } else {
-        RunStatus::Failed
+/// Whether the run that must end before this one has ended, or no longer exists.
+fn is_predecessor_over(tx: &mut dyn Tx, run: &Run) -> Result<bool, StoreError> {
+    let (Some(before), -1) = (&run.after_run, run.released_batch) else {
+        return Ok(true);
     };
-    run::finish(tx, run, status, clock::now())
+    Ok(run::find(tx, before)?.is_none_or(|before| before.status.is_final()))
 }

@@ -62,6 +62,9 @@ pub struct NewRun {
     pub created_by_email: String,
     pub created_at: Timestamp,
     pub retry_of: Option<String>,
+    pub schedule_id: Option<String>,
+    /// The run that must end before this one begins.
+    pub after_run: Option<String>,
     /// Of its jobs.
     pub preset_source: PresetSource,
 }
@@ -87,6 +90,8 @@ pub fn insert(tx: &mut dyn Tx, run: &NewRun) -> Result<(), StoreError> {
         &run.created_by_email,
         run.created_at,
         run.retry_of.clone(),
+        run.schedule_id.clone(),
+        run.after_run.clone(),
     ];
     tx.execute(&INSERT, params).map(|_| ())
 }

@@ -10,7 +10,7 @@ pub use change::{
     skip_nodes,
 };
 pub use query::{
-    RunFilter, RunJob, RunProgress, counts, find, find_locked, jobs, list, lock_of_job,
-    lock_of_node, next_release, progress, queued_nodes, unfinished,
+    RunFilter, RunJob, RunProgress, counts, find, find_locked, jobs, last_of_schedule, list,
+    lock_of_job, lock_of_node, next_release, progress, queued_nodes, unfinished, waiting_for,
 };
 pub use record::{Run, RunCounts, RunStatus};

@@ -22,6 +22,11 @@ static LOCK_OF_NODE: Statement = Statement::new(
     "SELECT id FROM runs WHERE id IN (SELECT run_id FROM jobs WHERE node_id = $1 AND status = 'QUEUED' AND run_id IS NOT NULL)
      ORDER BY id /* for update */",
 );
+static LAST_OF_SCHEDULE: Statement =
+    select_runs!("WHERE schedule_id = $1 ORDER BY id DESC LIMIT 1");
+static WAITING_FOR: Statement = Statement::new(
+    "SELECT id FROM runs WHERE after_run = $1 AND status IN ('RUNNING', 'PAUSED') ORDER BY id",
+);
 static NEXT_RELEASE: Statement = Statement::new(
     "SELECT min(release_at) FROM runs WHERE status = 'RUNNING' AND release_at IS NOT NULL",
 );
@@ -72,6 +77,16 @@ pub fn lock_of_node(tx: &mut dyn Tx, node_id: &str) -> Result<Vec<String>, Store
 /// Returns the ids of the runs that have not ended.
 pub fn unfinished(tx: &mut dyn Tx) -> Result<Vec<String>, StoreError> {
     read_all(tx.query(&UNFINISHED, &[])?, Row::take)
+}
+
+/// Returns the newest run of a schedule.
+pub fn last_of_schedule(tx: &mut dyn Tx, schedule_id: &str) -> Result<Option<Run>, StoreError> {
+    one(tx, &LAST_OF_SCHEDULE, values![schedule_id])
+}
+
+/// Returns the ids of the unfinished runs that begin when this run ends.
+pub fn waiting_for(tx: &mut dyn Tx, id: &str) -> Result<Vec<String>, StoreError> {
+    read_all(tx.query(&WAITING_FOR, values![id])?, Row::take)
 }
 
 /// When the next batch of any run is due.

@@ -110,6 +110,8 @@ pub struct Run {
     pub schedule_id: Option<String>,
     /// Why no further job is started.
     pub stopped_because: Option<String>,
+    /// The run that must end before this one begins.
+    pub after_run: Option<String>,
 }
 
 /// Columns of `runs` in the order that [`run_of_row`] reads.
@@ -146,6 +148,7 @@ pub(super) fn run_of_row(row: &mut Row) -> Result<Run, StoreError> {
         retry_of: row.take()?,
         schedule_id: row.take()?,
         stopped_because: row.take()?,
+        after_run: row.take()?,
     })
 }
 

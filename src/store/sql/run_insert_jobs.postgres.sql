@@ -1,8 +1,8 @@
 -- $1 JSON [[job id, node id, batch, envelope, signature], …], each node once; $2 run; $3 script's
 -- SHA-256; $4 the batch that is released at once, or -1; $5 when its jobs expire, or null; $6 and $7
--- the preset's version and commit, or null. Batch 0 is held by its not_before, later ones by the
--- batches before them, and a job on a node that requires signatures until it has one. Each job's
--- place in the queue follows the last QUEUED job of its node, held or not.
+-- the preset's version and commit, or null. Batch 0 is held by its not_before or by the run before
+-- it, later ones by the batches before them, and a job on a node that requires signatures until it
+-- has one. Each job's place in the queue follows the last QUEUED job of its node, held or not.
 INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds, script_sha256,
     lines, params, script, run_id, batch, kind, not_before, expires_at, held, holds, preset_version, preset_commit,
     envelope, signature, queue_no)
@@ -10,7 +10,7 @@ SELECT new.id, 'QUEUED', runs.preset, new.node_id, runs.created_by, runs.created
     runs.timeout_seconds, $3, 0, runs.params, '', runs.id, new.batch, runs.kind,
     CASE WHEN new.batch = 0 THEN runs.not_before END, CASE WHEN new.batch <= $4 THEN CAST($5 AS TIMESTAMPTZ) END,
     CASE WHEN new.batch <= $4 AND nodes.requires_signatures = 0 THEN 0 ELSE 1 END,
-    CASE WHEN new.batch <= $4 THEN 0 WHEN new.batch = 0 THEN 1 ELSE 2 END + nodes.requires_signatures * 8,
+    CASE WHEN new.batch <= $4 THEN 0 WHEN new.batch = 0 AND runs.after_run IS NULL THEN 1 ELSE 2 END + nodes.requires_signatures * 8,
     CAST($6 AS BIGINT), CAST($7 AS TEXT), new.envelope, new.signature,
     (SELECT coalesce(max(last), 0) + 1 FROM (
         SELECT max(queue_no) AS last FROM jobs WHERE held = 0 AND node_id = new.node_id AND status = 'QUEUED'
