@@ -14,7 +14,8 @@ pub(super) const NAMES_MAX: usize = 1_000;
 /// An object whose names the client chose.
 #[derive(Debug, Clone, Default)]
 pub struct NamedValues {
-    /// The first [`NAMES_MAX`] names. Values that are lists or objects are emptied.
+    /// The first [`NAMES_MAX`] names. Values that are lists or objects are emptied, apart from
+    /// objects with one string.
     pub kept: Map<String, Value>,
     /// The number of further names.
     pub more: u64,
@@ -94,7 +95,8 @@ impl<'de> Visitor<'de> for LabelsVisitor {
     }
 }
 
-/// Reads a value. Lists and objects are skipped, because they are never valid here.
+/// Reads a value. Lists and objects are emptied, because they are never valid here, apart from an
+/// object with one string: a reference to a stored secret.
 struct ShallowValue;
 
 impl<'de> DeserializeSeed<'de> for ShallowValue {
@@ -154,10 +156,18 @@ impl<'de> Visitor<'de> for ShallowValue {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Value, A::Error> {
-        while pairs.next_key::<serde::de::IgnoredAny>()?.is_some() {
-            pairs.next_value_seed(ShallowValue)?;
+        let (mut kept, mut count) = (Map::new(), 0_u64);
+        while let Some(name) = pairs.next_key::<String>()? {
+            let value = pairs.next_value_seed(ShallowValue)?;
+            count += 1;
+            if count == 1 && value.is_string() {
+                kept.insert(name, value);
+            }
         }
-        Ok(Value::Object(Map::new()))
+        if count > 1 {
+            kept.clear();
+        }
+        Ok(Value::Object(kept))
     }
 }
 
@@ -171,9 +181,9 @@ mod tests {
 
     #[test]
     fn scalars_are_kept_and_lists_are_emptied() {
-        let json = r#"{"a": "x", "b": 1, "c": -1, "d": 1.5, "e": true, "f": null, "g": [1, [2]], "h": {"i": {"j": 1}}}"#;
+        let json = r#"{"a": "x", "b": 1, "c": -1, "d": 1.5, "e": true, "f": null, "g": [1, [2]], "h": {"i": {"j": 1}}, "k": {"secret": "x"}, "l": {"a": "x", "b": "y"}}"#;
         let read = read(json);
-        let wanted = serde_json::json!({"a": "x", "b": 1, "c": -1, "d": 1.5, "e": true, "f": null, "g": [], "h": {}});
+        let wanted = serde_json::json!({"a": "x", "b": 1, "c": -1, "d": 1.5, "e": true, "f": null, "g": [], "h": {}, "k": {"secret": "x"}, "l": {}});
         assert_eq!((Value::Object(read.kept), read.more), (wanted, 0));
     }
 

@@ -52,6 +52,12 @@ pub enum JobError {
     /// The sign key can't be used until an operator has fixed it.
     #[error("Jobs can't be signed: {0}")]
     CantSign(#[from] CantSign),
+    #[error("Secret not found")]
+    SecretNotFound,
+    #[error("The schedule {0} names this secret; change or delete the schedule first")]
+    SecretInUse(String),
+    #[error("The stored secret {secret} is not for the preset {preset}: an ADMIN can allow it")]
+    SecretForbidden { secret: String, preset: String },
     /// One call has more chunks than the `max` that are accepted.
     #[error("One call takes at most {max} chunks; send the rest in further calls")]
     TooManyChunks { max: usize },
@@ -98,6 +104,9 @@ impl From<JobError> for ApiError {
             JobError::NodeBusy => ApiError::conflict("node_busy", message),
             JobError::CantSeal => ApiError::internal(message),
             JobError::CantSign(_) => ApiError::unavailable("cant_sign", message),
+            JobError::SecretNotFound => ApiError::not_found("secret_not_found", message),
+            JobError::SecretInUse(_) => ApiError::conflict("secret_in_use", message),
+            JobError::SecretForbidden { .. } => ApiError::forbidden(message),
             JobError::TooManyChunks { .. } => {
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_chunks", message)
             }

@@ -11,6 +11,7 @@ mod preset;
 mod repeat;
 mod routes;
 mod run;
+mod stored_secrets;
 mod view;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use run::advance::RunAdvance;
 pub use run::plan::{Plan, PlanRequest};
 pub use run::step::RunStep;
 pub use run::view::RunView;
+pub use stored_secrets::{StoredSecretList, StoredSecretView, refuse_literal_secrets, secret_name};
 pub use view::{HoldFacts, HoldView, JobDetail, JobView, SignedBy};
 
 use crate::auth::OperatorScope;
@@ -154,6 +156,7 @@ impl Jobs {
             .merge(life::agent_routes::routes())
             .merge(node_routes::routes())
             .merge(preset::routes::routes())
+            .merge(stored_secrets::routes())
             .with_state(self.clone())
     }
 

@@ -71,6 +71,17 @@ pub enum Origin {
     App,
 }
 
+impl Origin {
+    /// Which of the sources has the preset, whether or not it hides another one.
+    pub fn layer(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built-in",
+            Self::Folder | Self::Override => "folder",
+            Self::App => "app",
+        }
+    }
+}
+
 /// A preset with its text and origin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CatalogEntry {

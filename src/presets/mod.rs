@@ -40,7 +40,7 @@ mod tests;
 pub use announce::script_steps;
 pub use catalog::{Catalog, CatalogEntry, Origin, SavedInfo, SavedText, Snapshot};
 pub use folder::FileError;
-pub use params::{ParamErrors, Values};
+pub use params::{ParamErrors, Values, check_secret};
 pub use render::{Script, render, script_sha256};
 pub use schema::{
     DEFAULT_TIMEOUT_SECONDS, Fault, MAX_FILE_BYTES, Param, ParamKind, ParamValue, Preset, Risk,

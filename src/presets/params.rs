@@ -155,6 +155,11 @@ pub(super) fn check_value(kind: &ParamKind, value: &Value) -> Result<ParamValue,
     }
 }
 
+/// Checks the value of a secret. The message continues its name.
+pub fn check_secret(value: &str) -> Result<(), String> {
+    check_value(&ParamKind::Secret, &Value::from(value)).map(|_| ())
+}
+
 fn text_value(text: &str) -> ParamValue {
     ParamValue::Text(text.to_owned())
 }

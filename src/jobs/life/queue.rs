@@ -193,7 +193,7 @@ impl Jobs {
     pub async fn render(
         &self,
         name: String,
-        params: NamedValues,
+        mut params: NamedValues,
         mut faults: FieldErrors,
     ) -> Result<RenderedPreset, JobError> {
         if name == ONE_OFF {
@@ -203,11 +203,13 @@ impl Jobs {
             );
             return Err(JobError::Fields(faults));
         }
+        let stored = self.open_secrets(&params.kept).await?;
         let presets = self.presets().await?;
         let work = move || {
             let entry = presets
                 .get(&name)
                 .ok_or_else(|| JobError::no_preset(&presets, &name))?;
+            stored.resolve(entry, &mut params.kept, &mut faults)?;
             let (script, values) = render_with(&entry.preset, &params, faults)?;
             Ok(RenderedPreset {
                 script,

@@ -15,7 +15,7 @@ use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::RunClock;
 use crate::store::job::{self, Job};
-use crate::store::{Change, Tx, idempotency, node, node_status, retention, run, space};
+use crate::store::{Change, Tx, idempotency, node, node_status, retention, run, schedule, space};
 
 /// How often leases are checked.
 const TICK: Duration = Duration::from_millis(500);
@@ -196,6 +196,14 @@ impl Jobs {
                 tokio::time::sleep(BATCH_PAUSE).await;
             }
             while self.store.write(move |tx| run::prune(tx, before)).await? > 0 {
+                tokio::time::sleep(BATCH_PAUSE).await;
+            }
+            while self
+                .store
+                .write(move |tx| schedule::prune_slots(tx, before))
+                .await?
+                > 0
+            {
                 tokio::time::sleep(BATCH_PAUSE).await;
             }
             let unused_since = now.plus_millis(-SCRIPT_UNUSED_MS);
