@@ -32,6 +32,7 @@ use crate::nodes::{Install, Nodes, RunClock};
 use crate::ops::{self, Ops};
 use crate::presets::Catalog;
 use crate::runs::Runs;
+use crate::schedules::Schedules;
 use crate::signing::{CurrentKey, ServerSigner};
 use crate::store::{Change, Store, Tx, refuse_emptied, server_state};
 use crate::tasks::TASKS;
@@ -266,6 +267,8 @@ impl App {
         }));
         let jobs = self.jobs.clone();
         tasks.spawn(TASKS.keep("leases", stopping(), move || jobs.clone().run_sweeps()));
+        let schedules = Schedules::new(Runs::new(self.jobs.clone()));
+        tasks.spawn(TASKS.keep("schedules", stopping(), move || schedules.clone().follow()));
         if let Some(tls) = self.tls.clone() {
             tls.warn_of_readable_key();
             tasks.spawn(TASKS.keep("certificate", stopping(), move || {
@@ -379,6 +382,7 @@ fn router(auth: &Auth, budget: &Budget, nodes: &Nodes, jobs: &Jobs, ops: &Ops) -
         .merge(nodes.routes())
         .merge(jobs.routes())
         .merge(Runs::new(jobs.clone()).routes())
+        .merge(Schedules::new(Runs::new(jobs.clone())).routes())
         .merge(ops::routes(ops.clone()))
         .split_for_parts();
     let document = ops::document(api);

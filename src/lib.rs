@@ -26,6 +26,7 @@ pub mod ops;
 pub mod presets;
 pub mod program;
 pub mod runs;
+pub mod schedules;
 mod server;
 pub mod signing;
 pub mod store;

@@ -42,7 +42,7 @@ pub use extract::{Admin, NodeStanding, NotForeign, Operator, SignedIn, Viewer};
 pub use identity::{Caller, Credential, NodeIdentity};
 pub(crate) use look_alike::check_words;
 pub use password::check_password;
-pub use people::{NewUser, UserChange};
+pub use people::{NewUser, UserChange, maker_gone};
 pub use personal::{NewToken, PersonalToken};
 pub use register::Registration;
 pub use role::{OperatorScope, Role};

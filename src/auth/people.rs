@@ -9,7 +9,7 @@ use super::user::User;
 use super::{Auth, ClientAddress};
 use crate::http::{ApiError, FieldErrors};
 use crate::store::audit::{self, Entry};
-use crate::store::{Change, StoreError, Tx, attempt, session, user, user_token};
+use crate::store::{Change, StoreError, Tx, attempt, schedule, session, user, user_token};
 
 /// A user to add.
 #[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
@@ -109,6 +109,9 @@ impl Auth {
             if let Some(role) = role {
                 refuse_last_admin(&admins, &id, role)?;
                 user::set_role(tx, &id, role.as_str())?;
+                if role < Role::Operator {
+                    pause_schedules(tx, &id, &before.email)?;
+                }
             }
             if let Some(hash) = &hash {
                 user::set_password(tx, &id, hash)?;
@@ -148,6 +151,7 @@ impl Auth {
             let before = user::find(tx, &id)?.ok_or_else(user_not_found)?.user;
             refuse_last_admin(&admins, &id, Role::Pending)?;
             user::delete(tx, &id)?;
+            pause_schedules(tx, &id, &before.email)?;
             tx.publish(Change::Credentials);
             audit::insert(tx, Entry::by(&actor, "user.remove").saying(&before.email))?;
             Ok(())
@@ -183,6 +187,20 @@ fn refuse_last_admin(admins: &[String], id: &str, new_role: Role) -> Result<(), 
             "last_admin",
             "This is the last ADMIN; make another user ADMIN first",
         ));
+    }
+    Ok(())
+}
+
+/// Why a schedule is paused whose maker may no longer queue.
+pub fn maker_gone(email: &str) -> String {
+    format!("its maker, {email}, may no longer queue; an OPERATOR who resumes it becomes its maker")
+}
+
+/// Pauses the schedules that act with a user's rights.
+fn pause_schedules(tx: &mut dyn Tx, user_id: &str, email: &str) -> Result<(), StoreError> {
+    let because = maker_gone(email);
+    if schedule::pause_of_user(tx, user_id, &because)? > 0 {
+        audit::insert(tx, Entry::by("server", "schedule.pause").saying(&because))?;
     }
     Ok(())
 }

@@ -6,7 +6,8 @@ use super::look_alike::{check_address, check_words};
 use super::role::Role;
 use crate::clock::Timestamp;
 use crate::http::ApiError;
-use crate::store::user::UserRecord;
+use crate::store::user::{self, UserRecord};
+use crate::store::{StoreError, Tx};
 
 /// A user in the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -34,6 +35,12 @@ impl User {
             role,
             created_at: record.created_at,
         })
+    }
+
+    /// The user with this id, if there is one.
+    pub fn find(tx: &mut dyn Tx, id: &str) -> Result<Option<Self>, StoreError> {
+        let account = user::find(tx, id)?;
+        Ok(account.and_then(|account| Self::from_record(account.user).ok()))
     }
 
     pub(super) fn to_record(&self) -> UserRecord {

@@ -67,6 +67,7 @@ mod replicas;
 mod review;
 mod runs;
 mod saved_presets;
+mod schedules;
 mod seed;
 mod selector;
 mod server_address;

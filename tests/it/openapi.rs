@@ -57,6 +57,8 @@ struct World {
     running: String,
     /// The operator's, SUCCEEDED.
     ended: String,
+    /// The operator's schedule.
+    schedule: String,
     /// The operator's runs by their state: RUNNING, PAUSED, CANCELLED, and RUNNING again.
     runs: [String; 4],
     token: String,
@@ -95,6 +97,15 @@ fn world() -> World {
         }
         id
     });
+    let secret = json!({"value": "hunter22-hunter22", "presets": ["vault"]});
+    for name in ["spare", "used"] {
+        let put = admin.call("PUT", &format!("/api/secrets/{name}"));
+        put.json(&secret).gives(201);
+    }
+    let schedule = operator
+        .post("/api/schedules", &nightly())
+        .gives(201)
+        .json();
     let token = operator
         .post("/api/auth/tokens", &json!({"name": "ci"}))
         .gives(201)
@@ -121,7 +132,14 @@ fn world() -> World {
         running,
         ended,
         runs,
+        schedule: id_of(&schedule),
     }
+}
+
+/// A schedule that names the stored secret `used`.
+fn nightly() -> Value {
+    json!({"name": "nightly", "preset": "vault", "params": {"key": {"secret": "used"}},
+        "nodes": ["n1"], "cron": "0 3 1 1 *", "timeZone": "UTC"})
 }
 
 impl World {
@@ -514,6 +532,50 @@ fn runs() -> Vec<Entry> {
     ])
 }
 
+fn schedules() -> Vec<Entry> {
+    fn path(world: &World) -> String {
+        format!("/api/schedules/{}", world.schedule)
+    }
+    fixed([
+        entry("GET /api/schedules", Who::Viewer, |_| {
+            "/api/schedules".into()
+        }),
+        entry("POST /api/schedules", Who::Operator, |_| {
+            "/api/schedules".into()
+        })
+        .body(nightly()),
+        entry("POST /api/schedules/preview", Who::Viewer, |_| {
+            "/api/schedules/preview".into()
+        })
+        .body(json!({"cron": "@daily", "timeZone": "UTC"})),
+        entry("GET /api/schedules/{id}", Who::Viewer, path).unknown(404),
+        entry("PATCH /api/schedules/{id}", Who::Operator, path)
+            .body(json!({"paused": false}))
+            .unknown(404),
+        entry("DELETE /api/schedules/{id}", Who::Operator, path).unknown(404),
+        entry("POST /api/schedules/{id}/run", Who::Operator, |world| {
+            format!("{}/run", path(world))
+        })
+        .unknown(404),
+        entry("GET /api/schedules/{id}/slots", Who::Viewer, |world| {
+            format!("{}/slots", path(world))
+        })
+        .unknown(404),
+        entry("GET /api/secrets", Who::Operator, |_| "/api/secrets".into()),
+        // Before the PUT, which creates the unknown one.
+        entry("DELETE /api/secrets/{name}", Who::Admin, |_| {
+            "/api/secrets/spare".into()
+        })
+        .unknown(404)
+        .conflict(|world| world.admin.delete("/api/secrets/used").send()),
+        entry("PUT /api/secrets/{name}", Who::Admin, |_| {
+            "/api/secrets/spare".into()
+        })
+        .body(json!({"value": "hunter22-hunter22", "presets": ["vault"]}))
+        .unknown(201),
+    ])
+}
+
 /// Does this to one of the operator's runs.
 fn act_on(world: &World, run: usize, action: &str) -> Answer {
     let path = format!("/api/runs/{}/{action}", world.runs[run]);
@@ -532,7 +594,7 @@ fn operations() -> Vec<Entry> {
 }
 
 fn table() -> Vec<Entry> {
-    [people(), nodes(), jobs(), runs(), operations()]
+    [people(), nodes(), jobs(), runs(), schedules(), operations()]
         .into_iter()
         .flatten()
         .collect()

@@ -1,0 +1,45 @@
+//! Schedules: each queues a run at the times of a cron expression, in a time zone.
+
+mod access;
+mod cron;
+mod due;
+mod due_times;
+mod edit;
+mod error;
+mod request;
+mod routes;
+mod run_now;
+mod slot;
+mod view;
+
+use utoipa_axum::router::OpenApiRouter;
+
+pub use error::ScheduleError;
+pub use request::{Missed, Overlap, ScheduleChange, ScheduleRequest};
+pub use view::{ScheduleList, ScheduleView, SlotPage, SlotView};
+
+use crate::runs::Runs;
+
+/// Everything that the server does with schedules. Cheap to clone.
+#[derive(Clone)]
+pub struct Schedules(Runs);
+
+impl Schedules {
+    /// Schedules over these runs.
+    pub fn new(runs: Runs) -> Self {
+        Self(runs)
+    }
+
+    /// The endpoints for schedules.
+    pub fn routes(&self) -> OpenApiRouter {
+        routes::routes().with_state(self.clone())
+    }
+}
+
+impl std::ops::Deref for Schedules {
+    type Target = Runs;
+
+    fn deref(&self) -> &Runs {
+        &self.0
+    }
+}
