@@ -244,6 +244,12 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
         ),
         ("script", format!("sha256 {}", job.script_sha256).into()),
     ];
+    if let Some(version) = job.preset_version {
+        pairs.push(("version", version.to_string().into()));
+    }
+    if let Some(commit) = &job.preset_commit {
+        pairs.push(("commit", commit.as_str().into()));
+    }
     if let Some(at) = job.not_before {
         pairs.push(("not before", at.to_string().into()));
     }
