@@ -65,7 +65,7 @@ pub fn run(_: &ArgMatches) -> (String, ExitCode) {
     print_progress(
         &"this program was built without PostgreSQL support; build it with `cargo build --release --features postgres`",
     );
-    (String::new(), ExitCode::from(2))
+    (String::new(), ExitCode::FAILURE)
 }
 
 /// Prints progress and errors. If standard error is closed they are dropped, and the move

@@ -33,6 +33,8 @@ pub(super) struct FollowRun {
     pub(super) client: Arc<Client>,
     pub(super) screen: Screen,
     pub(super) run: OneRun,
+    /// The run is known to exist, so an unreachable server is retried from the start.
+    pub(super) patient: bool,
 }
 
 /// What the user sees.
@@ -139,7 +141,11 @@ impl FollowRun {
                     let now = Instant::now();
                     let read = match result {
                         Ok(read) => read,
-                        Err(error) if is_unreachable(&error) && last_contact.elapsed() < GIVE_UP => {
+                        Err(error)
+                            if is_unreachable(&error)
+                                && (self.patient || known.is_some())
+                                && last_contact.elapsed() < GIVE_UP =>
+                        {
                             read_at = Some(now + RETRY_EVERY);
                             continue;
                         }

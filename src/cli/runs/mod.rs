@@ -57,7 +57,13 @@ pub(super) async fn run(
                 return show(&client, screen, &run).await;
             }
             let interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
-            follow(client, screen, run, interrupts).await
+            let follow = FollowRun {
+                client: Arc::new(client),
+                screen,
+                run,
+                patient: false,
+            };
+            finish_following(follow, interrupts).await
         }
         RunsCommand::Pause { run } => {
             let run = run.named(&client).await?;
@@ -345,7 +351,13 @@ async fn finish(
             let nodes = words::nodes(run.node_count);
             print_note(&format!("Run {}: {} on {nodes}", run.id, run.preset));
         }
-        return follow(client, screen, one, interrupts).await;
+        let follow = FollowRun {
+            client: Arc::new(client),
+            screen,
+            run: one,
+            patient: true,
+        };
+        return finish_following(follow, interrupts).await;
     }
     if screen.json {
         screen.value(&json)?;
@@ -361,17 +373,8 @@ async fn finish(
     Ok(0)
 }
 
-async fn follow(
-    client: Client,
-    screen: Screen,
-    run: OneRun,
-    interrupts: Interrupts,
-) -> Result<u8, CliError> {
-    let follow = FollowRun {
-        client: Arc::new(client),
-        screen,
-        run,
-    };
+async fn finish_following(follow: FollowRun, interrupts: Interrupts) -> Result<u8, CliError> {
+    let screen = follow.screen;
     let Some(ended) = follow.run(interrupts).await? else {
         return Ok(exit::INTERRUPTED);
     };

@@ -7,6 +7,7 @@ mod codes;
 mod contexts;
 pub(crate) mod docs;
 mod download;
+mod every_command;
 mod follow;
 mod login;
 mod nodes;

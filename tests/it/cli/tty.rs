@@ -31,20 +31,25 @@ impl Drop for Tty {
 impl Tty {
     /// Everything on the terminal.
     pub(super) fn start(cli: &Cli, words: &[&str]) -> Self {
-        Self::begin(cli, words, false, 80)
+        Self::begin(cli, words, false, 80, None)
     }
 
     /// On a terminal of this width.
     pub(super) fn sized(cli: &Cli, words: &[&str], columns: u16) -> Self {
-        Self::begin(cli, words, false, columns)
+        Self::begin(cli, words, false, columns, None)
+    }
+
+    /// On a terminal of this kind and width.
+    pub(super) fn of_kind(cli: &Cli, words: &[&str], term: &str, columns: u16) -> Self {
+        Self::begin(cli, words, false, columns, Some(term))
     }
 
     /// Standard output goes into a pipe.
     pub(super) fn piped(cli: &Cli, words: &[&str]) -> Self {
-        Self::begin(cli, words, true, 80)
+        Self::begin(cli, words, true, 80, None)
     }
 
-    fn begin(cli: &Cli, words: &[&str], is_piped: bool, columns: u16) -> Self {
+    fn begin(cli: &Cli, words: &[&str], is_piped: bool, columns: u16, term: Option<&str>) -> Self {
         let size = Winsize {
             ws_row: 24,
             ws_col: columns,
@@ -57,6 +62,7 @@ impl Tty {
         let mut command = Command::new("setsid");
         command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_hyprbox")]);
         cli.dress(&mut command).args(words);
+        command.envs(term.map(|term| ("TERM", term)));
         command.stdin(slave()).stderr(slave());
         command.stdout(if is_piped { Stdio::piped() } else { slave() });
         let mut child = command.spawn().expect("setsid is everywhere");
@@ -86,6 +92,10 @@ impl Tty {
 
     pub(super) fn type_in(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("types");
+    }
+
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
     }
 
     /// Its exit code, and all that the terminal showed.
