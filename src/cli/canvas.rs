@@ -16,6 +16,8 @@ pub(super) struct Canvas {
     screen: Screen,
     /// The widths of the lines that are drawn above the cursor.
     drawn: Vec<usize>,
+    /// The terminal's width at that time.
+    columns: usize,
 }
 
 /// How much room there is.
@@ -33,6 +35,7 @@ impl Canvas {
         can_draw.then_some(Self {
             screen,
             drawn: Vec::new(),
+            columns: 0,
         })
     }
 
@@ -51,6 +54,11 @@ impl Canvas {
     /// Draws these lines in the place of the ones before.
     pub(super) fn draw(&mut self, lines: &[Line]) -> Result<(), CliError> {
         let mut text = self.back();
+        let columns = Self::room().columns;
+        if std::mem::replace(&mut self.columns, columns) != columns {
+            // Some terminals remember which lines were wrapped, unless they are cleared first.
+            text.push_str("\x1b[J");
+        }
         for line in lines {
             text.push_str(&line.painted);
             text.push_str("\x1b[K\n");

@@ -190,7 +190,7 @@ impl Watched {
             }
         };
         let mut table = Table::new(&["ID", "PRESET", "NODE", "STATUS", "TIME", "DETAIL"])
-            .optional(&["ID", "DETAIL"]);
+            .optional(&["TIME", "DETAIL"]);
         let ended = self.jobs.iter();
         let ended = ended.filter(|known| known.job.status.is_terminal());
         // The one that starts next is the first of those that wait.
@@ -202,6 +202,9 @@ impl Watched {
         let mut lines = vec![Line::new(&head, room.columns, |text| {
             Paint::Bold.of(text, screen.colors)
         })];
+        if self.jobs.is_empty() {
+            return lines;
+        }
         let plain = table.lines(false, Some(room.columns));
         let painted = table.lines(screen.colors, Some(room.columns));
         let table = plain.iter().zip(painted);

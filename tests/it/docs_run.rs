@@ -111,6 +111,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/slow",
         "HYPRBOX_SERVER_TARGET=aarch64-unknown-linux-gnu packaging/build",
     ),
+    (
+        "HYPRBOX_INSECURE_HTTP=1 hyprbox login",
+        "tests/it/docs_start.rs",
+        "The LAN without TLS in five lines",
+    ),
     // It asks on a terminal, which that test has.
     (
         "hyprbox login https://jobs.example.org$",

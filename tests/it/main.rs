@@ -23,6 +23,7 @@ mod copied_agent;
 mod crash;
 mod docs;
 mod docs_run;
+mod docs_start;
 mod doctor;
 mod door;
 mod due;
