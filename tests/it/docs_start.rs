@@ -203,7 +203,20 @@ fn a_lan_without_tls_takes_five_lines() {
     let words = String::from_utf8_lossy(&refused.stderr);
     assert!(words.contains("HYPRBOX_INSECURE_HTTP=1"), "{words}");
     shell.set("HYPRBOX_INSECURE_HTTP", "1");
-    let _agent = shell.add_node("attic", &url);
+    // The line of the node's page enrols with a code, which brings the key of the server.
+    shell.run("hyprbox nodes add attic");
+    let token = shell.run("hyprbox tokens add docs");
+    let code = shell.run(&format!(
+        "curl -sS --fail-with-body -X POST -H 'Authorization: Bearer {}' {url}/api/nodes/attic/enrolments",
+        token.trim()
+    ));
+    let code: serde_json::Value = serde_json::from_str(&code).expect("JSON");
+    let code = code["code"].as_str().expect("a code");
+    shell.run(&format!(
+        "hyprbox-agent enroll --no-start --env-file agent.env {url} {code}"
+    ));
+    let _agent =
+        shell.start("set -a; . ./agent.env; HYPRBOX_STATE_DIR=$PWD/state; exec hyprbox-agent run");
     let job = format!("hyprbox run system-report --node attic --follow --url {url}");
     assert!(shell.run(&job).contains("==> [1/"));
     // Both the log's fault and the fix are shown to whoever asks.

@@ -340,7 +340,10 @@ fn every_command_that_needs_a_server_says_that_the_token_has_expired() {
 
 /// The overview's address is known, and files are checked here.
 fn needs_no_answer(leaf: &Leaf) -> bool {
-    leaf.words == ["open"] || leaf.words.starts_with(&["presets".into(), "check".into()])
+    let path: Vec<&str> = words_of(leaf);
+    path == ["open"]
+        || path.starts_with(&["presets", "check"])
+        || path.starts_with(&["presets", "import"])
 }
 
 /// Runs a command on a terminal. Questions are left with Ctrl-C.
