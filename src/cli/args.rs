@@ -348,12 +348,29 @@ pub(super) struct Run {
     pub(super) at: Option<Timestamp>,
     #[command(flatten)]
     pub(super) plan: Plan,
+    /// Show the script, ask, and sign the jobs with your own key
+    #[arg(long, help_heading = "Signing", conflicts_with = "dry_run")]
+    pub(super) sign: bool,
+    #[command(flatten)]
+    pub(super) sign_with: SignWith,
     #[command(flatten)]
     pub(super) watch: Watch,
     #[command(flatten)]
     pub(super) sure: Sure,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+/// The key with which a person signs jobs, and what the script is compared with.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SignWith {
+    /// The key to sign with: an ed25519 key, or the .pub file of a key in ssh-agent [default: the
+    /// only key of ssh-agent, or ~/.ssh/id_ed25519]
+    #[arg(long, value_name = "FILE", help_heading = "Signing", value_hint = ValueHint::FilePath)]
+    pub(super) key: Option<PathBuf>,
+    /// Also render the preset from this folder, and sign only the same script
+    #[arg(long, value_name = "DIR", help_heading = "Signing", value_hint = ValueHint::DirPath)]
+    pub(super) presets: Option<PathBuf>,
 }
 
 /// The order and the limits of a run. With any of these flags, even one node gets a run.
@@ -671,6 +688,15 @@ pub(super) enum JobsCommand {
     Wait {
         #[command(flatten)]
         job: OneJob,
+    },
+    /// Show a job's script, ask, and sign the job with your own key
+    Sign {
+        #[command(flatten)]
+        job: OneJob,
+        #[command(flatten)]
+        sign_with: SignWith,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Cancel a job; a running one receives SIGTERM, and 10 s later SIGKILL
     #[command(aliases = ["stop", "kill"])]

@@ -16,6 +16,7 @@ use super::outcome;
 use super::queue::{self, wait_for_node};
 use super::screen::{Paint, Screen, print_note};
 use super::short_id::{self, Thing};
+use super::sign;
 use super::table::{Cell, Table, facts};
 use super::times;
 use super::watch;
@@ -85,6 +86,11 @@ pub(super) async fn run(
             let job = job.whole(&client).await?;
             follow(client, screen, job, None, None).await
         }
+        JobsCommand::Sign {
+            job,
+            sign_with,
+            sure,
+        } => sign::one(&client, &screen, job, &sign_with, &sure).await,
         JobsCommand::Cancel { job, sure } => cancel(&client, screen, job, &sure).await,
         JobsCommand::Fail { job, why, sure } => fail(&client, screen, job, &why, &sure).await,
         JobsCommand::Retry {

@@ -42,6 +42,7 @@ mod saved_presets;
 mod screen;
 mod settings;
 mod short_id;
+mod sign;
 pub(crate) mod sse;
 mod table;
 mod times;

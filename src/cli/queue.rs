@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::answers::{Preset, Presets};
-use super::args::{OneJob, Params, ScopeArg, Scoped, StreamArg, Sure, Watch};
+use super::args::{OneJob, Params, ScopeArg, Scoped, SignWith, StreamArg, Sure, Watch};
 use super::ask;
 use super::client::{Answer, CallError, Client, segment};
 use super::error::{CliError, closest, exit};
@@ -13,6 +13,7 @@ use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::params::{self, Secrets};
 use super::screen::{Screen, print_note};
+use super::sign;
 use super::times;
 use crate::clock::Timestamp;
 use crate::jobs::{JobDetail, JobView};
@@ -47,7 +48,7 @@ pub(super) async fn retry(
         not_before: None,
     };
     confirm_risk(&preset, &wanted.node, &screen, sure)?;
-    let (code, after) = queue(client, screen, wanted, watch).await?;
+    let (code, after) = queue(client, screen, wanted, watch, None).await?;
     if after.script_sha256 != before.script_sha256 && !screen.json {
         print_note(&format!(
             "The script has changed since then; `hyprbox jobs diff {} {}` shows the difference.",
@@ -204,7 +205,11 @@ pub(super) async fn queue(
     screen: Screen,
     wanted: JobRequest,
     watch: &Watch,
+    sign: Option<(&SignWith, &Sure)>,
 ) -> Result<(u8, JobView), CliError> {
+    if let Some((_, sure)) = sign {
+        sign::require_person(&screen, sure)?;
+    }
     let mut interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
     let mut body = json!({"preset": wanted.preset, "nodeId": wanted.node, "params": wanted.params});
     if let Some(seconds) = wanted.timeout_seconds {
@@ -243,6 +248,9 @@ pub(super) async fn queue(
         Ok(queued) => queued,
         Err(error) => return Err(explain_node(&client, &wanted.node, error).await),
     };
+    if let Some((with, sure)) = sign {
+        sign::new_jobs(&client, &screen, std::slice::from_ref(&job.id), with, sure).await?;
+    }
     if !watch.follow {
         if screen.json {
             screen.value(&json)?;

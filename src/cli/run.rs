@@ -31,7 +31,8 @@ pub(super) async fn run(client: Client, screen: Screen, mut run: Run) -> Result<
                 expires_in_seconds: run.expires,
                 not_before: run.at,
             };
-            let (code, _job) = queue::queue(client, screen, wanted, &run.watch).await?;
+            let sign = run.sign.then_some((&run.sign_with, &run.sure));
+            let (code, _job) = queue::queue(client, screen, wanted, &run.watch, sign).await?;
             return Ok(code);
         }
         (None, nodes) => Target::Nodes(nodes),
@@ -49,5 +50,6 @@ pub(super) async fn run(client: Client, screen: Screen, mut run: Run) -> Result<
         return runs::show_plan(&client, screen, &request).await;
     }
     confirm_risk(&preset, &request.target.to_string(), &screen, &run.sure)?;
-    runs::queue(client, screen, &request, &run.watch).await
+    let sign = run.sign.then_some((&run.sign_with, &run.sure));
+    runs::queue(client, screen, &request, &run.watch, sign).await
 }

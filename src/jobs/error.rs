@@ -49,6 +49,9 @@ pub enum JobError {
     NodeBusy,
     #[error("The secrets could not be sealed")]
     CantSeal,
+    /// The job was queued before jobs were signed.
+    #[error("The job has no envelope: it was queued before jobs were signed")]
+    NoEnvelope,
     /// The sign key can't be used until an operator has fixed it.
     #[error("Jobs can't be signed: {0}")]
     CantSign(#[from] CantSign),
@@ -103,6 +106,7 @@ impl From<JobError> for ApiError {
             JobError::TokenGone => ApiError::unauthorized(message),
             JobError::NodeBusy => ApiError::conflict("node_busy", message),
             JobError::CantSeal => ApiError::internal(message),
+            JobError::NoEnvelope => ApiError::not_found("no_envelope", message),
             JobError::CantSign(_) => ApiError::unavailable("cant_sign", message),
             JobError::SecretNotFound => ApiError::not_found("secret_not_found", message),
             JobError::SecretInUse(_) => ApiError::conflict("secret_in_use", message),

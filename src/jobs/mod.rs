@@ -11,6 +11,7 @@ mod preset;
 mod repeat;
 mod routes;
 mod run;
+mod signatures;
 mod stored_secrets;
 mod view;
 
@@ -149,6 +150,7 @@ impl Jobs {
     pub fn routes(&self) -> OpenApiRouter {
         OpenApiRouter::new()
             .merge(routes::routes())
+            .merge(signatures::routes())
             .merge(log::detail::routes())
             .merge(log::routes::routes())
             .merge(live::stream::routes())

@@ -235,6 +235,13 @@ impl Entry {
         let call = world.fit_call(self.who, self.method(), &(self.path)(world));
         match &self.body {
             Some(body) if body["code"] == CODE => call.json(&json!({"code": world.code})),
+            Some(body) if body["signature"].is_string() => {
+                let path = format!("/api/jobs/{}/envelope", world.job);
+                let envelope = world.operator.get(&path).gives(200).text();
+                let key = hyprbox_signing::SignKey::generate("");
+                let signature = key.sign(hyprbox_signing::JOB_NAMESPACE, envelope.as_bytes());
+                call.json(&json!({"signature": signature}))
+            }
             _ => self.with_body(call),
         }
     }
@@ -406,6 +413,12 @@ fn nodes() -> Vec<Entry> {
     ])
 }
 
+/// A well-formed signature of something else, in whose place [`Entry::call`] puts one that holds.
+fn foreign_signature() -> Value {
+    let key = hyprbox_signing::SignKey::generate("");
+    json!({"signature": key.sign(hyprbox_signing::JOB_NAMESPACE, b"x")})
+}
+
 fn jobs() -> Vec<Entry> {
     fixed([
         entry("POST /api/jobs", Who::Operator, |_| "/api/jobs".into())
@@ -432,6 +445,23 @@ fn jobs() -> Vec<Entry> {
             format!("/api/jobs/{}/stream", world.ended)
         })
         .owned(),
+        entry("GET /api/jobs/{id}/envelope", Who::Viewer, |world| {
+            format!("/api/jobs/{}/envelope", world.job)
+        })
+        .owned(),
+        entry("GET /api/jobs/{id}/signatures", Who::Viewer, |world| {
+            format!("/api/jobs/{}/signatures", world.job)
+        })
+        .owned(),
+        entry("POST /api/jobs/{id}/signatures", Who::Operator, |world| {
+            format!("/api/jobs/{}/signatures", world.job)
+        })
+        .body(foreign_signature())
+        .owned()
+        .conflict(|world| {
+            let path = format!("/api/jobs/{}/signatures", world.ended);
+            world.operator.post(&path, &foreign_signature()).send()
+        }),
         entry("POST /api/jobs/{id}/cancel", Who::Operator, |world| {
             format!("/api/jobs/{}/cancel", world.job)
         })

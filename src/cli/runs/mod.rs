@@ -17,9 +17,11 @@ use self::follow::FollowRun;
 use self::reading::nodes_of;
 use self::words::{status_cell, summary};
 use super::answers::{DryRun, RunAnswer};
-use super::args::{OneJob, OneRun, Params, RunsCommand, ScopeArg, Scoped, StreamArg, Sure, Watch};
+use super::args::{
+    OneJob, OneRun, Params, RunsCommand, ScopeArg, Scoped, SignWith, StreamArg, Sure, Watch,
+};
 use super::ask;
-use super::client::{Answer, CallError, Client};
+use super::client::{Answer, CallError, Client, segment};
 use super::error::{CliError, exit};
 use super::follow::Follow;
 use super::interrupts::Interrupts;
@@ -27,6 +29,7 @@ use super::newest::Newest;
 use super::params::{self, Secrets};
 use super::queue::{confirm_risk, fetch_preset};
 use super::screen::{Paint, Screen, print_note};
+use super::sign;
 use super::table::{Cell, Table, facts};
 use super::times;
 use crate::presets::ONE_OFF;
@@ -251,8 +254,18 @@ pub(super) async fn queue(
     screen: Screen,
     request: &RunRequest,
     watch: &Watch,
+    sign: Option<(&SignWith, &Sure)>,
 ) -> Result<u8, CliError> {
+    if let Some((_, sure)) = sign {
+        sign::require_person(&screen, sure)?;
+    }
     let (queued, interrupts) = post(&client, "/api/runs", &request.body(), watch).await?;
+    if let Some((with, sure)) = sign {
+        let path = format!("/api/runs/{}", segment(&queued.value.id));
+        let jobs = client.get::<RunAnswer>(&path).await?.value.jobs;
+        let ids: Vec<String> = jobs.into_iter().map(|job| job.id).collect();
+        sign::new_jobs(&client, &screen, &ids, with, sure).await?;
+    }
     finish(client, screen, queued, watch, interrupts).await
 }
 

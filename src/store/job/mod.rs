@@ -18,10 +18,10 @@ pub use history::{
 pub use hold::{HoldKind, Holds};
 pub use list::{FoundJobs, JobFilter, JobSearch, JobWord, list, owners, search};
 pub use query::{
-    RecentWork, RunningJob, count_queued, count_queued_on, count_unfinished, find, find_locked,
-    finished_since, list_of_run, next_due, nodes_with_work, oldest_claimable, recent_work, running,
-    running_on, running_since, runs_with_expired, script, still_running, still_running_on,
-    unfinished,
+    RecentWork, RunningJob, StoredSignatures, count_queued, count_queued_on, count_unfinished,
+    find, find_locked, finished_since, list_of_run, next_due, nodes_with_work, oldest_claimable,
+    recent_work, running, running_on, running_since, runs_with_expired, script, signatures,
+    still_running, still_running_on, unfinished,
 };
 pub use record::{Job, JobKind, JobStatus, PresetSource, StreamCounts};
 pub(in crate::store) use record::{job_columns, job_of_row};

@@ -208,3 +208,26 @@ pub fn oldest_claimable(tx: &mut dyn Tx) -> Result<Option<Timestamp>, StoreError
     tx.query_one(&OLDEST_CLAIMABLE, values![])?
         .map_or(Ok(None), |mut row| row.take())
 }
+
+static SIGNATURES: Statement =
+    Statement::new("SELECT envelope, signature, person_signature FROM jobs WHERE id = $1");
+
+/// What was signed about a job, and the signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSignatures {
+    pub envelope: Option<String>,
+    pub signature: Option<String>,
+    pub person_signature: Option<String>,
+}
+
+/// A job's envelope and signatures; `None` if the job does not exist.
+pub fn signatures(tx: &mut dyn Tx, id: &str) -> Result<Option<StoredSignatures>, StoreError> {
+    let Some(mut row) = tx.query_one(&SIGNATURES, values![id])? else {
+        return Ok(None);
+    };
+    Ok(Some(StoredSignatures {
+        envelope: row.take()?,
+        signature: row.take()?,
+        person_signature: row.take()?,
+    }))
+}

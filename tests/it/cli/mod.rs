@@ -18,6 +18,7 @@ mod runs;
 mod script;
 mod scripts;
 mod short_ids;
+mod sign;
 mod terminal;
 mod tty;
 mod waiting;
