@@ -85,8 +85,6 @@ proptest! {
                 prop_assert!(run.ends_with(&script), "{source}");
                 let prelude = &run[..run.len() - script.len()];
                 prop_assert!(prelude.is_empty() || prelude.starts_with("# What the script"));
-                let sets = |name: &str| script.contains(&[name, "="].concat());
-                prop_assert!(!preset.params.iter().any(|param| sets(&param.name)), "{source}");
             }
             Err(error) => prop_assert!(matches!(error, ImportError::Empty | ImportError::Nul)),
         }
