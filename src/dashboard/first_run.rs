@@ -27,6 +27,8 @@ pub(super) struct FirstSteps {
     node: FirstNode,
     has_report: bool,
     has_preset: bool,
+    /// Whether presets can be written in the browser.
+    saves_presets: bool,
     /// Empty if there is none.
     latest_job: String,
 }
@@ -63,6 +65,7 @@ impl FirstSteps {
             has_preset: presets
                 .entries()
                 .any(|entry| entry.origin != Origin::BuiltIn),
+            saves_presets: site.jobs.saves_presets(),
             latest_job: jobs.first().map(|job| job.id.clone()).unwrap_or_default(),
         };
         let is_done = steps.has_node() && steps.has_report && steps.has_preset;
@@ -80,7 +83,7 @@ impl FirstSteps {
                 ol.ticks {
                     (tick(self.has_node(), "Add a node", &self.node_step()))
                     (tick(self.has_report, "Run the report", &self.report_step()))
-                    (tick(self.has_preset, "Write a preset", &preset_step(self.has_report)))
+                    (tick(self.has_preset, "Write a preset", &self.preset_step()))
                 }
             }
         }
@@ -106,6 +109,21 @@ impl FirstSteps {
             FirstNode::Missing | FirstNode::Added(_) => html! {
                 p.dim { "Once a node is connected. The report changes nothing on the machine." }
             },
+        }
+    }
+
+    fn preset_step(&self) -> Markup {
+        html! {
+            p.dim { "Your own script in named steps of bash, with a form for its params." }
+            @if self.has_report && self.saves_presets {
+                div.actions {
+                    a.button.primary href="/presets/-/new" { "Write one" }
+                    a.button href="/presets/-/import" { "Import a script" }
+                }
+            } @else if self.has_report {
+                p { "For example, save this as " code { "hello.yaml" } " in the folder that " code { "HYPRBOX_PRESETS_DIR" } " names:" }
+                (parts::copyable(HELLO, "the preset"))
+            }
         }
     }
 }
@@ -155,16 +173,6 @@ fn add_form() -> Markup {
         form method="post" action="/nodes" {
             (input.draw())
             button.primary { "Add" }
-        }
-    }
-}
-
-fn preset_step(is_next: bool) -> Markup {
-    html! {
-        p.dim { "Your own scripts: a YAML file with named steps of bash, and a form for its params." }
-        @if is_next {
-            p { "For example, save this as " code { "hello.yaml" } " in the folder that " code { "HYPRBOX_PRESETS_DIR" } " names:" }
-            (parts::copyable(HELLO, "the preset"))
         }
     }
 }

@@ -120,7 +120,11 @@ fn body(server: &ServerAddress, shown: &Content, api: &str, output: &Markup) -> 
                         pre.code.tall tabindex="0" { (words::visible(&shown.script)) }
                     }
                     @if job.preset != ONE_OFF {
-                        details { summary { "As a curl command" } (parts::copyable(&curl(&server.url, job), "the command")) }
+                        details {
+                            summary { "As a curl command" }
+                            (parts::copyable(&curl(&server.url, job), "the command"))
+                            @if server.is_local { p.dim { "The address works only on the server's own machine." } }
+                        }
                     }
                 }
             }

@@ -23,7 +23,7 @@ const RUNS: u64 = 50;
 const LONGEST: usize = 200;
 
 /// The pages: words, address, role.
-const PAGES: [(&str, &str, Role); 13] = [
+const PAGES: [(&str, &str, Role); 16] = [
     ("Overview", "/", Role::Viewer),
     ("Jobs", "/jobs", Role::Viewer),
     ("Failed jobs", "/jobs?state=failed", Role::Viewer),
@@ -32,6 +32,9 @@ const PAGES: [(&str, &str, Role); 13] = [
     ("Offline nodes", "/nodes?state=offline", Role::Viewer),
     ("Add a node", "/nodes#f-id", Role::Admin),
     ("Presets", "/presets", Role::Viewer),
+    ("New preset", "/presets/-/new", Role::Admin),
+    ("Import a script", "/presets/-/import", Role::Operator),
+    ("Run a script", "/exec", Role::Admin),
     ("Account and tokens", "/account", Role::Viewer),
     ("Users", "/users", Role::Admin),
     ("Audit log", "/audit", Role::Admin),

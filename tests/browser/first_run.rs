@@ -204,12 +204,14 @@ fn a_second_machine_runs_its_first_job_by_what_the_pages_say() {
     browser.picture("first-run-4-ticked");
     assert!(is_ticked(&browser, "Add a node"));
     assert!(is_ticked(&browser, "Run the report"));
-    let preset = browser.text(".ticks pre");
-    write_preset(&server.presets_dir(), "hello", &format!("{preset}\n"));
-    // Whoever comes back from the editor finds the last one ticked, and the list gone.
+    hand.press("Write one");
+    browser.until("location.pathname === '/presets/-/new'");
+    browser.press("Overview");
+    browser.see("First steps");
+    // A file in the presets folder is a preset of one's own as well. Whoever comes back from the
+    // editor finds the last step ticked, and the list gone.
+    let hello = "name: hello\ntitle: Say hello\ntargets: [any]\nsteps:\n  - name: Say it\n    run: echo hello\n";
+    write_preset(&server.presets_dir(), "hello", hello);
     browser.until("(dispatchEvent(new Event('focus')), !document.querySelector('.ticks'))");
-    browser.press("Presets");
-    browser.press("Say hello");
-    browser.until("location.pathname === '/presets/hello'");
     browser.is_content();
 }

@@ -82,9 +82,37 @@ pub(crate) struct Team {
     pub(crate) failed: String,
     pub(crate) running: String,
     pub(crate) queued: String,
+    /// A failed job whose output has every kind of colour.
+    pub(crate) colours: String,
     /// One run that waits for its nodes.
     pub(crate) run: String,
 }
+
+/// What the job with all colours has written, in this order.
+const COLOURS: [(&str, &str); 6] = [
+    (
+        "stdout",
+        "==> [1/3] Install the packages\nReading package lists...\nBuilding dependency tree...\n",
+    ),
+    (
+        "stdout",
+        "\u{1b}[32mok\u{1b}[0m \u{1b}[1mbold\u{1b}[0m \u{1b}[2mdim\u{1b}[0m \u{1b}[33mwarn\u{1b}[0m \u{1b}[34mblue\u{1b}[0m ",
+    ),
+    (
+        "stdout",
+        "\u{1b}[38;5;208morange\u{1b}[0m \u{1b}[38;5;17mnavy\u{1b}[0m \u{1b}[93myellow\u{1b}[0m \u{1b}[41mred\u{1b}[0m \u{1b}[7minverse\u{1b}[0m\n",
+    ),
+    ("stdout", "==> [2/3] Set the SSH port\n"),
+    (
+        "stderr",
+        "sshd: error: bad configuration option on line 12 of /etc/ssh/sshd_config.d/10-hyprbox.conf\n",
+    ),
+    ("stderr", "==> [2/3] verify failed: Set the SSH port\n"),
+];
+
+/// A preset that is saved in the app.
+const SAVED: &str =
+    "name: greet\ntitle: Greet\ntargets: [any]\nsteps:\n  - name: Greet\n    run: echo hello\n";
 
 /// How a job ended.
 #[derive(Clone, Copy, PartialEq)]
@@ -148,6 +176,10 @@ impl Team {
         let running = start(&agents[10], 3);
         start(&agents[12], 1);
         start(&agents[14], 5);
+        let colours = write_colours(&admin, &agents[16]);
+        let body = json!({"source": SAVED});
+        let saved = admin.call("PUT", "/api/presets/greet").json(&body);
+        saved.header("if-none-match", "*").gives(201);
         let queued = admin.queue_with("attic-pi", "backup-db", json!({}));
         for node in ["web-06", "build-01", "garage-pi", "staging-1"] {
             operator.queue_with(node, "backup-db", json!({}));
@@ -157,12 +189,30 @@ impl Team {
             failed: last(End::Failure),
             running,
             queued,
+            colours,
             run: failed_run,
             admin,
             operator,
             server,
         }
     }
+}
+
+/// A failed job with colours; its id.
+fn write_colours(admin: &Person, agent: &FakeAgent) -> String {
+    let id = admin.queue(&agent.node_id);
+    agent.claim();
+    let (mut stdout, mut stderr) = (0, 0);
+    for (stream, text) in COLOURS {
+        let at = match stream {
+            "stdout" => &mut stdout,
+            _ => &mut stderr,
+        };
+        agent.output(&id, &[chunk(stream, *at, text)]);
+        *at += text.len() as u64;
+    }
+    agent.complete(&id, &json!({"exitCode": 1})).ok();
+    id
 }
 
 fn add_nodes(admin: &Person) -> Vec<FakeAgent> {

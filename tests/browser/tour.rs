@@ -67,6 +67,20 @@ fn axe_finds_no_violation_on_any_page() {
         (&admin, "presets", "/presets".to_owned()),
         (&admin, "preset", "/presets/deploy-web".to_owned()),
         (&admin, "preset-form", "/presets/server-light".to_owned()),
+        (&admin, "preset-new", "/presets/-/new".to_owned()),
+        (&admin, "preset-import", "/presets/-/import".to_owned()),
+        (&admin, "preset-edit", "/presets/greet/edit".to_owned()),
+        (
+            &admin,
+            "preset-versions",
+            "/presets/greet/versions".to_owned(),
+        ),
+        (
+            &admin,
+            "preset-version",
+            "/presets/greet/versions/1".to_owned(),
+        ),
+        (&admin, "exec", "/exec".to_owned()),
         (&admin, "run-form", "/presets/deploy-web?on=many".to_owned()),
         (&admin, "jobs", "/jobs".to_owned()),
         (&admin, "jobs-all", "/jobs?scope=all".to_owned()),
@@ -80,6 +94,7 @@ fn axe_finds_no_violation_on_any_page() {
             job(&format!("{}?view=plain", team.failed)),
         ),
         (&admin, "compare", job(&format!("{}/compare", team.failed))),
+        (&admin, "job-colours", job(&team.colours)),
         (&admin, "runs", "/runs".to_owned()),
         (&admin, "run", format!("/runs/{}", team.run)),
         (&admin, "account", "/account".to_owned()),
@@ -93,6 +108,10 @@ fn axe_finds_no_violation_on_any_page() {
         (&starting, "first-overview", "/".to_owned()),
         (&starting, "first-nodes", "/nodes".to_owned()),
     ];
+    for route in routes() {
+        let is_here = stops.iter().any(|(_, _, address)| is_at(address, route));
+        assert!(is_here, "nobody looks at {route}: give it a stop");
+    }
     let mut faults: Vec<String> = Vec::new();
     for scheme in ["light", "dark"] {
         for width in [1440, 720, 360] {
@@ -134,4 +153,44 @@ fn axe_finds_no_violation_on_any_page() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+    for browser in [&operator, &outside, &first, &starting] {
+        browser.is_content();
+    }
+    let complaints = admin.complaints();
+    assert!(
+        complaints.iter().all(|line| line.contains("/nowhere")),
+        "{complaints:#?}"
+    );
+}
+
+/// The addresses of all pages, as the dashboard's own list of routes has them.
+fn routes() -> Vec<&'static str> {
+    // A link that is used up by a look, a part of a page, and files.
+    const NO_PAGES: [&str; 5] = [
+        "/once/{code}",
+        "/runs/{id}/rows",
+        "/palette",
+        "/presets/{name}/nodes",
+        "/assets/{version}/{*file}",
+    ];
+    let source = include_str!("../../src/dashboard/mod.rs");
+    let calls = source.split(".route(").skip(1);
+    let routes: Vec<&str> = calls
+        .filter_map(|call| {
+            let (_, rest) = call.split_once('"')?;
+            let (route, handlers) = rest.split_once('"')?;
+            let is_page = handlers.contains("get(") && !NO_PAGES.contains(&route);
+            is_page.then_some(route)
+        })
+        .collect();
+    assert!(routes.len() > 10, "{routes:?}");
+    routes
+}
+
+/// Whether an address is one of a route's: `/jobs/{id}`.
+fn is_at(address: &str, route: &str) -> bool {
+    let path = address.split('?').next().unwrap_or_default();
+    let (parts, wanted): (Vec<_>, Vec<_>) = (path.split('/').collect(), route.split('/').collect());
+    let fits = |(part, wanted): (&&str, &&str)| wanted.starts_with('{') || part == wanted;
+    parts.len() == wanted.len() && parts.iter().zip(&wanted).all(fits)
 }
