@@ -49,6 +49,8 @@
     const size = parseFloat(style.fontSize);
     if (!['400', '600'].includes(style.fontWeight)) faults.push(`weight ${style.fontWeight}: ${e.outerHTML.slice(0, 80)}`);
     const least = size >= 24 || (size >= 18.6 && style.fontWeight >= 600) ? 3 : 4.5;
+    // Drawn by another element on top of it.
+    if (!rgba(style.color)[3]) continue;
     const back = behind(e);
     const found = contrast(over(rgba(style.color), back), back);
     if (found < least) faults.push(`contrast ${found.toFixed(2)}: ${e.tagName}.${e.className} ${e.textContent.slice(0, 30)}`);

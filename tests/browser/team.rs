@@ -75,6 +75,8 @@ const PRESETS: [(&str, &str, &[&str], usize); 3] = [
 
 /// The server with ids of what is on it.
 pub(crate) struct Team {
+    /// Those of the nodes that are online.
+    agents: Vec<FakeAgent>,
     pub(crate) server: Server,
     pub(crate) admin: Person,
     pub(crate) operator: Person,
@@ -124,7 +126,8 @@ enum End {
 
 impl Team {
     pub(crate) fn start() -> Self {
-        let mut server = Server::start();
+        // Jobs without a sign of life stay as they are while somebody looks.
+        let mut server = Server::with(&[("HYPRBOX_LEASE_SECONDS", "86400")]);
         for (name, text, _, _) in PRESETS {
             write_preset(&server.presets_dir(), name, text);
         }
@@ -146,8 +149,9 @@ impl Team {
         age(&mut server, &ended, &finished_run);
         let admin = server.admin();
         let operator = operator.at_url(server.url());
-        let agents: Vec<_> = agents.iter().map(|agent| agent.at(&server)).collect();
-        agents[..ONLINE].iter().for_each(FakeAgent::beat);
+        let online = agents.iter().take(ONLINE);
+        let agents: Vec<_> = online.map(|agent| agent.at(&server)).collect();
+        agents.iter().for_each(FakeAgent::beat);
 
         let failed_run = queue_run(&admin, &NODES[..8]);
         for (index, agent) in agents[..6].iter().enumerate() {
@@ -191,6 +195,7 @@ impl Team {
             queued,
             colours,
             run: failed_run,
+            agents,
             admin,
             operator,
             server,
@@ -213,6 +218,13 @@ fn write_colours(admin: &Person, agent: &FakeAgent) -> String {
     }
     agent.complete(&id, &json!({"exitCode": 1})).ok();
     id
+}
+
+impl Team {
+    /// Keeps the nodes online that are.
+    pub(crate) fn beat(&self) {
+        self.agents.iter().for_each(FakeAgent::beat);
+    }
 }
 
 fn add_nodes(admin: &Person) -> Vec<FakeAgent> {
