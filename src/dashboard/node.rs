@@ -235,6 +235,13 @@ fn facts(user: &User, node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup
                 }
             } }
             div { dt { "Queued" } dd { (words::count(node.queued_jobs, "job", "jobs")) } }
+            @if node.requires_signatures { div { dt { "Jobs" } dd { "run only if a person has signed them" } } }
+            @if let Some(refused) = &node.refused {
+                div { dt { "Refused" } dd {
+                    (words::count(refused.count, "job", "jobs")) ", the last one because of: "
+                    a href={ "/jobs/" (refused.job_id) } { bdi { (words::visible(&refused.because)) } }
+                } }
+            }
             @if !node.labels.is_empty() { div { dt { "Labels" } dd { (node_facts::labels(node)) } } }
         }
     }

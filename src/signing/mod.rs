@@ -110,6 +110,8 @@ impl ServerSigner {
             // A rotation, or a first start, was interrupted before the file got its name.
             Some(record) => match files.finish_replacement(&record.public_key)? {
                 Some(key) => key,
+                // A restored backup: it never contains the key. No other server can have it.
+                None if is_new && !store.is_shared() => replace_lost(&store, file, record).await?,
                 None => return Err(files.refuse(is_new, record)),
             },
             None => {
@@ -193,6 +195,21 @@ impl ServerSigner {
         }
         is_due
     }
+}
+
+/// Creates a new key in place of one whose file is gone.
+async fn replace_lost(
+    store: &Store,
+    file: &Path,
+    lost: &SignKeyRecord,
+) -> Result<SignKey, SignKeyError> {
+    let files = KeyFile::new(file);
+    let rotation = rotate(store, file, true, |_| Ok(0)).await?;
+    tracing::warn!(
+        key = %rotation.fingerprint,
+        "the sign key was missing, so the server has created another one: agents that trust the old key refuse new jobs until their nodes are enrolled again"
+    );
+    files.read()?.ok_or_else(|| files.refuse(true, lost))
 }
 
 async fn read_database(store: &Store) -> Result<(String, Vec<SignKeyRecord>), StoreError> {

@@ -40,26 +40,13 @@ fn the_key_is_made_once_and_is_neither_in_the_database_nor_in_a_backup() {
 }
 
 #[test]
-fn a_server_whose_key_is_missing_or_another_one_does_not_start() {
+fn a_server_with_another_key_does_not_start() {
     let mut world = world();
     world.queue();
     assert!(world.server.terminate().success());
     let path = world.server.setup().data_dir().join("sign.key");
-    let fingerprint = world.key().public().fingerprint();
     let kept = std::fs::read(&path).expect("reads");
     let setup = world.server.into_setup();
-    std::fs::remove_file(&path).expect("removes");
-    let line = refused(&setup);
-    for words in [
-        "sign.key",
-        "missing",
-        "HYPRBOX_SIGN_KEY_FILE",
-        "--compromised",
-        &fingerprint,
-    ] {
-        assert!(line.contains(words), "{line}");
-    }
-    assert!(!path.exists(), "no key was made");
     let other = hyprbox_signing::SignKey::generate("");
     std::fs::write(&path, other.to_file().as_bytes()).expect("writes");
     let line = refused(&setup);
@@ -69,6 +56,36 @@ fn a_server_whose_key_is_missing_or_another_one_does_not_start() {
     assert!(line.contains("OpenSSH"), "{line}");
     std::fs::write(&path, kept).expect("writes");
     setup.start();
+}
+
+#[test]
+fn a_lost_key_is_replaced_unless_another_server_may_have_it() {
+    let mut world = world();
+    assert!(world.server.terminate().success());
+    let path = world.server.setup().data_dir().join("sign.key");
+    let lost = world.key().public().fingerprint();
+    let setup = world.server.into_setup();
+    std::fs::remove_file(&path).expect("removes");
+    if setup.database().sqlite().is_some() {
+        let server = setup.start();
+        let words = "the sign key was missing, so the server has created another one";
+        assert!(server.logged(&[words]));
+        let new = std::fs::read_to_string(&path).expect("a new key");
+        let new = hyprbox_signing::SignKey::parse(&new).expect("a key");
+        assert_ne!(new.public().fingerprint(), lost);
+        return;
+    }
+    let line = refused(&setup);
+    for words in [
+        "sign.key",
+        "missing",
+        "HYPRBOX_SIGN_KEY_FILE",
+        "--compromised",
+        &lost,
+    ] {
+        assert!(line.contains(words), "{line}");
+    }
+    assert!(!path.exists(), "no key was made");
 }
 
 #[test]
