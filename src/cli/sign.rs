@@ -1,5 +1,5 @@
-//! `hyprbox jobs sign` and `hyprbox run --sign`: shows what a job will run, asks, and signs it with a
-//! key that only the person has. The server never sees the key.
+//! `hyprbox jobs sign` and `hyprbox run --sign`: shows what a job will run, asks, and signs it with
+//! a key that only the person has. The server never sees the key.
 //!
 //! What is signed is what was shown: the envelope must name the SHA-256 of the shown script.
 
@@ -222,7 +222,7 @@ async fn last_run(
     job: &JobView,
 ) -> Result<Option<(String, String)>, CliError> {
     let scope = match one.scope.query() {
-        query if query.is_empty() => String::new(),
+        "" => String::new(),
         query => format!("&{}", query.trim_start_matches('?')),
     };
     let path = format!(

@@ -173,7 +173,9 @@ fn bar(user: &User, scope: Scope, job: &PastJob, scale: &Scale, is_this: bool) -
     let took = words::span(took_ms(job, scale.now));
     let verb = match job.status {
         JobStatus::Running => "for",
-        _ => "after",
+        JobStatus::Queued | JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled => {
+            "after"
+        }
     };
     let begun = job.started_at.map(words::plain_time).unwrap_or_default();
     let (here, preset, node) = (

@@ -367,6 +367,11 @@ fn hour_bar(index: usize, hour: &EndedWithin, most: u64) -> Markup {
         ("failed", tall(hour.failed)),
     ];
     let mut top = TALL;
+    // From the bottom up.
+    let bars = parts.map(|(name, height)| {
+        top = top.saturating_sub(height);
+        (name, top, height)
+    });
     let x = index * PITCH;
     let title = format!(
         "{} to {}: {} succeeded, {} failed, {} cancelled",
@@ -380,9 +385,8 @@ fn hour_bar(index: usize, hour: &EndedWithin, most: u64) -> Markup {
         g {
             title { (title) }
             rect.none x=(x) y=(TALL - 1) width=(WIDE) height="1" {}
-            @for (name, height) in parts {
+            @for (name, top, height) in bars {
                 @if height > 0 {
-                    @let _ = top = top.saturating_sub(height);
                     rect data-state=(name) x=(x) y=(top) width=(WIDE) height=(height) {}
                 }
             }

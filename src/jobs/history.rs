@@ -130,8 +130,7 @@ impl Jobs {
 
     /// The histories of many presets or nodes, in the same order.
     pub async fn histories(&self, filters: Vec<PastFilter>) -> Result<Vec<History>, JobError> {
-        Ok(self
-            .store
+        self.store
             .read(move |tx| {
                 let one = |filter: PastFilter| {
                     let found = job::past(tx, &filter, EXAMINED_OF_MANY, HISTORY_MAX)?;
@@ -139,7 +138,7 @@ impl Jobs {
                 };
                 filters.into_iter().map(one).collect::<Result<_, _>>()
             })
-            .await?)
+            .await
     }
 
     /// What rows of these jobs show. What is usual is taken from jobs of `created_by`, if that is a

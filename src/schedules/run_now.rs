@@ -9,7 +9,7 @@ use crate::runs::{CreateOutcome, RunOrigin};
 use crate::store::{Tx, schedule};
 
 impl Schedules {
-    /// Queues a run now, which is no slot.
+    /// Queues a run now. It makes no slot.
     pub async fn run_now(&self, user: &User, id: String) -> Result<RunView, ScheduleError> {
         let find_id = id.clone();
         let schedule = self

@@ -58,7 +58,7 @@ fn measure(preset: &str, lines: u32) {
         .collect();
     took.sort_by(f64::total_cmp);
     let told = Value::from(took.iter().map(|ms| ms.round()).collect::<Vec<_>>());
-    println!(
+    eprintln!(
         "Queue to {lines} lines painted: median {:.0} ms of {told}",
         took[ROUNDS / 2]
     );

@@ -1,6 +1,6 @@
 //! The commands in the pages for people, run as they stand: those of `hyprbox` and the calls of the
 //! API against a server, SQL on its database. What needs a machine of its own is run by a script in
-//! tests/, which is held to having it.
+//! tests/, which is held to having it. One file, because all pages share one server.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

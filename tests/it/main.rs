@@ -75,6 +75,7 @@ mod server_address;
 mod sign_in;
 mod signed_jobs;
 mod step_times;
+mod stored_secrets;
 mod stream;
 mod stream_resume;
 mod stream_viewers;

@@ -1,20 +1,24 @@
 //! Schedules: what they queue when, and what becomes of each due time. Tests move a due time with
-//! SQL, since the shortest schedule is due once a minute.
+//! SQL, since the shortest schedule is due once a minute. One file, because its tests share these
+//! few helpers.
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{FakeAgent, Field, Person, Server, eventually, id_of, with_node};
+use crate::harness::{FakeAgent, Field, Person, Server, eventually, id_of, pass, with_node};
 
 /// A schedule of `note` on the nodes of this selector, with more fields; its id.
 #[track_caller]
-fn add(person: &Person, more: Value) -> String {
+pub(crate) fn add(person: &Person, more: Value) -> String {
     id_of(&person.post("/api/schedules", &body(more)).gives(201).json())
 }
 
-fn body(more: Value) -> Value {
+pub(crate) fn body(more: Value) -> Value {
     let mut body = json!({"name": "nightly", "preset": "note", "nodes": ["n1"],
         "cron": "0 3 1 1 *", "timeZone": "Europe/Berlin"});
     let fields = body.as_object_mut().expect("an object");
+    // `null` leaves a field out.
     for (name, value) in more.as_object().expect("an object") {
         if value.is_null() {
             fields.remove(name);
@@ -45,7 +49,7 @@ fn slots(person: &Person, id: &str) -> Vec<Value> {
 
 /// Makes it due, and waits for the slot after those that it has.
 #[track_caller]
-fn next_slot(server: &Server, person: &Person, id: &str) -> Value {
+pub(crate) fn next_slot(server: &Server, person: &Person, id: &str) -> Value {
     let before = slots(person, id).len();
     make_due(server, id);
     eventually("a slot", || {
@@ -54,7 +58,7 @@ fn next_slot(server: &Server, person: &Person, id: &str) -> Value {
     })
 }
 
-fn show(person: &Person, id: &str) -> Value {
+pub(crate) fn show(person: &Person, id: &str) -> Value {
     person.get(&format!("/api/schedules/{id}")).ok()
 }
 
@@ -445,7 +449,10 @@ fn a_kill_at_any_moment_leaves_one_slot_and_one_run_of_each_due_time() {
     for round in 1..=8_u64 {
         make_due(&server, &id);
         // Moments before, within and after the second in which the due time is acted on.
-        std::thread::sleep(std::time::Duration::from_millis(round * 170));
+        pass(
+            Duration::from_millis(round * 170),
+            "the kill comes at another moment each round",
+        );
         server.kill9();
         server.start_again();
         admin = admin.at_url(server.url());
@@ -459,85 +466,4 @@ fn a_kill_at_any_moment_leaves_one_slot_and_one_run_of_each_due_time() {
         .map(|slot| slot.field("runId"))
         .collect();
     assert_eq!(runs.len(), 8);
-}
-
-#[test]
-fn a_stored_secret_takes_the_place_of_a_value() {
-    let (server, admin, agent) = with_node();
-    let put = |presets: Value| {
-        let body = json!({"value": "hunter22-hunter22", "presets": presets});
-        admin.call("PUT", "/api/secrets/restic").json(&body)
-    };
-    put(json!(["vault"])).gives(201);
-    let replaced = put(json!(["vault"])).gives(200);
-    assert!(!replaced.text().contains("hunter22"));
-    let listed = admin.get("/api/secrets").ok();
-    assert_eq!(listed["secrets"][0]["presets"], json!(["vault"]));
-    assert!(!listed.to_string().contains("hunter22"));
-    assert!(!server.database().files_hold("hunter22"));
-
-    let queue = |preset: &str, params: Value| {
-        admin.post(
-            "/api/jobs",
-            &json!({"preset": preset, "nodeId": "n1", "params": params}),
-        )
-    };
-    let job = queue("vault", json!({"key": {"secret": "restic"}}))
-        .gives(201)
-        .json();
-    assert_eq!(job["params"], json!({"key": "***"}));
-    let claimed = agent.claim();
-    assert_eq!(claimed["secrets"]["key"], "hunter22-hunter22");
-    agent.succeed(&id_of(&claimed));
-    let unknown = queue("vault", json!({"key": {"secret": "other"}})).gives(400);
-    assert_eq!(unknown.fields(), ["params.key"]);
-    for odd in [
-        json!({"secret": 1}),
-        json!({"secret": "restic", "x": "y"}),
-        json!({}),
-        json!(["restic"]),
-    ] {
-        assert_eq!(
-            queue("vault", json!({"key": odd})).gives(400).fields(),
-            ["params.key"]
-        );
-    }
-    // Only a secret param takes one.
-    assert_eq!(
-        queue("note", json!({"text": {"secret": "restic"}}))
-            .gives(400)
-            .fields(),
-        ["params.text"]
-    );
-
-    put(json!(["note"])).gives(200);
-    queue("vault", json!({"key": {"secret": "restic"}})).refused(403, "forbidden");
-    put(json!([])).gives(400);
-    put(json!(["gone"])).gives(400);
-    put(json!(["vault"])).gives(200);
-
-    // A schedule keeps the name, never the value.
-    let literal = body(json!({"preset": "vault", "params": {"key": "typed-in-here"}}));
-    assert_eq!(
-        admin.post("/api/schedules", &literal).gives(400).fields(),
-        ["params.key"]
-    );
-    let id = add(
-        &admin,
-        json!({"preset": "vault", "params": {"key": {"secret": "restic"}}}),
-    );
-    assert_eq!(
-        show(&admin, &id)["params"],
-        json!({"key": {"secret": "restic"}})
-    );
-    admin
-        .delete("/api/secrets/restic")
-        .refused(409, "secret_in_use");
-    next_slot(&server, &admin, &id);
-    assert_eq!(agent.claim()["secrets"]["key"], "hunter22-hunter22");
-    admin.delete(&format!("/api/schedules/{id}")).gives(204);
-    admin.delete("/api/secrets/restic").gives(204);
-    admin
-        .delete("/api/secrets/restic")
-        .refused(404, "secret_not_found");
 }

@@ -18,8 +18,8 @@ use crate::harness::{Field, Person, Server, eventually, id_of};
 
 /// The exit codes that docs/cli.md has, but for a wrong command line: these are right.
 const CODES: [i32; 10] = [0, 1, 124, 125, 126, 127, 130, 137, 141, 143];
-/// They run until a signal, or need two databases. tests/it/logging.rs and tests/it/migrate_store.rs
-/// have them.
+/// They run until a signal, or need two databases. tests/it/logging.rs and
+/// tests/it/migrate_store.rs have them.
 const ELSEWHERE: [&str; 4] = ["serve", "demo", "supervise", "migrate-store"];
 
 /// A command with the arguments that it needs.
