@@ -90,7 +90,8 @@ impl Machine {
         assert!(output.status.success(), "{said}");
         let root = self.root();
         let start = format!(
-            "set -a; . {0}/etc/hyprbox/agent.env; exec {0}/usr/local/bin/hyprbox-agent run",
+            "set -a; . {0}/etc/hyprbox/agent.env; HYPRBOX_TRUSTED_SERVERS={0}/etc/hyprbox/trusted_servers; \
+             exec {0}/usr/local/bin/hyprbox-agent run",
             root.display()
         );
         let mut service = self.command();

@@ -155,7 +155,7 @@ fn an_admin_manages_nodes_users_and_tokens() {
     let browser = Browser::of(&server, &admin);
     browser.open("/nodes/node-1");
     browser.press("Create a token");
-    browser.see("it is shown only once");
+    browser.see("is shown only once");
     let token = browser.text("section.card:nth-of-type(2) pre");
     assert!(token.starts_with("hbn_"), "{token}");
     browser.press("Go to the node");
@@ -208,7 +208,7 @@ fn a_broken_preset_file_is_shown_with_its_line() {
     );
     let browser = Browser::of(&server, &admin);
     browser.open("/presets");
-    browser.see("Some files in the presets folder are invalid");
+    browser.see("Some presets are invalid");
     assert!(browser.text(".alert li").contains("broken.yaml"));
     browser.picture("presets-broken");
     browser.fill("#q", "says a");

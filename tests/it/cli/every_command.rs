@@ -300,6 +300,9 @@ fn every_command_that_needs_a_server_says_that_it_is_unreachable() {
     for leaf in world.leaves().iter().filter(|leaf| leaf.has_server) {
         let mut command = world.command(leaf);
         command.env("HYPRBOX_URL", "http://127.0.0.1:1");
+        if leaf.asks {
+            command.arg("--yes");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let (code, out, errors) = run(leaf, command);
         check(leaf, code, &errors);
@@ -326,6 +329,9 @@ fn every_command_that_needs_a_server_says_that_the_token_has_expired() {
     for leaf in world.leaves().iter().filter(|leaf| leaf.has_server) {
         let mut command = world.command(leaf);
         command.env("HYPRBOX_TOKEN", &token);
+        if leaf.asks {
+            command.arg("--yes");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let (code, out, errors) = run(leaf, command);
         check(leaf, code, &errors);
