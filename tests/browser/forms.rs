@@ -155,8 +155,12 @@ fn an_admin_manages_nodes_users_and_tokens() {
     let browser = Browser::of(&server, &admin);
     browser.open("/nodes/node-1");
     browser.press("Create a token");
-    browser.see("is shown only once");
-    let token = browser.text("section.card:nth-of-type(2) pre");
+    browser.see("By hand, with a token");
+    browser.js("(document.querySelector('#node-ready details').open = true)");
+    browser.see("The token is shown only once");
+    let token =
+        browser.js("[...document.querySelectorAll('#node-ready details pre')].at(-1).textContent");
+    let token = token.as_str().expect("a token");
     assert!(token.starts_with("hbn_"), "{token}");
     browser.press("Go to the node");
     browser.until("document.querySelectorAll('.tokens tbody tr').length === 2");
