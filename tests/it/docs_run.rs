@@ -29,6 +29,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "apt install /root/hyprbox.deb /root/hyprbox-agent.deb",
     ),
     (
+        "hyprbox jobs sign",
+        "tests/it/cli/sign.rs",
+        r#"cli.run(&["jobs", "sign", &id, "--key", &key])"#,
+    ),
+    (
         "sudo apt install ./hyprbox_",
         "tests/with-packages",
         "apt install /root/hyprbox-next.deb",
