@@ -68,7 +68,7 @@ pub struct ScheduleRequest {
     /// Whether due times are skipped.
     #[serde(default)]
     pub paused: Option<bool>,
-    /// An address that is called when a run begins (`/start`), succeeds and fails (`/fail`).
+    /// An address to call when a run begins, succeeds and fails. It is kept, but not called yet.
     #[serde(default)]
     pub ping_url: Option<String>,
 }

@@ -51,7 +51,7 @@ pub struct ScheduleView {
     /// The timeout of its jobs; `null`: that of the preset.
     #[schema(required = true)]
     pub timeout_seconds: Option<i64>,
-    /// The address that is called when a run begins, succeeds and fails.
+    /// The address to call when a run begins, succeeds and fails. It is not called yet.
     #[schema(required = true)]
     pub ping_url: Option<String>,
     /// Whether due times are skipped.
