@@ -113,7 +113,7 @@ mod tests {
     fn a_step_is_found_however_its_line_is_split() {
         let text =
             "before\n==> [1/3] Één\nx ==> [2/3] no\n==> [2/3] Two\n==> [3/3] open".as_bytes();
-        let expected = [(1, "Één".to_owned(), 23), (2, "Two".to_owned(), 51)];
+        let expected = [(1, "Één".to_owned(), 23), (2, "Two".to_owned(), 52)];
         assert_eq!(found(&[text]), expected);
         for at in 0..text.len() {
             let (one, two) = text.split_at(at);
