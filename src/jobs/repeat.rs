@@ -8,8 +8,8 @@ use crate::jobs::{JobError, Jobs};
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Jobs {
-    /// Does `work` until the server shuts down: again after the time that it returned, if any, and
-    /// after a change that `changed` waits for. Reports failures as an inability to do `what`.
+    /// Repeats `work` until the server shuts down: after the pause that it returned, if any, and
+    /// when `changed` reports a change. `what` is what a failure prevents, for the log.
     pub(in crate::jobs) async fn repeat<W, C>(
         &self,
         what: &'static str,
@@ -44,21 +44,22 @@ impl Jobs {
 }
 
 /// Logs the first of several failures: a database that is away for an hour would fill the log.
-pub(in crate::jobs) struct Failures {
+pub(crate) struct Failures {
     what: &'static str,
     is_failing: bool,
 }
 
 impl Failures {
     /// `what` follows "can't".
-    pub(in crate::jobs) fn of(what: &'static str) -> Self {
+    pub(crate) fn of(what: &'static str) -> Self {
         Self {
             what,
             is_failing: false,
         }
     }
 
-    pub(in crate::jobs) fn log<T>(&mut self, done: Result<T, JobError>) -> Option<T> {
+    /// Logs a first failure, and the success after it.
+    pub(crate) fn log<T, E: std::fmt::Display>(&mut self, done: Result<T, E>) -> Option<T> {
         let what = self.what;
         let was_failing = std::mem::replace(&mut self.is_failing, done.is_err());
         match done {

@@ -7,11 +7,12 @@ use futures_util::StreamExt;
 
 use super::{ScheduleError, Schedules};
 use crate::clock::Timestamp;
+use crate::jobs::Failures;
 use crate::store::schedule::{self, Schedule};
 use crate::store::{Tx, server_state};
 
-/// How often due times are looked up. Also finds a clock that was changed, and what other servers
-/// have written.
+/// How often the task reads due times. Each read also finds a clock that was changed, and what
+/// other servers have written.
 const TICK: Duration = Duration::from_secs(1);
 /// Due schedules per round.
 const ROUND: u64 = 200;
@@ -23,7 +24,7 @@ const STEP_MS: i64 = 2_000;
 /// How long a server that has just started leaves due times to the others of its database.
 const OTHERS_FIRST_MS: i64 = 5_000;
 
-/// Knows since when the server has been up, by the clock that counts for due times.
+/// Since when the server has been up, by the clock that counts for due times.
 #[derive(Debug, Clone, Copy)]
 struct Uptime {
     since: Timestamp,
@@ -55,7 +56,7 @@ impl Schedules {
     /// Acts on due times until the server shuts down.
     pub async fn follow(self) {
         let mut uptime = None;
-        let mut is_failing = false;
+        let mut failures = Failures::of("run due schedules");
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -63,18 +64,7 @@ impl Schedules {
                 acted = async { tick.tick().await; self.act(&mut uptime).await } => acted,
                 () = self.stopped() => return,
             };
-            match acted {
-                Ok(()) => {
-                    if std::mem::take(&mut is_failing) {
-                        tracing::info!("due schedules are run again");
-                    }
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut is_failing, true) {
-                        tracing::warn!(%error, "can't run due schedules; retrying until the database answers");
-                    }
-                }
-            }
+            failures.log(acted);
         }
     }
 

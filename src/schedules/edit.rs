@@ -123,8 +123,8 @@ impl Schedules {
                 Some(false) if only_pause => "schedule.resume",
                 _ => "schedule.change",
             };
-            let name = ScheduleRequest::stored(&schedule.request).map(|request| request.name);
-            record(tx, &user.email, action, &id, &name.unwrap_or_default())?;
+            let name = name_of(&schedule);
+            record(tx, &user.email, action, &id, &name)?;
             ScheduleView::read(tx, schedule)?.ok_or(ScheduleError::NotFound)
         };
         self.store.write(work).await
@@ -136,14 +136,8 @@ impl Schedules {
         let work = move |tx: &mut dyn Tx| {
             let schedule = find_to_change(tx, &user, &id)?;
             schedule::delete(tx, &id)?;
-            let name = ScheduleRequest::stored(&schedule.request).map(|request| request.name);
-            record(
-                tx,
-                &user.email,
-                "schedule.remove",
-                &id,
-                &name.unwrap_or_default(),
-            )?;
+            let name = name_of(&schedule);
+            record(tx, &user.email, "schedule.remove", &id, &name)?;
             Ok(())
         };
         self.store.write(work).await
@@ -174,4 +168,10 @@ impl Schedules {
             request,
         })
     }
+}
+
+/// The name, for the audit log.
+fn name_of(schedule: &Schedule) -> String {
+    let request = ScheduleRequest::stored(&schedule.request);
+    request.map(|request| request.name).unwrap_or_default()
 }

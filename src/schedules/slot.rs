@@ -36,7 +36,7 @@ struct DueNow {
 }
 
 impl DueNow {
-    /// The due times from `first` on, which is one.
+    /// The due times from `first`, which is the first of them, to `now`.
     fn of(times: &DueTimes, first: Timestamp, now: Timestamp) -> Self {
         let mut kept = std::collections::VecDeque::new();
         let mut more = None;
@@ -64,21 +64,19 @@ impl DueNow {
     }
 }
 
-/// What the newest due time asks for.
-enum Newest {
-    /// Nothing: it has this slot.
-    Settled(SlotOutcome, &'static str),
-    /// A run, which may come late.
-    Run { is_late: bool },
-}
-
-fn newest_of(schedule: &Schedule, missed: Missed, is_late: bool) -> Newest {
+/// The slot of the newest due time, if it is settled without a run.
+fn settled(
+    schedule: &Schedule,
+    missed: Missed,
+    newest_at: Timestamp,
+    is_late: bool,
+) -> Option<Slot> {
     if is_late && (schedule.is_paused || missed == Missed::Skip) {
-        Newest::Settled(SlotOutcome::Missed, DOWN)
+        Some(slot(newest_at, SlotOutcome::Missed, DOWN))
     } else if schedule.is_paused {
-        Newest::Settled(SlotOutcome::Skipped, PAUSED)
+        Some(slot(newest_at, SlotOutcome::Skipped, PAUSED))
     } else {
-        Newest::Run { is_late }
+        None
     }
 }
 
@@ -109,10 +107,13 @@ impl Schedules {
             return Ok(());
         };
         let missed = request.missed.unwrap_or_default();
-        let newest = newest_of(&schedule, missed, newest_at < up_since);
-        let prepared = match newest {
-            Newest::Settled(..) => None,
-            Newest::Run { .. } => Some(self.prepare_slot(&schedule, &request).await?),
+        let is_late = newest_at < up_since;
+        let planned = match settled(&schedule, missed, newest_at, is_late) {
+            Some(slot) => Err(slot),
+            None => {
+                let prepared = self.prepare_slot(&schedule, &request).await?;
+                prepared.map_err(|why| slot(newest_at, SlotOutcome::Skipped, &why))
+            }
         };
         let advance = self.run_advance();
         let overlap = request.overlap.unwrap_or_default();
@@ -126,17 +127,11 @@ impl Schedules {
                 return Ok(None);
             }
             write_older(tx, &schedule.id, &due, newest_at)?;
-            let (slot, queued) = match (newest, prepared) {
-                (Newest::Settled(outcome, detail), _) => (slot(newest_at, outcome, detail), None),
-                (Newest::Run { is_late }, Some(Ok(run))) => {
+            let (slot, queued) = match planned {
+                Err(slot) => (slot, None),
+                Ok(run) => {
                     let detail = is_late.then(|| LATE.to_owned());
                     queue(tx, &schedule, overlap, newest_at, run, detail, &advance)?
-                }
-                (Newest::Run { .. }, Some(Err(why))) => {
-                    (slot(newest_at, SlotOutcome::Skipped, &why), None)
-                }
-                (Newest::Run { .. }, None) => {
-                    (slot(newest_at, SlotOutcome::Skipped, NO_NODE), None)
                 }
             };
             if slot.detail.as_deref() == Some(MAKER) {
@@ -199,13 +194,16 @@ impl Schedules {
     }
 
     async fn find_maker(&self, id: String) -> Result<Option<User>, ScheduleError> {
-        let find = move |tx: &mut dyn Tx| Ok::<_, ScheduleError>(User::find(tx, &id)?);
-        let maker = self.store.read(find).await?;
-        Ok(maker.filter(|maker| maker.role >= Role::Operator))
+        self.store.read(move |tx| find_maker(tx, &id)).await
     }
 }
 
-/// Why a request can't be rendered any more.
+/// The maker, if they may queue.
+fn find_maker(tx: &mut dyn Tx, id: &str) -> Result<Option<User>, ScheduleError> {
+    Ok(User::find(tx, id)?.filter(|maker| maker.role >= Role::Operator))
+}
+
+/// Why a request can no longer be rendered.
 fn reason_of(faults: FieldErrors) -> String {
     let Err(error) = faults.into_result() else {
         return NO_NODE.to_owned();
@@ -258,8 +256,7 @@ fn queue(
     advance: &RunAdvance,
 ) -> Result<(Slot, Option<PreparedRun>), ScheduleError> {
     // The maker may have gone since the run was prepared.
-    let maker = User::find(tx, &schedule.created_by)?;
-    if maker.is_none_or(|maker| maker.role < Role::Operator) {
+    if find_maker(tx, &schedule.created_by)?.is_none() {
         return Ok((slot(due_at, SlotOutcome::Skipped, MAKER), None));
     }
     let last = run::last_of_schedule(tx, &schedule.id)?;
@@ -270,26 +267,7 @@ fn queue(
             Overlap::Skip | Overlap::Queue => {
                 return Ok((slot(due_at, SlotOutcome::Skipped, STILL_RUNNING), None));
             }
-            Overlap::Cancel => {
-                if let Some(last) = run::find_locked(tx, &last.id)?
-                    && !last.status.is_final()
-                {
-                    cancel_run(
-                        tx,
-                        &last,
-                        "cancelled by its schedule: the next run is due",
-                        advance,
-                    )?;
-                    record(
-                        tx,
-                        "server",
-                        "schedule.cancel",
-                        &schedule.id,
-                        &format!("run {}", last.id),
-                    )?;
-                    advance.advance(tx, &last.id)?;
-                }
-            }
+            Overlap::Cancel => cancel_last(tx, schedule, &last.id, advance)?,
         }
     }
     prepared.insert(tx, advance)?;
@@ -300,6 +278,24 @@ fn queue(
         detail,
     };
     Ok((slot, Some(prepared)))
+}
+
+/// Cancels the schedule's last run, unless it has ended meanwhile.
+fn cancel_last(
+    tx: &mut dyn Tx,
+    schedule: &Schedule,
+    run_id: &str,
+    advance: &RunAdvance,
+) -> Result<(), ScheduleError> {
+    let Some(last) = run::find_locked(tx, run_id)?.filter(|last| !last.status.is_final()) else {
+        return Ok(());
+    };
+    let because = "cancelled by its schedule: the next run is due";
+    cancel_run(tx, &last, because, advance)?;
+    let detail = format!("run {run_id}");
+    record(tx, "server", "schedule.cancel", &schedule.id, &detail)?;
+    advance.advance(tx, run_id)?;
+    Ok(())
 }
 
 fn pause_for_maker(tx: &mut dyn Tx, schedule: &Schedule) -> Result<(), ScheduleError> {
