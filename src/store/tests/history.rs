@@ -21,6 +21,8 @@ pub(super) fn history() -> i64 {
 /// A database for one test, deleted on drop.
 pub(super) struct TestDatabase {
     pub(super) store: Store,
+    /// The file, if it is an SQLite database.
+    pub(super) path: std::path::PathBuf,
     _folder: tempfile::TempDir,
     #[cfg(feature = "postgres")]
     made: Option<(String, String)>,
@@ -41,6 +43,7 @@ impl TestDatabase {
             let url = format!("{server}/{name}");
             return Self {
                 store: Store::open_postgres(&url, silent).expect("opens"),
+                path: folder.path().to_owned(),
                 _folder: folder,
                 made: Some((admin, name)),
             };
@@ -48,6 +51,7 @@ impl TestDatabase {
         let path = folder.path().join(format!("{name}.db"));
         Self {
             store: Store::open_sqlite(&path, silent).expect("opens"),
+            path,
             _folder: folder,
             #[cfg(feature = "postgres")]
             made: None,

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use hyprbox_protocol::Stream;
 
@@ -14,11 +13,9 @@ use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
 use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob, PresetSource};
-use crate::store::{
-    Statement, StoreError, Tx, audit, claim, job_step, node, output, preset, run, values,
-};
+use crate::store::{StoreError, Tx, audit, claim, job_step, node, output, preset, run};
 
-const CLAIMANT: Claimant<'_> = Claimant {
+pub(super) const CLAIMANT: Claimant<'_> = Claimant {
     node_id: "n1",
     instance: Some("one"),
     process: Some("p"),
@@ -37,7 +34,7 @@ fn is_full_scan(line: &str) -> bool {
 }
 
 /// Queues a job on the node `n1`, which a claim reads.
-fn queue(tx: &mut dyn Tx, id: &str) -> Result<(), StoreError> {
+pub(super) fn queue(tx: &mut dyn Tx, id: &str) -> Result<(), StoreError> {
     node::insert(tx, "n1", "n1", &BTreeMap::new(), now())?;
     let new = NewJob {
         id: id.to_owned(),
@@ -354,82 +351,4 @@ fn no_hot_statement_scans_the_history() {
             eprintln!("{sql}\n{plan}");
         }
     }
-}
-
-/// Queues a job and claims it; returns how long the claim's transaction took.
-fn claim_once(database: &TestDatabase, number: usize) -> Duration {
-    let id = format!("0191{number:08}");
-    let queued = id.clone();
-    database.write(move |tx| queue(tx, &queued));
-    let began = Instant::now();
-    let claimed = database.write(|tx| claim::claim_next(tx, CLAIMANT, now()));
-    let took = began.elapsed();
-    assert_eq!(claimed.map(|job| job.id), Some(id));
-    took
-}
-
-/// Adds held jobs to the queue of the node that claims.
-fn hold(tx: &mut dyn Tx, jobs: i64) -> Result<(), StoreError> {
-    static HOLD: Statement = Statement::new(
-        "WITH RECURSIVE numbers (n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
-         INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds,
-             script_sha256, lines, params, script, not_before, held, holds)
-         SELECT 'held' || CAST(n AS TEXT), 'QUEUED', 'note', 'n1', 'u1', 'u@example.org', $2, 600, 'aa', 0, '{}', 'echo', $3, 1, 1
-         FROM numbers",
-    );
-    let far = now().plus_millis(86_400_000);
-    tx.execute(&HOLD, values![jobs, now(), far])?;
-    tx.execute(&Statement::new("ANALYZE"), &[])?;
-    Ok(())
-}
-
-#[test]
-fn a_claim_takes_no_longer_with_many_held_jobs() {
-    const CLAIMS: usize = 300;
-    let (none, many) = (TestDatabase::new("none"), TestDatabase::new("held"));
-    for database in [&none, &many] {
-        database.fill(1_000);
-    }
-    many.write(|tx| hold(tx, history()));
-    let mut times = [Vec::new(), Vec::new()];
-    for number in 0..CLAIMS {
-        times[0].push(claim_once(&none, number));
-        times[1].push(claim_once(&many, number));
-    }
-    let [none, many] = times.map(|mut times| {
-        times.sort_unstable();
-        times[CLAIMS / 2]
-    });
-    let ratio = many.as_secs_f64() / none.as_secs_f64();
-    eprintln!(
-        "median claim {none:?}, with {} held jobs {many:?}: {ratio:.2}",
-        history()
-    );
-    assert!(ratio < 1.5, "{ratio:.2}");
-}
-
-#[test]
-fn a_claim_takes_no_longer_after_a_long_history() {
-    const CLAIMS: usize = 300;
-    let (short, long) = (TestDatabase::new("short"), TestDatabase::new("long"));
-    short.fill(1_000);
-    long.fill(history());
-    // Alternate, so that other load on the machine slows both.
-    let mut times = [Vec::new(), Vec::new()];
-    for number in 0..CLAIMS {
-        times[0].push(claim_once(&short, number));
-        times[1].push(claim_once(&long, number));
-    }
-    let median = |times: &mut Vec<Duration>| {
-        times.sort_unstable();
-        times[CLAIMS / 2]
-    };
-    let [short, long] = &mut times;
-    let (short, long) = (median(short), median(long));
-    let ratio = long.as_secs_f64() / short.as_secs_f64();
-    eprintln!(
-        "median claim over 1,000 jobs {short:?}, over {} jobs {long:?}: {ratio:.2}",
-        history()
-    );
-    assert!(ratio < 1.5, "{ratio:.2}");
 }
