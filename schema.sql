@@ -169,6 +169,7 @@ CREATE TABLE jobs (
     envelope            TEXT,                    -- what was signed, byte for byte; null: no agent that checks signatures runs the job
     signature           TEXT,                    -- the server's signature over envelope, as ssh-keygen -Y writes it
     person_signature    TEXT,                    -- a person's signature over envelope
+    standing_id         TEXT,                    -- standing_envelopes.id: what a person signed in advance for the schedule's jobs
     params              TEXT NOT NULL,           -- JSON object of the parameters used, including defaults
     script              TEXT NOT NULL            -- what runs, byte for byte; never changes after the job was queued; '': the text in scripts
 );
@@ -180,6 +181,7 @@ CREATE INDEX jobs_expiry ON jobs (expires_at) WHERE status = 'QUEUED' AND expire
 CREATE INDEX jobs_run ON jobs (run_id, status, batch, id) WHERE run_id IS NOT NULL;
 CREATE INDEX jobs_check ON jobs (id) WHERE kind = 'check';
 CREATE INDEX jobs_shared_script ON jobs (script_sha256) WHERE script = '';
+CREATE INDEX jobs_standing ON jobs (standing_id) WHERE standing_id IS NOT NULL;
 CREATE INDEX jobs_running ON jobs (node_id, claimed_by, cancel_requested_at, id) WHERE status = 'RUNNING';
 CREATE INDEX jobs_still_running ON jobs (node_id, claimed_by) WHERE still_running = 1;
 CREATE INDEX jobs_finished ON jobs (finished_at, status, kind, created_by) WHERE finished_at IS NOT NULL;
@@ -254,6 +256,18 @@ CREATE TABLE schedule_slots (
     PRIMARY KEY (schedule_id, due_at)
 );
 CREATE INDEX schedule_slots_age ON schedule_slots (due_at);
+
+-- Signatures by people over all jobs of a schedule that run the same script. The newest of a schedule
+-- counts for its next runs. Older ones stay as long as a job names them.
+CREATE TABLE standing_envelopes (
+    id          TEXT PRIMARY KEY,                -- UUIDv7
+    schedule_id TEXT NOT NULL,
+    envelope    TEXT NOT NULL,                   -- what was signed, byte for byte
+    signature   TEXT NOT NULL,                   -- as ssh-keygen -Y writes it
+    signed_by   TEXT NOT NULL,                   -- JSON object: fingerprint and comment of the person's key
+    created_at  TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX standing_envelopes_schedule ON standing_envelopes (schedule_id, id);
 
 -- Secrets for jobs that nobody is there to type a password for. Sealed with the key file.
 CREATE TABLE stored_secrets (

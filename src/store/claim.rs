@@ -11,7 +11,7 @@ macro_rules! claimed_columns {
         concat!(
             "preset, timeout_seconds, created_at, started_at, script_sha256, ",
             include_str!("sql/job_script.sql"),
-            ", (SELECT sealed FROM job_secrets WHERE job_id = jobs.id), envelope, signature, person_signature"
+            ", (SELECT sealed FROM job_secrets WHERE job_id = jobs.id), envelope, signature, person_signature, standing_id"
         )
     };
 }
@@ -55,6 +55,8 @@ pub struct ClaimRecord {
     pub signature: Option<String>,
     /// A person's signature over the envelope.
     pub person_signature: Option<String>,
+    /// The standing envelope that covers the job.
+    pub standing_id: Option<String>,
 }
 
 /// A job that an agent instance has claimed and whose script runs.
@@ -81,6 +83,7 @@ fn claim_of_row(row: &mut Row) -> Result<ClaimRecord, StoreError> {
         envelope: row.take()?,
         signature: row.take()?,
         person_signature: row.take()?,
+        standing_id: row.take()?,
     })
 }
 

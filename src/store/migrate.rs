@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The schema version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 11;
+pub const SCHEMA_VERSION: i64 = 12;
 
 /// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -31,6 +31,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (9, SIGNED_JOBS),
     (10, NODE_STATUS_CHANGES),
     (11, SCHEDULES),
+    (12, STANDING_ENVELOPES),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -54,6 +55,8 @@ pub(super) const NODE_STATUS_CHANGES: &str =
     include_str!("migrations/0010_node_status_changes.sql");
 /// To version 11, on either database.
 pub(super) const SCHEDULES: &str = include_str!("migrations/0011_schedules.sql");
+/// To version 12, on either database.
+pub(super) const STANDING_ENVELOPES: &str = include_str!("migrations/0012_standing_envelopes.sql");
 
 /// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

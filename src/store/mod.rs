@@ -36,6 +36,7 @@ pub mod session;
 pub mod sign_key;
 pub mod space;
 mod sqlite;
+pub mod standing_envelope;
 pub mod stored_secret;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,9 @@ use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::RunClock;
 use crate::store::job::{self, Job};
-use crate::store::{Change, Tx, idempotency, node, node_status, retention, run, schedule, space};
+use crate::store::{
+    Change, Tx, idempotency, node, node_status, retention, run, schedule, space, standing_envelope,
+};
 
 /// How often leases are checked.
 const TICK: Duration = Duration::from_millis(500);
@@ -208,7 +210,10 @@ impl Jobs {
             }
             let unused_since = now.plus_millis(-SCRIPT_UNUSED_MS);
             self.store
-                .write(move |tx| job::prune_scripts(tx, unused_since))
+                .write(move |tx| {
+                    job::prune_scripts(tx, unused_since)?;
+                    standing_envelope::prune(tx)
+                })
                 .await?;
         }
         self.release_space().await

@@ -209,8 +209,9 @@ pub fn oldest_claimable(tx: &mut dyn Tx) -> Result<Option<Timestamp>, StoreError
         .map_or(Ok(None), |mut row| row.take())
 }
 
-static SIGNATURES: Statement =
-    Statement::new("SELECT envelope, signature, person_signature FROM jobs WHERE id = $1");
+static SIGNATURES: Statement = Statement::new(
+    "SELECT envelope, signature, person_signature, standing_id FROM jobs WHERE id = $1",
+);
 
 /// What was signed about a job, and the signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,6 +219,8 @@ pub struct StoredSignatures {
     pub envelope: Option<String>,
     pub signature: Option<String>,
     pub person_signature: Option<String>,
+    /// The standing envelope that covers the job.
+    pub standing_id: Option<String>,
 }
 
 /// A job's envelope and signatures; `None` if the job does not exist.
@@ -229,5 +232,6 @@ pub fn signatures(tx: &mut dyn Tx, id: &str) -> Result<Option<StoredSignatures>,
         envelope: row.take()?,
         signature: row.take()?,
         person_signature: row.take()?,
+        standing_id: row.take()?,
     }))
 }

@@ -10,7 +10,7 @@ use super::connection::{ConnectionError, PgConnection};
 use super::endpoint::{APPLICATION, Endpoint};
 use crate::store::migrate::{
     ENROLMENTS, FLEET, HARDENING, LINES_AND_PIDS, NODE_STATUS_CHANGES, RUNNING_BY_INSTANCE,
-    SAVED_PRESETS, SCHEDULES, SCHEMA, SCHEMA_VERSION, SIGNED_JOBS, STEP_TIMES,
+    SAVED_PRESETS, SCHEDULES, SCHEMA, SCHEMA_VERSION, SIGNED_JOBS, STANDING_ENVELOPES, STEP_TIMES,
 };
 
 /// What a new database needs only on PostgreSQL, after [`TEXT_AS_BYTES`].
@@ -50,6 +50,7 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
     (9, &[SIGNED_JOBS, TEXT_AS_BYTES]),
     (10, &[NODE_STATUS_CHANGES, TEXT_AS_BYTES]),
     (11, &[SCHEDULES, TEXT_AS_BYTES]),
+    (12, &[STANDING_ENVELOPES, TEXT_AS_BYTES]),
 ];
 /// Compares the text of every table byte by byte.
 const TEXT_AS_BYTES: &str = include_str!("../sql/text_as_bytes.postgres.sql");

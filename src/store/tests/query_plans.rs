@@ -13,7 +13,9 @@ use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
 use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob, PresetSource};
-use crate::store::{StoreError, Tx, audit, claim, job_step, node, output, preset, run};
+use crate::store::{
+    StoreError, Tx, audit, claim, job_step, node, output, preset, run, standing_envelope,
+};
 
 pub(super) const CLAIMANT: Claimant<'_> = Claimant {
     node_id: "n1",
@@ -161,6 +163,9 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     job::finished_since(tx, at)?;
     job::prune(tx, Timestamp::from_millis(0))?;
     job::prune_scripts(tx, at)?;
+    standing_envelope::prune(tx)?;
+    standing_envelope::newest(tx, "s1")?;
+    standing_envelope::find(tx, "e1")?;
     run_statements_of_runs(tx, at)?;
     for filter in list_filters() {
         job::list(tx, &filter, 50)?;
