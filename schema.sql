@@ -187,6 +187,7 @@ CREATE INDEX jobs_still_running ON jobs (node_id, claimed_by) WHERE still_runnin
 CREATE INDEX jobs_finished ON jobs (finished_at, status, kind, created_by) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_preset ON jobs (preset, id);
 CREATE INDEX jobs_ended ON jobs (status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
+CREATE INDEX jobs_outcome ON jobs (node_id, preset, id) WHERE kind = 'apply' AND status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
 CREATE INDEX jobs_ended_owner ON jobs (created_by, status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
 
 -- Scripts of the jobs of runs, each stored once for all its jobs. Deleted when no job names them.
@@ -277,6 +278,59 @@ CREATE TABLE stored_secrets (
     changed_by_email TEXT NOT NULL,
     changed_at       TIMESTAMPTZ NOT NULL
 );
+
+-- Where notifications go.
+CREATE TABLE channels (
+    id             TEXT PRIMARY KEY,
+    name           TEXT NOT NULL,
+    kind           TEXT NOT NULL,                -- webhook, ntfy, gotify, slack, discord or email
+    settings       TEXT NOT NULL,                -- JSON object of the settings that are not secret
+    sealed         BYTEA,                        -- the secret ones, sealed with the key file; null: none
+    paused         BIGINT NOT NULL DEFAULT 0,    -- 1: messages wait
+    paused_because TEXT,                         -- why the server paused it; null: a person did, or it is not paused
+    created_at     TIMESTAMPTZ NOT NULL
+);
+
+-- Which events go to a channel. A filter that is null lets everything pass.
+CREATE TABLE rules (
+    id            TEXT PRIMARY KEY,
+    channel_id    TEXT NOT NULL REFERENCES channels (id) ON DELETE CASCADE,
+    events        TEXT NOT NULL,                 -- JSON list: job_failed, run_finished, …
+    presets       TEXT,                          -- JSON list of names
+    selector      TEXT,                          -- the node's, or that of any node of a run
+    schedules     TEXT,                          -- JSON list of schedules.id
+    after_seconds BIGINT,                        -- node_offline: this long after the last sign of life; null: 300
+    created_at    TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX rules_channel ON rules (channel_id);
+
+-- Messages for channels, each written in the transaction of its event, and their attempts.
+CREATE TABLE deliveries (
+    id              TEXT PRIMARY KEY,            -- UUIDv7; the same at each attempt
+    channel_id      TEXT NOT NULL REFERENCES channels (id) ON DELETE CASCADE,
+    event           TEXT NOT NULL,
+    message         TEXT NOT NULL,               -- JSON object: the body that webhooks get
+    state           TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'failed')),
+    created_at      TIMESTAMPTZ NOT NULL,
+    next_attempt_at TIMESTAMPTZ,                 -- during an attempt: when it counts as lost; null: not pending
+    claimed         BIGINT NOT NULL DEFAULT 0,   -- 1: a server makes an attempt
+    give_up_at      TIMESTAMPTZ NOT NULL,        -- the last attempt is made then
+    tries           BIGINT NOT NULL DEFAULT 0,   -- failed attempts since it was queued or sent again
+    attempts        TEXT NOT NULL                -- JSON list of the last 50: at, status, error, answer
+);
+CREATE INDEX deliveries_list ON deliveries (channel_id, id);
+CREATE INDEX deliveries_due ON deliveries (channel_id, next_attempt_at) WHERE state = 'pending';
+CREATE INDEX deliveries_failed ON deliveries (channel_id) WHERE state = 'failed';
+CREATE INDEX deliveries_settled ON deliveries (created_at) WHERE state <> 'pending';
+
+-- The nodes of which a channel was sent node_offline, and no node_online yet.
+CREATE TABLE node_alarms (
+    channel_id TEXT NOT NULL REFERENCES channels (id) ON DELETE CASCADE,
+    node_id    TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+    at         TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (channel_id, node_id)
+);
+CREATE INDEX node_alarms_node ON node_alarms (node_id);
 
 -- Presets saved in the app. A deleted one keeps its row and its versions.
 CREATE TABLE presets (

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The schema version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 12;
+pub const SCHEMA_VERSION: i64 = 13;
 
 /// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -32,6 +32,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (10, NODE_STATUS_CHANGES),
     (11, SCHEDULES),
     (12, STANDING_ENVELOPES),
+    (13, NOTIFICATIONS),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -57,6 +58,8 @@ pub(super) const NODE_STATUS_CHANGES: &str =
 pub(super) const SCHEDULES: &str = include_str!("migrations/0011_schedules.sql");
 /// To version 12, on either database.
 pub(super) const STANDING_ENVELOPES: &str = include_str!("migrations/0012_standing_envelopes.sql");
+/// To version 13, on either database.
+pub(super) const NOTIFICATIONS: &str = include_str!("migrations/0013_notifications.sql");
 
 /// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

@@ -11,7 +11,8 @@ BEGIN
           AND table_name IN ('users', 'sessions', 'user_tokens', 'login_attempts', 'nodes', 'node_tokens',
             'node_instances', 'node_enrolments', 'node_status_changes', 'runs', 'jobs', 'scripts', 'job_secrets', 'job_steps', 'chunks',
             'idempotency_keys', 'audit_entries', 'presets', 'preset_versions', 'sign_keys',
-            'server_identity', 'schedules', 'schedule_slots', 'stored_secrets', 'standing_envelopes')
+            'server_identity', 'schedules', 'schedule_slots', 'stored_secrets', 'standing_envelopes',
+            'channels', 'rules', 'deliveries', 'node_alarms')
     LOOP
         EXECUTE format('ALTER TABLE %I ALTER COLUMN %I TYPE TEXT COLLATE "C"', name, field);
     END LOOP;
