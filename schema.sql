@@ -71,7 +71,9 @@ CREATE TABLE nodes (
     refused        BIGINT NOT NULL DEFAULT 0,    -- number of jobs that were refused
     refused_at     TIMESTAMPTZ,                  -- the last refusal; with the job and the reason in words
     refused_job_id TEXT,
-    refused_because TEXT
+    refused_because TEXT,
+    ledger_seq     BIGINT,                       -- the newest entry of the ledger that the node's agent knows, and its hash
+    ledger_hash    TEXT
 );
 
 -- Tokens of agents (hbn_…), each bound to one node.
@@ -170,6 +172,12 @@ CREATE TABLE jobs (
     signature           TEXT,                    -- the server's signature over envelope, as ssh-keygen -Y writes it
     person_signature    TEXT,                    -- a person's signature over envelope
     standing_id         TEXT,                    -- standing_envelopes.id: what a person signed in advance for the schedule's jobs
+    stdout_sha256       TEXT,                    -- SHA-256 of the whole stream as the agent computed it, 64 hex digits; null: not ended, or an older agent
+    stderr_sha256       TEXT,
+    output_verified     BIGINT,                  -- 1: every byte is kept and both SHA-256 fit; 0: every byte is kept and one does not fit; null: unknown
+    stdout_hash         BYTEA,                   -- state of the server's own SHA-256 of the stream; null: no byte has arrived, one is missing, or the job has ended
+    stderr_hash         BYTEA,
+    ledger_no           BIGINT NOT NULL DEFAULT 0, -- increased by each change by a server that the ledger records; an INSERT or UPDATE by hand leaves it
     params              TEXT NOT NULL,           -- JSON object of the parameters used, including defaults
     script              TEXT NOT NULL            -- what runs, byte for byte; never changes after the job was queued; '': the text in scripts
 );
@@ -405,7 +413,49 @@ CREATE TABLE audit_entries (
     action  TEXT NOT NULL,                       -- job.queue, job.cancel, user.add, …
     job_id  TEXT,
     node_id TEXT,
-    detail  TEXT                                 -- further details as text
+    detail  TEXT,                                -- further details as text
+    ledger_no BIGINT NOT NULL DEFAULT 0          -- 1: written by a server; 0: inserted by hand
+);
+
+-- The ledger: a hash chain over jobs queued, jobs ended, deletions and audit entries. Its rows never change and are
+-- never deleted. Servers append to it in the background.
+CREATE TABLE ledger (
+    seq        BIGINT PRIMARY KEY,               -- from 1, without gaps
+    kind       TEXT NOT NULL,                    -- job_queued, job_ended, job_ended_by_hand, audit, job_deleted, run_deleted or slot_deleted
+    id         TEXT NOT NULL,                    -- of the job, the audit entry, …
+    at         TIMESTAMPTZ NOT NULL,             -- when the entry was appended
+    row_sha256 TEXT NOT NULL,                    -- SHA-256 of the row's canonical content, 64 hex digits
+    hash       TEXT NOT NULL                     -- SHA-256 of the previous hash and this entry's canonical content
+);
+CREATE INDEX ledger_row ON ledger (id, kind, seq);
+
+-- One row: the ledger's last entry, and when the ledger was last checked.
+CREATE TABLE ledger_state (
+    id             BIGINT PRIMARY KEY,           -- always 1
+    seq            BIGINT NOT NULL,
+    hash           TEXT NOT NULL,
+    checked_at     TIMESTAMPTZ,
+    checked_all_at TIMESTAMPTZ
+);
+
+-- What happened and is not yet in the ledger. Triggers insert, the server that appends the entries deletes.
+CREATE TABLE ledger_due (
+    id     TEXT PRIMARY KEY,                     -- the time and a random part
+    kind   TEXT NOT NULL,                        -- as in ledger
+    row_id TEXT NOT NULL
+);
+CREATE INDEX ledger_due_row ON ledger_due (row_id);
+
+-- What the checks of the ledger have found. An open fault is an alarm.
+CREATE TABLE ledger_faults (
+    kind            TEXT NOT NULL,               -- as in ledger; witness: a node knows another history
+    id              TEXT NOT NULL,               -- of the job, the audit entry or the node
+    seq             BIGINT NOT NULL,             -- the entry; 0: a row without an entry
+    detail          TEXT NOT NULL,               -- the problem in words
+    found_at        TIMESTAMPTZ NOT NULL,
+    acknowledged_at TIMESTAMPTZ,                 -- null: an alarm
+    acknowledged_by TEXT,                        -- email
+    PRIMARY KEY (kind, id, seq)
 );
 
 -- One row that /readyz writes to check that the database accepts writes.
@@ -447,3 +497,4 @@ CREATE TABLE retention_clock (
 --   VIEW job_logs (job_id, stdout, stderr)        the kept output as text, for operators who type SQL
 --   VIEW job_scripts (job_id, script)             each job's script, also of the jobs of runs
 --   TRIGGER jobs_erase_secrets                    deletes a job's sealed secrets when its status becomes final
+--   TRIGGER jobs_ledger_queued, jobs_ledger_ended, audit_ledger   record what the ledger must contain

@@ -1,7 +1,10 @@
-//! Digests, random bytes and comparisons of secrets. All of it comes from `ring`, which TLS links.
+//! Digests, random bytes and comparisons of secrets. All of it comes from `ring`, which TLS links,
+//! but for the hash whose state can be stored.
 
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac};
+use sha2::Digest;
+use sha2::digest::common::hazmat::SerializableState;
 
 /// SHA-256 of `bytes`.
 pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> [u8; 32] {
@@ -31,6 +34,33 @@ impl Sha256 {
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(self.0.finish().as_ref());
         sha256
+    }
+}
+
+/// SHA-256 of a message that arrives over several transactions: its state can be stored in between.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StoredSha256(sha2::Sha256);
+
+impl StoredSha256 {
+    /// Continues from a stored state; `None` if the bytes are not one.
+    pub(crate) fn from_state(state: &[u8]) -> Option<Self> {
+        let state = state.try_into().ok()?;
+        sha2::Sha256::deserialize(&state).ok().map(Self)
+    }
+
+    /// The state to store.
+    pub(crate) fn state(&self) -> Vec<u8> {
+        self.0.serialize().to_vec()
+    }
+
+    /// Appends `bytes` to the hashed message.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Returns the digest.
+    pub(crate) fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
     }
 }
 
@@ -78,6 +108,19 @@ mod tests {
         pieces.update("a");
         pieces.update("bc");
         assert_eq!(pieces.finish(), sha256("abc"));
+    }
+
+    #[test]
+    fn a_hash_continues_from_its_stored_state() {
+        let message: Vec<u8> = (0..1_000_u32).map(|n| (n % 251) as u8).collect();
+        for cut in [0, 1, 63, 64, 65, 999, 1_000] {
+            let mut first = StoredSha256::default();
+            first.update(&message[..cut]);
+            let mut second = StoredSha256::from_state(&first.state()).expect("a state");
+            second.update(&message[cut..]);
+            assert_eq!(second.finish(), sha256(&message), "cut at {cut}");
+        }
+        assert!(StoredSha256::from_state(b"short").is_none());
     }
 
     #[test]

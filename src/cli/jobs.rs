@@ -250,6 +250,13 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
         ),
         ("script", format!("sha256 {}", job.script_sha256).into()),
     ];
+    if let Some(words) = job.proof_in_words() {
+        let paint = match job.output_verified {
+            Some(false) => Paint::Red,
+            Some(true) | None => Paint::Plain,
+        };
+        pairs.push(("output", Cell::painted(words, paint)));
+    }
     if let Some(version) = job.preset_version {
         pairs.push(("version", version.to_string().into()));
     }

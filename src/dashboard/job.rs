@@ -178,7 +178,7 @@ fn facts(shown: &Content) -> Markup {
             @if let (JobStatus::Running, Some(pid)) = (job.status, shown.pid) { div { dt { "Process" } dd { (pid) } } }
             @if let Some(code) = job.exit_code { div { dt { "Exit code" } dd { (code) } } }
             @if let Some(signal) = &job.signal { div { dt { "Signal" } dd { (words::visible(signal)) } } }
-            div { dt { "Output" } dd { (sizes(job)) } }
+            div { dt { "Output" } dd { (output_size(job)) } }
             @if let Some(run) = &job.run_id {
                 div { dt { "Run" } dd {
                     a href=(super::runs::address(run, shown.scope)) { "batch " (job.batch.unwrap_or(0)) }
@@ -201,12 +201,16 @@ fn limit(job: &JobView) -> String {
     )
 }
 
-fn sizes(job: &JobView) -> String {
+fn output_size(job: &JobView) -> Markup {
     let dropped = job.stdout_dropped + job.stderr_dropped;
     let all = words::bytes(job.stdout_bytes + job.stderr_bytes);
-    match dropped {
-        0 => all,
-        dropped => format!("{all}, the first {} not kept", words::bytes(dropped)),
+    html! {
+        @match (job.proof_in_words(), job.output_verified) {
+            (Some(words), Some(false)) => { strong.error role="alert" { (words) } }
+            (Some(words), Some(true) | None) => { (words) }
+            (None, _) if dropped == 0 => { (all) }
+            (None, _) => { (all) ", of which " (words::bytes(dropped)) " are not kept" }
+        }
     }
 }
 

@@ -22,4 +22,5 @@ pub use waiter::{ResumedCall, Suspend, Suspender, Wait, Waiter};
 pub(crate) use body::read_body;
 pub(crate) use budget::{Budget, Holder, Meter};
 pub(crate) use drain::DrainableBody;
+pub(crate) use error::grouped;
 pub(crate) use named_values::some_labels;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::http::grouped;
 use crate::store::job::{HoldKind, Holds, Job, JobKind, JobStatus};
 
 /// A job, without its script and output. A field without a value is `null`, never absent.
@@ -91,6 +92,11 @@ pub struct JobView {
     pub stdout_dropped: u64,
     /// Bytes of stderr that are not kept.
     pub stderr_dropped: u64,
+    /// Whether the output is what the script wrote: true if every byte is kept and its SHA-256 is
+    /// the one that the agent computed, false if every byte is kept and it is not. Null while the
+    /// job runs, if bytes are missing, and if the agent is older.
+    #[schema(required = true)]
+    pub output_verified: Option<bool>,
 }
 
 /// The key with which a person signed a job.
@@ -125,6 +131,27 @@ pub struct JobDetail {
     pub stdout: String,
     /// The kept tail of stderr.
     pub stderr: String,
+}
+
+impl JobView {
+    /// The ended job's output in words: how much there is, and whether it is what the script wrote.
+    /// `None` before the end, and if bytes are missing.
+    pub fn proof_in_words(&self) -> Option<String> {
+        if !self.status.is_terminal() || self.stdout_dropped + self.stderr_dropped > 0 {
+            return None;
+        }
+        let bytes = match self.stdout_bytes + self.stderr_bytes {
+            1 => "1 byte".to_owned(),
+            n => format!("{} bytes", grouped(n)),
+        };
+        Some(match self.output_verified {
+            Some(true) => format!("complete: {bytes}, verified"),
+            Some(false) => {
+                format!("{bytes}, but not the bytes that the script wrote: the SHA-256 differs")
+            }
+            None => format!("{bytes}, not verified"),
+        })
+    }
 }
 
 impl From<Job> for JobView {
@@ -164,6 +191,7 @@ impl From<Job> for JobView {
             stderr_bytes: job.stderr.bytes,
             stdout_dropped: job.stdout.dropped,
             stderr_dropped: job.stderr.dropped,
+            output_verified: job.proof.verified,
         }
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The schema version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 13;
+pub const SCHEMA_VERSION: i64 = 14;
 
 /// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -33,6 +33,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (11, SCHEDULES),
     (12, STANDING_ENVELOPES),
     (13, NOTIFICATIONS),
+    (14, PROOF),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -60,6 +61,8 @@ pub(super) const SCHEDULES: &str = include_str!("migrations/0011_schedules.sql")
 pub(super) const STANDING_ENVELOPES: &str = include_str!("migrations/0012_standing_envelopes.sql");
 /// To version 13, on either database.
 pub(super) const NOTIFICATIONS: &str = include_str!("migrations/0013_notifications.sql");
+/// To version 14, on either database.
+pub(super) const PROOF: &str = include_str!("migrations/0014_proof.sql");
 
 /// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

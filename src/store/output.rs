@@ -99,6 +99,7 @@ pub fn insert(tx: &mut dyn Tx, job_id: &str, chunk: &StoredChunk) -> Result<(), 
 /// Stores a job's output counts.
 pub fn set_counts(tx: &mut dyn Tx, job: &Job, now: Timestamp) -> Result<(), StoreError> {
     let Job { stdout, stderr, .. } = job;
+    let [stdout_hash, stderr_hash] = job.proof.states.clone().into_values();
     tx.execute(
         &COUNT,
         values![
@@ -116,7 +117,9 @@ pub fn set_counts(tx: &mut dyn Tx, job: &Job, now: Timestamp) -> Result<(), Stor
             stderr.is_open,
             stderr.rows,
             now,
-            job.script_began_at
+            job.script_began_at,
+            stdout_hash,
+            stderr_hash
         ],
     )
     .map(|_| ())

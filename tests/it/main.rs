@@ -77,6 +77,7 @@ mod signed_jobs;
 mod step_times;
 mod stored_secrets;
 mod stream;
+mod stream_hashes;
 mod stream_resume;
 mod stream_viewers;
 mod tls;

@@ -124,6 +124,14 @@ pub struct CompleteRequest {
     /// How many bytes the script wrote to stderr.
     #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]
     pub stderr_bytes: Option<u64>,
+    /// SHA-256 of all that the script wrote to stdout, as sent: secrets are masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(pattern = "^[0-9a-f]{64}$"))]
+    pub stdout_sha256: Option<String>,
+    /// SHA-256 of all that the script wrote to stderr.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(pattern = "^[0-9a-f]{64}$"))]
+    pub stderr_sha256: Option<String>,
     /// How long bash ran, in milliseconds by the node's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(maximum = 9_007_199_254_740_992_i64))]

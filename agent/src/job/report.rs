@@ -64,6 +64,8 @@ impl JobEnd {
                     cancelled: (exit.ended_by == EndedBy::Cancel).then_some(true),
                     timed_out: (exit.ended_by == EndedBy::Timeout).then_some(true),
                     ran_ms: exit.ran_ms,
+                    stdout_sha256: exit.stdout_sha256.clone(),
+                    stderr_sha256: exit.stderr_sha256.clone(),
                     ..totals
                 }
             }

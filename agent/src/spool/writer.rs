@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use hyprbox_protocol::{PerStream, Stream};
+use hyprbox_protocol::{PerStream, Stream, to_hex};
+use ring::digest;
 
 use crate::trusted_dir::own_file;
 
@@ -18,6 +19,8 @@ use super::{
 pub(crate) struct SpoolWriter {
     dir: PathBuf,
     totals: PerStream<u64>,
+    /// SHA-256 of each stream so far, including bytes that the disk did not take.
+    hashes: PerStream<digest::Context>,
     segments: PerStream<Segment>,
     index: Index,
 }
@@ -43,6 +46,7 @@ impl SpoolWriter {
         Self {
             dir: dir.to_owned(),
             totals: PerStream::default(),
+            hashes: PerStream::from_fn(|_| digest::Context::new(&digest::SHA256)),
             segments: PerStream::default(),
             index: Index::default(),
         }
@@ -53,11 +57,17 @@ impl SpoolWriter {
         self.totals
     }
 
+    /// Returns the SHA-256 of each stream so far, in hex.
+    pub(crate) fn sha256(&self) -> PerStream<String> {
+        PerStream::from_fn(|stream| to_hex(self.hashes[stream].clone().finish()))
+    }
+
     /// Appends the bytes of one read from a stream.
     pub(crate) fn append(&mut self, stream: Stream, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
+        self.hashes[stream].update(bytes);
         let before = self.totals;
         let mut rest = bytes;
         let mut all_taken = true;

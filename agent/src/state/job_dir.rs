@@ -104,6 +104,11 @@ pub(crate) struct Exit {
     pub(crate) error_msg: Option<String>,
     pub(crate) stdout_bytes: u64,
     pub(crate) stderr_bytes: u64,
+    /// SHA-256 of each stream; an older agent's supervisor did not record it.
+    #[serde(default)]
+    pub(crate) stdout_sha256: Option<String>,
+    #[serde(default)]
+    pub(crate) stderr_sha256: Option<String>,
     /// The supervisor was sent SIGTERM while the job ran, as at a shutdown of the machine.
     pub(crate) at_shutdown: bool,
     /// Processes of the job are still running: it left them, or they can't be ended.
@@ -333,6 +338,8 @@ mod tests {
             error_msg: None,
             stdout_bytes: 12,
             stderr_bytes: 0,
+            stdout_sha256: None,
+            stderr_sha256: None,
             at_shutdown: false,
             left_running: false,
             ran_ms: Some(1_234),

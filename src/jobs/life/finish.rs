@@ -2,13 +2,14 @@
 //! can be completed once more by its agent.
 
 use hyprbox_protocol::{
-    CompleteRequest, FailureReason, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS, Refusal,
+    CompleteRequest, FailureReason, MAX_BYTE_COUNT, MAX_ERROR_MSG_CHARS, PerStream, Refusal,
 };
 
 use crate::auth::NodeIdentity;
 use crate::clock;
 use crate::http::FieldErrors;
 use crate::jobs::life::end::{EndEntry, record_end};
+use crate::jobs::life::proof;
 use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::{Presence, Standing};
@@ -111,7 +112,7 @@ pub(in crate::jobs) fn complete(
     if job.status != JobStatus::Queued {
         require_claim(&job, caller)?;
     }
-    if job.status.is_terminal() && job.complete_digest.as_deref() == Some(&digest[..]) {
+    if job.status.is_terminal() && is_repetition(&job, &request, digest) {
         return Ok(job);
     }
     if job.status != JobStatus::Running && !is_lost(&job) {
@@ -223,6 +224,16 @@ pub(in crate::jobs) fn check(request: &CompleteRequest) -> Result<(), JobError> 
             "must be at most 2^53",
         );
     }
+    for (field, hash) in [
+        ("stdoutSha256", &request.stdout_sha256),
+        ("stderrSha256", &request.stderr_sha256),
+    ] {
+        faults.check(
+            hash.as_deref().is_none_or(proof::is_sha256),
+            field,
+            "must be 64 lower-case hex digits",
+        );
+    }
     faults.into_faults().map_err(JobError::Fields)
 }
 
@@ -251,15 +262,21 @@ fn ending(job: &Job, request: CompleteRequest, digest: [u8; 32]) -> Ending {
         (None, JobStatus::Failed, None) => Some("ended without an exit code".to_owned()),
         _ => error_msg,
     };
+    let stdout = with_total(job.stdout, request.stdout_bytes);
+    let stderr = with_total(job.stderr, request.stderr_bytes);
+    let sha256 = PerStream::new(request.stdout_sha256, request.stderr_sha256);
+    let verified = proof::verdict(job, PerStream::new(stdout, stderr), &sha256);
     Ending {
         status,
         exit_code: request.exit_code,
         signal: request.signal,
         error_msg,
         digest,
-        stdout: with_total(job.stdout, request.stdout_bytes),
-        stderr: with_total(job.stderr, request.stderr_bytes),
+        stdout,
+        stderr,
         ran_ms: request.ran_ms,
+        sha256,
+        verified,
     }
 }
 
@@ -290,6 +307,21 @@ pub(super) fn storable(message: &str) -> String {
         .collect()
 }
 
+/// Whether the job has ended with this report. A server of an earlier version, which accepted the
+/// first report, did not know the hashes.
+fn is_repetition(job: &Job, request: &CompleteRequest, digest: [u8; 32]) -> bool {
+    let accepted = job.complete_digest.as_deref();
+    let has_hashes = job.proof.reported.iter().any(|(_, hash)| hash.is_some());
+    let without_hashes = || {
+        digest_of(&CompleteRequest {
+            stdout_sha256: None,
+            stderr_sha256: None,
+            ..request.clone()
+        })
+    };
+    accepted == Some(&digest[..]) || (!has_hashes && accepted == Some(&without_hashes()[..]))
+}
+
 fn digest_of(request: &CompleteRequest) -> [u8; 32] {
     // serde keeps the order of the struct's fields, so equal reports have equal digests.
     // Not the time that bash ran, which servers of earlier versions did not know.
@@ -304,7 +336,7 @@ fn digest_of(request: &CompleteRequest) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::job::{Holds, JobKind, PresetSource};
+    use crate::store::job::{Holds, JobKind, OutputProof, PresetSource};
 
     fn job(cancel_requested: bool) -> Job {
         let at = clock::now();
@@ -354,6 +386,7 @@ mod tests {
             script_began_at: None,
             ran_ms: None,
             signed_by: None,
+            proof: OutputProof::default(),
             params: "{}".into(),
         }
     }

@@ -12,6 +12,7 @@ pub(in crate::jobs) mod milestones;
 pub(in crate::jobs) mod output;
 pub(in crate::jobs) mod poll;
 pub(in crate::jobs) mod poll_fast_path;
+mod proof;
 pub(in crate::jobs) mod queue;
 pub(in crate::jobs) mod sign;
 pub(in crate::jobs) mod sweep;

@@ -11,6 +11,7 @@ use crate::clock::{self, Timestamp};
 use crate::http::FieldErrors;
 use crate::jobs::life::claim::FollowUpClaim;
 use crate::jobs::life::finish::{self, AgentIds, Claimant, is_lost, require_claim};
+use crate::jobs::life::proof;
 use crate::jobs::life::tail_limits::{counts_of, trim};
 use crate::jobs::run::step::{self, NewOutput};
 use crate::jobs::{JobError, Jobs};
@@ -321,6 +322,7 @@ fn store(
         };
         follow_steps(tx, job, &new, times)?;
     }
+    proof::follow(job, piece.stream, gap, new);
     let counts = counts_of(job, piece.stream);
     counts.bytes += gap;
     counts.dropped += gap;

@@ -1,6 +1,8 @@
 //! Statements that change a job. Each change of state is one conditional UPDATE on the state that
 //! the job leaves, and returns the row as it is afterwards.
 
+use hyprbox_protocol::PerStream;
+
 use super::hold::Holds;
 use super::record::{Job, JobKind, JobStatus, PresetSource, StreamCounts, job_columns, job_of_row};
 use crate::clock::Timestamp;
@@ -194,6 +196,10 @@ pub struct Ending {
     pub stderr: StreamCounts,
     /// How long bash ran by the node's clock, in milliseconds.
     pub ran_ms: Option<u64>,
+    /// SHA-256 of each stream in hex, as the agent reported it.
+    pub sha256: PerStream<Option<String>>,
+    /// Whether every byte is kept and the hashes fit; `None` if that is not known.
+    pub verified: Option<bool>,
 }
 
 /// Ends a job that is RUNNING, or whose lease ran out and that was not recovered yet; `None` if the
@@ -204,6 +210,7 @@ pub fn finish(
     end: &Ending,
     now: Timestamp,
 ) -> Result<Option<Job>, StoreError> {
+    let [stdout_sha256, stderr_sha256] = end.sha256.clone().into_values();
     let params = values![
         id,
         end.status,
@@ -217,6 +224,9 @@ pub fn finish(
         end.stderr.bytes,
         end.stderr.dropped,
         end.ran_ms,
+        stdout_sha256,
+        stderr_sha256,
+        end.verified,
     ];
     change(tx, &FINISH, params)
 }

@@ -211,8 +211,21 @@ pub struct Job {
     pub ran_ms: Option<u64>,
     /// The key of the person who signed the job: a JSON object.
     pub signed_by: Option<String>,
+    pub proof: OutputProof,
     /// The parameters used, as a JSON object.
     pub params: String,
+}
+
+/// What shows whether the kept output is complete and as the script wrote it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutputProof {
+    /// SHA-256 of each stream in hex, as the agent reported it at the job's end.
+    pub reported: PerStream<Option<String>>,
+    /// Whether every byte is kept and the hashes fit; `None` if that is not known.
+    pub verified: Option<bool>,
+    /// State of the server's own SHA-256 of each stream while the job runs. `None` if no byte has
+    /// arrived, or one is missing.
+    pub states: PerStream<Option<Vec<u8>>>,
 }
 
 impl Job {
@@ -284,6 +297,11 @@ pub(in crate::store) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
         script_began_at: row.take()?,
         ran_ms: row.take()?,
         signed_by: row.take()?,
+        proof: OutputProof {
+            reported: PerStream::new(row.take()?, row.take()?),
+            verified: row.take()?,
+            states: PerStream::new(row.take()?, row.take()?),
+        },
         params: row.take()?,
     })
 }

@@ -24,7 +24,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Statements may take any time. Rows are read in key order by an index, since sorting all the
 /// output would need as much disk space again. The trigger on jobs must not notify anybody.
 const SETTINGS: &str = "SET application_name = 'hyprbox migrate-store'; SET statement_timeout = 0;
-    SET lock_timeout = '30s'; SET timezone = 'UTC'; SET enable_sort = off; SET hyprbox.tells = 'itself'";
+    SET lock_timeout = '30s'; SET timezone = 'UTC'; SET enable_sort = off; SET hyprbox.tells = 'itself';
+    SET hyprbox.ledger = 'copied'";
 
 /// A connection that holds the lock for filling the database.
 pub(super) struct Target {

@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::connection::{ConnectionError, PgConnection};
 use super::endpoint::{APPLICATION, Endpoint};
 use crate::store::migrate::{
-    ENROLMENTS, FLEET, HARDENING, LINES_AND_PIDS, NODE_STATUS_CHANGES, NOTIFICATIONS,
+    ENROLMENTS, FLEET, HARDENING, LINES_AND_PIDS, NODE_STATUS_CHANGES, NOTIFICATIONS, PROOF,
     RUNNING_BY_INSTANCE, SAVED_PRESETS, SCHEDULES, SCHEMA, SCHEMA_VERSION, SIGNED_JOBS,
     STANDING_ENVELOPES, STEP_TIMES,
 };
@@ -53,6 +53,7 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
     (11, &[SCHEDULES, TEXT_AS_BYTES]),
     (12, &[STANDING_ENVELOPES, TEXT_AS_BYTES]),
     (13, &[NOTIFICATIONS, TEXT_AS_BYTES]),
+    (14, &[PROOF, TEXT_AS_BYTES]),
 ];
 /// Compares the text of every table byte by byte.
 const TEXT_AS_BYTES: &str = include_str!("../sql/text_as_bytes.postgres.sql");

@@ -75,3 +75,36 @@ DROP TRIGGER IF EXISTS jobs_erase_secrets ON jobs;
 CREATE TRIGGER jobs_erase_secrets AFTER UPDATE OF status ON jobs
 FOR EACH ROW WHEN (NEW.status IN ('SUCCEEDED', 'FAILED', 'CANCELLED'))
 EXECUTE FUNCTION hyprbox_erase_secrets();
+
+-- What the ledger must contain. An INSERT by hand leaves ledger_no at 0, and so does an UPDATE: a row that somebody has
+-- inserted gets no entry, and a job that somebody has ended gets one that says so. A job whose final status somebody
+-- has changed gets none: it contradicts the entry that exists. Moving a database copies the ledger itself.
+CREATE OR REPLACE FUNCTION hyprbox_ledger() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('hyprbox.ledger', true) IS DISTINCT FROM 'copied' THEN
+        INSERT INTO ledger_due (id, kind, row_id)
+        VALUES (to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') || ' ' || gen_random_uuid(), TG_ARGV[0], NEW.id);
+    END IF;
+    RETURN NULL;
+END $$;
+
+DROP TRIGGER IF EXISTS jobs_ledger_queued ON jobs;
+CREATE TRIGGER jobs_ledger_queued AFTER INSERT ON jobs
+FOR EACH ROW WHEN (NEW.ledger_no = 1)
+EXECUTE FUNCTION hyprbox_ledger('job_queued');
+
+DROP TRIGGER IF EXISTS jobs_ledger_ended ON jobs;
+CREATE TRIGGER jobs_ledger_ended AFTER UPDATE OF status ON jobs
+FOR EACH ROW WHEN (NEW.status IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND NEW.ledger_no <> OLD.ledger_no)
+EXECUTE FUNCTION hyprbox_ledger('job_ended');
+
+DROP TRIGGER IF EXISTS jobs_ledger_by_hand ON jobs;
+CREATE TRIGGER jobs_ledger_by_hand AFTER UPDATE OF status ON jobs
+FOR EACH ROW WHEN (NEW.status IN ('SUCCEEDED', 'FAILED', 'CANCELLED') AND NEW.ledger_no = OLD.ledger_no
+    AND OLD.status IN ('QUEUED', 'RUNNING'))
+EXECUTE FUNCTION hyprbox_ledger('job_ended_by_hand');
+
+DROP TRIGGER IF EXISTS audit_ledger ON audit_entries;
+CREATE TRIGGER audit_ledger AFTER INSERT ON audit_entries
+FOR EACH ROW WHEN (NEW.ledger_no = 1)
+EXECUTE FUNCTION hyprbox_ledger('audit');

@@ -33,3 +33,32 @@ BEGIN
     UPDATE job_secrets SET sealed = zeroblob(length(sealed)) WHERE job_id = NEW.id;
     DELETE FROM job_secrets WHERE job_id = NEW.id;
 END;
+
+-- What the ledger must contain. An INSERT by hand leaves ledger_no at 0, and so does an UPDATE: a row that somebody has
+-- inserted gets no entry, and a job that somebody has ended gets one that says so. A job whose final status somebody
+-- has changed gets none: it contradicts the entry that exists.
+DROP TRIGGER IF EXISTS jobs_ledger_queued;
+CREATE TRIGGER jobs_ledger_queued AFTER INSERT ON jobs
+WHEN NEW.ledger_no = 1
+BEGIN
+    INSERT INTO ledger_due (id, kind, row_id)
+    VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', 'now') || ' ' || hex(randomblob(8)), 'job_queued', NEW.id);
+END;
+
+DROP TRIGGER IF EXISTS jobs_ledger_ended;
+CREATE TRIGGER jobs_ledger_ended AFTER UPDATE OF status ON jobs
+WHEN NEW.status IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+    AND (NEW.ledger_no <> OLD.ledger_no OR OLD.status IN ('QUEUED', 'RUNNING'))
+BEGIN
+    INSERT INTO ledger_due (id, kind, row_id)
+    VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', 'now') || ' ' || hex(randomblob(8)),
+        CASE WHEN NEW.ledger_no <> OLD.ledger_no THEN 'job_ended' ELSE 'job_ended_by_hand' END, NEW.id);
+END;
+
+DROP TRIGGER IF EXISTS audit_ledger;
+CREATE TRIGGER audit_ledger AFTER INSERT ON audit_entries
+WHEN NEW.ledger_no = 1
+BEGIN
+    INSERT INTO ledger_due (id, kind, row_id)
+    VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', 'now') || ' ' || hex(randomblob(8)), 'audit', NEW.id);
+END;

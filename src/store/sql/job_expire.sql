@@ -3,7 +3,7 @@
 -- it in another format.
 -- The message has the time that the job could wait in its largest unit. A job of a run waits from
 -- the release of its batch.
-UPDATE jobs SET status = 'CANCELLED', finished_at = CASE WHEN $2 < created_at THEN created_at ELSE $2 END, held = 0, holds = 0,
+UPDATE jobs SET status = 'CANCELLED', finished_at = CASE WHEN $2 < created_at THEN created_at ELSE $2 END, held = 0, holds = 0, ledger_no = ledger_no + 1,
     error_msg = 'expired: no agent came for it within ' || (
         SELECT CASE WHEN seconds % 86400 = 0 THEN CAST(seconds / 86400 AS TEXT) || ' d'
                     WHEN seconds % 3600 = 0 THEN CAST(seconds / 3600 AS TEXT) || ' h'

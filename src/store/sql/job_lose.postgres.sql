@@ -2,7 +2,8 @@
 -- hand. Agents may be connected to several servers, each of which stores the signs of life that it
 -- receives. The job is lost if no server has received one from its instance (without an instance:
 -- from its node) for a whole lease.
-UPDATE jobs SET status = 'FAILED', error_msg = 'agent disappeared', finished_at = greatest(now(), started_at), lost_at = now()
+UPDATE jobs SET status = 'FAILED', error_msg = 'agent disappeared', finished_at = greatest(now(), started_at), lost_at = now(),
+    ledger_no = ledger_no + 1
 WHERE id = $1 AND status = 'RUNNING'
   AND NOT EXISTS (
     SELECT 1 FROM node_instances i

@@ -5,7 +5,7 @@
 -- that requires signatures until it has one, unless a standing envelope covers the job. Each job's place in the queue follows the last QUEUED job of its node, held or not.
 INSERT INTO jobs (id, status, preset, node_id, created_by, created_by_email, created_at, timeout_seconds, script_sha256,
     lines, params, script, run_id, batch, kind, not_before, expires_at, held, holds, preset_version, preset_commit,
-    envelope, signature, standing_id, signed_by, queue_no)
+    envelope, signature, standing_id, signed_by, ledger_no, queue_no)
 SELECT new.id, 'QUEUED', runs.preset, new.node_id, runs.created_by, runs.created_by_email, runs.created_at,
     runs.timeout_seconds, $3, 0, runs.params, '', runs.id, new.batch, runs.kind,
     CASE WHEN new.batch = 0 THEN runs.not_before END, CASE WHEN new.batch <= $4 THEN CAST($5 AS TIMESTAMPTZ) END,
@@ -13,7 +13,7 @@ SELECT new.id, 'QUEUED', runs.preset, new.node_id, runs.created_by, runs.created
     CASE WHEN new.batch <= $4 THEN 0 WHEN new.batch = 0 AND runs.after_run IS NULL THEN 1 ELSE 2 END
         + CASE WHEN new.standing_id IS NULL THEN nodes.requires_signatures * 8 ELSE 0 END,
     CAST($6 AS BIGINT), CAST($7 AS TEXT), new.envelope, new.signature, new.standing_id,
-    (SELECT signed_by FROM standing_envelopes WHERE id = new.standing_id),
+    (SELECT signed_by FROM standing_envelopes WHERE id = new.standing_id), 1,
     (SELECT coalesce(max(last), 0) + 1 FROM (
         SELECT max(queue_no) AS last FROM jobs WHERE held = 0 AND node_id = new.node_id AND status = 'QUEUED'
         UNION ALL

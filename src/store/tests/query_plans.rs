@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{PerStream, Stream};
 
 use super::explain::ExplainingTx;
 use super::history::{TestDatabase, history};
@@ -158,6 +158,8 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
         stdout: found.stdout,
         stderr: found.stderr,
         ran_ms: Some(5),
+        sha256: PerStream::default(),
+        verified: None,
     };
     job::finish(tx, id, &end, at)?;
     job::finished_since(tx, at)?;

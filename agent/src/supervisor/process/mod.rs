@@ -300,6 +300,8 @@ fn exit_without_start(ended_by: EndedBy, error_msg: Option<String>) -> Exit {
         error_msg,
         stdout_bytes: 0,
         stderr_bytes: 0,
+        stdout_sha256: None,
+        stderr_sha256: None,
         at_shutdown: false,
         left_running: false,
         ran_ms: None,

@@ -105,6 +105,7 @@ impl Run {
             _ => (None, None),
         };
         let [stdout_bytes, stderr_bytes] = self.spool.totals().into_values();
+        let [stdout_sha256, stderr_sha256] = self.spool.sha256().into_values();
         Exit {
             error_msg: error_msg(self.ended_by, signal.as_deref(), spec),
             exit_code,
@@ -112,6 +113,8 @@ impl Run {
             ended_by: self.ended_by,
             stdout_bytes,
             stderr_bytes,
+            stdout_sha256: Some(stdout_sha256),
+            stderr_sha256: Some(stderr_sha256),
             at_shutdown: self.at_shutdown,
             left_running: self.bash_end.is_some() && !self.childless,
             ran_ms: self.ran_ms,
