@@ -204,3 +204,16 @@ pub(super) struct PlannedNode {
     pub(super) matches_targets: Option<bool>,
     pub(super) batch: u64,
 }
+
+/// The next due times of an expression.
+#[derive(Deserialize)]
+pub(super) struct DueTimes {
+    pub(super) times: Vec<DueTime>,
+}
+
+/// A due time, in UTC and by the clock of its zone.
+#[derive(Deserialize)]
+pub(super) struct DueTime {
+    pub(super) utc: Timestamp,
+    pub(super) local: String,
+}

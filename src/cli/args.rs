@@ -2,6 +2,8 @@
 //! pages. One file, because the order of the commands and their shared flags is the order of the
 //! help.
 
+mod schedules;
+
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,8 +12,12 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use clap_complete::ArgValueCompleter;
 use hyprbox_protocol::TimeRange;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+pub(super) use self::schedules::{
+    AddSchedule, EditSchedule, NextTimes, OneSchedule, ScheduleOptions, SchedulesCommand,
+    SecretsCommand, UNSET,
+};
 use super::client::segment;
 use super::complete;
 use crate::clock::{self, Timestamp};
@@ -34,7 +40,7 @@ Exit codes:
   124        the job ran past its time limit
   125        the server can't be reached or refused the request, or this program failed
   126        access refused: not logged in, token no longer valid, or role too low
-  127        job, run, node, preset, user or token not found
+  127        job, run, node, preset, user, token, schedule or secret not found
   130        interrupted with Ctrl-C; a followed job continues
   137        the job's agent disappeared, its node restarted, or a signal killed the job
   141        the reader of the output closed it, as head does
@@ -82,6 +88,12 @@ pub(super) enum ClientCommand {
     /// List, show, check and render presets
     #[command(alias = "preset")]
     Presets(Group<PresetsCommand>),
+    /// List, add, change and pause schedules: presets that run at set times
+    #[command(alias = "schedule")]
+    Schedules(Group<SchedulesCommand>),
+    /// Store secrets for schedules and jobs, list and remove them
+    #[command(alias = "secret")]
+    Secrets(Group<SecretsCommand>),
     /// Add and remove users, and set their roles (ADMIN)
     #[command(alias = "user")]
     Users(Group<UsersCommand>),
@@ -312,8 +324,9 @@ pub(super) struct Watch {
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Params {
     /// A param; may be repeated. NAME=@FILE reads the value from a file and NAME=@- from standard
-    /// input, both without the last newline. NAME=@@text passes the text "@text". A secret that
-    /// is not given is asked for on the terminal.
+    /// input, both without the last newline. NAME=@@text passes the text "@text". For a secret,
+    /// NAME=secret:STORED names a stored secret; see `hyprbox secrets list`. A secret that is not
+    /// given is asked for on the terminal.
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) params: Vec<String>,
     /// A JSON object of params, with the API's types; - is standard input. -p takes precedence.
@@ -348,6 +361,9 @@ pub(super) struct Run {
     pub(super) at: Option<Timestamp>,
     #[command(flatten)]
     pub(super) plan: Plan,
+    /// Run: show the nodes and their batches, and queue nothing
+    #[arg(long, help_heading = "Runs", conflicts_with_all = ["follow", "cancel_on_interrupt"])]
+    pub(super) dry_run: bool,
     /// Show the script, ask, and sign the jobs with your own key
     #[arg(long, help_heading = "Signing", conflicts_with = "dry_run")]
     pub(super) sign: bool,
@@ -391,9 +407,6 @@ pub(super) struct Plan {
     /// Run: skip nodes that are OFFLINE when their batch begins
     #[arg(long, help_heading = "Runs")]
     pub(super) skip_offline: bool,
-    /// Run: show the nodes and their batches, and queue nothing
-    #[arg(long, help_heading = "Runs", conflicts_with_all = ["follow", "cancel_on_interrupt"])]
-    pub(super) dry_run: bool,
 }
 
 impl Plan {
@@ -405,14 +418,26 @@ impl Plan {
             pause,
             max_failures,
             skip_offline,
-            dry_run,
         } = self;
         canary.is_some()
             || batch.is_some()
             || pause.is_some()
             || max_failures.is_some()
             || *skip_offline
-            || *dry_run
+    }
+
+    /// The `plan` of a request; empty if the user has chosen nothing.
+    pub(super) fn json(&self) -> Map<String, Value> {
+        let chosen = [
+            ("canary", self.canary.map(Value::from)),
+            ("batch", self.batch.clone()),
+            ("pauseSeconds", self.pause.map(Value::from)),
+            ("maxFailures", self.max_failures.map(Value::from)),
+        ];
+        chosen
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
     }
 }
 

@@ -60,17 +60,21 @@ pub(super) fn secret(question: &str) -> Result<String, CliError> {
 
 /// Asks twice for a new password if standard input is a terminal; otherwise reads it from there.
 pub(super) fn new_password(whose: &str) -> Result<String, CliError> {
+    let question = format!("New password for {whose} (at least 10 characters): ");
+    new_secret("password", &question)
+}
+
+/// Asks twice for something secret if standard input is a terminal; otherwise reads it from there.
+pub(super) fn new_secret(what: &str, question: &str) -> Result<String, CliError> {
     if !std::io::stdin().is_terminal() {
-        return stdin("the password");
+        return stdin(&format!("the {what}"));
     }
     loop {
-        let password = secret(&format!(
-            "New password for {whose} (at least 10 characters): "
-        ))?;
-        if secret("Repeat the password: ")? == password {
-            return Ok(password);
+        let typed = secret(question)?;
+        if secret(&format!("Repeat the {what}: "))? == typed {
+            return Ok(typed);
         }
-        super::screen::print_note("The passwords differ. Try again.");
+        super::screen::print_note(&format!("The {what}s differ. Try again."));
     }
 }
 

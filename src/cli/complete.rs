@@ -12,8 +12,9 @@ use super::contexts::ContextsFile;
 use super::error::CliError;
 use super::safe;
 use super::settings::{self, Named, variable};
-use crate::jobs::JobView;
+use crate::jobs::{JobView, StoredSecretView};
 use crate::nodes::NodeView;
+use crate::schedules::ScheduleView;
 
 /// Nobody waits longer for completions.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -72,6 +73,44 @@ pub(super) fn runs(typed: &OsStr) -> Vec<CompletionCandidate> {
         (run.id, words)
     });
     beginning_with(typed, pairs)
+}
+
+/// Names of schedules.
+pub(super) fn schedules(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let schedules = ask(async |client| {
+        client
+            .list::<ScheduleView>("/api/schedules", "schedules")
+            .await
+    });
+    let pairs = schedules.into_iter().flatten().map(|schedule| {
+        let words = format!("{} at {}", schedule.preset, schedule.cron);
+        // A shell would split a name with blanks.
+        match schedule.name.contains(char::is_whitespace) {
+            true => (schedule.id, format!("{}: {words}", schedule.name)),
+            false => (schedule.name, words),
+        }
+    });
+    beginning_with(typed, pairs)
+}
+
+/// Names of stored secrets.
+pub(super) fn secrets(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let secrets = ask(async |client| {
+        client
+            .list::<StoredSecretView>("/api/secrets", "secrets")
+            .await
+    });
+    let pairs = secrets.into_iter().flatten();
+    beginning_with(
+        typed,
+        pairs.map(|secret| (secret.name, secret.presets.join(", "))),
+    )
+}
+
+/// IANA names of time zones.
+pub(super) fn time_zones(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let names = jiff::tz::db().available();
+    beginning_with(typed, names.map(|name| (name.to_string(), String::new())))
 }
 
 fn beginning_with(

@@ -39,7 +39,9 @@ mod run;
 mod runs;
 mod safe;
 mod saved_presets;
+mod schedules;
 mod screen;
+mod secrets;
 mod settings;
 mod short_id;
 mod sign;
@@ -192,6 +194,8 @@ fn wants_json(command: &ClientCommand) -> bool {
         ClientCommand::Jobs(group) => group.common.json,
         ClientCommand::Nodes(group) => group.common.json,
         ClientCommand::Presets(group) => group.common.json,
+        ClientCommand::Schedules(group) => group.common.json,
+        ClientCommand::Secrets(group) => group.common.json,
         ClientCommand::Users(group) => group.common.json,
         ClientCommand::Tokens(group) => group.common.json,
     }
@@ -283,6 +287,14 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
         ClientCommand::Presets(group) => {
             let (client, screen) = connect(&group.common)?;
             presets::run(client, screen, group.command).await
+        }
+        ClientCommand::Schedules(group) => {
+            let (client, screen) = connect(&group.common)?;
+            schedules::run(client, screen, group.command).await
+        }
+        ClientCommand::Secrets(group) => {
+            let (client, screen) = connect(&group.common)?;
+            secrets::run(client, screen, group.command).await
         }
         ClientCommand::Users(group) => {
             let (client, screen) = connect(&group.common)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::answers::{Param, Preset};
 use super::args::Params;
@@ -20,7 +20,12 @@ pub(super) enum Secrets {
     Ask,
     /// Use a placeholder: a script doesn't contain secrets.
     Placeholder,
+    /// Refuse it: a schedule names stored secrets.
+    Stored,
 }
+
+/// Before the name of a stored secret, as a secret param's value.
+const STORED: &str = "secret:";
 
 /// The params of a request: `base`, then the file's, then those of `-p`.
 pub(super) fn resolve(
@@ -36,12 +41,12 @@ pub(super) fn resolve(
     }
     for (name, value) in pairs(&given.params)? {
         let param = preset.params.iter().find(|param| param.name == name);
-        let text = text_of(name, value, &mut stdin)?;
-        if is_secret(param) && !value.starts_with('@') {
-            print_note(&format!(
-                "-p {name}: a secret on the command line ends up in your shell's history. Use -p {name}=@FILE or -p {name}=@-, or type it when asked."
-            ));
+        if is_secret(param) {
+            let value = secret_param(name, value, secrets, &mut stdin)?;
+            params.insert(name.to_owned(), value);
+            continue;
         }
+        let text = text_of(name, value, &mut stdin)?;
         params.insert(name.to_owned(), typed(param, text));
     }
     for param in preset.params.iter().filter(|param| is_secret(Some(param))) {
@@ -56,8 +61,38 @@ fn is_secret(param: Option<&Param>) -> bool {
     param.is_some_and(|param| param.r#type == "secret")
 }
 
+/// The value of a secret param: a reference to a stored secret, or the secret itself.
+fn secret_param(
+    name: &str,
+    value: &str,
+    secrets: Secrets,
+    stdin: &mut Stdin,
+) -> Result<Value, CliError> {
+    match (value.strip_prefix(STORED), secrets) {
+        (Some(_), Secrets::Placeholder) => secret(name, secrets),
+        (Some(stored), Secrets::Ask | Secrets::Stored) => Ok(json!({"secret": stored})),
+        (None, Secrets::Stored) => secret(name, secrets),
+        (None, Secrets::Ask | Secrets::Placeholder) => {
+            let text = text_of(name, value, stdin)?;
+            if !value.starts_with('@') {
+                print_note(&format!(
+                    "-p {name}: a secret on the command line ends up in your shell's history. Use -p {name}=@FILE or -p {name}=@-, or type it when asked."
+                ));
+            }
+            Ok(Value::from(text))
+        }
+    }
+}
+
+/// A secret that is not given.
 fn secret(name: &str, secrets: Secrets) -> Result<Value, CliError> {
     match secrets {
+        Secrets::Stored => Err(CliError::usage(format!(
+            "-p {name}: a schedule takes a stored secret, not a value"
+        ))
+        .hint(format!(
+            "-p {name}=secret:NAME names one; `hyprbox secrets list` lists them, `hyprbox secrets set` stores one"
+        ))),
         Secrets::Placeholder => Ok(Value::from("not the real value")),
         Secrets::Ask if ask::terminal().is_some() => {
             ask::secret(&format!("{name} (secret): ")).map(Value::from)
@@ -66,7 +101,7 @@ fn secret(name: &str, secrets: Secrets) -> Result<Value, CliError> {
             "-p {name}: this secret is required, and there is no terminal to ask for it"
         ))
         .hint(format!(
-            "-p {name}=@FILE reads it from a file, -p {name}=@- from standard input"
+            "-p {name}=@FILE reads it from a file, -p {name}=@- from standard input, -p {name}=secret:NAME names a stored one"
         ))),
     }
 }
@@ -199,11 +234,15 @@ mod tests {
     }
 
     fn resolved(params: &[&str]) -> Result<Map<String, Value>, CliError> {
+        resolved_with(params, Secrets::Placeholder)
+    }
+
+    fn resolved_with(params: &[&str], secrets: Secrets) -> Result<Map<String, Value>, CliError> {
         let given = Params {
             params: params.iter().map(|pair| (*pair).to_owned()).collect(),
             params_file: None,
         };
-        resolve(&preset(), &given, Map::new(), Secrets::Placeholder)
+        resolve(&preset(), &given, Map::new(), secrets)
     }
 
     #[test]
@@ -234,6 +273,27 @@ mod tests {
         assert_eq!(params["text"], "@home");
         let error = resolved(&["text=@/nonexistent"]).expect_err("no such file");
         assert!(error.to_string().contains("text=@@/nonexistent"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_param_names_a_stored_secret_and_a_file_can_hold_any_value() {
+        let named = ["key=secret:restic", "text=secret:restic"];
+        for secrets in [Secrets::Ask, Secrets::Stored] {
+            let params = resolved_with(&named, secrets).expect("params");
+            assert_eq!(params["key"], json!({"secret": "restic"}));
+            assert_eq!(params["text"], "secret:restic");
+        }
+        assert!(resolved(&named).expect("params")["key"].is_string());
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        std::fs::write(&file, "secret:literal\n").expect("writes");
+        let from_file = format!("key=@{}", file.display());
+        let params = resolved_with(&[&from_file], Secrets::Ask).expect("params");
+        assert_eq!(params["key"], "secret:literal");
+        for refused in [&["key=hunter22"][..], &[&from_file], &[]] {
+            let error = resolved_with(refused, Secrets::Stored).expect_err("a literal value");
+            assert!(error.to_string().contains("key=secret:NAME"), "{error}");
+        }
     }
 
     #[test]

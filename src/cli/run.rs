@@ -20,7 +20,7 @@ pub(super) async fn run(client: Client, screen: Screen, mut run: Run) -> Result<
     let params = params::resolve(&preset, &run.params, Map::new(), Secrets::Ask)?;
     let target = match (run.on, run.node) {
         (Some(selector), _) => Target::Selector(selector),
-        (None, mut nodes) if nodes.len() == 1 && !run.plan.is_given() => {
+        (None, mut nodes) if nodes.len() == 1 && !run.plan.is_given() && !run.dry_run => {
             let node = nodes.remove(0);
             confirm_risk(&preset, &node, &screen, &run.sure)?;
             let wanted = JobRequest {
@@ -46,7 +46,7 @@ pub(super) async fn run(client: Client, screen: Screen, mut run: Run) -> Result<
         expires_in_seconds: run.expires,
         not_before: run.at,
     };
-    if request.plan.dry_run {
+    if run.dry_run {
         return runs::show_plan(&client, screen, &request).await;
     }
     confirm_risk(&preset, &request.target.to_string(), &screen, &run.sure)?;

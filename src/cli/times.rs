@@ -19,6 +19,23 @@ fn since(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// How long until then: `now`, `in 12 s`, `in 5 min`, `in 3 h`, `in 2 d`; the date if longer.
+pub(super) fn until(at: Timestamp) -> String {
+    distance(at, clock::now())
+}
+
+fn distance(at: Timestamp, now: Timestamp) -> String {
+    let seconds = at.millis_since(now) / 1_000;
+    match seconds {
+        ..1 => "now".to_owned(),
+        1..60 => format!("in {seconds} s"),
+        60..3_600 => format!("in {} min", seconds / 60),
+        3_600..86_400 => format!("in {} h", seconds / 3_600),
+        86_400..1_209_600 => format!("in {} d", seconds / 86_400),
+        _ => at.to_string().chars().take(10).collect(),
+    }
+}
+
 /// How long a job ran, or has been running: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 1 min`.
 pub(super) fn took(from: Option<Timestamp>, to: Option<Timestamp>) -> String {
     let Some(from) = from else {
@@ -59,6 +76,16 @@ mod tests {
             (2_000_000, "2026-11-01"),
         ] {
             assert_eq!(since(now.plus_millis(-seconds * 1_000), now), words);
+        }
+        for (seconds, words) in [
+            (-5, "now"),
+            (59, "in 59 s"),
+            (61, "in 1 min"),
+            (7_200, "in 2 h"),
+            (172_800, "in 2 d"),
+            (2_000_000, "2026-12-17"),
+        ] {
+            assert_eq!(distance(now.plus_millis(seconds * 1_000), now), words);
         }
         for (millis, words) in [
             (420, "0.4 s"),

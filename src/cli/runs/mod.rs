@@ -342,7 +342,7 @@ async fn post(
 }
 
 /// Prints a new run's id, or follows the run.
-async fn finish(
+pub(super) async fn finish(
     client: Client,
     screen: Screen,
     queued: Answer<RunAnswer>,

@@ -43,16 +43,7 @@ impl RunRequest {
             Target::Nodes(nodes) => body["nodes"] = json!(nodes),
             Target::Selector(selector) => body["selector"] = json!(selector),
         }
-        let plan = [
-            ("canary", self.plan.canary.map(Value::from)),
-            ("batch", self.plan.batch.clone()),
-            ("pauseSeconds", self.plan.pause.map(Value::from)),
-            ("maxFailures", self.plan.max_failures.map(Value::from)),
-        ];
-        let plan: Map<String, Value> = plan
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect();
+        let plan = self.plan.json();
         if !plan.is_empty() {
             body["plan"] = plan.into();
         }

@@ -1,7 +1,7 @@
 //! Every command of the program, as the parser defines them, under what can go wrong: no reader, a
 //! full disk, a dumb or narrow terminal, no input, no server, a token that is no longer valid. A
 //! command that is added is tested with no further work, unless its arguments need a new value in
-//! `World::value`.
+//! `World::value`. One file, because its tests share the world and the list of commands.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -79,6 +79,13 @@ impl World {
         });
         let body = json!({"preset": "note", "nodes": ["n1"]});
         let run = id_of(&admin.post("/api/runs", &body).gives(201).json());
+        let schedule = crate::schedules::add(&admin, json!({}));
+        crate::schedules::next_slot(&server, &admin, &schedule);
+        let secret = json!({"value": "hunter22", "presets": ["vault"]});
+        admin
+            .call("PUT", "/api/secrets/restic")
+            .json(&secret)
+            .gives(201);
         let job = admin.queue("n1");
         eventually("the job's end", || {
             (admin.job(&job)["status"] == "SUCCEEDED").then_some(())
@@ -115,8 +122,11 @@ impl World {
             "JOB" | "OLD" | "NEW" => self.job.clone(),
             "RUN" => self.run.clone(),
             // It would be missed by the commands that follow.
-            "NODE" if path.last().is_some_and(|verb| verb == "remove") => "nothing".to_owned(),
+            "NODE" | "SCHEDULE" | "SECRET" if path.last().is_some_and(|verb| verb == "remove") => {
+                "nothing".to_owned()
+            }
             "NODE" => "n1".to_owned(),
+            "SCHEDULE" => "nightly".to_owned(),
             "PRESET" => "note".to_owned(),
             "FILE" => self.at("own.yaml"),
             "DIR" => self.at("new"),
@@ -168,7 +178,12 @@ impl World {
             waits: name == "watch",
             asks: has("yes"),
         };
-        let mut variants = vec![leaf(&[])];
+        // It needs something to change.
+        let change: &[&str] = match has("unset") {
+            true => &["--overlap", "skip"],
+            false => &[],
+        };
+        let mut variants = vec![leaf(change)];
         if has("follow") {
             variants.push(leaf(&["--follow"]));
         }
@@ -428,6 +443,8 @@ fn the_values_of_this_test_reach_what_they_name() {
         &["nodes", "label"],
         &["presets", "render"],
         &["presets", "check"],
+        &["schedules", "show"],
+        &["schedules", "slots"],
         &["run"],
         &["logs"],
     ] {

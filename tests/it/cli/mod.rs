@@ -15,6 +15,7 @@ mod program;
 mod questions;
 mod queue;
 mod runs;
+mod schedules;
 mod script;
 mod scripts;
 mod short_ids;

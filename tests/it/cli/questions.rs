@@ -20,6 +20,12 @@ fn what_can_not_be_undone_is_asked_of_a_person() {
             .post("/api/auth/tokens", &json!({"name": name}))
             .gives(201);
     }
+    crate::schedules::add(&admin, json!({}));
+    let secret = json!({"value": "hunter22", "presets": ["vault"]});
+    admin
+        .call("PUT", "/api/secrets/restic")
+        .json(&secret)
+        .gives(201);
     let _ = (agent.claim(), &running);
     let tokens = admin.get("/api/nodes/n1/tokens").ok().list("tokens");
     let token = tokens[0].field("prefix");
@@ -35,6 +41,14 @@ fn what_can_not_be_undone_is_asked_of_a_person() {
         (
             &["nodes", "token", "revoke", "n1", &token],
             "Revoke the token",
+        ),
+        (
+            &["schedules", "remove", "nightly"],
+            "Remove the schedule nightly?",
+        ),
+        (
+            &["secrets", "remove", "restic"],
+            "Remove the stored secret restic?",
         ),
         (&["users", "remove", "ann@example.org"], "Remove ann"),
         (&["nodes", "remove", "n1"], "Remove node n1"),
@@ -73,6 +87,8 @@ fn state(server: &Server) -> Vec<i64> {
         "SELECT count(*) FROM user_tokens",
         "SELECT count(*) FROM users",
         "SELECT count(*) FROM nodes",
+        "SELECT count(*) FROM schedules",
+        "SELECT count(*) FROM stored_secrets",
     ]
     .map(|sql| server.database().number(sql))
     .into()
