@@ -29,7 +29,9 @@ use crate::hub::Hub;
 use crate::jobs::{Jobs, Limits, PollFastPath, SecretKey, sign_existing};
 use crate::metrics::{Metrics, count_requests};
 use crate::nodes::{Install, Nodes, RunClock};
+use crate::notify::Notifications;
 use crate::ops::{self, Ops};
+use crate::outbox::Outbox;
 use crate::presets::Catalog;
 use crate::runs::Runs;
 use crate::schedules::Schedules;
@@ -205,6 +207,7 @@ impl App {
             Metrics::new(&nodes.store),
             limits,
             key,
+            Outbox::new(&public_url),
             stopping.clone(),
         );
         let ops = Ops::new(jobs.clone(), config.metrics_token.clone());
@@ -383,6 +386,7 @@ fn router(auth: &Auth, budget: &Budget, nodes: &Nodes, jobs: &Jobs, ops: &Ops) -
         .merge(jobs.routes())
         .merge(Runs::new(jobs.clone()).routes())
         .merge(Schedules::new(Runs::new(jobs.clone())).routes())
+        .merge(Notifications::new(jobs.clone()).routes())
         .merge(ops::routes(ops.clone()))
         .split_for_parts();
     let document = ops::document(api);

@@ -7,6 +7,7 @@ mod life;
 mod live;
 mod log;
 mod node_routes;
+mod notices;
 mod preset;
 mod repeat;
 mod routes;
@@ -52,6 +53,7 @@ use crate::auth::OperatorScope;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
+use crate::outbox::Outbox;
 use crate::presets::Catalog;
 use crate::store::Store;
 
@@ -91,6 +93,7 @@ pub struct Services {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) metrics: Metrics,
     pub(crate) milestones: life::milestones::Milestones,
+    pub(crate) outbox: Outbox,
     limits: Limits,
     key: Arc<SecretKey>,
     run_advance: RunAdvance,
@@ -120,13 +123,18 @@ impl Jobs {
         metrics: Metrics,
         limits: Limits,
         key: Arc<SecretKey>,
+        outbox: Outbox,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let (store, hub) = (nodes.store.clone(), Arc::clone(&nodes.hub));
         let tails = live::tail::Tails::new(store.clone(), Arc::clone(&hub), metrics.clone());
         let polls = life::poll::PollTracker::default();
         let milestones = life::milestones::Milestones::new(metrics.clone());
-        let run_advance = RunAdvance::new(Arc::clone(&nodes.presence), milestones.clone());
+        let run_advance = RunAdvance::new(
+            Arc::clone(&nodes.presence),
+            milestones.clone(),
+            outbox.clone(),
+        );
         Self(Arc::new(Services {
             store,
             hub,
@@ -134,6 +142,7 @@ impl Jobs {
             catalog,
             metrics,
             milestones,
+            outbox,
             limits,
             key,
             run_advance,

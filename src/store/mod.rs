@@ -8,8 +8,10 @@
 pub mod attempt;
 pub mod audit;
 mod budget;
+pub mod channel;
 pub mod claim;
 pub mod copy;
+pub mod delivery;
 pub mod diagnosis;
 pub mod enrolment;
 pub mod id;
@@ -20,6 +22,7 @@ mod migrate;
 #[cfg(feature = "postgres")]
 pub mod migrate_store;
 pub mod node;
+pub mod node_alarm;
 pub mod node_counts;
 mod node_search;
 pub mod node_status;
@@ -29,6 +32,7 @@ pub mod output;
 mod postgres;
 pub mod preset;
 pub mod retention;
+pub mod rule;
 pub mod run;
 pub mod schedule;
 pub mod server_state;

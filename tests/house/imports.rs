@@ -27,7 +27,9 @@ const FLOORS: &[&[&str]] = &[
     &["http"],
     &["auth"],
     &["signing"],
-    &["audit", "config", "hub", "presets", "nodes", "tls"],
+    &[
+        "audit", "config", "hub", "presets", "nodes", "outbox", "tls",
+    ],
     &["jobs"],
     &["runs", "schedules", "notify"],
     &["ops", "dashboard", "cli", "server"],

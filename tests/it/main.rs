@@ -53,6 +53,7 @@ mod migrate_store;
 mod node_edit;
 mod node_pages;
 mod nodes;
+mod notify;
 mod open_polls;
 mod openapi;
 mod ops;

@@ -9,6 +9,8 @@ use crate::harness::{Answer, Call, FakeAgent, Field, PASSWORD, Person, Server, i
 
 /// Stands for a code that holds.
 const CODE: &str = "hbe_";
+/// Stands for the channel that is there.
+const CHANNEL: &str = "channel";
 /// A preset that is saved in the app.
 const MINE: &str = "name: mine\ntargets: [any]\nsteps: [{ name: One, run: echo hi }]\n";
 const UNKNOWN: &str = "00000000-0000-7000-8000-000000000000";
@@ -59,6 +61,10 @@ struct World {
     ended: String,
     /// The operator's schedule.
     schedule: String,
+    /// A channel with a rule and a delivery.
+    channel: String,
+    rule: String,
+    delivery: String,
     /// The operator's runs by their state: RUNNING, PAUSED, CANCELLED, and RUNNING again.
     runs: [String; 4],
     token: String,
@@ -84,6 +90,14 @@ fn world() -> World {
     let ended = operator.queue("n1");
     agent.claim();
     agent.succeed(&ended);
+    let channel = id_of(&admin.post("/api/channels", &webhook()).gives(201).json());
+    let rule = json!({"channelId": channel, "on": ["job_failed"]});
+    let rule = id_of(&admin.post("/api/rules", &rule).gives(201).json());
+    let failed = operator.queue("n1");
+    agent.claim();
+    agent.complete(&failed, &json!({"exitCode": 1})).gives(200);
+    let deliveries = admin.get(&format!("/api/channels/{channel}/deliveries"));
+    let delivery = id_of(&deliveries.ok()["deliveries"][0]);
     let running = operator.queue("n1");
     agent.claim();
     let job = operator.queue("n1");
@@ -133,6 +147,9 @@ fn world() -> World {
         ended,
         runs,
         schedule: id_of(&schedule),
+        channel,
+        rule,
+        delivery,
     }
 }
 
@@ -235,6 +252,9 @@ impl Entry {
         let call = world.fit_call(self.who, self.method(), &(self.path)(world));
         match &self.body {
             Some(body) if body["code"] == CODE => call.json(&json!({"code": world.code})),
+            Some(body) if body["channelId"] == CHANNEL => {
+                call.json(&json!({"channelId": world.channel, "on": body["on"]}))
+            }
             Some(body) if body["signature"].is_string() => {
                 let path = format!("/api/jobs/{}/envelope", world.job);
                 let envelope = world.operator.get(&path).gives(200).text();
@@ -606,6 +626,64 @@ fn schedules() -> Vec<Entry> {
     ])
 }
 
+/// A channel whose receiver does not answer.
+fn webhook() -> Value {
+    json!({"name": "ops", "kind": "webhook", "settings": {"url": "http://127.0.0.1:1/"}})
+}
+
+/// Makes more of these than there may be.
+fn too_many(world: &World, path: &str, body: &Value) -> Answer {
+    loop {
+        let answer = world.admin.post(path, body).send();
+        if answer.status != 201 {
+            return answer;
+        }
+    }
+}
+
+fn notifications() -> Vec<Entry> {
+    fn channel(world: &World) -> String {
+        format!("/api/channels/{}", world.channel)
+    }
+    fn rule(world: &World) -> String {
+        format!("/api/rules/{}", world.rule)
+    }
+    fixed([
+        entry("GET /api/channels", Who::Admin, |_| "/api/channels".into()),
+        entry("POST /api/channels", Who::Admin, |_| "/api/channels".into())
+            .body(webhook())
+            .conflict(|world| too_many(world, "/api/channels", &webhook())),
+        entry("GET /api/channels/{id}", Who::Admin, channel).unknown(404),
+        entry("PATCH /api/channels/{id}", Who::Admin, channel)
+            .body(json!({"paused": false}))
+            .unknown(404),
+        entry("DELETE /api/channels/{id}", Who::Admin, channel).unknown(404),
+        entry("POST /api/channels/{id}/test", Who::Admin, |world| {
+            format!("{}/test", channel(world))
+        })
+        .unknown(404),
+        entry("GET /api/channels/{id}/deliveries", Who::Admin, |world| {
+            format!("{}/deliveries", channel(world))
+        })
+        .unknown(404),
+        entry("POST /api/deliveries/{id}/resend", Who::Admin, |world| {
+            format!("/api/deliveries/{}/resend", world.delivery)
+        })
+        .unknown(404),
+        entry("GET /api/rules", Who::Admin, |_| "/api/rules".into()),
+        entry("POST /api/rules", Who::Admin, |_| "/api/rules".into())
+            .body(json!({"channelId": CHANNEL, "on": ["job_failed"]}))
+            .conflict(|world| {
+                let body = json!({"channelId": world.channel, "on": ["job_failed"]});
+                too_many(world, "/api/rules", &body)
+            }),
+        entry("PATCH /api/rules/{id}", Who::Admin, rule)
+            .body(json!({"on": ["job_lost"]}))
+            .unknown(404),
+        entry("DELETE /api/rules/{id}", Who::Admin, rule).unknown(404),
+    ])
+}
+
 /// Does this to one of the operator's runs.
 fn act_on(world: &World, run: usize, action: &str) -> Answer {
     let path = format!("/api/runs/{}/{action}", world.runs[run]);
@@ -624,10 +702,18 @@ fn operations() -> Vec<Entry> {
 }
 
 fn table() -> Vec<Entry> {
-    [people(), nodes(), jobs(), runs(), schedules(), operations()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        people(),
+        nodes(),
+        jobs(),
+        runs(),
+        schedules(),
+        notifications(),
+        operations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The operations of the description, as `METHOD /path`, each with what is said of it.

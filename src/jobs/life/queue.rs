@@ -12,6 +12,7 @@ use crate::clock::{self, Timestamp};
 use crate::http::{FieldErrors, NamedValues};
 use crate::jobs::life::claim_times::ClaimTimes;
 use crate::jobs::life::sign::{SealedSecrets, Statement};
+use crate::jobs::notices::report_wait_of_job;
 use crate::jobs::{JobError, Jobs};
 use crate::presets::{ONE_OFF, Preset, Script, Values, render};
 use crate::signing::{CurrentKey, Signed};
@@ -134,10 +135,15 @@ impl Jobs {
         let sealed = self.seal(&job.id, &rendered.secrets)?;
         let signer = self.nodes.signer.current().await?;
         let bytes = job.script.len() + job.params.len();
+        let outbox = self.outbox.clone();
         let queued = self
             .store
             .write_large(bytes, move |tx| {
-                insert(tx, job, times, sealed, &signer, key)
+                let queued = insert(tx, job, times, sealed, &signer, key)?;
+                if let QueueOutcome::New(job) = &queued {
+                    report_wait_of_job(tx, &outbox, job)?;
+                }
+                Ok::<_, JobError>(queued)
             })
             .await?;
         if let QueueOutcome::New(job) = &queued {

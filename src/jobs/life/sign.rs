@@ -68,6 +68,14 @@ impl Jobs {
     }
 }
 
+impl Jobs {
+    /// Opens what [`Jobs::seal`] has sealed for the same id; `None` if the key file is another one.
+    pub fn unseal(&self, id: &str, sealed: &[u8]) -> Option<Secrets> {
+        let opened = self.0.key.unseal(id, sealed).ok();
+        opened.map(|(secrets, _)| secrets)
+    }
+}
+
 /// Signs every QUEUED job without an envelope. Called once, when a server creates its sign key:
 /// from then on, a row without an envelope never runs.
 pub fn sign_existing(

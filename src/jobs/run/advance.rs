@@ -10,8 +10,10 @@ use hyprbox_protocol::Refusal;
 
 use crate::clock;
 use crate::jobs::life::milestones::Milestones;
+use crate::jobs::notices::{report_job_end, report_run_end, report_wait_of_run};
 use crate::jobs::run::plan::{Plan, too_many_failures};
 use crate::nodes::{NodeStatus, Presence};
+use crate::outbox::{Outbox, PingKind};
 use crate::store::job::{Job, JobKind};
 use crate::store::run::{self, Run, RunProgress, RunStatus};
 use crate::store::{Change, StoreError, Tx, server_state};
@@ -24,13 +26,19 @@ const SKIP: &str = "skip";
 pub struct RunAdvance {
     presence: Arc<Presence>,
     milestones: Milestones,
+    outbox: Outbox,
 }
 
 impl RunAdvance {
-    pub(in crate::jobs) fn new(presence: Arc<Presence>, milestones: Milestones) -> Self {
+    pub(in crate::jobs) fn new(
+        presence: Arc<Presence>,
+        milestones: Milestones,
+        outbox: Outbox,
+    ) -> Self {
         Self {
             presence,
             milestones,
+            outbox,
         }
     }
 
@@ -79,14 +87,33 @@ impl RunAdvance {
             return Ok(());
         };
         if run.released_batch >= 0 {
+            self.ping(tx, &run, PingKind::Start);
             self.skip_offline(tx, &run, run.released_batch)?;
         }
+        report_wait_of_run(tx, &self.outbox, &run)?;
         self.advance(tx, run_id)
     }
 
     /// Counts and logs a job's end once the transaction is durable.
     pub(in crate::jobs) fn count_end(&self, tx: &mut dyn Tx, job: &Job) {
         self.milestones.ended(tx, job);
+    }
+
+    /// Reports the end of a single job to the channels that want it. `actor` is who ended it.
+    pub(in crate::jobs) fn report_end(
+        &self,
+        tx: &mut dyn Tx,
+        job: &Job,
+        actor: Option<&str>,
+    ) -> Result<(), StoreError> {
+        report_job_end(tx, &self.outbox, job, actor)
+    }
+
+    /// Calls the ping address of the run's schedule.
+    fn ping(&self, tx: &mut dyn Tx, run: &Run, kind: PingKind) {
+        if let Some(schedule_id) = &run.schedule_id {
+            self.outbox.ping(tx, schedule_id, kind);
+        }
     }
 
     /// Counts a job that was refused once the transaction is durable.
@@ -127,6 +154,13 @@ impl RunAdvance {
             RunStatus::Failed
         };
         run::finish(tx, run, status, clock::now())?;
+        let ping = if status == RunStatus::Succeeded {
+            PingKind::Success
+        } else {
+            PingKind::Failure
+        };
+        self.ping(tx, run, ping);
+        report_run_end(tx, &self.outbox, &run.id)?;
         for next in run::waiting_for(tx, &run.id)? {
             self.advance(tx, &next)?;
         }
@@ -135,6 +169,9 @@ impl RunAdvance {
 
     fn release_next(&self, tx: &mut dyn Tx, run: &mut Run) -> Result<(), StoreError> {
         let batch = run.released_batch + 1;
+        if batch == 0 {
+            self.ping(tx, run, PingKind::Start);
+        }
         self.skip_offline(tx, run, batch)?;
         let expires_at = match run.expires_in_seconds {
             Some(seconds) => Some(server_state::now(tx)?.plus_millis(seconds * 1_000)),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::record::{Job, JobStatus, job_columns, job_of_row};
 use crate::clock::Timestamp;
-use crate::store::{Row, Statement, StoreError, Tx, Value, read_all};
+use crate::store::{Row, Statement, StoreError, Tx, Value, read_all, values};
 
 /// A job that has started.
 #[derive(Debug, Clone)]
@@ -33,6 +33,24 @@ pub struct PastFilter {
     pub created_by: Option<String>,
     /// Only this job and older ones.
     pub upto: Option<String>,
+}
+
+/// Returns how the last 20 jobs ended that had the same preset and node as this one and were queued
+/// before it, newest first: the status and the message.
+pub fn past_outcomes(
+    tx: &mut dyn Tx,
+    job: &Job,
+) -> Result<Vec<(JobStatus, Option<String>)>, StoreError> {
+    static PAST: Statement = Statement::new(
+        "SELECT status, error_msg FROM jobs
+         WHERE node_id = $1 AND preset = $2 AND kind = 'apply' AND status IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+           AND id < $3
+         ORDER BY id DESC LIMIT 20",
+    );
+    let params = values![&job.node_id, &job.preset, &job.id];
+    read_all(tx.query(&PAST, params)?, |row| {
+        Ok((row.take()?, row.take()?))
+    })
 }
 
 /// Returns up to `limit` jobs that have started, newest first, among the newest `examined` jobs of

@@ -14,6 +14,7 @@ pub use change::{
 };
 pub use history::{
     PastFilter, PastJob, count_ended, count_unfinished_of, failed_since, last_steps, past,
+    past_outcomes,
 };
 pub use hold::{HoldKind, Holds};
 pub use list::{FoundJobs, JobFilter, JobSearch, JobWord, list, owners, search};
