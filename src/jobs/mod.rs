@@ -43,10 +43,13 @@ pub(crate) use repeat::Failures;
 pub use routes::{JobPage, cursor_of, idempotency_key};
 pub use run::access::{find_visible_run, record_run};
 pub use run::advance::RunAdvance;
-pub use run::plan::{Plan, PlanRequest};
+pub use run::plan::{BatchSize, Plan, PlanRequest};
 pub use run::step::RunStep;
 pub use run::view::RunView;
-pub use stored_secrets::{StoredSecretList, StoredSecretView, refuse_literal_secrets, secret_name};
+pub use stored_secrets::{
+    AllowedPreset, SetSecretRequest, StoredSecretDetail, StoredSecretList, StoredSecretView,
+    refuse_literal_secrets, secret_name,
+};
 pub use view::{HoldFacts, HoldView, JobDetail, JobView, SignedBy};
 
 use crate::auth::OperatorScope;

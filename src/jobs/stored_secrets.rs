@@ -27,12 +27,12 @@ const VALUE: &str = "value";
 
 /// The body of `PUT /api/secrets/:name`.
 #[derive(Deserialize, utoipa::ToSchema)]
-pub(super) struct SetSecretRequest {
+pub struct SetSecretRequest {
     /// 4 to 65,536 characters. The server never shows it again.
-    value: String,
+    pub value: String,
     /// The names of 1 to 100 presets, which may use it.
     #[schema(min_items = 1, max_items = 100)]
-    presets: Vec<String>,
+    pub presets: Vec<String>,
 }
 
 /// A stored secret. Its value is never shown.
@@ -58,13 +58,36 @@ pub struct StoredSecretList {
 
 /// A preset that may use a secret: one of the same name and another origin may not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct AllowedPreset {
-    name: String,
-    origin: String,
+pub struct AllowedPreset {
+    /// The preset's name.
+    pub name: String,
+    /// Its origin: `built-in`, `folder` or `app`.
+    pub origin: String,
+}
+
+/// A stored secret as the pages show it: with the origins of its presets.
+#[derive(Debug, Clone)]
+pub struct StoredSecretDetail {
+    /// The name by which params refer to it.
+    pub name: String,
+    /// The presets that may use it.
+    pub presets: Vec<AllowedPreset>,
+    /// The email of the ADMIN who set it last.
+    pub changed_by_email: String,
+    /// When it was set last.
+    pub changed_at: Timestamp,
+}
+
+impl StoredSecretDetail {
+    /// Whether this preset may use it.
+    pub fn is_for(&self, entry: &CatalogEntry) -> bool {
+        self.presets.contains(&AllowedPreset::of(entry))
+    }
 }
 
 impl AllowedPreset {
-    fn of(entry: &CatalogEntry) -> Self {
+    /// This preset, as a secret names it.
+    pub fn of(entry: &CatalogEntry) -> Self {
         Self {
             name: entry.preset.name.clone(),
             origin: entry.origin.layer().to_owned(),
@@ -221,7 +244,23 @@ impl Jobs {
         Ok(secrets.into_iter().map(StoredSecretView::from).collect())
     }
 
-    async fn set_secret(
+    /// All stored secrets with the origins of their presets.
+    pub async fn stored_secret_details(&self) -> Result<Vec<StoredSecretDetail>, JobError> {
+        let secrets = self
+            .store
+            .read(|tx| Ok::<_, JobError>(stored_secret::list(tx)?))
+            .await?;
+        let detail = |secret: StoredSecret| StoredSecretDetail {
+            presets: allowed(&secret.presets),
+            name: secret.name,
+            changed_by_email: secret.changed_by_email,
+            changed_at: secret.changed_at,
+        };
+        Ok(secrets.into_iter().map(detail).collect())
+    }
+
+    /// Stores a secret or replaces it; true if it is new.
+    pub async fn set_secret(
         &self,
         admin: &User,
         name: String,
@@ -267,7 +306,8 @@ impl Jobs {
         self.store.write(write).await
     }
 
-    async fn remove_secret(&self, admin: &User, name: String) -> Result<(), JobError> {
+    /// Removes a secret that no schedule names.
+    pub async fn remove_secret(&self, admin: &User, name: String) -> Result<(), JobError> {
         let actor = admin.email.clone();
         let write = move |tx: &mut dyn Tx| {
             stored_secret::lock(tx)?;

@@ -123,6 +123,7 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<RunFilter, ApiE
         created_by: (scope == Scope::Mine).then(|| user.id.clone()),
         statuses: query.all("status").map(status).collect::<Result<_, _>>()?,
         preset: query.get("preset").map(str::to_owned),
+        schedule_id: None,
         before: cursor_of(query)?,
     })
 }

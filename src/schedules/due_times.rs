@@ -15,7 +15,8 @@ pub(super) struct DueTimes {
 
 /// A due time in UTC and by the schedule's own clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DueTime {
+pub struct DueTime {
+    /// UTC.
     pub at: Timestamp,
     /// RFC 3339 with the zone's offset.
     pub local: String,
@@ -44,6 +45,33 @@ pub(super) fn find_zone(name: &str) -> Result<TimeZone, String> {
         _ => "use a name such as Europe/Berlin".to_owned(),
     };
     Err(format!("is not an IANA time zone; {hint}"))
+}
+
+/// The names that a person chooses from: those of places, and UTC.
+pub fn time_zones() -> Vec<String> {
+    const AREAS: [&str; 10] = [
+        "Africa",
+        "America",
+        "Antarctica",
+        "Arctic",
+        "Asia",
+        "Atlantic",
+        "Australia",
+        "Europe",
+        "Indian",
+        "Pacific",
+    ];
+    let mut names: Vec<String> = jiff::tz::db()
+        .available()
+        .map(|name| name.to_string())
+        .filter(|name| {
+            name.split_once('/')
+                .is_some_and(|(area, _)| AREAS.contains(&area))
+        })
+        .collect();
+    names.push("UTC".to_owned());
+    names.sort();
+    names
 }
 
 impl DueTimes {

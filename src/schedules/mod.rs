@@ -1,11 +1,13 @@
 //! Schedules: each queues a run at the times of a cron expression, in a time zone.
 
 mod access;
+mod board;
 mod cron;
 mod due;
 mod due_times;
 mod edit;
 mod error;
+mod preview;
 mod request;
 mod routes;
 mod run_now;
@@ -14,7 +16,10 @@ mod view;
 
 use utoipa_axum::router::OpenApiRouter;
 
+pub use board::{ScheduleBoard, SchedulePage, ScheduleRow};
+pub use due_times::{DueTime, time_zones};
 pub use error::ScheduleError;
+pub use preview::upcoming_times;
 pub use request::{Missed, Overlap, ScheduleChange, ScheduleRequest};
 pub use view::{ScheduleList, ScheduleView, SlotPage, SlotView};
 

@@ -8,20 +8,15 @@ use serde_json::{Map, Value};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::cron::Cron;
-use super::due_times::{DueTimes, find_zone};
 use super::{
     ScheduleChange, ScheduleError, ScheduleList, ScheduleRequest, ScheduleView, Schedules,
-    SlotPage, SlotView,
+    SlotPage, SlotView, upcoming_times,
 };
 use crate::auth::{Operator, Viewer};
-use crate::clock::{self, Timestamp};
-use crate::http::{ApiError, FieldErrors, JsonBody, JsonWithValue, Path, Query};
+use crate::clock::Timestamp;
+use crate::http::{ApiError, JsonBody, JsonWithValue, Path, Query};
 use crate::jobs::RunView;
 use crate::store::{Tx, schedule};
-
-/// How many due times a preview shows.
-const PREVIEW: usize = 5;
 
 /// The body of `POST /api/schedules/preview`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -182,14 +177,7 @@ async fn preview(
     Viewer(_): Viewer,
     JsonBody(request): JsonBody<PreviewRequest>,
 ) -> Result<axum::Json<Preview>, ApiError> {
-    let mut faults = FieldErrors::default();
-    let cron = Cron::parse(&request.cron).map_err(|rule| faults.add("cron", rule));
-    let zone = find_zone(&request.time_zone).map_err(|rule| faults.add("timeZone", rule));
-    faults.into_result()?;
-    let times = match (cron, zone) {
-        (Ok(cron), Ok(zone)) => DueTimes::new(cron, zone).upcoming(clock::now(), PREVIEW),
-        _ => Vec::new(),
-    };
+    let times = upcoming_times(&request.cron, &request.time_zone)?;
     let times = times.into_iter().map(|time| PreviewTime {
         utc: time.at,
         local: time.local,

@@ -28,6 +28,7 @@ mod node_search;
 pub mod node_status;
 pub mod node_token;
 pub mod output;
+pub mod past_slot;
 #[cfg(feature = "postgres")]
 mod postgres;
 pub mod preset;

@@ -184,6 +184,14 @@ pub fn due(tx: &mut dyn Tx, now: Timestamp, limit: u64) -> Result<Vec<Schedule>,
     read_all(tx.peek(&DUE, values![now, limit])?, schedule_of_row)
 }
 
+/// Returns up to `limit` schedules that are not paused, the next due first.
+pub fn upcoming(tx: &mut dyn Tx, limit: u64) -> Result<Vec<Schedule>, StoreError> {
+    static UPCOMING: Statement = select_schedules!(
+        "WHERE paused = 0 AND next_due_at IS NOT NULL ORDER BY next_due_at, id LIMIT $1"
+    );
+    read_all(tx.query(&UPCOMING, values![limit])?, schedule_of_row)
+}
+
 /// Sets the first due time without a slot.
 pub fn set_next_due(
     tx: &mut dyn Tx,

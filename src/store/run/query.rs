@@ -102,6 +102,8 @@ pub struct RunFilter {
     /// Any status if empty.
     pub statuses: Vec<RunStatus>,
     pub preset: Option<String>,
+    /// The schedule that made it.
+    pub schedule_id: Option<String>,
     /// Only runs older than the run with this id.
     pub before: Option<String>,
 }
@@ -119,6 +121,9 @@ pub fn list(tx: &mut dyn Tx, filter: &RunFilter, limit: u64) -> Result<Vec<Run>,
     }
     if let Some(preset) = &filter.preset {
         condition("preset =", preset.into());
+    }
+    if let Some(schedule) = &filter.schedule_id {
+        condition("schedule_id =", schedule.into());
     }
     if let Some(id) = &filter.before {
         condition("id <", id.into());
