@@ -2,7 +2,7 @@
 
 const everywhere = [
   [`${/Mac|iPhone|iPad/.test(navigator.platform) ? '⌘' : 'Ctrl'} K`, 'go to a node, preset, job, run or page; run a preset'],
-  ['g o', 'overview'], ['g j', 'jobs'], ['g r', 'runs'], ['g n', 'nodes'], ['g p', 'presets'],
+  ['g o', 'overview'], ['g j', 'jobs'], ['g r', 'runs'], ['g s', 'schedules'], ['g n', 'nodes'], ['g p', 'presets'],
   ['/', 'search'], ['?', 'this list'], ['Esc', 'close what is open'],
 ];
 const job = [

@@ -64,7 +64,7 @@ toggle.addEventListener('click', () => {
 
 // Keys: Ctrl+K opens the palette, `g` and a letter go to a page, `/` searches, `?` lists all keys.
 // Single letters are letters in text fields.
-const places = { o: '/', j: '/jobs', r: '/runs', n: '/nodes', p: '/presets' };
+const places = { o: '/', j: '/jobs', r: '/runs', s: '/schedules', n: '/nodes', p: '/presets' };
 const [find, keys] = ['find', 'show-keys'].map((id) => document.getElementById(id));
 const openPalette = () => import('./palette.js').then(({ togglePalette }) => togglePalette());
 const showKeys = () => import('./keys.js').then(({ showKeys }) => showKeys());

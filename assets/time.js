@@ -28,6 +28,14 @@ export function ago(ms) {
   return `${Math.floor(ms / DAY)} d ago`;
 }
 
+export function ahead(ms) {
+  if (ms < SECOND) return 'now';
+  if (ms < MINUTE) return `in ${Math.floor(ms / SECOND)} s`;
+  if (ms < HOUR) return `in ${Math.floor(ms / MINUTE)} min`;
+  if (ms < 2 * DAY) return `in ${Math.floor(ms / HOUR)} h`;
+  return `in ${Math.floor(ms / DAY)} d`;
+}
+
 /** What is left of a job's usual time. */
 export function left(ms) {
   if (ms <= 0) return 'longer than usual';
@@ -46,6 +54,7 @@ function set(element, text) {
 export function tick(root = document) {
   const at = now();
   for (const element of root.querySelectorAll('time[data-ago]')) set(element, ago(at - Date.parse(element.dateTime)));
+  for (const element of root.querySelectorAll('time[data-ahead]')) set(element, ahead(Date.parse(element.dateTime) - at));
   for (const element of root.querySelectorAll('[data-since]')) set(element, span(at - Number(element.dataset.since)));
   for (const element of root.querySelectorAll('[data-until]')) set(element, left(Number(element.dataset.until) - at));
   for (const bar of root.querySelectorAll('progress[data-at]')) bar.value = Number(bar.dataset.position) + at - Number(bar.dataset.at);

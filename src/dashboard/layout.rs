@@ -156,6 +156,7 @@ fn header(page: &Page<'_>) -> Markup {
                         (entry(page, "/", "Overview"))
                         (entry(page, "/jobs", "Jobs"))
                         (entry(page, "/runs", "Runs"))
+                        (entry(page, "/schedules", "Schedules"))
                         (entry(page, "/nodes", "Nodes"))
                         (entry(page, "/presets", "Presets"))
                     }

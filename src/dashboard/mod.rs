@@ -53,6 +53,8 @@ mod run_form;
 mod run_words;
 mod runs;
 mod saved_form;
+mod schedules;
+mod secrets;
 mod session_end;
 mod setup;
 mod shell;
@@ -72,6 +74,7 @@ pub use not_found::not_found;
 use crate::auth::Auth;
 use crate::jobs::Jobs;
 use crate::runs::Runs;
+use crate::schedules::Schedules;
 
 /// The services behind the pages.
 #[derive(Clone)]
@@ -79,6 +82,7 @@ struct Site {
     auth: Auth,
     jobs: Jobs,
     runs: Runs,
+    schedules: Schedules,
     /// The OpenAPI document.
     api: Bytes,
 }
@@ -109,10 +113,15 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ("/jobs/{id}/cancel", &["scope"]),
     ("/jobs/{id}/compare", &["with", "scope"]),
     ("/palette", &["q"]),
-    ("/runs", &["state", "preset", "scope", "cursor"]),
+    ("/runs", &["state", "preset", "schedule", "scope", "cursor"]),
     ("/runs/{id}", &["scope", "state", "view"]),
     ("/runs/{id}/rows", &["scope", "state", "job"]),
     ("/runs/{id}/{action}", &["scope"]),
+    ("/schedules", &["q", "after"]),
+    ("/schedules/new", &["preset", "node"]),
+    ("/schedules/{id}", &["before"]),
+    ("/schedules/{id}/edit", &["preset"]),
+    ("/secrets", &["name"]),
     (
         "/audit",
         &["actor", "action", "job", "node", "before", "as"],
@@ -125,6 +134,7 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
     let site = Site {
         auth,
         jobs,
+        schedules: Schedules::new(runs.clone()),
         runs,
         api,
     };
@@ -173,6 +183,19 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
         .route("/runs/{id}", get(run::show))
         .route("/runs/{id}/rows", get(run::show_rows))
         .route("/runs/{id}/{action}", post(run::act))
+        .route("/schedules", get(schedules::show_list))
+        .route(
+            "/schedules/new",
+            get(schedules::show_new).post(schedules::submit_new),
+        )
+        .route("/schedules/{id}", get(schedules::show_one))
+        .route(
+            "/schedules/{id}/edit",
+            get(schedules::show_edit).post(schedules::submit_edit),
+        )
+        .route("/schedules/{id}/{action}", post(schedules::act))
+        .route("/secrets", get(secrets::show).post(secrets::submit))
+        .route("/secrets/{name}/remove", post(secrets::remove))
         .route("/palette", get(palette::show))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))

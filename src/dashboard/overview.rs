@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::first_run::FirstSteps;
 use super::job_rows::JobRows;
 use super::layout::{self, Page};
-use super::{Site, history, parts, runs, words};
+use super::{Site, history, parts, runs, schedules, words};
 use crate::auth::{Role, User, Viewer};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, Query};
@@ -49,6 +49,7 @@ struct Content<'c> {
     nodes: Vec<NodeView>,
     /// Number of ONLINE nodes, and of all.
     counts: (usize, usize),
+    schedules: schedules::Overview,
     in_the_clear: bool,
     /// What a new server still lacks.
     first: Option<FirstSteps>,
@@ -90,6 +91,8 @@ pub(super) async fn show(
         presets: site.jobs.presets().await?,
         nodes: nodes_by_need(&site).await?,
         counts: site.jobs.nodes.presence.count_online(),
+        schedules: schedules::Overview::load(&site, clock::now().plus_millis(-24 * HOUR_MS))
+            .await?,
         in_the_clear: user.role == Role::Admin && site.auth.is_in_the_clear(&asked),
         first: FirstSteps::load(&site, &user).await?,
     };
@@ -198,6 +201,7 @@ fn body(site: &Site, content: &Content<'_>) -> Markup {
                 }
             }
             div {
+                (content.schedules.draw(site, user))
                 section aria-labelledby="nodes-h" {
                     div.head { h2 #nodes-h { "Nodes" } a href="/nodes" { "All nodes" } }
                     div #nodes data-region data-shows="nodes" { (nodes(content)) }

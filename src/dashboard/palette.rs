@@ -23,11 +23,14 @@ const RUNS: u64 = 50;
 const LONGEST: usize = 200;
 
 /// The pages: words, address, role.
-const PAGES: [(&str, &str, Role); 16] = [
+const PAGES: [(&str, &str, Role); 19] = [
     ("Overview", "/", Role::Viewer),
     ("Jobs", "/jobs", Role::Viewer),
     ("Failed jobs", "/jobs?state=failed", Role::Viewer),
     ("Runs", "/runs", Role::Viewer),
+    ("Schedules", "/schedules", Role::Viewer),
+    ("New schedule", "/schedules/new", Role::Operator),
+    ("Stored secrets", "/secrets", Role::Operator),
     ("Nodes", "/nodes", Role::Viewer),
     ("Offline nodes", "/nodes?state=offline", Role::Viewer),
     ("Add a node", "/nodes#f-id", Role::Admin),

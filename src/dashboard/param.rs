@@ -202,10 +202,95 @@ pub(super) fn typed(param: &Param, form: &Form) -> Option<String> {
         .map(|text| text.replace("\r\n", "\n"))
 }
 
+/// The name of the stored secret that was chosen for this field.
+pub(super) fn stored_secret(param: &Param, form: &Form) -> Option<String> {
+    let is_secret = param.kind == ParamKind::Secret;
+    let chosen = form.filled(&format!("s.{}", param.name));
+    chosen.filter(|_| is_secret)
+}
+
+/// The field of a secret that only takes a stored one, with their names.
+pub(super) fn draw_stored(
+    param: &Param,
+    chosen: &str,
+    names: &[String],
+    fault: Option<&str>,
+    may_store: bool,
+) -> Markup {
+    let id = format!("f-s.{}", param.name);
+    let label = match param.required {
+        true => param.name.clone(),
+        false => format!("{} (optional)", param.name),
+    };
+    let hint = hint_of_stored(param, names.is_empty());
+    html! {
+        (around(&id, &label, Some(&hint), fault, stored_select(param, &id, chosen, names, (param.required, "Choose…"), fault)))
+        @if names.is_empty() && may_store { p { a href="/secrets" { "Store a secret" } } }
+    }
+}
+
+fn hint_of_stored(param: &Param, has_none: bool) -> String {
+    let about = match has_none {
+        true => "No stored secret is for this preset. An ADMIN can store one",
+        false => "A stored secret",
+    };
+    match param.description.trim() {
+        "" => about.to_owned(),
+        description => format!("{description} · {about}"),
+    }
+}
+
+fn stored_select(
+    param: &Param,
+    id: &str,
+    chosen: &str,
+    names: &[String],
+    (is_required, nothing): (bool, &str),
+    fault: Option<&str>,
+) -> Markup {
+    // One that was chosen stays, so that its fault is understood.
+    let is_gone = !chosen.is_empty() && !names.iter().any(|name| name == chosen);
+    html! {
+        select id=(id) name=(format!("s.{}", param.name)) required[is_required] aria-describedby=(described_by(id)) aria-invalid=[fault.map(|_| "true")] {
+            option value="" { (nothing) }
+            @if is_gone { option value=(chosen) selected { (chosen) } }
+            @for name in names { option value=(name) selected[name == chosen] { (name) } }
+        }
+    }
+}
+
+/// The field of a secret that is typed, or taken from a stored one.
+pub(super) fn draw_secret(
+    param: &Param,
+    chosen: &str,
+    names: &[String],
+    fault: Option<&str>,
+) -> Markup {
+    if names.is_empty() && chosen.is_empty() {
+        return draw(param, None, fault);
+    }
+    let id = format!("f-s.{}", param.name);
+    let label = format!("{}: stored secret (optional)", param.name);
+    let hint = "Is used in place of a typed value";
+    // Either of both fields is enough, which the server checks.
+    let typed = Param {
+        required: false,
+        ..param.clone()
+    };
+    html! {
+        (around(&id, &label, Some(hint), None, stored_select(param, &id, chosen, names, (false, "None: the value below"), None)))
+        (draw(&typed, None, fault))
+    }
+}
+
 /// The params of a request, as JSON.
 pub(super) fn json<'p>(params: impl Iterator<Item = &'p Param>, form: &Form) -> Map<String, Value> {
+    let read = |param: &Param| match stored_secret(param, form) {
+        Some(name) => Some(serde_json::json!({ "secret": name })),
+        None => value(param, typed(param, form)?),
+    };
     params
-        .filter_map(|param| Some((param.name.clone(), value(param, typed(param, form)?)?)))
+        .filter_map(|param| Some((param.name.clone(), read(param)?)))
         .collect()
 }
 
@@ -272,6 +357,19 @@ steps:
         let wanted = serde_json::json!({"port": 2222, "count": 7, "on": true, "maybe": false, "color": "red",
             "greeting": "a\nb", "note": "x", "token": "s3cret"});
         assert_eq!(read(body), wanted);
+    }
+
+    #[test]
+    fn a_stored_secret_counts_before_a_typed_value() {
+        assert_eq!(
+            read("s.token=restic&p.token=typed&p.on=true"),
+            serde_json::json!({"token": {"secret": "restic"}, "on": true})
+        );
+        // Only a secret has one.
+        assert_eq!(
+            read("s.note=restic&s.token=&p.token=typed&p.on=true"),
+            serde_json::json!({"token": "typed", "on": true})
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::node_picker::Picker;
 use super::preset_values::{FormValues, expiry_of, new_key, timeout_of};
 use super::preview::Preview;
 use super::run_form::{self, RunFields, Submitted};
-use super::{Site, history, param, presets, saved_form, words};
+use super::{Site, history, param, presets, saved_form, secrets, words};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, FieldErrors, Path, Query};
 use crate::jobs::{
@@ -241,6 +241,7 @@ async fn page(
         }
     };
     let presets = site.jobs.presets().await?;
+    let secrets = secrets::names_for(site, user, entry).await?;
     let has_versions = presets.saved_version(&preset.name).is_some();
     // Everybody's, for those who may read them: what is usual does not depend on who asks.
     let scope = match site.jobs.reads_all(user) {
@@ -263,7 +264,7 @@ async fn page(
                     p { (words::prose(part.trim())) }
                 }
             }
-            @if user.role >= Role::Operator { (form(preset, &node, filled, error, shown.matched.as_ref())) }
+            @if user.role >= Role::Operator { (form(preset, &node, filled, &secrets, error, shown.matched.as_ref())) }
             @else { p.none { "Queueing jobs requires the role OPERATOR. Yours is VIEWER." } }
         }
         (history)
@@ -289,6 +290,7 @@ fn more(site: &Site, user: &User, entry: &CatalogEntry, has_versions: bool) -> M
             @if user.role == Role::Admin && site.jobs.saves_presets() {
                 a.button href=(format!("/presets/{name}/edit")) { "Edit" }
             }
+            @if user.role >= Role::Operator { a.button href=(format!("/schedules/new?preset={name}")) { "Schedule this" } }
             @if has_versions { a.button href=(format!("/presets/{name}/versions")) { "Versions" } }
         }
     }
@@ -298,6 +300,7 @@ fn form(
     preset: &Preset,
     node: &Markup,
     filled: &FormValues,
+    secrets: &[String],
     error: Option<&ApiError>,
     matched: Option<&DryRun>,
 ) -> Markup {
@@ -379,8 +382,9 @@ fn form(
             @else { button hidden name="do" value="queue" data-ask=[ask.as_ref()] data-sure=[sure] {} }
             (switch(preset, filled))
             (node)
-            @for ((param, path), value) in preset.params.iter().zip(&paths).zip(&filled.values) {
-                (param::draw(param, Some(value), faults.at(path)))
+            @for (((param, path), value), stored) in preset.params.iter().zip(&paths).zip(&filled.values).zip(&filled.stored) {
+                @if param.kind == ParamKind::Secret { (param::draw_secret(param, stored, secrets, faults.at(path))) }
+                @else { (param::draw(param, Some(value), faults.at(path))) }
             }
             details open[has_fault || filled.has_times()] {
                 summary { "More" }
@@ -393,6 +397,7 @@ fn form(
                 @else if filled.asks { button.danger name="do" value="confirmed" { "Queue it anyway" } }
                 @else { button.primary name="do" value="queue" data-ask=[ask.as_ref()] data-sure=[sure] { "Queue" } }
                 button name="do" value="preview" formnovalidate { "Show the script" }
+                button name="do" value="schedule" formnovalidate formaction=(format!("/schedules/new?preset={}", preset.name)) { "Schedule this" }
             }
             @if filled.run.is_some() {
                 div #matches aria-live="polite" { @if let Some(matched) = matched { (run_form::matches(preset, matched)) } }

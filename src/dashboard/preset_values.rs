@@ -26,6 +26,8 @@ pub(super) struct FormValues {
     pub(super) expiry: String,
     /// One per param, in the preset's order.
     pub(super) values: Vec<String>,
+    /// The names of stored secrets, one per param as well.
+    pub(super) stored: Vec<String>,
     /// The idempotency key: a form that is sent twice queues one job.
     pub(super) key: String,
 }
@@ -41,6 +43,7 @@ impl FormValues {
             not_before: String::new(),
             expiry: String::new(),
             values: preset.params.iter().map(param::default_text).collect(),
+            stored: vec![String::new(); preset.params.len()],
             key: new_key(),
         }
     }
@@ -50,6 +53,7 @@ impl FormValues {
         let is_key =
             (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
         let typed = |param| param::typed(param, form).unwrap_or_default();
+        let stored = |param| param::stored_secret(param, form).unwrap_or_default();
         Self {
             node: form.text("node").trim().to_owned(),
             run: (form.0.get("on") == Some("many")).then(|| RunFields::typed(form)),
@@ -59,6 +63,7 @@ impl FormValues {
             not_before: form.text("not_before").trim().to_owned(),
             expiry: form.text("expiry").trim().to_owned(),
             values: preset.params.iter().map(typed).collect(),
+            stored: preset.params.iter().map(stored).collect(),
             key: if is_key { key } else { String::new() },
         }
     }

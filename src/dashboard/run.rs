@@ -10,7 +10,7 @@ use axum::response::Redirect;
 use maud::{Markup, html};
 
 use super::layout::{self, Page};
-use super::{Site, form, job, parts, run_words, runs, words};
+use super::{Site, form, job, parts, run_words, runs, schedules, words};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{RunView, Scope};
@@ -38,6 +38,10 @@ pub(super) async fn show(
         Some(job) => script_steps(&site.jobs.script(job.id.clone()).await?),
         None => Vec::new(),
     };
+    let schedule = match &run.schedule_id {
+        Some(id) => Some(schedules::link_of_run(&site, id).await?),
+        None => None,
+    };
     let state = query.get("state").unwrap_or_default();
     let is_over = run.status.is_final();
     let (mark, icon) = run_words::tab(&run);
@@ -50,7 +54,7 @@ pub(super) async fn show(
             (actions(&run, &user, scope))
         }
         (head(&run, scope, state))
-        (facts(&run))
+        (facts(&run, schedule))
         (job::params(&run.params))
         (table(&jobs, &site.jobs.paused_nodes().await?, &steps, scope, state))
     };
@@ -198,12 +202,13 @@ fn icon(state: &str) -> &str {
     }
 }
 
-fn facts(run: &RunView) -> Markup {
+fn facts(run: &RunView, schedule: Option<Markup>) -> Markup {
     let plan = &run.plan;
     html! {
         dl.facts {
             div { dt { "Queued" } dd { (words::moment(run.created_at)) } }
             div { dt { "By" } dd { bdi { (run.created_by_email) } } }
+            @if let Some(schedule) = schedule { div { dt { "By the schedule" } dd { (schedule) } } }
             @if let Some(selector) = &run.selector { div { dt { "Selector" } dd { code { (words::visible(selector)) } } } }
             @if plan.canary > 0 { div { dt { "Canary" } dd { (words::count(plan.canary, "node", "nodes")) } } }
             div { dt { "Batch" } dd { (plan.batch.words()) } }

@@ -8,14 +8,16 @@ use super::form::{Faults, Form, Input, around, described_by, toggle};
 use super::node_picker::{LISTED_MAX, node_words};
 use super::{Site, words};
 use crate::auth::User;
-use crate::http::{ApiError, NamedValues};
-use crate::jobs::{ClaimTimes, Idempotency, PlanRequest};
+use crate::http::{ApiError, FieldErrors, NamedValues};
+use crate::jobs::{BatchSize, ClaimTimes, Idempotency, PlanRequest};
 use crate::nodes::{NodeStatus, NodeView};
 use crate::presets::{Preset, Risk};
 use crate::runs::{CreateOutcome, DryRun, IfOffline, RunRequest};
+use crate::schedules::ScheduleView;
 
 /// Rows of the table of nodes that match.
 const SHOWN_MAX: usize = 200;
+const WHOLE_NUMBER: &str = "must be a whole number";
 
 /// The typed values.
 #[derive(Debug, Default)]
@@ -64,6 +66,74 @@ impl RunFields {
         }
     }
 
+    /// The values of a schedule.
+    pub(super) fn of_schedule(schedule: &ScheduleView) -> Self {
+        let plan = &schedule.plan;
+        // Defaults are not typed in.
+        let count = |count: u64| match count {
+            0 => String::new(),
+            count => count.to_string(),
+        };
+        Self {
+            selector: schedule.selector.clone().unwrap_or_default(),
+            nodes: schedule.nodes.clone().unwrap_or_default(),
+            canary: count(plan.canary),
+            batch: match plan.batch {
+                BatchSize::Percent(100) => String::new(),
+                BatchSize::Percent(percent) => format!("{percent}%"),
+                BatchSize::Nodes(nodes) => nodes.to_string(),
+            },
+            pause: count(plan.pause_seconds),
+            failures: count(plan.max_failures),
+            skips_offline: schedule.if_offline == IfOffline::Skip,
+            shown: String::new(),
+        }
+    }
+
+    /// With this node, if no nodes are chosen yet.
+    pub(super) fn or_node(mut self, node: String) -> Self {
+        if self.selector.is_empty() && self.nodes.is_empty() && !node.is_empty() {
+            self.nodes.push(node);
+        }
+        self
+    }
+
+    /// Adds the nodes and the plan to the body of a schedule.
+    pub(super) fn fill(&self, body: &mut Map<String, Value>, faults: &mut FieldErrors) {
+        let mut count = |field: &str, text: &str| match (text, text.parse::<i64>()) {
+            ("", _) => Value::Null,
+            (_, Ok(count)) => count.into(),
+            (_, Err(_)) => {
+                faults.add(field, WHOLE_NUMBER);
+                Value::Null
+            }
+        };
+        let plan = serde_json::json!({
+            "canary": count("plan.canary", &self.canary),
+            "pauseSeconds": count("plan.pauseSeconds", &self.pause),
+            "maxFailures": count("plan.maxFailures", &self.failures),
+            "batch": self.batch(),
+        });
+        let has_selector = !self.selector.is_empty();
+        if has_selector {
+            body.insert("selector".to_owned(), self.selector.as_str().into());
+        }
+        // Both are refused by the API, and so is neither.
+        if !self.nodes.is_empty() || !has_selector {
+            body.insert("nodes".to_owned(), self.nodes.clone().into());
+        }
+        body.insert("plan".to_owned(), plan);
+        let offline = if self.skips_offline { "skip" } else { "wait" };
+        body.insert("ifOffline".to_owned(), offline.into());
+    }
+
+    /// The size of a batch: a number, or a percentage as it was typed.
+    fn batch(&self) -> Option<Value> {
+        let text = self.batch.as_str();
+        let number = text.parse::<u64>().map(Value::from);
+        (!text.is_empty()).then(|| number.unwrap_or_else(|_| text.into()))
+    }
+
     /// The request for these values.
     pub(super) fn request(
         &self,
@@ -75,16 +145,9 @@ impl RunFields {
         let count = |field: &str, text: &str| match text {
             "" => Ok(None),
             text => text.parse::<i64>().map(Some).map_err(|_| {
-                ApiError::bad_request("bad_input", format!("{field}: must be a whole number"))
-                    .with_field(field, "must be a whole number")
+                ApiError::bad_request("bad_input", format!("{field}: {WHOLE_NUMBER}"))
+                    .with_field(field, WHOLE_NUMBER)
             }),
-        };
-        let batch = match self.batch.as_str() {
-            "" => None,
-            text => Some(
-                text.parse::<u64>()
-                    .map_or_else(|_| text.into(), Value::from),
-            ),
         };
         let has_selector = !self.selector.is_empty();
         let has_nodes = !self.nodes.is_empty() || !has_selector;
@@ -96,7 +159,7 @@ impl RunFields {
             kind: None,
             plan: Some(PlanRequest {
                 canary: count("plan.canary", &self.canary)?,
-                batch,
+                batch: self.batch(),
                 pause_seconds: count("plan.pauseSeconds", &self.pause)?,
                 max_failures: count("plan.maxFailures", &self.failures)?,
             }),

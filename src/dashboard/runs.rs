@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::job_rows::chosen_params;
 use super::layout::{self, Page};
-use super::{Site, parts, run_words, words};
+use super::{Site, parts, run_words, schedules, words};
 use crate::auth::{User, Viewer};
 use crate::http::{ApiError, Query};
 use crate::jobs::{RunView, Scope};
@@ -42,13 +42,19 @@ pub(super) async fn show(
         created_by: (scope == Scope::Mine).then(|| user.id.clone()),
         statuses: known.map(|(_, _, status)| *status).into_iter().collect(),
         preset: Some(preset.to_owned()).filter(|preset| !preset.is_empty()),
+        schedule_id: query.get("schedule").map(str::to_owned),
         before: crate::jobs::cursor_of(&query)?,
     };
     let page = site.runs.page(filter, PAGE).await?;
     let presets = site.jobs.presets().await?;
-    let mut pairs = vec![("state", state), ("preset", preset)];
+    let schedule = query.get("schedule").unwrap_or_default();
+    let name = match schedule {
+        "" => None,
+        id => Some(schedules::link_of_run(&site, id).await?),
+    };
+    let mut pairs = vec![("state", state), ("preset", preset), ("schedule", schedule)];
     pairs.retain(|(_, value)| !value.is_empty());
-    let body = body((&site, &user, scope), &page, &presets, &pairs);
+    let body = body((&site, &user, scope), &page, &presets, &pairs, name);
     let drawn = Page::new("Runs", body)
         .for_user(Some(&user))
         .under("/runs")
@@ -61,6 +67,7 @@ fn body(
     page: &RunPage,
     presets: &Snapshot,
     pairs: &[(&str, &str)],
+    schedule: Option<Markup>,
 ) -> Markup {
     let chosen = |name: &str| {
         let pair = pairs.iter().find(|(known, _)| *known == name);
@@ -78,7 +85,9 @@ fn body(
     }
     html! {
         div.head { h1 { "Runs" } (parts::scope_switch(site, user, scope, "/runs", pairs)) }
+        @if let Some(schedule) = schedule { p { "Runs of the schedule " (schedule) } }
         form.filters action="/runs" {
+            @if !chosen("schedule").is_empty() { input type="hidden" name="schedule" value=(chosen("schedule")); }
             @if let Some((name, value)) = parts::list_scope(user, scope) { input type="hidden" name=(name) value=(value); }
             label.unseen for="by-state" { "State" }
             select #by-state name="state" {

@@ -84,7 +84,9 @@ pub(super) fn has_fields(path: &str) -> bool {
         parts[..],
         ["presets", _]
             | ["presets", _, "edit" | "new" | "import"]
-            | ["exec"]
+            | ["schedules", "new"]
+            | ["schedules", _, "edit"]
+            | ["exec" | "secrets"]
             | ["nodes"]
             | ["users"]
             | ["account", "tokens" | "password"]

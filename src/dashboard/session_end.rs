@@ -15,14 +15,14 @@ use crate::presets::ParamKind;
 /// the fields of the sign-in.
 const LONGEST: usize = 56 * 1024;
 /// Fields that are never saved.
-const NEVER: [&str; 2] = ["password", "old"];
+const NEVER: [&str; 3] = ["password", "old", "secret"];
 
 /// The page that has the button which posts to this path.
 fn page_of(path: &str) -> String {
     let parts: Vec<_> = path.split('/').skip(1).collect();
     match parts[..] {
-        [kind @ ("jobs" | "nodes"), id, ..] => format!("/{kind}/{id}"),
-        [kind @ ("users" | "account"), ..] => format!("/{kind}"),
+        [kind @ ("jobs" | "nodes" | "schedules"), id, ..] => format!("/{kind}/{id}"),
+        [kind @ ("users" | "account" | "secrets"), ..] => format!("/{kind}"),
         _ => "/".to_owned(),
     }
 }

@@ -41,6 +41,24 @@ pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// How long until a time, in one unit: `now`, `in 12 s`, `in 9 h`.
+pub(super) fn ahead(at: Timestamp, now: Timestamp) -> String {
+    match at.millis_since(now) {
+        ms if ms < SECOND => "now".to_owned(),
+        ms if ms < MINUTE => format!("in {} s", ms / SECOND),
+        ms if ms < HOUR => format!("in {} min", ms / MINUTE),
+        ms if ms < 2 * DAY => format!("in {} h", ms / HOUR),
+        ms => format!("in {} d", ms / DAY),
+    }
+}
+
+/// How long until a time, updated while the page is open, with the time as its title.
+pub(super) fn ahead_of(at: Timestamp) -> Markup {
+    html! {
+        time datetime=(at.to_string()) data-ahead title=(plain_time(at)) { (ahead(at, clock::now())) }
+    }
+}
+
 /// `2026-11-24 09:30:00 UTC`
 pub(super) fn plain_time(at: Timestamp) -> String {
     let text = at.to_string();
@@ -141,6 +159,7 @@ mod tests {
         struct Cases {
             span: Vec<(i64, String)>,
             ago: Vec<(i64, String)>,
+            ahead: Vec<(i64, String)>,
         }
         let cases: Cases =
             serde_json::from_str(include_str!("../../tests/cases/times.json")).expect("cases");
@@ -150,6 +169,9 @@ mod tests {
         let at = Timestamp::from_millis(1_000_000_000_000);
         for (millis, words) in cases.ago {
             assert_eq!(ago(at, at.plus_millis(millis)), words, "{millis} ms");
+        }
+        for (millis, words) in cases.ahead {
+            assert_eq!(ahead(at.plus_millis(millis), at), words, "{millis} ms");
         }
         assert_eq!(plain_time(at), "2001-09-09 01:46:40 UTC");
     }

@@ -1,6 +1,6 @@
 // Runs the dashboard's own modules on the table of cases in CASES. Returns what each case gives.
 const load = (file) => import(performance.getEntriesByType('resource').find(({ name }) => name.endsWith(file)).name);
-const { span, ago, left } = await load('/time.js');
+const { span, ago, ahead, left } = await load('/time.js');
 const { Steps } = await load('/steps.js');
 
 // A row whose time is 0 has no time.
@@ -30,6 +30,7 @@ function parse({ status, lines }) {
 return {
   span: CASES.span.map(([ms]) => span(ms)),
   ago: CASES.ago.map(([ms]) => ago(ms)),
+  ahead: CASES.ahead.map(([ms]) => ahead(ms)),
   left: CASES.left.map(([ms]) => left(ms)),
   steps: CASES.steps.map(parse),
 };

@@ -34,6 +34,7 @@ fn scripts_agree_with_the_server_on_times_and_steps() {
     ));
     assert_eq!(given["span"], json!(words(&cases["span"])));
     assert_eq!(given["ago"], json!(words(&cases["ago"])));
+    assert_eq!(given["ahead"], json!(words(&cases["ahead"])));
     assert_eq!(given["left"], json!(words(&cases["left"])));
     for (case, given) in cases["steps"]
         .as_array()

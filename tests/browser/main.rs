@@ -30,6 +30,7 @@ mod presets;
 mod run_fleet;
 mod runs;
 mod saved_form;
+mod schedules;
 
 mod sign_in;
 mod speed;

@@ -88,6 +88,7 @@ pub(crate) struct Team {
     pub(crate) colours: String,
     /// One run that waits for its nodes.
     pub(crate) run: String,
+    pub(crate) schedule: String,
 }
 
 /// What the job with all colours has written, in this order.
@@ -188,7 +189,16 @@ impl Team {
         for node in ["web-06", "build-01", "garage-pi", "staging-1"] {
             operator.queue_with(node, "backup-db", json!({}));
         }
+        let schedule = json!({"name": "nightly backup", "preset": "backup-db", "selector": "role=db",
+            "cron": "30 2 * * *", "timeZone": "Europe/Berlin"});
+        let schedule = id_of(&admin.post("/api/schedules", &schedule).gives(201).json());
+        let secret = json!({"value": "correct horse battery", "presets": ["greet"]});
+        admin
+            .call("PUT", "/api/secrets/restic")
+            .json(&secret)
+            .gives(201);
         Self {
+            schedule,
             succeeded: last(End::Success),
             failed: last(End::Failure),
             running,
