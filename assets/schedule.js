@@ -76,7 +76,7 @@ if (form) {
       waits = setTimeout(preview, 250);
     });
   }
-  preview();
+  if (!times.childElementCount) preview();
   // Another preset has other params: the form is drawn again, with what was typed.
   const button = form.querySelector('[value=preset]');
   button.hidden = true;

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::harness::{Database, Person, Server, eventually, id_of};
+use crate::harness::{Database, Field, Person, Server, eventually, id_of};
 use crate::looks::check;
 
 /// Pictures and checks at both widths, light and dark.
@@ -110,7 +110,6 @@ fn a_schedule_is_made_with_a_preview_that_follows_the_typing() {
     browser.js("document.getElementById('preview-times').hidden = false");
     browser.press("Preview");
     browser.until("document.getElementById('times-h')");
-    browser.js("history.length");
     let drawn = browser.js(
         "[...document.querySelectorAll('#times td:not(:last-child)')].map((e) => e.textContent)",
     );

@@ -210,12 +210,9 @@ impl FormPage<'_> {
     fn times(&self, faults: &Faults<'_>, zones: &[String]) -> Markup {
         let values = self.values;
         let fault = faults.at("timeZone");
-        // The browser's zone is a better guess than UTC, as long as nobody has chosen one.
-        let guesses =
-            matches!(self.target, Target::New) && self.error.is_none() && self.times.is_none();
         let zone = html! {
             input #f-time_zone name="time_zone" value=(values.time_zone) list="time-zones" required autocomplete="off" autocapitalize="none"
-                spellcheck="false" maxlength="100" data-guess[guesses] aria-invalid=[fault.map(|_| "true")] aria-describedby=(described_by("f-time_zone"));
+                spellcheck="false" maxlength="100" data-guess[values.guesses_zone] aria-invalid=[fault.map(|_| "true")] aria-describedby=(described_by("f-time_zone"));
             datalist #time-zones { @for zone in zones { option value=(zone) {} } }
         };
         let cron = Input {

@@ -20,6 +20,8 @@ pub(super) struct ScheduleValues {
     pub(super) run: RunFields,
     pub(super) cron: String,
     pub(super) time_zone: String,
+    /// Nobody has chosen the time zone yet: the browser's own one is a better guess than UTC.
+    pub(super) guesses_zone: bool,
     pub(super) overlap: String,
     pub(super) missed: String,
     pub(super) expiry: String,
@@ -34,6 +36,7 @@ impl ScheduleValues {
             params: preset.params.iter().map(param::default_text).collect(),
             run,
             time_zone: "UTC".to_owned(),
+            guesses_zone: true,
             overlap: "skip".to_owned(),
             missed: "once".to_owned(),
             ..Self::default()
@@ -60,6 +63,7 @@ impl ScheduleValues {
             run: RunFields::typed(form),
             cron: text("cron"),
             time_zone: text("time_zone"),
+            guesses_zone: false,
             overlap: text("overlap"),
             missed: text("missed"),
             expiry: text("expiry"),
@@ -106,6 +110,7 @@ impl ScheduleValues {
             run: RunFields::of_schedule(schedule),
             cron: schedule.cron.clone(),
             time_zone: schedule.time_zone.clone(),
+            guesses_zone: false,
             overlap: overlap.to_owned(),
             missed: missed.to_owned(),
             expiry: schedule
