@@ -139,7 +139,11 @@ fn a_schedule_is_made_with_a_preview_that_follows_the_typing() {
     browser.press("Delete");
     browser.say_yes();
     browser.see("Nothing is scheduled yet");
-    browser.is_content();
+    // The expression that was half typed was refused.
+    let complaints = browser.complaints();
+    let is_preview =
+        |line: &String| line.contains("/api/schedules/preview") && line.contains("400");
+    assert!(complaints.iter().all(is_preview), "{complaints:#?}");
 }
 
 #[test]
