@@ -13,7 +13,6 @@ use crate::jobs::life::queue::KEY_AGE_MS;
 use crate::jobs::repeat::Failures;
 use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
-use crate::nodes::RunClock;
 use crate::store::job::{self, Job};
 use crate::store::{
     Change, Tx, idempotency, node, node_status, retention, run, schedule, space, standing_envelope,
@@ -122,9 +121,10 @@ impl Jobs {
                 .presence
                 .last_seen_ms(&job.node_id, job.instance.as_deref())
                 .unwrap_or(0);
-            if now_ms.saturating_sub(seen.at_ms.max(life)) >= self.limits.lease_seconds * 1_000 {
+            // Both times are rounded down, so the lease is over only if they differ by more.
+            if now_ms.saturating_sub(seen.at_ms.max(life)) > self.limits.lease_seconds * 1_000 {
                 overdue.push(job.id);
-            } else if now_ms >= seen.deadline_ms {
+            } else if now_ms > seen.deadline_ms {
                 timed_out.push(job.id);
             }
         }
@@ -259,9 +259,7 @@ impl FirstSeen {
     fn of(job: &job::RunningJob, now_ms: u64) -> Self {
         let timeout_ms = job.timeout_seconds.saturating_mul(1_000);
         let ran_ms = u64::try_from(job.ran_ms).unwrap_or(0);
-        // The run clock lags by up to one tick.
-        let lag_ms = u64::try_from(RunClock::TICK.as_millis()).unwrap_or(0);
-        let left_ms = timeout_ms.saturating_sub(ran_ms) + OVERDUE_MS + lag_ms;
+        let left_ms = timeout_ms.saturating_sub(ran_ms) + OVERDUE_MS;
         Self {
             at_ms: now_ms,
             deadline_ms: now_ms.saturating_add(left_ms),
