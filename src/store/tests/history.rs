@@ -67,8 +67,8 @@ impl TestDatabase {
             .expect("a transaction")
     }
 
-    /// Inserts ended jobs, each with a chunk of output and an audit entry, and updates the
-    /// planner's statistics.
+    /// Inserts ended jobs, each with a chunk of output, two steps and an audit entry, and updates
+    /// the planner's statistics.
     pub(super) fn fill(&self, jobs: i64) {
         for from in (0..jobs).step_by(SLICE as usize) {
             let upto = jobs.min(from + SLICE) - 1;
@@ -130,6 +130,10 @@ fn fill(tx: &mut dyn Tx, from: i64, upto: i64) -> Result<(), StoreError> {
         "{numbers} INSERT INTO chunks (job_id, stream, start_offset, position, arrived_at, line, data)
          SELECT {ID}, 'stdout', 0, 0, $3, 1, $4 FROM numbers"
     );
+    let steps = format!(
+        "{numbers} INSERT INTO job_steps (job_id, number, name, is_done, line_end, arrived_at)
+         SELECT {ID}, step, 'A step', 0, 0, $3 FROM numbers, (SELECT 1 AS step UNION ALL SELECT 2) AS steps"
+    );
     let entries = format!(
         "{numbers} INSERT INTO audit_entries (id, at, actor, action, job_id, node_id)
          SELECT {ID}, $3, 'u@example.org', 'job.queue', {ID}, 'n' || CAST(n % {NODES} AS TEXT) FROM numbers"
@@ -138,6 +142,7 @@ fn fill(tx: &mut dyn Tx, from: i64, upto: i64) -> Result<(), StoreError> {
     tx.execute(&Statement::composed(jobs), values![from, upto, at])?;
     let data: &[u8] = b"hi!\n";
     tx.execute(&Statement::composed(chunks), values![from, upto, at, data])?;
+    tx.execute(&Statement::composed(steps), values![from, upto, at])?;
     tx.execute(&Statement::composed(entries), values![from, upto, at])?;
     Ok(())
 }
