@@ -1,9 +1,8 @@
-//! People: the first one, registration, sessions and their cookie, passwords, personal tokens,
-//! users and roles. One file, because it is a list of short tests that share nothing else.
+//! People: the first one, registration, sign-in and its cookie, users and roles.
 
 use serde_json::{Value, json};
 
-use crate::harness::{Field, PASSWORD, Person, Server, Setup, id_of, with_node};
+use crate::harness::{Field, PASSWORD, Person, Server, Setup, with_node, with_operator};
 
 const OTHER_PASSWORD: &str = "battery horse correct";
 
@@ -177,147 +176,6 @@ fn sessions_outlive_a_restart() {
     server.kill9();
     server.start_again();
     server.get("/api/auth/me").bearer(&admin.token).ok();
-}
-
-#[test]
-fn a_new_password_ends_the_other_sessions() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let other = server.login(&admin.email, PASSWORD);
-    let change = |old: &str, new: &str| {
-        admin
-            .call("PATCH", "/api/auth/me")
-            .json(&json!({"oldPassword": old, "password": new}))
-    };
-    change(OTHER_PASSWORD, OTHER_PASSWORD).gives(401);
-    other.get("/api/auth/me").ok();
-    let refused = change(PASSWORD, "too short").gives(400);
-    assert_eq!(refused.fields(), ["password"]);
-    assert_eq!(
-        change(PASSWORD, OTHER_PASSWORD).ok()["email"],
-        "admin@example.org"
-    );
-    admin.get("/api/auth/me").ok();
-    other.get("/api/auth/me").gives(401);
-    server.login(&admin.email, OTHER_PASSWORD);
-    server
-        .post("/api/auth/login", &credentials(&admin.email, PASSWORD))
-        .gives(401);
-}
-
-#[test]
-fn passwords_have_ten_to_1024_characters() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let (shortest, longest) = ("\u{e9}".repeat(10), "\u{e9}".repeat(1_024));
-    for (index, (password, status)) in [
-        (shortest[2..].to_owned(), 400),
-        (shortest.clone(), 201),
-        (longest.clone(), 201),
-        (format!("{longest}x"), 400),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let body = json!({"email": format!("u{index}@example.org"), "password": password,
-            "name": "U", "role": "VIEWER"});
-        let answer = admin.post("/api/users", &body).gives(status);
-        if status == 400 {
-            assert_eq!(answer.fields(), ["password"]);
-        }
-    }
-    server.login("u1@example.org", &shortest);
-    server.login("u2@example.org", &longest);
-}
-
-#[test]
-fn a_personal_token_has_its_users_role_until_it_is_revoked() {
-    let mut server = Server::start();
-    let viewer = server.person("vera", "VIEWER");
-    let made = viewer
-        .post(
-            "/api/auth/tokens",
-            &json!({"name": "ci", "expiresInDays": 7}),
-        )
-        .gives(201)
-        .json();
-    let (id, token) = (id_of(&made), made.field("token"));
-    assert!(token.starts_with("hbu_"), "{token}");
-    let script = viewer.with_token(&token);
-    assert_eq!(id_of(&script.get("/api/auth/me").ok()), viewer.id);
-    script.get("/api/jobs").ok();
-    let queue = json!({"preset": "note", "nodeId": "n1"});
-    script.post("/api/jobs", &queue).gives(403);
-    // As a cookie it is nothing.
-    server.get("/api/auth/me").cookie(&token).gives(401);
-
-    let listed = viewer.get("/api/auth/tokens").ok();
-    assert_eq!(listed.list("tokens").len(), 1);
-    assert_eq!(listed["tokens"][0].field("id"), id);
-    assert_eq!(listed["tokens"][0].field("name"), "ci");
-    assert!(!listed.to_string().contains(&token), "{listed}");
-    assert!(
-        !server.database().files_hold(&token),
-        "kept in the database"
-    );
-
-    let path = format!("/api/auth/tokens/{id}");
-    server.admin().delete(&path).gives(404);
-    viewer.delete(&path).gives(204);
-    script.get("/api/auth/me").gives(401);
-    viewer.delete(&path).gives(404);
-}
-
-#[test]
-fn a_personal_token_runs_out() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let made = admin
-        .post(
-            "/api/auth/tokens",
-            &json!({"name": "ci", "expiresInDays": 1}),
-        )
-        .gives(201)
-        .json();
-    let script = admin.with_token(&made.field("token"));
-    let id = id_of(&made);
-    let changed = server.database().execute(&format!(
-        "UPDATE user_tokens SET expires_at = '2001-01-01T00:00:00.000Z' WHERE id = '{id}'"
-    ));
-    assert_eq!(changed, 1);
-    crate::harness::eventually("the token to be known as run out", || {
-        (script.get("/api/auth/me").send().status == 401).then_some(())
-    });
-    for (days, status) in [(0, 400), (1, 201), (-1, 400), (1_000_000_000, 400)] {
-        admin
-            .post(
-                "/api/auth/tokens",
-                &json!({"name": "x", "expiresInDays": days}),
-            )
-            .gives(status);
-    }
-    admin
-        .post("/api/auth/tokens", &json!({"name": ""}))
-        .gives(400);
-}
-
-#[test]
-fn a_session_that_nobody_used_for_30_days_is_over() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let other = server.login(&admin.email, PASSWORD);
-    let database = server.database();
-    let used = |days: u32| {
-        let then = database.ago(&format!("{days} days"));
-        format!("UPDATE sessions SET last_used_at = {then}")
-    };
-    server.kill_and_change(&used(29));
-    server.start_again();
-    server.get("/api/auth/me").bearer(&other.token).ok();
-    server.kill_and_change(&used(31));
-    server.start_again();
-    server.get("/api/auth/me").bearer(&other.token).gives(401);
-    server.get("/api/auth/me").bearer(&admin.token).gives(401);
 }
 
 #[test]
@@ -543,4 +401,48 @@ fn a_credential_of_the_wrong_kind_opens_nothing() {
         .cookie(&admin.token)
         .bearer("nonsense")
         .gives(401);
+}
+
+#[test]
+fn an_operator_reads_all_jobs_unless_a_setting_forbids_it() {
+    let (mut server, ann, _agent) = with_operator();
+    let bob = server.person("bob", "OPERATOR");
+    let id = ann.queue("n1");
+    let reads = [
+        "/api/jobs?scope=all".to_owned(),
+        format!("/api/jobs/{id}?scope=all"),
+        format!("/api/jobs/{id}/log?scope=all"),
+        format!("/api/jobs/{id}/diff/{id}?scope=all"),
+    ];
+    let streams = [
+        format!("/api/jobs/{id}/stream?scope=all"),
+        format!("/api/events?job={id}&scope=all"),
+    ];
+    for path in &reads {
+        bob.get(path).gives(200);
+    }
+    for path in &streams {
+        bob.get(path).open().next();
+    }
+    let page = bob
+        .browser("GET", &format!("/jobs/{id}?scope=all"))
+        .gives(200);
+    assert!(!page.text().contains("/cancel"), "{}", page.text());
+    let list = bob.browser("GET", "/jobs").gives(200).text();
+    assert!(list.contains("Everybody"), "{list}");
+    bob.call("POST", &format!("/api/jobs/{id}/cancel?scope=all"))
+        .refused(403, "forbidden");
+    bob.get(&format!("/api/jobs/{id}")).gives(404);
+    assert_eq!(ann.job(&id)["status"], "QUEUED");
+
+    server.set("HYPRBOX_OPERATOR_SCOPE", "own");
+    server.restart();
+    let bob = bob.at_url(server.url());
+    for path in reads.iter().chain(&streams) {
+        bob.get(path).refused(403, "forbidden");
+    }
+    let list = bob.browser("GET", "/jobs").gives(200).text();
+    assert!(!list.contains("Everybody"), "{list}");
+    bob.browser("GET", "/jobs?scope=all").gives(403);
+    server.admin().get(&reads[0]).gives(200);
 }

@@ -1,12 +1,9 @@
-//! What guards signing in and credentials: limits on attempts, what a new password revokes, when a
-//! token needs the password, when an open stream ends, look-alikes, https, and what a person reads
-//! whose browser or proxy is in the way. One file, because it is a list of short tests of one flow.
+//! What guards signing in: limits on attempts, look-alikes, https, and what a person reads whose
+//! browser or proxy is in the way.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{
-    Answer, Authority, Field, PASSWORD, Person, Server, Setup, id_of, with_node, with_operator,
-};
+use crate::harness::{Answer, Authority, PASSWORD, Server, Setup, with_node};
 
 const OTHER_PASSWORD: &str = "battery horse correct";
 const HERE: &str = "203.0.113.5";
@@ -126,168 +123,6 @@ fn the_metrics_token_is_guessed_ten_times_at_most() {
     scrape("guess").refused(429, "too_many_requests");
     scrape("scrape-me").refused(429, "too_many_requests");
     admin.get("/metrics").gives(200);
-}
-
-fn add_token(person: &Person, name: &str) -> Person {
-    let made = person.post("/api/auth/tokens", &json!({"name": name}));
-    person.with_token(&made.gives(201).json().field("token"))
-}
-
-fn change(person: &Person, path: &str, body: &Value) -> Answer {
-    person.call("PATCH", path).json(body).send()
-}
-
-#[test]
-fn a_new_password_revokes_the_personal_tokens() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let ann = server.person("ann", "VIEWER");
-    let script = add_token(&ann, "ci");
-    let own = |keep: Value, old: &str, new: &str| {
-        let body = json!({"oldPassword": old, "password": new, "keepTokens": keep});
-        change(&ann, "/api/auth/me", &body).is(200);
-    };
-    own(json!(true), PASSWORD, OTHER_PASSWORD);
-    script.get("/api/auth/me").gives(200);
-    own(json!(false), OTHER_PASSWORD, PASSWORD);
-    script.get("/api/auth/me").gives(401);
-    ann.get("/api/auth/me").gives(200);
-    let script = add_token(&ann, "ci");
-    own(Value::Null, PASSWORD, OTHER_PASSWORD);
-    script.get("/api/auth/me").gives(401);
-    // An ADMIN's reset does so as well; another role ends sessions alone.
-    let script = add_token(&ann, "ci");
-    let path = format!("/api/users/{}", ann.id);
-    change(&admin, &path, &json!({"role": "OPERATOR"})).is(200);
-    ann.get("/api/auth/me").gives(401);
-    script.get("/api/auth/me").gives(200);
-    change(&admin, &path, &json!({"password": PASSWORD})).is(200);
-    script.get("/api/auth/me").gives(401);
-    assert_eq!(
-        server.database().number("SELECT count(*) FROM user_tokens"),
-        0
-    );
-}
-
-#[test]
-fn an_admin_changes_their_own_password_with_the_old_one_only() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let path = format!("/api/users/{}", admin.id);
-    let bare = change(&admin, &path, &json!({"password": OTHER_PASSWORD})).is(400);
-    assert_eq!(bare.fields(), ["oldPassword"]);
-    let upper = format!("/api/users/{}", admin.id.to_uppercase());
-    change(&admin, &upper, &json!({"password": OTHER_PASSWORD})).is(400);
-    let body = json!({"password": OTHER_PASSWORD, "oldPassword": "something else"});
-    change(&admin, &path, &body).refused(401, "wrong_password");
-    // A role of one's own needs no password.
-    change(&admin, &path, &json!({"role": "ADMIN"})).is(200);
-    let admin = server.login(&admin.email, PASSWORD);
-    let body = json!({"password": OTHER_PASSWORD, "oldPassword": PASSWORD});
-    change(&admin, &path, &body).is(200);
-    server.login(&admin.email, OTHER_PASSWORD);
-}
-
-#[test]
-fn an_admin_lists_and_revokes_anybodys_tokens() {
-    let mut server = Server::start();
-    let admin = server.admin();
-    let (ann, bob) = (
-        server.person("ann", "VIEWER"),
-        server.person("bob", "VIEWER"),
-    );
-    let script = add_token(&ann, "ci");
-    let path = format!("/api/users/{}/tokens", ann.id);
-    let listed = admin.get(&path).ok();
-    assert_eq!(listed, ann.get("/api/auth/tokens").ok());
-    let id = listed["tokens"][0].field("id");
-    ann.get(&path).refused(403, "forbidden");
-    // Under somebody else's name it is not there.
-    let of_bob = format!("/api/users/{}/tokens/{id}", bob.id);
-    admin.delete(&of_bob).refused(404, "token_not_found");
-    script.get("/api/auth/me").gives(200);
-    admin.delete(&format!("{path}/{id}")).gives(204);
-    script.get("/api/auth/me").gives(401);
-    admin.delete(&format!("{path}/{id}")).gives(404);
-    let entry = &admin.get("/api/audit?action=token.revoke").ok()["entries"][0];
-    assert_eq!(entry.field("actor"), admin.email);
-    assert_eq!(entry.field("detail"), "ci, of ann@example.org");
-    // The same on the page.
-    let script = add_token(&ann, "deploy");
-    let page = format!("/users/{}/tokens", ann.id);
-    let shown = admin.browser("GET", &page).gives(200).text();
-    assert!(shown.contains("deploy"), "{shown}");
-    let id = admin.get(&path).ok()["tokens"][0].field("id");
-    let revoke = admin.browser("POST", &format!("{page}/{id}/revoke"));
-    revoke.header("sec-fetch-site", "same-origin").gives(303);
-    script.get("/api/auth/me").gives(401);
-    ann.browser("GET", &page).gives(403);
-}
-
-#[test]
-fn an_old_session_makes_a_token_with_the_password_only() {
-    let mut server = Server::start();
-    let ann = server.person("ann", "VIEWER");
-    let began = |server: &mut Server, minutes: u32| {
-        let then = server.database().ago(&format!("{minutes} minutes"));
-        server.kill_and_change(&format!("UPDATE sessions SET created_at = {then}"));
-        server.start_again();
-        ann.at_url(server.url())
-    };
-    let ann = began(&mut server, 14);
-    let body = json!({"name": "ci"});
-    let script = add_token(&ann, "fresh");
-    let ann = began(&mut server, 16);
-    let refused = ann
-        .post("/api/auth/tokens", &body)
-        .refused(403, "password_needed");
-    assert_eq!(refused.fields(), ["password"]);
-    let with = |password: &str| {
-        let body = json!({"name": "ci", "password": password});
-        ann.post("/api/auth/tokens", &body).send()
-    };
-    with(OTHER_PASSWORD).refused(401, "wrong_password");
-    with(PASSWORD).is(201);
-    // The page asks for it.
-    let page = ann.browser("GET", "/account").gives(200).text();
-    assert!(page.contains("f-token-password"), "{page}");
-    let make = |fields: &str| {
-        ann.browser("POST", "/account/tokens")
-            .header("sec-fetch-site", "same-origin")
-            .body("application/x-www-form-urlencoded", fields)
-            .send()
-    };
-    make("name=page").is(403);
-    make(&format!(
-        "name=page&password={}",
-        PASSWORD.replace(' ', "+")
-    ))
-    .is(201);
-    // A script's own token is as fresh as it is young.
-    add_token(&script.at_url(server.url()), "of a script");
-}
-
-#[test]
-fn an_open_stream_ends_with_its_token() {
-    let (mut server, admin, _agent) = with_node();
-    let job = admin.queue("n1");
-    let body = json!({"name": "ci", "expiresInDays": 1});
-    let token = admin.post("/api/auth/tokens", &body).gives(201).json();
-    let (id, token) = (id_of(&token), token.field("token"));
-    let soon = server.database().in_future("4 seconds");
-    server.kill_and_change(&format!(
-        "UPDATE user_tokens SET expires_at = {soon} WHERE id = '{id}'"
-    ));
-    server.start_again();
-    let open = |path: &str| server.get(path).bearer(&token).open();
-    let mut streams = [
-        open("/api/events"),
-        open(&format!("/api/jobs/{job}/stream")),
-    ];
-    for stream in &mut streams {
-        stream.ends();
-    }
-    server.get("/api/auth/me").bearer(&token).gives(401);
 }
 
 #[test]
@@ -480,50 +315,6 @@ fn a_proxy_that_changes_the_host_is_named() {
     // Another site's page learns nothing of it, and advice to trust it is given to nobody.
     let page = sign_in("cross-site", "https://evil.example");
     assert!(!page.contains("HYPRBOX_PUBLIC_URL=https://evil"), "{page}");
-}
-
-#[test]
-fn an_operator_reads_all_jobs_unless_a_setting_forbids_it() {
-    let (mut server, ann, _agent) = with_operator();
-    let bob = server.person("bob", "OPERATOR");
-    let id = ann.queue("n1");
-    let reads = [
-        "/api/jobs?scope=all".to_owned(),
-        format!("/api/jobs/{id}?scope=all"),
-        format!("/api/jobs/{id}/log?scope=all"),
-        format!("/api/jobs/{id}/diff/{id}?scope=all"),
-    ];
-    let streams = [
-        format!("/api/jobs/{id}/stream?scope=all"),
-        format!("/api/events?job={id}&scope=all"),
-    ];
-    for path in &reads {
-        bob.get(path).gives(200);
-    }
-    for path in &streams {
-        bob.get(path).open().next();
-    }
-    let page = bob
-        .browser("GET", &format!("/jobs/{id}?scope=all"))
-        .gives(200);
-    assert!(!page.text().contains("/cancel"), "{}", page.text());
-    let list = bob.browser("GET", "/jobs").gives(200).text();
-    assert!(list.contains("Everybody"), "{list}");
-    bob.call("POST", &format!("/api/jobs/{id}/cancel?scope=all"))
-        .refused(403, "forbidden");
-    bob.get(&format!("/api/jobs/{id}")).gives(404);
-    assert_eq!(ann.job(&id)["status"], "QUEUED");
-
-    server.set("HYPRBOX_OPERATOR_SCOPE", "own");
-    server.restart();
-    let bob = bob.at_url(server.url());
-    for path in reads.iter().chain(&streams) {
-        bob.get(path).refused(403, "forbidden");
-    }
-    let list = bob.browser("GET", "/jobs").gives(200).text();
-    assert!(!list.contains("Everybody"), "{list}");
-    bob.browser("GET", "/jobs?scope=all").gives(403);
-    server.admin().get(&reads[0]).gives(200);
 }
 
 #[test]
