@@ -87,7 +87,12 @@ async fn measure(options: &Options) -> anyhow::Result<Report> {
         rows: Vec::new(),
     };
     for name in rows::NAMES {
-        if !options.rows.is_empty() && !options.rows.iter().any(|row| row == name) {
+        let is_wanted = match options.rows.is_empty() {
+            // Without another build there is nothing to compare.
+            true => name != "against" || bench.against.is_some(),
+            false => options.rows.iter().any(|row| row == name),
+        };
+        if !is_wanted {
             continue;
         }
         eprintln!("{name} …");

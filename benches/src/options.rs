@@ -19,6 +19,7 @@ Without ROW, all rows are measured.
   --from FILE      print the results in FILE, written by --json, without measuring
   --server FILE    the server to measure [default: next to this program]
   --agent FILE     the agent to measure [default: next to this program]
+  --against FILE   another build of the server, which the row `against` measures in turn with this one
 ";
 
 /// The parsed command line.
@@ -33,6 +34,7 @@ pub(crate) struct Options {
     pub(crate) from: Option<PathBuf>,
     pub(crate) server: Option<PathBuf>,
     pub(crate) agent: Option<PathBuf>,
+    pub(crate) against: Option<PathBuf>,
     /// Names of rows; empty for all rows.
     pub(crate) rows: Vec<String>,
 }
@@ -59,6 +61,7 @@ impl Options {
                 "--from" => options.from = file("--from")?,
                 "--server" => options.server = file("--server")?,
                 "--agent" => options.agent = file("--agent")?,
+                "--against" => options.against = file("--against")?,
                 flag if flag.starts_with('-') => {
                     anyhow::bail!("unknown option {flag}: see --help")
                 }

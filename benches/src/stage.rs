@@ -13,10 +13,13 @@ use tokio::process::{Child, Command};
 use crate::options::Options;
 
 /// The programs to measure and the sizes of the measurements.
+#[derive(Clone)]
 pub(crate) struct Bench {
     pub(crate) quick: bool,
     pub(crate) server: PathBuf,
     pub(crate) agent: PathBuf,
+    /// Another build of the server, to compare with.
+    pub(crate) against: Option<PathBuf>,
     /// The limit of open files for this process and its children.
     pub(crate) open_files: u64,
 }
@@ -39,6 +42,11 @@ impl Bench {
             quick: options.quick,
             server: program(&options.server, "hyprbox")?,
             agent: program(&options.agent, "hyprbox-agent")?,
+            against: options
+                .against
+                .as_ref()
+                .map(std::path::absolute)
+                .transpose()?,
             open_files: crate::process::raise_open_files()?,
         })
     }

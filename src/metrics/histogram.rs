@@ -33,6 +33,9 @@ impl Histogram {
 
     /// Counts a duration.
     pub(crate) fn observe(&self, duration: Duration) {
+        if !super::COUNTS {
+            return;
+        }
         let seconds = duration.as_secs_f64();
         let bucket = self.0.bounds.partition_point(|bound| *bound < seconds);
         self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);

@@ -15,15 +15,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let script = Script::new("echo \"at $EPOCHREALTIME\"\n")?;
     let (mut jobs, mut bash) = (Vec::new(), Vec::new());
     for _ in 0..samples {
-        let id = server.queue("stamp", "bench").await?;
-        let accepted = clock::micros();
-        server.watch(&id, std::time::Instant::now()).await?;
-        let job = server.get(&format!("/api/jobs/{id}")).await?;
-        let stamp = job["stdout"]
-            .as_str()
-            .and_then(|text| clock::parse_bash_time(text.rsplit("at ").next()?))
-            .context("the job wrote no stamp")?;
-        jobs.push(stamp.saturating_sub(accepted) as f64 / 1_000.0);
+        jobs.push(dispatch(&server).await?);
         bash.push(script.stamp_ms()?);
     }
     let figure = |name: &str, q: f64| {
@@ -44,4 +36,17 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
          `bash -s` that writes the same"
     );
     Ok(Row::new("dispatch", ran, figures))
+}
+
+/// Milliseconds from the response to a queued job to the first instruction of its script.
+pub(super) async fn dispatch(server: &Server) -> anyhow::Result<f64> {
+    let id = server.queue("stamp", "bench").await?;
+    let accepted = clock::micros();
+    server.watch(&id, std::time::Instant::now()).await?;
+    let job = server.get(&format!("/api/jobs/{id}")).await?;
+    let stamp = job["stdout"]
+        .as_str()
+        .and_then(|text| clock::parse_bash_time(text.rsplit("at ").next()?))
+        .context("the job wrote no stamp")?;
+    Ok(stamp.saturating_sub(accepted) as f64 / 1_000.0)
 }

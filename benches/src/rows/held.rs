@@ -34,13 +34,14 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
     Ok(Row::new("held", ran, figures))
 }
 
-struct Side {
+/// A server with one job per node that can be claimed.
+pub(super) struct Side {
     _server: Server,
     connection: Connection,
 }
 
 impl Side {
-    async fn start(bench: &Bench, held: usize, claims: usize) -> anyhow::Result<Self> {
+    pub(super) async fn start(bench: &Bench, held: usize, claims: usize) -> anyhow::Result<Self> {
         let server = Server::start(bench).await?;
         let database = server.database();
         let folder = server.stop().await?;
@@ -58,7 +59,7 @@ impl Side {
     }
 
     /// Milliseconds of a claim of the node's only job that is not held.
-    async fn claim(&mut self, number: usize) -> anyhow::Result<f64> {
+    pub(super) async fn claim(&mut self, number: usize) -> anyhow::Result<f64> {
         let node = node(number);
         let request = |capacity: u8| {
             let path =

@@ -1,5 +1,6 @@
 //! The rows of the table, one file each.
 
+mod against;
 mod claims;
 mod cold_start;
 mod dispatch;
@@ -20,7 +21,7 @@ use crate::row::Row;
 use crate::stage::Bench;
 
 /// The names of the rows in the table's order.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 16] = [
     "dispatch",
     "end-to-end",
     "throughput",
@@ -36,6 +37,7 @@ pub(crate) const NAMES: [&str; 15] = [
     "idle",
     "sizes",
     "supervision",
+    "against",
 ];
 
 /// Measures a row. A row that can't be measured contains the reason.
@@ -56,6 +58,7 @@ pub(crate) async fn measure(name: &str, bench: &Bench) -> Row {
         "idle" => idle::measure(bench).await,
         "sizes" => sizes::measure(bench),
         "supervision" => supervision::measure(bench),
+        "against" => against::measure(bench).await,
         _ => Err(anyhow::anyhow!("unknown row: see --list")),
     };
     measured.unwrap_or_else(|error| Row::skipped(name, format!("{error:#}")))
