@@ -588,6 +588,29 @@ impl Scoped {
     }
 }
 
+/// When and by whom the listed jobs or runs were queued.
+#[derive(Debug, Args)]
+pub(super) struct Queued {
+    /// Only what was queued within this time, such as 24h, or at this time or later
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Timestamp>,
+    /// Only what the user with this email queued; includes --scope all
+    #[arg(long, value_name = "EMAIL")]
+    by: Option<String>,
+}
+
+impl Queued {
+    /// The parameters of the API's list. Widens the scope if only it can contain the result.
+    pub(super) fn query(self, scope: &mut Scoped) -> Vec<(&'static str, String)> {
+        if self.by.is_some() {
+            scope.scope = ScopeArg::All;
+        }
+        let since = self.since.map(|since| ("since", since.to_string()));
+        let by = self.by.map(|by| ("by", by));
+        since.into_iter().chain(by).collect()
+    }
+}
+
 /// One job.
 #[derive(Debug, Clone, Args)]
 pub(super) struct OneJob {
@@ -678,12 +701,8 @@ pub(super) enum JobsCommand {
         /// Only jobs of this run
         #[arg(long, value_name = "RUN", add = ArgValueCompleter::new(complete::runs))]
         run: Option<String>,
-        /// Only jobs that were queued within this time, such as 24h, or at this time or later
-        #[arg(long, value_name = "TIME", value_parser = since)]
-        since: Option<Timestamp>,
-        /// Only jobs that the user with this email queued; includes --scope all
-        #[arg(long, value_name = "EMAIL")]
-        by: Option<String>,
+        #[command(flatten)]
+        queued: Queued,
         /// Maximum number of jobs
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
         limit: u32,
@@ -755,12 +774,13 @@ pub(super) enum JobsCommand {
     },
     /// Show the differences between the scripts of two jobs
     Diff {
-        /// The older job
-        #[arg(value_name = "OLD", add = ArgValueCompleter::new(complete::jobs))]
-        old: String,
+        /// The older job. If it is the only one, it is compared with the job of the same preset on
+        /// the same node before it
+        #[arg(value_name = "JOB", add = ArgValueCompleter::new(complete::jobs))]
+        job: String,
         /// The newer job
         #[arg(value_name = "NEW", add = ArgValueCompleter::new(complete::jobs))]
-        new: String,
+        new: Option<String>,
         #[command(flatten)]
         scope: Scoped,
     },
@@ -805,6 +825,8 @@ pub(super) enum RunsCommand {
         /// Only runs of this preset
         #[arg(long, add = ArgValueCompleter::new(complete::presets))]
         preset: Option<String>,
+        #[command(flatten)]
+        queued: Queued,
         /// Maximum number of runs
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
         limit: u32,

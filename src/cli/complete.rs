@@ -70,7 +70,7 @@ pub(super) fn runs(typed: &OsStr) -> Vec<CompletionCandidate> {
     let runs = ask(async |client| client.list::<RunAnswer>("/api/runs?limit=50", "runs").await);
     let pairs = runs.into_iter().flatten().map(|run| {
         let words = format!("{} on {} nodes, {}", run.preset, run.node_count, run.status);
-        (run.id, words)
+        (run.id.clone(), words)
     });
     beginning_with(typed, pairs)
 }

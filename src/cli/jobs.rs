@@ -46,8 +46,7 @@ pub(super) async fn run(
             status,
             preset,
             run,
-            since,
-            by,
+            queued,
             limit,
             mut scope,
             output,
@@ -64,13 +63,12 @@ pub(super) async fn run(
             query.extend(status.into_iter().map(|s| ("status", s.to_uppercase())));
             query.extend(preset.map(|preset| ("preset", preset)));
             query.extend(run.map(|run| ("runId", run)));
-            query.extend(since.map(|since| ("since", since.to_string())));
-            if let Some(by) = by {
-                // Without it, only the user's own jobs would be found.
-                scope.scope = ScopeArg::All;
-                query.push(("by", by));
-            }
-            list(&client, screen, &query, limit, &scope).await
+            query.extend(queued.query(&mut scope));
+            let newest = Newest::<JobView>::read(&client, "jobs", &query, &scope, limit).await?;
+            let if_empty = empty_list_message(!query.is_empty(), scope.scope);
+            let table = |jobs: &[JobView]| table(jobs, &screen, scope.scope);
+            newest.print(&screen, |job| &job.id, if_empty, table)?;
+            Ok(0)
         }
         JobsCommand::Watch(wanted) => watch::run(client, screen, wanted).await,
         JobsCommand::Show {
@@ -99,9 +97,15 @@ pub(super) async fn run(
             watch,
             sure,
         } => queue::retry(client, screen, job, &params, &watch, &sure).await,
-        JobsCommand::Diff { old, new, scope } => {
-            let old = short_id::whole(&client, Thing::Job, &old, &scope).await?;
-            let new = short_id::whole(&client, Thing::Job, &new, &scope).await?;
+        JobsCommand::Diff { job, new, scope } => {
+            let job = short_id::whole(&client, Thing::Job, &job, &scope).await?;
+            let (old, new) = match new {
+                Some(new) => (
+                    job,
+                    short_id::whole(&client, Thing::Job, &new, &scope).await?,
+                ),
+                None => (job_before(&client, &job, &scope).await?, job),
+            };
             diff(&client, screen, &old, &new, &scope).await
         }
     }
@@ -141,32 +145,6 @@ async fn newest_failed(client: &Client, scope: Scoped) -> Result<OneJob, CliErro
         times::ago(job.created_at)
     ));
     Ok(OneJob { id: job.id, scope })
-}
-
-async fn list(
-    client: &Client,
-    screen: Screen,
-    query: &[(&'static str, String)],
-    limit: u32,
-    scope: &Scoped,
-) -> Result<u8, CliError> {
-    let newest = Newest::<JobView>::read(client, "jobs", query, scope, limit).await?;
-    if screen.json {
-        newest.print_json(screen)?;
-        return Ok(0);
-    }
-    if screen.wants_names() {
-        return screen
-            .names(newest.entries.iter().map(|job| job.id.as_str()))
-            .map(|()| 0);
-    }
-    if newest.entries.is_empty() {
-        print_note(empty_list_message(!query.is_empty(), scope.scope));
-        return Ok(0);
-    }
-    screen.table(&table(&newest.entries, &screen, scope.scope))?;
-    newest.note_older();
-    Ok(0)
 }
 
 fn empty_list_message(is_filtered: bool, scope: ScopeArg) -> &'static str {
@@ -213,13 +191,9 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
         screen.text(detail.value.script.as_bytes())?;
         return Ok(0);
     }
-    if screen.json {
-        screen.value(&detail.json)?;
-        return Ok(0);
-    }
     let job = detail.value.job;
-    if screen.wants_names() {
-        return screen.names([job.id.as_str()]).map(|()| 0);
+    if screen.is_done_with(&detail.json, [job.id.as_str()])? {
+        return Ok(0);
     }
     let done = DoneEvent::of(&job);
     let output = |bytes: u64, dropped: u64| match dropped {
@@ -380,6 +354,34 @@ async fn fail(
         job.id, job.status, job.node_id, job.id
     ));
     Ok(0)
+}
+
+/// The job of the same preset on the same node before this one.
+async fn job_before(client: &Client, id: &str, scope: &Scoped) -> Result<String, CliError> {
+    let path = format!("/api/jobs/{}{}", segment(id), scope.query());
+    let JobView {
+        id,
+        preset,
+        node_id,
+        ..
+    } = client.get::<JobView>(&path).await?.value;
+    let older = [
+        ("preset", preset.clone()),
+        ("nodeId", node_id.clone()),
+        ("cursor", id),
+    ];
+    let before = Newest::<JobView>::read(client, "jobs", &older, scope, 1).await?;
+    let Some(job) = before.entries.into_iter().next() else {
+        let text = format!("no job of the preset {preset:?} ran on {node_id} before this one");
+        let hint = "name two jobs; --scope all also finds other people's jobs";
+        return Err(CliError::not_found(text).hint(hint));
+    };
+    print_note(&format!(
+        "Compared with the job {} of {}",
+        job.id,
+        times::ago(job.created_at)
+    ));
+    Ok(job.id)
 }
 
 async fn diff(

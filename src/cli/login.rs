@@ -128,16 +128,14 @@ fn winning_variable() -> Option<&'static str> {
 
 fn list(screen: Screen, saved: &Contexts) -> Result<(), CliError> {
     let is_current = |name: &String| saved.current.as_ref() == Some(name);
-    if screen.json {
-        let contexts: Vec<Value> = saved
-            .logins
-            .iter()
-            .map(|(name, login)| json!({"name": name, "url": login.url, "current": is_current(name)}))
-            .collect();
-        return screen.value(&json!({"contexts": contexts}));
-    }
-    if screen.wants_names() {
-        return screen.names(saved.logins.keys().map(String::as_str));
+    let contexts: Vec<Value> = saved
+        .logins
+        .iter()
+        .map(|(name, login)| json!({"name": name, "url": login.url, "current": is_current(name)}))
+        .collect();
+    let names = saved.logins.keys().map(String::as_str);
+    if screen.is_done_with(&json!({"contexts": contexts}), names)? {
+        return Ok(());
     }
     if saved.logins.is_empty() {
         print_note("No server is saved. `hyprbox login URL` saves one.");

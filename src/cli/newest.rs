@@ -7,6 +7,7 @@ use super::args::{ScopeArg, Scoped};
 use super::client::Client;
 use super::error::CliError;
 use super::screen::{Screen, print_note};
+use super::table::Table;
 
 /// Entries in one page.
 const PAGE: u32 = 200;
@@ -64,19 +65,29 @@ impl<T: DeserializeOwned> Newest<T> {
         Ok(newest)
     }
 
-    /// Prints the entries as the API returns them.
-    pub(super) fn print_json(self, screen: Screen) -> Result<(), CliError> {
-        let (list, json, cursor) = (self.list, self.json, self.cursor);
-        screen.value(&json!({list: json, "nextCursor": cursor}))
-    }
-
-    /// Says that there are older entries, if there are.
-    pub(super) fn note_older(&self) {
+    /// Prints the entries as JSON, ids or a table, and whether there are older ones.
+    pub(super) fn print(
+        &self,
+        screen: &Screen,
+        id: impl Fn(&T) -> &str,
+        if_empty: &str,
+        table: impl FnOnce(&[T]) -> Table,
+    ) -> Result<(), CliError> {
+        let json = json!({self.list: self.json, "nextCursor": self.cursor});
+        if screen.is_done_with(&json, self.entries.iter().map(id))? {
+            return Ok(());
+        }
+        if self.entries.is_empty() {
+            print_note(if_empty);
+            return Ok(());
+        }
+        screen.table(&table(&self.entries))?;
         if self.cursor.is_some() {
+            let limit = self.limit;
             print_note(&format!(
-                "Showing the newest {}; --limit N shows more.",
-                self.limit
+                "Showing the newest {limit}; --limit N shows more."
             ));
         }
+        Ok(())
     }
 }

@@ -58,22 +58,16 @@ async fn list(client: &Client, screen: Screen, selector: Option<&str>) -> Result
         None => "/api/nodes".to_owned(),
     };
     let nodes = client.list::<NodeView>(&path, "nodes").await?;
-    if screen.json {
-        screen.value(&nodes.json)?;
+    let ids = nodes.value.iter().map(|node| node.id.as_str());
+    if screen.is_done_with(&nodes.json, ids)? {
         return Ok(0);
     }
     let nodes = nodes.value;
-    if screen.wants_names() {
-        return screen
-            .names(nodes.iter().map(|node| node.id.as_str()))
-            .map(|()| 0);
-    }
-    if nodes.is_empty() && selector.is_some() {
-        print_note("No node matches.");
-        return Ok(0);
-    }
     if nodes.is_empty() {
-        print_note("No nodes yet. `hyprbox nodes add NODE` adds one (ADMIN).");
+        print_note(match selector {
+            Some(_) => "No node matches.",
+            None => "No nodes yet. `hyprbox nodes add NODE` adds one (ADMIN).",
+        });
         return Ok(0);
     }
     let mut table = Table::new(&[
@@ -145,14 +139,10 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         Ok(node) => node,
         Err(error) => return Err(explain_node(client, id, error).await),
     };
-    if screen.json {
-        screen.value(&node.json)?;
+    if screen.is_done_with(&node.json, [node.value.id.as_str()])? {
         return Ok(0);
     }
     let node = node.value;
-    if screen.wants_names() {
-        return screen.names([node.id.as_str()]).map(|()| 0);
-    }
     let text = |text: &Option<String>| Cell::from(text.clone().unwrap_or_default());
     let mut pairs: Vec<(&str, Cell)> = vec![
         ("id", node.id.as_str().into()),
@@ -250,14 +240,9 @@ async fn token(client: &Client, screen: Screen, command: NodeTokenCommand) -> Re
                 screen.formatted(output),
             );
             let tokens = tokens(client, &node).await?;
-            if screen.json {
-                screen.value(&tokens.1)?;
+            let ids = tokens.0.iter().map(|token| token.id.as_str());
+            if screen.is_done_with(&tokens.1, ids)? {
                 return Ok(0);
-            }
-            if screen.wants_names() {
-                return screen
-                    .names(tokens.0.iter().map(|token| token.id.as_str()))
-                    .map(|()| 0);
             }
             let mut table = Table::new(&["ID", "PREFIX", "CREATED", "LAST USED", "REVOKED"])
                 .optional(&["CREATED", "LAST USED"]);

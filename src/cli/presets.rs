@@ -47,15 +47,10 @@ pub(super) async fn run(
 
 async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
     let presets = client.get::<Presets>("/api/presets").await?;
-    if screen.json {
-        screen.value(&presets.json)?;
+    let names = presets.value.presets.iter();
+    let names = names.map(|preset| preset.name.as_str());
+    if screen.is_done_with(&presets.json, names)? {
         return Ok(0);
-    }
-    if screen.wants_names() {
-        let presets = presets.value.presets.iter();
-        return screen
-            .names(presets.map(|preset| preset.name.as_str()))
-            .map(|()| 0);
     }
     let mut table = Table::new(&["NAME", "RISK", "FOR", "ORIGIN", "TITLE"])
         .optional(&["ORIGIN", "FOR", "RISK"]);
@@ -95,8 +90,8 @@ async fn show(client: &Client, screen: Screen, name: &str) -> Result<u8, CliErro
         return Ok(0);
     }
     let preset = fetch_preset(client, name).await?;
-    if screen.wants_names() {
-        return screen.names([preset.name.as_str()]).map(|()| 0);
+    if screen.is_done_with(&Value::Null, [preset.name.as_str()])? {
+        return Ok(0);
     }
     let pairs: Vec<(&str, Cell)> = vec![
         ("name", preset.name.as_str().into()),

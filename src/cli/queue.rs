@@ -221,27 +221,10 @@ pub(super) async fn queue(
     if let Some(at) = wanted.not_before {
         body["notBefore"] = Value::from(at.to_string());
     }
-    let mut is_reported = false;
-    let on_retry = |error: &CallError| {
-        if !std::mem::replace(&mut is_reported, true) {
-            print_note(match error {
-                CallError::Connection { .. } => {
-                    "No response; retrying. The job is queued only once, however many tries it takes."
-                }
-                CallError::Refused { .. } | CallError::Protocol(_) => {
-                    "The server is busy; retrying."
-                }
-            });
-        }
-    };
     let queued = tokio::select! {
-        queued = client.post_once::<JobView>("/api/jobs", &body, on_retry) => queued,
+        queued = client.post_once::<JobView>("/api/jobs", &body, report_retry("job")) => queued,
         () = interrupts.next() => {
-            return Err(CliError::new(
-                exit::INTERRUPTED,
-                "interrupted before the server responded: the job may have been queued",
-            )
-            .hint("`hyprbox jobs list --limit 1` shows whether it was"));
+            return Err(interrupted("job"));
         }
     };
     let Answer { json, value: job } = match queued {
@@ -287,4 +270,30 @@ pub(super) async fn queue(
         patient: true,
     };
     Ok((follow.run(&mut interrupts).await?, job))
+}
+
+/// Reports the first retry of a call that queues a job or a run.
+pub(super) fn report_retry(what: &'static str) -> impl FnMut(&CallError) {
+    let mut is_reported = false;
+    move |error| {
+        if std::mem::replace(&mut is_reported, true) {
+            return;
+        }
+        print_note(&match error {
+            CallError::Connection { .. } => format!(
+                "No response; retrying. The {what} is queued only once, however many tries it takes."
+            ),
+            CallError::Refused { .. } | CallError::Protocol(_) => {
+                "The server is busy; retrying.".to_owned()
+            }
+        });
+    }
+}
+
+/// The error of an interrupt before the response.
+pub(super) fn interrupted(what: &str) -> CliError {
+    let text = format!("interrupted before the server responded: the {what} may have been queued");
+    CliError::new(exit::INTERRUPTED, text).hint(format!(
+        "`hyprbox {what}s list --limit 1` shows whether it was"
+    ))
 }

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::args::{Color, Common, Format, Output};
 use super::error::CliError;
@@ -62,21 +63,23 @@ impl Screen {
         std::io::stdin().is_terminal() && self.stderr_is_terminal && !self.json
     }
 
-    /// Whether only ids or names are wanted.
-    pub(super) fn wants_names(&self) -> bool {
-        self.format == Format::Name
-    }
-
-    /// Writes ids or names, one per line.
-    pub(super) fn names<'n>(
+    /// Writes a response's JSON, or only ids or names, one per line. Returns false if neither is
+    /// wanted.
+    pub(super) fn is_done_with(
         &self,
-        names: impl IntoIterator<Item = &'n str>,
-    ) -> Result<(), CliError> {
-        let lines = names.into_iter();
-        let text: String = lines
-            .map(|name| format!("{}\n", safe::line(name)))
-            .collect();
-        self.data(&text)
+        json: &Value,
+        names: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<bool, CliError> {
+        if self.json {
+            self.value(json)?;
+        } else if self.format == Format::Name {
+            let lines = names.into_iter();
+            let lines = lines.map(|name| format!("{}\n", safe::line(name.as_ref())));
+            self.data(&lines.collect::<String>())?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Writes a table, which fits the terminal.

@@ -72,16 +72,11 @@ async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
     let secrets = client
         .list::<StoredSecretView>("/api/secrets", "secrets")
         .await?;
-    if screen.json {
-        screen.value(&secrets.json)?;
+    let names = secrets.value.iter().map(|secret| &secret.name);
+    if screen.is_done_with(&secrets.json, names)? {
         return Ok(0);
     }
     let secrets = secrets.value;
-    if screen.wants_names() {
-        return screen
-            .names(secrets.iter().map(|secret| secret.name.as_str()))
-            .map(|()| 0);
-    }
     if secrets.is_empty() {
         print_note(
             "No stored secrets. `hyprbox secrets set NAME --preset PRESET` stores one (ADMIN).",

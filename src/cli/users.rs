@@ -98,14 +98,9 @@ fn done(screen: Screen, json: &Value, words: &str) -> Result<u8, CliError> {
 
 async fn list(client: &Client, screen: Screen) -> Result<u8, CliError> {
     let users = client.list::<User>("/api/users", "users").await?;
-    if screen.json {
-        screen.value(&users.json)?;
+    let emails = users.value.iter().map(|user| user.email.as_str());
+    if screen.is_done_with(&users.json, emails)? {
         return Ok(0);
-    }
-    if screen.wants_names() {
-        return screen
-            .names(users.value.iter().map(|user| user.email.as_str()))
-            .map(|()| 0);
     }
     let mut table = Table::new(&["EMAIL", "ROLE", "NAME", "ADDED"]).optional(&["ADDED", "NAME"]);
     for user in &users.value {
@@ -193,14 +188,9 @@ pub(super) async fn run_tokens(
 
 async fn list_tokens(client: &Client, screen: Screen, path: &str) -> Result<u8, CliError> {
     let tokens = client.list::<PersonalToken>(path, "tokens").await?;
-    if screen.json {
-        screen.value(&tokens.json)?;
+    let names = tokens.value.iter().map(|token| token.name.as_str());
+    if screen.is_done_with(&tokens.json, names)? {
         return Ok(0);
-    }
-    if screen.wants_names() {
-        return screen
-            .names(tokens.value.iter().map(|token| token.name.as_str()))
-            .map(|()| 0);
     }
     let mut table = Table::new(&["ID", "NAME", "PREFIX", "CREATED", "LAST USED", "EXPIRES"])
         .optional(&["ID", "CREATED", "LAST USED", "PREFIX"]);

@@ -239,7 +239,7 @@ fn detail(known: &WatchedJob) -> String {
             .holds
             .first()
             .map_or_else(String::new, |hold| hold.detail.clone()),
-        (JobStatus::Running, Some(step)) => step.words(),
+        (JobStatus::Running, Some(step)) => step.describe(),
         (JobStatus::Running, None) => String::new(),
         (JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled, _) => {
             DoneEvent::of(job).reason()

@@ -44,6 +44,7 @@ pub(super) async fn show(
         preset: Some(preset.to_owned()).filter(|preset| !preset.is_empty()),
         schedule_id: query.get("schedule").map(str::to_owned),
         before: crate::jobs::cursor_of(&query)?,
+        ..RunFilter::default()
     };
     let page = site.runs.page(filter, PAGE).await?;
     let presets = site.jobs.presets().await?;

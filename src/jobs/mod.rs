@@ -40,7 +40,7 @@ pub use log::steps::{Step, StepDuration, StepState};
 pub use log::window::OutputEnd;
 pub use preset::{Condition, PresetError, PresetVersionView, SavedPreset, etag_of};
 pub(crate) use repeat::Failures;
-pub use routes::{JobPage, cursor_of, idempotency_key};
+pub use routes::{JobPage, cursor_of, idempotency_key, since_of};
 pub use run::access::{find_visible_run, record_run};
 pub use run::advance::RunAdvance;
 pub use run::plan::{BatchSize, Plan, PlanRequest};

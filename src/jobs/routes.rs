@@ -104,10 +104,6 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
     };
     let kind =
         |name: &str| JobKind::parse(name).ok_or_else(|| query.wrong("kind", "apply or check"));
-    let since = |text: &str| {
-        let rule = "a time with its zone, such as 2026-12-01T08:00:00Z";
-        Timestamp::parse_rfc3339(text).ok_or_else(|| query.wrong("since", rule))
-    };
     Ok(JobFilter {
         created_by: (scope == Scope::Mine).then(|| user.id.clone()),
         node_id: query.get("nodeId").map(str::to_owned),
@@ -116,9 +112,18 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<JobFilter, ApiE
         run_id: query.get("runId").map(str::to_owned),
         kind: query.get("kind").map(kind).transpose()?,
         by: query.get("by").map(str::to_owned),
-        since: query.get("since").map(since).transpose()?,
+        since: since_of(query)?,
         before: cursor_of(query)?,
     })
+}
+
+/// The time from which a list begins.
+pub fn since_of(query: &Query) -> Result<Option<Timestamp>, ApiError> {
+    let since = |text: &str| {
+        let rule = "a time with its zone, such as 2026-12-01T08:00:00Z";
+        Timestamp::parse_rfc3339(text).ok_or_else(|| query.wrong("since", rule))
+    };
+    query.get("since").map(since).transpose()
 }
 
 /// The id at which the page before ended.

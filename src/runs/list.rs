@@ -34,7 +34,7 @@ pub struct RunDetail {
 }
 
 /// A job of a run.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunJobView {
     /// The job's id.

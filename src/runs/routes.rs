@@ -11,8 +11,11 @@ use super::dry_run::DryRun;
 use super::retry::{RetriedRun, RetryRequest};
 use super::{CreateOutcome, ExecRequest, RunDetail, RunPage, RunRequest, Runs};
 use crate::auth::{Admin, Operator, User};
+use crate::clock::Timestamp;
 use crate::http::{ApiError, JsonWithValue, OptionalJson, Pairs, Path, Query};
-use crate::jobs::{Idempotency, RunView, Scope, ScopedViewer, cursor_of, idempotency_key};
+use crate::jobs::{
+    Idempotency, RunView, Scope, ScopedViewer, cursor_of, idempotency_key, since_of,
+};
 use crate::store::run::{RunFilter, RunStatus};
 
 /// Queues a preset on several nodes.
@@ -99,6 +102,8 @@ fn flag(query: &Pairs<'_>, name: &str) -> Result<Option<bool>, ApiError> {
 #[utoipa::path(get, path = "/api/runs", tag = "runs", operation_id = "list_runs",
     params(("status" = Option<Vec<RunStatus>>, Query, description = "Repeat it to allow several states"),
         ("preset" = Option<String>, Query),
+        ("by" = Option<String>, Query, description = "Only runs that the user with this email queued"),
+        ("since" = Option<Timestamp>, Query, description = "Only runs that were queued at this time or later"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 200, description = "1 to 200, default 50"),
         ("cursor" = Option<String>, Query, description = "nextCursor of the page before"),
         ("scope" = Option<String>, Query, description = "all: everybody's runs")),
@@ -124,6 +129,8 @@ fn filter_of(user: &User, scope: Scope, query: &Query) -> Result<RunFilter, ApiE
         statuses: query.all("status").map(status).collect::<Result<_, _>>()?,
         preset: query.get("preset").map(str::to_owned),
         schedule_id: None,
+        by: query.get("by").map(str::to_lowercase),
+        since: since_of(query)?,
         before: cursor_of(query)?,
     })
 }

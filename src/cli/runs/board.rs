@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::reading::Reading;
 use super::words;
-use crate::cli::answers::RunJob;
 use crate::cli::canvas::{Canvas, Line, Room};
 use crate::cli::error::CliError;
 use crate::cli::progress::elapsed;
@@ -13,6 +12,7 @@ use crate::cli::safe;
 use crate::cli::screen::{Paint, Screen};
 use crate::clock;
 use crate::nodes::NodeView;
+use crate::runs::RunJobView;
 use crate::store::job::JobStatus;
 
 /// The run's lines on the terminal.
@@ -56,7 +56,7 @@ fn render(reading: &Reading, screen: &Screen, room: Room) -> Vec<Line> {
     );
     let mut drawn = vec![line(&head, words::paint(run.status))];
     let rows = chosen(&run.jobs, lines - 1);
-    let widest = |text: &dyn Fn(&RunJob) -> usize| rows.iter().map(|job| text(job)).max();
+    let widest = |text: &dyn Fn(&RunJobView) -> usize| rows.iter().map(|job| text(job)).max();
     let width = widest(&|job| job.node_id.len()).unwrap_or(0);
     for job in &rows {
         let text = format!(
@@ -80,7 +80,7 @@ fn render(reading: &Reading, screen: &Screen, room: Room) -> Vec<Line> {
 
 /// The jobs to show in at most so many lines, in the order of the run. If there are too many, the
 /// last line is left for their number.
-fn chosen(jobs: &[RunJob], lines: usize) -> Vec<&RunJob> {
+fn chosen(jobs: &[RunJobView], lines: usize) -> Vec<&RunJobView> {
     if jobs.len() <= lines {
         return jobs.iter().collect();
     }
@@ -91,7 +91,7 @@ fn chosen(jobs: &[RunJob], lines: usize) -> Vec<&RunJob> {
     places.into_iter().map(|place| &jobs[place]).collect()
 }
 
-fn importance(job: &RunJob) -> u8 {
+fn importance(job: &RunJobView) -> u8 {
     match job.status {
         JobStatus::Running => 0,
         JobStatus::Failed => 1,
@@ -102,7 +102,7 @@ fn importance(job: &RunJob) -> u8 {
 }
 
 /// How long the job has run.
-fn time(job: &RunJob) -> String {
+fn time(job: &RunJobView) -> String {
     let Some(start) = job.started_at else {
         return String::new();
     };
@@ -112,7 +112,7 @@ fn time(job: &RunJob) -> String {
 }
 
 /// The step of a job, and why the job waits or has failed.
-fn detail(job: &RunJob, nodes: &[NodeView]) -> String {
+fn detail(job: &RunJobView, nodes: &[NodeView]) -> String {
     let outcome = words::outcome(job);
     let state = job.status.to_string();
     let why = outcome.strip_prefix(&state).unwrap_or_default();
@@ -130,10 +130,10 @@ fn detail(job: &RunJob, nodes: &[NodeView]) -> String {
 mod tests {
     use super::*;
 
-    fn jobs(states: &[(JobStatus, usize)]) -> Vec<RunJob> {
+    fn jobs(states: &[(JobStatus, usize)]) -> Vec<RunJobView> {
         let each = states.iter();
         let states = each.flat_map(|(status, count)| std::iter::repeat_n(*status, *count));
-        let job = |(number, status)| RunJob {
+        let job = |(number, status)| RunJobView {
             id: format!("j{number}"),
             node_id: format!("n{number}"),
             batch: 0,

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::reading::Reading;
 use super::words;
-use crate::cli::answers::{RunJob, RunStatus};
 use crate::cli::error::CliError;
 use crate::cli::safe;
 use crate::cli::screen::Screen;
+use crate::runs::RunJobView;
 use crate::store::job::JobStatus;
+use crate::store::run::RunStatus;
 
 /// Prints what has changed since the last reading.
 pub(super) struct Changes {
@@ -70,7 +71,7 @@ impl Changes {
 }
 
 /// `RUNNING, step 2 of 5: Set the SSH port`
-fn state(job: &RunJob) -> String {
+fn state(job: &RunJobView) -> String {
     let outcome = words::outcome(job);
     match words::step(job) {
         Some(step) if job.status == JobStatus::Running => format!("{outcome}, {step}"),

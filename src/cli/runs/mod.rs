@@ -16,23 +16,24 @@ pub(super) use request::{RunRequest, Target};
 use self::follow::FollowRun;
 use self::reading::nodes_of;
 use self::words::{status_cell, summary};
-use super::answers::{DryRun, RunAnswer};
+use super::answers::RunAnswer;
 use super::args::{
     OneJob, OneRun, Params, RunsCommand, ScopeArg, Scoped, SignWith, StreamArg, Sure, Watch,
 };
 use super::ask;
-use super::client::{Answer, CallError, Client, segment};
+use super::client::{Answer, Client, segment};
 use super::error::{CliError, exit};
 use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::newest::Newest;
 use super::params::{self, Secrets};
-use super::queue::{confirm_risk, fetch_preset};
+use super::queue::{confirm_risk, fetch_preset, interrupted, report_retry};
 use super::screen::{Paint, Screen, print_note};
 use super::sign;
 use super::table::{Cell, Table, facts};
 use super::times;
 use crate::presets::ONE_OFF;
+use crate::runs::DryRun;
 
 /// `hyprbox runs …`
 pub(super) async fn run(
@@ -44,15 +45,24 @@ pub(super) async fn run(
         RunsCommand::List {
             status,
             preset,
+            queued,
             limit,
-            scope,
+            mut scope,
             output,
         } => {
             let screen = screen.formatted(output);
-            let mut query = vec![];
+            let mut query = queued.query(&mut scope);
             query.extend(status.into_iter().map(|s| ("status", s.to_uppercase())));
             query.extend(preset.map(|preset| ("preset", preset)));
-            list(&client, screen, &query, limit, &scope).await
+            let newest = Newest::<RunAnswer>::read(&client, "runs", &query, &scope, limit).await?;
+            let if_empty = "No runs. `hyprbox run PRESET --on SELECTOR` queues one; --scope all lists everybody's.";
+            newest.print(
+                &screen,
+                |run| &run.id,
+                if_empty,
+                |runs| table(runs, &screen),
+            )?;
+            Ok(0)
         }
         RunsCommand::Show { run, watch, output } => {
             let (run, screen) = (run.whole(&client).await?, screen.formatted(output));
@@ -96,32 +106,10 @@ pub(super) async fn run(
     }
 }
 
-async fn list(
-    client: &Client,
-    screen: Screen,
-    query: &[(&'static str, String)],
-    limit: u32,
-    scope: &Scoped,
-) -> Result<u8, CliError> {
-    let newest = Newest::<RunAnswer>::read(client, "runs", query, scope, limit).await?;
-    if screen.json {
-        newest.print_json(screen)?;
-        return Ok(0);
-    }
-    if screen.wants_names() {
-        return screen
-            .names(newest.entries.iter().map(|run| run.id.as_str()))
-            .map(|()| 0);
-    }
-    if newest.entries.is_empty() {
-        print_note(
-            "No runs. `hyprbox run PRESET --on SELECTOR` queues one; --scope all lists everybody's.",
-        );
-        return Ok(0);
-    }
+fn table(runs: &[RunAnswer], screen: &Screen) -> Table {
     let mut table = Table::new(&["ID", "PRESET", "STATUS", "NODES", "JOBS", "QUEUED", "TOOK"])
         .optional(&["NODES", "TOOK", "QUEUED"]);
-    for run in &newest.entries {
+    for run in runs {
         table.row([
             screen.id(&run.id).into(),
             run.preset.as_str().into(),
@@ -132,20 +120,14 @@ async fn list(
             times::took(Some(run.created_at), run.finished_at).into(),
         ]);
     }
-    screen.table(&table)?;
-    newest.note_older();
-    Ok(0)
+    table
 }
 
 async fn show(client: &Client, screen: Screen, run: &OneRun) -> Result<u8, CliError> {
     let answer = client.get::<RunAnswer>(&run.path("")).await?;
-    if screen.json {
-        screen.value(&answer.json)?;
-        return Ok(0);
-    }
     let run = answer.value;
-    if screen.wants_names() {
-        return screen.names([run.id.as_str()]).map(|()| 0);
+    if screen.is_done_with(&answer.json, [run.id.as_str()])? {
+        return Ok(0);
     }
     let mut pairs: Vec<(&str, Cell)> = vec![
         ("id", run.id.as_str().into()),
@@ -315,27 +297,10 @@ async fn post(
     watch: &Watch,
 ) -> Result<(Answer<RunAnswer>, Interrupts), CliError> {
     let mut interrupts = Interrupts::new(watch.cancel_on_interrupt)?;
-    let mut is_reported = false;
-    let on_retry = |error: &CallError| {
-        if !std::mem::replace(&mut is_reported, true) {
-            print_note(match error {
-                CallError::Connection { .. } => {
-                    "No response; retrying. The run is queued only once, however many tries it takes."
-                }
-                CallError::Refused { .. } | CallError::Protocol(_) => {
-                    "The server is busy; retrying."
-                }
-            });
-        }
-    };
     let queued = tokio::select! {
-        queued = client.post_once::<RunAnswer>(path, body, on_retry) => queued?,
+        queued = client.post_once::<RunAnswer>(path, body, report_retry("run")) => queued?,
         () = interrupts.next() => {
-            return Err(CliError::new(
-                exit::INTERRUPTED,
-                "interrupted before the server responded: the run may have been queued",
-            )
-            .hint("`hyprbox runs list --limit 1` shows whether it was"));
+            return Err(interrupted("run"));
         }
     };
     Ok((queued, interrupts))

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use crate::cli::answers::{RunAnswer, RunJob};
+use crate::cli::answers::RunAnswer;
 use crate::cli::client::Client;
 use crate::cli::sse::Event;
 use crate::nodes::NodeView;
+use crate::runs::RunJobView;
 
 /// A run with its jobs.
 pub(super) struct Reading {
@@ -49,7 +50,7 @@ impl Reading {
                 value.clone_from(new);
             }
         }
-        let job: RunJob = serde_json::from_value(known.clone()).ok()?;
+        let job: RunJobView = serde_json::from_value(known.clone()).ok()?;
         let is_new = self.run.jobs[place] != job;
         self.run.jobs[place] = job;
         Some(is_new)

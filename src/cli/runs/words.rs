@@ -1,13 +1,15 @@
 //! Runs and their jobs in words.
 
-use crate::cli::answers::{PlannedNode, RunAnswer, RunCounts, RunJob, RunStatus, RunStep};
+use crate::cli::answers::RunAnswer;
 use crate::cli::safe;
 use crate::cli::screen::{Paint, Screen};
 use crate::cli::table::Cell;
 use crate::cli::times;
-use crate::jobs::DoneEvent;
+use crate::jobs::{DoneEvent, RunStep};
 use crate::nodes::{NodeStatus, NodeView};
-use crate::store::job::JobStatus;
+use crate::runs::{DryRunNode, RunJobView};
+use crate::store::job::{HoldKind, JobStatus};
+use crate::store::run::{RunCounts, RunStatus};
 
 /// Failed jobs that a summary lists.
 const FAILED_MAX: usize = 20;
@@ -69,7 +71,7 @@ pub(super) fn counts(counts: &RunCounts) -> String {
 }
 
 /// A job's state, with the reason of a failure or a wait.
-pub(super) fn outcome(job: &RunJob) -> String {
+pub(super) fn outcome(job: &RunJobView) -> String {
     if job.status == JobStatus::Queued {
         return match hold(job) {
             Some(why) => format!("QUEUED, {why}"),
@@ -86,7 +88,7 @@ pub(super) fn outcome(job: &RunJob) -> String {
 }
 
 /// A job's state, also with what its node keeps it waiting for.
-pub(super) fn state(job: &RunJob, nodes: &[NodeView]) -> String {
+pub(super) fn state(job: &RunJobView, nodes: &[NodeView]) -> String {
     let outcome = outcome(job);
     if job.status != JobStatus::Queued || !job.holds.is_empty() {
         return outcome;
@@ -98,20 +100,18 @@ pub(super) fn state(job: &RunJob, nodes: &[NodeView]) -> String {
 }
 
 /// Why a queued job can't start yet.
-fn hold(job: &RunJob) -> Option<String> {
+fn hold(job: &RunJobView) -> Option<String> {
     let hold = job.holds.first()?;
-    Some(match (hold.kind.as_str(), &hold.detail) {
-        ("batch", _) => format!("waits for batch {}", job.batch),
-        ("paused_run", _) => "the run is paused".to_owned(),
-        ("not_before", Some(detail)) => detail.clone(),
-        ("not_before", None) => "waits for its time".to_owned(),
-        (kind, Some(detail)) => format!("{kind}: {detail}"),
-        (kind, None) => format!("held: {kind}"),
+    Some(match hold.kind {
+        HoldKind::Batch => format!("waits for batch {}", job.batch),
+        HoldKind::PausedRun => "the run is paused".to_owned(),
+        HoldKind::NotBefore => hold.detail.clone(),
+        HoldKind::Signature => format!("signature: {}", hold.detail),
     })
 }
 
 /// What a released job waits for.
-pub(super) fn waits_for(job: &RunJob, nodes: &[NodeView]) -> String {
+pub(super) fn waits_for(job: &RunJobView, nodes: &[NodeView]) -> String {
     let node = nodes.binary_search_by(|node| node.id.as_str().cmp(&job.node_id));
     let Some(node) = node.ok().and_then(|place| nodes.get(place)) else {
         return String::new();
@@ -125,12 +125,12 @@ pub(super) fn waits_for(job: &RunJob, nodes: &[NodeView]) -> String {
 }
 
 /// `step 2 of 5: Set the SSH port`
-pub(super) fn step(job: &RunJob) -> Option<String> {
-    job.step.as_ref().map(RunStep::words)
+pub(super) fn step(job: &RunJobView) -> Option<String> {
+    job.step.as_ref().map(RunStep::describe)
 }
 
 /// A node's state in a plan.
-pub(super) fn node_status(node: &PlannedNode) -> Cell {
+pub(super) fn node_status(node: &DryRunNode) -> Cell {
     match (node.status, node.paused) {
         (NodeStatus::Online, true) => Cell::painted("ONLINE, paused", Paint::Yellow),
         (NodeStatus::Offline, true) => Cell::painted("OFFLINE, paused", Paint::Yellow),
@@ -160,7 +160,7 @@ pub(super) fn summary(run: &RunAnswer, screen: &Screen) -> String {
     if let Some(why) = &run.stopped_because {
         text.push_str(&format!("It stopped: {}\n", safe::line(why)));
     }
-    let failed: Vec<&RunJob> = run
+    let failed: Vec<&RunJobView> = run
         .jobs
         .iter()
         .filter(|job| job.status == JobStatus::Failed)

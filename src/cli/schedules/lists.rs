@@ -13,6 +13,7 @@ use crate::runs::IfOffline;
 use crate::schedules::{Missed, Overlap, ScheduleView, SlotPage, SlotView};
 use crate::store::schedule::SlotOutcome;
 
+const NONE: &str = "No schedules. `hyprbox schedules add` adds one.";
 /// Entries of one answer of the API.
 const PAGE: u32 = 200;
 
@@ -20,11 +21,12 @@ pub(super) async fn list(client: &Client, screen: Screen) -> Result<u8, CliError
     let schedules = client
         .list::<ScheduleView>("/api/schedules", "schedules")
         .await?;
-    if screen.json {
-        screen.value(&schedules.json)?;
+    let ids = schedules.value.iter().map(|schedule| &schedule.id);
+    if screen.is_done_with(&schedules.json, ids)? {
         return Ok(0);
     }
-    if !has_rows(&screen, &schedules.value)? {
+    if schedules.value.is_empty() {
+        print_note(NONE);
         return Ok(0);
     }
     let mut table = Table::new(&["ID", "NAME", "PRESET", "CRON", "TIME ZONE", "NEXT", "LAST"])
@@ -42,18 +44,6 @@ pub(super) async fn list(client: &Client, screen: Screen) -> Result<u8, CliError
     }
     screen.table(&table)?;
     Ok(0)
-}
-
-/// Whether a table follows: neither ids only, nor nothing at all.
-fn has_rows(screen: &Screen, schedules: &[ScheduleView]) -> Result<bool, CliError> {
-    if screen.wants_names() {
-        screen.names(schedules.iter().map(|schedule| schedule.id.as_str()))?;
-        return Ok(false);
-    }
-    if schedules.is_empty() {
-        print_note("No schedules. `hyprbox schedules add` adds one.");
-    }
-    Ok(!schedules.is_empty())
 }
 
 fn next_cell(schedule: &ScheduleView) -> Cell {
@@ -109,13 +99,9 @@ pub(super) async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8
     let answer = client
         .get::<ScheduleView>(&format!("/api/schedules/{}", segment(id)))
         .await?;
-    if screen.json {
-        screen.value(&answer.json)?;
-        return Ok(0);
-    }
     let schedule = answer.value;
-    if screen.wants_names() {
-        return screen.names([schedule.id.as_str()]).map(|()| 0);
+    if screen.is_done_with(&answer.json, [&schedule.id])? {
+        return Ok(0);
     }
     let on = match &schedule.nodes {
         Some(nodes) => nodes.join(", "),
@@ -202,11 +188,12 @@ fn missed(missed: Missed) -> &'static str {
 pub(super) async fn next_of_all(client: &Client, screen: Screen) -> Result<u8, CliError> {
     let mut schedules = find::all(client).await?;
     schedules.sort_by_key(|schedule| (schedule.paused, schedule.next_due_at));
-    if screen.json {
-        screen.value(&serde_json::json!({"schedules": schedules}))?;
+    let json = serde_json::json!({"schedules": schedules});
+    if screen.is_done_with(&json, schedules.iter().map(|schedule| &schedule.id))? {
         return Ok(0);
     }
-    if !has_rows(&screen, &schedules)? {
+    if schedules.is_empty() {
+        print_note(NONE);
         return Ok(0);
     }
     let mut table = Table::new(&["NAME", "NEXT", "DUE AT", "PRESET", "ON"])
@@ -227,14 +214,9 @@ pub(super) async fn next_of_all(client: &Client, screen: Screen) -> Result<u8, C
 
 /// Due times in UTC and by the schedule's clock.
 pub(super) fn due_times(screen: Screen, due: &Answer<DueTimes>) -> Result<u8, CliError> {
-    if screen.json {
-        screen.value(&due.json)?;
-        return Ok(0);
-    }
     let times = &due.value.times;
-    if screen.wants_names() {
-        let times: Vec<String> = times.iter().map(|time| time.utc.to_string()).collect();
-        return screen.names(times.iter().map(String::as_str)).map(|()| 0);
+    if screen.is_done_with(&due.json, times.iter().map(|time| time.utc.to_string()))? {
+        return Ok(0);
     }
     let mut table = Table::new(&["LOCAL TIME", "UTC", "NEXT"]).optional(&["NEXT", "UTC"]);
     for time in times {
@@ -267,13 +249,9 @@ pub(super) async fn slots(
             _ => break,
         }
     }
-    if screen.json {
-        screen.value(&serde_json::json!({"slots": slots}))?;
+    let times = slots.iter().map(|slot| slot.due_at.to_string());
+    if screen.is_done_with(&serde_json::json!({"slots": slots}), times)? {
         return Ok(0);
-    }
-    if screen.wants_names() {
-        let times: Vec<String> = slots.iter().map(|slot| slot.due_at.to_string()).collect();
-        return screen.names(times.iter().map(String::as_str)).map(|()| 0);
     }
     if slots.is_empty() {
         print_note(&format!("None yet. {}", next_words(schedule)));

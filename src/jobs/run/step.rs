@@ -33,6 +33,11 @@ impl RunStep {
             name: name.to_owned(),
         })
     }
+
+    /// `step 2 of 5: Set the SSH port`
+    pub fn describe(&self) -> String {
+        format!("step {} of {}: {}", self.index, self.count, self.name)
+    }
 }
 
 /// The value of `jobs.step` after `bytes` of stdout arrived, and the steps that they announce.

@@ -160,9 +160,9 @@ impl Query {
     }
 }
 
-/// The smallest id of a job that was queued at `at`. Ids are UUIDv7, made shortly before the row;
-/// the day is for clocks that differ.
-fn id_of_time(at: Timestamp) -> String {
+/// The smallest id of a job or run that was queued at `at`. Ids are UUIDv7, made shortly before the
+/// row; the day is for clocks that differ.
+pub fn id_of_time(at: Timestamp) -> String {
     let millis = format!("{:012x}", at.plus_millis(-86_400_000).as_millis());
     let (high, low) = millis.split_at(8);
     format!("{high}-{low}")

@@ -17,7 +17,7 @@ pub use history::{
     past_outcomes,
 };
 pub use hold::{HoldKind, Holds};
-pub use list::{FoundJobs, JobFilter, JobSearch, JobWord, list, owners, search};
+pub use list::{FoundJobs, JobFilter, JobSearch, JobWord, id_of_time, list, owners, search};
 pub use query::{
     RecentWork, RunningJob, StoredSignatures, count_queued, count_queued_on, count_unfinished,
     find, find_locked, finished_since, list_of_run, next_due, nodes_with_work, oldest_claimable,

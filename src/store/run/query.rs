@@ -2,7 +2,7 @@
 
 use super::record::{Run, RunCounts, RunStatus, run_columns, run_of_row};
 use crate::clock::Timestamp;
-use crate::store::job::{Holds, JobStatus};
+use crate::store::job::{Holds, JobStatus, id_of_time};
 use crate::store::{Row, Statement, StoreError, Tx, Value, read_all, values};
 
 macro_rules! select_runs {
@@ -104,6 +104,10 @@ pub struct RunFilter {
     pub preset: Option<String>,
     /// The schedule that made it.
     pub schedule_id: Option<String>,
+    /// Only runs that a user with this email queued, in lower case.
+    pub by: Option<String>,
+    /// Only runs that were queued at this time or later.
+    pub since: Option<Timestamp>,
     /// Only runs older than the run with this id.
     pub before: Option<String>,
 }
@@ -124,6 +128,13 @@ pub fn list(tx: &mut dyn Tx, filter: &RunFilter, limit: u64) -> Result<Vec<Run>,
     }
     if let Some(schedule) = &filter.schedule_id {
         condition("schedule_id =", schedule.into());
+    }
+    if let Some(email) = &filter.by {
+        condition("lower(created_by_email) =", email.into());
+    }
+    if let Some(since) = filter.since {
+        condition("id >=", id_of_time(since).into());
+        condition("created_at >=", since.into());
     }
     if let Some(id) = &filter.before {
         condition("id <", id.into());

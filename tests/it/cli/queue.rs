@@ -303,6 +303,13 @@ fn again_and_what_differs() {
         diff.text().contains("first") && diff.text().contains("third"),
         "{diff:?}"
     );
+    let before = cli.run(&["jobs", "diff", &third]).ends(0);
+    let before = before.says(&format!("Compared with the job {second}"));
+    let path = format!("/api/jobs/{second}/diff/{third}");
+    assert_eq!(before.stdout, ann.get(&path).gives(200).body);
+    cli.run(&["jobs", "diff", &first])
+        .ends(127)
+        .says("before this one");
     // A retry may be followed, too.
     let running = cli.start(&["jobs", "retry", &first, "--follow"]);
     running.stderr.wait_for("Job ");

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::{Cli, Tty};
 use crate::harness::{FakeAgent, Field, Person, Server, eventually, id_of};
 
-/// An OPERATOR, and the agents of `n1`, `n2` and so on, which have the label `role=web`.
-fn fleet(count: usize) -> (Server, Person, Vec<FakeAgent>) {
+/// An OPERATOR with their command line, and the agents of `n1`, `n2` and so on, which have the
+/// label `role=web`.
+fn fleet(count: usize) -> (Server, Person, Vec<FakeAgent>, Cli) {
     let mut server = Server::start();
     let ann = server.person("ann", "OPERATOR");
     let admin = server.admin();
@@ -20,7 +21,12 @@ fn fleet(count: usize) -> (Server, Person, Vec<FakeAgent>) {
         agent
     });
     let agents = agents.collect();
-    (server, ann, agents)
+    let cli = Cli::of(&server, &ann);
+    (server, ann, agents, cli)
+}
+
+fn split(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
 }
 
 /// The only run.
@@ -42,8 +48,7 @@ fn claim(agent: &FakeAgent) -> String {
 
 #[test]
 fn a_run_prints_its_id_and_freezes_its_plan() {
-    let (server, ann, _agents) = fleet(4);
-    let cli = Cli::of(&server, &ann);
+    let (_server, ann, _agents, cli) = fleet(4);
     let plan = [
         "--canary",
         "1",
@@ -96,13 +101,12 @@ fn a_run_prints_its_id_and_freezes_its_plan() {
 
 #[test]
 fn one_node_without_a_plan_is_a_job_and_with_one_a_run() {
-    let (server, ann, _agents) = fleet(1);
-    let cli = Cli::of(&server, &ann);
-    let words = ["run", "note", "-n", "n1", "--expires", "1h"];
+    let (_server, ann, _agents, cli) = fleet(1);
+    let words = split("run note -n n1 --expires 1h");
     let job = ann.job(cli.run(&words).ends(0).text().trim());
     assert_eq!((&job["runId"], &job["holds"]), (&Value::Null, &json!([])));
     assert!(job["expiresAt"].is_string(), "{job}");
-    let words = ["run", "note", "-n", "n1", "--at", "2126-01-01T00:00:00Z"];
+    let words = split("run note -n n1 --at 2126-01-01T00:00:00Z");
     cli.run(&words).ends(125).says("--at: ");
     let run = cli
         .run(&["run", "note", "-n", "n1", "--canary", "1"])
@@ -113,17 +117,8 @@ fn one_node_without_a_plan_is_a_job_and_with_one_a_run() {
 
 #[test]
 fn a_dry_run_shows_batches_and_queues_nothing() {
-    let (server, ann, _agents) = fleet(3);
-    let cli = Cli::of(&server, &ann);
-    let words = [
-        "run",
-        "note",
-        "--on",
-        "role=web",
-        "--canary",
-        "1",
-        "--dry-run",
-    ];
+    let (_server, ann, _agents, cli) = fleet(3);
+    let words = split("run note --on role=web --canary 1 --dry-run");
     let ran = cli
         .run(&words)
         .ends(0)
@@ -141,8 +136,7 @@ fn a_dry_run_shows_batches_and_queues_nothing() {
 
 #[test]
 fn wrong_flags_and_selectors_are_explained() {
-    let (server, ann, _agents) = fleet(1);
-    let cli = Cli::of(&server, &ann);
+    let (_server, ann, _agents, cli) = fleet(1);
     for (words, code, said) in [
         (&["run", "note"][..], 64, "--node"),
         (
@@ -205,19 +199,8 @@ fn wrong_flags_and_selectors_are_explained() {
 
 #[test]
 fn a_run_followed_in_a_pipe_prints_a_line_per_change_and_a_summary() {
-    let (server, ann, agents) = fleet(3);
-    let cli = Cli::of(&server, &ann);
-    let words = [
-        "run",
-        "note",
-        "--on",
-        "role=web",
-        "--canary",
-        "1",
-        "--max-failures",
-        "1",
-        "-f",
-    ];
+    let (_server, ann, agents, cli) = fleet(3);
+    let words = split("run note --on role=web --canary 1 --max-failures 1 -f");
     let running = cli.start(&words);
     let first = claim(&agents[0]);
     running.stdout.wait_for("n1: RUNNING\n");
@@ -250,11 +233,10 @@ fn a_run_followed_in_a_pipe_prints_a_line_per_change_and_a_summary() {
 
 #[test]
 fn a_run_and_its_jobs_show_that_a_node_is_paused() {
-    let (mut server, ann, _agents) = fleet(2);
+    let (mut server, ann, _agents, cli) = fleet(2);
     let admin = server.admin();
     let pause = json!({"paused": true});
     admin.call("PATCH", "/api/nodes/n2").json(&pause).ok();
-    let cli = Cli::of(&server, &ann);
     let id = cli.run(&["run", "note", "--on", "role=web"]).ends(0).text();
     let shown = cli.run(&["runs", "show", id.trim()]).ends(0).text();
     let paused: Vec<&str> = shown
@@ -270,11 +252,8 @@ fn a_run_and_its_jobs_show_that_a_node_is_paused() {
 
 #[test]
 fn a_run_that_fails_ends_with_1_and_json_has_an_object_per_change() {
-    let (server, ann, agents) = fleet(2);
-    let cli = Cli::of(&server, &ann);
-    let words = [
-        "run", "note", "--on", "role=web", "--canary", "1", "-f", "--json",
-    ];
+    let (_server, _ann, agents, cli) = fleet(2);
+    let words = split("run note --on role=web --canary 1 -f --json");
     let running = cli.start(&words);
     let id = claim(&agents[0]);
     agents[0].complete(&id, &json!({"exitCode": 7})).ok();
@@ -315,11 +294,8 @@ fn a_run_that_fails_ends_with_1_and_json_has_an_object_per_change() {
 
 #[test]
 fn a_run_on_a_terminal_has_a_line_per_node() {
-    let (mut server, ann, agents) = fleet(3);
-    let cli = Cli::of(&server, &ann);
-    let words = [
-        "run", "note", "--on", "role=web", "--canary", "1", "--follow",
-    ];
+    let (mut server, _ann, agents, cli) = fleet(3);
+    let words = split("run note --on role=web --canary 1 --follow");
     let terminal = Tty::start(&cli, &words);
     let first = claim(&agents[0]);
     agents[0].say(&first, 0, "==> [1/1] Say it\n");
@@ -348,8 +324,7 @@ fn a_run_on_a_terminal_has_a_line_per_node() {
 
 #[test]
 fn a_run_that_is_left_goes_on_and_a_cancel_ends_it() {
-    let (server, ann, agents) = fleet(2);
-    let cli = Cli::of(&server, &ann);
+    let (_server, ann, agents, cli) = fleet(2);
     let running = cli.start(&["run", "note", "--on", "role=web", "-f"]);
     let id = claim(&agents[0]);
     running.stdout.wait_for("n1: RUNNING");
@@ -377,9 +352,8 @@ fn a_run_that_is_left_goes_on_and_a_cancel_ends_it() {
 
 #[test]
 fn runs_are_listed_shown_paused_resumed_and_retried() {
-    let (server, ann, agents) = fleet(2);
-    let cli = Cli::of(&server, &ann);
-    let words = ["run", "note", "--on", "role=web", "--canary", "1"];
+    let (_server, ann, agents, cli) = fleet(2);
+    let words = split("run note --on role=web --canary 1");
     let run = cli.run(&words).ends(0).text().trim().to_owned();
     let runs = |words: &[&str]| cli.run(&[&["runs"], words].concat());
     runs(&["pause", &run])
@@ -391,9 +365,19 @@ fn runs_are_listed_shown_paused_resumed_and_retried() {
         listed.contains(&run) && listed.contains("PAUSED"),
         "{listed}"
     );
-    runs(&["list", "--status", "failed"])
-        .ends(0)
-        .says("No runs.");
+    for none in [
+        ["list", "--status", "failed"],
+        ["list", "--since", "2100-01-01T00:00:00Z"],
+        ["list", "--by", "nobody@example.org"],
+    ] {
+        runs(&none).ends(0).says("No runs.");
+    }
+    for found in [
+        ["list", "--since", "1h"],
+        ["list", "--by", ann.email.as_str()],
+    ] {
+        assert!(runs(&found).ends(0).text().contains(&run), "{found:?}");
+    }
     runs(&["resume", &run])
         .ends(0)
         .says(&format!("Resumed run {run}."));

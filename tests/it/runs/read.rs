@@ -39,11 +39,45 @@ fn runs_are_listed_newest_first_by_status_and_preset() {
         "limit=0",
         "limit=201",
         "cursor=x",
+        "since=yesterday",
+        "since=2026-12-01",
         "colour=red",
         "scope=some",
     ] {
         admin.get(&format!("/api/runs?{wrong}")).gives(400);
     }
+}
+
+#[test]
+fn runs_are_listed_by_who_queued_them_and_when() {
+    let (mut server, admin, agents) = with_nodes(1);
+    let bob = server.person("Bob", "OPERATOR");
+    let first = start(&admin, &agents, json!({}));
+    let second = start(&bob, &agents, json!({}));
+    let list = |query: &str| ids(&admin.get(&format!("/api/runs{query}")).ok());
+    assert_eq!(
+        list("?scope=all&by=BOB@example.org"),
+        std::slice::from_ref(&second)
+    );
+    assert!(list("?by=bob@example.org").is_empty());
+    assert!(list("?scope=all&by=nobody@example.org").is_empty());
+    let queued = admin
+        .get(&format!("/api/runs/{first}"))
+        .ok()
+        .field("createdAt");
+    assert_eq!(
+        list(&format!("?since={queued}")),
+        std::slice::from_ref(&first)
+    );
+    server.database().execute(&format!(
+        "UPDATE runs SET created_at = '2026-01-01T00:00:00.000Z' WHERE id = '{first}'"
+    ));
+    let since = format!("?scope=all&since={queued}");
+    assert_eq!(list(&since), [second]);
+    assert_eq!(
+        list("?scope=all&since=2026-01-01T01:00:00%2B01:00").len(),
+        2
+    );
 }
 
 #[test]
