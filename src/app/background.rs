@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::http::Budget;
+use crate::hub::next_change;
 use crate::memory;
 use crate::nodes::{Nodes, RunClock};
 use crate::presets::Catalog;
@@ -52,23 +53,13 @@ pub(super) async fn merge_lives(nodes: Nodes, lease_seconds: u64) {
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            change = changes.recv() => match change {
-                Ok(Change::Node { .. } | Change::Foreign) => {
-                    tokio::time::sleep(PAUSE).await;
-                    changes = changes.resubscribe();
+            has_more = next_change(&mut changes, |change| matches!(change, Change::Node { .. })) => {
+                if !has_more {
+                    return;
                 }
-                Ok(
-                    Change::Job { .. }
-                    | Change::Output { .. }
-                    | Change::Run { .. }
-                    | Change::Progress { .. }
-                    | Change::Watched { .. }
-                    | Change::Due
-                    | Change::Credentials,
-                ) => continue,
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-            },
+                tokio::time::sleep(PAUSE).await;
+                changes = changes.resubscribe();
+            }
         }
         if let Err(error) = nodes.merge_lives(lease_seconds).await {
             tracing::warn!(%error, "can't read the signs of life of other servers; retrying");

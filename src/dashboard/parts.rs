@@ -31,7 +31,11 @@ pub(super) fn state_words(status: JobStatus, is_stopping: bool) -> (&'static str
 /// How a browser tab shows a job's state: a mark before the title, and an icon. `job.js` has the
 /// same marks.
 pub(super) fn tab(job: &JobView) -> (&'static str, String) {
-    let (name, _) = state_words(job.status, job.cancel_requested_at.is_some());
+    tab_of(state_words(job.status, job.cancel_requested_at.is_some()).0)
+}
+
+/// The same for a state's name.
+pub(super) fn tab_of(name: &str) -> (&'static str, String) {
     let mark = match name {
         "queued" => "…",
         "running" => "▶",

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::words;
+use super::{parts, words};
 use crate::jobs::RunView;
 use crate::store::run::{RunCounts, RunStatus};
 
@@ -30,16 +30,7 @@ fn state_words(run: &RunView) -> (&'static str, &'static str) {
 
 /// How a browser tab shows a run's state: a mark before the title, and an icon.
 pub(super) fn tab(run: &RunView) -> (&'static str, String) {
-    let (name, _) = state_words(run);
-    let mark = match name {
-        "queued" => "…",
-        "running" => "▶",
-        "stopping" => "■",
-        "succeeded" => "✓",
-        "failed" => "✗",
-        _ => "⊘",
-    };
-    (mark, format!("icons/tab-{name}.svg"))
+    parts::tab_of(state_words(run).0)
 }
 
 /// The state with its reason.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
 
 pub use recent::{ChangedIds, REMEMBERED_MS};
@@ -68,6 +69,22 @@ impl NodeSignal {
     fn bump(&self) {
         self.generation.fetch_add(1, Ordering::Release);
         self.changed.notify_waiters();
+    }
+}
+
+/// Waits for a change that `concerns` the caller, for one that another program has made, or until
+/// changes were missed. Returns false once there will be no more.
+pub async fn next_change(
+    changes: &mut broadcast::Receiver<Change>,
+    concerns: impl Fn(&Change) -> bool,
+) -> bool {
+    loop {
+        match changes.recv().await {
+            Ok(change) if change == Change::Foreign || concerns(&change) => return true,
+            Ok(_other) => {}
+            Err(RecvError::Lagged(_)) => return true,
+            Err(RecvError::Closed) => return false,
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use hyprbox_protocol::FailureReason;
-use tokio::sync::broadcast;
 
 use crate::clock;
+use crate::hub::next_change;
 use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::life::queue::KEY_AGE_MS;
 use crate::jobs::repeat::Failures;
@@ -74,7 +74,7 @@ impl Jobs {
         news.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // Subscribed before the read, so that a change after it is not missed.
-            let changes = self.hub.changes();
+            let mut changes = self.hub.changes();
             let swept = tokio::select! {
                 _ = tick.tick() => self.sweep_leases(&mut first_seen).await,
                 _ = news.tick(), if self.store.is_shared() => self.wake_for_missed_changes(&mut claims).await,
@@ -89,7 +89,8 @@ impl Jobs {
             }
             if first_seen.is_empty() && !self.store.is_shared() {
                 tokio::select! {
-                    () = job_may_run(changes) => {}
+                    // After a change of a job, one may be RUNNING. An idle server does not poll.
+                    _ = next_change(&mut changes, |change| matches!(change, Change::Job { .. })) => {}
                     () = self.stopped() => return,
                 }
             }
@@ -224,24 +225,6 @@ impl Jobs {
             tokio::time::sleep(BATCH_PAUSE).await;
         }
         Ok(())
-    }
-}
-
-/// Waits for a change after which a job may be RUNNING, so that an idle server does not poll.
-async fn job_may_run(mut changes: broadcast::Receiver<Change>) {
-    loop {
-        match changes.recv().await {
-            Ok(
-                Change::Node { .. }
-                | Change::Run { .. }
-                | Change::Progress { .. }
-                | Change::Output { .. }
-                | Change::Watched { .. }
-                | Change::Due
-                | Change::Credentials,
-            ) => {}
-            Ok(Change::Job { .. } | Change::Foreign) | Err(_) => return,
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+use crate::hub::next_change;
 use crate::jobs::Jobs;
 use crate::jobs::live::cursor::WINDOW_BYTES;
 use crate::jobs::live::events::{Counted, DoneEvent, StatusEvent};
@@ -186,22 +187,9 @@ async fn nudge(nudges: &mut Nudges, job_id: &str) -> bool {
             while tail.try_recv().is_ok() {}
             !matches!(first, Err(RecvError::Closed))
         }
-        Nudges::Changes(changes) => loop {
-            match changes.recv().await {
-                Ok(Change::Job { id, .. }) if id == job_id => return true,
-                Ok(Change::Foreign) | Err(RecvError::Lagged(_)) => return true,
-                Ok(
-                    Change::Job { .. }
-                    | Change::Output { .. }
-                    | Change::Run { .. }
-                    | Change::Progress { .. }
-                    | Change::Watched { .. }
-                    | Change::Node { .. }
-                    | Change::Due
-                    | Change::Credentials,
-                ) => {}
-                Err(RecvError::Closed) => return false,
-            }
-        },
+        Nudges::Changes(changes) => {
+            let is_its = |change: &Change| matches!(change, Change::Job { id, .. } if id == job_id);
+            next_change(changes, is_its).await
+        }
     }
 }

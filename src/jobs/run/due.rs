@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
+use crate::hub::next_change;
 use crate::jobs::{JobError, Jobs};
 use crate::store::run;
 use crate::store::{Change, Tx, server_state};
@@ -67,19 +67,7 @@ impl Jobs {
 
 /// Waits for a change after which a run may be due at an earlier time.
 async fn run_may_be_due(mut changes: broadcast::Receiver<Change>) {
-    loop {
-        match changes.recv().await {
-            Ok(Change::Run { .. } | Change::Foreign) | Err(RecvError::Lagged(_)) => return,
-            Ok(
-                Change::Job { .. }
-                | Change::Progress { .. }
-                | Change::Node { .. }
-                | Change::Output { .. }
-                | Change::Watched { .. }
-                | Change::Due
-                | Change::Credentials,
-            ) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
+    if !next_change(&mut changes, |change| matches!(change, Change::Run { .. })).await {
+        std::future::pending().await
     }
 }
