@@ -59,9 +59,10 @@ mod tests {
 
     #[test]
     fn a_cap_holds_and_a_success_starts_over() {
+        const CAP: Duration = Duration::from_secs(1);
         let mut backoff = Backoff::default();
         for _ in 0..10 {
-            assert!(backoff.next(Duration::from_secs(1)) <= Duration::from_secs(1));
+            assert!(backoff.next(CAP) <= CAP);
         }
         backoff.reset();
         assert_eq!(backoff.next(LONGEST), FIRST);

@@ -97,17 +97,17 @@ struct Excerpt {
 impl SideBySide {
     /// Compares two texts from their beginnings. Blocks up to the deadline.
     pub(super) fn of(old: String, new: String) -> Self {
-        Self::compare(Lines::of(old, false), Lines::of(new, false))
+        Self::compare(Lines::of(old, false), Lines::of(new, false), DEADLINE)
     }
 
     /// Compares the ends of texts that have too many lines.
     pub(super) fn of_ends(old: String, new: String) -> Self {
-        Self::compare(Lines::of(old, true), Lines::of(new, true))
+        Self::compare(Lines::of(old, true), Lines::of(new, true), DEADLINE)
     }
 
-    fn compare(old: Lines, new: Lines) -> Self {
+    fn compare(old: Lines, new: Lines, patience: Duration) -> Self {
         let began = Instant::now();
-        let deadline = Some(began + DEADLINE);
+        let deadline = Some(began + patience);
         let ops = {
             let all = |lines: &Lines| -> Vec<u64> {
                 let hashes = lines
@@ -118,7 +118,7 @@ impl SideBySide {
             };
             capture_diff_slices_deadline(Algorithm::Myers, &all(&old), &all(&new), deadline)
         };
-        let is_cut = began.elapsed() >= DEADLINE || old.is_cut_after || new.is_cut_after;
+        let is_cut = began.elapsed() >= patience || old.is_cut_after || new.is_cut_after;
         let has_news = ops.iter().any(|op| op.tag() != DiffTag::Equal);
         let hunks = if has_news {
             group_diff_ops(ops, AROUND)
@@ -280,15 +280,28 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_have_nothing_in_common_take_bounded_time_and_room() {
+    fn what_is_not_compared_by_the_deadline_is_not_aligned() {
+        let lines = |text: &str| Lines::of(text.to_owned(), false);
+        let compare = |patience| {
+            SideBySide::compare(lines("a\nsame\nb\n"), lines("x\ny\nsame\nz\n"), patience)
+        };
+        let aligned = |compared: &SideBySide| {
+            let mut ops = compared.hunks.iter().flatten();
+            ops.any(|op| op.tag() == DiffTag::Equal)
+        };
+        let late = compare(Duration::ZERO);
+        assert!(late.is_cut && !aligned(&late));
+        assert!(aligned(&compare(Duration::from_secs(3_600))));
+    }
+
+    #[test]
+    fn texts_that_have_nothing_in_common_take_bounded_room() {
         let text = |name: &str| {
             (0..60_000)
                 .map(|n| format!("{name} {n}\n"))
                 .collect::<String>()
         };
-        let began = Instant::now();
         let compared = SideBySide::of(text("old"), text("new"));
-        assert!(began.elapsed() < DEADLINE * 10, "{:?}", began.elapsed());
         assert!(compared.draw(("", "")).into_string().len() < 200_000);
     }
 }

@@ -92,12 +92,8 @@ mod tests {
             // An error means that the test is over.
             let _over = wait.recv();
         })));
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        // Ends, because the first write reserves before it waits.
         while store.budget.reserve(2).is_ok() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "the first write reserved nothing"
-            );
             tokio::task::yield_now().await;
         }
         assert!(matches!(

@@ -11,7 +11,8 @@ const NODES: usize = 10_000;
 /// What a page may weigh, in bytes before compression.
 const PAGE_MAX: usize = 64 * 1024;
 
-/// A server with ten thousand nodes of four systems; one in ten was seen just now.
+/// A server with ten thousand nodes of four systems; one in ten was seen just now, and stays ONLINE
+/// for hours.
 fn fleet() -> (Server, Person) {
     let mut server = Server::start();
     server.admin();
@@ -21,7 +22,7 @@ fn fleet() -> (Server, Person) {
     for numbers in (0..NODES).collect::<Vec<_>>().chunks(1_000) {
         let rows: Vec<String> = numbers.iter().map(|n| row(*n, now)).collect();
         database.execute(&format!(
-            "INSERT INTO nodes (id, name, labels, created_at, last_seen_at, hostname, os_id, os_pretty_name, agent_version)
+            "INSERT INTO nodes (id, name, labels, created_at, last_seen_at, hostname, os_id, os_pretty_name, agent_version, interval_ms)
              VALUES {}",
             rows.join(", ")
         ));
@@ -41,7 +42,7 @@ fn row(n: usize, now: &str) -> String {
     ][n % 4];
     let site = ["eu", "us", "ap"][n % 3];
     format!(
-        "('node-{n:05}', 'node-{n:05}', '{{\"site\":\"{site}\"}}', {now}, {seen}, 'host{n}.example.org', '{os}', '{pretty}', '0.1.0')"
+        "('node-{n:05}', 'node-{n:05}', '{{\"site\":\"{site}\"}}', {now}, {seen}, 'host{n}.example.org', '{os}', '{pretty}', '0.1.0', 3600000)"
     )
 }
 

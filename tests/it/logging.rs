@@ -121,7 +121,7 @@ fn a_hangup_ends_the_server_cleanly() {
     let mut server = Server::start();
     server.signal(Signal::SIGHUP);
     assert!(server.ended().success());
-    assert!(server.logged(&["stopping"]));
+    server.wait_for_log(&["stopping"]);
 }
 
 const COMMANDS: [&[&str]; 9] = [

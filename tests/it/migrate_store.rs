@@ -322,10 +322,11 @@ fn a_move_that_is_killed_at_any_moment_resumes() {
             .spawn()
             .expect("it runs");
         // Killed after a while that grows, or in the middle of the largest table.
-        let until = Instant::now() + life;
+        let began = Instant::now();
         let enough = seen.last().copied().unwrap_or(0) + all / 8;
-        while Instant::now() < until && child.try_wait().expect("a child").is_none() {
-            if (enough..all).contains(&chunks()) {
+        loop {
+            let has_ended = child.try_wait().expect("a child").is_some();
+            if has_ended || began.elapsed() >= life || (enough..all).contains(&chunks()) {
                 break;
             }
         }

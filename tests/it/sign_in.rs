@@ -205,8 +205,8 @@ fn a_page_names_the_address_that_it_was_opened_by() {
     assert!(server.said().contains(&format!("/setup?code={code}")));
     assert!(server.said().contains("HYPRBOX_PUBLIC_URL"), "{said}");
     assert!(!server.said().contains("0.0.0.0"), "{said}");
-    assert!(server.logged(&["WARN", "plain http"]));
-    assert!(server.logged(&["WARN", "HYPRBOX_PUBLIC_URL is not set"]));
+    server.wait_for_log(&["WARN", "plain http"]);
+    server.wait_for_log(&["WARN", "HYPRBOX_PUBLIC_URL is not set"]);
     let admin = server.admin();
     let add = |id: &str, host: &str| {
         let page = admin.browser("POST", "/nodes").header("host", host);
@@ -272,11 +272,11 @@ fn a_browser_that_drops_the_cookie_gets_an_explanation() {
     let page = server.get(&back).gives(200).text();
     assert!(page.contains("did not keep the cookie"), "{page}");
     assert!(page.contains("https://jobs.example.org"), "{page}");
-    assert!(server.logged(&[
+    server.wait_for_log(&[
         "WARN",
         "did not keep the session cookie",
-        "https://jobs.example.org"
-    ]));
+        "https://jobs.example.org",
+    ]);
     // One that keeps it, as on localhost, goes on; at the public URL there is no detour.
     let kept = server.get(&back).cookie(&admin.token).gives(303);
     assert_eq!(kept.header("location"), "/jobs");
@@ -311,7 +311,7 @@ fn a_proxy_that_changes_the_host_is_named() {
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
-    assert!(server.logged(&["WARN", "https://jobs.lan:8443", server.address()]));
+    server.wait_for_log(&["WARN", "https://jobs.lan:8443", server.address()]);
     // Another site's page learns nothing of it, and advice to trust it is given to nobody.
     let page = sign_in("cross-site", "https://evil.example");
     assert!(!page.contains("HYPRBOX_PUBLIC_URL=https://evil"), "{page}");

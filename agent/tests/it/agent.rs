@@ -230,6 +230,16 @@ fn processes(is_one: impl Fn(&str, &str) -> bool) -> Vec<i32> {
     found
 }
 
+/// Repeats `attempt` until one takes less than `limit`, because a busy machine delays some. Without
+/// the behaviour under test, every attempt takes longer.
+pub fn once_within(limit: Duration, what: &str, mut attempt: impl FnMut()) {
+    wait_until(what, || {
+        let began = Instant::now();
+        attempt();
+        began.elapsed() < limit
+    });
+}
+
 /// Polls until `is_so` returns true.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;

@@ -40,11 +40,16 @@ impl Drop for SmallDisk {
     }
 }
 
-#[test]
-fn a_full_disk() {
+fn with_small_disk() -> Option<(Server, Node, SmallDisk)> {
     let server = Server::start();
     let node = node(&server);
-    let Some(disk) = SmallDisk::mount(&node) else {
+    let disk = SmallDisk::mount(&node)?;
+    Some((server, node, disk))
+}
+
+#[test]
+fn a_full_disk() {
+    let Some((server, node, disk)) = with_small_disk() else {
         return;
     };
     disk.fill();
@@ -53,9 +58,7 @@ fn a_full_disk() {
 
 #[test]
 fn a_disk_that_fills_up_between_two_jobs() {
-    let server = Server::start();
-    let node = node(&server);
-    let Some(disk) = SmallDisk::mount(&node) else {
+    let Some((server, node, disk)) = with_small_disk() else {
         return;
     };
     let agent = node.start();
@@ -87,9 +90,7 @@ fn large_script() -> String {
 
 #[test]
 fn a_claimed_job_that_does_not_fit_on_the_disk_waits_for_room() {
-    let server = Server::start();
-    let node = node(&server);
-    let Some(disk) = SmallDisk::mount(&node) else {
+    let Some((server, node, disk)) = with_small_disk() else {
         return;
     };
     almost_fill(&disk);
@@ -109,9 +110,7 @@ fn a_claimed_job_that_does_not_fit_on_the_disk_waits_for_room() {
 
 #[test]
 fn a_job_that_waits_for_room_can_be_cancelled() {
-    let server = Server::start();
-    let node = node(&server);
-    let Some(disk) = SmallDisk::mount(&node) else {
+    let Some((server, node, disk)) = with_small_disk() else {
         return;
     };
     almost_fill(&disk);
@@ -129,9 +128,7 @@ fn a_job_that_waits_for_room_can_be_cancelled() {
 
 #[test]
 fn the_end_of_a_job_that_fills_the_disk_is_reported() {
-    let server = Server::start();
-    let node = node(&server);
-    let Some(disk) = SmallDisk::mount(&node) else {
+    let Some((server, node, disk)) = with_small_disk() else {
         return;
     };
     let _agent = node.start();

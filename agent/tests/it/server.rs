@@ -197,6 +197,14 @@ impl Server {
         }
     }
 
+    /// Waits until the next poll arrives.
+    pub fn wait_for_poll(&self) {
+        let from = self.world().polls.len();
+        self.wait_for("the next poll", |world| {
+            (world.polls.len() > from).then_some(())
+        });
+    }
+
     pub fn queue(&self, script: &str) -> String {
         self.queue_with(script, |_| {})
     }

@@ -1,5 +1,5 @@
 //! Claims and dispatch of this build of the server and of another one, in turn: what a change
-//! costs. For the cost of the metrics, the other build has `RUSTFLAGS='--cfg hyprbox_without_metrics'`.
+//! costs. What the metrics cost shows against a build with `--cfg hyprbox_without_metrics`.
 
 use anyhow::Context;
 

@@ -1,6 +1,6 @@
-//! Whether the kept output is what the script wrote. The agent's supervisor hashes each whole stream
-//! and reports the hashes with the job's end. The server hashes what arrives and compares. Its state
-//! is in the job's row, so that a job's output may arrive at several servers.
+//! Whether the kept output is what the script wrote. The agent's supervisor hashes each whole
+//! stream and reports the hashes with the job's end. The server hashes what arrives and compares.
+//! Its state is in the job's row, so that a job's output may arrive at several servers.
 
 use hyprbox_protocol::{PerStream, Stream, to_hex};
 

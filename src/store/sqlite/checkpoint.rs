@@ -120,6 +120,8 @@ fn checkpoint(connection: &Connection) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hyprbox_testkit::eventually;
+
     use super::*;
 
     fn log_pages(path: &Path) -> u64 {
@@ -127,21 +129,20 @@ mod tests {
         log.metadata().map_or(0, |about| about.len())
     }
 
+    /// The pages in the log, and how many of them were moved.
+    fn progress(connection: &Connection) -> (i64, i64) {
+        let read = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| {
+            Ok((row.get(1)?, row.get(2)?))
+        });
+        read.expect("a result")
+    }
+
     /// Waits until the whole log was moved. The next commit then starts the log from the beginning.
     fn wait_until_moved(connection: &Connection) {
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
-        loop {
-            let (log, moved) = connection
-                .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| {
-                    Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-                })
-                .expect("a result");
-            if log == moved {
-                return;
-            }
-            assert!(std::time::Instant::now() < deadline, "{moved} of {log}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        eventually("the whole log to be moved", || {
+            let (log, moved) = progress(connection);
+            (log == moved).then_some(())
+        });
     }
 
     /// Starts a checkpointer and a writer that has a table in the log.
@@ -183,16 +184,23 @@ mod tests {
         let path = folder.path().join("hyprbox.db");
         let (writer, signal, running) = start(&path);
         wait_until_moved(&writer);
+        let insert = || {
+            writer
+                .execute_batch("INSERT INTO t VALUES (1)")
+                .expect("a row");
+        };
+        insert();
         let reader = Connection::open(&path).expect("opens");
         reader
             .execute_batch("BEGIN; SELECT * FROM t")
             .expect("reads");
-        writer
-            .execute_batch("INSERT INTO t VALUES (1)")
-            .expect("a row");
+        insert();
         signal.request();
-        // Longer than a checkpoint takes: it must be tried again without a request.
-        std::thread::sleep(3 * DELAY);
+        eventually("the part before the reader's to be moved", || {
+            let (log, moved) = progress(&writer);
+            (0 < moved && moved < log).then_some(())
+        });
+        // It must be tried again without a request.
         reader.execute_batch("COMMIT").expect("ends");
         wait_until_moved(&writer);
         drop(signal);

@@ -42,7 +42,10 @@ pub use scene::{with_node, with_operator};
 pub use server::{Server, Setup};
 pub use sse::{Event, Sse};
 pub use tls::{Authority, TlsLine, write as write_file};
-pub use wait::{PATIENCE, eventually, eventually_within, joined, pass, unix_time, until};
+pub use wait::{
+    PATIENCE, Patience, eventually, eventually_within, joined, once_within, pass, reaches,
+    unix_time, until,
+};
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

@@ -2,9 +2,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{PATIENCE, Server, pass};
+use super::{PATIENCE, Patience, Server, pass};
 
 /// Between two bytes of a slow client.
 const NOW_AND_THEN: Duration = Duration::from_millis(200);
@@ -34,12 +34,12 @@ impl Raw {
 
     /// Writes a byte now and then, until there is an answer.
     pub fn dribble(&mut self, byte: &[u8; 1]) {
-        let deadline = Instant::now() + 3 * PATIENCE;
+        let patience = Patience::of(3 * PATIENCE);
         self.0
             .set_read_timeout(Some(NOW_AND_THEN))
             .expect("a deadline");
         while self.0.peek(&mut [0]).is_err() {
-            assert!(Instant::now() < deadline, "no answer in time");
+            patience.must_last(|| "no answer in time".to_owned());
             // An error says that the answer is there.
             let _written = self.0.write_all(byte);
         }
@@ -48,9 +48,9 @@ impl Raw {
 
     /// Reads a byte now and then, until the other side has closed.
     pub fn sip_until_closed(&mut self) {
-        let deadline = Instant::now() + 3 * PATIENCE;
+        let patience = Patience::of(3 * PATIENCE);
         while self.is_open_on_the_other_side() {
-            assert!(Instant::now() < deadline, "not closed in time");
+            patience.must_last(|| "not closed in time".to_owned());
             self.0.read_exact(&mut [0]).expect("more of the answer");
             pass(NOW_AND_THEN, "the client is slow");
         }

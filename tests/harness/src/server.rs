@@ -358,6 +358,13 @@ impl Server {
             .any(|line| words.iter().all(|word| line.contains(word)))
     }
 
+    /// Waits for a line of the log that holds all of these. It may arrive after an answer that was
+    /// sent later.
+    #[track_caller]
+    pub fn wait_for_log(&self, words: &[&str]) {
+        eventually(&words.join(" … "), || self.logged(words).then_some(()));
+    }
+
     pub fn setup_code(&self) -> String {
         eventually("the setup code", || self.said.word_after("Setup code: "))
     }

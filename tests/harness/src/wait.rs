@@ -35,6 +35,46 @@ pub fn eventually_within<T>(
     }
 }
 
+/// A deadline of a loop that does more than wait. A loop that renews it with each progress gives a
+/// slow machine as long as it needs.
+#[derive(Debug)]
+pub struct Patience(Instant);
+
+impl Patience {
+    /// Lasts for `time` from now.
+    pub fn of(time: Duration) -> Self {
+        Self(Instant::now() + time)
+    }
+
+    /// Fails with `what` after the deadline.
+    #[track_caller]
+    pub fn must_last(&self, what: impl FnOnce() -> String) {
+        assert!(Instant::now() < self.0, "{}", what());
+    }
+}
+
+/// Repeats `attempt` until one takes less than `limit`, because a busy machine delays some. Without
+/// the behaviour under test, every attempt takes longer.
+#[track_caller]
+pub fn once_within(limit: Duration, what: &str, mut attempt: impl FnMut()) {
+    eventually_within(10 * limit + PATIENCE, what, || {
+        let began = Instant::now();
+        attempt();
+        (began.elapsed() < limit).then_some(())
+    });
+}
+
+/// Waits until `count` returns at least `target`. Fails if the count stays the same for
+/// [`PATIENCE`], so that a slow machine may take as long as it needs.
+#[track_caller]
+pub fn reaches(what: &str, target: usize, mut count: impl FnMut() -> usize) {
+    let mut reached = count();
+    while reached < target {
+        let what = format!("{what}: {reached} of {target}");
+        reached = eventually(&what, || Some(count()).filter(|now| *now != reached));
+    }
+}
+
 /// Waits for the result of a thread, such as the answer to a poll that would wait longer than
 /// [`PATIENCE`] by itself.
 #[track_caller]

@@ -69,7 +69,7 @@ fn a_lost_key_is_replaced_unless_another_server_may_have_it() {
     if setup.database().sqlite().is_some() {
         let server = setup.start();
         let words = "the sign key was missing, so the server has created another one";
-        assert!(server.logged(&[words]));
+        server.wait_for_log(&[words]);
         let new = std::fs::read_to_string(&path).expect("a new key");
         let new = hyprbox_signing::SignKey::parse(&new).expect("a key");
         assert_ne!(new.public().fingerprint(), lost);
