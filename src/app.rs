@@ -71,6 +71,8 @@ pub struct App {
     clock: Arc<RunClock>,
     lease_seconds: u64,
     tls: Option<Tls>,
+    ops: Ops,
+    ping_url: Option<String>,
     backups: Option<(BackupPlan, PathBuf)>,
     stopping: watch::Receiver<bool>,
     /// The lock on a database that only one server may use.
@@ -229,6 +231,8 @@ impl App {
             clock,
             lease_seconds: config.lease_seconds,
             tls: config.tls.clone(),
+            ops,
+            ping_url: config.ping_url.clone(),
             backups,
             stopping,
             lock,
@@ -272,6 +276,32 @@ impl App {
         tasks.spawn(TASKS.keep("leases", stopping(), move || jobs.clone().run_sweeps()));
         let schedules = Schedules::new(Runs::new(self.jobs.clone()));
         tasks.spawn(TASKS.keep("schedules", stopping(), move || schedules.clone().follow()));
+        let notifications = Notifications::new(self.jobs.clone());
+        let sender = notifications.clone();
+        tasks.spawn(TASKS.keep("notifications", stopping(), move || {
+            sender.clone().send_deliveries()
+        }));
+        let watch = notifications.clone();
+        tasks.spawn(TASKS.keep("node-watch", stopping(), move || {
+            watch.clone().watch_nodes()
+        }));
+        let pings = notifications.clone();
+        tasks.spawn(TASKS.keep("schedule-pings", stopping(), move || {
+            pings.clone().send_pings()
+        }));
+        if let Some(url) = self.ping_url {
+            let ops = self.ops;
+            tasks.spawn(TASKS.keep("ping", stopping(), move || {
+                let ops = ops.clone();
+                let is_healthy = move || {
+                    let ops = ops.clone();
+                    async move { ops.check_ready().await }
+                };
+                notifications
+                    .clone()
+                    .ping_while_healthy(url.clone(), is_healthy)
+            }));
+        }
         if let Some(tls) = self.tls.clone() {
             tls.warn_of_readable_key();
             tasks.spawn(TASKS.keep("certificate", stopping(), move || {
@@ -279,10 +309,10 @@ impl App {
             }));
         }
         if let Some((plan, database)) = self.backups {
-            let (metrics, stop) = (self.jobs.metrics.clone(), stopping());
+            let (jobs, stop) = (self.jobs.clone(), stopping());
             tasks.spawn(TASKS.keep("backups", stopping(), move || {
                 let (plan, database) = (plan.clone(), database.clone());
-                ops::schedule::follow(plan, database, metrics.clone(), stop.clone())
+                ops::schedule::follow(plan, database, jobs.clone(), stop.clone())
             }));
         }
         let fast_path = PollFastPath::new(self.auth.clone(), self.jobs.clone());

@@ -74,6 +74,8 @@ pub struct Config {
     pub allow_public_registration: bool,
     /// The server's certificate and key; `None`: plain http.
     pub tls: Option<Tls>,
+    /// Called every minute while the server is healthy.
+    pub ping_url: Option<String>,
     /// Days that finished jobs are kept; `None`: forever.
     pub keep_days: Option<u64>,
     /// Directory of the agents that the server ships; `None`: the package's directory, or the
@@ -155,6 +157,14 @@ impl Config {
                 )?
                 .unwrap_or(false),
             tls: tls(&source)?,
+            ping_url: source.read(
+                "HYPRBOX_PING_URL",
+                "an address that begins with https:// or http://",
+                |value| {
+                    let url = reqwest::Url::parse(value).ok()?;
+                    matches!(url.scheme(), "http" | "https").then(|| value.to_owned())
+                },
+            )?,
             keep_days: source.number("HYPRBOX_KEEP_DAYS", 1, 36_500)?,
             agent_dir: source.read("HYPRBOX_AGENT_DIR", "an existing directory", |value| {
                 Some(PathBuf::from(value)).filter(|path| path.is_dir())

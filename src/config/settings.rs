@@ -86,6 +86,11 @@ const SETTINGS: &[Setting] = &[
         help: "PEM file of the certificate's private key; both files are reloaded when they change",
     },
     Setting {
+        variable: "HYPRBOX_PING_URL",
+        flag: "ping-url",
+        help: "Address to call every minute while the server is healthy",
+    },
+    Setting {
         variable: "HYPRBOX_KEEP_DAYS",
         flag: "keep-days",
         help: "Days that finished jobs are kept [forever]",

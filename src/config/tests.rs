@@ -46,6 +46,7 @@ fn every_bad_value_is_one_line_with_name_value_and_allowed() {
         ("HYPRBOX_METRICS_TOKEN", "two words", "printable"),
         ("HYPRBOX_ADMIN_EMAIL", "nobody", "email"),
         ("HYPRBOX_ALLOW_PUBLIC_REGISTRATION", "perhaps", "true"),
+        ("HYPRBOX_PING_URL", "ftp://hc.example", "https://"),
         ("HYPRBOX_KEEP_DAYS", "0", "1"),
         ("HYPRBOX_TRUSTED_PROXIES", "10.0.0.0/99", "networks"),
         ("HYPRBOX_OPERATOR_SCOPE", "everybody", "own"),

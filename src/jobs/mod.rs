@@ -38,6 +38,7 @@ pub use log::expected_times::{ExpectedTimes, Progress};
 pub use log::last_error::ErrorLine;
 pub use log::steps::{Step, StepDuration, StepState};
 pub use log::window::OutputEnd;
+pub(crate) use node_routes::find_with_load;
 pub use preset::{Condition, PresetError, PresetVersionView, SavedPreset, etag_of};
 pub(crate) use repeat::Failures;
 pub use routes::{JobPage, cursor_of, idempotency_key, since_of};

@@ -156,7 +156,11 @@ impl Jobs {
     }
 }
 
-fn find_with_load(tx: &mut dyn Tx, id: &str) -> Result<Option<(node::Node, Load)>, JobError> {
+/// A node with its running and queued jobs.
+pub(crate) fn find_with_load(
+    tx: &mut dyn Tx,
+    id: &str,
+) -> Result<Option<(node::Node, Load)>, JobError> {
     let Some(node) = node::find(tx, id)? else {
         return Ok(None);
     };

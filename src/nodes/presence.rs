@@ -311,6 +311,24 @@ impl Presence {
         .and_then(|seen| u64::try_from(seen).ok())
     }
 
+    /// How long each node has been silent, in milliseconds, and when it was last seen. A node that
+    /// announced its stop is not silent. Silence counts from the start of this server at the
+    /// earliest, plus `grace_ms` for a node that has not called it yet.
+    pub fn silences(&self, grace_ms: u64) -> Vec<(String, u64, Timestamp)> {
+        let now_ms = signed(self.clock.ran_ms());
+        let silence = |(id, life): (&String, &NodeLife)| {
+            let (seen_ms, seen_at) = (life.seen_ms?, life.seen_at?);
+            let since_ms = if seen_ms < 0 {
+                signed(grace_ms)
+            } else {
+                seen_ms
+            };
+            let silent_ms = u64::try_from(now_ms.saturating_sub(since_ms)).unwrap_or(0);
+            (!life.stopping).then(|| (id.clone(), silent_ms, seen_at))
+        };
+        self.nodes().iter().filter_map(silence).collect()
+    }
+
     /// Number of agent instances of the node that are alive.
     pub fn live_instances(&self, node_id: &str) -> usize {
         let now_ms = self.clock.ran_ms();

@@ -3,9 +3,13 @@
 mod channels;
 mod deliveries;
 mod error;
+mod node_watch;
+mod ping;
 mod receiver;
+mod retry;
 mod routes;
 mod rules;
+mod sender;
 mod settings;
 mod test_message;
 mod view;

@@ -49,6 +49,11 @@ impl Ops {
         }))
     }
 
+    /// `Err` with the reason if the server is not ready, as `/readyz` reports it.
+    pub async fn check_ready(&self) -> Result<(), String> {
+        self.0.readiness.check(&self.0.jobs.store).await
+    }
+
     /// Sets the OpenAPI document.
     pub fn describe(&self, document: Bytes) {
         self.0.description.get_or_init(|| document);
@@ -73,7 +78,7 @@ async fn healthz() -> axum::Json<Health> {
     responses((status = 200, body = Health),
         (status = 503)), security(()))]
 async fn readyz(State(ops): State<Ops>) -> Result<axum::Json<Health>, ApiError> {
-    let found = ops.0.readiness.check(&ops.0.jobs.store).await;
+    let found = ops.check_ready().await;
     found.map_err(|reason| ApiError::unavailable("not_ready", format!("Not ready: {reason}")))?;
     Ok(axum::Json(Health { status: "ok" }))
 }

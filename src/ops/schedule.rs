@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use super::backup;
 use crate::clock::{self, Timestamp};
 use crate::config::BackupPlan;
-use crate::metrics::Metrics;
+use crate::jobs::Jobs;
+use crate::outbox::{EventKind, Message, Subject};
+use crate::store::{StoreError, Tx};
 use crate::tasks::TASKS;
 
 /// Pause before the first retry of a failed backup, and the longest pause after repeated failures.
@@ -18,10 +20,11 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_sec
 pub(crate) async fn follow(
     plan: BackupPlan,
     database: PathBuf,
-    metrics: Metrics,
+    jobs: Jobs,
     stopping: watch::Receiver<bool>,
 ) {
     let mut failures = 0_u32;
+    let metrics = &jobs.metrics;
     metrics.expect_backups();
     if let Some(at) = newest(&plan.dir) {
         metrics.set_last_backup(at);
@@ -46,6 +49,9 @@ pub(crate) async fn follow(
             Ok(Err(error)) => {
                 failures = failures.saturating_add(1);
                 metrics.backup_failed();
+                if failures == 1 {
+                    report_failure(&jobs, error.clone()).await;
+                }
                 let again = plan.every.min(retry_after(failures)).as_secs();
                 tracing::error!(%error, again_in_seconds = again, "the backup failed");
             }
@@ -55,6 +61,26 @@ pub(crate) async fn follow(
                 metrics.backup_failed();
             }
         }
+    }
+}
+
+/// Reports the first of several failures to the channels that want it.
+async fn report_failure(jobs: &Jobs, reason: String) {
+    let outbox = jobs.outbox.clone();
+    let work = move |tx: &mut dyn Tx| {
+        let event = EventKind::BackupFailed;
+        outbox.report(tx, event, &Subject::SERVER, |_| {
+            Ok::<_, StoreError>(Message {
+                event: Some(event),
+                object: None,
+                reason,
+                stderr_tail: None,
+                path: "/".to_owned(),
+            })
+        })
+    };
+    if let Err(error) = jobs.store.write(work).await {
+        tracing::warn!(%error, "can't report that the backup failed");
     }
 }
 

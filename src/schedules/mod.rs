@@ -7,6 +7,7 @@ mod due;
 mod due_times;
 mod edit;
 mod error;
+mod notices;
 mod preview;
 mod request;
 mod routes;
@@ -20,6 +21,7 @@ pub use board::{ScheduleBoard, SchedulePage, ScheduleRow};
 pub use due_times::{DueTime, time_zones};
 pub use error::ScheduleError;
 pub use preview::upcoming_times;
+pub(crate) use request::ping_url_of;
 pub use request::{Missed, Overlap, ScheduleChange, ScheduleRequest};
 pub use view::{ScheduleList, ScheduleView, SlotPage, SlotView};
 

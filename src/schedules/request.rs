@@ -9,6 +9,7 @@ use crate::http::{FieldErrors, NamedValues};
 use crate::jobs::PlanRequest;
 use crate::runs::{IfOffline, NodeIds, RunRequest};
 use crate::store::job::JobKind;
+use crate::store::{StoreError, Tx, schedule};
 
 /// Longest name, in characters.
 const NAME_MAX: usize = 255;
@@ -68,7 +69,8 @@ pub struct ScheduleRequest {
     /// Whether due times are skipped.
     #[serde(default)]
     pub paused: Option<bool>,
-    /// An address to call when a run begins, succeeds and fails. It is kept, but not called yet.
+    /// An address to call when a run begins (with `/start` after its path), succeeds (as it is) and
+    /// fails (`/fail`).
     #[serde(default)]
     pub ping_url: Option<String>,
 }
@@ -182,6 +184,13 @@ impl ScheduleRequest {
             timeout_seconds: self.timeout_seconds,
         }
     }
+}
+
+/// The ping address of a schedule; `None` if it has none.
+pub(crate) fn ping_url_of(tx: &mut dyn Tx, id: &str) -> Result<Option<String>, StoreError> {
+    let request = schedule::find(tx, id)?.map(|schedule| schedule.request);
+    let request = request.and_then(|json| ScheduleRequest::stored(&json).ok());
+    Ok(request.and_then(|request| request.ping_url))
 }
 
 /// The stored form of a request's body: a schedule's pause is a column of its own.

@@ -3,6 +3,7 @@
 
 use super::access::record;
 use super::due_times::DueTimes;
+use super::notices::report_missed;
 use super::request::{Missed, Overlap, ScheduleRequest};
 use super::{ScheduleError, Schedules};
 use crate::auth::{Role, User, maker_gone};
@@ -20,8 +21,8 @@ const COUNTED_MAX: u64 = 1_000_000;
 
 const DOWN: &str = "the server was down";
 const LATE: &str = "late";
-const PAUSED: &str = "paused";
-const STILL_RUNNING: &str = "still running";
+pub(super) const PAUSED: &str = "paused";
+pub(super) const STILL_RUNNING: &str = "still running";
 const NO_NODE: &str = "no node matched";
 const MAKER: &str = "the maker may no longer queue";
 
@@ -61,6 +62,13 @@ impl DueNow {
             more,
             next,
         }
+    }
+
+    /// How many due times were missed, if the newest one has this slot.
+    fn missed(&self, newest: &Slot) -> u64 {
+        let older =
+            self.kept.len().saturating_sub(1) as u64 + self.more.map_or(0, |(count, _)| count);
+        older + u64::from(newest.outcome == SlotOutcome::Missed)
     }
 }
 
@@ -115,7 +123,7 @@ impl Schedules {
                 prepared.map_err(|why| slot(newest_at, SlotOutcome::Skipped, &why))
             }
         };
-        let advance = self.run_advance();
+        let (advance, outbox) = (self.run_advance(), self.outbox.clone());
         let overlap = request.overlap.unwrap_or_default();
         let write = move |tx: &mut dyn Tx| {
             let Some(current) = schedule::find_locked(tx, &schedule.id)? else {
@@ -126,6 +134,7 @@ impl Schedules {
             if current != schedule {
                 return Ok(None);
             }
+            let before = schedule::last_slot(tx, &schedule.id)?;
             write_older(tx, &schedule.id, &due, newest_at)?;
             let (slot, queued) = match planned {
                 Err(slot) => (slot, None),
@@ -139,6 +148,8 @@ impl Schedules {
             }
             schedule::insert_slot(tx, &schedule.id, &slot)?;
             schedule::set_next_due(tx, &schedule.id, due.next)?;
+            let missed = due.missed(&slot);
+            report_missed(tx, &outbox, &schedule, missed, before.as_ref(), &slot)?;
             Ok::<_, ScheduleError>(queued)
         };
         if let Some(queued) = self.store.write(write).await? {

@@ -73,6 +73,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("HYPRBOX_LEASE_SECONDS", "-3", "number"),
     ("HYPRBOX_ADMIN_EMAIL", "nobody", "email"),
     ("HYPRBOX_ALLOW_PUBLIC_REGISTRATION", "perhaps", "true"),
+    ("HYPRBOX_PING_URL", "hc.example/abc", "https://"),
     ("HYPRBOX_KEEP_DAYS", "0", "1"),
     ("HYPRBOX_KEEP_DAYS", "x", "number"),
     ("HYPRBOX_BACKUP_DIR", "/etc/passwd", "directory"),

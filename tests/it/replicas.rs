@@ -19,7 +19,7 @@ fn two(variables: &[(&str, &str)]) -> Option<(Server, Server)> {
 }
 
 /// Another server over the first one's database, with its key.
-fn beside(first: &Server, variables: &[(&str, &str)]) -> Option<Server> {
+pub(crate) fn beside(first: &Server, variables: &[(&str, &str)]) -> Option<Server> {
     let database = first.database();
     if database.sqlite().is_some() {
         return None;

@@ -48,6 +48,11 @@ impl Outcome {
         }
     }
 
+    /// The message was kept back for so long that it is not sent any more.
+    pub(super) fn too_late() -> Self {
+        Self::failed("not sent: the event is more than three days old")
+    }
+
     /// Whether the receiver says that it is gone for ever.
     pub(super) fn is_gone(&self) -> bool {
         self.status == Some(410)

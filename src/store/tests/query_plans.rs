@@ -123,6 +123,7 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     };
     output::insert(tx, id, &piece)?;
     found.position = 5;
+    job::past_outcomes(tx, &found)?;
     output::set_counts(tx, &found, at)?;
     let step = job_step::AnnouncedStep {
         number: 1,

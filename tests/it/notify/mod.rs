@@ -1,8 +1,13 @@
 //! Notifications: channels, rules, and what receivers get when.
 
 mod channels;
+mod email;
+mod events;
+mod formats;
+mod pings;
 mod receiver;
 mod rules;
+mod sending;
 
 use serde_json::{Value, json};
 
