@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 pub(super) use self::schedules::{
     AddSchedule, EditSchedule, NextTimes, OneSchedule, ScheduleOptions, SchedulesCommand,
-    SecretsCommand, UNSET,
+    SecretsCommand, SignSchedule, UNSET,
 };
 use super::client::segment;
 use super::complete;

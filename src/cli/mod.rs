@@ -30,6 +30,7 @@ mod open;
 mod outcome;
 mod paint;
 mod params;
+mod person_key;
 mod position;
 mod presets;
 mod progress;

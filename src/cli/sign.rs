@@ -3,24 +3,20 @@
 //!
 //! What is signed is what was shown: the envelope must name the SHA-256 of the shown script.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use hyprbox_signing::{Envelope, JOB_NAMESPACE, PublicKey, SignKey, SshAgent};
+use hyprbox_signing::Envelope;
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use super::args::{OneJob, ScopeArg, Scoped, SignWith, Sure};
 use super::ask;
 use super::client::{Client, segment};
 use super::error::CliError;
+use super::person_key::PersonKey;
 use super::screen::{Screen, print_note};
-use crate::jobs::{JobDetail, JobView, unified_diff};
+use crate::jobs::{HoldView, JobDetail, JobView, unified_diff};
 use crate::presets::{ParamKind, Preset, Values, render, script_sha256};
-
-/// The key without `--key` and ssh-agent, below the home folder.
-const KEY_DEFAULT: &str = ".ssh/id_ed25519";
-/// More than a public key's file has.
-const PUBLIC_KEY_MAX: usize = 16 * 1_024;
+use crate::store::job::HoldKind;
 
 /// `hyprbox jobs sign`
 pub(super) async fn one(
@@ -38,8 +34,8 @@ pub(super) async fn one(
     Ok(0)
 }
 
-/// Signs the jobs that a command has just queued. Jobs whose node needs no signature may have
-/// started meanwhile.
+/// Signs the jobs that a command has just queued, as far as they wait for a signature: the others
+/// need none, because their nodes run what the server has signed.
 pub(super) async fn new_jobs(
     client: &Client,
     screen: &Screen,
@@ -47,13 +43,28 @@ pub(super) async fn new_jobs(
     with: &SignWith,
     sure: &Sure,
 ) -> Result<(), CliError> {
-    let one = |id: &String| OneJob {
-        id: id.clone(),
-        scope: Scoped {
-            scope: ScopeArg::Mine,
-        },
-    };
-    let jobs: Vec<OneJob> = ids.iter().map(one).collect();
+    let mut jobs = Vec::with_capacity(ids.len());
+    for id in ids {
+        let job = OneJob {
+            id: id.clone(),
+            scope: Scoped {
+                scope: ScopeArg::Mine,
+            },
+        };
+        let detail = client.get::<JobDetail>(&job.path("")).await?.value.job;
+        let waits = |hold: &HoldView| hold.kind == HoldKind::Signature;
+        if detail.holds.iter().any(waits) {
+            jobs.push(job);
+        } else {
+            print_note(&format!(
+                "Job {id} is not signed: {} requires no signatures by people.",
+                detail.node_id
+            ));
+        }
+    }
+    if jobs.is_empty() {
+        return Ok(());
+    }
     sign(client, screen, &jobs, with, sure).await.map(drop)
 }
 
@@ -105,7 +116,7 @@ pub(super) async fn sign(
         count => format!("Sign these {count} jobs?"),
     };
     ask::confirm(screen, sure, &question, "nothing was signed")?;
-    let mut key = Key::open(with.key.as_deref())?;
+    let mut key = PersonKey::open(with.key.as_deref())?;
     let mut signed = Vec::with_capacity(subjects.len());
     for subject in &subjects {
         let signature = key.sign(subject.envelope.as_bytes())?;
@@ -113,7 +124,7 @@ pub(super) async fn sign(
         let path = subject.job.path("/signatures");
         match client.post::<JobView>(&path, &body).await {
             Ok(answer) => signed.push(answer.json),
-            // A job whose node needs no signature may have started meanwhile.
+            // Somebody else may have signed or cancelled it meanwhile.
             Err(error) if is_wrong_state(&error) && subjects.len() > 1 => {
                 print_note(&format!(
                     "Job {} is not signed: {}.",
@@ -182,31 +193,50 @@ async fn show(client: &Client, subject: &Subject, with: &SignWith) -> Result<(),
         "{} by {}, at most {} s. The script, SHA-256 {}:\n",
         job.preset, job.created_by_email, job.timeout_seconds, job.script_sha256
     ));
-    print_note(script);
-    match last_run(client, &subject.job, job).await? {
-        Some((id, before)) if before == *script => {
+    let before = last_run(client, &subject.job.scope, &job.node_id, &job.preset).await?;
+    let about = Script {
+        name: format!("job/{}", job.id),
+        preset: &job.preset,
+        params: &job.params,
+        text: script,
+    };
+    show_script(&about, &job.node_id, before, with)
+}
+
+/// A script that is about to be signed.
+pub(super) struct Script<'s> {
+    /// What it is called in a diff.
+    pub(super) name: String,
+    pub(super) preset: &'s str,
+    pub(super) params: &'s Value,
+    pub(super) text: &'s str,
+}
+
+/// Shows the script, how it differs from the last one that succeeded on the node, and how it
+/// compares with the preset's own file.
+pub(super) fn show_script(
+    script: &Script<'_>,
+    node: &str,
+    before: Option<(String, String)>,
+    with: &SignWith,
+) -> Result<(), CliError> {
+    print_note(script.text);
+    match before {
+        Some((id, before)) if before == script.text => {
             print_note(&format!(
-                "\nThe same script succeeded on {} in job {id}.",
-                job.node_id
+                "\nThe same script succeeded on {node} in job {id}."
             ));
         }
         Some((id, before)) => {
-            let diff = unified_diff(
-                (&format!("job/{id}"), &before),
-                (&format!("job/{}", job.id), script),
-            );
+            let diff = unified_diff((&format!("job/{id}"), &before), (&script.name, script.text));
             print_note(&format!(
-                "\nThe last run on {} had another script:\n{diff}",
-                job.node_id
+                "\nThe last run on {node} had another script:\n{diff}"
             ));
         }
-        None => print_note(&format!(
-            "\nThis preset has not succeeded on {} yet.",
-            job.node_id
-        )),
+        None => print_note(&format!("\nThis preset has not succeeded on {node} yet.")),
     }
     match &with.presets {
-        Some(folder) => compare(folder, job, script)?,
+        Some(folder) => compare(folder, script)?,
         None => print_note(
             "This is the script that the server sent; it was shown, not compared. --presets DIR compares it with your own files.",
         ),
@@ -216,19 +246,20 @@ async fn show(client: &Client, subject: &Subject, with: &SignWith) -> Result<(),
 }
 
 /// The last job of this preset that succeeded on the node, with its script.
-async fn last_run(
+pub(super) async fn last_run(
     client: &Client,
-    one: &OneJob,
-    job: &JobView,
+    scoped: &Scoped,
+    node_id: &str,
+    preset: &str,
 ) -> Result<Option<(String, String)>, CliError> {
-    let scope = match one.scope.query() {
+    let scope = match scoped.query() {
         "" => String::new(),
         query => format!("&{}", query.trim_start_matches('?')),
     };
     let path = format!(
         "/api/jobs?nodeId={}&preset={}&status=SUCCEEDED&limit=1{scope}",
-        segment(&job.node_id),
-        segment(&job.preset)
+        segment(node_id),
+        segment(preset)
     );
     let Some(before) = client
         .list::<JobView>(&path, "jobs")
@@ -241,25 +272,25 @@ async fn last_run(
     };
     let one = OneJob {
         id: before.id.clone(),
-        scope: one.scope.clone(),
+        scope: scoped.clone(),
     };
     let detail = client.get::<JobDetail>(&one.path("")).await?.value;
     Ok(Some((before.id, detail.script)))
 }
 
 /// Renders the preset from a folder and refuses other bytes.
-fn compare(folder: &Path, job: &JobView, script: &str) -> Result<(), CliError> {
+fn compare(folder: &Path, script: &Script<'_>) -> Result<(), CliError> {
     let refuse = |why: String| CliError::failed(format!("nothing was signed: {why}"));
-    let file = folder.join(format!("{}.yaml", job.preset));
+    let file = folder.join(format!("{}.yaml", script.preset));
     let text = std::fs::read_to_string(&file)
         .map_err(|error| refuse(format!("{} can't be read: {error}", file.display())))?;
-    let preset = Preset::parse(&job.preset, &text).map_err(|faults| {
+    let preset = Preset::parse(script.preset, &text).map_err(|faults| {
         let first = faults
             .first()
             .map_or_else(String::new, |fault| format!(": {}", fault.message));
         refuse(format!("{} is not a valid preset{first}", file.display()))
     })?;
-    let mut params = job.params.as_object().cloned().unwrap_or_default();
+    let mut params = script.params.as_object().cloned().unwrap_or_default();
     for param in &preset.params {
         // The script does not contain secrets, so any value renders to the same bytes.
         if matches!(param.kind, ParamKind::Secret) {
@@ -269,149 +300,20 @@ fn compare(folder: &Path, job: &JobView, script: &str) -> Result<(), CliError> {
     let values = Values::check(&preset, &params).map_err(|errors| {
         let first = errors.fields.into_iter().next();
         let first = first.map_or_else(String::new, |(name, why)| format!(": {name} {why}"));
-        refuse(format!(
-            "the job's params don't fit {}{first}",
-            file.display()
-        ))
+        refuse(format!("the params don't fit {}{first}", file.display()))
     })?;
     let own = render(&preset, &values);
-    if own.text == script {
+    if own.text == script.text {
         print_note(&format!("{} renders to the same bytes.", file.display()));
         return Ok(());
     }
     let diff = unified_diff(
         (&file.display().to_string(), &own.text),
-        ("the server's script", script),
+        ("the server's script", script.text),
     );
     print_note(&format!("\n{diff}"));
     Err(refuse(format!(
         "{} renders to another script",
         file.display()
     )))
-}
-
-/// The person's key: in a file, or in ssh-agent.
-enum Key {
-    File(SignKey),
-    Agent {
-        agent: SshAgent,
-        key: PublicKey,
-        comment: String,
-    },
-}
-
-impl Key {
-    /// The key that `--key` names; without it, the only key of ssh-agent, or `~/.ssh/id_ed25519`.
-    fn open(file: Option<&Path>) -> Result<Self, CliError> {
-        if let Some(file) = file {
-            return Self::in_file(file);
-        }
-        if let Some(mut agent) = ssh_agent()? {
-            let keys = agent
-                .keys()
-                .map_err(|error| CliError::failed(error.to_string()))?;
-            if keys.len() > 1 {
-                let mut error =
-                    CliError::failed("ssh-agent holds several keys: name one with --key FILE.pub");
-                error.hints = keys
-                    .iter()
-                    .map(|known| format!("{} {}", known.key.fingerprint(), known.comment))
-                    .collect();
-                return Err(error);
-            }
-            if let Some(known) = keys.into_iter().next() {
-                return Ok(Self::Agent {
-                    agent,
-                    key: known.key,
-                    comment: known.comment,
-                });
-            }
-        }
-        let home = std::env::var_os("HOME").map(PathBuf::from);
-        let file = home
-            .map(|home| home.join(KEY_DEFAULT))
-            .filter(|file| file.exists());
-        match file {
-            Some(file) => Self::in_file(&file),
-            None => Err(CliError::failed("there is no key to sign with")
-                .hint("name an ed25519 key with --key FILE, or load one with `ssh-add`")),
-        }
-    }
-
-    fn in_file(file: &Path) -> Result<Self, CliError> {
-        let wrong = |why: String| CliError::failed(format!("{}: {why}", file.display()));
-        let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-        let text = Zeroizing::new(text);
-        if text.len() <= PUBLIC_KEY_MAX
-            && let Some((key, comment)) = PublicKey::parse_line(&text)
-        {
-            return Self::in_agent(key, comment).map_err(|error| wrong(error.message));
-        }
-        match SignKey::parse(&text) {
-            Ok(key) => Ok(Self::File(key)),
-            Err(error) => {
-                // With the public key next to it, the private one may be in ssh-agent.
-                let mut public = file.as_os_str().to_owned();
-                public.push(".pub");
-                let line = std::fs::read_to_string(PathBuf::from(public)).unwrap_or_default();
-                match PublicKey::parse_line(&line) {
-                    Some((key, comment)) => {
-                        Self::in_agent(key, comment).map_err(|_| wrong(error.to_string()))
-                    }
-                    None => Err(wrong(error.to_string())),
-                }
-            }
-        }
-    }
-
-    fn in_agent(key: PublicKey, comment: &str) -> Result<Self, CliError> {
-        let missing =
-            || CliError::failed("ssh-agent does not hold this key; load it with `ssh-add`");
-        let mut agent = ssh_agent()?.ok_or_else(missing)?;
-        let keys = agent
-            .keys()
-            .map_err(|error| CliError::failed(error.to_string()))?;
-        if !keys.iter().any(|known| known.key == key) {
-            return Err(missing());
-        }
-        Ok(Self::Agent {
-            agent,
-            key,
-            comment: comment.to_owned(),
-        })
-    }
-
-    fn public(&self) -> &PublicKey {
-        match self {
-            Self::File(key) => key.public(),
-            Self::Agent { key, .. } => key,
-        }
-    }
-
-    fn comment(&self) -> &str {
-        match self {
-            Self::File(key) => key.comment(),
-            Self::Agent { comment, .. } => comment,
-        }
-    }
-
-    fn sign(&mut self, envelope: &[u8]) -> Result<String, CliError> {
-        match self {
-            Self::File(key) => Ok(key.sign(JOB_NAMESPACE, envelope)),
-            Self::Agent { agent, key, .. } => agent
-                .sign(key, JOB_NAMESPACE, envelope)
-                .map_err(|error| CliError::failed(error.to_string())),
-        }
-    }
-}
-
-/// A connection to the agent that `SSH_AUTH_SOCK` names.
-fn ssh_agent() -> Result<Option<SshAgent>, CliError> {
-    let Some(socket) = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()) else {
-        return Ok(None);
-    };
-    let agent = SshAgent::connect(Path::new(&socket));
-    agent
-        .map(Some)
-        .map_err(|error| CliError::failed(format!("{error} (SSH_AUTH_SOCK)")))
 }

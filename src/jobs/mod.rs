@@ -47,6 +47,7 @@ pub use run::advance::RunAdvance;
 pub use run::plan::{BatchSize, Plan, PlanRequest};
 pub use run::step::RunStep;
 pub use run::view::RunView;
+pub use signatures::{check_comment, parse_signature};
 pub use stored_secrets::{
     AllowedPreset, SetSecretRequest, StoredSecretDetail, StoredSecretList, StoredSecretView,
     refuse_literal_secrets, secret_name,

@@ -14,8 +14,9 @@ use crate::http::{ApiError, FieldErrors, JsonBody, Path, Query};
 use crate::jobs::access::{Scope, ScopedViewer, find_visible};
 use crate::jobs::view::SignedBy;
 use crate::jobs::{JobError, JobView, Jobs};
+use crate::signing::verify_command;
 use crate::store::job::{self, Job, JobStatus, StoredSignatures};
-use crate::store::{Change, Tx, run};
+use crate::store::{Change, Tx, run, standing_envelope};
 
 /// The longest comment of a key, in characters.
 const COMMENT_MAX: usize = 255;
@@ -34,17 +35,43 @@ pub(super) struct SignatureRequest {
 /// The signatures of a job.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct JobSignatures {
+pub(crate) struct JobSignatures {
     /// The bytes that are signed: JSON on one line. Null: the job was queued before jobs were
     /// signed.
     #[schema(required = true)]
-    envelope: Option<String>,
+    pub(crate) envelope: Option<String>,
     /// The server's signature.
     #[schema(required = true)]
-    signature: Option<String>,
+    pub(crate) signature: Option<String>,
     /// A person's signature.
     #[schema(required = true)]
-    person_signature: Option<String>,
+    pub(crate) person_signature: Option<String>,
+    /// What a person has signed in advance for the jobs of the schedule: JSON on one line.
+    #[schema(required = true)]
+    pub(crate) standing_envelope: Option<String>,
+    /// The person's signature over it.
+    #[schema(required = true)]
+    pub(crate) standing_signature: Option<String>,
+}
+
+impl JobSignatures {
+    /// Whose signatures there are, and the command that verifies each.
+    pub(crate) fn verify_commands(&self) -> Vec<(&'static str, String)> {
+        let all = [
+            ("server", &self.envelope, &self.signature),
+            ("person", &self.envelope, &self.person_signature),
+            (
+                "schedule",
+                &self.standing_envelope,
+                &self.standing_signature,
+            ),
+        ];
+        let command = |(identity, envelope, signature): (_, &Option<String>, &Option<String>)| {
+            let (envelope, signature) = (envelope.as_ref()?, signature.as_ref()?);
+            Some((identity, verify_command(identity, envelope, signature)?))
+        };
+        all.into_iter().filter_map(command).collect()
+    }
 }
 
 /// Returns the bytes to sign.
@@ -78,12 +105,7 @@ async fn list(
     Path(id): Path<String>,
 ) -> Result<axum::Json<JobSignatures>, ApiError> {
     let job = find_visible(&jobs, &user, scope, id, "job.look").await?;
-    let stored = jobs.signatures(job.id).await?;
-    Ok(axum::Json(JobSignatures {
-        envelope: stored.envelope,
-        signature: stored.signature,
-        person_signature: stored.person_signature,
-    }))
+    Ok(axum::Json(jobs.all_signatures(job.id).await?))
 }
 
 /// Adds a person's signature to a QUEUED job, and releases the hold `signature`. Whether the node
@@ -108,6 +130,28 @@ async fn add(
 }
 
 impl Jobs {
+    /// A job's envelope, and every signature that covers it.
+    pub(crate) async fn all_signatures(&self, id: String) -> Result<JobSignatures, JobError> {
+        let read = move |tx: &mut dyn Tx| {
+            let stored = job::signatures(tx, &id)?.ok_or(JobError::NotFound)?;
+            let standing = match &stored.standing_id {
+                Some(id) => standing_envelope::find(tx, id)?,
+                None => None,
+            };
+            let (standing_envelope, standing_signature) = standing
+                .map(|standing| (standing.envelope, standing.signature))
+                .unzip();
+            Ok::<_, JobError>(JobSignatures {
+                envelope: stored.envelope,
+                signature: stored.signature,
+                person_signature: stored.person_signature,
+                standing_envelope,
+                standing_signature,
+            })
+        };
+        self.store.read(read).await
+    }
+
     /// A job's envelope and signatures.
     pub async fn signatures(&self, id: String) -> Result<StoredSignatures, JobError> {
         self.store
@@ -122,19 +166,9 @@ impl Jobs {
         id: String,
         request: SignatureRequest,
     ) -> Result<Job, JobError> {
-        let comment = request.comment.unwrap_or_default();
         let mut faults = FieldErrors::default();
-        let fits = comment.chars().count() <= COMMENT_MAX && !comment.chars().any(char::is_control);
-        faults.check(
-            fits,
-            "comment",
-            "must have at most 255 characters, without control characters",
-        );
-        // As pasted from any system.
-        let armored = request.signature.replace("\r\n", "\n");
-        let signature = SshSignature::parse(armored.trim())
-            .map_err(|error| faults.add("signature", error.to_string()))
-            .ok();
+        let comment = check_comment(request.comment, &mut faults);
+        let signature = parse_signature(&request.signature, &mut faults);
         faults.into_faults().map_err(JobError::Fields)?;
         let signature = signature.ok_or(JobError::NotFound)?;
         let user = user.clone();
@@ -142,6 +176,25 @@ impl Jobs {
             .write(move |tx| sign(tx, (&user, scope), &id, &signature, comment))
             .await
     }
+}
+
+/// Checks a key's comment.
+pub fn check_comment(comment: Option<String>, faults: &mut FieldErrors) -> String {
+    let comment = comment.unwrap_or_default();
+    let fits = comment.chars().count() <= COMMENT_MAX && !comment.chars().any(char::is_control);
+    faults.check(
+        fits,
+        "comment",
+        "must have at most 255 characters, without control characters",
+    );
+    comment
+}
+
+/// Reads a signature as it was pasted from any system.
+pub fn parse_signature(text: &str, faults: &mut FieldErrors) -> Option<SshSignature> {
+    SshSignature::parse(text.replace("\r\n", "\n").trim())
+        .map_err(|error| faults.add("signature", error.to_string()))
+        .ok()
 }
 
 fn sign(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hyprbox_protocol::Secrets;
 use serde_json::{Map, Value, json};
 
+use super::origin::{Covering, RunOrigin};
 use super::request::{CheckedRequest, NODES_MAX};
 use super::{RunError, RunRequest, Runs};
 use crate::auth::User;
@@ -45,15 +46,6 @@ pub(super) struct RenderedRun {
     preset_source: PresetSource,
 }
 
-/// What a run came from, unless a person asked for it.
-#[derive(Debug, Clone, Default)]
-pub struct RunOrigin {
-    /// The run that it repeats.
-    pub retry_of: Option<String>,
-    /// The schedule that made it.
-    pub schedule_id: Option<String>,
-}
-
 /// Everything that the transaction inserts, prepared outside it.
 pub struct PreparedRun {
     run: NewRun,
@@ -73,6 +65,8 @@ struct NewJob {
     node_id: String,
     sealed: Option<Vec<u8>>,
     signed: Signed,
+    /// The standing envelope that covers the job.
+    standing_id: Option<String>,
 }
 
 impl RenderedRun {
@@ -200,9 +194,10 @@ impl Runs {
         let signer = self.nodes.signer.current().await?;
         // By the clock that counts for the database, before the jobs are signed.
         let now = self.store.read(server_state::now).await?;
+        let covering = self.covering(&origin, &request, &rendered, now).await?;
         let prepare = move || {
             let work = (request, rendered, nodes);
-            runs.prepare((&by, &signer, now), work, key, origin)
+            runs.prepare((&by, &signer, now, covering), work, key, origin)
         };
         tokio::task::spawn_blocking(prepare)
             .await
@@ -279,7 +274,7 @@ impl Runs {
 
     fn prepare(
         &self,
-        (user, signer, now): (&User, &CurrentKey, Timestamp),
+        (user, signer, now, covering): (&User, &CurrentKey, Timestamp, Option<Covering>),
         (request, rendered, nodes): (RunRequest, RenderedRun, Vec<Node>),
         key: Option<(String, [u8; 32])>,
         origin: RunOrigin,
@@ -334,6 +329,9 @@ impl Runs {
             jobs.push(NewJob {
                 sealed: secrets.sealed,
                 signed,
+                standing_id: covering
+                    .as_ref()
+                    .and_then(|covering| covering.id_for(&node.id)),
                 id,
                 node_id: node.id,
             });
@@ -343,7 +341,8 @@ impl Runs {
                 envelope,
                 signature,
             } = &job.signed;
-            json!([job.id, job.node_id, batch, envelope, signature])
+            let standing = &job.standing_id;
+            json!([job.id, job.node_id, batch, envelope, signature, standing])
         };
         let rows: Vec<Value> = jobs.iter().zip(&batches).map(row).collect();
         let ids: Vec<&str> = jobs.iter().map(|job| job.node_id.as_str()).collect();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{RunError, RunRequest, Runs};
 use crate::http::FieldErrors;
 use crate::nodes::NodeStatus;
-use crate::presets::Preset;
+use crate::presets::{Preset, Script};
 use crate::store::node::Node;
 
 /// The nodes that a run would take, and their batches. Nothing is queued.
@@ -54,6 +54,17 @@ impl Runs {
             nodes: nodes.into_iter().zip(batches).map(view).collect(),
             script_sha256: rendered.script.sha256,
         })
+    }
+
+    /// The script of a request, and the ids of its nodes.
+    pub async fn script_and_nodes(
+        &self,
+        request: &RunRequest,
+    ) -> Result<(Script, Vec<String>), RunError> {
+        let rendered = self.render_run(request, FieldErrors::default()).await?;
+        let nodes = self.nodes_of_run(request, &rendered.selector).await?;
+        let ids = nodes.into_iter().map(|node| node.id).collect();
+        Ok((rendered.script, ids))
     }
 }
 

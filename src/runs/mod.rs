@@ -8,6 +8,7 @@ mod dry_run;
 mod error;
 mod exec;
 mod list;
+mod origin;
 mod request;
 mod retry;
 mod routes;
@@ -17,11 +18,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use control::RunAction;
 pub use control::cancel_run;
-pub use create::{CreateOutcome, PreparedRun, RunOrigin};
+pub use create::{CreateOutcome, PreparedRun};
 pub use dry_run::{DryRun, DryRunNode};
 pub use error::RunError;
 pub use exec::ExecRequest;
 pub use list::{RunDetail, RunJobView, RunPage};
+pub use origin::RunOrigin;
 pub use request::{IfOffline, NODES_MAX, NodeIds, RunRequest};
 pub use retry::RetryRequest;
 

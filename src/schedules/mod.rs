@@ -12,6 +12,7 @@ mod preview;
 mod request;
 mod routes;
 mod run_now;
+mod sign;
 mod slot;
 mod view;
 
@@ -23,6 +24,7 @@ pub use error::ScheduleError;
 pub use preview::upcoming_times;
 pub(crate) use request::ping_url_of;
 pub use request::{Missed, Overlap, ScheduleChange, ScheduleRequest};
+pub use sign::{ScheduleScript, StandingView};
 pub use view::{ScheduleList, ScheduleView, SlotPage, SlotView};
 
 use crate::runs::Runs;
@@ -39,7 +41,9 @@ impl Schedules {
 
     /// The endpoints for schedules.
     pub fn routes(&self) -> OpenApiRouter {
-        routes::routes().with_state(self.clone())
+        routes::routes()
+            .merge(sign::routes())
+            .with_state(self.clone())
     }
 }
 

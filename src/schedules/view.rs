@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::request::{Missed, Overlap, ScheduleRequest};
+use super::sign::StandingView;
 use crate::clock::Timestamp;
 use crate::http::FieldErrors;
 use crate::jobs::Plan;
@@ -66,6 +67,10 @@ pub struct ScheduleView {
     /// What became of the last due time.
     #[schema(required = true)]
     pub last_slot: Option<SlotView>,
+    /// What a person has signed in advance for its jobs; `null`: on nodes that require signatures,
+    /// each job waits for one.
+    #[schema(required = true)]
+    pub standing: Option<StandingView>,
     /// The id of the user with whose rights it acts.
     pub created_by: String,
     /// This user's email.
@@ -127,6 +132,7 @@ impl ScheduleView {
             tracing::warn!(schedule = %schedule.id, "ignoring a schedule whose request can't be read");
             return Ok(None);
         };
+        let standing = StandingView::read(tx, &schedule.id)?;
         let last_slot = schedule::last_slot(tx, &schedule.id)?.map(SlotView::from);
         let plan = request.plan.unwrap_or_default();
         let params = request.params.unwrap_or_default();
@@ -152,6 +158,7 @@ impl ScheduleView {
             paused_because: schedule.paused_because,
             next_due_at: schedule.next_due_at,
             last_slot,
+            standing,
             created_by: schedule.created_by,
             created_by_email: schedule.created_by_email,
             created_at: schedule.created_at,

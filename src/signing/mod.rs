@@ -6,6 +6,7 @@
 
 mod key_file;
 mod rotation;
+mod verify_command;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
@@ -21,6 +22,7 @@ use crate::sync::{lock, read, write};
 pub use key_file::SignKeyError;
 use key_file::{FileStamp, KeyFile};
 pub use rotation::{Rotation, rotate};
+pub use verify_command::verify_command;
 
 /// How often a server that shares its database checks whether another one has changed the key.
 const RECHECK: Duration = Duration::from_secs(2);
@@ -82,6 +84,11 @@ impl CurrentKey {
     /// The public key, as in a public key file.
     pub fn public_line(&self) -> String {
         self.key.public().to_line()
+    }
+
+    /// The public key's fingerprint.
+    pub fn fingerprint(&self) -> String {
+        self.key.public().fingerprint()
     }
 
     /// The statements by which earlier keys named their successors, oldest first.

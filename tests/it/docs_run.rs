@@ -29,6 +29,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "apt install /root/hyprbox.deb /root/hyprbox-agent.deb",
     ),
     (
+        "hyprbox schedules sign",
+        "tests/it/cli/sign_schedule.rs",
+        r#"&["schedules", "sign", &id, "--key", &key]"#,
+    ),
+    (
         "hyprbox jobs sign",
         "tests/it/cli/sign.rs",
         r#"cli.run(&["jobs", "sign", &id, "--key", &key])"#,

@@ -255,6 +255,7 @@ impl Entry {
             Some(body) if body["channelId"] == CHANNEL => {
                 call.json(&json!({"channelId": world.channel, "on": body["on"]}))
             }
+            Some(body) if body["envelope"].is_string() => call.json(&standing(world)),
             Some(body) if body["signature"].is_string() => {
                 let path = format!("/api/jobs/{}/envelope", world.job);
                 let envelope = world.operator.get(&path).gives(200).text();
@@ -434,6 +435,27 @@ fn nodes() -> Vec<Entry> {
 }
 
 /// A well-formed signature of something else, in whose place [`Entry::call`] puts one that holds.
+/// A standing envelope for the operator's schedule.
+fn standing(world: &World) -> Value {
+    let path = format!("/api/schedules/{}/script", world.schedule);
+    let script = world.operator.get(&path).ok();
+    let envelope = hyprbox_signing::StandingEnvelope {
+        v: 1,
+        server: script.field("server"),
+        schedule: world.schedule.clone(),
+        preset: "vault".to_owned(),
+        script_sha256: script.field("scriptSha256"),
+        nodes: vec!["n1".to_owned()],
+        from: "2026-01-01T00:00:00.000Z".to_owned(),
+        until: "2099-01-01T00:00:00.000Z".to_owned(),
+        max_per_day: 1,
+    };
+    let key = hyprbox_signing::SignKey::generate("");
+    let envelope = envelope.to_json();
+    let signature = key.sign(hyprbox_signing::JOB_NAMESPACE, envelope.as_bytes());
+    json!({"envelope": envelope, "signature": signature})
+}
+
 fn foreign_signature() -> Value {
     let key = hyprbox_signing::SignKey::generate("");
     json!({"signature": key.sign(hyprbox_signing::JOB_NAMESPACE, b"x")})
@@ -606,6 +628,17 @@ fn schedules() -> Vec<Entry> {
         entry("POST /api/schedules/{id}/run", Who::Operator, |world| {
             format!("{}/run", path(world))
         })
+        .unknown(404),
+        entry("GET /api/schedules/{id}/script", Who::Viewer, |world| {
+            format!("{}/script", path(world))
+        })
+        .unknown(404),
+        entry(
+            "POST /api/schedules/{id}/signatures",
+            Who::Operator,
+            |world| format!("{}/signatures", path(world)),
+        )
+        .body(json!({"envelope": "{}", "signature": foreign_signature()["signature"]}))
         .unknown(404),
         entry("GET /api/schedules/{id}/slots", Who::Viewer, |world| {
             format!("{}/slots", path(world))

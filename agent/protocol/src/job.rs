@@ -70,6 +70,12 @@ pub struct ClaimedJob {
     /// A person's signature over `envelope`, in the same format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person_signature: Option<String>,
+    /// What a person has signed in advance for the jobs of the schedule: JSON on one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing_envelope: Option<String>,
+    /// The person's signature over `standingEnvelope`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing_signature: Option<String>,
     /// Statements by which earlier keys of the server named their successors, oldest first. Absent
     /// if the server still signs with its first key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,6 +1,7 @@
 //! The envelope: what is signed about a job.
 
 use ring::digest::{Context, SHA256};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -68,15 +69,23 @@ impl Envelope {
 
     /// Parses the bytes that were signed.
     pub fn parse(json: &str) -> Result<Self, EnvelopeError> {
-        if json.len() > ENVELOPE_MAX {
-            return Err(EnvelopeError::Malformed);
-        }
-        let VersionOnly { v } = serde_json::from_str(json).map_err(|_| EnvelopeError::Malformed)?;
-        if v != VERSION {
-            return Err(EnvelopeError::Version(v));
-        }
-        serde_json::from_str(json).map_err(|_| EnvelopeError::Malformed)
+        parse_version_1(json, ENVELOPE_MAX)
     }
+}
+
+/// Parses an envelope of at most `bytes_max` bytes.
+pub(crate) fn parse_version_1<T: DeserializeOwned>(
+    json: &str,
+    bytes_max: usize,
+) -> Result<T, EnvelopeError> {
+    if json.len() > bytes_max {
+        return Err(EnvelopeError::Malformed);
+    }
+    let VersionOnly { v } = serde_json::from_str(json).map_err(|_| EnvelopeError::Malformed)?;
+    if v != VERSION {
+        return Err(EnvelopeError::Version(v));
+    }
+    serde_json::from_str(json).map_err(|_| EnvelopeError::Malformed)
 }
 
 /// SHA-256, in hex, over the nonce and the canonical JSON of the secrets: an object with sorted

@@ -14,6 +14,7 @@ mod public_key;
 mod signature;
 mod signers;
 mod ssh_agent;
+mod standing;
 mod time;
 mod wire;
 
@@ -24,6 +25,7 @@ pub use public_key::{KeyKind, PublicKey};
 pub use signature::{SignatureError, SshSignature, armor, data_to_sign};
 pub use signers::{Signer, Signers, SignersFault};
 pub use ssh_agent::{AgentError, AgentKey, SshAgent};
+pub use standing::StandingEnvelope;
 pub use time::millis_of_rfc3339;
 
 /// The namespace of a job's signatures, as in `ssh-keygen -Y verify -n`.

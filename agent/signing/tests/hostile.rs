@@ -4,7 +4,7 @@
 
 use hyprbox_signing::{
     Envelope, EnvelopeError, JOB_NAMESPACE, KeyChange, PublicKey, ROTATION_NAMESPACE, SignKey,
-    SignedKeyChange, Signers, SshSignature, millis_of_rfc3339, secrets_digest,
+    SignedKeyChange, Signers, SshSignature, StandingEnvelope, millis_of_rfc3339, secrets_digest,
 };
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
@@ -32,6 +32,20 @@ fn envelope() -> Envelope {
     }
 }
 
+fn standing() -> StandingEnvelope {
+    StandingEnvelope {
+        v: 1,
+        server: "0197-server".to_owned(),
+        schedule: "0197-schedule".to_owned(),
+        preset: "server-light".to_owned(),
+        script_sha256: "ab".repeat(32),
+        nodes: vec!["web-1".to_owned(), "web-2".to_owned()],
+        from: "2026-11-24T09:30:00.123Z".to_owned(),
+        until: "2027-11-24T09:30:00.123Z".to_owned(),
+        max_per_day: 2,
+    }
+}
+
 /// Everything that reads foreign input.
 fn read_all(text: &str) {
     let _ = SshSignature::parse(text).map(|read| read.verify(JOB_NAMESPACE, b"x"));
@@ -40,6 +54,7 @@ fn read_all(text: &str) {
     let _ = Signers::parse(text);
     let _ = Signers::parse_keys(text);
     let _ = Envelope::parse(text);
+    let _ = StandingEnvelope::parse(text);
     let _ = millis_of_rfc3339(text);
     let change = SignedKeyChange {
         statement: text.to_owned(),
@@ -79,7 +94,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..400),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in any::<prop::sample::Index>(),
-        which in 0..5_usize,
+        which in 0..6_usize,
     ) {
         read_all(&text);
         for kind in ["SSH SIGNATURE", "OPENSSH PRIVATE KEY"] {
@@ -91,6 +106,7 @@ proptest! {
             0 => dearmored(&key.sign(JOB_NAMESPACE, b"x")),
             1 => dearmored(&key.to_file()),
             2 => envelope().to_json().into_bytes(),
+            5 => standing().to_json().into_bytes(),
             3 => format!("ada namespaces=\"a,b\",valid-after=\"20260101Z\" {}", key.public().to_line()).into_bytes(),
             _ => key.sign(JOB_NAMESPACE, b"x").into_bytes(),
         };
@@ -119,8 +135,13 @@ EfCqeld3kROsBAZKtodDAAAABHRlc3QB
 
 #[test]
 fn each_altered_byte_of_envelope_and_signature_is_refused() {
+    for json in [envelope().to_json(), standing().to_json()] {
+        refuses_each_altered_byte(&json);
+    }
+}
+
+fn refuses_each_altered_byte(json: &str) {
     let key = SignKey::generate("");
-    let json = envelope().to_json();
     let signature = key.sign(JOB_NAMESPACE, json.as_bytes());
     let accepts = |signature: &str, message: &[u8]| {
         SshSignature::parse(signature).is_ok_and(|read| {
@@ -131,7 +152,7 @@ fn each_altered_byte_of_envelope_and_signature_is_refused() {
     assert!(accepts(signature.trim_end(), json.as_bytes()));
     for mask in [1, 0x20, 0x80] {
         for at in 0..json.len() {
-            let mut altered = json.clone().into_bytes();
+            let mut altered = json.as_bytes().to_vec();
             altered[at] ^= mask;
             assert!(!accepts(&signature, &altered), "byte {at} of the envelope");
         }
@@ -189,6 +210,23 @@ fn an_envelope_is_one_line_with_its_fields_in_order() {
             "{wrong}"
         );
     }
+}
+
+#[test]
+fn no_envelope_is_also_a_standing_one() {
+    let (one, other) = (envelope().to_json(), standing().to_json());
+    assert_eq!(
+        other,
+        format!(
+            "{{\"v\":1,\"server\":\"0197-server\",\"schedule\":\"0197-schedule\",\"preset\":\"server-light\",\
+             \"scriptSha256\":\"{}\",\"nodes\":[\"web-1\",\"web-2\"],\"from\":\"2026-11-24T09:30:00.123Z\",\
+             \"until\":\"2027-11-24T09:30:00.123Z\",\"maxPerDay\":2}}",
+            "ab".repeat(32)
+        )
+    );
+    assert_eq!(StandingEnvelope::parse(&other), Ok(standing()));
+    assert_eq!(Envelope::parse(&other), Err(EnvelopeError::Malformed));
+    assert_eq!(StandingEnvelope::parse(&one), Err(EnvelopeError::Malformed));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod latest_time;
 mod signers_file;
+mod standing;
 mod trusted_servers;
 
 use std::time::UNIX_EPOCH;
@@ -21,7 +22,8 @@ use crate::clock;
 use crate::config::Config;
 use crate::heartbeat::SharedReport;
 use latest_time::LatestTime;
-pub(crate) use signers_file::SignersFile;
+pub(crate) use signers_file::{SIGNERS_DEFAULT, SignersFile};
+use standing::StandingUses;
 pub(crate) use trusted_servers::TrustedServers;
 
 /// An envelope that is older is refused. The agent remembers for longer which jobs it has run.
@@ -46,6 +48,7 @@ pub(crate) struct JobTrust {
     servers: TrustedServers,
     signers: SignersFile,
     latest: LatestTime,
+    standing_uses: StandingUses,
 }
 
 impl JobTrust {
@@ -55,6 +58,7 @@ impl JobTrust {
             servers: TrustedServers::of(config),
             signers: SignersFile::of(config),
             latest: LatestTime::open(&config.state_dir),
+            standing_uses: StandingUses::of(&config.state_dir),
         }
     }
 
@@ -113,7 +117,13 @@ impl JobTrust {
         let now = self.latest.latest(now_ms());
         check_age(&envelope, created_ms, now, forgotten_ms)?;
         if let Some(signers) = signers {
-            check_person(job, json, &signers, now)?;
+            match &job.person_signature {
+                Some(armored) => check_person(armored, json, &signers, now)?,
+                None => {
+                    let standing = standing::check(job, &envelope, &self.node_id, &signers, now)?;
+                    self.standing_uses.count(&standing, &job.id, now)?;
+                }
+            }
         }
         self.latest.record_job(now.max(created_ms));
         Ok(())
@@ -218,13 +228,7 @@ fn check_age(
 }
 
 /// Whether one of the node's signers has signed the job.
-fn check_person(job: &ClaimedJob, json: &str, signers: &Signers, now: i64) -> Result<(), Denial> {
-    let Some(armored) = &job.person_signature else {
-        return Err(refused(
-            Refusal::Unsigned,
-            "this node runs only jobs that one of its signers has signed, and nobody has signed this one",
-        ));
-    };
+fn check_person(armored: &str, json: &str, signers: &Signers, now: i64) -> Result<(), Denial> {
     let signature = parse(armored, "the person's signature")?;
     if signers.find(signature.key(), JOB_NAMESPACE, now).is_none() {
         return Err(refused(

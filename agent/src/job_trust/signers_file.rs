@@ -9,7 +9,8 @@ use hyprbox_signing::Signers;
 use super::Denial;
 use crate::config::Config;
 
-const DEFAULT: &str = "/etc/hyprbox/signers";
+/// The list, unless a setting names another one.
+pub(crate) const SIGNERS_DEFAULT: &str = "/etc/hyprbox/signers";
 
 /// The list's file.
 pub(crate) struct SignersFile {
@@ -25,7 +26,7 @@ impl SignersFile {
             path: config
                 .signers
                 .clone()
-                .unwrap_or_else(|| PathBuf::from(DEFAULT)),
+                .unwrap_or_else(|| PathBuf::from(SIGNERS_DEFAULT)),
             is_named: config.signers.is_some(),
             logged: Vec::new(),
         }

@@ -23,6 +23,8 @@ mod restart;
 mod runs;
 mod server;
 mod signed;
+mod signed_standing;
+mod signed_upgrade;
 mod state;
 mod steps;
 mod supervisor;

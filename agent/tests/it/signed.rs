@@ -15,20 +15,20 @@ use crate::agent::{Agent, Node};
 use crate::server::Server;
 
 /// A node whose agent knows its server's key.
-struct World {
-    server: Server,
-    node: Node,
-    key: SignKey,
+pub(super) struct World {
+    pub(super) server: Server,
+    pub(super) node: Node,
+    pub(super) key: SignKey,
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     let world = unpinned();
     world.trust(&world.key.public().to_line());
     world
 }
 
 /// A node whose agent knows no key yet.
-fn unpinned() -> World {
+pub(super) fn unpinned() -> World {
     let server = Server::start();
     let mut node = Node::new(&server);
     let trusted = node.dir.path().join("trusted_servers");
@@ -41,16 +41,16 @@ fn unpinned() -> World {
 }
 
 impl World {
-    fn trusted(&self) -> PathBuf {
+    pub(super) fn trusted(&self) -> PathBuf {
         self.node.dir.path().join("trusted_servers")
     }
 
-    fn trust(&self, lines: &str) {
+    pub(super) fn trust(&self, lines: &str) {
         std::fs::write(self.trusted(), lines).expect("writes");
     }
 
     /// Requires signatures by these people.
-    fn require(&mut self, signers: &str) {
+    pub(super) fn require(&mut self, signers: &str) {
         let path = self.node.dir.path().join("signers");
         std::fs::write(&path, signers).expect("writes");
         self.node.set("HYPRBOX_SIGNERS", path.display().to_string());
@@ -69,7 +69,7 @@ impl World {
 
     /// The job runs.
     #[track_caller]
-    fn runs(&self, edit: impl FnOnce(&mut ClaimedJob)) {
+    pub(super) fn runs(&self, edit: impl FnOnce(&mut ClaimedJob)) {
         let (end, ran) = self.run(edit);
         assert_eq!((end.exit_code, ran), (Some(0), true), "{end:?}");
         assert_eq!(end.refused, None);
@@ -77,7 +77,7 @@ impl World {
 
     /// The job is refused for this reason, with these words, and nothing of it runs.
     #[track_caller]
-    fn refuses(&self, reason: &str, words: &str, edit: impl FnOnce(&mut ClaimedJob)) {
+    pub(super) fn refuses(&self, reason: &str, words: &str, edit: impl FnOnce(&mut ClaimedJob)) {
         let (end, ran) = self.run(edit);
         let message = end.error_msg.unwrap_or_default();
         assert!(!ran, "{reason}: it ran");
@@ -94,7 +94,7 @@ impl World {
 }
 
 /// The time in the form of envelopes.
-fn at(offset: &str) -> String {
+pub(super) fn at(offset: &str) -> String {
     let output = Command::new("date")
         .args(["-u", "+%Y-%m-%dT%H:%M:%S.%3NZ", "-d", offset])
         .output()
@@ -125,7 +125,7 @@ fn envelope_of(job: &ClaimedJob) -> Envelope {
 }
 
 /// Signs the job with an envelope that `edit` has changed.
-fn sign(job: &mut ClaimedJob, key: &SignKey, edit: impl FnOnce(&mut Envelope)) {
+pub(super) fn sign(job: &mut ClaimedJob, key: &SignKey, edit: impl FnOnce(&mut Envelope)) {
     job.created_at = at("now");
     job.script_sha256 = to_hex(digest(&SHA256, job.script.as_bytes()));
     if !job.secrets.is_empty() {
@@ -142,7 +142,7 @@ fn put(job: &mut ClaimedJob, key: &SignKey, envelope: &str) {
     job.envelope = Some(envelope.to_owned());
 }
 
-fn person_signs(job: &mut ClaimedJob, key: &SignKey) {
+pub(super) fn person_signs(job: &mut ClaimedJob, key: &SignKey) {
     let envelope = job.envelope.clone().expect("an envelope");
     job.person_signature = Some(key.sign(JOB_NAMESPACE, envelope.as_bytes()));
 }

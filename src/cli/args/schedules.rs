@@ -4,7 +4,10 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use clap_complete::ArgValueCompleter;
 
-use super::{Output, Params, Plan, Sure, Watch, complete, expiry, limit, timeout};
+use super::{
+    Output, Params, Plan, SignWith, Sure, Watch, complete, expiry, limit, moment, timeout,
+};
+use crate::clock::Timestamp;
 
 /// The fields that `--unset` resets, each with its name in the API.
 pub(in crate::cli) const UNSET: [(&str, &str); 5] = [
@@ -78,6 +81,27 @@ pub(in crate::cli) struct AddSchedule {
     pub(in crate::cli) params: Params,
     #[command(flatten)]
     pub(in crate::cli) options: ScheduleOptions,
+    #[command(flatten)]
+    pub(in crate::cli) sure: Sure,
+}
+
+/// `hyprbox schedules sign`
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SignSchedule {
+    #[command(flatten)]
+    pub(in crate::cli) schedule: OneSchedule,
+    /// From when the signature counts, such as 2026-12-24T22:00:00+01:00 [default: now]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(in crate::cli) from: Option<Timestamp>,
+    /// Until when it counts [default: a year after its begin]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(in crate::cli) until: Option<Timestamp>,
+    /// How many jobs each node may start on one day, in UTC, runs by hand included [default: the
+    /// most due times on a day]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(in crate::cli) max_per_day: Option<u64>,
+    #[command(flatten)]
+    pub(in crate::cli) with: SignWith,
     #[command(flatten)]
     pub(in crate::cli) sure: Sure,
 }
@@ -190,6 +214,9 @@ pub(in crate::cli) enum SchedulesCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Show what a schedule runs, ask, and sign it in advance with your own key, for nodes whose
+    /// jobs people sign
+    Sign(SignSchedule),
     /// Remove a schedule; its runs are kept
     #[command(aliases = ["rm", "delete"])]
     Remove {

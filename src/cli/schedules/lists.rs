@@ -10,7 +10,7 @@ use crate::cli::screen::{Paint, Screen, print_note};
 use crate::cli::table::{Cell, Table, facts};
 use crate::cli::times;
 use crate::runs::IfOffline;
-use crate::schedules::{Missed, Overlap, ScheduleView, SlotPage, SlotView};
+use crate::schedules::{Missed, Overlap, ScheduleView, SlotPage, SlotView, StandingView};
 use crate::store::schedule::SlotOutcome;
 
 const NONE: &str = "No schedules. `hyprbox schedules add` adds one.";
@@ -134,6 +134,7 @@ pub(super) async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8
             (schedule.if_offline == IfOffline::Skip).then(|| "skipped".to_owned()),
         ),
         ("ping", schedule.ping_url.clone()),
+        ("signed", schedule.standing.as_ref().map(signed)),
     ];
     for (name, text) in more {
         pairs.extend(text.map(|text| (name, text.into())));
@@ -150,6 +151,19 @@ pub(super) async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8
     );
     screen.data(&facts(&pairs, screen.colors))?;
     Ok(0)
+}
+
+/// What a person has signed in advance.
+fn signed(standing: &StandingView) -> String {
+    format!(
+        "by {} {}, from {} until {}, at most {} jobs a day on {}",
+        standing.signed_by.fingerprint,
+        standing.signed_by.comment,
+        standing.from,
+        standing.until,
+        standing.max_per_day,
+        standing.nodes.join(", ")
+    )
 }
 
 /// A param as `-p` takes it.

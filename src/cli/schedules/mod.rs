@@ -3,6 +3,7 @@
 mod edit;
 mod find;
 mod lists;
+mod sign;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -48,6 +49,7 @@ pub(super) async fn run(
             let schedule = find(&client, &schedule.given).await?;
             lists::slots(&client, screen.formatted(output), &schedule, limit).await
         }
+        SchedulesCommand::Sign(args) => sign::run(&client, &screen, &args).await,
         SchedulesCommand::Remove { schedule, sure } => {
             let schedule = named(&client, &schedule.given).await?;
             let question = format!("Remove the schedule {}?", schedule.name);

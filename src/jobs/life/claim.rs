@@ -13,7 +13,7 @@ use crate::presets::script_sha256;
 use crate::store::claim::{self, ClaimRecord, Claimant, OwnJob, OwnWork};
 use crate::store::id::{JobId, NodeId, TokenId};
 use crate::store::job;
-use crate::store::{Change, Tx};
+use crate::store::{Change, Tx, standing_envelope};
 
 /// The most jobs of one poll that are read because they are not known to run.
 const STRAYS_MAX: usize = 16;
@@ -64,6 +64,16 @@ impl Jobs {
                 return self.refuse_claimed(job.id, reason.to_string(), None).await;
             }
         };
+        let standing = match job.standing_id {
+            Some(id) => {
+                let find = move |tx: &mut dyn Tx| standing_envelope::find(tx, &id);
+                self.store.read(find).await?
+            }
+            None => None,
+        };
+        let (standing_envelope, standing_signature) = standing
+            .map(|standing| (standing.envelope, standing.signature))
+            .unzip();
         let signer = self.nodes.signer.current().await?;
         Ok(Some(ClaimedJob {
             id: job.id,
@@ -77,6 +87,8 @@ impl Jobs {
             envelope: job.envelope,
             signature: job.signature,
             person_signature: job.person_signature,
+            standing_envelope,
+            standing_signature,
             sign_key_changes: signer.changes().iter().map(sent).collect(),
         }))
     }

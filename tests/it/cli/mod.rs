@@ -20,6 +20,7 @@ mod script;
 mod scripts;
 mod short_ids;
 mod sign;
+mod sign_schedule;
 mod terminal;
 mod tty;
 mod waiting;

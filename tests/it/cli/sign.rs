@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 use super::program::Cli;
 use crate::harness::{Field, Person, RealAgent, Server, eventually};
 
-struct World {
-    server: Server,
-    admin: Person,
+pub(super) struct World {
+    pub(super) server: Server,
+    pub(super) admin: Person,
     agent: RealAgent,
     folder: tempfile::TempDir,
-    ada: SignKey,
+    pub(super) ada: SignKey,
 }
 
 /// A node that runs only what Ada has signed.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut server = Server::start();
     let admin = server.admin();
     let node = admin.add_node("n1");
@@ -60,11 +60,11 @@ impl World {
             .queue_with("n1", "shell", json!({"code": "echo signed"}))
     }
 
-    fn key_file(&self) -> String {
+    pub(super) fn key_file(&self) -> String {
         self.folder.path().join("id_ed25519").display().to_string()
     }
 
-    fn cli(&self) -> Cli {
+    pub(super) fn cli(&self) -> Cli {
         Cli::of(&self.server, &self.admin)
     }
 
@@ -73,12 +73,12 @@ impl World {
         call.gives(200).text().to_owned()
     }
 
-    fn waits(&self, id: &str) -> bool {
+    pub(super) fn waits(&self, id: &str) -> bool {
         let job = self.admin.job(id);
         job["status"] == "QUEUED" && job["holds"][0]["kind"] == "signature"
     }
 
-    fn done(&self, id: &str) -> Value {
+    pub(super) fn done(&self, id: &str) -> Value {
         eventually("the job's end", || {
             let job = self.admin.job(id);
             let status = job.field("status");
@@ -87,7 +87,7 @@ impl World {
     }
 
     #[track_caller]
-    fn ran(&self, id: &str) {
+    pub(super) fn ran(&self, id: &str) {
         let job = self.done(id);
         assert_eq!(job["status"], "SUCCEEDED", "{job}");
         let fingerprint = self.ada.public().fingerprint();
@@ -220,6 +220,26 @@ fn the_command_line_shows_a_script_and_signs_it_with_a_key_file() {
         .get(&format!("/api/runs/{}", ran.text().trim()))
         .ok();
     world.ran(&run["jobs"][0].field("id"));
+    // A node that requires no signatures.
+    world.admin.add_node("n2");
+    let words = [
+        "run",
+        "shell",
+        "-n",
+        "n2",
+        "-p",
+        "code=echo free",
+        "--sign",
+        "--key",
+        &key,
+        "--yes",
+    ];
+    let ran = cli.run(&words).ends(0).says("n2 requires no signatures");
+    let job = world.admin.job(ran.text().trim());
+    assert_eq!(
+        (&job["status"], &job["signedBy"]),
+        (&json!("QUEUED"), &Value::Null)
+    );
     // A key that is not there, or of another kind.
     let id = world.queue();
     cli.run(&["jobs", "sign", &id, "--yes"])
