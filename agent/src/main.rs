@@ -64,7 +64,8 @@ Commands:
               /etc/hyprbox/agent.env and starts the service (--env-file FILE, --no-start)
   check       try the server's address, the token and bash, and print how to fix each problem
   upgrade     replace this program by the one that the server ships, and restart the agent; running jobs
-              continue (--back: to the previous one; --anyway: even if it is not newer; --no-restart)
+              continue (--back: to the previous one; --anyway: even if it is not newer; --no-restart;
+              --sha256 HEX: only the file with this SHA-256)
   stop-jobs   end this node's running jobs, for example before the agent is removed
 
 Options, each with the environment variable that it overrides:

@@ -17,7 +17,7 @@ use crate::harness::{
 };
 
 const OWN: &str = env!("CARGO_PKG_VERSION");
-const NEWER: &str = "9.1.0";
+pub(crate) const NEWER: &str = "9.1.0";
 const OLDER: &str = "0.0.1";
 const MARK: &[u8] = concat!("hyprbox-agent-version=", env!("CARGO_PKG_VERSION"), "\n").as_bytes();
 
@@ -37,7 +37,7 @@ kill -TERM "$(<"$HERE/agent.pid")"
 "#;
 
 /// The agent's program, with another version in it.
-fn agent_of(version: &str) -> Vec<u8> {
+pub(crate) fn agent_of(version: &str) -> Vec<u8> {
     let program = Path::new(env!("CARGO_BIN_EXE_hyprbox")).with_file_name("hyprbox-agent");
     let mut bytes = std::fs::read(program).expect("reads");
     let marks = memchr::memmem::find_iter(&bytes, MARK);
@@ -61,14 +61,14 @@ fn machine() -> &'static str {
 }
 
 /// A server that ships an agent.
-struct Shipping {
+pub(crate) struct Shipping {
     server: Server,
-    admin: Person,
+    pub(crate) admin: Person,
     agents: PathBuf,
 }
 
 impl Shipping {
-    fn start(agent: &[u8]) -> Self {
+    pub(crate) fn start(agent: &[u8]) -> Self {
         let setup = Setup::new();
         let agents = setup.folder().join("agents");
         std::fs::create_dir(&agents).expect("a folder");
@@ -84,34 +84,34 @@ impl Shipping {
         }
     }
 
-    fn ship(&self, agent: &[u8]) {
+    pub(crate) fn ship(&self, agent: &[u8]) {
         install(
             &self.agents.join(format!("hyprbox-agent-{}", machine())),
             agent,
         );
     }
 
-    fn node(&self) -> Machine {
+    pub(crate) fn node(&self) -> Machine {
         Machine::new(self.server.url(), &self.admin.add_node("n1"))
     }
 
     /// The job, once it has ended.
-    fn end_of(&self, id: &str) -> Value {
+    pub(crate) fn end_of(&self, id: &str) -> Value {
         eventually("the job's end", || {
             let job = self.admin.job(id);
             (job.field("status") != "QUEUED" && job.field("status") != "RUNNING").then_some(job)
         })
     }
 
-    fn view(&self) -> Value {
+    pub(crate) fn view(&self) -> Value {
         self.admin.get("/api/nodes/n1").ok()
     }
 }
 
 /// A machine with an agent in a folder of its own, and programs that stand in for the machine's.
-struct Machine {
+pub(crate) struct Machine {
     folder: TempDir,
-    variables: Vec<(String, String)>,
+    pub(crate) variables: Vec<(String, String)>,
     supervisor: Option<Child>,
 }
 
@@ -154,11 +154,11 @@ impl Machine {
         machine
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn program(&self) -> PathBuf {
+    pub(crate) fn program(&self) -> PathBuf {
         self.at("bin/hyprbox-agent")
     }
 
@@ -176,7 +176,7 @@ impl Machine {
     }
 
     /// Has the agent kept running.
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let mut command = self.command(&self.at("fakes/supervise-daemon"));
         let child = command
             .arg("hyprbox-agent")
@@ -214,7 +214,7 @@ impl Machine {
     }
 
     #[track_caller]
-    fn upgrades(&self, words: &[&str], says: &str) -> String {
+    pub(crate) fn upgrades(&self, words: &[&str], says: &str) -> String {
         let output = self.upgrade(words);
         let said = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
@@ -234,7 +234,7 @@ impl Machine {
         names
     }
 
-    fn version(&self, file: &str) -> String {
+    pub(crate) fn version(&self, file: &str) -> String {
         let asked = Command::new(self.at("bin").join(file))
             .arg("--version")
             .output();

@@ -79,6 +79,7 @@ mod selector;
 mod server_address;
 mod sign_in;
 mod signed_jobs;
+mod signed_upgrade;
 mod step_times;
 mod stop;
 mod stored_secrets;

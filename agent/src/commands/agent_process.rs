@@ -75,6 +75,12 @@ impl AgentProcess {
             .collect()
     }
 
+    /// Whether a flag of the agent names a list of signers.
+    pub(crate) fn names_signers(&self) -> bool {
+        let mut arguments = self.arguments().into_iter();
+        arguments.any(|argument| argument.starts_with("--signers"))
+    }
+
     /// Finds what will restart the agent.
     pub(crate) fn manager(&self) -> Manager {
         let cgroup = std::fs::read_to_string(self.proc_file("cgroup")).unwrap_or_default();
@@ -98,6 +104,11 @@ impl AgentProcess {
             .map(str::to_owned)
             .collect()
     }
+}
+
+/// Whether this process is part of a job. A script may have moved it away from its supervisor.
+pub(crate) fn is_in_job() -> bool {
+    std::env::var_os("HYPRBOX_JOB_ID").is_some() || state_dir_of_this_job().is_some()
 }
 
 /// Finds the state folder of the agent whose job this process is part of.

@@ -81,7 +81,7 @@ fn every_shipped_file_is_built_in() {
 fn variations(preset: &str) -> Vec<Value> {
     let hostile = "it's \"x\" \\ * ~ # ; &\n!! ünï";
     let mut all = match preset {
-        "agent-upgrade" => vec![json!({})],
+        "agent-upgrade" => vec![json!({}), json!({"sha256": "ab".repeat(32)})],
         "caddy-site" => vec![
             json!({"domain": "example.org"}),
             json!({"domain": "a.b", "folder": "/srv/www", "tls": "off"}),

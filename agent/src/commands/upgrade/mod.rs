@@ -2,6 +2,7 @@
 //! has the service manager restart the agent. Running jobs continue: each has a supervisor of its
 //! own, which keeps the program with which it began. The upgrade may itself be part of such a job.
 
+mod allowed;
 mod fetch;
 mod package;
 mod restart;
@@ -18,6 +19,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::commands::agent_process::AgentProcess;
 use crate::config::{ConfigError, RawSettings, is_in_the_clear};
+use allowed::Allowed;
 use fetch::ShippedAgents;
 use package::Package;
 use restart::{Outcome, Service};
@@ -32,6 +34,7 @@ pub struct Upgrade {
     /// Installs what the server ships even if it is older, or another build of the same version.
     anyway: bool,
     restart: bool,
+    allowed: Allowed,
 }
 
 #[derive(Clone, Copy)]
@@ -49,9 +52,11 @@ impl Upgrade {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let (mut target, mut anyway, mut restart) = (Target::Shipped, false, true);
-        let mut others = Vec::new();
-        for arg in args {
+        let (mut sha256, mut others) = (None, Vec::new());
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
             match arg.to_str() {
+                Some("--sha256") => sha256 = Some(args.next().unwrap_or_default()),
                 Some("--back") => target = Target::Previous,
                 Some("--anyway") => anyway = true,
                 Some("--no-restart") => restart = false,
@@ -67,6 +72,7 @@ impl Upgrade {
             state_dir: raw.state_dir()?,
             anyway,
             restart,
+            allowed: Allowed::parse(sha256, env)?,
         })
     }
 
@@ -80,6 +86,7 @@ impl Upgrade {
         };
         let program =
             program.map_err(|error| format!("the agent's program can't be found: {error}"))?;
+        self.allowed.check_call(agent.as_ref())?;
         let folder = program.parent().unwrap_or(Path::new("/"));
         let _lock = File::open(folder)
             .map_err(|error| format!("{} can't be opened: {error}", folder.display()))
@@ -117,6 +124,11 @@ impl Upgrade {
                 self.api_url
             )
         })?;
+        let offered = match (&package, &shipped.package) {
+            (Some(_), Some(deb)) => deb,
+            _ => &shipped.program,
+        };
+        self.allowed.check_file(&offered.sha256)?;
         let is_same_file =
             swap::sha256(program).is_ok_and(|digest| digest == shipped.program.sha256);
         if is_same_file || (!self.anyway && !is_older(&own, &version)) {
@@ -276,6 +288,9 @@ impl Upgrade {
         let previous = previous_program(program);
         let version = version_of(&previous)
             .map_err(|error| format!("the previous program can't be used: {error}"))?;
+        let digest = swap::sha256(&previous)
+            .map_err(|error| format!("{} can't be read: {error}", previous.display()))?;
+        self.allowed.check_file(&digest)?;
         exchange(program, &previous)?;
         print(&format!("{} is {version} again\n", program.display()));
         self.restart_agent(program, service, None, &version, print)
