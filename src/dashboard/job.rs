@@ -10,7 +10,7 @@ use super::layout::{self, Page};
 use super::{Site, job_head, job_steps, job_words, parts, plain, words};
 use crate::auth::{Operator, Role, ServerAddress, Viewer};
 use crate::http::{ApiError, Path, Query};
-use crate::jobs::{JobError, JobView, Scope, find_visible};
+use crate::jobs::{JobError, JobView, Scope, SignedBy, find_visible};
 use crate::presets::ONE_OFF;
 use crate::store::job::JobStatus;
 
@@ -119,6 +119,13 @@ fn body(server: &ServerAddress, shown: &Content, api: &str, output: &Markup) -> 
                         p.dim { "The exact script that was frozen when the job was queued. SHA-256 " code { (job.script_sha256) } }
                         pre.code.tall tabindex="0" { (words::visible(&shown.script)) }
                     }
+                    @if !shown.verify_commands.is_empty() { details {
+                        summary { "Signatures" }
+                        @for (identity, command) in &shown.verify_commands {
+                            p.dim { (signed_by(identity, job)) }
+                            (parts::copyable(command, "the command"))
+                        }
+                    } }
                     @if job.preset != ONE_OFF {
                         details {
                             summary { "As a curl command" }
@@ -191,6 +198,22 @@ fn facts(shown: &Content) -> Markup {
             div { dt { "Job" } dd { code { (job.id) } } }
         }
     }
+}
+
+/// Who made a signature, above the command that verifies it.
+fn signed_by(identity: &str, job: &JobView) -> Markup {
+    let person = job.signed_by.as_ref();
+    html! {
+        @match identity {
+            "server" => { "The server has signed this job. To verify it in bash:" }
+            "person" => { "By a person" (by(person)) ":" }
+            _ => { "By a person, in advance for the schedule" (by(person)) ":" }
+        }
+    }
+}
+
+fn by(person: Option<&SignedBy>) -> Markup {
+    html! { @if let Some(person) = person { ", " bdi { (words::visible(&person.comment)) } " " code { (person.fingerprint) } } }
 }
 
 fn limit(job: &JobView) -> String {

@@ -36,6 +36,8 @@ pub(super) struct Content {
     pub(super) still_running: bool,
     pub(super) node: Option<NodeView>,
     pub(super) script: String,
+    /// Whose signatures there are, and the command that verifies each.
+    pub(super) verify_commands: Vec<(&'static str, String)>,
     pub(super) title: String,
     pub(super) is_plain: bool,
 }
@@ -63,6 +65,11 @@ pub(super) async fn gather(
         Err(error) => return Err(error.into()),
     };
     let script = site.jobs.script(job.id.clone()).await?;
+    let verify_commands = site
+        .jobs
+        .all_signatures(job.id.clone())
+        .await?
+        .verify_commands();
     let presets = site.jobs.presets().await?;
     let entry = presets.get(&job.preset);
     let title = entry.map_or_else(
@@ -104,5 +111,6 @@ pub(super) async fn gather(
         job,
         node,
         script,
+        verify_commands,
     })
 }

@@ -25,6 +25,10 @@ pub(super) fn draw(shown: &Content, node: Option<&NodeView>, has_log: bool) -> M
             p { "The agent reported this result late, after the server had given up on the job." }
         }
         @if !advice.is_empty() { p { (advice) } }
+        @if job.holds.iter().any(|hold| hold.kind == HoldKind::Signature) {
+            p { "To read and sign it, on your own machine:" }
+            (parts::copyable(&format!("hyprbox jobs sign {}", job.id), "the command"))
+        }
     }
 }
 

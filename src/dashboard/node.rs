@@ -12,7 +12,7 @@ use super::{Site, first_run, form, history, node_facts, online, parts, words};
 use crate::auth::{Admin, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobView, Scope};
-use crate::nodes::{NodeStatus, NodeView};
+use crate::nodes::{NodeStatus, NodeView, ServerKeys, SigningState};
 use crate::store::id::{NodeId, TokenId};
 use crate::store::job::JobFilter;
 use crate::store::node_token::NodeToken;
@@ -173,7 +173,7 @@ fn body(
         }
         (banner(node, None))
         div #node-start data-region data-shows=(shows) { (start) }
-        div #node-facts data-region data-shows=(shows) { (facts(user, node, jobs, scope)) }
+        div #node-facts data-region data-shows=(shows) { (facts(user, node, &ServerKeys::from(&*site.jobs.nodes.signer.known()), jobs, scope)) }
         (edit)
         div #node-history data-region data-shows=(shows) { (pictures.history) (pictures.online) }
         section aria-labelledby="jobs-h" {
@@ -199,7 +199,13 @@ fn start(user: &User, node: &NodeView, has_job: bool) -> Markup {
     }
 }
 
-fn facts(user: &User, node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup {
+fn facts(
+    user: &User,
+    node: &NodeView,
+    keys: &ServerKeys,
+    jobs: &[JobView],
+    scope: Scope,
+) -> Markup {
     let is_shown = |id: &String| jobs.iter().any(|job| job.id == *id);
     html! {
         @if node.live_instances > 1 {
@@ -235,7 +241,7 @@ fn facts(user: &User, node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup
                 }
             } }
             div { dt { "Queued" } dd { (words::count(node.queued_jobs, "job", "jobs")) } }
-            @if node.requires_signatures { div { dt { "Jobs" } dd { "run only if a person has signed them" } } }
+            @if node.agent_version.is_some() { div { dt { "Jobs" } dd { (signing(node, keys)) } } }
             @if let Some(refused) = &node.refused {
                 div { dt { "Refused" } dd {
                     (words::count(refused.count, "job", "jobs")) ", the last one because of: "
@@ -244,6 +250,16 @@ fn facts(user: &User, node: &NodeView, jobs: &[JobView], scope: Scope) -> Markup
             }
             @if !node.labels.is_empty() { div { dt { "Labels" } dd { (node_facts::labels(node)) } } }
         }
+    }
+}
+
+/// Whether jobs are signed, and what somebody with the database could still do.
+fn signing(node: &NodeView, keys: &ServerKeys) -> Markup {
+    let trusted = node.trusted_keys.as_deref();
+    let state = SigningState::of(node.requires_signatures, trusted, keys);
+    html! {
+        (state.signed(keys)) ". " span.dim { (state.remaining_risk()) }
+        @if let Some(fix) = state.fix() { " To fix it, " (fix) "." }
     }
 }
 

@@ -14,6 +14,7 @@ mod routes;
 mod run_clock;
 mod second_instances;
 mod selector;
+mod signing_state;
 mod tokens;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use processes::Standing;
 pub use routes::{AddNode, AddedNode, Load, NodeInstance, NodeView, RefusedView};
 pub use run_clock::RunClock;
 pub use selector::{Selector, SelectorError};
+pub use signing_state::{ServerKeys, SigningState};
 pub(crate) use tokens::node_not_found;
 pub use tokens::{MintedToken, TokenView};
 

@@ -38,6 +38,10 @@ pub struct Content {
     pub still_running: Vec<(String, String)>,
     /// Nodes that can't run jobs, with the reason.
     pub problems: Vec<(String, String)>,
+    /// Nodes with whether they require signatures by people, and the keys that they trust as JSON.
+    pub signing: Vec<(String, String)>,
+    /// The sign keys, oldest first, with the statements that name them as successors.
+    pub sign_keys: Vec<(String, String)>,
     /// Nodes where a copy of the agent's state was used within a day, with the time.
     pub copied: Vec<(String, String)>,
 }
@@ -46,6 +50,12 @@ pub struct Content {
 const PROBLEMS_SINCE: i64 = 5;
 /// The schema version since which nodes can be paused.
 const PAUSES_SINCE: i64 = 6;
+/// The schema version since which jobs are signed.
+const SIGNING_SINCE: i64 = 9;
+/// In one column: `0` or `1`, and the keys as JSON, or nothing if the agent does not check signatures.
+const SIGNING: &str = "SELECT id, requires_signatures || coalesce(trusted_keys, '') FROM nodes
+    WHERE agent_version IS NOT NULL ORDER BY id";
+const SIGN_KEYS: &str = "SELECT public_key, coalesce(statement, '') FROM sign_keys ORDER BY seq";
 const PAUSED: &str = "SELECT node_id, count(*) FROM jobs WHERE status = 'QUEUED'
     AND node_id IN (SELECT id FROM nodes WHERE paused = 1) GROUP BY node_id ORDER BY node_id";
 const AGENTS: &str =
@@ -64,6 +74,10 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, String> {
         PROBLEMS_SINCE.. => pairs(&connection, sql).map_err(text),
         _ => Ok(Vec::new()),
     };
+    let signing = |sql: &str| match version {
+        SIGNING_SINCE.. => pairs(&connection, sql).map_err(text),
+        _ => Ok(Vec::new()),
+    };
     let content = Content {
         version,
         still_running: since(STILL_RUNNING)?,
@@ -72,6 +86,8 @@ pub fn diagnose(path: &Path) -> Result<Diagnosis, String> {
             PAUSES_SINCE.. => pairs(&connection, PAUSED).map_err(text)?,
             _ => Vec::new(),
         },
+        signing: signing(SIGNING)?,
+        sign_keys: signing(SIGN_KEYS)?,
         copied: since(
             "SELECT id, copied_at FROM nodes
              WHERE unixepoch(copied_at) > unixepoch('now', '-1 day') ORDER BY id",
@@ -161,6 +177,10 @@ pub fn diagnose_postgres(url: &str) -> Result<PostgresDiagnosis, String> {
         let mut pairs = |sql: &str| -> Result<Vec<(String, String)>, String> {
             Ok(query(sql)?.iter().map(text_pair).collect())
         };
+        let (signing, sign_keys) = match version {
+            SIGNING_SINCE.. => (pairs(SIGNING)?, pairs(SIGN_KEYS)?),
+            _ => (Vec::new(), Vec::new()),
+        };
         let mut since = |sql: &str| match version {
             PROBLEMS_SINCE.. => pairs(sql),
             _ => Ok(Vec::new()),
@@ -169,6 +189,8 @@ pub fn diagnose_postgres(url: &str) -> Result<PostgresDiagnosis, String> {
             version,
             still_running: since(STILL_RUNNING)?,
             problems: since(PROBLEMS)?,
+            signing,
+            sign_keys,
             copied: since(copied)?,
             agents: pairs(AGENTS)?,
             overdue: pairs(&overdue)?,

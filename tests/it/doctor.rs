@@ -57,7 +57,11 @@ fn a_sound_server_is_well() {
     let setup = setup.with("HYPRBOX_PUBLIC_URL", "https://jobs.example.org");
     let mut server = setup.start();
     let agent = server.admin().add_node("n1");
-    let beat = json!({"instance": "one", "agentVersion": env!("CARGO_PKG_VERSION"), "intervalSeconds": 30});
+    let key = server.setup().data_dir().join("sign.key");
+    let key = hyprbox_signing::SignKey::parse(&std::fs::read_to_string(key).expect("reads"));
+    let trusted = [key.expect("a key").public().fingerprint()];
+    let beat = json!({"instance": "one", "agentVersion": env!("CARGO_PKG_VERSION"), "intervalSeconds": 30,
+        "trustedKeys": trusted});
     agent.heartbeat(&beat).gives(200);
     crate::harness::eventually("a backup", || {
         let mut entries = std::fs::read_dir(&backups).ok()?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyprbox_protocol::is_older;
 
 use super::Finding;
+use super::signing::signing;
 use crate::clock;
 use crate::config::{Config, DatabaseUrl};
 use crate::nodes::Agents;
@@ -76,12 +77,14 @@ fn diagnosed(path: &Path, found: &Diagnosis, config: &Config) -> Vec<Finding> {
 }
 
 fn content(content: &Content, config: &Config) -> Vec<Finding> {
-    vec![
+    let mut findings = vec![
         schema(content.version),
         agents(&content.agents, config),
         nodes(content),
         jobs(content),
-    ]
+    ];
+    findings.extend(signing(content));
+    findings
 }
 
 /// Checks of a PostgreSQL database. Its files are left to PostgreSQL's own tools.

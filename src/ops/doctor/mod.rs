@@ -2,6 +2,7 @@
 
 mod data;
 mod machine;
+mod signing;
 
 use std::fmt;
 

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod key;
+mod pages;
 
 use std::path::PathBuf;
 
