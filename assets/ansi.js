@@ -256,6 +256,10 @@ export class Reader {
  * A row of output: pieces of text, each with its classes. If the cursor moves among characters of different widths, the
  * row is stored as cells, one per character, so that a move need not read the whole row.
  */
+// The pieces of a row without text, shared: most rows have one piece, and an array that grew to it
+// would be far larger.
+const NONE = Object.freeze([]);
+
 export class Row {
   constructor(stream, number) {
     this.stream = stream;
@@ -264,11 +268,9 @@ export class Row {
     this.length = 0;
     this.element = null;
     this.hasEnded = false;
-    this.made = [];
+    this.made = NONE;
     this.cells = null;
     this.isEven = true;
-    // The cell and the column that were looked up last: a cursor mostly moves by little.
-    this.near = [0, 0];
   }
 
   get pieces() {
@@ -298,7 +300,8 @@ export class Row {
     this.isEven &&= isEven(text);
     if (this.cells) this.addCells(text, classes);
     else {
-      addTo(this.made, text, classes);
+      if (this.made === NONE) this.made = [{ text, classes }];
+      else addTo(this.made, text, classes);
       this.length += text.length;
     }
   }
@@ -323,7 +326,8 @@ export class Row {
   toCells() {
     if (this.cells) return;
     const pieces = this.made;
-    Object.assign(this, { cells: [], columns: 0, length: 0 });
+    // `near`: the cell and the column that were looked up last; a cursor mostly moves by little.
+    Object.assign(this, { cells: [], columns: 0, length: 0, near: [0, 0] });
     for (const { text, classes } of pieces) this.addCells(text, classes);
   }
 

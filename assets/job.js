@@ -52,7 +52,7 @@ const heights = new ResizeObserver(() => {
 for (const element of [bar, tools]) heights.observe(element);
 document.querySelector('.about').open ||= matchMedia('(min-width: 1100px)').matches;
 
-const following = new Follow(followButton, newLines);
+const following = new Follow(lines, followButton, newLines);
 const steps = new Steps(lines, rail.querySelector('ol'), () => {
   foldButton.hidden = !steps.parts.length;
   if (steps.last) rail.hidden = false;
@@ -72,7 +72,10 @@ function showStep() {
 }
 
 const log = new Log(lines, steps, {
-  onSeen: () => search.highlight(),
+  onSeen() {
+    following.keep();
+    search.highlight();
+  },
   onRows(count) {
     lines.hidden = false;
     empty.hidden = true;
@@ -116,18 +119,18 @@ function setTimes(mode) {
   lines.classList.toggle('times', mode !== 'off');
   timesButton.textContent = TIMES[mode];
   timesButton.setAttribute('aria-pressed', String(mode !== 'off'));
-  log.setTimes(mode, startedAt);
+  log.blocks.setTimes(mode, startedAt);
   keep('times', mode);
 }
 
 function nextTimes() {
   const names = Object.keys(TIMES);
-  setTimes(names[(names.indexOf(log.times) + 1) % names.length]);
+  setTimes(names[(names.indexOf(log.blocks.times) + 1) % names.length]);
 }
 
 function toFirstError() {
   const row = log.firstError;
-  if (row?.element?.isConnected) links.goTo(row);
+  if (row && !row.isGone && (row.element || row.block)) links.goTo(row);
 }
 
 function toStep(way) {
@@ -198,7 +201,7 @@ lines.addEventListener('click', (event) => {
 // The full time as a tooltip.
 lines.addEventListener('pointerover', (event) => {
   const element = event.target.closest('.l[data-t]');
-  if (element) element.title = log.times === 'off' ? '' : new Date(element.row.at).toISOString();
+  if (element) element.title = log.blocks.times === 'off' ? '' : new Date(element.row.at).toISOString();
 });
 
 // The stream.
@@ -209,7 +212,7 @@ let isFirst = true;
 function knowStart(at) {
   if (startedAt || !at) return;
   startedAt = Date.parse(at);
-  if (log.times === 'since') log.setTimes('since', startedAt);
+  if (log.blocks.times === 'since') log.blocks.setTimes('since', startedAt);
 }
 
 follow(place.dataset.stream, place.dataset.events, place.dataset.job, {

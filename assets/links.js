@@ -55,7 +55,7 @@ export class Links {
     const row = this.mark(from, to);
     if (row) {
       this.wanted = null;
-      this.show(row);
+      this.log.scrollTo(row);
     }
     this.showNotice(this.why(from, to, row));
   }
@@ -79,11 +79,6 @@ export class Links {
     this.notice.hidden = !words;
   }
 
-  show(row) {
-    this.steps.show(row.element);
-    row.element.scrollIntoView({ block: 'center' });
-  }
-
   mark(from, to) {
     const row = this.log.mark(from, to);
     if (row) this.setCurrent(row);
@@ -96,7 +91,7 @@ export class Links {
   goTo(row) {
     this.went();
     this.mark(row.number, row.number);
-    this.show(row);
+    this.log.scrollTo(row);
   }
 
   clicked(event) {
@@ -118,14 +113,15 @@ export class Links {
   /** Called after rows were drawn: a row that is drawn again has another element. */
   drawn() {
     if (this.current?.button?.isConnected && this.current.button.tabIndex === 0) return;
-    const row = this.current?.element?.isConnected ? this.current : this.log.rows.find(({ number }) => number);
+    const row = this.current && !this.current.isGone ? this.current : this.log.rows.find(({ number }) => number);
     if (row) this.setCurrent(row);
   }
 
   /** Makes the row the one that Tab reaches. */
   setCurrent(row) {
     if (this.current?.button) this.current.button.tabIndex = -1;
-    this.log.addButton(row);
+    this.log.blocks.show(row);
+    this.log.blocks.addButton(row);
     this.current = row;
     row.button.tabIndex = 0;
     const name = row.stream === 'stderr' ? `Line ${format(row.number)}, stderr` : `Line ${format(row.number)}`;
@@ -145,17 +141,17 @@ export class Links {
   }
 
   estimate(block, y) {
-    if (!block) return null;
+    if (!block?.ofBlock) return null;
+    const { rows } = block.ofBlock;
     const { top, height } = block.getBoundingClientRect();
-    const at = Math.floor(((y - top) / height) * block.childElementCount);
-    const { row } = block.children[at] ?? block.lastElementChild;
-    return this.beside(this.log.rows.indexOf(row), 1);
+    const row = rows[Math.floor(((y - top) / height) * rows.length)] ?? rows.at(-1);
+    return this.beside(row.order - this.log.gone, 1);
   }
 
   pressed(event) {
     const { rows } = this.log;
     if (event.target !== this.current?.button || event.ctrlKey || event.metaKey || event.altKey) return;
-    const at = rows.indexOf(this.current);
+    const at = this.current.order - this.log.gone;
     let row = null;
     if (event.key === 'Enter') this.link(this.current, event.shiftKey);
     else if (event.key === 'ArrowDown') row = this.beside(at + 1, 1);
@@ -172,7 +168,8 @@ export class Links {
   /** The row at that index, or after it in that direction, that has a number and is not folded. */
   beside(at, way) {
     const { rows } = this.log;
-    while (rows[at] && !(rows[at].number && rows[at].element.checkVisibility())) at += way;
+    const isVisible = ({ element, block }) => (element ?? block.element).checkVisibility();
+    while (rows[at] && !(rows[at].number && isVisible(rows[at]))) at += way;
     return rows[at];
   }
 }

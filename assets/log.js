@@ -1,15 +1,16 @@
-// The log: rows of output in blocks, so that the browser lays out only those in view but can search
-// all of them. New rows are drawn once per frame, as many as a frame has time for.
+// The log: reads output events into rows and puts them into blocks, some each frame, as many as a
+// frame has time for.
 
 import { Reader, Row } from './ansi.js';
-import { clock } from './clock.js';
+import { Blocks } from './blocks.js';
 
-const BLOCK = 200;
-// Maximum number of rows on the page, some 500 bytes each. Earlier ones are in the download.
-const ROWS_MAX = 120000;
-// Maximum number of rows that wait to be drawn; then the stream waits.
-const WAITING_MAX = 20000;
+// Maximum number of rows that are kept, some 200 bytes each. Earlier ones are in the download.
+const ROWS_MAX = 1000000;
+// Characters that may wait to be read; then the stream waits.
+const WAITING_MAX = 1000000;
 const FRAME_MS = 8;
+// Rows between two looks at the clock.
+const AT_ONCE = 64;
 const ERRORS_MAX = 1000;
 const ERROR = /\b(error|fatal|failed|failure|panic|traceback|exception|denied|cannot|can't)\b|no such file|not found/i;
 
@@ -23,9 +24,10 @@ function size(bytes) {
 }
 
 export class Log {
-  /** Builds the log in `root`, with sections by `steps`. Calls `onRows(count)` after rows were drawn, `onSeen()` when others come into sight. */
+  /** Builds the log in `root`, with sections by `steps`. Calls `onRows(count)` after rows were added, `onSeen()` when others come into sight. */
   constructor(root, steps, { onRows, onSeen }) {
-    Object.assign(this, { root, steps, onRows, onSeen });
+    Object.assign(this, { root, steps, onRows });
+    this.blocks = new Blocks(steps, onSeen);
     this.readers = {};
     this.ends = { stdout: 0, stderr: 0 };
     // Numbers: of the last line that began, of the next one where the server says, of the first
@@ -33,29 +35,35 @@ export class Log {
     this.lines = 0;
     this.next = 0;
     this.first = 1;
-    this.blocks = [];
     this.rows = [];
+    // How many rows were removed at the beginning.
+    this.gone = 0;
+    // Events that wait to be read, with their characters, and rows that wait for their place.
+    this.events = [];
+    this.unread = 0;
     this.waiting = [];
     this.changed = new Set();
-    this.grown = new Set();
     this.drained = null;
     this.whenDrawn = null;
     this.target = null;
     this.errors = [];
     this.firstStderr = null;
-    this.times = 'off';
-    // Blocks that are in sight, or nearly.
-    this.seen = new Set();
-    // How many rows were removed at the beginning.
-    this.gone = 0;
     this.found = null;
-    this.inSight = new IntersectionObserver((entries) => this.see(entries), { rootMargin: '100% 0px' });
   }
 
   /** Adds an `output` event. Returns a promise if the stream should wait. */
-  take({ stream, offset, end, data, at, line, stepMs }) {
+  take(event) {
+    this.events.push(event);
+    this.unread += event.data.length;
+    this.schedule();
+    if (this.unread < WAITING_MAX) return undefined;
+    return new Promise((resolve) => (this.drained = resolve));
+  }
+
+  read({ stream, offset, end, data, at, line, stepMs }) {
+    this.unread -= data.length;
     const known = this.ends[stream];
-    if (end <= known) return undefined;
+    if (end <= known) return;
     const reader = this.reader(stream);
     if (offset > known) this.gap(stream, offset - known, known === 0, line);
     this.ends[stream] = end;
@@ -67,9 +75,6 @@ export class Log {
     }
     reader.write(data);
     this.next = 0;
-    this.schedule();
-    if (this.waiting.length < WAITING_MAX) return undefined;
-    return new Promise((resolve) => (this.drained = resolve));
   }
 
   reader(stream) {
@@ -84,9 +89,10 @@ export class Log {
     const reader = this.readers[stream];
     const row = new Row(stream, isContinued || reader.isContinued ? 0 : this.number());
     reader.isContinued = false;
-    // Rows that continue a line; only a line's first row may begin a block.
+    // Rows that continue a line.
     row.isPart = row.isFurther = isContinued;
     row.at = this.at;
+    row.isTarget = this.isTarget(row);
     this.waiting.push(row);
     return row;
   }
@@ -136,176 +142,67 @@ export class Log {
     if (this.errors.length < ERRORS_MAX && row.length < 2000 && ERROR.test(row.text)) this.errors.push(row);
   }
 
-  // A line is recognised as a step's after it was drawn: it and the rows after it are drawn again.
+  // A line is recognised as a step's after it got its place: it and the rows after it get another.
   makeStep(row, step) {
     row.step = step;
-    if (!row.element) return;
-    const moved = this.rows.splice(this.rows.lastIndexOf(row));
-    for (const each of moved) {
-      each.element.remove();
-      each.element = null;
-      this.changed.delete(each);
-    }
-    while (this.blocks.length && !this.blocks.at(-1).childElementCount) this.blocks.pop().remove();
+    const at = row.element || row.block ? this.rows.lastIndexOf(row) : -1;
+    if (at < 0) return;
+    const moved = this.rows.splice(at);
+    for (const each of moved) this.changed.delete(each);
+    this.blocks.removeLast(moved);
     this.waiting.unshift(...moved);
   }
 
   schedule() {
-    this.frame ||= requestAnimationFrame(() => this.draw());
+    this.frame ||= requestAnimationFrame(() => this.work());
   }
 
-  draw() {
+  work() {
     this.frame = 0;
-    if (this.waiting.length > ROWS_MAX) {
-      this.waiting.splice(0, this.waiting.length - ROWS_MAX);
-      this.showTrimmed();
-    }
     const until = performance.now() + FRAME_MS;
-    let drawn = 0;
-    while (drawn < this.waiting.length && (drawn % 64 !== 0 || performance.now() < until)) {
-      this.append(this.waiting[drawn]);
-      drawn += 1;
+    const before = this.gone + this.rows.length;
+    while (this.waiting.length || this.events.length) {
+      if (!this.waiting.length) this.read(this.events.shift());
+      for (const row of this.waiting.splice(0, AT_ONCE)) this.append(row);
+      if (performance.now() > until) break;
     }
-    this.waiting.splice(0, drawn);
-    for (const row of this.changed) this.fill(row);
+    for (const row of this.changed) if (row.element) this.blocks.fill(row);
     this.changed.clear();
-    for (const block of this.grown) block.style.containIntrinsicSize = `auto calc(${block.childElementCount} * var(--row))`;
-    this.grown.clear();
     this.trim();
-    if (drawn) this.onRows?.(drawn);
-    if (this.waiting.length) this.schedule();
-    else {
+    const isIdle = !this.waiting.length && !this.events.length;
+    const hasMore = isIdle ? this.blocks.drawUntil(until) : true;
+    this.blocks.setHeights();
+    const count = this.gone + this.rows.length - before;
+    if (count) this.onRows?.(count);
+    if (hasMore) this.schedule();
+    if (isIdle) {
       this.whenDrawn?.();
       this.whenDrawn = null;
     }
-    if (this.drained && this.waiting.length < WAITING_MAX / 2) {
+    if (this.drained && this.unread < WAITING_MAX / 2) {
       this.drained();
       this.drained = null;
     }
   }
 
-  /** Calls `then` once all rows are drawn. */
+  /** Calls `then` once all output is read. */
   afterAll(then) {
     this.whenDrawn = then;
     this.schedule();
   }
 
   append(row) {
-    row.element = document.createElement('div');
-    row.element.row = row;
-    this.fill(row);
+    row.order = this.gone + this.rows.length;
     this.rows.push(row);
-    if (row.step) {
-      this.steps.begin(row.step);
-      this.stamp(row);
-      this.addButton(row);
-      return;
-    }
-    const body = this.steps.body;
-    let block = this.blocks.at(-1);
-    const isFull = block?.childElementCount >= BLOCK && !row.isFurther;
-    if (!block || block.parentElement !== body || isFull) {
-      block = document.createElement('div');
-      block.className = 'block';
-      this.blocks.push(block);
-      body.append(block);
-      this.inSight.observe(block);
-    }
-    if (block.dataset.times) this.stamp(row);
-    if (this.seen.has(block)) this.addButton(row);
-    block.append(row.element);
-    this.grown.add(block);
-  }
-
-  dress(row) {
-    let names = 'l';
-    if (row.stream === 'stderr') names += ' err';
-    else if (row.stream === 'page') names += ' gap';
-    if (row.step) names += ' step';
-    if (row.isPart) names += ' part-of-line';
-    // Nothing visible yet.
-    if (!row.length && !row.hasEnded) names += ' begun';
-    if (this.isTarget(row)) names += ' target';
-    if (row === this.found) names += ' found';
-    if (row.element.className !== names) row.element.className = names;
-  }
-
-  fill(row) {
-    const element = row.element;
-    this.dress(row);
-    if (row.number) element.setAttribute('data-n', row.number);
-    const { pieces } = row;
-    if (pieces.length <= 1 && !pieces[0]?.classes) {
-      element.textContent = pieces[0]?.text ?? '';
-      if (row.button) element.prepend(row.button);
-      return;
-    }
-    element.replaceChildren(...(row.button ? [row.button] : []), ...pieces.map(({ text, classes }) => {
-      if (!classes) return text;
-      const span = document.createElement('span');
-      span.className = classes;
-      span.textContent = text;
-      return span;
-    }));
-  }
-
-  // The number of a row as a button, which takes no place of its own: the row draws the number.
-  addButton(row) {
-    if (row.button || !row.number) return;
-    row.button = document.createElement('button');
-    row.button.className = 'n';
-    row.button.type = 'button';
-    row.button.tabIndex = -1;
-    row.button.setAttribute('aria-label', row.stream === 'stderr' ? `Line ${row.number}, stderr` : `Line ${row.number}`);
-    row.element.prepend(row.button);
-  }
-
-  // Buttons and times are made for the rows of the blocks that come into sight: for all at once
-  // they would stop the page.
-  setTimes(mode, since) {
-    Object.assign(this, { times: mode, since });
-    for (const block of this.blocks) delete block.dataset.times;
-    if (mode === 'off') return;
-    for (const block of this.seen) this.dressSeen(block);
-    for (const part of this.steps.parts) this.stamp(part.row);
-  }
-
-  see(entries) {
-    for (const { target, isIntersecting } of entries) {
-      if (isIntersecting) {
-        this.seen.add(target);
-        this.dressSeen(target);
-      } else this.seen.delete(target);
-    }
-    this.onSeen();
-  }
-
-  dressSeen(block) {
-    const isStamped = this.times === 'off' || block.dataset.times === this.times;
-    if (!isStamped) block.dataset.times = this.times;
-    for (const element of block.children) {
-      this.addButton(element.row);
-      if (!isStamped) this.stamp(element.row);
-    }
-  }
-
-  stamp(row) {
-    if (row?.at && this.times !== 'off') row.element.setAttribute('data-t', clock(row.at, this.times === 'since' ? this.since : 0));
+    this.blocks.add(row, this.events.length > 0);
   }
 
   trim() {
-    let excess = this.rows.length - ROWS_MAX;
-    while (excess >= BLOCK && this.blocks.length > 1) {
-      const block = this.blocks.shift();
-      const last = block.lastElementChild?.row;
+    while (this.rows.length > ROWS_MAX) {
+      const last = this.blocks.removeFirst().at(-1);
       // Heads of steps before it stay; they are few.
-      const gone = this.rows.indexOf(last) + 1;
-      this.rows.splice(0, gone);
-      this.gone += gone;
-      this.seen.delete(block);
-      this.inSight.unobserve(block);
-      block.remove();
-      excess -= gone;
+      for (const row of this.rows.splice(0, last.order - this.gone + 1)) row.isGone = true;
+      this.gone = last.order + 1;
       this.showTrimmed();
     }
   }
@@ -318,8 +215,8 @@ export class Log {
     this.root.prepend(this.trimmed);
   }
 
-  isTarget(row) {
-    return this.target && row.number >= this.target[0] && row.number <= this.target[1];
+  isTarget({ number }) {
+    return this.target !== null && number >= this.target[0] && number <= this.target[1];
   }
 
   /** Marks lines `from` to `to` and returns the first row among them. */
@@ -331,8 +228,9 @@ export class Log {
       const start = this.rows.findIndex((row) => row.number >= first);
       for (let at = start; at >= 0 && at < this.rows.length && this.rows[at].number <= last; at += 1) {
         const row = this.rows[at];
-        this.dress(row);
-        if (this.isTarget(row)) found ??= row;
+        row.isTarget = this.isTarget(row);
+        if (row.element) this.blocks.dress(row);
+        if (row.isTarget) found ??= row;
       }
     }
     return found;
@@ -342,7 +240,17 @@ export class Log {
   setFound(row) {
     const before = this.found;
     this.found = row;
-    for (const each of [before, row]) if (each?.element) this.dress(each);
+    for (const each of [before, row].filter(Boolean)) {
+      each.isFound = each === row;
+      if (each.element) this.blocks.dress(each);
+    }
+  }
+
+  /** Scrolls to a row, which may have had no element. */
+  scrollTo(row) {
+    this.blocks.show(row);
+    this.steps.show(row.element);
+    row.element.scrollIntoView({ block: 'center' });
   }
 
   /** Whether a row is an error: on stderr, or by its words. */
@@ -356,12 +264,12 @@ export class Log {
 
   /** The first error, preferably in the step that failed. */
   get firstError() {
-    const inFailed = (row) => row.element?.closest('[data-step=failed]');
+    const inFailed = (row) => (row.element ?? row.block?.element)?.closest('[data-step=failed]');
     return this.errors.find(inFailed) ?? this.errors[0] ?? this.firstStderr;
   }
 
   /** Whether there is no output. */
   get isEmpty() {
-    return !this.rows.length && !this.waiting.length;
+    return !this.rows.length && !this.waiting.length && !this.events.length;
   }
 }

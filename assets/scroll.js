@@ -2,12 +2,14 @@
 // number of new lines.
 
 const NEAR = 60;
+// Space below the end of the log, in pixels.
+const BELOW = 24;
 const root = document.documentElement;
 
 export class Follow {
-  /** `button` turns following on and off, `offer` shows the number of new lines and scrolls to them. */
-  constructor(button, offer) {
-    Object.assign(this, { button, offer, on: false, isRunning: false, unseen: 0, lastTop: scrollY });
+  /** `button` turns following the end of `log` on and off, `offer` shows the number of new lines and scrolls to them. */
+  constructor(log, button, offer) {
+    Object.assign(this, { log, button, offer, on: false, isRunning: false, unseen: 0, lastTop: scrollY });
     button.setAttribute('aria-pressed', 'false');
     button.addEventListener('click', () => this.toggle());
     offer.addEventListener('click', () => this.set(true));
@@ -15,7 +17,7 @@ export class Follow {
   }
 
   get isAtEnd() {
-    return root.scrollHeight - innerHeight - scrollY < NEAR;
+    return this.log.getBoundingClientRect().bottom - innerHeight < NEAR;
   }
 
   set(on) {
@@ -43,7 +45,10 @@ export class Follow {
   }
 
   toEnd() {
-    scrollTo({ top: root.scrollHeight, behavior: 'instant' });
+    // A short log needs no scrolling: what is above it stays in view.
+    const { bottom } = this.log.getBoundingClientRect();
+    const isInView = bottom > BELOW && bottom + BELOW <= innerHeight;
+    if (!isInView) scrollTo({ top: scrollY + bottom + BELOW - innerHeight, behavior: 'instant' });
     // Without delay: this scroll and one by the user may be reported as one event.
     this.rememberScroll();
   }
@@ -60,7 +65,12 @@ export class Follow {
     this.rememberScroll();
   }
 
-  /** Called after rows were drawn. */
+  /** Called after the height of the log may have changed. */
+  keep() {
+    if (this.on) this.toEnd();
+  }
+
+  /** Called after rows were added. */
   drawn(count) {
     if (this.on) this.toEnd();
     else if (this.isRunning && !this.isAtEnd) {

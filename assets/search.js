@@ -1,4 +1,4 @@
-// The search in a job's log: over all lines on the page, in slices, so that it never holds the page
+// The search in a job's log: over all lines, in slices, so that it never holds the page
 // up. `/` goes to it; Enter and Shift+Enter, or n and Shift+N, go through what is found.
 
 import { build, button } from './build.js';
@@ -97,20 +97,17 @@ export class Search {
   /** Goes to the next match, or the one before it: from the last one or, at first, from what is in sight. */
   go(way) {
     const { matches, log } = this;
-    while (matches.length && !matches[0].element?.isConnected) {
-      matches.shift();
-      this.at -= 1;
-    }
+    const gone = matches.findIndex((row) => !row.isGone);
+    this.at -= matches.splice(0, gone < 0 ? matches.length : gone).length;
     if (!matches.length) return;
     if (this.at < 0) {
-      const inSight = matches.findIndex(({ element }) => element.checkVisibility() && element.getBoundingClientRect().top > 90);
-      this.at = inSight < 0 ? 0 : inSight;
+      const first = log.blocks.firstInSight(90)?.order ?? 0;
+      this.at = Math.max(0, matches.findIndex(({ order }) => order >= first));
     } else this.at = (this.at + way + matches.length) % matches.length;
     const row = matches[this.at];
     log.setFound(row);
     this.went();
-    this.steps.show(row.element);
-    row.element.scrollIntoView({ block: 'center' });
+    log.scrollTo(row);
     this.show();
     this.announce(`Match ${this.count.textContent}`);
   }
@@ -130,9 +127,9 @@ export class Search {
   highlight() {
     if (!window.Highlight || (!this.words && !this.isHighlit)) return;
     const ranges = [];
-    for (const block of this.words ? this.log.seen : []) {
-      for (const { row } of block.children) {
-        if (ranges.length < RANGES_MAX && row && this.isMatch(row)) ranges.push(...this.rangesIn(row));
+    for (const { isDrawn, rows } of this.words ? this.log.blocks.seen : []) {
+      for (const row of isDrawn ? rows : []) {
+        if (ranges.length < RANGES_MAX && this.isMatch(row)) ranges.push(...this.rangesIn(row));
       }
     }
     this.isHighlit = ranges.length > 0;

@@ -91,6 +91,7 @@ pub(super) fn parts_of(module: &str) -> &'static [&'static str] {
             "stream.js",
             "regions.js",
             "ansi.js",
+            "blocks.js",
             "build.js",
             "log.js",
             "clock.js",

@@ -187,7 +187,8 @@ fn scrolling_up_stops_the_following_and_new_lines_are_offered() {
     browser.open(&format!("/jobs/{id}"));
     let first: String = (1..=300).map(|n| format!("line {n}\n")).collect();
     agent.say(&id, 0, &first);
-    let at_end = "(document.documentElement.scrollHeight - innerHeight - scrollY < 60)";
+    let at_end =
+        "(document.querySelector('.lines').getBoundingClientRect().bottom - innerHeight < 60)";
     browser.until(&format!(
         "document.querySelectorAll('.l').length === 300 && {at_end}"
     ));
@@ -213,6 +214,21 @@ fn scrolling_up_stops_the_following_and_new_lines_are_offered() {
     browser
         .until("document.querySelector('.tools > [aria-pressed=false]')?.textContent === 'Follow'");
     browser.is_content();
+}
+
+#[test]
+fn a_log_that_fits_into_the_window_leaves_what_is_above_it_in_sight() {
+    let (_server, _admin, agent, id, browser) = on_a_running_job();
+    browser.size(1440, 600);
+    browser.open(&format!("/jobs/{id}"));
+    agent.say(&id, 0, "one\ntwo\nthree\n");
+    browser.until("document.querySelectorAll('.l').length === 3");
+    browser
+        .until("document.querySelector('.tools > [aria-pressed=true]')?.textContent === 'Follow'");
+    assert_eq!(
+        browser.js("[document.documentElement.scrollHeight > innerHeight, scrollY]"),
+        json!([true, 0])
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::browser::{Browser, on_a_running_job};
-use crate::harness::{Field, Server, chunk, pass};
+use crate::harness::{FakeAgent, Field, Person, Server, chunk, pass};
 
 const PACE: &str = include_str!("pace.js");
 
@@ -54,6 +54,9 @@ fn a_hundred_thousand_lines_are_all_there() {
         pace["first"], pace["all"], pace["tasks"]
     );
     println!("the page's thread worked {}", browser.work());
+    // The first rows are painted before most of the 500 blocks are even read.
+    let before = pace["blocks"].as_u64().expect("a count");
+    assert!(before < 250, "{before} blocks were read first");
     // Through all of it, in two seconds.
     let frames = browser.until(SCROLL);
     println!(
@@ -75,16 +78,80 @@ fn a_hundred_thousand_lines_are_all_there() {
     browser.is_content();
 }
 
+/// How many rows have elements.
+const DRAWN: &str = "document.querySelectorAll('.l').length";
+
+/// A finished job whose output is the given lines.
+fn job_with(admin: &Person, agent: &FakeAgent, lines: &[String]) -> String {
+    let id = admin.queue("node-1");
+    agent.claim();
+    let mut sent = 0;
+    for part in lines {
+        sent = agent.say(&id, sent, part).count("stdoutBytes");
+    }
+    agent.succeed(&id);
+    id
+}
+
+#[test]
+fn lines_far_above_the_drawn_ones_are_found_and_shown() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    let id = job_with(
+        &admin,
+        &agent,
+        &[
+            "the beginning\n".to_owned(),
+            "x\n".repeat(400_000),
+            "the end\n".to_owned(),
+        ],
+    );
+    let browser = Browser::of(&server, &admin);
+    browser.open(&format!("/jobs/{id}"));
+    browser.until(&format!(
+        "document.querySelector('.block:last-child .l:last-child')?.textContent === 'the end' && {DRAWN} > 100000"
+    ));
+    assert_eq!(
+        browser.js("document.querySelector('.block:last-child .l:last-child').dataset.n"),
+        "400002"
+    );
+    // The search covers every line, from wherever the page is.
+    let found = |text: &str, number: &str, count: &str| {
+        browser.fill(".search-log input", text);
+        browser.until(&format!(
+            "document.querySelector('.search-log .count').textContent === '{count}'"
+        ));
+        let found = "document.querySelector('.found')";
+        browser.until(&format!("{found}?.dataset.n === '{number}'"));
+        // In sight, with its neighbours around it.
+        browser.until(&format!(
+            "document.elementsFromPoint(innerWidth / 2, {found}.getBoundingClientRect().top + 5).includes({found})"
+        ));
+    };
+    found("the end", "400002", "1 of 1");
+    found("the beginning", "1", "1 of 1");
+    found("x", "2", "1 of 400,000");
+    browser.press("↑");
+    browser.until("document.querySelector('.found')?.dataset.n === '400001'");
+    // A link leads to a line that has no element yet.
+    browser.js("(location.hash = '#L200000')");
+    browser.until("document.querySelector('.target')?.dataset.n === '200000'");
+    let count = browser.js(DRAWN).as_u64().unwrap_or(0);
+    assert!(count <= 122_000, "{count} rows have elements");
+    browser.is_content();
+}
+
 #[test]
 fn more_lines_than_a_page_can_bear_are_left_to_the_download() {
     let mut server = Server::start();
     let admin = server.admin();
     let agent = admin.add_node("node-1");
-    let id = admin.queue("node-1");
-    agent.claim();
-    agent.say(&id, 0, &"x\n".repeat(400_000));
-    agent.say(&id, 800_000, "the end\n");
-    agent.succeed(&id);
+    let id = job_with(
+        &admin,
+        &agent,
+        &["x\n".repeat(1_100_000), "the end\n".to_owned()],
+    );
     let browser = Browser::of(&server, &admin);
     browser.open(&format!("/jobs/{id}"));
     browser.until(
@@ -92,14 +159,12 @@ fn more_lines_than_a_page_can_bear_are_left_to_the_download() {
     );
     assert_eq!(
         browser.js("document.querySelector('.block:last-child .l:last-child').dataset.n"),
-        "400001"
+        "1100001"
     );
-    let count = browser
-        .js("document.querySelectorAll('.l').length")
-        .as_u64()
-        .unwrap_or(0);
-    assert!((100_000..=120_400).contains(&count), "{count} rows");
-    browser.see("Earlier lines are not shown here");
+    browser.until("document.querySelector('.gap')?.textContent.startsWith('Earlier lines are not shown here')");
+    browser.until(&format!("{DRAWN} > 100000"));
+    let count = browser.js(DRAWN).as_u64().unwrap_or(0);
+    assert!(count <= 122_000, "{count} rows have elements");
     browser.is_content();
 }
 
