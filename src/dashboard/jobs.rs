@@ -168,42 +168,56 @@ fn set_by_links(user: &User, scope: Scope, asked: &PageQuery<'_>) -> Markup {
 }
 
 fn filters(user: &User, scope: Scope, asked: &PageQuery<'_>, options: &Options<'_>) -> Markup {
-    let presets = options.presets.entries();
-    let presets = presets.map(|entry| (entry.preset.name.as_str(), entry.preset.name.as_str()));
-    let states = STATES.iter().map(|(name, words, _)| (*name, *words));
-    let times = TIMES.iter().map(|(name, words, _)| (*name, *words));
+    let set = asked
+        .pairs_of(&["state", "node", "preset", "by", "time"])
+        .len();
     html! {
         form.filters role="search" action="/jobs" {
             @if let Some((name, value)) = parts::list_scope(user, scope) { input type="hidden" name=(name) value=(value); }
             @for (name, value) in asked.pairs_of(&["run", "from", "to"]) { input type="hidden" name=(name) value=(value); }
             label.unseen for="q" { "Search jobs" }
             input #q type="search" name="q" value=(asked.sought) placeholder="Title, params, reason" maxlength="200";
-            (select("state", "State", "Any state", asked.state, states.collect()))
-            @match &options.nodes {
-                NodeFilter::Listed(ids) => {
-                    (select("node", "Node", "Any node", asked.node, ids.iter().map(|id| (id.as_str(), id.as_str())).collect()))
-                }
-                NodeFilter::Typed(_) => {
-                    label.unseen for="by-node" { "Node" }
-                    input #by-node type="search" name="node" value=(asked.node) placeholder="Node" maxlength="200"
-                        autocapitalize="none" spellcheck="false";
-                }
+            // On narrow screens, these are shown when the summary is selected.
+            details.further {
+                summary.button { "Filters" @if set > 0 { " (" (set) " set)" } }
+                div { (choices(asked, options)) }
             }
-            (select("preset", "Preset", "Any preset", asked.preset, presets.collect()))
-            @match options.people.as_deref() {
-                None => {}
-                Some([]) if asked.by.is_empty() => {
-                    label.unseen for="by-by" { "Queued by" }
-                    input #by-by type="search" name="by" value="" placeholder="Email" maxlength="254" autocapitalize="none" spellcheck="false";
-                }
-                Some(people) => {
-                    (select("by", "Queued by", "Anybody", asked.by, people.iter().map(|email| (email.as_str(), email.as_str())).collect()))
-                }
-            }
-            (select("time", "Time", "Any time", asked.time, times.collect()))
             button { "Filter" }
             @if !asked.pairs().is_empty() { a.button.quiet href=(parts::list_address(user, scope, "/jobs", &[])) { "Clear" } }
         }
+    }
+}
+
+/// What the list can be narrowed by, besides words.
+fn choices(asked: &PageQuery<'_>, options: &Options<'_>) -> Markup {
+    let presets = options.presets.entries();
+    let presets = presets.map(|entry| (entry.preset.name.as_str(), entry.preset.name.as_str()));
+    let states = STATES.iter().map(|(name, words, _)| (*name, *words));
+    let times = TIMES.iter().map(|(name, words, _)| (*name, *words));
+    html! {
+        (select("state", "State", "Any state", asked.state, states.collect()))
+        @match &options.nodes {
+            NodeFilter::Listed(ids) => {
+                (select("node", "Node", "Any node", asked.node, ids.iter().map(|id| (id.as_str(), id.as_str())).collect()))
+            }
+            NodeFilter::Typed(_) => {
+                label.unseen for="by-node" { "Node" }
+                input #by-node type="search" name="node" value=(asked.node) placeholder="Node" maxlength="200"
+                    autocapitalize="none" spellcheck="false";
+            }
+        }
+        (select("preset", "Preset", "Any preset", asked.preset, presets.collect()))
+        @match options.people.as_deref() {
+            None => {}
+            Some([]) if asked.by.is_empty() => {
+                label.unseen for="by-by" { "Queued by" }
+                input #by-by type="search" name="by" value="" placeholder="Email" maxlength="254" autocapitalize="none" spellcheck="false";
+            }
+            Some(people) => {
+                (select("by", "Queued by", "Anybody", asked.by, people.iter().map(|email| (email.as_str(), email.as_str())).collect()))
+            }
+        }
+        (select("time", "Time", "Any time", asked.time, times.collect()))
     }
 }
 

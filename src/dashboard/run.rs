@@ -46,11 +46,13 @@ pub(super) async fn show(
     let is_over = run.status.is_final();
     let (mark, icon) = run_words::tab(&run);
     let nodes = words::count(run.node_count, "node", "nodes");
+    let presets = site.jobs.presets().await?;
+    let what = words::visible(runs::title(&run, &presets));
     let title = format!("{mark} {} on {nodes}", words::preset(&run.preset));
     let body = html! {
         p.crumbs { a href=(format!("/runs{}", parts::scope_query(scope))) { "Runs" } }
         div.head {
-            h1 { bdi { (words::visible(words::preset(&run.preset))) } span.dim { " on " (nodes) } }
+            h1 { bdi { (what) } span.dim { " on " (nodes) } }
             (actions(&run, &user, scope))
         }
         (head(&run, scope, state))

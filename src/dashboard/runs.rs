@@ -160,7 +160,8 @@ fn row(run: &RunView, user: &User, scope: Scope, presets: &Snapshot) -> Markup {
     }
 }
 
-fn title<'t>(run: &'t RunView, presets: &'t Snapshot) -> &'t str {
+/// The title of the run's preset, or its name if the preset is gone.
+pub(super) fn title<'t>(run: &'t RunView, presets: &'t Snapshot) -> &'t str {
     let entry = presets.get(&run.preset);
     entry.map_or_else(|| words::preset(&run.preset), |entry| &entry.preset.title)
 }

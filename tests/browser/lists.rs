@@ -67,8 +67,15 @@ fn a_row_is_one_link_and_the_address_keeps_the_filters() {
 
     browser.open("/jobs");
     browser.fill("#q", "text=second");
-    browser.choose("#by-state", "queued");
-    browser.choose("#by-node", "node-2");
+    // The driver takes what is in a closed <details> for hidden, though this width shows it.
+    for (field, value) in [("#by-state", "queued"), ("#by-node", "node-2")] {
+        browser.until(&format!(
+            "document.querySelector('{field}').checkVisibility()"
+        ));
+        browser.js(&format!(
+            "(document.querySelector('{field}').value = '{value}')"
+        ));
+    }
     browser.press("Filter");
     browser.until("location.search.includes('q=text%3Dsecond')");
     let shown =
@@ -160,5 +167,37 @@ fn the_first_screen_says_whether_all_is_well() {
     assert_eq!(browser.js(last), 30);
     browser.size(1440, 900);
     browser.until("[...document.querySelectorAll('.bars li')].every((li) => li.checkVisibility())");
+    browser.is_content();
+}
+
+#[test]
+fn the_filters_leave_a_phone_room_for_the_list() {
+    let mut server = Server::start();
+    let admin = server.admin();
+    let agent = admin.add_node("node-1");
+    admin.queue("node-1");
+    agent.claim();
+    let browser = Browser::of(&server, &admin);
+    let chooses = |field: &str| format!("document.querySelector('{field}').checkVisibility()");
+    browser.size(1200, 900);
+    browser.open("/jobs?state=running&time=24h");
+    browser.until(&chooses("#by-state"));
+    assert_eq!(browser.js(&chooses(".further summary")), false);
+    browser.size(360, 740);
+    browser.until(&chooses(".further summary"));
+    assert_eq!(browser.js(&chooses("#by-state")), false);
+    assert_eq!(browser.text(".further summary"), "Filters (2 set)");
+    // Every entry of the navigation is in sight.
+    let sideways = "[...document.querySelectorAll('.top nav, .top nav a')].filter((each) => \
+        each.scrollWidth > each.clientWidth || each.getBoundingClientRect().right > innerWidth).length";
+    assert_eq!(browser.js(sideways), 0);
+    browser.press("Filters (2 set)");
+    browser.choose("#by-state", "failed");
+    browser.press("Filter");
+    browser.see("No job matches.");
+    assert_eq!(
+        browser.path(),
+        "/jobs?q=&state=failed&node=&preset=&by=&time=24h"
+    );
     browser.is_content();
 }
