@@ -1,5 +1,6 @@
-// Notes, by the browser's own clock: when the first row of the log was painted, how many blocks of
-// rows had been read by then, when all of them were painted, and the tasks that held the main thread for more than 50 ms.
+// Notes, by the browser's own clock: when the first row of the log was painted, how many blocks
+// of rows had been read by then, when all of them were painted, and the tasks that held the main
+// thread for more than 50 ms.
 window.pace = { first: 0, tasks: [] };
 new PerformanceObserver((list) => window.pace.tasks.push(...list.getEntries().map((entry) => Math.round(entry.duration))))
   .observe({ type: 'longtask', buffered: true });
