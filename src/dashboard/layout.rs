@@ -161,6 +161,7 @@ fn header(page: &Page<'_>) -> Markup {
                         (entry(page, "/presets", "Presets"))
                     }
                     @if user.role == Role::Admin {
+                        (entry(page, "/channels", "Channels"))
                         (entry(page, "/users", "Users"))
                         (entry(page, "/audit", "Audit"))
                     }

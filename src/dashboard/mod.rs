@@ -10,6 +10,7 @@ mod account;
 mod api_reference;
 mod assets;
 mod audit;
+mod channels;
 mod compare;
 mod editor;
 mod exec;
@@ -73,6 +74,7 @@ pub use not_found::not_found;
 
 use crate::auth::Auth;
 use crate::jobs::Jobs;
+use crate::notify::Notifications;
 use crate::runs::Runs;
 use crate::schedules::Schedules;
 
@@ -83,6 +85,7 @@ struct Site {
     jobs: Jobs,
     runs: Runs,
     schedules: Schedules,
+    notifications: Notifications,
     /// The OpenAPI document.
     api: Bytes,
 }
@@ -122,6 +125,8 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ("/schedules/{id}", &["before"]),
     ("/schedules/{id}/edit", &["preset"]),
     ("/secrets", &["name"]),
+    ("/channels/new", &["kind"]),
+    ("/channels/{id}", &["before"]),
     (
         "/audit",
         &["actor", "action", "job", "node", "before", "as"],
@@ -133,8 +138,9 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
     let runs = Runs::new(jobs.clone());
     let site = Site {
         auth,
-        jobs,
         schedules: Schedules::new(runs.clone()),
+        notifications: Notifications::new(jobs.clone()),
+        jobs,
         runs,
         api,
     };
@@ -196,6 +202,25 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
         .route("/schedules/{id}/{action}", post(schedules::act))
         .route("/secrets", get(secrets::show).post(secrets::submit))
         .route("/secrets/{name}/remove", post(secrets::remove))
+        .route("/channels", get(channels::show_list))
+        .route(
+            "/channels/new",
+            get(channels::show_new).post(channels::submit_new),
+        )
+        .route(
+            "/channels/{id}",
+            get(channels::show_one).post(channels::change),
+        )
+        .route("/channels/{id}/rules", post(channels::add_rule))
+        .route(
+            "/channels/{id}/rules/{rule_id}/remove",
+            post(channels::remove_rule),
+        )
+        .route(
+            "/channels/{id}/deliveries/{delivery_id}/resend",
+            post(channels::resend),
+        )
+        .route("/channels/{id}/{action}", post(channels::act))
         .route("/palette", get(palette::show))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))

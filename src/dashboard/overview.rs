@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::first_run::FirstSteps;
 use super::job_rows::JobRows;
 use super::layout::{self, Page};
-use super::{Site, history, parts, runs, schedules, words};
+use super::{Site, channels, history, parts, runs, schedules, words};
 use crate::auth::{Role, User, Viewer};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, Query};
@@ -50,6 +50,8 @@ struct Content<'c> {
     /// Number of ONLINE nodes, and of all.
     counts: (usize, usize),
     schedules: schedules::Overview,
+    /// Notifications that nobody has received.
+    given_up: Markup,
     in_the_clear: bool,
     /// What a new server still lacks.
     first: Option<FirstSteps>,
@@ -93,6 +95,7 @@ pub(super) async fn show(
         counts: site.jobs.nodes.presence.count_online(),
         schedules: schedules::Overview::load(&site, clock::now().plus_millis(-24 * HOUR_MS))
             .await?,
+        given_up: channels::given_up(&site, &user).await?,
         in_the_clear: user.role == Role::Admin && site.auth.is_in_the_clear(&asked),
         first: FirstSteps::load(&site, &user).await?,
     };
@@ -183,6 +186,7 @@ fn body(site: &Site, content: &Content<'_>) -> Markup {
                 "HYPRBOX_TLS_KEY, or put the server behind a proxy with https and set HYPRBOX_PUBLIC_URL."
             }
         }
+        (content.given_up)
         div.head {
             h1 { "Overview" }
             (parts::scope_switch(site, user, *scope, "/", &[]))

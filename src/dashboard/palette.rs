@@ -23,7 +23,7 @@ const RUNS: u64 = 50;
 const LONGEST: usize = 200;
 
 /// The pages: words, address, role.
-const PAGES: [(&str, &str, Role); 19] = [
+const PAGES: [(&str, &str, Role); 20] = [
     ("Overview", "/", Role::Viewer),
     ("Jobs", "/jobs", Role::Viewer),
     ("Failed jobs", "/jobs?state=failed", Role::Viewer),
@@ -39,6 +39,7 @@ const PAGES: [(&str, &str, Role); 19] = [
     ("Import a script", "/presets/-/import", Role::Operator),
     ("Run a script", "/exec", Role::Admin),
     ("Account and tokens", "/account", Role::Viewer),
+    ("Channels and notifications", "/channels", Role::Admin),
     ("Users", "/users", Role::Admin),
     ("Audit log", "/audit", Role::Admin),
     ("API reference", "/docs/api", Role::Viewer),

@@ -86,6 +86,8 @@ pub(super) fn has_fields(path: &str) -> bool {
             | ["presets", _, "edit" | "new" | "import"]
             | ["schedules", "new"]
             | ["schedules", _, "edit"]
+            | ["channels", _]
+            | ["channels", _, "rules"]
             | ["exec" | "secrets"]
             | ["nodes"]
             | ["users"]

@@ -21,7 +21,7 @@ const NEVER: [&str; 3] = ["password", "old", "secret"];
 fn page_of(path: &str) -> String {
     let parts: Vec<_> = path.split('/').skip(1).collect();
     match parts[..] {
-        [kind @ ("jobs" | "nodes" | "schedules"), id, ..] => format!("/{kind}/{id}"),
+        [kind @ ("jobs" | "nodes" | "schedules" | "channels"), id, ..] => format!("/{kind}/{id}"),
         [kind @ ("users" | "account" | "secrets"), ..] => format!("/{kind}"),
         _ => "/".to_owned(),
     }

@@ -12,6 +12,7 @@ extern crate hyprbox_testkit as harness;
 mod announcements;
 mod browser;
 mod cases;
+mod channels;
 mod driver;
 mod first_minutes;
 mod first_run;

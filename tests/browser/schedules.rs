@@ -8,7 +8,7 @@ use crate::harness::{Database, Field, Person, Server, eventually, id_of};
 use crate::looks::check;
 
 /// Pictures and checks at both widths, light and dark.
-fn pictures(browser: &Browser, name: &str) {
+pub(crate) fn pictures(browser: &Browser, name: &str) {
     for (width, size) in [(1_280, "wide"), (360, "narrow")] {
         browser.size(width, 900);
         for scheme in ["light", "dark"] {

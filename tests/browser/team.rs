@@ -89,6 +89,7 @@ pub(crate) struct Team {
     /// One run that waits for its nodes.
     pub(crate) run: String,
     pub(crate) schedule: String,
+    pub(crate) channel: String,
 }
 
 /// What the job with all colours has written, in this order.
@@ -197,8 +198,12 @@ impl Team {
             .call("PUT", "/api/secrets/restic")
             .json(&secret)
             .gives(201);
+        let channel =
+            json!({"name": "ops", "kind": "webhook", "settings": {"url": "http://127.0.0.1:1/"}});
+        let channel = id_of(&admin.post("/api/channels", &channel).gives(201).json());
         Self {
             schedule,
+            channel,
             succeeded: last(End::Success),
             failed: last(End::Failure),
             running,

@@ -33,7 +33,7 @@ pub(crate) fn has(page: &str, parts: &[&str]) {
 }
 
 #[track_caller]
-fn lacks(page: &str, parts: &[&str]) {
+pub(crate) fn lacks(page: &str, parts: &[&str]) {
     for part in parts {
         assert!(!page.contains(part), "{part}: {page}");
     }

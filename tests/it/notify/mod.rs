@@ -5,6 +5,7 @@ mod email;
 mod events;
 mod formats;
 mod pings;
+mod pages;
 mod receiver;
 mod rules;
 mod sending;
