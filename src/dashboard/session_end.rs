@@ -46,7 +46,11 @@ pub(super) async fn keep(site: &Site, parts: Parts, body: Body) -> Result<Respon
     }
     let to = format!("{path}{query}");
     let typed = match to_bytes(body, LONGEST).await {
-        Ok(body) => typed(site, path, &Pairs::of(&body)).await,
+        Ok(body) => {
+            let pairs = Pairs::of(&body);
+            let preset = preset_of(path, parts.uri.query().unwrap_or_default(), &pairs);
+            typed(site, preset.as_deref(), &pairs).await
+        }
         Err(_) => None,
     };
     let typed = typed.unwrap_or(SavedForm {
@@ -67,8 +71,11 @@ async fn has_ended(site: &Site, parts: &Parts) -> bool {
         && site.auth.has_users().await.unwrap_or(false)
 }
 
-async fn typed(site: &Site, path: &str, pairs: &Pairs<'_>) -> Option<SavedForm> {
-    let secrets = secrets(site, path).await;
+async fn typed(site: &Site, preset: Option<&str>, pairs: &Pairs<'_>) -> Option<SavedForm> {
+    let secrets = match preset {
+        Some(preset) => secrets(site, preset).await,
+        None => Vec::new(),
+    };
     let is_kept = |name: &str| !NEVER.contains(&name) && !secrets.iter().any(|known| known == name);
     let typed = pairs.pairs().filter(|(name, _)| is_kept(name));
     // A restored form whose new session has also ended is saved again as it is.
@@ -88,12 +95,19 @@ async fn typed(site: &Site, path: &str, pairs: &Pairs<'_>) -> Option<SavedForm> 
     })
 }
 
-/// The fields of a preset's form that hold secrets.
-async fn secrets(site: &Site, path: &str) -> Vec<String> {
-    let Some(name) = path.strip_prefix("/presets/") else {
-        return Vec::new();
-    };
-    let name = name.trim_end_matches("/edit");
+/// The preset whose params the form has: that of the path, or the one that a schedule's form names.
+fn preset_of(path: &str, query: &str, pairs: &Pairs<'_>) -> Option<String> {
+    if let Some(name) = path.strip_prefix("/presets/") {
+        return Some(name.trim_end_matches("/edit").to_owned());
+    }
+    let is_schedule = path.starts_with("/schedules/");
+    let named = pairs.get("preset").map(str::to_owned);
+    let named = named.or_else(|| Pairs::of(query.as_bytes()).get("preset").map(str::to_owned));
+    named.filter(|_| is_schedule)
+}
+
+/// The fields of a form with this preset's params that hold secrets.
+async fn secrets(site: &Site, name: &str) -> Vec<String> {
     let Ok(presets) = site.jobs.presets().await else {
         return Vec::new();
     };

@@ -425,3 +425,52 @@ fn the_overview_shows_what_is_due_and_what_went_wrong() {
     let job = id_of(&admin.get("/api/jobs").ok().list("jobs")[0]);
     lacks(&page(&admin, &format!("/jobs/{job}")), &["undefined"]);
 }
+
+#[test]
+fn a_form_that_outlives_its_session_is_kept_without_secrets() {
+    let (mut server, admin, _agent) = with_node();
+    let ann = server.person("ann", "OPERATOR");
+    let submit = |fields: &[(&str, &str)]| {
+        submit(&ann, "/schedules/new?preset=vault", fields)
+            .is(401)
+            .text()
+    };
+    admin.delete(&format!("/api/users/{}", ann.id)).gives(204);
+    // From the preset's form, in which a secret was typed.
+    let kept = submit(&[
+        ("do", "schedule"),
+        ("node", "n1"),
+        ("p.key", "typed-in-here"),
+    ]);
+    has(&kept, &["Your session has ended", "name=\"typed.node\""]);
+    lacks(&kept, &["typed-in-here"]);
+    let kept = submit(&[
+        ("preset", "vault"),
+        ("name", "nightly"),
+        ("s.key", "restic"),
+    ]);
+    has(
+        &kept,
+        &["name=\"typed.name\" value=\"nightly\"", "value=\"restic\""],
+    );
+    // Once signed in again, the form is shown and nothing is made.
+    let again = [
+        ("typed", "1"),
+        ("typed.preset", "note"),
+        ("typed.name", "restored one"),
+        ("typed.cron", "@daily"),
+        ("typed.time_zone", "Asia/Tokyo"),
+    ];
+    let shown = self::submit(&admin, "/schedules/new", &again)
+        .is(200)
+        .text();
+    has(
+        &shown,
+        &[
+            "Nothing has been sent yet",
+            "value=\"restored one\"",
+            "value=\"Asia/Tokyo\"",
+        ],
+    );
+    assert_eq!(admin.get("/api/schedules").ok()["schedules"], json!([]));
+}
