@@ -194,7 +194,8 @@ impl Runs {
         let signer = self.nodes.signer.current().await?;
         // By the clock that counts for the database, before the jobs are signed.
         let now = self.store.read(server_state::now).await?;
-        let covering = self.covering(&origin, &request, &rendered, now).await?;
+        let (preset, sha256) = (&request.preset, &rendered.script.sha256);
+        let covering = self.covering(&origin, preset, sha256, now).await?;
         let prepare = move || {
             let work = (request, rendered, nodes);
             runs.prepare((&by, &signer, now, covering), work, key, origin)

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 
 use hyprbox_signing::{StandingEnvelope, millis_of_rfc3339};
 
-use super::create::RenderedRun;
-use super::{RunError, RunRequest, Runs};
+use super::{RunError, Runs};
 use crate::clock::Timestamp;
 use crate::store::Tx;
 use crate::store::standing_envelope::{StandingRecord, newest};
@@ -59,8 +58,8 @@ impl Runs {
     pub(super) async fn covering(
         &self,
         origin: &RunOrigin,
-        request: &RunRequest,
-        rendered: &RenderedRun,
+        preset: &str,
+        script_sha256: &str,
         now: Timestamp,
     ) -> Result<Option<Covering>, RunError> {
         let Some(id) = origin.schedule_id.clone() else {
@@ -71,14 +70,7 @@ impl Runs {
             return Ok(None);
         };
         let signer = self.nodes.signer.known();
-        let sha256 = &rendered.script.sha256;
         let server_id = signer.server_id();
-        Ok(Covering::of(
-            record,
-            &request.preset,
-            sha256,
-            server_id,
-            now,
-        ))
+        Ok(Covering::of(record, preset, script_sha256, server_id, now))
     }
 }

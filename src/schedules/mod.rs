@@ -14,6 +14,7 @@ mod routes;
 mod run_now;
 mod sign;
 mod slot;
+mod standing;
 mod view;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -24,7 +25,8 @@ pub use error::ScheduleError;
 pub use preview::upcoming_times;
 pub(crate) use request::ping_url_of;
 pub use request::{Missed, Overlap, ScheduleChange, ScheduleRequest};
-pub use sign::{ScheduleScript, StandingView};
+pub use sign::ScheduleScript;
+pub use standing::StandingView;
 pub use view::{ScheduleList, ScheduleView, SlotPage, SlotView};
 
 use crate::runs::Runs;

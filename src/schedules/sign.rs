@@ -12,7 +12,7 @@ use super::due_times::DueTimes;
 use super::request::ScheduleRequest;
 use super::{ScheduleError, ScheduleView, Schedules};
 use crate::auth::{Operator, User, Viewer};
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::http::{ApiError, FieldErrors, JsonBody, Path};
 use crate::jobs::{JobError, SignedBy, check_comment, parse_signature};
 use crate::store::schedule::{self, Schedule};
@@ -52,51 +52,6 @@ struct StandingRequest {
     /// The key's comment, at most 255 characters.
     #[serde(default)]
     comment: Option<String>,
-}
-
-/// What a person has signed in advance for a schedule's jobs.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StandingView {
-    /// The key that signed.
-    pub signed_by: SignedBy,
-    /// When it was signed.
-    pub signed_at: Timestamp,
-    /// The preset's name.
-    pub preset: String,
-    /// SHA-256 of the script, hex. If the preset renders to another script, jobs wait for a
-    /// signature.
-    pub script_sha256: String,
-    /// The nodes that may run it.
-    pub nodes: Vec<String>,
-    /// From when it counts.
-    pub from: String,
-    /// Until when it counts.
-    pub until: String,
-    /// How many jobs each node may start on one day, in UTC.
-    pub max_per_day: u64,
-}
-
-impl StandingView {
-    /// The schedule's newest standing envelope.
-    pub(super) fn read(tx: &mut dyn Tx, schedule_id: &str) -> Result<Option<Self>, StoreError> {
-        Ok(standing_envelope::newest(tx, schedule_id)?.and_then(Self::of))
-    }
-
-    /// `None` if somebody has made the row unreadable.
-    fn of(record: StandingRecord) -> Option<Self> {
-        let standing = StandingEnvelope::parse(&record.envelope).ok()?;
-        Some(Self {
-            signed_by: serde_json::from_str(&record.signed_by).ok()?,
-            signed_at: record.created_at,
-            preset: standing.preset,
-            script_sha256: standing.script_sha256,
-            nodes: standing.nodes,
-            from: standing.from,
-            until: standing.until,
-            max_per_day: standing.max_per_day,
-        })
-    }
 }
 
 /// Renders what the schedule would run now.
@@ -158,12 +113,12 @@ impl Schedules {
         id: String,
         request: StandingRequest,
     ) -> Result<ScheduleView, ScheduleError> {
-        self.find(id.clone()).await?;
+        let schedule = self.find(id.clone()).await?;
         let mut faults = FieldErrors::default();
         let comment = check_comment(request.comment, &mut faults);
         let signature = parse_signature(&request.signature, &mut faults);
         let server_id = self.nodes.signer.known().server_id().to_owned();
-        let fault = check_envelope(&request.envelope, &server_id, &id);
+        let fault = check_envelope(&request.envelope, &server_id, &schedule);
         if let Some(fault) = fault {
             faults.add("envelope", fault);
         }
@@ -201,7 +156,7 @@ impl Schedules {
 }
 
 /// What is wrong with a standing envelope, if anything is.
-fn check_envelope(json: &str, server_id: &str, schedule_id: &str) -> Option<String> {
+fn check_envelope(json: &str, server_id: &str, schedule: &Schedule) -> Option<String> {
     let standing = match StandingEnvelope::parse(json) {
         Ok(standing) => standing,
         Err(_) if json.len() > StandingEnvelope::BYTES_MAX => {
@@ -213,7 +168,7 @@ fn check_envelope(json: &str, server_id: &str, schedule_id: &str) -> Option<Stri
     let until = millis_of_rfc3339(&standing.until);
     let fault = if standing.server != server_id {
         "must name this server"
-    } else if standing.schedule != schedule_id {
+    } else if standing.schedule != schedule.id {
         "must name this schedule"
     } else if standing.nodes.is_empty() {
         "must name at least one node"

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::request::{Missed, Overlap, ScheduleRequest};
-use super::sign::StandingView;
+use super::standing::StandingView;
 use crate::clock::Timestamp;
 use crate::http::FieldErrors;
 use crate::jobs::Plan;

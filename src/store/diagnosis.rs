@@ -52,7 +52,7 @@ const PROBLEMS_SINCE: i64 = 5;
 const PAUSES_SINCE: i64 = 6;
 /// The schema version since which jobs are signed.
 const SIGNING_SINCE: i64 = 9;
-/// In one column: `0` or `1`, and the keys as JSON, or nothing if the agent does not check signatures.
+/// In one column: `0` or `1`, and the keys as JSON, or nothing if the agent checks no signatures.
 const SIGNING: &str = "SELECT id, requires_signatures || coalesce(trusted_keys, '') FROM nodes
     WHERE agent_version IS NOT NULL ORDER BY id";
 const SIGN_KEYS: &str = "SELECT public_key, coalesce(statement, '') FROM sign_keys ORDER BY seq";

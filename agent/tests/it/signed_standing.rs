@@ -83,7 +83,7 @@ fn a_standing_envelope_counts_only_for_what_it_names() {
         cover(job, &world.key, &ada, |_| {});
         job.standing_signature = None;
     });
-    // A job's envelope is no standing one, and the other way round.
+    // Neither kind of envelope stands for the other.
     world.refuses("malformed", "the standing envelope can't be read", |job| {
         sign(job, &world.key, |_| {});
         person_signs(job, &ada);
