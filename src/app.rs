@@ -39,7 +39,7 @@ use crate::signing::{CurrentKey, ServerSigner};
 use crate::store::{Change, Store, Tx, refuse_emptied, server_state};
 use crate::tasks::TASKS;
 use crate::tls::Tls;
-use crate::{audit, dashboard, server};
+use crate::{audit, dashboard, ledger, server};
 
 /// How long the last signs of life may take to be written when the server shuts down.
 const LAST_WRITES_WITHIN: Duration = Duration::from_secs(1);
@@ -274,6 +274,8 @@ impl App {
         }));
         let jobs = self.jobs.clone();
         tasks.spawn(TASKS.keep("leases", stopping(), move || jobs.clone().run_sweeps()));
+        let ledger = self.jobs.nodes.ledger.clone();
+        tasks.spawn(TASKS.keep("ledger", stopping(), move || ledger.clone().follow()));
         let schedules = Schedules::new(Runs::new(self.jobs.clone()));
         tasks.spawn(TASKS.keep("schedules", stopping(), move || schedules.clone().follow()));
         let notifications = Notifications::new(self.jobs.clone());
@@ -412,6 +414,7 @@ fn router(auth: &Auth, budget: &Budget, nodes: &Nodes, jobs: &Jobs, ops: &Ops) -
     let (routes, api) = OpenApiRouter::with_openapi(ApiDocument::openapi())
         .merge(crate::auth::routes(auth.clone()))
         .merge(audit::routes(jobs.store.clone()))
+        .merge(ledger::routes(jobs.store.clone()))
         .merge(nodes.routes())
         .merge(jobs.routes())
         .merge(Runs::new(jobs.clone()).routes())

@@ -2,7 +2,7 @@
 //! script, exactly one agent claims the job, its output streams through the server to viewers, and
 //! the job stays readable.
 //!
-//! Imports point one way: `store ← http ← auth ← audit, hub, presets, nodes, outbox ← jobs ← runs,
+//! Imports point one way: `store ← http ← auth ← audit, hub, ledger, presets, nodes, outbox ← jobs ← runs,
 //! schedules, notify ← ops, dashboard ← app ← main`. `cli` is an HTTP client of the server and imports only its types. The
 //! map, and the path of a job through it, are in docs/architecture.md.
 
@@ -18,6 +18,7 @@ pub mod demo;
 pub mod http;
 pub mod hub;
 pub mod jobs;
+pub mod ledger;
 pub mod memory;
 pub mod metrics;
 mod misleading;

@@ -32,6 +32,7 @@ pub fn command() -> Command {
         .subcommand(ops::doctor::command())
         .subcommand(ops::health::command())
         .subcommand(cli::admin_command())
+        .subcommand(cli::audit_command())
         .subcommand(
             Command::new("supervise")
                 .hide(true)

@@ -139,5 +139,6 @@ fn request(config: &Config, report: Report) -> HeartbeatRequest {
         interval_seconds: Some(config.interval.as_secs_f64()),
         stopping: None,
         facts: None,
+        ledger_head: None,
     }
 }

@@ -21,6 +21,8 @@ mod host;
 mod job;
 #[cfg(target_os = "linux")]
 mod job_trust;
+#[cfg(target_os = "linux")]
+mod ledger_witness;
 pub mod log;
 #[cfg(target_os = "linux")]
 mod poll;

@@ -143,7 +143,7 @@ async fn rotate_sign_key(arguments: &ArgMatches) -> Result<u8, CliError> {
 }
 
 /// Opens the database of this machine's server; it must exist.
-fn open(arguments: &ArgMatches) -> Result<Store, CliError> {
+pub(super) fn open(arguments: &ArgMatches) -> Result<Store, CliError> {
     let place = config::data_place(arguments).map_err(CliError::failed)?;
     let wrong = |error: crate::store::OpenError| CliError::failed(error.0);
     let listener = Arc::new(|_: &[crate::store::Change]| {});

@@ -1,11 +1,12 @@
-//! The command line. Its commands use the HTTP API like any other program; only `admin password`
-//! opens the database. Data goes to standard output, notes to standard error. After following a
+//! The command line. Its commands use the HTTP API like any other program; only `admin`
+//! and `audit verify` open the database. Data goes to standard output, notes to standard error. After following a
 //! job, the program exits with the job's exit code.
 
 mod admin;
 mod answers;
 mod args;
 mod ask;
+mod audit;
 mod canvas;
 mod check;
 mod client;
@@ -63,6 +64,7 @@ pub use args::EXIT_CODES;
 use args::{
     ClientCommand, Common, Format, Group, JobsCommand, LocalCommand, OUTPUT, PresetsCommand, Shell,
 };
+pub use audit::command as audit_command;
 use client::Client;
 use error::{CliError, exit};
 use screen::Screen;
@@ -160,6 +162,10 @@ pub fn run(matches: &ArgMatches, whole: fn() -> Command) -> Option<ExitCode> {
     let (name, inner) = matches.subcommand()?;
     if name == admin::NAME {
         return Some(finish(with_runtime(admin::run(inner)), false));
+    }
+    if name == audit::NAME {
+        let json = audit::common(inner).is_some_and(|common| common.json);
+        return Some(finish(with_runtime(audit::run(inner)), json));
     }
     if ClientCommand::has_subcommand(name) {
         let command = ClientCommand::from_arg_matches(matches).ok()?;

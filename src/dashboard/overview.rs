@@ -17,6 +17,7 @@ use crate::jobs::{Activity, EndedWithin, JobView, RunView, Scope};
 use crate::nodes::{NodeStatus, NodeView};
 use crate::presets::Snapshot;
 use crate::store::job::{JobFilter, JobStatus};
+use crate::store::ledger::{self, LedgerFault};
 use crate::store::run::{RunFilter, RunStatus};
 
 /// Failed jobs shown.
@@ -28,6 +29,8 @@ const RUNS_MAX: u64 = 3;
 const LATEST_MAX: u64 = 3;
 /// Nodes shown; the nodes page has all of them.
 const NODES_MAX: usize = 60;
+/// Faults of the ledger that are named.
+const ALTERED_MAX: u64 = 5;
 const HOUR_MS: i64 = 3_600_000;
 /// The size of the strip of hours: its height, an hour's width, and that with its gap.
 const TALL: u64 = 40;
@@ -53,6 +56,8 @@ struct Content<'c> {
     /// Notifications that nobody has received.
     given_up: Markup,
     in_the_clear: bool,
+    /// Where the history does not fit the ledger.
+    altered: Vec<LedgerFault>,
     /// What a new server still lacks.
     first: Option<FirstSteps>,
 }
@@ -97,6 +102,11 @@ pub(super) async fn show(
             .await?,
         given_up: channels::given_up(&site, &user).await?,
         in_the_clear: user.role == Role::Admin && site.auth.is_in_the_clear(&asked),
+        altered: site
+            .jobs
+            .store
+            .read(|tx| ledger::open_faults(tx, ALTERED_MAX))
+            .await?,
         first: FirstSteps::load(&site, &user).await?,
     };
     let body = body(&site, &content);
@@ -184,6 +194,14 @@ fn body(site: &Site, content: &Content<'_>) -> Markup {
                 strong { "You reached this server over plain http. " }
                 "Anyone who can read the network traffic can read passwords, tokens and output. Set HYPRBOX_TLS_CERT and "
                 "HYPRBOX_TLS_KEY, or put the server behind a proxy with https and set HYPRBOX_PUBLIC_URL."
+            }
+        }
+        @if !content.altered.is_empty() {
+            div.alert role="alert" {
+                p { strong { "Somebody has changed the history in the database." } }
+                ul { @for fault in &content.altered { li { (words::visible(&fault.detail)) } } }
+                p { "Run " code { "hyprbox audit verify --nodes" } " on the server to find out what does not fit. " code { "hyprbox audit acknowledge" }
+                    " ends the alarm." }
             }
         }
         (content.given_up)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::jobs::{JobError, Jobs};
+pub(crate) use crate::tasks::Failures;
 
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -38,42 +39,6 @@ impl Jobs {
                 () = slept => {}
                 () = changed => {}
                 () = self.stopped() => return,
-            }
-        }
-    }
-}
-
-/// Logs the first of several failures: a database that is away for an hour would fill the log.
-pub(crate) struct Failures {
-    what: &'static str,
-    is_failing: bool,
-}
-
-impl Failures {
-    /// `what` follows "can't".
-    pub(crate) fn of(what: &'static str) -> Self {
-        Self {
-            what,
-            is_failing: false,
-        }
-    }
-
-    /// Logs a first failure, and the success after it.
-    pub(crate) fn log<T, E: std::fmt::Display>(&mut self, done: Result<T, E>) -> Option<T> {
-        let what = self.what;
-        let was_failing = std::mem::replace(&mut self.is_failing, done.is_err());
-        match done {
-            Ok(value) => {
-                if was_failing {
-                    tracing::info!("can {what} again");
-                }
-                Some(value)
-            }
-            Err(error) => {
-                if !was_failing {
-                    tracing::warn!(%error, "can't {what}; retrying until the database answers");
-                }
-                None
             }
         }
     }

@@ -64,6 +64,9 @@ pub(super) async fn heartbeat(
     if has_news || stopping {
         nodes.write_facts(id.clone(), facts, stopping).await?;
     }
+    if let Some(head) = &request.ledger_head {
+        nodes.ledger.compare(&id, head).await?;
+    }
     if let Some(json) = machine_facts {
         nodes.write_machine_facts(id, json).await?;
     }

@@ -34,6 +34,7 @@ pub(crate) use tokens::node_not_found;
 pub use tokens::{MintedToken, TokenView};
 
 use crate::hub::Hub;
+use crate::ledger::Ledger;
 use crate::signing::ServerSigner;
 use crate::store::Store;
 
@@ -47,6 +48,7 @@ pub struct Nodes {
     pub install: Install,
     /// Signs jobs.
     pub(crate) signer: ServerSigner,
+    pub(crate) ledger: Ledger,
 }
 
 impl Nodes {
@@ -64,6 +66,7 @@ impl Nodes {
             presence.load(node);
         }
         Ok(Self {
+            ledger: Ledger::new(store.clone(), Arc::clone(&hub)),
             store,
             hub,
             presence,

@@ -5,6 +5,8 @@ use std::path::Path;
 use rusqlite::{Connection, Row};
 
 use super::copy::{faults, open_to_read};
+use super::sqlite::SqliteTx;
+use super::{StoreError, Tx};
 use crate::clock::Timestamp;
 
 /// A RUNNING job counts as stuck if it is so many seconds past its timeout, which is far longer
@@ -223,4 +225,14 @@ fn pairs<T: rusqlite::types::FromSql>(
 ) -> rusqlite::Result<Vec<(String, T)>> {
     let pair = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     connection.prepare(sql)?.query_map([], pair)?.collect()
+}
+
+/// Runs `work` on an SQLite file without changing it. The error is one line.
+pub fn read_only<T>(
+    path: &Path,
+    work: impl FnOnce(&mut dyn Tx) -> Result<T, StoreError>,
+) -> Result<T, String> {
+    let connection = open_to_read(path).map_err(|error| error.to_string())?;
+    let mut tx = SqliteTx::reading(&connection);
+    work(&mut tx).map_err(|error| error.to_string())
 }

@@ -18,6 +18,7 @@ pub mod id;
 pub mod idempotency;
 pub mod job;
 pub mod job_step;
+pub mod ledger;
 mod migrate;
 #[cfg(feature = "postgres")]
 pub mod migrate_store;

@@ -256,8 +256,11 @@ pub fn slots(
     )
 }
 
-/// Deletes up to a thousand slots that were due before `before`. Returns how many.
-pub fn prune_slots(tx: &mut dyn Tx, before: Timestamp) -> Result<u64, StoreError> {
+/// Deletes up to a thousand slots that were due before `before`. Returns their schedules and times.
+pub fn prune_slots(tx: &mut dyn Tx, before: Timestamp) -> Result<Vec<String>, StoreError> {
     static PRUNE: Statement = Statement::new(include_str!("sql/schedule_slots_prune.sql"));
-    tx.execute(&PRUNE, values![before])
+    read_all(tx.query(&PRUNE, values![before])?, |row| {
+        let (schedule_id, due_at): (String, Timestamp) = (row.take()?, row.take()?);
+        Ok(format!("{schedule_id} {due_at}"))
+    })
 }

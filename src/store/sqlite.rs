@@ -19,7 +19,8 @@ use rusqlite::Connection;
 
 use self::checkpoint::{CheckpointSignal, Checkpointer};
 use self::open::{BUSY_TIMEOUT, Pool, open_readers, open_writer};
-use self::transaction::{Effects, SqliteTx, run_cached};
+pub(super) use self::transaction::SqliteTx;
+use self::transaction::{Effects, run_cached};
 use super::{Change, Listener, OpenError, StoreError, Tx};
 use crate::tasks::TASKS;
 

@@ -233,6 +233,14 @@ impl Row {
         })
     }
 
+    /// Passes over the next columns.
+    pub fn skip(&mut self, columns: usize) {
+        self.column += columns;
+        for _ in 0..columns {
+            let _passed = self.values.next();
+        }
+    }
+
     /// Reads the next column as a time that an operator may have typed by hand. An unreadable time
     /// counts as absent, so that a typing error does not hide the job.
     pub fn take_typed_time(&mut self) -> Result<Option<Timestamp>, StoreError> {

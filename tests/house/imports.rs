@@ -28,7 +28,7 @@ const FLOORS: &[&[&str]] = &[
     &["auth"],
     &["signing"],
     &[
-        "audit", "config", "hub", "presets", "nodes", "outbox", "tls",
+        "audit", "config", "hub", "ledger", "nodes", "outbox", "presets", "tls",
     ],
     &["jobs"],
     &["runs", "schedules", "notify"],

@@ -43,6 +43,7 @@ mod http_values;
 mod install;
 mod keep;
 mod lease;
+mod ledger;
 mod list;
 mod list_pages;
 mod log;

@@ -344,6 +344,12 @@ fn people() -> Vec<Entry> {
         })
         .unknown(404),
         entry("GET /api/audit", Who::Admin, |_| "/api/audit".into()),
+        entry("GET /api/ledger/head", Who::Admin, |_| {
+            "/api/ledger/head".into()
+        }),
+        entry("POST /api/ledger/acknowledge", Who::Admin, |_| {
+            "/api/ledger/acknowledge".into()
+        }),
     ])
 }
 

@@ -13,6 +13,7 @@ mod facts;
 mod failure;
 mod hex;
 mod job;
+mod ledger;
 mod node;
 mod object;
 mod output;
@@ -34,6 +35,7 @@ pub use facts::{DiskFacts, FactsJson, MAX_FACTS_BYTES, MachineFacts};
 pub use failure::FailureReason;
 pub use hex::to_hex;
 pub use job::{ClaimedJob, CompleteRequest, PendingAnswer, SignKeyChange};
+pub use ledger::LedgerHead;
 pub use node::{HeartbeatAnswer, HeartbeatRequest, OsInfo};
 pub use output::{
     Chunk, ChunkDataError, OutputAnswer, OutputRequest, StepStamp, StepTimes, Stream,

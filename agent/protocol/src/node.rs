@@ -93,6 +93,14 @@ pub struct HeartbeatRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<crate::MachineFacts>))]
     pub facts: Option<crate::FactsJson>,
+    /// The newest entry of the ledger that an answer to the end of a job has named. The server
+    /// compares it, so that the fleet notices a history that was cut or written anew.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::object::optional"
+    )]
+    pub ledger_head: Option<crate::LedgerHead>,
 }
 
 /// The answer to a heartbeat: an empty object, to which later servers may add fields.

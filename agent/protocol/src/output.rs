@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClaimedJob, CompleteRequest};
+use crate::{ClaimedJob, CompleteRequest, LedgerHead};
 
 /// One of a job's two output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -178,6 +178,10 @@ pub struct OutputAnswer {
     /// instance, in the commit that completed the last job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<ClaimedJob>,
+    /// With `ended`: the newest entry of the server's ledger. The agent keeps it and sends it with
+    /// its heartbeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger_head: Option<LedgerHead>,
 }
 
 fn default_flush_ms() -> u64 {

@@ -44,6 +44,8 @@ pub(crate) struct Client {
     back_online: Notify,
     /// How many calls the server itself has answered.
     answers: AtomicU64,
+    #[cfg(target_os = "linux")]
+    witness: crate::ledger_witness::LedgerWitness,
     pub(crate) trouble: Trouble,
 }
 
@@ -63,6 +65,8 @@ impl Client {
             offline: AtomicBool::new(false),
             back_online: Notify::new(),
             answers: AtomicU64::new(0),
+            #[cfg(target_os = "linux")]
+            witness: crate::ledger_witness::LedgerWitness::open(&config.state_dir),
             trouble: Trouble::default(),
         })
     }
@@ -70,6 +74,11 @@ impl Client {
     /// `POST /api/nodes/:id/heartbeat`.
     pub(crate) async fn heartbeat(&self, request: &HeartbeatRequest) -> Result<(), CallError> {
         let path = format!("/api/nodes/{}/heartbeat", self.node_id);
+        #[cfg(target_os = "linux")]
+        let request = &HeartbeatRequest {
+            ledger_head: self.witness.head(),
+            ..request.clone()
+        };
         let call = Call::post(path, encode(request), CALL_TIMEOUT);
         self.call::<HeartbeatAnswer>(&call).await.map(drop)
     }
@@ -129,7 +138,9 @@ impl Client {
             longest_answer: hyprbox_protocol::MAX_CLAIM_BYTES,
             ..Call::post(path, body, OUTPUT_TIMEOUT)
         };
-        self.call(&call).await
+        let mut answer: hyprbox_protocol::OutputAnswer = self.call(&call).await?;
+        self.witness.keep(answer.ledger_head.take());
+        Ok(answer)
     }
 
     /// `POST /api/jobs/:id/complete`.
@@ -145,6 +156,7 @@ impl Client {
         let call = Call::post(path, encode(request), CALL_TIMEOUT);
         let summary: Summary = self.call(&call).await?;
         if summary.is_of(job_id) {
+            self.witness.keep(summary.ledger_head);
             return Ok(());
         }
         Err(CallError::Foreign {
@@ -259,6 +271,8 @@ impl Call {
 #[derive(serde::Deserialize)]
 struct Summary {
     id: Option<String>,
+    #[serde(default, rename = "ledgerHead")]
+    ledger_head: Option<hyprbox_protocol::LedgerHead>,
     #[serde(flatten)]
     others: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
 }

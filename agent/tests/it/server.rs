@@ -455,6 +455,7 @@ impl Server {
             cancel: job.cancel,
             ended: end.is_some(),
             job: None,
+            ledger_head: None,
         };
         if let Some(end) = end {
             job.end = Some(end);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyprbox_protocol::{CompleteRequest, OutputAnswer, OutputRequest, PendingAnswer};
+use hyprbox_protocol::{CompleteRequest, LedgerHead, OutputAnswer, OutputRequest, PendingAnswer};
+use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -143,11 +144,22 @@ async fn output(
     Ok(axum::Json(jobs.append(node, agent, id, request).await?))
 }
 
+/// The answer to a job's end: the job, and the newest entry of the server's ledger.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CompleteAnswer {
+    #[serde(flatten)]
+    job: JobView,
+    /// Null before the first entry. The agent keeps it and sends it with its heartbeats.
+    #[schema(required = true)]
+    ledger_head: Option<LedgerHead>,
+}
+
 /// Ends a job.
 #[utoipa::path(post, path = "/api/jobs/{id}/complete", tag = "agents", request_body = CompleteRequest,
     params(("id" = String, Path), ("agent" = Option<String>, Query, description = "The agent instance of the claim"),
         ("process" = Option<String>, Query, min_length = 1, max_length = 128, description = "The process of that instance")),
-    responses((status = 200, body = JobView),
+    responses((status = 200, body = CompleteAnswer),
         (status = 409)),
     security(("node" = [])))]
 async fn complete(
@@ -156,12 +168,15 @@ async fn complete(
     Path(id): Path<String>,
     query: Query,
     AgentJson(request): AgentJson<CompleteRequest>,
-) -> Result<axum::Json<JobView>, ApiError> {
+) -> Result<axum::Json<CompleteAnswer>, ApiError> {
     let agent = agent_of(&query)?;
     let instance = agent.instance.as_deref();
     jobs.nodes.record_life(&node.node_id, instance).await?;
     let job = jobs.complete(node, agent, id, request).await?;
-    Ok(axum::Json(job.into()))
+    Ok(axum::Json(CompleteAnswer {
+        job: job.into(),
+        ledger_head: jobs.nodes.ledger.head(),
+    }))
 }
 
 pub(in crate::jobs) fn routes() -> OpenApiRouter<Jobs> {

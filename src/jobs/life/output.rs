@@ -105,6 +105,7 @@ impl Jobs {
                 && (job.status == JobStatus::Running || job.still_running),
             ended: has_end,
             job: next,
+            ledger_head: self.nodes.ledger.head().filter(|_| has_end),
         })
     }
 }

@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use hyprbox_protocol::FailureReason;
 
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::hub::next_change;
 use crate::jobs::life::end::{EndEntry, record_end};
 use crate::jobs::life::queue::KEY_AGE_MS;
 use crate::jobs::repeat::Failures;
 use crate::jobs::run::advance::RunAdvance;
 use crate::jobs::{JobError, Jobs};
+use crate::ledger::append_deletions;
 use crate::store::job::{self, Job};
+use crate::store::ledger::kind;
 use crate::store::{
-    Change, Tx, idempotency, node, node_status, retention, run, schedule, space, standing_envelope,
+    Change, StoreError, Tx, idempotency, node, node_status, retention, run, schedule, space,
+    standing_envelope,
 };
 
 /// How often leases are checked.
@@ -38,6 +41,16 @@ const STATUS_CHANGES_KEPT: u64 = 1_000;
 /// transaction that queues jobs with it.
 const SCRIPT_UNUSED_MS: i64 = 3_600 * 1_000;
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
+
+/// Deletes some rows of a kind that are older than a time, and returns their ids.
+type Prune = fn(&mut dyn Tx, Timestamp) -> Result<Vec<String>, StoreError>;
+
+/// What `HYPRBOX_KEEP_DAYS` deletes, and as what the ledger records it.
+const PRUNES: [(&str, Prune); 3] = [
+    (kind::JOB_DELETED, job::prune),
+    (kind::RUN_DELETED, run::prune),
+    (kind::SLOT_DELETED, schedule::prune_slots),
+];
 
 impl Jobs {
     /// Runs the periodic work until the server shuts down.
@@ -195,19 +208,17 @@ impl Jobs {
                 return self.release_space().await;
             };
             let before = trusted.plus_millis(-days * DAY_MS);
-            while self.store.write(move |tx| job::prune(tx, before)).await? > 0 {
-                tokio::time::sleep(BATCH_PAUSE).await;
-            }
-            while self.store.write(move |tx| run::prune(tx, before)).await? > 0 {
-                tokio::time::sleep(BATCH_PAUSE).await;
-            }
-            while self
-                .store
-                .write(move |tx| schedule::prune_slots(tx, before))
-                .await?
-                > 0
-            {
-                tokio::time::sleep(BATCH_PAUSE).await;
+            // What retention deletes must be in the ledger first.
+            self.nodes.ledger.append_due().await?;
+            for (kind, prune) in PRUNES {
+                let prune = move |tx: &mut dyn Tx| {
+                    let deleted = prune(tx, before)?;
+                    append_deletions(tx, kind, &deleted)?;
+                    Ok::<_, StoreError>(deleted.len())
+                };
+                while self.store.write(prune).await? > 0 {
+                    tokio::time::sleep(BATCH_PAUSE).await;
+                }
             }
             let unused_since = now.plus_millis(-SCRIPT_UNUSED_MS);
             self.store

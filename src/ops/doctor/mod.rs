@@ -1,6 +1,7 @@
 //! `hyprbox doctor`: checks everything that the server depends on and reports problems with a fix.
 
 mod data;
+mod history;
 mod machine;
 mod signing;
 
@@ -127,6 +128,7 @@ fn check(config: &Config) -> Vec<Finding> {
         #[cfg(feature = "postgres")]
         DatabaseUrl::Postgres(url) => findings.extend(data::postgres(url, config)),
     }
+    findings.extend(history::findings(config));
     findings.extend(config.tls.as_ref().map(machine::certificate));
     findings.push(machine::key(&config.secret_key_file, data::exists(config)));
     findings.push(data::backups(config));

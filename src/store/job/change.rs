@@ -326,15 +326,15 @@ pub fn sign(
     change(tx, &SIGN, values![id, signature, signed_by])
 }
 
-/// Deletes up to a hundred jobs that ended before `before`, with their output, and returns how
-/// many.
-pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<u64, StoreError> {
+/// Deletes up to a hundred jobs that ended before `before`, with their output, and returns their
+/// ids.
+pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<Vec<String>, StoreError> {
     let prune = if tx.is_shared() {
         &PRUNE_SHARED
     } else {
         &PRUNE
     };
-    tx.execute(prune, values![before])
+    read_all(tx.query(prune, values![before])?, Row::take)
 }
 
 /// Deletes shared scripts that no job names. A script that was used after `unused_since` stays,

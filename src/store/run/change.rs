@@ -219,7 +219,7 @@ pub fn finish(
         .map(|_| ())
 }
 
-/// Deletes up to a hundred runs that ended before `before` and have no jobs left. Returns how many.
-pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<u64, StoreError> {
-    tx.execute(&PRUNE, values![before])
+/// Deletes up to a hundred runs that ended before `before` and have no jobs left. Returns their ids.
+pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<Vec<String>, StoreError> {
+    read_all(tx.query(&PRUNE, values![before])?, Row::take)
 }

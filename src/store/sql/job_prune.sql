@@ -7,3 +7,4 @@ DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE finished_at < $1
     AND strftime('%Y-%m-%dT%H:%M:%fZ', finished_at) < $1
     AND (run_id IS NULL OR NOT EXISTS (SELECT 1 FROM runs WHERE runs.id = jobs.run_id AND (runs.finished_at IS NULL OR runs.finished_at >= $1)))
     ORDER BY finished_at LIMIT 100)
+RETURNING id

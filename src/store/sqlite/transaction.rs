@@ -15,9 +15,19 @@ pub(super) fn run_cached(connection: &Connection, sql: &str) -> Result<(), Store
 }
 
 /// A transaction that its owner has begun and will end.
-pub(super) struct SqliteTx<'c> {
+pub(in crate::store) struct SqliteTx<'c> {
     pub(super) connection: &'c Connection,
     pub(super) effects: Effects,
+}
+
+impl<'c> SqliteTx<'c> {
+    /// For a connection that only reads.
+    pub(in crate::store) fn reading(connection: &'c Connection) -> Self {
+        Self {
+            connection,
+            effects: Effects::default(),
+        }
+    }
 }
 
 /// What follows the commit.

@@ -14,7 +14,7 @@ use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
 use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob, PresetSource};
 use crate::store::{
-    StoreError, Tx, audit, claim, job_step, node, output, preset, run, standing_envelope,
+    StoreError, Tx, audit, claim, job_step, ledger, node, output, preset, run, standing_envelope,
 };
 
 pub(super) const CLAIMANT: Claimant<'_> = Claimant {
@@ -24,12 +24,12 @@ pub(super) const CLAIMANT: Claimant<'_> = Claimant {
 };
 
 /// Tables that grow with history.
-const GROWING: [&str; 4] = ["jobs", "job_steps", "chunks", "audit_entries"];
+const GROWING: [&str; 5] = ["jobs", "job_steps", "chunks", "audit_entries", "ledger"];
 
 /// Whether a line of a plan scans a whole growing table.
 fn is_full_scan(line: &str) -> bool {
     GROWING.iter().any(|table| {
-        let postgres = line.contains(&format!("Seq Scan on {table}"));
+        let postgres = line.contains(&format!("Seq Scan on {table} "));
         let sqlite = line.trim() == format!("SCAN {table}");
         postgres || sqlite
     })
@@ -82,6 +82,21 @@ fn run_statements_of_runs(tx: &mut dyn Tx, at: Timestamp) -> Result<(), StoreErr
     run::unfinished(tx)?;
     run::next_release(tx)?;
     run::prune(tx, Timestamp::from_millis(0)).map(drop)
+}
+
+/// Runs every statement that appends to the ledger, checks it, or compares it with what a node
+/// knows.
+fn run_statements_of_ledger(tx: &mut dyn Tx) -> Result<(), StoreError> {
+    ledger::lock(tx)?;
+    ledger::is_due(tx)?;
+    let due = ledger::due(tx, 200)?;
+    ledger::delete_due(tx, &due)?;
+    ledger::page(tx, 1, 500)?;
+    ledger::hash_of(tx, 1)?;
+    ledger::jobs_with_entries(tx, "~", 500)?;
+    ledger::audit_with_entries(tx, "~", 500)?;
+    ledger::disagreeing_nodes(tx)?;
+    ledger::set_witness(tx, "n1", 1, "00").map(drop)
 }
 
 /// Runs every statement that the server runs on each request or every few seconds.
@@ -175,7 +190,7 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     }
     run_statements_of_pages(tx, at)?;
     audit::list(tx, 50, audit::Filter::default())?;
-    Ok(())
+    run_statements_of_ledger(tx)
 }
 
 /// Filters of the job list as users set them.
