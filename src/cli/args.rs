@@ -727,6 +727,17 @@ pub(super) enum JobsCommand {
     /// Print a job's output
     #[command(alias = "logs", after_help = EXIT_CODES)]
     Log(Log),
+    /// Save everything about a job in one file that needs nothing else
+    Export {
+        #[command(flatten)]
+        job: OneJob,
+        /// The file; without it, the export goes to standard output
+        #[arg(long = "output", short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        /// html, which any browser shows, or json
+        #[arg(long, default_value = "html", value_parser = PossibleValuesParser::new(["html", "json"]))]
+        format: String,
+    },
     /// Wait for a job to end, then exit with its exit code
     #[command(after_help = EXIT_CODES)]
     Wait {

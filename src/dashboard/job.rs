@@ -277,7 +277,9 @@ fn downloads(api: &str, job: &JobView, scope: Scope) -> Markup {
             (link("stream=stdout", "stdout.log", "stdout")) " · "
             (link("stream=stderr", "stderr.log", "stderr")) " · "
             (link("times=true", "times.log", "with timestamps")) " · "
-            (link("format=gzip", "both.log.gz", ".gz"))
+            (link("format=gzip", "both.log.gz", ".gz")) " · "
+            a href=(format!("{api}/export?format=html{scope}")) download=(format!("job-{}.html", job.id))
+                title="Everything about this job in one file that needs nothing else" { "everything" }
         }
     }
 }

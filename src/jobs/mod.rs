@@ -2,6 +2,7 @@
 
 mod access;
 mod error;
+mod export;
 mod history;
 mod life;
 mod live;
@@ -168,6 +169,7 @@ impl Jobs {
             .merge(signatures::routes())
             .merge(log::detail::routes())
             .merge(log::routes::routes())
+            .merge(export::routes())
             .merge(live::stream::routes())
             .merge(live::dashboard_stream::routes())
             .merge(life::agent_routes::routes())

@@ -14,6 +14,7 @@ mod browser;
 mod cases;
 mod channels;
 mod driver;
+mod export;
 mod first_minutes;
 mod first_run;
 mod fleet;

@@ -33,6 +33,7 @@ mod enrol;
 mod events;
 mod exact;
 mod exec;
+mod export;
 mod facts;
 mod fail;
 #[cfg(feature = "postgres")]

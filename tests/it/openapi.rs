@@ -489,6 +489,10 @@ fn jobs() -> Vec<Entry> {
             format!("/api/jobs/{}/log", world.job)
         })
         .owned(),
+        entry("GET /api/jobs/{id}/export", Who::Viewer, |world| {
+            format!("/api/jobs/{}/export", world.job)
+        })
+        .owned(),
         entry("GET /api/jobs/{id}/stream", Who::Viewer, |world| {
             format!("/api/jobs/{}/stream", world.ended)
         })

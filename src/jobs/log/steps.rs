@@ -34,6 +34,20 @@ pub enum StepState {
     Cancelled,
 }
 
+impl StepState {
+    /// The state in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::AlreadyDone => "already done",
+            Self::Failed => "failed",
+            Self::VerifyFailed => "verify failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// A step that has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {

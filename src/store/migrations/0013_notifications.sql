@@ -48,5 +48,4 @@ CREATE TABLE node_alarms (
 );
 CREATE INDEX node_alarms_node ON node_alarms (node_id);
 
-CREATE INDEX jobs_outcome ON jobs (node_id, preset, id)
-    WHERE kind = 'apply' AND status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
+CREATE INDEX jobs_outcome ON jobs (node_id, preset, id) WHERE kind = 'apply' AND status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
