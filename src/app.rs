@@ -27,6 +27,7 @@ use crate::config::{BackupPlan, Config, DatabaseUrl, reachable};
 use crate::http::{ApiError, Budget, KnownParameters, answer_headers, refuse_unknown_parameters};
 use crate::hub::Hub;
 use crate::jobs::{Jobs, Limits, PollFastPath, SecretKey, sign_existing};
+use crate::ledger::Ledger;
 use crate::metrics::{Metrics, count_requests};
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::notify::Notifications;
@@ -187,12 +188,15 @@ impl App {
         let key = Arc::new(key);
         let signer = open_signer(&store, &key, config).await?;
         let install = Install::new(config.agent_dir.clone(), signer.clone());
+        let outbox = Outbox::new(&public_url);
+        let ledger = Ledger::new(store.clone(), Arc::clone(&hub), outbox.clone());
         let nodes = Nodes::load(
             store.clone(),
             hub,
             Arc::clone(&clock),
             install.clone(),
             signer,
+            ledger,
         )
         .await
         .map_err(StartError::of)?;
@@ -209,7 +213,7 @@ impl App {
             Metrics::new(&nodes.store),
             limits,
             key,
-            Outbox::new(&public_url),
+            outbox,
             stopping.clone(),
         );
         let ops = Ops::new(jobs.clone(), config.metrics_token.clone());

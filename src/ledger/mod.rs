@@ -28,6 +28,7 @@ pub use witness::disagreements;
 
 use crate::clock;
 use crate::hub::Hub;
+use crate::outbox::{EventKind, Message, Outbox, Subject};
 use crate::store::ledger::{self, LedgerFault};
 use crate::store::{Change, Store, StoreError, Tx};
 use crate::sync::lock;
@@ -49,6 +50,7 @@ pub struct Ledger(Arc<Shared>);
 struct Shared {
     store: Store,
     hub: Arc<Hub>,
+    outbox: Outbox,
     /// The last entry, once there is one.
     head: Mutex<Option<LedgerHead>>,
     /// What each node's agent has reported, and when that was compared.
@@ -56,10 +58,11 @@ struct Shared {
 }
 
 impl Ledger {
-    pub fn new(store: Store, hub: Arc<Hub>) -> Self {
+    pub fn new(store: Store, hub: Arc<Hub>, outbox: Outbox) -> Self {
         Self(Arc::new(Shared {
             store,
             hub,
+            outbox,
             head: Mutex::default(),
             witnesses: Mutex::default(),
         }))
@@ -132,12 +135,19 @@ impl Ledger {
         if faults.is_empty() {
             return Ok(());
         }
+        let outbox = self.0.outbox.clone();
         let record = move |tx: &mut dyn Tx| {
             let mut new = Vec::new();
             for fault in faults {
                 if ledger::record_fault(tx, &fault, clock::now())? {
                     new.push(fault);
                 }
+            }
+            if let Some(first) = new.first() {
+                let event = EventKind::HistoryAltered;
+                outbox.report(tx, event, &Subject::SERVER, |_| {
+                    Ok::<_, StoreError>(notice(&first.detail, new.len() - 1))
+                })?;
             }
             Ok::<_, StoreError>(new)
         };
@@ -148,6 +158,21 @@ impl Ledger {
             );
         }
         Ok(())
+    }
+}
+
+/// The message about an altered history.
+fn notice(first: &str, others: usize) -> Message {
+    let reason = match others {
+        0 => first.to_owned(),
+        n => format!("{first}, and {n} more"),
+    };
+    Message {
+        event: Some(EventKind::HistoryAltered),
+        object: None,
+        reason,
+        stderr_tail: None,
+        path: "/".to_owned(),
     }
 }
 

@@ -59,6 +59,7 @@ impl Nodes {
         clock: Arc<RunClock>,
         install: Install,
         signer: ServerSigner,
+        ledger: Ledger,
     ) -> Result<Self, crate::store::StoreError> {
         let nodes = store.read(|tx| crate::store::node::list(tx)).await?;
         let presence = Arc::new(Presence::new(clock, store.is_shared()));
@@ -66,7 +67,7 @@ impl Nodes {
             presence.load(node);
         }
         Ok(Self {
-            ledger: Ledger::new(store.clone(), Arc::clone(&hub)),
+            ledger,
             store,
             hub,
             presence,

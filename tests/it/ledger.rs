@@ -269,6 +269,12 @@ fn an_altered_history_raises_an_alarm_until_somebody_acknowledges_it() {
     let (mut server, admin, agent) = with_node();
     let job = ended(&admin, &agent);
     settled(&server, &admin);
+    let channel =
+        json!({"name": "ops", "kind": "webhook", "settings": {"url": "http://127.0.0.1:1"}});
+    let channel = id_of(&admin.post("/api/channels", &channel).gives(201).json());
+    let rule = json!({"channelId": channel, "on": ["history_altered"]});
+    admin.post("/api/rules", &rule).gives(201);
+    settled(&server, &admin);
     let sql = format!("UPDATE jobs SET exit_code = 1 WHERE id = '{job}'");
     server.kill_and_change(&sql);
     server.start_again();
@@ -289,6 +295,9 @@ fn an_altered_history_raises_an_alarm_until_somebody_acknowledges_it() {
         "{}",
         server.said()
     );
+    let path = format!("/api/channels/{channel}/deliveries");
+    let sent = admin.get(&path).ok()["deliveries"].clone();
+    assert_eq!(sent[0]["event"], "history_altered", "{sent}");
     let overview = || admin.browser("GET", "/").gives(200).text();
     assert!(overview().contains("Somebody has changed the history"));
     let viewer = server.person("viewer", "VIEWER");
