@@ -17,8 +17,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyprbox_protocol::LedgerHead;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 pub use append::append_deletions;
@@ -27,7 +25,7 @@ pub use routes::routes;
 pub use witness::disagreements;
 
 use crate::clock;
-use crate::hub::Hub;
+use crate::hub::{Hub, next_change};
 use crate::outbox::{EventKind, Message, Outbox, Subject};
 use crate::store::ledger::{self, LedgerFault};
 use crate::store::{Change, Store, StoreError, Tx};
@@ -82,10 +80,10 @@ impl Ledger {
         let mut failures = Failures::of("append to the ledger");
         loop {
             // Subscribed before the read, so that a change after it is not missed.
-            let changes = self.0.hub.changes();
+            let mut changes = self.0.hub.changes();
             failures.log(self.append_due().await);
             tokio::select! {
-                () = anything_to_record(changes) => {}
+                _ = next_change(&mut changes, may_be_recorded) => {}
                 () = tokio::time::sleep(TICK) => {}
             }
             tokio::time::sleep(GATHER).await;
@@ -176,12 +174,10 @@ fn notice(first: &str, others: usize) -> Message {
     }
 }
 
-/// Waits for a change after which something may be due.
-async fn anything_to_record(mut changes: Receiver<Change>) {
-    loop {
-        match changes.recv().await {
-            Ok(Change::Output { .. } | Change::Progress { .. } | Change::Watched { .. }) => {}
-            Ok(_) | Err(RecvError::Lagged(_) | RecvError::Closed) => return,
-        }
-    }
+/// Whether something may be due after the change.
+fn may_be_recorded(change: &Change) -> bool {
+    !matches!(
+        change,
+        Change::Output { .. } | Change::Progress { .. } | Change::Watched { .. }
+    )
 }
