@@ -1,6 +1,6 @@
 //! The newest entry of the server's ledger that this agent has seen: the file `ledger_head` in the
 //! state folder. The agent sends it with each heartbeat, so that the server notices a history that
-//! was cut or written anew.
+//! was cut or replaced.
 
 use std::io;
 use std::path::{Path, PathBuf};

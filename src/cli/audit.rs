@@ -82,7 +82,7 @@ async fn verify(store: &Store, arguments: &ArgMatches) -> Result<u8, CliError> {
         match found.map_err(wrong)? {
             Some(seq) => print_note(&format!("Entry {seq} has the hash that you have.")),
             None => lines.push(format!(
-                "no entry has the hash {hash}: entries were removed or written anew since"
+                "no entry has the hash {hash}: entries were removed or replaced since"
             )),
         }
     }

@@ -1,7 +1,5 @@
 //! `hyprbox jobs …`
 
-use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -10,6 +8,7 @@ use super::args::{JobsCommand, Log, OneJob, ScopeArg, Scoped, StreamArg, Sure};
 use super::ask;
 use super::client::{Client, connection_error, segment};
 use super::error::CliError;
+use super::export;
 use super::follow::Follow;
 use super::interrupts::Interrupts;
 use super::log;
@@ -84,7 +83,7 @@ pub(super) async fn run(
         JobsCommand::Log(wanted) => print_log(client, screen, wanted).await,
         JobsCommand::Export { job, file, format } => {
             let job = job.whole(&client).await?;
-            export(&client, screen, &job, file.as_deref(), &format).await
+            export::run(&client, screen, &job, file.as_deref(), &format).await
         }
         JobsCommand::Wait { job } => {
             let job = job.whole(&client).await?;
@@ -189,42 +188,6 @@ fn table(jobs: &[JobView], screen: &Screen, scope: ScopeArg) -> Table {
         table.row(row);
     }
     table
-}
-
-/// Saves everything about a job in a file, or prints it.
-async fn export(
-    client: &Client,
-    screen: Screen,
-    job: &OneJob,
-    file: Option<&Path>,
-    format: &str,
-) -> Result<u8, CliError> {
-    let scope = job.scope.query().replace('?', "&");
-    let id = segment(&job.id);
-    let path = format!("/api/jobs/{id}/export?format={format}{scope}");
-    let mut answer = client.bytes(&path).await?;
-    let broken = |error| client.explain(connection_error(&error));
-    let Some(file) = file else {
-        while let Some(bytes) = answer.chunk().await.map_err(broken)? {
-            screen.bytes(&bytes)?;
-        }
-        return Ok(0);
-    };
-    let shown = file.display();
-    let wrong =
-        |error: std::io::Error| CliError::failed(format!("{shown} can't be written: {error}"));
-    // Under another name until it is complete.
-    let folder = match file.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        Some(_) | None => Path::new("."),
-    };
-    let mut draft = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
-    while let Some(bytes) = answer.chunk().await.map_err(broken)? {
-        draft.write_all(&bytes).map_err(wrong)?;
-    }
-    draft.persist(file).map_err(|error| wrong(error.error))?;
-    print_note(&format!("Saved {shown}."));
-    Ok(0)
 }
 
 async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Result<u8, CliError> {

@@ -1,6 +1,6 @@
-//! The command line. Its commands use the HTTP API like any other program; only `admin`
-//! and `audit verify` open the database. Data goes to standard output, notes to standard error. After following a
-//! job, the program exits with the job's exit code.
+//! The command line. Its commands use the HTTP API like any other program; only `admin` and `audit
+//! verify` open the database. Data goes to standard output, notes to standard error. After
+//! following a job, the program exits with the job's exit code.
 
 mod admin;
 mod answers;
@@ -16,6 +16,7 @@ mod contexts;
 mod error;
 mod exec;
 mod explain;
+mod export;
 mod follow;
 mod interrupts;
 mod jobs;

@@ -200,8 +200,7 @@ fn body(site: &Site, content: &Content<'_>) -> Markup {
             div.alert role="alert" {
                 p { strong { "Somebody has changed the history in the database." } }
                 ul { @for fault in &content.altered { li { (words::visible(&fault.detail)) } } }
-                p { "Run " code { "hyprbox audit verify --nodes" } " on the server to find out what does not fit. " code { "hyprbox audit acknowledge" }
-                    " ends the alarm." }
+                p { "Run " code { "hyprbox audit verify --nodes" } " on the server. " code { "hyprbox audit acknowledge" } " ends the alarm." }
             }
         }
         (content.given_up)

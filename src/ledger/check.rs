@@ -1,6 +1,6 @@
 //! Checks the chain: each entry against the one before it and against its row, and each row for its
-//! entry. Reads page by page, so that no read is long. Each page is one statement, which sees a row,
-//! its entries and what is due about it at the same moment.
+//! entry. Reads page by page, so that no read is long. Each page is one statement, which reads a
+//! row, its entries and what is due about it at the same moment.
 
 use hyprbox_protocol::to_hex;
 

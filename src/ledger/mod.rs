@@ -4,7 +4,7 @@
 //! Transactions leave what must be recorded in `ledger_due`, by triggers, and [`Ledger::follow`]
 //! appends it in the background: a chain has one end, and commits would wait for one another there.
 //! Agents keep the newest entry that they have seen and report it, so that the fleet knows if the
-//! chain is cut or written anew.
+//! chain is cut or replaced.
 
 mod append;
 mod canonical;

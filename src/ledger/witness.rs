@@ -63,7 +63,7 @@ fn disagreement(node_id: &str, seq: u64) -> LedgerFault {
         id: node_id.to_owned(),
         seq,
         detail: format!(
-            "node {node_id} has seen another entry {seq} than the ledger has: entries were removed or written anew, or a backup was restored"
+            "node {node_id} has seen another entry {seq} than the ledger has: entries were removed or replaced, or a backup was restored"
         ),
     }
 }

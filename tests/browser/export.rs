@@ -1,6 +1,6 @@
 //! An exported job, opened from the disk.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -37,9 +37,7 @@ fn an_export_opens_from_the_disk_and_asks_nobody_for_anything() {
     let began = Instant::now();
     browser.open(&format!("file://{}", file.display()));
     browser.until("document.readyState === 'complete'");
-    let took = began.elapsed();
-    println!("10 MiB open after {} ms", took.as_millis());
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    println!("10 MiB open after {} ms", began.elapsed().as_millis());
     assert_eq!(browser.js("window.hacked ?? null"), json!(null));
     assert_eq!(
         browser.js("document.scripts.length + document.images.length"),

@@ -94,7 +94,7 @@ pub struct HeartbeatRequest {
     #[cfg_attr(feature = "schema", schema(value_type = Option<crate::MachineFacts>))]
     pub facts: Option<crate::FactsJson>,
     /// The newest entry of the ledger that an answer to the end of a job has named. The server
-    /// compares it, so that the fleet notices a history that was cut or written anew.
+    /// compares it, so that the fleet notices a history that was cut or replaced.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",

@@ -1,5 +1,5 @@
-//! The body of an export: its head, the output window by window, and its tail. A window is read when
-//! the client has taken the one before.
+//! The body of an export: its head, the output window by window, and its tail. A window is read
+//! when the client has taken the one before.
 
 use axum::body::Body;
 use bytes::Bytes;
