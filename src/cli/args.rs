@@ -60,6 +60,13 @@ Environment:
   HYPRBOX_INSECURE_HTTP=1      allow plain http to another machine
   NO_COLOR, CLICOLOR_FORCE     never use colours; always use colours";
 
+const PLAN_EXIT_CODES: &str = "\
+Exit codes:
+  0          no step would run
+  1          a check failed
+  3          a step would run
+  others     as for `hyprbox run`";
+
 /// Commands that use a server.
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
@@ -74,6 +81,9 @@ pub(super) enum ClientCommand {
     /// Queue a preset on a node, or on many as a run
     #[command(after_help = EXIT_CODES)]
     Run(Run),
+    /// Show which steps of a preset would run, and change nothing
+    #[command(after_help = PLAN_EXIT_CODES)]
+    Plan(Check),
     /// Run a script without a preset on one or several nodes, once (ADMIN)
     Exec(Exec),
     /// List, follow, pause and cancel runs: one preset on many nodes
@@ -390,7 +400,7 @@ pub(super) struct SignWith {
 }
 
 /// The order and the limits of a run. With any of these flags, even one node gets a run.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct Plan {
     /// Run: number of nodes that go first
     #[arg(long, value_name = "N", help_heading = "Runs", value_parser = count)]
@@ -995,6 +1005,27 @@ pub(super) enum NodeTokenCommand {
         #[command(flatten)]
         sure: Sure,
     },
+}
+
+/// `hyprbox plan`
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The preset; see `hyprbox presets list`
+    #[arg(add = ArgValueCompleter::new(complete::presets))]
+    pub(super) preset: String,
+    /// The node; repeat it for several nodes, in this order
+    #[arg(long, short = 'n', required_unless_present = "on", add = ArgValueCompleter::new(complete::nodes))]
+    pub(super) node: Vec<String>,
+    /// Ask all nodes that match, such as 'role=web'
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "node")]
+    pub(super) on: Option<String>,
+    #[command(flatten)]
+    pub(super) params: Params,
+    /// Each check's time limit, such as 90s, 10m or 1h30m, instead of the preset's
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(super) timeout: Option<u64>,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 /// `hyprbox exec`

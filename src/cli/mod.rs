@@ -33,6 +33,7 @@ mod outcome;
 mod paint;
 mod params;
 mod person_key;
+mod plan;
 mod position;
 mod presets;
 mod progress;
@@ -197,6 +198,7 @@ fn wants_json(command: &ClientCommand) -> bool {
         ClientCommand::Logs(direct) => direct.common.json,
         ClientCommand::Watch(direct) => direct.common.json,
         ClientCommand::Run(args) => args.common.json,
+        ClientCommand::Plan(args) => args.common.json,
         ClientCommand::Exec(args) => args.common.json,
         ClientCommand::Runs(group) => group.common.json,
         ClientCommand::Jobs(group) => group.common.json,
@@ -270,6 +272,10 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
         ClientCommand::Run(args) => {
             let (client, screen) = connect(&args.common)?;
             run::run(client, screen, args).await
+        }
+        ClientCommand::Plan(args) => {
+            let (client, screen) = connect(&args.common)?;
+            plan::run(client, screen, args).await
         }
         ClientCommand::Exec(args) => {
             let (client, screen) = connect(&args.common)?;

@@ -10,6 +10,7 @@ use super::queue::{self, JobRequest, confirm_risk, fetch_preset};
 use super::runs::{self, RunRequest, Target};
 use super::screen::Screen;
 use super::short_id::node_to_change;
+use crate::store::job::JobKind;
 
 /// One node without a plan is a job of its own.
 pub(super) async fn run(client: Client, screen: Screen, mut run: Run) -> Result<u8, CliError> {
@@ -39,6 +40,7 @@ pub(super) async fn run(client: Client, screen: Screen, mut run: Run) -> Result<
     };
     let request = RunRequest {
         preset: run.preset,
+        kind: JobKind::Apply,
         target,
         params,
         plan: run.plan,

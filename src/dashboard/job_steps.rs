@@ -61,6 +61,8 @@ fn item(place: &Place<'_>, longest: i64, is_over: bool) -> Markup {
         Some(StepState::Failed) => ("failed", "Failed"),
         Some(StepState::VerifyFailed) => ("failed", "Verify failed"),
         Some(StepState::Cancelled) => ("cancelled", "Cancelled"),
+        Some(StepState::WouldRun) => ("waiting", "Would run"),
+        Some(StepState::CantTell) => ("cancelled", "Can't tell"),
         None if is_over => ("waiting", "Not reached"),
         None => ("waiting", "To come"),
     };

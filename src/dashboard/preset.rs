@@ -22,7 +22,8 @@ use crate::jobs::{
     ClaimTimes, Idempotency, JobError, QueueOutcome, QueueRequest, Scope, check_timeout,
 };
 use crate::presets::{CatalogEntry, ParamKind, Preset, Risk};
-use crate::runs::DryRun;
+use crate::runs::{DryRun, RunRequest};
+use crate::store::job::JobKind;
 
 /// The form; with `?from=` it has the values of an earlier job.
 pub(super) async fn show(
@@ -90,21 +91,31 @@ pub(super) async fn submit(
     }
     let wish = form.0.get("do");
     let must_ask = entry.preset.risk == Risk::High && filled.run.is_none();
-    if must_ask && !matches!(wish, Some("preview" | "confirmed")) {
+    let is_check = wish == Some("check");
+    if must_ask && !is_check && !matches!(wish, Some("preview" | "confirmed")) {
         filled.asks = true;
         let page = page(&site, &user, &entry, &filled, None, &Shown::default()).await?;
         return Ok(page.into_response());
     }
     let params = param::json(entry.preset.params.iter(), &form);
+    let kind = is_check.then_some(JobKind::Check);
     let answer = if wish == Some("preview") {
         preview(&site, &user, &name, params, &filled)
             .await
             .map(|preview| Answer::Preview(Box::new(preview)))
     } else if let Some(run) = &filled.run {
-        let may_queue = matches!(wish, Some("queue" | "confirmed"));
-        queue_run(&site, &user, &name, params, (&filled, run), may_queue).await
+        let may_queue = is_check || matches!(wish, Some("queue" | "confirmed"));
+        queue_run(
+            &site,
+            &user,
+            &name,
+            params,
+            (&filled, run),
+            (may_queue, kind),
+        )
+        .await
     } else {
-        queue(&site, &user, name, params, &filled)
+        queue(&site, &user, name, params, &filled, kind)
             .await
             .map(|id| Answer::Queued(format!("/jobs/{id}")))
     };
@@ -170,18 +181,31 @@ async fn queue_run(
     preset: &str,
     params: Map<String, Value>,
     (filled, run): (&FormValues, &RunFields),
-    may_queue: bool,
+    (may_queue, kind): (bool, Option<JobKind>),
 ) -> Result<Answer, ApiError> {
     let mut faults = FieldErrors::default();
     let expiry = expiry_of(&filled.expiry)?;
     let times = ClaimTimes::check(filled.not_before(), expiry, &mut faults);
     faults.into_result()?;
-    let request = run.request(preset, params, timeout_of(&filled.timeout)?, times)?;
-    let submitted = run.submit(site, user, request, &filled.key, may_queue);
+    let request = RunRequest {
+        kind,
+        ..run.request(preset, params, timeout_of(&filled.timeout)?, times)?
+    };
+    let key = key_for(filled, kind);
+    let submitted = run.submit(site, user, request, &key, may_queue);
     Ok(match submitted.await? {
         Submitted::Queued(id) => Answer::Queued(format!("/runs/{id}")),
         Submitted::Matched(matched) => Answer::Matched(matched),
     })
+}
+
+/// The Idempotency-Key of the form's job. A check has its own, so that the same form can then queue
+/// the job.
+fn key_for(filled: &FormValues, kind: Option<JobKind>) -> String {
+    match kind {
+        Some(JobKind::Check) if !filled.key.is_empty() => format!("{}-check", filled.key),
+        _ => filled.key.clone(),
+    }
 }
 
 async fn queue(
@@ -190,6 +214,7 @@ async fn queue(
     preset: String,
     params: Map<String, Value>,
     filled: &FormValues,
+    kind: Option<JobKind>,
 ) -> Result<String, ApiError> {
     if filled.node.is_empty() {
         return Err(
@@ -199,17 +224,18 @@ async fn queue(
     let timeout_seconds = timeout_of(&filled.timeout)?;
     let not_before = filled.not_before();
     let expires_in_seconds = expiry_of(&filled.expiry)?;
-    let body = serde_json::json!({"preset": preset, "nodeId": filled.node, "params": params, "timeoutSeconds": timeout_seconds,
+    let body = serde_json::json!({"preset": preset, "nodeId": filled.node, "kind": kind, "params": params, "timeoutSeconds": timeout_seconds,
         "notBefore": not_before, "expiresInSeconds": expires_in_seconds});
     let request = QueueRequest {
         preset,
         node_id: filled.node.clone(),
         params: Some(params.into()),
+        kind,
         timeout_seconds,
         not_before: not_before.map(str::to_owned),
         expires_in_seconds,
     };
-    let key = filled.key.clone();
+    let key = key_for(filled, kind);
     let idempotency = (!key.is_empty()).then_some(Idempotency { key, body });
     match site.jobs.queue(user, request, idempotency).await {
         Ok(QueueOutcome::New(job) | QueueOutcome::Existing(job)) => Ok(job.id),
@@ -396,6 +422,7 @@ fn form(
                 @if filled.run.is_some() { button.primary name="do" value="match" { "Show the nodes" } }
                 @else if filled.asks { button.danger name="do" value="confirmed" { "Queue it anyway" } }
                 @else { button.primary name="do" value="queue" data-ask=[ask.as_ref()] data-sure=[sure] { "Queue" } }
+                @if !filled.asks { button name="do" value="check" title="Asks each node which steps would run, and changes nothing" { "Check first" } }
                 button name="do" value="preview" formnovalidate { "Show the script" }
                 button name="do" value="schedule" formnovalidate formaction=(format!("/schedules/new?preset={}", preset.name)) { "Schedule this" }
             }

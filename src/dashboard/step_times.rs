@@ -64,6 +64,8 @@ fn cell(step: Option<&Step>) -> Markup {
         StepState::Failed => ("failed", "Failed"),
         StepState::VerifyFailed => ("failed", "Verify failed"),
         StepState::Cancelled => ("cancelled", "Cancelled"),
+        StepState::WouldRun => ("waiting", "Would run"),
+        StepState::CantTell => ("cancelled", "Can't tell"),
     };
     html! {
         span.state data-state=(state) { (word) }

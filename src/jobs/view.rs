@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::http::grouped;
-use crate::store::job::{HoldKind, Holds, Job, JobKind, JobStatus};
+use crate::store::job::{CheckResult, HoldKind, Holds, Job, JobKind, JobStatus};
 
 /// A job, without its script and output. A field without a value is `null`, never absent.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -97,6 +97,9 @@ pub struct JobView {
     /// job runs, if bytes are missing, and if the agent is older.
     #[schema(required = true)]
     pub output_verified: Option<bool>,
+    /// What a check found; null before its end, and for any other job.
+    #[schema(required = true)]
+    pub check_result: Option<CheckResult>,
 }
 
 /// The key with which a person signed a job.
@@ -192,6 +195,7 @@ impl From<Job> for JobView {
             stdout_dropped: job.stdout.dropped,
             stderr_dropped: job.stderr.dropped,
             output_verified: job.proof.verified,
+            check_result: job.check_result,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The lines with which a script announces its steps, as [`render`](super::render) writes them.
 //! Readers of a job's output parse them with [`hyprbox_protocol::parse_step_line`].
 
-use hyprbox_protocol::{STEP_LINE_PREFIX, parse_step_line};
+use hyprbox_protocol::{CheckState, STEP_LINE_PREFIX, parse_step_line};
+
+/// Occurs in the script of a check only.
+pub(super) const CHECK_MARK: &str = "\nhyprbox_ask() {\n";
 
 /// Prefix of a step's lines: `==> [2/5]`.
 pub(super) fn label(number: usize, of: usize) -> String {
@@ -10,6 +13,7 @@ pub(super) fn label(number: usize, of: usize) -> String {
 
 /// The names of the steps that a rendered script announces, in order.
 pub fn script_steps(script: &str) -> Vec<String> {
+    let is_check = script.contains(CHECK_MARK);
     let mut steps: Vec<String> = Vec::new();
     for line in script.lines() {
         let text = line
@@ -22,7 +26,8 @@ pub fn script_steps(script: &str) -> Vec<String> {
             continue;
         };
         if usize::try_from(step.number) == Ok(steps.len() + 1) {
-            steps.push(step.name.to_owned());
+            let found = CheckState::split(step.name).filter(|_| is_check);
+            steps.push(found.map_or(step.name, |(name, _)| name).to_owned());
         }
     }
     steps

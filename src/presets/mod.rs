@@ -14,6 +14,7 @@
 //! | `git` | the commit of a folder that is a git checkout |
 //! | [`params`] | a request's JSON params against the preset → [`Values`], or every error at once |
 //! | [`mod@render`] | preset + values → the job's script; pure |
+//! | `render_check` | preset + values → the script that only asks what is done |
 //! | `announce` | the lines with which a script announces its steps |
 //! | [`mod@check`] | the linter for people who write presets |
 //! | [`view`] | presets in the API |
@@ -29,6 +30,7 @@ mod locate;
 pub mod params;
 mod parse;
 pub mod render;
+mod render_check;
 pub mod schema;
 mod shape;
 pub mod view;
@@ -42,6 +44,7 @@ pub use catalog::{Catalog, CatalogEntry, Origin, SavedInfo, SavedText, Snapshot}
 pub use folder::FileError;
 pub use params::{ParamErrors, Values, check_secret};
 pub use render::{Script, render, script_sha256};
+pub use render_check::render_check;
 pub use schema::{
     DEFAULT_TIMEOUT_SECONDS, Fault, MAX_FILE_BYTES, Param, ParamKind, ParamValue, Preset, Risk,
     Step, TIMEOUT_RANGE,

@@ -78,10 +78,15 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
     let count = preset.steps.len();
     for (index, step) in preset.steps.iter().enumerate() {
         line!("# Step {} of {count}: {}", index + 1, step.name);
-        text.push_str(&functions(index + 1, step));
+        text.push_str(&functions(index + 1, parts(step)));
         line!();
     }
-    text.push_str(&completeness_check(preset));
+    let functions = preset
+        .steps
+        .iter()
+        .enumerate()
+        .flat_map(|(index, step)| parts(step).map(move |(part, _, _)| (index + 1, part)));
+    text.push_str(&completeness_check(functions));
     for (index, step) in preset.steps.iter().enumerate() {
         text.push_str(&call(index + 1, count, step));
         line!();
@@ -94,7 +99,7 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
 
 /// Bash reads the group to its end before it runs any of it. Without the EXIT trap, a truncated
 /// script would exit with 0 although nothing ran.
-const OPENING: &str = r#"set -euo pipefail
+pub(super) const OPENING: &str = r#"set -euo pipefail
 hyprbox_incomplete() {
   trap - DEBUG EXIT
   echo 'hyprbox: the script is incomplete, or a step is not valid bash by itself; nothing was run' >&2
@@ -108,7 +113,7 @@ trap - EXIT
 
 /// Ends the script on other distributions. /etc/os-release is read, not sourced: it could set any
 /// variable and run code. All characters that an ID can't have, such as quotes, are removed.
-fn guard(preset: &Preset) -> String {
+pub(super) fn guard(preset: &Preset) -> String {
     if preset.targets_any() {
         return "# For every Linux: no distro guard.\n\n".to_owned();
     }
@@ -175,7 +180,7 @@ fi
 }
 
 /// Every param except secrets, in the preset's order; a param without a value is empty.
-fn params(preset: &Preset, values: &Values) -> String {
+pub(super) fn params(preset: &Preset, values: &Values) -> String {
     let mut text = String::new();
     for param in &preset.params {
         if param.kind == ParamKind::Secret {
@@ -241,7 +246,7 @@ hyprbox_failed() {
 
 /// If a step's subshell is killed, bash prints the subshell's whole text, as bash has rewritten it.
 /// Of a signal that has a trap it prints only the name, also of SIGKILL, whose trap never runs.
-const KILLED: &str = "# Keeps bash from printing the text of a step that is killed.
+pub(super) const KILLED: &str = "# Keeps bash from printing the text of a step that is killed.
 # shellcheck disable=SC2173
 trap : KILL
 
@@ -253,11 +258,14 @@ const REPORT_FAILURE: &str =
 /// As in `run`, but turns `set -e` on again.
 const REPORT_FAILURE_IN_VERIFY: &str = "set -eE; trap 'hyprbox_failed \"$?\" \"$LINENO\" \"$BASH_COMMAND\" \"${PIPESTATUS[@]}\"' ERR\n";
 
+/// See the module's documentation.
+pub(super) const UNLESS_FIRST: &str = "set +o pipefail\n";
+
 /// The parts of a step in the order in which they run, each with the beginning of its subshell.
 /// `run` inherits `set -e`; the script turns it off around `verify`, so `verify` turns it on again.
-fn parts(step: &Step) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
+fn parts(step: &Step) -> impl Iterator<Item = (&str, &str, &str)> {
     [
-        ("unless", "set +o pipefail\n", step.unless.as_deref()),
+        ("unless", UNLESS_FIRST, step.unless.as_deref()),
         ("run", REPORT_FAILURE, Some(step.run.as_str())),
         ("verify", REPORT_FAILURE_IN_VERIFY, step.verify.as_deref()),
     ]
@@ -267,9 +275,12 @@ fn parts(step: &Step) -> impl Iterator<Item = (&'static str, &'static str, &str)
 
 /// The step's texts as functions whose bodies are subshells. The newline before `)` ends a comment
 /// on the last line.
-fn functions(number: usize, step: &Step) -> String {
+pub(super) fn functions<'p>(
+    number: usize,
+    parts: impl Iterator<Item = (&'p str, &'p str, &'p str)>,
+) -> String {
     let mut text = String::new();
-    for (part, first, body) in parts(step) {
+    for (part, first, body) in parts {
         let body = body.trim_end_matches('\n');
         let _ = writeln!(text, "hyprbox_{number}_{part}() (\n{first}{body}\n)");
     }
@@ -279,7 +290,7 @@ fn functions(number: usize, step: &Step) -> String {
 /// Precedes the functions. `functrace` makes subshells inherit the DEBUG trap, which permits only
 /// the command that removes it. The EXIT trap catches a step that closes the group and hides the
 /// rest: `) }<<'EOF'`.
-const ONLY_DEFINITIONS: &str = r#"# Only definitions follow: any command that runs here has broken out of its step.
+pub(super) const ONLY_DEFINITIONS: &str = r#"# Only definitions follow: any command that runs here has broken out of its step.
 trap hyprbox_incomplete EXIT
 set -o functrace
 trap '[[ $BASH_COMMAND == "trap - DEBUG" ]] || hyprbox_incomplete' DEBUG
@@ -287,12 +298,10 @@ trap '[[ $BASH_COMMAND == "trap - DEBUG" ]] || hyprbox_incomplete' DEBUG
 "#;
 
 /// Follows the functions.
-fn completeness_check(preset: &Preset) -> String {
+pub(super) fn completeness_check<'p>(functions: impl Iterator<Item = (usize, &'p str)>) -> String {
     let mut names = String::new();
-    for (index, step) in preset.steps.iter().enumerate() {
-        for (part, _, _) in parts(step) {
-            let _ = write!(names, " hyprbox_{}_{part}", index + 1);
-        }
+    for (number, part) in functions {
+        let _ = write!(names, " hyprbox_{number}_{part}");
     }
     format!(
         "trap - DEBUG\n\
@@ -339,7 +348,7 @@ fn call(number: usize, count: usize, step: &Step) -> String {
 }
 
 /// `value` as one word of bash, in single quotes, in which only the closing quote is special.
-fn quote(value: &str) -> String {
+pub(super) fn quote(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 

@@ -65,6 +65,15 @@ impl Preset {
             || self.derivatives && id_like.split_ascii_whitespace().any(is_target)
     }
 
+    /// The preset with the params that a check takes: all but the secrets.
+    pub fn without_secrets(&self) -> Self {
+        let mut preset = self.clone();
+        preset
+            .params
+            .retain(|param| param.kind != ParamKind::Secret);
+        preset
+    }
+
     pub fn param(&self, name: &str) -> Option<&Param> {
         self.params.iter().find(|param| param.name == name)
     }

@@ -228,7 +228,9 @@ impl Runs {
     ) -> Result<RenderedRun, RunError> {
         let checked = request.check_all(&mut faults);
         let params = request.params.clone().unwrap_or_default();
-        let preset = self.render(request.preset.clone(), params, faults).await?;
+        let preset = self
+            .render_for(request.kind, request.preset.clone(), params, faults)
+            .await?;
         Ok(RenderedRun::new(request, checked, preset))
     }
 
@@ -287,7 +289,7 @@ impl Runs {
             id: uuid::Uuid::now_v7().to_string(),
             preset: request.preset,
             params: Value::Object(rendered.params).to_string(),
-            kind: JobKind::Apply,
+            kind: request.kind.unwrap_or(JobKind::Apply),
             selector: request.selector,
             plan: serde_json::to_string(&rendered.plan).unwrap_or_default(),
             if_offline: request.if_offline.map_or("wait", super::IfOffline::as_str),

@@ -137,7 +137,7 @@ fn request_of(run: &Run, params: NamedValues, nodes: Vec<String>) -> RunRequest 
         params: Some(params),
         nodes: Some(nodes.into_iter().collect::<NodeIds>()),
         selector: None,
-        kind: None,
+        kind: Some(run.kind),
         plan: Some(PlanRequest::from(&Plan::stored(&run.plan))),
         if_offline: (run.if_offline == "skip").then_some(IfOffline::Skip),
         not_before: None,

@@ -15,6 +15,7 @@ mod auth;
 mod backup;
 mod caddy;
 mod cancel;
+mod check_jobs;
 mod claim;
 mod cli;
 mod complete;

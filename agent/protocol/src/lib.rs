@@ -47,8 +47,8 @@ pub use setting::bad_setting;
 pub use shipped::{ShippedAgent, ShippedFile};
 pub use slug::is_slug;
 pub use step_line::{
-    STEP_DONE, STEP_LINE_MAX, STEP_LINE_PREFIX, STEP_VERIFY_FAILED, StepLine, StepOrder,
-    failed_verify, parse_step_line,
+    CheckState, STEP_DONE, STEP_LINE_MAX, STEP_LINE_PREFIX, STEP_VERIFY_FAILED, StepLine,
+    StepOrder, failed_verify, parse_step_line,
 };
 pub use step_scanner::StepScanner;
 pub use utf8::last_character_boundary;

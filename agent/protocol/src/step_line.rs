@@ -2,6 +2,8 @@
 //! supervisor, the server and the command line parse them. `assets/steps.js` follows the same
 //! rules.
 
+use serde::{Deserialize, Serialize};
+
 /// What every line about a step begins with.
 pub const STEP_LINE_PREFIX: &str = "==> [";
 /// Suffix of a step that is skipped because it is already done.
@@ -24,6 +26,43 @@ pub struct StepLine<'l> {
     pub name: &'l str,
     /// Whether the step is skipped because it is already done.
     pub is_done: bool,
+}
+
+/// What a check found about a step. Its line is printed once that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum CheckState {
+    /// The step is already done.
+    Ok,
+    /// The step would run.
+    WouldRun,
+    /// The step has no `unless`, needs a secret to know, or took longer than a minute.
+    CantTell,
+}
+
+impl CheckState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Ok, Self::WouldRun, Self::CantTell];
+
+    /// The state in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::WouldRun => "would run",
+            Self::CantTell => "can't tell",
+        }
+    }
+
+    /// Splits the name that a check prints, such as `Set the SSH port (would run)`, into the step's
+    /// name and the state. `None` if it has no state.
+    pub fn split(printed: &str) -> Option<(&str, Self)> {
+        let (name, state) = printed.strip_suffix(')')?.rsplit_once(" (")?;
+        let state = Self::ALL
+            .into_iter()
+            .find(|known| known.as_str() == state)?;
+        Some((name, state))
+    }
 }
 
 /// Parses a line of stdout that announces a step. A script may print such lines itself: a
@@ -100,6 +139,17 @@ mod tests {
         assert_eq!((done.name, done.is_done), ("Update", true));
         assert_eq!(failed_verify("==> [3/5] verify failed: Update"), Some(3));
         assert_eq!(failed_verify("==> [3/5] Update"), None);
+    }
+
+    #[test]
+    fn a_checks_line_has_a_state() {
+        for state in CheckState::ALL {
+            let printed = format!("Set (x) (ok) ({})", state.as_str());
+            assert_eq!(CheckState::split(&printed), Some(("Set (x) (ok)", state)));
+        }
+        for other in ["", "Set", "Set (maybe)", "(ok)", "Set (ok) ", "Set(ok)"] {
+            assert_eq!(CheckState::split(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 pub(super) use request::{RunRequest, Target};
+pub(super) use words::nodes;
 
 use self::follow::FollowRun;
 use self::reading::nodes_of;
@@ -290,7 +291,7 @@ pub(super) async fn exec(
 }
 
 /// Posts a request that queues a run, until the server has answered.
-async fn post(
+pub(super) async fn post(
     client: &Client,
     path: &str,
     body: &Value,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::args::Plan;
 use crate::cli::runs::words;
 use crate::clock::Timestamp;
+use crate::store::job::JobKind;
 
 /// The nodes of a run.
 pub(in crate::cli) enum Target {
@@ -27,6 +28,7 @@ impl fmt::Display for Target {
 /// The run to queue.
 pub(in crate::cli) struct RunRequest {
     pub(in crate::cli) preset: String,
+    pub(in crate::cli) kind: JobKind,
     pub(in crate::cli) target: Target,
     pub(in crate::cli) params: Map<String, Value>,
     pub(in crate::cli) plan: Plan,
@@ -37,11 +39,14 @@ pub(in crate::cli) struct RunRequest {
 
 impl RunRequest {
     /// What the user has not chosen is left to the server.
-    pub(super) fn body(&self) -> Value {
+    pub(in crate::cli) fn body(&self) -> Value {
         let mut body = json!({"preset": self.preset, "params": self.params});
         match &self.target {
             Target::Nodes(nodes) => body["nodes"] = json!(nodes),
             Target::Selector(selector) => body["selector"] = json!(selector),
+        }
+        if self.kind == JobKind::Check {
+            body["kind"] = json!(self.kind);
         }
         let plan = self.plan.json();
         if !plan.is_empty() {

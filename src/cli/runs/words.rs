@@ -15,7 +15,7 @@ use crate::store::run::{RunCounts, RunStatus};
 const FAILED_MAX: usize = 20;
 
 /// `1 node`, `12 nodes`
-pub(super) fn nodes(count: u64) -> String {
+pub(in crate::cli) fn nodes(count: u64) -> String {
     self::count(count, "node", "nodes")
 }
 

@@ -387,6 +387,7 @@ mod tests {
             ran_ms: None,
             signed_by: None,
             proof: OutputProof::default(),
+            check_result: None,
             params: "{}".into(),
         }
     }

@@ -14,7 +14,7 @@ use crate::jobs::life::claim_times::ClaimTimes;
 use crate::jobs::life::sign::{SealedSecrets, Statement};
 use crate::jobs::notices::report_wait_of_job;
 use crate::jobs::{JobError, Jobs};
-use crate::presets::{ONE_OFF, Preset, Script, Values, render};
+use crate::presets::{ONE_OFF, ParamKind, Preset, Script, Values, render, render_check};
 use crate::signing::{CurrentKey, Signed};
 use crate::store::id::{JobId, UserId};
 use crate::store::idempotency::{self, StoredKey};
@@ -41,6 +41,10 @@ pub struct QueueRequest {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub params: Option<NamedValues>,
+    /// `apply`, the default, or `check`: only asks whether each step is already done, and takes no
+    /// secrets.
+    #[serde(default)]
+    pub kind: Option<JobKind>,
     /// 1 to 604,800; the preset's timeout if absent.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 604_800)]
@@ -124,7 +128,7 @@ impl Jobs {
             script: rendered.script.text,
             run_id: None,
             batch: None,
-            kind: JobKind::Apply,
+            kind: request.kind.unwrap_or(JobKind::Apply),
             not_before: None,
             expires_at: None,
             holds: Holds::NONE,
@@ -180,7 +184,9 @@ impl Jobs {
             &mut faults,
         );
         let params = request.params.clone().unwrap_or_default();
-        let preset = self.render(request.preset.clone(), params, faults).await?;
+        let preset = self
+            .render_for(request.kind, request.preset.clone(), params, faults)
+            .await?;
         let timeout_seconds = request
             .timeout_seconds
             .and_then(|given| u64::try_from(given).ok());
@@ -194,10 +200,21 @@ impl Jobs {
         Ok((rendered, times))
     }
 
-    /// Renders a preset with params. Returns every fault of the params at once, with the `faults`
-    /// of the request's other fields.
+    /// Renders what applies a preset; see [`Jobs::render_for`].
     pub async fn render(
         &self,
+        name: String,
+        params: NamedValues,
+        faults: FieldErrors,
+    ) -> Result<RenderedPreset, JobError> {
+        self.render_for(None, name, params, faults).await
+    }
+
+    /// Renders a preset with params, for a job of this kind. Returns every fault of the params at
+    /// once, with the `faults` of the request's other fields. A check drops secrets.
+    pub async fn render_for(
+        &self,
+        kind: Option<JobKind>,
         name: String,
         mut params: NamedValues,
         mut faults: FieldErrors,
@@ -215,8 +232,20 @@ impl Jobs {
             let entry = presets
                 .get(&name)
                 .ok_or_else(|| JobError::no_preset(&presets, &name))?;
+            let is_check = kind == Some(JobKind::Check);
+            if is_check {
+                let preset = &entry.preset;
+                let is_kept = |name: &String| {
+                    let param = preset.param(name);
+                    param.is_none_or(|param| param.kind != ParamKind::Secret)
+                };
+                params.kept.retain(|name, _| is_kept(name));
+            }
             stored.resolve(entry, &mut params.kept, &mut faults)?;
-            let (script, values) = render_with(&entry.preset, &params, faults)?;
+            let (script, values) = match is_check {
+                true => render_check_with(&entry.preset, &params, faults)?,
+                false => render_with(&entry.preset, &params, faults)?,
+            };
             Ok(RenderedPreset {
                 script,
                 values,
@@ -237,22 +266,43 @@ impl Jobs {
 pub(in crate::jobs) fn render_with(
     preset: &Preset,
     params: &NamedValues,
-    mut faults: FieldErrors,
+    faults: FieldErrors,
 ) -> Result<(Script, Values), JobError> {
+    let values = check_params(preset, params, faults)?;
+    deliverable(render(preset, &values), values)
+}
+
+/// Renders the check of a preset, like [`render_with`].
+fn render_check_with(
+    preset: &Preset,
+    params: &NamedValues,
+    faults: FieldErrors,
+) -> Result<(Script, Values), JobError> {
+    let values = check_params(&preset.without_secrets(), params, faults)?;
+    deliverable(render_check(preset, &values), values)
+}
+
+fn check_params(
+    preset: &Preset,
+    params: &NamedValues,
+    mut faults: FieldErrors,
+) -> Result<Values, JobError> {
     let checked = Values::check(preset, &params.kept);
-    let values = match checked {
+    match checked {
         // `params.more` counts names beyond those kept, which no preset has.
-        Ok(values) if faults.is_empty() && params.more == 0 => values,
+        Ok(values) if faults.is_empty() && params.more == 0 => Ok(values),
         checked => {
             if params.more > 0 && checked.is_ok() {
                 faults.add("params", "has more names than a preset can have params");
             }
             faults.extend(checked.err().into_iter().flat_map(|errors| errors.fields));
             faults.add_unnamed(params.more);
-            return Err(JobError::Fields(faults));
+            Err(JobError::Fields(faults))
         }
-    };
-    let script = render(preset, &values);
+    }
+}
+
+fn deliverable(script: Script, values: Values) -> Result<(Script, Values), JobError> {
     let mut faults = FieldErrors::default();
     faults.check(
         is_deliverable(&script, values.secrets()),

@@ -3,14 +3,14 @@
 //! `assets/steps.js` follows the same rules while a job's page is open.
 
 use hyprbox_protocol::{
-    PerStream, STEP_LINE_MAX, StepOrder, Stream, failed_verify, parse_step_line,
+    CheckState, PerStream, STEP_LINE_MAX, StepOrder, Stream, failed_verify, parse_step_line,
 };
 
 use crate::clock::Timestamp;
 use crate::jobs::log::window::{OutputEnd, WindowReader, joined};
 use crate::jobs::{JobError, JobView, Jobs};
 use crate::store::Tx;
-use crate::store::job::{self, Job, JobStatus};
+use crate::store::job::{self, Job, JobKind, JobStatus};
 use crate::store::job_step::{self, AnnouncedStep};
 use crate::store::output::{StoredChunk, stamp_time};
 
@@ -32,6 +32,20 @@ pub enum StepState {
     VerifyFailed,
     /// The job was cancelled in this step.
     Cancelled,
+    /// A check found that the step would run.
+    WouldRun,
+    /// A check could not tell whether the step would run.
+    CantTell,
+}
+
+impl From<CheckState> for StepState {
+    fn from(found: CheckState) -> Self {
+        match found {
+            CheckState::Ok => Self::AlreadyDone,
+            CheckState::WouldRun => Self::WouldRun,
+            CheckState::CantTell => Self::CantTell,
+        }
+    }
 }
 
 impl StepState {
@@ -73,11 +87,11 @@ pub struct StepDuration {
 }
 
 impl Step {
-    /// How long the step took, if it has ended and was not already done.
+    /// How long the step took, if it has ended and has run.
     pub fn duration(&self) -> Option<StepDuration> {
-        let ended_at = self
-            .ended_at
-            .filter(|_| self.state != StepState::AlreadyDone)?;
+        use StepState::{AlreadyDone, CantTell, WouldRun};
+        let has_run = !matches!(self.state, AlreadyDone | WouldRun | CantTell);
+        let ended_at = self.ended_at.filter(|_| has_run)?;
         let arrivals = ended_at.millis_since(self.began_at).max(0);
         let exact = self.exact_ms.and_then(|ms| i64::try_from(ms).ok());
         Some(StepDuration {
@@ -137,6 +151,10 @@ fn of_announced(announced: Vec<AnnouncedStep>, job: &Job, is_verify_failed: bool
         _ => step.arrived_at,
     };
     let is_terminal = job.status.is_terminal();
+    let found = |step: &AnnouncedStep| match job.kind {
+        JobKind::Check => CheckState::split(&step.name).map(|(_, found)| found.into()),
+        JobKind::Apply => None,
+    };
     let ends: Vec<(Option<Timestamp>, Option<u64>)> = announced
         .iter()
         .skip(1)
@@ -155,12 +173,13 @@ fn of_announced(announced: Vec<AnnouncedStep>, job: &Job, is_verify_failed: bool
             .1
             .zip(step.began_ms)
             .and_then(|(end, began)| end.checked_sub(began)),
-        name: step.name,
-        state: match (step.is_done, end.0) {
-            (true, _) => StepState::AlreadyDone,
-            (false, Some(_)) => StepState::Done,
-            (false, None) => StepState::Running,
+        state: match (found(&step), step.is_done, end.0) {
+            (Some(found), _, _) => found,
+            (None, true, _) => StepState::AlreadyDone,
+            (None, false, Some(_)) => StepState::Done,
+            (None, false, None) => StepState::Running,
         },
+        name: step.name,
     });
     let mut steps: Vec<Step> = steps.collect();
     if let Some(last) = steps.last_mut()
@@ -174,6 +193,8 @@ fn of_announced(announced: Vec<AnnouncedStep>, job: &Job, is_verify_failed: bool
 /// The state of the last step once the job has ended.
 fn final_state(state: StepState, status: JobStatus, is_verify_failed: bool) -> StepState {
     match status {
+        // What a check found stays.
+        _ if matches!(state, StepState::WouldRun | StepState::CantTell) => state,
         JobStatus::Succeeded if state == StepState::AlreadyDone => StepState::AlreadyDone,
         JobStatus::Succeeded => StepState::Done,
         JobStatus::Failed if is_verify_failed => StepState::VerifyFailed,
@@ -406,6 +427,7 @@ mod tests {
                 Failed => "failed",
                 VerifyFailed => "verify failed",
                 Cancelled => "cancelled",
+                StepState::WouldRun | StepState::CantTell => "of a check",
             };
             let parsed: Vec<_> = parsed(&chunks, status)
                 .into_iter()

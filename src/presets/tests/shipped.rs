@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use super::bash::{run_script, values};
-use crate::presets::{Catalog, Origin, PresetList, render};
+use crate::presets::{Catalog, Origin, PresetList, render, render_check};
 
 /// Params for presets that require some, or that have a second path worth a snapshot.
 fn params(preset: &str) -> Value {
@@ -122,13 +122,18 @@ fn scripts_are_clean_in_shellcheck() {
     for entry in catalog.entries() {
         let name = &entry.preset.name;
         for params in variations(name) {
-            let script = render(&entry.preset, &values(&entry.preset, params.clone())).text;
-            match shellcheck(&script) {
-                Ok(findings) if findings.is_empty() => {}
-                Ok(findings) => found.push_str(&format!("{name} {params}:\n{findings}")),
-                Err(error) => {
-                    assert!(std::env::var_os("CI").is_none(), "shellcheck: {error}");
-                    return;
+            let values = values(&entry.preset, params.clone());
+            for script in [
+                render(&entry.preset, &values),
+                render_check(&entry.preset, &values),
+            ] {
+                match shellcheck(&script.text) {
+                    Ok(findings) if findings.is_empty() => {}
+                    Ok(findings) => found.push_str(&format!("{name} {params}:\n{findings}")),
+                    Err(error) => {
+                        assert!(std::env::var_os("CI").is_none(), "shellcheck: {error}");
+                        return;
+                    }
                 }
             }
         }

@@ -24,5 +24,5 @@ pub use query::{
     recent_work, running, running_on, running_since, runs_with_expired, script, signatures,
     still_running, still_running_on, unfinished,
 };
-pub use record::{Job, JobKind, JobStatus, OutputProof, PresetSource, StreamCounts};
+pub use record::{CheckResult, Job, JobKind, JobStatus, OutputProof, PresetSource, StreamCounts};
 pub(in crate::store) use record::{job_columns, job_of_row};

@@ -212,8 +212,34 @@ pub struct Job {
     /// The key of the person who signed the job: a JSON object.
     pub signed_by: Option<String>,
     pub proof: OutputProof,
+    /// What an ended check found.
+    pub check_result: Option<CheckResult>,
     /// The parameters used, as a JSON object.
     pub params: String,
+}
+
+/// What a check found: the number of steps in each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckResult {
+    /// Steps that are already done.
+    pub ok: u64,
+    /// Steps that would run.
+    pub would_run: u64,
+    /// Steps that can't tell: no `unless`, a secret is needed, or a minute was not enough.
+    pub cant_tell: u64,
+}
+
+impl FromValue for CheckResult {
+    fn from_value(value: Value) -> Option<Self> {
+        let counts = String::from_value(value)?;
+        let mut counts = counts.split(' ').map(|count| count.parse().ok());
+        Some(Self {
+            ok: counts.next()??,
+            would_run: counts.next()??,
+            cant_tell: counts.next()??,
+        })
+    }
 }
 
 /// What shows whether the kept output is complete and as the script wrote it.
@@ -302,6 +328,7 @@ pub(in crate::store) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
             verified: row.take()?,
             states: PerStream::new(row.take()?, row.take()?),
         },
+        check_result: row.take()?,
         params: row.take()?,
     })
 }

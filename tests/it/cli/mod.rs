@@ -11,6 +11,7 @@ mod every_command;
 mod follow;
 mod login;
 mod nodes;
+mod plan;
 mod program;
 mod questions;
 mod queue;
