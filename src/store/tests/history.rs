@@ -138,7 +138,8 @@ fn fill(tx: &mut dyn Tx, from: i64, upto: i64) -> Result<(), StoreError> {
         "{numbers} INSERT INTO audit_entries (id, at, actor, action, job_id, node_id)
          SELECT {ID}, $3, 'u@example.org', 'job.queue', {ID}, 'n' || CAST(n % {NODES} AS TEXT) FROM numbers"
     );
-    let at = now().plus_millis(-86_400_000 + from);
+    // Not within the last day, the hours of which are counted.
+    let at = now().plus_millis(-2 * 86_400_000 + from);
     tx.execute(&Statement::composed(jobs), values![from, upto, at])?;
     let data: &[u8] = b"hi!\n";
     tx.execute(&Statement::composed(chunks), values![from, upto, at, data])?;
