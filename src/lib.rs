@@ -2,9 +2,10 @@
 //! script, exactly one agent claims the job, its output streams through the server to viewers, and
 //! the job stays readable.
 //!
-//! Imports point one way: `store ← http ← auth ← audit, hub, ledger, presets, nodes, outbox ← jobs ←
-//! runs, schedules, notify ← ops, dashboard ← app ← main`. `cli` is an HTTP client of the server and
-//! imports only its types. The map, and the path of a job through it, are in docs/architecture.md.
+//! Imports point one way: `store ← http ← auth ← audit, hub, ledger, presets, nodes, outbox ←
+//! jobs ← runs, schedules, notify ← ops, dashboard ← app ← main`. `cli` is an HTTP client of the
+//! server and imports only its types. The map, and the path of a job through it, are in
+//! docs/architecture.md.
 
 pub mod app;
 pub mod audit;
