@@ -1,5 +1,5 @@
-//! Builds the server from its parts and serves. One file, because the start is one sequence of steps
-//! that depend on one another.
+//! Builds the server from its parts and serves. One file, because the start is one sequence of
+//! steps that depend on one another.
 
 mod background;
 mod server_lock;
