@@ -334,13 +334,11 @@ impl Settings {
                     if let Err(rule) = (field.check)(&value) {
                         faults.add(path, rule);
                     }
-                    match value {
-                        Value::String(secret) if field.is_secret => {
-                            self.secrets.insert(name.to_owned(), secret);
-                        }
-                        value => {
-                            self.plain.insert(name.to_owned(), value);
-                        }
+                    if field.is_secret {
+                        let secret = text(&value).to_owned();
+                        self.secrets.insert(name.to_owned(), secret);
+                    } else {
+                        self.plain.insert(name.to_owned(), value);
                     }
                 }
             }

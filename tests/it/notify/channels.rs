@@ -40,7 +40,7 @@ fn a_webhooks_secret_is_made_and_shown_once() {
     }
     assert_eq!(
         admin.get("/api/channels").ok().list("channels"),
-        [shown.clone()]
+        std::slice::from_ref(&shown)
     );
     assert!(!server.database().files_hold(secret));
 
