@@ -4,6 +4,8 @@
 //! that neither a step of the machine's clock nor a pause of the process makes a node, or a job's
 //! lease, look older than it is. Servers that share a database merge each other's records; the age
 //! of a record comes from the database's clock.
+//!
+//! One file, because everything here works on one locked map.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -189,8 +189,8 @@ impl Notifications {
         self.store.write(work).await
     }
 
-    /// The settings of a channel. Secret ones are missing if the key file is not the one that sealed
-    /// them.
+    /// The settings of a channel. Secret ones are missing if the key file is not the one that
+    /// sealed them.
     pub(super) fn open_settings(&self, channel: &Channel) -> Settings {
         let sealed = channel.sealed.as_deref();
         let opened = sealed.and_then(|sealed| self.unseal(&context(&channel.id), sealed));

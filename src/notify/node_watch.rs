@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::jobs::{Failures, find_with_load};
 use crate::nodes::Nodes;
 use crate::outbox::{EventKind, Message, Outbox, Rule, Subject, SubjectNodes};
+use crate::store::id::NodeId;
 use crate::store::{Change, StoreError, Tx, channel, node, node_alarm, rule};
 
 /// How often silences are read.
@@ -151,7 +152,7 @@ impl Notifications {
             let mut channels = Vec::new();
             for rule in offline_rules(tx, &outbox, &node_id, seconds)? {
                 let is_new = channel::find(tx, &rule.channel_id)?.is_some()
-                    && node_alarm::insert(tx, &rule.channel_id, &node_id, seen_at)?;
+                    && node_alarm::insert(tx, &rule.channel_id, NodeId(&*node_id), seen_at)?;
                 if is_new {
                     channels.push(rule.channel_id);
                 }

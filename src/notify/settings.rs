@@ -304,7 +304,8 @@ impl Settings {
         secret.or_else(|| self.plain.get(name)?.as_str())
     }
 
-    /// Applies a request to these settings of a channel. Returns a webhook's secret if one was made.
+    /// Applies a request to these settings of a channel. Returns a webhook's secret if one was
+    /// made.
     pub(super) fn apply(
         &mut self,
         kind: ChannelKind,

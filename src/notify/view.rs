@@ -75,8 +75,8 @@ pub struct RuleView {
     /// Only these schedules, by id; `null`: also what no schedule has made.
     #[schema(required = true)]
     pub schedules: Option<Vec<String>>,
-    /// Seconds after a node's last sign of life at which `node_offline` is sent; `null` without that
-    /// event.
+    /// Seconds after a node's last sign of life at which `node_offline` is sent; `null` without
+    /// that event.
     #[schema(required = true)]
     pub after_seconds: Option<u64>,
     /// When it was made.

@@ -2,11 +2,14 @@
 
 use serde_json::json;
 
-use super::slot::{PAUSED, STILL_RUNNING};
 use super::{ScheduleError, ScheduleRequest, ScheduleView};
 use crate::outbox::{EventKind, Message, Outbox, Subject, SubjectNodes};
 use crate::store::Tx;
 use crate::store::schedule::{Schedule, Slot, SlotOutcome};
+
+/// The details of slots that people have chosen.
+pub(super) const PAUSED: &str = "paused";
+pub(super) const STILL_RUNNING: &str = "still running";
 
 /// Reports due times that made no run: `missed` ones while the server was down, or the newest one,
 /// whose slot this is. Pauses and overlaps are what people have chosen, and a reason that lasts is

@@ -3,7 +3,7 @@
 
 use super::access::record;
 use super::due_times::DueTimes;
-use super::notices::report_missed;
+use super::notices::{PAUSED, STILL_RUNNING, report_missed};
 use super::request::{Missed, Overlap, ScheduleRequest};
 use super::{ScheduleError, Schedules};
 use crate::auth::{Role, User, maker_gone};
@@ -21,8 +21,6 @@ const COUNTED_MAX: u64 = 1_000_000;
 
 const DOWN: &str = "the server was down";
 const LATE: &str = "late";
-pub(super) const PAUSED: &str = "paused";
-pub(super) const STILL_RUNNING: &str = "still running";
 const NO_NODE: &str = "no node matched";
 const MAKER: &str = "the maker may no longer queue";
 

@@ -52,8 +52,8 @@ pub struct ScheduleView {
     /// The timeout of its jobs; `null`: that of the preset.
     #[schema(required = true)]
     pub timeout_seconds: Option<i64>,
-    /// The address to call when a run begins (with `/start` after its path), succeeds (as it is) and
-    /// fails (`/fail`).
+    /// The address to call when a run begins (with `/start` after its path), succeeds (as it is)
+    /// and fails (`/fail`).
     #[schema(required = true)]
     pub ping_url: Option<String>,
     /// Whether due times are skipped.

@@ -164,8 +164,8 @@ pub fn next_attempts(tx: &mut dyn Tx) -> Result<Vec<(String, Timestamp)>, StoreE
     Ok(pending.filter_map(|(id, at)| Some((id, at?))).collect())
 }
 
-/// Claims a channel's first delivery that is due, until `lost_at`; `None` if the channel has none or
-/// is paused.
+/// Claims a channel's first delivery that is due, until `lost_at`; `None` if the channel has none
+/// or is paused.
 pub fn claim_next(
     tx: &mut dyn Tx,
     channel_id: &str,

@@ -1,5 +1,6 @@
 //! The nodes of which a channel was sent `node_offline`, and no `node_online` since.
 
+use super::id::NodeId;
 use super::{Statement, StoreError, Tx, read_all, values};
 use crate::clock::Timestamp;
 
@@ -7,13 +8,13 @@ use crate::clock::Timestamp;
 pub fn insert(
     tx: &mut dyn Tx,
     channel_id: &str,
-    node_id: &str,
+    node_id: NodeId<&str>,
     at: Timestamp,
 ) -> Result<bool, StoreError> {
     static INSERT: Statement = Statement::new(
         "INSERT INTO node_alarms (channel_id, node_id, at) VALUES ($1, $2, $3) ON CONFLICT (channel_id, node_id) DO NOTHING",
     );
-    Ok(tx.execute(&INSERT, values![channel_id, node_id, at])? == 1)
+    Ok(tx.execute(&INSERT, values![channel_id, node_id.0, at])? == 1)
 }
 
 /// Returns each node with an alarm, and the time of the last one.

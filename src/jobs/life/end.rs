@@ -15,10 +15,10 @@ pub(in crate::jobs) struct EndEntry<'e> {
     pub(in crate::jobs) detail: &'e str,
 }
 
-/// Records, counts, reports and announces a job's end, in the transaction of the statement that has ended
-/// the job. Every end passes here: the agent's report, a cancel while QUEUED, an expiry, a lost
-/// lease, a timeout, a refusal, a failure by hand through the API, and the deletion of the node. If
-/// the end allows the job's run to go on, `runs` advances it in the same commit.
+/// Records, counts, reports and announces a job's end, in the transaction of the statement that
+/// has ended the job. Every end passes here: the agent's report, a cancel while QUEUED, an expiry,
+/// a lost lease, a timeout, a refusal, a failure by hand through the API, and the deletion of the
+/// node. If the end allows the job's run to go on, `runs` advances it in the same commit.
 pub(in crate::jobs) fn record_end(
     tx: &mut dyn Tx,
     runs: &RunAdvance,

@@ -184,7 +184,7 @@ fn a_message_outlives_a_server_that_is_killed_before_and_while_it_is_sent() {
     let first = receiver.nth(1);
     server.kill9();
     server.start_again();
-    let second = eventually_within(Duration::from_secs(15), "the repetition", || {
+    let second = eventually_within(Duration::from_secs(60), "the repetition", || {
         receiver.received().get(1).cloned()
     });
     assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
