@@ -58,6 +58,8 @@ impl StepState {
             Self::Failed => "failed",
             Self::VerifyFailed => "verify failed",
             Self::Cancelled => "cancelled",
+            Self::WouldRun => "would run",
+            Self::CantTell => "can't tell",
         }
     }
 }
