@@ -25,6 +25,9 @@ use crate::store::node::{self, Node};
 use crate::store::run::{self, NewRun};
 use crate::store::{Change, Tx, idempotency, job, server_state};
 
+/// The fault of a selector that matches nothing.
+pub const NO_MATCH: &str = "matches no node";
+
 /// The run of a request.
 #[derive(Debug)]
 pub enum CreateOutcome {
@@ -265,7 +268,7 @@ impl Runs {
             .filter(|node| selector.matches(node))
             .collect();
         let mut faults = FieldErrors::default();
-        faults.check(!nodes.is_empty(), "selector", "matches no node");
+        faults.check(!nodes.is_empty(), "selector", NO_MATCH);
         faults.check(
             nodes.len() <= NODES_MAX,
             "selector",

@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use control::RunAction;
 pub use control::cancel_run;
-pub use create::{CreateOutcome, PreparedRun};
+pub use create::{CreateOutcome, NO_MATCH, PreparedRun};
 pub use dry_run::{DryRun, DryRunNode};
 pub use error::RunError;
 pub use exec::ExecRequest;

@@ -70,7 +70,24 @@ impl Schedules {
         change: ScheduleChange,
         body: Map<String, Value>,
     ) -> Result<ScheduleView, ScheduleError> {
-        let find_id = id.clone();
+        // Each further round follows another person's change.
+        loop {
+            let changed = self.change_once(user, &id, change.paused, body.clone());
+            if let Some(changed) = changed.await? {
+                return Ok(changed);
+            }
+        }
+    }
+
+    /// `None` if the schedule's request was changed while this change was checked.
+    async fn change_once(
+        &self,
+        user: &User,
+        id: &str,
+        paused: Option<bool>,
+        body: Map<String, Value>,
+    ) -> Result<Option<ScheduleView>, ScheduleError> {
+        let find_id = id.to_owned();
         let before = self
             .store
             .read(move |tx| Ok::<_, ScheduleError>(schedule::find(tx, &find_id)?))
@@ -78,7 +95,7 @@ impl Schedules {
             .ok_or(ScheduleError::NotFound)?;
         // A pause needs no preset that can be rendered.
         let only_pause = body.keys().all(|field| field == "paused");
-        let resumes_only = only_pause && change.paused == Some(false);
+        let resumes_only = only_pause && paused == Some(false);
         if !(resumes_only && before.paused_because.is_some()) {
             check_owner(user, &before)?;
         }
@@ -90,7 +107,7 @@ impl Schedules {
                 .map_err(|error| ScheduleError::Malformed(error.to_string()))?;
             Some(self.check_request(request, merged).await?)
         };
-        let user = user.clone();
+        let (user, id) = (user.clone(), id.to_owned());
         let work = move |tx: &mut dyn Tx| {
             stored_secret::lock(tx)?;
             let mut schedule = match resumes_only {
@@ -102,6 +119,9 @@ impl Schedules {
             }
             let mut preset = None;
             if let Some(checked) = checked {
+                if schedule.request != before.request {
+                    return Ok(None);
+                }
                 preset = Some(checked.request.preset);
                 schedule.request = checked.json;
                 let times = (checked.request.cron, checked.zone);
@@ -110,7 +130,7 @@ impl Schedules {
                     schedule.next_due_at = checked.due_times.next(server_state::now(tx)?);
                 }
             }
-            if let Some(is_paused) = change.paused {
+            if let Some(is_paused) = paused {
                 schedule.is_paused = is_paused;
                 if schedule.paused_because.take().is_some() && !is_paused {
                     schedule.created_by.clone_from(&user.id);
@@ -118,14 +138,15 @@ impl Schedules {
                 }
             }
             schedule::update(tx, &schedule, preset.as_deref())?;
-            let action = match change.paused {
+            let action = match paused {
                 Some(true) if only_pause => "schedule.pause",
                 Some(false) if only_pause => "schedule.resume",
                 _ => "schedule.change",
             };
             let name = name_of(&schedule);
             record(tx, &user.email, action, &id, &name)?;
-            ScheduleView::read(tx, schedule)?.ok_or(ScheduleError::NotFound)
+            let view = ScheduleView::read(tx, schedule)?;
+            view.map(Some).ok_or(ScheduleError::NotFound)
         };
         self.store.write(work).await
     }

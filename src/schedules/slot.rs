@@ -10,7 +10,7 @@ use crate::auth::{Role, User, maker_gone};
 use crate::clock::Timestamp;
 use crate::http::FieldErrors;
 use crate::jobs::{JobError, RunAdvance};
-use crate::runs::{PreparedRun, RunError, RunOrigin, cancel_run};
+use crate::runs::{NO_MATCH, PreparedRun, RunError, RunOrigin, cancel_run};
 use crate::store::schedule::{self, Schedule, Slot, SlotOutcome};
 use crate::store::{Tx, run};
 
@@ -20,6 +20,8 @@ const SLOTS_MAX: usize = 1_000;
 const COUNTED_MAX: u64 = 1_000_000;
 
 const DOWN: &str = "the server was down";
+/// For due times at which the server was up, but could neither sign jobs nor write.
+const UNABLE: &str = "the server could not queue its run";
 const LATE: &str = "late";
 const NO_NODE: &str = "no node matched";
 const MAKER: &str = "the maker may no longer queue";
@@ -133,7 +135,7 @@ impl Schedules {
                 return Ok(None);
             }
             let before = schedule::last_slot(tx, &schedule.id)?;
-            write_older(tx, &schedule.id, &due, newest_at)?;
+            write_older(tx, &schedule.id, &due, newest_at, up_since)?;
             let (slot, queued) = match planned {
                 Err(slot) => (slot, None),
                 Ok(run) => {
@@ -193,7 +195,10 @@ impl Schedules {
                     }
                     prepared = self.prepare_run(&maker, run.clone(), origin.clone());
                 }
-                Err(RunError::Job(JobError::Store(error))) => return Err(error.into()),
+                // What an operator must fix is no fault of the schedule: the due time stays due.
+                Err(RunError::Job(
+                    error @ (JobError::Store(_) | JobError::CantSign(_) | JobError::CantSeal),
+                )) => return Err(error.into()),
                 Err(RunError::Job(JobError::Fields(faults))) => {
                     return Ok(Err(reason_of(faults)));
                 }
@@ -217,7 +222,7 @@ fn reason_of(faults: FieldErrors) -> String {
     let Err(error) = faults.into_result() else {
         return NO_NODE.to_owned();
     };
-    if error.fields.keys().any(|field| field == "selector") {
+    if error.fields.get("selector").map(String::as_str) == Some(NO_MATCH) {
         return NO_NODE.to_owned();
     }
     let faults: Vec<String> = error
@@ -237,19 +242,21 @@ fn slot(due_at: Timestamp, outcome: SlotOutcome, detail: &str) -> Slot {
     }
 }
 
-/// Writes the slots of the due times before the newest one: the server was down.
+/// Writes the slots of the due times before the newest one.
 fn write_older(
     tx: &mut dyn Tx,
     schedule_id: &str,
     due: &DueNow,
     newest_at: Timestamp,
+    up_since: Timestamp,
 ) -> Result<(), ScheduleError> {
+    let why = |at: Timestamp| if at < up_since { DOWN } else { UNABLE };
     if let Some((count, last)) = due.more {
-        let detail = format!("{DOWN}; this slot counts {count} due times");
+        let detail = format!("{}; this slot counts {count} due times", why(last));
         schedule::insert_slot(tx, schedule_id, &slot(last, SlotOutcome::Missed, &detail))?;
     }
     for at in due.kept.iter().filter(|at| **at != newest_at) {
-        schedule::insert_slot(tx, schedule_id, &slot(*at, SlotOutcome::Missed, DOWN))?;
+        schedule::insert_slot(tx, schedule_id, &slot(*at, SlotOutcome::Missed, why(*at)))?;
     }
     Ok(())
 }

@@ -379,6 +379,53 @@ fn a_selector_or_preset_that_fails_at_a_due_time_makes_a_skipped_slot() {
 }
 
 #[test]
+fn two_changes_at_the_same_moment_both_stay() {
+    let (_server, admin, _agent) = with_node();
+    let id = add(&admin, json!({}));
+    let path = format!("/api/schedules/{id}");
+    for round in 1..=20_i64 {
+        let change = |body: Value| {
+            let answer = admin.call("PATCH", &path).json(&body);
+            move || answer.ok()
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(change(json!({"timeoutSeconds": round})));
+            scope.spawn(change(json!({"expiresInSeconds": 60 + round})));
+            scope.spawn(change(json!({"params": {"text": round.to_string()}})));
+        });
+        let after = show(&admin, &id);
+        let fields = ["timeoutSeconds", "expiresInSeconds", "params"].map(|field| &after[field]);
+        let text = json!({"text": round.to_string()});
+        assert_eq!(fields, [&json!(round), &json!(60 + round), &text]);
+    }
+}
+
+#[test]
+fn a_due_time_waits_for_a_sign_key_that_can_be_used() {
+    let (server, admin, _agent) = with_node();
+    let id = add(&admin, json!({}));
+    let path = server.setup().data_dir().join("sign.key");
+    let kept = std::fs::read(&path).expect("reads");
+    let replace = |bytes: &[u8]| {
+        // A new file, as a rename is: its stamp differs for certain.
+        let next = path.with_extension("next");
+        std::fs::write(&next, bytes).expect("writes");
+        std::fs::rename(&next, &path).expect("renames");
+    };
+    replace(hyprbox_signing::SignKey::generate("").to_file().as_bytes());
+    make_due(&server, &id);
+    let words = ["can't run due schedules", "Jobs can't be signed"];
+    eventually("the failure in the log", || {
+        server.logged(&words).then_some(())
+    });
+    assert_eq!(slots(&admin, &id), Vec::<Value>::new());
+    replace(&kept);
+    let slot = eventually("a slot", || slots(&admin, &id).first().cloned());
+    assert_eq!(slot["outcome"], "ran");
+    assert_eq!(runs_of(&server, &id), 1);
+}
+
+#[test]
 fn a_schedule_whose_maker_may_no_longer_queue_waits_for_a_new_one() {
     let (mut server, admin, _agent) = with_node();
     let (ann, ben) = (
