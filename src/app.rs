@@ -2,7 +2,6 @@
 //! steps that depend on one another.
 
 mod background;
-mod server_lock;
 mod startup_rollback;
 
 use std::net::SocketAddr;
@@ -21,18 +20,17 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::server_lock::ServerLock;
 use self::startup_rollback::StartupRollback;
 use crate::auth::{Auth, AuthConfig, strict_transport};
 use crate::config::{BackupPlan, Config, DatabaseUrl, reachable};
 use crate::http::{ApiError, Budget, KnownParameters, answer_headers, refuse_unknown_parameters};
 use crate::hub::Hub;
-use crate::jobs::{Jobs, Limits, PollFastPath, SecretKey, sign_existing};
+use crate::jobs::{Jobs, Limits, PollFastPath, SecretKey, finish_key_rotation, sign_existing};
 use crate::ledger::Ledger;
 use crate::metrics::{Metrics, count_requests};
 use crate::nodes::{Install, Nodes, RunClock};
 use crate::notify::Notifications;
-use crate::ops::{self, Ops};
+use crate::ops::{self, Ops, ServerLock};
 use crate::outbox::Outbox;
 use crate::presets::Catalog;
 use crate::runs::Runs;
@@ -140,10 +138,13 @@ impl App {
             rollback.create_folder(&plan.dir, "HYPRBOX_BACKUP_DIR")?;
         }
         let mut lock = match &config.database {
-            DatabaseUrl::Sqlite(path) => ServerLock::acquire(path, &mut rollback)?,
+            DatabaseUrl::Sqlite(path) => ServerLock::acquire(path).map_err(StartError)?,
             #[cfg(feature = "postgres")]
             DatabaseUrl::Postgres(_) => None,
         };
+        if let Some(created) = lock.as_ref().and_then(|lock| lock.created.as_ref()) {
+            rollback.add_file(created);
+        }
         let database = match &config.database {
             DatabaseUrl::Sqlite(path) => path.parent(),
             #[cfg(feature = "postgres")]
@@ -159,6 +160,8 @@ impl App {
         let hub = Arc::new(Hub::default());
         let auth_cell = Arc::new(OnceLock::new());
         let store = open_store(config, Arc::clone(&hub), Arc::clone(&auth_cell))?;
+        let key = finish_key_rotation(&store, &config.secret_key_file, key);
+        let key = key.await.map_err(StartError::of)?;
         if store.is_shared() {
             refuse_other_key(&store, &key, config).await?;
         }
@@ -356,7 +359,7 @@ async fn refuse_other_key(
     key: &SecretKey,
     config: &Config,
 ) -> Result<(), StartError> {
-    let digest = key.digest(b"the key of this database");
+    let digest = key.database_digest();
     let is_ours = store
         .write(move |tx| server_state::is_our_key(tx, digest))
         .await

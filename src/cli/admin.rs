@@ -1,6 +1,7 @@
 //! `hyprbox admin`: commands on the server's machine, directly in the database. `password` sets a
-//! password for somebody who can't log in. `rotate-sign-key` replaces the key that signs jobs. Uses
-//! the server's own configuration, store and rules.
+//! password for somebody who can't log in. `rotate-sign-key` replaces the key that signs jobs, and
+//! `rotate-secret-key` the one that seals secrets. Uses the server's own configuration, store and
+//! rules.
 
 use std::sync::Arc;
 
@@ -14,11 +15,14 @@ use crate::audit;
 use crate::auth::{Auth, AuthConfig, check_password};
 use crate::clock;
 use crate::config::{self, DatabaseUrl};
+use crate::jobs;
+use crate::ops::ServerLock;
 use crate::signing;
 use crate::store::{Store, job};
 
 pub(super) const NAME: &str = "admin";
 const ROTATE: &str = "rotate-sign-key";
+const ROTATE_SECRET: &str = "rotate-secret-key";
 
 /// `hyprbox admin`
 pub fn command() -> Command {
@@ -43,8 +47,15 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("The old key was stolen or lost: agents do not follow, queued jobs are cancelled, and every node must be enrolled again"),
         );
+    let rotate_secret = Command::new(ROTATE_SECRET)
+        .about("Replace the key that seals secrets, while the server is stopped")
+        .long_about(
+            "Replace the key that seals stored secrets and the secrets of queued jobs, while the server is stopped. Everything \
+             that is sealed is sealed with the new key. With several servers, stop all of them, run this on one, and copy the \
+             new key file to the others before they start. Run this command as the server's user or as root.",
+        );
     Command::new(NAME)
-        .about("Set a forgotten password or replace the sign key, on the server's machine")
+        .about("Set a forgotten password or replace a key, on the server's machine")
         .subcommand_required(true)
         .arg_required_else_help(true)
         // The secret key is not needed.
@@ -57,14 +68,20 @@ pub fn command() -> Command {
             config::with_data_place(rotate)
                 .mut_arg("HYPRBOX_SECRET_KEY_FILE", |key| key.hide(true)),
         )
+        .subcommand(
+            config::with_data_place(rotate_secret)
+                .mut_arg("HYPRBOX_SIGN_KEY_FILE", |key| key.hide(true)),
+        )
 }
 
 pub(super) async fn run(matches: &ArgMatches) -> Result<u8, CliError> {
     let arguments = match matches.subcommand() {
         Some(("password", arguments)) => arguments,
         Some((ROTATE, arguments)) => return rotate_sign_key(arguments).await,
+        Some((ROTATE_SECRET, arguments)) => return rotate_secret_key(arguments).await,
         _ => {
-            let message = format!("hyprbox admin has the commands password and {ROTATE}");
+            let message =
+                format!("hyprbox admin has the commands password, {ROTATE} and {ROTATE_SECRET}");
             return Err(CliError::usage(message));
         }
     };
@@ -142,12 +159,52 @@ async fn rotate_sign_key(arguments: &ArgMatches) -> Result<u8, CliError> {
     Ok(0)
 }
 
+async fn rotate_secret_key(arguments: &ArgMatches) -> Result<u8, CliError> {
+    let mut place = config::data_place(arguments).map_err(CliError::failed)?;
+    let _lock = match &mut place.database {
+        DatabaseUrl::Sqlite(path) if path.is_file() => {
+            ServerLock::acquire(path).map_err(CliError::failed)?
+        }
+        DatabaseUrl::Sqlite(_) => None,
+        // Its own connections must not count as a server's.
+        #[cfg(feature = "postgres")]
+        DatabaseUrl::Postgres(url) => {
+            let separator = if url.contains('?') { '&' } else { '?' };
+            url.push_str(&format!("{separator}application_name={ROTATE_SECRET}"));
+            None
+        }
+    };
+    let store = open_at(&place.database)?;
+    let rotated = jobs::rotate_secret_key(&store, &place.secret_key_file, |tx| {
+        audit::record(tx, audit::Entry::by("server", "secret_key.rotate"))
+    })
+    .await;
+    store.close().await;
+    let rotation = rotated.map_err(|error| CliError::failed(error.to_string()))?;
+    print_note(&format!(
+        "Sealed {} secrets with the new key in {}. Copy it where the old one was copied to.",
+        rotation.sealed,
+        place.secret_key_file.display()
+    ));
+    if rotation.unreadable > 0 {
+        print_note(&format!(
+            "The old key could not open {} secrets, which stay as they were: store them again.",
+            rotation.unreadable
+        ));
+    }
+    Ok(0)
+}
+
 /// Opens the database of this machine's server; it must exist.
 pub(super) fn open(arguments: &ArgMatches) -> Result<Store, CliError> {
     let place = config::data_place(arguments).map_err(CliError::failed)?;
+    open_at(&place.database)
+}
+
+fn open_at(database: &DatabaseUrl) -> Result<Store, CliError> {
     let wrong = |error: crate::store::OpenError| CliError::failed(error.0);
     let listener = Arc::new(|_: &[crate::store::Change]| {});
-    match &place.database {
+    match database {
         DatabaseUrl::Sqlite(path) => {
             if !path.is_file() {
                 return Err(CliError::new(

@@ -15,6 +15,7 @@ use crate::auth::{Admin, Operator, User};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, FieldErrors, JsonBody, Path};
 use crate::presets::{CatalogEntry, ParamKind, Preset, check_secret};
+use crate::store::sealed::SealedKind;
 use crate::store::stored_secret::{self, SealedSecret, StoredSecret};
 use crate::store::{Tx, schedule};
 
@@ -329,10 +330,8 @@ impl Jobs {
 const NAME_RULE: &str =
     "must have 1 to 63 characters of a-z, 0-9 and hyphens, and neither begin nor end with one";
 
-/// Binds the sealed bytes to the secret's name. The id of a job, for which its secrets are sealed,
-/// has no space.
 fn context(name: &str) -> String {
-    format!("stored secret {name}")
+    SealedKind::StoredSecret.bound_to(name)
 }
 
 /// Whether the params of a schedule's request name a secret.

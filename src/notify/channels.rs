@@ -9,6 +9,7 @@ use crate::audit::{self, Entry};
 use crate::auth::User;
 use crate::http::FieldErrors;
 use crate::store::channel::{self, Channel, ChannelKind};
+use crate::store::sealed::SealedKind;
 use crate::store::{StoreError, Tx, server_state};
 
 /// The most channels. Each may have a few attempts under way, which bounds those of the server.
@@ -47,7 +48,7 @@ pub struct ChannelChange {
 
 /// Binds the sealed bytes to the channel.
 pub(super) fn context(channel_id: &str) -> String {
-    format!("channel {channel_id}")
+    SealedKind::Channel.bound_to(channel_id)
 }
 
 fn check_name(name: &str, faults: &mut FieldErrors) {

@@ -9,6 +9,8 @@ mod readiness;
 pub mod restore;
 mod routes;
 pub(crate) mod schedule;
+mod server_lock;
 
 pub use description::document;
 pub use routes::{Ops, routes};
+pub use server_lock::ServerLock;

@@ -1,14 +1,14 @@
 //! The file of the sign key.
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hyprbox_signing::{PrivateKeyError, SignKey};
 use zeroize::Zeroizing;
 
+use super::NextFile;
 use crate::store::StoreError;
 use crate::store::sign_key::SignKeyRecord;
 
@@ -66,14 +66,8 @@ impl KeyFile {
         }
     }
 
-    /// Where the next key waits until the database names it.
-    fn next(&self) -> PathBuf {
-        let mut name = self
-            .path
-            .file_name()
-            .map_or_else(OsString::new, OsString::from);
-        name.push(".new");
-        self.path.with_file_name(name)
+    fn next(&self) -> NextFile<'_> {
+        NextFile::of(&self.path)
     }
 
     pub(super) fn stamp(&self) -> Option<FileStamp> {
@@ -92,21 +86,8 @@ impl KeyFile {
     /// Writes the next key durably, without using it yet.
     pub(super) fn prepare(&self, key: &SignKey) -> Result<(), SignKeyError> {
         let next = self.next();
-        let write = || {
-            match std::fs::remove_file(&next) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&next)?;
-            file.write_all(key.to_file().as_bytes())?;
-            file.sync_all()?;
-            sync_folder(&next)
-        };
-        write().map_err(|error| cant("create", &next, error))
+        next.prepare(key.to_file().as_bytes())
+            .map_err(|error| cant("create", &next.path(), error))
     }
 
     /// Gives the next key the name of the file, if it is the key that the database names.
@@ -115,17 +96,11 @@ impl KeyFile {
         public_line: &str,
     ) -> Result<Option<SignKey>, SignKeyError> {
         let next = self.next();
-        let Some(key) = read_key(&next)?.filter(|key| key.public().to_line() == public_line) else {
+        let key = read_key(&next.path())?;
+        let Some(key) = key.filter(|key| key.public().to_line() == public_line) else {
             return Ok(None);
         };
-        // A key file that was replaced belongs to the same user afterwards.
-        if let Ok(before) = std::fs::metadata(&self.path) {
-            let owner = (Some(before.uid()), Some(before.gid()));
-            std::os::unix::fs::chown(&next, owner.0, owner.1)
-                .map_err(|error| cant("replace", &self.path, error))?;
-        }
-        std::fs::rename(&next, &self.path)
-            .and_then(|()| sync_folder(&self.path))
+        next.replace()
             .map_err(|error| cant("replace", &self.path, error))?;
         Ok(Some(key))
     }
@@ -168,13 +143,6 @@ fn read_key(path: &Path) -> Result<Option<SignKey>, SignKeyError> {
         error,
     })?;
     Ok(Some(key))
-}
-
-fn sync_folder(file: &Path) -> io::Result<()> {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => Ok(()),
-    }
 }
 
 fn cant(verb: &'static str, path: &Path, error: io::Error) -> SignKeyError {

@@ -5,6 +5,7 @@
 //! the public key, so that a server that has lost the file, or has another one, does not start.
 
 mod key_file;
+mod next_file;
 mod rotation;
 mod verify_command;
 
@@ -21,6 +22,7 @@ use crate::store::{Store, StoreError, Tx};
 use crate::sync::{lock, read, write};
 pub use key_file::SignKeyError;
 use key_file::{FileStamp, KeyFile};
+pub use next_file::NextFile;
 pub use rotation::{Rotation, rotate};
 pub use verify_command::verify_command;
 

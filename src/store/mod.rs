@@ -37,6 +37,7 @@ pub mod retention;
 pub mod rule;
 pub mod run;
 pub mod schedule;
+pub mod sealed;
 pub mod server_state;
 pub mod session;
 pub mod sign_key;

@@ -38,6 +38,23 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/it/cli/sign.rs",
         r#"cli.run(&["jobs", "sign", &id, "--key", &key])"#,
     ),
+    // It needs a receiver.
+    (
+        "hyprbox channels test",
+        "tests/it/cli/channels.rs",
+        r#"cli.run(&["channels", "test", "ops"])"#,
+    ),
+    (
+        "hyprbox rules remove",
+        "tests/it/cli/channels.rs",
+        r#"cli.run(&["rules", "remove""#,
+    ),
+    // The server must be stopped.
+    (
+        "hyprbox admin rotate-secret-key",
+        "tests/it/cli/rotate_secret_key.rs",
+        "fn everything_sealed_stays_readable",
+    ),
     (
         "sudo apt install ./hyprbox_",
         "tests/with-packages",

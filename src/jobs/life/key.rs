@@ -10,6 +10,7 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use zeroize::Zeroizing;
 
 use crate::crypto::{hmac_sha256, random_bytes};
+use crate::store::StoreError;
 
 /// Marks what is sealed together with the nonce of the secrets' digest.
 const WITH_NONCE: &str = "/2";
@@ -17,7 +18,13 @@ const WITH_NONCE: &str = "/2";
 /// Why the key file can't be used, as one line for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct KeyError(String);
+pub struct KeyError(pub String);
+
+impl From<StoreError> for KeyError {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// The key or the sealed bytes have changed, so that the secrets can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,11 +40,26 @@ pub struct SecretKey {
 impl SecretKey {
     /// Reads the key file, or creates it with mode 0600 and 32 random bytes in hex.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
-        match std::fs::OpenOptions::new().read(true).open(path) {
-            Ok(file) => Self::read(path, file),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::create(path),
+        match Self::load(path)? {
+            Some(key) => Ok(key),
+            None => Self::create(path),
+        }
+    }
+
+    /// Reads a key file; `None` if it does not exist.
+    pub fn load(path: &Path) -> Result<Option<Self>, KeyError> {
+        match std::fs::File::open(path) {
+            Ok(file) => Self::read(path, file).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(cant(path, "read", &error)),
         }
+    }
+
+    /// A new key, and the text of its file.
+    pub(in crate::jobs) fn generate() -> (Self, Zeroizing<String>) {
+        let bytes = Zeroizing::new(random_bytes());
+        let text = Zeroizing::new(format!("{}\n", to_hex(*bytes)));
+        (Self::from_bytes(&bytes), text)
     }
 
     fn read(path: &Path, file: std::fs::File) -> Result<Self, KeyError> {
@@ -55,17 +77,17 @@ impl SecretKey {
     }
 
     fn create(path: &Path) -> Result<Self, KeyError> {
-        let bytes = random_bytes();
+        let (key, text) = Self::generate();
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(path)
             .map_err(|error| cant(path, "create", &error))?;
-        file.write_all(format!("{}\n", to_hex(bytes)).as_bytes())
+        file.write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(|error| cant(path, "write", &error))?;
-        Ok(Self::from_bytes(&bytes))
+        Ok(key)
     }
 
     fn from_bytes(bytes: &[u8; 32]) -> Self {
@@ -82,6 +104,11 @@ impl SecretKey {
     /// A digest that needs this key.
     pub fn digest(&self, message: &[u8]) -> [u8; 32] {
         hmac_sha256(&self.digest, message)
+    }
+
+    /// The digest by which the database names its key.
+    pub fn database_digest(&self) -> [u8; 32] {
+        self.digest(b"the key of this database")
     }
 
     /// Encrypts the secrets of a job and the nonce of their digest. The result can be decrypted
@@ -158,7 +185,7 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-fn cant(path: &Path, verb: &str, error: &std::io::Error) -> KeyError {
+pub(in crate::jobs) fn cant(path: &Path, verb: &str, error: &std::io::Error) -> KeyError {
     KeyError(format!(
         "can't {verb} the key file {} (HYPRBOX_SECRET_KEY_FILE): {error}",
         path.display()

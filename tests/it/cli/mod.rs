@@ -15,6 +15,7 @@ mod plan;
 mod program;
 mod questions;
 mod queue;
+mod rotate_secret_key;
 mod runs;
 mod schedules;
 mod script;

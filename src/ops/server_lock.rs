@@ -8,25 +8,21 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::StartError;
-use super::startup_rollback::StartupRollback;
-
 /// Dropping the lock lets the next server start. The kernel releases it when the process ends,
 /// however it ends.
-pub(super) struct ServerLock {
+pub struct ServerLock {
     lock: Flock<File>,
+    /// The lock file, if this lock created it.
+    pub created: Option<PathBuf>,
 }
 
 impl ServerLock {
     /// Takes the lock file next to `database`, or fails with the server that holds it.
-    pub(super) fn acquire(
-        database: &Path,
-        rollback: &mut StartupRollback,
-    ) -> Result<Option<Self>, StartError> {
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub fn acquire(database: &Path) -> Result<Option<Self>, String> {
         let path = lock_of(database);
-        let wrong = |error: &dyn std::fmt::Display| {
-            StartError(format!("can't lock {}: {error}", path.display()))
-        };
         let is_new = !path.exists();
         let opened = std::fs::OpenOptions::new()
             .read(true)
@@ -37,26 +33,24 @@ impl ServerLock {
             .open(&path);
         // The database can't be opened either, and that error has more detail.
         let Ok(file) = opened else { return Ok(None) };
-        if is_new {
-            rollback.add_file(&path);
-        }
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((file, Errno::EWOULDBLOCK)) => {
-                return Err(StartError(format!(
+                return Err(format!(
                     "{} is already in use by another hyprbox{}: stop that server, or set HYPRBOX_DATA_DIR to another folder",
                     database.display(),
                     holder(file)
-                )));
+                ));
             }
-            Err((_, errno)) => return Err(wrong(&errno)),
+            Err((_, errno)) => return Err(format!("can't lock {}: {errno}", path.display())),
         };
-        Ok(Some(Self { lock }))
+        let created = is_new.then_some(path);
+        Ok(Some(Self { lock, created }))
     }
 
     /// Records which process holds the lock, for people and for the next server's message. Called
     /// once the start is certain, because a failed start must change nothing.
-    pub(super) fn name_holder(&mut self) -> std::io::Result<()> {
+    pub fn name_holder(&mut self) -> std::io::Result<()> {
         self.lock.set_len(0)?;
         self.lock.rewind()?;
         self.lock
