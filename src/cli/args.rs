@@ -2,6 +2,7 @@
 //! pages. One file, because the order of the commands and their shared flags is the order of the
 //! help.
 
+mod notifications;
 mod schedules;
 
 use std::ops::RangeInclusive;
@@ -14,6 +15,9 @@ use clap_complete::ArgValueCompleter;
 use hyprbox_protocol::TimeRange;
 use serde_json::{Map, Value};
 
+pub(super) use self::notifications::{
+    AddChannel, AddRule, ChannelsCommand, OneChannel, RulesCommand,
+};
 pub(super) use self::schedules::{
     AddSchedule, EditSchedule, NextTimes, OneSchedule, ScheduleOptions, SchedulesCommand,
     SecretsCommand, SignSchedule, UNSET,
@@ -40,7 +44,7 @@ Exit codes:
   124        the job ran past its time limit
   125        the server can't be reached or refused the request, or this program failed
   126        access refused: not logged in, token no longer valid, or role too low
-  127        job, run, node, preset, user, token, schedule or secret not found
+  127        what the command names was not found, such as a job, node or schedule
   130        interrupted with Ctrl-C; a followed job continues
   137        the job's agent disappeared, its node restarted, or a signal killed the job
   141        the reader of the output closed it, as head does
@@ -104,6 +108,12 @@ pub(super) enum ClientCommand {
     /// Store secrets for schedules and jobs, list and remove them
     #[command(alias = "secret")]
     Secrets(Group<SecretsCommand>),
+    /// List, add, test and pause channels: where notifications go (ADMIN)
+    #[command(alias = "channel")]
+    Channels(Group<ChannelsCommand>),
+    /// List, add and remove rules: which events go to which channel (ADMIN)
+    #[command(alias = "rule")]
+    Rules(Group<RulesCommand>),
     /// Add and remove users, and set their roles (ADMIN)
     #[command(alias = "user")]
     Users(Group<UsersCommand>),

@@ -14,6 +14,7 @@ use super::safe;
 use super::settings::{self, Named, variable};
 use crate::jobs::{JobView, StoredSecretView};
 use crate::nodes::NodeView;
+use crate::notify::ChannelView;
 use crate::schedules::ScheduleView;
 
 /// Nobody waits longer for completions.
@@ -91,6 +92,20 @@ pub(super) fn schedules(typed: &OsStr) -> Vec<CompletionCandidate> {
         }
     });
     beginning_with(typed, pairs)
+}
+
+/// Names of channels.
+pub(super) fn channels(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let channels = ask(async |client| {
+        client
+            .list::<ChannelView>("/api/channels", "channels")
+            .await
+    });
+    let pairs = channels.into_iter().flatten();
+    beginning_with(
+        typed,
+        pairs.map(|channel| (channel.name, channel.kind.as_str().to_owned())),
+    )
 }
 
 /// Names of stored secrets.

@@ -8,6 +8,7 @@ mod args;
 mod ask;
 mod audit;
 mod canvas;
+mod channels;
 mod check;
 mod client;
 mod complete;
@@ -33,12 +34,14 @@ mod outcome;
 mod paint;
 mod params;
 mod person_key;
+mod pick;
 mod plan;
 mod position;
 mod presets;
 mod progress;
 mod queue;
 mod reporter;
+mod rules;
 mod run;
 mod runs;
 mod safe;
@@ -206,6 +209,8 @@ fn wants_json(command: &ClientCommand) -> bool {
         ClientCommand::Presets(group) => group.common.json,
         ClientCommand::Schedules(group) => group.common.json,
         ClientCommand::Secrets(group) => group.common.json,
+        ClientCommand::Channels(group) => group.common.json,
+        ClientCommand::Rules(group) => group.common.json,
         ClientCommand::Users(group) => group.common.json,
         ClientCommand::Tokens(group) => group.common.json,
     }
@@ -309,6 +314,14 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
         ClientCommand::Secrets(group) => {
             let (client, screen) = connect(&group.common)?;
             secrets::run(client, screen, group.command).await
+        }
+        ClientCommand::Channels(group) => {
+            let (client, screen) = connect(&group.common)?;
+            channels::run(client, screen, group.command).await
+        }
+        ClientCommand::Rules(group) => {
+            let (client, screen) = connect(&group.common)?;
+            rules::run(client, screen, group.command).await
         }
         ClientCommand::Users(group) => {
             let (client, screen) = connect(&group.common)?;

@@ -2,12 +2,25 @@
 
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
-use crate::cli::queue::no_such;
-use crate::cli::screen::print_note;
+use crate::cli::pick::{self, Named};
 use crate::schedules::ScheduleView;
 
-/// A shorter text is not a part of an id.
-const LEAST: usize = 4;
+impl Named for ScheduleView {
+    const WHAT: &'static str = "schedule";
+    const LIST: &'static str = "hyprbox schedules list";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn description(&self) -> String {
+        format!("{}, {}", self.name, self.cron)
+    }
+}
 
 /// All schedules, oldest first.
 pub(super) async fn all(client: &Client) -> Result<Vec<ScheduleView>, CliError> {
@@ -15,39 +28,12 @@ pub(super) async fn all(client: &Client) -> Result<Vec<ScheduleView>, CliError> 
     Ok(schedules.await?.value)
 }
 
-/// The schedule with this id or name, or with an id of which `given` is the first or last part.
-pub(super) async fn find(client: &Client, given: &str) -> Result<ScheduleView, CliError> {
-    let schedules = all(client).await?;
-    let is_part = |id: &str| given.len() >= LEAST && (id.starts_with(given) || id.ends_with(given));
-    let ways: [&dyn Fn(&ScheduleView) -> bool; 3] = [
-        &|schedule| schedule.id == given,
-        &|schedule| schedule.name == given,
-        &|schedule| is_part(&schedule.id),
-    ];
-    for way in ways {
-        let found: Vec<&ScheduleView> = schedules.iter().filter(|one| way(one)).collect();
-        match found.as_slice() {
-            [] => {}
-            [one] => return Ok((*one).clone()),
-            several => {
-                let text = format!("{given} stands for several schedules; use an id:");
-                let add = |error: CliError, one: &&ScheduleView| {
-                    error.hint(format!("{}  {}, {}", one.id, one.name, one.cron))
-                };
-                return Err(several.iter().fold(CliError::usage(text), add));
-            }
-        }
-    }
-    let names = schedules.iter().map(|schedule| schedule.name.as_str());
-    Err(no_such("schedule", given, names, "hyprbox schedules list"))
+/// The schedule that a person means.
+pub(in crate::cli) async fn find(client: &Client, given: &str) -> Result<ScheduleView, CliError> {
+    pick::pick(given, all(client).await?)
 }
 
-/// The same for a command that changes the schedule: who gives part of an id learns which schedule
-/// is meant.
+/// The same for a command that changes the schedule.
 pub(super) async fn named(client: &Client, given: &str) -> Result<ScheduleView, CliError> {
-    let schedule = find(client, given).await?;
-    if schedule.name != given && schedule.id != given {
-        print_note(&format!("The schedule {}: {}", schedule.id, schedule.name));
-    }
-    Ok(schedule)
+    pick::pick_to_change(given, all(client).await?)
 }

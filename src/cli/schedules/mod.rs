@@ -8,7 +8,8 @@ mod sign;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use self::find::{find, named};
+pub(super) use self::find::find;
+use self::find::named;
 use super::answers::{DueTimes, RunAnswer};
 use super::args::{NextTimes, OneSchedule, SchedulesCommand, Sure, Watch};
 use super::ask;

@@ -86,6 +86,11 @@ impl World {
             .call("PUT", "/api/secrets/restic")
             .json(&secret)
             .gives(201);
+        let channel =
+            json!({"name": "ops", "kind": "webhook", "settings": {"url": "http://127.0.0.1:1/"}});
+        let channel = id_of(&admin.post("/api/channels", &channel).gives(201).json());
+        let rule = json!({"channelId": channel, "on": ["history_altered"]});
+        admin.post("/api/rules", &rule).gives(201);
         let job = admin.queue("n1");
         eventually("the job's end", || {
             (admin.job(&job)["status"] == "SUCCEEDED").then_some(())
@@ -122,11 +127,16 @@ impl World {
             "JOB" | "OLD" | "NEW" => self.job.clone(),
             "RUN" => self.run.clone(),
             // It would be missed by the commands that follow.
-            "NODE" | "SCHEDULE" | "SECRET" if path.last().is_some_and(|verb| verb == "remove") => {
+            "NODE" | "SCHEDULE" | "SECRET" | "CHANNEL"
+                if path.last().is_some_and(|verb| verb == "remove") =>
+            {
                 "nothing".to_owned()
             }
             "NODE" => "n1".to_owned(),
             "SCHEDULE" => "nightly".to_owned(),
+            "CHANNEL" => "ops".to_owned(),
+            "KIND" => "webhook".to_owned(),
+            "EVENT" => "history_altered".to_owned(),
             "PRESET" => "note".to_owned(),
             "FILE" => self.at("own.yaml"),
             "DIR" => self.at("new"),

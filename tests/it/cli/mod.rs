@@ -2,6 +2,7 @@
 //! pipes and on a terminal.
 
 mod admin;
+mod channels;
 mod check;
 mod codes;
 mod contexts;

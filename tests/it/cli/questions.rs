@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Cli, Tty};
-use crate::harness::{Field, Server};
+use crate::harness::{Field, Server, id_of};
 
 #[test]
 fn what_can_not_be_undone_is_asked_of_a_person() {
@@ -26,6 +26,11 @@ fn what_can_not_be_undone_is_asked_of_a_person() {
         .call("PUT", "/api/secrets/restic")
         .json(&secret)
         .gives(201);
+    let channel =
+        json!({"name": "ops", "kind": "webhook", "settings": {"url": "http://127.0.0.1:1/"}});
+    let channel = id_of(&admin.post("/api/channels", &channel).gives(201).json());
+    let rule = json!({"channelId": channel, "on": ["job_failed"]});
+    let rule = id_of(&admin.post("/api/rules", &rule).gives(201).json());
     let _ = (agent.claim(), &running);
     let tokens = admin.get("/api/nodes/n1/tokens").ok().list("tokens");
     let token = tokens[0].field("prefix");
@@ -49,6 +54,14 @@ fn what_can_not_be_undone_is_asked_of_a_person() {
         (
             &["secrets", "remove", "restic"],
             "Remove the stored secret restic?",
+        ),
+        (
+            &["rules", "remove", &rule],
+            "Remove the rule for job_failed?",
+        ),
+        (
+            &["channels", "remove", "ops"],
+            "Remove the channel ops with its rules and deliveries?",
         ),
         (&["users", "remove", "ann@example.org"], "Remove ann"),
         (&["nodes", "remove", "n1"], "Remove node n1"),
@@ -89,6 +102,8 @@ fn state(server: &Server) -> Vec<i64> {
         "SELECT count(*) FROM nodes",
         "SELECT count(*) FROM schedules",
         "SELECT count(*) FROM stored_secrets",
+        "SELECT count(*) FROM channels",
+        "SELECT count(*) FROM rules",
     ]
     .map(|sql| server.database().number(sql))
     .into()

@@ -6,7 +6,7 @@ mod events;
 mod formats;
 mod pages;
 mod pings;
-mod receiver;
+pub(crate) mod receiver;
 mod rules;
 mod sending;
 

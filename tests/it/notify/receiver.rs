@@ -10,29 +10,29 @@ use serde_json::Value;
 
 /// A request that has arrived.
 #[derive(Debug, Clone)]
-pub(super) struct Received {
-    pub(super) method: String,
-    pub(super) path: String,
+pub(crate) struct Received {
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// Names in lower case.
     headers: Vec<(String, String)>,
-    pub(super) body: String,
-    pub(super) at: Instant,
+    pub(crate) body: String,
+    pub(crate) at: Instant,
 }
 
 impl Received {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value.as_str())
     }
 
     #[track_caller]
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).expect("JSON")
     }
 }
 
 /// What a receiver does with a request.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// Answers with these bytes after the status, such as `Retry-After: 1\r\n\r\n`.
     Answer(u16, String),
     /// Keeps the connection open and says nothing.
@@ -44,11 +44,11 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    pub(super) fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self::Answer(status, "content-length: 0\r\n\r\n".to_owned())
     }
 
-    pub(super) fn words(status: u16, words: &str) -> Self {
+    pub(crate) fn words(status: u16, words: &str) -> Self {
         let length = words.len();
         Self::Answer(status, format!("content-length: {length}\r\n\r\n{words}"))
     }
@@ -56,19 +56,19 @@ impl Reply {
 
 type Replies = dyn Fn(usize, &Received) -> Reply + Send + Sync;
 
-pub(super) struct Receiver {
-    pub(super) url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     received: Arc<Mutex<Vec<Received>>>,
 }
 
 impl Receiver {
     /// Answers every request with a 200.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(|_, _| Reply::status(200))
     }
 
     /// `reply` gets the number of earlier requests, and the request.
-    pub(super) fn with(reply: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn with(reply: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -83,13 +83,13 @@ impl Receiver {
     }
 
     /// What has arrived so far.
-    pub(super) fn received(&self) -> Vec<Received> {
+    pub(crate) fn received(&self) -> Vec<Received> {
         self.received.lock().expect("no panic").clone()
     }
 
     /// Waits for the `count`th request.
     #[track_caller]
-    pub(super) fn nth(&self, count: usize) -> Received {
+    pub(crate) fn nth(&self, count: usize) -> Received {
         crate::harness::eventually("a request", || self.received().get(count - 1).cloned())
     }
 }
@@ -159,7 +159,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Received> {
 }
 
 /// Whether two moments are about this far apart: retries are jittered by a fifth.
-pub(super) fn is_about(passed: Duration, seconds: f64, slack: f64) -> bool {
+pub(crate) fn is_about(passed: Duration, seconds: f64, slack: f64) -> bool {
     let passed = passed.as_secs_f64();
     (seconds * 0.79..=seconds * 1.21 + slack).contains(&passed)
 }
