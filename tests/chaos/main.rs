@@ -8,6 +8,7 @@
 //! | `HYPRBOX_CHAOS_SEEDS` | 1 | how many seeds |
 //! | `HYPRBOX_CHAOS_JOBS` | 60 | jobs in the storm |
 //! | `HYPRBOX_CHAOS_SERVER_KILLS` | 4 | how often the server is killed in it |
+//! | `HYPRBOX_CHAOS_SCHEDULE_KILLS` | 50 | how often the server is killed around due times |
 //! | `HYPRBOX_CHAOS_OUTAGE_SECONDS` | 10 | how long the server is away while a job writes 200 MB |
 #![cfg(target_os = "linux")]
 #![allow(
@@ -27,6 +28,7 @@ mod proxy;
 mod random;
 mod reboot;
 mod runs;
+mod schedules;
 mod script;
 mod state_folder;
 mod storm;

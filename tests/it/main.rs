@@ -75,6 +75,7 @@ mod review;
 mod runs;
 mod saved_presets;
 mod schedule_pages;
+mod schedule_replicas;
 mod schedules;
 mod secret_pages;
 mod seed;

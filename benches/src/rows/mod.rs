@@ -13,6 +13,7 @@ mod idle;
 mod live;
 mod polls;
 mod runs;
+mod schedules;
 mod sizes;
 mod supervision;
 mod throughput;
@@ -21,13 +22,14 @@ use crate::row::Row;
 use crate::stage::Bench;
 
 /// The names of the rows in the table's order.
-pub(crate) const NAMES: [&str; 16] = [
+pub(crate) const NAMES: [&str; 17] = [
     "dispatch",
     "end-to-end",
     "throughput",
     "claims",
     "polls",
     "runs",
+    "schedules",
     "live",
     "flood",
     "fleet",
@@ -49,6 +51,7 @@ pub(crate) async fn measure(name: &str, bench: &Bench) -> Row {
         "claims" => claims::measure(bench).await,
         "polls" => polls::measure(bench).await,
         "runs" => runs::measure(bench).await,
+        "schedules" => schedules::measure(bench).await,
         "live" => live::measure(bench).await,
         "flood" => flood::measure(bench).await,
         "fleet" => fleet::measure(bench).await,

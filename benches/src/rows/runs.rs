@@ -72,6 +72,21 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Row> {
 
 /// Queues a run. Returns its milliseconds, and those of another caller's writes meanwhile.
 async fn queue_run(server: &Server, nodes: &[String]) -> anyhow::Result<(f64, Vec<f64>)> {
+    let body = json!({"preset": "stamp", "nodes": nodes, "plan": {"batch": 100}});
+    writes_meanwhile(server, async {
+        let start = Instant::now();
+        server.post("/api/runs", &body).await?;
+        Ok(start.elapsed().as_secs_f64() * 1_000.0)
+    })
+    .await
+}
+
+/// Does the work while another caller writes. Returns the result and the milliseconds of each
+/// write.
+pub(super) async fn writes_meanwhile<T>(
+    server: &Server,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<(T, Vec<f64>)> {
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let (address, token) = (server.address.clone(), server.token.clone());
     let others = tokio::spawn(async move {
@@ -89,13 +104,10 @@ async fn queue_run(server: &Server, nodes: &[String]) -> anyhow::Result<(f64, Ve
         Ok(times)
     });
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    let body = json!({"preset": "stamp", "nodes": nodes, "plan": {"batch": 100}});
-    let start = Instant::now();
-    server.post("/api/runs", &body).await?;
-    let took = start.elapsed().as_secs_f64() * 1_000.0;
+    let done = work.await?;
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let _ended = stop.send(());
-    Ok((took, others.await.context("the other caller panicked")??))
+    Ok((done, others.await.context("the other caller panicked")??))
 }
 
 /// A name that was not used before.
