@@ -74,6 +74,7 @@ mod replicas;
 mod review;
 mod runs;
 mod saved_presets;
+mod schedule_forms;
 mod schedule_pages;
 mod schedule_replicas;
 mod schedules;
