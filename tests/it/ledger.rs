@@ -246,10 +246,9 @@ fn what_was_changed_deleted_inserted_or_moved_is_named() {
         assert!(!is_well && text.contains(&words), "{sql}\n{words}\n{text}");
         // Not by DELETE: a job's output would go with it.
         let restore = match name {
-            "jobs" => format!(
-                "DELETE FROM jobs WHERE id = 'new'; UPDATE jobs SET (created_by_email, script, status, exit_code, stdout_sha256, params) =
+            "jobs" => "DELETE FROM jobs WHERE id = 'new'; UPDATE jobs SET (created_by_email, script, status, exit_code, stdout_sha256, params) =
                  (SELECT created_by_email, script, status, exit_code, stdout_sha256, params FROM kept WHERE kept.id = jobs.id)"
-            ),
+                .to_owned(),
             name => format!("DELETE FROM {name}; INSERT INTO {name} SELECT * FROM kept"),
         };
         database.execute_all(&format!(

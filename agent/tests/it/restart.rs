@@ -35,7 +35,7 @@ fn with_boot_id(first: &str) -> (Server, Node, PathBuf) {
     let server = Server::start();
     let mut node = Node::new(&server);
     let boot = node.dir.path().join("boot");
-    std::fs::write(&boot, first).unwrap();
+    std::fs::write(&boot, first).expect("written");
     node.set("HYPRBOX_BOOT_ID_FILE", boot.display().to_string());
     (server, node, boot)
 }
