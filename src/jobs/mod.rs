@@ -31,9 +31,8 @@ pub use life::cancel::FailRequest;
 pub use life::claim_times::{ClaimTimes, EXPIRY_RANGE};
 pub use life::key::{KeyError, SecretKey};
 pub use life::poll_fast_path::{FastAnswer, PollFastPath};
-pub use life::queue::{
-    Idempotency, QueueOutcome, QueueRequest, RenderedPreset, check_timeout, find_key,
-};
+pub use life::queue::{Idempotency, QueueOutcome, QueueRequest, check_timeout, find_key};
+pub use life::render::RenderedPreset;
 pub use life::sign::{SealedSecrets, Statement, sign_existing};
 pub use live::events::{Counted, DoneEvent, StatusEvent};
 pub use log::diff::unified as unified_diff;

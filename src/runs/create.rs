@@ -445,8 +445,6 @@ fn find_idempotent(
         return Ok(None);
     };
     let id = known.run_id.ok_or(JobError::KeyReused)?;
-    match run::find(tx, &id)? {
-        Some(run) => Ok(Some(RunView::read(tx, run)?)),
-        None => Ok(None),
-    }
+    let run = run::find(tx, &id)?;
+    Ok(run.map(|run| RunView::read(tx, run)).transpose()?)
 }

@@ -195,7 +195,7 @@ impl Schedules {
                     }
                     prepared = self.prepare_run(&maker, run.clone(), origin.clone());
                 }
-                // What an operator must fix is no fault of the schedule: the due time stays due.
+                // An operator must fix this, not the schedule: the due time stays due.
                 Err(RunError::Job(
                     error @ (JobError::Store(_) | JobError::CantSign(_) | JobError::CantSeal),
                 )) => return Err(error.into()),

@@ -14,6 +14,7 @@ pub(in crate::jobs) mod poll;
 pub(in crate::jobs) mod poll_fast_path;
 mod proof;
 pub(in crate::jobs) mod queue;
+pub(in crate::jobs) mod render;
 pub(in crate::jobs) mod sign;
 pub(in crate::jobs) mod sweep;
 mod tail_limits;

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::http::{FieldErrors, NamedValues};
-use crate::jobs::life::queue::render_with;
+use crate::jobs::life::render::render_with;
 use crate::jobs::{Jobs, PresetError};
 use crate::presets::check::{Finding, Tools, check};
 use crate::presets::{MAX_FILE_BYTES, Preset, Script};

@@ -219,7 +219,8 @@ pub fn finish(
         .map(|_| ())
 }
 
-/// Deletes up to a hundred runs that ended before `before` and have no jobs left. Returns their ids.
+/// Deletes up to a hundred runs that ended before `before` and have no jobs left. Returns their
+/// ids.
 pub fn prune(tx: &mut dyn Tx, before: Timestamp) -> Result<Vec<String>, StoreError> {
     read_all(tx.query(&PRUNE, values![before])?, Row::take)
 }
