@@ -222,7 +222,6 @@ fn body(site: &Site, content: &Content<'_>) -> Markup {
                 }
             }
             div {
-                (content.schedules.draw(site, user))
                 section aria-labelledby="nodes-h" {
                     div.head { h2 #nodes-h { "Nodes" } a href="/nodes" { "All nodes" } }
                     div #nodes data-region data-shows="nodes" { (nodes(content)) }
@@ -231,6 +230,7 @@ fn body(site: &Site, content: &Content<'_>) -> Markup {
                     div.head { h2 #day-h { "Last 24 hours" } (link(content, "/jobs", &[("time", "24h")], "Jobs of this time")) }
                     div #day data-region data-shows="jobs" { (strip(&content.activity.ended)) }
                 }
+                (content.schedules.draw(site, user))
             }
         }
     }

@@ -361,6 +361,14 @@ fn age(server: &mut Server, ended: &[String], run: &str) {
         database.ago("7 hours"),
         NODES[ONLINE..SEEN].join("', '")
     ));
+    // The ledger begins anew, as it would find these changes.
+    sql.push_str(
+        "DELETE FROM ledger;\nDELETE FROM ledger_state;\nDELETE FROM ledger_due;\n\
+         INSERT INTO ledger_due (id, kind, row_id) SELECT '0 ' || id || ' 1', 'job_queued', id FROM jobs;\n\
+         INSERT INTO ledger_due (id, kind, row_id) SELECT '0 ' || id || ' 2', 'job_ended', id FROM jobs\n\
+         WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');\n\
+         INSERT INTO ledger_due (id, kind, row_id) SELECT '0 ' || id || ' 0', 'audit', id FROM audit_entries;\n",
+    );
     database.execute_all(&sql);
     server.start_again();
 }

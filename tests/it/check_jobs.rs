@@ -128,14 +128,8 @@ fn secrets_given_to_a_check_go_nowhere() {
     assert!(!claim.to_string().contains("a good secret"), "{claim}");
     // Other faults are still found.
     let missing = json!({"preset": "files", "nodeId": "n1", "kind": "check"});
-    let refused = admin
-        .post("/api/jobs", &missing)
-        .refused(400, "bad_input")
-        .json();
-    assert_eq!(
-        refused["error"]["fields"],
-        json!({"params.path": "is required"})
-    );
+    let refused = admin.post("/api/jobs", &missing).refused(400, "bad_input");
+    assert_eq!(refused.fields(), ["params.path"]);
     let kind = json!({"preset": "note", "nodeId": "n1", "kind": "plan"});
     admin.post("/api/jobs", &kind).gives(400);
 }

@@ -38,6 +38,12 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/it/cli/sign.rs",
         r#"cli.run(&["jobs", "sign", &id, "--key", &key])"#,
     ),
+    // Its exit code says whether a step would run.
+    (
+        "hyprbox plan",
+        "tests/it/cli/plan.rs",
+        r#"["plan", "site", "--node""#,
+    ),
     // It needs a receiver.
     (
         "hyprbox channels test",
