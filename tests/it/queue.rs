@@ -43,6 +43,8 @@ const FIELDS: &[(&str, bool)] = &[
     ("presetVersion", true),
     ("presetCommit", true),
     ("signedBy", true),
+    ("outputVerified", true),
+    ("checkResult", true),
     ("ranMs", true),
 ];
 
