@@ -41,7 +41,7 @@ static DELETE_DUE_SHARED: Statement = Statement::new(
 static PAGE: Statement = Statement::new(concat!(
     "SELECT l.seq, l.kind, l.id, l.at, l.row_sha256, l.hash,
     (SELECT max(n.seq) FROM ledger n WHERE n.id = l.id AND n.kind IN ('job_ended', 'job_ended_by_hand')),
-    CASE WHEN EXISTS (SELECT 1 FROM ledger n WHERE n.id = l.id AND n.kind = 'job_deleted') THEN 1 ELSE 0 END,
+    CASE WHEN (SELECT max(n.seq) FROM ledger n WHERE n.id = l.id AND n.kind = 'job_deleted') IS NULL THEN 0 ELSE 1 END,
     CASE WHEN EXISTS (SELECT 1 FROM ledger_due d WHERE d.row_id = l.id) THEN 1 ELSE 0 END, ",
     rows!(),
     include_str!("sql/ledger_page.sql")

@@ -139,11 +139,16 @@ fn fill(tx: &mut dyn Tx, from: i64, upto: i64) -> Result<(), StoreError> {
          SELECT {ID}, $3, 'u@example.org', 'job.queue', {ID}, 'n' || CAST(n % {NODES} AS TEXT) FROM numbers"
     );
     // Not within the last day, the hours of which are counted.
+    let ledger = format!(
+        "{numbers} INSERT INTO ledger (seq, kind, id, at, row_sha256, hash)
+         SELECT n + 1, 'job_queued', {ID}, $3, 'aa', 'bb' FROM numbers"
+    );
     let at = now().plus_millis(-2 * 86_400_000 + from);
     tx.execute(&Statement::composed(jobs), values![from, upto, at])?;
     let data: &[u8] = b"hi!\n";
     tx.execute(&Statement::composed(chunks), values![from, upto, at, data])?;
     tx.execute(&Statement::composed(steps), values![from, upto, at])?;
     tx.execute(&Statement::composed(entries), values![from, upto, at])?;
+    tx.execute(&Statement::composed(ledger), values![from, upto, at])?;
     Ok(())
 }
