@@ -361,7 +361,7 @@ fn age(server: &mut Server, ended: &[String], run: &str) {
         database.ago("7 hours"),
         NODES[ONLINE..SEEN].join("', '")
     ));
-    // The ledger begins anew, as it would find these changes.
+    // The ledger begins again, as it would find these changes.
     sql.push_str(
         "DELETE FROM ledger;\nDELETE FROM ledger_state;\nDELETE FROM ledger_due;\n\
          INSERT INTO ledger_due (id, kind, row_id) SELECT '0 ' || id || ' 1', 'job_queued', id FROM jobs;\n\
