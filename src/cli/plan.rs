@@ -60,8 +60,8 @@ pub(super) async fn run(client: Client, screen: Screen, mut check: Check) -> Res
     let ended = tokio::select! {
         ended = end_of(&client, &id) => ended?,
         () = interrupts.next() => {
-            let follow = format!("`hyprbox runs show {id}` shows what they found");
-            return Err(CliError::new(exit::INTERRUPTED, "interrupted; the checks go on").hint(follow));
+            let hint = format!("`hyprbox runs show {id}` shows what they found");
+            return Err(CliError::new(exit::INTERRUPTED, "interrupted; the checks go on").hint(hint));
         }
     };
     let mut found = Vec::with_capacity(ended.jobs.len());
@@ -73,15 +73,19 @@ pub(super) async fn run(client: Client, screen: Screen, mut check: Check) -> Res
     Ok(exit_code(&found))
 }
 
+/// Waits until all checks have ended.
 async fn end_of(client: &Client, id: &str) -> Result<RunAnswer, CliError> {
     let path = format!("/api/runs/{}", segment(id));
-    loop {
-        let run = client.get::<RunAnswer>(&path).await?.value;
-        if run.finished_at.is_some() {
-            return Ok(run);
-        }
+    // A run may have thousands of jobs, so they are read once.
+    let alone = format!("{path}?jobs=false");
+    let is_over = async || {
+        let run = client.get::<RunAnswer>(&alone).await?.value;
+        Ok::<_, CliError>(run.finished_at.is_some())
+    };
+    while !is_over().await? {
         tokio::time::sleep(PAUSE).await;
     }
+    Ok(client.get::<RunAnswer>(&path).await?.value)
 }
 
 fn exit_code(found: &[JobDetail]) -> u8 {

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
-use super::form::{Faults, Form, Input, RestorableForm, around, described_by};
+use super::form::{Faults, Form, RestorableForm, around, described_by};
 use super::layout::{self, Page};
 use super::preset_values::{new_key, timeout_of};
 use super::{Site, parts, saved_form};
@@ -117,19 +117,6 @@ async fn queue(site: &Site, user: &User, typed: &Typed) -> Result<String, ApiErr
 
 fn page(user: &User, typed: &Typed, error: Option<&ApiError>) -> Markup {
     let faults = Faults::of(error);
-    let input = |name, label, value, hint, path: &str| {
-        Input {
-            name,
-            label,
-            value,
-            hint: Some(hint),
-            fault: faults.at(path),
-            autocomplete: "off",
-            is_optional: true,
-            ..Input::default()
-        }
-        .draw()
-    };
     let fault = faults.at("script");
     let control = html! {
         textarea #f-script .script name="script" rows="16" required wrap="off" autocapitalize="none" autocomplete="off" spellcheck="false"
@@ -146,9 +133,9 @@ fn page(user: &User, typed: &Typed, error: Option<&ApiError>) -> Markup {
             (faults.summary(&["script", "nodes", "selector", "timeoutSeconds"]))
             input type="hidden" name="key" value=(typed.key);
             (around("f-script", "Script", None, fault, control))
-            (input("nodes", "Nodes", &typed.nodes, "Ids, with blanks between them. Or a selector", "nodes"))
-            (input("selector", "Selector", &typed.selector, "All nodes with these labels, such as role=web", "selector"))
-            (input("timeout", "Time limit (optional)", &typed.timeout, "In seconds. Default: 600", "timeoutSeconds"))
+            (faults.optional_input("nodes", "Nodes", &typed.nodes, "Ids, with blanks between them. Or a selector", "nodes"))
+            (faults.optional_input("selector", "Selector", &typed.selector, "All nodes with these labels, such as role=web", "selector"))
+            (faults.optional_input("timeout", "Time limit (optional)", &typed.timeout, "In seconds. Default: 600", "timeoutSeconds"))
             div.actions { button.primary { "Run" } }
         }
     };

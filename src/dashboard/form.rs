@@ -116,6 +116,28 @@ impl<'e> Faults<'e> {
         self.fields?.get(path).map(String::as_str)
     }
 
+    /// An input that may stay empty, with the fault of the field at `path`.
+    pub(super) fn optional_input(
+        &self,
+        name: &str,
+        label: &str,
+        value: &str,
+        hint: &str,
+        path: &str,
+    ) -> Markup {
+        Input {
+            name,
+            label,
+            value,
+            hint: Some(hint),
+            fault: self.at(path),
+            autocomplete: "off",
+            is_optional: true,
+            ..Input::default()
+        }
+        .draw()
+    }
+
     /// The alert above the form: the whole message, unless the faults are shown at their fields.
     pub(super) fn summary(&self, shown: &[&str]) -> Markup {
         let hidden: Vec<_> = self.fields.into_iter().flatten().collect();

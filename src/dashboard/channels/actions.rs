@@ -24,6 +24,15 @@ fn read<T: for<'d> Deserialize<'d>>(body: Value) -> Result<T, ApiError> {
         .map_err(|error| ApiError::bad_request("bad_input", error.to_string()))
 }
 
+/// The status of a page that shows a form again. A form that was restored after a sign-in has no
+/// fault yet.
+fn status_of(error: &ApiError, is_restored: bool) -> StatusCode {
+    match is_restored {
+        true => StatusCode::OK,
+        false => error.status,
+    }
+}
+
 /// Whether a form can show the error.
 fn is_for_the_form(error: &ApiError) -> bool {
     matches!(error.status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT)
@@ -185,11 +194,7 @@ pub(in crate::dashboard) async fn change(
                 ..ChannelPage::default()
             };
             let page = page.draw(&site, &user, id).await?;
-            let status = match is_restored {
-                true => StatusCode::OK,
-                false => error.status,
-            };
-            Ok((status, page).into_response())
+            Ok((status_of(&error, is_restored), page).into_response())
         }
         Err(error) => Err(error),
     }
@@ -264,11 +269,7 @@ pub(in crate::dashboard) async fn add_rule(
                 ..ChannelPage::default()
             };
             let page = page.draw(&site, &user, id).await?;
-            let status = match is_restored {
-                true => StatusCode::OK,
-                false => error.status,
-            };
-            Ok((status, page).into_response())
+            Ok((status_of(&error, is_restored), page).into_response())
         }
         Err(error) => Err(error),
     }

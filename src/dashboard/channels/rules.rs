@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use crate::dashboard::form::{self, Faults, Form, Input};
+use crate::dashboard::form::{self, Faults, Form};
 use crate::dashboard::words;
 use crate::http::ApiError;
 use crate::notify::RuleView;
@@ -172,19 +172,6 @@ fn add_form(
     is_first: bool,
 ) -> Markup {
     let faults = Faults::of(error);
-    let input = |name, label, value, hint, path: &str| {
-        Input {
-            name,
-            label,
-            value,
-            hint: Some(hint),
-            fault: faults.at(path),
-            autocomplete: "off",
-            is_optional: true,
-            ..Input::default()
-        }
-        .draw()
-    };
     let proposed: Vec<String>;
     let chosen = match is_first && error.is_none() {
         true => {
@@ -202,8 +189,8 @@ fn add_form(
             (faults.summary(&["on", "presets", "selector", "schedules", "afterSeconds"]))
             form method="post" action=(format!("/channels/{channel_id}/rules")) {
                 (event_boxes("Send a message when", chosen, faults.at("on")))
-                (input("presets", "Presets (optional)", &typed.presets, "Only these, such as restic-backup", "presets"))
-                (input("selector", "Selector (optional)", &typed.selector, "Only nodes with these labels, such as role=db", "selector"))
+                (faults.optional_input("presets", "Presets (optional)", &typed.presets, "Only these, such as restic-backup", "presets"))
+                (faults.optional_input("selector", "Selector (optional)", &typed.selector, "Only nodes with these labels, such as role=db", "selector"))
                 @if !schedules.is_empty() {
                     fieldset.choices aria-describedby="f-schedules-fault" {
                         legend { "Only these schedules (optional)" }
@@ -213,7 +200,7 @@ fn add_form(
                         p.fault #f-schedules-fault { @if let Some(fault) = faults.at("schedules") { (words::sentence(fault)) } }
                     }
                 }
-                (input("after", "Offline for (optional)", &typed.after, "Seconds after a node's last sign of life. Default: 300", "afterSeconds"))
+                (faults.optional_input("after", "Offline for (optional)", &typed.after, "Seconds after a node's last sign of life. Default: 300", "afterSeconds"))
                 button.primary { "Add the rule" }
             }
         }

@@ -246,23 +246,10 @@ impl FormPage<'_> {
             "In seconds. The preset's default is {}",
             words::span(i64::from(self.entry.preset.timeout_seconds) * 1_000)
         );
-        let input = |name, label, value, hint, path: &str| {
-            Input {
-                name,
-                label,
-                value,
-                hint: Some(hint),
-                fault: faults.at(path),
-                autocomplete: "off",
-                is_optional: true,
-                ..Input::default()
-            }
-            .draw()
-        };
         html! {
-            (input("timeout", "Time limit (optional)", &values.timeout, &limit, "timeoutSeconds"))
-            (input("expiry", "Expires after (optional)", &values.expiry, "Such as 6h. A job is cancelled if its node's agent has not started it by then", "expiresInSeconds"))
-            (input("ping_url", "Ping address (optional)", &values.ping_url, "Called at the start, success and failure of each run, such as https://hc-ping.com/your-uuid", "pingUrl"))
+            (faults.optional_input("timeout", "Time limit (optional)", &values.timeout, &limit, "timeoutSeconds"))
+            (faults.optional_input("expiry", "Expires after (optional)", &values.expiry, "Such as 6h. A job is cancelled if its node's agent has not started it by then", "expiresInSeconds"))
+            (faults.optional_input("ping_url", "Ping address (optional)", &values.ping_url, "Called at the start, success and failure of each run, such as https://hc-ping.com/your-uuid", "pingUrl"))
         }
     }
 }
