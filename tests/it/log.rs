@@ -167,11 +167,11 @@ fn lines_have_their_times_on_request() {
     assert_eq!(refused.fields(), ["times"]);
 }
 
-/// The server's memory, in bytes.
+/// The memory that the server has allocated, in bytes.
 fn memory(server: &Server) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()))
         .expect("a running server");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
     kib.expect("a number") * 1024
 }

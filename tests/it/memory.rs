@@ -40,15 +40,21 @@ impl Idle {
         // The peak is reset: what the start and a sign-in took is not what is measured.
         std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5").expect("Linux");
         Self {
-            peak: figure(server, "VmHWM"),
-            now: figure(server, "VmRSS"),
+            peak: Self::peak(server),
+            now: figure(server, "RssAnon"),
         }
+    }
+
+    /// The peak without the pages of files: the server releases those of its program when it has
+    /// started, and reads them again as it runs.
+    fn peak(server: &Server) -> u64 {
+        figure(server, "VmHWM").saturating_sub(figure(server, "RssFile"))
     }
 
     /// The peak has grown by no more than that.
     #[track_caller]
     fn has_grown_by_at_most(&self, server: &Server, bytes: u64) {
-        let grown = figure(server, "VmHWM") - self.peak;
+        let grown = Self::peak(server).saturating_sub(self.peak);
         // For `--nocapture`: the figure itself.
         eprintln!("grown by {} KiB of {} KiB", grown / 1024, bytes / 1024);
         assert!(grown <= bytes, "grown by {} KiB", grown / 1024);
@@ -58,7 +64,7 @@ impl Idle {
     #[track_caller]
     fn comes_back(&self, server: &Server) {
         eventually("memory to come back", || {
-            (figure(server, "VmRSS") <= self.now + 16 * MIB).then_some(())
+            (figure(server, "RssAnon") <= self.now + 16 * MIB).then_some(())
         });
     }
 }
