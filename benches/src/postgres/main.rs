@@ -1,6 +1,6 @@
 //! Compares three servers over PostgreSQL with one over SQLite. After
 //! `cargo build --release --features postgres`, run
-//! `tests/with-postgres cargo run --release -p hyprbox-bench --bin hyprbox-bench-postgres`.
+//! `HYPRBOX_TEST_POSTGRES_OPTIONS='-c fsync=on' tests/with-postgres cargo run --release -p hyprbox-bench --bin hyprbox-bench-postgres`.
 //! `--quick` uses smaller sizes, `--rounds N` sets the rounds of claims, and arguments select rows
 //! (`claims`, `output`, `tail`, `idle`). The data is deleted with the cluster.
 #![allow(clippy::print_stdout, reason = "this program prints a table")]
@@ -79,10 +79,12 @@ async fn main() -> anyhow::Result<()> {
     let quick = options.quick;
     // reqwest needs a provider even for plain http.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    let sql = Sql::from_environment()
-        .context("run it with tests/with-postgres")?
-        .fresh("bench")
-        .await?;
+    let cluster = Sql::from_environment().context("run it with tests/with-postgres")?;
+    anyhow::ensure!(
+        cluster.run("SHOW fsync").await?.trim() == "on",
+        "the cluster does not sync its commits; set HYPRBOX_TEST_POSTGRES_OPTIONS='-c fsync=on'"
+    );
+    let sql = cluster.fresh("bench").await?;
     let three = Arc::new(Fleet::over_postgres(&sql, 3).await?);
     let one = Arc::new(Fleet::over_sqlite().await?);
 
