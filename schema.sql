@@ -177,6 +177,9 @@ CREATE TABLE jobs (
     output_verified     BIGINT,                  -- 1: every byte is kept and both SHA-256 fit; 0: every byte is kept and one does not fit; null: unknown
     stdout_hash         BYTEA,                   -- state of the server's own SHA-256 of the stream; null: no byte has arrived, one is missing, or the job has ended
     stderr_hash         BYTEA,
+    confirm_by          TIMESTAMPTZ,             -- until when the job waits for a confirmation, by the node's clock; null: it has not begun to wait
+    confirm_seconds     BIGINT NOT NULL DEFAULT 0, -- how long that wait is, in seconds; it does not count against the timeout
+    confirm_requested_at TIMESTAMPTZ,            -- when a user confirmed the waiting job
     ledger_no           BIGINT NOT NULL DEFAULT 0, -- increased by each change by a server that the ledger records; an INSERT or UPDATE by hand leaves it
     params              TEXT NOT NULL,           -- JSON object of the parameters used, including defaults
     script              TEXT NOT NULL            -- what runs, byte for byte; never changes after the job was queued; '': the text in scripts

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The schema version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 14;
+pub const SCHEMA_VERSION: i64 = 15;
 
 /// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -34,6 +34,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (12, STANDING_ENVELOPES),
     (13, NOTIFICATIONS),
     (14, PROOF),
+    (15, COMMIT_CONFIRM),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -63,6 +64,8 @@ pub(super) const STANDING_ENVELOPES: &str = include_str!("migrations/0012_standi
 pub(super) const NOTIFICATIONS: &str = include_str!("migrations/0013_notifications.sql");
 /// To version 14, on either database.
 pub(super) const PROOF: &str = include_str!("migrations/0014_proof.sql");
+/// To version 15, on either database.
+pub(super) const COMMIT_CONFIRM: &str = include_str!("migrations/0015_commit_confirm.sql");
 
 /// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

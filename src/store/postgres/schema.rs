@@ -9,9 +9,9 @@ use tokio_postgres::types::ToSql;
 use super::connection::{ConnectionError, PgConnection};
 use super::endpoint::{APPLICATION, Endpoint};
 use crate::store::migrate::{
-    ENROLMENTS, FLEET, HARDENING, LINES_AND_PIDS, NODE_STATUS_CHANGES, NOTIFICATIONS, PROOF,
-    RUNNING_BY_INSTANCE, SAVED_PRESETS, SCHEDULES, SCHEMA, SCHEMA_VERSION, SIGNED_JOBS,
-    STANDING_ENVELOPES, STEP_TIMES,
+    COMMIT_CONFIRM, ENROLMENTS, FLEET, HARDENING, LINES_AND_PIDS, NODE_STATUS_CHANGES,
+    NOTIFICATIONS, PROOF, RUNNING_BY_INSTANCE, SAVED_PRESETS, SCHEDULES, SCHEMA, SCHEMA_VERSION,
+    SIGNED_JOBS, STANDING_ENVELOPES, STEP_TIMES,
 };
 
 /// What a new database needs only on PostgreSQL, after [`TEXT_AS_BYTES`].
@@ -54,6 +54,7 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
     (12, &[STANDING_ENVELOPES, TEXT_AS_BYTES]),
     (13, &[NOTIFICATIONS, TEXT_AS_BYTES]),
     (14, &[PROOF, TEXT_AS_BYTES]),
+    (15, &[COMMIT_CONFIRM, TEXT_AS_BYTES]),
 ];
 /// Compares the text of every table byte by byte.
 const TEXT_AS_BYTES: &str = include_str!("../sql/text_as_bytes.postgres.sql");
