@@ -12,7 +12,8 @@ BEGIN
             'node_instances', 'node_enrolments', 'node_status_changes', 'runs', 'jobs', 'scripts', 'job_secrets', 'job_steps', 'chunks',
             'idempotency_keys', 'audit_entries', 'presets', 'preset_versions', 'sign_keys',
             'server_identity', 'schedules', 'schedule_slots', 'stored_secrets', 'standing_envelopes',
-            'channels', 'rules', 'deliveries', 'node_alarms')
+            'channels', 'rules', 'deliveries', 'node_alarms',
+            'ledger', 'ledger_state', 'ledger_due', 'ledger_faults')
     LOOP
         EXECUTE format('ALTER TABLE %I ALTER COLUMN %I TYPE TEXT COLLATE "C"', name, field);
     END LOOP;
