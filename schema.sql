@@ -180,6 +180,7 @@ CREATE TABLE jobs (
     confirm_by          TIMESTAMPTZ,             -- until when the job waits for a confirmation, by the node's clock; null: it has not begun to wait
     confirm_seconds     BIGINT NOT NULL DEFAULT 0, -- how long that wait is, in seconds; it does not count against the timeout
     confirm_requested_at TIMESTAMPTZ,            -- when a user confirmed the waiting job
+    new_drift           BIGINT NOT NULL DEFAULT 0, -- 1: a check that found steps that would run, and the one before had found none
     ledger_no           BIGINT NOT NULL DEFAULT 0, -- increased by each change by a server that the ledger records; an INSERT or UPDATE by hand leaves it
     params              TEXT NOT NULL,           -- JSON object of the parameters used, including defaults
     script              TEXT NOT NULL            -- what runs, byte for byte; never changes after the job was queued; '': the text in scripts
@@ -199,7 +200,23 @@ CREATE INDEX jobs_finished ON jobs (finished_at, status, kind, created_by) WHERE
 CREATE INDEX jobs_preset ON jobs (preset, id);
 CREATE INDEX jobs_ended ON jobs (status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
 CREATE INDEX jobs_outcome ON jobs (node_id, preset, id) WHERE kind = 'apply' AND status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
+CREATE INDEX jobs_checked ON jobs (node_id, preset, id) WHERE kind = 'check' AND status = 'SUCCEEDED';
 CREATE INDEX jobs_ended_owner ON jobs (created_by, status, id) WHERE status IN ('SUCCEEDED', 'FAILED', 'CANCELLED');
+
+-- What each node should be like: for each preset that was ever applied with success, its last success and the last
+-- check of the same params since then. Rows outlive their jobs.
+CREATE TABLE drift (
+    node_id        TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+    preset         TEXT NOT NULL,
+    params         TEXT NOT NULL,                -- of the last apply that succeeded, as in jobs.params
+    applied_job_id TEXT NOT NULL,
+    applied_at     TIMESTAMPTZ NOT NULL,
+    check_params   TEXT,                         -- the params that today's preset makes of params; null: they are the same
+    check_job_id   TEXT,                         -- the last check with these params that succeeded; null: none since then
+    checked_at     TIMESTAMPTZ,
+    steps          TEXT NOT NULL DEFAULT '[]',   -- JSON list of what it found: index, name, state
+    PRIMARY KEY (node_id, preset)
+);
 
 -- Scripts of the jobs of runs, each stored once for all its jobs. Deleted when no job names them.
 CREATE TABLE scripts (

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// The schema version that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = 15;
+pub const SCHEMA_VERSION: i64 = 16;
 
 /// The whole schema, for a new database.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -35,6 +35,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (13, NOTIFICATIONS),
     (14, PROOF),
     (15, COMMIT_CONFIRM),
+    (16, DRIFT),
 ];
 /// To version 2, on either database.
 pub(super) const LINES_AND_PIDS: &str = include_str!("migrations/0002_lines_and_pids.sql");
@@ -66,6 +67,8 @@ pub(super) const NOTIFICATIONS: &str = include_str!("migrations/0013_notificatio
 pub(super) const PROOF: &str = include_str!("migrations/0014_proof.sql");
 /// To version 15, on either database.
 pub(super) const COMMIT_CONFIRM: &str = include_str!("migrations/0015_commit_confirm.sql");
+/// To version 16, on either database.
+pub(super) const DRIFT: &str = include_str!("migrations/0016_drift.sql");
 
 /// Marks the file as a HyprBox database (`PRAGMA application_id`): "hbox".
 const APPLICATION_ID: i64 = 0x6862_6f78;

@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::connection::{ConnectionError, PgConnection};
 use super::endpoint::{APPLICATION, Endpoint};
 use crate::store::migrate::{
-    COMMIT_CONFIRM, ENROLMENTS, FLEET, HARDENING, LINES_AND_PIDS, NODE_STATUS_CHANGES,
+    COMMIT_CONFIRM, DRIFT, ENROLMENTS, FLEET, HARDENING, LINES_AND_PIDS, NODE_STATUS_CHANGES,
     NOTIFICATIONS, PROOF, RUNNING_BY_INSTANCE, SAVED_PRESETS, SCHEDULES, SCHEMA, SCHEMA_VERSION,
     SIGNED_JOBS, STANDING_ENVELOPES, STEP_TIMES,
 };
@@ -55,6 +55,7 @@ const MIGRATIONS: &[(i64, &[&str])] = &[
     (13, &[NOTIFICATIONS, TEXT_AS_BYTES]),
     (14, &[PROOF, TEXT_AS_BYTES]),
     (15, &[COMMIT_CONFIRM, TEXT_AS_BYTES]),
+    (16, &[DRIFT, TEXT_AS_BYTES]),
 ];
 /// Compares the text of every table byte by byte.
 const TEXT_AS_BYTES: &str = include_str!("../sql/text_as_bytes.postgres.sql");
