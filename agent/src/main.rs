@@ -78,6 +78,8 @@ Options, each with the environment variable that it overrides:
   --insecure-http     HYPRBOX_INSECURE_HTTP  1: plain http to a server on another machine
   --force             HYPRBOX_FORCE          1: scripts skip their distro guard
   --job-env NAMES     HYPRBOX_JOB_ENV        variables that scripts also get, such as HTTPS_PROXY,NO_PROXY,TZ [none]
+  --spool-max SIZE    HYPRBOX_SPOOL_MAX      how much of a job's output may wait on this node's disk while the server
+                                             can't be reached, if the server archives output: 4MiB to 1TiB [1GiB]
   --help, --version
 
 HYPRBOX_LOG sets the log level: error, warn, info, debug, trace or off [info].

@@ -143,6 +143,7 @@ async fn start_agent(client: &Client, url: &str, folder: &Path) -> anyhow::Resul
         insecure_http: false,
         job_env: Vec::new(),
         force: false,
+        spool_max: hyprbox_agent::config::SPOOL_MAX_BYTES,
     };
     let (stop, stopped) = oneshot::channel();
     let running = tokio::spawn(hyprbox_agent::run(config, async {

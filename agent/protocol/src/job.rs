@@ -52,6 +52,10 @@ pub struct ClaimedJob {
     /// RFC 3339, UTC, milliseconds.
     #[serde(default)]
     pub created_at: String,
+    /// Whether the agent must keep all of the job's output until the server has acknowledged it,
+    /// up to the agent's own limit. Without it the agent keeps the newest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_output: bool,
     /// Values of the preset's secret params by name. Never written to the node's disk.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, String>))]

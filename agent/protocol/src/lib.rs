@@ -22,6 +22,7 @@ mod refusal;
 mod secrets;
 mod setting;
 mod shipped;
+mod size;
 mod slug;
 mod step_line;
 mod step_scanner;
@@ -45,6 +46,7 @@ pub use refusal::Refusal;
 pub use secrets::Secrets;
 pub use setting::bad_setting;
 pub use shipped::{ShippedAgent, ShippedFile};
+pub use size::{SizeRange, size_text};
 pub use slug::is_slug;
 pub use step_line::{
     CheckState, STEP_DONE, STEP_LINE_MAX, STEP_LINE_PREFIX, STEP_VERIFY_FAILED, StepLine,

@@ -11,7 +11,7 @@ use super::context::Context;
 use super::report::JobEnd;
 use super::upload_policy::{Step, UploadPolicy};
 use crate::client::CallError;
-use crate::spool::{Batch, SpoolReader, StampReader};
+use crate::spool::{Batch, SpoolCleaner, SpoolReader, StampReader};
 use crate::state::job_dir::JobDir;
 use crate::trouble::Caller;
 
@@ -55,6 +55,7 @@ pub(super) struct Uploader {
     ctx: Arc<Context>,
     dir: JobDir,
     reader: SpoolReader,
+    cleaner: SpoolCleaner,
     stamps: StampReader,
     batch: Batch,
     policy: UploadPolicy,
@@ -74,6 +75,7 @@ impl Uploader {
     pub(super) fn new(ctx: Arc<Context>, dir: JobDir, wants_next: bool) -> Self {
         Self {
             reader: SpoolReader::new(dir.path()),
+            cleaner: SpoolCleaner::new(dir.path()),
             stamps: StampReader::new(dir.path()),
             ctx,
             dir,
@@ -163,6 +165,7 @@ impl Uploader {
             Ok(answer) => {
                 self.ctx.client.trouble.ended(Caller::Output);
                 self.policy.passed(answer.next);
+                self.cleaner.acknowledged(answer.next);
                 match &report {
                     Some(report) if answer.completed => {
                         self.ctx.completions.record(self.dir.id(), report);
@@ -248,6 +251,7 @@ impl Uploader {
                 Ok(answer) => {
                     self.ctx.client.trouble.ended(Caller::Output);
                     self.policy.passed(answer.next);
+                    self.cleaner.acknowledged(answer.next);
                     self.reader.seek(answer.next);
                     return true;
                 }

@@ -85,6 +85,7 @@ impl Poller<'_> {
             timeout_seconds: job.timeout_seconds,
             env: script_env(self.config, &job.id),
             boot_id: self.boot_id.clone(),
+            spool_max: job.keep_output.then_some(self.config.spool_max),
         };
         // First, so that the disk syncs while the next steps run.
         let pending_sync = self.record_start(&spec);

@@ -6,18 +6,26 @@
 //! The last [`KEPT_SEGMENTS`] of a stream are kept. That is twice what the server keeps, so nothing
 //! that the server would keep is lost, and the use of the node's disk is bounded.
 //!
+//! If the server wants all output, the supervisor keeps everything up to a limit in bytes, and the
+//! agent removes what the server has acknowledged, except each stream's last [`KEPT_SEGMENTS`].
+//!
 //! An index segment (`index.0000000000000`) begins with the offsets of both streams at its start
 //! (two u64, little endian), followed by one u32 for each read: the top bit is the stream, and the
 //! other bits are the length.
 
+mod cleaner;
+mod disk;
+mod kept_files;
 mod reader;
 mod stamps;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
-use hyprbox_protocol::Stream;
+use hyprbox_protocol::{PerStream, Stream};
 
+pub(crate) use cleaner::SpoolCleaner;
+pub(crate) use disk::{RESERVED_PERCENT, free_for_output};
 #[cfg(test)]
 pub(crate) use reader::BatchPiece;
 pub(crate) use reader::{Batch, SpoolReader, totals_on_disk};
@@ -35,6 +43,8 @@ const INDEX_RECORDS: u64 = 64 * 1024;
 const KEPT_INDEXES: u64 = 16;
 /// Size of the two offsets at the start of an index segment.
 const INDEX_HEAD: u64 = 16;
+/// Size of a record in the index.
+const RECORD_BYTES: u64 = 4;
 /// The bit of a record that means stderr.
 const STDERR_BIT: u32 = 1 << 31;
 
@@ -59,6 +69,13 @@ pub(crate) fn is_first_segment(name: &str) -> bool {
     let nowhere = Path::new("");
     let mut streams = Stream::ALL.into_iter();
     is(index_path(nowhere, 0)) || streams.any(|stream| is(segment_path(nowhere, stream, 0)))
+}
+
+/// The offsets of both streams at the start of an index segment.
+fn parse_head(head: &[u8; INDEX_HEAD as usize]) -> PerStream<u64> {
+    let (stdout, stderr) = head.split_at(size_of::<u64>());
+    let offset = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+    PerStream::new(offset(stdout), offset(stderr))
 }
 
 /// Returns the numbers of the files `<name>.<number>` in a folder, sorted.

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use hyprbox_protocol::{PerStream, Stream, last_character_boundary};
 
 use super::{
-    INDEX_HEAD, MAX_PIECES, SEGMENT_BYTES, STDERR_BIT, index_path, numbered, segment_path,
+    INDEX_HEAD, MAX_PIECES, SEGMENT_BYTES, STDERR_BIT, index_path, numbered, parse_head,
+    segment_path,
 };
 
 /// How many index records are read at once.
@@ -308,15 +309,13 @@ impl SpoolReader {
         if file.read_exact_at(&mut head, 0).is_err() {
             return Ok(None);
         }
-        let offset =
-            |range: Range<usize>| u64::from_le_bytes(head[range].try_into().expect("eight bytes"));
         Ok(Some(IndexCursor {
             number,
             file,
             position: INDEX_HEAD,
             records: Vec::new(),
             at: 0,
-            offsets: PerStream::new(offset(0..8), offset(8..16)),
+            offsets: parse_head(&head),
         }))
     }
 

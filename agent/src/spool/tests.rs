@@ -1,7 +1,5 @@
 //! Writer and reader together, as supervisor and agent use them.
 
-use hyprbox_protocol::PerStream;
-
 use super::*;
 
 /// Returns deterministic noise that differs at every offset.
@@ -49,7 +47,7 @@ fn of(stream: Stream, all: &[(Stream, u64, Vec<u8>)]) -> Vec<u8> {
 #[test]
 fn both_streams_come_back_in_the_order_of_the_reads() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut writer = SpoolWriter::new(dir.path());
+    let mut writer = SpoolWriter::new(dir.path(), None);
     let mut reader = SpoolReader::new(dir.path());
     assert!(drain(&mut reader, 100).is_empty());
     writer.append(Stream::Stdout, b"one ");
@@ -76,7 +74,7 @@ fn both_streams_come_back_in_the_order_of_the_reads() {
 #[test]
 fn a_reader_continues_at_the_servers_offsets() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut writer = SpoolWriter::new(dir.path());
+    let mut writer = SpoolWriter::new(dir.path(), None);
     let out = noise(1, 3_000_000);
     let err = noise(2, 30_000);
     for (i, piece) in out.chunks(100_000).enumerate() {
@@ -101,7 +99,7 @@ fn a_reader_continues_at_the_servers_offsets() {
 #[test]
 fn old_segments_are_removed_and_skipped() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut writer = SpoolWriter::new(dir.path());
+    let mut writer = SpoolWriter::new(dir.path(), None);
     let mut reader = SpoolReader::new(dir.path());
     writer.append(Stream::Stderr, b"early output");
     let out = noise(3, 20_000_000);
@@ -133,7 +131,7 @@ fn old_segments_are_removed_and_skipped() {
 #[test]
 fn the_index_may_be_shorter_than_the_output() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut writer = SpoolWriter::new(dir.path());
+    let mut writer = SpoolWriter::new(dir.path(), None);
     let out = noise(4, 400_000);
     for piece in out.chunks(1) {
         writer.append(Stream::Stdout, piece);
@@ -161,7 +159,7 @@ fn the_index_may_be_shorter_than_the_output() {
 #[test]
 fn bytes_that_the_disk_does_not_take_are_a_gap() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut writer = SpoolWriter::new(dir.path());
+    let mut writer = SpoolWriter::new(dir.path(), None);
     writer.append(Stream::Stdout, b"before ");
     // A folder in the place of the next segment has the effect of a full disk.
     let blocked = segment_path(dir.path(), Stream::Stderr, 0);
@@ -179,7 +177,7 @@ fn bytes_that_the_disk_does_not_take_are_a_gap() {
 #[test]
 fn a_batch_is_not_cut_inside_a_character() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut writer = SpoolWriter::new(dir.path());
+    let mut writer = SpoolWriter::new(dir.path(), None);
     let text = "\u{e9}\u{20ac}\u{1f600}x".repeat(100);
     for piece in text.as_bytes().chunks(7) {
         writer.append(Stream::Stdout, piece);
@@ -206,4 +204,92 @@ fn a_batch_is_not_cut_inside_a_character() {
     writer.append(Stream::Stderr, b"\xac.");
     reader.fill(&mut batch, 100).expect("readable");
     assert_eq!(batch.bytes, b"\xac.");
+}
+
+/// The bytes of all files in a folder.
+fn bytes_on_disk(dir: &Path) -> u64 {
+    std::fs::read_dir(dir)
+        .expect("a folder")
+        .map(|f| f.expect("a file").metadata().expect("its size").len())
+        .sum()
+}
+
+#[test]
+fn with_a_limit_everything_is_kept_up_to_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let max = 30 << 20;
+    let mut writer = SpoolWriter::new(dir.path(), Some(max));
+    let out = noise(5, 40 << 20);
+    let err = noise(6, 1 << 20);
+    let mut seen_full = false;
+    for (i, piece) in out.chunks(70_001).enumerate() {
+        writer.append(Stream::Stdout, piece);
+        if let Some(piece) = err.chunks(7_001).nth(i) {
+            writer.append(Stream::Stderr, piece);
+        }
+        let on_disk = bytes_on_disk(dir.path());
+        assert!(on_disk <= max, "{on_disk}");
+        let written: u64 = writer.totals().iter().map(|(_, total)| *total).sum();
+        seen_full |= written > max;
+        if !seen_full {
+            assert!(on_disk >= written, "{on_disk} of {written}");
+        }
+    }
+    assert!(seen_full);
+    let all = drain(&mut SpoolReader::new(dir.path()), BATCH_BYTES);
+    assert!(of(Stream::Stderr, &all) == err);
+    let kept = of(Stream::Stdout, &all);
+    assert!(kept.len() >= 27 << 20, "{}", kept.len());
+    assert!(out.ends_with(&kept));
+}
+
+#[test]
+fn acknowledged_output_makes_room_for_more() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut writer = SpoolWriter::new(dir.path(), Some(20 << 20));
+    let mut reader = SpoolReader::new(dir.path());
+    let mut cleaner = SpoolCleaner::new(dir.path());
+    let out = noise(7, 100 << 20);
+    let mut got = Vec::new();
+    for piece in out.chunks(10 << 20) {
+        for read in piece.chunks(65_536) {
+            writer.append(Stream::Stdout, read);
+        }
+        // Nothing is missing, because the server has what was sent before.
+        let all = drain(&mut reader, BATCH_BYTES);
+        got.extend_from_slice(&of(Stream::Stdout, &all));
+        assert_eq!(reader.next(), writer.totals());
+        cleaner.acknowledged(reader.next());
+    }
+    assert!(got == out);
+    // A server that was restored from a backup asks for the newest output again.
+    assert!(bytes_on_disk(dir.path()) >= 8 << 20);
+    let from = out.len() - (8 << 20);
+    reader.seek(PerStream::new(from as u64, 0));
+    let all = drain(&mut reader, BATCH_BYTES);
+    assert!(of(Stream::Stdout, &all) == out[from..]);
+}
+
+#[test]
+fn the_index_of_acknowledged_output_is_removed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut writer = SpoolWriter::new(dir.path(), Some(64 << 20));
+    // Four indexes and a part of the fifth.
+    let text = noise(8, 5 * INDEX_RECORDS as usize * 8 - 80);
+    for piece in text.chunks(8) {
+        writer.append(Stream::Stdout, piece);
+    }
+    let numbers = || numbered(dir.path(), "index").expect("readable");
+    assert_eq!(numbers(), [0, 1, 2, 3, 4]);
+    let mut cleaner = SpoolCleaner::new(dir.path());
+    // In the middle of the fourth one.
+    let next = INDEX_RECORDS * 8 * 7 / 2;
+    cleaner.acknowledged(PerStream::new(next, 0));
+    assert_eq!(numbers(), [3, 4]);
+    let mut reader = SpoolReader::new(dir.path());
+    reader.seek(PerStream::new(next, 0));
+    let all = drain(&mut reader, BATCH_BYTES);
+    assert!(of(Stream::Stdout, &all) == text[next as usize..]);
+    cleaner.acknowledged(writer.totals());
+    assert_eq!(numbers(), [4]);
 }

@@ -9,9 +9,10 @@ use ring::digest;
 
 use crate::trusted_dir::own_file;
 
+use super::kept_files::KeptFiles;
 use super::{
-    INDEX_HEAD, INDEX_RECORDS, KEPT_INDEXES, KEPT_SEGMENTS, SEGMENT_BYTES, STDERR_BIT, index_path,
-    segment_path,
+    INDEX_HEAD, INDEX_RECORDS, KEPT_INDEXES, KEPT_SEGMENTS, RECORD_BYTES, SEGMENT_BYTES,
+    STDERR_BIT, free_for_output, index_path, segment_path,
 };
 
 /// Appends a job's output. It never fails: if the disk takes no more, the bytes become a gap, which
@@ -21,34 +22,41 @@ pub(crate) struct SpoolWriter {
     totals: PerStream<u64>,
     /// SHA-256 of each stream so far, including bytes that the disk did not take.
     hashes: PerStream<digest::Context>,
-    segments: PerStream<Segment>,
+    segments: PerStream<Segments>,
     index: Index,
+    /// The most bytes on the disk. Without it, the newest segments of each stream are kept.
+    max_bytes: Option<u64>,
+    /// Whether the disk has no more room for a spool that grows.
+    is_disk_scarce: bool,
 }
 
+/// The segments of one stream.
 #[derive(Default)]
-struct Segment {
+struct Segments {
+    /// The newest one, unless the next bytes begin another.
     file: Option<File>,
-    /// Start offsets of the segments on the disk, oldest first.
-    starts: std::collections::VecDeque<u64>,
+    kept: KeptFiles,
 }
 
 #[derive(Default)]
 struct Index {
     file: Option<File>,
     next_number: u64,
-    oldest: u64,
+    kept: KeptFiles,
     records: u64,
 }
 
 impl SpoolWriter {
-    /// Creates a spool in an empty folder.
-    pub(crate) fn new(dir: &Path) -> Self {
+    /// Creates a spool in an empty folder. With `max_bytes` it keeps everything up to that size.
+    pub(crate) fn new(dir: &Path, max_bytes: Option<u64>) -> Self {
         Self {
             dir: dir.to_owned(),
             totals: PerStream::default(),
             hashes: PerStream::from_fn(|_| digest::Context::new(&digest::SHA256)),
             segments: PerStream::default(),
             index: Index::default(),
+            max_bytes,
+            is_disk_scarce: false,
         }
     }
 
@@ -69,6 +77,7 @@ impl SpoolWriter {
         }
         self.hashes[stream].update(bytes);
         let before = self.totals;
+        self.make_room(bytes.len() as u64);
         let mut rest = bytes;
         let mut all_taken = true;
         while !rest.is_empty() {
@@ -105,21 +114,71 @@ impl SpoolWriter {
         let open = || own_file().append(true).create(true).open(&path);
         let file = loop {
             match open() {
-                Err(e) if e.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {}
+                Err(e) if e.kind() == io::ErrorKind::StorageFull && self.drop_oldest(1) => {}
                 done => break done?,
             }
         };
-        let segment = &mut self.segments[stream];
-        segment.file = Some(file);
-        segment.starts.push_back(at);
-        while let Some(oldest) = segment.starts.front().copied() {
+        let segments = &mut self.segments[stream];
+        segments.file = Some(file);
+        segments.kept.push(at);
+        if self.max_bytes.is_some() {
+            self.spare_the_disk();
+            return Ok(());
+        }
+        while let Some(oldest) = segments.kept.oldest() {
             if at / SEGMENT_BYTES - oldest / SEGMENT_BYTES < KEPT_SEGMENTS {
                 break;
             }
-            segment.starts.pop_front();
             let _ = std::fs::remove_file(segment_path(&self.dir, stream, oldest));
+            segments.kept.pop_oldest();
         }
         Ok(())
+    }
+
+    /// Drops the oldest segments if the limit leaves no room for one more read of so many bytes.
+    fn make_room(&mut self, bytes: u64) {
+        let Some(max) = self.max_bytes else { return };
+        let room = max.saturating_sub(bytes + INDEX_HEAD + RECORD_BYTES);
+        if self.bytes_on_disk() <= room {
+            return;
+        }
+        self.forget_acknowledged();
+        while self.bytes_on_disk() > room && self.drop_oldest(1) {}
+    }
+
+    /// Keeps the spool from growing into the last part of the disk. As without a limit, the newest
+    /// segments of each stream are kept in any case.
+    fn spare_the_disk(&mut self) {
+        // Each stream may be about to fill a segment.
+        let needed = 2 * SEGMENT_BYTES;
+        self.is_disk_scarce = free_for_output(&self.dir).is_ok_and(|free| free < needed);
+        if self.is_disk_scarce {
+            self.forget_acknowledged();
+            // Two for the one that begins, so that the spool makes room for others that need it.
+            for _ in 0..2 {
+                self.drop_oldest(KEPT_SEGMENTS as usize);
+            }
+        }
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        let streams = self.segments.iter().map(|(_, segments)| &segments.kept);
+        streams
+            .chain([&self.index.kept])
+            .map(KeptFiles::bytes)
+            .sum()
+    }
+
+    /// Drops the files from the lists that the agent has removed, because the server has them.
+    fn forget_acknowledged(&mut self) {
+        let dir = &self.dir;
+        for (stream, segments) in self.segments.iter_mut() {
+            let path = |start| segment_path(dir, stream, start);
+            segments.kept.forget_removed(path);
+        }
+        self.index
+            .kept
+            .forget_removed(|number| index_path(dir, number));
     }
 
     /// Writes into the open segment. On a full disk the newest output replaces the oldest, because
@@ -128,27 +187,30 @@ impl SpoolWriter {
         while !piece.is_empty() {
             let file = self.segments[stream].file.as_mut();
             match file.expect("opened by the caller").write(piece) {
-                Ok(written) => piece = &piece[written..],
-                Err(e) if e.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {}
+                Ok(written) => {
+                    self.segments[stream].kept.count(written);
+                    piece = &piece[written..];
+                }
+                Err(e) if e.kind() == io::ErrorKind::StorageFull && self.drop_oldest(1) => {}
                 Err(e) => return Err(e),
             }
         }
         Ok(())
     }
 
-    /// Removes the oldest segment of the stream that has more of them. Returns false if none can be
-    /// removed.
-    fn drop_oldest(&mut self) -> bool {
+    /// Removes the oldest segment of the stream that has more of them, but keeps the newest ones:
+    /// at least one, because removing the open segment would free no space. Returns false if none
+    /// can be removed.
+    fn drop_oldest(&mut self, newest: usize) -> bool {
         let more = Stream::ALL
             .into_iter()
-            .max_by_key(|stream| self.segments[*stream].starts.len());
+            .max_by_key(|stream| self.segments[*stream].kept.len());
         let Some(stream) = more else { return false };
-        let segment = &mut self.segments[stream];
-        // Removing the open segment would free no space.
-        if segment.starts.len() < 2 {
+        let kept = &mut self.segments[stream].kept;
+        if kept.len() <= newest {
             return false;
         }
-        let oldest = segment.starts.pop_front().expect("there are two");
+        let oldest = kept.pop_oldest().expect("there is more than one");
         std::fs::remove_file(segment_path(&self.dir, stream, oldest)).is_ok()
     }
 
@@ -163,9 +225,10 @@ impl SpoolWriter {
         }
         if self.index.file.is_none() {
             let number = self.index.next_number;
-            while number - self.index.oldest >= KEPT_INDEXES {
-                let _ = std::fs::remove_file(index_path(&self.dir, self.index.oldest));
-                self.index.oldest += 1;
+            while self.index.kept.len() as u64 >= self.kept_indexes()
+                && let Some(oldest) = self.index.kept.pop_oldest()
+            {
+                let _ = std::fs::remove_file(index_path(&self.dir, oldest));
             }
             let mut head = [0; INDEX_HEAD as usize];
             head[..8].copy_from_slice(&before[Stream::Stdout].to_le_bytes());
@@ -178,6 +241,8 @@ impl SpoolWriter {
                 .write(true)
                 .open(path)?;
             file.write_all(&head)?;
+            self.index.kept.push(number);
+            self.index.kept.count(head.len());
             self.index.file = Some(file);
             self.index.next_number += 1;
             self.index.records = 0;
@@ -189,8 +254,20 @@ impl SpoolWriter {
         let len = u32::try_from(len).expect("a read is far smaller than 2 GiB");
         let file = self.index.file.as_mut().expect("opened above");
         file.write_all(&(len | bit).to_le_bytes())?;
+        self.index.kept.count(size_of_val(&len));
         self.index.records += 1;
         Ok(())
+    }
+
+    /// How many index segments are kept. Of a spool with a limit, the index takes at most a
+    /// quarter.
+    fn kept_indexes(&self) -> u64 {
+        match self.max_bytes {
+            Some(max) if !self.is_disk_scarce => {
+                (max / 4 / (INDEX_HEAD + INDEX_RECORDS * RECORD_BYTES)).max(1)
+            }
+            Some(_) | None => KEPT_INDEXES,
+        }
     }
 
     /// Makes the kept output durable.

@@ -223,7 +223,7 @@ mod tests {
         overwrite(&job.file("job.json"), b"{}").expect("writes");
         job.write_started(b"{}").expect("writes");
         StampWriter::new(folder).read(0, b"==> [1/1] One\n");
-        SpoolWriter::new(folder).append(Stream::Stdout, text.as_bytes());
+        SpoolWriter::new(folder, None).append(Stream::Stdout, text.as_bytes());
         std::fs::write(job.file("lock"), "4711").expect("writes");
         std::fs::write(job.file("cancel"), "\"cancel\"").expect("writes");
         std::fs::rename(job.file(EXIT_RESERVE), job.file("exit")).expect("renames");

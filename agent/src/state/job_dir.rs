@@ -52,6 +52,10 @@ pub(crate) struct Spec {
     /// The script's complete environment.
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) boot_id: String,
+    /// The spool's limit in bytes, if all output is kept until the server has it. Absent if only
+    /// the newest output is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) spool_max: Option<u64>,
 }
 
 /// The content of [`STARTED`], written just before bash starts.

@@ -230,6 +230,14 @@ fn processes(is_one: impl Fn(&str, &str) -> bool) -> Vec<i32> {
     found
 }
 
+/// The most memory that a process has ever had, in KiB.
+pub fn high_water_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    number.expect("a line of it").parse().expect("a number")
+}
+
 /// Repeats `attempt` until one takes less than `limit`, because a busy machine delays some. Without
 /// the behaviour under test, every attempt takes longer.
 pub fn once_within(limit: Duration, what: &str, mut attempt: impl FnMut()) {

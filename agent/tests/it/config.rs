@@ -52,6 +52,9 @@ fn bad_values_stop_the_start_with_one_line() {
         ("HYPRBOX_JOB_ENV", "SHELLOPTS", "without SHELLOPTS"),
         ("HYPRBOX_JOB_ENV", "LD_PRELOAD", "without LD_PRELOAD"),
         ("HYPRBOX_JOB_ENV", "LD_LIBRARY_PATH", "without LD_LIB"),
+        ("HYPRBOX_SPOOL_MAX", "lots", "64MiB or 1GiB"),
+        ("HYPRBOX_SPOOL_MAX", "3MiB", "from 4MiB to 1TiB"),
+        ("HYPRBOX_SPOOL_MAX", "2TiB", "from 4MiB to 1TiB"),
         ("HYPRBOX_LOG", "loud", "debug"),
     ] {
         let mut node = Node::new(&server);
@@ -158,9 +161,13 @@ fn check_reports_each_problem_with_its_fix() {
         text
     };
     let good = text(&node);
-    for what in ["bash", "state folder", "server", "token"] {
+    for what in ["bash", "state folder", "spool", "server", "token"] {
         assert!(good.contains(&format!("ok     {what}: ")), "{good}");
     }
+    assert!(
+        good.contains("up to 1GiB of a job's output can wait"),
+        "{good}"
+    );
     server.fault("pending", Fault::Status(401));
     assert!(text(&node).contains("HYPRBOX_NODE_TOKEN"));
     server.fault("pending", Fault::Status(403));

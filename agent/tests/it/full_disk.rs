@@ -5,15 +5,17 @@ use crate::server::Server;
 use crate::state::{assert_reported_and_recovered, node};
 
 /// A small file system of its own for a node's state.
-struct SmallDisk(std::path::PathBuf);
+pub struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
     /// Returns `None` if this user may not mount one.
-    fn mount(node: &Node) -> Option<Self> {
+    pub fn mount(node: &Node, size: &str) -> Option<Self> {
         let dir = node.state();
         std::fs::create_dir(&dir).expect("made");
         let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=3m,mode=0700", "tmpfs"])
+            .args(["-t", "tmpfs", "-o"])
+            .arg(format!("size={size},mode=0700"))
+            .arg("tmpfs")
             .arg(&dir)
             .output()
             .is_ok_and(|output| output.status.success());
@@ -43,7 +45,7 @@ impl Drop for SmallDisk {
 fn with_small_disk() -> Option<(Server, Node, SmallDisk)> {
     let server = Server::start();
     let node = node(&server);
-    let disk = SmallDisk::mount(&node)?;
+    let disk = SmallDisk::mount(&node, "3m")?;
     Some((server, node, disk))
 }
 

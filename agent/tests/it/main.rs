@@ -14,6 +14,7 @@ mod config;
 mod ends;
 mod facts;
 mod full_disk;
+mod kept_output;
 mod leftovers;
 mod logging;
 mod network;

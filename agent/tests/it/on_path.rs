@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use hyprbox_protocol::OutputRequest;
 
-use crate::agent::{Node, once_within};
+use crate::agent::{Node, high_water_kib, once_within};
 use crate::server::{Fault, Server};
 
 const LINES: u32 = 40;
@@ -346,13 +346,6 @@ fn a_connection_that_was_closed_while_idle_is_not_an_outage() {
         (world.heartbeats.len() > beats).then_some(())
     });
     assert_eq!(warnings(&agent.log()), 0, "{}", agent.log());
-}
-
-fn high_water_kib(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    number.expect("a line of it").parse().expect("a number")
 }
 
 #[test]

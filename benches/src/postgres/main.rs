@@ -1,6 +1,7 @@
 //! Compares three servers over PostgreSQL with one over SQLite. After
 //! `cargo build --release --features postgres`, run
-//! `HYPRBOX_TEST_POSTGRES_OPTIONS='-c fsync=on' tests/with-postgres cargo run --release -p hyprbox-bench --bin hyprbox-bench-postgres`.
+//! `export HYPRBOX_TEST_POSTGRES_OPTIONS='-c fsync=on'` and
+//! `tests/with-postgres cargo run --release -p hyprbox-bench --bin hyprbox-bench-postgres`.
 //! `--quick` uses smaller sizes, `--rounds N` sets the rounds of claims, and arguments select rows
 //! (`claims`, `output`, `tail`, `idle`). The data is deleted with the cluster.
 #![allow(clippy::print_stdout, reason = "this program prints a table")]

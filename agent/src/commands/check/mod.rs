@@ -4,6 +4,7 @@ mod clock;
 mod connection;
 mod folder;
 mod server;
+mod spool;
 mod supervisor;
 mod tls;
 
@@ -14,8 +15,8 @@ use crate::config::Config;
 
 /// The result of one check.
 pub struct Finding {
-    /// `bash`, `supervisor`, `state folder`, `proxy`, `dns`, `connection`, `tls`, `server`, `clock`
-    /// or `token`.
+    /// `bash`, `supervisor`, `state folder`, `spool`, `proxy`, `dns`, `connection`, `tls`,
+    /// `server`, `clock` or `token`.
     pub subject: &'static str,
     pub message: String,
     /// How to fix the problem; `None` if the check succeeded.
@@ -54,13 +55,14 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Checks bash, the supervisor, the state folder, and then the connection to the server step by
-/// step, up to the first step that fails.
+/// Checks bash, the supervisor, the state folder and its room for output, and then the connection
+/// to the server step by step, up to the first step that fails.
 pub async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![
         check_bash(),
         supervisor::check(),
         folder::check(&config.state_dir),
+        spool::check(config),
     ];
     findings.extend(server::check(config).await);
     findings

@@ -137,7 +137,7 @@ fn run_job(
         return Err(SuperviseError::StartedBefore);
     }
     let spec: Spec = job.read("job.json").ok_or(SuperviseError::NoSpec)?;
-    let mut run = Run::prepare(job, secrets)?;
+    let mut run = Run::prepare(job, &spec, secrets)?;
     let mut record = job.reserve_exit()?;
     let start = StartRecord::write(job, &spec, start_recorded)?;
     let exit = run.run_to_end(&spec, start);

@@ -102,7 +102,7 @@ pub(super) struct Run {
 
 impl Run {
     /// Opens everything that can be opened before bash starts.
-    pub(super) fn prepare(job: &JobDir, secrets: &Secrets) -> io::Result<Self> {
+    pub(super) fn prepare(job: &JobDir, spec: &Spec, secrets: &Secrets) -> io::Result<Self> {
         let fifo = |name| {
             // Opened in both directions, so that neither opening nor writing ever waits for the
             // agent.
@@ -132,7 +132,7 @@ impl Run {
         }
         Ok(Self {
             job: job.clone(),
-            spool: SpoolWriter::new(job.path()),
+            spool: SpoolWriter::new(job.path(), spec.spool_max),
             stamps: StampWriter::new(job.path()),
             wake: fifo("wake")?,
             control: fifo("control")?,

@@ -1,9 +1,16 @@
 //! The agent's settings: names, defaults and allowed values. A flag wins over the environment.
 
+mod address;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyprbox_protocol::{TimeRange, bad_setting, is_slug};
+use hyprbox_protocol::{SizeRange, TimeRange, bad_setting, is_slug};
+
+use address::check_url;
+#[cfg(target_os = "linux")]
+pub(crate) use address::is_in_the_clear;
+pub use address::is_loopback;
 
 /// The settings with which the agent runs.
 #[derive(Clone)]
@@ -32,6 +39,8 @@ pub struct Config {
     pub force: bool,
     /// Names of the agent's own environment variables that scripts also get.
     pub job_env: Vec<String>,
+    /// How much of a job's output may wait on the disk if the server wants all of it, in bytes.
+    pub spool_max: u64,
 }
 
 impl std::fmt::Debug for Config {
@@ -149,6 +158,10 @@ const JOB_ENV: Setting = Setting {
     var: "HYPRBOX_JOB_ENV",
     flag: "--job-env",
 };
+const SPOOL_MAX: Setting = Setting {
+    var: "HYPRBOX_SPOOL_MAX",
+    flag: "--spool-max",
+};
 
 const URL_ALLOWED: &str = "the server's address, such as https://jobs.example.org";
 const NODE_ID_ALLOWED: &str =
@@ -169,6 +182,9 @@ const LOADERS: [&str; 8] = [
 ];
 const LOADER_PREFIX: &str = "LD_";
 const INTERVAL_RANGE: TimeRange = TimeRange::millis(1000, 3_600_000);
+const SPOOL_RANGE: SizeRange = SizeRange::bytes(4 << 20, 1 << 40);
+/// The default of `HYPRBOX_SPOOL_MAX`: 1 GiB.
+pub const SPOOL_MAX_BYTES: u64 = 1 << 30;
 
 /// Settings by name, before they are checked.
 pub struct RawSettings<'a> {
@@ -195,7 +211,7 @@ impl<'a> RawSettings<'a> {
                     .optional_value()
                     .map_or_else(|| "1".to_owned(), |v| v.to_string_lossy().into_owned()),
                 "--api-url" | "--node-id" | "--node-token" | "--interval" | "--state-dir"
-                | "--ca-file" | "--job-env" | "--trusted-servers" | "--signers" => {
+                | "--ca-file" | "--job-env" | "--trusted-servers" | "--signers" | "--spool-max" => {
                     let value = parser.value().map_err(usage)?;
                     value.to_string_lossy().into_owned()
                 }
@@ -373,6 +389,12 @@ impl<'a> RawSettings<'a> {
                 .parse(&value)
                 .ok_or_else(|| bad(&name, &value, &INTERVAL_RANGE.to_string()))?,
         };
+        let spool_max = match self.get(&SPOOL_MAX) {
+            None => SPOOL_MAX_BYTES,
+            Some((name, value)) => SPOOL_RANGE
+                .parse(&value)
+                .ok_or_else(|| bad(&name, &value, &SPOOL_RANGE.to_string()))?,
+        };
         Ok(Config {
             api_url,
             node_id,
@@ -385,6 +407,7 @@ impl<'a> RawSettings<'a> {
             insecure_http,
             force: self.switch(&FORCE)?,
             job_env: self.job_env()?,
+            spool_max,
         })
     }
 }
@@ -401,50 +424,4 @@ fn bad(name: &str, value: &str, allowed: &str) -> ConfigError {
 fn is_variable(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     name.bytes().all(inner) && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
-}
-
-/// Whether an address is on this machine, so that plain http is safe.
-pub fn is_loopback(url: &reqwest::Url) -> bool {
-    let Some(host) = url.host_str() else {
-        return false;
-    };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost"
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
-}
-
-/// Whether others on the path can read and change what is sent to this address.
-#[cfg(target_os = "linux")]
-pub(crate) fn is_in_the_clear(url: &str) -> bool {
-    reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url))
-}
-
-fn check_url(name: &str, value: &str, insecure_http: bool) -> Result<String, ConfigError> {
-    // An address with a password is not shown.
-    let url = match reqwest::Url::parse(value) {
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            return Err(ConfigError::BadSecret {
-                name: name.to_owned(),
-                allowed: format!("{URL_ALLOWED}, without a user or password"),
-            });
-        }
-        Ok(url) => url,
-        Err(_) => return Err(bad(name, value, URL_ALLOWED)),
-    };
-    let plain = match url.scheme() {
-        "https" => false,
-        "http" => true,
-        _ => return Err(bad(name, value, URL_ALLOWED)),
-    };
-    if !url.has_host() || url.query().is_some() || url.fragment().is_some() {
-        return Err(bad(name, value, URL_ALLOWED));
-    }
-    if plain && !is_loopback(&url) && !insecure_http {
-        let allowed = "an https address: over plain http anyone on the network path can read the node token \
-             and the output, and can insert scripts that run here as this user (HYPRBOX_INSECURE_HTTP=1 accepts that risk)";
-        return Err(bad(name, value, allowed));
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
