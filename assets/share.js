@@ -11,11 +11,18 @@ const BEAT_MS = 5000;
 // Streams of this page, by address, for browsers without shared workers.
 const own = new Map();
 
+/** Returns the worker that early.js has started, once. Its port holds what has arrived. */
+function takeEarly(name) {
+  const early = window.earlyWorker;
+  window.earlyWorker = null;
+  return early?.name === name && !early.worker.hasFailed ? early.worker : null;
+}
+
 /** Returns a port to the shared stream. `onLost` is called if the worker fails. */
 function reach(address, onLost) {
   if (window.SharedWorker && !reach.hasFailed) {
     const name = `${document.body.dataset.user} ${address}`;
-    const worker = new SharedWorker(new URL('worker.js', import.meta.url), { name, type: 'module' });
+    const worker = takeEarly(name) ?? new SharedWorker(new URL('worker.js', import.meta.url), { name, type: 'module' });
     worker.onerror = () => {
       reach.hasFailed = true;
       onLost();

@@ -188,6 +188,7 @@ mod tests {
         let names = all.chain([
             "job.js",
             "worker.js",
+            "early.js",
             "page.js",
             "theme.js",
             "app.css",

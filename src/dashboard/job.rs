@@ -60,6 +60,7 @@ pub(super) async fn show(
         true => page.refreshed_every(RELOAD_SECONDS),
         false => page
             .with_module("job.js")
+            .with_early_stream(parts::events(scope), &shown.job.id)
             .without_script(plain_address(&shown.job.id, scope)),
     }))
 }

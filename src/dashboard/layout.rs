@@ -15,6 +15,8 @@ pub(super) struct Page<'p> {
     styles: Vec<&'static str>,
     icon: &'p str,
     live: Option<String>,
+    /// The stream that begins before the page's modules: its address and the job.
+    early: Option<(String, &'p str)>,
     refresh_seconds: Option<u32>,
     without_script: Option<String>,
     body: Markup,
@@ -31,6 +33,7 @@ impl<'p> Page<'p> {
             styles: Vec::new(),
             icon: "favicon.svg",
             live: None,
+            early: None,
             refresh_seconds: None,
             without_script: None,
             body,
@@ -74,6 +77,14 @@ impl<'p> Page<'p> {
         }
     }
 
+    /// Opens a job's stream before the page's modules are loaded.
+    pub(super) fn with_early_stream(self, events: String, job: &'p str) -> Self {
+        Self {
+            early: Some((events, job)),
+            ..self
+        }
+    }
+
     /// Reloads after some seconds, for browsers without JavaScript.
     pub(super) fn refreshed_every(self, seconds: u32) -> Self {
         Self {
@@ -111,6 +122,9 @@ pub(super) fn draw(page: &Page<'_>) -> Markup {
                 link rel="stylesheet" href=(style);
                 @for style in &page.styles { link rel="stylesheet" href=(assets::url(style)); }
                 script src=(assets::url("theme.js")) {}
+                @if let (Some((events, job)), Some(user)) = (&page.early, page.user) {
+                    script async fetchpriority="high" src=(assets::url("early.js")) data-name=(format!("{} {events}", user.id)) data-job=(job) {}
+                }
                 script type="module" src=(assets::url("page.js")) {}
                 @if let Some(module) = page.module {
                     @for part in assets::parts_of(module) {

@@ -16,7 +16,7 @@ const LEFT: [&str; 2] = ["stale element reference", "does not belong to the docu
 
 /// A headless Chromium on one server.
 pub(crate) struct Browser {
-    driver: Driver,
+    pub(crate) driver: Driver,
     url: String,
     _profile: TempDir,
 }

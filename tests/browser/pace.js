@@ -4,6 +4,20 @@
 window.pace = { first: 0, tasks: [] };
 new PerformanceObserver((list) => window.pace.tasks.push(...list.getEntries().map((entry) => Math.round(entry.duration))))
   .observe({ type: 'longtask', buffered: true });
+// What comes before: the page, and the first of each kind of the shared worker's messages.
+const note = (name) => (window.pace[name] ??= Math.round(performance.now()));
+const Worker = window.SharedWorker;
+window.SharedWorker = class extends Worker {
+  constructor(...options) {
+    super(...options);
+    note('script');
+    this.port.addEventListener('message', ({ data }) => note(Object.keys(data)[0]));
+  }
+};
+addEventListener('DOMContentLoaded', () => {
+  window.pace.page = Math.round(performance.getEntriesByType('navigation')[0].responseEnd);
+  note('parsed');
+});
 const rows = document.getElementsByClassName('l');
 (function look() {
   if (rows.length && !window.pace.first) {

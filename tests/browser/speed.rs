@@ -22,17 +22,44 @@ steps:
     run: sleep 1
 "#;
 
-/// Notes when Queue was pressed, and when so many lines were painted.
+/// Notes when Queue was pressed, when so many lines were painted, and what came between.
 const CLOCK: &str = "
     addEventListener('submit', () => sessionStorage.setItem('pressed', performance.timeOrigin + performance.now()), true);
+    window.marks = {};
+    const note = (name) => (window.marks[name] ??= performance.timeOrigin + performance.now() - Number(sessionStorage.getItem('pressed')));
+    const Worker = window.SharedWorker;
+    window.SharedWorker = class extends Worker {
+      constructor(...options) {
+        super(...options);
+        note('script');
+        this.port.addEventListener('message', ({ data }) => note(Object.keys(data)[0]));
+      }
+    };
     new MutationObserver((_, observer) => {
       if (document.getElementsByClassName('l').length < WANTED) return;
       observer.disconnect();
       requestAnimationFrame(() => setTimeout(() => {
-        window.took = performance.timeOrigin + performance.now() - Number(sessionStorage.getItem('pressed'));
+        const [page] = performance.getEntriesByType('navigation');
+        const of = (name) => performance.timeOrigin + page[name] - Number(sessionStorage.getItem('pressed'));
+        Object.assign(window.marks, { queued: of('redirectEnd'), page: of('responseEnd') });
+        note('painted');
+        window.took = window.marks;
       }));
     }).observe(document, { childList: true, subtree: true });
 ";
+
+/// What is measured, in its order: the answer to the form, the job's page, its script, the worker,
+/// its stream, the first state, the first output, and the lines on the screen.
+const MARKS: [&str; 8] = [
+    "queued",
+    "page",
+    "script",
+    "alive",
+    "connected",
+    "job",
+    "output",
+    "painted",
+];
 
 /// Queues the preset some times, and prints how long it took until so many lines were painted.
 fn measure(preset: &str, lines: u32) {
@@ -48,21 +75,32 @@ fn measure(preset: &str, lines: u32) {
     browser.on_every_page(&CLOCK.replace("WANTED", &lines.to_string()));
     browser.open("/nodes/node-1");
     browser.until("document.querySelector('[data-state=online]')");
-    let mut took: Vec<f64> = (0..ROUNDS)
+    let took: Vec<Value> = (0..ROUNDS)
         .map(|_| {
             browser.open(&format!("/presets/{preset}"));
             browser.press("Queue");
             // The job's own state: steps, and bars of earlier runs, also have one. A job that still
             // runs would keep the next one waiting.
             browser.until("location.pathname.startsWith('/jobs/') && document.querySelector('#job-state [data-state=succeeded]')");
-            browser.until("window.took").as_f64().unwrap_or_default()
+            browser.until("window.took")
         })
         .collect();
-    took.sort_by(f64::total_cmp);
-    let told = Value::from(took.iter().map(|ms| ms.round()).collect::<Vec<_>>());
+    let sorted = |mark: &str| {
+        let mut all: Vec<f64> = took
+            .iter()
+            .filter_map(|marks| marks[mark].as_f64())
+            .collect();
+        all.sort_by(f64::total_cmp);
+        all
+    };
+    let parts =
+        MARKS.map(|mark| format!("{mark} {:.0}", sorted(mark).get(ROUNDS / 2).unwrap_or(&0.0)));
+    let painted = sorted("painted");
+    let all: Vec<f64> = painted.iter().map(|ms| ms.round()).collect();
     eprintln!(
-        "Queue to {lines} lines painted: median {:.0} ms of {told}",
-        took[ROUNDS / 2]
+        "Queue to {lines} lines painted: median {:.0} ms of {all:?}; after ms: {}",
+        painted[ROUNDS / 2],
+        parts.join(", ")
     );
 }
 

@@ -375,3 +375,13 @@ fn a_slow_tab_is_not_drowned_and_misses_nothing() {
     }
     browser.is_content();
 }
+
+#[test]
+fn a_job_s_stream_is_open_before_the_page_s_modules_have_loaded() {
+    let (_server, admin, _agent, id, browser) = on_a_running_job();
+    browser.driver.devtools("Network.enable", json!({}));
+    let blocked = json!({"urls": ["*/job.js"]});
+    browser.driver.devtools("Network.setBlockedURLs", blocked);
+    browser.open(&format!("/jobs/{id}"));
+    eventually("one stream", || (streams(&admin) == 1).then_some(()));
+}
