@@ -9,6 +9,7 @@ const ROWS_MAX = 1000000;
 // Characters that may wait to be read; then the stream waits.
 const WAITING_MAX = 1000000;
 const FRAME_MS = 8;
+const PAUSE_MS = 100;
 // Rows between two looks at the clock.
 const AT_ONCE = 64;
 const ERRORS_MAX = 1000;
@@ -38,6 +39,7 @@ export class Log {
     this.rows = [];
     // How many rows were removed at the beginning.
     this.gone = 0;
+    this.workedAt = -PAUSE_MS;
     // Events that wait to be read, with their characters, and rows that wait for their place.
     this.events = [];
     this.unread = 0;
@@ -55,7 +57,9 @@ export class Log {
   take(event) {
     this.events.push(event);
     this.unread += event.data.length;
-    this.schedule();
+    // After a pause there is no need to wait for a frame.
+    if (!this.frame && performance.now() - this.workedAt > PAUSE_MS) this.work();
+    else this.schedule();
     if (this.unread < WAITING_MAX) return undefined;
     return new Promise((resolve) => (this.drained = resolve));
   }
@@ -159,7 +163,8 @@ export class Log {
 
   work() {
     this.frame = 0;
-    const until = performance.now() + FRAME_MS;
+    this.workedAt = performance.now();
+    const until = this.workedAt + FRAME_MS;
     const before = this.gone + this.rows.length;
     while (this.waiting.length || this.events.length) {
       if (!this.waiting.length) this.read(this.events.shift());
