@@ -62,7 +62,7 @@ export class Links {
 
   why(from, to, row) {
     const { log } = this;
-    const first = log.rows.find(({ number }) => number)?.number;
+    const first = log.firstNumber;
     const lines = from === to ? `Line ${format(from)} is` : `Lines ${format(from)} to ${format(Math.min(to, first - 1))} are`;
     if (first && from < first && (!row || row.number !== from)) {
       return log.trimmed && from >= log.first

@@ -216,7 +216,7 @@ export class Log {
     if (this.trimmed) return;
     this.trimmed = document.createElement('div');
     this.trimmed.className = 'l gap';
-    this.trimmed.textContent = 'Earlier lines are not shown here because the log is too long. Download it to see everything that is kept.';
+    this.trimmed.textContent = 'Earlier lines are neither shown nor searched here because the log is too long. Download it to see everything that is kept.';
     this.root.prepend(this.trimmed);
   }
 
@@ -271,6 +271,11 @@ export class Log {
   get firstError() {
     const inFailed = (row) => (row.element ?? row.block?.element)?.closest('[data-step=failed]');
     return this.errors.find(inFailed) ?? this.errors[0] ?? this.firstStderr;
+  }
+
+  /** The number of the first line that the page has. */
+  get firstNumber() {
+    return this.rows.find(({ number }) => number)?.number;
   }
 
   /** Whether there is no output. */

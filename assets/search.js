@@ -116,7 +116,9 @@ export class Search {
     const total = this.matches.length;
     const format = (n) => n.toLocaleString('en');
     const of = this.at < 0 ? format(total) : `${format(this.at + 1)} of ${format(total)}`;
-    const words = !this.isOn ? '' : total ? of : this.timer ? '…' : 'None';
+    const found = !this.isOn ? '' : total ? of : this.timer ? '…' : 'None';
+    // Of a log that is too long for a page, only the rest is searched.
+    const words = found && this.log.trimmed ? `${found} from line ${format(this.log.firstNumber)} on` : found;
     if (this.count.textContent !== words) this.count.textContent = words;
     this.count.hidden = !this.isOn;
     this.before.hidden = this.after.hidden = !total;

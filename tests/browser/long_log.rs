@@ -53,6 +53,10 @@ fn a_hundred_thousand_lines_are_all_there() {
         "100,000 coloured lines: the first after {} ms, all after {} ms, tasks over 50 ms: {}",
         pace["first"], pace["all"], pace["tasks"]
     );
+    println!(
+        "after ms: page {}, script {}, alive {}, connected {}, output {}",
+        pace["page"], pace["script"], pace["alive"], pace["connected"], pace["output"]
+    );
     println!("the page's thread worked {}", browser.work());
     // The first rows are painted before most of the 500 blocks are even read.
     let before = pace["blocks"].as_u64().expect("a count");
@@ -161,10 +165,29 @@ fn more_lines_than_a_page_can_bear_are_left_to_the_download() {
         browser.js("document.querySelector('.block:last-child .l:last-child').dataset.n"),
         "1100001"
     );
-    browser.until("document.querySelector('.gap')?.textContent.startsWith('Earlier lines are not shown here')");
+    browser.until("document.querySelector('.gap')?.textContent.startsWith('Earlier lines are neither shown nor searched here')");
     browser.until(&format!("{DRAWN} > 100000"));
     let count = browser.js(DRAWN).as_u64().unwrap_or(0);
     assert!(count <= 122_000, "{count} rows have elements");
+    // The search says which lines it covers.
+    browser.fill(".search-log input", "the end");
+    let count = "document.querySelector('.search-log .count').textContent";
+    let first = browser.until(&format!(
+        "/^1 of 1 from line ([0-9,]+) on$/.exec({count})?.[1].replaceAll(',', '')"
+    ));
+    let first: u32 = first
+        .as_str()
+        .unwrap_or_default()
+        .parse()
+        .expect("a number");
+    browser.fill(".search-log input", "nowhere");
+    browser.until(&format!("{count}.startsWith('None from line ')"));
+    browser.js(&format!("(location.hash = '#L{}')", first - 1));
+    browser.see("is not shown here because the log is too long");
+    browser.js(&format!("(location.hash = '#L{first}')"));
+    browser.until(&format!(
+        "document.querySelector('.target')?.dataset.n === '{first}'"
+    ));
     browser.is_content();
 }
 
