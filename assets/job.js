@@ -246,12 +246,9 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
     log.afterAll(() => {
       following.end();
       if (log.isEmpty) empty.textContent = 'No output.';
-      const failed = steps.end(status, { at: Date.parse(finishedAt), ms: ranMs ?? undefined });
+      steps.end(status, { at: Date.parse(finishedAt), ms: ranMs ?? undefined });
       errorButton.hidden = !log.hasErrors;
       links.goToWanted(true);
-      if (failed && steps.foldsDone && !location.hash && !scrollY && failed.head.getBoundingClientRect().top > innerHeight * 0.7) {
-        failed.head.scrollIntoView({ block: 'center' });
-      }
     });
   },
 });

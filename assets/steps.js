@@ -176,10 +176,10 @@ export class Steps {
     }
   }
 
-  /** Ends the last step with the job's status, at the time `end`. Returns the step that failed, if any. */
+  /** Ends the last step with the job's status, at the time `end`. */
   end(status, end) {
     const part = this.last;
-    if (!part || this.hasEnded) return null;
+    if (!part || this.hasEnded) return;
     this.hasEnded = true;
     const names = { SUCCEEDED: 'succeeded', FAILED: 'failed', CANCELLED: 'cancelled' };
     const state = part.isSkipped && status === 'SUCCEEDED' ? 'skipped' : names[status] ?? 'unknown';
@@ -188,7 +188,6 @@ export class Steps {
     this.drawShares();
     for (const word of this.list.querySelectorAll('[data-step=waiting] .unseen')) word.textContent = 'Not reached: ';
     this.changed();
-    return state === 'failed' ? part : null;
   }
 
   /** Folds a step, or unfolds it. */

@@ -149,6 +149,14 @@ fn a_job_that_failed_shows_the_step_in_which_it_did() {
     browser.picture("steps-failed-dark");
     browser.size(360, 800);
     browser.picture("steps-failed-360");
+    // On a phone, too, the page opens with the reason in sight.
+    browser.size(360, 640);
+    browser.js("location.replace(location.pathname)");
+    browser.until("document.querySelector('.part[data-step=failed]') && document.querySelector('[data-step=failed] .part-head').getBoundingClientRect().top > innerHeight");
+    assert_eq!(
+        browser.js("[scrollY, document.querySelector('#job-why .sentence').getBoundingClientRect().bottom < innerHeight]"),
+        json!([0, true])
+    );
     assert_eq!(
         browser.js("document.documentElement.scrollWidth <= innerWidth"),
         true
