@@ -39,6 +39,18 @@ document.addEventListener('click', async (event) => {
   setTimeout(() => (button.textContent = 'Copy'), 1500);
 });
 
+// Menus close at a click elsewhere and at Esc.
+const openMenus = () => document.querySelectorAll('.menu[open]');
+document.addEventListener('click', ({ target }) => {
+  for (const menu of openMenus()) if (!menu.contains(target)) menu.open = false;
+});
+document.addEventListener('keydown', ({ key }) => {
+  for (const menu of key === 'Escape' ? openMenus() : []) {
+    menu.open = false;
+    menu.querySelector('summary').focus();
+  }
+});
+
 // Colours: as the system, light, dark.
 const toggle = document.getElementById('theme');
 const root = document.documentElement;

@@ -179,7 +179,8 @@ fn facts(shown: &Content) -> Markup {
                     None => { (words::running_since(job.created_at)) }
                 }
             } }
-            div { dt { "Ran" } dd { (parts::took(job)) @if !job.status.is_terminal() { " (limit " (limit(job)) ")" } } }
+            @if job.started_at.is_some() { div { dt { "Ran" } dd { (parts::took(job)) } } }
+            @if !job.status.is_terminal() { div { dt { "Time limit" } dd { (limit(job)) } } }
             @if let (JobStatus::Running, Some(at)) = (job.status, shown.last_output) {
                 div { dt { "Last output" } dd #last-output { (words::since(at)) } }
             }
@@ -269,18 +270,21 @@ fn downloads(api: &str, job: &JobView, scope: Scope) -> Markup {
     };
     let link = |query: &str, end: &str, words: &str| {
         let file = format!("job-{}-{end}", job.id);
-        html! { a href=(format!("{api}/log?{query}{scope}")) download=(file) { (words) } }
+        html! { li { a href=(format!("{api}/log?{query}{scope}")) download=(file) { (words) } } }
     };
     html! {
-        p.downloads {
-            "Download "
-            (link("stream=both", "both.log", "all")) " · "
-            (link("stream=stdout", "stdout.log", "stdout")) " · "
-            (link("stream=stderr", "stderr.log", "stderr")) " · "
-            (link("times=true", "times.log", "with timestamps")) " · "
-            (link("format=gzip", "both.log.gz", ".gz")) " · "
-            a href=(format!("{api}/export?format=html{scope}")) download=(format!("job-{}.html", job.id))
-                title="Everything about this job in one file that needs nothing else" { "everything" }
+        details.menu {
+            summary.button { "Download" }
+            ul {
+                (link("stream=both", "both.log", "All output"))
+                (link("stream=stdout", "stdout.log", "Only stdout"))
+                (link("stream=stderr", "stderr.log", "Only stderr"))
+                (link("times=true", "times.log", "All output with timestamps"))
+                (link("format=gzip", "both.log.gz", "All output as .gz"))
+                li { a href=(format!("{api}/export?format=html{scope}")) download=(format!("job-{}.html", job.id)) {
+                    "Everything about this job, as one HTML file"
+                } }
+            }
         }
     }
 }

@@ -212,7 +212,17 @@ fn a_failure_says_where_and_why_and_leads_to_its_line_and_to_earlier_runs() {
     browser.press("Compare with the last good run");
     browser.until(&format!("location.search === '?with={good}'"));
     browser.open(&format!("/jobs/{bad}"));
+    // Menus close by key and by a click elsewhere.
+    let open = "document.querySelector('.menu[open] a[download]') !== null";
+    browser.press("Download");
+    assert_eq!(browser.js(open), true);
+    browser.keys(ESCAPE);
+    browser.until(&format!(
+        "!({open}) && document.activeElement.textContent === 'Download'"
+    ));
+    browser.press("Download");
     browser.press("Compare with…");
+    assert_eq!(browser.js(open), false);
     browser.view("job-menu");
     browser.js("document.querySelector('.menu li a').click()");
     browser.until(&format!("location.search === '?with={good}'"));
@@ -227,6 +237,9 @@ fn a_failure_says_where_and_why_and_leads_to_its_line_and_to_earlier_runs() {
     );
     browser.is_content();
 }
+
+/// Esc, as WebDriver sends it.
+const ESCAPE: &str = "\u{e00c}";
 
 /// How far a step's time may be from the script's own, in milliseconds.
 const TOLERANCE_MS: f64 = 100.0;
