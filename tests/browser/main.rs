@@ -29,6 +29,7 @@ mod looks;
 mod no_script;
 mod palette;
 mod presets;
+mod readme;
 mod run_fleet;
 mod runs;
 mod saved_form;
