@@ -11,7 +11,7 @@ use crate::store::job::{JobFilter, JobSearch, JobStatus, JobWord};
 pub(super) const STATES: [(&str, &str, &[JobStatus]); 6] = [
     (
         "open",
-        "Queued or running",
+        "Unfinished",
         &[JobStatus::Queued, JobStatus::Running],
     ),
     ("queued", "Queued", &[JobStatus::Queued]),

@@ -241,14 +241,14 @@ fn facts(
                 }
             } }
             div { dt { "Queued" } dd { (words::count(node.queued_jobs, "job", "jobs")) } }
-            @if node.agent_version.is_some() { div { dt { "Jobs" } dd { (signing(node, keys)) } } }
+            @if node.agent_version.is_some() { div.wide { dt { "Jobs" } dd { (signing(node, keys)) } } }
             @if let Some(refused) = &node.refused {
                 div { dt { "Refused" } dd {
                     (words::count(refused.count, "job", "jobs")) ", the last one because of: "
                     a href={ "/jobs/" (refused.job_id) } { bdi { (words::visible(&refused.because)) } }
                 } }
             }
-            @if !node.labels.is_empty() { div { dt { "Labels" } dd { (node_facts::labels(node)) } } }
+            @if !node.labels.is_empty() { div.wide { dt { "Labels" } dd { (node_facts::labels(node)) } } }
         }
     }
 }
