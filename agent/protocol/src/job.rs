@@ -84,10 +84,6 @@ pub struct ClaimedJob {
     /// if the server still signs with its first key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sign_key_changes: Vec<SignKeyChange>,
-    /// The server archives the whole output: the agent keeps every byte until the server has stored
-    /// it, within the limits of the node. Absent if the server keeps only the end of the output.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub keep_output: bool,
 }
 
 /// A statement by which a server's sign key names its successor.
