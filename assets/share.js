@@ -7,9 +7,13 @@ import { leave } from './regions.js';
 // How often a tab sends a message to the worker. If there is no reply, the worker has crashed, and
 // a new one is started.
 const BEAT_MS = 5000;
+// A worker that fails to start is started again: another page's process, in which it was, may have
+// ended just now. After so many failures in a row, the page has a stream of its own.
+const FAILURES_MAX = 3, FAILURE_PAUSE_MS = 500;
 
 // Streams of this page, by address, for browsers without shared workers.
 const own = new Map();
+let failures = 0;
 
 /** Returns the worker that early.js has started, once. Its port holds what has arrived. */
 function takeEarly(name) {
@@ -20,13 +24,14 @@ function takeEarly(name) {
 
 /** Returns a port to the shared stream. `onLost` is called if the worker fails. */
 function reach(address, onLost) {
-  if (window.SharedWorker && !reach.hasFailed) {
+  if (window.SharedWorker && failures < FAILURES_MAX) {
     const name = `${document.body.dataset.user} ${address}`;
     const worker = takeEarly(name) ?? new SharedWorker(new URL('worker.js', import.meta.url), { name, type: 'module' });
     worker.onerror = () => {
-      reach.hasFailed = true;
-      onLost();
+      failures += 1;
+      setTimeout(onLost, FAILURE_PAUSE_MS);
     };
+    worker.port.addEventListener('message', () => (failures = 0), { once: true });
     return worker.port;
   }
   const { port1, port2 } = new MessageChannel();

@@ -349,6 +349,38 @@ fn without_shared_workers_a_tab_reads_for_itself_while_it_is_seen() {
     browser.is_content();
 }
 
+/// As when a tab asks for a worker whose process has ended just now.
+#[test]
+fn tabs_share_a_stream_though_their_worker_failed_to_start_before() {
+    let (_server, admin, agent, id, browser) = on_a_running_job();
+    let open = |_| {
+        let window = browser.new_window();
+        browser.on_every_page(
+            "const Worker = SharedWorker;
+             window.failing = 2;
+             window.SharedWorker = function (url, options) {
+                 return new Worker(window.failing-- > 0 ? '/no-such-worker.js' : url, options);
+             };",
+        );
+        browser.open(&format!("/jobs/{id}"));
+        window
+    };
+    let windows: Vec<String> = (0..2).map(open).collect();
+    agent.say(&id, 0, "1\n");
+    all_show(&browser, &windows, "1");
+    for window in &windows {
+        browser.look_at(window);
+        browser.until("window.failing < 0");
+    }
+    eventually("one stream", || (streams(&admin) == 1).then_some(()));
+    agent.succeed(&id);
+    for window in &windows {
+        browser.look_at(window);
+        browser.until("document.querySelector('#job-state [data-state=succeeded]')");
+    }
+    eventually("no stream", || (streams(&admin) == 0).then_some(()));
+}
+
 #[test]
 fn a_slow_tab_is_not_drowned_and_misses_nothing() {
     let (_server, _admin, agent, id, browser) = on_a_running_job();
