@@ -82,7 +82,6 @@ impl Jobs {
             script_sha256: job.script_sha256,
             timeout_seconds: job.timeout_seconds,
             created_at: job.created_at.to_string(),
-            keep_output: false,
             secrets,
             secrets_nonce: nonce.map(to_hex),
             envelope: job.envelope,
