@@ -90,6 +90,8 @@ impl Jobs {
             standing_envelope,
             standing_signature,
             sign_key_changes: signer.changes().iter().map(sent).collect(),
+            // Without an archive the server keeps the end of each stream.
+            keep_output: false,
         }))
     }
 
