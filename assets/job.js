@@ -208,6 +208,7 @@ lines.addEventListener('pointerover', (event) => {
 const QUIET_MS = 5 * 60 * 1000;
 let lastAt = 0;
 let isFirst = true;
+let wait = ' ';
 
 function knowStart(at) {
   if (startedAt || !at) return;
@@ -225,8 +226,11 @@ follow(place.dataset.stream, place.dataset.events, place.dataset.job, {
     isFirst = false;
     const name = updateTab(job);
     // The state may have changed since the page was drawn.
-    if (document.querySelector('#job-state .state').dataset.state === name) return;
-    announce(`Job ${name}`);
+    const waits = `${job.confirmBy ?? ''} ${job.confirmRequestedAt ?? ''}`;
+    if (document.querySelector('#job-state .state').dataset.state !== name) announce(`Job ${name}`);
+    else if (waits === wait) return;
+    else if (waits.endsWith(' ')) announce('Job waits for your confirmation');
+    wait = waits;
     refresh();
   },
   output(event) {

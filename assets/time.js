@@ -57,6 +57,7 @@ export function tick(root = document) {
   for (const element of root.querySelectorAll('time[data-ahead]')) set(element, ahead(Date.parse(element.dateTime) - at));
   for (const element of root.querySelectorAll('[data-since]')) set(element, span(at - Number(element.dataset.since)));
   for (const element of root.querySelectorAll('[data-until]')) set(element, left(Number(element.dataset.until) - at));
+  for (const element of root.querySelectorAll('[data-left]')) set(element, span(Number(element.dataset.left) - at));
   for (const bar of root.querySelectorAll('progress[data-at]')) bar.value = Number(bar.dataset.position) + at - Number(bar.dataset.at);
   for (const element of root.querySelectorAll('time[data-local]')) {
     element.title ||= element.textContent;

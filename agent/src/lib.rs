@@ -30,6 +30,8 @@ mod poll;
 pub mod private;
 #[cfg(target_os = "linux")]
 mod proc_stat;
+#[cfg(target_os = "linux")]
+mod rfc3339;
 pub mod shutdown;
 #[cfg(target_os = "linux")]
 mod spool;

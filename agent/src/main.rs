@@ -66,6 +66,8 @@ Commands:
   upgrade     replace this program by the one that the server ships, and restart the agent; running jobs
               continue (--back: to the previous one; --anyway: even if it is not newer; --no-restart;
               --sha256 HEX: only the file with this SHA-256)
+  confirm [ID]  keep what a job has changed that waits for a confirmation; without an ID, the only one
+              that waits. Type it in a new SSH session: that proves that you can still sign in
   stop-jobs   end this node's running jobs, for example before the agent is removed
 
 Options, each with the environment variable that it overrides:
@@ -117,6 +119,8 @@ fn main() -> ExitCode {
             Err(line) => Err(line),
         },
         #[cfg(target_os = "linux")]
+        Some("confirm") => confirm(rest),
+        #[cfg(target_os = "linux")]
         Some("stop-jobs") => match stop_jobs(rest) {
             Ok(code) => return code,
             Err(line) => Err(line),
@@ -125,7 +129,7 @@ fn main() -> ExitCode {
         Some("supervise") => return supervise(&rest),
         Some("") => Err(Refusal::usage("no command given; see hyprbox-agent --help")),
         _ => Err(Refusal::usage(format!(
-            "{:?} is not a command: it must be run, enroll, check, upgrade or stop-jobs; see hyprbox-agent --help",
+            "{:?} is not a command: it must be run, enroll, check, upgrade, confirm or stop-jobs; see hyprbox-agent --help",
             command.to_string_lossy()
         ))),
     };
@@ -236,6 +240,27 @@ fn upgrade(args: Vec<OsString>) -> Result<ExitCode, Refusal> {
             ExitCode::FAILURE
         }
     })
+}
+
+#[cfg(target_os = "linux")]
+fn confirm(mut args: Vec<OsString>) -> Result<(), Refusal> {
+    use hyprbox_agent::commands::{confirm, service};
+    service::adopt(service::environment_of_the_agent())?;
+    // The first argument, because a later one may be a flag's value.
+    let has_id = args
+        .first()
+        .is_some_and(|arg| !arg.to_string_lossy().starts_with('-'));
+    let id = has_id.then(|| args.remove(0).to_string_lossy().into_owned());
+    let dir = RawSettings::parse(args, &env)?.state_dir()?;
+    let id = confirm::confirm(&dir, id.as_deref()).map_err(|e| Refusal {
+        line: match service::hint_to_use_sudo() {
+            Some(hint) => format!("{e}; {hint}"),
+            None => e.to_string(),
+        },
+        code: 1,
+    })?;
+    print(&format!("job {id} is confirmed: its changes stay\n"));
+    Ok(())
 }
 
 #[cfg(target_os = "linux")]

@@ -42,6 +42,8 @@ pub(super) struct Preset {
     pub(super) targets: Vec<String>,
     pub(super) risk: String,
     pub(super) timeout_seconds: u64,
+    #[serde(default)]
+    pub(super) confirm_seconds: Option<u64>,
     pub(super) params: Vec<Param>,
     pub(super) origin: String,
 }

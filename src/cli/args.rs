@@ -781,6 +781,12 @@ pub(super) enum JobsCommand {
         #[command(flatten)]
         sure: Sure,
     },
+    /// Confirm a job that waits for it, so that its changes stay. In a new SSH session to the node,
+    /// `hyprbox-agent confirm` also proves that you can still sign in
+    Confirm {
+        #[command(flatten)]
+        job: OneJob,
+    },
     /// Fail a running job at once, without waiting for its agent; its script is not stopped (ADMIN)
     Fail {
         #[command(flatten)]

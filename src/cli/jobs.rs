@@ -94,6 +94,7 @@ pub(super) async fn run(
             sign_with,
             sure,
         } => sign::one(&client, &screen, job, &sign_with, &sure).await,
+        JobsCommand::Confirm { job } => confirm(&client, screen, job).await,
         JobsCommand::Cancel { job, sure } => cancel(&client, screen, job, &sure).await,
         JobsCommand::Fail { job, why, sure } => fail(&client, screen, job, &why, &sure).await,
         JobsCommand::Retry {
@@ -262,6 +263,12 @@ async fn show(client: &Client, screen: Screen, job: &OneJob, script: bool) -> Re
             times::moment(job.cancel_requested_at).into(),
         ));
     }
+    if let Some(by) = job.confirm_by {
+        pairs.push(("confirm by", by.to_string().into()));
+    }
+    if job.confirm_requested_at.is_some() {
+        pairs.push(("confirmed", times::moment(job.confirm_requested_at).into()));
+    }
     if job.recovered_at.is_some() {
         pairs.push(("recovered", times::moment(job.recovered_at).into()));
     }
@@ -300,6 +307,22 @@ async fn follow(
         patient: false,
     };
     follow.run(&mut interrupts).await
+}
+
+async fn confirm(client: &Client, screen: Screen, job: OneJob) -> Result<u8, CliError> {
+    let job = job.named(client).await?;
+    let confirmed = client
+        .post::<JobView>(&job.path("/confirm"), &Value::Null)
+        .await?;
+    if screen.json {
+        screen.value(&confirmed.json)?;
+        return Ok(0);
+    }
+    let (id, node) = (&confirmed.value.id, &confirmed.value.node_id);
+    print_note(&format!(
+        "Confirmed: {node} keeps the changes of job {id} as soon as it receives this. To wait for that: hyprbox jobs wait {id}"
+    ));
+    Ok(0)
 }
 
 async fn cancel(client: &Client, screen: Screen, job: OneJob, sure: &Sure) -> Result<u8, CliError> {

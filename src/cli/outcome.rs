@@ -22,12 +22,13 @@ impl DoneEvent {
 
     fn exit_code_of_failure(&self) -> u8 {
         use FailureReason::{
-            AgentDisappeared, Killed, NodeRestarted, Refused, SecretsSealed, TimedOut,
+            AgentDisappeared, Killed, NodeRestarted, NotConfirmed, Refused, SecretsSealed,
+            TimedOut, UndoFailed,
         };
         match self.error_msg.as_deref().and_then(FailureReason::parse) {
             Some(TimedOut) => return exit::TIMED_OUT,
             Some(AgentDisappeared | NodeRestarted | Killed) => return exit::KILLED,
-            Some(SecretsSealed | Refused) | None => {}
+            Some(SecretsSealed | Refused | NotConfirmed | UndoFailed) | None => {}
         }
         // An errorMsg makes a job FAILED, whatever its code.
         self.exit_code
@@ -77,6 +78,7 @@ pub(super) fn status(job: &JobView) -> Cell {
 pub(super) fn status_words(job: &JobView) -> String {
     match (job.status, job.cancel_requested_at) {
         (JobStatus::Running, Some(_)) => "RUNNING, cancelling".to_owned(),
+        (JobStatus::Running, None) if job.confirm_by.is_some() => "RUNNING, to confirm".to_owned(),
         (JobStatus::Queued, _) if !job.holds.is_empty() => "QUEUED, held".to_owned(),
         (status, _) => status.to_string(),
     }

@@ -93,7 +93,7 @@ async fn show(client: &Client, screen: Screen, name: &str) -> Result<u8, CliErro
     if screen.is_done_with(&Value::Null, [preset.name.as_str()])? {
         return Ok(0);
     }
-    let pairs: Vec<(&str, Cell)> = vec![
+    let mut pairs: Vec<(&str, Cell)> = vec![
         ("name", preset.name.as_str().into()),
         ("title", preset.title.as_str().into()),
         ("for", preset.targets.join(", ").into()),
@@ -101,6 +101,10 @@ async fn show(client: &Client, screen: Screen, name: &str) -> Result<u8, CliErro
         ("timeout", format!("{} s", preset.timeout_seconds).into()),
         ("origin", preset.origin.as_str().into()),
     ];
+    if let Some(seconds) = preset.confirm_seconds {
+        let words = format!("within {seconds} s after its last step, or its steps are undone");
+        pairs.push(("confirm", words.into()));
+    }
     screen.data(&facts(&pairs, screen.colors))?;
     if !preset.description.trim().is_empty() {
         screen.text(format!("\n{}\n", preset.description.trim()).as_bytes())?;

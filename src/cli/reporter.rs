@@ -13,6 +13,7 @@ use super::position::ReadPosition;
 use super::progress::Progress;
 use super::screen::{Screen, print_note};
 use super::sse::Event;
+use super::times;
 use crate::jobs::{Counted, DoneEvent, StatusEvent};
 use crate::store::job::JobStatus;
 
@@ -43,6 +44,7 @@ pub(super) struct Reporter {
     until: Option<PerStream<u64>>,
     /// The job's state, once it is known.
     status: Option<JobStatus>,
+    has_explained_wait: bool,
 }
 
 impl Reporter {
@@ -62,6 +64,7 @@ impl Reporter {
             held: tail.map(LastLines::new),
             until: None,
             status: None,
+            has_explained_wait: false,
         }
     }
 
@@ -133,11 +136,34 @@ impl Reporter {
         self.release_if_caught_up()?;
         match (status.event.status, status.event.cancel_requested_at) {
             (JobStatus::Queued, _) => self.progress.set_activity("queued, waiting for the node"),
-            (JobStatus::Running, None) => self.progress.set_activity("running"),
+            (JobStatus::Running, None) => {
+                self.progress.set_activity("running");
+                self.explain_wait(&status.event);
+            }
             (JobStatus::Running, Some(_)) => self.progress.set_activity("cancelling"),
             (JobStatus::Succeeded | JobStatus::Failed | JobStatus::Cancelled, _) => {}
         }
         Ok(())
+    }
+
+    /// Says once how to confirm a job that waits for it.
+    fn explain_wait(&mut self, status: &StatusEvent) {
+        let waits = status
+            .confirm_by
+            .filter(|_| status.confirm_requested_at.is_none());
+        let Some(by) = waits.filter(|_| !std::mem::replace(&mut self.has_explained_wait, true))
+        else {
+            return;
+        };
+        self.progress.set_activity("waiting for confirmation");
+        let (id, until) = (&self.job.id, times::time_of_day(by));
+        self.note(&format!(
+            "Job {id} waits for confirmation until {until}; without it, its changes are undone.\n\
+             To prove that you can still sign in, open a new SSH session to the node and type there:\n  \
+             sudo hyprbox-agent confirm {id}\n\
+             Or confirm from here, which proves only that you reach the server:\n  {}",
+            self.job.command("confirm")
+        ));
     }
 
     fn handle_output(&mut self, chunk: Chunk) -> Result<(), CliError> {

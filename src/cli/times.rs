@@ -59,6 +59,12 @@ pub(super) fn moment(at: Option<Timestamp>) -> String {
     at.map_or_else(String::new, |at| format!("{at} ({})", ago(at)))
 }
 
+/// `12:34:56Z`, as a waiting job prints it.
+pub(super) fn time_of_day(at: Timestamp) -> String {
+    let text = at.to_string();
+    format!("{}Z", text.get(11..19).unwrap_or(&text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -81,6 +81,22 @@ pub(super) async fn cancel(
     }
 }
 
+/// Confirms the waiting job.
+pub(super) async fn confirm(
+    State(site): State<Site>,
+    Operator(user): Operator,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<Redirect, ApiError> {
+    let scope = Scope::to_change(&user, &query)?;
+    let back = parts::job_address(&id, scope);
+    match site.jobs.confirm(&user, id, scope == Scope::All).await {
+        // The job ended before the click: its page shows how.
+        Ok(_) | Err(JobError::NotWaiting) => Ok(Redirect::to(&back)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn plain_address(id: &str, scope: Scope) -> String {
     match scope {
         Scope::All => format!("/jobs/{id}?view=plain&scope=all"),

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::http::ApiError;
 use crate::jobs::{ErrorLine, ExpectedTimes, JobError, JobView, RunStep, Scope, Step};
 use crate::nodes::NodeView;
-use crate::presets::script_steps;
+use crate::presets::{script_steps, undo_steps};
 use crate::store::job::{Job, JobStatus};
 
 /// The data that the page shows.
@@ -22,6 +22,8 @@ pub(super) struct Content {
     pub(super) steps: Vec<Step>,
     /// The names of the script's steps.
     pub(super) step_names: Vec<String>,
+    /// The numbers of the steps that the script can undo.
+    pub(super) undo_steps: Vec<u32>,
     pub(super) script_began_at: Option<Timestamp>,
     /// How long the job usually takes, if it runs.
     pub(super) expected: Option<ExpectedTimes>,
@@ -98,6 +100,7 @@ pub(super) async fn gather(
         step,
         steps,
         step_names: script_steps(&script),
+        undo_steps: undo_steps(&script),
         script_began_at,
         expected,
         last_error,

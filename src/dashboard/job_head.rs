@@ -1,5 +1,6 @@
 //! The head of a job's page that stays in sight: state, step, time, what is left, and Cancel.
 
+use hyprbox_protocol::ScriptMarks;
 use maud::{Markup, html};
 
 use super::job_content::Content;
@@ -70,6 +71,7 @@ fn cancel(shown: &Content) -> Markup {
         still_running,
         ..
     } = shown;
+    let marks = ScriptMarks::read(shown.script.as_bytes());
     // Only an ADMIN may cancel other people's jobs.
     let is_own = job.created_by == user.id;
     let action = match user.role {
@@ -79,8 +81,15 @@ fn cancel(shown: &Content) -> Markup {
     let may_cancel = user.role >= (if is_own { Role::Operator } else { Role::Admin })
         && (!job.status.is_terminal() || *still_running)
         && job.cancel_requested_at.is_none();
-    let ask = (job.status == JobStatus::Running || *still_running)
-        .then_some("Stop the script on the node? Changes that it has already made are not undone.");
+    let runs = job.status == JobStatus::Running || *still_running;
+    let ask = if job.confirm_by.is_some() {
+        "Undo the changes now?"
+    } else if marks.confirm_seconds.is_some() {
+        "Stop the script on the node? Steps that have begun are undone."
+    } else {
+        "Stop the script on the node? Changes that it has already made are not undone."
+    };
+    let ask = runs.then_some(ask);
     html! { @if may_cancel { (form::button(&action, "danger", "Cancel", ask)) } }
 }
 

@@ -4,7 +4,7 @@ use hyprbox_protocol::FailureReason;
 use maud::{Markup, html};
 
 use super::job_content::Content;
-use super::{parts, plain, words};
+use super::{job_confirm, parts, plain, words};
 use crate::clock::Timestamp;
 use crate::jobs::{ErrorLine, HoldView, JobView, RunStep, StepState};
 use crate::nodes::{NodeStatus, NodeView};
@@ -20,6 +20,7 @@ pub(super) fn draw(shown: &Content, node: Option<&NodeView>, has_log: bool) -> M
     let advice = advice(job);
     html! {
         (sentence(shown, node))
+        (job_confirm::draw(shown))
         @if let Some(line) = &shown.last_error { (last_error(line, has_log)) }
         @if job.recovered_at.is_some() {
             p { "The agent reported this result late, after the server had given up on the job." }
@@ -181,6 +182,14 @@ fn advice(job: &JobView) -> &'static str {
         Some(FailureReason::Refused) => {
             "Nothing of it ran. Unless a key was just replaced, find out who changed the job or the connection, then queue \
              it again."
+        }
+        Some(FailureReason::NotConfirmed) => {
+            "Nobody confirmed the job in time, so its steps were undone: the node is as it was before. If you could not \
+             sign in any more, find out why before you run it again."
+        }
+        Some(FailureReason::UndoFailed) => {
+            "The steps were undone as far as possible, and the undo of at least one failed: the node is not as it was \
+             before. The last lines of stderr say what failed."
         }
         Some(FailureReason::Killed) | None => advice_on_code(job.exit_code, job.signal.as_deref()),
     }

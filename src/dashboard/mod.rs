@@ -19,6 +19,7 @@ mod form;
 mod history;
 mod import;
 mod job;
+mod job_confirm;
 mod job_content;
 mod job_filters;
 mod job_head;
@@ -114,6 +115,7 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ),
     ("/jobs/{id}", &["scope", "view"]),
     ("/jobs/{id}/cancel", &["scope"]),
+    ("/jobs/{id}/confirm", &["scope"]),
     ("/jobs/{id}/compare", &["with", "scope"]),
     ("/palette", &["q"]),
     ("/runs", &["state", "preset", "schedule", "scope", "cursor"]),
@@ -184,6 +186,7 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
         .route("/jobs", get(jobs::show))
         .route("/jobs/{id}", get(job::show))
         .route("/jobs/{id}/cancel", post(job::cancel))
+        .route("/jobs/{id}/confirm", post(job::confirm))
         .route("/jobs/{id}/compare", get(compare::show))
         .route("/runs", get(runs::show))
         .route("/runs/{id}", get(run::show))

@@ -286,6 +286,10 @@ async fn page(
         (more(site, user, entry, has_versions))
         div.beside {
             div.about-preset {
+                @if let Some(seconds) = preset.confirm_seconds {
+                    p { strong { "To be confirmed." } " After its last step the job waits " (words::span(i64::from(seconds) * 1_000))
+                        " for your confirmation. Without it, its steps are undone, even if the node has lost its network." }
+                }
                 @for part in preset.description.split("\n\n").filter(|part| !part.trim().is_empty()) {
                     p { (words::prose(part.trim())) }
                 }

@@ -127,7 +127,8 @@ fn card(entry: &CatalogEntry, history: &History, node: Option<&str>) -> Markup {
     html! {
         li.card {
             div.head { a.strong href=(address) { bdi { (words::visible(&preset.title)) } } (risk(preset.risk)) }
-            p.dim { code { (preset.name) } " · " (targets(preset)) @if let Some(origin) = origin(entry) { " · " (origin) } }
+            p.dim { code { (preset.name) } " · " (targets(preset)) @if let Some(origin) = origin(entry) { " · " (origin) }
+                @if preset.confirm_seconds.is_some() { " · to be confirmed" } }
             @if !about.is_empty() { p.about { (words::prose(about)) } }
             (history::spark(history))
         }

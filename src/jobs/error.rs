@@ -29,6 +29,9 @@ pub enum JobError {
     /// The job's state does not allow the operation.
     #[error("The job is {0}")]
     WrongState(JobStatus),
+    /// The job waits for no confirmation, or is being undone.
+    #[error("The job does not wait for a confirmation")]
+    NotWaiting,
     /// The job was claimed by another agent instance, or without naming one.
     #[error("The job was claimed by another agent instance")]
     NotYourClaim,
@@ -100,6 +103,7 @@ impl From<JobError> for ApiError {
                 .unwrap_or_else(|| ApiError::bad_request("bad_input", message)),
             JobError::KeyReused => ApiError::conflict("idempotency_key_reused", message),
             JobError::WrongState(_) => ApiError::conflict("wrong_state", message),
+            JobError::NotWaiting => ApiError::conflict("not_waiting", message),
             JobError::NotYourClaim => ApiError::conflict("not_your_claim", message),
             JobError::NotYourProcess => ApiError::conflict("not_your_process", message),
             JobError::ProcessUnproven => ApiError::unavailable("process_unproven", message),

@@ -190,6 +190,23 @@ async fn cancel(
     Ok((status, axum::Json(JobView::from(job))).into_response())
 }
 
+/// Confirms a waiting job, so that what it has changed stays.
+#[utoipa::path(post, path = "/api/jobs/{id}/confirm", tag = "jobs",
+    params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: also other people's jobs; needs the role ADMIN")),
+    responses((status = 202, body = JobView, description = "The agent will keep the changes; the job is SUCCEEDED once its supervisor has received this"),
+        (status = 409, description = "The job does not wait for a confirmation")),
+    security(("bearer" = []), ("cookie" = [])))]
+async fn confirm(
+    State(jobs): State<Jobs>,
+    Operator(user): Operator,
+    Path(id): Path<String>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let scope = Scope::to_change(&user, &query)?;
+    let job = jobs.confirm(&user, id, scope == Scope::All).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(JobView::from(job))).into_response())
+}
+
 /// Fails a running job permanently, without waiting for its agent.
 #[utoipa::path(post, path = "/api/jobs/{id}/fail", tag = "jobs", request_body = FailRequest,
     params(("id" = String, Path), ("scope" = Option<String>, Query, description = "all: also other people's jobs")),
@@ -252,6 +269,7 @@ pub(super) fn routes() -> OpenApiRouter<Jobs> {
     OpenApiRouter::new()
         .routes(routes!(queue, list))
         .routes(routes!(cancel))
+        .routes(routes!(confirm))
         .routes(routes!(fail))
         .routes(routes!(diff_scripts))
 }

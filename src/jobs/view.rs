@@ -52,6 +52,13 @@ pub struct JobView {
     /// When a user requested the cancel of the running job.
     #[schema(required = true)]
     pub cancel_requested_at: Option<Timestamp>,
+    /// Until when the job waits for a confirmation, by the node's clock; without one its steps are
+    /// undone. Null if the job has not begun to wait.
+    #[schema(required = true)]
+    pub confirm_by: Option<Timestamp>,
+    /// When a user confirmed the waiting job.
+    #[schema(required = true)]
+    pub confirm_requested_at: Option<Timestamp>,
     /// When the agent completed the job after its lease had expired.
     #[schema(required = true)]
     pub recovered_at: Option<Timestamp>,
@@ -177,6 +184,8 @@ impl From<Job> for JobView {
             timeout_seconds: job.timeout_seconds,
             ran_ms: job.ran_ms,
             cancel_requested_at: job.cancel_requested_at,
+            confirm_by: job.confirm_by,
+            confirm_requested_at: job.confirm_requested_at,
             recovered_at: job.recovered_at,
             holds,
             run_id: job.run_id,

@@ -1,7 +1,7 @@
 //! The lines with which a script announces its steps, as [`render`](super::render) writes them.
 //! Readers of a job's output parse them with [`hyprbox_protocol::parse_step_line`].
 
-use hyprbox_protocol::{CheckState, STEP_LINE_PREFIX, parse_step_line};
+use hyprbox_protocol::{CheckState, STEP_LINE_PREFIX, UNDO_LINE_PREFIX, parse_step_line};
 
 /// Occurs in the script of a check only.
 pub(super) const CHECK_MARK: &str = "\nhyprbox_ask() {\n";
@@ -9,6 +9,21 @@ pub(super) const CHECK_MARK: &str = "\nhyprbox_ask() {\n";
 /// Prefix of a step's lines: `==> [2/5]`.
 pub(super) fn label(number: usize, of: usize) -> String {
     format!("{STEP_LINE_PREFIX}{number}/{of}]")
+}
+
+/// Prefix of the line that announces the undo of a step: `==> undo [2/5]`.
+pub(super) fn undo_label(number: usize, of: usize) -> String {
+    format!("{UNDO_LINE_PREFIX}{number}/{of}]")
+}
+
+/// The numbers of the steps that a rendered script can undo, from 1.
+pub fn undo_steps(script: &str) -> Vec<u32> {
+    let quoted = script.lines().filter_map(|line| {
+        let quoted = line.trim_start().strip_prefix(r"printf '%s\n' '")?;
+        let label = quoted.strip_prefix(UNDO_LINE_PREFIX)?;
+        label.split('/').next()?.parse().ok()
+    });
+    quoted.collect()
 }
 
 /// The names of the steps that a rendered script announces, in order.

@@ -15,6 +15,7 @@
 //! | [`params`] | a request's JSON params against the preset → [`Values`], or every error at once |
 //! | [`mod@render`] | preset + values → the job's script; pure |
 //! | `render_check` | preset + values → the script that only asks what is done |
+//! | `render_confirm` | what the script of a preset with `confirm` has in addition |
 //! | `announce` | the lines with which a script announces its steps |
 //! | [`mod@check`] | the linter for people who write presets |
 //! | [`view`] | presets in the API |
@@ -31,6 +32,7 @@ pub mod params;
 mod parse;
 pub mod render;
 mod render_check;
+mod render_confirm;
 pub mod schema;
 mod shape;
 pub mod view;
@@ -39,7 +41,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use announce::script_steps;
+pub use announce::{script_steps, undo_steps};
 pub use catalog::{Catalog, CatalogEntry, Origin, SavedInfo, SavedText, Snapshot};
 pub use folder::FileError;
 pub use params::{ParamErrors, Values, check_secret};

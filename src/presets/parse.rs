@@ -4,14 +4,16 @@
 
 use std::collections::BTreeSet;
 
+use hyprbox_protocol::TimeRange;
+
 use super::locate::{Aim, Index, Segment};
 use super::params::{check_value, json_from_yaml};
 use super::schema::{
-    DEFAULT_TIMEOUT_SECONDS, Fault, MAX_MAX_LENGTH, Param, ParamKind, Pattern, Preset, Risk, Step,
-    TIMEOUT_RANGE,
+    CONFIRM_RANGE, DEFAULT_TIMEOUT_SECONDS, Fault, MAX_MAX_LENGTH, Param, ParamKind, Pattern,
+    Preset, Risk, Step, TIMEOUT_RANGE,
 };
 use super::shape::{RawParam, RawPreset, RawStep, RawType, read};
-use super::words::{has_command, is_line, is_os_id, is_param_name, is_preset_name};
+use super::words::{has_command, has_word, is_line, is_os_id, is_param_name, is_preset_name};
 
 /// Reported faults of one file; the rest are only counted.
 const MAX_FAULTS: usize = 20;
@@ -116,16 +118,10 @@ impl Checks {
                 "target any already includes derivatives: leave out derivatives",
             );
         }
-        let timeout = raw.timeout.as_deref().and_then(|text| {
-            let time = TIMEOUT_RANGE.parse(text);
-            if time.is_none() {
-                let message = format!("{text:?} must be {TIMEOUT_RANGE}");
-                self.value(&[key("timeout")], message);
-            }
-            u32::try_from(time?.as_secs()).ok()
-        });
+        let timeout = self.time("timeout", &TIMEOUT_RANGE, raw.timeout.as_deref());
+        let confirm = self.time("confirm", &CONFIRM_RANGE, raw.confirm.as_deref());
         let params = raw.params.map_or_else(Vec::new, |params| params.0);
-        let params = params
+        let params: Vec<Param> = params
             .into_iter()
             .map(|(name, raw)| self.param(name, raw))
             .collect();
@@ -134,6 +130,7 @@ impl Checks {
         }
         for (index, step) in raw.steps.iter().enumerate() {
             self.step(index, step);
+            self.undo(index, step, raw.confirm.is_some(), &params);
         }
         Preset {
             title: raw.title.unwrap_or_else(|| raw.name.clone()),
@@ -141,11 +138,45 @@ impl Checks {
             description: raw.description.unwrap_or_default().trim().to_owned(),
             derivatives: raw.derivatives.unwrap_or(false),
             keep_processes: raw.keep_processes.unwrap_or(false),
+            confirm_seconds: confirm,
             targets: raw.targets,
             risk: raw.risk.unwrap_or(Risk::Medium),
             timeout_seconds: timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS),
             params,
             steps: raw.steps.into_iter().map(Step::from).collect(),
+        }
+    }
+
+    /// Reads the time span of a field, in whole seconds.
+    fn time(&mut self, field: &str, range: &TimeRange, text: Option<&str>) -> Option<u32> {
+        let text = text?;
+        let time = range.parse(text);
+        if time.is_none() {
+            self.value(&[Segment::Key(field)], format!("{text:?} must be {range}"));
+        }
+        u32::try_from(time?.as_secs()).ok()
+    }
+
+    fn undo(&mut self, index: usize, step: &RawStep, has_confirm: bool, params: &[Param]) {
+        let Some(undo) = step.undo.as_deref() else {
+            return;
+        };
+        let path = [
+            Segment::Key("steps"),
+            Segment::Index(index),
+            Segment::Key("undo"),
+        ];
+        if !has_confirm {
+            let message = "undo needs confirm at the preset, such as confirm: 5m; without it nothing is undone";
+            self.fault(&path, Aim::Key, message);
+        }
+        let mut secrets = params.iter().filter(|it| it.kind == ParamKind::Secret);
+        if let Some(secret) = secrets.find(|secret| has_word(undo, &secret.name)) {
+            let message = format!(
+                "undo can't use the secret {}, which is gone after a reboot: let run keep what undo needs in $HYPRBOX_UNDO_DIR",
+                secret.name
+            );
+            self.value(&path, message);
         }
     }
 
@@ -191,6 +222,7 @@ impl Checks {
             ("unless", step.unless.as_deref()),
             ("run", Some(step.run.as_str())),
             ("verify", step.verify.as_deref()),
+            ("undo", step.undo.as_deref()),
         ];
         for (field, text) in texts {
             let Some(text) = text else { continue };

@@ -33,16 +33,20 @@
 //! An ERR trap in the step's subshell reports the line and the command once on stderr. Exit codes
 //! don't change.
 //!
+//! # `undo`
+//! If the preset has `confirm`, the script also has the `undo` parts; see `render_confirm`.
+//!
 //! # `unless`
 //! In a condition `pipefail` is off (and bash ignores `set -e`): its last exit status counts.
 //! `sshd -T | grep -q …` must not be false because grep exited early and sshd got SIGPIPE.
 
 use std::fmt::Write as _;
 
-use hyprbox_protocol::{STEP_DONE, STEP_VERIFY_FAILED, to_hex};
+use hyprbox_protocol::{STEP_DONE, STEP_VERIFY_FAILED, ScriptMarks, to_hex};
 
 use super::announce::label;
 use super::params::Values;
+use super::render_confirm::{begin_step, undo_mode, unless_undoing};
 use super::schema::{ParamKind, Preset, Step};
 
 /// A rendered script.
@@ -62,16 +66,22 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
         ($($arg:tt)*) => {{ let _ = writeln!(text, $($arg)*); }};
     }
     text.push_str(OPENING);
-    if preset.keep_processes {
-        // The agent's supervisor reads the first line, which no title and no param can change.
-        let end = text.find('\n').unwrap_or(text.len());
-        text.insert_str(end, " # hyprbox: keep-processes");
-    }
+    // The agent's supervisor reads the first line, which no title and no param can change.
+    let marks = ScriptMarks {
+        keep_processes: preset.keep_processes,
+        confirm_seconds: preset.confirm_seconds.map(u64::from),
+    };
+    let end = text.find('\n').unwrap_or(text.len());
+    text.insert_str(end, &marks.to_string());
     line!("# HyprBox Jobs, preset {}: {}", preset.name, preset.title);
     line!();
     text.push_str(&guard(preset));
     text.push_str(&params(preset, values));
-    text.push_str(&secrets(preset));
+    let is_confirmed = preset.confirm_seconds.is_some();
+    text.push_str(&match is_confirmed {
+        true => unless_undoing(&secrets(preset)),
+        false => secrets(preset),
+    });
     text.push_str(FAILED);
     text.push_str(KILLED);
     text.push_str(ONLY_DEFINITIONS);
@@ -87,8 +97,11 @@ pub fn render(preset: &Preset, values: &Values) -> Script {
         .enumerate()
         .flat_map(|(index, step)| parts(step).map(move |(part, _, _)| (index + 1, part)));
     text.push_str(&completeness_check(functions));
+    if is_confirmed {
+        text.push_str(&undo_mode(&preset.steps));
+    }
     for (index, step) in preset.steps.iter().enumerate() {
-        text.push_str(&call(index + 1, count, step));
+        text.push_str(&call(index + 1, count, step, is_confirmed));
         line!();
     }
     line!("exit 0");
@@ -268,6 +281,7 @@ fn parts(step: &Step) -> impl Iterator<Item = (&str, &str, &str)> {
         ("unless", UNLESS_FIRST, step.unless.as_deref()),
         ("run", REPORT_FAILURE, Some(step.run.as_str())),
         ("verify", REPORT_FAILURE_IN_VERIFY, step.verify.as_deref()),
+        ("undo", REPORT_FAILURE, step.undo.as_deref()),
     ]
     .into_iter()
     .filter_map(|(part, first, text)| text.map(|text| (part, first, text)))
@@ -314,10 +328,15 @@ pub(super) fn completeness_check<'p>(functions: impl Iterator<Item = (usize, &'p
 
 /// Runs the step. `run` and `verify` are commands of their own: in a condition, `set -e` would be
 /// off.
-fn call(number: usize, count: usize, step: &Step) -> String {
+fn call(number: usize, count: usize, step: &Step, is_confirmed: bool) -> String {
     let label = label(number, count);
     let announce = quote(&format!("{label} {}", step.name));
-    let mut run = format!("printf '%s\\n' {announce}\nhyprbox_{number}_run </dev/null\n");
+    let begin = if is_confirmed {
+        begin_step(number, step)
+    } else {
+        String::new()
+    };
+    let mut run = format!("printf '%s\\n' {announce}\n{begin}hyprbox_{number}_run </dev/null\n");
     if step.verify.is_some() {
         let failed = quote(&format!("{label} {STEP_VERIFY_FAILED}{}", step.name));
         let _ = write!(

@@ -15,6 +15,7 @@ use super::render::{
     params, quote, script_sha256,
 };
 use super::schema::{ParamKind, Preset, Step};
+use super::words::has_word;
 
 /// Renders the check of `preset` with `values`, which were checked against
 /// [`Preset::without_secrets`].
@@ -89,13 +90,6 @@ fn parts<'p>(step: &'p Step, secrets: &[&str]) -> Vec<Part<'p>> {
         .collect()
 }
 
-/// Whether `text` has `name` as a word. A name in a comment or a string counts as well: it is safe
-/// not to know.
-fn has_word(text: &str, name: &str) -> bool {
-    let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.split(|c| !is_of_word(c)).any(|word| word == name)
-}
-
 /// Runs a part. Its exit code is in `hyprbox_status`; `late` if a minute was not enough.
 /// `wait` says on stderr which signal ended a part.
 const ASK: &str = r#"# Runs a part in its own process group, for a minute at most.
@@ -149,19 +143,4 @@ fn call(number: usize, count: usize, step: &Step, parts: &[Part<'_>]) -> String 
          esac\n"
     );
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_found_as_a_word() {
-        for text in ["[[ $pw ]]", "echo \"${pw:-}\"", "# pw", "((pw > 1))"] {
-            assert!(has_word(text, "pw"), "{text}");
-        }
-        for text in ["", "$pwd", "my_pw", "$pw2"] {
-            assert!(!has_word(text, "pw"), "{text}");
-        }
-    }
 }

@@ -15,6 +15,9 @@ pub const DEFAULT_TIMEOUT_SECONDS: u32 = 600;
 /// How long a job may run, as a preset file and the command line write it: at most a week.
 pub const TIMEOUT_RANGE: TimeRange = TimeRange::seconds(1, 604_800);
 
+/// How long a job may wait for a person's confirmation: a minute to an hour.
+pub const CONFIRM_RANGE: TimeRange = TimeRange::seconds(60, 3_600);
+
 /// The fewest characters of a secret. Masking shorter ones would mask half of the output.
 pub const MIN_SECRET_CHARS: usize = 4;
 
@@ -44,6 +47,9 @@ pub struct Preset {
     pub timeout_seconds: u32,
     /// Whether processes that a step leaves behind stay alive when the job ends.
     pub keep_processes: bool,
+    /// How long the job waits for a confirmation after its last step, within [`CONFIRM_RANGE`].
+    /// Without one in time, the steps are undone. `None`: the job does not wait.
+    pub confirm_seconds: Option<u32>,
     /// In the file's order, which is also the form's.
     pub params: Vec<Param>,
     /// At least one.
@@ -245,6 +251,9 @@ pub struct Step {
     pub run: String,
     /// Runs after `run`; if it exits with anything but 0, the step has failed.
     pub verify: Option<String>,
+    /// Takes back what `run` did, only in a preset with `confirm`. It may run although `run` failed
+    /// half way, and again after a power loss.
+    pub undo: Option<String>,
 }
 
 /// Something wrong in a preset file.

@@ -51,6 +51,7 @@ pub(super) struct RawPreset {
     pub(super) timeout: Option<String>,
     pub(super) params: Option<RawParams>,
     pub(super) keep_processes: Option<bool>,
+    pub(super) confirm: Option<String>,
     pub(super) steps: Vec<RawStep>,
 }
 
@@ -94,6 +95,7 @@ pub(super) struct RawStep {
     pub(super) unless: Option<String>,
     pub(super) run: String,
     pub(super) verify: Option<String>,
+    pub(super) undo: Option<String>,
 }
 
 impl RawType {
@@ -191,6 +193,7 @@ impl From<RawStep> for Step {
             unless: raw.unless,
             run: raw.run,
             verify: raw.verify,
+            undo: raw.undo,
         }
     }
 }

@@ -49,6 +49,10 @@ pub struct PresetView {
     pub timeout_seconds: u32,
     /// Whether processes that a step leaves running stay alive when the job ends.
     pub keep_processes: bool,
+    /// How long its jobs wait for a confirmation after the last step, in seconds; without one in
+    /// time, the steps are undone. Null: its jobs don't wait.
+    #[schema(required = true)]
+    pub confirm_seconds: Option<u32>,
     /// In the order of the form.
     pub params: Vec<ParamView>,
     /// The YAML text.
@@ -84,6 +88,7 @@ impl From<&CatalogEntry> for PresetView {
             risk: preset.risk,
             timeout_seconds: preset.timeout_seconds,
             keep_processes: preset.keep_processes,
+            confirm_seconds: preset.confirm_seconds,
             params: preset.params.iter().map(ParamView::from).collect(),
             source: entry.source.clone(),
             origin: entry.origin,

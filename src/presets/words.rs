@@ -53,9 +53,26 @@ pub fn has_command(text: &str) -> bool {
     })
 }
 
+/// Whether `text` has `name` as a word. A name in a comment or a string counts as well: whoever
+/// asks must be sure that a value is not used.
+pub(super) fn has_word(text: &str, name: &str) -> bool {
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c| !is_of_word(c)).any(|word| word == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_found_as_a_word() {
+        for text in ["[[ $pw ]]", "echo \"${pw:-}\"", "# pw", "((pw > 1))"] {
+            assert!(has_word(text, "pw"), "{text}");
+        }
+        for text in ["", "$pwd", "my_pw", "$pw2"] {
+            assert!(!has_word(text, "pw"), "{text}");
+        }
+    }
 
     #[test]
     fn names() {

@@ -56,6 +56,10 @@ pub struct RunJobView {
     /// The last step that has begun.
     #[schema(required = true)]
     pub step: Option<RunStep>,
+    /// Until when the job waits for a confirmation, by the node's clock.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub confirm_by: Option<Timestamp>,
     /// When the job was claimed.
     #[schema(required = true)]
     pub started_at: Option<Timestamp>,
@@ -82,6 +86,7 @@ impl From<RunJob> for RunJobView {
             status: job.status,
             exit_code: job.exit_code,
             error_msg: job.error_msg,
+            confirm_by: job.confirm_by,
             started_at: job.started_at,
             finished_at: job.finished_at,
         }

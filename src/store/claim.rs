@@ -64,6 +64,7 @@ pub struct ClaimRecord {
 pub struct OwnJob {
     pub id: String,
     pub cancel_requested_at: Option<Timestamp>,
+    pub confirm_requested_at: Option<Timestamp>,
     /// The agent process that claimed the job.
     pub claimed_process: Option<String>,
     /// The job has ended here, but its script still runs.
@@ -162,12 +163,14 @@ pub fn list_own(
     let (mut is_valid, mut own) = (false, OwnWork::default());
     for mut row in rows {
         let id: Option<String> = row.take()?;
-        let (cancel_requested_at, claimed_process) = (row.take()?, row.take()?);
+        let (cancel_requested_at, confirm_requested_at) = (row.take()?, row.take()?);
+        let claimed_process = row.take()?;
         let (still_running, is_paused) = (row.take()?, row.take::<Option<bool>>()?);
         match id {
             Some(id) => own.jobs.push(OwnJob {
                 id,
                 cancel_requested_at,
+                confirm_requested_at,
                 claimed_process,
                 still_running,
             }),

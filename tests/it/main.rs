@@ -21,6 +21,7 @@ mod cli;
 mod complete;
 mod complete_with_output;
 mod config;
+mod confirm;
 mod copied_agent;
 mod crash;
 mod credentials;

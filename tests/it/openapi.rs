@@ -57,6 +57,7 @@ struct World {
     job: String,
     /// The operator's, RUNNING on `agent`.
     running: String,
+    waiting: String,
     /// The operator's, SUCCEEDED.
     ended: String,
     /// The operator's schedule.
@@ -98,8 +99,14 @@ fn world() -> World {
     agent.complete(&failed, &json!({"exitCode": 1})).gives(200);
     let deliveries = admin.get(&format!("/api/channels/{channel}/deliveries"));
     let delivery = id_of(&deliveries.ok()["deliveries"][0]);
-    let running = operator.queue("n1");
+    let waiting = operator.queue("n1");
     agent.claim();
+    let wait = json!({"confirmBy": "2026-12-01T12:34:56.000Z", "seconds": 300});
+    let body = json!({"chunks": [], "confirmWait": wait});
+    agent.output_call(&waiting, &body).gives(200);
+    let running = operator.queue("n1");
+    // The waiting job would be sent again if it were not listed.
+    agent.poll(&format!("running={waiting}")).gives(200);
     let job = operator.queue("n1");
     admin.add_node("n5");
     let runs = ["", "pause", "cancel", ""].map(|action| {
@@ -144,6 +151,7 @@ fn world() -> World {
         stranger,
         job,
         running,
+        waiting,
         ended,
         runs,
         schedule: id_of(&schedule),
@@ -519,6 +527,14 @@ fn jobs() -> Vec<Entry> {
         })
         .owned()
         .conflict(|world| world.operator.cancel(&world.ended).send()),
+        entry("POST /api/jobs/{id}/confirm", Who::Operator, |world| {
+            format!("/api/jobs/{}/confirm", world.waiting)
+        })
+        .owned()
+        .conflict(|world| {
+            let path = format!("/api/jobs/{}/confirm", world.running);
+            world.operator.call("POST", &path).send()
+        }),
         entry("POST /api/jobs/{id}/fail", Who::Admin, |world| {
             format!("/api/jobs/{}/fail?scope=all", world.running)
         })

@@ -15,11 +15,17 @@ pub enum FailureReason {
     SecretsSealed,
     /// The job's signature, or what it signs, does not hold.
     Refused,
+    /// Nobody confirmed the job in time, and its steps were undone.
+    NotConfirmed,
+    /// The undo of a step failed.
+    UndoFailed,
 }
 
 impl FailureReason {
     /// `errorMsg` of [`Self::NodeRestarted`].
     pub const NODE_RESTARTED: &str = "node restarted while the job was running";
+    /// `errorMsg` of [`Self::NotConfirmed`].
+    pub const NOT_CONFIRMED: &str = "not confirmed: undone";
     /// `errorMsg` of [`Self::SecretsSealed`].
     pub const SECRETS_SEALED: &str = "secret can't be unsealed";
     /// `errorMsg` of [`Self::Refused`] if the server itself finds the changed script.
@@ -39,6 +45,11 @@ impl FailureReason {
         format!("killed by {signal}")
     }
 
+    /// `errorMsg` of [`Self::UndoFailed`], with the name of the first step whose undo failed.
+    pub fn undo_failed(step: &str) -> String {
+        format!("undo failed: {step}")
+    }
+
     /// The reason that a job's `errorMsg` begins with.
     pub fn parse(error_msg: &str) -> Option<Self> {
         [
@@ -48,6 +59,8 @@ impl FailureReason {
             ("agent disappeared", Self::AgentDisappeared),
             (Self::SECRETS_SEALED, Self::SecretsSealed),
             (Self::REFUSED, Self::Refused),
+            ("not confirmed", Self::NotConfirmed),
+            ("undo failed: ", Self::UndoFailed),
         ]
         .into_iter()
         .find(|(start, _)| error_msg.starts_with(start))
@@ -69,6 +82,8 @@ mod tests {
             (Reason::SECRETS_SEALED, Some(Reason::SecretsSealed)),
             (Reason::SCRIPT_CHANGED, Some(Reason::Refused)),
             (Reason::UNSIGNED, Some(Reason::Refused)),
+            (Reason::NOT_CONFIRMED, Some(Reason::NotConfirmed)),
+            (&*Reason::undo_failed("Set x"), Some(Reason::UndoFailed)),
             ("bash failed to start", None),
             ("", None),
         ] {

@@ -16,6 +16,9 @@ pub struct PendingAnswer {
     /// Ids of this agent's running jobs whose cancel was requested.
     #[serde(default)]
     pub cancel: Vec<String>,
+    /// Ids of this agent's waiting jobs that somebody has confirmed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirm: Vec<String>,
     /// How long a running job lives without a sign of life from its agent, in seconds.
     #[serde(default = "default_lease_seconds")]
     pub lease_seconds: u64,

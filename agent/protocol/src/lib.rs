@@ -19,6 +19,7 @@ mod object;
 mod output;
 mod per_stream;
 mod refusal;
+mod script_marks;
 mod secrets;
 mod setting;
 mod shipped;
@@ -39,10 +40,11 @@ pub use job::{ClaimedJob, CompleteRequest, PendingAnswer, SignKeyChange};
 pub use ledger::LedgerHead;
 pub use node::{HeartbeatAnswer, HeartbeatRequest, OsInfo};
 pub use output::{
-    Chunk, ChunkDataError, OutputAnswer, OutputRequest, StepStamp, StepTimes, Stream,
+    Chunk, ChunkDataError, ConfirmWait, OutputAnswer, OutputRequest, StepStamp, StepTimes, Stream,
 };
 pub use per_stream::PerStream;
 pub use refusal::Refusal;
+pub use script_marks::{CONFIRM_SECONDS_MAX, SCRIPT_HEAD_BYTES, ScriptMarks};
 pub use secrets::Secrets;
 pub use setting::bad_setting;
 pub use shipped::{ShippedAgent, ShippedFile};
@@ -50,7 +52,7 @@ pub use size::{SizeRange, size_text};
 pub use slug::is_slug;
 pub use step_line::{
     CheckState, STEP_DONE, STEP_LINE_MAX, STEP_LINE_PREFIX, STEP_VERIFY_FAILED, StepLine,
-    StepOrder, failed_verify, parse_step_line,
+    StepOrder, UNDO_LINE_PREFIX, failed_verify, parse_step_line,
 };
 pub use step_scanner::StepScanner;
 pub use utf8::last_character_boundary;

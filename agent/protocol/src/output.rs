@@ -108,6 +108,12 @@ pub struct OutputRequest {
         deserialize_with = "crate::object::optional"
     )]
     pub step_times: Option<StepTimes>,
+    /// The job waits for a confirmation. The agent sends this until a call of the job is answered.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::object::optional"
+    )]
+    pub confirm_wait: Option<ConfirmWait>,
     /// How the script ended, if these chunks are its last. The call then also completes the job, in
     /// the same commit. A server that does not know this field takes only the chunks, and its
     /// answer has no `ended`.
@@ -126,6 +132,18 @@ pub struct OutputRequest {
     /// Appended to stderr.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
+}
+
+/// A job's wait for a confirmation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ConfirmWait {
+    /// When the wait ends by the node's clock: RFC 3339, UTC, milliseconds.
+    pub confirm_by: String,
+    /// How long the wait is, in seconds.
+    #[cfg_attr(feature = "schema", schema(maximum = 3_600))]
+    pub seconds: u64,
 }
 
 /// Times by the node's own clock, in milliseconds since bash began.
@@ -171,6 +189,9 @@ pub struct OutputAnswer {
     /// True if somebody has requested the job's cancel.
     #[serde(default)]
     pub cancel: bool,
+    /// True if somebody has confirmed the waiting job.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confirm: bool,
     /// True if the server has accepted the call's `end`, now or earlier; absent without an `end`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// What every line about a step begins with.
 pub const STEP_LINE_PREFIX: &str = "==> [";
+/// What a line that announces the undo of a step begins with.
+pub const UNDO_LINE_PREFIX: &str = "==> undo [";
 /// Suffix of a step that is skipped because it is already done.
 pub const STEP_DONE: &str = " (already done)";
 /// Precedes a step's name after its verify has failed.

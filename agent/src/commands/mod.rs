@@ -2,6 +2,7 @@
 
 mod agent_process;
 pub mod check;
+pub mod confirm;
 pub mod enroll;
 pub mod service;
 pub mod stop_jobs;

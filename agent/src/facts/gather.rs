@@ -11,6 +11,7 @@ use nix::sys::utsname::uname;
 
 use super::root::Root;
 use super::{Snapshot, disks, updates, virtualization};
+use crate::rfc3339::seconds_as_rfc3339;
 
 /// Most addresses that are sent.
 const ADDRESSES_MAX: usize = 32;
@@ -36,7 +37,7 @@ fn gather_from(root: &Root) -> Snapshot {
         memory_bytes: root.read("/proc/meminfo").and_then(|text| memory(&text)),
         disks: disks::mounted(root),
         addresses: addresses(),
-        booted_at: booted_seconds.map(rfc3339),
+        booted_at: booted_seconds.map(seconds_as_rfc3339),
         reboot_required: updates::reboot_required(root, kernel.as_deref()),
         pending_updates: updates::pending(root),
         virtualization: Some(virtualization::detect(root)),
@@ -102,31 +103,6 @@ fn ip_address(address: &SockaddrStorage) -> Option<IpAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
 }
 
-/// A time in seconds since 1970 as RFC 3339.
-fn rfc3339(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date_of(days);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Year, month and day of a number of days since 1970. Counts eras of 400 years from a first of
-/// March, so that leap days are at the end of a year.
-fn date_of(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = 400 * era + year + u64::from(month <= 2);
-    (year, month, day_of_year - (153 * from_march + 2) / 5 + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::root::root_with;
@@ -163,19 +139,5 @@ mod tests {
         assert_eq!((facts.booted_at, facts.memory_bytes), (None, None));
         assert!(facts.cpus.is_some_and(|cpus| cpus > 0), "counted otherwise");
         assert_eq!(facts.disks, Some(Vec::new()));
-    }
-
-    #[test]
-    fn seconds_are_written_as_dates() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (1_735_689_599, "2024-12-31T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(rfc3339(seconds), text);
-        }
     }
 }

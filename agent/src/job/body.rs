@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hyprbox_protocol::{CompleteRequest, StepTimes, Stream};
+use hyprbox_protocol::{CompleteRequest, ConfirmWait, StepTimes, Stream};
 use serde::Serialize;
 
 use crate::spool::Batch;
@@ -25,6 +25,9 @@ pub(crate) struct More<'a> {
     /// When the steps began that the chunks announce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) step_times: Option<StepTimes>,
+    /// The job waits for a confirmation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) confirm_wait: Option<ConfirmWait>,
     /// What the call with the job's last output adds.
     #[serde(flatten)]
     pub(crate) last: Option<LastPart<'a>>,
@@ -106,7 +109,7 @@ mod tests {
         let more = More {
             pid: Some(4711),
             step_times: Some(times.clone()),
-            last: None,
+            ..More::default()
         };
         let made = batch(&[(Stream::Stdout, 3, b"a\"b\n"), (Stream::Stderr, 0, b"\xff")]);
         let read: OutputRequest =

@@ -19,6 +19,8 @@ use crate::trouble::Caller;
 
 /// Between two checks of a supervisor that is ending or starting just now.
 const CHECK_AGAIN: Duration = Duration::from_millis(5);
+/// Between two attempts to undo a job whose supervisor has died.
+const UNDO_AGAIN: Duration = Duration::from_secs(5);
 
 /// What a finished job hands over to the next one.
 #[derive(Default)]
@@ -44,6 +46,7 @@ pub(crate) async fn follow(
         dir,
         supervisor,
         takes_another: false,
+        undo_began: None,
     };
     if let Some(end) = follower.forward(found).await {
         let request = end.report(&follower.dir);
@@ -104,6 +107,8 @@ struct Follower {
     /// Whether the supervisor, and the job's directory, will serve another job. Not if the job had
     /// secrets or left processes behind.
     takes_another: bool,
+    /// When a supervisor was started to undo the job, because the first one has died.
+    undo_began: Option<Instant>,
 }
 
 impl Follower {
@@ -214,6 +219,11 @@ impl Follower {
         if let Some(exit) = self.dir.exit() {
             return Some(JobEnd::Recorded(exit));
         }
+        if self.dir.needs_undo() {
+            drop(lock);
+            self.undo().await;
+            return None;
+        }
         if !self.dir.has(STARTED) {
             // The next supervisor needs the lock.
             drop(lock);
@@ -222,6 +232,26 @@ impl Follower {
             }
         }
         Some(JobEnd::lost(&self.dir).await)
+    }
+
+    /// Undoes the job, whose supervisor has died. At a shutdown of the machine this fails, and the
+    /// next agent does it.
+    async fn undo(&mut self) {
+        if self.undo_began.is_some_and(|at| at.elapsed() < UNDO_AGAIN) {
+            tokio::time::sleep(UNDO_AGAIN / 10).await;
+            return;
+        }
+        self.undo_began = Some(Instant::now());
+        let id = self.dir.id();
+        tracing::warn!("[jobrunner] job {id}: its supervisor has died; undoing it");
+        match Supervisor::undo(&self.dir) {
+            Ok(supervisor) => {
+                if let Some(dead) = self.supervisor.replace(supervisor) {
+                    self.uploader.reap(dead.into_child().0);
+                }
+            }
+            Err(e) => tracing::error!("[jobrunner] job {id}: can't be undone: {e}"),
+        }
     }
 
     /// Starts another supervisor for a job that has not started, if the first one may have died

@@ -1,9 +1,12 @@
 //! Sends a job's output from its spool to the server.
 
+use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyprbox_protocol::{ClaimedJob, FLUSH_MS, FLUSH_MS_WATCHED, PerStream, StepTimes, Stream};
+use hyprbox_protocol::{
+    ClaimedJob, ConfirmWait, FLUSH_MS, FLUSH_MS_WATCHED, PerStream, StepTimes, Stream,
+};
 use tokio::time::Instant;
 
 use super::body::{LastPart, More, body};
@@ -63,6 +66,8 @@ pub(super) struct Uploader {
     sought: Option<PerStream<u64>>,
     /// When the first call arrived; it also reports bash's pid.
     arrived_at: Option<Instant>,
+    /// Whether the server knows that the job waits for a confirmation.
+    has_sent_wait: bool,
     /// Whether the job began long ago, because the upload continues after a restart of the agent.
     is_resumed: bool,
     /// Whether the server may send the agent's next job when it accepts this one's completion.
@@ -83,6 +88,7 @@ impl Uploader {
             policy: UploadPolicy::new(),
             sought: None,
             arrived_at: None,
+            has_sent_wait: false,
             is_resumed: false,
             wants_next,
             next_job: None,
@@ -93,6 +99,11 @@ impl Uploader {
     /// Whether the server has answered a call of this job.
     pub(super) fn has_arrived(&self) -> bool {
         self.arrived_at.is_some()
+    }
+
+    /// Takes a supervisor that has died.
+    pub(super) fn reap(&self, child: Child) {
+        self.ctx.reap_later(child);
     }
 
     /// Whether something on the path to the server refuses this job's output but lets other calls
@@ -158,11 +169,14 @@ impl Uploader {
         let more = More {
             pid,
             step_times: self.step_times(from[Stream::Stdout], expected[Stream::Stdout]),
+            confirm_wait: self.confirm_wait().filter(|_| last.is_none()),
             last,
         };
+        let sends_wait = more.confirm_wait.is_some();
         let content = body(&self.batch, more, self.policy.base64);
         match self.attempt(content).await {
             Ok(answer) => {
+                self.has_sent_wait |= sends_wait;
                 self.ctx.client.trouble.ended(Caller::Output);
                 self.policy.passed(answer.next);
                 self.cleaner.acknowledged(answer.next);
@@ -244,11 +258,14 @@ impl Uploader {
         loop {
             let more = More {
                 pid: self.pid(),
+                confirm_wait: self.confirm_wait(),
                 ..More::default()
             };
+            let sends_wait = more.confirm_wait.is_some();
             let empty = body(&Batch::default(), more, false);
             match self.attempt(empty).await {
                 Ok(answer) => {
+                    self.has_sent_wait |= sends_wait;
                     self.ctx.client.trouble.ended(Caller::Output);
                     self.policy.passed(answer.next);
                     self.cleaner.acknowledged(answer.next);
@@ -281,6 +298,12 @@ impl Uploader {
         if self.has_arrived() { None } else { read() }
     }
 
+    /// The job's wait for a confirmation, if the server does not know it yet. Called after the
+    /// batch was read, because the supervisor records the wait before it writes the line.
+    fn confirm_wait(&self) -> Option<ConfirmWait> {
+        self.dir.confirm_wait().filter(|_| !self.has_sent_wait)
+    }
+
     /// Makes one `output` call.
     async fn attempt(&mut self, content: bytes::Bytes) -> Result<Answer, CallError> {
         let called_at = Instant::now();
@@ -292,6 +315,9 @@ impl Uploader {
         self.flush_after = flush_after(answer.flush_ms, called_at.elapsed());
         if answer.cancel {
             super::cancel(&self.dir);
+        }
+        if answer.confirm {
+            super::confirm(&self.dir);
         }
         Ok(Answer {
             next: PerStream::new(answer.stdout_bytes, answer.stderr_bytes),

@@ -78,6 +78,7 @@ pub(crate) async fn work(
         }
         opened = State::open(&config.state_dir);
     };
+    let mut undoing = undo_interrupted(&state);
     client.set_process(state.process());
     if shared_report.get().requires_signatures {
         // So that no job is claimed that the server does not hold back for a signature yet.
@@ -90,6 +91,9 @@ pub(crate) async fn work(
             report.problem = None;
         });
         let ctx = Arc::new(Context::new(Arc::clone(&client), &state));
+        for child in undoing.drain(..) {
+            ctx.reap_later(child);
+        }
         let poller = Poller {
             config,
             shared_report,
@@ -115,6 +119,26 @@ pub(crate) async fn work(
         state = poller.run().await;
         become_new_instance(&mut state).await;
     }
+}
+
+/// Undoes the jobs that waited for a confirmation, or were being undone, when the machine restarted
+/// or their supervisor was killed. First of all, and without the server: the network may be what
+/// must be undone.
+fn undo_interrupted(state: &State) -> Vec<Child> {
+    let interrupted = job_dir::interrupted(&state.jobs()).unwrap_or_else(|e| {
+        tracing::error!("[jobrunner] interrupted jobs can't be found: {e}");
+        Vec::new()
+    });
+    let mut undoing = Vec::new();
+    for dir in interrupted {
+        let id = dir.id();
+        tracing::warn!("[jobrunner] job {id}: interrupted; undoing it");
+        match handle::start_undo(&dir) {
+            Ok(child) => undoing.push(child),
+            Err(e) => tracing::error!("[jobrunner] job {id}: can't be undone: {e}"),
+        }
+    }
+    undoing
 }
 
 /// Gives the state folder a new instance id. Tries again until that works.
@@ -361,6 +385,11 @@ impl Poller<'_> {
             } else if self.handed_back.take_if(|job| job == id).is_some() {
                 self.complete_cancelled(id.clone());
                 news = true;
+            }
+        }
+        for id in &answer.confirm {
+            if let Some(Some(dir)) = self.running.get(id) {
+                news |= job::confirm(dir);
             }
         }
         if let Some(job) = answer.job {

@@ -12,7 +12,7 @@ use crate::trusted_dir::own_file;
 use super::kept_files::KeptFiles;
 use super::{
     INDEX_HEAD, INDEX_RECORDS, KEPT_INDEXES, KEPT_SEGMENTS, RECORD_BYTES, SEGMENT_BYTES,
-    STDERR_BIT, free_for_output, index_path, segment_path,
+    STDERR_BIT, free_for_output, index_path, numbered, segment_path, totals_on_disk,
 };
 
 /// Appends a job's output. It never fails: if the disk takes no more, the bytes become a gap, which
@@ -20,8 +20,9 @@ use super::{
 pub(crate) struct SpoolWriter {
     dir: PathBuf,
     totals: PerStream<u64>,
-    /// SHA-256 of each stream so far, including bytes that the disk did not take.
-    hashes: PerStream<digest::Context>,
+    /// SHA-256 of each stream so far, including bytes that the disk did not take. `None` if this
+    /// process has not seen the stream from its start.
+    hashes: PerStream<Option<digest::Context>>,
     segments: PerStream<Segments>,
     index: Index,
     /// The most bytes on the disk. Without it, the newest segments of each stream are kept.
@@ -52,12 +53,37 @@ impl SpoolWriter {
         Self {
             dir: dir.to_owned(),
             totals: PerStream::default(),
-            hashes: PerStream::from_fn(|_| digest::Context::new(&digest::SHA256)),
+            hashes: PerStream::from_fn(|_| Some(digest::Context::new(&digest::SHA256))),
             segments: PerStream::default(),
             index: Index::default(),
             max_bytes,
             is_disk_scarce: false,
         }
+    }
+
+    /// Continues the spool of a supervisor that has died. What a power loss took is not known, so
+    /// the next bytes follow those on the disk.
+    pub(crate) fn resume(dir: &Path, max_bytes: Option<u64>) -> io::Result<Self> {
+        let mut spool = Self::new(dir, max_bytes);
+        spool.totals = totals_on_disk(dir)?;
+        spool.hashes = PerStream::default();
+        let size = |path: PathBuf| {
+            let bytes = path.metadata().map_or(0, |about| about.len());
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        };
+        for stream in Stream::ALL {
+            for start in numbered(dir, stream.as_str())? {
+                let kept = &mut spool.segments[stream].kept;
+                kept.push(start);
+                kept.count(size(segment_path(dir, stream, start)));
+            }
+        }
+        for number in numbered(dir, "index")? {
+            spool.index.kept.push(number);
+            spool.index.kept.count(size(index_path(dir, number)));
+            spool.index.next_number = number + 1;
+        }
+        Ok(spool)
     }
 
     /// Returns the length of each stream so far, including bytes that the disk did not take.
@@ -66,8 +92,8 @@ impl SpoolWriter {
     }
 
     /// Returns the SHA-256 of each stream so far, in hex.
-    pub(crate) fn sha256(&self) -> PerStream<String> {
-        PerStream::from_fn(|stream| to_hex(self.hashes[stream].clone().finish()))
+    pub(crate) fn sha256(&self) -> PerStream<Option<String>> {
+        PerStream::from_fn(|stream| Some(to_hex(self.hashes[stream].clone()?.finish())))
     }
 
     /// Appends the bytes of one read from a stream.
@@ -75,7 +101,9 @@ impl SpoolWriter {
         if bytes.is_empty() {
             return;
         }
-        self.hashes[stream].update(bytes);
+        if let Some(hash) = &mut self.hashes[stream] {
+            hash.update(bytes);
+        }
         let before = self.totals;
         self.make_room(bytes.len() as u64);
         let mut rest = bytes;

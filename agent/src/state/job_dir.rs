@@ -8,6 +8,11 @@
 //! | `lock` | locked by the supervisor while it lives; holds bash's pid | the job has a supervisor |
 //! | `started` | supervisor, before bash starts | never start the script again; see `start_log.rs` |
 //! | `cancel` | agent | end the job, and why |
+//! | `undo` | supervisor | the folder in which steps keep what their undo needs |
+//! | `undo.steps` | script, synced, before a step changes anything | the steps to undo, one a line |
+//! | `waits` | supervisor, synced | the job waits for a confirmation, and until when |
+//! | `confirm` | agent, or `hyprbox-agent confirm` | somebody has confirmed the job |
+//! | `undo.because` | supervisor, synced | the job is being undone, and how it ends then |
 //! | `stdout.*`, `stderr.*`, `index.*` | supervisor | the spool |
 //! | `steps` | supervisor | when each step began; see `spool/stamps.rs` |
 //! | `exit` | supervisor; synced unless the server acknowledges the end at once | how it ended |
@@ -20,11 +25,12 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use hyprbox_protocol::ConfirmWait;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
 
 use crate::state::error::StateError;
-use crate::state::file::overwrite;
+use crate::state::file::{overwrite, replace_file};
 use crate::trusted_dir::{self, own_file};
 
 /// The pipes in a job's directory.
@@ -32,6 +38,18 @@ pub(crate) const PIPES: [&str; 2] = ["wake", "control"];
 
 /// Sent to the supervisor through `control`: the server has acknowledged the job's completion.
 pub(crate) const ACKNOWLEDGED: u8 = b'a';
+
+/// Sent to the supervisor through `control`: somebody has confirmed the job.
+pub(crate) const CONFIRMED: u8 = b'k';
+
+/// The folder in which steps keep what their undo needs, and next to it the record of the steps
+/// that have begun.
+pub(crate) const UNDO_DIR: &str = "undo";
+pub(crate) const UNDO_STEPS: &str = "undo.steps";
+/// How a job ends once it is undone: its exit record without the totals.
+pub(crate) const UNDO_BECAUSE: &str = "undo.because";
+const WAITS: &str = "waits";
+const CONFIRM: &str = "confirm";
 
 /// The file that marks a job as started.
 pub(crate) const STARTED: &str = "started";
@@ -176,6 +194,18 @@ pub(crate) fn without_supervisor(jobs: &Path) -> Result<Vec<JobDir>, StateError>
     find(jobs, |dir| !dir.has("lock") || dir.try_lock().is_some())
 }
 
+/// Finds the jobs that must be undone, because they have no living supervisor.
+pub(crate) fn interrupted(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
+    find(jobs, |dir| dir.needs_undo() && dir.try_lock().is_some())
+}
+
+/// Finds the jobs that wait for a confirmation.
+pub(crate) fn waiting(jobs: &Path) -> Result<Vec<JobDir>, StateError> {
+    let mut waiting = alive(jobs)?;
+    waiting.retain(|dir| dir.confirm_wait().is_some() && dir.exit().is_none());
+    Ok(waiting)
+}
+
 fn find(jobs: &Path, is_one: impl Fn(&JobDir) -> bool) -> Result<Vec<JobDir>, StateError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(jobs).map_err(StateError::io(jobs))? {
@@ -285,6 +315,41 @@ impl JobDir {
             Ok(()) => Ok(()),
             Err(_) => written,
         }
+    }
+
+    /// Asks the job's supervisor to keep what the job has changed, as [`JobDir::request_end`] does.
+    pub(crate) fn request_confirm(&self) -> io::Result<()> {
+        let written = overwrite(&self.file(CONFIRM), b"");
+        match self.send_to_supervisor(CONFIRMED) {
+            Ok(()) => Ok(()),
+            Err(_) => written,
+        }
+    }
+
+    /// Whether somebody has confirmed the job.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.has(CONFIRM)
+    }
+
+    /// The wait for a confirmation, if the job has begun to wait and is not being undone.
+    pub(crate) fn confirm_wait(&self) -> Option<ConfirmWait> {
+        self.read(WAITS).filter(|_| !self.is_being_undone())
+    }
+
+    /// Whether the undo of the job's steps has begun.
+    pub(crate) fn is_being_undone(&self) -> bool {
+        self.has(UNDO_BECAUSE)
+    }
+
+    /// Records that the job waits for a confirmation.
+    pub(crate) fn write_confirm_wait(&self, wait: &ConfirmWait) -> io::Result<()> {
+        let text = serde_json::to_vec(wait).map_err(io::Error::other)?;
+        replace_file(&self.file(WAITS), &text)
+    }
+
+    /// Whether the job has changed something that must be undone, unless its supervisor lives.
+    pub(crate) fn needs_undo(&self) -> bool {
+        self.has(STARTED) && self.has(UNDO_STEPS) && self.exit().is_none()
     }
 
     fn send_to_supervisor(&self, message: u8) -> io::Result<()> {

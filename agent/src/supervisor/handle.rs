@@ -91,6 +91,15 @@ impl Supervisor {
         })
     }
 
+    /// Starts a supervisor that undoes a job whose supervisor has died.
+    pub(crate) fn undo(dir: &JobDir) -> io::Result<Self> {
+        Ok(Self {
+            child: start_undo(dir)?,
+            has_secrets: false,
+            pending: None,
+        })
+    }
+
     pub(crate) fn has_secrets(&self) -> bool {
         self.has_secrets
     }
@@ -132,6 +141,11 @@ impl Supervisor {
         let can_take_another = self.child.stdin.is_some();
         (self.child, can_take_another)
     }
+}
+
+/// Starts a process that undoes a job whose supervisor has died.
+pub(crate) fn start_undo(dir: &JobDir) -> io::Result<Child> {
+    spawn(dir.path(), Stdio::null())
 }
 
 fn start_new(dir: &JobDir, secrets: &Secrets) -> io::Result<Child> {

@@ -115,7 +115,7 @@ fn unknown_commands_and_flags_are_named() {
     refused_with(64, &node, &["dance"], &["dance", "run"]);
     refused_with(64, &node, &[], &["--help"]);
     refused_with(64, &node, &["--nope"], &["--nope", "--help"]);
-    for command in ["run", "check", "enroll", "upgrade", "stop-jobs"] {
+    for command in ["run", "check", "enroll", "upgrade", "confirm", "stop-jobs"] {
         refused_with(64, &node, &[command, "--loud"], &["--loud", "--help"]);
     }
     refused_with(64, &node, &["enroll"], &["--help"]);

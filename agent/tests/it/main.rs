@@ -11,6 +11,7 @@
 
 mod agent;
 mod config;
+mod confirm;
 mod ends;
 mod facts;
 mod full_disk;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hyprbox_protocol::{
-    ClaimedJob, CompleteRequest, HeartbeatRequest, OutputAnswer, OutputRequest, PendingAnswer,
-    Stream,
+    ClaimedJob, CompleteRequest, ConfirmWait, HeartbeatRequest, OutputAnswer, OutputRequest,
+    PendingAnswer, Stream,
 };
 
 /// How long a test waits for an event that must happen.
@@ -99,6 +99,9 @@ pub struct Job {
     /// How often the job was claimed.
     pub claims: u32,
     pub cancel: bool,
+    pub confirm: bool,
+    /// The wait for a confirmation that the agent has reported.
+    pub confirm_wait: Option<ConfirmWait>,
     pub streams: [Vec<u8>; 2],
     /// Bytes that never arrived, by stream.
     pub dropped: [u64; 2],
@@ -224,6 +227,8 @@ impl Server {
             claimed_by: None,
             claims: 0,
             cancel: false,
+            confirm: false,
+            confirm_wait: None,
             streams: [Vec::new(), Vec::new()],
             dropped: [0; 2],
             arrivals: Vec::new(),
@@ -240,6 +245,15 @@ impl Server {
 
     pub fn cancel(&self, id: &str) {
         self.change(|world| world.jobs.get_mut(id).expect("queued").cancel = true);
+    }
+
+    pub fn confirm(&self, id: &str) {
+        self.change(|world| world.jobs.get_mut(id).expect("queued").confirm = true);
+    }
+
+    /// Waits until the agent reports that the job waits for a confirmation.
+    pub fn wait_waiting(&self, id: &str) -> ConfirmWait {
+        self.wait_for("the wait", |world| world.jobs[id].confirm_wait.clone())
     }
 
     pub fn wait_end(&self, id: &str) -> CompleteRequest {
@@ -384,23 +398,26 @@ impl Server {
         world.polls.push(poll.clone());
         self.shared.changed.notify_all();
         loop {
-            let cancel: Vec<String> = world
-                .jobs
-                .iter()
-                .filter(|(_, j)| j.cancel && j.end.is_none() && j.claimed_by.is_some())
-                .map(|(id, _)| id.clone())
-                .collect();
+            let running = |is_one: fn(&Job) -> bool| -> Vec<String> {
+                let is_running = |j: &Job| j.end.is_none() && j.claimed_by.is_some();
+                let jobs = world.jobs.iter();
+                jobs.filter(|(_, j)| is_one(j) && is_running(j))
+                    .map(|(id, _)| id.clone())
+                    .collect()
+            };
+            let (cancel, confirm) = (running(|j| j.cancel), running(|j| j.confirm));
             // As in the real server, a poll of an agent that was killed claims nothing.
             let job = (poll.capacity > 0 && !is_closed(stream))
                 .then(|| next_job(&mut world, poll.instance.clone(), &poll.running))
                 .flatten();
             let left = deadline.saturating_duration_since(Instant::now());
             let over = left.is_zero() || world.never_wait || world.down;
-            if job.is_some() || !cancel.is_empty() || over {
+            if job.is_some() || !cancel.is_empty() || !confirm.is_empty() || over {
                 let answer = PendingAnswer {
                     unproven: false,
                     job,
                     cancel,
+                    confirm,
                     lease_seconds: world.lease_seconds,
                     new_instance: false,
                 };
@@ -430,6 +447,9 @@ impl Server {
         if job.claimed_by != request.query("agent") || (job.end.is_some() && !again) {
             return (409, refusal(409));
         }
+        if let Some(wait) = body.confirm_wait {
+            job.confirm_wait = Some(wait);
+        }
         for stamp in body.step_times.unwrap_or_default().stamps {
             job.stamps.insert(stamp.line_end, stamp.ms);
         }
@@ -453,6 +473,7 @@ impl Server {
             stderr_bytes,
             flush_ms,
             cancel: job.cancel,
+            confirm: job.confirm,
             ended: end.is_some(),
             job: None,
             ledger_head: None,

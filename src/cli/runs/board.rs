@@ -141,6 +141,7 @@ mod tests {
             holds: Vec::new(),
             exit_code: None,
             error_msg: None,
+            confirm_by: None,
             step: None,
             started_at: None,
             finished_at: None,

@@ -78,6 +78,11 @@ pub(super) fn outcome(job: &RunJobView) -> String {
             None => "QUEUED".to_owned(),
         };
     }
+    if let (JobStatus::Running, Some(by)) = (job.status, job.confirm_by) {
+        let until = times::time_of_day(by);
+        let id = &job.id;
+        return format!("RUNNING, waits for confirmation until {until}: hyprbox jobs confirm {id}");
+    }
     let done = DoneEvent {
         status: job.status,
         exit_code: job.exit_code,

@@ -1,5 +1,5 @@
 //! What people do to a job that has not ended. Cancel: at once while QUEUED, through the agent
-//! while RUNNING. Fail: the server no longer waits for the job's end.
+//! while RUNNING. Confirm: keep what a waiting job has changed. Fail: the server no longer waits for the job's end.
 
 use hyprbox_protocol::MAX_ERROR_MSG_CHARS;
 use serde::Deserialize;
@@ -31,6 +31,15 @@ impl Jobs {
         let (user, runs) = (user.clone(), self.run_advance());
         self.store
             .write(move |tx| cancel(tx, &runs, &user, &id, any_owner))
+            .await
+    }
+
+    /// Requests that the agent keep what a waiting job has changed. `any_owner` allows other
+    /// people's jobs.
+    pub async fn confirm(&self, user: &User, id: String, any_owner: bool) -> Result<Job, JobError> {
+        let user = user.clone();
+        self.store
+            .write(move |tx| confirm(tx, &user, &id, any_owner))
             .await
     }
 
@@ -85,6 +94,24 @@ fn fail(
     };
     record_end(tx, runs, &failed, Some(entry))?;
     Ok(failed)
+}
+
+fn confirm(tx: &mut dyn Tx, user: &User, id: &str, any_owner: bool) -> Result<Job, JobError> {
+    let job = find_for(user, any_owner, tx, id)?;
+    let confirmed = job::request_confirm(tx, id, clock::now())?.ok_or(JobError::NotWaiting)?;
+    let entry = audit::Entry {
+        actor: &user.email,
+        action: "job.confirm",
+        job_id: Some(id),
+        node_id: Some(&job.node_id),
+        detail: None,
+    };
+    audit::record(tx, entry)?;
+    tx.publish(Change::Job {
+        id: job.id,
+        node_id: job.node_id,
+    });
+    Ok(confirmed)
 }
 
 fn cancel(

@@ -6,6 +6,7 @@ use hyprbox_signing::SignedKeyChange;
 
 use crate::auth::NodeIdentity;
 use crate::clock;
+use crate::clock::Timestamp;
 use crate::jobs::life::finish::fail_claimed;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::{Presence, Standing};
@@ -95,8 +96,8 @@ impl Jobs {
         }))
     }
 
-    /// Reads the poller's cancels and records its strays, without claiming a job.
-    pub(super) async fn read_cancels(&self, query: WorkQuery) -> Result<Work, JobError> {
+    /// Reads the poller's cancels and confirmations and records its strays, without claiming a job.
+    pub(super) async fn read_requests(&self, query: WorkQuery) -> Result<Work, JobError> {
         let node_id = query.node_id.clone();
         let presence = std::sync::Arc::clone(&self.nodes.presence);
         let (work, strays) = self
@@ -236,6 +237,8 @@ pub(super) struct Work {
     pub(super) delivery: Option<Delivery>,
     /// Jobs that the agent must cancel.
     pub(super) cancel: Vec<String>,
+    /// Waiting jobs that somebody has confirmed.
+    pub(super) confirm: Vec<String>,
     /// A claim is held back because another process may have received it, or the poller's process
     /// lists a job that another one claimed, which may still be alive.
     pub(super) is_held: bool,
@@ -246,7 +249,8 @@ impl Work {
         let is_listed = |job: &&OwnJob| poll.running.contains(&job.id);
         Self {
             delivery: None,
-            cancel: cancels(own),
+            cancel: requested(own, |job| job.cancel_requested_at),
+            confirm: requested(own, |job| job.confirm_requested_at),
             is_held: own
                 .iter()
                 .filter(is_listed)
@@ -326,10 +330,10 @@ fn may_deliver_again(job: &OwnJob, poll: &WorkQuery, presence: &Presence) -> boo
     }
 }
 
-/// The poller's jobs for which a cancel was requested.
-fn cancels(own: &[OwnJob]) -> Vec<String> {
+/// The poller's jobs for which something was requested.
+fn requested(own: &[OwnJob], at: fn(&OwnJob) -> Option<Timestamp>) -> Vec<String> {
     own.iter()
-        .filter(|job| job.cancel_requested_at.is_some())
+        .filter(|job| at(job).is_some())
         .map(|job| job.id.clone())
         .collect()
 }

@@ -2,8 +2,8 @@
 //! tail.
 
 use hyprbox_protocol::{
-    Chunk, ChunkDataError, FLUSH_MS, FLUSH_MS_WATCHED, MAX_BYTE_COUNT, MAX_STEPS, OutputAnswer,
-    OutputRequest, StepStamp, StepTimes, Stream,
+    CONFIRM_SECONDS_MAX, Chunk, ChunkDataError, ConfirmWait, FLUSH_MS, FLUSH_MS_WATCHED,
+    MAX_BYTE_COUNT, MAX_STEPS, OutputAnswer, OutputRequest, StepStamp, StepTimes, Stream,
 };
 
 use crate::auth::NodeIdentity;
@@ -49,6 +49,7 @@ impl Jobs {
         request: OutputRequest,
     ) -> Result<OutputAnswer, JobError> {
         let pid = request.pid;
+        let confirm_wait = confirm_wait_of(request.confirm_wait.as_ref())?;
         let times = request.step_times.clone().unwrap_or_default();
         let next = FollowUpClaim::of(&node, agent.instance.as_deref(), agent.process.as_deref())
             .filter(|_| request.next);
@@ -72,7 +73,18 @@ impl Jobs {
                     run::lock_of_job(tx, &id)?;
                 }
                 let caller = agent.claimant(&node.node_id, &presence);
-                let appended = append(tx, caller, &id, Batch { pid, times, pieces }, max_bytes);
+                let appended = append(
+                    tx,
+                    caller,
+                    &id,
+                    Batch {
+                        pid,
+                        times,
+                        confirm_wait,
+                        pieces,
+                    },
+                    max_bytes,
+                );
                 let Some(end) = end else {
                     return appended.map(|(job, arrived)| (job, arrived, None));
                 };
@@ -103,6 +115,8 @@ impl Jobs {
             flush_ms: if watched { FLUSH_MS_WATCHED } else { FLUSH_MS },
             cancel: job.cancel_requested_at.is_some()
                 && (job.status == JobStatus::Running || job.still_running),
+            confirm: job.confirm_requested_at.is_some()
+                && (job.status == JobStatus::Running || job.still_running),
             ended: has_end,
             job: next,
             ledger_head: self.nodes.ledger.head().filter(|_| has_end),
@@ -116,6 +130,19 @@ fn in_the_end(error: JobError) -> JobError {
         return error;
     };
     JobError::Fields(faults.within("end"))
+}
+
+/// The wait that an agent reports, by the node's clock.
+fn confirm_wait_of(wait: Option<&ConfirmWait>) -> Result<Option<(Timestamp, u64)>, JobError> {
+    let Some(wait) = wait else { return Ok(None) };
+    let mut faults = FieldErrors::default();
+    let by = Timestamp::parse_rfc3339(&wait.confirm_by);
+    let (at, rule) = ("confirmWait.confirmBy", "must be a time in RFC 3339");
+    faults.check(by.is_some(), at, rule);
+    let fits = (1..=CONFIRM_SECONDS_MAX).contains(&wait.seconds);
+    faults.check(fits, "confirmWait.seconds", "must be 1 to 3600");
+    faults.into_faults().map_err(JobError::Fields)?;
+    Ok(by.map(|by| (by, wait.seconds)))
 }
 
 fn pieces_of(request: OutputRequest) -> Result<Vec<Piece>, JobError> {
@@ -196,6 +223,8 @@ fn join(pieces: &mut Vec<Piece>, piece: Piece) {
 struct Batch {
     pid: Option<u32>,
     times: StepTimes,
+    /// Until when the job waits for a confirmation, and for how long.
+    confirm_wait: Option<(Timestamp, u64)>,
     pieces: Vec<Piece>,
 }
 
@@ -233,6 +262,16 @@ fn append(
         && job.pid != Some(pid.into())
     {
         set_pid(tx, &mut job, pid, now)?;
+    }
+    if let Some((by, seconds)) = batch.confirm_wait
+        && job.confirm_by != Some(by)
+    {
+        job::set_confirm_wait(tx, id, by, seconds)?;
+        (job.confirm_by, job.confirm_seconds) = (Some(by), seconds);
+        tx.publish(Change::Job {
+            id: id.to_owned(),
+            node_id: node_id.to_owned(),
+        });
     }
     if batch.times.elapsed_ms > 0 {
         set_script_beginning(&mut job, batch.times.elapsed_ms, now);

@@ -161,7 +161,7 @@ impl Jobs {
                     answer.new_instance = true;
                     if !query.running.is_empty() {
                         // It may still run a job that it claimed as the only process.
-                        answer.cancel = self.read_cancels(query).await?.cancel;
+                        answer.cancel = self.read_requests(query).await?.cancel;
                     }
                     return Ok(answer);
                 }
@@ -176,7 +176,8 @@ impl Jobs {
                     // Boxed, to keep the future of a waiting poll small.
                     let (mut answer, is_held) = Box::pin(self.query_work(&query)).await?;
                     answer.unproven = is_held || standing == Standing::Unproven;
-                    if answer.job.is_some() || !answer.cancel.is_empty() {
+                    let has_request = !answer.cancel.is_empty() || !answer.confirm.is_empty();
+                    if answer.job.is_some() || has_request {
                         return Ok(answer);
                     }
                     if answer.unproven {
@@ -239,6 +240,7 @@ impl Jobs {
         PendingAnswer {
             job: None,
             cancel: Vec::new(),
+            confirm: Vec::new(),
             lease_seconds: self.limits.lease_seconds,
             new_instance: false,
             unproven: false,
@@ -253,8 +255,8 @@ impl Jobs {
         let turn = self.polls.turn().await.map_err(JobError::from)?;
         let presence = Arc::clone(&self.nodes.presence);
         if !query.wants_job {
-            let work = self.read_cancels(owned).await?;
-            answer.cancel = work.cancel;
+            let work = self.read_requests(owned).await?;
+            (answer.cancel, answer.confirm) = (work.cancel, work.confirm);
             return Ok((answer, work.is_held));
         }
         let work = self
@@ -262,7 +264,7 @@ impl Jobs {
             .write(move |tx| find_work(tx, &owned, &presence))
             .await?;
         drop(turn);
-        answer.cancel = work.cancel;
+        (answer.cancel, answer.confirm) = (work.cancel, work.confirm);
         if let Some(delivery) = work.delivery {
             answer.job = self.open(delivery, &query.node_id).await?;
         }

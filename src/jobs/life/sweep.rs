@@ -138,7 +138,7 @@ impl Jobs {
             // Both times are rounded down, so the lease is over only if they differ by more.
             if now_ms.saturating_sub(seen.at_ms.max(life)) > self.limits.lease_seconds * 1_000 {
                 overdue.push(job.id);
-            } else if now_ms > seen.deadline_ms {
+            } else if now_ms > seen.deadline_ms + job.confirm_seconds * 1_000 {
                 timed_out.push(job.id);
             }
         }

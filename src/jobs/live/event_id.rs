@@ -47,7 +47,7 @@ impl EventId {
 
     /// Whether `status` comes later in a job's life than the state that the viewer received.
     pub(in crate::jobs) fn is_before(&self, status: &StatusEvent) -> bool {
-        let order = |state| "-qrc".find(state).unwrap_or(usize::MAX);
+        let order = |state| "-qrwkc".find(state).unwrap_or(usize::MAX);
         order(self.state) < order(state_letter(status))
     }
 
@@ -58,13 +58,15 @@ impl EventId {
 }
 
 fn state_letter(status: &StatusEvent) -> char {
-    match (status.status, status.cancel_requested_at) {
-        (JobStatus::Queued, _) => 'q',
-        (JobStatus::Running, None) => 'r',
-        (JobStatus::Running, Some(_)) => 'c',
-        (JobStatus::Succeeded, _) => 's',
-        (JobStatus::Failed, _) => 'f',
-        (JobStatus::Cancelled, _) => 'x',
+    match status.status {
+        JobStatus::Queued => 'q',
+        JobStatus::Running if status.cancel_requested_at.is_some() => 'c',
+        JobStatus::Running if status.confirm_requested_at.is_some() => 'k',
+        JobStatus::Running if status.confirm_by.is_some() => 'w',
+        JobStatus::Running => 'r',
+        JobStatus::Succeeded => 's',
+        JobStatus::Failed => 'f',
+        JobStatus::Cancelled => 'x',
     }
 }
 
@@ -102,7 +104,7 @@ impl FromStr for EventId {
         let state = text
             .chars()
             .next()
-            .filter(|c| "-qrcsfx".contains(*c))
+            .filter(|c| "-qrwkcsfx".contains(*c))
             .ok_or(InvalidEventId)?;
         let offsets = parse_offsets(&text[1..]).ok_or(InvalidEventId)?;
         Ok(Self { state, offsets })

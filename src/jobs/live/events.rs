@@ -17,6 +17,11 @@ pub struct StatusEvent {
     pub status: JobStatus,
     pub started_at: Option<Timestamp>,
     pub cancel_requested_at: Option<Timestamp>,
+    /// Until when the job waits for a confirmation.
+    #[serde(default)]
+    pub confirm_by: Option<Timestamp>,
+    #[serde(default)]
+    pub confirm_requested_at: Option<Timestamp>,
 }
 
 impl From<&Job> for StatusEvent {
@@ -25,6 +30,8 @@ impl From<&Job> for StatusEvent {
             status: job.status,
             started_at: job.started_at,
             cancel_requested_at: job.cancel_requested_at,
+            confirm_by: job.confirm_by,
+            confirm_requested_at: job.confirm_requested_at,
         }
     }
 }

@@ -36,14 +36,14 @@ fn faults_of_the_structure() {
         ("- a\n", 1, 1, "invalid type: sequence, expected a preset: a mapping with name, targets and steps"),
         ("name: test\ntargets: [any]\n", 1, 1, "missing field `steps`"),
         ("name: test\nsteps:\n  - { name: One, run: 'true' }\n", 1, 1, "missing field `targets`"),
-        ("name: test\ntargets: [any]\nstepz: []\n", 3, 1, "unknown field `stepz`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `keepProcesses`, `steps`"),
+        ("name: test\ntargets: [any]\nstepz: []\n", 3, 1, "unknown field `stepz`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `keepProcesses`, `confirm`, `steps`"),
         ("name: test\nname: test\n", 2, 1, "`name` is listed twice"),
         ("name: test\ntargets: debian\nsteps: []\n", 2, 10, "targets: invalid type: string \"debian\", expected a sequence"),
         ("name: test\nsteps:\n  - name: One\n    run: a\n    run: b\n", 5, 5, "steps[0]: `run` is listed twice"),
         ("name: test\nrisk: extreme\n", 2, 7, "risk: unknown variant `extreme`, expected one of `low`, `medium`, `high`"),
         ("name: test\ntargets: [any]\nsteps:\n  - echo 1\n", 4, 5, "steps[0]: invalid type: string \"echo 1\", expected a step: a mapping with name and run"),
         ("name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: echo 1\n  - name: Two\n", 6, 5, "steps[1]: missing field `run`"),
-        ("name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: echo 1\n    when: x\n", 6, 5, "steps[0]: unknown field `when`, expected one of `name`, `unless`, `run`, `verify`"),
+        ("name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: echo 1\n    when: x\n", 6, 5, "steps[0]: unknown field `when`, expected one of `name`, `unless`, `run`, `verify`, `undo`"),
         ("name: test\ntargets: [any]\nsteps:\n  - name: One\n    run: [a]\n", 5, 10, "steps[0].run: invalid type: sequence, expected a string"),
         ("name: test\ntargets: [any\nsteps: []\n", 3, 6, "did not find expected ',' or ']', while parsing a flow sequence at line 2 column 10"),
         ("name: test\n\ttitle: x\n", 2, 1, "found a tab character that violates indentation, while scanning a plain scalar at line 1 column 7"),
@@ -111,6 +111,22 @@ fn faults_of_params() {
         let found = faults(&text);
         let first = found.first().map(|(l, c, m)| (*l, *c, m.as_str()));
         assert_eq!(first, Some((*line, *column, *message)), "{text}");
+    }
+}
+
+#[test]
+#[rustfmt::skip] // one fault, one line
+fn faults_of_confirm_and_undo() {
+    let head = "name: test\ntargets: [any]\n";
+    let table: &[(&str, usize, usize, &str)] = &[
+        ("confirm: 59s\nsteps:\n- { name: A, run: x, undo: y }", 3, 10, "\"59s\" must be a time from 1m to 1h, such as 90s or 10m"),
+        ("confirm: 61m\nsteps:\n- { name: A, run: x, undo: y }", 3, 10, "\"61m\" must be a time from 1m to 1h, such as 90s or 10m"),
+        ("steps:\n- { name: A, run: x, undo: y }", 4, 22, "undo needs confirm at the preset, such as confirm: 5m; without it nothing is undone"),
+        ("confirm: 5m\nsteps:\n- { name: A, run: x, undo: '#' }", 5, 28, "undo has no command"),
+        ("confirm: 5m\nparams:\n  pw: { type: secret }\nsteps:\n- { name: A, run: x, undo: 'echo $pw' }", 7, 28, "undo can't use the secret pw, which is gone after a reboot: let run keep what undo needs in $HYPRBOX_UNDO_DIR"),
+    ];
+    for (rest, line, column, message) in table {
+        assert_faults(&format!("{head}{rest}"), &[(*line, *column, message)]);
     }
 }
 

@@ -145,6 +145,7 @@ fn step(name: &str, run: String) -> Step {
         unless: None,
         run,
         verify: None,
+        undo: None,
     }
 }
 

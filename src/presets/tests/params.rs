@@ -241,7 +241,7 @@ fn presets_in_the_api() {
         demo,
         Some(&json!({
             "name": "demo", "title": "Demo", "description": "What it does.", "targets": ["debian", "ubuntu"], "derivatives": false,
-            "risk": "high", "timeoutSeconds": 90, "keepProcesses": false, "source": text, "origin": "folder", "version": null, "savedBy": null, "savedAt": null,
+            "risk": "high", "timeoutSeconds": 90, "keepProcesses": false, "confirmSeconds": null, "source": text, "origin": "folder", "version": null, "savedBy": null, "savedAt": null,
             "commit": null, "hides": [],
             "params": [
                 param("port", "port", json!({"default": 22, "description": "Where", "min": 1, "max": 65535})),

@@ -85,7 +85,7 @@ fn an_invalid_file_keeps_its_last_good_version() {
     assert_eq!(
         watched.errors(),
         [
-            "mine.yaml:3:1: unknown field `target`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `keepProcesses`, `steps`"
+            "mine.yaml:3:1: unknown field `target`, expected one of `name`, `title`, `description`, `targets`, `derivatives`, `risk`, `timeout`, `params`, `keepProcesses`, `confirm`, `steps`"
         ]
     );
     watched.write("mine.yaml", &half);

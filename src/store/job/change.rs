@@ -23,6 +23,7 @@ static INSERT_SCRIPT: Statement = Statement::new(include_str!("../sql/script_ins
 static PRUNE_SCRIPTS: Statement = Statement::new(include_str!("../sql/script_prune.sql"));
 static CANCEL_QUEUED: Statement = returning_job!("../sql/job_cancel_queued.sql");
 static CANCEL_RUNNING: Statement = returning_job!("../sql/job_cancel_running.sql");
+static CONFIRM: Statement = returning_job!("../sql/job_confirm.sql");
 static CANCEL_NODE: Statement = returning_job!("../sql/job_cancel_node.sql");
 static CANCEL_EVERYTHING: Statement =
     Statement::new(include_str!("../sql/job_cancel_everything.sql"));
@@ -43,6 +44,8 @@ static FAIL: Statement = returning_job!("../sql/job_fail.sql");
 static SET_STILL_RUNNING: Statement =
     Statement::new("UPDATE jobs SET still_running = $2 WHERE id = $1");
 static SET_STEP: Statement = Statement::new("UPDATE jobs SET step = $2 WHERE id = $1");
+static SET_CONFIRM_WAIT: Statement =
+    Statement::new("UPDATE jobs SET confirm_by = $2, confirm_seconds = $3 WHERE id = $1");
 static SET_PID: Statement = Statement::new("UPDATE jobs SET pid = $2 WHERE id = $1");
 static PRUNE: Statement = Statement::new(include_str!("../sql/job_prune.sql"));
 static PRUNE_SHARED: Statement = Statement::new(include_str!("../sql/job_prune.postgres.sql"));
@@ -165,6 +168,27 @@ pub fn request_cancel(
     now: Timestamp,
 ) -> Result<Option<Job>, StoreError> {
     change(tx, &CANCEL_RUNNING, values![id, now])
+}
+
+/// Records that a job's changes must stay; `None` if the job does not wait for that. A repeated
+/// request keeps the time of the first one.
+pub fn request_confirm(
+    tx: &mut dyn Tx,
+    id: &str,
+    now: Timestamp,
+) -> Result<Option<Job>, StoreError> {
+    change(tx, &CONFIRM, values![id, now])
+}
+
+/// Records until when a job waits for a confirmation, and for how long.
+pub fn set_confirm_wait(
+    tx: &mut dyn Tx,
+    id: &str,
+    by: Timestamp,
+    seconds: u64,
+) -> Result<(), StoreError> {
+    tx.execute(&SET_CONFIRM_WAIT, values![id, by, seconds])
+        .map(|_| ())
 }
 
 /// Cancels every QUEUED job of a node that is being deleted, and returns them.

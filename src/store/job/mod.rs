@@ -10,7 +10,8 @@ mod record;
 pub use change::{
     Ending, NewJob, cancel_all_queued, cancel_everything, cancel_queued, expire, fail, finish,
     insert, insert_script, insert_secrets, lose, prune, prune_scripts, release_due, request_cancel,
-    require_signatures, set_pid, set_step, set_still_running, sign, time_out,
+    request_confirm, require_signatures, set_confirm_wait, set_pid, set_step, set_still_running,
+    sign, time_out,
 };
 pub use history::{
     PastFilter, PastJob, count_ended, count_unfinished_of, failed_since, last_steps, past,

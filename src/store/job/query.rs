@@ -94,6 +94,8 @@ pub struct RunningJob {
     /// The agent instance that claimed the job.
     pub instance: Option<String>,
     pub timeout_seconds: u64,
+    /// How long the job waits for a confirmation, once it does.
+    pub confirm_seconds: u64,
     /// Milliseconds since the claim, by the clock that counts for the database.
     pub ran_ms: i64,
 }
@@ -103,7 +105,7 @@ pub fn running_since(tx: &mut dyn Tx, now: Timestamp) -> Result<Vec<RunningJob>,
     let is_shared = tx.is_shared();
     read_all(tx.query(&RUNNING_SINCE, &[])?, |row| {
         let (id, node_id, instance) = (row.take()?, row.take()?, row.take()?);
-        let timeout_seconds = row.take()?;
+        let (timeout_seconds, confirm_seconds) = (row.take()?, row.take()?);
         let (started_at, database_now) = (row.take_typed_time()?, row.take_typed_time()?);
         // SQLite's clock is the machine's, but CURRENT_TIMESTAMP has only whole seconds.
         let now = database_now.filter(|_| is_shared).unwrap_or(now);
@@ -112,6 +114,7 @@ pub fn running_since(tx: &mut dyn Tx, now: Timestamp) -> Result<Vec<RunningJob>,
             node_id,
             instance,
             timeout_seconds,
+            confirm_seconds,
             ran_ms: started_at.map_or(0, |started_at| now.millis_since(started_at)),
         })
     })

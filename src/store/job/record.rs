@@ -164,6 +164,12 @@ pub struct Job {
     pub timeout_seconds: u64,
     /// When a user asked to cancel the running job.
     pub cancel_requested_at: Option<Timestamp>,
+    /// Until when the job waits for a confirmation, by the node's clock.
+    pub confirm_by: Option<Timestamp>,
+    /// How long that wait is.
+    pub confirm_seconds: u64,
+    /// When a user confirmed the waiting job.
+    pub confirm_requested_at: Option<Timestamp>,
     /// When the agent completed the job after its lease had run out.
     pub recovered_at: Option<Timestamp>,
     /// When the job failed because its lease ran out.
@@ -255,6 +261,14 @@ pub struct OutputProof {
 }
 
 impl Job {
+    /// Whether the job waits for a confirmation, as far as its agent has reported.
+    pub fn waits(&self) -> bool {
+        self.confirm_by.is_some()
+            && self.confirm_requested_at.is_none()
+            && self.cancel_requested_at.is_none()
+            && (self.status == JobStatus::Running || self.still_running)
+    }
+
     /// The counts of each stream.
     pub fn counts(&self) -> PerStream<StreamCounts> {
         PerStream::new(self.stdout, self.stderr)
@@ -295,6 +309,9 @@ pub(in crate::store) fn job_of_row(row: &mut Row) -> Result<Job, StoreError> {
         error_msg: row.take()?,
         timeout_seconds: row.take()?,
         cancel_requested_at: row.take_typed_time()?,
+        confirm_by: row.take_typed_time()?,
+        confirm_seconds: row.take()?,
+        confirm_requested_at: row.take_typed_time()?,
         recovered_at: row.take_typed_time()?,
         lost_at: row.take()?,
         claimed_by: row.take()?,

@@ -222,6 +222,8 @@ pub struct RunJob {
     pub not_before: Option<Timestamp>,
     pub run_paused_at: Option<Timestamp>,
     pub created_at: Timestamp,
+    /// Until when the job waits for a confirmation.
+    pub confirm_by: Option<Timestamp>,
 }
 
 /// Returns the jobs of a run, in the order of their batches and nodes.
@@ -241,6 +243,7 @@ pub fn jobs(tx: &mut dyn Tx, id: &str) -> Result<Vec<RunJob>, StoreError> {
             not_before: row.take_typed_time()?,
             run_paused_at: row.take_typed_time()?,
             created_at: row.take()?,
+            confirm_by: row.take_typed_time()?,
         })
     })
 }

@@ -35,7 +35,7 @@ const SIGACTION_WORDS: usize = 8;
 /// What bash inherits.
 pub(crate) struct Bash<'a> {
     pub(crate) script: &'a Path,
-    pub(crate) env: &'a BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
     /// Read end of the pipe with the secrets.

@@ -30,9 +30,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::private;
-use crate::state::job_dir::{EndedBy, Exit, JobDir, STARTED, Spec, StartMarker};
+use crate::state::job_dir::{
+    EndedBy, Exit, JobDir, STARTED, Spec, StartMarker, UNDO_DIR, UNDO_STEPS,
+};
 use crate::state::start_log::{Start, StartLog};
-use run::Run;
+use run::{Interrupted, Run};
 
 pub(crate) use run::{ENDED, FULL};
 pub(crate) use tree::{end_processes_of, zombie_children};
@@ -67,6 +69,8 @@ enum SuperviseError {
     Locked,
     #[error("the job has started before")]
     StartedBefore,
+    #[error("the machine shuts down; the next agent undoes the job")]
+    Interrupted,
     #[error("job.json is missing or incomplete")]
     NoSpec,
     #[error("{0}")]
@@ -133,15 +137,31 @@ fn run_job(
     start_recorded: bool,
 ) -> Result<FinishedJob, SuperviseError> {
     let _lock = lock(job)?;
-    if job.has(STARTED) {
-        return Err(SuperviseError::StartedBefore);
-    }
     let spec: Spec = job.read("job.json").ok_or(SuperviseError::NoSpec)?;
-    let mut run = Run::prepare(job, &spec, secrets)?;
-    let mut record = job.reserve_exit()?;
-    let start = StartRecord::write(job, &spec, start_recorded)?;
-    let exit = run.run_to_end(&spec, start);
+    let mut run;
+    let mut record;
+    let exit = if job.has(STARTED) {
+        if !job.needs_undo() {
+            return Err(SuperviseError::StartedBefore);
+        }
+        end_processes_of(job.id());
+        run = Run::resume(job, &spec)?;
+        record = job.reserve_exit()?;
+        run.undo_after_interruption(&spec)
+    } else {
+        run = Run::prepare(job, &spec, secrets)?;
+        record = job.reserve_exit()?;
+        let start = StartRecord::write(job, &spec, start_recorded)?;
+        run.run_to_end(&spec, start)
+    };
+    let exit = exit.map_err(|Interrupted| SuperviseError::Interrupted)?;
     job.write_exit(&exit, &mut record)?;
+    // Synced before anything else: after a power loss, a confirmed job must not be undone.
+    if job.has(UNDO_STEPS) {
+        record.sync_all()?;
+        File::open(job.path())?.sync_all()?;
+        let _ = std::fs::remove_dir_all(job.file(UNDO_DIR));
+    }
     // A running agent reports the end at once, and an end that the server has acknowledged needs no
     // sync. After a power loss in between, the node has restarted while the job ran.
     run.wake_agent(ENDED);

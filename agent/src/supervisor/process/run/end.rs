@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{GRACE, LAST_READS, LINGER, Run};
+use super::{GRACE, LAST_READS, LINGER, Phase, Run};
 use crate::proc_stat::Process;
 use crate::state::job_dir::{EndedBy, Exit, Spec};
 use crate::supervisor::process::tree::{self, Keep, Leftovers};
@@ -67,7 +67,7 @@ impl Run {
     pub(super) fn kill_all(&mut self) {
         // A cancel or a timeout ends everything that the job started.
         let keep = match self.ended_by {
-            EndedBy::Itself if self.keeps_processes => Keep::Everything,
+            EndedBy::Itself if self.marks.keep_processes => Keep::Everything,
             EndedBy::Itself => Keep::Marked,
             EndedBy::Cancel | EndedBy::Timeout | EndedBy::Stop => Keep::Nothing,
         };
@@ -104,52 +104,63 @@ impl Run {
             Some(WaitStatus::Signaled(_, signal, _)) => (None, Some(signal.as_str().to_owned())),
             _ => (None, None),
         };
-        let [stdout_bytes, stderr_bytes] = self.spool.totals().into_values();
-        let [stdout_sha256, stderr_sha256] = self.spool.sha256().into_values();
-        Exit {
+        let mut exit = Exit {
             error_msg: error_msg(self.ended_by, signal.as_deref(), spec),
             exit_code,
             signal,
             ended_by: self.ended_by,
-            stdout_bytes,
-            stderr_bytes,
-            stdout_sha256: Some(stdout_sha256),
-            stderr_sha256: Some(stderr_sha256),
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            stdout_sha256: None,
+            stderr_sha256: None,
             at_shutdown: self.at_shutdown,
-            left_running: self.bash_end.is_some() && !self.childless,
+            left_running: false,
             ran_ms: self.ran_ms,
-        }
+        };
+        self.add_totals(&mut exit);
+        exit
+    }
+
+    /// Adds what only the end of all output shows.
+    pub(super) fn add_totals(&self, exit: &mut Exit) {
+        [exit.stdout_bytes, exit.stderr_bytes] = self.spool.totals().into_values();
+        [exit.stdout_sha256, exit.stderr_sha256] = self.spool.sha256().into_values();
+        exit.left_running = self.bash_end.is_some() && !self.childless;
     }
 
     /// Writes out what the mask has held back, because it can no longer become a secret.
-    fn finish_mask(&mut self, stream: Stream) {
+    pub(super) fn finish_mask(&mut self, stream: Stream) {
         if let Some(mask) = &mut self.masks[stream] {
             self.masked.clear();
             mask.finish(&mut self.masked);
-            if stream == Stream::Stdout {
+            if stream == Stream::Stdout && self.phase == Phase::Steps {
                 self.stamps.read(self.spool.totals()[stream], &self.masked);
             }
             self.spool.append(stream, &self.masked);
-            if let (Stream::Stderr, Some(last)) = (stream, self.masked.last()) {
-                self.last_stderr_byte = *last;
+            if let Some(last) = self.masked.last() {
+                self.last_bytes[stream] = *last;
             }
         }
     }
 
     /// Reports the processes that outlived bash on stderr.
-    fn report_leftovers(&mut self) {
+    pub(super) fn report_leftovers(&mut self) {
         let lines = self.leftover_lines();
-        if lines.is_empty() {
-            return;
+        if !lines.is_empty() {
+            self.print(Stream::Stderr, &lines);
         }
-        let open_line = if self.last_stderr_byte == b'\n' {
-            ""
-        } else {
-            "\n"
+    }
+
+    /// Writes lines of this process into a stream, after what the mask has held back.
+    pub(super) fn print(&mut self, stream: Stream, lines: &str) {
+        self.finish_mask(stream);
+        let open_line = match self.last_bytes[stream] {
+            b'\n' => "",
+            _ => "\n",
         };
         let text = format!("{open_line}{lines}");
         // A process's name may be a secret.
-        let bytes = match &mut self.masks[Stream::Stderr] {
+        let bytes = match &mut self.masks[stream] {
             None => text.as_bytes(),
             Some(mask) => {
                 self.masked.clear();
@@ -158,7 +169,8 @@ impl Run {
                 &self.masked
             }
         };
-        self.spool.append(Stream::Stderr, bytes);
+        self.spool.append(stream, bytes);
+        self.last_bytes[stream] = b'\n';
     }
 
     fn leftover_lines(&self) -> String {
@@ -219,7 +231,7 @@ fn names(processes: &[Process]) -> String {
 }
 
 /// Why the job failed, if its exit code does not show it.
-fn error_msg(ended_by: EndedBy, signal: Option<&str>, spec: &Spec) -> Option<String> {
+pub(super) fn error_msg(ended_by: EndedBy, signal: Option<&str>, spec: &Spec) -> Option<String> {
     match (ended_by, signal) {
         (EndedBy::Itself, Some(signal)) => Some(FailureReason::killed_by(signal)),
         (EndedBy::Itself | EndedBy::Cancel, _) => None,

@@ -1,7 +1,9 @@
 //! One run of bash: reads its output, ends it on request, and makes sure that no process is left.
 
+mod confirm;
 mod end;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hyprbox_protocol::{PerStream, Secrets, Stream};
+use hyprbox_protocol::{PerStream, SCRIPT_HEAD_BYTES, ScriptMarks, Secrets, Stream};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -47,11 +49,6 @@ const GATHER: Duration = Duration::from_millis(2);
 /// writing into it.
 const LAST_READS: usize = 16;
 
-/// This line in the comments at a script's head means that its preset has `keepProcesses: true`.
-const KEEP_PROCESSES: &[u8] = b"# hyprbox: keep-processes";
-/// More than the comments at a script's head need.
-const HEAD_BYTES: u64 = 64 * 1024;
-
 /// Message to the agent: there is new output.
 const DATA: u8 = b'd';
 /// Message to the agent: there is enough output for a full batch.
@@ -82,7 +79,7 @@ pub(super) struct Run {
     wake_at: Option<Instant>,
     pid_written: bool,
     since_full: usize,
-    last_stderr_byte: u8,
+    last_bytes: PerStream<u8>,
     at_shutdown: bool,
     bash: Pid,
     /// How bash ended, once it has.
@@ -94,8 +91,13 @@ pub(super) struct Run {
     ended_by: EndedBy,
     /// When the remaining processes are killed.
     kill_at: Option<Instant>,
-    /// Whether the script's processes may outlive it.
-    keeps_processes: bool,
+    /// What the script's head says about it.
+    marks: ScriptMarks,
+    phase: Phase,
+    /// What a waiting job was asked to do.
+    request: Option<Request>,
+    /// Pipes of an earlier bash that a surviving process still has open.
+    old_pipes: Vec<File>,
     leftovers: tree::Leftovers,
     over: bool,
 }
@@ -148,7 +150,7 @@ impl Run {
             wake_at: None,
             pid_written: false,
             since_full: 0,
-            last_stderr_byte: b'\n',
+            last_bytes: PerStream::new(b'\n', b'\n'),
             at_shutdown: false,
             bash: Pid::from_raw(0),
             bash_end: None,
@@ -156,37 +158,54 @@ impl Run {
             childless: false,
             ended_by: EndedBy::Itself,
             kill_at: None,
-            keeps_processes: false,
+            marks: ScriptMarks::default(),
+            phase: Phase::Steps,
+            request: None,
+            old_pipes: Vec::new(),
             leftovers: tree::Leftovers::default(),
             over: false,
         })
     }
 
-    /// Runs the script once its start is durably recorded, and returns its exit record.
-    pub(super) fn run_to_end(&mut self, spec: &Spec, start: StartRecord) -> Exit {
+    /// Runs the script once its start is durably recorded, waits for a confirmation if the script
+    /// needs one, and returns the exit record.
+    pub(super) fn run_to_end(
+        &mut self,
+        spec: &Spec,
+        start: StartRecord,
+    ) -> Result<Exit, Interrupted> {
         let script = self.job.file("script");
-        self.keeps_processes = keeps_processes(&script);
-        let bash = self.prepare_bash(&script, spec);
+        self.marks = marks_of(&script);
+        let bash = self
+            .script_env(spec)
+            .and_then(|env| self.prepare_bash(&script, env));
         // As late as possible, because the disk is slow. It also happens if the job does not start:
         // the agent's message about it must not be left in the pipe for the next job.
         let synced = start.sync(&self.job, spec);
         if let Some(by) = self.job.read::<EndedBy>("cancel") {
-            return exit_without_start(by, None);
+            return Ok(exit_without_start(by, None));
         }
         if let Err(e) = synced {
             let error = format!("the job's start can't be recorded: {e}");
-            return exit_without_start(EndedBy::Itself, Some(error));
+            return Ok(exit_without_start(EndedBy::Itself, Some(error)));
         }
         self.stamps.begin();
         match bash.and_then(|bash| start_bash(&bash)) {
             Ok(pid) => self.bash = pid,
             Err(e) => {
                 let error = format!("can't start /bin/bash: {e}");
-                return exit_without_start(EndedBy::Itself, Some(error));
+                return Ok(exit_without_start(EndedBy::Itself, Some(error)));
             }
         }
+        self.follow_bash(Duration::from_secs(spec.timeout_seconds));
+        let exit = self.exit_record(spec);
+        self.settle(spec, exit)
+    }
+
+    /// Reads bash's output until bash and its processes have ended, at the latest after this time.
+    fn follow_bash(&mut self, limit: Duration) {
         // A timeout beyond the range of the clock never comes.
-        let deadline = Instant::now().checked_add(Duration::from_secs(spec.timeout_seconds));
+        let deadline = Instant::now().checked_add(limit);
         while !self.over {
             let now = Instant::now();
             let timeout = deadline.filter(|_| self.kill_at.is_none());
@@ -205,11 +224,14 @@ impl Run {
                 self.wait(until.map(|at| at.saturating_duration_since(now)));
             }
         }
-        self.exit_record(spec)
     }
 
     /// Creates the pipes for bash.
-    fn prepare_bash<'a>(&mut self, script: &'a Path, spec: &'a Spec) -> io::Result<Bash<'a>> {
+    fn prepare_bash<'a>(
+        &mut self,
+        script: &'a Path,
+        env: BTreeMap<String, String>,
+    ) -> io::Result<Bash<'a>> {
         let (stdout, stdout_end) = self.pipe()?;
         let (stderr, stderr_end) = self.pipe()?;
         let mut secrets_end = None;
@@ -219,10 +241,12 @@ impl Run {
             self.secrets_pipe = Some(File::from(write));
             secrets_end = Some(read);
         }
-        self.pipes = PerStream::new(Some(stdout), Some(stderr));
+        let pipes = PerStream::new(Some(stdout), Some(stderr));
+        let old = std::mem::replace(&mut self.pipes, pipes).into_values();
+        self.old_pipes.extend(old.into_iter().flatten());
         Ok(Bash {
             script,
-            env: &spec.env,
+            env,
             stdout: stdout_end,
             stderr: stderr_end,
             secrets: secrets_end,
@@ -296,6 +320,10 @@ impl Run {
     fn handle_control(&mut self) {
         let mut messages = [0; 64];
         let count = self.control.read(&mut messages).unwrap_or(0);
+        if self.phase != Phase::Steps {
+            self.receive_request(&messages[..count]);
+            return;
+        }
         let Some(by) = messages[..count]
             .iter()
             .find_map(|message| EndedBy::from_request(*message))
@@ -341,12 +369,12 @@ impl Run {
                 &self.masked
             }
         };
-        if stream == Stream::Stdout {
+        if stream == Stream::Stdout && self.phase == Phase::Steps {
             self.stamps.read(self.spool.totals()[stream], bytes);
         }
         self.spool.append(stream, bytes);
-        if let (Stream::Stderr, Some(last)) = (stream, bytes.last()) {
-            self.last_stderr_byte = *last;
+        if let Some(last) = bytes.last() {
+            self.last_bytes[stream] = *last;
         }
         let any = !bytes.is_empty();
         self.since_full += bytes.len();
@@ -413,7 +441,8 @@ impl Run {
 
     /// Returns the read ends of bash's pipes that some process still has open.
     pub(super) fn into_pipes(self) -> Vec<File> {
-        self.pipes.into_values().into_iter().flatten().collect()
+        let pipes = self.pipes.into_values().into_iter().flatten();
+        self.old_pipes.into_iter().chain(pipes).collect()
     }
 
     /// See [`SpoolWriter::sync`].
@@ -422,23 +451,34 @@ impl Run {
     }
 }
 
-/// Whether the comments at the script's head, or the end of its first line of code, are
-/// [`KEEP_PROCESSES`]. A script that can't be read does not run anyway.
-fn keeps_processes(script: &Path) -> bool {
-    let Ok(script) = File::open(script) else {
-        return false;
-    };
+/// The marks of the script in this file. One that can't be read does not run anyway.
+fn marks_of(script: &Path) -> ScriptMarks {
     let mut head = Vec::new();
-    let _ = script.take(HEAD_BYTES).read_to_end(&mut head);
-    let mut lines = head
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii_end);
-    let is_comment = |line: &[u8]| line.is_empty() || line.starts_with(b"#");
-    lines
-        .find(|line| !is_comment(line) || *line == KEEP_PROCESSES)
-        .and_then(|line| line.strip_suffix(KEEP_PROCESSES))
-        .is_some_and(|code| code.is_empty() || code.ends_with(b" "))
+    if let Ok(script) = File::open(script) {
+        let _ = script.take(SCRIPT_HEAD_BYTES as u64).read_to_end(&mut head);
+    }
+    ScriptMarks::read(&head)
 }
+
+/// What a run does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Steps,
+    /// Waits for a confirmation.
+    Waiting,
+    Undoing,
+}
+
+/// What a waiting job was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Confirm,
+    End(EndedBy),
+}
+
+/// The machine shuts down while the job waits or is undone. The next agent undoes the job.
+#[derive(Debug)]
+pub(super) struct Interrupted;
 
 /// An event source of [`Run::wait`].
 enum Source {
