@@ -278,7 +278,7 @@ impl App {
         }
         let budget = self.budget;
         tasks.spawn(TASKS.keep("memory", stopping(), move || {
-            background::trim_memory(budget.clone())
+            background::return_memory(budget.clone())
         }));
         let jobs = self.jobs.clone();
         tasks.spawn(TASKS.keep("leases", stopping(), move || jobs.clone().run_sweeps()));

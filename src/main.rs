@@ -146,7 +146,7 @@ async fn serve_until_signal(config: &Config) -> Result<(), app::StartError> {
     let app = App::build(config, &listener, stopping).await?;
     announce(&app, config, &listener).await?;
     // The start needs three times the memory of the running server, mostly to describe the API.
-    memory::release_startup_memory();
+    memory::release_unused_memory();
     app.serve(listener).await
 }
 

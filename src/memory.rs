@@ -48,8 +48,8 @@ pub fn trim() {
 }
 
 /// Returns free heap memory and the resident pages of the program's file to the system. Call this
-/// once after the start: it walks the whole heap, and code that runs again must be read again.
-pub fn release_startup_memory() {
+/// only after the start: it walks the whole heap, and code that runs again must be read again.
+pub fn release_unused_memory() {
     trim();
     // Without /proc, nothing is released.
     let mappings = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
@@ -133,7 +133,7 @@ mod tests {
     fn the_program_still_runs_after_its_pages_were_released() {
         let mappings = std::fs::read_to_string("/proc/self/smaps").expect("Linux");
         assert!(!unchanged_file_mappings(&mappings).is_empty());
-        release_startup_memory();
+        release_unused_memory();
         assert_eq!(std::hint::black_box(&RELOCATED).concat(), "onetwo");
         assert_eq!(format!("{:?}", "after".to_uppercase()), "\"AFTER\"");
     }

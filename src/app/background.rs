@@ -21,8 +21,13 @@ const TAKE_OVER_EVERY: Duration = Duration::from_secs(2);
 /// How often the presets folder is read without a request, so that a faulty file is logged soon.
 const PRESETS_EVERY: Duration = Duration::from_secs(2);
 
-/// Returns memory that large requests have freed to the system.
-pub(super) async fn trim_memory(budget: Budget) {
+/// Returns memory to the system that is no longer needed.
+pub(super) async fn return_memory(budget: Budget) {
+    tokio::join!(release_memory_of_first_runs(), trim_memory(budget));
+}
+
+/// Returns memory that large requests have freed.
+async fn trim_memory(budget: Budget) {
     /// Collects memory that is freed within this time, and returns it together.
     const PAUSE: Duration = Duration::from_millis(500);
     loop {
@@ -31,6 +36,14 @@ pub(super) async fn trim_memory(budget: Budget) {
         // An error means that the runtime is shutting down.
         let _trimmed = tokio::task::spawn_blocking(memory::trim).await;
     }
+}
+
+/// Returns what only the first run of each background task needed, which is mostly code.
+async fn release_memory_of_first_runs() {
+    const SETTLED: Duration = Duration::from_secs(10);
+    tokio::time::sleep(SETTLED).await;
+    // An error means that the runtime is shutting down.
+    let _released = tokio::task::spawn_blocking(memory::release_unused_memory).await;
 }
 
 fn every(period: Duration) -> tokio::time::Interval {
