@@ -69,7 +69,6 @@ impl Seed {
              SELECT id, 'stdout', 0, 0, finished_at, 1, x'68690a' FROM jobs WHERE node_id = 'past'",
             [],
         )?;
-        self.connection.execute_batch("ANALYZE")?;
         Ok(())
     }
 
@@ -105,7 +104,6 @@ impl Seed {
              FROM numbers",
             params![count as i64, nodes as i64, self.owner, "0".repeat(64)],
         )?;
-        self.connection.execute_batch("ANALYZE")?;
         Ok(())
     }
 

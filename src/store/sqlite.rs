@@ -215,9 +215,9 @@ fn write_loop(
             listener(&[Change::Foreign]);
         }
     }
-    let last = connection.busy_timeout(CLOSE_TIMEOUT).and_then(|()| {
-        connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);")
-    });
+    let last = connection
+        .busy_timeout(CLOSE_TIMEOUT)
+        .and_then(|()| connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);"));
     if let Err(error) = last {
         tracing::warn!(%error, "the last checkpoint failed; the log stays next to the database and is read at the next start");
     }

@@ -38,7 +38,16 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     connection.set_prepared_statement_cache_capacity(128);
     keep_plans(&connection).map_err(cant)?;
     migrate::upgrade(&mut connection, path)?;
+    drop_statistics(&connection).map_err(cant)?;
     Ok(connection)
+}
+
+/// Deletes the planner's statistics. Those of a nearly empty database, which a server took when it
+/// stopped on its first day, made SQLite read all jobs for one once there were many. Without any,
+/// the plans are always those that the tests check.
+fn drop_statistics(connection: &Connection) -> rusqlite::Result<()> {
+    connection
+        .execute_batch("DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;")
 }
 
 /// Makes SQLite plan statements without regard to bound values. Otherwise it prepares statements
