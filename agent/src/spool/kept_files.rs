@@ -30,6 +30,11 @@ impl KeptFiles {
         self.files.front().map(|file| file.number)
     }
 
+    /// The numbers in the files' names.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.files.iter().map(|file| file.number)
+    }
+
     /// Adds a file, which is empty.
     pub(super) fn push(&mut self, number: u64) {
         self.files.push_back(KeptFile { number, bytes: 0 });

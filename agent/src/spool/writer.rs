@@ -300,10 +300,23 @@ impl SpoolWriter {
 
     /// Makes the kept output durable.
     pub(crate) fn sync(&self) {
+        if self.max_bytes.is_some() {
+            self.sync_segments();
+        }
         let files = self.segments.iter().map(|(_, segment)| &segment.file);
         for file in files.chain([&self.index.file]).flatten() {
             // Without a sync, output may be missing after a power loss.
             let _ = file.sync_data();
+        }
+    }
+
+    /// Syncs all segments: the server may be away for longer than the node runs.
+    fn sync_segments(&self) {
+        for (stream, segments) in self.segments.iter() {
+            for start in segments.kept.numbers() {
+                let file = File::open(segment_path(&self.dir, stream, start));
+                let _ = file.and_then(|file| file.sync_data());
+            }
         }
     }
 }
