@@ -291,6 +291,8 @@ fn a_job_without_output_for_long_is_pointed_out() {
     let id = admin.queue("node-1");
     agent.claim();
     agent.say(&id, 0, "one\n");
+    // Started before the times are chosen: on a busy machine this takes part of a minute.
+    let browser = Browser::of(&server, &admin);
     let ago = |minutes: i64| {
         let at =
             jiff::Timestamp::UNIX_EPOCH + unix_time() - jiff::SignedDuration::from_mins(minutes);
@@ -305,7 +307,6 @@ fn a_job_without_output_for_long_is_pointed_out() {
         "UPDATE chunks SET arrived_at = '{}' WHERE job_id = '{id}'",
         ago(12)
     ));
-    let browser = Browser::of(&server, &admin);
     browser.open(&format!("/jobs/{id}"));
     browser.see("No output for 12 min");
     assert_eq!(browser.text("#last-output"), "12 min ago");
