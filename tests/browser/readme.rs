@@ -16,6 +16,7 @@ params:
   release: { type: string, default: v2.14.0 }
   second: { type: string, default: "0" }
   is_locked: { type: bool, default: false }
+  gate: { type: string, default: / }
 steps:
   - name: Fetch the release
     run: |
@@ -36,10 +37,11 @@ steps:
   - name: Migrate the database
     run: |
       if "$is_locked"; then echo 'error: relation "orders" is locked by process 4711' >&2; exit 3; fi
-      for number in $(seq 118 125); do
+      for number in $(seq 118 121); do
         printf 'migration 0%d  \e[2musers, sessions, orders\e[0m\n' "$number"
         sleep "$second"
       done
+      while [ ! -e "$gate" ]; do sleep 0.1; done
   - name: Restart the workers
     run: echo restart
   - name: Check the site
@@ -83,9 +85,11 @@ fn the_picture_of_the_readme() {
     browser.size(1280, 820);
     browser.open("/presets/deploy-site?node=prod-eu-1");
     browser.fill("[id='f-p.second']", "1");
+    let gate = server.setup().folder().join("gate");
+    browser.fill("[id='f-p.gate']", gate.to_str().expect("UTF-8"));
     browser.press("Queue");
     browser.see("migration 0121");
-    browser.until("document.querySelector('.now .left')?.textContent.includes('left')");
+    browser.until("document.querySelector('.now .left') && document.getElementById('job-step').textContent === 'step 4 of 6'");
     let steps = "[...document.querySelectorAll('#job-steps li')].map((li) => li.dataset.step)";
     assert_eq!(
         browser.js(steps),
