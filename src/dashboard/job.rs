@@ -213,7 +213,10 @@ fn facts(shown: &Content) -> Markup {
                 div { dt { "Preset" } dd { a href=(format!("/presets/{}/versions/{version}", job.preset)) { "version " (version) } } }
             }
             @if let Some(commit) = &job.preset_commit { div { dt { "Commit" } dd { code { (commit) } } } }
-            div { dt { "Job" } dd { code { (job.id) } } }
+            div { dt { "Job" } dd {
+                code { (job.id) }
+                button.quiet.copy type="button" data-copy aria-label="Copy the job's id" { "Copy" }
+            } }
         }
     }
 }

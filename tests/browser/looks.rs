@@ -34,6 +34,12 @@ fn the_longest_names_stay_within_a_phone() {
     admin.add_node(&long);
     let id = admin.queue_with(&long, &long, json!({}));
     let browser = Browser::of(&server, &admin);
+    // The narrowest phone shows all of the head.
+    browser.size(320, 640);
+    browser.open("/");
+    let outside = "[...document.querySelectorAll('.top :is(a, button)')].filter((e) => e.checkVisibility() && (e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().bottom > 112)).map((e) => e.outerHTML)";
+    assert_eq!(browser.js(outside), json!([]));
+    browser.picture("long-overview-320");
     for (width, colours) in [
         (360, "light"),
         (360, "dark"),

@@ -347,6 +347,13 @@ fn age(server: &mut Server, ended: &[String], run: &str) {
             at(2 + took)
         ));
         let per_step = took / steps.len();
+        for step in 0..steps.len() {
+            sql.push_str(&format!(
+                "UPDATE job_steps SET arrived_at = {} WHERE job_id = '{id}' AND number = {};\n",
+                at(2 + step * per_step),
+                step + 1
+            ));
+        }
         for step in 0..=steps.len() {
             sql.push_str(&format!(
                 "UPDATE chunks SET arrived_at = {} WHERE job_id = '{id}' AND position >= {};\n",
