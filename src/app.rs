@@ -201,6 +201,7 @@ impl App {
             install.clone(),
             signer,
             ledger,
+            outbox.clone(),
         )
         .await
         .map_err(StartError::of)?;

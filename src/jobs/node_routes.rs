@@ -164,11 +164,7 @@ pub(crate) fn find_with_load(
     let Some(node) = node::find(tx, id)? else {
         return Ok(None);
     };
-    let load = Load {
-        running_job_id: job::running_on(tx, id)?.pop().map(|job| job.id),
-        still_running: job::still_running_on(tx, id)?,
-        queued_jobs: job::count_queued_on(tx, id)?,
-    };
+    let load = Load::read(tx, id)?;
     Ok(Some((node, load)))
 }
 

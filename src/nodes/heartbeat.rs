@@ -8,13 +8,15 @@ use super::facts::read_facts;
 use super::life::NodeStatus;
 use super::presence::Announcement;
 use super::processes::Standing;
+use super::routes::Load;
 use super::second_instances::AuditDecision;
 use crate::audit;
 use crate::auth::NodeIdentity;
 use crate::clock::{self, Timestamp};
 use crate::http::{AgentJson, ApiError, FieldErrors, Path};
+use crate::outbox::{EventKind, Message, Subject, SubjectNodes};
 use crate::store::node::{LifeUpdate, NodeFacts, SignOfLife};
-use crate::store::{Change, StoreError, job, node_status};
+use crate::store::{Change, StoreError, Tx, job, node_status};
 
 /// Default interval of heartbeats, in milliseconds.
 const INTERVAL_MS: u64 = 30_000;
@@ -191,12 +193,17 @@ impl Nodes {
         facts: NodeFacts,
         stopping: bool,
     ) -> Result<(), StoreError> {
+        let nodes = self.clone();
         self.store
             .write(move |tx| {
                 crate::store::node::write_lives(tx, &[alive(&id, stopping, None)])?;
                 crate::store::node::set_facts(tx, &id, &facts)?;
                 let is_required = facts.requires_signatures;
-                for job_id in job::require_signatures(tx, &id, is_required)? {
+                let changed = job::require_signatures(tx, &id, is_required)?;
+                if is_required {
+                    nodes.report_waits(tx, &id, changed.len())?;
+                }
+                for job_id in changed {
                     tx.publish(Change::Job {
                         id: job_id,
                         node_id: id.clone(),
@@ -206,6 +213,38 @@ impl Nodes {
                 Ok(())
             })
             .await
+    }
+
+    /// Reports the jobs that wait for a signature since the node requires one: one message for all
+    /// of them.
+    fn report_waits(&self, tx: &mut dyn Tx, node_id: &str, count: usize) -> Result<(), StoreError> {
+        if count == 0 {
+            return Ok(());
+        }
+        let Some(node) = crate::store::node::find(tx, node_id)? else {
+            return Ok(());
+        };
+        let event = EventKind::WaitsForSignature;
+        let subject = Subject {
+            nodes: SubjectNodes::One(node_id),
+            ..Subject::SERVER
+        };
+        self.outbox.report(tx, event, &subject, |tx| {
+            let load = Load::read(tx, node_id)?;
+            let jobs = match count {
+                1 => "1 job that was queued before waits".to_owned(),
+                _ => format!("{count} jobs that were queued before wait"),
+            };
+            Ok(Message {
+                event: Some(event),
+                object: Some(("node", serde_json::json!(self.view(node, load)))),
+                reason: format!(
+                    "{node_id} now runs only jobs that a person has signed: {jobs} for a signature"
+                ),
+                stderr_tail: None,
+                path: format!("/nodes/{node_id}"),
+            })
+        })
     }
 
     async fn write_machine_facts(&self, id: String, json: String) -> Result<(), StoreError> {

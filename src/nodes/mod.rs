@@ -35,6 +35,7 @@ pub use tokens::{MintedToken, TokenView};
 
 use crate::hub::Hub;
 use crate::ledger::Ledger;
+use crate::outbox::Outbox;
 use crate::signing::ServerSigner;
 use crate::store::Store;
 
@@ -49,6 +50,7 @@ pub struct Nodes {
     /// Signs jobs.
     pub(crate) signer: ServerSigner,
     pub(crate) ledger: Ledger,
+    pub(crate) outbox: Outbox,
 }
 
 impl Nodes {
@@ -60,6 +62,7 @@ impl Nodes {
         install: Install,
         signer: ServerSigner,
         ledger: Ledger,
+        outbox: Outbox,
     ) -> Result<Self, crate::store::StoreError> {
         let nodes = store.read(|tx| crate::store::node::list(tx)).await?;
         let presence = Arc::new(Presence::new(clock, store.is_shared()));
@@ -68,6 +71,7 @@ impl Nodes {
         }
         Ok(Self {
             ledger,
+            outbox,
             store,
             hub,
             presence,

@@ -17,8 +17,8 @@ use crate::audit;
 use crate::auth::{Admin, User};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, FieldErrors, JsonBody, some_labels};
-use crate::store::Change;
 use crate::store::node::{self, Node};
+use crate::store::{Change, StoreError, Tx, job};
 
 /// The body of `POST /api/nodes`.
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
@@ -150,6 +150,17 @@ pub struct Load {
     pub still_running: Option<(String, Option<String>)>,
     /// Number of queued jobs.
     pub queued_jobs: u64,
+}
+
+impl Load {
+    /// What the node has to do now.
+    pub(crate) fn read(tx: &mut dyn Tx, node_id: &str) -> Result<Self, StoreError> {
+        Ok(Self {
+            running_job_id: job::running_on(tx, node_id)?.pop().map(|job| job.id),
+            still_running: job::still_running_on(tx, node_id)?,
+            queued_jobs: job::count_queued_on(tx, node_id)?,
+        })
+    }
 }
 
 impl Nodes {

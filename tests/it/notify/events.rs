@@ -307,6 +307,37 @@ fn a_job_that_waits_for_a_signature_sends_a_message() {
 }
 
 #[test]
+fn a_node_that_begins_to_require_signatures_sends_one_message_for_all_that_waits() {
+    let (_server, admin, agent) = with_node();
+    let receiver = Receiver::start();
+    let channel = webhook(&admin, &receiver.url, &["waits_for_signature"]);
+    let jobs = [admin.queue("n1"), admin.queue("n1")];
+    let beat = |is_required: bool| {
+        let beat = json!({"instance": "one", "intervalSeconds": 30,
+            "requiresSignatures": is_required});
+        agent.heartbeat(&beat).gives(200);
+    };
+    beat(true);
+    for job in &jobs {
+        assert_eq!(admin.job(job)["holds"][0]["kind"], "signature");
+    }
+    let message = receiver.nth(1).json();
+    assert_eq!(message["type"], "waits.for_signature");
+    let data = &message["data"];
+    assert_eq!(data["node"]["id"], "n1");
+    assert_eq!(
+        data["reason"],
+        "n1 now runs only jobs that a person has signed: 2 jobs that were queued before wait for a signature"
+    );
+    assert!(data.field("url").ends_with("/nodes/n1"));
+    // Nothing more waits after the next heartbeat.
+    beat(true);
+    beat(false);
+    assert_eq!(admin.job(&jobs[0])["holds"], json!([]));
+    assert_eq!(deliveries(&admin, &channel).len(), 1);
+}
+
+#[test]
 fn a_silent_node_and_its_return_send_a_message_each() {
     let (_server, admin, agent) = with_node();
     let receiver = Receiver::start();
