@@ -23,7 +23,7 @@ pub use dry_run::{DryRun, DryRunNode};
 pub use error::RunError;
 pub use exec::ExecRequest;
 pub use list::{RunDetail, RunJobView, RunPage};
-pub use origin::RunOrigin;
+pub use origin::{RunOrigin, cover_waiting_jobs};
 pub use request::{IfOffline, NODES_MAX, NodeIds, RunRequest};
 pub use retry::RetryRequest;
 

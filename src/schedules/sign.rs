@@ -15,6 +15,7 @@ use crate::auth::{Operator, User, Viewer};
 use crate::clock;
 use crate::http::{ApiError, FieldErrors, JsonBody, Path};
 use crate::jobs::{JobError, SignedBy, check_comment, parse_signature};
+use crate::runs::cover_waiting_jobs;
 use crate::store::schedule::{self, Schedule};
 use crate::store::standing_envelope::{self, StandingRecord};
 use crate::store::{StoreError, Tx};
@@ -149,6 +150,7 @@ impl Schedules {
             standing_envelope::insert(tx, &new)?;
             let detail = format!("{} {}", signed_by.fingerprint, signed_by.comment);
             record(tx, &actor, "schedule.sign", &schedule.id, detail.trim())?;
+            cover_waiting_jobs(tx, &new, &server_id, new.created_at)?;
             ScheduleView::read(tx, schedule)?.ok_or(ScheduleError::NotFound)
         };
         self.store.write(write).await

@@ -3,17 +3,20 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use hyprbox_signing::millis_of_rfc3339;
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
 use super::{list, slots, when};
 use crate::auth::{Operator, Role, User, Viewer};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::dashboard::layout::{self, Page};
 use crate::dashboard::{Site, form, history, job, parts, runs, words};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::Scope;
-use crate::schedules::{Missed, Overlap, ScheduleChange, ScheduleView, upcoming_times};
+use crate::schedules::{
+    Missed, Overlap, ScheduleChange, ScheduleView, StandingView, upcoming_times,
+};
 use crate::store::past_slot::PastSlot;
 use crate::store::run::RunFilter;
 
@@ -214,8 +217,37 @@ fn facts(schedule: &ScheduleView, has_preset: bool) -> Markup {
             @if let Some(limit) = schedule.timeout_seconds { div { dt { "Time limit" } dd { (span(limit)) } } }
             @if let Some(expiry) = schedule.expires_in_seconds { div { dt { "Expires after" } dd { (span(expiry)) } } }
             @if let Some(url) = &schedule.ping_url { div { dt { "Ping address" } dd { code { (words::visible(url)) } } } }
+            @if let Some(standing) = &schedule.standing { div { dt { "Signed" } dd { (signed(standing)) } } }
             div { dt { "Runs with the rights of" } dd { bdi { (schedule.created_by_email) } } }
             div { dt { "Made" } dd { (words::moment(schedule.created_at)) } }
+        }
+    }
+}
+
+/// What a person has signed in advance: who, until when, and for what.
+fn signed(standing: &StandingView) -> Markup {
+    let now = clock::now().as_millis();
+    let from = millis_of_rfc3339(&standing.from).map(Timestamp::from_millis);
+    let until = millis_of_rfc3339(&standing.until).map(Timestamp::from_millis);
+    let has_ended = until.is_none_or(|until| until.as_millis() <= now);
+    let begins = from.filter(|from| from.as_millis() > now);
+    let count = standing.nodes.len() as u64;
+    html! {
+        "by "
+        @if standing.signed_by.comment.is_empty() { code { (standing.signed_by.fingerprint) } }
+        @else { bdi { (words::visible(&standing.signed_by.comment)) } }
+        @match (begins, until) {
+            (Some(from), Some(until)) => { ", from " (words::moment(from)) " until " (words::moment(until)) }
+            (None, Some(until)) if has_ended => { ". It ended on " (words::moment(until)) ": jobs wait for a signature on nodes that require one" }
+            (_, Some(until)) => { ", until " (words::moment(until)) }
+            (_, None) => {}
+        }
+        details {
+            summary { "What was signed" }
+            p { "At most " (words::count(standing.max_per_day, "job", "jobs")) " a day (UTC) on each of " (words::count(count, "node", "nodes")) ": " (standing.nodes.join(", ")) "." }
+            p { "Key: " code { (standing.signed_by.fingerprint) } }
+            p { "SHA-256 of the script: " code { (standing.script_sha256) } }
+            p { "If the preset renders to another script, the job waits for a signature." }
         }
     }
 }

@@ -39,6 +39,7 @@ static HOLD_UNSIGNED: Statement = Statement::new(include_str!("../sql/job_hold_u
 static RELEASE_UNSIGNED: Statement =
     Statement::new(include_str!("../sql/job_release_unsigned.sql"));
 static SIGN: Statement = returning_job!("../sql/job_sign.sql");
+static COVER: Statement = Statement::new(include_str!("../sql/job_cover.sql"));
 static TIME_OUT: Statement = returning_job!("../sql/job_time_out.sql");
 static FAIL: Statement = returning_job!("../sql/job_fail.sql");
 static SET_STILL_RUNNING: Statement =
@@ -348,6 +349,17 @@ pub fn sign(
     signed_by: &str,
 ) -> Result<Option<Job>, StoreError> {
     change(tx, &SIGN, values![id, signature, signed_by])
+}
+
+/// Gives a standing envelope to a QUEUED job with the hold `signature`, and releases the hold; false
+/// if the job no longer waits for it. `signed_by` is a JSON object.
+pub fn cover(
+    tx: &mut dyn Tx,
+    id: &str,
+    standing_id: &str,
+    signed_by: &str,
+) -> Result<bool, StoreError> {
+    Ok(tx.execute(&COVER, values![id, standing_id, signed_by])? == 1)
 }
 
 /// Deletes up to a hundred jobs that ended before `before`, with their output, and returns their

@@ -226,6 +226,34 @@ pub struct StoredSignatures {
     pub standing_id: Option<String>,
 }
 
+static WAITING_FOR_SIGNATURE: Statement =
+    Statement::new(include_str!("../sql/job_waiting_for_signature.sql"));
+
+/// A job of a schedule with the hold `signature`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobToSign {
+    pub id: String,
+    pub node_id: String,
+    pub preset: String,
+    pub script_sha256: String,
+}
+
+/// The jobs of a schedule with the hold `signature`, oldest first.
+pub fn waiting_for_signature(
+    tx: &mut dyn Tx,
+    schedule_id: &str,
+) -> Result<Vec<JobToSign>, StoreError> {
+    let rows = tx.query(&WAITING_FOR_SIGNATURE, values![schedule_id])?;
+    read_all(rows, |row| {
+        Ok(JobToSign {
+            id: row.take()?,
+            node_id: row.take()?,
+            preset: row.take()?,
+            script_sha256: row.take()?,
+        })
+    })
+}
+
 /// A job's envelope and signatures; `None` if the job does not exist.
 pub fn signatures(tx: &mut dyn Tx, id: &str) -> Result<Option<StoredSignatures>, StoreError> {
     let Some(mut row) = tx.query_one(&SIGNATURES, values![id])? else {

@@ -194,6 +194,8 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     standing_envelope::prune(tx)?;
     standing_envelope::newest(tx, "s1")?;
     standing_envelope::find(tx, "e1")?;
+    job::waiting_for_signature(tx, "s1")?;
+    job::cover(tx, "j1", "e1", "{}")?;
     run_statements_of_runs(tx, at)?;
     for filter in list_filters() {
         job::list(tx, &filter, 50)?;

@@ -101,6 +101,46 @@ fn a_signed_schedule_runs_without_a_person_up_to_its_limit() {
 }
 
 #[test]
+fn signing_a_schedule_releases_those_of_its_waiting_jobs_that_it_covers() {
+    let world = world();
+    let id = schedule(&world);
+    let other = add(
+        &world.admin,
+        json!({"preset": "shell", "params": {"code": "echo other"}}),
+    );
+    let (first, second) = (run(&world, &id), run(&world, &id));
+    let (third, foreign) = (run(&world, &id), run(&world, &other));
+    for job in [&first, &second, &third, &foreign] {
+        assert!(world.waits(job));
+    }
+    let key = world.key_file();
+    let sign = |more: &[&str]| {
+        let words = [
+            &["schedules", "sign", &id, "--key", &key, "--yes"][..],
+            more,
+        ]
+        .concat();
+        world.cli().run(&words).ends(0);
+    };
+    // Not valid yet.
+    sign(&[
+        "--from",
+        "2999-01-01T00:00:00Z",
+        "--until",
+        "2999-02-01T00:00:00Z",
+    ]);
+    assert!(world.waits(&first));
+    // The oldest two are released: the node's agent would refuse the third.
+    sign(&["--max-per-day", "2"]);
+    world.ran(&first);
+    world.ran(&second);
+    let signed_by = &world.admin.job(&first)["signedBy"];
+    assert_eq!(signed_by["comment"], "ada@example.org");
+    assert!(world.waits(&third), "the third waits");
+    assert!(world.waits(&foreign), "another schedule's job waits");
+}
+
+#[test]
 fn without_a_limit_of_its_own_a_signature_allows_the_due_times_of_a_day() {
     let world = world();
     let fields = json!({"preset": "shell", "params": {"code": "true"}, "cron": "0 1,2 * * *"});
