@@ -19,6 +19,7 @@ mod postgres;
 mod presets;
 mod raw;
 mod real_agent;
+pub mod receiver;
 mod scene;
 mod server;
 mod sse;

@@ -6,12 +6,12 @@ mod events;
 mod formats;
 mod pages;
 mod pings;
-pub(crate) mod receiver;
 mod rules;
 mod sending;
 
 use serde_json::{Value, json};
 
+pub(crate) use crate::harness::receiver;
 use crate::harness::{Person, id_of};
 
 /// Makes a channel of this kind; its id.
@@ -23,7 +23,7 @@ fn add_channel(admin: &Person, kind: &str, settings: &Value) -> String {
 
 /// Makes a webhook channel that gets these events; its id.
 #[track_caller]
-fn webhook(admin: &Person, url: &str, on: &[&str]) -> String {
+pub(crate) fn webhook(admin: &Person, url: &str, on: &[&str]) -> String {
     let channel = add_channel(admin, "webhook", &json!({"url": url}));
     add_rule(admin, &channel, on, json!({}));
     channel
@@ -39,7 +39,7 @@ fn add_rule(admin: &Person, channel: &str, on: &[&str], more: Value) -> String {
 }
 
 #[track_caller]
-fn deliveries(admin: &Person, channel: &str) -> Vec<Value> {
+pub(crate) fn deliveries(admin: &Person, channel: &str) -> Vec<Value> {
     let path = format!("/api/channels/{channel}/deliveries");
     admin.get(&path).ok()["deliveries"]
         .as_array()

@@ -10,29 +10,29 @@ use serde_json::Value;
 
 /// A request that has arrived.
 #[derive(Debug, Clone)]
-pub(crate) struct Received {
-    pub(crate) method: String,
-    pub(crate) path: String,
+pub struct Received {
+    pub method: String,
+    pub path: String,
     /// Names in lower case.
     headers: Vec<(String, String)>,
-    pub(crate) body: String,
-    pub(crate) at: Instant,
+    pub body: String,
+    pub at: Instant,
 }
 
 impl Received {
-    pub(crate) fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value.as_str())
     }
 
     #[track_caller]
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).expect("JSON")
     }
 }
 
 /// What a receiver does with a request.
-pub(crate) enum Reply {
+pub enum Reply {
     /// Answers with these bytes after the status, such as `Retry-After: 1\r\n\r\n`.
     Answer(u16, String),
     /// Keeps the connection open and says nothing.
@@ -44,11 +44,11 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    pub(crate) fn status(status: u16) -> Self {
+    pub fn status(status: u16) -> Self {
         Self::Answer(status, "content-length: 0\r\n\r\n".to_owned())
     }
 
-    pub(crate) fn words(status: u16, words: &str) -> Self {
+    pub fn words(status: u16, words: &str) -> Self {
         let length = words.len();
         Self::Answer(status, format!("content-length: {length}\r\n\r\n{words}"))
     }
@@ -56,19 +56,19 @@ impl Reply {
 
 type Replies = dyn Fn(usize, &Received) -> Reply + Send + Sync;
 
-pub(crate) struct Receiver {
-    pub(crate) url: String,
+pub struct Receiver {
+    pub url: String,
     received: Arc<Mutex<Vec<Received>>>,
 }
 
 impl Receiver {
     /// Answers every request with a 200.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::with(|_, _| Reply::status(200))
     }
 
     /// `reply` gets the number of earlier requests, and the request.
-    pub(crate) fn with(reply: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
+    pub fn with(reply: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -83,14 +83,14 @@ impl Receiver {
     }
 
     /// What has arrived so far.
-    pub(crate) fn received(&self) -> Vec<Received> {
+    pub fn received(&self) -> Vec<Received> {
         self.received.lock().expect("no panic").clone()
     }
 
     /// Waits for the `count`th request.
     #[track_caller]
-    pub(crate) fn nth(&self, count: usize) -> Received {
-        crate::harness::eventually("a request", || self.received().get(count - 1).cloned())
+    pub fn nth(&self, count: usize) -> Received {
+        crate::eventually("a request", || self.received().get(count - 1).cloned())
     }
 }
 
@@ -159,7 +159,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Received> {
 }
 
 /// Whether two moments are about this far apart: retries are jittered by a fifth.
-pub(crate) fn is_about(passed: Duration, seconds: f64, slack: f64) -> bool {
+pub fn is_about(passed: Duration, seconds: f64, slack: f64) -> bool {
     let passed = passed.as_secs_f64();
     (seconds * 0.79..=seconds * 1.21 + slack).contains(&passed)
 }
