@@ -9,13 +9,18 @@ use super::args::{AddChannel, ChannelsCommand, OneChannel};
 use super::ask;
 use super::client::{Client, segment};
 use super::error::CliError;
+use super::newest::Newest;
 use super::pick::{Named, pick, pick_to_change};
 use super::screen::{Paint, Screen, print_note};
 use super::table::{Cell, Table, facts};
 use super::times;
-use crate::notify::{ChannelTest, ChannelView, DeliveryPage, DeliveryView};
+use crate::notify::{ChannelTest, ChannelView, DeliveryView};
 use crate::store::delivery::DeliveryState;
 
+/// The last messages that `show` lists.
+const SHOWN: u32 = 10;
+/// A part of an id is looked up among so many of the newest messages.
+const SEARCHED: u32 = 1_000;
 /// What a secret setting reads back as.
 const HIDDEN: &str = "***";
 /// The rule that is proposed for a new channel.
@@ -54,6 +59,26 @@ pub(super) async fn run(
         ChannelsCommand::Test { channel } => test(&client, screen, &channel).await,
         ChannelsCommand::Pause { channel } => pause(&client, screen, &channel, true).await,
         ChannelsCommand::Resume { channel } => pause(&client, screen, &channel, false).await,
+        ChannelsCommand::Deliveries {
+            channel,
+            limit,
+            output,
+        } => {
+            let channel = pick(&channel.given, all(&client).await?)?;
+            let screen = screen.formatted(output);
+            let newest = newest_deliveries(&client, &channel, limit).await?;
+            newest.print(
+                &screen,
+                |delivery| &delivery.id,
+                "No messages yet. A rule decides which events are sent to the channel.",
+                |deliveries| table_of(deliveries, &screen),
+            )?;
+            Ok(0)
+        }
+        ChannelsCommand::Resend { channel, delivery } => {
+            let channel = pick(&channel.given, all(&client).await?)?;
+            resend(&client, screen, &channel, &delivery).await
+        }
         ChannelsCommand::Remove { channel, sure } => {
             let channel = pick_to_change(&channel.given, all(&client).await?)?;
             let question = format!(
@@ -65,6 +90,24 @@ pub(super) async fn run(
             print_note(&format!("Removed {}.", channel.name));
             Ok(0)
         }
+    }
+}
+
+impl Named for DeliveryView {
+    const WHAT: &'static str = "message";
+    const LIST: &'static str = "hyprbox channels deliveries CHANNEL";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// It has none but its id.
+    fn name(&self) -> &str {
+        &self.id
+    }
+
+    fn description(&self) -> String {
+        format!("{}, {}", self.event, times::ago(self.created_at))
     }
 }
 
@@ -263,17 +306,30 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
         }
     }
     screen.data(&facts(&pairs, screen.colors))?;
-    let page = client
-        .get::<DeliveryPage>(&format!("{path}/deliveries?limit=10"))
-        .await?;
-    let deliveries = page.value.deliveries;
-    if deliveries.is_empty() {
-        return Ok(0);
+    let last = newest_deliveries(client, &channel, SHOWN).await?.entries;
+    if !last.is_empty() {
+        screen.data("\n")?;
+        screen.table(&table_of(&last, &screen))?;
     }
-    let mut table =
-        Table::new(&["EVENT", "STATE", "MADE", "ATTEMPTS", "ANSWER"]).optional(&["ATTEMPTS"]);
-    for delivery in &deliveries {
+    Ok(0)
+}
+
+/// The newest messages of a channel.
+async fn newest_deliveries(
+    client: &Client,
+    channel: &ChannelView,
+    limit: u32,
+) -> Result<Newest<DeliveryView>, CliError> {
+    let path = path(channel, "/deliveries");
+    Newest::read_at(client, &path, "deliveries", &[], limit).await
+}
+
+fn table_of(deliveries: &[DeliveryView], screen: &Screen) -> Table {
+    let mut table = Table::new(&["ID", "EVENT", "STATE", "MADE", "ATTEMPTS", "ANSWER"])
+        .optional(&["ATTEMPTS", "ANSWER"]);
+    for delivery in deliveries {
         table.row([
+            screen.id(&delivery.id).into(),
             delivery.event.as_str().into(),
             delivery_state(delivery.state),
             times::ago(delivery.created_at).into(),
@@ -281,8 +337,41 @@ async fn show(client: &Client, screen: Screen, id: &str) -> Result<u8, CliError>
             last_answer(delivery).into(),
         ]);
     }
-    screen.data("\n")?;
-    screen.table(&table)?;
+    table
+}
+
+/// Sends a message again. A whole id finds any; a part of one is looked up among the newest.
+async fn resend(
+    client: &Client,
+    screen: Screen,
+    channel: &ChannelView,
+    given: &str,
+) -> Result<u8, CliError> {
+    let id = match uuid::Uuid::try_parse(given) {
+        Ok(_) => given.to_owned(),
+        Err(_) => {
+            let newest = newest_deliveries(client, channel, SEARCHED).await?.entries;
+            pick_to_change(given, newest)?.id
+        }
+    };
+    let path = format!("/api/deliveries/{}/resend", segment(&id));
+    let again = client
+        .call::<DeliveryView>(Method::POST, &path, None)
+        .await?;
+    if screen.json {
+        screen.value(&again.json)?;
+        return Ok(0);
+    }
+    print_note(&match channel.paused {
+        true => format!(
+            "{} is paused: the message is sent once it is resumed.",
+            channel.name
+        ),
+        false => format!(
+            "The message is sent again. `hyprbox channels deliveries {}` shows what becomes of it.",
+            channel.id
+        ),
+    });
     Ok(0)
 }
 

@@ -32,6 +32,21 @@ impl<T: DeserializeOwned> Newest<T> {
         scope: &Scoped,
         limit: u32,
     ) -> Result<Self, CliError> {
+        let mut query = query.to_vec();
+        if scope.scope == ScopeArg::All {
+            query.push(("scope", "all".to_owned()));
+        }
+        Self::read_at(client, &format!("/api/{list}"), list, &query, limit).await
+    }
+
+    /// Reads up to `limit` entries at this path, where the list has this name.
+    pub(super) async fn read_at(
+        client: &Client,
+        path: &str,
+        list: &'static str,
+        query: &[(&'static str, String)],
+        limit: u32,
+    ) -> Result<Self, CliError> {
         let mut newest = Self {
             entries: Vec::new(),
             json: Vec::new(),
@@ -43,14 +58,11 @@ impl<T: DeserializeOwned> Newest<T> {
         while left > 0 {
             let mut pairs = form_urlencoded::Serializer::new(String::new());
             pairs.extend_pairs(query);
-            if scope.scope == ScopeArg::All {
-                pairs.append_pair("scope", "all");
-            }
             pairs.append_pair("limit", &left.min(PAGE).to_string());
             if let Some(cursor) = &newest.cursor {
                 pairs.append_pair("cursor", cursor);
             }
-            let path = format!("/api/{list}?{}", pairs.finish());
+            let path = format!("{path}?{}", pairs.finish());
             let page = client.list::<T>(&path, list).await?;
             left -= PAGE.min(left);
             newest.entries.extend(page.value);

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use clap_complete::ArgValueCompleter;
 use hyprbox_protocol::TimeRange;
 
-use super::{Output, Sure, complete, pair, seconds};
+use super::{Output, Sure, complete, limit, pair, seconds};
 
 const KINDS: [&str; 6] = ["webhook", "ntfy", "gotify", "slack", "discord", "email"];
 
@@ -99,6 +99,24 @@ Settings:
     Resume {
         #[command(flatten)]
         channel: OneChannel,
+    },
+    /// List the messages of a channel, newest first, and what became of each
+    Deliveries {
+        #[command(flatten)]
+        channel: OneChannel,
+        /// Maximum number of messages
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
+        limit: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Send a message again, also one that was delivered or given up
+    Resend {
+        #[command(flatten)]
+        channel: OneChannel,
+        /// The message's id, or its first or last characters; see `hyprbox channels deliveries`
+        #[arg(value_name = "DELIVERY")]
+        delivery: String,
     },
     /// Remove a channel with its rules and deliveries
     #[command(aliases = ["rm", "delete"])]

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::Cli;
-use crate::harness::{Field, Server};
+use crate::harness::{Field, Server, eventually, id_of, with_node};
 use crate::notify::receiver::{Receiver, Reply};
+use crate::notify::{deliveries, webhook};
 use crate::schedules::add as add_schedule;
 
 #[test]
@@ -66,6 +67,53 @@ fn a_channel_is_added_tested_paused_and_removed() {
         .says("did you mean ops?");
     cli.run(&["channels", "rm", "ops"]).ends(0);
     assert_eq!(admin.get("/api/channels").ok(), json!({"channels": []}));
+}
+
+#[test]
+fn messages_are_listed_and_sent_again() {
+    let (server, admin, agent) = with_node();
+    let cli = Cli::of(&server, &admin);
+    let receiver = Receiver::start();
+    let channel = webhook(&admin, &receiver.url, &["job_failed"]);
+    cli.run(&["channels", "deliveries", &channel])
+        .ends(0)
+        .says("No messages yet");
+    for _ in 0..2 {
+        let job = admin.queue("n1");
+        agent.claim();
+        agent.complete(&job, &json!({"exitCode": 3})).gives(200);
+    }
+    let ids = eventually("both are delivered", || {
+        let all = deliveries(&admin, &channel);
+        let done = all.iter().filter(|one| one["state"] == "delivered");
+        let ids: Vec<String> = done.map(id_of).collect();
+        (ids.len() == 2).then_some(ids)
+    });
+    let names = ["channels", "deliveries", &channel, "-o", "name"];
+    let listed = cli.run(&names).ends(0).text();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), ids);
+    let table = cli
+        .run(&["channels", "deliveries", &channel])
+        .ends(0)
+        .text();
+    let row = table.lines().nth(1).expect("a row");
+    assert!(
+        row.starts_with(&ids[0]) && row.contains("  job_failed  delivered"),
+        "{table}"
+    );
+    cli.run(&["channels", "deliveries", &channel, "--limit", "1"])
+        .ends(0)
+        .says("Showing the newest 1");
+    let last = &ids[1];
+    cli.run(&["channels", "resend", &channel, &last[last.len() - 6..]])
+        .ends(0)
+        .says("The message is sent again")
+        .says(last);
+    assert_eq!(receiver.nth(3).header("webhook-id"), last);
+    cli.run(&["channels", "resend", &channel, last]).ends(0);
+    assert_eq!(receiver.nth(4).header("webhook-id"), last);
+    cli.run(&["channels", "resend", &channel, "no-such"])
+        .ends(127);
 }
 
 #[test]
