@@ -128,7 +128,7 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ("/schedules/{id}/edit", &["preset"]),
     ("/secrets", &["name"]),
     ("/channels/new", &["kind"]),
-    ("/channels/{id}", &["before"]),
+    ("/channels/{id}", &["before", "rule"]),
     (
         "/audit",
         &["actor", "action", "job", "node", "before", "as"],
@@ -215,6 +215,10 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
             get(channels::show_one).post(channels::change),
         )
         .route("/channels/{id}/rules", post(channels::add_rule))
+        .route(
+            "/channels/{id}/rules/{rule_id}",
+            post(channels::change_rule),
+        )
         .route(
             "/channels/{id}/rules/{rule_id}/remove",
             post(channels::remove_rule),

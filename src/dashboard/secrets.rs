@@ -13,7 +13,7 @@ use crate::http::{ApiError, Path, Query};
 use crate::jobs::{AllowedPreset, JobError, SetSecretRequest, StoredSecretDetail, secret_name};
 use crate::presets::schema::{MAX_TEXT_CHARS, MIN_SECRET_CHARS};
 use crate::presets::{CatalogEntry, ParamKind, Preset, Snapshot};
-use crate::schedules::ScheduleView;
+use crate::schedules::ScheduleName;
 
 /// The typed values, without the secret itself.
 #[derive(Default)]
@@ -129,7 +129,7 @@ async fn page(
     error: Option<&ApiError>,
 ) -> Result<Markup, ApiError> {
     let secrets = site.jobs.stored_secret_details().await?;
-    let schedules = site.schedules.list().await?;
+    let schedules = site.schedules.names().await?;
     let presets = site.jobs.presets().await?;
     let is_admin = user.role == Role::Admin;
     let body = html! {
@@ -221,15 +221,14 @@ fn origin(preset: &AllowedPreset) -> &'static str {
 fn row(
     secret: &StoredSecretDetail,
     presets: &Snapshot,
-    schedules: &[ScheduleView],
+    schedules: &[ScheduleName],
     is_admin: bool,
 ) -> Markup {
-    let names_it = |schedule: &&ScheduleView| {
-        let params = schedule.params.as_object();
-        let mut values = params.into_iter().flat_map(|params| params.values());
+    let names_it = |schedule: &&ScheduleName| {
+        let mut values = schedule.params.values();
         values.any(|value| secret_name(value) == Some(secret.name.as_str()))
     };
-    let users: Vec<&ScheduleView> = schedules.iter().filter(names_it).collect();
+    let users: Vec<&ScheduleName> = schedules.iter().filter(names_it).collect();
     let ask = format!(
         "Remove {}? Jobs that are already queued keep its value.",
         secret.name

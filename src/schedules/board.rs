@@ -1,5 +1,7 @@
 //! What the pages show of schedules: lists with the last due times, and what went wrong lately.
 
+use serde_json::{Map, Value};
+
 use super::{ScheduleError, ScheduleRequest, ScheduleView, Schedules};
 use crate::clock::Timestamp;
 use crate::store::past_slot::{self, PastSlot, SlotTrouble};
@@ -35,7 +37,35 @@ pub struct ScheduleBoard {
     pub troubles: Vec<(ScheduleView, SlotTrouble)>,
 }
 
+/// What other pages show of a schedule.
+#[derive(Debug, Clone)]
+pub struct ScheduleName {
+    /// The schedule's id.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// Its params by name.
+    pub params: Map<String, Value>,
+}
+
 impl Schedules {
+    /// All schedules, oldest first, with one query. Those that can't be read are left out.
+    pub async fn names(&self) -> Result<Vec<ScheduleName>, ScheduleError> {
+        let all = self
+            .store
+            .read(|tx| Ok::<_, ScheduleError>(schedule::list(tx)?))
+            .await?;
+        let name = |schedule: Schedule| {
+            let request = ScheduleRequest::stored(&schedule.request).ok()?;
+            Some(ScheduleName {
+                id: schedule.id,
+                name: request.name,
+                params: request.params.unwrap_or_default().kept,
+            })
+        };
+        Ok(all.into_iter().filter_map(name).collect())
+    }
+
     /// A page of the schedules whose name, preset or selector has every word of `typed`, with the
     /// last `slots` due times of each.
     pub async fn search(

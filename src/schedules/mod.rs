@@ -19,7 +19,7 @@ mod view;
 
 use utoipa_axum::router::OpenApiRouter;
 
-pub use board::{ScheduleBoard, SchedulePage, ScheduleRow};
+pub use board::{ScheduleBoard, ScheduleName, SchedulePage, ScheduleRow};
 pub use due_times::{DueTime, time_zones};
 pub use error::ScheduleError;
 pub use preview::upcoming_times;

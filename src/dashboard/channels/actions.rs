@@ -157,6 +157,7 @@ pub(in crate::dashboard) async fn show_one(
 ) -> Result<Markup, ApiError> {
     let page = ChannelPage {
         before: query.get("before").map(str::to_owned),
+        edited: query.get("rule").map(str::to_owned),
         ..ChannelPage::default()
     };
     page.draw(&site, &user, id).await
@@ -253,22 +254,70 @@ pub(in crate::dashboard) async fn add_rule(
     let typed = RuleValues::typed(&form);
     let added = match is_restored {
         true => Err(saved_form::restored_notice()),
-        false => match typed.body(&id).and_then(read) {
-            Ok(request) => {
-                let added = site.notifications.add_rule(&user, request).await;
-                added.map(drop).map_err(ApiError::from)
-            }
-            Err(error) => Err(error),
-        },
+        false => add_typed_rule(&site, &user, &id, &typed).await,
     };
-    match added {
+    after_rule(&site, &user, id, (&typed, added), None, is_restored).await
+}
+
+async fn add_typed_rule(
+    site: &Site,
+    user: &User,
+    channel_id: &str,
+    typed: &RuleValues,
+) -> Result<(), ApiError> {
+    let request = read(typed.body(channel_id)?)?;
+    site.notifications.add_rule(user, request).await?;
+    Ok(())
+}
+
+/// Changes a rule.
+pub(in crate::dashboard) async fn change_rule(
+    State(site): State<Site>,
+    Admin(user): Admin,
+    Path((id, rule_id)): Path<(String, String)>,
+    RestorableForm { form, is_restored }: RestorableForm,
+) -> Result<Response, ApiError> {
+    let typed = RuleValues::typed(&form);
+    let changed = match is_restored {
+        true => Err(saved_form::restored_notice()),
+        false => change_typed_rule(&site, &user, &id, rule_id.clone(), &typed).await,
+    };
+    let result = (&typed, changed);
+    after_rule(&site, &user, id, result, Some(rule_id), is_restored).await
+}
+
+async fn change_typed_rule(
+    site: &Site,
+    user: &User,
+    channel_id: &str,
+    rule_id: String,
+    typed: &RuleValues,
+) -> Result<(), ApiError> {
+    let change = read(typed.change(channel_id)?)?;
+    site.notifications
+        .change_rule(user, rule_id, change)
+        .await?;
+    Ok(())
+}
+
+/// The answer to a form of a rule.
+async fn after_rule(
+    site: &Site,
+    user: &User,
+    id: String,
+    (typed, result): (&RuleValues, Result<(), ApiError>),
+    edited: Option<String>,
+    is_restored: bool,
+) -> Result<Response, ApiError> {
+    match result {
         Ok(()) => Ok(Redirect::to(&format!("/channels/{id}")).into_response()),
         Err(error) if is_for_the_form(&error) => {
             let page = ChannelPage {
-                rule: Some((&typed, &error)),
+                rule: Some((typed, &error)),
+                edited,
                 ..ChannelPage::default()
             };
-            let page = page.draw(&site, &user, id).await?;
+            let page = page.draw(site, user, id).await?;
             Ok((status_of(&error, is_restored), page).into_response())
         }
         Err(error) => Err(error),

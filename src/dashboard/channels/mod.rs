@@ -8,6 +8,6 @@ mod rules;
 mod settings;
 
 pub(super) use actions::{
-    act, add_rule, change, remove_rule, resend, show_new, show_one, submit_new,
+    act, add_rule, change, change_rule, remove_rule, resend, show_new, show_one, submit_new,
 };
 pub(super) use list::{given_up, show as show_list};

@@ -28,6 +28,8 @@ pub(super) struct ChannelPage<'p> {
     pub(super) rule: Option<(&'p RuleValues, &'p ApiError)>,
     /// The list of messages continues after this one.
     pub(super) before: Option<String>,
+    /// The id of the rule that the form changes; without it the form adds one.
+    pub(super) edited: Option<String>,
 }
 
 impl ChannelPage<'_> {
@@ -41,17 +43,16 @@ impl ChannelPage<'_> {
         let channel = site.notifications.channel(id.clone()).await?;
         let mut own = site.notifications.rules().await?;
         own.retain(|rule| rule.channel_id == channel.id);
-        let schedules = site.schedules.list().await?;
+        let schedules = site.schedules.names().await?;
         let is_continued = self.before.is_some();
         let sent = site
             .notifications
             .deliveries(id, self.before, DELIVERIES)
             .await?;
-        let fresh = RuleValues::default();
-        let (rule, rule_error) = match self.rule {
-            Some((typed, error)) => (typed, Some(error)),
-            None => (&fresh, None),
-        };
+        let (rule, rule_error) = self.rule.unzip();
+        // A rule that was removed meanwhile can only be added again.
+        let edited = self.edited.as_deref();
+        let edited = edited.and_then(|id| own.iter().find(|rule| rule.id == id));
         let body = html! {
             p.crumbs { a href="/channels" { "Channels" } }
             div.head {
@@ -70,7 +71,7 @@ impl ChannelPage<'_> {
             @if let Some(secret) = self.made_secret { (secret_once(secret)) }
             section aria-labelledby="rules-h" {
                 h2 #rules-h { "Rules" }
-                (rules::section(&channel.id, &own, &schedules, rule, rule_error))
+                (rules::section(&channel.id, &own, &schedules, rule, rule_error, edited))
             }
             section #deliveries aria-labelledby="deliveries-h" {
                 h2 #deliveries-h { "Last messages" }

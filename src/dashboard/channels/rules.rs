@@ -8,7 +8,7 @@ use crate::dashboard::words;
 use crate::http::ApiError;
 use crate::notify::RuleView;
 use crate::outbox::EventKind;
-use crate::schedules::ScheduleView;
+use crate::schedules::ScheduleName;
 
 /// The events, with what has happened.
 const EVENTS: [(EventKind, &str); 12] = [
@@ -71,6 +71,39 @@ impl RuleValues {
         }
     }
 
+    /// The values of a rule.
+    fn of_rule(rule: &RuleView) -> Self {
+        let after = rule.after_seconds.map(|after| after.to_string());
+        Self {
+            on: rule
+                .on
+                .iter()
+                .map(|event| event.as_str().to_owned())
+                .collect(),
+            presets: rule
+                .presets
+                .iter()
+                .flatten()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", "),
+            selector: rule.selector.clone().unwrap_or_default(),
+            schedules: rule.schedules.clone().unwrap_or_default(),
+            after: after.unwrap_or_default(),
+        }
+    }
+
+    /// The body of a change of a rule: what is empty is removed.
+    pub(super) fn change(&self, channel_id: &str) -> Result<Value, ApiError> {
+        let mut body = self.body(channel_id)?;
+        for name in ["presets", "selector", "schedules", "afterSeconds"] {
+            if body.get(name).is_none() {
+                body[name] = Value::Null;
+            }
+        }
+        Ok(body)
+    }
+
     /// The body of a new rule.
     pub(super) fn body(&self, channel_id: &str) -> Result<Value, ApiError> {
         let presets = self.presets.split(|c: char| c.is_whitespace() || c == ',');
@@ -117,13 +150,14 @@ pub(super) fn event_boxes(legend: &str, chosen: &[String], fault: Option<&str>) 
     }
 }
 
-/// The rules, and the form that adds one.
+/// The rules, and the form that adds one or changes the rule `edited`.
 pub(super) fn section(
     channel_id: &str,
     rules: &[RuleView],
-    schedules: &[ScheduleView],
-    typed: &RuleValues,
+    schedules: &[ScheduleName],
+    typed: Option<&RuleValues>,
     error: Option<&ApiError>,
+    edited: Option<&RuleView>,
 ) -> Markup {
     html! {
         @if rules.is_empty() { p.none { "No rule yet: nothing is sent to this channel." } }
@@ -133,11 +167,11 @@ pub(super) fn section(
                 tbody { @for rule in rules { (row(channel_id, rule, schedules)) } }
             }
         }
-        (add_form(channel_id, schedules, typed, error, rules.is_empty()))
+        (rule_form(channel_id, schedules, typed, error, edited, rules.is_empty()))
     }
 }
 
-fn row(channel_id: &str, rule: &RuleView, schedules: &[ScheduleView]) -> Markup {
+fn row(channel_id: &str, rule: &RuleView, schedules: &[ScheduleName]) -> Markup {
     let name_of = |id: &String| {
         let known = schedules.iter().find(|schedule| schedule.id == *id);
         known.map_or("a schedule that was deleted", |schedule| {
@@ -159,35 +193,53 @@ fn row(channel_id: &str, rule: &RuleView, schedules: &[ScheduleView]) -> Markup 
                 @for id in rule.schedules.iter().flatten() { div { "schedule " bdi { (words::visible(name_of(id))) } } }
                 @if rule.presets.is_none() && rule.selector.is_none() && rule.schedules.is_none() { span.dim { "everything" } }
             }
-            td { (form::button(&action, "danger", "Remove", Some("Remove this rule?"))) }
+            td { div.actions {
+                a.button href=(format!("/channels/{channel_id}?rule={}#rule", rule.id)) { "Edit" }
+                (form::button(&action, "danger", "Remove", Some("Remove this rule?")))
+            } }
         }
     }
 }
 
-fn add_form(
+fn rule_form(
     channel_id: &str,
-    schedules: &[ScheduleView],
-    typed: &RuleValues,
+    schedules: &[ScheduleName],
+    typed: Option<&RuleValues>,
     error: Option<&ApiError>,
+    edited: Option<&RuleView>,
     is_first: bool,
 ) -> Markup {
     let faults = Faults::of(error);
-    let proposed: Vec<String>;
-    let chosen = match is_first && error.is_none() {
-        true => {
-            proposed = PROPOSED
-                .iter()
-                .map(|event| event.as_str().to_owned())
-                .collect();
-            &proposed
+    let known: RuleValues;
+    let typed = match (typed, edited) {
+        (Some(typed), _) => typed,
+        (None, Some(rule)) => {
+            known = RuleValues::of_rule(rule);
+            &known
         }
-        false => &typed.on,
+        (None, None) => {
+            let proposed = PROPOSED.iter().filter(|_| is_first);
+            known = RuleValues {
+                on: proposed.map(|event| event.as_str().to_owned()).collect(),
+                ..RuleValues::default()
+            };
+            &known
+        }
+    };
+    let chosen = &typed.on;
+    let (title, button) = match edited {
+        Some(_) => ("Change the rule", "Save the rule"),
+        None => ("Add a rule", "Add the rule"),
+    };
+    let action = match edited {
+        Some(rule) => format!("/channels/{channel_id}/rules/{}", rule.id),
+        None => format!("/channels/{channel_id}/rules"),
     };
     html! {
-        details.card.add open[error.is_some() || is_first] {
-            summary { "Add a rule" }
+        details #rule .card.add open[error.is_some() || is_first || edited.is_some()] {
+            summary { (title) }
             (faults.summary(&["on", "presets", "selector", "schedules", "afterSeconds"]))
-            form method="post" action=(format!("/channels/{channel_id}/rules")) {
+            form method="post" action=(action) {
                 (event_boxes("Send a message when", chosen, faults.at("on")))
                 (faults.optional_input("presets", "Presets (optional)", &typed.presets, "Only these, such as restic-backup", "presets"))
                 (faults.optional_input("selector", "Selector (optional)", &typed.selector, "Only nodes with these labels, such as role=db", "selector"))
@@ -201,7 +253,9 @@ fn add_form(
                     }
                 }
                 (faults.optional_input("after", "Offline for (optional)", &typed.after, "Seconds after a node's last sign of life. Default: 300", "afterSeconds"))
-                button.primary { "Add the rule" }
+                @if edited.is_some() {
+                    div.actions { button.primary { (button) } a.button href=(format!("/channels/{channel_id}")) { "Cancel" } }
+                } @else { button.primary { (button) } }
             }
         }
     }

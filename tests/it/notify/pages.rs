@@ -1,6 +1,6 @@
 //! The pages of channels, rules and deliveries, without JavaScript.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::receiver::{Receiver, Reply};
 use super::{add_channel, add_rule, deliveries};
@@ -271,7 +271,36 @@ fn rules_are_added_and_removed_on_the_channels_page() {
             " for 10 min",
         ],
     );
-    let remove = format!("{address}/rules/{}/remove", rule.field("id"));
+    // The rule is edited in place, with its values.
+    let id = rule.field("id");
+    let edit = page(&admin, &format!("{address}?rule={id}"));
+    has(
+        &edit,
+        &[
+            "Change the rule",
+            "value=\"node_offline\" checked",
+            "value=\"note, vault\"",
+            "value=\"role=db\"",
+            "value=\"600\"",
+            &format!("value=\"{schedule}\" checked"),
+        ],
+    );
+    let path = format!("{address}/rules/{id}");
+    let wrong = submit(&admin, &path, "on=job_failed&selector=%28").is(400);
+    has(&wrong.text(), &["Change the rule", "value=\"(\"", &path]);
+    submit(&admin, &path, "on=job_lost&presets=note").is(303);
+    let changed = admin.get("/api/rules").ok().list("rules")[0].clone();
+    for (field, wanted) in [
+        ("id", json!(id)),
+        ("on", json!(["job_lost"])),
+        ("presets", json!(["note"])),
+        ("selector", Value::Null),
+        ("schedules", Value::Null),
+        ("afterSeconds", Value::Null),
+    ] {
+        assert_eq!(changed[field], wanted, "{field}");
+    }
+    let remove = format!("{address}/rules/{id}/remove");
     submit(&admin, &remove, "").is(303);
     assert_eq!(admin.get("/api/rules").ok(), json!({"rules": []}));
 }
