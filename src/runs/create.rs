@@ -243,13 +243,14 @@ impl Runs {
         request: &RunRequest,
         selector: &Option<Selector>,
     ) -> Result<Vec<Node>, RunError> {
-        let all = self
-            .store
-            .read(|tx| Ok::<_, RunError>(node::list(tx)?))
-            .await?;
         let Some(selector) = selector else {
             let wanted = request.nodes.clone().unwrap_or_default().kept;
-            let mut known: std::collections::HashMap<String, Node> = all
+            let ids = wanted.clone();
+            let named = self
+                .store
+                .read(move |tx| Ok::<_, RunError>(node::some(tx, &ids)?))
+                .await?;
+            let mut known: std::collections::HashMap<String, Node> = named
                 .into_iter()
                 .map(|node| (node.id.clone(), node))
                 .collect();
@@ -263,6 +264,10 @@ impl Runs {
             }
             return Ok(wanted.iter().filter_map(|id| known.remove(id)).collect());
         };
+        let all = self
+            .store
+            .read(|tx| Ok::<_, RunError>(node::list(tx)?))
+            .await?;
         let nodes: Vec<Node> = all
             .into_iter()
             .filter(|node| selector.matches(node))

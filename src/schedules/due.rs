@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Due schedules per round.
 const ROUND: u64 = 200;
 /// Schedules whose runs are prepared at the same time, so that one slow rendering delays no other.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 16;
 /// A clock that is ahead by more than this since the last round was set forward, or the machine
 /// slept: the due times in between count as missed.
 const STEP_MS: i64 = 2_000;

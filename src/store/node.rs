@@ -39,6 +39,16 @@ static LIST: Statement = Statement::new(concat!(
     include_str!("sql/node_columns.sql"),
     " FROM nodes ORDER BY id"
 ));
+static SOME: Statement = Statement::new(concat!(
+    "SELECT ",
+    include_str!("sql/node_columns.sql"),
+    " FROM nodes WHERE id IN (SELECT value FROM json_each($1))"
+));
+static SOME_SHARED: Statement = Statement::new(concat!(
+    "SELECT ",
+    include_str!("sql/node_columns.sql"),
+    " FROM nodes WHERE id IN (SELECT jsonb_array_elements_text(CAST(CAST($1 AS TEXT) AS JSONB)))"
+));
 static PAUSED: Statement = Statement::new("SELECT id FROM nodes WHERE paused = 1");
 static WITH_PROBLEM: Statement = Statement::new("SELECT id FROM nodes WHERE problem IS NOT NULL");
 static DELETE: Statement = Statement::new("DELETE FROM nodes WHERE id = $1");
@@ -226,6 +236,13 @@ pub fn find_locked(tx: &mut dyn Tx, id: &str) -> Result<Option<Node>, StoreError
 /// Returns every node, ordered by id.
 pub fn list(tx: &mut dyn Tx) -> Result<Vec<Node>, StoreError> {
     read_all(tx.query(&LIST, &[])?, node_of_row)
+}
+
+/// Returns those of the nodes with these ids that exist, in any order.
+pub fn some(tx: &mut dyn Tx, ids: &[String]) -> Result<Vec<Node>, StoreError> {
+    let some = if tx.is_shared() { &SOME_SHARED } else { &SOME };
+    let ids = json!(ids).to_string();
+    read_all(tx.query(some, values![ids])?, node_of_row)
 }
 
 /// Returns the ids of the paused nodes.

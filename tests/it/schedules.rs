@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{FakeAgent, Field, Person, Server, eventually, id_of, pass, with_node};
+use crate::harness::{
+    FakeAgent, Field, Person, Server, eventually, id_of, pass, reaches, with_node,
+};
 
 /// A schedule of `note` on the nodes of this selector, with more fields; its id.
 #[track_caller]
@@ -487,6 +489,36 @@ fn viewers_read_and_do_not_change() {
         .json(&json!({"paused": true}))
         .refused(403, "forbidden");
     viewer.get("/api/secrets").refused(403, "forbidden");
+}
+
+#[test]
+fn a_thousand_schedules_that_are_due_at_the_same_moment_make_one_run_each() {
+    const SCHEDULES: i64 = 1_000;
+    let (server, admin, _agent) = with_node();
+    for number in 0..SCHEDULES {
+        add(&admin, json!({"name": format!("s{number}")}));
+    }
+    let database = server.database();
+    let now = database.now();
+    database.execute(&format!("UPDATE schedules SET next_due_at = {now}"));
+    reaches("slots", 1_000, || {
+        let count = database.number("SELECT count(*) FROM schedule_slots");
+        usize::try_from(count).expect("a count")
+    });
+    for (what, sql) in [
+        (
+            "runs",
+            "SELECT count(*) FROM runs WHERE schedule_id IS NOT NULL",
+        ),
+        ("schedules", "SELECT count(DISTINCT schedule_id) FROM runs"),
+        (
+            "slots",
+            "SELECT count(DISTINCT run_id) FROM schedule_slots WHERE outcome = 'ran'",
+        ),
+        ("jobs", "SELECT count(DISTINCT run_id) FROM jobs"),
+    ] {
+        assert_eq!(database.number(sql), SCHEDULES, "{what}");
+    }
 }
 
 #[test]
