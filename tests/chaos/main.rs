@@ -9,6 +9,7 @@
 //! | `HYPRBOX_CHAOS_JOBS` | 60 | jobs in the storm |
 //! | `HYPRBOX_CHAOS_SERVER_KILLS` | 4 | how often the server is killed in it |
 //! | `HYPRBOX_CHAOS_SCHEDULE_KILLS` | 50 | how often the server is killed around due times |
+//! | `HYPRBOX_CHAOS_OUTBOX_KILLS` | 50 | how often the server is killed around notifications |
 //! | `HYPRBOX_CHAOS_OUTAGE_SECONDS` | 10 | how long the server is away while a job writes 200 MB |
 #![cfg(target_os = "linux")]
 #![allow(
@@ -23,6 +24,7 @@ mod fault;
 mod message;
 mod node;
 mod outage;
+mod outbox;
 mod processes;
 mod proxy;
 mod random;

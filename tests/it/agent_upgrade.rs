@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::harness::{
     FakeAgent, Field, PATIENCE, Person, Server, Setup, eventually, eventually_within, write_file,
 };
+use crate::signed_upgrade::sha256;
 
 const OWN: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const NEWER: &str = "9.1.0";
@@ -549,7 +550,13 @@ fn a_package_is_upgraded_by_apt_with_the_servers() {
     );
     node.fake("apt-get", &apt);
     node.start();
-    let said = node.upgrades(&[], "apt upgrades it");
+    // What is named is the package, since the package is what is installed.
+    for other in [agent_of(NEWER), b"another".to_vec()] {
+        node.refuses(&["--sha256", &sha256(&other)], "which was named");
+    }
+    assert!(!node.at("apt").exists());
+    let named = sha256(&std::fs::read(&deb).expect("reads"));
+    let said = node.upgrades(&["--sha256", &named], "apt upgrades it");
     assert!(said.contains("the agent runs it"), "{said}");
     assert_eq!(
         node.version("hyprbox-agent"),

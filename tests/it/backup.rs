@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::{
-    FakeAgent, Person, Server, Setup, bytes_chunk, eventually, id_of, reaches, with_node,
+    FakeAgent, Field, Person, Server, Setup, bytes_chunk, eventually, id_of, reaches, with_node,
 };
 
 /// SQLite's files are copied; PostgreSQL has tools of its own.
@@ -419,6 +419,38 @@ fn a_backup_that_fails_is_logged_counted_and_tried_again() {
     );
     std::fs::create_dir(&folder).expect("a folder");
     eventually("another backup", || backups(&folder).first().cloned());
+}
+
+#[test]
+fn a_backup_that_fails_sends_one_message() {
+    if !is_sqlite() {
+        return;
+    }
+    let setup = Setup::new();
+    let folder = setup.folder().join("backups");
+    let mut server = setup
+        .with("HYPRBOX_BACKUP_DIR", text(&folder))
+        .with("HYPRBOX_BACKUP_EVERY", "1s")
+        .start();
+    let admin = server.admin();
+    let receiver = crate::notify::receiver::Receiver::start();
+    let channel = crate::notify::webhook(&admin, &receiver.url, &["backup_failed"]);
+    eventually("a backup", || backups(&folder).first().cloned());
+    std::fs::rename(&folder, server.setup().folder().join("away")).expect("renames");
+    let message = receiver.nth(1).json();
+    assert_eq!(message["type"], "backup.failed");
+    assert_eq!(message["data"]["event"], "backup_failed");
+    assert!(
+        message["data"].field("reason").contains("backups"),
+        "{message}"
+    );
+    // The further failures of the same trouble send none.
+    eventually("the next failure", || {
+        let page = admin.get("/metrics").gives(200).text();
+        page.contains("hyprbox_backups_total{outcome=\"failed\"} 2")
+            .then_some(())
+    });
+    assert_eq!(crate::notify::deliveries(&admin, &channel).len(), 1);
 }
 
 #[cfg(feature = "postgres")]

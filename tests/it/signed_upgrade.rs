@@ -10,7 +10,7 @@ use crate::harness::{Field, Person, eventually};
 
 const OWN: &str = env!("CARGO_PKG_VERSION");
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let digest = sha2::Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,6 @@
 //! The real agent, as a process beside the server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use super::{FakeAgent, Server, eventually};
 /// A running agent. Dropping it kills it, and with it what it runs.
 pub struct RealAgent {
     folder: TempDir,
+    program: PathBuf,
     variables: Vec<(String, String)>,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
@@ -36,6 +37,20 @@ impl RealAgent {
     /// Starts it for a server that is at that URL, or will be.
     pub fn at_url(url: &str, identity: &FakeAgent) -> Self {
         Self::speaking_to(url, identity, None)
+    }
+
+    /// Starts another build of it.
+    pub fn of_build(program: &Path, server: &Server, identity: &FakeAgent) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        let variables = variables(&state, server.url(), identity, server.setup().ca_file());
+        Self::run(program.to_owned(), folder, variables)
+    }
+
+    /// Starts another build of it over the same state folder, once it has ended.
+    pub fn start_again_as(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+        self.start_again();
     }
 
     /// Starts it over another state folder.
@@ -78,9 +93,11 @@ impl RealAgent {
             }
         }
         let log = Arc::default();
-        let child = spawn(&folder, &variables, &log);
+        let program = self.program.clone();
+        let child = spawn(&program, &folder, &variables, &log);
         Self {
             folder,
+            program,
             variables,
             child,
             log,
@@ -104,10 +121,15 @@ impl RealAgent {
     }
 
     fn in_folder(folder: TempDir, variables: Vec<(String, String)>) -> Self {
+        Self::run(super::built("hyprbox-agent"), folder, variables)
+    }
+
+    fn run(program: PathBuf, folder: TempDir, variables: Vec<(String, String)>) -> Self {
         let log = Arc::default();
-        let child = spawn(&folder, &variables, &log);
+        let child = spawn(&program, &folder, &variables, &log);
         Self {
             folder,
+            program,
             variables,
             child,
             log,
@@ -123,7 +145,7 @@ impl RealAgent {
 
     /// Starts it again over the same state folder.
     pub fn start_again(&mut self) {
-        self.child = spawn(&self.folder, &self.variables, &self.log);
+        self.child = spawn(&self.program, &self.folder, &self.variables, &self.log);
     }
 
     pub fn terminate(&mut self) -> ExitStatus {
@@ -173,8 +195,13 @@ fn variables(
         .into()
 }
 
-fn spawn(folder: &TempDir, variables: &[(String, String)], log: &Arc<Mutex<Vec<String>>>) -> Child {
-    let mut child = Command::new(super::built("hyprbox-agent"))
+fn spawn(
+    program: &Path,
+    folder: &TempDir,
+    variables: &[(String, String)],
+    log: &Arc<Mutex<Vec<String>>>,
+) -> Child {
+    let mut child = Command::new(program)
         .arg("run")
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

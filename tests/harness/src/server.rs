@@ -24,6 +24,7 @@ pub struct Setup {
     variables: Vec<(String, String)>,
     flags: Vec<String>,
     ca_file: Option<PathBuf>,
+    program: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -44,6 +45,7 @@ impl Setup {
             variables: Vec::new(),
             flags: Vec::new(),
             ca_file: None,
+            program: None,
         };
         let (data, url) = (setup.data_dir(), setup.database().url());
         setup
@@ -73,6 +75,12 @@ impl Setup {
     /// Sets a variable, in place of what it was.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.set(name, value);
+        self
+    }
+
+    /// Another build of the server.
+    pub fn with_program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
         self
     }
 
@@ -120,9 +128,9 @@ impl Setup {
     /// `hyprbox` with these settings and nothing else of the environment.
     pub fn program(&self) -> Command {
         // Another build, where a test is to run at its pace.
-        let other = std::env::var_os("HYPRBOX_TEST_SERVER");
-        let mut command =
-            Command::new(other.map_or_else(|| super::built("hyprbox"), std::path::PathBuf::from));
+        let other = std::env::var_os("HYPRBOX_TEST_SERVER").map(PathBuf::from);
+        let program = self.program.clone().or(other);
+        let mut command = Command::new(program.unwrap_or_else(|| super::built("hyprbox")));
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

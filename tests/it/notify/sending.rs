@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyprbox_signing::millis_of_rfc3339;
 use serde_json::{Value, json};
 
 use super::receiver::{Receiver, Reply, is_about};
@@ -12,6 +13,7 @@ use crate::harness::{
     Authority, FakeAgent, Field, Person, Setup, eventually, eventually_within, id_of, once_within,
     with_node,
 };
+use crate::stepped_clock::SteppedClock;
 
 const ON: &[&str] = &["job_failed"];
 
@@ -57,6 +59,61 @@ fn a_failed_attempt_is_repeated_with_the_same_id() {
     assert!(attempts[0].field("error").contains("500"));
     assert_eq!(attempts[1]["answer"], "thanks");
     assert_eq!(attempts[1]["error"], Value::Null);
+}
+
+#[test]
+fn a_receiver_that_answers_500_for_an_hour_delays_no_other_and_gets_its_message() {
+    let (mut clock, mut server) = SteppedClock::start(Setup::new());
+    let admin = server.admin();
+    let agent = admin.add_node("n1");
+    let is_well = Arc::new(AtomicBool::new(false));
+    let well = Arc::clone(&is_well);
+    let broken = Receiver::with(move |_, _| match well.load(Ordering::Relaxed) {
+        true => Reply::status(200),
+        false => Reply::status(500),
+    });
+    let fine = Receiver::start();
+    let channel = webhook(&admin, &broken.url, ON);
+    webhook(&admin, &fine.url, ON);
+    fail(&admin, &agent);
+    fine.nth(1);
+    let first = || deliveries(&admin, &channel).pop().expect("a delivery");
+    let ms = |text: String| millis_of_rfc3339(&text).expect("a time");
+    let began = clock.now_ms();
+    let pauses = [5.0, 30.0, 120.0, 600.0, 3_600.0, 21_600.0];
+    for (round, pause) in pauses.into_iter().enumerate() {
+        let delivery = eventually("the attempt", || {
+            let delivery = first();
+            (delivery.list("attempts").len() > round).then_some(delivery)
+        });
+        assert_eq!(delivery["state"], "pending");
+        let next = ms(delivery.field("nextAttemptAt"));
+        let last = ms(delivery.list("attempts")[round].field("at"));
+        let passed = Duration::from_millis(u64::try_from(next - last).expect("later"));
+        assert!(is_about(passed, pause, 5.0), "{round}: {passed:?}");
+        if pause > 3_600.0 {
+            is_well.store(true, Ordering::Relaxed);
+        }
+        clock.set_ms(next);
+        // The message of another job reaches the other receiver meanwhile.
+        fail(&admin, &agent);
+        fine.nth(round + 2);
+    }
+    assert!(clock.now_ms() - began > 3_600_000);
+    let delivered = eventually("the delivery", || {
+        let delivery = first();
+        (delivery["state"] == "delivered").then_some(delivery)
+    });
+    let statuses: Vec<Value> = delivered
+        .list("attempts")
+        .iter()
+        .map(|attempt| attempt["status"].clone())
+        .collect();
+    assert_eq!(statuses, [500, 500, 500, 500, 500, 500, 200]);
+    let id = delivered.field("id");
+    let same = broken.received().into_iter();
+    let same = same.filter(|request| request.header("webhook-id") == id);
+    assert_eq!(same.count(), 7);
 }
 
 #[test]
