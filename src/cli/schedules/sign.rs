@@ -43,7 +43,7 @@ pub(super) async fn run(
         .post::<ScheduleView>(&path(&schedule, "/signatures"), &body)
         .await?;
     print_note(&format!(
-        "Signed with {} {}. Jobs that wait already still need `hyprbox jobs sign`.",
+        "Signed with {} {}. Its waiting jobs run if this covers them.",
         key.public().fingerprint(),
         key.comment()
     ));
