@@ -4,7 +4,7 @@
 //! once for each step that has begun, with the step's number in `HYPRBOX_UNDO`. That works without
 //! the process that ran the steps, and so after a reboot. The script itself records that a step
 //! begins, in a file next to `HYPRBOX_UNDO_DIR`, before its `run` changes anything. See
-//! `docs/decisions/0024-commit-confirm.md`.
+//! `docs/decisions/0025-commit-confirm.md`.
 
 use std::fmt::Write as _;
 

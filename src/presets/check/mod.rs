@@ -5,6 +5,7 @@
 //! | `lex` | bash text → its commands, words and expansions |
 //! | `place` | a position in a step's text → line and column of the YAML file |
 //! | `params` | unused params, undefined variables, params without quotes |
+//! | `changes` | an `unless` that changes the machine, changes without an `undo` |
 //! | `removal`, `download`, `apt`, `secrets`, `habits` | dangerous commands |
 //! | `readonly`, `pipes`, `input`, `leftovers` | commands that end a step, or end with the job |
 //! | `import` | a shell script → a preset, and what would change |
@@ -15,6 +16,7 @@
 //! If in doubt, a rule reports nothing: people who get used to false alarms stop reading.
 
 mod apt;
+mod changes;
 mod download;
 mod files;
 mod habits;
@@ -106,6 +108,7 @@ fn check_parts(
         removal::check(preset, part, &mut findings);
         download::check(part, &mut findings);
         apt::check(part, &mut findings);
+        changes::check(preset, part, &mut findings);
         secrets::check(preset, part, &mut findings);
         habits::check(part, &preset.steps, &mut findings);
         readonly::check(preset, part, &mut findings);
@@ -138,7 +141,7 @@ impl From<Fault> for Finding {
 struct Part<'a> {
     /// Of the step, from 0.
     step: usize,
-    /// `unless`, `run` or `verify`.
+    /// `unless`, `run`, `verify` or `undo`.
     field: &'static str,
     text: &'a str,
     script: Script,
@@ -154,12 +157,14 @@ fn parts<'a>(source: &Source<'_>, preset: &'a Preset) -> Vec<Part<'a>> {
             unless,
             run,
             verify,
+            undo,
             ..
         } = it;
         let texts = [
             ("unless", unless.as_deref()),
             ("run", Some(run.as_str())),
             ("verify", verify.as_deref()),
+            ("undo", undo.as_deref()),
         ];
         for (field, text) in texts {
             let Some(text) = text else { continue };

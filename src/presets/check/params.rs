@@ -65,6 +65,7 @@ const GIVEN: &[&str] = &[
     "TERM",
     "HYPRBOX_FORCE",
     "HYPRBOX_JOB_ID",
+    "HYPRBOX_UNDO_DIR",
     "HYPRBOX_NODE_ID",
     // Set by bash.
     "BASH",

@@ -347,6 +347,47 @@ fn commands_that_end_a_step_are_found() {
 }
 
 /// Ordinary idioms from public provisioning scripts.
+/// Only in an `unless`, which a check also runs.
+#[test]
+fn an_unless_that_changes_the_machine_is_found() {
+    let table = [
+        ("date >/srv/x", ">/srv/x"),
+        ("date &>>\"$name\"", "&>>\"$name\""),
+        ("if ! date >|/srv/x; then exit 1; fi", ">|/srv/x"),
+        ("x=$(mktemp); test -s \"$x\"", "mktemp"),
+        ("sudo rm -f /srv/x; test -e /srv/y", "sudo"),
+        ("date | tee /srv/x | grep -q 1", "tee"),
+        ("sed -i s/a/b/ /srv/x && true", "sed"),
+        ("apt-get -qq install x && false", "apt-get"),
+        ("systemctl is-active x || systemctl start x", "systemctl"),
+        ("chmod 600 /srv/x && useradd y", "chmod"),
+        ("ufw allow 22", "ufw"),
+    ];
+    for (unless, place) in table {
+        let found = rules("unless", unless);
+        let expected = format!("unless-changes: {place}");
+        assert_eq!(found.first(), Some(&expected), "{unless}: {found:?}");
+        let in_run = rules("run", unless);
+        assert!(
+            !in_run.iter().any(|it| it.starts_with("unless")),
+            "{in_run:?}"
+        );
+    }
+    for unless in [
+        "date >/dev/null 2>&1 && echo x >&2 && date &>/dev/null",
+        "systemctl is-enabled --quiet x && systemctl show x | grep -q y || ufw status | grep -q 22",
+        "sed -n 's/a/b/p' /srv/x | tee /dev/stderr | grep -q b; [[ $name > a ]] && ((port > 3))",
+        "dpkg -l | grep -c x; apt-get -s upgrade | grep -c y; apt-cache policy x; nft list ruleset",
+        "exec 3<>/dev/tcp/127.0.0.1/22; read -r x <&3; echo \"$x\"; diff <(date) <(date)",
+    ] {
+        let found = rules("unless", unless);
+        assert!(
+            !found.iter().any(|it| it.starts_with("unless")),
+            "{found:?}"
+        );
+    }
+}
+
 #[test]
 fn ordinary_idioms_have_no_findings() {
     let table = [

@@ -510,7 +510,8 @@ impl Reader {
     fn redirection(&mut self, command: usize) -> bool {
         let begin = self.at;
         let first = self.script.commands.len();
-        if !self.redirection_words() {
+        let mut output = None;
+        if !self.redirection_words(&mut output) {
             return false;
         }
         let last = self.script.commands.len();
@@ -518,6 +519,7 @@ impl Reader {
         let sign = self.text[begin..].iter().find(|c| !c.is_ascii_digit());
         let is_stdin = sign == Some(&'<') && matches!(self.text[begin], '<' | '0');
         let it = &mut self.script.commands[command];
+        it.outputs.extend(output.map(|file| (begin, file)));
         if is_stdin {
             it.has_input = true;
             it.inputs.push(first..last);
@@ -529,7 +531,8 @@ impl Reader {
         true
     }
 
-    fn redirection_words(&mut self) -> bool {
+    /// Sets `output` to the word of a file that is written.
+    fn redirection_words(&mut self, output: &mut Option<String>) -> bool {
         let mut n = 0;
         while self.peek(n).is_some_and(|c| c.is_ascii_digit()) {
             n += 1;
@@ -554,11 +557,16 @@ impl Reader {
             self.heredocs.push((last, tabs_go, as_it_is));
         } else {
             self.at += 1;
-            if matches!(self.peek(0), Some('<' | '>' | '|' | '&')) {
+            let second = self.peek(0);
+            if matches!(second, Some('<' | '>' | '|' | '&')) {
                 self.at += 1;
             }
             self.blanks();
-            self.word(false);
+            let word = self.word(false);
+            // `>&2` names a descriptor, and `<>` opens one for both.
+            if sign == Some('>') && second != Some('&') {
+                *output = Some(word.raw);
+            }
         }
         true
     }

@@ -48,6 +48,8 @@ pub(super) struct Command {
     pub(super) assigns: Vec<Assign>,
     /// Commands in the redirections of its standard input: `< <(…)`, `<<<"$(…)"`.
     pub(super) inputs: Vec<Range<usize>>,
+    /// Files that its output is redirected to: the position and the word.
+    pub(super) outputs: Vec<(usize, String)>,
     /// Whether its standard input is redirected.
     pub(super) has_input: bool,
     /// Whether it ends with `&`.
