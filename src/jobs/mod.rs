@@ -1,6 +1,7 @@
 //! The life of a job, from the queue to its end. Only this folder changes a job's state.
 
 mod access;
+mod drift;
 mod error;
 mod export;
 mod history;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use access::{Scope, ScopedViewer, find_visible};
+pub use drift::{DriftState, DriftStep, DriftStepState, stored_params, stored_steps};
 pub use error::JobError;
 pub use history::{Activity, EndedWithin, History, RowFacts, SearchPage};
 pub use key_rotation::{KeyRotation, finish_key_rotation, rotate_secret_key};

@@ -42,6 +42,8 @@ pub enum SubjectNodes<'s> {
     One(&'s str),
     /// The nodes of the run with this id.
     OfRun(&'s str),
+    /// The nodes with these ids.
+    Several(&'s [String]),
 }
 
 impl Subject<'_> {
@@ -149,6 +151,11 @@ fn nodes_of(tx: &mut dyn Tx, nodes: SubjectNodes<'_>) -> Result<Vec<Node>, Store
     match nodes {
         SubjectNodes::None => Ok(Vec::new()),
         SubjectNodes::One(id) => Ok(node::find(tx, id)?.into_iter().collect()),
+        SubjectNodes::Several(ids) => {
+            let mut all = node::list(tx)?;
+            all.retain(|node| ids.contains(&node.id));
+            Ok(all)
+        }
         SubjectNodes::OfRun(run_id) => {
             let jobs = run::jobs(tx, run_id)?;
             let ids: std::collections::HashSet<String> =

@@ -44,7 +44,7 @@ mod tests;
 pub use announce::{script_steps, undo_steps};
 pub use catalog::{Catalog, CatalogEntry, Origin, SavedInfo, SavedText, Snapshot};
 pub use folder::FileError;
-pub use params::{ParamErrors, Values, check_secret};
+pub use params::{MASK, ParamErrors, Values, check_secret};
 pub use render::{Script, render, script_sha256};
 pub use render_check::render_check;
 pub use schema::{

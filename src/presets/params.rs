@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::schema::{MAX_TEXT_CHARS, MIN_SECRET_CHARS, Param, ParamKind, ParamValue, Preset};
 
 /// Replaces a secret in a job's `params`.
-const MASK: &str = "***";
+pub const MASK: &str = "***";
 
 /// Every fault of a request's params: `params.<name>` → the rule that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -43,7 +43,7 @@ pub(super) struct RenderedRun {
     times: ClaimTimes,
     pub(super) selector: Option<Selector>,
     pub(super) script: Script,
-    params: Map<String, Value>,
+    pub(super) params: Map<String, Value>,
     secrets: Secrets,
     timeout_seconds: u64,
     preset_source: PresetSource,

@@ -4,6 +4,7 @@
 mod access;
 mod control;
 mod create;
+mod drift;
 mod dry_run;
 mod error;
 mod exec;
@@ -19,6 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use control::RunAction;
 pub use control::cancel_run;
 pub use create::{CreateOutcome, NO_MATCH, PreparedRun};
+pub use drift::{AgainGroup, AgainTarget, DriftCheckRequest, DriftChecks, DriftPage, DriftView};
 pub use dry_run::{DryRun, DryRunNode};
 pub use error::RunError;
 pub use exec::ExecRequest;
@@ -47,7 +49,9 @@ impl Runs {
 
     /// The endpoints for runs.
     pub fn routes(&self) -> OpenApiRouter {
-        routes::routes().with_state(self.clone())
+        routes::routes()
+            .merge(drift::routes())
+            .with_state(self.clone())
     }
 }
 

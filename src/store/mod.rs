@@ -13,6 +13,7 @@ pub mod claim;
 pub mod copy;
 pub mod delivery;
 pub mod diagnosis;
+pub mod drift;
 pub mod enrolment;
 pub mod id;
 pub mod idempotency;

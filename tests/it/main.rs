@@ -30,6 +30,7 @@ mod docs_run;
 mod docs_start;
 mod doctor;
 mod door;
+mod drift;
 mod due;
 mod enrol;
 mod events;

@@ -601,6 +601,11 @@ fn runs() -> Vec<Entry> {
                 exec("true");
                 exec("false")
             }),
+        entry("GET /api/drift", Who::Viewer, |_| "/api/drift".into()),
+        entry("POST /api/drift/check", Who::Operator, |_| {
+            "/api/drift/check".into()
+        })
+        .body(json!({"selector": "node=n1"})),
         entry("GET /api/runs", Who::Viewer, |_| "/api/runs".into()),
         entry("GET /api/runs/{id}", Who::Viewer, |world| {
             format!("/api/runs/{}", world.runs[0])

@@ -41,6 +41,7 @@ pub(in crate::jobs) fn record_end(
         node_id: job.node_id.clone(),
     });
     runs.count_end(tx, job);
+    runs.record_success(tx, job)?;
     runs.report_end(tx, job, entry.map(|entry| entry.actor))?;
     Ok(runs.advance_after(tx, job)?)
 }

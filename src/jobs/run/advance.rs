@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hyprbox_protocol::Refusal;
 
 use crate::clock;
+use crate::jobs::drift::{record_success, report_drift_of_run};
 use crate::jobs::life::milestones::Milestones;
 use crate::jobs::notices::{report_job_end, report_run_end, report_wait_of_run};
 use crate::jobs::run::plan::{Plan, too_many_failures};
@@ -99,6 +100,15 @@ impl RunAdvance {
         self.milestones.ended(tx, job);
     }
 
+    /// Records what a job's success shows about its node.
+    pub(in crate::jobs) fn record_success(
+        &self,
+        tx: &mut dyn Tx,
+        job: &Job,
+    ) -> Result<(), StoreError> {
+        record_success(tx, &self.outbox, job)
+    }
+
     /// Reports the end of a single job to the channels that want it. `actor` is who ended it.
     pub(in crate::jobs) fn report_end(
         &self,
@@ -161,6 +171,7 @@ impl RunAdvance {
         };
         self.ping(tx, run, ping);
         report_run_end(tx, &self.outbox, &run.id)?;
+        report_drift_of_run(tx, &self.outbox, run)?;
         for next in run::waiting_for(tx, &run.id)? {
             self.advance(tx, &next)?;
         }

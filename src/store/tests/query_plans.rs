@@ -14,8 +14,8 @@ use crate::store::claim::Claimant;
 use crate::store::id::{NodeId, TokenId};
 use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob, PresetSource};
 use crate::store::{
-    Change, Statement, Store, StoreError, Tx, audit, claim, job_step, ledger, node, output, preset,
-    run, standing_envelope,
+    Change, Statement, Store, StoreError, Tx, audit, claim, drift, job_step, ledger, node, output,
+    preset, run, standing_envelope,
 };
 
 pub(super) const CLAIMANT: Claimant<'_> = Claimant {
@@ -89,6 +89,7 @@ fn run_statements_of_runs(tx: &mut dyn Tx, at: Timestamp) -> Result<(), StoreErr
     run::request_cancel(tx, id, at)?;
     run::lock_of_job(tx, "0191")?;
     run::lock_of_node(tx, "n1")?;
+    drift::marked_of_run(tx, id)?;
     run::unfinished(tx)?;
     run::next_release(tx)?;
     run::prune(tx, Timestamp::from_millis(0)).map(drop)
@@ -149,6 +150,13 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     output::insert(tx, id, &piece)?;
     found.position = 5;
     job::past_outcomes(tx, &found)?;
+    drift::checks_before(tx, "n1", "note", id)?;
+    drift::mark_new(tx, id)?;
+    drift::set_applied(tx, "n1", "note", "{}", id, at)?;
+    drift::set_checked(tx, "n1", "note", id, at, "[]")?;
+    let row = drift::find_locked(tx, "n1", "note")?.expect("it was applied");
+    drift::set_check_params(tx, &row, "{}")?;
+    drift::list(tx, &["n1", "n2"], Some("note"), Some(("n1", "a")), 10)?;
     output::set_counts(tx, &found, at)?;
     let step = job_step::AnnouncedStep {
         number: 1,

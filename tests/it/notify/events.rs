@@ -388,3 +388,65 @@ fn a_silent_node_and_its_return_send_a_message_each() {
     assert_eq!(message["data"]["node"]["id"], "n3");
     assert_eq!(receiver.received().len(), 4);
 }
+
+/// Ends the node's next check, which finds its step in this state.
+fn find(agent: &FakeAgent, state: &str) -> String {
+    let job = agent.claim_id();
+    agent.say(&job, 0, &format!("==> [1/1] One ({state})\n"));
+    agent.succeed(&job);
+    job
+}
+
+#[test]
+fn new_drift_sends_one_message_a_run_about_the_first_job() {
+    let (server, admin, first) = with_node();
+    let receiver = Receiver::start();
+    webhook(&admin, &receiver.url, &["drift_found"]);
+    let second = admin.add_node("n2");
+    for (node, agent) in [("n1", &first), ("n2", &second)] {
+        let job = admin.queue(node);
+        agent.claim();
+        agent.succeed(&job);
+    }
+    let check = json!({"preset": "note", "nodes": ["n1", "n2"], "kind": "check"});
+    let run = || id_of(&admin.post("/api/runs", &check).gives(201).json());
+    let found = |count: usize, job: &str| {
+        let message = receiver.nth(count).json();
+        assert_eq!(message["type"], "drift.found");
+        assert_eq!(message["data"]["job"]["id"], job);
+        (
+            message["data"].field("reason"),
+            message["data"].field("url"),
+        )
+    };
+    // After an apply, what a check finds is new.
+    let id = run();
+    find(&second, "would run");
+    let job = find(&first, "would run");
+    let (reason, url) = found(1, &job);
+    assert_eq!(reason, "2 of 2 nodes have drifted: n1, n2");
+    assert_eq!(url, format!("{}/runs/{id}", server.url()));
+    // What was found before is not.
+    run();
+    find(&first, "ok");
+    find(&second, "would run");
+    run();
+    let job = find(&first, "would run");
+    find(&second, "would run");
+    let (reason, url) = found(2, &job);
+    assert_eq!(reason, "1 step would run: One");
+    assert_eq!(url, format!("{}/jobs/{job}", server.url()));
+
+    // A single job reports at once, and so does a check of what was never applied.
+    let single = |params: &Value, state: &str| {
+        let body = json!({"preset": "vault", "nodeId": "n1", "params": params, "kind": "check"});
+        admin.post("/api/jobs", &body).gives(201);
+        find(&first, state)
+    };
+    single(&json!({}), "would run");
+    single(&json!({}), "ok");
+    let job = single(&json!({}), "would run");
+    let (_, url) = found(3, &job);
+    assert_eq!(url, format!("{}/jobs/{job}", server.url()));
+    assert_eq!(receiver.received().len(), 3);
+}
