@@ -71,6 +71,13 @@ Exit codes:
   3          a step would run
   others     as for `hyprbox run`";
 
+const DRIFT_EXIT_CODES: &str = "\
+Exit codes:
+  0          nothing has drifted
+  1          a check failed, or a preset could not be checked
+  3          a node has drifted
+  others     as for `hyprbox run`";
+
 /// Commands that use a server.
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
@@ -88,6 +95,9 @@ pub(super) enum ClientCommand {
     /// Show which steps of a preset would run, and change nothing
     #[command(after_help = PLAN_EXIT_CODES)]
     Plan(Check),
+    /// Show which nodes are still as the presets have left them
+    #[command(after_help = DRIFT_EXIT_CODES)]
+    Drift(Drift),
     /// Run a script without a preset on one or several nodes, once (ADMIN)
     Exec(Exec),
     /// List, follow, pause and cancel runs: one preset on many nodes
@@ -1040,6 +1050,24 @@ pub(super) struct Check {
     /// Each check's time limit, such as 90s, 10m or 1h30m, instead of the preset's
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub(super) timeout: Option<u64>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// `hyprbox drift`
+#[derive(Debug, Args)]
+pub(super) struct Drift {
+    /// Only this preset
+    #[arg(long, add = ArgValueCompleter::new(complete::presets))]
+    pub(super) preset: Option<String>,
+    /// Only nodes that match, such as 'role=web'
+    #[arg(long, value_name = "SELECTOR")]
+    pub(super) on: Option<String>,
+    /// Check the nodes first, and wait for the end
+    #[arg(long)]
+    pub(super) check: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
     #[command(flatten)]
     pub(super) common: Common,
 }

@@ -14,6 +14,7 @@ mod client;
 mod complete;
 mod connection;
 mod contexts;
+mod drift;
 mod error;
 mod exec;
 mod explain;
@@ -202,6 +203,7 @@ fn wants_json(command: &ClientCommand) -> bool {
         ClientCommand::Watch(direct) => direct.common.json,
         ClientCommand::Run(args) => args.common.json,
         ClientCommand::Plan(args) => args.common.json,
+        ClientCommand::Drift(args) => args.common.json,
         ClientCommand::Exec(args) => args.common.json,
         ClientCommand::Runs(group) => group.common.json,
         ClientCommand::Jobs(group) => group.common.json,
@@ -281,6 +283,10 @@ async fn client(command: ClientCommand) -> Result<u8, CliError> {
         ClientCommand::Plan(args) => {
             let (client, screen) = connect(&args.common)?;
             plan::run(client, screen, args).await
+        }
+        ClientCommand::Drift(args) => {
+            let (client, screen) = connect(&args.common)?;
+            drift::run(client, screen.formatted(args.output), args).await
         }
         ClientCommand::Exec(args) => {
             let (client, screen) = connect(&args.common)?;

@@ -20,9 +20,9 @@ use crate::jobs::{DoneEvent, JobDetail};
 use crate::store::job::{JobKind, JobStatus};
 
 /// The exit code if a check failed.
-const CHECK_FAILED: u8 = 1;
+pub(super) const CHECK_FAILED: u8 = 1;
 /// The exit code if a step would run.
-const WOULD_RUN: u8 = 3;
+pub(super) const WOULD_RUN: u8 = 3;
 /// Between two questions whether all checks have ended.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -74,7 +74,7 @@ pub(super) async fn run(client: Client, screen: Screen, mut check: Check) -> Res
 }
 
 /// Waits until all checks have ended.
-async fn end_of(client: &Client, id: &str) -> Result<RunAnswer, CliError> {
+pub(super) async fn end_of(client: &Client, id: &str) -> Result<RunAnswer, CliError> {
     let path = format!("/api/runs/{}", segment(id));
     // A run may have thousands of jobs, so they are read once.
     let alone = format!("{path}?jobs=false");

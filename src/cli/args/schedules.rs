@@ -74,6 +74,9 @@ pub(in crate::cli) struct AddSchedule {
     /// The time zone of the expression, such as Europe/Berlin
     #[arg(long, value_name = "ZONE", add = ArgValueCompleter::new(complete::time_zones))]
     pub(in crate::cli) time_zone: String,
+    /// Only check what would run, and change nothing; secrets are not needed
+    #[arg(long)]
+    pub(in crate::cli) check: bool,
     /// Add it paused
     #[arg(long)]
     pub(in crate::cli) paused: bool,

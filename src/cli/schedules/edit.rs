@@ -23,7 +23,11 @@ pub(super) async fn add(
     args: AddSchedule,
 ) -> Result<u8, CliError> {
     let preset = fetch_preset(client, &args.preset).await?;
-    let params = params::resolve(&preset, &args.params, Map::new(), Secrets::Stored)?;
+    let secrets = match args.check {
+        true => Secrets::Placeholder,
+        false => Secrets::Stored,
+    };
+    let params = params::resolve(&preset, &args.params, Map::new(), secrets)?;
     let target = target(client, &screen, args.node, args.on).await?;
     let mut body = Map::new();
     body.insert("name".to_owned(), args.name.into());
@@ -31,10 +35,14 @@ pub(super) async fn add(
     body.insert("params".to_owned(), params.into());
     body.insert("cron".to_owned(), args.cron.into());
     body.insert("timeZone".to_owned(), args.time_zone.into());
+    if args.check {
+        body.insert("kind".to_owned(), "check".into());
+    }
     if args.paused {
         body.insert("paused".to_owned(), true.into());
     }
     if preset.risk == "high"
+        && !args.check
         && let Some(target) = &target
     {
         let question = format!(

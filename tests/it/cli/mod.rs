@@ -8,6 +8,7 @@ mod codes;
 mod contexts;
 pub(crate) mod docs;
 mod download;
+mod drift;
 mod every_command;
 mod follow;
 mod login;
