@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::job_content::{Content, gather};
 use super::layout::{self, Page};
-use super::{Site, job_head, job_steps, job_words, parts, plain, words};
+use super::{Site, job_head, job_steps, job_words, parts, plain, words, would_change};
 use crate::auth::{Operator, Role, ServerAddress, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobError, JobView, Scope, SignedBy, find_visible};
 use crate::presets::ONE_OFF;
-use crate::store::job::JobStatus;
+use crate::store::job::{JobKind, JobStatus};
 
 /// How often the page of a running job reloads without JavaScript, in seconds.
 const RELOAD_SECONDS: u32 = 3;
@@ -48,7 +48,18 @@ pub(super) async fn show(
         words::preset(&shown.job.preset),
         shown.job.node_id
     );
-    let body = body(&server, &shown, &api, &section);
+    let would_change = match shown.job.kind {
+        JobKind::Check => {
+            let (job, nodes) = (&shown.job, vec![shown.job.node_id.clone()]);
+            let what = (job.preset.as_str(), &job.params);
+            would_change::draw(&site, &shown.user, scope, what, nodes).await?
+        }
+        JobKind::Apply => html! {},
+    };
+    let body = html! {
+        (body(&server, &shown, &api, &section))
+        (would_change)
+    };
     let page = Page::new(&title, body)
         .with_style("log.css")
         .with_style("history.css")

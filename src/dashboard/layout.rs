@@ -171,6 +171,7 @@ fn header(page: &Page<'_>) -> Markup {
                         (entry(page, "/jobs", "Jobs"))
                         (entry(page, "/runs", "Runs"))
                         (entry(page, "/schedules", "Schedules"))
+                        (entry(page, "/drift", "Drift"))
                         (entry(page, "/nodes", "Nodes"))
                         (entry(page, "/presets", "Presets"))
                     }

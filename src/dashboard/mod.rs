@@ -12,6 +12,7 @@ mod assets;
 mod audit;
 mod channels;
 mod compare;
+mod drift;
 mod editor;
 mod exec;
 mod first_run;
@@ -66,6 +67,7 @@ mod user_tokens;
 mod users;
 mod versions;
 mod words;
+mod would_change;
 
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -117,6 +119,8 @@ const PARAMETERS: &[(&str, &[&str])] = &[
     ("/jobs/{id}/cancel", &["scope"]),
     ("/jobs/{id}/confirm", &["scope"]),
     ("/jobs/{id}/compare", &["with", "scope"]),
+    ("/drift", &["selector", "preset", "after"]),
+    ("/drift/again", &["node", "preset"]),
     ("/palette", &["q"]),
     ("/runs", &["state", "preset", "schedule", "scope", "cursor"]),
     ("/runs/{id}", &["scope", "state", "view"]),
@@ -192,6 +196,11 @@ pub fn routes(auth: Auth, jobs: Jobs, api: Bytes) -> Router {
         .route("/runs/{id}", get(run::show))
         .route("/runs/{id}/rows", get(run::show_rows))
         .route("/runs/{id}/{action}", post(run::act))
+        .route("/drift", get(drift::show).post(drift::check))
+        .route(
+            "/drift/again",
+            get(drift::show_again).post(drift::submit_again),
+        )
         .route("/schedules", get(schedules::show_list))
         .route(
             "/schedules/new",

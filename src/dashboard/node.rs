@@ -8,7 +8,7 @@ use super::job_rows::JobRows;
 use super::layout::{self, Page};
 use super::node_form::{self, NodeForm};
 use super::parts::or_dash;
-use super::{Site, first_run, form, history, node_facts, online, parts, words};
+use super::{Site, drift, first_run, form, history, node_facts, online, parts, words};
 use crate::auth::{Admin, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{JobView, Scope};
@@ -179,7 +179,10 @@ fn body(
         section aria-labelledby="jobs-h" {
             div.head { h2 #jobs-h { "Jobs" } (parts::scope_switch(site, user, scope, &address, &[])) }
             div #jobs data-region data-shows=(shows) { (pictures.jobs) }
-            p { a href=(parts::list_address(user, scope, "/jobs", &[("node", &node.id)])) { "All jobs of this node" } }
+            p {
+                a href=(parts::list_address(user, scope, "/jobs", &[("node", &node.id)])) { "All jobs of this node" }
+                " · " a href=(drift::address_of_node(&node.id)) { "Drift of this node" }
+            }
         }
         div #node-machine data-region data-shows=(shows) { (node_facts::draw(node)) }
         @if let Some(tokens) = tokens { (token_section(&address, node, tokens)) }

@@ -23,7 +23,7 @@ const RUNS: u64 = 50;
 const LONGEST: usize = 200;
 
 /// The pages: words, address, role.
-const PAGES: [(&str, &str, Role); 20] = [
+const PAGES: [(&str, &str, Role); 21] = [
     ("Overview", "/", Role::Viewer),
     ("Jobs", "/jobs", Role::Viewer),
     ("Failed jobs", "/jobs?state=failed", Role::Viewer),
@@ -31,6 +31,7 @@ const PAGES: [(&str, &str, Role); 20] = [
     ("Schedules", "/schedules", Role::Viewer),
     ("New schedule", "/schedules/new", Role::Operator),
     ("Stored secrets", "/secrets", Role::Operator),
+    ("Drift", "/drift", Role::Viewer),
     ("Nodes", "/nodes", Role::Viewer),
     ("Offline nodes", "/nodes?state=offline", Role::Viewer),
     ("Add a node", "/nodes#f-id", Role::Admin),

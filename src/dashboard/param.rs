@@ -224,7 +224,7 @@ pub(super) fn draw_stored(
     };
     let hint = hint_of_stored(param, names.is_empty());
     html! {
-        (around(&id, &label, Some(&hint), fault, stored_select(param, &id, chosen, names, (param.required, "Choose…"), fault)))
+        (around(&id, &label, Some(&hint), fault, stored_select(param, &id, chosen, names, (false, "Choose…"), fault)))
         @if names.is_empty() && may_store { p { a href="/secrets" { "Store a secret" } } }
     }
 }

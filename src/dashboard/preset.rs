@@ -15,7 +15,7 @@ use super::node_picker::Picker;
 use super::preset_values::{FormValues, expiry_of, new_key, timeout_of};
 use super::preview::Preview;
 use super::run_form::{self, RunFields, Submitted};
-use super::{Site, history, param, presets, saved_form, secrets, words};
+use super::{Site, drift, history, param, presets, saved_form, secrets, words};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, FieldErrors, Path, Query};
 use crate::jobs::{
@@ -321,6 +321,7 @@ fn more(site: &Site, user: &User, entry: &CatalogEntry, has_versions: bool) -> M
                 a.button href=(format!("/presets/{name}/edit")) { "Edit" }
             }
             @if user.role >= Role::Operator { a.button href=(format!("/schedules/new?preset={name}")) { "Schedule this" } }
+            a.button href=(drift::address_of_preset(name)) { "Drift" }
             @if has_versions { a.button href=(format!("/presets/{name}/versions")) { "Versions" } }
         }
     }

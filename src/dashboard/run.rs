@@ -10,13 +10,13 @@ use axum::response::Redirect;
 use maud::{Markup, html};
 
 use super::layout::{self, Page};
-use super::{Site, form, job, parts, run_words, runs, schedules, words};
+use super::{Site, form, job, parts, run_words, runs, schedules, words, would_change};
 use crate::auth::{Operator, Role, User, Viewer};
 use crate::http::{ApiError, Path, Query};
 use crate::jobs::{RunView, Scope};
 use crate::presets::script_steps;
 use crate::runs::{RetryRequest, RunAction, RunDetail, RunError, RunJobView};
-use crate::store::job::JobStatus;
+use crate::store::job::{JobKind, JobStatus};
 use crate::store::run::RunStatus;
 
 /// How often the page of an unfinished run reloads without JavaScript, in seconds.
@@ -49,6 +49,14 @@ pub(super) async fn show(
     let presets = site.jobs.presets().await?;
     let what = words::visible(runs::title(&run, &presets));
     let title = format!("{mark} {} on {nodes}", words::preset(&run.preset));
+    let would_change = match run.kind {
+        JobKind::Check => {
+            let nodes = jobs.iter().map(|job| job.node_id.clone()).collect();
+            let what = (run.preset.as_str(), &run.params);
+            would_change::draw(&site, &user, scope, what, nodes).await?
+        }
+        JobKind::Apply => html! {},
+    };
     let body = html! {
         p.crumbs { a href=(format!("/runs{}", parts::scope_query(scope))) { "Runs" } }
         div.head {
@@ -59,6 +67,7 @@ pub(super) async fn show(
         (facts(&run, schedule))
         (job::params(&run.params))
         (table(&jobs, &site.jobs.paused_nodes().await?, &steps, scope, state))
+        (would_change)
     };
     let page = Page::new(&title, body)
         .with_style("run.css")

@@ -13,6 +13,7 @@ mod announcements;
 mod browser;
 mod cases;
 mod channels;
+mod drift;
 mod driver;
 mod export;
 mod first_minutes;

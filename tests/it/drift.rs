@@ -260,3 +260,96 @@ fn rows_outlive_their_jobs() {
     assert_eq!(rows(&admin, ""), before);
     assert_eq!(before[0]["state"], "drifted");
 }
+
+#[test]
+fn the_page_shows_checks_and_applies_again() {
+    let (mut server, admin, first) = ready();
+    let viewer = server.person("viewer", "VIEWER");
+    let second = admin.add_node("n2");
+    let page = |person: &Person, path: &str| person.browser("GET", path).gives(200).text();
+    assert!(page(&viewer, "/drift").contains("No preset was applied"));
+    for (node, agent) in [("n1", &first), ("n2", &second)] {
+        apply(&admin, agent, node, 22);
+        let job = admin.queue(node);
+        agent.claim();
+        agent.succeed(&job);
+    }
+    let post = |path: &str, body: &str| {
+        let call = admin.browser("POST", path);
+        let call = call.header("sec-fetch-site", "same-origin");
+        let call = call.body("application/x-www-form-urlencoded", body.to_owned());
+        call.gives(303).header("location")
+    };
+    let run = post("/drift", "selector=&preset=note");
+    assert!(run.starts_with("/runs/"), "{run}");
+    for agent in [&first, &second] {
+        let job = agent.claim_id();
+        agent.say(&job, 0, "==> [1/1] Write the note (would run)\n");
+        agent.succeed(&job);
+    }
+    let shown = page(&admin, "/drift");
+    assert!(
+        shown.contains("2 have drifted") && shown.contains("drifted: 1"),
+        "{shown}"
+    );
+    let job = rows(&admin, "?preset=note")[0].field("checkJobId");
+    assert!(shown.contains(&format!("/jobs/{job}?scope=all")));
+    assert!(shown.contains("/drift/again?preset=note"));
+    assert!(!page(&viewer, "/drift").contains("/drift/again"));
+    assert!(!page(&admin, "/drift?preset=door").contains("drifted: 1"));
+    assert!(page(&admin, "/drift?selector=%3D").contains("The selector"));
+    let asks = page(&admin, "/drift/again?preset=note");
+    assert!(
+        asks.contains("n1</a> goes first") || asks.contains("n1 goes first"),
+        "{asks}"
+    );
+    // A preset with a secret is left to its form.
+    let secret = page(&admin, "/drift/again?preset=door&node=n1");
+    assert!(secret.contains("It takes secrets"), "{secret}");
+    let run = post("/drift/again", "preset=note");
+    let run = admin.get(&format!("/api{run}?jobs=false")).ok();
+    assert_eq!(
+        (&run["kind"], &run["plan"]["canary"], &run["nodeCount"]),
+        (&json!("apply"), &json!(1), &json!(2))
+    );
+    assert!(page(&admin, "/nodes/n1").contains("/drift?selector=node%3Dn1"));
+    assert!(page(&admin, "/presets/note").contains("/drift?preset=note"));
+}
+
+#[test]
+fn a_check_shows_the_script_diff_next_to_its_steps() {
+    let (server, admin, agent) = ready();
+    apply(&admin, &agent, "n1", 22);
+    admin.add_node("n2");
+    let changed = DOOR.replace("targets:", "title: Another door\ntargets:");
+    write_preset(&server.presets_dir(), "door", &changed);
+    eventually("the preset has changed", || {
+        let list = admin.get("/api/presets").ok().to_string();
+        list.contains("Another door").then_some(())
+    });
+    let page = |path: &str| admin.browser("GET", path).gives(200).text();
+    let check = json!({"preset": "door", "nodeId": "n1", "kind": "check"});
+    let job = id_of(&admin.post("/api/jobs", &check).gives(201).json());
+    let shown = page(&format!("/jobs/{job}"));
+    for words in [
+        "The script that would be applied",
+        "last apply",
+        "<ins>+",
+        "<del>-",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let check = json!({"preset": "door", "nodes": ["n1", "n2"], "kind": "check"});
+    let run = id_of(&admin.post("/api/runs", &check).gives(201).json());
+    let shown = page(&format!("/runs/{run}"));
+    for words in [
+        "On n1: changes since",
+        "On n2: not applied before",
+        "<ins>+",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    // A job that applies has no such part.
+    let job = admin.queue("n1");
+    assert!(!page(&format!("/jobs/{job}")).contains("would-change"));
+}

@@ -15,6 +15,10 @@ use crate::http::ApiError;
 use crate::presets::{CatalogEntry, ParamKind};
 use crate::schedules::{DueTime, ScheduleView, time_zones};
 
+const KINDS: [(&str, &str); 2] = [
+    ("apply", "Applies the preset"),
+    ("check", "Only checks what would run, and changes nothing"),
+];
 const OVERLAPS: [(&str, &str); 3] = [
     ("skip", "Skip the due time"),
     (
@@ -166,6 +170,7 @@ impl FormPage<'_> {
                         (param::draw_stored(param, value, &secrets, faults.at(path), user.role == Role::Admin))
                     } @else { (param::draw(param, Some(value), faults.at(path))) }
                 }
+                (select("kind", "What each run does", &KINDS, &self.values.kind))
                 h2 { "Where" }
                 (self.values.run.draw(preset, &nodes, &faults))
                 h2 { "When" }

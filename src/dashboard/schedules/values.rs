@@ -22,6 +22,8 @@ pub(super) struct ScheduleValues {
     pub(super) time_zone: String,
     /// Nobody has chosen the time zone yet: the browser's own one is a better guess than UTC.
     pub(super) guesses_zone: bool,
+    /// `apply` or `check`.
+    pub(super) kind: String,
     pub(super) overlap: String,
     pub(super) missed: String,
     pub(super) expiry: String,
@@ -37,6 +39,7 @@ impl ScheduleValues {
             run,
             time_zone: "UTC".to_owned(),
             guesses_zone: true,
+            kind: "apply".to_owned(),
             overlap: "skip".to_owned(),
             missed: "once".to_owned(),
             ..Self::default()
@@ -64,6 +67,7 @@ impl ScheduleValues {
             cron: text("cron"),
             time_zone: text("time_zone"),
             guesses_zone: false,
+            kind: text("kind"),
             overlap: text("overlap"),
             missed: text("missed"),
             expiry: text("expiry"),
@@ -111,6 +115,7 @@ impl ScheduleValues {
             cron: schedule.cron.clone(),
             time_zone: schedule.time_zone.clone(),
             guesses_zone: false,
+            kind: schedule.kind.as_str().to_owned(),
             overlap: overlap.to_owned(),
             missed: missed.to_owned(),
             expiry: schedule
@@ -143,7 +148,7 @@ impl ScheduleValues {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let body = json!({
             "name": self.name, "preset": preset, "params": params, "cron": self.cron,
-            "timeZone": self.time_zone, "overlap": some(&self.overlap), "missed": some(&self.missed),
+            "timeZone": self.time_zone, "kind": some(&self.kind), "overlap": some(&self.overlap), "missed": some(&self.missed),
             "expiresInSeconds": expiry, "timeoutSeconds": timeout, "pingUrl": some(&self.ping_url),
         });
         let Value::Object(mut body) = body else {
