@@ -123,7 +123,7 @@ pub(super) async fn print_log(client: Client, screen: Screen, wanted: Log) -> Re
     let job = match id {
         Some(id) => OneJob { id, scope }.whole(&client).await?,
         // Without an id there is `--failed`.
-        None => newest_failed(&client, scope).await?,
+        None => log::newest_failed(&client, scope).await?,
     };
     if wanted.follow {
         return follow(client, screen, job, Some(wanted.stream), wanted.tail).await;
@@ -132,25 +132,6 @@ pub(super) async fn print_log(client: Client, screen: Screen, wanted: Log) -> Re
         return log::print_failed(&client, screen, &job, wanted.tail).await;
     }
     log::print(&client, screen, &job, wanted.tail, wanted.stream).await
-}
-
-async fn newest_failed(client: &Client, scope: Scoped) -> Result<OneJob, CliError> {
-    let failed = [("status", "FAILED".to_owned())];
-    let newest = Newest::<JobView>::read(client, "jobs", &failed, &scope, 1).await?;
-    let Some(job) = newest.entries.into_iter().next() else {
-        return Err(CliError::not_found("none of your jobs has failed")
-            .hint("--scope all also looks at other people's jobs"));
-    };
-    let done = DoneEvent::of(&job);
-    print_note(&format!(
-        "Job {}: {} on {} {}, {}",
-        job.id,
-        job.preset,
-        job.node_id,
-        done.describe(),
-        times::ago(job.created_at)
-    ));
-    Ok(OneJob { id: job.id, scope })
 }
 
 fn empty_list_message(is_filtered: bool, scope: ScopeArg) -> &'static str {

@@ -5,12 +5,14 @@ use bytes::Bytes;
 use reqwest::Response;
 use reqwest::header::{ETAG, HeaderValue};
 
-use super::args::{OneJob, StreamArg};
+use super::args::{OneJob, Scoped, StreamArg};
 use super::client::{CallError, Client, connection_error, segment};
 use super::error::CliError;
 use super::lines::{LastLines, LastStep, Output};
+use super::newest::Newest;
 use super::screen::{Screen, print_note};
-use crate::jobs::{Counted, StatusEvent};
+use super::times;
+use crate::jobs::{Counted, DoneEvent, JobView, StatusEvent};
 use crate::store::job::JobStatus;
 
 /// The smallest possible tail of a stream: nothing was dropped from a shorter log.
@@ -77,6 +79,26 @@ pub(super) async fn print_failed(
 }
 
 /// The job's state, without its output.
+/// The newest failed job, which is named on the terminal.
+pub(super) async fn newest_failed(client: &Client, scope: Scoped) -> Result<OneJob, CliError> {
+    let failed = [("status", "FAILED".to_owned())];
+    let newest = Newest::<JobView>::read(client, "jobs", &failed, &scope, 1).await?;
+    let Some(job) = newest.entries.into_iter().next() else {
+        return Err(CliError::not_found("none of your jobs has failed")
+            .hint("--scope all also looks at other people's jobs"));
+    };
+    let done = DoneEvent::of(&job);
+    print_note(&format!(
+        "Job {}: {} on {} {}, {}",
+        job.id,
+        job.preset,
+        job.node_id,
+        done.describe(),
+        times::ago(job.created_at)
+    ));
+    Ok(OneJob { id: job.id, scope })
+}
+
 async fn read_status(client: &Client, job: &OneJob) -> Result<Counted<StatusEvent>, CliError> {
     let scope = job.scope.query().replace('?', "&");
     let path = format!("/api/jobs/{}/stream?output=none{scope}", segment(&job.id));

@@ -212,3 +212,8 @@ pub(super) fn json_from_yaml(yaml: &serde_yaml::Value) -> Result<Value, String> 
         }
     }
 }
+
+/// `value` as one word of bash, in single quotes, in which only the closing quote is special.
+pub(super) fn quote(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}

@@ -45,7 +45,7 @@ use std::fmt::Write as _;
 use hyprbox_protocol::{STEP_DONE, STEP_VERIFY_FAILED, ScriptMarks, to_hex};
 
 use super::announce::label;
-use super::params::Values;
+use super::params::{Values, quote};
 use super::render_confirm::{begin_step, undo_mode, unless_undoing};
 use super::schema::{ParamKind, Preset, Step};
 
@@ -364,11 +364,6 @@ fn call(number: usize, count: usize, step: &Step, is_confirmed: bool) -> String 
          fi\n",
         indented.trim_end()
     )
-}
-
-/// `value` as one word of bash, in single quotes, in which only the closing quote is special.
-pub(super) fn quote(value: &str) -> String {
-    format!("'{}'", value.replace('\'', r"'\''"))
 }
 
 /// SHA-256 of a job's script, as 64 lower-case hex digits.

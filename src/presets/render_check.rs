@@ -9,10 +9,10 @@ use std::fmt::Write as _;
 use hyprbox_protocol::CheckState;
 
 use super::announce::label;
-use super::params::Values;
+use super::params::{Values, quote};
 use super::render::{
     KILLED, ONLY_DEFINITIONS, OPENING, Script, UNLESS_FIRST, completeness_check, functions, guard,
-    params, quote, script_sha256,
+    params, script_sha256,
 };
 use super::schema::{ParamKind, Preset, Step};
 use super::words::has_word;

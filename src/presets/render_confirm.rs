@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 
 use super::announce::undo_label;
-use super::render::quote;
+use super::params::quote;
 use super::schema::Step;
 
 /// Secrets arrive only with the claim. They are not there after a reboot, and no `undo` uses them.

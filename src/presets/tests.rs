@@ -2,6 +2,7 @@
 //!
 //! - `scripts`: rendered scripts, run by a real bash as the agent does
 //! - `check_scripts`: scripts of checks, run by a real bash
+//! - `confirm_scripts`: scripts that can be undone, run by a real bash
 //! - `inputs`: inputs of a script: distribution, params, secrets
 //! - `params`: a request's params, and presets in the API
 //! - `hostile`: property tests: no value breaks out of its quotes, no step out of its function
@@ -14,6 +15,7 @@
 mod bash;
 mod check;
 mod check_scripts;
+mod confirm_scripts;
 mod faults;
 mod hostile;
 mod import;

@@ -1,5 +1,5 @@
-//! `hyprbox-agent confirm`: keeps what a waiting job has changed. Needs neither agent nor server: who
-//! can type it in a new SSH session on the node has proved that they can still sign in.
+//! `hyprbox-agent confirm`: keeps what a waiting job has changed. Needs neither agent nor server:
+//! who can type it in a new SSH session on the node has proved that they can still sign in.
 
 use std::io;
 use std::path::Path;

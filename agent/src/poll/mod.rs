@@ -3,6 +3,7 @@
 
 mod limit;
 mod start;
+mod undo;
 
 use std::collections::BTreeMap;
 use std::process::Child;
@@ -78,7 +79,7 @@ pub(crate) async fn work(
         }
         opened = State::open(&config.state_dir);
     };
-    let mut undoing = undo_interrupted(&state);
+    let mut undoing = undo::undo_interrupted(&state);
     client.set_process(state.process());
     if shared_report.get().requires_signatures {
         // So that no job is claimed that the server does not hold back for a signature yet.
@@ -119,26 +120,6 @@ pub(crate) async fn work(
         state = poller.run().await;
         become_new_instance(&mut state).await;
     }
-}
-
-/// Undoes the jobs that waited for a confirmation, or were being undone, when the machine restarted
-/// or their supervisor was killed. First of all, and without the server: the network may be what
-/// must be undone.
-fn undo_interrupted(state: &State) -> Vec<Child> {
-    let interrupted = job_dir::interrupted(&state.jobs()).unwrap_or_else(|e| {
-        tracing::error!("[jobrunner] interrupted jobs can't be found: {e}");
-        Vec::new()
-    });
-    let mut undoing = Vec::new();
-    for dir in interrupted {
-        let id = dir.id();
-        tracing::warn!("[jobrunner] job {id}: interrupted; undoing it");
-        match handle::start_undo(&dir) {
-            Ok(child) => undoing.push(child),
-            Err(e) => tracing::error!("[jobrunner] job {id}: can't be undone: {e}"),
-        }
-    }
-    undoing
 }
 
 /// Gives the state folder a new instance id. Tries again until that works.

@@ -1,5 +1,6 @@
 //! What people do to a job that has not ended. Cancel: at once while QUEUED, through the agent
-//! while RUNNING. Confirm: keep what a waiting job has changed. Fail: the server no longer waits for the job's end.
+//! while RUNNING. Confirm: keep what a waiting job has changed. Fail: the server no longer waits
+//! for the job's end.
 
 use hyprbox_protocol::MAX_ERROR_MSG_CHARS;
 use serde::Deserialize;

@@ -164,21 +164,22 @@ impl Runs {
 
 /// Why a preset can't be checked, in words. What is not about the preset stays an error.
 fn because(error: RunError) -> Result<String, RunError> {
-    match error {
-        RunError::Job(
-            error @ (JobError::PresetNotFound | JobError::PresetBroken(_) | JobError::Fields(_)),
-        ) => {
-            let error = ApiError::from(error);
-            let faults = error.fields.iter();
-            let faults: Vec<String> = faults
-                .map(|(field, fault)| format!("{field} {fault}"))
-                .collect();
-            Ok(match faults.as_slice() {
-                [] => error.message,
-                faults => faults.join(", "),
-            })
-        }
-        error @ RunError::NodesNotFound(_) => Ok(error.to_string()),
-        error => Err(error),
+    if let RunError::NodesNotFound(_) = error {
+        return Ok(error.to_string());
     }
+    let RunError::Job(
+        error @ (JobError::PresetNotFound | JobError::PresetBroken(_) | JobError::Fields(_)),
+    ) = error
+    else {
+        return Err(error);
+    };
+    let error = ApiError::from(error);
+    let faults = error.fields.iter();
+    let faults: Vec<String> = faults
+        .map(|(field, fault)| format!("{field} {fault}"))
+        .collect();
+    Ok(match faults.as_slice() {
+        [] => error.message,
+        faults => faults.join(", "),
+    })
 }

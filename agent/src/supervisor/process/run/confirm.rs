@@ -13,6 +13,7 @@ use hyprbox_protocol::{ConfirmWait, FailureReason, Secrets, Stream};
 use nix::sys::wait::WaitStatus;
 
 use super::{DATA, Interrupted, Phase, Request, Run, marks_of};
+use crate::clock;
 use crate::host;
 use crate::rfc3339::rfc3339;
 use crate::spool::SpoolWriter;
@@ -100,7 +101,7 @@ impl Run {
         self.phase = Phase::Waiting;
         let wait = Duration::from_secs(seconds);
         let until = Instant::now() + wait;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = clock::system_now().duration_since(SystemTime::UNIX_EPOCH);
         let confirm_by = rfc3339(now.unwrap_or_default() + wait);
         // The time of day, such as 12:34:56.
         let time = confirm_by.get(11..19).unwrap_or(&confirm_by);
@@ -160,7 +161,9 @@ impl Run {
         } else if self.job.confirm_wait().is_some() {
             let error = match ended_by {
                 EndedBy::Itself => Some(FailureReason::NOT_CONFIRMED.to_owned()),
-                by => super::end::error_msg(by, None, spec),
+                by @ (EndedBy::Cancel | EndedBy::Timeout | EndedBy::Stop) => {
+                    super::end::error_msg(by, None, spec)
+                }
             };
             Exit {
                 exit_code: Some(0),

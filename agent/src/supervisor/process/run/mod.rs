@@ -1,6 +1,7 @@
 //! One run of bash: reads its output, ends it on request, and makes sure that no process is left.
 
 mod confirm;
+mod control;
 mod end;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::mask::Mask;
 use super::{StartRecord, exit_without_start, tree};
 use crate::spool::{SpoolWriter, StampWriter};
-use crate::state::job_dir::{ACKNOWLEDGED, EndedBy, Exit, JobDir, Spec};
+use crate::state::job_dir::{EndedBy, Exit, JobDir, Spec};
 use crate::supervisor::process::bash::{Bash, start_bash};
 
 /// From SIGTERM to SIGKILL.
@@ -317,27 +318,6 @@ impl Run {
         self.reap();
     }
 
-    fn handle_control(&mut self) {
-        let mut messages = [0; 64];
-        let count = self.control.read(&mut messages).unwrap_or(0);
-        if self.phase != Phase::Steps {
-            self.receive_request(&messages[..count]);
-            return;
-        }
-        let Some(by) = messages[..count]
-            .iter()
-            .find_map(|message| EndedBy::from_request(*message))
-        else {
-            return;
-        };
-        if self.bash_end.is_some() {
-            // Bash has already ended by itself. Its leftovers need no further waiting.
-            self.kill_at = Some(Instant::now());
-        } else if self.ended_by == EndedBy::Itself {
-            self.terminate(by);
-        }
-    }
-
     /// Reads a pipe once. Returns false if there is nothing to read now.
     fn read_once(&mut self, stream: Stream) -> bool {
         let Some(pipe) = &mut self.pipes[stream] else {
@@ -404,38 +384,6 @@ impl Run {
         if self.secrets_written == self.secrets.len() {
             self.secrets.zeroize();
             self.secrets_pipe = None;
-        }
-    }
-
-    /// Wakes the agent. Without an agent the pipe fills up, which does no harm.
-    pub(super) fn wake_agent(&mut self, message: u8) {
-        if !self.pid_written && message != ENDED {
-            self.pid_written = true;
-            // The pid is only for display, so an error does not matter.
-            let lock = self.job.open_lock();
-            let _ = lock.and_then(|mut lock| lock.write_all(self.bash.to_string().as_bytes()));
-        }
-        let _ = self.wake.write(&[message]);
-        self.last_wake = Some(Instant::now());
-        self.wake_at = None;
-    }
-
-    /// Waits for the agent's message that the server has acknowledged the job's end.
-    pub(super) fn wait_for_acknowledgement(&mut self, time: Duration) -> bool {
-        let deadline = Instant::now() + time;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut fds = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
-            let ready = poll(&mut fds, timeout);
-            let mut messages = [0; 64];
-            let count = self.control.read(&mut messages).unwrap_or(0);
-            if messages[..count].contains(&ACKNOWLEDGED) {
-                return true;
-            }
-            if left.is_zero() || ready.is_err() {
-                return false;
-            }
         }
     }
 
