@@ -5,7 +5,6 @@ use axum::extract::State;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::job::param_value;
 use super::layout::{self, Page};
 use super::side_by_side::SideBySide;
 use super::{Site, job_runs, parts, plain, step_times, words};
@@ -221,7 +220,7 @@ pub(super) fn params(old: &Value, new: &Value) -> Markup {
 }
 
 fn or_none(value: Option<&Value>) -> Markup {
-    html! { @match value { Some(value) => { (param_value(value)) } None => { span.dim { "not given" } } } }
+    html! { @match value { Some(value) => { (parts::param_value(value)) } None => { span.dim { "not given" } } } }
 }
 
 /// A unified diff of two scripts.

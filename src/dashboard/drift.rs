@@ -1,5 +1,5 @@
-//! `/drift`: a matrix of nodes and presets that shows which nodes are still as the presets have left
-//! them, and what applies a preset again.
+//! `/drift`: a matrix of nodes and presets that shows which nodes are still as the presets have
+//! left them, and what applies a preset again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -187,6 +187,7 @@ fn table(site: &Site, user: &User, matrix: &Matrix) -> Markup {
                 @if unknown > 0 { ", " (unknown) " not checked since the last apply or unable to tell" }
                 "."
             }
+            p.legend.dim aria-hidden="true" { "✓ as applied, ≠ drifted, ? not checked or unable to tell, ↻ apply again" }
             div.matrix-box tabindex="0" role="region" aria-label="Nodes and presets" {
                 // A narrow screen shows lists, which a table's own roles would not survive.
                 table.matrix role="table" {
@@ -253,7 +254,7 @@ fn draw_cell(site: &Site, user: &User, row: &DriftView) -> Markup {
     let (name, mark, words) = state_words(row);
     let job = row.check_job_id.as_ref().unwrap_or(&row.applied_job_id);
     let inner = html! {
-        span.of { (row.preset) " " } span.mark aria-hidden="true" { (mark) } " " (words)
+        span.of { (row.preset) " " } span.mark aria-hidden="true" { (mark) } span.words { " " (words) }
     };
     let scope = widest(site, user);
     html! {

@@ -277,19 +277,11 @@ pub(super) fn params(params: &Value) -> Markup {
             details {
                 summary { "Params " span.dim { (given.len()) } }
                 dl.facts.params { @for (name, value) in given {
-                    div { dt { code { (name) } } dd { (param_value(value)) } }
+                    div { dt { code { (name) } } dd { (parts::param_value(value)) } }
                 } }
             }
         }
     }
-}
-
-/// A param's value.
-pub(super) fn param_value(value: &Value) -> Markup {
-    let text = value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned);
-    html! { @if text.is_empty() { span.dim { "empty" } } @else { code.value { (words::visible(&text)) } } }
 }
 
 fn downloads(api: &str, job: &JobView, scope: Scope) -> Markup {

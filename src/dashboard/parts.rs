@@ -2,6 +2,7 @@
 //! everybody's.
 
 use maud::{Markup, html};
+use serde_json::Value;
 
 use super::{Site, local, words};
 use crate::auth::{Role, User};
@@ -200,4 +201,12 @@ pub(super) fn copyable(text: &str, what: &str) -> Markup {
             button.quiet type="button" data-copy hidden aria-label=(format!("Copy {what}")) { "Copy" }
         }
     }
+}
+
+/// A param's value.
+pub(super) fn param_value(value: &Value) -> Markup {
+    let text = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
+    html! { @if text.is_empty() { span.dim { "empty" } } @else { code.value { (words::visible(&text)) } } }
 }

@@ -1,5 +1,5 @@
-//! What applying a preset would change in the script, on the page of a check: next to the steps that
-//! would run, before anything has run.
+//! What applying a preset would change in the script, on the page of a check: next to the steps
+//! that would run, before anything has run.
 
 use maud::{Markup, html};
 use serde_json::{Map, Value};

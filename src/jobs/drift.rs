@@ -14,6 +14,7 @@ use crate::jobs::view::JobView;
 use crate::outbox::{EventKind, Message, Outbox, Subject, SubjectNodes};
 use crate::presets::{MASK, ONE_OFF};
 use crate::store::drift::{self, StoredDrift};
+use crate::store::id::{JobId, NodeId};
 use crate::store::job::{self, Job, JobKind, JobStatus};
 use crate::store::run::{self, Run};
 use crate::store::{StoreError, Tx, job_step};
@@ -129,16 +130,17 @@ pub(in crate::jobs) fn record_success(
     if job.status != JobStatus::Succeeded || job.preset == ONE_OFF {
         return Ok(());
     }
-    let (node_id, preset) = (&job.node_id, &job.preset);
+    let (node_id, job_id) = (NodeId(job.node_id.as_str()), JobId(job.id.as_str()));
+    let preset = &job.preset;
     let at = job.finished_at.unwrap_or_else(clock::now);
     if job.kind == JobKind::Apply {
-        return drift::set_applied(tx, node_id, preset, &job.params, &job.id, at);
+        return drift::set_applied(tx, node_id, preset, &job.params, job_id, at);
     }
     let steps = steps_of(tx, &job.id)?;
-    let is_new = match drift::find_locked(tx, node_id, preset)? {
+    let is_new = match drift::find_locked(tx, &job.node_id, preset)? {
         Some(row) if counts_for(&row, &stored_params(&job.params)) => {
             let json = json!(steps).to_string();
-            drift::set_checked(tx, node_id, preset, &job.id, at, &json)?;
+            drift::set_checked(tx, node_id, preset, job_id, at, &json)?;
             DriftState::of(&stored_steps(&row)) != DriftState::Drifted
         }
         _ => had_no_drift(tx, job)?,
@@ -157,7 +159,8 @@ pub(in crate::jobs) fn record_success(
 /// Whether the check before this one had the same params and found no step that would run.
 fn had_no_drift(tx: &mut dyn Tx, job: &Job) -> Result<bool, StoreError> {
     let params = stored_params(&job.params);
-    let before = drift::checks_before(tx, &job.node_id, &job.preset, &job.id)?;
+    let (node_id, job_id) = (NodeId(job.node_id.as_str()), JobId(job.id.as_str()));
+    let before = drift::checks_before(tx, node_id, &job.preset, job_id)?;
     let same = |(_, checked): &&(String, String)| stored_params(checked) == params;
     match before.iter().find(same) {
         Some((id, _)) => Ok(DriftState::of(&steps_of(tx, id)?) != DriftState::Drifted),

@@ -11,14 +11,15 @@ use utoipa_axum::routes;
 
 use super::facts::stored_facts;
 use super::labels::{check_labels, check_name};
+use super::load::Load;
 use super::tokens::{self, mint_into};
 use super::{NodeStatus, Nodes, enrol, heartbeat};
 use crate::audit;
 use crate::auth::{Admin, User};
 use crate::clock::{self, Timestamp};
 use crate::http::{ApiError, FieldErrors, JsonBody, some_labels};
+use crate::store::Change;
 use crate::store::node::{self, Node};
-use crate::store::{Change, StoreError, Tx, job};
 
 /// The body of `POST /api/nodes`.
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
@@ -139,28 +140,6 @@ pub struct RefusedView {
     pub job_id: String,
     /// Why the last one was refused.
     pub because: String,
-}
-
-/// Running and queued jobs of a node.
-#[derive(Debug, Default)]
-pub struct Load {
-    /// The RUNNING job.
-    pub running_job_id: Option<String>,
-    /// A job that has ended while its script still runs, with the agent instance that claimed it.
-    pub still_running: Option<(String, Option<String>)>,
-    /// Number of queued jobs.
-    pub queued_jobs: u64,
-}
-
-impl Load {
-    /// What the node has to do now.
-    pub(crate) fn read(tx: &mut dyn Tx, node_id: &str) -> Result<Self, StoreError> {
-        Ok(Self {
-            running_job_id: job::running_on(tx, node_id)?.pop().map(|job| job.id),
-            still_running: job::still_running_on(tx, node_id)?,
-            queued_jobs: job::count_queued_on(tx, node_id)?,
-        })
-    }
 }
 
 impl Nodes {

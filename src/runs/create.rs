@@ -1,4 +1,5 @@
-//! Queues a run: every script is rendered and frozen now, and the set of nodes as well.
+//! Queues a run: every script is rendered and frozen now, and the set of nodes as well. One file,
+//! because whatever makes a run goes the same way: a request, a schedule, a check of drift.
 
 use std::collections::HashSet;
 use std::sync::Arc;

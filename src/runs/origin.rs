@@ -7,6 +7,7 @@ use hyprbox_signing::{StandingEnvelope, millis_of_rfc3339};
 
 use super::{RunError, Runs};
 use crate::clock::Timestamp;
+use crate::store::id::JobId;
 use crate::store::standing_envelope::{StandingRecord, newest};
 use crate::store::{Change, StoreError, Tx, job, run};
 
@@ -80,7 +81,7 @@ pub fn cover_waiting_jobs(
             continue;
         }
         run::lock_of_job(tx, &waiting.id)?;
-        if job::cover(tx, &waiting.id, &record.id, &record.signed_by)? {
+        if job::cover(tx, JobId(&waiting.id), &record.id, &record.signed_by)? {
             *count += 1;
             covered += 1;
             tx.publish(Change::Job {

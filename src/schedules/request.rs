@@ -16,8 +16,8 @@ const NAME_MAX: usize = 255;
 /// Longest address of a ping, in bytes.
 const URL_MAX: usize = 2_048;
 
-// The fields of a run are repeated here. With `flatten`, serde would report neither unknown fields nor
-// the path of a wrong value, and the API names both.
+// The fields of a run are repeated here. With `flatten`, serde would report neither unknown fields
+// nor the path of a wrong value, and the API names both.
 /// The body of `POST /api/schedules`.
 #[derive(Debug, Clone, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,7 @@
 //! What each node should be like: for each preset that was ever applied with success, its last
 //! success and what the last check of the same params found since then.
 
+use super::id::{JobId, NodeId};
 use super::{Row, Statement, StoreError, Tx, Value, read_all, values};
 use crate::clock::Timestamp;
 
@@ -50,10 +51,10 @@ fn drift_of_row(row: &mut Row) -> Result<StoredDrift, StoreError> {
 /// does not exist any more.
 pub fn set_applied(
     tx: &mut dyn Tx,
-    node_id: &str,
+    node_id: NodeId<&str>,
     preset: &str,
     params: &str,
-    job_id: &str,
+    job_id: JobId<&str>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     static SET: Statement = Statement::new(
@@ -63,7 +64,7 @@ pub fn set_applied(
              applied_job_id = excluded.applied_job_id, applied_at = excluded.applied_at,
              check_params = NULL, check_job_id = NULL, checked_at = NULL, steps = '[]'",
     );
-    tx.execute(&SET, values![node_id, preset, params, job_id, at])
+    tx.execute(&SET, values![node_id.0, preset, params, job_id.0, at])
         .map(|_| ())
 }
 
@@ -82,9 +83,9 @@ pub fn find_locked(
 /// Records what a check has found.
 pub fn set_checked(
     tx: &mut dyn Tx,
-    node_id: &str,
+    node_id: NodeId<&str>,
     preset: &str,
-    job_id: &str,
+    job_id: JobId<&str>,
     at: Timestamp,
     steps: &str,
 ) -> Result<(), StoreError> {
@@ -92,7 +93,7 @@ pub fn set_checked(
         "UPDATE drift SET check_job_id = $3, checked_at = $4, steps = $5
          WHERE node_id = $1 AND preset = $2",
     );
-    tx.execute(&SET, values![node_id, preset, job_id, at, steps])
+    tx.execute(&SET, values![node_id.0, preset, job_id.0, at, steps])
         .map(|_| ())
 }
 
@@ -167,16 +168,17 @@ pub fn marked_of_run(tx: &mut dyn Tx, run_id: &str) -> Result<Vec<(String, Strin
 /// newest first: each job and its params.
 pub fn checks_before(
     tx: &mut dyn Tx,
-    node_id: &str,
+    node_id: NodeId<&str>,
     preset: &str,
-    job_id: &str,
+    job_id: JobId<&str>,
 ) -> Result<Vec<(String, String)>, StoreError> {
     static LIST: Statement = Statement::new(
         "SELECT id, params FROM jobs
          WHERE node_id = $1 AND preset = $2 AND kind = 'check' AND status = 'SUCCEEDED' AND id < $3
          ORDER BY id DESC LIMIT 20",
     );
-    read_all(tx.query(&LIST, values![node_id, preset, job_id])?, |row| {
-        Ok((row.take()?, row.take()?))
-    })
+    read_all(
+        tx.query(&LIST, values![node_id.0, preset, job_id.0])?,
+        |row| Ok((row.take()?, row.take()?)),
+    )
 }

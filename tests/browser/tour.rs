@@ -110,6 +110,8 @@ fn axe_finds_no_violation_on_any_page() {
             format!("/schedules/{}/edit", team.schedule),
         ),
         (&admin, "secrets", "/secrets".to_owned()),
+        (&admin, "drift", "/drift".to_owned()),
+        (&admin, "drift-again", "/drift/again".to_owned()),
         (&admin, "channels", "/channels".to_owned()),
         (&admin, "channel-new", "/channels/new?kind=email".to_owned()),
         (&admin, "channel", format!("/channels/{}", team.channel)),

@@ -101,7 +101,7 @@ fn every_script_and_every_setting_exists_and_every_link_leads_somewhere() {
     let mut known = String::from_utf8(known.stdout).expect("UTF-8");
     for source in [
         "agent/src/main.rs",
-        "agent/src/config.rs",
+        "agent/src/config/mod.rs",
         "packaging/install.sh",
         "packaging/build",
         "packaging/container",

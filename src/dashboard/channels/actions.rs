@@ -274,29 +274,27 @@ async fn add_typed_rule(
 pub(in crate::dashboard) async fn change_rule(
     State(site): State<Site>,
     Admin(user): Admin,
-    Path((id, rule_id)): Path<(String, String)>,
+    Path((id, rule)): Path<(String, String)>,
     RestorableForm { form, is_restored }: RestorableForm,
 ) -> Result<Response, ApiError> {
     let typed = RuleValues::typed(&form);
     let changed = match is_restored {
         true => Err(saved_form::restored_notice()),
-        false => change_typed_rule(&site, &user, &id, rule_id.clone(), &typed).await,
+        false => change_typed_rule(&site, &user, &id, rule.clone(), &typed).await,
     };
     let result = (&typed, changed);
-    after_rule(&site, &user, id, result, Some(rule_id), is_restored).await
+    after_rule(&site, &user, id, result, Some(rule), is_restored).await
 }
 
 async fn change_typed_rule(
     site: &Site,
     user: &User,
     channel_id: &str,
-    rule_id: String,
+    rule: String,
     typed: &RuleValues,
 ) -> Result<(), ApiError> {
     let change = read(typed.change(channel_id)?)?;
-    site.notifications
-        .change_rule(user, rule_id, change)
-        .await?;
+    site.notifications.change_rule(user, rule, change).await?;
     Ok(())
 }
 

@@ -65,7 +65,6 @@ fn changes_machine(program: &str, command: &Command) -> bool {
         "sed" => words
             .iter()
             .any(|word| word.starts_with("--in-place") || word.starts_with("-i") || *word == "-Ei"),
-        // An `update` only refreshes the lists of packages.
         "apt" | "apt-get" | "aptitude" | "dnf" | "yum" | "zypper" | "apk" => {
             !has(&["-s", "--simulate", "--dry-run"])
                 && first_is(&[
@@ -80,6 +79,7 @@ fn changes_machine(program: &str, command: &Command) -> bool {
                     "add",
                     "del",
                     "clean",
+                    "update",
                 ])
         }
         "dpkg" => has(&[

@@ -14,8 +14,8 @@ use crate::store::StoreError;
 use crate::store::drift::{self, StoredDrift};
 use crate::store::job::JobKind;
 
-/// A check that no agent has come for within a day is cancelled. Checks of nodes that are away would
-/// otherwise pile up.
+/// A check that no agent has come for within a day is cancelled. Checks of nodes that are away
+/// would otherwise pile up.
 const EXPIRES_IN_SECONDS: i64 = 24 * 3600;
 
 /// The body of `POST /api/drift/check`.

@@ -351,15 +351,15 @@ pub fn sign(
     change(tx, &SIGN, values![id, signature, signed_by])
 }
 
-/// Gives a standing envelope to a QUEUED job with the hold `signature`, and releases the hold; false
-/// if the job no longer waits for it. `signed_by` is a JSON object.
+/// Gives a standing envelope to a QUEUED job with the hold `signature`, and releases the hold;
+/// false if the job no longer waits for it. `signed_by` is a JSON object.
 pub fn cover(
     tx: &mut dyn Tx,
-    id: &str,
+    id: JobId<&str>,
     standing_id: &str,
     signed_by: &str,
 ) -> Result<bool, StoreError> {
-    Ok(tx.execute(&COVER, values![id, standing_id, signed_by])? == 1)
+    Ok(tx.execute(&COVER, values![id.0, standing_id, signed_by])? == 1)
 }
 
 /// Deletes up to a hundred jobs that ended before `before`, with their output, and returns their

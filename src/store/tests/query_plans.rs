@@ -11,7 +11,7 @@ use super::history::{TestDatabase, history, runtime};
 use super::pages::run_statements_of_pages;
 use crate::clock::{Timestamp, now};
 use crate::store::claim::Claimant;
-use crate::store::id::{NodeId, TokenId};
+use crate::store::id::{JobId, NodeId, TokenId};
 use crate::store::job::{self, Ending, Holds, JobFilter, JobKind, JobStatus, NewJob, PresetSource};
 use crate::store::{
     Change, Statement, Store, StoreError, Tx, audit, claim, drift, job_step, ledger, node, output,
@@ -150,10 +150,10 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     output::insert(tx, id, &piece)?;
     found.position = 5;
     job::past_outcomes(tx, &found)?;
-    drift::checks_before(tx, "n1", "note", id)?;
+    drift::checks_before(tx, NodeId("n1"), "note", JobId(id))?;
     drift::mark_new(tx, id)?;
-    drift::set_applied(tx, "n1", "note", "{}", id, at)?;
-    drift::set_checked(tx, "n1", "note", id, at, "[]")?;
+    drift::set_applied(tx, NodeId("n1"), "note", "{}", JobId(id), at)?;
+    drift::set_checked(tx, NodeId("n1"), "note", JobId(id), at, "[]")?;
     let row = drift::find_locked(tx, "n1", "note")?.expect("it was applied");
     drift::set_check_params(tx, &row, "{}")?;
     drift::list(tx, &["n1", "n2"], Some("note"), Some(("n1", "a")), 10)?;
@@ -203,7 +203,7 @@ fn run_hot_statements(tx: &mut dyn Tx) -> Result<(), StoreError> {
     standing_envelope::newest(tx, "s1")?;
     standing_envelope::find(tx, "e1")?;
     job::waiting_for_signature(tx, "s1")?;
-    job::cover(tx, "j1", "e1", "{}")?;
+    job::cover(tx, JobId("j1"), "e1", "{}")?;
     run_statements_of_runs(tx, at)?;
     for filter in list_filters() {
         job::list(tx, &filter, 50)?;

@@ -15,6 +15,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{Cli, Tty};
 use crate::harness::{Field, Person, Server, eventually, id_of};
+use crate::notify::deliveries;
 
 /// The exit codes that docs/cli.md has, but for a wrong command line: these are right.
 const CODES: [i32; 10] = [0, 1, 124, 125, 126, 127, 130, 137, 141, 143];
@@ -77,6 +78,11 @@ impl World {
                 }
             }
         });
+        let channel =
+            json!({"name": "ops", "kind": "webhook", "settings": {"url": "http://127.0.0.1:1/"}});
+        let channel = id_of(&admin.post("/api/channels", &channel).gives(201).json());
+        let rule = json!({"channelId": channel, "on": ["run_finished"]});
+        admin.post("/api/rules", &rule).gives(201);
         let body = json!({"preset": "note", "nodes": ["n1"]});
         let run = id_of(&admin.post("/api/runs", &body).gives(201).json());
         let schedule = crate::schedules::add(&admin, json!({}));
@@ -86,14 +92,12 @@ impl World {
             .call("PUT", "/api/secrets/restic")
             .json(&secret)
             .gives(201);
-        let channel =
-            json!({"name": "ops", "kind": "webhook", "settings": {"url": "http://127.0.0.1:1/"}});
-        let channel = id_of(&admin.post("/api/channels", &channel).gives(201).json());
-        let rule = json!({"channelId": channel, "on": ["history_altered"]});
-        admin.post("/api/rules", &rule).gives(201);
         let job = admin.queue("n1");
         eventually("the job's end", || {
             (admin.job(&job)["status"] == "SUCCEEDED").then_some(())
+        });
+        eventually("a message about the run", || {
+            deliveries(&admin, &channel).pop()
         });
         let folder = tempfile::tempdir().expect("a folder");
         let preset = "name: own\ntitle: Own\ntargets: [any]\nrisk: low\nsteps:\n  - {name: One, run: echo one}\n";

@@ -1,4 +1,5 @@
-//! Which events become messages, and what a message says.
+//! Which events become messages, and what a message says. One file, because each kind of event has
+//! its test here.
 
 use serde_json::{Value, json};
 
