@@ -38,6 +38,18 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/it/cli/sign.rs",
         r#"cli.run(&["jobs", "sign", &id, "--key", &key])"#,
     ),
+    // It needs a job that waits.
+    (
+        "hyprbox jobs confirm",
+        "tests/it/cli/confirm.rs",
+        r#"cli.run(&["jobs", "confirm", &id])"#,
+    ),
+    // It needs a message.
+    (
+        "hyprbox channels resend",
+        "tests/it/cli/channels.rs",
+        r#"cli.run(&["channels", "resend", &channel, last])"#,
+    ),
     // Its exit code says whether a step would run.
     (
         "hyprbox plan",

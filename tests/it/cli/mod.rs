@@ -5,6 +5,7 @@ mod admin;
 mod channels;
 mod check;
 mod codes;
+mod confirm;
 mod contexts;
 pub(crate) mod docs;
 mod download;
