@@ -294,7 +294,6 @@ fn a_job_that_waits_for_a_signature_sends_a_message() {
     let (_server, admin, agent) = with_node();
     let receiver = Receiver::start();
     webhook(&admin, &receiver.url, &["waits_for_signature"]);
-    admin.queue("n1");
     let beat = json!({"instance": "one", "intervalSeconds": 30, "requiresSignatures": true});
     agent.heartbeat(&beat).gives(200);
     let job = admin.queue("n1");
