@@ -45,6 +45,8 @@ const FIELDS: &[(&str, bool)] = &[
     ("signedBy", true),
     ("outputVerified", true),
     ("checkResult", true),
+    ("confirmBy", true),
+    ("confirmRequestedAt", true),
     ("ranMs", true),
 ];
 

@@ -96,6 +96,7 @@ fn jobs_can_be_left_out() {
         fields,
         [
             "batch",
+            "confirmBy",
             "errorMsg",
             "exitCode",
             "finishedAt",
