@@ -56,9 +56,8 @@ pub struct RunJobView {
     /// The last step that has begun.
     #[schema(required = true)]
     pub step: Option<RunStep>,
-    /// Until when the job waits for a confirmation, by the node's clock.
-    #[serde(default)]
-    #[schema(required = true)]
+    /// Until when the job waits for a confirmation, by the node's clock. Left out unless it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_by: Option<Timestamp>,
     /// When the job was claimed.
     #[schema(required = true)]

@@ -17,10 +17,10 @@ pub struct StatusEvent {
     pub status: JobStatus,
     pub started_at: Option<Timestamp>,
     pub cancel_requested_at: Option<Timestamp>,
-    /// Until when the job waits for a confirmation.
-    #[serde(default)]
+    /// Until when the job waits for a confirmation. Left out of the event unless it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_by: Option<Timestamp>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_requested_at: Option<Timestamp>,
 }
 

@@ -96,7 +96,6 @@ fn jobs_can_be_left_out() {
         fields,
         [
             "batch",
-            "confirmBy",
             "errorMsg",
             "exitCode",
             "finishedAt",
