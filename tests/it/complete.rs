@@ -177,20 +177,21 @@ fn a_report_must_say_how_it_ended() {
         .ok();
 }
 
+/// The answer to an agent's report, without the ledger's end, which goes on meanwhile.
+fn complete(agent: &FakeAgent, id: &str, report: &Value) -> Value {
+    let mut job = agent.complete(id, report).ok();
+    job["ledgerHead"].take();
+    job
+}
+
 #[test]
 fn the_same_report_again_is_harmless_and_another_one_is_not_taken() {
     let (mut server, admin, agent) = with_node();
     let id = admin.queue("n1");
     agent.claim();
     let report = json!({"exitCode": 3, "stdoutBytes": 0});
-    // The ledger goes on meanwhile.
-    let complete = |agent: &FakeAgent| {
-        let mut job = agent.complete(&id, &report).ok();
-        job["ledgerHead"].take();
-        job
-    };
-    let first = complete(&agent);
-    assert_eq!(complete(&agent), first);
+    let first = complete(&agent, &id, &report);
+    assert_eq!(complete(&agent, &id, &report), first);
     for other in [
         json!({"exitCode": 0}),
         json!({"exitCode": 3, "stdoutBytes": 1}),
@@ -201,7 +202,7 @@ fn the_same_report_again_is_harmless_and_another_one_is_not_taken() {
     server.kill9();
     server.start_again();
     let agent = agent.at(&server);
-    assert_eq!(complete(&agent), first);
+    assert_eq!(complete(&agent, &id, &report), first);
     agent.complete(&id, &json!({"exitCode": 0})).gives(409);
     assert_eq!(server.admin().job(&id)["exitCode"], 3);
 }
@@ -369,7 +370,7 @@ fn a_job_that_the_lease_failed_is_completed_late_by_its_instance() {
         .refused(409, "not_your_claim");
     // What it still has to tell is taken, and then the truth.
     agent.say(&id, 7, "after\n");
-    let job = agent.complete(&id, &report).ok();
+    let job = complete(&agent, &id, &report);
     assert_eq!(
         (job.field("status"), &job["exitCode"]),
         ("SUCCEEDED".to_owned(), &json!(0))
@@ -381,7 +382,7 @@ fn a_job_that_the_lease_failed_is_completed_late_by_its_instance() {
     let by_node = entries.iter().filter(|(actor, _)| actor == "node:n1");
     assert_eq!(by_node.count(), 1, "{entries:?}");
     // Once: then it is as ended as any other.
-    assert_eq!(agent.complete(&id, &report).ok(), job);
+    assert_eq!(complete(&agent, &id, &report), job);
     agent.complete(&id, &json!({"exitCode": 1})).gives(409);
     agent
         .output_call(&id, &json!({"chunks": [chunk("stdout", 13, "x")]}))
