@@ -26,10 +26,12 @@ impl<'p> NextFile<'p> {
         self.current.with_file_name(name)
     }
 
-    /// Writes it durably, in place of what an interrupted rotation has left.
+    /// Writes it durably, in place of what an interrupted rotation has left. It has its name only
+    /// once it is whole: a part of a key would keep the server from starting.
     pub fn prepare(&self, text: &[u8]) -> io::Result<()> {
         let path = self.path();
-        match std::fs::remove_file(&path) {
+        let part = path.with_extension("part");
+        match std::fs::remove_file(&part) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -37,9 +39,10 @@ impl<'p> NextFile<'p> {
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&path)?;
+            .open(&part)?;
         file.write_all(text)?;
         file.sync_all()?;
+        std::fs::rename(&part, &path)?;
         sync_folder(&path)
     }
 
