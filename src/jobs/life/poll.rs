@@ -161,7 +161,8 @@ impl Jobs {
                     answer.new_instance = true;
                     if !query.running.is_empty() {
                         // It may still run a job that it claimed as the only process.
-                        answer.cancel = self.read_requests(query).await?.cancel;
+                        let work = self.read_requests(query).await?;
+                        (answer.cancel, answer.confirm) = (work.cancel, work.confirm);
                     }
                     return Ok(answer);
                 }
