@@ -138,17 +138,6 @@ async fn render(
         .render(preset.to_owned(), params.into(), FieldErrors::default());
     Ok(match rendered.await {
         Ok(rendered) => Ok(rendered.script.text),
-        Err(error) => {
-            let error = ApiError::from(error);
-            let faults: Vec<String> = error
-                .fields
-                .iter()
-                .map(|(field, fault)| format!("{field} {fault}"))
-                .collect();
-            Err(match faults.as_slice() {
-                [] => error.message,
-                faults => faults.join(", "),
-            })
-        }
+        Err(error) => Err(ApiError::from(error).in_words()),
     })
 }

@@ -32,6 +32,22 @@ pub struct ApiError {
 }
 
 impl ApiError {
+    /// Each fault: its field and what is wrong with it.
+    pub fn faults(&self) -> Vec<String> {
+        let fields = self.fields.iter();
+        fields
+            .map(|(field, fault)| format!("{field} {fault}"))
+            .collect()
+    }
+
+    /// Its faults in one line, or the message if it names no field.
+    pub fn in_words(self) -> String {
+        match self.faults().as_slice() {
+            [] => self.message,
+            faults => faults.join(", "),
+        }
+    }
+
     /// Any error. The usual ones have constructors of their own.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {

@@ -208,12 +208,6 @@ pub(in crate::jobs) fn report_drift_of_run(
         nodes: SubjectNodes::Several(&nodes),
         schedule: Some(run.schedule_id.as_deref()),
     };
-    if outbox
-        .rules_for(tx, EventKind::DriftFound, &subject)?
-        .is_empty()
-    {
-        return Ok(());
-    }
     let Some(job) = job::find(tx, first)? else {
         return Ok(());
     };

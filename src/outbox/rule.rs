@@ -151,18 +151,11 @@ fn nodes_of(tx: &mut dyn Tx, nodes: SubjectNodes<'_>) -> Result<Vec<Node>, Store
     match nodes {
         SubjectNodes::None => Ok(Vec::new()),
         SubjectNodes::One(id) => Ok(node::find(tx, id)?.into_iter().collect()),
-        SubjectNodes::Several(ids) => {
-            let mut all = node::list(tx)?;
-            all.retain(|node| ids.contains(&node.id));
-            Ok(all)
-        }
+        SubjectNodes::Several(ids) => node::some(tx, ids),
         SubjectNodes::OfRun(run_id) => {
-            let jobs = run::jobs(tx, run_id)?;
-            let ids: std::collections::HashSet<String> =
-                jobs.into_iter().map(|job| job.node_id).collect();
-            let mut all = node::list(tx)?;
-            all.retain(|node| ids.contains(&node.id));
-            Ok(all)
+            let jobs = run::jobs(tx, run_id)?.into_iter();
+            let ids: Vec<String> = jobs.map(|job| job.node_id).collect();
+            node::some(tx, &ids)
         }
     }
 }

@@ -225,12 +225,7 @@ fn reason_of(faults: FieldErrors) -> String {
     if error.fields.get("selector").map(String::as_str) == Some(NO_MATCH) {
         return NO_NODE.to_owned();
     }
-    let faults: Vec<String> = error
-        .fields
-        .iter()
-        .map(|(field, rule)| format!("{field} {rule}"))
-        .collect();
-    format!("preset broken: {}", faults.join("; "))
+    format!("preset broken: {}", error.faults().join("; "))
 }
 
 fn slot(due_at: Timestamp, outcome: SlotOutcome, detail: &str) -> Slot {

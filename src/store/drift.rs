@@ -26,7 +26,7 @@ pub struct StoredDrift {
     pub applied_at: Timestamp,
     /// The params that today's preset makes of `params`; `None` if they are the same.
     pub check_params: Option<String>,
-    /// The last check of these params since the apply; `None` if there is none.
+    /// The last check of these params since the apply; `None` before the first one.
     pub check_job_id: Option<String>,
     pub checked_at: Option<Timestamp>,
     /// What it found, as a JSON list of steps.

@@ -5,8 +5,7 @@ use hyprbox_protocol::{ClaimedJob, FailureReason, Refusal, SignKeyChange, to_hex
 use hyprbox_signing::SignedKeyChange;
 
 use crate::auth::NodeIdentity;
-use crate::clock;
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::jobs::life::finish::fail_claimed;
 use crate::jobs::{JobError, Jobs};
 use crate::nodes::{Presence, Standing};

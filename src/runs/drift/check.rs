@@ -173,13 +173,5 @@ fn because(error: RunError) -> Result<String, RunError> {
     else {
         return Err(error);
     };
-    let error = ApiError::from(error);
-    let faults = error.fields.iter();
-    let faults: Vec<String> = faults
-        .map(|(field, fault)| format!("{field} {fault}"))
-        .collect();
-    Ok(match faults.as_slice() {
-        [] => error.message,
-        faults => faults.join(", "),
-    })
+    Ok(ApiError::from(error).in_words())
 }

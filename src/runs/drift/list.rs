@@ -48,7 +48,7 @@ pub struct DriftView {
     pub checked_at: Option<Timestamp>,
     /// Whether the node is still like that.
     pub state: DriftState,
-    /// What the check has found about each step; empty if there is none.
+    /// What the check has found about each step; empty before the first check.
     pub steps: Vec<DriftStep>,
 }
 
